@@ -1,0 +1,142 @@
+"""Time windows: the second dimension of ``raw_data``'s partitions.
+
+A window is half-open, [start, end), aware, UTC, and aligned to full hours, because the server matches the hour a
+file belongs to and not the rows inside it. The server's inclusive end is made in one place, ``server_time_range``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from typing import Literal, get_args
+
+from dagster_beiwe.errors import ConfigurationError, TimeRangeError
+
+Granularity = Literal["daily", "weekly", "monthly"]
+GRANULARITIES: tuple[str, ...] = get_args(Granularity)
+
+_HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
+_WIRE_FORMAT = "%Y-%m-%dT%H:%M:%S"
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """The half-open time range [start, end) in UTC; ``key`` names it in partitions and in the lake.
+
+    Raises ``TimeRangeError`` for naive times, times inside an hour, and a start that is not before the end.
+    """
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        for name, value in (("start", self.start), ("end", self.end)):
+            if value.tzinfo is None:
+                raise TimeRangeError(
+                    f"Expected a time with a time zone, got the naive {name} {value.isoformat()}; nothing was done. "
+                    "Add the zone, for instance datetime(..., tzinfo=timezone.utc)."
+                )
+            object.__setattr__(self, name, value.astimezone(timezone.utc))
+        for name, value in (("start", self.start), ("end", self.end)):
+            if value.minute or value.second or value.microsecond:
+                raise TimeRangeError(
+                    f"Expected a {name} on the full hour, got {value.isoformat()}; nothing was done. The server "
+                    "keeps one file per hour and selects by the hour's start: round to full hours in UTC."
+                )
+        if self.start >= self.end:
+            raise TimeRangeError(
+                f"Expected a start before the end, got {self.start.isoformat()} to {self.end.isoformat()}; "
+                "nothing was done. Exchange the two or correct them."
+            )
+
+    @property
+    def key(self) -> str:
+        """The date on which the window starts, ``YYYY-MM-DD`` (with the hour where it is not midnight)."""
+        return self.start.strftime("%Y-%m-%d" if self.start.hour == 0 else "%Y-%m-%dT%H")
+
+    @property
+    def hours(self) -> int:
+        return int((self.end - self.start) / _HOUR)
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.start <= moment < self.end
+
+    def halves(self) -> tuple[Window, Window] | None:
+        """The window cut in two at a full hour, or None for a single hour."""
+        if self.hours < 2:
+            return None
+        middle = self.start + (self.hours // 2) * _HOUR
+        return Window(self.start, middle), Window(middle, self.end)
+
+    def pieces(self, hours: int) -> list[Window]:
+        """The window cut into consecutive pieces of at most ``hours`` hours."""
+        length = max(1, hours) * _HOUR
+        starts = [self.start]
+        while starts[-1] + length < self.end:
+            starts.append(starts[-1] + length)
+        return [Window(start, min(start + length, self.end)) for start in starts]
+
+
+def check_granularity(value: str) -> Granularity:
+    """``value`` if it names a window length; raises ``ConfigurationError`` otherwise."""
+    for known in get_args(Granularity):
+        if value == known:
+            return known  # type: ignore[no-any-return]  # get_args() is untyped
+    raise ConfigurationError(
+        f"Expected a window of {', '.join(GRANULARITIES)}, got {value[:40]!r}; nothing was done. "
+        "Correct `window` in the study's configuration."
+    )
+
+
+def window_start(granularity: Granularity, moment: datetime) -> datetime:
+    """Start of the window that holds an aware moment: midnight UTC of its day, Monday, or first of the month."""
+    moment = moment.astimezone(timezone.utc)
+    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    if granularity == "weekly":
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if granularity == "monthly" else day
+
+
+def window_of(granularity: Granularity, moment: datetime) -> Window:
+    """The window that holds an aware moment."""
+    start = window_start(granularity, moment)
+    if granularity == "monthly":
+        return Window(start, (start + 32 * _DAY).replace(day=1))
+    return Window(start, start + (7 * _DAY if granularity == "weekly" else _DAY))
+
+
+def windows_between(granularity: Granularity, start: datetime, end: datetime) -> Iterator[Window]:
+    """Every window that overlaps [start, end), oldest first."""
+    window = window_of(granularity, start)
+    while window.start < end:
+        yield window
+        window = window_of(granularity, window.end)
+
+
+def local_day(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
+    """First and last-plus-one moment of a calendar day in a time zone, in UTC.
+
+    The day has 23 or 25 hours where clocks change, and starts at half past an hour where the zone is offset by half
+    an hour. The server's daily byte counts are per day of the study's zone.
+    """
+    start = datetime.combine(day, time(), zone)
+    end = datetime.combine(day + _DAY, time(), zone)
+    return start.astimezone(timezone.utc), end.astimezone(timezone.utc)
+
+
+def windows_of_local_day(granularity: Granularity, day: date, zone: tzinfo) -> list[Window]:
+    """The UTC windows in which files of a local day may lie, oldest first.
+
+    The server counts an hourly file to the local day in which the hour starts, so the hour that begins before local
+    midnight (in zones offset by half an hour) belongs to the day before.
+    """
+    start, end = local_day(day, zone)
+    return list(windows_between(granularity, start, end))
+
+
+def server_time_range(window: Window) -> tuple[str, str]:
+    """``time_start`` and ``time_end`` as the server wants them: naive UTC, whole seconds, both inclusive."""
+    last_second = window.end - timedelta(seconds=1)
+    return window.start.strftime(_WIRE_FORMAT), last_second.strftime(_WIRE_FORMAT)
