@@ -20,20 +20,30 @@ import json
 import os
 import struct
 import threading
-from abc import ABC, abstractmethod
 from collections import OrderedDict
-from typing import Any, BinaryIO, Final, NoReturn, Protocol, TypeAlias
+from typing import BinaryIO, Final
 
 import cryptease
+import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher as _Primitive
-from cryptography.hazmat.primitives.ciphers import CipherContext, algorithms
+from cryptography.hazmat.primitives.ciphers import CipherContext, algorithms, modes
 
+from dagster_beiwe.age import AgeCipher
+from dagster_beiwe.ciphers import PIECE_BYTES, Bytes, Cipher, Decryptor, Encryptor
 from dagster_beiwe.errors import ConfigurationError, EncryptionError, PassphraseMissingError
 
-Bytes: TypeAlias = bytes | bytearray | memoryview
-
-PIECE_BYTES: Final = 256 * 1024
-"""How much to pass to ``update`` at once: large enough for the ciphers to run in parallel threads."""
+__all__ = [
+    "PIECE_BYTES",
+    "AgeCipher",
+    "Bytes",
+    "Cipher",
+    "CrypteaseCipher",
+    "Decryptor",
+    "Encryptor",
+    "decrypt_bytes",
+    "decrypting_reader",
+    "encrypt_bytes",
+]
 
 _LENGTH: Final = struct.Struct("I")
 _LONGEST_HEADER_BYTES: Final = 16 * 1024
@@ -43,53 +53,6 @@ _ITERATIONS: Final = 100_000
 _SALT_BYTES: Final = range(8, 129)
 _KEPT_KEYS: Final = 64
 _AES_CFB8: Final = {"function": "AES", "params": {"bits": 256, "mode": "CFB8"}}
-
-
-class Encryptor(Protocol):
-    """Encrypts one file, from its first byte to its last; not for use by several threads at once."""
-
-    def update(self, data: Bytes) -> bytes:
-        """The next bytes of the stored file, possibly none; the first come with the header."""
-
-    def finish(self) -> bytes:
-        """The last bytes of the stored file, also of an empty one. Afterwards the object is used up."""
-
-
-class Decryptor(Protocol):
-    """Decrypts one file, from its first byte to its last; not for use by several threads at once."""
-
-    def update(self, data: Bytes) -> bytes:
-        """The next plain bytes, possibly none. Raises ``EncryptionError`` for a file that is not of this cipher."""
-
-    def finish(self) -> bytes:
-        """The last plain bytes. Raises ``EncryptionError`` if the file ended too early, as far as that shows."""
-
-
-class Cipher(ABC):
-    """A way to lock files. Subclass it for a new one; keys stay out of ``repr`` and can't be pickled."""
-
-    name: str
-    """What manifests call this cipher."""
-
-    can_decrypt: bool = True
-    """False for a host that writes what it cannot read."""
-
-    @abstractmethod
-    def encryptor(self) -> Encryptor:
-        """A fresh encryptor for one file."""
-
-    @abstractmethod
-    def decryptor(self) -> Decryptor:
-        """A fresh decryptor for one file. Raises ``ConfigurationError`` where ``can_decrypt`` is False."""
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"Expected no pickling or copying of {type(self).__name__}, which holds keys; nothing was written. "
-            "Build it again where it is needed."
-        )
 
 
 class CrypteaseCipher(Cipher):
@@ -147,7 +110,7 @@ class _CrypteaseEncryptor:
     def __init__(self, key: cryptease.Key) -> None:
         iv = os.urandom(_IV_BYTES)
         self._head: bytes = cryptease.create_header(_AES_CFB8, key.metadata, iv).read() + iv
-        self._context: CipherContext = _aes_cfb8(key.key, iv).encryptor()
+        self._context = _cfb8_encryptor(key.key, iv)
 
     def update(self, data: Bytes) -> bytes:
         head, self._head = self._head, b""
@@ -163,37 +126,62 @@ class _CrypteaseDecryptor:
     def __init__(self, cipher: CrypteaseCipher) -> None:
         self._cipher = cipher
         self._head = bytearray()
-        self._context: CipherContext | None = None
+        self._payload: _Cfb8Decryption | None = None
 
     def update(self, data: Bytes) -> bytes:
-        if self._context is not None:
-            return self._context.update(data)
+        if self._payload is not None:
+            return self._payload.update(data)
         self._head += data
         length = _header_length(self._head)
         if length is None or len(self._head) < _LENGTH.size + length + _IV_BYTES:
             return b""
-        start = _LENGTH.size + length
-        payload = start + _IV_BYTES
-        iv = bytes(self._head[start:payload])
-        salt = _checked_salt(bytes(self._head[_LENGTH.size : start]), iv)
-        self._context = _aes_cfb8(self._cipher.read_key(salt), iv).decryptor()
-        rest = bytes(self._head[payload:])
+        header_end = _LENGTH.size + length
+        iv_end = header_end + _IV_BYTES
+        iv = bytes(self._head[header_end:iv_end])
+        salt = _checked_salt(bytes(self._head[_LENGTH.size : header_end]), iv)
+        self._payload = _Cfb8Decryption(self._cipher.read_key(salt), iv)
+        rest = bytes(self._head[iv_end:])
         self._head.clear()
-        return self._context.update(rest)
+        return self._payload.update(rest)
 
     def finish(self) -> bytes:
-        if self._context is None:
+        if self._payload is None:
             raise _not_cryptease(f"it ends after {len(self._head)} bytes, inside its header")
-        return self._context.finalize()
+        return b""
 
 
-def _aes_cfb8(key: bytes, iv: bytes) -> _Primitive[Any]:
+def _cfb8_encryptor(key: bytes, iv: bytes) -> CipherContext:
     # cryptography 47 deprecated the mode's old place; older versions have no other.
     try:
         from cryptography.hazmat.decrepit.ciphers.modes import CFB8
     except ImportError:
         from cryptography.hazmat.primitives.ciphers.modes import CFB8
-    return _Primitive(algorithms.AES(key), CFB8(iv))
+    return _Primitive(algorithms.AES(key), CFB8(iv)).encryptor()
+
+
+class _Cfb8Decryption:
+    """Decrypts CFB8 several times faster than the primitive, which takes one byte after the other.
+
+    Each plain byte depends on nothing but the 16 stored bytes before it, so one call of AES over every window of 16
+    bytes gives the key stream of a whole step. Encryption has no such way: there a byte needs the one before it.
+    """
+
+    _STEP_BYTES = 16 * 1024  # times 16 windows: fits a core's own cache
+
+    def __init__(self, key: bytes, iv: bytes) -> None:
+        self._aes = _Primitive(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305  (CFB8's own building block)
+        self._register = iv
+
+    def update(self, data: Bytes) -> bytes:
+        steps = range(0, len(data), self._STEP_BYTES)
+        return b"".join(self._step(bytes(data[start : start + self._STEP_BYTES])) for start in steps)
+
+    def _step(self, piece: bytes) -> bytes:
+        stored = self._register + piece
+        self._register = stored[-_IV_BYTES:]
+        windows = np.ndarray((len(piece),), "V16", stored, strides=(1,)).copy()
+        key_stream = np.frombuffer(self._aes.update(windows.view(np.uint8).data), np.uint8)[::_IV_BYTES]
+        return (key_stream ^ np.frombuffer(stored, np.uint8)[_IV_BYTES:]).tobytes()
 
 
 def _not_cryptease(reason: str) -> EncryptionError:

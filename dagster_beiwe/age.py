@@ -1,0 +1,120 @@
+"""The cipher ``age``: public keys, so that a host can write what it cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import ModuleType
+from typing import Any, cast
+
+from dagster_beiwe.ciphers import Bytes, Cipher, Decryptor, Encryptor
+from dagster_beiwe.errors import ConfigurationError, EncryptionError
+from dagster_beiwe.push import Pusher, UnreadInputError
+
+
+class AgeCipher(Cipher):
+    """Public-key encryption with `age <https://age-encryption.org>`_; needs the extra ``age``.
+
+    ``recipients`` are public keys (``age1...`` or ``ssh-ed25519 ...``), any of whose owners can read. ``identity`` is
+    the content of a private key file of age or ssh. A host that only writes gets recipients and no identity; without
+    recipients, files are for the identity itself. The file opens with ``age --decrypt``.
+
+    Raises ``ConfigurationError`` if the extra is not installed, or a key can't be read.
+    """
+
+    name = "age"
+
+    def __init__(self, *, recipients: Sequence[str] = (), identity: str | None = None) -> None:
+        self._identities = _age_identities(identity) if identity else []
+        self._recipients = [_age_recipient(text, number) for number, text in enumerate(recipients, start=1)]
+        if not self._recipients:
+            self._recipients = [key.to_public() for key in self._identities if hasattr(key, "to_public")]
+        if not self._recipients and not self._identities:
+            raise ConfigurationError(
+                "Expected recipients or an identity for age, got neither; nothing was done. "
+                "Create a key with `age-keygen` and give its public part as recipient."
+            )
+        self.can_decrypt = bool(self._identities)
+
+    def encryptor(self) -> Encryptor:
+        if not self._recipients:
+            raise ConfigurationError(
+                "Expected recipients to lock files for, got an ssh identity only; nothing was locked. "
+                "Add its public key to the recipients."
+            )
+        encrypt, recipients = _pyrage().encrypt_io, self._recipients
+        return _AgeFile(lambda reader, writer: encrypt(reader, writer, recipients))
+
+    def decryptor(self) -> Decryptor:
+        if not self._identities:
+            raise ConfigurationError(
+                "Expected an identity to unlock files with, got only recipients, who can write but not read; nothing "
+                "was decrypted. Do this on the host that has the private key."
+            )
+        decrypt, identities = _pyrage().decrypt_io, self._identities
+        return _AgeFile(lambda reader, writer: decrypt(reader, writer, identities))
+
+
+class _AgeFile:
+    """An encryptor or a decryptor; age's library wants files, so it runs behind a ``Pusher``."""
+
+    def __init__(self, work: Callable[[object, object], object]) -> None:
+        self._pusher = Pusher(work)
+
+    def update(self, data: Bytes) -> bytes:
+        with _age_errors():
+            return self._pusher.push(bytes(data))
+
+    def finish(self) -> bytes:
+        with _age_errors():
+            return self._pusher.finish()
+
+
+@contextmanager
+def _age_errors() -> Iterator[None]:
+    pyrage = _pyrage()
+    try:
+        yield
+    except (pyrage.DecryptError, pyrage.EncryptError, OSError, UnreadInputError) as error:
+        raise EncryptionError(
+            f"Expected a whole file locked by age for this identity; age says: {error or 'data after the end'}. "
+            "The rest of the file was not used. It is for another identity, cut or changed: see its manifest."
+        ) from error
+
+
+def _pyrage() -> ModuleType:
+    try:
+        import pyrage
+    except ImportError as error:
+        raise ConfigurationError(
+            "Expected the library of the cipher age, which is not installed; nothing was done. "
+            "Install it with: pip install 'dagster-beiwe[age]'"
+        ) from error
+    return cast("ModuleType", pyrage)
+
+
+def _age_recipient(text: str, number: int) -> Any:
+    pyrage = _pyrage()
+    kind = pyrage.ssh if text.startswith("ssh-") else pyrage.x25519
+    with suppress(pyrage.RecipientError):
+        return kind.Recipient.from_str(text.strip())
+    raise ConfigurationError(
+        f"Expected a public key (age1... or ssh-ed25519 ...) as recipient {number}, got something else; nothing was "
+        "done. Private keys never belong among the recipients."
+    )
+
+
+def _age_identities(text: str) -> list[Any]:
+    """The identities of a key file: an ssh key, or a line per age key with comments between."""
+    pyrage = _pyrage()
+    with suppress(pyrage.IdentityError, pyrage.DecryptError):
+        if "PRIVATE KEY-----" in text:
+            return [pyrage.ssh.Identity.from_buffer(text.encode())]
+        lines = (line.strip() for line in text.splitlines())
+        keys = [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
+        if keys:
+            return keys
+    raise ConfigurationError(
+        "Expected an identity of age (AGE-SECRET-KEY-1...) or an ssh private key without passphrase, got something "
+        "else; nothing was done. Give the content of the key file."
+    )
