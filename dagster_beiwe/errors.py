@@ -5,6 +5,9 @@ Catch ``BeiweError`` to catch them all::
     BeiweError
     ├── ConfigurationError          what the user wrote can't be used
     │   ├── CredentialsError        keys of the server or the keyring file
+    │   │   ├── KeyringFileError        missing, unreadable, or not an encrypted keyring
+    │   │   ├── KeyringPassphraseError  none given, or the wrong one
+    │   │   └── KeyringSectionError     no such section, or one that lacks something
     │   ├── UnknownStreamError      a stream name that Beiwe does not have
     │   ├── TimeRangeError          naive, reversed or unaligned times
     │   └── PassphraseMissingError  a lake that must be locked, and nothing to lock it with
@@ -48,6 +51,18 @@ class ConfigurationError(BeiweError):
 
 class CredentialsError(ConfigurationError):
     """The credentials are missing, incomplete or unreadable."""
+
+
+class KeyringFileError(CredentialsError):
+    """The keyring file is missing, unreadable, not encrypted, or not a keyring."""
+
+
+class KeyringPassphraseError(CredentialsError):
+    """The passphrase of the keyring is missing or does not open it."""
+
+
+class KeyringSectionError(CredentialsError):
+    """The keyring lacks the section, or the section lacks something that is needed."""
 
 
 class UnknownStreamError(ConfigurationError):
@@ -107,9 +122,7 @@ class ServerBusyError(ServerError):
     ``retry_after_seconds`` is what the server asked for, or None.
     """
 
-    def __init__(
-        self, message: str, *, status: int | None = None, retry_after_seconds: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, status: int | None = None, retry_after_seconds: float | None = None) -> None:
         super().__init__(message, status=status)
         self.retry_after_seconds = retry_after_seconds
 

@@ -1,0 +1,118 @@
+"""What a server can do: found out by asking for each route, because no endpoint tells a version.
+
+A POST of an empty form without keys gets an empty 400 where the route exists and an HTML 404 where it does not.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from dagster_beiwe.client.http import Request, Transport
+from dagster_beiwe.client.statuses import error_for_status
+from dagster_beiwe.errors import BadAnswerError, RequestRefusedError
+
+logger = logging.getLogger("dagster_beiwe")
+
+ROUTES = {
+    "check_credentials": "check-my-credentials/v1",
+    "data_v2": "get-data/v2",
+    "participant_ids": "get-participant-ids/v1",
+    "participant_table": "get-participant-table-data/v1",
+    "settings": "get-study-settings/v1",
+    "interventions": "get-interventions/v1",
+    "survey_history": "get-survey-history/v1",
+    "data_quantities": "get-participant-data-quantities/v1",
+    "summary_statistics": "get-summary-statistics/v1",
+    "upload_history": "get-participant-upload-history/v1",
+    "heartbeat_history": "get-participant-heartbeat-history/v1",
+    "version_history": "get-participant-version-history/v1",
+    "device_status_history": "get-participant-device-status-history/v1",
+    "notification_history": "get-participant-notification-history/v1",
+    "file_hashes": "get-participant-file-hashes/v1",
+}
+"""Routes that some servers lack, by the name of the capability; all have get-studies, get-users and get-data/v1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerCapabilities:
+    """Which endpoints the server has; one field per route that came after 2021."""
+
+    check_credentials: bool
+    data_v2: bool
+    participant_ids: bool
+    participant_table: bool
+    settings: bool
+    interventions: bool
+    survey_history: bool
+    data_quantities: bool
+    summary_statistics: bool
+    upload_history: bool
+    heartbeat_history: bool
+    version_history: bool
+    device_status_history: bool
+    notification_history: bool
+    file_hashes: bool
+
+    @property
+    def registry_generation(self) -> Literal[1, 2]:
+        """How get-data reads a registry with short keys and hashes of the client's own files.
+
+        1: such entries are ignored and everything is sent again (servers before 2026-01-08). 2: files that the client
+        holds are left out. The route of the file hashes came with that change; that it fails for most participants
+        does not matter here.
+        """
+        return 2 if self.file_hashes else 1
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the capabilities that the server lacks."""
+        return tuple(f.name for f in fields(self) if not getattr(self, f.name))
+
+
+class RouteProbe:
+    """Asks once per route and remembers the answer; used by several threads."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._lock = threading.Lock()
+        self._known: dict[str, bool] = {}
+        self._logged = False
+
+    def supports(self, capability: str) -> bool:
+        """Whether the server has the route of a capability (a key of ``ROUTES``)."""
+        with self._lock:
+            if capability not in self._known:
+                self._known[capability] = self._exists(ROUTES[capability])
+            return self._known[capability]
+
+    def all(self) -> ServerCapabilities:
+        """Every capability, asking for those not yet known; said once in the log."""
+        found = ServerCapabilities(**{name: self.supports(name) for name in ROUTES})
+        with self._lock:
+            first, self._logged = not self._logged, True
+        if first:
+            lacks = f"lacks {', '.join(found.missing)}" if found.missing else "has every endpoint known to this client"
+            logger.info("The Beiwe server %s.", lacks)
+        return found
+
+    def _exists(self, route: str) -> bool:
+        answer = self._transport.answer(Request(path=route))
+        if answer.status == 404:
+            return False
+        if answer.status == 400 and not answer.has_body:
+            return True
+        what = f"{route} at the server in BEIWE_URL"
+        if answer.status == 400:
+            raise RequestRefusedError(
+                f"Expected an empty answer with status 400 from {what}, got 400 with a page: the server does not "
+                "accept the host name it was called by. Correct BEIWE_URL.",
+                status=400,
+            )
+        raise error_for_status(answer, what) or BadAnswerError(
+            f"Expected {what} to refuse a request without keys, got status 200: this is not a Beiwe server. "
+            "No key was sent. Correct BEIWE_URL.",
+            status=200,
+        )

@@ -1,0 +1,317 @@
+"""The Beiwe data-access API as Python methods: one per endpoint, plus look-ups of studies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, datetime
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+from dagster_beiwe.client import answers
+from dagster_beiwe.client.capabilities import ROUTES, RouteProbe, ServerCapabilities
+from dagster_beiwe.client.downloads import DataStream, check_participants, check_study_id, download_form
+from dagster_beiwe.client.http import HttpPolicy, Request, Traffic, Transport
+from dagster_beiwe.client.studies import Study, expand_study_id, find_study
+from dagster_beiwe.client.website import export_study_settings
+from dagster_beiwe.credentials import Credentials
+from dagster_beiwe.errors import (
+    BadAnswerError,
+    ConfigurationError,
+    RouteMissingError,
+    ServerFailedError,
+    TimeRangeError,
+)
+from dagster_beiwe.streams import check_streams
+from dagster_beiwe.windows import Window
+
+_QUERY_LIMIT_BYTES = 3_000
+"""For the ids in one query string: common proxies refuse addresses longer than 4 to 8 kB."""
+
+
+class BeiweClient:
+    """Talks to one Beiwe server with one researcher's keys; knows nothing of Dagster, files or encryption.
+
+    May be used by several threads at once. Every method raises a ``ServerError`` that tells what happened, after the
+    retries of ``policy``; what is malformed on this side raises a ``ConfigurationError`` before anything is sent,
+    because the server itself does not explain its refusals. ``sleep`` waits between retries, in seconds::
+
+        with BeiweClient(credentials_from_env()) as client:
+            for study_id, name in client.studies().items():
+                print(name, len(client.participants(study_id)))
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        policy: HttpPolicy | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.credentials = credentials
+        self._transport = Transport(credentials.url, policy=policy or HttpPolicy(), sleep=sleep)
+        self._probe = RouteProbe(self._transport)
+
+    def __repr__(self) -> str:
+        return f"BeiweClient({self.credentials!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the client may be used again afterwards."""
+        self._transport.close()
+
+    @property
+    def policy(self) -> HttpPolicy:
+        """How patient this client is."""
+        return self._transport.policy
+
+    @property
+    def traffic(self) -> Traffic:
+        """Requests, retries and bytes so far."""
+        return self._transport.traffic
+
+    def capabilities(self) -> ServerCapabilities:
+        """What the server can do. Asks for each route once in this client's life, without keys."""
+        return self._probe.all()
+
+    def supports(self, capability: str) -> bool:
+        """Whether the server has one capability (a field of ``ServerCapabilities``); asks for that route only."""
+        return self._probe.supports(capability)
+
+    # Keys and studies
+
+    def check_credentials(self) -> None:
+        """Return if the keys are valid; raises ``AccessDeniedError`` if not.
+
+        Older servers are asked for the studies instead, which needs valid keys too.
+        """
+        if not self.supports("check_credentials"):
+            self.studies()
+            return
+        route = ROUTES["check_credentials"]
+        if b"valid" not in self._transport.read(self._request(route))[:200]:
+            raise BadAnswerError(
+                f"Expected {route} to confirm the keys, got another text with status 200; the keys count as unchecked. "
+                "Check that BEIWE_URL is a Beiwe server.",
+                status=200,
+            )
+
+    def studies(self) -> dict[str, str]:
+        """{study id: study name} of all studies that the keys can see, sorted by name; stopped ones are included."""
+        return answers.studies_from(*self._json("get-studies/v1"))
+
+    def find_study(self, text: str) -> Study:
+        """The study with this id or name, or whose id alone starts with it.
+
+        Raises ``ConfigurationError`` with candidates or nearest names where that is not exactly one.
+        """
+        return find_study(self.studies(), text)
+
+    def expand_study_id(self, prefix: str) -> Study:
+        """The one study whose id starts with ``prefix``; several or none raise ``ConfigurationError``."""
+        return expand_study_id(self.studies(), prefix)
+
+    def study_id(self, name: str) -> str:
+        """The id of the study with exactly this name; raises ``ConfigurationError`` if there is none."""
+        studies = self.studies()
+        for study_id, known in studies.items():
+            if known == name:
+                return study_id
+        near = find_study(studies, name)  # an id given for a name gets the same help as a typing error
+        raise ConfigurationError(
+            f"Expected the name of a study, got {name[:80]!r}, which is an id or its beginning. "
+            f"That study's name is {near.name!r}."
+        )
+
+    def study_name(self, study_id: str) -> str:
+        """The name of the study with this id; raises ``ConfigurationError`` if the keys can't see it."""
+        name = self.studies().get(check_study_id(study_id))
+        if name is None:
+            raise ConfigurationError(
+                f"Expected a study that these keys can see, got the id {study_id}, which is none of them. It may have "
+                "been deleted, or the researcher taken off it."
+            )
+        return name
+
+    # One study
+
+    def participants(self, study_id: str) -> list[str]:
+        """All participant ids of a study, sorted: also retired, deleted and never registered ones."""
+        route = ROUTES["participant_ids"] if self.supports("participant_ids") else "get-users/v1"
+        return answers.participants_from(*self._json(route, {"study_id": check_study_id(study_id)}))
+
+    def participant_table(self, study_id: str) -> list[dict[str, Any]]:
+        """One object per participant that is not deleted, sorted by id; times are in the study's zone, with offset.
+
+        Columns differ by server version and study. Interventions and custom fields are among them under their free
+        names, and may shadow one another.
+        """
+        form = {"study_id": check_study_id(study_id), "data_format": "json"}
+        return answers.objects_from(*self._json(ROUTES["participant_table"], form))
+
+    def settings(self, study_id: str, *, study_pk: int | None = None) -> dict[str, Any]:
+        """``device_settings``, ``surveys``, ``interventions`` and, on newer servers, ``study_time_zone``.
+
+        Servers before 2025-03 are asked through the website, which needs user name and password in the credentials
+        and ``study_pk``, the study's number in the addresses of the website (``.../view_study/12``): no endpoint tells
+        it. Raises ``RouteMissingError`` where it is not given.
+        """
+        check_study_id(study_id)
+        if self.supports("settings"):
+            return answers.object_from(*self._json(ROUTES["settings"], {"study_id": study_id}))
+        if study_pk is None:
+            raise RouteMissingError(
+                f"Expected {ROUTES['settings']}, which this server lacks (it is older than 2025-03); the settings were "
+                "not read. Give study_pk, the study's number in the addresses of the website, with BEIWE_USERNAME and "
+                "BEIWE_PASSWORD.",
+                status=404,
+            )
+        return export_study_settings(self._transport, self.credentials, study_pk)
+
+    def interventions(self, study_id: str) -> dict[str, Any]:
+        """{participant: {survey id: {intervention: date or None}}}, only those that survey schedules use."""
+        return self._study_object("interventions", study_id)
+
+    def survey_history(self, study_id: str) -> dict[str, Any]:
+        """{survey id: [{``archive_start``, ``survey_json``}, ...]}, oldest first, deleted surveys included."""
+        return self._study_object("survey_history", study_id)
+
+    def data_quantities(self, study_id: str) -> dict[str, dict[str, int]]:
+        """{participant: {stream: bytes}} over all time, every participant and stream, 0 where there is nothing."""
+        form = {"study_id": check_study_id(study_id)}
+        return answers.quantities_from(*self._json(ROUTES["data_quantities"], form))
+
+    def summary_statistics(
+        self,
+        study_id: str,
+        *,
+        start_date: date | None = None,
+        end_date: date | None = None,
+        participants: Iterable[str] = (),
+        streams: Iterable[str] = (),
+    ) -> list[answers.DailyBytes]:
+        """Bytes per participant, day (of the study's zone) and stream, sorted by participant and day.
+
+        Both dates are inclusive; no participants and no streams mean all of them. Long lists of participants are
+        asked for in several requests. Days on which only an unchunked stream arrived may lag behind.
+        """
+        form = {"study_id": check_study_id(study_id)}
+        names = check_streams(streams)
+        fields = ",".join(["date", "participant_id", *(f"beiwe_{name}_bytes" for name in names)])
+        query = {"fields": fields, **_date_options(start_date, end_date)}
+        wanted = tuple(participants)
+        batches = _batches(check_participants(wanted)) if wanted else [""]
+        found: list[answers.DailyBytes] = []
+        for batch in batches:
+            options = {**query, "participant_ids": batch} if batch else query
+            answer, route = self._json(ROUTES["summary_statistics"], form, options)
+            found += answers.daily_bytes_from(answer, route, names)
+        return sorted(found, key=lambda record: (record.participant, record.day))
+
+    # One participant
+
+    def upload_history(self, participant: str) -> list[answers.Upload]:
+        """Every file that the participant's phone sent, oldest first."""
+        return answers.uploads_from(*self._history("upload_history", participant))
+
+    def heartbeat_history(self, participant: str) -> list[datetime]:
+        """Times (UTC) at which the app reported that it runs, oldest first."""
+        return answers.moments_from(*self._history("heartbeat_history", participant))
+
+    def version_history(self, participant: str) -> list[answers.AppVersion]:
+        """Versions of app and system, one entry per change, oldest first."""
+        return answers.versions_from(*self._history("version_history", participant))
+
+    def device_status_history(self, participant: str) -> list[dict[str, Any]]:
+        """Reports of the app about itself, as sent; empty unless an experiment is enabled for the participant."""
+        return answers.objects_from(*self._history("device_status_history", participant))
+
+    def notification_history(self, participant: str) -> dict[str, Any]:
+        """{survey id: [notification, ...]} with times in UTC."""
+        return answers.object_from(*self._history("notification_history", participant, utc="true"))
+
+    def file_hashes(self, participant: str) -> dict[str, Any] | None:
+        """{file name: hash}, or None where the server can't tell.
+
+        The endpoint fails with 500 for practically every participant that has data (servers up to 2026-03): don't
+        build on it.
+        """
+        try:
+            return answers.object_from(*self._history("file_hashes", participant))
+        except ServerFailedError:
+            return None
+
+    # Files
+
+    @contextmanager
+    def get_data(
+        self,
+        study_id: str,
+        *,
+        participants: Iterable[str],
+        streams: Iterable[str],
+        window: Window,
+        registry: Mapping[str, str] | None = None,
+        compressed: bool | None = None,
+    ) -> Iterator[DataStream]:
+        """The archive of all files of the participants and streams whose hour lies in the window.
+
+        No streams mean every stream; at least one participant must be named. ``registry`` lists files to leave out:
+        {storage path without ``CHUNKED_DATA/``: base64 SHA-1 of the plain file held}. ``compressed`` chooses
+        get-data/v2 (zstd) or v1; None takes v2 where the server has it. Opening is retried, a body that breaks off is
+        not: it raises ``ConnectionFailedError`` while being read. Read fast: what waits, waits in the server's memory.
+        """
+        form = download_form(study_id, participants=participants, streams=streams, window=window, registry=registry)
+        zstd = self.supports("data_v2") if compressed is None else compressed
+        request = self._request("get-data/v2" if zstd else "get-data/v1", form)
+        with self._transport.open(request) as response:
+            yield DataStream(self._transport, request, response)
+
+    def _request(
+        self, route: str, form: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None
+    ) -> Request:
+        keys = {"access_key": self.credentials.access_key, "secret_key": self.credentials.secret_key}
+        return Request(path=route, form={**keys, **(form or {})}, query=query or {})
+
+    def _json(
+        self, route: str, form: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None
+    ) -> tuple[Any, str]:
+        """The parsed answer, and the route's name for messages about it."""
+        return answers.parse_json(self._transport.read(self._request(route, form, query)), route), route
+
+    def _study_object(self, capability: str, study_id: str) -> dict[str, Any]:
+        return answers.object_from(*self._json(ROUTES[capability], {"study_id": check_study_id(study_id)}))
+
+    def _history(self, capability: str, participant: str, **form: str) -> tuple[Any, str]:
+        (checked,) = check_participants([participant])
+        return self._json(ROUTES[capability], {"participant_id": checked, **form})
+
+
+def _date_options(start_date: date | None, end_date: date | None) -> dict[str, str]:
+    if start_date is not None and end_date is not None and start_date > end_date:
+        raise TimeRangeError(
+            f"Expected a start date not after the end date, got {start_date} and {end_date}; nothing was requested."
+        )
+    given = {"start_date": start_date, "end_date": end_date}
+    return {name: day.strftime("%Y-%m-%d") for name, day in given.items() if day is not None}
+
+
+def _batches(participants: tuple[str, ...]) -> list[str]:
+    """Comma-separated ids, each text short enough for a query string (a comma takes three bytes there)."""
+    batches: list[str] = []
+    for participant in participants:
+        if batches and len(batches[-1]) + 2 * batches[-1].count(",") + len(participant) + 3 <= _QUERY_LIMIT_BYTES:
+            batches[-1] += f",{participant}"
+        else:
+            batches.append(participant)
+    return batches

@@ -1,0 +1,101 @@
+"""get-data: the form of a request, and the archive as a stream of bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+import requests
+
+from dagster_beiwe.client.answers import PARTICIPANT_ID, STUDY_ID
+from dagster_beiwe.client.http import Request, Transport
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.streams import check_streams
+from dagster_beiwe.windows import Window, server_time_range
+
+STORAGE_PREFIX = "CHUNKED_DATA/"
+
+
+class DataStream:
+    """An archive on its way: iterate over it once for its bytes, in pieces of 64 KiB or more.
+
+    ``version`` tells the format: 1 has plain files, 2 has files compressed with zstd. ``received_bytes`` counts what
+    has been read so far. Iteration raises ``ConnectionFailedError`` when the connection breaks; an end without an
+    error does not mean that the archive is whole, since some proxies hide that the server gave up.
+    """
+
+    def __init__(self, transport: Transport, request: Request, response: requests.Response) -> None:
+        self.version: Literal[1, 2] = 2 if request.path.endswith("v2") else 1
+        self.received_bytes = 0
+        self._chunks = transport.chunks(response, request)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self.received_bytes += len(chunk)
+            yield chunk
+
+
+def check_study_id(study_id: str) -> str:
+    """``study_id`` if it can be one; raises ``ConfigurationError``, because the server would only say 400."""
+    if STUDY_ID.fullmatch(study_id):
+        return study_id
+    raise ConfigurationError(
+        f"Expected a study id of 24 letters and digits, got {study_id[:60]!r}; nothing was requested. "
+        "Names and beginnings of ids have to be looked up first."
+    )
+
+
+def check_participants(participants: Iterable[str]) -> tuple[str, ...]:
+    """The ids without repetition, sorted: the server answers 404 if one is named twice.
+
+    Raises ``ConfigurationError`` for a malformed id, and for none at all, which the server takes as everybody.
+    """
+    if isinstance(participants, str):
+        participants = (participants,)
+    ids = tuple(sorted(set(participants)))
+    for participant in ids:
+        if not PARTICIPANT_ID.fullmatch(participant):
+            raise ConfigurationError(
+                f"Expected participant ids of letters, digits, _ and -, got {participant[:40]!r}; "
+                "nothing was requested."
+            )
+    if not ids:
+        raise ConfigurationError(
+            "Expected at least one participant, got none; nothing was requested. The server takes an empty list as "
+            "all participants: name them."
+        )
+    return ids
+
+
+def download_form(
+    study_id: str,
+    *,
+    participants: Iterable[str],
+    streams: Iterable[str],
+    window: Window,
+    registry: Mapping[str, str] | None,
+) -> dict[str, str]:
+    """The form fields of get-data, without keys.
+
+    Lists go out as JSON, never empty: an empty one means everything, and a bare id of digits alone is refused. The
+    field ``user_ids`` is the one that every server version reads. Registry keys must not have the prefix
+    ``CHUNKED_DATA/``, with which current servers leave out files that have changed.
+    """
+    start, end = server_time_range(window)
+    form = {
+        "study_id": check_study_id(study_id),
+        "user_ids": json.dumps(check_participants(participants)),
+        "data_streams": json.dumps(check_streams([streams] if isinstance(streams, str) else streams)),
+        "time_start": start,
+        "time_end": end,
+    }
+    if registry:
+        prefixed = sum(1 for key in registry if key.startswith(STORAGE_PREFIX))
+        if prefixed:
+            raise ConfigurationError(
+                f"Expected registry keys without {STORAGE_PREFIX}, got {prefixed} with it; nothing was requested. "
+                "The server would leave out files that have changed: remove the prefix."
+            )
+        form["registry"] = json.dumps(dict(registry), separators=(",", ":"))
+    return form

@@ -1,0 +1,342 @@
+"""One way to send a request to the Beiwe server: form in, status checked, retried where waiting may help.
+
+Nothing here knows an endpoint. What the server's statuses mean is in ``statuses``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+
+from dagster_beiwe.client.statuses import Answer, error_for_status
+from dagster_beiwe.client.transport_failures import PermanentConnectionError, describe_failure
+from dagster_beiwe.errors import (
+    BadAnswerError,
+    ConfigurationError,
+    ConnectionFailedError,
+    ServerBusyError,
+    ServerError,
+    ServerFailedError,
+)
+
+logger = logging.getLogger("dagster_beiwe")
+
+_T = TypeVar("_T")
+
+ERROR_BODY_LIMIT_BYTES = 256 * 1024
+"""Enough to drain the server's 169 kB error pages, so that the connection can be used again."""
+
+_CHUNK_BYTES = 128 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpPolicy:
+    """How patient the client is.
+
+    ``attempts`` counts the first try. Waits double from ``backoff_first_seconds`` up to ``backoff_cap_seconds``, each
+    shortened by a random part of up to ``jitter`` (0 to 1) so that many clients don't return at once. A
+    ``Retry-After`` of the server is honoured up to ``retry_after_cap_seconds``. Retried are transport errors, 429,
+    502, 503 and 504; 500 only with ``retry_server_errors``, because on this server it mostly repeats itself.
+    ``read_timeout_seconds`` is the longest silence allowed: proxies before the server give up after 60 to 120 s.
+    """
+
+    connect_timeout_seconds: float = 10.0
+    read_timeout_seconds: float = 150.0
+    attempts: int = 5
+    backoff_first_seconds: float = 1.0
+    backoff_cap_seconds: float = 60.0
+    retry_after_cap_seconds: float = 300.0
+    jitter: float = 0.5
+    retry_server_errors: bool = False
+    json_limit_bytes: int = 512 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        positive = ("connect_timeout_seconds", "read_timeout_seconds", "attempts", "json_limit_bytes")
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"Expected {name} above 0, got {getattr(self, name)}; nothing was sent.")
+        for name in ("backoff_first_seconds", "backoff_cap_seconds", "retry_after_cap_seconds"):
+            if getattr(self, name) < 0:
+                raise ConfigurationError(f"Expected {name} of 0 or more, got {getattr(self, name)}; nothing was sent.")
+        if not 0 <= self.jitter <= 1:
+            raise ConfigurationError(f"Expected jitter between 0 and 1, got {self.jitter}; nothing was sent.")
+
+    def wait_seconds(self, failures: int, *, asked_seconds: float | None, chance: float) -> float:
+        """How long to wait after the given number of failures; ``chance`` is a random number from 0 to 1."""
+        backoff = min(self.backoff_first_seconds * 2.0 ** min(failures - 1, 60), self.backoff_cap_seconds)
+        backoff *= 1 - self.jitter * chance
+        if asked_seconds is None:
+            return backoff
+        return max(backoff, min(asked_seconds, self.retry_after_cap_seconds))
+
+    def retries(self, error: ServerError) -> bool:
+        """Whether the same request may succeed later."""
+        if isinstance(error, PermanentConnectionError):
+            return False
+        if isinstance(error, ServerFailedError):
+            return self.retry_server_errors
+        return isinstance(error, (ConnectionFailedError, ServerBusyError))
+
+
+class Traffic:
+    """What a client has sent and received so far; may be read while other threads download."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests_sent = 0
+        self._retries = 0
+        self._bytes_received = 0
+
+    @property
+    def requests_sent(self) -> int:
+        """Requests sent, retries and probes included."""
+        return self._requests_sent
+
+    @property
+    def retries(self) -> int:
+        """Requests that repeated a failed one."""
+        return self._retries
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes of bodies received, without headers."""
+        return self._bytes_received
+
+    def add(self, *, requests_sent: int = 0, retries: int = 0, bytes_received: int = 0) -> None:
+        """Count; safe to call from several threads."""
+        with self._lock:
+            self._requests_sent += requests_sent
+            self._retries += retries
+            self._bytes_received += bytes_received
+
+    def __repr__(self) -> str:
+        return (
+            f"Traffic(requests_sent={self._requests_sent}, retries={self._retries}, "
+            f"bytes_received={self._bytes_received})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request; ``form`` and ``headers`` may hold secrets and are never shown."""
+
+    path: str
+    form: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    method: str = "POST"
+
+
+@functools.cache
+def user_agent() -> str:
+    try:
+        version = importlib.metadata.version("dagster-beiwe")
+    except importlib.metadata.PackageNotFoundError:
+        version = "0"
+    return f"dagster-beiwe/{version}"
+
+
+def _no_further_authentication(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Stands in for "no authentication": without any, ``requests`` would add what it finds in ~/.netrc."""
+    return request
+
+
+class Transport:
+    """Sends requests to one server, with one reused connection per thread.
+
+    Redirects are never followed. Proxies and certificate bundles of the environment are used for https only: to
+    loopback, keys travel in clear text and must not leave the machine. ``sleep`` is called with seconds between
+    attempts.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        policy: HttpPolicy,
+        sleep: Callable[[float], None] = time.sleep,
+        traffic: Traffic | None = None,
+    ) -> None:
+        self.base_url = base_url
+        self.policy = policy
+        self.traffic = traffic or Traffic()
+        self._sleep = sleep
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._sessions: list[requests.Session] = []
+
+    def close(self) -> None:
+        """Close the connections of all threads; the next request opens new ones."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, []
+            self._local = threading.local()
+        for session in sessions:
+            session.close()
+
+    def open(self, request: Request) -> requests.Response:
+        """The server's answer with status 200 and its body unread; the caller closes it.
+
+        Raises the subclass of ``ServerError`` that fits, after the policy's retries.
+        """
+        return self._retried(lambda: self._open_once(request))
+
+    def read(self, request: Request) -> bytes:
+        """The whole body of an answer with status 200, retried as well when the body is cut.
+
+        Raises ``BadAnswerError`` for a body over the policy's limit.
+        """
+        return self._retried(lambda: self._read_once(request))
+
+    def answer(self, request: Request, *, retry: bool = True) -> Answer:
+        """The answer whatever its status, with the beginning of its body; only busy servers are retried."""
+
+        def once() -> Answer:
+            answer = self._answer_of(self._send(request))
+            error = error_for_status(answer, self._what(request))
+            if isinstance(error, ServerBusyError):
+                raise error
+            return answer
+
+        return self._retried(once) if retry else once()
+
+    def chunks(self, response: requests.Response, request: Request) -> Iterator[bytes]:
+        """The body in pieces of at least 64 KiB except the last.
+
+        Whatever arrived before a failure is yielded before ``ConnectionFailedError`` is raised.
+        """
+        pieces: list[bytes] = []
+        pending = 0
+        failure: str | None = None
+        try:
+            for piece in response.iter_content(_CHUNK_BYTES):
+                self.traffic.add(bytes_received=len(piece))
+                pieces.append(piece)
+                pending += len(piece)
+                if pending >= _CHUNK_BYTES // 2:
+                    yield pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                    pieces, pending = [], 0
+        except (OSError, HTTPError) as error:
+            failure = describe_failure(error, while_reading=True).text
+        if pieces:
+            yield b"".join(pieces)
+        if failure is not None:
+            raise ConnectionFailedError(
+                f"Expected {self._what(request)} to send its whole answer, but {failure}. What came before is "
+                "incomplete; request it again, in smaller pieces if that repeats itself."
+            )
+
+    # One attempt
+
+    def _open_once(self, request: Request) -> requests.Response:
+        response = self._send(request)
+        if response.status_code == requests.codes.ok:
+            return response
+        error = error_for_status(self._answer_of(response), self._what(request))
+        assert error is not None  # only status 200 is none
+        raise error
+
+    def _read_once(self, request: Request) -> bytes:
+        with self._open_once(request) as response:
+            body = bytearray()
+            for chunk in self.chunks(response, request):
+                body += chunk
+                if len(body) > self.policy.json_limit_bytes:
+                    raise BadAnswerError(
+                        f"Expected at most {self.policy.json_limit_bytes:,} bytes from {self._what(request)}, got "
+                        "more; reading was stopped. Ask for less at a time, or raise json_limit_bytes in the policy.",
+                        status=response.status_code,
+                    )
+            return bytes(body)
+
+    def _answer_of(self, response: requests.Response) -> Answer:
+        """Status, headers and the beginning of the body; a body that breaks off is good enough for an error."""
+        body = bytearray()
+        with response:
+            try:
+                for chunk in response.iter_content(16 * 1024):
+                    body += chunk
+                    if len(body) >= ERROR_BODY_LIMIT_BYTES:
+                        break
+            except (OSError, HTTPError) as error:
+                logger.debug("The body of an answer with status %s broke off: %s", response.status_code, type(error))
+        self.traffic.add(bytes_received=len(body))
+        return Answer(
+            status=response.status_code,
+            headers=dict(response.headers),
+            cookies=dict(response.cookies),
+            body=bytes(body),
+        )
+
+    def _send(self, request: Request) -> requests.Response:
+        self.traffic.add(requests_sent=1)
+        try:
+            return self._session().request(
+                request.method,
+                f"{self.base_url}/{request.path}",
+                data=dict(request.form) if request.method == "POST" else None,
+                params=dict(request.query) or None,
+                headers=dict(request.headers),
+                timeout=(self.policy.connect_timeout_seconds, self.policy.read_timeout_seconds),
+                allow_redirects=False,
+                stream=True,
+            )
+        except (OSError, HTTPError) as error:
+            failure = describe_failure(error)
+        # Raised outside of the except block: the exceptions of requests hold the request, hence the keys, and would
+        # travel along as the context of ours.
+        kind = ConnectionFailedError if failure.transient else PermanentConnectionError
+        raise kind(f"Expected an answer of {self._what(request)}, but {failure.text}.")
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.auth = _no_further_authentication
+            session.trust_env = self.base_url.startswith("https://")
+            session.headers.update({"User-Agent": user_agent(), "Accept": "*/*", "Accept-Encoding": "identity"})
+            session.mount("http://", HTTPAdapter(max_retries=0))
+            session.mount("https://", HTTPAdapter(max_retries=0))
+            self._local.session = session
+            with self._lock:
+                self._sessions.append(session)
+        # The API needs no cookies, and the website's are sent on purpose only.
+        session.cookies.clear()
+        return session
+
+    # Several attempts
+
+    def _retried(self, once: Callable[[], _T]) -> _T:
+        attempts = self.policy.attempts
+        for failures in range(1, attempts + 1):
+            try:
+                return once()
+            except ServerError as error:
+                if not self.policy.retries(error):
+                    raise
+                if failures == attempts:
+                    if attempts > 1:
+                        error.args = (f"{error} Gave up after {attempts} attempts; try again later.",)
+                    raise
+                asked = error.retry_after_seconds if isinstance(error, ServerBusyError) else None
+                chance = random.random()  # noqa: S311  # spreads retries, protects nothing
+                wait = self.policy.wait_seconds(failures, asked_seconds=asked, chance=chance)
+                logger.info("Attempt %d of %d failed, the next in %.1f s: %s", failures, attempts, wait, error)
+            self.traffic.add(retries=1)
+            self._sleep(wait)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _what(self, request: Request) -> str:
+        """The request as it may be named in messages: without query and body."""
+        return f"{request.path} at {urlsplit(self.base_url).netloc}"

@@ -1,0 +1,169 @@
+"""What the statuses of a Beiwe server mean.
+
+The server explains nothing: its error bodies are empty, except that a missing route has an HTML page. Both kinds of
+404 therefore have to be told apart by their bodies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from dagster_beiwe.errors import (
+    AccessDeniedError,
+    BadAnswerError,
+    NotFoundError,
+    RedirectError,
+    RequestRefusedError,
+    RequestTooLargeError,
+    RouteMissingError,
+    ServerBusyError,
+    ServerError,
+    ServerFailedError,
+)
+
+BUSY_STATUSES = frozenset({429, 502, 503, 504})
+_QUOTE_LIMIT = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Status, headers, cookies and the beginning of the body of an answer."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cookies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    def header(self, name: str) -> str | None:
+        """A header's value, whatever the case of its name."""
+        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), None)
+
+    @property
+    def has_body(self) -> bool:
+        return bool(self.body.strip())
+
+
+def error_for_status(answer: Answer, what: str) -> ServerError | None:
+    """The error that an answer stands for, or None for status 200; ``what`` names the request in the message."""
+    status = answer.status
+    if status == 200:
+        return None
+    if 300 <= status < 400:
+        return _redirect(answer, what)
+    if status in BUSY_STATUSES:
+        return ServerBusyError(
+            f"Expected {what} to answer, got status {status}: the server is overloaded, restarting or in maintenance.",
+            status=status,
+            retry_after_seconds=retry_after_seconds(answer),
+        )
+    if 400 <= status < 500:
+        return _refusal(answer, what)
+    if status >= 500:
+        return ServerFailedError(
+            f"Expected {what} to answer, got status {status}: an error inside the server. If it repeats itself, "
+            "the server's operators find the reason in its log at this time.",
+            status=status,
+        )
+    return BadAnswerError(f"Expected status 200 from {what}, got {status}; the answer was not used.", status=status)
+
+
+def _refusal(answer: Answer, what: str) -> ServerError:
+    status = answer.status
+    if status == 403:
+        return AccessDeniedError(
+            f"Expected {what} to allow the request, got status 403: the access or secret key is wrong or deactivated, "
+            "or the researcher is not on this study. If the list of studies can be read with the same keys, it is "
+            "the study: ask its administrator; otherwise make new keys on the website.",
+            status=status,
+        )
+    if status == 404 and answer.has_body:
+        return RouteMissingError(
+            f"Expected {what} to exist, got the server's page for unknown addresses (404). This version of the server "
+            "lacks the endpoint, or BEIWE_URL is not the address of a Beiwe server.",
+            status=status,
+        )
+    if status == 404:
+        return NotFoundError(
+            f"Expected {what} to know the study, participants and streams named, got status 404: one of them does not "
+            "exist there (any more). Compare them with the lists of studies and participants.",
+            status=status,
+        )
+    if status == 413:
+        return RequestTooLargeError(
+            f"Expected {what} to accept the request, got status 413: its body is over the limit of a proxy before the "
+            "server. Send a shorter list of known files, or a smaller window.",
+            status=status,
+        )
+    return RequestRefusedError(
+        f"Expected {what} to accept the request, got status {status}{_quoted_errors(answer)}. "
+        f"{_REFUSAL_HINTS.get(status, 'Check BEIWE_URL and what lies between here and the server.')}",
+        status=status,
+    )
+
+
+_REFUSAL_HINTS = {
+    400: "Check that the keys are complete, the ids right, and BEIWE_URL the server's own host name.",
+    405: "Something between here and the server changed the method of the request: check BEIWE_URL and proxies.",
+    407: "The proxy named in the environment wants a login.",
+}
+
+
+def _quoted_errors(answer: Answer) -> str:
+    """The texts of {"errors": [...]}, which get-summary-statistics sends; other bodies are not quoted."""
+    try:
+        errors = json.loads(answer.body)["errors"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
+    texts = [text for text in errors if isinstance(text, str)] if isinstance(errors, list) else []
+    quoted = "; ".join("".join(c if c.isprintable() else " " for c in text) for text in texts)
+    return f" ({quoted[:_QUOTE_LIMIT]})" if quoted else ""
+
+
+def _redirect(answer: Answer, what: str) -> RedirectError:
+    return RedirectError(
+        f"Expected {what} to answer itself, got status {answer.status}, a redirect to "
+        f"{_origin(answer.header('Location'))}. It was not followed and no key was sent there. If that is the right "
+        "address, correct BEIWE_URL (or URL in the keyring): https and the server's own host name.",
+        status=answer.status,
+    )
+
+
+def _origin(location: str | None) -> str:
+    """Scheme, host and port of a Location: all else of it may hold secrets."""
+    try:
+        parts = urlsplit(location or "")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "a malformed address"
+    if not host:
+        return "another page of the same server"
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme or 'https'}://{host}" + (f":{port}" if port else "")
+
+
+def retry_after_seconds(answer: Answer) -> float | None:
+    """How long the server asks to wait, from seconds or an HTTP date; None where it does not say or is unreadable.
+
+    A date is compared with the server's own clock (its ``Date``), so that clocks may differ.
+    """
+    text = (answer.header("Retry-After") or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:12])
+    then = _http_date(text)
+    if then is None:
+        return None
+    now = _http_date(answer.header("Date") or "") or datetime.now(timezone.utc)
+    return max(0.0, (then - now).total_seconds())
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

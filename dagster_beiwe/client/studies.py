@@ -1,0 +1,73 @@
+"""Finding the study that somebody means: by id, by the beginning of its id, or by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from dagster_beiwe.errors import ConfigurationError
+
+_LISTED = 20
+
+
+@dataclass(frozen=True, order=True)
+class Study:
+    """A study as the server knows it: 24 letters and digits, and a name that is unique on the server."""
+
+    id: str
+    name: str
+
+
+def expand_study_id(studies: Mapping[str, str], prefix: str) -> Study:
+    """The one study whose id starts with ``prefix``; raises ``ConfigurationError`` for none or several."""
+    found = _by_prefix(studies, prefix)
+    if len(found) == 1:
+        return found[0]
+    raise _not_one(studies, prefix, found, "the beginning of the id of exactly one study")
+
+
+def find_study(studies: Mapping[str, str], text: str) -> Study:
+    """The study with this id, or else this name, or else whose id alone starts with it.
+
+    Raises ``ConfigurationError`` with the candidates, or with the nearest names where there is none.
+    """
+    text = text.strip()
+    if text in studies:
+        return Study(text, studies[text])
+    named = [Study(study_id, name) for study_id, name in studies.items() if name == text]
+    found = named or _by_prefix(studies, text)
+    if len(found) == 1:
+        return found[0]
+    raise _not_one(studies, text, found, "a study id, the beginning of exactly one, or a study's name")
+
+
+def _by_prefix(studies: Mapping[str, str], prefix: str) -> list[Study]:
+    """An empty prefix fits no study: it would silently mean the only one."""
+    return [Study(study_id, name) for study_id, name in studies.items() if prefix and study_id.startswith(prefix)]
+
+
+def _not_one(studies: Mapping[str, str], text: str, found: Iterable[Study], expected: str) -> ConfigurationError:
+    candidates = sorted(found)
+    start = f"Expected {expected}, got {text[:80]!r}"
+    if candidates:
+        return ConfigurationError(
+            f"{start}, which fits {len(candidates)} studies: {_listed(candidates)}. None was chosen; write more of the "
+            "id."
+        )
+    if not studies:
+        return ConfigurationError(
+            f"{start}; these keys can see no study at all. Ask the study's administrator to add the researcher."
+        )
+    by_name = {name.lower(): Study(study_id, name) for study_id, name in studies.items()}
+    near = [by_name[name] for name in difflib.get_close_matches(text.lower(), list(by_name), n=3, cutoff=0.5)]
+    if near:
+        return ConfigurationError(f"{start}, which no study has. Did you mean {_listed(near)}?")
+    return ConfigurationError(
+        f"{start}, which no study has. The studies are: {_listed(sorted(Study(*item) for item in studies.items()))}."
+    )
+
+
+def _listed(studies: list[Study]) -> str:
+    shown = ", ".join(f"{study.name!r} ({study.id})" for study in studies[:_LISTED])
+    return shown if len(studies) <= _LISTED else f"{shown} and {len(studies) - _LISTED} more"

@@ -1,0 +1,66 @@
+"""The two website pages that older servers need: login, and the export of a study's settings.
+
+Only for servers before 2025-03, which have no endpoint for the settings. The page takes the integer key of the study,
+which no endpoint tells: it is the number in the address of the study's page on the website.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dagster_beiwe.client.answers import object_from, parse_json
+from dagster_beiwe.client.http import Request, Transport
+from dagster_beiwe.client.statuses import error_for_status
+from dagster_beiwe.credentials import Credentials
+from dagster_beiwe.errors import AccessDeniedError, ConfigurationError, CredentialsError, RedirectError
+
+_EXPORT_PAGE = "export_study_settings_file"
+
+
+def export_study_settings(transport: Transport, credentials: Credentials, study_pk: int) -> dict[str, Any]:
+    """The settings of a study, in the form of get-study-settings.
+
+    Raises ``CredentialsError`` without user name and password, ``AccessDeniedError`` where they are refused.
+    """
+    if isinstance(study_pk, bool) or study_pk < 1:
+        raise ConfigurationError(
+            f"Expected the study's number on the website, 1 or more, got {study_pk}; nothing was requested."
+        )
+    cookie = _login(transport, credentials)
+    page = f"{_EXPORT_PAGE}/{study_pk}"
+    request = Request(method="GET", path=page, headers={"Cookie": f"sessionid={cookie}"})
+    try:
+        body = transport.read(request)
+    except RedirectError as error:
+        raise AccessDeniedError(
+            f"Expected {page} after the login, got a redirect to another page of the website; the settings were not "
+            "read. The account may have an expired password or lack two-factor login: log in with a browser once.",
+            status=error.status,
+        ) from None
+    return object_from(parse_json(body, _EXPORT_PAGE), _EXPORT_PAGE)
+
+
+def _login(transport: Transport, credentials: Credentials) -> str:
+    """The session cookie. Never repeated: ten wrong passwords lock the account for ten minutes."""
+    if not credentials.username or not credentials.password:
+        raise CredentialsError(
+            "Expected user name and password of the website, which this old server needs for the settings, got none; "
+            "nothing was requested. Set BEIWE_USERNAME and BEIWE_PASSWORD, or USERNAME and PASSWORD in the keyring."
+        )
+    form = {"username": credentials.username, "password": credentials.password}
+    answer = transport.answer(Request(path="validate_login", form=form), retry=False)
+    cookie = answer.cookies.get("sessionid")
+    if cookie:
+        return cookie
+    location = answer.header("Location") or ""
+    if answer.status == 302 and location.startswith("/") and not location.startswith("//"):
+        raise AccessDeniedError(
+            "Expected a session from the website's login, got the login page again: user name or password is wrong, "
+            "the account is locked (ten minutes after ten failures), or it needs a two-factor code, which can't be "
+            "given here. It was not repeated.",
+            status=answer.status,
+        )
+    raise error_for_status(answer, "the website's login") or AccessDeniedError(
+        "Expected a session from the website's login, got a page without one; it was not repeated.",
+        status=answer.status,
+    )
