@@ -1,0 +1,88 @@
+"""Changing the world from another process: ``POST /_simulator/<action>`` with a JSON object, loopback only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from datetime import date, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from dagster_beiwe.simulator.answers import Answer, json_answer
+from dagster_beiwe.simulator.forms import Request
+from dagster_beiwe.simulator.plans import ParticipantPlan
+
+if TYPE_CHECKING:
+    from dagster_beiwe.simulator.server import SimulatedServer
+
+PREFIX = "/_simulator/"
+MUTATIONS = frozenset(
+    {
+        "add_answers",
+        "add_hour",
+        "add_rows",
+        "change_settings",
+        "flag_deleted",
+        "forget_sha1",
+        "hide_study",
+        "lose_object",
+        "rename_study",
+        "reprocess",
+        "restore_object",
+        "retire",
+        "set_intervention",
+        "withdraw",
+    }
+)
+_MOMENTS = frozenset({"hour", "moment", "start", "end"})
+
+
+def answer(server: SimulatedServer, request: Request, body: bytes) -> Answer:
+    """Run one action; what it takes is the arguments of the method of the same name, times as ISO 8601."""
+    action = request.route.removeprefix(PREFIX)
+    try:
+        arguments = _arguments(json.loads(body or b"{}"))
+        return json_answer(_run(server, action, arguments))
+    except (KeyError, LookupError, TypeError, ValueError) as error:
+        failed = json_answer({"error": f"{type(error).__name__}: {error}"})
+        return replace(failed, status=400)
+
+
+def _arguments(given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise ValueError("expected a JSON object")
+    read = {}
+    for name, value in given.items():
+        if name in _MOMENTS and isinstance(value, str):
+            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+            value = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        elif name == "day" and isinstance(value, str):
+            value = date.fromisoformat(value)
+        read[name] = value
+    return read
+
+
+def _run(server: SimulatedServer, action: str, arguments: dict[str, Any]) -> Any:
+    world = server.world
+    if action == "misbehave":
+        server.misbehave(**arguments)
+        return {"on": arguments["name"]}
+    if action == "behave":
+        server.behave()
+        return {}
+    if action == "requests":
+        return [asdict(record) for record in list(server.requests)]
+    if action == "forget_requests":
+        server.forget_requests()
+        return {}
+    if action == "advance":
+        world.advance(timedelta(**arguments))
+        return {"now": world.now.isoformat()}
+    if action == "add_participant":
+        study_id = arguments.pop("study_id")
+        return {"id": world.add_participant(study_id, ParticipantPlan(**arguments))}
+    if action == "world":
+        return {one.id: {"name": one.name, "participants": sorted(one.participants)} for one in world.studies.values()}
+    if action not in MUTATIONS:
+        raise LookupError(f"no such action: {action}")
+    getattr(world, action)(**arguments)
+    return {}

@@ -1,0 +1,172 @@
+"""``get-data``: which files a request gets, under which names, in which order, with which registry."""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from dagster_beiwe.simulator.answers import Answer, Refusal
+from dagster_beiwe.simulator.files import StoredFile
+from dagster_beiwe.simulator.forms import Request, read_list, read_registry, read_time
+from dagster_beiwe.simulator.people import Study
+from dagster_beiwe.simulator.profiles import Profile
+from dagster_beiwe.simulator.world import World
+from dagster_beiwe.simulator.zipping import Member, zip_stream
+from dagster_beiwe.streams import STREAMS
+
+
+Alteration = Callable[[Member], Member]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One file on its way into the zip; the bytes are made when its turn comes.
+
+    ``name`` is None where an old server listed a file but left it out. Misbehaviours set ``poisoned`` (the stream
+    ends here), ``alter`` (another member instead) and ``value`` (another hash).
+    """
+
+    file: StoredFile
+    name: str | None
+    key: str
+    value: Callable[[], str | None]
+    poisoned: bool = False
+    alter: Alteration | None = None
+
+    def member(self, *, zstd: bool) -> Member | None:
+        if self.name is None:
+            return None
+        size_bytes, crc32 = self.file.checked(zstd=zstd)
+        pieces = self.file.zstd_pieces if zstd else self.file.pieces
+        member = Member(name=self.name, size_bytes=size_bytes, crc32=crc32, pieces=pieces)
+        return self.alter(member) if self.alter else member
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """A download before it is packed; ``selected`` is what the query covers, also what the registry filtered out."""
+
+    entries: tuple[Entry, ...]
+    selected: tuple[StoredFile, ...]
+    with_registry: bool
+    zstd: bool
+    now: datetime
+    more: tuple[Member, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Roughly what will be sent, before compression."""
+        return sum(entry.file.size_bytes + 300 for entry in self.entries if entry.name) + 22
+
+    def pieces(self) -> Iterator[bytes]:
+        return zip_stream(self._members(), now=self.now)
+
+    def _members(self) -> Iterator[Member]:
+        for entry in self.entries:
+            if entry.poisoned:
+                raise PoisonedError
+            member = entry.member(zstd=self.zstd)
+            if member:
+                yield member
+        yield from self.more
+        if self.with_registry:
+            pairs = [(entry.key, entry.value()) for entry in self.entries]
+            pairs += [(f"CHUNKED_DATA/{member.name}", "") for member in self.more]
+            text = ", ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in pairs)
+            yield bytes_member("registry", f"{{{text}}}".encode())
+
+
+class PoisonedError(Exception):
+    """An object that the server can't read: the stream ends here."""
+
+
+def bytes_member(name: str, data: bytes) -> Member:
+    return Member(name=name, size_bytes=len(data), crc32=zlib.crc32(data), pieces=lambda: (data,))
+
+
+def download(world: World, profile: Profile, study: Study, request: Request, rng: random.Random) -> Answer:
+    """The answer to a permitted ``get-data`` request."""
+    selected = _selected(world, profile, study, request)
+    registry = read_registry(request.value("registry"))
+    zstd = request.route.endswith("/v2")
+    files = [file for file in selected if not (registry and _skipped(file, registry, profile))]
+    files = [file for file in files if profile.missing_object_aborts or not file.lost]
+    rng.shuffle(files)
+    entries = tuple(_entries(files, profile, zstd=zstd, with_hashes=bool(registry)))
+    form = request.value("web_form") is not None
+    archive = Archive(
+        entries=entries, selected=tuple(selected), with_registry=not form, zstd=zstd, now=world.now.replace(tzinfo=None)
+    )
+    disposition = "attachment" if form else "inline"
+    return Answer(
+        content_type="application/zip",
+        headers={"Content-Disposition": f'{disposition}; filename="data.zip"'},
+        chunked=True,
+        archive=archive,
+    )
+
+
+def _selected(world: World, profile: Profile, study: Study, request: Request) -> list[StoredFile]:
+    named = request.values("participant_ids") if profile.knows_participant_ids else []
+    ids = read_list(named or request.values("user_ids"))
+    if ids is not None and (len(set(ids)) < len(ids) or any(world.find_participant(one) is None for one in ids)):
+        raise Refusal(404)
+    streams = read_list(request.values("data_streams"))
+    if streams is not None and any(name not in STREAMS for name in streams):
+        raise Refusal(404)
+    start, end = read_time(request.value("time_start")), read_time(request.value("time_end"))
+    files = world.files(study.id, participants=ids, streams=streams, start=start)
+    return [file for file in files if end is None or file.bin <= end]
+
+
+def _skipped(file: StoredFile, registry: dict[str, str], profile: Profile) -> bool:
+    """Whether the registry that the client sent keeps the file out, by the rule of the server's generation."""
+    key, rule = file.key, profile.registry_rule
+    short = key.removeprefix("CHUNKED_DATA/")
+    if rule == "full-path-md5":
+        return registry.get(key) == (file.md5 if file.chunked else "")
+    if rule == "full-path-sha1":
+        return file.has_sha1 and registry.get(key) == file.sha1
+    by_hash_alone = file.stream == "audio_recordings" and file.has_sha1 and file.sha1 in registry.values()
+    if rule == "short-path-sha1":
+        if file.stream == "survey_answers":
+            return False
+        return by_hash_alone or (file.has_sha1 and registry.get(short) == file.sha1)
+    if registry.get(key):
+        return True
+    value = registry.get(short)
+    return by_hash_alone or (bool(value) and value in (file.sha1 if file.has_sha1 else None, file.md5))
+
+
+def _entries(files: list[StoredFile], profile: Profile, *, zstd: bool, with_hashes: bool) -> Iterator[Entry]:
+    taken: dict[str, int] = {}
+    for file in files:
+        stem, ending = file.member_stem, f".{file.extension}"
+        if file.stream == "ambient_audio":
+            ending += file.suffix
+        if profile.stray_parenthesis and file.chunked and not file.survey_id:
+            ending += ")"
+        number = taken[stem] = taken.get(stem, 0) + 1
+        name = stem + (f"_{number}" if number > 1 else "") + ending + (".zst" if zstd else "")
+        yield Entry(
+            file=file,
+            name=None if number > 1 and profile.drops_colliding_names else name,
+            key=file.key,
+            value=partial(registry_value, file, profile, with_hashes=with_hashes),
+            poisoned=file.lost,
+        )
+
+
+def registry_value(file: StoredFile, profile: Profile, *, with_hashes: bool) -> str | None:
+    """MD5 without a registry in the request, SHA-1 with one; nothing known of unchunked files but the SHA-1."""
+    if with_hashes and profile.keeps_sha1 and profile.registry_rule != "full-path-md5":
+        if file.has_sha1:
+            return file.sha1
+        return file.md5 if file.chunked else None
+    return file.md5 if file.chunked else ""
+

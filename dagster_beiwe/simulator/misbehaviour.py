@@ -1,0 +1,292 @@
+"""Named ways in which the server, or what stands in front of it, goes wrong."""
+
+from __future__ import annotations
+
+import fnmatch
+import random
+import threading
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Literal, get_args
+
+from dagster_beiwe.simulator.answers import HTML, JSON, Answer, html_page, refused
+from dagster_beiwe.simulator.content import zstd_bomb
+from dagster_beiwe.simulator.downloads import Archive, Entry, bytes_member
+from dagster_beiwe.simulator.files import StoredFile
+from dagster_beiwe.simulator.forms import Request
+from dagster_beiwe.simulator.zipping import Member
+
+Name = Literal[
+    "cut",
+    "duplicate_members",
+    "hang",
+    "hash_mismatch",
+    "hostile_names",
+    "html_200",
+    "latency",
+    "maintenance",
+    "missing_object",
+    "missing_registry",
+    "poisoned_hour",
+    "redirect",
+    "reset",
+    "silent_cut",
+    "status",
+    "trickle",
+    "unknown_stream",
+    "wrong_crc",
+    "wrong_json",
+    "zip_bomb",
+    "zstd_garbage",
+]
+NAMES: tuple[str, ...] = get_args(Name)
+
+HOSTILE_NAMES = (
+    "../../outside.csv",
+    "/etc/outside.csv",
+    "C:\\outside.csv",
+    "..\\..\\outside.csv",
+    "participant/gps/line\nbreak.csv",
+    "participant/gps/nul\x00byte.csv",
+)
+_MAINTENANCE = b"This server is currently undergoing maintenance, please try again later."
+_ON_MEMBERS = frozenset(
+    {
+        "duplicate_members",
+        "hash_mismatch",
+        "hostile_names",
+        "missing_object",
+        "missing_registry",
+        "poisoned_hour",
+        "unknown_stream",
+        "wrong_crc",
+        "zip_bomb",
+        "zstd_garbage",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misbehaviour:
+    """One thing that goes wrong, and where.
+
+    ``route`` is a glob on the path. ``participant``, ``stream`` and [``start``, ``end``) narrow it to downloads that
+    cover such files (a participant also to that participant's histories). ``times`` is how often it happens, always
+    if None. The rest depends on the name:
+
+    - ``reset``: the connection is reset; ``hang``: nothing for ``seconds``, then the answer; ``latency``: the same,
+      meant for small delays; ``trickle``: ``piece_bytes`` at a time, ``seconds`` apart
+    - ``cut``: the connection drops after ``after_bytes`` of the body (default: half); ``silent_cut``: the body ends
+      there as if complete
+    - ``status``: this ``status``, with ``retry_after`` if given; ``maintenance``: the operators' 503;
+      ``html_200``: a page with status 200; ``redirect``: ``status`` (default 302) to ``location``
+    - ``wrong_json``: the JSON text ``body`` instead of what was asked for
+    - ``wrong_crc``, ``hash_mismatch``, ``zstd_garbage``, ``zip_bomb`` (``size_bytes`` of zeros, ``declared`` or not),
+      ``hostile_names`` (``names``): on the members in scope; ``duplicate_members``: the first of them twice
+    - ``missing_registry``, ``unknown_stream`` (one more member), ``missing_object`` (members left out)
+    - ``poisoned_hour``: a member that can't be read; ``mode`` is ``abort`` or ``garbage`` (default: by version)
+    """
+
+    name: Name
+    route: str = "*"
+    participant: str | None = None
+    stream: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    times: int | None = None
+    seconds: float = 0.05
+    piece_bytes: int = 64
+    after_bytes: int | None = None
+    status: int | None = None
+    retry_after: str | None = None
+    location: str = "https://elsewhere.example.org/"
+    body: str = '"unexpected"'
+    size_bytes: int = 1 << 40
+    declared: bool = True
+    names: Sequence[str] = HOSTILE_NAMES
+    mode: Literal["abort", "garbage"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in NAMES:
+            raise ValueError(f"Expected one of {', '.join(NAMES)}, got {self.name!r}; nothing was switched on.")
+
+    @property
+    def narrowed(self) -> bool:
+        return not (self.participant is None and self.stream is None and self.start is None and self.end is None)
+
+    def covers(self, file: StoredFile) -> bool:
+        return (
+            self.participant in (None, file.participant_id)
+            and self.stream in (None, file.stream)
+            and (self.start is None or file.bin >= self.start)
+            and (self.end is None or file.bin < self.end)
+        )
+
+    def concerns(self, request: Request, archive: Archive | None) -> bool:
+        if not fnmatch.fnmatchcase(request.route, self.route):
+            return False
+        if archive is None:
+            in_history = self.stream is None and self.start is None and self.end is None
+            about = not self.narrowed or (in_history and request.value("participant_id") == self.participant)
+            return about and self.name not in _ON_MEMBERS
+        if self.name in _ON_MEMBERS and (self.narrowed or self.name not in ("missing_registry", "unknown_stream")):
+            return any(self.covers(entry.file) for entry in archive.entries)
+        return not self.narrowed or any(self.covers(file) for file in archive.selected)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """How the answer travels."""
+
+    reset: bool = False
+    delay_seconds: float = 0.0
+    pause_seconds: float = 0.0
+    piece_bytes: int | None = None
+    cut: bool = False
+    silent_cut: bool = False
+    cut_after_bytes: int | None = None
+
+
+@dataclass(kw_only=True)
+class Mischief:
+    """The misbehaviours that are switched on, and how often each will still happen."""
+
+    _left: dict[int, tuple[Misbehaviour, int | None]] = field(default_factory=dict)
+    _next: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, misbehaviour: Misbehaviour) -> Switch:
+        with self._lock:
+            self._next += 1
+            self._left[self._next] = (misbehaviour, misbehaviour.times)
+            return Switch(self, self._next)
+
+    def remove(self, number: int) -> None:
+        with self._lock:
+            self._left.pop(number, None)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._left.clear()
+
+    def take(self, request: Request, archive: Archive | None) -> list[Misbehaviour]:
+        """What happens to this answer; each counts as having happened once more."""
+        taken = []
+        with self._lock:
+            for number, (misbehaviour, left) in list(self._left.items()):
+                if not misbehaviour.concerns(request, archive):
+                    continue
+                taken.append(misbehaviour)
+                if left is not None:
+                    self._left[number] = (misbehaviour, left - 1)
+                    if left <= 1:
+                        del self._left[number]
+        return taken
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Switches a misbehaviour off again: ``off()``, or at the end of a ``with`` block."""
+
+    _mischief: Mischief = field(repr=False)
+    _number: int
+
+    def off(self) -> None:
+        self._mischief.remove(self._number)
+
+    def __enter__(self) -> Switch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.off()
+
+
+def bend(answer: Answer, misbehaviours: Sequence[Misbehaviour]) -> tuple[Answer, Delivery]:
+    """The answer and its way of travelling as the misbehaviours will have it."""
+    delivery = Delivery()
+    for one in misbehaviours:
+        if one.name in _ON_MEMBERS:
+            if answer.archive is not None:
+                answer = replace(answer, archive=_bend_archive(answer.archive, one))
+        elif one.name == "reset":
+            delivery = replace(delivery, reset=True)
+        elif one.name in ("hang", "latency"):
+            delivery = replace(delivery, delay_seconds=delivery.delay_seconds + one.seconds)
+        elif one.name == "trickle":
+            delivery = replace(delivery, pause_seconds=one.seconds, piece_bytes=one.piece_bytes)
+        elif one.name in ("cut", "silent_cut"):
+            delivery = replace(delivery, **{one.name: True}, cut_after_bytes=one.after_bytes)
+        else:
+            answer = _instead(one)
+    return answer, delivery
+
+
+def _instead(one: Misbehaviour) -> Answer:
+    if one.name == "maintenance":
+        return Answer(status=503, body=_MAINTENANCE, chunked=True)
+    if one.name == "html_200":
+        return Answer(body=html_page("Please log in", "<p>This network needs you to log in first.</p>"))
+    if one.name == "redirect":
+        return Answer(status=one.status or 302, headers={"Location": one.location})
+    if one.name == "wrong_json":
+        return Answer(body=one.body.encode(), content_type=JSON)
+    answer = refused(one.status or 500)
+    headers: dict[str, Any] = {"Retry-After": one.retry_after} if one.retry_after is not None else {}
+    return replace(answer, headers=headers, content_type=HTML)
+
+
+def _bend_archive(archive: Archive, one: Misbehaviour) -> Archive:
+    if one.name == "missing_registry":
+        return replace(archive, with_registry=False)
+    if one.name == "unknown_stream":
+        owner = archive.selected[0].participant_id if archive.selected else "nobody"
+        name = f"{owner}/moon_phase/2026-01-01 00_00_00+00_00.csv"
+        return replace(archive, more=(*archive.more, bytes_member(name, b"timestamp,UTC time,phase")))
+    if one.name == "missing_object":
+        return replace(archive, entries=tuple(entry for entry in archive.entries if not one.covers(entry.file)))
+    entries: list[Entry] = []
+    for entry in archive.entries:
+        if not one.covers(entry.file):
+            entries.append(entry)
+            continue
+        bent = _bend_entry(entry, one, len(entries), zstd=archive.zstd)
+        entries.append(bent)
+        if one.name == "duplicate_members" and not any(one.covers(earlier.file) for earlier in entries[:-1]):
+            entries.append(bent)
+    return replace(archive, entries=tuple(entries))
+
+
+def _bend_entry(entry: Entry, one: Misbehaviour, number: int, *, zstd: bool) -> Entry:
+    if one.name == "hash_mismatch":
+        return replace(entry, value=lambda: "AAAAAAAAAAAAAAAAAAAAAA==")
+    if one.name == "hostile_names":
+        return replace(entry, name=one.names[number % len(one.names)])
+    if one.name == "poisoned_hour" and (one.mode or ("garbage" if zstd else "abort")) == "abort":
+        return replace(entry, poisoned=True)
+    if one.name == "wrong_crc":
+        return replace(entry, alter=lambda member: replace(member, crc32=member.crc32 ^ 0xFFFFFFFF))
+    if one.name == "zip_bomb" and zstd:
+        bomb = zstd_bomb(one.size_bytes, declared=one.declared) if one.size_bytes <= 1 << 36 else _tower(one)
+        return replace(entry, alter=lambda member: _other_bytes(member, bomb))
+    if one.name in ("zstd_garbage", "poisoned_hour"):
+        return replace(entry, alter=lambda member: _other_bytes(member, _garbage(member)))
+    return entry
+
+
+def _tower(one: Misbehaviour) -> bytes:
+    """Beyond 64 GiB only the claim is that large: the frame itself stops at 1 GiB."""
+    honest = zstd_bomb(1 << 30)
+    return zstd_bomb(one.size_bytes)[:14] + honest[14:] if one.declared else zstd_bomb(1 << 36, declared=False)
+
+
+def _other_bytes(member: Member, data: bytes) -> Member:
+    return replace(member, size_bytes=len(data), crc32=zlib.crc32(data), pieces=lambda: (data,))
+
+
+def _garbage(member: Member) -> bytes:
+    return random.Random(member.name).randbytes(max(64, min(member.size_bytes, 1 << 20)))

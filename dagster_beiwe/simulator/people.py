@@ -1,0 +1,75 @@
+"""Studies, participants and researchers of a simulated world. A world changes them only under its lock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from dagster_beiwe.simulator.files import StoredFile
+from dagster_beiwe.simulator.surveys import Survey, default_device_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Researcher:
+    """Who may ask: API keys, website login and the studies in reach (every one for a site administrator)."""
+
+    username: str
+    password: str = field(repr=False)
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    study_ids: frozenset[str] = frozenset()
+    site_admin: bool = False
+    active: bool = True
+
+    def may_see(self, study_id: str) -> bool:
+        return self.site_admin or study_id in self.study_ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """One file that a phone sent: its name on the phone, its size, and when it arrived (aware, UTC)."""
+
+    file_name: str
+    size_bytes: int
+    arrived: datetime
+
+
+@dataclass(kw_only=True)
+class Participant:
+    """A participant and their files by registry key. Times are aware UTC; None where there was no phone yet."""
+
+    id: str
+    study_id: str
+    os: str
+    created: datetime
+    first_registration: datetime | None = None
+    retired: bool = False
+    deleted: bool = False
+    interventions: dict[str, date | None] = field(default_factory=dict)
+    fields: dict[str, str] = field(default_factory=dict)
+    files: dict[str, StoredFile] = field(default_factory=dict)
+    late_uploads: list[Upload] = field(default_factory=list)
+    experiment: bool = False
+
+    @property
+    def last_upload(self) -> datetime | None:
+        return max((file.arrived for file in self.files.values()), default=None)
+
+
+@dataclass(kw_only=True)
+class Study:
+    """A study with its surveys, settings and participants. ``time_zone`` is an IANA name."""
+
+    id: str
+    pk: int
+    name: str
+    time_zone: str
+    created: datetime
+    interventions: list[str] = field(default_factory=list)
+    fields: list[str] = field(default_factory=list)
+    surveys: list[Survey] = field(default_factory=list)
+    device_settings: dict[str, Any] = field(default_factory=default_device_settings)
+    participants: dict[str, Participant] = field(default_factory=dict)
+    hidden: bool = False
+    stopped: bool = False

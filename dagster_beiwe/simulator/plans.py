@@ -1,0 +1,66 @@
+"""What a simulated world should hold: the arguments of ``World.build``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from dagster_beiwe.simulator.content import ContentPlan
+
+OperatingSystem = Literal["ANDROID", "IOS", ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParticipantPlan:
+    """One participant; what is None is taken from the study's plan.
+
+    ``os`` is empty for a participant who never registered a phone and so has no data. Data covers [``start``, ``end``),
+    aware times, on the given ``hours`` of each UTC day. ``wrong_clock`` adds a few files dated 1969, 1970 and next
+    year.
+    """
+
+    id: str | None = None
+    os: OperatingSystem = "ANDROID"
+    start: datetime | None = None
+    end: datetime | None = None
+    hours: Sequence[int] | None = None
+    streams: Sequence[str] | None = None
+    content: ContentPlan | None = None
+    retired: bool = False
+    deleted: bool = False
+    wrong_clock: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPlan:
+    """One study. ``participants`` is their number (alternately Android and iOS), their ids, or plans for each.
+
+    Default range of the data: the three days before the world's ``now``, every hour, every stream of the phone's
+    system. Surveys, calls and texts get one file a day and recordings one a week, whatever ``hours`` says.
+    """
+
+    name: str = "Loopback Study"
+    id: str | None = None
+    time_zone: str = "America/New_York"
+    participants: int | Sequence[str] | Sequence[ParticipantPlan] = 2
+    start: datetime | None = None
+    end: datetime | None = None
+    hours: Sequence[int] = tuple(range(24))
+    streams: Sequence[str] | None = None
+    content: ContentPlan = ContentPlan()
+    interventions: Sequence[str] = ("Surgery", "Discharge")
+    fields: Sequence[str] = ("cohort",)
+    hidden: bool = False
+    stopped: bool = False
+
+    def participant_plans(self) -> tuple[ParticipantPlan, ...]:
+        """One plan for each participant."""
+        wanted = self.participants
+        if isinstance(wanted, int):
+            return tuple(ParticipantPlan(os="IOS" if number % 2 else "ANDROID") for number in range(wanted))
+        return tuple(
+            plan if isinstance(plan, ParticipantPlan) else ParticipantPlan(id=plan, os="IOS" if number % 2 else "ANDROID")
+            for number, plan in enumerate(wanted)
+        )

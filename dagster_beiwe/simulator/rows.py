@@ -1,0 +1,122 @@
+"""What the rows of each stream say: the text behind the two time columns, as phones send it.
+
+Everything is synthetic. Texts keep the habits of the real ones that matter to a reader: no quoting, commas inside
+log messages and typed answers, hashes that look like base64.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from dagster_beiwe.simulator.surveys import QUESTIONS, Question
+
+_HASHES = ("kUh3Zr0c1v9yB2xQ7m5nWA==", "b1c2d3e4f5g6h7i8j9k0lA==", "Zz9pP1aQ8rT6uV4wX2yY0g==", "oO0lI1bB8gG9qQ5sS2zZ7w==")
+_APP_LOG = (
+    "New app log file created",
+    "Accelerometer OFF",
+    "Accelerometer ON",
+    "GPS ON",
+    "Upload started, 3 files, connection wifi",
+    "Upload finished, status 200",
+)
+_ANDROID_POWER = (
+    "Screen turned on",
+    "Screen turned off",
+    "Power connected",
+    "Device Idle (Doze) state change signal received; device in idle state.",
+)
+_IOS_POWER = ("Charging", "Unplugged", "Locked", "Unlocked", "PowerUnknown")
+_IOS_LOG = ("became active", "became inactive", "upload queue: 4 files, 12 kB", "terminating, state saved")
+_ANSWERS = ("fine", "a bit tired, but fine", "slept badly, woke at 4, then again at 6", "gut, danke – müde")
+_TYPED = frozenset({"free_response"})
+
+Tail = Callable[[random.Random], str]
+
+
+def _numbers(rng: random.Random, count: int, digits: int, spread: float) -> str:
+    return ",".join(f"{rng.gauss(0, spread):.{digits}f}" for _ in range(count))
+
+
+def _gps(rng: random.Random) -> str:
+    latitude, longitude = 42.3 + rng.gauss(0, 0.01), -71.1 + rng.gauss(0, 0.01)
+    return f"{latitude:.8f},{longitude:.8f},{rng.uniform(10, 30):.4f},{rng.uniform(3, 30):.3f}"
+
+
+def _devicemotion(rng: random.Random) -> str:
+    return f"{_numbers(rng, 12, 8, 0.4)},high,{_numbers(rng, 3, 8, 0.4)}"
+
+
+def _ios_log(rng: random.Random) -> str:
+    return f"L1790856000000,{rng.randint(20, 80)},{rng.random():.2f},upload,{rng.choice(_IOS_LOG)},,,,"
+
+
+_ANDROID: dict[str, Tail] = {
+    "accelerometer": lambda rng: f"unknown,{_numbers(rng, 3, 10, 0.5)}",
+    "gps": _gps,
+    "gyro": lambda rng: f"3,{_numbers(rng, 3, 6, 0.1)}",
+    "magnetometer": lambda rng: _numbers(rng, 3, 6, 0.1),
+    "power_state": lambda rng: rng.choice(_ANDROID_POWER),
+    "app_log": lambda rng: rng.choice(_APP_LOG),
+    "bluetooth": lambda rng: f"{rng.choice(_HASHES)},{-rng.randint(40, 95)}",
+    "wifi": lambda rng: f"{rng.choice(_HASHES)},{rng.choice((2412, 5180))},{-rng.randint(40, 95)}",
+    "calls": lambda rng: (
+        f"{rng.choice(_HASHES)},{rng.choice(('Missed Call', 'Incoming Call', 'Outgoing Call'))},{rng.randint(0, 900)}"
+    ),
+    "texts": lambda rng: f"{rng.choice(_HASHES)},{rng.choice(('received SMS', 'sent SMS'))},{rng.randint(1, 300)}",
+}
+_IOS: dict[str, Tail] = {
+    **{name: _ANDROID[name] for name in ("accelerometer", "gps", "magnetometer")},
+    "gyro": lambda rng: _numbers(rng, 3, 6, 0.1),
+    "devicemotion": _devicemotion,
+    "ios_log": _ios_log,
+    "power_state": lambda rng: f"{rng.choice(_IOS_POWER)},{rng.random():.2f}",
+    "proximity": lambda rng: rng.choice(("NearUser", "NotNearUser")),
+    "reachability": lambda rng: rng.choice(("wifi", "cellular", "unreachable")),
+}
+
+
+def tail_of(stream: str, os: str) -> Tail:
+    """The maker of one row's text behind the time columns, for streams that are a plain series of rows."""
+    return (_IOS if os == "IOS" else _ANDROID).get(stream) or _ANDROID.get(stream) or _IOS[stream]
+
+
+def identifiers_tail(participant_id: str, os: str) -> str:
+    phone = (
+        "iOS,18.0,iPhone,Apple,iPhone15.2,Apple,iPhone,2024.28"
+        if os == "IOS"
+        else "Android,15,synthetic,generic,ranchu,Loopback,Model One,3.5.0"
+    )
+    return f"{participant_id},{_HASHES[0]},{_HASHES[1]},{_HASHES[2]},{phone}"
+
+
+def _shown(question: Question) -> str:
+    return f"{question.text.replace(',', ';')}"
+
+
+def _answer(question: Question, rng: random.Random) -> str:
+    return rng.choice(_ANSWERS if question.kind in _TYPED else question.choices)
+
+
+def survey_answers(rng: random.Random) -> list[str]:
+    """The rows of one submitted survey; only what a participant types may hold commas."""
+    return [f"{q.id},{q.kind},{_shown(q)},{q.options},{_answer(q, rng)}" for q in QUESTIONS]
+
+
+def survey_timings(survey_id: str, os: str, rng: random.Random) -> list[tuple[int, str]]:
+    """One sitting at a survey as (milliseconds since its start, text behind the time columns)."""
+    now, rows = 0, []
+    if os != "IOS":
+        rows.append((now, f"Survey first rendered and displayed to user,{survey_id},,,,"))
+    for q in QUESTIONS:
+        what = f"{q.id},{survey_id},{q.kind},{_shown(q)},{q.options}"
+        if os == "IOS":
+            rows.append((now, f"{what},,present"))
+        now += rng.randint(2000, 9000)
+        answer = _answer(q, rng)
+        rows.append((now, f"{what},{answer},changed" if os == "IOS" else f"{what},{answer}"))
+        if os == "IOS":
+            rows.append((now + 5, f"{what},{answer},unpresent"))
+    now += 2000
+    rows.append((now, f",{survey_id},,,,,submitted" if os == "IOS" else f"User hit submit,{survey_id},,,,"))
+    return rows

@@ -1,0 +1,258 @@
+"""The simulated Beiwe server: a world, a generation of the protocol, and misbehaviours, behind real HTTP."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+
+from dagster_beiwe.simulator.answers import Answer, Refusal, method_not_allowed, not_a_route, refused, server_error
+from dagster_beiwe.simulator.endpoints import ROUTES, Call
+from dagster_beiwe.simulator.forms import Request
+from dagster_beiwe.simulator.misbehaviour import Delivery, Misbehaviour, Mischief, Name, Switch, bend
+from dagster_beiwe.simulator.people import Researcher
+from dagster_beiwe.simulator.profiles import CURRENT, Profile
+from dagster_beiwe.simulator.website import Website
+from dagster_beiwe.simulator.wire import Handler
+from dagster_beiwe.simulator.world import World
+
+_SECRET_FIELDS = frozenset({"access_key", "secret_key", "password"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestRecord:
+    """One request that was answered. ``form`` has no credentials; byte counts are of bodies; the status is 0 if the
+    connection was reset without an answer."""
+
+    method: str
+    route: str
+    form: tuple[tuple[str, str], ...]
+    query: tuple[tuple[str, str], ...]
+    status: int
+    bytes_received: int
+    bytes_sent: int
+
+
+class SimulatedServer:
+    """A Beiwe server on the loopback interface, for tests, demos and benchmarks.
+
+    Use it as a context manager, or call ``start()`` and ``stop()``. ``port`` 0 takes any free one. ``profile`` is
+    the server's generation (see ``PROFILE_NAMES``; any date will do). ``auth_seconds`` is what checking a secret key
+    costs (0.15 on a real server), ``extra_latency_seconds`` is added to every answer. ``order_seed`` decides the
+    order of members and participants, which differs from request to request. ``control`` opens
+    ``POST /_simulator/<action>``.
+    """
+
+    def __init__(
+        self,
+        world: World | None = None,
+        *,
+        port: int = 0,
+        profile: str = CURRENT,
+        auth_seconds: float = 0.0,
+        extra_latency_seconds: float = 0.0,
+        order_seed: int = 0,
+        control: bool = False,
+    ) -> None:
+        self.world = World.build() if world is None else world
+        self.profile = Profile.named(profile)
+        self.auth_seconds = auth_seconds
+        self.extra_latency_seconds = extra_latency_seconds
+        self.control = control
+        self.requests: list[RequestRecord] = []
+        self.peak_downloads = 0
+        self.stopping = threading.Event()
+        self._port = port
+        self._downloads = 0
+        self._lock = threading.Lock()
+        self._rng = random.Random(order_seed)
+        self._mischief = Mischief()
+        self._website = Website(world=self.world, profile=self.profile)
+        self._http: _HttpServer | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> SimulatedServer:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"SimulatedServer({self.url if self._http else 'stopped'}, profile {self.profile.day})"
+
+    def start(self) -> SimulatedServer:
+        """Listen and answer in the background; returns the server itself."""
+        if self._http is None:
+            self.stopping.clear()
+            self._http = _HttpServer(self, self._port)
+            self._port = self._http.server_address[1]
+            self._thread = threading.Thread(
+                target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, name="simulated-beiwe", daemon=True
+            )
+            self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Close every connection at once and stop listening. A later ``start()`` takes the same port again."""
+        http, thread, self._http, self._thread = self._http, self._thread, None, None
+        if http is not None and thread is not None:
+            self.stopping.set()
+            http.shutdown()
+            thread.join()
+            http.close_connections()
+            http.server_close()
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def researcher(self) -> Researcher:
+        """The researcher who may see every study."""
+        return self.world.researchers[0]
+
+    @property
+    def access_key(self) -> str:
+        return self.researcher.access_key
+
+    @property
+    def secret_key(self) -> str:
+        return self.researcher.secret_key
+
+    @property
+    def username(self) -> str:
+        return self.researcher.username
+
+    @property
+    def password(self) -> str:
+        return self.researcher.password
+
+    def misbehave(self, name: Name, **options: Any) -> Switch:
+        """Switch on a misbehaviour (options: the fields of ``Misbehaviour``); off again at the end of a ``with``."""
+        return self._mischief.add(Misbehaviour(name=name, **options))
+
+    def behave(self) -> None:
+        """Switch every misbehaviour off."""
+        self._mischief.clear()
+
+    def forget_requests(self) -> None:
+        """Empty the request log and the peak of simultaneous downloads."""
+        with self._lock:
+            self.requests.clear()
+            self.peak_downloads = self._downloads
+
+    def respond(self, request: Request) -> tuple[Answer, Delivery]:
+        """The answer to a request, and how it is to travel."""
+        answer = self._answer(request)
+        answer, delivery = bend(answer, self._mischief.take(request, answer.archive))
+        wait = self.extra_latency_seconds + delivery.delay_seconds
+        if wait:
+            self.stopping.wait(wait)
+        return answer, delivery
+
+    def _answer(self, request: Request) -> Answer:
+        route = ROUTES.get(request.route)
+        if route is None or route.since > self.profile.day:
+            return self._website.answer(request) or not_a_route()
+        if request.method not in route.methods:
+            return method_not_allowed(route.methods)
+        with self._lock:
+            rng = random.Random(self._rng.random())
+        call = Call(
+            world=self.world, profile=self.profile, request=request, rng=rng, slow_key_check=self._check_key
+        )
+        try:
+            with self.world.lock:
+                return route.endpoint(call)
+        except Refusal as refusal:
+            return refused(refusal.status)
+        except Exception:  # a server answers 500 whatever went wrong inside, and shows it in its log
+            import traceback
+
+            traceback.print_exc()
+            return server_error()
+
+    def _check_key(self) -> None:
+        if self.auth_seconds:
+            self.stopping.wait(self.auth_seconds)
+
+    def record(self, request: Request, *, status: int, bytes_received: int, bytes_sent: int) -> None:
+        form = tuple(pair for pair in request.form if pair[0] not in _SECRET_FIELDS)
+        query = tuple(pair for pair in request.query if pair[0] not in _SECRET_FIELDS)
+        record = RequestRecord(
+            method=request.method,
+            route=request.route,
+            form=form,
+            query=query,
+            status=status,
+            bytes_received=bytes_received,
+            bytes_sent=bytes_sent,
+        )
+        with self._lock:
+            self.requests.append(record)
+
+    def download_begins(self) -> None:
+        with self._lock:
+            self._downloads += 1
+            self.peak_downloads = max(self.peak_downloads, self._downloads)
+
+    def download_ends(self) -> None:
+        with self._lock:
+            self._downloads -= 1
+
+
+class _HttpServer(ThreadingHTTPServer):
+    """Knows its open connections, so that stopping does not wait for clients that keep theirs alive."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
+    def __init__(self, simulated: SimulatedServer, port: int) -> None:
+        self.simulated = simulated
+        self._connections: dict[socket.socket, threading.Thread] = {}
+        self._connections_lock = threading.Lock()
+        super().__init__(("127.0.0.1", port), _handler(simulated))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        thread = threading.Thread(target=self._serve, args=(request, client_address), daemon=True)
+        with self._connections_lock:
+            self._connections[request] = thread
+        thread.start()
+
+    def _serve(self, request: socket.socket, client_address: Any) -> None:
+        try:
+            self.finish_request(request, client_address)
+        except OSError:
+            pass  # the client went away, which is its right
+        finally:
+            self.shutdown_request(request)
+            with self._connections_lock:
+                self._connections.pop(request, None)
+
+    def close_connections(self) -> None:
+        with self._connections_lock:
+            connections = dict(self._connections)
+        for connection in connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in connections.values():
+            thread.join(timeout=5)
+
+
+def _handler(simulated: SimulatedServer) -> Callable[..., Handler]:
+    def make(*args: Any, **kwargs: Any) -> Handler:
+        return Handler(simulated, *args, **kwargs)
+
+    return make

@@ -1,0 +1,145 @@
+"""Daily byte counts per participant and stream, as ``get-summary-statistics`` and the data quantities give them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date, datetime, timezone
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from dagster_beiwe.simulator.answers import Answer, json_answer
+from dagster_beiwe.simulator.forms import Request
+from dagster_beiwe.simulator.people import Study
+from dagster_beiwe.simulator.world import World
+from dagster_beiwe.streams import STREAM_NAMES
+
+_JASMINE = (
+    "distance_diameter distance_from_home distance_traveled flight_distance_average flight_distance_stddev "
+    "flight_duration_average flight_duration_stddev home_duration gyration_radius significant_location_count "
+    "significant_location_entropy pause_time obs_duration obs_day obs_night total_flight_time av_pause_duration "
+    "sd_pause_duration"
+)
+_WILLOW = (
+    "incoming_text_count incoming_text_degree incoming_text_length outgoing_text_count outgoing_text_degree "
+    "outgoing_text_length incoming_text_reciprocity outgoing_text_reciprocity outgoing_MMS_count incoming_MMS_count "
+    "incoming_call_count incoming_call_degree incoming_call_duration outgoing_call_count outgoing_call_degree "
+    "outgoing_call_duration missed_call_count missed_callers uniq_individual_call_or_text_count"
+)
+_SYCAMORE = (
+    "total_surveys total_completed_surveys total_opened_surveys average_time_to_submit average_time_to_open "
+    "average_duration"
+)
+_ANALYSES = {"jasmine": _JASMINE, "willow": _WILLOW, "sycamore": _SYCAMORE, "oak": "walking_time steps cadence"}
+# The server's own order puts audio recordings after texts.
+_STREAM_ORDER = sorted(STREAM_NAMES, key=lambda name: "voice" if name == "audio_recordings" else name)
+FIELDS = (
+    "date",
+    "study_id",
+    "timezone",
+    *(f"beiwe_{name}_bytes" for name in _STREAM_ORDER),
+    *(f"{prefix}_{name}" for prefix, names in _ANALYSES.items() for name in names.split()),
+    "participant_id",
+)
+
+DailyBytes = dict[tuple[str, date], dict[str, int]]
+
+
+def daily_bytes(world: World, study: Study) -> DailyBytes:
+    """Plain bytes by (participant, day in the study's zone) and stream; a file counts where its bin starts."""
+    zone = ZoneInfo(study.time_zone)
+    days: dict[datetime, date] = {}
+    cells: DailyBytes = defaultdict(lambda: defaultdict(int))
+    files = world.files(study.id)
+    processed: dict[tuple[str, date], datetime] = {}
+    for file in files:
+        moment = file.bin
+        day = days.get(moment) or days.setdefault(moment, moment.astimezone(zone).date())
+        if file.chunked:
+            place = (file.participant_id, day)
+            processed[place] = max(processed.get(place, file.arrived), file.arrived)
+    for file in files:
+        place = (file.participant_id, days[file.bin])
+        arrived_alone = not file.chunked and processed.get(place, _NEVER) < file.arrived
+        if not (world.unchunked_lag and arrived_alone):
+            cells[place][file.stream] += file.size_bytes
+    return cells
+
+
+_NEVER = datetime.min.replace(tzinfo=timezone.utc)
+
+
+def data_quantities(world: World, study: Study) -> dict[str, dict[str, int]]:
+    totals = {one: dict.fromkeys((f"{name}_bytes" for name in _STREAM_ORDER), 0) for one in study.participants}
+    for (participant_id, _), streams in daily_bytes(world, study).items():
+        for stream, size_bytes in streams.items():
+            totals[participant_id][f"{stream}_bytes"] += size_bytes
+    return totals
+
+
+def summary_statistics(world: World, study: Study, request: Request) -> Answer:
+    errors: list[str] = []
+    first = _day(request, "start_date", "start date", errors)
+    last = _day(request, "end_date", "end date", errors)
+    fields = _fields(request, errors)
+    limit = request.option("limit")
+    if limit is not None and not limit.lstrip("-").isdigit():
+        errors.append("limit value could not be interpreted as an integer value")
+    order_by = request.option("ordered_by") or "date"
+    if order_by not in FIELDS:
+        errors.append(f"{order_by} is not a field that can be used to sort the output")
+    direction = request.option("order_direction") or "descending"
+    if direction not in ("ascending", "descending"):
+        errors.append(
+            "If provided, the order_direction parameter should contain either the value 'ascending' or 'descending'"
+        )
+    if errors:
+        answer = json_answer({"errors": errors})
+        return Answer(status=400, body=answer.body, content_type=answer.content_type)
+    ids = request.option("participant_ids")
+    wanted = None if ids is None else set(ids.split(","))
+    rows = [
+        row
+        for row in _rows(world, study)
+        if (first is None or row["date"] >= first)
+        and (last is None or row["date"] <= last)
+        and (wanted is None or row["participant_id"] in wanted)
+    ]
+    world_order = sorted(rows, key=lambda row: (row[order_by] is not None, row[order_by] or 0, row["participant_id"]))
+    if direction == "descending":
+        world_order.reverse()
+    if limit is not None:
+        world_order = world_order[: max(0, int(limit))]
+    return json_answer([{name: row[name] for name in fields} for row in world_order], chunked=True)
+
+
+def _rows(world: World, study: Study) -> list[dict[str, Any]]:
+    zone, rows = ZoneInfo(study.time_zone), []
+    for (participant_id, day), streams in daily_bytes(world, study).items():
+        row: dict[str, Any] = dict.fromkeys(FIELDS)
+        noon = datetime(day.year, day.month, day.day, 12, tzinfo=zone)
+        row.update(date=day.isoformat(), study_id=study.id, timezone=noon.strftime("%Z"), participant_id=participant_id)
+        row.update({f"beiwe_{name}_bytes": size_bytes for name, size_bytes in streams.items()})
+        rows.append(row)
+    return rows
+
+
+def _day(request: Request, name: str, words: str, errors: list[str]) -> str | None:
+    value = request.option(name)
+    if value is None:
+        return None
+    try:
+        return datetime.strptime(value, "%Y-%m-%d").date().isoformat()
+    except ValueError:
+        errors.append(f"{words} could not be interpreted as a date. Dates should be formatted as YYYY-MM-DD")
+        return None
+
+
+def _fields(request: Request, errors: list[str]) -> list[str]:
+    value = request.option("fields")
+    if value is None:
+        return list(FIELDS)
+    wanted = value.split(",")
+    errors.extend(f"{name} is not a valid field" for name in wanted if name not in FIELDS)
+    return [name for name in FIELDS if name in wanted]
+
+

@@ -1,0 +1,84 @@
+"""The few website pages that clients use where there is no API: login, and settings by integer key."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+from dagster_beiwe.simulator.answers import Answer, html_page, not_a_route
+from dagster_beiwe.simulator.endpoints import settings_file
+from dagster_beiwe.simulator.forms import Request
+from dagster_beiwe.simulator.people import Researcher, Study
+from dagster_beiwe.simulator.profiles import Profile
+from dagster_beiwe.simulator.world import World
+
+_FOURTEEN_DAYS = 14 * 24 * 3600
+
+
+@dataclass(kw_only=True)
+class Website:
+    """Logins are remembered here; everything else comes from the world."""
+
+    world: World
+    profile: Profile
+    _sessions: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def answer(self, request: Request) -> Answer | None:
+        """The page at a path, or None if no page is there."""
+        route = request.route
+        if route == "/validate_login":
+            return self._login(request)
+        if route in ("/", "/choose_study"):
+            return Answer(body=html_page("Beiwe", "<p>Choose a study.</p>"))
+        if route.startswith("/device_settings/"):
+            return self._device_settings(request, route.rpartition("/")[2])
+        if route.startswith("/export_study_settings_file/"):
+            return self._export(request, route.rpartition("/")[2])
+        return None
+
+    def _login(self, request: Request) -> Answer:
+        if request.method != "POST":
+            return Answer(status=405, headers={"Allow": "POST"})
+        username, password = request.value("username"), request.value("password")
+        for one in self.world.researchers:
+            if one.active and one.username == username and one.password == password:
+                token = secrets.token_hex(16)
+                self._sessions[token] = one.username
+                cookie = f"sessionid={token}; HttpOnly; Max-Age={_FOURTEEN_DAYS}; Path=/; SameSite=Lax"
+                return _redirect("/choose_study", cookie)
+        return _redirect("/", "messages=wrong; HttpOnly; Path=/; SameSite=Lax")
+
+    def _researcher(self, request: Request) -> Researcher | None:
+        username = self._sessions.get(request.cookies.get("sessionid", ""))
+        return next((one for one in self.world.researchers if one.username == username), None)
+
+    def _study(self, researcher: Researcher, pk: str) -> Study | None:
+        studies = self.world.studies.values()
+        return next((s for s in studies if str(s.pk) == pk and not s.hidden and researcher.may_see(s.id)), None)
+
+    def _device_settings(self, request: Request, pk: str) -> Answer:
+        if not pk.isdigit():
+            return not_a_route()
+        researcher = self._researcher(request)
+        if researcher is None:
+            return _redirect(f"/?page={request.route}")
+        study = self._study(researcher, pk)
+        if study is None:
+            return Answer(status=403)
+        return Answer(body=html_page("Edit App Settings", f"<h2>{study.name}</h2>"))
+
+    def _export(self, request: Request, pk: str) -> Answer:
+        researcher = self._researcher(request)
+        if researcher is None:
+            return _redirect("/")
+        if not pk.isdigit():
+            return Answer(status=400)
+        study = self._study(researcher, pk)
+        return Answer(status=403) if study is None else settings_file(study, self.profile)
+
+
+def _redirect(location: str, cookie: str | None = None) -> Answer:
+    headers = {"Location": location, "Vary": "Cookie"}
+    if cookie:
+        headers["Set-Cookie"] = cookie
+    return Answer(status=302, headers=headers)

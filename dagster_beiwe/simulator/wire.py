@@ -1,0 +1,211 @@
+"""HTTP/1.1 on one connection: requests in, answers out, by the book or as misbehaviours want them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from http.cookies import CookieError, SimpleCookie
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from dagster_beiwe.simulator import control
+from dagster_beiwe.simulator.answers import Answer, html_page
+from dagster_beiwe.simulator.downloads import PoisonedError
+from dagster_beiwe.simulator.forms import Request, parse_form
+from dagster_beiwe.simulator.misbehaviour import Delivery
+
+if TYPE_CHECKING:
+    from dagster_beiwe.simulator.server import SimulatedServer
+
+_MAX_FORM_BYTES = 128 * 1024 * 1024
+_GATHER_BYTES = 64 * 1024
+_SAFETY_HEADERS = {
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_GUNICORN_PAGE = (
+    b"<html>\n  <head>\n    <title>Internal Server Error</title>\n  </head>\n  <body>\n"
+    b"    <h1><p>Internal Server Error</p></h1>\n    \n  </body>\n</html>\n"
+)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection of one client."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "gunicorn"
+    sys_version = ""
+    disable_nagle_algorithm = True
+
+    def __init__(self, simulated: SimulatedServer, *args: Any, **kwargs: Any) -> None:
+        self.simulated = simulated
+        super().__init__(*args, **kwargs)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
+        """Nothing: the server keeps its own log."""
+
+    def _serve(self) -> None:
+        body = self._read_body()
+        parts = urlsplit(self.path)
+        request = Request(
+            method=self.command,
+            path=unquote(parts.path),
+            form=parse_form(self.headers.get("Content-Type", ""), body) if self.command == "POST" else (),
+            query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
+            cookies=self._cookies(),
+        )
+        if self.simulated.control and request.path.startswith(control.PREFIX):
+            self._send(control.answer(self.simulated, request, body), Delivery(), None, 0)
+        elif len(body) > _MAX_FORM_BYTES:
+            self._send(Answer(status=400, body=html_page("Bad Request (400)")), Delivery(), request, len(body))
+        else:
+            is_download = request.route.startswith("/get-data/")
+            if is_download:
+                self.simulated.download_begins()
+            try:
+                answer, delivery = self.simulated.respond(request)
+                self._send(answer, delivery, request, len(body))
+            finally:
+                if is_download:
+                    self.simulated.download_ends()
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_HEAD = _serve
+
+    def _read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        pieces = []
+        while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(pieces)
+
+    def _cookies(self) -> dict[str, str]:
+        with suppress(CookieError):
+            return {name: morsel.value for name, morsel in SimpleCookie(self.headers.get("Cookie", "")).items()}
+        return {}
+
+    def _send(self, answer: Answer, delivery: Delivery, request: Request | None, bytes_received: int) -> None:
+        if delivery.reset:
+            self._record(request, 0, bytes_received, 0)
+            self._reset()
+            return
+        pieces: Iterator[bytes] = iter((answer.body,) if answer.body else ())
+        total, chunked, status = len(answer.body), answer.chunked, answer.status
+        if answer.archive is not None:
+            pieces = answer.archive.pieces()
+            try:
+                first = next(pieces)
+            except PoisonedError:
+                # Nothing was sent yet, so the application server can still say what happened.
+                answer, pieces, chunked, status = Answer(status=500), iter((_GUNICORN_PAGE,)), False, 500
+                total = len(_GUNICORN_PAGE)
+            else:
+                pieces = _with_first(first, pieces)
+                total = answer.archive.size_bytes if delivery.cut or delivery.silent_cut else 0
+        limit = None
+        if delivery.cut or delivery.silent_cut:
+            limit = total // 2 if delivery.cut_after_bytes is None else delivery.cut_after_bytes
+        length = None if chunked else (min(total, limit) if limit is not None and delivery.silent_cut else total)
+        self._send_head(answer, status, length)
+        if self.command != "HEAD":
+            sender = _Sender(self, chunked=chunked, delivery=delivery)
+            complete = sender.send(pieces, limit)
+            self._record(request, status, bytes_received, sender.sent_bytes)
+            if complete or delivery.silent_cut:
+                sender.finish()
+            else:
+                sender.flush()
+                self.close_connection = True
+        else:
+            self._record(request, status, bytes_received, 0)
+
+    def _send_head(self, answer: Answer, status: int, length: int | None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", answer.content_type)
+        for name, value in {**answer.headers, **_SAFETY_HEADERS}.items():
+            self.send_header(name, value)
+        if length is None:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def _record(self, request: Request | None, status: int, bytes_received: int, bytes_sent: int) -> None:
+        """Written before the last byte goes out, so that a client that has its answer finds it in the log."""
+        if request is not None:
+            self.simulated.record(request, status=status, bytes_received=bytes_received, bytes_sent=bytes_sent)
+
+    def _reset(self) -> None:
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+
+def _with_first(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+class _Sender:
+    """Writes a body, chunked or not; small pieces are gathered, large ones are passed on."""
+
+    def __init__(self, handler: Handler, *, chunked: bool, delivery: Delivery) -> None:
+        self._write = handler.wfile.write
+        self._pause = handler.simulated.stopping.wait
+        self._chunked = chunked
+        self._delivery = delivery
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
+        self.sent_bytes = 0
+
+    def send(self, pieces: Iterable[bytes], limit: int | None) -> bool:
+        """Whether the body went out to its end (its last part may still be gathered)."""
+        try:
+            for piece in pieces:
+                if limit is not None and self.sent_bytes + len(piece) > limit:
+                    self._gather(piece[: limit - self.sent_bytes])
+                    return False
+                self._gather(piece)
+        except PoisonedError:
+            return False
+        return True
+
+    def _gather(self, piece: bytes) -> None:
+        self.sent_bytes += len(piece)
+        size = self._delivery.piece_bytes
+        if size is not None:
+            for start in range(0, len(piece), size):
+                self._put(piece[start : start + size])
+                self._pause(self._delivery.pause_seconds)
+            return
+        self._gathered.append(piece)
+        self._gathered_bytes += len(piece)
+        if self._gathered_bytes >= _GATHER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._gathered_bytes:
+            self._put(self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered))
+        self._gathered, self._gathered_bytes = [], 0
+
+    def finish(self) -> None:
+        self.flush()
+        if self._chunked:
+            self._write(b"0\r\n\r\n")
+
+    def _put(self, data: bytes) -> None:
+        if self._chunked and len(data) < _GATHER_BYTES * 2:
+            self._write(b"%x\r\n%b\r\n" % (len(data), data))
+        elif self._chunked:
+            self._write(b"%x\r\n" % len(data))
+            self._write(data)
+            self._write(b"\r\n")
+        else:
+            self._write(data)

@@ -1,0 +1,264 @@
+"""The world behind the simulated server: studies, participants, researchers and files, and how they change.
+
+Deterministic: the same seed, plans and ``now`` give the same bytes. All methods may be called from any thread while
+a server is answering from the world; an answer that is under way keeps the state it began with.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+from dagster_beiwe.simulator.content import BlobCache
+from dagster_beiwe.simulator.files import StoredFile
+from dagster_beiwe.simulator.growing import grow_participant, grow_researchers, grow_study, make_file, word
+from dagster_beiwe.simulator.people import Participant, Researcher, Study, Upload
+from dagster_beiwe.simulator.plans import ParticipantPlan, StudyPlan
+
+_HOUR = timedelta(hours=1)
+
+
+class World:
+    """Everything the server knows. Build one with ``World.demo()`` or ``World.build(...)``.
+
+    ``now`` is the world's clock (aware UTC): uploads arrive at it, and the participant table measures activity
+    against it. It stands still unless it is set. ``unchunked_lag`` switches on the server's habit of not counting
+    survey answers and recordings that arrived without sensor data of their day.
+    """
+
+    def __init__(self, *, seed: int, now: datetime, cache_bytes: int = 128 * 1024 * 1024) -> None:
+        self.seed = seed
+        self.now = now
+        self.lock = threading.RLock()
+        self.studies: dict[str, Study] = {}
+        self.researchers: list[Researcher] = []
+        self.unchunked_lag = False
+        self.revision = 0
+        self._plans: dict[str, StudyPlan] = {}
+        self._cache = BlobCache(cache_bytes)
+
+    @classmethod
+    def build(
+        cls,
+        *plans: StudyPlan,
+        seed: int = 1,
+        now: datetime | None = None,
+        cache_bytes: int = 128 * 1024 * 1024,
+    ) -> World:
+        """A world of the given studies (one small one if none is given); ``now`` defaults to the running hour."""
+        now = now or datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
+        world = cls(seed=seed, now=now, cache_bytes=cache_bytes)
+        for pk, plan in enumerate(plans or (StudyPlan(),), start=1):
+            study = grow_study(plan, pk=pk, seed=seed, now=now, cache=world._cache)
+            world.studies[study.id] = study
+            world._plans[study.id] = plan
+        world.researchers = grow_researchers(seed, list(world.studies.values()))
+        return world
+
+    @classmethod
+    def demo(cls, *, seed: int = 1, now: datetime | None = None) -> World:
+        """Three studies on three continents with some weeks of data each, a few thousand small files in all."""
+        from dagster_beiwe.simulator.demo import demo_plans
+
+        now = now or datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
+        return cls.build(*demo_plans(now), seed=seed, now=now)
+
+    def study(self, study_id: str) -> Study:
+        return self.studies[study_id]
+
+    def participant(self, participant_id: str) -> Participant:
+        """Participant ids are unique on a server, so the study need not be named."""
+        found = self.find_participant(participant_id)
+        if found is None:
+            raise KeyError(participant_id)
+        return found
+
+    def find_participant(self, participant_id: str) -> Participant | None:
+        for study in self.studies.values():
+            if participant_id in study.participants:
+                return study.participants[participant_id]
+        return None
+
+    def files(
+        self,
+        study_id: str,
+        *,
+        participants: Iterable[str] | None = None,
+        streams: Iterable[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> list[StoredFile]:
+        """The stored files of a study with their bin in [start, end), in order of their keys."""
+        wanted = None if participants is None else set(participants)
+        named = None if streams is None else set(streams)
+        with self.lock:
+            people = list(self.studies[study_id].participants.values())
+            found = [
+                file
+                for person in people
+                if wanted is None or person.id in wanted
+                for file in person.files.values()
+                if (named is None or file.stream in named)
+                and (start is None or file.bin >= start)
+                and (end is None or file.bin < end)
+            ]
+        return sorted(found, key=lambda file: file.key)
+
+    def file(self, participant_id: str, stream: str, hour: datetime) -> StoredFile:
+        """The first file of a stream whose bin lies in the hour; raises ``KeyError`` where there is none."""
+        for file in self.participant(participant_id).files.values():
+            if file.stream == stream and hour <= file.bin < hour + _HOUR:
+                return file
+        raise KeyError(f"{participant_id}/{stream}/{hour.isoformat()}")
+
+    def add_rows(self, participant_id: str, stream: str, hour: datetime, *, rows: int = 10) -> StoredFile:
+        """Rows that arrive late: the hour's file grows, is sorted again and gets another hash."""
+        with self.lock:
+            file = self.file(participant_id, stream, hour)
+            grown = self._put(replace(file, extra=(*file.extra, rows), arrived=self.now, _facts={}))
+            late = Upload(
+                file_name=f"{stream}/{file.start_ms + 41 + len(file.extra)}.csv",
+                size_bytes=max(1, grown.size_bytes - file.size_bytes),
+                arrived=self.now,
+            )
+            self.participant(participant_id).late_uploads.append(late)
+            return grown
+
+    def add_hour(
+        self, participant_id: str, stream: str, hour: datetime, *, rows: int | None = None
+    ) -> StoredFile:
+        """A new file; for unchunked streams ``hour`` may be any moment, to the millisecond."""
+        with self.lock:
+            return self._put(self._make(participant_id, stream, hour, rows=rows))
+
+    def add_answers(self, participant_id: str, moment: datetime, *, copies: int = 1) -> list[StoredFile]:
+        """Submitted surveys within the second of ``moment``: more than one share a name and get ``_2``, ``_3``."""
+        with self.lock:
+            made = []
+            for number in range(copies):
+                repeat = number == copies - 1 and copies > 2
+                suffix = f"-duplicate-{word(random.Random(f'{moment}{number}'), 'abcdefghij0123', 10)}" if repeat else ""
+                at = moment + timedelta(milliseconds=100 + 200 * (number - (1 if repeat else 0)))
+                made.append(self._put(self._make(participant_id, "survey_answers", at, suffix=suffix)))
+            return made
+
+    def withdraw(
+        self, participant_id: str, *, stream: str | None = None, hour: datetime | None = None
+    ) -> int:
+        """Data deleted at a researcher's request: all, one stream, or one hour. The id stays. Returns file count."""
+        with self.lock:
+            files = self.participant(participant_id).files
+            gone = [
+                key
+                for key, file in files.items()
+                if (stream is None or file.stream == stream) and (hour is None or hour <= file.bin < hour + _HOUR)
+            ]
+            for key in gone:
+                del files[key]
+            self.revision += 1
+            return len(gone)
+
+    def lose_object(self, participant_id: str, stream: str, hour: datetime) -> StoredFile:
+        """An object gone from storage: left out silently from now on, and its SHA-1 forgotten by the server."""
+        with self.lock:
+            return self._put(replace(self.file(participant_id, stream, hour), lost=True, has_sha1=False))
+
+    def restore_object(self, participant_id: str, stream: str, hour: datetime) -> StoredFile:
+        """The object is back; its SHA-1 stays forgotten, so registry answers hold the MD5."""
+        with self.lock:
+            return self._put(replace(self.file(participant_id, stream, hour), lost=False))
+
+    def forget_sha1(self, participant_id: str) -> None:
+        """No SHA-1 known for any file of the participant, as for data untouched since before 2025-03."""
+        with self.lock:
+            for file in list(self.participant(participant_id).files.values()):
+                self._put(replace(file, has_sha1=False))
+
+    def reprocess(
+        self,
+        participant_id: str,
+        start: datetime,
+        end: datetime,
+        *,
+        stream: str | None = None,
+        fraction: float = 0.25,
+    ) -> list[StoredFile]:
+        """Chunked files with their bin in [start, end) gain ``fraction`` more rows, as after a server-side repair."""
+        with self.lock:
+            return [
+                self._put(
+                    replace(file, extra=(*file.extra, max(1, int(file.rows * fraction))), arrived=self.now, _facts={})
+                )
+                for file in list(self.participant(participant_id).files.values())
+                if file.chunked and start <= file.bin < end and stream in (None, file.stream)
+            ]
+
+    def add_participant(self, study_id: str, plan: ParticipantPlan | None = None) -> str:
+        """Enrol a participant (without data, unless the plan has a ``start``); returns the id."""
+        plan = plan or ParticipantPlan()
+        with self.lock:
+            study = self.studies[study_id]
+            rng = random.Random(f"{self.seed}/{study_id}/late/{len(study.participants)}")
+            participant_id = plan.id or word(rng, "123456789abcdefghijklmnopqrstuvwxyz", 8)
+            plan = plan if plan.start else replace(plan, start=self.now)
+            study.participants[participant_id] = grow_participant(
+                plan, self._plans[study_id], study, participant_id, seed=self.seed, now=self.now, cache=self._cache
+            )
+            self.revision += 1
+            return participant_id
+
+    def retire(self, participant_id: str) -> None:
+        with self.lock:
+            self.participant(participant_id).retired = True
+
+    def flag_deleted(self, participant_id: str) -> None:
+        """Flagged as deleted: still in the list of ids, no longer in the participant table."""
+        with self.lock:
+            self.participant(participant_id).deleted = True
+
+    def change_settings(self, study_id: str, **settings: Any) -> None:
+        with self.lock:
+            self.studies[study_id].device_settings.update(settings)
+
+    def rename_study(self, study_id: str, name: str) -> None:
+        with self.lock:
+            self.studies[study_id].name = name
+
+    def hide_study(self, study_id: str) -> None:
+        """Deleted in Beiwe's sense: gone from every study-level endpoint."""
+        with self.lock:
+            self.studies[study_id].hidden = True
+
+    def set_intervention(self, participant_id: str, name: str, day: date | None) -> None:
+        with self.lock:
+            self.participant(participant_id).interventions[name] = day
+
+    def advance(self, by: timedelta) -> None:
+        """Move the world's clock; no data appears by itself."""
+        with self.lock:
+            self.now += by
+
+    def _make(self, participant_id: str, stream: str, moment: datetime, **options: Any) -> StoredFile:
+        person = self.participant(participant_id)
+        study = self.studies[person.study_id]
+        file = make_file(
+            study,
+            person,
+            stream,
+            moment,
+            content=self._plans[study.id].content,
+            seed=self.seed,
+            now=self.now,
+            cache=self._cache,
+            **options,
+        )
+        return replace(file, arrived=self.now)
+
+    def _put(self, file: StoredFile) -> StoredFile:
+        self.participant(file.participant_id).files[file.key] = file
+        self.revision += 1
+        return file
