@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 
-_PAGE = "<!doctype html>\n<html lang=\"en\">\n<head>\n  <title>{title}</title>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+  <title>{title}</title>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
 # The real error pages are large; a client that reads them whole to find out what happened should notice.
 _FILLER = "  <p>Beiwe is a platform for digital phenotyping. This page is part of a simulated server.</p>\n" * 400
 
@@ -33,7 +42,7 @@ class Answer:
     archive: Archive | None = None
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """A request that ends here, with this status: an empty body, or an HTML page for 500."""
 
     def __init__(self, status: int) -> None:

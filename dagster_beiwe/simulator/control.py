@@ -50,15 +50,14 @@ def answer(server: SimulatedServer, request: Request, body: bytes) -> Answer:
 def _arguments(given: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise ValueError("expected a JSON object")
-    read = {}
-    for name, value in given.items():
-        if name in _MOMENTS and isinstance(value, str):
-            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-            value = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-        elif name == "day" and isinstance(value, str):
-            value = date.fromisoformat(value)
-        read[name] = value
-    return read
+    return {name: _argument(name, value) for name, value in given.items()}
+
+
+def _argument(name: str, value: Any) -> Any:
+    if name in _MOMENTS and isinstance(value, str):
+        moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return date.fromisoformat(value) if name == "day" and isinstance(value, str) else value
 
 
 def _run(server: SimulatedServer, action: str, arguments: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from dagster_beiwe.simulator.answers import Answer, Refusal
+from dagster_beiwe.simulator.answers import Answer, RefusedError
 from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.forms import Request, read_list, read_registry, read_time
 from dagster_beiwe.simulator.people import Study
@@ -18,7 +18,6 @@ from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.simulator.world import World
 from dagster_beiwe.simulator.zipping import Member, zip_stream
 from dagster_beiwe.streams import STREAMS
-
 
 Alteration = Callable[[Member], Member]
 
@@ -115,10 +114,10 @@ def _selected(world: World, profile: Profile, study: Study, request: Request) ->
     named = request.values("participant_ids") if profile.knows_participant_ids else []
     ids = read_list(named or request.values("user_ids"))
     if ids is not None and (len(set(ids)) < len(ids) or any(world.find_participant(one) is None for one in ids)):
-        raise Refusal(404)
+        raise RefusedError(404)
     streams = read_list(request.values("data_streams"))
     if streams is not None and any(name not in STREAMS for name in streams):
-        raise Refusal(404)
+        raise RefusedError(404)
     start, end = read_time(request.value("time_start")), read_time(request.value("time_end"))
     files = world.files(study.id, participants=ids, streams=streams, start=start)
     return [file for file in files if end is None or file.bin <= end]
@@ -169,4 +168,3 @@ def registry_value(file: StoredFile, profile: Profile, *, with_hashes: bool) -> 
             return file.sha1
         return file.md5 if file.chunked else None
     return file.md5 if file.chunked else ""
-

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dagster_beiwe.simulator import histories
-from dagster_beiwe.simulator.answers import Answer, Refusal, json_answer
+from dagster_beiwe.simulator.answers import Answer, RefusedError, json_answer
 from dagster_beiwe.simulator.downloads import download
 from dagster_beiwe.simulator.forms import KEY_PATTERN, Request
 from dagster_beiwe.simulator.people import Participant, Researcher, Study
@@ -46,13 +46,13 @@ def researcher_of(call: Call) -> Researcher:
     """Who asks: 400 for keys missing or with a strange character, 403 for keys that are not right."""
     access, secret = call.request.value("access_key") or "", call.request.value("secret_key") or ""
     if not KEY_PATTERN.fullmatch(access) or not KEY_PATTERN.fullmatch(secret):
-        raise Refusal(400)
+        raise RefusedError(400)
     found = next((one for one in call.world.researchers if one.access_key == access), None)
     if found is None or not found.active:
-        raise Refusal(403)
+        raise RefusedError(403)
     call.slow_key_check()
     if found.secret_key != secret:
-        raise Refusal(403)
+        raise RefusedError(403)
     return found
 
 
@@ -62,16 +62,16 @@ def study_of(call: Call) -> Study:
     studies = call.world.studies
     if study_id is not None:
         if len(study_id) != 24 or not (study_id.isascii() and study_id.isalnum()):
-            raise Refusal(400)
+            raise RefusedError(400)
         study = studies.get(study_id)
     elif pk is not None and pk.isdigit():
         study = next((one for one in studies.values() if one.pk == int(pk)), None)
     else:
-        raise Refusal(400)
+        raise RefusedError(400)
     if study is None or study.hidden:
-        raise Refusal(404)
+        raise RefusedError(404)
     if not researcher_of(call).may_see(study.id):
-        raise Refusal(403)
+        raise RefusedError(403)
     return study
 
 
@@ -80,12 +80,12 @@ def participant_of(call: Call) -> tuple[Study, Participant]:
     researcher = researcher_of(call)
     participant_id = call.request.value("participant_id")
     if not participant_id:
-        raise Refusal(400)
+        raise RefusedError(400)
     person = call.world.find_participant(participant_id)
     if person is None:
-        raise Refusal(404)
+        raise RefusedError(404)
     if not researcher.may_see(person.study_id):
-        raise Refusal(403)
+        raise RefusedError(403)
     return call.world.studies[person.study_id], person
 
 
@@ -97,7 +97,7 @@ def check_credentials(call: Call) -> Answer:
 def get_studies(call: Call) -> Answer:
     researcher = researcher_of(call)
     seen = {one.id: one.name for one in call.world.studies.values() if not one.hidden and researcher.may_see(one.id)}
-    return Answer(body=json.dumps(seen, ensure_ascii=False).encode())
+    return Answer(body=json.dumps(seen, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def get_participant_ids(call: Call) -> Answer:
@@ -174,16 +174,14 @@ def get_file_hashes(call: Call) -> Answer:
     """Fails for any participant with a known SHA-1, as the real one does."""
     _, person = participant_of(call)
     if any(file.has_sha1 for file in person.files.values()):
-        raise Refusal(500)
+        raise RefusedError(500)
     names = [f"{file.member_stem.replace(' ', 'T')}.{file.extension}" for file in person.files.values()]
     return json_answer(dict.fromkeys(names))
 
 
 def get_notifications(call: Call) -> Answer:
     study, person = participant_of(call)
-    return json_answer(
-        histories.notification_history(study, person, utc=call.request.value("utc") is not None)
-    )
+    return json_answer(histories.notification_history(study, person, utc=call.request.value("utc") is not None))
 
 
 def _history(records: Callable[[Participant], list[dict[str, Any]]], *, may_omit_keys: bool = True) -> Endpoint:
@@ -198,7 +196,8 @@ def _history(records: Callable[[Participant], list[dict[str, Any]]], *, may_omit
 
 
 def background_status(call: Call) -> Answer:
-    return Answer(status=200)
+    """Empty either way: 200 if the server processed uploads lately."""
+    return Answer(status=200 if call.world.processing else 500)
 
 
 ROUTES: dict[str, Route] = {
@@ -212,15 +211,11 @@ ROUTES: dict[str, Route] = {
     "/get-participant-data-quantities/v1": Route(endpoint=get_data_quantities, since=date(2024, 7, 22)),
     "/get-participant-table-data/v1": Route(endpoint=get_participant_table, since=date(2024, 6, 7)),
     "/get-summary-statistics/v1": Route(endpoint=get_summary_statistics, since=date(2024, 6, 11)),
-    "/get-participant-upload-history/v1": Route(
-        endpoint=_history(histories.upload_history), since=date(2024, 6, 5)
-    ),
+    "/get-participant-upload-history/v1": Route(endpoint=_history(histories.upload_history), since=date(2024, 6, 5)),
     "/get-participant-heartbeat-history/v1": Route(
         endpoint=_history(histories.heartbeat_history), since=date(2024, 6, 6)
     ),
-    "/get-participant-version-history/v1": Route(
-        endpoint=_history(histories.version_history), since=date(2024, 6, 6)
-    ),
+    "/get-participant-version-history/v1": Route(endpoint=_history(histories.version_history), since=date(2024, 6, 6)),
     "/get-participant-device-status-history/v1": Route(
         endpoint=_history(histories.device_status_history, may_omit_keys=False), since=date(2024, 6, 17)
     ),

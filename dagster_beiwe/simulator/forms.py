@@ -6,11 +6,12 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from email.message import Message
 from email.parser import BytesParser
 from typing import Any
 from urllib.parse import parse_qsl
 
-from dagster_beiwe.simulator.answers import Refusal
+from dagster_beiwe.simulator.answers import RefusedError
 
 KEY_PATTERN = re.compile(r"[A-Za-z0-9+/]+")
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
@@ -54,6 +55,8 @@ def parse_form(content_type: str, body: bytes) -> tuple[tuple[str, str], ...]:
     parts = message.get_payload()
     fields = []
     for part in parts if isinstance(parts, list) else []:
+        if not isinstance(part, Message):
+            continue
         name = part.get_param("name", header="content-disposition")
         payload = part.get_payload(decode=True)
         if isinstance(name, str) and isinstance(payload, bytes):
@@ -76,9 +79,9 @@ def read_list(values: list[str]) -> list[str] | None:
     except ValueError:
         return values
     if parsed is None or isinstance(parsed, bool):
-        raise Refusal(500)
+        raise RefusedError(500)
     if isinstance(parsed, (int, float)):
-        raise Refusal(400)
+        raise RefusedError(400)
     return [str(item) for item in parsed] or None
 
 
@@ -89,7 +92,7 @@ def read_time(value: str | None) -> datetime | None:
     try:
         return datetime.strptime(value, _TIME_FORMAT).replace(tzinfo=timezone.utc)
     except ValueError as error:
-        raise Refusal(500 if "unconverted data" in str(error) else 400) from None
+        raise RefusedError(500 if "unconverted data" in str(error) else 400) from None
 
 
 def read_registry(value: str | None) -> dict[str, str]:
@@ -99,9 +102,9 @@ def read_registry(value: str | None) -> dict[str, str]:
     try:
         parsed: Any = json.loads(value)
     except ValueError:
-        raise Refusal(400) from None
+        raise RefusedError(400) from None
     if not isinstance(parsed, dict):
-        raise Refusal(400)
+        raise RefusedError(400)
     if not all(isinstance(text, str) for text in parsed.values()):
-        raise Refusal(500)
+        raise RefusedError(500)
     return {key: text.strip() for key, text in parsed.items()}

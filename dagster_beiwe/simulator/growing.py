@@ -88,7 +88,9 @@ def grow_participant(
             participant.files[file.key] = file
     if person.wrong_clock:
         for moment in (moment_of(-HOUR_MS), moment_of(0), (now + 365 * _DAY).replace(minute=0, second=0)):
-            file = make_file(study, participant, "power_state", moment, content=content, seed=seed, now=now, cache=cache)
+            file = make_file(
+                study, participant, "power_state", moment, content=content, seed=seed, now=now, cache=cache
+            )
             participant.files[file.key] = file
     return participant
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dagster_beiwe.simulator.answers import HTML, JSON, Answer, html_page, refused
 from dagster_beiwe.simulator.content import zstd_bomb
@@ -18,6 +18,9 @@ from dagster_beiwe.simulator.downloads import Archive, Entry, bytes_member
 from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.forms import Request
 from dagster_beiwe.simulator.zipping import Member
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Name = Literal[
     "cut",
@@ -149,6 +152,10 @@ class Delivery:
     silent_cut: bool = False
     cut_after_bytes: int | None = None
 
+    @property
+    def cuts(self) -> bool:
+        return self.cut or self.silent_cut
+
 
 @dataclass(kw_only=True)
 class Mischief:
@@ -197,7 +204,7 @@ class Switch:
     def off(self) -> None:
         self._mischief.remove(self._number)
 
-    def __enter__(self) -> Switch:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

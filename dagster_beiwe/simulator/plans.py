@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from dagster_beiwe.simulator.content import ContentPlan
 
 OperatingSystem = Literal["ANDROID", "IOS", ""]
+_SYSTEMS: tuple[OperatingSystem, ...] = ("ANDROID", "IOS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +45,12 @@ class StudyPlan:
     name: str = "Loopback Study"
     id: str | None = None
     time_zone: str = "America/New_York"
-    participants: int | Sequence[str] | Sequence[ParticipantPlan] = 2
+    participants: int | Sequence[str | ParticipantPlan] = 2
     start: datetime | None = None
     end: datetime | None = None
     hours: Sequence[int] = tuple(range(24))
     streams: Sequence[str] | None = None
-    content: ContentPlan = ContentPlan()
+    content: ContentPlan = field(default_factory=ContentPlan)
     interventions: Sequence[str] = ("Surgery", "Discharge")
     fields: Sequence[str] = ("cohort",)
     hidden: bool = False
@@ -59,8 +60,8 @@ class StudyPlan:
         """One plan for each participant."""
         wanted = self.participants
         if isinstance(wanted, int):
-            return tuple(ParticipantPlan(os="IOS" if number % 2 else "ANDROID") for number in range(wanted))
-        return tuple(
-            plan if isinstance(plan, ParticipantPlan) else ParticipantPlan(id=plan, os="IOS" if number % 2 else "ANDROID")
-            for number, plan in enumerate(wanted)
-        )
+            return tuple(ParticipantPlan(os=_SYSTEMS[number % 2]) for number in range(wanted))
+        plans = []
+        for number, one in enumerate(wanted):
+            plans.append(ParticipantPlan(id=one, os=_SYSTEMS[number % 2]) if isinstance(one, str) else one)
+        return tuple(plans)

@@ -11,7 +11,12 @@ from collections.abc import Callable
 
 from dagster_beiwe.simulator.surveys import QUESTIONS, Question
 
-_HASHES = ("kUh3Zr0c1v9yB2xQ7m5nWA==", "b1c2d3e4f5g6h7i8j9k0lA==", "Zz9pP1aQ8rT6uV4wX2yY0g==", "oO0lI1bB8gG9qQ5sS2zZ7w==")
+_HASHES = (
+    "kUh3Zr0c1v9yB2xQ7m5nWA==",
+    "b1c2d3e4f5g6h7i8j9k0lA==",
+    "Zz9pP1aQ8rT6uV4wX2yY0g==",
+    "oO0lI1bB8gG9qQ5sS2zZ7w==",
+)
 _APP_LOG = (
     "New app log file created",
     "Accelerometer OFF",
@@ -28,7 +33,7 @@ _ANDROID_POWER = (
 )
 _IOS_POWER = ("Charging", "Unplugged", "Locked", "Unlocked", "PowerUnknown")
 _IOS_LOG = ("became active", "became inactive", "upload queue: 4 files, 12 kB", "terminating, state saved")
-_ANSWERS = ("fine", "a bit tired, but fine", "slept badly, woke at 4, then again at 6", "gut, danke – müde")
+_ANSWERS = ("fine", "a bit tired, but fine", "slept badly, woke at 4, then again at 6", "gut, danke, nur etwas müde")
 _TYPED = frozenset({"free_response"})
 
 Tail = Callable[[random.Random], str]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import random
 import socket
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dagster_beiwe.simulator.answers import Answer, Refusal, method_not_allowed, not_a_route, refused, server_error
+from dagster_beiwe.simulator.answers import Answer, RefusedError, method_not_allowed, not_a_route, refused, server_error
 from dagster_beiwe.simulator.endpoints import ROUTES, Call
 from dagster_beiwe.simulator.forms import Request
 from dagster_beiwe.simulator.misbehaviour import Delivery, Misbehaviour, Mischief, Name, Switch, bend
@@ -21,6 +22,9 @@ from dagster_beiwe.simulator.profiles import CURRENT, Profile
 from dagster_beiwe.simulator.website import Website
 from dagster_beiwe.simulator.wire import Handler
 from dagster_beiwe.simulator.world import World
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _SECRET_FIELDS = frozenset({"access_key", "secret_key", "password"})
 
@@ -77,7 +81,7 @@ class SimulatedServer:
         self._http: _HttpServer | None = None
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> SimulatedServer:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(
@@ -88,7 +92,7 @@ class SimulatedServer:
     def __repr__(self) -> str:
         return f"SimulatedServer({self.url if self._http else 'stopped'}, profile {self.profile.day})"
 
-    def start(self) -> SimulatedServer:
+    def start(self) -> Self:
         """Listen and answer in the background; returns the server itself."""
         if self._http is None:
             self.stopping.clear()
@@ -170,17 +174,13 @@ class SimulatedServer:
             return method_not_allowed(route.methods)
         with self._lock:
             rng = random.Random(self._rng.random())
-        call = Call(
-            world=self.world, profile=self.profile, request=request, rng=rng, slow_key_check=self._check_key
-        )
+        call = Call(world=self.world, profile=self.profile, request=request, rng=rng, slow_key_check=self._check_key)
         try:
             with self.world.lock:
                 return route.endpoint(call)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             return refused(refusal.status)
-        except Exception:  # a server answers 500 whatever went wrong inside, and shows it in its log
-            import traceback
-
+        except Exception:  # noqa: BLE001  # a server answers 500 whatever went wrong inside, and shows it in its log
             traceback.print_exc()
             return server_error()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from datetime import date, datetime, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dagster_beiwe.simulator.answers import Answer, json_answer
+from dagster_beiwe.simulator.answers import JSON, Answer, json_answer
 from dagster_beiwe.simulator.forms import Request
 from dagster_beiwe.simulator.people import Study
 from dagster_beiwe.simulator.world import World
@@ -93,8 +94,7 @@ def summary_statistics(world: World, study: Study, request: Request) -> Answer:
             "If provided, the order_direction parameter should contain either the value 'ascending' or 'descending'"
         )
     if errors:
-        answer = json_answer({"errors": errors})
-        return Answer(status=400, body=answer.body, content_type=answer.content_type)
+        return Answer(status=400, body=json.dumps({"errors": errors}).encode(), content_type=JSON)
     ids = request.option("participant_ids")
     wanted = None if ids is None else set(ids.split(","))
     rows = [
@@ -141,5 +141,3 @@ def _fields(request: Request, errors: list[str]) -> list[str]:
     wanted = value.split(",")
     errors.extend(f"{name} is not a valid field" for name in wanted if name not in FIELDS)
     return [name for name in FIELDS if name in wanted]
-
-

@@ -47,9 +47,7 @@ def _nobody(study: Study) -> Participant:
     return Participant(id="", study_id=study.id, os="", created=study.created)
 
 
-def _row(
-    world: World, profile: Profile, study: Study, person: Participant, zone: ZoneInfo
-) -> list[tuple[str, Any]]:
+def _row(world: World, profile: Profile, study: Study, person: Participant, zone: ZoneInfo) -> list[tuple[str, Any]]:
     """Name and value of each column; times are still moments, local to the study."""
 
     def local(moment: datetime | None) -> datetime | None:
@@ -101,4 +99,3 @@ def _csv_cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S (%Z)")
     return "None" if value is None else str(value)
-

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -74,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
                 if is_download:
                     self.simulated.download_ends()
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_HEAD = _serve
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_HEAD = _serve  # noqa: N815  # names of the base class
 
     def _read_body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
@@ -96,38 +97,26 @@ class Handler(BaseHTTPRequestHandler):
             self._record(request, 0, bytes_received, 0)
             self._reset()
             return
-        pieces: Iterator[bytes] = iter((answer.body,) if answer.body else ())
-        total, chunked, status = len(answer.body), answer.chunked, answer.status
-        if answer.archive is not None:
-            pieces = answer.archive.pieces()
-            try:
-                first = next(pieces)
-            except PoisonedError:
-                # Nothing was sent yet, so the application server can still say what happened.
-                answer, pieces, chunked, status = Answer(status=500), iter((_GUNICORN_PAGE,)), False, 500
-                total = len(_GUNICORN_PAGE)
-            else:
-                pieces = _with_first(first, pieces)
-                total = answer.archive.size_bytes if delivery.cut or delivery.silent_cut else 0
+        answer, pieces = _begun(answer)
+        total = answer.archive.size_bytes if answer.archive and delivery.cuts else len(answer.body)
         limit = None
-        if delivery.cut or delivery.silent_cut:
+        if delivery.cuts:
             limit = total // 2 if delivery.cut_after_bytes is None else delivery.cut_after_bytes
-        length = None if chunked else (min(total, limit) if limit is not None and delivery.silent_cut else total)
-        self._send_head(answer, status, length)
-        if self.command != "HEAD":
-            sender = _Sender(self, chunked=chunked, delivery=delivery)
-            complete = sender.send(pieces, limit)
-            self._record(request, status, bytes_received, sender.sent_bytes)
-            if complete or delivery.silent_cut:
-                sender.finish()
-            else:
-                sender.flush()
-                self.close_connection = True
+            total = min(total, limit) if delivery.silent_cut else total
+        self._send_head(answer, None if answer.chunked else total)
+        sender = _Sender(self, chunked=answer.chunked, delivery=delivery)
+        complete = self.command == "HEAD" or sender.send(pieces, limit)
+        self._record(request, answer.status, bytes_received, sender.sent_bytes)
+        if self.command == "HEAD":
+            return
+        if complete or delivery.silent_cut:
+            sender.finish()
         else:
-            self._record(request, status, bytes_received, 0)
+            sender.flush()
+            self.close_connection = True
 
-    def _send_head(self, answer: Answer, status: int, length: int | None) -> None:
-        self.send_response(status)
+    def _send_head(self, answer: Answer, length: int | None) -> None:
+        self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         for name, value in {**answer.headers, **_SAFETY_HEADERS}.items():
             self.send_header(name, value)
@@ -148,9 +137,16 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.close()
 
 
-def _with_first(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
+def _begun(answer: Answer) -> tuple[Answer, Iterator[bytes]]:
+    """The answer and its body. As long as nothing was sent, the application server can still say that it failed."""
+    if answer.archive is None:
+        return answer, iter((answer.body,) if answer.body else ())
+    pieces = answer.archive.pieces()
+    try:
+        first = next(pieces)
+    except PoisonedError:
+        return Answer(status=500, body=_GUNICORN_PAGE), iter((_GUNICORN_PAGE,))
+    return answer, chain((first,), pieces)
 
 
 class _Sender:

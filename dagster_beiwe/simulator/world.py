@@ -27,7 +27,8 @@ class World:
 
     ``now`` is the world's clock (aware UTC): uploads arrive at it, and the participant table measures activity
     against it. It stands still unless it is set. ``unchunked_lag`` switches on the server's habit of not counting
-    survey answers and recordings that arrived without sensor data of their day.
+    survey answers and recordings that arrived without sensor data of their day. ``processing`` is whether the server's
+    background processing ran lately.
     """
 
     def __init__(self, *, seed: int, now: datetime, cache_bytes: int = 128 * 1024 * 1024) -> None:
@@ -37,6 +38,7 @@ class World:
         self.studies: dict[str, Study] = {}
         self.researchers: list[Researcher] = []
         self.unchunked_lag = False
+        self.processing = True
         self.revision = 0
         self._plans: dict[str, StudyPlan] = {}
         self._cache = BlobCache(cache_bytes)
@@ -128,9 +130,7 @@ class World:
             self.participant(participant_id).late_uploads.append(late)
             return grown
 
-    def add_hour(
-        self, participant_id: str, stream: str, hour: datetime, *, rows: int | None = None
-    ) -> StoredFile:
+    def add_hour(self, participant_id: str, stream: str, hour: datetime, *, rows: int | None = None) -> StoredFile:
         """A new file; for unchunked streams ``hour`` may be any moment, to the millisecond."""
         with self.lock:
             return self._put(self._make(participant_id, stream, hour, rows=rows))
@@ -141,14 +141,13 @@ class World:
             made = []
             for number in range(copies):
                 repeat = number == copies - 1 and copies > 2
-                suffix = f"-duplicate-{word(random.Random(f'{moment}{number}'), 'abcdefghij0123', 10)}" if repeat else ""
+                mark = word(random.Random(f"{moment}{number}"), "abcdefghij0123", 10)
+                suffix = f"-duplicate-{mark}" if repeat else ""
                 at = moment + timedelta(milliseconds=100 + 200 * (number - (1 if repeat else 0)))
                 made.append(self._put(self._make(participant_id, "survey_answers", at, suffix=suffix)))
             return made
 
-    def withdraw(
-        self, participant_id: str, *, stream: str | None = None, hour: datetime | None = None
-    ) -> int:
+    def withdraw(self, participant_id: str, *, stream: str | None = None, hour: datetime | None = None) -> int:
         """Data deleted at a researcher's request: all, one stream, or one hour. The id stays. Returns file count."""
         with self.lock:
             files = self.participant(participant_id).files
