@@ -107,7 +107,7 @@ def read_csv(
     known = _table_stream(stream)
     first, last = _milliseconds("start", start), _milliseconds("end", end)
     head, _, body = data.partition(b"\n")
-    header = _header(head)
+    header = _header(head) or list(known.columns)
     wanted = _to_parse(header, columns, filtered=first is not None or last is not None)
     chosen = None if columns is None else tuple(columns)
     table = None if b"\r" in data else _fast(body, header, wanted, known.name)
@@ -227,7 +227,7 @@ def _as_datetime64(milliseconds: int | None) -> np.datetime64:
 
 
 def _header(line: bytes) -> list[str]:
-    """Column names, made unique; none for an empty file."""
+    """Column names, made unique; none in an empty line."""
     text = line.decode("utf-8", errors="replace").lstrip("\ufeff").rstrip("\r")
     names: list[str] = []
     for name in text.split(",") if text else []:
@@ -288,7 +288,7 @@ def _between(table: pa.Table, first: int | None, last: int | None) -> pa.Table:
 def _fast(body: bytes, header: list[str], wanted: list[str], stream: str) -> pa.Table | None:
     """Arrow's own parser on a well-formed file; None for any other, which is then read row by row."""
     types = {name: _arrow_type(stream, name) for name in wanted}
-    if not body or not header:
+    if not body:
         return pa.schema(types.items()).empty_table()
     # Arrow wants a zone in the text of an aware time, and Beiwe's has none: parsed as naive, it is UTC already.
     parsed_as = {name: pa.timestamp("ms") if kind == _UTC_MILLISECONDS else kind for name, kind in types.items()}
@@ -318,7 +318,7 @@ class _Rows:
         if head.endswith("\r"):
             lines = [line.removesuffix("\r") for line in lines]
         self.ragged = 0
-        self._rows = [self._fitted(line.split(",")) for line in lines if line]
+        self._rows = [self._fitted(line.split(",")) for line in lines if line.strip("\r")]
 
     def _fitted(self, cells: list[str]) -> list[str]:
         surplus = len(cells) - len(self._header)
