@@ -2,7 +2,7 @@
 
 Beiwe never quotes: a comma inside a text makes its row longer than the header, and an app or a cut upload can make one
 shorter. No row and no file is dropped for that; what had to be repaired or could not be read is counted. Well-formed
-files, which are nearly all, are parsed by Arrow; the others, more slowly, row by row.
+files, which are nearly all, are parsed by Arrow; the others, more slowly, value by value.
 
 Types are the same for every file, with or without rows, so that frames concatenate:
 
@@ -20,7 +20,7 @@ is known to have on either platform is there, then those that only the files kno
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
@@ -109,19 +109,24 @@ def read_csv(
     head, _, body = data.partition(b"\n")
     header = _header(head) or list(known.columns)
     wanted = _to_parse(header, columns, filtered=first is not None or last is not None)
-    chosen = None if columns is None else tuple(columns)
-    table = None if b"\r" in data else _fast(body, header, wanted, known.name)
-    if table is not None:
-        return ParsedFile(stream=stream, table=_between(table, first, last), columns=chosen)
-    rows = _Rows(data, header, known)
-    table, unreadable = rows.table(wanted)
+    types = {name: _arrow_type(stream, name) for name in wanted}
+    plain = b"\r" not in data  # Arrow would end a line there
+    table = _parsed(body, header, types) if plain else None
+    unreadable = ragged = undecodable = 0
+    if table is None:
+        texts = _parsed(body, header, dict.fromkeys(wanted, pa.string())) if plain else None
+        if texts is None:
+            rows = _Rows(data, header, known)
+            texts, ragged, undecodable = rows.table(wanted), rows.ragged, rows.undecodable
+        table = pa.table([_converted(texts[name], kind) for name, kind in types.items()], names=wanted)
+        unreadable = sum(table[name].null_count - texts[name].null_count for name in wanted)
     return ParsedFile(
         stream=stream,
         table=_between(table, first, last),
-        columns=chosen,
-        ragged_rows=rows.ragged,
+        columns=None if columns is None else tuple(columns),
+        ragged_rows=ragged,
         unreadable_values=unreadable,
-        undecodable_bytes=rows.undecodable,
+        undecodable_bytes=undecodable,
     )
 
 
@@ -285,13 +290,11 @@ def _between(table: pa.Table, first: int | None, last: int | None) -> pa.Table:
     return table.filter(keep)
 
 
-def _fast(body: bytes, header: list[str], wanted: list[str], stream: str) -> pa.Table | None:
-    """Arrow's own parser on a well-formed file; None for any other, which is then read row by row."""
-    types = {name: _arrow_type(stream, name) for name in wanted}
+def _parsed(body: bytes, header: list[str], types: dict[str, Any]) -> pa.Table | None:
+    """Arrow's parser; None if a row is ragged, a value is not of its type, or a byte is not UTF-8."""
+    schema = pa.schema(types.items())
     if not body:
-        return pa.schema(types.items()).empty_table()
-    # Arrow wants a zone in the text of an aware time, and Beiwe's has none: parsed as naive, it is UTC already.
-    parsed_as = {name: pa.timestamp("ms") if kind == _UTC_MILLISECONDS else kind for name, kind in types.items()}
+        return schema.empty_table()
     with suppress(pa.ArrowInvalid):
         table = csv.read_csv(
             pa.BufferReader(body),
@@ -300,11 +303,19 @@ def _fast(body: bytes, header: list[str], wanted: list[str], stream: str) -> pa.
             ),
             parse_options=csv.ParseOptions(quote_char=False, double_quote=False, escape_char=False),
             convert_options=csv.ConvertOptions(
-                column_types=parsed_as, include_columns=wanted, null_values=[""], strings_can_be_null=True
+                column_types={name: _naive(kind) for name, kind in types.items()},
+                include_columns=list(types),
+                null_values=[""],
+                strings_can_be_null=True,
             ),
         )
-        return table.cast(pa.schema(types.items()))
+        return table.cast(schema)
     return None
+
+
+def _naive(kind: Any) -> Any:
+    """Arrow wants a zone in the text of an aware time; Beiwe's has none, so it is parsed as naive, which means UTC."""
+    return pa.timestamp("ms") if kind == _UTC_MILLISECONDS else kind
 
 
 class _Rows:
@@ -332,22 +343,19 @@ class _Rows:
         joined = ",".join(cells[position : position + surplus + 1])
         return [*cells[:position], joined, *cells[position + surplus + 1 :]]
 
-    def table(self, wanted: list[str]) -> tuple[pa.Table, int]:
-        """The wanted columns, and how many values were not of their column's type."""
-        arrays, unreadable = {}, 0
-        for name in wanted:
-            position = self._header.index(name)
-            values = [row[position] or None for row in self._rows]
-            arrays[name] = _converted(values, column_type(self._stream.name, name))
-            unreadable += arrays[name].null_count - values.count(None)
-        return pa.table(arrays), unreadable
+    def table(self, wanted: list[str]) -> pa.Table:
+        """The wanted columns as text."""
+        positions = [self._header.index(name) for name in wanted]
+        columns = [[row[position] or None for row in self._rows] for position in positions]
+        return pa.table([pa.array(column, pa.string()) for column in columns], names=wanted)
 
 
-def _converted(values: list[str | None], kind: ColumnType) -> pa.Array:
-    if kind == "text":
-        return pa.array(values, pa.string())
-    read = {"integer": _read_integer, "number": _read_number, "time": _read_time}[kind]
-    return pa.array([None if value is None else read(value) for value in values], _ARROW_TYPES[kind])
+def _converted(texts: pa.ChunkedArray, kind: Any) -> pa.ChunkedArray:
+    """A column of text in its own type; what can't be read is missing."""
+    with suppress(pa.ArrowInvalid):
+        return texts.cast(_naive(kind)).cast(kind)
+    read = _READERS[kind]
+    return pa.chunked_array([[None if text is None else read(text) for text in texts.to_pylist()]], kind)
 
 
 def _read_integer(text: str) -> int | None:
@@ -367,3 +375,10 @@ def _read_time(text: str) -> datetime | None:
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment
     return None
+
+
+_READERS: Final[dict[Any, Callable[[str], int | float | datetime | None]]] = {
+    pa.int64(): _read_integer,
+    pa.float64(): _read_number,
+    _UTC_MILLISECONDS: _read_time,
+}
