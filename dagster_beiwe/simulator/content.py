@@ -25,7 +25,7 @@ PIECE_BYTES = 256 * 1024
 
 _STEP_MS = 100_000
 _TEMPLATE_FROM_ROWS = 400
-_POOL_ROWS = 211
+_POOL_ROWS = 997
 _MARK_MS = b"\x01" * 8
 _MARK_HOUR = b"\x02" * 14
 _DEFAULT_ROWS = {"accelerometer": 50, "gps": 18, "gyro": 5, "magnetometer": 5, "devicemotion": 5, "wifi": 8}
@@ -152,13 +152,14 @@ def _pool(stream: str, os: str) -> tuple[str, ...]:
 @lru_cache(maxsize=64)
 def _template(stream: str, os: str, count: int, variant: int) -> tuple[bytes, ...]:
     """The rows of an hour in 36 steps of 100 s, with marks where the hour's own digits go."""
-    rng, pool = random.Random(f"{stream}/{os}/{count}/{variant}"), _pool(stream, os)
+    # Every row has numbers of its own: repeated ones would compress better than real data does.
+    rng, tail_of = random.Random(f"{stream}/{os}/{count}/{variant}"), row_text.tail_of(stream, os)
     steps: list[list[bytes]] = [[] for _ in range(HOUR_MS // _STEP_MS)]
     for number in range(count):
         offset = 10 + number * (HOUR_MS - 10) // count
         seconds, ms = divmod(offset, 1000)
         time_text = f"{seconds // 60:02d}:{seconds % 60:02d}.{ms:03d}"
-        tail = pool[rng.randrange(_POOL_ROWS)]
+        tail = tail_of(rng)
         row = _MARK_MS + f"{offset % _STEP_MS:05d},".encode() + _MARK_HOUR + f"{time_text},{tail}".encode()
         steps[offset // _STEP_MS].append(row)
     return tuple(b"\n".join(step) for step in steps)

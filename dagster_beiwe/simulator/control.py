@@ -26,6 +26,7 @@ MUTATIONS = frozenset(
         "hide_study",
         "lose_object",
         "rename_study",
+        "register",
         "reprocess",
         "restore_object",
         "retire",

@@ -7,7 +7,7 @@ import random
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from dagster_beiwe.simulator.answers import Answer, RefusedError
@@ -18,6 +18,8 @@ from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.simulator.world import World
 from dagster_beiwe.simulator.zipping import Member, zip_stream
 from dagster_beiwe.streams import STREAMS
+
+_SECOND = timedelta(seconds=1)
 
 Alteration = Callable[[Member], Member]
 
@@ -119,8 +121,7 @@ def _selected(world: World, profile: Profile, study: Study, request: Request) ->
     if streams is not None and any(name not in STREAMS for name in streams):
         raise RefusedError(404)
     start, end = read_time(request.value("time_start")), read_time(request.value("time_end"))
-    files = world.files(study.id, participants=ids, streams=streams, start=start)
-    return [file for file in files if end is None or file.bin <= end]
+    return world.files(study.id, participants=ids, streams=streams, start=start, end=end and end + _SECOND)
 
 
 def _skipped(file: StoredFile, registry: dict[str, str], profile: Profile) -> bool:

@@ -46,13 +46,20 @@ class StoredFile:
         return STREAMS[self.stream].chunked
 
     @property
+    def bin_ms(self) -> int:
+        return self.start_ms - self.start_ms % 1000
+
+    @property
     def bin(self) -> datetime:
         """What ``time_start`` and ``time_end`` are compared with: the hour, or the second of an unchunked file."""
-        return moment_of(self.start_ms - self.start_ms % 1000)
+        return moment_of(self.bin_ms)
 
     @property
     def key(self) -> str:
         """The storage path, which is the key in ``registry``."""
+        return str(self._fact("key", self._make_key))
+
+    def _make_key(self) -> str:
         survey = f"{self.survey_id}/" if self.survey_id else ""
         if self.chunked:
             place = f"CHUNKED_DATA/{self.study_id}/{self.participant_id}/{self.stream}/{survey}"

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.people import Participant, Study, Upload
 
 _RAW_NAMES = {
@@ -30,22 +31,17 @@ def _z(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def phone_name(file: StoredFile, *, opened_ms: int = 17) -> str:
+    """What the phone called the file; sensor files were opened ``opened_ms`` into the hour."""
+    ms = file.start_ms + (opened_ms if file.chunked else 0)
+    folders = (_RAW_NAMES.get(file.stream, file.stream), file.survey_id)
+    return "/".join([*filter(None, folders), f"{ms}.{file.extension}{file.suffix}"])
+
+
 def uploads(person: Participant) -> list[Upload]:
     """Oldest arrival first. The ``identifiers`` file is written by the server and so is not listed."""
     sent = [
-        Upload(
-            file_name="/".join(
-                part
-                for part in (
-                    _RAW_NAMES.get(file.stream, file.stream),
-                    file.survey_id,
-                    f"{file.start_ms + (17 if file.chunked else 0)}.{file.extension}{file.suffix}",
-                )
-                if part
-            ),
-            size_bytes=file.size_bytes,
-            arrived=file.arrived,
-        )
+        Upload(file_name=phone_name(file), size_bytes=file.size_bytes, arrived=file.arrived)
         for file in person.files.values()
         if file.stream != "identifiers"
     ]

@@ -49,7 +49,9 @@ class SimulatedServer:
     Use it as a context manager, or call ``start()`` and ``stop()``. ``port`` 0 takes any free one. ``profile`` is
     the server's generation (see ``PROFILE_NAMES``; any date will do). ``auth_seconds`` is what checking a secret key
     costs (0.15 on a real server), ``extra_latency_seconds`` is added to every answer. ``order_seed`` decides the
-    order of members and participants, which differs from request to request. ``control`` opens
+    order of members and participants, which differs from request to request. ``behind_nginx`` hides aborted
+    streams: they end as if complete. ``max_form_bytes`` is what a proxy lets through (413 beyond; nginx takes 1 MB).
+    ``control`` opens
     ``POST /_simulator/<action>``.
     """
 
@@ -62,12 +64,16 @@ class SimulatedServer:
         auth_seconds: float = 0.0,
         extra_latency_seconds: float = 0.0,
         order_seed: int = 0,
+        behind_nginx: bool = False,
+        max_form_bytes: int | None = None,
         control: bool = False,
     ) -> None:
         self.world = World.build() if world is None else world
         self.profile = Profile.named(profile)
         self.auth_seconds = auth_seconds
         self.extra_latency_seconds = extra_latency_seconds
+        self.behind_nginx = behind_nginx
+        self.max_form_bytes = max_form_bytes
         self.control = control
         self.requests: list[RequestRecord] = []
         self.peak_downloads = 0

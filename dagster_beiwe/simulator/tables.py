@@ -70,7 +70,7 @@ def _row(world: World, profile: Profile, study: Study, person: Participant, zone
         ("App Version Name", ("2024.28" if ios else "3.5.0") if registered else None),
         ("Last Heartbeat", local(uploaded)),
     ]
-    dates = [(name, person.interventions.get(name)) for name in study.interventions]
+    dates = [(name, person.interventions.get(name)) for name in sorted(study.interventions)]
     return [
         ("Created On", person.created.astimezone(zone).date().isoformat()),
         ("Patient ID", person.id),

@@ -13,6 +13,7 @@ from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.simulator.world import World
 
 _FOURTEEN_DAYS = 14 * 24 * 3600
+_VARY = {"Vary": "Cookie"}
 
 
 @dataclass(kw_only=True)
@@ -45,8 +46,10 @@ class Website:
                 token = secrets.token_hex(16)
                 self._sessions[token] = one.username
                 cookie = f"sessionid={token}; HttpOnly; Max-Age={_FOURTEEN_DAYS}; Path=/; SameSite=Lax"
-                return _redirect("/choose_study", cookie)
-        return _redirect("/", "messages=wrong; HttpOnly; Path=/; SameSite=Lax")
+                return _redirect("/choose_study", **{"Set-Cookie": cookie})
+        return Answer(
+            status=302, headers={"Location": "/", "Set-Cookie": "messages=wrong; HttpOnly; Path=/; SameSite=Lax"}
+        )
 
     def _researcher(self, request: Request) -> Researcher | None:
         username = self._sessions.get(request.cookies.get("sessionid", ""))
@@ -65,20 +68,17 @@ class Website:
         study = self._study(researcher, pk)
         if study is None:
             return Answer(status=403)
-        return Answer(body=html_page("Edit App Settings", f"<h2>{study.name}</h2>"))
+        return Answer(body=html_page("Edit App Settings", f"<h2>{study.name}</h2>"), headers=_VARY)
 
     def _export(self, request: Request, pk: str) -> Answer:
         researcher = self._researcher(request)
         if researcher is None:
             return _redirect("/")
         if not pk.isdigit():
-            return Answer(status=400)
+            return Answer(status=400, headers=_VARY)
         study = self._study(researcher, pk)
         return Answer(status=403) if study is None else settings_file(study, self.profile)
 
 
-def _redirect(location: str, cookie: str | None = None) -> Answer:
-    headers = {"Location": location, "Vary": "Cookie"}
-    if cookie:
-        headers["Set-Cookie"] = cookie
-    return Answer(status=302, headers=headers)
+def _redirect(location: str, **headers: str) -> Answer:
+    return Answer(status=302, headers={"Location": location, **_VARY, **headers})

@@ -62,6 +62,9 @@ class Handler(BaseHTTPRequestHandler):
         )
         if self.simulated.control and request.path.startswith(control.PREFIX):
             self._send(control.answer(self.simulated, request, body), Delivery(), None, 0)
+        elif len(body) > (self.simulated.max_form_bytes or len(body)):
+            page = html_page("413 Request Entity Too Large")
+            self._send(Answer(status=413, body=page), Delivery(), request, len(body))
         elif len(body) > _MAX_FORM_BYTES:
             self._send(Answer(status=400, body=html_page("Bad Request (400)")), Delivery(), request, len(body))
         else:
@@ -109,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
         self._record(request, answer.status, bytes_received, sender.sent_bytes)
         if self.command == "HEAD":
             return
-        if complete or delivery.silent_cut:
+        if complete or delivery.silent_cut or self.simulated.behind_nginx:
             sender.finish()
         else:
             sender.flush()

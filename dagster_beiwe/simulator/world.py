@@ -6,16 +6,18 @@ a server is answering from the world; an answer that is under way keeps the stat
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, Literal
 
-from dagster_beiwe.simulator.content import BlobCache
+from dagster_beiwe.simulator.content import BlobCache, ms_of
 from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.growing import grow_participant, grow_researchers, grow_study, make_file, word
+from dagster_beiwe.simulator.histories import phone_name
 from dagster_beiwe.simulator.people import Participant, Researcher, Study, Upload
 from dagster_beiwe.simulator.plans import ParticipantPlan, StudyPlan
 
@@ -39,7 +41,6 @@ class World:
         self.researchers: list[Researcher] = []
         self.unchunked_lag = False
         self.processing = True
-        self.revision = 0
         self._plans: dict[str, StudyPlan] = {}
         self._cache = BlobCache(cache_bytes)
 
@@ -97,6 +98,8 @@ class World:
         """The stored files of a study with their bin in [start, end), in order of their keys."""
         wanted = None if participants is None else set(participants)
         named = None if streams is None else set(streams)
+        first_ms = -math.inf if start is None else ms_of(start)
+        last_ms = math.inf if end is None else ms_of(end)
         with self.lock:
             people = list(self.studies[study_id].participants.values())
             found = [
@@ -104,9 +107,7 @@ class World:
                 for person in people
                 if wanted is None or person.id in wanted
                 for file in person.files.values()
-                if (named is None or file.stream in named)
-                and (start is None or file.bin >= start)
-                and (end is None or file.bin < end)
+                if (named is None or file.stream in named) and first_ms <= file.bin_ms < last_ms
             ]
         return sorted(found, key=lambda file: file.key)
 
@@ -123,7 +124,7 @@ class World:
             file = self.file(participant_id, stream, hour)
             grown = self._put(replace(file, extra=(*file.extra, rows), arrived=self.now, _facts={}))
             late = Upload(
-                file_name=f"{stream}/{file.start_ms + 41 + len(file.extra)}.csv",
+                file_name=phone_name(file, opened_ms=41 + len(file.extra)),
                 size_bytes=max(1, grown.size_bytes - file.size_bytes),
                 arrived=self.now,
             )
@@ -158,7 +159,6 @@ class World:
             ]
             for key in gone:
                 del files[key]
-            self.revision += 1
             return len(gone)
 
     def lose_object(self, participant_id: str, stream: str, hour: datetime) -> StoredFile:
@@ -203,12 +203,20 @@ class World:
             study = self.studies[study_id]
             rng = random.Random(f"{self.seed}/{study_id}/late/{len(study.participants)}")
             participant_id = plan.id or word(rng, "123456789abcdefghijklmnopqrstuvwxyz", 8)
-            plan = plan if plan.start else replace(plan, start=self.now)
+            enrolled_now = plan.start is None
+            plan = replace(plan, start=self.now) if enrolled_now else plan
             study.participants[participant_id] = grow_participant(
                 plan, self._plans[study_id], study, participant_id, seed=self.seed, now=self.now, cache=self._cache
             )
-            self.revision += 1
+            if enrolled_now:
+                study.participants[participant_id].created = self.now
             return participant_id
+
+    def register(self, participant_id: str, *, os: Literal["ANDROID", "IOS"] = "ANDROID") -> None:
+        """A participant who had no phone registers one now."""
+        with self.lock:
+            person = self.participant(participant_id)
+            person.os, person.first_registration = os, person.first_registration or self.now
 
     def retire(self, participant_id: str) -> None:
         with self.lock:
@@ -259,5 +267,4 @@ class World:
 
     def _put(self, file: StoredFile) -> StoredFile:
         self.participant(file.participant_id).files[file.key] = file
-        self.revision += 1
         return file
