@@ -340,3 +340,10 @@ with warnings.catch_warnings():
 def test_it_works_wherever_cryptography_has_the_mode(surroundings: str) -> None:
     """CFB8 moved in cryptography 47 and is to leave its old place; neither gives a warning or a failure."""
     assert run_python(surroundings + ROUND_TRIP) == "fine\n"
+
+
+def test_the_first_example_of_the_documentation_runs() -> None:
+    """What docs/encryption.md shows is what the code does."""
+    guide = Path(__file__).parent.parent / "docs" / "encryption.md"
+    example = guide.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    exec(compile(example, str(guide), "exec"), {})
