@@ -1,0 +1,27 @@
+"""What Dagster loads (see workspace.yaml). Everything comes from the environment:
+
+- ``BEIWE_URL``, ``BEIWE_ACCESS_KEY``, ``BEIWE_SECRET_KEY``, or ``BEIWE_KEYRING_SECTION`` and ``NRG_KEYRING_PASS``
+- ``BEIWE_LAKE``, ``BEIWE_LAKE_PASSPHRASE``
+- ``BEIWE_STUDIES``, ``BEIWE_START``: which studies, since when; all of them, since their first participant, if not set
+- ``BEIWE_AUTOMATION=running``: schedules and sensors are on from the beginning; ``BEIWE_REFRESH_CRON``
+"""
+
+from __future__ import annotations
+
+import os
+
+import dagster as dg
+
+from beiwe_project.assets import lab_assets
+from dagster_beiwe import Automation, build_beiwe_definitions
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    running = os.environ.get("BEIWE_AUTOMATION", "").lower() == "running"
+    automation = Automation(
+        running=running,
+        roster_seconds=30 if running else 600,
+        refresh_cron=os.environ.get("BEIWE_REFRESH_CRON") or "0 5 * * *",
+    )
+    return build_beiwe_definitions(per_study=lab_assets, automation=automation)

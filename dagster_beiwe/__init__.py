@@ -1,0 +1,76 @@
+"""An encrypted, lineage-tracked data lake of Beiwe data, in Dagster.
+
+Names are imported when they are used first: ``import dagster_beiwe`` is fast, and scripts that use the client or the
+lake don't load Dagster::
+
+    from dagster_beiwe import BeiweClient, credentials_from_env
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dagster_beiwe.assets import build_study_assets
+    from dagster_beiwe.client import BeiweClient
+    from dagster_beiwe.component import BeiweComponent
+    from dagster_beiwe.config import StudyConfig, StudyFacts
+    from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
+    from dagster_beiwe.definitions import Automation, build_beiwe_definitions
+    from dagster_beiwe.errors import BeiweError
+    from dagster_beiwe.lake import BeiweLake
+    from dagster_beiwe.resource import BeiweCredentials, BeiweResource, EnvCredentials, KeyringCredentials
+    from dagster_beiwe.windows import Window
+
+_MODULES = {
+    "Automation": "definitions",
+    "BeiweClient": "client",
+    "BeiweComponent": "component",
+    "BeiweCredentials": "resource",
+    "BeiweError": "errors",
+    "BeiweLake": "lake",
+    "BeiweResource": "resource",
+    "Credentials": "credentials",
+    "EnvCredentials": "resource",
+    "KeyringCredentials": "resource",
+    "StudyConfig": "config",
+    "StudyFacts": "config",
+    "Window": "windows",
+    "build_beiwe_definitions": "definitions",
+    "build_study_assets": "assets",
+    "credentials_from_env": "credentials",
+    "credentials_from_keyring": "credentials",
+}
+
+__all__ = [
+    "Automation",
+    "BeiweClient",
+    "BeiweComponent",
+    "BeiweCredentials",
+    "BeiweError",
+    "BeiweLake",
+    "BeiweResource",
+    "Credentials",
+    "EnvCredentials",
+    "KeyringCredentials",
+    "StudyConfig",
+    "StudyFacts",
+    "Window",
+    "build_beiwe_definitions",
+    "build_study_assets",
+    "credentials_from_env",
+    "credentials_from_keyring",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -1,0 +1,56 @@
+"""The assets of a study. Built from its configuration alone: nothing is asked from the server here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from dagster_beiwe.assets.failures import RETRY_POLICY
+from dagster_beiwe.assets.raw_data import PARTITIONS_PER_RUN, build_raw_data_asset
+from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
+from dagster_beiwe.config import StudyConfig, StudyFacts
+from dagster_beiwe.discovery import StudyMemory
+from dagster_beiwe.studies import facts_of_study
+
+__all__ = ["PARTITIONS_PER_RUN", "assets_of", "build_studies_asset", "build_study_assets"]
+
+logger = logging.getLogger("dagster_beiwe")
+
+
+def build_study_assets(
+    study: StudyConfig,
+    *,
+    pool: str = "beiwe",
+    retry_policy: dg.RetryPolicy = RETRY_POLICY,
+    state_folder: str | Path | None = None,
+) -> list[dg.AssetsDefinition]:
+    """``roster``, ``settings`` and ``raw_data`` of one study, for a project that puts its definitions together itself.
+
+    They need resources under the study's ``deployment`` (a ``BeiweResource``), ``beiwe_table_io_manager`` and
+    ``beiwe_lake_io_manager``. A study given by its whole id with ``key`` and ``start`` needs nothing else; any other is
+    looked up in what ``build_beiwe_definitions`` or ``beiwe/studies`` last learnt from the server, in ``state_folder``.
+    ``raw_data`` of all studies on a server should share a ``pool``, whose limit is then the number of runs at once.
+
+    Raises ``ConfigurationError`` for a study that is not known, or whose start is not.
+    """
+    facts = facts_of_study(study, StudyMemory(study.deployment, folder=state_folder).studies())
+    return assets_of(facts, pool=pool, retry_policy=retry_policy)
+
+
+def assets_of(
+    study: StudyFacts, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
+) -> list[dg.AssetsDefinition]:
+    """The assets of a study that was found."""
+    return [
+        build_roster_asset(study),
+        build_settings_asset(study),
+        build_raw_data_asset(study, pool=pool, retry_policy=retry_policy),
+    ]
+
+
+def tables_of(studies: Sequence[StudyFacts]) -> list[dg.AssetsDefinition]:
+    """Roster and settings of studies whose start is not known yet."""
+    return [build(study) for study in studies for build in (build_roster_asset, build_settings_asset)]

@@ -1,0 +1,234 @@
+"""``raw_data``: participant by window, each recorded the moment it is committed to the lake.
+
+No output is ever yielded: one output has one data version and stands for all partitions of a run, also for those that
+failed. Each committed window gets an event of its own instead, with its own numbers and data version.
+"""
+
+# Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import dagster as dg
+
+from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures, is_passing
+from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_by_this_run
+from dagster_beiwe.config import StudyFacts, lake_io_manager_key
+from dagster_beiwe.partitions import (
+    PARTICIPANT,
+    WINDOW,
+    join_key,
+    raw_data_partitions,
+    run_partition_keys,
+    split_key,
+    window_of_key,
+)
+from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.sync import Cell, Progress, StudySync, WindowReport
+
+PARTITIONS_PER_RUN = 500
+"""Dagster makes one run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs
+some five seconds beside its transfers, and what it committed stays when it dies, so fewer and longer runs win."""
+
+_DATA_VERSION_TAG = "dagster/data_version"
+_USER_VERSION_TAG = "dagster/data_version_is_user_provided"
+_NAMED_FAILURES = 200
+
+Metadata: TypeAlias = Mapping[str, dg.MetadataValue[Any]]
+
+
+def build_raw_data_asset(
+    study: StudyFacts, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
+) -> dg.AssetsDefinition:
+    """``beiwe/<key>/raw_data``. Raises ``ConfigurationError`` where the study's start is not known."""
+    partitions = raw_data_partitions(study)
+    key = dg.AssetKey(["beiwe", study.key, "raw_data"])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # backfill policies: who loads a project can't do anything about it
+
+        @dg.asset(
+            key=key,
+            partitions_def=partitions,
+            backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+            output_required=False,
+            group_name=study.key,
+            kinds={"beiwe"},
+            owners=list(study.owners),
+            required_resource_keys={study.deployment},
+            io_manager_key=lake_io_manager_key(study.deployment),
+            pool=pool,
+            retry_policy=retry_policy,
+            description=_description(study),
+            metadata=study.to_metadata(),
+        )
+        def raw_data(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+            with clear_failures():
+                _Ingest(context, study, key, partitions).run()
+            yield from ()
+
+    return raw_data
+
+
+class _Ingest:
+    """One attempt of one run to bring its partitions up to date."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        study: StudyFacts,
+        key: dg.AssetKey,
+        partitions: dg.MultiPartitionsDefinition,
+    ) -> None:
+        self._context = context
+        self._study = study
+        self._key = key
+        self._partitions = partitions
+        self._failed: dict[str, str] = {}
+        self._retry_helps = False
+
+    def run(self) -> None:
+        keys = run_partition_keys(self._context, self._partitions)
+        cells = {key: self._cell(key) for key in keys}
+        for key in self._settled(keys):
+            del cells[key]
+        if cells:
+            self._sync(list(cells.values()))
+        if self._failed:
+            raise self._failure(total=len(keys))
+
+    def _settled(self, keys: Sequence[str]) -> set[str]:
+        """Partitions that are done already: by an earlier attempt of this run, or by the run that this one retries.
+
+        The latter are recorded again, without a download: Dagster shows what a failed run planned and the retry did not
+        record as failed, although it is in the lake.
+        """
+        done = set(recorded_by_this_run(self._context, self._key, keys)) if self._context.retry_number else set()
+        if is_continuation(self._context.run):
+            earlier = recorded_by_retried_runs(self._context, self._key, keys)
+            for key in [key for key in keys if key in earlier and key not in done]:
+                self._record(key, metadata=earlier[key].metadata, version=_version(earlier[key]))
+                done.add(key)
+        if done:
+            self._context.log.info("%d of %d windows were done before; going on.", len(done), len(keys))
+        return done
+
+    def _sync(self, cells: Sequence[Cell]) -> None:
+        resource: BeiweResource = getattr(self._context.resources, self._study.deployment)
+        lake = resource.study_lake(self._study)
+        with resource.get_client() as client:
+            sync = StudySync(client, lake, streams=self._study.streams, run_id=self._context.run.run_id)
+            for report in sync.run(cells, on_progress=self._log_progress):
+                key = join_key(report.cell.participant, report.cell.window.key)
+                if report.complete:
+                    self._record(key, metadata=_metadata(report), version=report.data_version)
+                else:
+                    self._give_up(key, report)
+
+    def _record(self, key: str, *, metadata: Metadata, version: str) -> None:
+        participant, window = split_key(key)
+        tags = {
+            _DATA_VERSION_TAG: version,
+            _USER_VERSION_TAG: "true",
+            f"dagster/partition/{PARTICIPANT}": participant,
+            f"dagster/partition/{WINDOW}": window,
+        }
+        event = dg.AssetMaterialization(
+            asset_key=self._key, partition=join_key(participant, window), metadata=metadata, tags=tags
+        )
+        self._context.log_event(event)
+
+    def _give_up(self, key: str, report: WindowReport) -> None:
+        self._failed[key] = ", ".join(sorted({problem.error for problem in report.problems})) or "incomplete"
+        self._retry_helps = self._retry_helps or any(is_passing(problem.error) for problem in report.problems)
+        for problem in report.problems:
+            self._context.log.error(
+                "%s, %s to %s, %s: %s: %s",
+                problem.participant,
+                problem.window.start.isoformat(),
+                problem.window.end.isoformat(),
+                ", ".join(problem.streams) or "all streams",
+                problem.error,
+                problem.message,
+            )
+
+    def _failure(self, *, total: int) -> dg.Failure:
+        names = sorted(self._failed)
+        more = f" and {len(names) - _NAMED_FAILURES} more" if len(names) > _NAMED_FAILURES else ""
+        return dg.Failure(
+            description=(
+                f"{len(names)} of {total} windows are incomplete; what could be had of them is in the lake, the others "
+                f"are done and recorded. Errors: {', '.join(sorted(set(self._failed.values())))}. See the run's log, "
+                f"then materialise again: {', '.join(names[:_NAMED_FAILURES])}{more}"
+            ),
+            metadata={
+                "failed": dg.MetadataValue.json({name: self._failed[name] for name in names[:_NAMED_FAILURES]}),
+                "failed partitions": len(names),
+                "participants": ", ".join(sorted({split_key(name)[0] for name in names})[:_NAMED_FAILURES]),
+                "windows": ", ".join(sorted({split_key(name)[1] for name in names})[:_NAMED_FAILURES]),
+            },
+            allow_retries=self._retry_helps,
+        )
+
+    def _cell(self, key: str) -> Cell:
+        participant, window = split_key(key)
+        return Cell(participant, window_of_key(self._study.window, window))
+
+    def _log_progress(self, progress: Progress) -> None:
+        self._context.log.info(
+            "%d of %d windows done; %d files; %s downloaded (%s/s), %s stored; %.0f s",
+            progress.cells_done,
+            progress.cells_total,
+            progress.files,
+            _size(progress.downloaded_bytes),
+            _size(progress.rate_bytes_per_second),
+            _size(progress.stored_bytes),
+            progress.elapsed_seconds,
+        )
+
+
+def _version(event: dg.AssetMaterialization) -> str:
+    return (event.tags or {})[_DATA_VERSION_TAG]
+
+
+def _metadata(report: WindowReport) -> Metadata:
+    """Numbers of one committed window: no names of files, no content; below 1 kB, as there is one per partition."""
+    window = report.cell.window
+    numbers = {
+        "dagster/size_bytes": report.size_bytes,
+        "files": report.files,
+        "stored_bytes": report.stored_bytes,
+        "added": report.added,
+        "changed": report.changed,
+        "vanished": report.vanished,
+        "unchanged": report.unchanged,
+        "downloaded_bytes": report.downloaded_bytes,
+        "requests": report.requests,
+    }
+    return {
+        **{name: dg.MetadataValue.int(number) for name, number in numbers.items()},
+        "streams": dg.MetadataValue.json(dict(report.files_by_stream)),
+        "window_start": dg.MetadataValue.timestamp(window.start),
+        "window_end": dg.MetadataValue.timestamp(window.end),
+    }
+
+
+def _description(study: StudyFacts) -> str:
+    locked = [stream for stream in study.streams if stream not in study.plain_streams]
+    how = "stored unlocked" if study.encryption == "none" else f"locked with {study.encryption}"
+    plain = [stream for stream in study.streams if stream in study.plain_streams]
+    unlocked = f"; unlocked: {', '.join(plain)}" if plain and study.encryption != "none" else ""
+    return (
+        f"Raw data of the study {study.name} in the lake, one partition per participant and {study.window} window "
+        f"(UTC). {len(study.streams)} streams, {len(locked)} of them {how}{unlocked}. An empty window is a success "
+        "with no files. The newest window is still growing: materialise it again later."
+    )
+
+
+def _size(size_bytes: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} GB"

@@ -1,0 +1,62 @@
+"""What earlier attempts recorded: where a retry goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import dagster as dg
+
+_CONTINUATION_TAGS = ("dagster/retry_number", "dagster/is_resume_retry", "dagster/is_asset_resume_retry")
+_PAGE = 1000
+
+
+def is_continuation(run: dg.DagsterRun) -> bool:
+    """Whether a run goes on with a failed one: an automatic retry, or "re-execute from failure" in the UI.
+
+    "Re-execute all" is not: who asks for that wants the server to be asked again.
+    """
+    return run.parent_run_id is not None and any(tag in run.tags for tag in _CONTINUATION_TAGS)
+
+
+def recorded_by_this_run(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, partitions: Sequence[str]
+) -> dict[str, dg.AssetMaterialization]:
+    """{partition: its newest event}, where that event is of this run."""
+    return _newest_events(context.instance, key, partitions, {context.run.run_id})
+
+
+def recorded_by_retried_runs(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, partitions: Sequence[str]
+) -> dict[str, dg.AssetMaterialization]:
+    """{partition: its newest event}, where that event is of a run that this one retries.
+
+    A partition that some other run has recorded since is left out: its numbers are out of date.
+    """
+    return _newest_events(context.instance, key, partitions, set(_retried_runs(context.instance, context.run)))
+
+
+def _retried_runs(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[str]:
+    """Ids of the runs before this one, back to the first."""
+    parent = run.parent_run_id
+    while parent:
+        yield parent
+        earlier = instance.get_run_by_id(parent)
+        parent = earlier.parent_run_id if earlier else None
+
+
+def _newest_events(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str], run_ids: Collection[str]
+) -> dict[str, dg.AssetMaterialization]:
+    newest: dict[str, tuple[str, dg.AssetMaterialization]] = {}
+    started = [record.start_time for record in map(instance.get_run_record_by_id, run_ids) if record]
+    since = min((moment for moment in started if moment is not None), default=None)
+    records = dg.AssetRecordsFilter(asset_key=key, asset_partitions=list(partitions), after_timestamp=since)
+    cursor, more = None, True
+    while more:
+        page = instance.fetch_materializations(records, limit=_PAGE, cursor=cursor)
+        for record in page.records:
+            event = record.asset_materialization
+            if event is not None and event.partition is not None:
+                newest.setdefault(str(event.partition), (record.run_id, event))
+        cursor, more = page.cursor, page.has_more
+    return {partition: event for partition, (run_id, event) in newest.items() if run_id in run_ids}

@@ -1,0 +1,177 @@
+"""The small assets: which studies there are, and per study its roster and its settings."""
+
+# Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.config import StudyFacts, table_io_manager_key
+from dagster_beiwe.discovery import StudyMemory, learn_starts, refresh_studies
+from dagster_beiwe.errors import RouteMissingError, ServerFailedError
+from dagster_beiwe.names import is_participant_id
+from dagster_beiwe.partitions import participants_name, too_many_partitions, window_keys
+from dagster_beiwe.roster import content_hash, roster_rows, roster_version
+from dagster_beiwe.settings import changed_settings, read_settings
+
+STUDIES_KEY = dg.AssetKey(["beiwe", "studies"])
+
+_FINGERPRINTS = "fingerprints"
+
+
+def build_studies_asset(deployments: Sequence[str], *, state_folder: str | Path | None = None) -> dg.AssetsDefinition:
+    """``beiwe/studies``: what the keys of every deployment can see. New studies get assets at the next reload."""
+
+    @dg.asset(
+        key=STUDIES_KEY,
+        group_name="beiwe",
+        kinds={"beiwe"},
+        required_resource_keys=set(deployments),
+        io_manager_key=table_io_manager_key(deployments[0]),
+        retry_policy=RETRY_POLICY,
+        description="Studies that the configured keys can see. Reload the code location to get assets for new ones.",
+        metadata=_schema(deployment="Which server", study_id="24 letters and digits", name="Name", key="In asset keys"),
+    )
+    def studies(context: dg.AssetExecutionContext) -> dg.Output[Any]:
+        rows: list[dict[str, str]] = []
+        for deployment in deployments:
+            memory = StudyMemory(deployment, folder=state_folder)
+            with clear_failures(), getattr(context.resources, deployment).get_client() as client:
+                seen = client.studies()
+                known = refresh_studies(memory, client)
+                learn_starts(memory, client, seen)
+            rows += [
+                {"deployment": deployment, "study_id": each.id, "name": each.name, "key": each.key}
+                for each in known.values()
+                if each.id in seen
+            ]
+        return dg.Output(
+            pd.DataFrame(rows, columns=["deployment", "study_id", "name", "key"], dtype="string"),
+            metadata={"dagster/row_count": len(rows), "studies": dg.MetadataValue.md(_study_list(rows))},
+            data_version=dg.DataVersion(content_hash(rows)),
+        )
+
+    return studies
+
+
+def build_roster_asset(study: StudyFacts) -> dg.AssetsDefinition:
+    """``beiwe/<key>/roster``: participants in order of enrolment; each becomes a partition of ``raw_data``."""
+
+    @dg.asset(
+        key=["beiwe", study.key, "roster"],
+        deps=[STUDIES_KEY],
+        group_name=study.key,
+        kinds={"beiwe"},
+        owners=list(study.owners),
+        required_resource_keys={study.deployment},
+        io_manager_key=table_io_manager_key(study.deployment),
+        retry_policy=RETRY_POLICY,
+        description=(
+            f"Participants of the study {study.name}, in order of enrolment, with what the server's participant table "
+            "says about them. New participants become partitions of raw_data."
+        ),
+        metadata={**study.to_metadata(), **_schema(participant="Participant id; the other columns are the server's")},
+    )
+    def roster(context: dg.AssetExecutionContext) -> dg.Output[Any]:
+        with clear_failures(), getattr(context.resources, study.deployment).get_client() as client:
+            ids = client.participants(study.id)
+            table = _participant_table(client, study, context.log)
+        rows = roster_rows((each for each in ids if is_participant_id(each)), table)
+        participants = [str(row["participant"]) for row in rows]
+        before = set(context.instance.get_dynamic_partitions(participants_name(study.id)))
+        added = [each for each in participants if each not in before]
+        if added:
+            context.instance.add_dynamic_partitions(participants_name(study.id), added)
+        windows = len(window_keys(study, now=datetime.now(timezone.utc)))
+        if warning := too_many_partitions(study, participants=len(before) + len(added), windows=windows):
+            context.log.warning(warning)
+        metadata = {
+            "dagster/row_count": len(rows),
+            "partitions added": len(added),
+            "no longer on the server": len(before - set(participants)),
+            "refused ids": len(ids) - len(participants),
+            "has participant table": bool(table),
+        }
+        frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["participant"], dtype="string")
+        return dg.Output(frame, metadata=metadata, data_version=dg.DataVersion(roster_version(rows)))
+
+    return roster
+
+
+def build_settings_asset(study: StudyFacts) -> dg.AssetsDefinition:
+    """``beiwe/<key>/settings``: how the study is set up. Its data version changes only when a setting changes."""
+    key = dg.AssetKey(["beiwe", study.key, "settings"])
+
+    @dg.asset(
+        key=key,
+        deps=[STUDIES_KEY],
+        group_name=study.key,
+        kinds={"beiwe"},
+        owners=list(study.owners),
+        required_resource_keys={study.deployment},
+        io_manager_key=table_io_manager_key(study.deployment),
+        retry_policy=RETRY_POLICY,
+        description=f"Device settings, surveys with their history, and interventions of the study {study.name}.",
+        metadata={
+            **study.to_metadata(),
+            **_schema(
+                section="device_setting, survey, survey_version, intervention, intervention_date or study",
+                name="Name of the setting, id of the survey or participant, or a number",
+                value="JSON text",
+            ),
+        },
+    )
+    def settings(context: dg.AssetExecutionContext) -> dg.Output[Any]:
+        with clear_failures(), getattr(context.resources, study.deployment).get_client() as client:
+            snapshot = read_settings(client, study.id, study_pk=study.study_pk)
+        if snapshot.missing:
+            context.log.warning("This server is too old to tell: %s.", ", ".join(snapshot.missing))
+        now, before = snapshot.fingerprints(), _fingerprints_before(context.instance, key)
+        changed = changed_settings(before, now) if before else []
+        rows = snapshot.rows()
+        metadata: dict[str, Any] = {
+            "dagster/row_count": len(rows),
+            **{f"{section}s".replace("studys", "study values"): n for section, n in snapshot.counts().items()},
+            "changed since last time": len(changed),
+            "changes": dg.MetadataValue.json(changed[:50]),
+            "not told by this server": dg.MetadataValue.json(list(snapshot.missing)),
+            _FINGERPRINTS: dg.MetadataValue.json(now),
+        }
+        frame = pd.DataFrame(rows, columns=["section", "name", "value"], dtype="string")
+        return dg.Output(frame, metadata=metadata, data_version=dg.DataVersion(snapshot.version))
+
+    return settings
+
+
+def _participant_table(client: BeiweClient, study: StudyFacts, log: Any) -> list[dict[str, Any]]:
+    """The table, or nothing where the server lacks it or fails to make it (a known fault of some versions)."""
+    try:
+        return client.participant_table(study.id)
+    except (RouteMissingError, ServerFailedError) as error:
+        log.warning("The roster of %s has ids only: the server gives no participant table. %s", study.name, error)
+        return []
+
+
+def _fingerprints_before(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:
+    event = instance.get_latest_materialization_event(key)
+    materialization = event.asset_materialization if event else None
+    value = materialization.metadata.get(_FINGERPRINTS) if materialization else None
+    found = getattr(value, "value", None)
+    return found if isinstance(found, dict) else {}
+
+
+def _schema(**descriptions: str) -> dict[str, Any]:
+    columns = [dg.TableColumn(name, "string", description=text) for name, text in descriptions.items()]
+    return {"dagster/column_schema": dg.TableSchema(columns)}
+
+
+def _study_list(rows: Sequence[dict[str, str]]) -> str:
+    """Names of studies, none of which can format the page: they are free text of the server."""
+    names = (row["name"].replace("`", "'").replace("\n", " ") for row in rows[:200])
+    return "\n".join(f"- `{name}`" for name in names) or "none"

@@ -1,0 +1,228 @@
+"""What a lab configures for a study, in Python or in YAML.
+
+``StudyConfig`` is what the user writes; ``StudyFacts`` is what the assets, IO managers and schedules of a study need to
+know once the study is found: it travels in the metadata of the assets' definitions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timezone
+from typing import Annotated, Any, Literal, get_args
+
+import dagster as dg
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.streams import check_streams
+from dagster_beiwe.windows import Granularity, check_granularity
+
+EVERY_STUDY = "*"
+"""In place of a study's name: every study that the key can see and that is not listed by itself."""
+
+DEFAULT_DEPLOYMENT = "beiwe"
+ENCRYPTIONS = ("cryptease", "age", "none")
+Compression = Literal["zstd", "none"]
+COMPRESSIONS: tuple[str, ...] = get_args(Compression)
+FACTS_METADATA_KEY = "beiwe/study"
+
+_NAME = re.compile(r"[A-Za-z0-9_]{1,100}")
+_OWNER = re.compile(r"team:\S.*|[^@\s]+@[^@\s]+\.[^@\s]+")
+
+
+def _date(value: object) -> object:
+    """A date from what YAML and Python users write; anything else is left to pydantic."""
+    if isinstance(value, datetime):
+        return value.date()
+    if not isinstance(value, str):
+        return value
+    try:
+        return date.fromisoformat(value.strip())
+    except ValueError:
+        raise ConfigurationError(
+            f"Expected `start` as a date like 2024-03-01, got {value[:40]!r}; nothing was built. Correct it in the "
+            "study's configuration."
+        ) from None
+
+
+def _resolve_date(context: dg.ResolutionContext, value: Any) -> object:
+    return context.resolve_value(value)
+
+
+StudyDate = Annotated[
+    date | None, dg.Resolver(_resolve_date, model_field_type=str | date | None), BeforeValidator(_date)
+]
+
+
+class StudyConfig(dg.Resolvable, BaseModel):
+    """How one study becomes assets. Raises ``ConfigurationError`` for what can't be used.
+
+    - ``study``: the study's id, an unambiguous beginning of it, or its name; ``*`` stands for every study that the key
+      can see and that is not listed by itself.
+    - ``key``: name in asset keys and group; made from the study's name where it is not given.
+    - ``start``: first day of data (UTC). The first window is the one that holds it. Where it is not given, the month in
+      which the study's first participant was created is asked from the server once and then kept: windows that move
+      would lose their history. Servers older than June 2024 can't say it; ``raw_data`` then needs a ``start``.
+    - ``window``: ``daily``, ``weekly`` (Monday to Sunday) or ``monthly``, in UTC. Participants times windows should
+      stay below 100,000; it can't be changed once data were committed.
+    - ``streams``: the data streams to get; none given means all.
+    - ``plain_streams``: the ones that are stored unlocked. Every other stream is locked.
+    - ``encryption``: ``cryptease`` (mano and ``crypt.py`` open it), ``age``, or ``none`` to lock nothing.
+    - ``recipients``: public keys (``age1...``) of those who may read what ``age`` locks.
+    - ``compression``: ``zstd`` keeps the server's compressed files; ``none`` stores what mano stored.
+    - ``refresh_windows``: how many of the newest windows the schedule fetches again.
+    - ``deployment``: which server; the key of its ``BeiweResource`` among the resources.
+    - ``owners``: e-mail addresses or ``team:...``, shown on the assets.
+    - ``study_pk``: the study's number in the website's address, only for the settings of servers older than March 2025.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study: str
+    key: str | None = None
+    start: StudyDate = None
+    window: str = "weekly"
+    streams: tuple[str, ...] = ()
+    plain_streams: tuple[str, ...] = ()
+    encryption: str = "cryptease"
+    recipients: tuple[str, ...] = ()
+    compression: str = "zstd"
+    refresh_windows: int = 3
+    deployment: str = DEFAULT_DEPLOYMENT
+    owners: tuple[str, ...] = ()
+    study_pk: int | None = None
+
+    def __init__(self, study: str = "", /, **fields: Any) -> None:
+        if study:
+            fields["study"] = study
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            raise ConfigurationError(
+                f"Expected the fields of a study's configuration, got something else; nothing was built. {problems}. "
+                f"The fields are: {', '.join(type(self).model_fields)}."
+            ) from None
+
+    @model_validator(mode="after")
+    def _check(self) -> StudyConfig:
+        if not self.study.strip():
+            raise ConfigurationError(
+                "Expected `study` to be an id, the beginning of an id, or a name, got nothing; nothing was built. "
+                "Write `*` for every study that the key can see."
+            )
+        check_granularity(self.window)
+        check_streams(self.streams)
+        check_streams(self.plain_streams)
+        _check_choice("encryption", self.encryption, ENCRYPTIONS)
+        _check_choice("compression", self.compression, COMPRESSIONS)
+        _check_name("key", self.key)
+        _check_name("deployment", self.deployment)
+        if self.key and self.study == EVERY_STUDY:
+            raise ConfigurationError(
+                f"Expected no `key` for `study: {EVERY_STUDY}`, got {self.key!r}; nothing was built. One key names one "
+                "study: list the study by itself."
+            )
+        if not 1 <= self.refresh_windows <= 1000:
+            raise ConfigurationError(
+                f"Expected `refresh_windows` between 1 and 1000, got {self.refresh_windows}; nothing was built."
+            )
+        for owner in self.owners:
+            if not _OWNER.fullmatch(owner):
+                raise ConfigurationError(
+                    f"Expected `owners` to be e-mail addresses or `team:name`, got {owner[:60]!r}; nothing was built."
+                )
+        if self.start and self.start > datetime.now(timezone.utc).date():
+            raise ConfigurationError(
+                f"Expected `start` in the past, got {self.start.isoformat()}; nothing was built. It is the first day "
+                "of data of the study, in UTC."
+            )
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFacts:
+    """One study as its assets know it. ``start`` is the first day of data, None where nobody knows it yet.
+
+    Holds no secret: it is stored in the definitions of the assets as metadata.
+    """
+
+    id: str
+    name: str
+    key: str
+    start: date | None = None
+    window: Granularity = "weekly"
+    streams: tuple[str, ...] = ()
+    plain_streams: tuple[str, ...] = ()
+    encryption: str = "cryptease"
+    recipients: tuple[str, ...] = ()
+    compression: Compression = "zstd"
+    refresh_windows: int = 3
+    deployment: str = DEFAULT_DEPLOYMENT
+    owners: tuple[str, ...] = ()
+    study_pk: int | None = None
+
+    @classmethod
+    def of(cls, config: StudyConfig, *, id: str, name: str, key: str, start: date | None) -> StudyFacts:  # noqa: A002
+        """The configuration joined with what is known about the study; the configured start and key go first."""
+        return cls(
+            id=id,
+            name=name,
+            key=config.key or key,
+            start=config.start or start,
+            window=check_granularity(config.window),
+            streams=check_streams(config.streams),
+            plain_streams=check_streams(config.plain_streams) if config.plain_streams else (),
+            encryption=config.encryption,
+            recipients=config.recipients,
+            compression="none" if config.compression == "none" else "zstd",
+            refresh_windows=config.refresh_windows,
+            deployment=config.deployment,
+            owners=config.owners,
+            study_pk=config.study_pk,
+        )
+
+    def to_metadata(self) -> dict[str, Any]:
+        """The facts as metadata of an asset's definition."""
+        value = asdict(self)
+        value["start"] = self.start.isoformat() if self.start else None
+        return {FACTS_METADATA_KEY: dg.MetadataValue.json(value)}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> StudyFacts | None:
+        """The facts from an asset's metadata, or None for an asset that belongs to no study."""
+        value = metadata.get(FACTS_METADATA_KEY)
+        value = getattr(value, "value", value)
+        if not isinstance(value, Mapping):
+            return None
+        fields: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in value.items()}
+        fields["start"] = _date(fields.get("start"))
+        return cls(**fields)
+
+
+def table_io_manager_key(deployment: str) -> str:
+    """Resource key of what stores the tables of a deployment's studies: ``beiwe_table_io_manager`` by default."""
+    return f"{deployment}_table_io_manager"
+
+
+def lake_io_manager_key(deployment: str) -> str:
+    """Resource key of what reads raw data of a deployment's studies: ``beiwe_lake_io_manager`` by default."""
+    return f"{deployment}_lake_io_manager"
+
+
+def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigurationError(
+            f"Expected `{field}` to be {', '.join(choices[:-1])} or {choices[-1]}, got {value[:40]!r}; nothing was "
+            "built. Correct it in the study's configuration."
+        )
+
+
+def _check_name(field: str, value: str | None) -> None:
+    if value is not None and not _NAME.fullmatch(value):
+        raise ConfigurationError(
+            f"Expected `{field}` of letters, digits and '_', got {value[:40]!r}; nothing was built. It becomes part of "
+            "the names of assets, groups and pools."
+        )

@@ -1,0 +1,132 @@
+"""A whole project: every study of one or more deployments as Dagster definitions."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel, ConfigDict
+
+from dagster_beiwe.assets import assets_of, build_studies_asset, tables_of
+from dagster_beiwe.automation import DEFAULT_CRON, build_refresh_schedule, build_roster_sensor
+from dagster_beiwe.config import (
+    DEFAULT_DEPLOYMENT,
+    StudyConfig,
+    StudyFacts,
+    lake_io_manager_key,
+    table_io_manager_key,
+)
+from dagster_beiwe.discovery import FRESH_SECONDS, QUICK, StudyMemory, learn_starts, refresh_studies
+from dagster_beiwe.errors import ConfigurationError, ServerError
+from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
+from dagster_beiwe.resource import BeiweResource, credentials_from_environment
+from dagster_beiwe.studies import check_keys, configs_from_environment, facts_of_studies, ids_without_start
+
+logger = logging.getLogger("dagster_beiwe")
+
+
+class Automation(dg.Resolvable, BaseModel):
+    """When things run by themselves. ``running`` turns schedules and sensors on where nobody has switched them yet.
+
+    ``refresh_cron`` is in UTC; ``roster_seconds`` is the time between two looks at the participants.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    running: bool = False
+    refresh_cron: str = DEFAULT_CRON
+    roster_seconds: int = 600
+
+
+def build_beiwe_definitions(
+    studies: Sequence[StudyConfig] | None = None,
+    *,
+    deployments: Mapping[str, BeiweResource] | None = None,
+    per_study: Callable[[StudyFacts], Sequence[dg.AssetsDefinition]] | None = None,
+    automation: Automation = Automation(),  # noqa: B008  # frozen
+    state_folder: str | Path | None = None,
+) -> dg.Definitions:
+    """Assets, schedules, sensors and resources for the studies; call it inside a function with ``@dg.definitions``.
+
+    Without ``studies`` they come from ``BEIWE_STUDIES`` and ``BEIWE_START``. Without ``deployments`` ({name: resource})
+    there is one, ``beiwe``, with credentials from the environment or the keyring that it names. The servers are asked
+    for their studies (one request each, with little patience, and not again for five minutes); while one is silent,
+    the last known studies are used, kept in ``state_folder`` (default ``$DAGSTER_HOME/beiwe``).
+
+    ``per_study`` makes the lab's own assets for a study, which read ``["beiwe", study.key, "raw_data"]``.
+
+    Raises ``ConfigurationError`` for a configuration that can't be used. A server that is down is only logged.
+    """
+    if deployments is None:
+        deployments = {DEFAULT_DEPLOYMENT: BeiweResource(credentials=credentials_from_environment(os.environ))}
+    configs = configs_from_environment(os.environ) if studies is None else list(studies)
+    _check_deployments(configs, deployments)
+    parts = [dg.Definitions(assets=[build_studies_asset(list(deployments), state_folder=state_folder)])]
+    found: list[StudyFacts] = []
+    for name, resource in deployments.items():
+        own = [config for config in configs if config.deployment == name]
+        memory = StudyMemory(name, folder=state_folder)
+        facts = _find_studies(own, resource, memory)
+        found += facts
+        pool = f"beiwe_{resource.credentials.server_name()}"
+        parts += [_study_definitions(study, pool=pool, automation=automation) for study in facts]
+        if per_study:
+            parts += [dg.Definitions(assets=per_study(study)) for study in facts if study.start]
+    check_keys(found)
+    common = dg.Definitions(resources=_resources(deployments), executor=dg.in_process_executor)
+    return dg.Definitions.merge(*parts, common)
+
+
+def _find_studies(
+    configs: Sequence[StudyConfig], resource: BeiweResource, memory: StudyMemory
+) -> list[StudyFacts]:
+    """The studies of one deployment: asked now if it is time to, from memory otherwise."""
+    age = memory.age_seconds()
+    if configs and (age is None or age > FRESH_SECONDS):
+        try:
+            with resource.process_config_and_initialize_cm() as live, live.get_client(policy=QUICK) as client:
+                known = refresh_studies(memory, client)
+                learn_starts(memory, client, ids_without_start(configs, known))
+        except ServerError as error:
+            memory.touch()
+            logger.warning("The studies could not be asked from the server; the last known ones are used. %s", error)
+        except ConfigurationError as error:
+            logger.warning("The server could not be asked for studies; the last known ones are used. %s", error)
+    return facts_of_studies(configs, memory.studies())
+
+
+def _study_definitions(study: StudyFacts, *, pool: str, automation: Automation) -> dg.Definitions:
+    """The assets of one study with what runs them. Where its start is not known, everything but ``raw_data``."""
+    if study.start is None:
+        assets = tables_of([study])
+        sensors = []
+    else:
+        assets = assets_of(study, pool=pool)
+        sensors = [
+            build_roster_sensor(
+                study, assets[-1], interval_seconds=automation.roster_seconds, running=automation.running
+            )
+        ]
+    schedule = build_refresh_schedule(study, assets, cron=automation.refresh_cron, running=automation.running)
+    return dg.Definitions(assets=assets, schedules=[schedule], sensors=sensors)
+
+
+def _resources(deployments: Mapping[str, BeiweResource]) -> dict[str, Any]:
+    resources: dict[str, Any] = dict(deployments)
+    for name, resource in deployments.items():
+        resources[table_io_manager_key(name)] = EncryptedTableIOManager(beiwe=resource)
+        resources[lake_io_manager_key(name)] = EncryptedLakeIOManager(beiwe=resource)
+    return resources
+
+
+def _check_deployments(configs: Sequence[StudyConfig], deployments: Mapping[str, BeiweResource]) -> None:
+    unknown = sorted({config.deployment for config in configs} - deployments.keys())
+    if unknown:
+        raise ConfigurationError(
+            f"Expected the studies' `deployment` to be one of {', '.join(sorted(deployments)) or 'none'}, got "
+            f"{', '.join(unknown)}; nothing was built. Correct it, or add the deployment."
+        )

@@ -1,0 +1,139 @@
+"""Partitions of ``raw_data``: participant by window, and which of them a run is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timezone
+from typing import Protocol
+
+import dagster as dg
+
+from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.names import check_participant_id
+from dagster_beiwe.windows import Granularity, Window, window_of, window_start
+
+PARTICIPANT = "participant"
+WINDOW = "window"
+
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+
+COMFORTABLE_PARTITIONS = 100_000
+"""Above this number of partitions per asset Dagster's pages and daemons become slow."""
+
+
+class RunContext(Protocol):
+    """What of an execution context is needed to know a run's partitions."""
+
+    @property
+    def run(self) -> dg.DagsterRun: ...
+    @property
+    def instance(self) -> dg.DagsterInstance: ...
+    @property
+    def partition_keys(self) -> Sequence[str]: ...
+
+
+def participants_name(study_id: str) -> str:
+    """Name of a study's dynamic partitions. It is shared by all code locations of a Dagster instance."""
+    return f"beiwe/{study_id}/participants"
+
+
+def participant_partitions(study_id: str) -> dg.DynamicPartitionsDefinition:
+    """One partition per participant of the study, in order of enrolment."""
+    return dg.DynamicPartitionsDefinition(name=participants_name(study_id))
+
+
+def window_partitions(granularity: Granularity, start: date) -> dg.TimeWindowPartitionsDefinition:
+    """Windows in UTC from the one that holds ``start`` to the present one, which is still growing.
+
+    Keys are those of ``Window.key``. Weeks begin on Monday, months on the first.
+    """
+    first = window_start(granularity, datetime.combine(start, time(), timezone.utc)).strftime("%Y-%m-%d")
+    if granularity == "daily":
+        return dg.DailyPartitionsDefinition(first, end_offset=1)
+    if granularity == "monthly":
+        return dg.MonthlyPartitionsDefinition(first, end_offset=1)
+    return dg.WeeklyPartitionsDefinition(first, day_offset=1, end_offset=1)
+
+
+def raw_data_partitions(study: StudyFacts) -> dg.MultiPartitionsDefinition:
+    """Participant by window. Raises ``ConfigurationError`` for a study whose start is not known."""
+    if study.start is None:
+        raise ConfigurationError(
+            f"Expected the first day of data of study {study.name!r}, got none; its raw_data was not built. Set "
+            "`start` in the study's configuration, or BEIWE_START."
+        )
+    return dg.MultiPartitionsDefinition(
+        {PARTICIPANT: participant_partitions(study.id), WINDOW: window_partitions(study.window, study.start)}
+    )
+
+
+def window_keys(study: StudyFacts, *, now: datetime) -> list[str]:
+    """Keys of every window of a study up to the present one, oldest first."""
+    if study.start is None:
+        return []
+    return list(window_partitions(study.window, study.start).get_partition_keys(current_time=now))
+
+
+def window_of_key(granularity: Granularity, key: str) -> Window:
+    """The window that a partition key names. Raises ``ConfigurationError`` for a key that names none."""
+    try:
+        window = window_of(granularity, datetime.strptime(key, "%Y-%m-%d").replace(tzinfo=timezone.utc))
+    except ValueError:
+        window = None
+    if window is None or window.key != key:
+        raise ConfigurationError(
+            f"Expected the first day of a {granularity} window as YYYY-MM-DD, got {key[:40]!r}; nothing was requested."
+        )
+    return window
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Participant and window key of a partition key, which is ``<participant>|<window>``.
+
+    Raises ``ConfigurationError`` for a participant that was made a partition by hand with an id that no server has.
+    """
+    participant, _, window = key.rpartition("|")
+    return check_participant_id(participant), window
+
+
+def join_key(participant: str, window_key: str) -> dg.MultiPartitionKey:
+    return dg.MultiPartitionKey({PARTICIPANT: participant, WINDOW: window_key})
+
+
+def run_partition_keys(context: RunContext, partitions: dg.MultiPartitionsDefinition) -> list[str]:
+    """Every partition key that a run is about.
+
+    The range tags go first: a backfill launched from a job leaves tags of the range's first key on every run (as of
+    Dagster 1.13), and ``context.partition_keys`` is then that one key, although the run stands for the whole range.
+    """
+    tags = context.run.tags
+    start, end = tags.get(RANGE_START_TAG), tags.get(RANGE_END_TAG)
+    if start and end:
+        key_range = dg.PartitionKeyRange(start, end)
+        return list(partitions.get_partition_keys_in_range(key_range, dynamic_partitions_store=context.instance))
+    return list(context.partition_keys)
+
+
+def rectangle_tags(participants: Sequence[str], windows: Sequence[str]) -> Mapping[str, str]:
+    """Tags of a run over consecutive participants by consecutive windows."""
+    return {
+        RANGE_START_TAG: f"{participants[0]}|{windows[0]}",
+        RANGE_END_TAG: f"{participants[-1]}|{windows[-1]}",
+    }
+
+
+def too_many_partitions(study: StudyFacts, *, participants: int, windows: int) -> str | None:
+    """A warning that says what to change, or None while Dagster is comfortable."""
+    count = participants * windows
+    if count <= COMFORTABLE_PARTITIONS:
+        return None
+    longer = {"daily": "weekly or monthly", "weekly": "monthly"}.get(study.window)
+    advice = f"Use longer windows ({longer}) or a later `start`" if longer else "Use a later `start`"
+    return (
+        f"Study {study.name!r} has {count:,} partitions ({participants:,} participants by {windows:,} {study.window} "
+        f"windows), more than the {COMFORTABLE_PARTITIONS:,} that Dagster handles comfortably: its pages and backfills "
+        f"become slow. {advice} in the study's configuration; a lake with committed windows keeps their length, so "
+        "take a new lake to change it."
+    )

@@ -1,0 +1,157 @@
+"""The Beiwe server and the lake as Dagster resources.
+
+Dagster shows the fields of resources in its UI and stores them with every run. So these fields hold *names* of
+environment variables and paths, never a secret; the values are read when a run needs them.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from dagster_beiwe.client import BeiweClient, HttpPolicy
+from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
+from dagster_beiwe.encryption import AgeCipher, Cipher
+from dagster_beiwe.errors import ConfigurationError, CredentialsError, PassphraseMissingError
+from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.names import host_slug, slug
+
+
+class BeiweCredentials(dg.ConfigurableResource[Any], ABC):
+    """Where the keys of a Beiwe server come from. Subclass it for another source, for instance a vault.
+
+    Fields must not hold secrets (use names of environment variables, or ``dg.EnvVar``): Dagster displays and stores
+    them.
+    """
+
+    @abstractmethod
+    def load(self) -> Credentials:
+        """Read the credentials now. Raises ``CredentialsError`` that says what is missing."""
+
+    def server_name(self) -> str:
+        """A short name for the server, without secrets: what runs against one server share a pool under."""
+        return "server"
+
+
+class EnvCredentials(BeiweCredentials):
+    """Keys from environment variables: ``BEIWE_URL``, ``BEIWE_ACCESS_KEY``, ``BEIWE_SECRET_KEY``, and for the settings
+    of old servers ``BEIWE_USERNAME`` and ``BEIWE_PASSWORD``.
+
+    For several servers in one project give each its own ``prefix`` in place of ``BEIWE_``.
+    """
+
+    prefix: str = "BEIWE_"
+
+    def load(self) -> Credentials:
+        names = ("URL", "ACCESS_KEY", "SECRET_KEY", "USERNAME", "PASSWORD")
+        values = {name: os.environ.get(f"{self.prefix}{name}", "") for name in names}
+        if missing := [f"{self.prefix}{name}" for name in names[:3] if not values[name].strip()]:
+            raise _missing_variables(missing)
+        return credentials_from_env({f"BEIWE_{name}": value for name, value in values.items()})
+
+    def server_name(self) -> str:
+        return host_slug(os.environ.get(f"{self.prefix}URL", ""))
+
+
+class KeyringCredentials(BeiweCredentials):
+    """Keys and study passphrases from a section of a keyring file, which mano's tools read and write too.
+
+    What is not given comes from the environment: ``BEIWE_KEYRING_SECTION``, ``BEIWE_KEYRING_FILE`` (default
+    ``~/.nrg-keyring.enc``). ``passphrase_variable`` names the variable with the file's passphrase.
+    """
+
+    section: str = ""
+    path: str = ""
+    passphrase_variable: str = "NRG_KEYRING_PASS"  # noqa: S105  # a name, not a passphrase
+
+    def load(self) -> Credentials:
+        if not os.environ.get(self.passphrase_variable):
+            raise _missing_variables([self.passphrase_variable])
+        environ = {**os.environ, "NRG_KEYRING_PASS": os.environ[self.passphrase_variable]}
+        return credentials_from_keyring(self.section or None, path=self.path or None, environ=environ)
+
+    def server_name(self) -> str:
+        return slug(self.section or os.environ.get("BEIWE_KEYRING_SECTION") or "server")
+
+
+def credentials_from_environment(environ: Mapping[str, str]) -> BeiweCredentials:
+    """A keyring where ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is not; keys in the environment otherwise."""
+    if environ.get("BEIWE_KEYRING_SECTION") and not environ.get("BEIWE_URL"):
+        return KeyringCredentials()
+    return EnvCredentials()
+
+
+class BeiweResource(dg.ConfigurableResource[Any]):
+    """One Beiwe server (a deployment) and the lake that its studies are stored in.
+
+    ``lake_variable`` and ``passphrase_variable`` are the names of environment variables: the first holds a folder or
+    an fsspec URL, the second the passphrase of every study that has none in the keyring. ``age_identity_variable`` is
+    the name of the one that holds the path of a private key file, for reading what the cipher ``age`` locked.
+    """
+
+    credentials: BeiweCredentials
+    lake_variable: str = "BEIWE_LAKE"
+    passphrase_variable: str = "BEIWE_LAKE_PASSPHRASE"  # noqa: S105  # a name, not a passphrase
+    age_identity_variable: str = "BEIWE_AGE_IDENTITY"
+
+    def get_client(self, *, policy: HttpPolicy | None = None) -> BeiweClient:
+        """A new client; close it after use (``with``). Raises ``CredentialsError``."""
+        return BeiweClient(self.credentials.load(), policy=policy)
+
+    def get_lake(self) -> BeiweLake:
+        """The lake. Raises ``ConfigurationError`` where no place is configured."""
+        url = os.environ.get(self.lake_variable)
+        if not url:
+            raise _missing_variables([self.lake_variable])
+        return BeiweLake(url)
+
+    def passphrase(self, study_name: str) -> str | None:
+        """The study's passphrase from the keyring, or else the lake's; None where there is neither."""
+        from_keyring = self.credentials.load().study_passphrase(study_name)
+        return from_keyring or os.environ.get(self.passphrase_variable) or None
+
+    def study_lake(self, study: StudyFacts) -> StudyLake:
+        """The study's part of the lake, ready to write and read.
+
+        Raises ``PassphraseMissingError`` where something must be locked with a passphrase and there is none.
+        """
+        passphrase = self.passphrase(study.name)
+        if study.encryption == "cryptease" and not passphrase:
+            raise PassphraseMissingError(
+                f"Expected a passphrase for study {study.name!r}, got none; nothing was downloaded. Set "
+                f"{self.passphrase_variable}, or add the study to SECRETS in the keyring, or configure "
+                "`encryption: none` to store its data unlocked."
+            )
+        return self.get_lake().study(
+            study.id,
+            passphrase=passphrase,
+            cipher=self._cipher(study),
+            compression=study.compression,
+            plain_streams=study.plain_streams,
+        )
+
+    def _cipher(self, study: StudyFacts) -> Cipher | str | None:
+        if study.encryption != "age":
+            return None if study.encryption == "none" else study.encryption
+        path = os.environ.get(self.age_identity_variable)
+        try:
+            identity = Path(path).expanduser().read_text(encoding="utf-8") if path else None
+        except (OSError, UnicodeDecodeError):
+            raise ConfigurationError(
+                f"Expected {self.age_identity_variable} to name a readable file with a private key of age; nothing was "
+                "done. Correct the path, or unset it on a host that only writes."
+            ) from None
+        return AgeCipher(recipients=study.recipients, identity=identity)
+
+
+def _missing_variables(names: list[str]) -> CredentialsError:
+    return CredentialsError(
+        f"Expected {', '.join(names)} in the environment, got nothing; nothing was requested. Set them where Dagster "
+        "runs: in the shell, the service or an .env file beside the project."
+    )

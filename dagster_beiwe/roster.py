@@ -1,0 +1,80 @@
+"""The roster of a study: who takes part, in order of enrolment, and what of it counts as a change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+PARTICIPANT_COLUMN = "Patient ID"
+"""The server's word in its participant table. The roster's own column is ``participant``."""
+
+FLEETING_COLUMNS = frozenset(
+    {
+        "Status",
+        "Last Registration",
+        "Last Timezone",
+        "Last Upload",
+        "Last Survey Download",
+        "Last Set Password",
+        "Last Push Token Update",
+        "Last Device Settings Update",
+        "Last OS Version",
+        "App Version Code",
+        "App Version Name",
+        "Last Heartbeat",
+    }
+)
+"""What changes from minute to minute while a phone is in use; not part of the roster's data version."""
+
+
+def roster_rows(participants: Iterable[str], table: Iterable[Row]) -> list[dict[str, str | None]]:
+    """One row per participant id, sorted by enrolment, joined with the server's table where it has the id.
+
+    Values are text as the server sent them. Ids without a row (flagged as deleted, or a server without the table) have
+    nothing but their id and come last.
+    """
+    rows = {str(row.get(PARTICIPANT_COLUMN)): row for row in table}
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row if name != PARTICIPANT_COLUMN))
+    joined: list[dict[str, str | None]] = []
+    for participant in enrolment_order(participants, rows.values()):
+        row = rows.get(participant, {})
+        joined.append({"participant": participant, **{name: _text(row.get(name)) for name in columns}})
+    return joined
+
+
+def enrolment_order(participants: Iterable[str], table: Iterable[Row]) -> list[str]:
+    """The ids in the order in which they were created and registered, so that runs over neighbours are compact."""
+    rows = {str(row.get(PARTICIPANT_COLUMN)): row for row in table}
+
+    def moment(participant: str) -> tuple[str, str, str]:
+        row = rows.get(participant, {})
+        last = "9999"
+        return (
+            str(row.get("Created On") or last),
+            str(row.get("First Registration Date") or last),
+            participant,
+        )
+
+    return sorted(set(participants), key=moment)
+
+
+def roster_version(rows: Sequence[Row]) -> str:
+    """A hash that changes when somebody joins or leaves, or a lasting property changes."""
+    lasting = [{name: value for name, value in row.items() if name not in FLEETING_COLUMNS} for row in rows]
+    return content_hash(sorted(lasting, key=lambda row: str(row["participant"])))
+
+
+def content_hash(value: Any) -> str:
+    """A short hash of a JSON value, the same for any order of its keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,111 @@
+"""The settings of a study as rows that can be compared: device settings, surveys, interventions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.errors import RouteMissingError
+from dagster_beiwe.roster import content_hash
+
+SECTIONS = ("study", "device_setting", "survey", "survey_version", "intervention", "intervention_date")
+
+_DATES = "intervention_date"
+
+Settings = dict[tuple[str, str], Any]
+"""{(section, name): value}"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsSnapshot:
+    """The settings as the server told them, and which endpoints it lacks."""
+
+    values: Settings
+    missing: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """A hash that changes only when the settings change."""
+        return content_hash(sorted([section, name, value] for (section, name), value in self.values.items()))
+
+    def rows(self) -> list[dict[str, str]]:
+        """``section``, ``name`` and ``value`` (JSON text), sorted."""
+        return [
+            {"section": section, "name": name, "value": json.dumps(value, sort_keys=True, ensure_ascii=False)}
+            for (section, name), value in sorted(self.values.items())
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of each section."""
+        return {name: sum(section == name for section, _ in self.values) for name in SECTIONS}
+
+    def fingerprints(self) -> dict[str, str]:
+        """A short hash per setting, to tell later what changed without keeping what it was.
+
+        Intervention dates have one for all participants: who changed is nobody's business in a log.
+        """
+        dates = {name: value for (section, name), value in self.values.items() if section == _DATES}
+        single = {
+            f"{section}/{name}": content_hash(value)[:8]
+            for (section, name), value in sorted(self.values.items())
+            if section != _DATES
+        }
+        return {**single, _DATES: content_hash(dates)[:8]}
+
+
+def read_settings(client: BeiweClient, study_id: str, *, study_pk: int | None) -> SettingsSnapshot:
+    """Everything the server tells about the study's set-up.
+
+    What an older server lacks is named in ``missing``; raises ``RouteMissingError`` where it lacks everything.
+    """
+    parts: dict[str, Callable[[], Settings]] = {
+        "settings": lambda: _study_settings(client.settings(study_id, study_pk=study_pk)),
+        "survey history": lambda: _survey_versions(client.survey_history(study_id)),
+        "intervention dates": lambda: _intervention_dates(client.interventions(study_id)),
+    }
+    values: Settings = {}
+    missing: list[str] = []
+    for name, read in parts.items():
+        try:
+            values |= read()
+        except RouteMissingError as error:
+            missing.append(name)
+            reason = error
+    if len(missing) == len(parts):
+        raise reason
+    return SettingsSnapshot(values=values, missing=tuple(missing))
+
+
+def changed_settings(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Names of what was added, removed or changed between two sets of fingerprints."""
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _study_settings(answer: Mapping[str, Any]) -> Settings:
+    values: Settings = {}
+    known = {"device_settings", "surveys", "interventions"}
+    for name, value in (answer.get("device_settings") or {}).items():
+        values["device_setting", name] = value
+    for number, survey in enumerate(_sorted_json(answer.get("surveys") or []), start=1):
+        values["survey", f"{number:03d}"] = survey
+    for number, intervention in enumerate(sorted(map(str, answer.get("interventions") or [])), start=1):
+        values["intervention", f"{number:03d}"] = intervention
+    for name in answer.keys() - known:
+        values["study", name] = answer[name]
+    return values
+
+
+def _survey_versions(answer: Mapping[str, Any]) -> Settings:
+    return {("survey_version", survey_id): versions for survey_id, versions in answer.items()}
+
+
+def _intervention_dates(answer: Mapping[str, Any]) -> Settings:
+    return {(_DATES, participant): dates for participant, dates in answer.items()}
+
+
+def _sorted_json(values: Iterable[Any]) -> list[Any]:
+    """Surveys come without ids and in any order: sort them by content, so that only content counts."""
+    return sorted(values, key=lambda value: json.dumps(value, sort_keys=True))

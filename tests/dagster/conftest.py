@@ -1,0 +1,46 @@
+"""A simulated server, a lake and a Dagster instance for each test; nothing outlives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.simulator import SimulatedServer, World
+from worlds import PASSPHRASE, START, small_world
+
+@pytest.fixture
+def world() -> World:
+    return small_world("Sleep and Mood")
+
+
+@pytest.fixture
+def server(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimulatedServer]:
+    """The server, with the environment that points to it, to a lake and to a Dagster home."""
+    with SimulatedServer(world) as running:
+        for name in ("BEIWE_STUDIES", "BEIWE_START", "BEIWE_KEYRING_SECTION"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("BEIWE_URL", running.url)
+        monkeypatch.setenv("BEIWE_ACCESS_KEY", running.access_key)
+        monkeypatch.setenv("BEIWE_SECRET_KEY", running.secret_key)
+        monkeypatch.setenv("BEIWE_LAKE", str(tmp_path / "lake"))
+        monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", PASSPHRASE)
+        (tmp_path / "home").mkdir()
+        monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+        yield running
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture
+def study(world: World) -> StudyFacts:
+    """The world's only study, weekly since ``START``, two streams."""
+    (only,) = world.studies.values()
+    return StudyFacts(id=only.id, name=only.name, key="sleep", start=START, streams=("gps", "power_state"))

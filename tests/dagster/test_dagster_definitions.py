@@ -1,0 +1,178 @@
+"""A project's definitions: found on the server, loaded without it, and never with a secret inside."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dagster._core.remote_representation.external_data import RepositorySnap
+
+from dagster_beiwe import Automation, StudyConfig, build_beiwe_definitions
+from dagster_beiwe.discovery import StudyMemory
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.simulator import SimulatedServer, World
+from worlds import START, small_world
+
+
+@pytest.fixture
+def world() -> World:
+    return small_world("Sleep and Mood", "Étude Schmerz")
+
+
+def keys(definitions: dg.Definitions) -> set[str]:
+    return {key.to_user_string() for key in definitions.resolve_all_asset_keys()}
+
+
+def test_every_study_becomes_a_group_of_assets(server: SimulatedServer) -> None:
+    """Roster, settings and raw_data per study, keyed and grouped by a slug of its name."""
+    definitions = build_beiwe_definitions()
+    assert keys(definitions) == {
+        "beiwe/studies",
+        *(f"beiwe/sleep_and_mood/{name}" for name in ("roster", "settings", "raw_data")),
+        *(f"beiwe/etude_schmerz/{name}" for name in ("roster", "settings", "raw_data")),
+    }
+    dg.Definitions.validate_loadable(definitions)
+
+
+def test_loading_asks_nothing_per_participant(server: SimulatedServer) -> None:
+    """One list of studies, one table per study whose start is unknown; nothing at all the second time."""
+    build_beiwe_definitions()
+    asked = [record.route for record in server.requests]
+    assert sorted(asked) == ["/get-participant-table-data/v1"] * 2 + ["/get-studies/v1"]
+    server.forget_requests()
+    build_beiwe_definitions()
+    assert server.requests == []
+
+
+def test_the_start_is_the_month_of_the_first_participant(server: SimulatedServer) -> None:
+    """Windows begin before any data can, and are kept although older participants vanish later."""
+    build_beiwe_definitions()
+    (study, _) = StudyMemory("beiwe").studies().values()
+    assert study.start is not None
+    assert study.start.day == 1
+    assert study.start <= START
+
+
+def test_studies_load_from_memory_when_the_server_is_down(
+    server: SimulatedServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same assets as before, and a warning."""
+    before = keys(build_beiwe_definitions())
+    server.stop()
+    monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", 0)
+    assert keys(build_beiwe_definitions()) == before
+    assert "last known" in caplog.text
+
+
+def test_a_location_loads_with_neither_server_nor_memory(
+    server: SimulatedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only the list of studies is there, with a warning."""
+    server.stop()
+    definitions = build_beiwe_definitions([StudyConfig("Sleep and Mood")])
+    assert keys(definitions) == {"beiwe/studies"}
+    assert "Reload the code location" in caplog.text
+
+
+def test_a_location_loads_without_credentials(
+    server: SimulatedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log names the variables that are missing."""
+    monkeypatch.delenv("BEIWE_SECRET_KEY")
+    assert keys(build_beiwe_definitions()) == {"beiwe/studies"}
+    assert "BEIWE_SECRET_KEY" in caplog.text
+
+
+def test_a_renamed_study_keeps_its_asset_keys(
+    server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """History hangs on the keys, so the key of the first name stays; the new name is displayed."""
+    monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", -1)
+    before = keys(build_beiwe_definitions())
+    world.rename_study(next(iter(world.studies)), "Another Name")
+    definitions = build_beiwe_definitions()
+    assert keys(definitions) == before
+    assert "Another Name" in str([spec.description for spec in definitions.resolve_all_asset_specs()])
+
+
+def test_a_study_that_left_the_server_keeps_its_assets(
+    server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data are in the lake and its history in Dagster."""
+    monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", -1)
+    before = keys(build_beiwe_definitions())
+    world.hide_study(next(iter(world.studies)))
+    assert keys(build_beiwe_definitions()) == before
+
+
+def test_the_memory_holds_ids_and_names_only(server: SimulatedServer, world: World, tmp_path: Path) -> None:
+    """Readable by its owner only; no participant in it, and no day of a participant."""
+    build_beiwe_definitions()
+    file = tmp_path / "home" / "beiwe" / "beiwe.json"
+    assert {study_id: entry["name"] for study_id, entry in json.loads(file.read_text()).items()} == {
+        study.id: study.name for study in world.studies.values()
+    }
+    for each in file.parent.iterdir():
+        assert stat.S_IMODE(each.stat().st_mode) == 0o600
+        for study in world.studies.values():
+            assert not [participant for participant in study.participants if participant in each.read_text()]
+
+
+def test_studies_are_chosen_by_the_environment(server: SimulatedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, id or the beginning of an id; all with the start that is given."""
+    monkeypatch.setenv("BEIWE_STUDIES", " Sleep and Mood ,")
+    monkeypatch.setenv("BEIWE_START", "2024-03-06")
+    definitions = build_beiwe_definitions()
+    assert "beiwe/etude_schmerz/roster" not in keys(definitions)
+    partitions = definitions.resolve_assets_def(["beiwe", "sleep_and_mood", "raw_data"]).partitions_def
+    assert isinstance(partitions, dg.MultiPartitionsDefinition)
+    assert partitions.get_partitions_def_for_dimension("window").get_partition_keys()[0] == "2024-03-04"
+
+
+def test_a_template_covers_what_is_not_listed(server: SimulatedServer) -> None:
+    """``*`` stands for every other study, with its own settings."""
+    definitions = build_beiwe_definitions(
+        [StudyConfig("Sleep and Mood", key="sleep", window="daily", start=START), StudyConfig("*", start="2024-01-01")]
+    )
+    assert {"beiwe/sleep/raw_data", "beiwe/etude_schmerz/raw_data"} <= keys(definitions)
+
+
+@pytest.mark.parametrize(
+    ("studies", "reason"),
+    [
+        ([StudyConfig("No such study")], "which no study has"),
+        ([StudyConfig("Sleep and Mood"), StudyConfig("Sleep and Mood")], "more than once"),
+        ([StudyConfig("Sleep and Mood", key="a"), StudyConfig("Étude Schmerz", key="a")], "more than once"),
+        ([StudyConfig("*"), StudyConfig("*")], "2 times"),
+        ([StudyConfig("Sleep and Mood", deployment="other")], "one of beiwe, got other"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_at_load(
+    server: SimulatedServer, studies: list[StudyConfig], reason: str
+) -> None:
+    """With the reason, while the server answers."""
+    with pytest.raises(ConfigurationError, match=reason):
+        build_beiwe_definitions(studies)
+
+
+def test_automation_is_off_unless_asked_for(server: SimulatedServer) -> None:
+    """Schedules and sensors are there, stopped; with ``running`` they are on from the beginning."""
+    for running, status in ((False, "STOPPED"), (True, "RUNNING")):
+        repository = build_beiwe_definitions(automation=Automation(running=running)).get_repository_def()
+        found = [*repository.schedule_defs, *repository.sensor_defs]
+        assert {each.name for each in found} >= {"sleep_and_mood_refresh", "sleep_and_mood_participants"}
+        assert {each.default_status.value for each in found} == {status}
+
+
+@pytest.mark.filterwarnings("ignore:Property .ScheduleDefinition:DeprecationWarning")  # Dagster's own snapshot
+def test_definitions_hold_no_secret(server: SimulatedServer) -> None:
+    """What Dagster stores and displays about resources and assets names variables, not values."""
+    repository = build_beiwe_definitions().get_repository_def()
+    snapshot = dg.serialize_value(RepositorySnap.from_def(repository))
+    assert "BEIWE_LAKE_PASSPHRASE" in snapshot
+    for secret in (server.access_key, server.secret_key, "a passphrase for tests"):
+        assert secret not in snapshot

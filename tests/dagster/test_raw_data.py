@@ -1,0 +1,219 @@
+"""raw_data: every way to launch it, what it records, and how it goes on after failures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+
+from dagster_beiwe import BeiweResource, EnvCredentials
+from dagster_beiwe.assets.raw_data import build_raw_data_asset
+from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.partitions import participants_name, rectangle_tags
+from dagster_beiwe.simulator import SimulatedServer
+from worlds import PASSPHRASE, WEEKS
+
+AT_ONCE = dg.RetryPolicy(max_retries=1)
+
+
+@pytest.fixture
+def participants(study: StudyFacts, server: SimulatedServer, instance: dg.DagsterInstance) -> list[str]:
+    """The study's participants, already made partitions."""
+    ids = sorted(server.world.study(study.id).participants)
+    instance.add_dynamic_partitions(participants_name(study.id), ids)
+    return ids
+
+
+class Launcher:
+    """Runs raw_data in this process as Dagster's launchers do: with tags and, for a retry, a parent run."""
+
+    def __init__(self, study: StudyFacts, instance: dg.DagsterInstance) -> None:
+        asset = build_raw_data_asset(study, pool="beiwe_test", retry_policy=AT_ONCE)
+        resources = {"beiwe": BeiweResource(credentials=EnvCredentials()), "beiwe_lake_io_manager": dg.mem_io_manager}
+        definitions = dg.Definitions(assets=[asset], resources=resources, executor=dg.in_process_executor)
+        self.key = asset.key
+        self.instance = instance
+        self._job = definitions.get_implicit_global_asset_job_def()
+
+    def run(self, tags: Mapping[str, str], *, parent: dg.DagsterRun | None = None) -> dg.DagsterRun:
+        run = self.instance.create_run_for_job(
+            self._job,
+            tags=tags,
+            parent_run_id=parent.run_id if parent else None,
+            root_run_id=(parent.root_run_id or parent.run_id) if parent else None,
+        )
+        execute_run(InMemoryJob(self._job), run, self.instance)
+        finished = self.instance.get_run_by_id(run.run_id)
+        assert finished is not None
+        return finished
+
+    def events(self, run: dg.DagsterRun) -> dict[str, dg.AssetMaterialization]:
+        """{partition: event} of a run; one event per partition."""
+        logs = self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+        found = [log.dagster_event.step_materialization_data.materialization for log in logs if log.dagster_event]
+        assert len({event.partition for event in found}) == len(found)
+        return {str(event.partition): event for event in found}
+
+
+@pytest.fixture
+def launcher(study: StudyFacts, participants: list[str], instance: dg.DagsterInstance) -> Launcher:
+    return Launcher(study, instance)
+
+
+def grid(participants: list[str], weeks: list[str]) -> set[str]:
+    return {f"{participant}|{week}" for participant in participants for week in weeks}
+
+
+def failure_of(launcher: Launcher, run: dg.DagsterRun) -> str:
+    (log,) = launcher.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    assert log.dagster_event
+    data = log.dagster_event.step_failure_data
+    return str(data.user_failure_data.description if data.user_failure_data else data.error)
+
+
+def test_a_single_partition(launcher: Launcher, participants: list[str]) -> None:
+    """Clicking one cell of the grid materialises that one."""
+    run = launcher.run({"dagster/partition": f"{participants[1]}|{WEEKS[1]}"})
+    assert run.is_success
+    assert set(launcher.events(run)) == grid([participants[1]], [WEEKS[1]])
+
+
+def test_a_range_along_windows(launcher: Launcher, participants: list[str]) -> None:
+    """A backfill of one participant's windows is one run."""
+    run = launcher.run(rectangle_tags(participants[:1], WEEKS))
+    assert set(launcher.events(run)) == grid(participants[:1], WEEKS)
+
+
+def test_a_rectangle(launcher: Launcher, participants: list[str]) -> None:
+    """The schedule's runs cover neighbouring participants by consecutive windows."""
+    run = launcher.run(rectangle_tags(participants[:2], WEEKS[1:3]))
+    assert set(launcher.events(run)) == grid(participants[:2], WEEKS[1:3])
+
+
+def test_a_backfill_from_a_job(launcher: Launcher, participants: list[str]) -> None:
+    """Dagster 1.13 leaves tags of the first key on such runs; the range counts nevertheless."""
+    first = {"dagster/partition/participant": participants[0], "dagster/partition/window": WEEKS[0]}
+    run = launcher.run({**rectangle_tags(participants, WEEKS[:2]), **first})
+    assert set(launcher.events(run)) == grid(participants, WEEKS[:2])
+
+
+def test_each_partition_has_its_own_numbers_and_version(launcher: Launcher, participants: list[str]) -> None:
+    """Small metadata, a version made from content, and the tags by which Dagster finds a dimension."""
+    events = launcher.events(launcher.run(rectangle_tags(participants[:1], WEEKS)))
+    week = events[f"{participants[0]}|{WEEKS[1]}"]
+    assert week.tags is not None
+    assert week.tags["dagster/partition/window"] == WEEKS[1]
+    assert len({(event.tags or {})["dagster/data_version"] for event in events.values()}) > 1
+    assert week.metadata["files"].value == 14
+    assert week.metadata["streams"].value == {"gps": 7, "power_state": 7}
+    assert len(json.dumps({name: str(value.value) for name, value in week.metadata.items()})) < 1000
+
+
+def test_unchanged_data_keep_their_version(launcher: Launcher, participants: list[str]) -> None:
+    """What is downstream stays fresh when nothing changed on the server."""
+    tags = rectangle_tags(participants[:1], WEEKS[:2])
+    first, second = (launcher.events(launcher.run(tags)) for _ in range(2))
+    for key, event in first.items():
+        assert (event.tags or {})["dagster/data_version"] == (second[key].tags or {})["dagster/data_version"]
+
+
+def test_a_window_without_data_is_a_success(launcher: Launcher, study: StudyFacts, server: SimulatedServer) -> None:
+    """A participant who never registered a phone: zero files, recorded."""
+    from dagster_beiwe.simulator import ParticipantPlan
+
+    newcomer = server.world.add_participant(study.id, ParticipantPlan(os=""))
+    launcher.instance.add_dynamic_partitions(participants_name(study.id), [newcomer])
+    run = launcher.run({"dagster/partition": f"{newcomer}|{WEEKS[0]}"})
+    assert run.is_success
+    assert launcher.events(run)[f"{newcomer}|{WEEKS[0]}"].metadata["files"].value == 0
+
+
+def test_one_bad_participant_does_not_stop_the_others(
+    launcher: Launcher, participants: list[str], server: SimulatedServer
+) -> None:
+    """The good ones are recorded; the run fails and names the bad ones, ready to paste, and nothing else."""
+    server.misbehave("status", route="/get-data/*", participant=participants[1], status=500)
+    run = launcher.run(rectangle_tags(participants, WEEKS[:2]))
+    assert run.is_failure
+    assert set(launcher.events(run)) == grid([participants[0], participants[2]], WEEKS[:2])
+    text = failure_of(launcher, run)
+    assert text.endswith(f": {participants[1]}|{WEEKS[0]}, {participants[1]}|{WEEKS[1]}")
+    assert participants[0] not in text
+
+
+def test_a_retried_step_goes_on(launcher: Launcher, participants: list[str], server: SimulatedServer) -> None:
+    """The second attempt of a step asks for what the first did not get, and records nothing twice."""
+    server.misbehave("reset", route="/get-data/*", participant=participants[2], times=5)
+    run = launcher.run(rectangle_tags(participants, WEEKS[:2]))
+    assert run.is_success
+    assert set(launcher.events(run)) == grid(participants, WEEKS[:2])
+
+
+def test_a_retried_run_records_what_the_first_did_without_asking(
+    launcher: Launcher, participants: list[str], server: SimulatedServer
+) -> None:
+    """Dagster would show them as failed otherwise; only the missing ones are downloaded."""
+    tags = rectangle_tags(participants, WEEKS[:2])
+    switch = server.misbehave("status", route="/get-data/*", participant=participants[1], status=500)
+    first = launcher.run(tags)
+    server.behave()
+    del switch
+    server.forget_requests()
+    retry = launcher.run({**tags, "dagster/retry_number": "1"}, parent=first)
+    assert retry.is_success
+    assert set(launcher.events(retry)) == grid(participants, WEEKS[:2])
+    asked = {value for record in server.requests for name, value in record.form if name == "user_ids"}
+    assert participants[1] in str(asked)
+    assert participants[0] not in str(asked)
+    before, after = launcher.events(first), launcher.events(retry)
+    assert {key: event.metadata for key, event in before.items()} == {key: after[key].metadata for key in before}
+
+
+def test_executing_everything_again_asks_the_server_again(
+    launcher: Launcher, participants: list[str], server: SimulatedServer
+) -> None:
+    """A re-execution of the whole run, by hand, is no retry."""
+    tags = rectangle_tags(participants[:1], WEEKS[:1])
+    first = launcher.run(tags)
+    server.forget_requests()
+    assert launcher.run(tags, parent=first).is_success
+    assert any("get-data" in record.route for record in server.requests)
+
+
+def test_an_id_that_no_server_has_fails_before_any_request(
+    launcher: Launcher, study: StudyFacts, server: SimulatedServer
+) -> None:
+    """Anybody can make a partition of any name by hand."""
+    launcher.instance.add_dynamic_partitions(participants_name(study.id), ["../../etc"])
+    server.forget_requests()
+    run = launcher.run({"dagster/partition": f"../../etc|{WEEKS[0]}"})
+    assert run.is_failure
+    assert "participant id" in failure_of(launcher, run)
+    assert server.requests == []
+
+
+def test_a_missing_passphrase_fails_before_any_download(
+    launcher: Launcher, participants: list[str], server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is not retried, because only a person can help."""
+    monkeypatch.delenv("BEIWE_LAKE_PASSPHRASE")
+    server.forget_requests()
+    run = launcher.run({"dagster/partition": f"{participants[0]}|{WEEKS[0]}"})
+    assert "BEIWE_LAKE_PASSPHRASE" in failure_of(launcher, run)
+    assert server.requests == []
+
+
+def test_events_and_logs_hold_no_secret(
+    launcher: Launcher, participants: list[str], server: SimulatedServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither of a good run nor of a failed one."""
+    server.misbehave("status", route="/get-data/*", participant=participants[1], status=500)
+    run = launcher.run(rectangle_tags(participants, WEEKS[:1]))
+    text = "".join(log.to_json() for log in launcher.instance.all_logs(run.run_id))
+    text += "".join(capfd.readouterr()) + str(run)
+    for secret in (server.access_key, server.secret_key, PASSPHRASE):
+        assert secret not in text
