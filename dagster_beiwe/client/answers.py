@@ -6,17 +6,14 @@ Messages tell counts and types only: an answer may hold participants' data.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from types import MappingProxyType
 from typing import Any
 
 from dagster_beiwe.errors import BadAnswerError
-
-STUDY_ID = re.compile(r"[A-Za-z0-9]{24}")
-PARTICIPANT_ID = re.compile(r"[A-Za-z0-9_-]+")
+from dagster_beiwe.names import is_participant_id, is_study_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +75,7 @@ def studies_from(answer: Any, route: str) -> dict[str, str]:
     """{study id: study name}, sorted by name."""
     if not isinstance(answer, dict) or not all(isinstance(name, str) for name in answer.values()):
         raise wrong_shape(route, "an object of study ids and names")
-    _all_match(STUDY_ID, answer, route, "study ids of 24 letters and digits")
+    _check_ids(is_study_id, answer, route, "study ids of 24 letters and digits")
     return dict(sorted(answer.items(), key=lambda item: (item[1], item[0])))
 
 
@@ -86,12 +83,12 @@ def participants_from(answer: Any, route: str) -> list[str]:
     """Participant ids, sorted and each once: the server's order is arbitrary."""
     if not isinstance(answer, list):
         raise wrong_shape(route, "an array of participant ids")
-    _all_match(PARTICIPANT_ID, answer, route, "participant ids of letters, digits, _ and -")
+    _check_ids(is_participant_id, answer, route, "participant ids of letters, digits, _ and -")
     return sorted(set(answer))
 
 
-def _all_match(pattern: re.Pattern[str], values: Iterable[Any], route: str, expected: str) -> None:
-    bad = sum(1 for value in values if not isinstance(value, str) or not pattern.fullmatch(value))
+def _check_ids(fits: Callable[[str], bool], values: Iterable[Any], route: str, expected: str) -> None:
+    bad = sum(1 for value in values if not isinstance(value, str) or not fits(value))
     if bad:
         raise wrong_shape(route, expected, f" ({bad} of the values are not)")
 
@@ -113,7 +110,7 @@ def objects_from(answer: Any, route: str) -> list[dict[str, Any]]:
 def quantities_from(answer: Any, route: str) -> dict[str, dict[str, int]]:
     """{participant: {stream: bytes}}, all participants, all streams."""
     rows = object_from(answer, route)
-    _all_match(PARTICIPANT_ID, rows, route, "participant ids of letters, digits, _ and -")
+    _check_ids(is_participant_id, rows, route, "participant ids of letters, digits, _ and -")
     found: dict[str, dict[str, int]] = {}
     for participant, counts in rows.items():
         if not isinstance(counts, dict) or not all(_is_count(value) for value in counts.values()):
@@ -128,7 +125,7 @@ def daily_bytes_from(answer: Any, route: str, streams: Iterable[str]) -> list[Da
     found: list[DailyBytes] = []
     for row in objects_from(answer, route):
         participant, day = row.get("participant_id"), _day(row.get("date"))
-        if not isinstance(participant, str) or not PARTICIPANT_ID.fullmatch(participant) or day is None:
+        if not isinstance(participant, str) or not is_participant_id(participant) or day is None:
             raise wrong_shape(route, "a participant and a date in each object")
         counts = {stream: row.get(name) for name, stream in fields.items()}
         if not all(_is_count(value) for value in counts.values()):

@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from dagster_beiwe.client import answers
 from dagster_beiwe.client.capabilities import ROUTES, RouteProbe, ServerCapabilities
-from dagster_beiwe.client.downloads import DataStream, check_participants, check_study_id, download_form
+from dagster_beiwe.client.downloads import DataStream, check_participants, download_form
 from dagster_beiwe.client.http import HttpPolicy, Request, Traffic, Transport
 from dagster_beiwe.client.studies import Study, expand_study_id, find_study
 from dagster_beiwe.client.website import export_study_settings
@@ -25,6 +25,7 @@ from dagster_beiwe.errors import (
     ServerFailedError,
     TimeRangeError,
 )
+from dagster_beiwe.names import check_study_id
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.windows import Window
 

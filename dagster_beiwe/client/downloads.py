@@ -8,13 +8,11 @@ from typing import Literal
 
 import requests
 
-from dagster_beiwe.client.answers import PARTICIPANT_ID, STUDY_ID
 from dagster_beiwe.client.http import Request, Transport
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.names import CHUNKED_PREFIX, check_participant_id, check_study_id
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.windows import Window, server_time_range
-
-STORAGE_PREFIX = "CHUNKED_DATA/"
 
 
 class DataStream:
@@ -36,16 +34,6 @@ class DataStream:
             yield chunk
 
 
-def check_study_id(study_id: str) -> str:
-    """``study_id`` if it can be one; raises ``ConfigurationError``, because the server would only say 400."""
-    if STUDY_ID.fullmatch(study_id):
-        return study_id
-    raise ConfigurationError(
-        f"Expected a study id of 24 letters and digits, got {study_id[:60]!r}; nothing was requested. "
-        "Names and beginnings of ids have to be looked up first."
-    )
-
-
 def check_participants(participants: Iterable[str]) -> tuple[str, ...]:
     """The ids without repetition, sorted: the server answers 404 if one is named twice.
 
@@ -53,13 +41,7 @@ def check_participants(participants: Iterable[str]) -> tuple[str, ...]:
     """
     if isinstance(participants, str):
         participants = (participants,)
-    ids = tuple(sorted(set(participants)))
-    for participant in ids:
-        if not PARTICIPANT_ID.fullmatch(participant):
-            raise ConfigurationError(
-                f"Expected participant ids of letters, digits, _ and -, got {participant[:40]!r}; "
-                "nothing was requested."
-            )
+    ids = tuple(sorted({check_participant_id(participant) for participant in participants}))
     if not ids:
         raise ConfigurationError(
             "Expected at least one participant, got none; nothing was requested. The server takes an empty list as "
@@ -91,10 +73,10 @@ def download_form(
         "time_end": end,
     }
     if registry:
-        prefixed = sum(1 for key in registry if key.startswith(STORAGE_PREFIX))
+        prefixed = sum(1 for key in registry if key.startswith(CHUNKED_PREFIX))
         if prefixed:
             raise ConfigurationError(
-                f"Expected registry keys without {STORAGE_PREFIX}, got {prefixed} with it; nothing was requested. "
+                f"Expected registry keys without {CHUNKED_PREFIX}, got {prefixed} with it; nothing was requested. "
                 "The server would leave out files that have changed: remove the prefix."
             )
         form["registry"] = json.dumps(dict(registry), separators=(",", ":"))
