@@ -219,6 +219,7 @@ STREAMS: dict[str, Stream] = {stream.name: stream for stream in _CATALOGUE}
 
 STREAM_NAMES: tuple[str, ...] = tuple(STREAMS)
 
+_CALIBRATION = "magnetic_field_calibration_accuracy"  # words: "high", "unknown"
 _NUMBERS = frozenset(
     {
         *_XYZ,
@@ -226,7 +227,7 @@ _NUMBERS = frozenset(
         "longitude",
         "altitude",
         "level",
-        *(name for name in STREAMS["devicemotion"].columns if name not in _TIME),
+        *(name for name in STREAMS["devicemotion"].columns if name not in (*_TIME, _CALIBRATION)),
     }
 )
 _INTEGERS = frozenset({"RSSI", "frequency", "duration in seconds", "message length", "time sent"})

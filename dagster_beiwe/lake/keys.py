@@ -1,0 +1,103 @@
+"""The study's key file: finds a wrong passphrase before anything is written or read as data.
+
+``<lake>/<study id>/.beiwe/study.key`` holds a salt and a check value, no key. The MAC key is made from the passphrase
+with scrypt (RFC 7914) and the salt; it is not the key that locks files.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from datetime import datetime, timezone
+from typing import Any
+
+from dagster_beiwe.errors import IntegrityError, WrongPassphraseError
+from dagster_beiwe.lake.manifest import Authenticator
+from dagster_beiwe.lake.storage import Storage
+
+_SCRYPT = {"n": 2**15, "r": 8, "p": 1}
+_MAX_MEMORY_BYTES = 64 * 1024 * 1024
+_FORMAT = 1
+
+
+def key_path(study_id: str) -> str:
+    """Where the key file of a study lies."""
+    return f"{study_id}/.beiwe/study.key"
+
+
+def open_authenticator(storage: Storage, study_id: str, passphrase: str | None, *, create: bool) -> Authenticator:
+    """The authenticator of a study's manifests.
+
+    With ``create`` a study that the lake does not hold yet gets its key file. Raises ``WrongPassphraseError`` if the
+    passphrase is not the one the study was written with, or one is given or missing where it was the other way round;
+    ``IntegrityError`` if the key file is gone although data is there.
+    """
+    path = key_path(study_id)
+    try:
+        data = storage.read(path)
+    except FileNotFoundError:
+        if storage.list(study_id):
+            _refuse_lost_key_file(storage, study_id)
+        if not create:
+            return Authenticator(_derive(passphrase, os.urandom(16)) if passphrase else None)
+        return _create(storage, study_id, passphrase)
+    document = _read(data, path)
+    if (document["authentication"] == "none") != (passphrase is None):
+        raise WrongPassphraseError(
+            f"Expected study {study_id} of the lake at {storage.describe()} to be used "
+            f"{'without' if passphrase is not None else 'with'} a passphrase, as it was written, got the opposite; "
+            "nothing was written. Correct the study's passphrase and `encryption`, or use another lake."
+        )
+    if passphrase is None:
+        return Authenticator(None)
+    authenticator = Authenticator(_derive(passphrase, base64.b64decode(document["salt"])))
+    if not hmac.compare_digest(authenticator.mac("study key", study_id.encode()), str(document["check"])):
+        raise WrongPassphraseError(
+            f"Expected the passphrase that study {study_id} of the lake at {storage.describe()} was written with, got "
+            "another one; nothing was written or read. Correct BEIWE_LAKE_PASSPHRASE or the study's entry in the "
+            "keyring's SECRETS."
+        )
+    return authenticator
+
+
+def _create(storage: Storage, study_id: str, passphrase: str | None) -> Authenticator:
+    salt = os.urandom(16)
+    authenticator = Authenticator(_derive(passphrase, salt) if passphrase else None)
+    document = {
+        "format": _FORMAT,
+        "study_id": study_id,
+        "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "authentication": "hmac-sha256" if passphrase else "none",
+        "derivation": {"name": "scrypt", **_SCRYPT},
+        "salt": base64.b64encode(salt).decode(),
+        "check": authenticator.mac("study key", study_id.encode()),
+    }
+    try:
+        storage.write(key_path(study_id), Authenticator(None).seal("study key file", document), exclusive=True)
+    except FileExistsError:  # another run of the same study came first: its key file counts
+        return open_authenticator(storage, study_id, passphrase, create=False)
+    return authenticator
+
+
+def _read(data: bytes, path: str) -> dict[str, Any]:
+    document = Authenticator(None).unseal("study key file", data, name=path)
+    if document.get("format") != _FORMAT or not {"authentication", "salt", "check"} <= document.keys():
+        raise IntegrityError(
+            f"Expected a key file of format {_FORMAT} at {path!r}, got another; nothing was read. It was written by a "
+            "newer version, or damaged: update dagster-beiwe or restore the file from a backup."
+        )
+    return document
+
+
+def _refuse_lost_key_file(storage: Storage, study_id: str) -> None:
+    if any(storage.list(f"{study_id}/{name}/.beiwe") for name in storage.list(study_id)):
+        raise IntegrityError(
+            f"Expected the key file {key_path(study_id)!r} in the lake at {storage.describe()}, got manifests without "
+            "it; nothing was written or read. Restore it from a backup: without it no manifest can be checked."
+        )
+
+
+def _derive(passphrase: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(passphrase.encode(), salt=salt, maxmem=_MAX_MEMORY_BYTES, dklen=32, **_SCRYPT)

@@ -1,0 +1,212 @@
+"""The manifest of one participant and window: what was committed, and the proof that it is still that.
+
+A window's files exist if its manifest lists them. Manifests are JSON. With a passphrase they end in a keyed MAC over
+their canonical form; without one, in a plain digest, which finds accidents but not attacks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from dagster_beiwe.errors import IntegrityError
+from dagster_beiwe.windows import Window
+
+FORMAT = 1
+_SIZE_LIMIT = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviousVersion:
+    """What a file was before the server restated it."""
+
+    size_bytes: int
+    sha256: str
+    fetched_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    """One file of a window.
+
+    ``key`` is its registry key without storage prefix: the identity, because the server's ``_2`` suffixes move
+    between files. ``member`` is its name in Beiwe's tree, ``path`` where it is stored, both below the participant's
+    folder. ``time`` is the bin time. Sizes are bytes; ``size_bytes``, ``md5``, ``sha1`` and ``sha256`` (hexadecimal)
+    are of the plain content, ``stored_*`` of what lies in the lake. ``registry_value`` is the hash that the server
+    handed out last. Times are ISO 8601 in UTC. ``vanished_at`` is set when the server no longer has the file.
+    """
+
+    key: str
+    member: str
+    path: str
+    stream: str
+    survey_id: str | None
+    time: str
+    size_bytes: int
+    md5: str
+    sha1: str
+    sha256: str
+    stored_size_bytes: int
+    stored_sha256: str
+    encryption: str
+    compression: str
+    registry_value: str
+    first_seen: str
+    fetched_at: str
+    run_id: str
+    restatements: int = 0
+    previous: PreviousVersion | None = None
+    vanished_at: str | None = None
+
+    @property
+    def moment(self) -> datetime:
+        """The bin time, aware, UTC."""
+        return datetime.fromisoformat(self.time)
+
+    @property
+    def present(self) -> bool:
+        """Whether the server still had the file when it was last looked at."""
+        return self.vanished_at is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hole:
+    """A part of a window that could not be fetched: half-open UTC hours, the streams, and why."""
+
+    start: str
+    end: str
+    streams: tuple[str, ...]
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What is committed of one participant's window.
+
+    ``generation`` counts commits from 1; ``previous_mac`` is the MAC of the one before, so that commits form a
+    chain. ``streams`` were asked for. ``complete`` is False while ``holes`` are open.
+    """
+
+    study_id: str
+    participant: str
+    window: str
+    start: str
+    end: str
+    generation: int
+    previous_mac: str
+    committed_at: str
+    run_id: str
+    streams: tuple[str, ...]
+    files: tuple[FileRecord, ...]
+    holes: tuple[Hole, ...] = ()
+    format: int = FORMAT
+    mac: str = field(default="", compare=False)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any], name: str) -> Manifest:
+        """The manifest in a JSON document; ``name`` is for messages. Raises ``IntegrityError`` for other fields."""
+        try:
+            files = tuple(_record(entry) for entry in document["files"])
+            holes = tuple(Hole(**{**entry, "streams": tuple(entry["streams"])}) for entry in document["holes"])
+            return cls(**{**document, "files": files, "holes": holes, "streams": tuple(document["streams"])})
+        except (KeyError, TypeError, AttributeError):
+            raise IntegrityError(_changed(name, "a manifest's fields", "others")) from None
+
+    @property
+    def complete(self) -> bool:
+        return not self.holes
+
+    @property
+    def span(self) -> Window:
+        return Window(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end))
+
+    @property
+    def data_version(self) -> str:
+        """A digest of the content alone: equal content gives an equal version, whenever and however it came."""
+        digest = hashlib.sha256()
+        for record in sorted(self.files, key=lambda record: record.key):
+            digest.update(f"{record.key}\0{record.sha256}\n".encode())
+        return digest.hexdigest()[:32]
+
+    def by_key(self) -> dict[str, FileRecord]:
+        return {record.key: record for record in self.files}
+
+
+class Authenticator:
+    """Makes and checks the MACs of one study's manifests."""
+
+    def __init__(self, key: bytes | None) -> None:
+        self._key = key
+
+    def mac(self, purpose: str, payload: bytes) -> str:
+        """``hmac-sha256:...`` with a key, ``sha256:...`` without. ``purpose`` keeps kinds of documents apart."""
+        data = purpose.encode() + b"\0" + payload
+        if self._key is None:
+            return "sha256:" + hashlib.sha256(data).hexdigest()
+        return "hmac-sha256:" + hmac.new(self._key, data, hashlib.sha256).hexdigest()
+
+    def seal(self, purpose: str, document: Mapping[str, Any]) -> bytes:
+        """The document as JSON with its MAC."""
+        body = {key: value for key, value in document.items() if key != "mac"}
+        return _pretty({**body, "mac": self.mac(purpose, _canonical(body))})
+
+    def unseal(self, purpose: str, data: bytes, *, name: str) -> dict[str, Any]:
+        """The document, if its MAC is right; raises ``IntegrityError`` otherwise."""
+        try:
+            document = json.loads(data) if len(data) <= _SIZE_LIMIT else None
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict) or not isinstance(document.get("mac"), str):
+            raise IntegrityError(_changed(name, "JSON with a MAC", "something else"))
+        body = {key: value for key, value in document.items() if key != "mac"}
+        if not hmac.compare_digest(self.mac(purpose, _canonical(body)).encode(), document["mac"].encode()):
+            raise IntegrityError(_changed(name, "the MAC of its content", "another one"))
+        return document
+
+    def seal_manifest(self, manifest: Manifest) -> tuple[Manifest, bytes]:
+        """The manifest with its MAC, and its bytes."""
+        body = asdict(manifest)
+        del body["mac"]
+        sealed = replace(manifest, mac=self.mac("manifest", _canonical(body)))
+        return sealed, _pretty({**body, "mac": sealed.mac})
+
+    def unseal_manifest(self, data: bytes, *, name: str) -> Manifest:
+        """Read a manifest; raises ``IntegrityError`` if it was changed or is of a newer format."""
+        document = self.unseal("manifest", data, name=name)
+        if document.get("format") != FORMAT:
+            raise IntegrityError(
+                f"Expected a manifest of format {FORMAT} at {name!r}, got {document.get('format')!r}; it was not read. "
+                "It was written by a newer version: update dagster-beiwe."
+            )
+        return Manifest.from_document(document, name)
+
+
+def _record(entry: dict[str, Any]) -> FileRecord:
+    previous = entry["previous"]
+    return FileRecord(**{**entry, "previous": PreviousVersion(**previous) if previous else None})
+
+
+def _canonical(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _pretty(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def _changed(name: str, expected: str, got: str) -> str:
+    return (
+        f"Expected {expected} in {name!r}, got {got}; it was not trusted. It was changed or damaged after it was "
+        "committed, or the passphrase is another one: run `dagster-beiwe verify`, restore it from a backup, or remove "
+        "it and run the partition again."
+    )
+
+
+def total_bytes(records: Iterable[FileRecord]) -> int:
+    """Sum of the plain sizes."""
+    return sum(record.size_bytes for record in records)

@@ -1,0 +1,188 @@
+"""Decide what a commit changes: the old manifest and what arrived give the new manifest. No side effects."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from dagster_beiwe.lake.manifest import FileRecord, Hole, Manifest, PreviousVersion, total_bytes
+from dagster_beiwe.lake.staging import FileForm, StagedFile
+from dagster_beiwe.names import MemberName
+from dagster_beiwe.windows import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """A file that was downloaded, checked and staged. ``key`` is its identity; ``form`` how it was stored."""
+
+    key: str
+    member: MemberName
+    staged: StagedFile
+    form: FileForm
+    registry_value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occasion:
+    """Who commits what, and when: the facts of a commit that do not depend on its files."""
+
+    study_id: str
+    participant: str
+    window: Window
+    streams: tuple[str, ...]
+    run_id: str
+    now: datetime
+    holes: tuple[Hole, ...] = ()
+    vanished: Collection[str] = ()
+    """Keys of files that the server no longer has."""
+    remove_vanished: bool = False
+    """Whether those are removed from the lake instead of kept and marked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What a commit changed, in files and plain bytes. ``unchanged`` counts the files that stayed as they were."""
+
+    added: int = 0
+    changed: int = 0
+    vanished: int = 0
+    unchanged: int = 0
+    added_bytes: int = 0
+    changed_bytes: int = 0
+    vanished_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """The new manifest, the staged files to put in place (from, to), those of no use, and the stored ones to remove."""
+
+    manifest: Manifest
+    moves: tuple[tuple[str, str], ...]
+    discards: tuple[str, ...]
+    removals: tuple[str, ...]
+    changes: Changes
+
+
+def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion) -> Merge:
+    """The commit that brings ``arrivals`` into a window that holds ``old``."""
+    records = old.by_key() if old else {}
+    before = dict(records)
+    paths = {record.path for record in records.values()}
+    moves, discards = [], []
+    for arrival in arrivals:
+        known = records.get(arrival.key)
+        if known and _same(known, arrival):
+            records[arrival.key] = replace(known, registry_value=arrival.registry_value, vanished_at=None)
+            discards.append(arrival.staged.part)
+            continue
+        record = _record(arrival, known, occasion, taken=paths)
+        paths.add(record.path)
+        records[arrival.key] = record
+        moves.append((arrival.staged.part, record.path))
+    for key in occasion.vanished:
+        if key in records and occasion.remove_vanished:
+            del records[key]
+        elif key in records and records[key].present:
+            records[key] = replace(records[key], vanished_at=_text(occasion.now))
+    kept = {record.path for record in records.values()}
+    return Merge(
+        manifest=_manifest(old, records.values(), occasion),
+        moves=tuple(moves),
+        discards=tuple(discards),
+        removals=tuple(sorted({record.path for record in before.values()} - kept)),
+        changes=_changes(before, records),
+    )
+
+
+def _same(known: FileRecord, arrival: Arrival) -> bool:
+    staged = arrival.staged
+    return (known.sha256, known.encryption, known.compression) == (staged.sha256, staged.encryption, staged.compression)
+
+
+def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, taken: Collection[str]) -> FileRecord:
+    staged, member = arrival.staged, arrival.member
+    now = _text(occasion.now)
+    restated = known is not None and known.sha256 != staged.sha256
+    previous = known.previous if known else None
+    if known and restated:
+        previous = PreviousVersion(size_bytes=known.size_bytes, sha256=known.sha256, fetched_at=known.fetched_at)
+    if known and known.path.endswith(arrival.form.suffix) and known.encryption == staged.encryption:
+        name, path = known.member, known.path
+    else:
+        name, path = _free_path(member, arrival.form.suffix, taken)
+    return FileRecord(
+        key=arrival.key,
+        member=name,
+        path=path,
+        stream=member.stream,
+        survey_id=member.survey_id,
+        time=_text(member.time),
+        size_bytes=staged.size_bytes,
+        md5=staged.md5,
+        sha1=staged.sha1,
+        sha256=staged.sha256,
+        stored_size_bytes=staged.stored_size_bytes,
+        stored_sha256=staged.stored_sha256,
+        encryption=staged.encryption,
+        compression=staged.compression,
+        registry_value=arrival.registry_value,
+        first_seen=known.first_seen if known else now,
+        fetched_at=now,
+        run_id=occasion.run_id,
+        restatements=(known.restatements if known else 0) + restated,
+        previous=previous,
+    )
+
+
+def _free_path(member: MemberName, suffix: str, taken: Collection[str]) -> tuple[str, str]:
+    """A name for a file in Beiwe's tree, and its path: numbered where another file of the same second has it.
+
+    The number in the server's own name means nothing: it moves from file to file between identical requests.
+    """
+    stem, _, extension = member.name.partition(".")
+    stem = stem[: len("YYYY-MM-DD hh_mm_ss+00_00")]
+    number = 1
+    while True:
+        name = f"{member.folder}/{stem}{f'_{number}' if number > 1 else ''}.{extension}"
+        if name + suffix not in taken:
+            return name, name + suffix
+        number += 1
+
+
+def _manifest(old: Manifest | None, records: Iterable[FileRecord], occasion: Occasion) -> Manifest:
+    return Manifest(
+        study_id=occasion.study_id,
+        participant=occasion.participant,
+        window=occasion.window.key,
+        start=_text(occasion.window.start),
+        end=_text(occasion.window.end),
+        generation=old.generation + 1 if old else 1,
+        previous_mac=old.mac if old else "",
+        committed_at=_text(occasion.now),
+        run_id=occasion.run_id,
+        streams=occasion.streams,
+        files=tuple(sorted(records, key=lambda record: (record.time, record.key))),
+        holes=occasion.holes,
+    )
+
+
+def _changes(before: dict[str, FileRecord], after: dict[str, FileRecord]) -> Changes:
+    added = [after[key] for key in after.keys() - before.keys()]
+    both = [(before[key], after[key]) for key in after.keys() & before.keys()]
+    changed = [new for old, new in both if old.sha256 != new.sha256]
+    vanished = [new for old, new in both if old.present and not new.present]
+    vanished += [before[key] for key in before.keys() - after.keys()]
+    return Changes(
+        added=len(added),
+        changed=len(changed),
+        vanished=len(vanished),
+        unchanged=len(both) - len(changed) - sum(not new.present for _, new in both),
+        added_bytes=total_bytes(added),
+        changed_bytes=total_bytes(changed),
+        vanished_bytes=total_bytes(vanished),
+    )
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")

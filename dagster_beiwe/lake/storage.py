@@ -1,0 +1,264 @@
+"""Where the lake's bytes are: a local folder, or any object store that fsspec knows.
+
+Paths are relative to the lake's root, with ``/``. A file is written under a temporary name and appears under its own
+name in one step. Files are 0600, folders 0700. Failures become ``LakeUnavailableError`` with what to do about them;
+a file that is not there is ``FileNotFoundError``.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from dagster_beiwe.errors import LakeUnavailableError
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+PART_SUFFIX = ".part"
+"""Ending of temporary names. They start with a dot and hold the token of the run that writes them."""
+
+
+class Storage(ABC):
+    """The few operations that the lake needs of a file system or an object store."""
+
+    @abstractmethod
+    def for_run(self, token: str) -> Storage:
+        """The same storage, whose temporary names start with ``.<token>-`` so that they can be told apart."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Where this is, for messages: never with credentials."""
+
+    @abstractmethod
+    def read(self, path: str) -> bytes:
+        """A whole small file. Raises ``FileNotFoundError``."""
+
+    @abstractmethod
+    def exists(self, path: str) -> bool:
+        """Whether there is a file."""
+
+    @abstractmethod
+    def open(self, path: str) -> BinaryIO:
+        """A file for reading, seekable. Raises ``FileNotFoundError``."""
+
+    @abstractmethod
+    def create(self, path: str) -> BinaryIO:
+        """A new file for writing; on close it is durable. Meant for temporary names."""
+
+    @abstractmethod
+    def move(self, source: str, target: str) -> None:
+        """Put ``source`` under the name ``target``, replacing what is there in one step."""
+
+    @abstractmethod
+    def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
+        """Write a whole small file in one step. ``exclusive`` raises ``FileExistsError`` if it is there."""
+
+    @abstractmethod
+    def delete(self, path: str) -> None:
+        """Remove a file; nothing happens if it is gone already."""
+
+    @abstractmethod
+    def list(self, path: str) -> list[str]:
+        """Names directly below a folder, sorted; empty if there is no such folder."""
+
+    @abstractmethod
+    def walk(self, path: str) -> Iterator[str]:
+        """Paths of all files below a folder."""
+
+    @abstractmethod
+    def lock(self, path: str) -> AbstractContextManager[None]:
+        """Hold a folder's lock while committing; waits for other holders. Released if the process dies."""
+
+    @abstractmethod
+    def sync_folder(self, path: str) -> None:
+        """Make the names in a folder durable."""
+
+    @abstractmethod
+    def hold(self, path: str) -> AbstractContextManager[None]:
+        """Keep the file ``path`` while the block runs, as a sign that its run is alive; see ``is_held``."""
+
+    @abstractmethod
+    def is_held(self, path: str) -> bool:
+        """Whether the run that keeps the file ``path`` is still alive."""
+
+    @abstractmethod
+    def explained(self, done: str, path: str) -> AbstractContextManager[None]:
+        """Turn the file system's errors inside the block into ``LakeUnavailableError``."""
+
+
+class LocalStorage(Storage):
+    """A lake in a local (or mounted) folder."""
+
+    def __init__(self, root: str | os.PathLike[str], *, run: str = "0") -> None:
+        self.root = Path(root).expanduser().absolute()
+        self._run = run
+
+    def for_run(self, token: str) -> LocalStorage:
+        return LocalStorage(self.root, run=token)
+
+    def describe(self) -> str:
+        return str(self.root)
+
+    def read(self, path: str) -> bytes:
+        with self.explained("read", path):
+            return (self.root / path).read_bytes()
+
+    def exists(self, path: str) -> bool:
+        with self.explained("read", path):
+            return (self.root / path).is_file()
+
+    def open(self, path: str) -> BinaryIO:
+        with self.explained("read", path):
+            return (self.root / path).open("rb")
+
+    def create(self, path: str) -> BinaryIO:
+        with self.explained("written", path):
+            target = self.root / path
+            self._make_folder(target.parent)
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE)
+            return _DurableFile(descriptor)
+
+    def move(self, source: str, target: str) -> None:
+        with self.explained("written", target):
+            (self.root / source).replace(self.root / target)
+
+    def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
+        folder, _, name = path.rpartition("/")
+        part = f"{folder}/.{self._run}-{os.urandom(8).hex()}-{name}{PART_SUFFIX}"
+        try:
+            with self.explained("written", path), self.create(part) as file:
+                file.write(data)
+            with self.explained("written", path):
+                if exclusive:
+                    os.link(self.root / part, self.root / path)
+                else:
+                    (self.root / part).replace(self.root / path)
+            self.sync_folder(folder)
+        finally:
+            (self.root / part).unlink(missing_ok=True)
+
+    def delete(self, path: str) -> None:
+        with self.explained("removed", path):
+            (self.root / path).unlink(missing_ok=True)
+
+    def list(self, path: str) -> list[str]:
+        try:
+            with self.explained("listed", path):
+                return sorted(os.listdir(self.root / path))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def walk(self, path: str) -> Iterator[str]:
+        for folder, _, names in os.walk(self.root / path):
+            for name in names:
+                yield (Path(folder) / name).relative_to(self.root).as_posix()
+
+    @contextmanager
+    def lock(self, path: str) -> Iterator[None]:
+        import fcntl  # not on Windows, where a lake on an object store still works
+
+        with self.explained("locked", path):
+            self._make_folder(self.root / path)
+            descriptor = os.open(self.root / path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def hold(self, path: str) -> Iterator[None]:
+        import fcntl
+
+        part = self.root / f"{path}{PART_SUFFIX}"
+        with self.explained("locked", path):
+            self._make_folder(part.parent)
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+            # Locked before it gets the name that others look for, or they would take this run for a dead one.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            part.replace(self.root / path)
+        try:
+            yield
+        finally:
+            self.delete(path)
+            os.close(descriptor)
+
+    def is_held(self, path: str) -> bool:
+        import fcntl
+
+        try:
+            with self.explained("locked", path):
+                descriptor = os.open(self.root / path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def sync_folder(self, path: str) -> None:
+        with self.explained("written", path):
+            descriptor = os.open(self.root / path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _make_folder(self, folder: Path) -> None:
+        missing = []
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for folder in reversed(missing):
+            try:
+                folder.mkdir(mode=FOLDER_MODE)
+            except FileExistsError:
+                if not folder.is_dir():
+                    raise
+            else:
+                folder.chmod(FOLDER_MODE)  # mkdir's mode is narrowed by the umask, never widened; some mounts ignore it
+
+    @contextmanager
+    def explained(self, done: str, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError):
+            raise
+        except OSError as error:
+            raise LakeUnavailableError(
+                f"Expected that the lake at {self.describe()} can be {done}, got "
+                f"{os.strerror(error.errno or 0)!r} at {path!r}; nothing that was committed before is lost. "
+                f"{_advice(error.errno)} Then run the same partitions again."
+            ) from None
+
+
+class _DurableFile(io.BufferedWriter):
+    """A file that reaches the disk before it counts as closed."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(io.FileIO(descriptor, "wb"), buffer_size=1024 * 1024)
+
+    def close(self) -> None:
+        try:
+            if not self.closed:
+                self.flush()
+                os.fsync(self.fileno())
+        finally:
+            super().close()
+
+
+def _advice(number: int | None) -> str:
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "Free space on that disk, or move the lake (BEIWE_LAKE) to a larger one."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Let the user that runs Dagster own the folder, and check that it is not mounted read-only."
+    return "Check the disk and its mount."

@@ -1,0 +1,76 @@
+"""Read one stored file back: unlock, decompress, and prove that it is what was committed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import BinaryIO, cast
+
+import zstandard
+
+from dagster_beiwe.encryption import Cipher, decrypting_reader
+from dagster_beiwe.errors import EncryptionError, IntegrityError
+from dagster_beiwe.lake.manifest import FileRecord
+from dagster_beiwe.lake.storage import Storage
+
+_BUFFER_BYTES = 256 * 1024
+
+
+def open_stored(storage: Storage, path: str, record: FileRecord, cipher: Cipher | None) -> BinaryIO:
+    """The plain content of a stored file. Reading raises ``IntegrityError`` where it differs from the record."""
+    try:
+        raw = storage.open(path)
+    except FileNotFoundError:
+        raise IntegrityError(
+            f"Expected the committed file {path!r} in the lake at {storage.describe()}, got none; nothing was read. "
+            "It was removed after it was committed: restore it from a backup, or run its partition again with "
+            "`dagster-beiwe verify --repair`."
+        ) from None
+    return cast("BinaryIO", io.BufferedReader(StoredReader(raw, path, record, cipher), _BUFFER_BYTES))
+
+
+class StoredReader(io.RawIOBase):
+    """Plain bytes of a stored file, hashed while they are read and compared at the end."""
+
+    def __init__(self, raw: BinaryIO, path: str, record: FileRecord, cipher: Cipher | None) -> None:
+        self._path, self._record = path, record
+        self._layers: list[BinaryIO] = [raw]
+        self._hash = hashlib.sha256()
+        self._left = record.size_bytes
+        if cipher is not None:
+            self._layers.append(cast("BinaryIO", decrypting_reader(raw, cipher)))
+        if record.compression == "zstd":
+            limit = max(record.size_bytes, 8 * 1024 * 1024)
+            unpacker = zstandard.ZstdDecompressor(max_window_size=limit)
+            reader = unpacker.stream_reader(self._layers[-1], read_size=_BUFFER_BYTES, closefd=False)
+            self._layers.append(cast("BinaryIO", reader))
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        try:
+            data = self._layers[-1].read(len(buffer))
+        except (zstandard.ZstdError, EncryptionError) as error:
+            raise self._differs(type(error).__name__) from None
+        self._left -= len(data)
+        self._hash.update(data)
+        if self._left < 0:
+            raise self._differs("more bytes")
+        if not data and (self._left or self._hash.hexdigest() != self._record.sha256):
+            raise self._differs("fewer bytes" if self._left else "another SHA-256")
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            for layer in reversed(self._layers):
+                layer.close()
+        super().close()
+
+    def _differs(self, got: str) -> IntegrityError:
+        return IntegrityError(
+            f"Expected the content that was committed of {self._path!r}, got {got}; what was read must not be used. "
+            "The file was changed or damaged after it was committed: restore it from a backup, or run its partition "
+            "again with `dagster-beiwe verify --repair`."
+        )

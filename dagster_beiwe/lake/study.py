@@ -1,0 +1,168 @@
+"""One study's part of the lake: read what is committed, and open it for writing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import BinaryIO
+
+from dagster_beiwe.encryption import Cipher, CrypteaseCipher
+from dagster_beiwe.errors import EncryptionError, IntegrityError, PassphraseMissingError, WindowMismatchError
+from dagster_beiwe.lake.keys import open_authenticator
+from dagster_beiwe.lake.manifest import Authenticator, FileRecord, Manifest
+from dagster_beiwe.lake.pending import Pending, read_pending
+from dagster_beiwe.lake.staging import Compression, FileForm
+from dagster_beiwe.lake.storage import Storage
+from dagster_beiwe.lake.stored import open_stored
+from dagster_beiwe.lake.writer import LakeWriter
+from dagster_beiwe.names import check_participant_id, check_study_id, is_participant_id
+from dagster_beiwe.windows import Window
+
+
+class StudyLake:
+    """The lake of one study. Usable from several threads.
+
+    ``passphrase`` locks files (with the cipher ``cryptease``) and authenticates manifests. ``cipher`` replaces
+    cryptease; None stores files as they are. ``plain_streams`` are stored as they are in any case. Raises
+    ``PassphraseMissingError`` at once where cryptease is to lock and no passphrase is given.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        study_id: str,
+        *,
+        passphrase: str | None,
+        cipher: Cipher | str | None = "cryptease",
+        compression: Compression = "zstd",
+        plain_streams: Collection[str] = (),
+    ) -> None:
+        self.storage = storage
+        self.study_id = check_study_id(study_id)
+        self._passphrase = passphrase
+        self._compression = compression
+        self._plain_streams = frozenset(plain_streams)
+        self._lock = threading.Lock()
+        self._authenticator: Authenticator | None = None
+        if cipher == "cryptease":
+            if not passphrase:
+                raise PassphraseMissingError(
+                    f"Expected a passphrase to lock the data of study {study_id} with, got none; nothing was "
+                    "downloaded. Set BEIWE_LAKE_PASSPHRASE or the study's entry in the keyring's SECRETS, or turn "
+                    "locking off by name (`encryption: none`)."
+                )
+            cipher = CrypteaseCipher(passphrase)
+        elif isinstance(cipher, str):
+            cipher = None
+        self._cipher = cipher
+        self._ciphers: dict[str, Cipher] = {cipher.name: cipher} if cipher else {}
+
+    def __repr__(self) -> str:
+        return f"<StudyLake {self.study_id} at {self.storage.describe()}>"
+
+    @property
+    def authenticator(self) -> Authenticator:
+        """Checks manifests. Raises ``WrongPassphraseError`` before anything is read."""
+        return self.authenticate(create=False)
+
+    def authenticate(self, *, create: bool) -> Authenticator:
+        """Check the passphrase against the study's key file, which ``create`` makes for a new study."""
+        with self._lock:
+            if self._authenticator is None or create:
+                self._authenticator = open_authenticator(self.storage, self.study_id, self._passphrase, create=create)
+            return self._authenticator
+
+    def form(self, stream: str) -> FileForm:
+        """How files of a stream are stored."""
+        return FileForm(cipher=None if stream in self._plain_streams else self._cipher, compression=self._compression)
+
+    def participants(self) -> list[str]:
+        """Ids of all participants with a committed window, sorted."""
+        return [name for name in self.storage.list(self.study_id) if is_participant_id(name) and self.windows(name)]
+
+    def windows(self, participant: str) -> list[str]:
+        """Keys of a participant's committed windows, oldest first."""
+        names = self.storage.list(self.folder(participant, ".beiwe"))
+        return sorted({name.rpartition(".")[0] for name in names if name.endswith((".json", ".pending"))})
+
+    def manifest(self, participant: str, window: str | Window) -> Manifest | None:
+        """What is committed of a window, or None. Raises ``IntegrityError`` if the manifest was changed.
+
+        A commit that was interrupted half way is read as done: its files are found where they lie.
+        """
+        key = window if isinstance(window, str) else window.key
+        pending = read_pending(self.storage, self.authenticator, self.folder(participant), key)
+        manifest = pending_manifest(self.storage, self.folder(participant), pending) if pending else None
+        if manifest is None:
+            path = self.folder(participant, f".beiwe/{key}.json")
+            try:
+                data = self.storage.read(path)
+            except FileNotFoundError:
+                return None
+            manifest = self.authenticator.unseal_manifest(data, name=path)
+        _check_place(manifest, self.study_id, participant, key)
+        if isinstance(window, Window) and manifest.span != window:
+            raise WindowMismatchError(
+                f"Expected window {window.key} of participant {participant} to end at {window.end.isoformat()}, got "
+                f"one in the lake that ends at {manifest.end}; nothing was written. The study's `window` was changed "
+                "after data was committed: change it back, or use another lake."
+            )
+        return manifest
+
+    def manifests(self, participant: str) -> Iterator[Manifest]:
+        """All manifests of a participant, oldest window first."""
+        for key in self.windows(participant):
+            manifest = self.manifest(participant, key)
+            if manifest is not None:
+                yield manifest
+
+    def open(self, participant: str, record: FileRecord) -> BinaryIO:
+        """The plain content of a file as a stream that can't seek.
+
+        Raises ``IntegrityError`` at the end if what was read is not what was committed, and ``EncryptionError`` if
+        it is locked in a way that can't be opened here.
+        """
+        cipher = None
+        if record.encryption != "none":
+            cipher = self._ciphers.get(record.encryption)
+            if cipher is None or not cipher.can_decrypt:
+                raise EncryptionError(
+                    f"Expected a key for files locked with {record.encryption!r}, got none; nothing was read. Give "
+                    "the study's passphrase (or age identity) to the lake."
+                )
+        return open_stored(self.storage, self.folder(participant, record.path), record, cipher)
+
+    def read(self, participant: str, record: FileRecord) -> bytes:
+        """The plain content of a file, checked before it is returned."""
+        with self.open(participant, record) as file:
+            return file.read()
+
+    def writer(self, *, run_id: str) -> AbstractContextManager[LakeWriter]:
+        """Open the study for writing. Creates its key file, finishes or removes what dead runs left.
+
+        Raises ``WrongPassphraseError`` or ``LakeUnavailableError`` before anything is written.
+        """
+        return LakeWriter(self, run_id=run_id)
+
+    def folder(self, participant: str, below: str = "") -> str:
+        """Path of a participant's folder, or of something below it."""
+        folder = f"{self.study_id}/{check_participant_id(participant)}"
+        return f"{folder}/{below}" if below else folder
+
+
+def pending_manifest(storage: Storage, folder: str, pending: Pending) -> Manifest:
+    """The manifest of an interrupted commit, with each file at the place where it lies now."""
+    waiting = {path: part for part, path in pending.moves if storage.exists(f"{folder}/{part}")}
+    files = (replace(record, path=waiting.get(record.path, record.path)) for record in pending.manifest.files)
+    return replace(pending.manifest, files=tuple(files))
+
+
+def _check_place(manifest: Manifest, study_id: str, participant: str, window: str) -> None:
+    if (manifest.study_id, manifest.participant, manifest.window) != (study_id, participant, window):
+        raise IntegrityError(
+            f"Expected the manifest of participant {participant}, window {window}, got that of another; it was not "
+            "trusted. Files were swapped: run `dagster-beiwe verify`, restore them from a backup, or remove the "
+            "window's manifest and run the partition again."
+        )

@@ -1,0 +1,176 @@
+"""Write to one study's lake: stage files as they arrive, then commit a window in one step.
+
+The order makes a crash harmless: staged files (already locked) → record of the commit, if it replaces anything →
+moves → manifest → index. Until the manifest the old version counts; from then on the new one does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from dagster_beiwe.errors import CommitConflictError
+from dagster_beiwe.lake.index import IndexEntry, read_index, write_index
+from dagster_beiwe.lake.manifest import Manifest
+from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, merge
+from dagster_beiwe.lake.pending import Pending, finish, read_pending, write_pending
+from dagster_beiwe.lake.staging import StagedFile, stage_file
+from dagster_beiwe.lake.storage import PART_SUFFIX
+from dagster_beiwe.names import MemberName, is_participant_id
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from dagster_beiwe.lake.study import StudyLake
+
+_RUN_SUFFIX = ".run"
+
+
+class LakeWriter:
+    """One run's write access to a study; use it as a context manager. ``stage`` may be called from several threads.
+
+    A file ``<token>.run`` is kept as a sign of life, in the study's ``.beiwe`` and in that of each participant that
+    the run touches. Temporary files carry the token, so that the next run knows which ones a dead run left.
+    """
+
+    def __init__(self, lake: StudyLake, *, run_id: str) -> None:
+        self._token = os.urandom(8).hex()
+        self._lake, self._storage, self._run_id = lake, lake.storage.for_run(self._token), run_id
+        self._parts: set[str] = set()
+        self._numbers = itertools.count()
+        self._touched: set[str] = set()
+        self._lock = threading.Lock()
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._authenticator = self._lake.authenticate(create=True)
+        self._open.enter_context(self._storage.hold(self._run_path(self._token)))
+        self._open.callback(self._clean_up)
+        self._remove_leftovers()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
+
+    def stage(self, member: MemberName, body: Iterable[bytes], *, arrives_compressed: bool) -> StagedFile:
+        """Check, hash, lock and store one member's bytes under a temporary name in its folder."""
+        self._touch(member.participant)
+        part = f"{member.folder}/.{self._token}-{next(self._numbers)}{PART_SUFFIX}"
+        path = self._lake.folder(member.participant, part)
+        self._parts.add(path)
+        return stage_file(
+            self._storage,
+            path,
+            body,
+            name=member.name,
+            arrives_compressed=arrives_compressed,
+            form=self._lake.form(member.stream),
+        )
+
+    def discard(self, staged: Iterable[StagedFile]) -> None:
+        """Remove staged files that will not be committed."""
+        for file in staged:
+            self._storage.delete(file.part)
+            self._parts.discard(file.part)
+
+    def commit(self, occasion: Occasion, arrivals: Iterable[Arrival], *, base_generation: int) -> Merge:
+        """Commit what arrived for a participant's window.
+
+        ``base_generation`` is that of the manifest which the download was planned with (0: none). Raises
+        ``CommitConflictError`` if another run has committed since, and discards what was staged: plan again.
+        """
+        arrivals = list(arrivals)
+        folder = self._lake.folder(occasion.participant)
+        with self._storage.lock(f"{folder}/.beiwe"):
+            self._finish_pending(occasion.participant, occasion.window.key)
+            old = self._lake.manifest(occasion.participant, occasion.window)
+            if (old.generation if old else 0) != base_generation:
+                self.discard(arrival.staged for arrival in arrivals)
+                raise CommitConflictError(
+                    f"Expected window {occasion.window.key} of participant {occasion.participant} as this run had "
+                    "planned with, got a newer commit of another run; nothing was written. The window is planned again."
+                )
+            result = merge(old, arrivals, occasion)
+            sealed = self._write(folder, result)
+            self._update_index(sealed)
+        for part in result.discards:
+            self._storage.delete(part)
+        self._parts.difference_update(arrival.staged.part for arrival in arrivals)
+        return Merge(
+            manifest=sealed,
+            moves=result.moves,
+            discards=result.discards,
+            removals=result.removals,
+            changes=result.changes,
+        )
+
+    def _write(self, folder: str, result: Merge) -> Manifest:
+        moves = tuple((part.removeprefix(f"{folder}/"), path) for part, path in result.moves)
+        pending = Pending(manifest=result.manifest, moves=moves, removals=result.removals)
+        if result.removals or result.changes.changed:
+            write_pending(self._storage, self._authenticator, folder, pending)
+        return finish(self._storage, self._authenticator, folder, pending)
+
+    def _update_index(self, *manifests: Manifest) -> None:
+        participant = manifests[0].participant
+        entries = read_index(self._storage, self._authenticator, self._lake.study_id, participant)
+        for manifest in manifests:
+            entries[manifest.window] = IndexEntry(manifest.generation, manifest.mac)
+        write_index(self._storage, self._authenticator, self._lake.study_id, participant, entries)
+
+    def _finish_pending(self, participant: str, window: str) -> None:
+        """Finish what a dead run began to commit. The lock is held, so no living run is at it."""
+        folder = self._lake.folder(participant)
+        pending = read_pending(self._storage, self._authenticator, folder, window)
+        if pending:
+            self._update_index(finish(self._storage, self._authenticator, folder, pending))
+
+    def _touch(self, participant: str) -> None:
+        with self._lock:
+            if participant not in self._touched:
+                self._storage.write(self._lake.folder(participant, f".beiwe/{self._token}{_RUN_SUFFIX}"), b"")
+                self._touched.add(participant)
+
+    def _clean_up(self) -> None:
+        for path in self._parts:
+            self._storage.delete(path)
+        for participant in self._touched:
+            self._storage.delete(self._lake.folder(participant, f".beiwe/{self._token}{_RUN_SUFFIX}"))
+
+    def _remove_leftovers(self) -> None:
+        """Finish the commits and remove the temporary files of runs that died."""
+        names = self._storage.list(f"{self._lake.study_id}/.beiwe")
+        tokens = [name.removesuffix(_RUN_SUFFIX) for name in names if name.endswith(_RUN_SUFFIX)]
+        dead = [token for token in tokens if token != self._token and not self._storage.is_held(self._run_path(token))]
+        if not dead:
+            return
+        for participant in filter(is_participant_id, self._storage.list(self._lake.study_id)):
+            inside = self._storage.list(self._lake.folder(participant, ".beiwe"))
+            for token in dead:
+                if f"{token}{_RUN_SUFFIX}" in inside:
+                    self._finish_all_pending(participant, inside)
+                    self._remove_parts(self._lake.folder(participant), token)
+                    self._storage.delete(self._lake.folder(participant, f".beiwe/{token}{_RUN_SUFFIX}"))
+        for token in dead:
+            self._remove_parts(f"{self._lake.study_id}/.beiwe", token)
+            self._storage.delete(self._run_path(token))
+
+    def _finish_all_pending(self, participant: str, inside: Iterable[str]) -> None:
+        windows = [name.removesuffix(".pending") for name in inside if name.endswith(".pending")]
+        if windows:
+            with self._storage.lock(self._lake.folder(participant, ".beiwe")):
+                for window in windows:
+                    self._finish_pending(participant, window)
+
+    def _remove_parts(self, folder: str, token: str) -> None:
+        for path in list(self._storage.walk(folder)):
+            name = path.rpartition("/")[2]
+            if name.startswith(f".{token}-") and name.endswith(PART_SUFFIX):
+                self._storage.delete(path)
+
+    def _run_path(self, token: str) -> str:
+        return f"{self._lake.study_id}/.beiwe/{token}{_RUN_SUFFIX}"

@@ -1,0 +1,172 @@
+"""Names: ids, slugs, the server's member names and registry keys, and what they say about a file.
+
+Source: member names and registry keys as a beiwe-backend of March 2026 hands them out, and the older forms of
+servers since 2023.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from urllib.parse import urlsplit
+
+from dagster_beiwe.errors import ConfigurationError, HostileArchiveError
+from dagster_beiwe.streams import STREAMS
+
+CHUNKED_PREFIX = "CHUNKED_DATA/"
+"""Where the server stores its hourly files. Never sent back in a registry: see ``dagster_beiwe.sync.registry``."""
+
+_STUDY_ID = re.compile(r"[A-Za-z0-9]{24}")
+_PARTICIPANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FOLDER = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_MEMBER_TIME = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\d \d\d_\d\d_\d\d)\+00_00(?:_\d+)?"
+    r"\.[A-Za-z0-9]+(?:-duplicate-[A-Za-z0-9]+)?\)?"
+)
+_STREAM_OF_FOLDER = {stream.storage_folder: stream.name for stream in STREAMS.values() if stream.storage_folder}
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberName:
+    """What a member's name in an archive says: whose file it is, of which stream and time.
+
+    ``time`` is the file's bin time in UTC: the full hour of a chunked stream, the second in which the phone opened
+    the file otherwise. ``name`` is the last part without ``.zst``. ``survey_id`` is None where the stream has none.
+    """
+
+    participant: str
+    stream: str
+    survey_id: str | None
+    name: str
+    time: datetime
+
+    @property
+    def folder(self) -> str:
+        """Folder of the file below the participant's: the stream, and the survey where there is one."""
+        return f"{self.stream}/{self.survey_id}" if self.survey_id else self.stream
+
+
+def is_study_id(text: str) -> bool:
+    """Whether the text has the form of a study id: 24 letters and digits."""
+    return _STUDY_ID.fullmatch(text) is not None
+
+
+def is_participant_id(text: str) -> bool:
+    """Whether the text is safe as a participant's id in partitions, folders and requests."""
+    return _PARTICIPANT.fullmatch(text) is not None
+
+
+def check_study_id(text: str) -> str:
+    """The id, if it has the form of a study id; raises ``ConfigurationError`` otherwise."""
+    if not is_study_id(text):
+        raise ConfigurationError(
+            f"Expected a study id of 24 letters and digits, got {text[:40]!r} ({len(text)} characters); nothing was "
+            "requested. Copy the id from the study's page on the Beiwe website."
+        )
+    return text
+
+
+def check_participant_id(text: str) -> str:
+    """The id, if it is safe; raises ``ConfigurationError`` otherwise."""
+    if not is_participant_id(text):
+        raise ConfigurationError(
+            f"Expected a participant id of letters, digits, '_' and '-', got {text[:40]!r}; nothing was requested. "
+            "Copy the id from the study's roster."
+        )
+    return text
+
+
+def slug(text: str) -> str:
+    """A short name for asset keys and groups: lower case letters, digits and ``_``; accents are dropped.
+
+    Raises ``ConfigurationError`` where nothing is left (a name in another script): give the study a ``key``.
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    result = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    if not result:
+        raise ConfigurationError(
+            "Expected a study name with at least one Latin letter or digit to make an asset key from, got none; "
+            "nothing was built. Set `key` in the study's configuration."
+        )
+    return result
+
+
+def host_slug(url: str) -> str:
+    """The server's host (and port) as a name for pools: ``beiwe.example.org`` gives ``beiwe_example_org``."""
+    parts = urlsplit(url)
+    return slug(f"{parts.hostname or 'server'} {parts.port or ''}")
+
+
+def parse_member_name(name: str) -> MemberName:
+    """What the name of an archive member says.
+
+    Raises ``HostileArchiveError`` for anything that is not exactly Beiwe's form, because the name decides where the
+    file is put: ``..``, absolute paths, drive letters, control characters and unknown streams all end here.
+    """
+    parts = name.removesuffix(".zst").split("/")
+    if len(parts) in (3, 4):
+        participant, stream, *survey, last = parts
+        time = _MEMBER_TIME.fullmatch(last)
+        known = STREAMS.get(stream)
+        if (
+            time is not None
+            and known is not None
+            and is_participant_id(participant)
+            and all(_FOLDER.fullmatch(part) for part in survey)
+        ):
+            return MemberName(
+                participant=participant,
+                stream=stream,
+                survey_id=survey[0] if survey else None,
+                name=last.removesuffix(")"),
+                time=_parse_time(time["time"], "%Y-%m-%d %H_%M_%S", name),
+            )
+    raise HostileArchiveError(
+        f"Expected members named <participant>/<stream>/[<survey>/]<time>.<extension>, got {_printable(name)}; the "
+        "member was not stored. If the server is newer than this package, update the package; otherwise ask the "
+        "server's operators what sends such names."
+    )
+
+
+def short_key(key: str) -> str:
+    """A registry key without the storage prefix: the identity of a file."""
+    return key.removeprefix(CHUNKED_PREFIX)
+
+
+def key_of_chunked_member(study_id: str, member: MemberName) -> str:
+    """The short registry key of an hourly file, built from its member name."""
+    return f"{study_id}/{member.participant}/{member.folder}/{member.time:%Y-%m-%dT%H:%M:%S}.csv"
+
+
+def key_describes(key: str, study_id: str, member: MemberName) -> bool:
+    """Whether a registry key can belong to a member: same study, participant, stream and time.
+
+    Survey ids are not compared: files made before March 2026 may lack them in the key or in the name.
+    """
+    parts = short_key(key).split("/")
+    if len(parts) < 4 or parts[0] != study_id or parts[1] != member.participant:
+        return False
+    stream = _STREAM_OF_FOLDER.get(parts[2], parts[2])
+    stem = parts[-1].split(".", 1)[0]
+    if stream != member.stream:
+        return False
+    if stem.isdigit():
+        return _EPOCH + timedelta(seconds=int(stem) // 1000) == member.time
+    return stem == f"{member.time:%Y-%m-%dT%H:%M:%S}"
+
+
+def _parse_time(text: str, form: str, name: str) -> datetime:
+    try:
+        return datetime.strptime(text, form).replace(tzinfo=timezone.utc)
+    except ValueError:
+        raise HostileArchiveError(
+            f"Expected a time in a member's name, got {_printable(name)}; the member was not stored. Ask the "
+            "server's operators what sends such names."
+        ) from None
+
+
+def _printable(name: str) -> str:
+    return ascii(name if len(name) <= 80 else f"{name[:80]}...")

@@ -1,0 +1,236 @@
+"""Bring windows of a study's lake in step with the server: plan, fetch, commit.
+
+    sync = StudySync(client, lake, run_id="...")
+    for report in sync.run(cells):
+        ...
+
+Each window is committed the moment its last file is there. A part that keeps failing is halved until the bad hour is
+alone; the good rest is committed, the hole is reported and stays open.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.errors import CommitConflictError, NotFoundError
+from dagster_beiwe.lake import FileRecord, Hole, LakeWriter, Manifest, Merge, Occasion, StudyLake
+from dagster_beiwe.lake.manifest import total_bytes
+from dagster_beiwe.streams import check_streams
+from dagster_beiwe.sync.daily import DailyIndex
+from dagster_beiwe.sync.facts import Cell, FetchPolicy, Problem, Progress, WindowReport
+from dagster_beiwe.sync.fetch import Fetcher
+from dagster_beiwe.sync.haul import Haul, Hauler
+from dagster_beiwe.sync.meter import Meter
+from dagster_beiwe.sync.pieces import Piece, guess_hours, next_cells, pieces_of, stretches
+from dagster_beiwe.windows import Window
+
+_CONFLICT_ATTEMPTS = 3
+_DEFAULT_POLICY = FetchPolicy()
+
+
+class StudySync:
+    """Synchronises windows of one study; for one thread.
+
+    ``streams`` empty means all; an unknown one raises ``UnknownStreamError`` at once. ``daily`` is what the server
+    counts per day, if that is known: it lets requests be planned, and files that have vanished be noticed.
+    """
+
+    def __init__(
+        self,
+        client: BeiweClient,
+        lake: StudyLake,
+        *,
+        streams: Sequence[str] = (),
+        run_id: str,
+        policy: FetchPolicy = _DEFAULT_POLICY,
+        daily: DailyIndex | None = None,
+    ) -> None:
+        self._client, self._lake, self._run_id, self._policy = client, lake, run_id, policy
+        self._streams = check_streams(streams)
+        self._daily = daily
+
+    def run(
+        self, cells: Iterable[Cell], *, on_progress: Callable[[Progress], None] | None = None
+    ) -> Iterator[WindowReport]:
+        """Synchronise the cells; yields each one's report the moment it is committed.
+
+        A participant that the server does not know gives reports with a problem and commits nothing. Raises the error
+        that stops everything: the server is out of reach or refuses the keys, or the lake can't be written. What was
+        reported before is committed and stays.
+        """
+        wanted = sorted(set(cells))
+        meter = Meter(len(wanted), self._policy.progress_seconds, on_progress)
+        with self._lake.writer(run_id=self._run_id) as writer:
+            fetcher = Fetcher(self._client, self._lake, writer, self._policy, on_bytes=meter.received)
+            try:
+                for stretch in stretches(wanted):
+                    for report in self._stretch(stretch, fetcher, writer):
+                        meter.committed(report)
+                        yield report
+            finally:
+                fetcher.close()
+        meter.report()
+
+    def _stretch(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
+        """Consecutive windows of one participant, in requests of a suitable size."""
+        guess = self._policy.first_piece_hours
+        while cells:
+            group = next_cells(cells, self._estimate, guess, self._policy)
+            cells = cells[len(group) :]
+            size_bytes = 0
+            try:
+                for report in self._group(group, fetcher, writer):
+                    size_bytes += report.size_bytes
+                    yield report
+            except NotFoundError as error:
+                for cell in (*group, *cells):
+                    yield _refused(cell, self._streams, error)
+                return
+            hours = sum(cell.window.hours for cell in group)
+            guess = guess_hours(hours=hours, size_bytes=size_bytes, previous_guess=guess, policy=self._policy)
+
+    def _group(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
+        manifests = {cell: self._lake.manifest(cell.participant, cell.window) for cell in cells}
+        requests_before = self._client.traffic.requests_sent
+        haul = self._haul(cells, manifests, fetcher)
+        requests = self._client.traffic.requests_sent - requests_before
+        for number, cell in enumerate(cells):
+            try:
+                merged = self._commit(cell, manifests[cell], haul, writer)
+            except CommitConflictError:
+                yield self._again(cell, fetcher, writer)
+                continue
+            cost = (requests, haul.downloaded_bytes) if number == 0 else (0, 0)
+            yield _report(cell, merged, haul.problems, *cost)
+
+    def _haul(self, cells: Sequence[Cell], manifests: dict[Cell, Manifest | None], fetcher: Fetcher) -> Haul:
+        held = [record for manifest in manifests.values() if manifest for record in manifest.files]
+        # Servers of before 2026-01-08 can't leave out what is held by its hash: they send, and so list, everything.
+        lists_everything = bool(held) and not self._client.supports("file_hashes")
+        hauler = Hauler(fetcher, self._policy, held, relist=lists_everything)
+        for piece in pieces_of(cells, self._streams, self._estimate, self._policy):
+            hauler.bring(piece)
+        if held and not lists_everything:
+            self._look_for_vanished(cells, held, hauler.haul, fetcher)
+        return hauler.haul
+
+    def _look_for_vanished(
+        self, cells: Sequence[Cell], held: Sequence[FileRecord], haul: Haul, fetcher: Fetcher
+    ) -> None:
+        """List the days again of which the lake holds more than the server counts.
+
+        An answer to a request with a registry does not tell a file that is unchanged from one that is gone.
+        """
+        if self._daily is None:
+            return
+        span = Window(cells[0].window.start, cells[-1].window.end)
+        participant = cells[0].participant
+        files = [
+            (record.moment, record.stream, record.size_bytes)
+            for record in (*held, *self._neighbours(cells))
+            if record.present and record.key not in haul.arrivals
+        ]
+        files += [(new.member.time, new.member.stream, new.staged.size_bytes) for new in haul.arrivals.values()]
+        lister = Hauler(fetcher, self._policy, held, haul=haul, relist=True)
+        for hours, stream in self._daily.shrunken(participant, files, span):
+            if stream in self._streams:
+                lister.bring(Piece(participant, hours, (stream,)))
+
+    def _neighbours(self, cells: Sequence[Cell]) -> Iterator[FileRecord]:
+        """What is held in the windows before and after: a local day may lie in two windows of UTC."""
+        keys = self._lake.windows(cells[0].participant)
+        before = [key for key in keys if key < cells[0].window.key][-1:]
+        after = [key for key in keys if key > cells[-1].window.key][:1]
+        for key in (*before, *after):
+            manifest = self._lake.manifest(cells[0].participant, key)
+            yield from manifest.files if manifest else ()
+
+    def _again(self, cell: Cell, fetcher: Fetcher, writer: LakeWriter) -> WindowReport:
+        """Plan and fetch one window again after another run has committed it."""
+        for attempt in range(_CONFLICT_ATTEMPTS):
+            manifest = self._lake.manifest(cell.participant, cell.window)
+            haul = self._haul([cell], {cell: manifest}, fetcher)
+            try:
+                merged = self._commit(cell, manifest, haul, writer)
+            except CommitConflictError:
+                if attempt == _CONFLICT_ATTEMPTS - 1:
+                    raise
+            else:
+                return _report(cell, merged, haul.problems, 0, haul.downloaded_bytes)
+        raise AssertionError("unreachable")
+
+    def _commit(self, cell: Cell, manifest: Manifest | None, haul: Haul, writer: LakeWriter) -> Merge:
+        arrivals = [arrival for arrival in haul.arrivals.values() if arrival.member.time in cell.window]
+        occasion = Occasion(
+            study_id=self._lake.study_id,
+            participant=cell.participant,
+            window=cell.window,
+            streams=self._streams,
+            run_id=self._run_id,
+            now=datetime.now(timezone.utc),
+            holes=tuple(_hole(problem) for problem in haul.problems if problem.window.start in cell.window),
+            vanished=frozenset(haul.missing),
+            remove_vanished=self._policy.remove_vanished,
+        )
+        return writer.commit(occasion, arrivals, base_generation=manifest.generation if manifest else 0)
+
+    def _estimate(self, participant: str, window: Window) -> int | None:
+        return None if self._daily is None else self._daily.expected_bytes(participant, window)
+
+
+def _report(
+    cell: Cell, merged: Merge, problems: Iterable[Problem], requests: int, downloaded_bytes: int
+) -> WindowReport:
+    manifest, changes = merged.manifest, merged.changes
+    present = [record for record in manifest.files if record.present]
+    return WindowReport(
+        cell=cell,
+        complete=manifest.complete,
+        data_version=manifest.data_version,
+        generation=manifest.generation,
+        files=len(present),
+        size_bytes=total_bytes(present),
+        stored_bytes=sum(record.stored_size_bytes for record in present),
+        added=changes.added,
+        changed=changes.changed,
+        vanished=changes.vanished,
+        unchanged=changes.unchanged,
+        added_bytes=changes.added_bytes,
+        changed_bytes=changes.changed_bytes,
+        downloaded_bytes=downloaded_bytes,
+        requests=requests,
+        files_by_stream=dict(Counter(record.stream for record in present)),
+        problems=tuple(problem for problem in problems if problem.window.start in cell.window),
+    )
+
+
+def _refused(cell: Cell, streams: tuple[str, ...], error: NotFoundError) -> WindowReport:
+    problem = Problem(
+        participant=cell.participant,
+        window=cell.window,
+        streams=streams,
+        error=type(error).__name__,
+        message=str(error),
+    )
+    return WindowReport(
+        cell=cell,
+        complete=False,
+        data_version="",
+        generation=0,
+        files=0,
+        size_bytes=0,
+        stored_bytes=0,
+        problems=(problem,),
+    )
+
+
+def _hole(problem: Problem) -> Hole:
+    return Hole(
+        start=problem.window.start.isoformat(),
+        end=problem.window.end.isoformat(),
+        streams=problem.streams,
+        error=problem.error,
+    )

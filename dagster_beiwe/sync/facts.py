@@ -1,0 +1,94 @@
+"""What a synchronisation is asked for, and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dagster_beiwe.windows import Window
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One participant's window: what one partition holds."""
+
+    participant: str
+    window: Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Hours and streams of a participant that could not be fetched. ``error`` is the error's class name."""
+
+    participant: str
+    window: Window
+    streams: tuple[str, ...]
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowReport:
+    """One window after it was committed.
+
+    ``complete`` is False if a part could not be fetched: the good rest is committed, and ``problems`` name the holes.
+    ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now; ``added`` to ``unchanged``
+    count the files of this commit. ``downloaded_bytes`` and ``requests`` are counted on one window of each request.
+    """
+
+    cell: Cell
+    complete: bool
+    data_version: str
+    generation: int
+    files: int
+    size_bytes: int
+    stored_bytes: int
+    added: int = 0
+    changed: int = 0
+    vanished: int = 0
+    unchanged: int = 0
+    added_bytes: int = 0
+    changed_bytes: int = 0
+    downloaded_bytes: int = 0
+    requests: int = 0
+    files_by_stream: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is; bytes are of archives as received and of files as stored."""
+
+    cells_done: int
+    cells_total: int
+    files: int
+    downloaded_bytes: int
+    stored_bytes: int
+    elapsed_seconds: float
+
+    @property
+    def rate_bytes_per_second(self) -> float:
+        return self.downloaded_bytes / self.elapsed_seconds if self.elapsed_seconds else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchPolicy:
+    """How much to ask for at a time, and how stubborn to be. Sizes are plain bytes.
+
+    A piece is one participant's run of hours, of ``piece_bytes`` where the size is known or can be guessed and of
+    ``first_piece_hours`` where not, never longer than ``longest_piece_hours``. ``attempts`` is how often a piece that
+    breaks off is asked for before it is halved. ``workers`` threads check, lock and write while the archive arrives;
+    up to ``buffer_bytes`` wait for them. ``registry_bytes`` bounds the list of files already held (proxies refuse
+    request bodies over 1 MB). ``remove_vanished`` removes files that the server no longer has, instead of keeping and
+    marking them. ``progress_seconds`` is the time between progress reports.
+    """
+
+    piece_bytes: int = 256 * 1024 * 1024
+    first_piece_hours: int = 14 * 24
+    longest_piece_hours: int = 366 * 24
+    attempts: int = 2
+    workers: int = 2
+    buffer_bytes: int = 48 * 1024 * 1024
+    registry_bytes: int = 900_000
+    remove_vanished: bool = False
+    progress_seconds: float = 10.0

@@ -1,0 +1,79 @@
+"""Pair the members of an archive with the entries of its registry, and check their hashes. No side effects.
+
+Entry n belongs to member n (servers since 2025-04-04). Before that, the second of two files with one name was listed
+but not packed, so that entries have to be found by what their key says.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dagster_beiwe.errors import ArchiveError
+from dagster_beiwe.lake.staging import StagedFile
+from dagster_beiwe.names import MemberName, key_describes, short_key
+
+REGISTRY_LIMIT_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class RegistryEntry:
+    """One entry: the short key, and the base64 hash that the server gave (empty where it has none)."""
+
+    key: str
+    value: str
+
+
+def read_registry(data: bytes) -> list[RegistryEntry]:
+    """The entries of an archive's ``registry`` in order; raises ``ArchiveError`` for anything else."""
+    try:
+        pairs = json.loads(data, object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        pairs = None
+    # An object became a list of pairs; a list of anything else is no registry.
+    if data.lstrip()[:1] != b"{" or not isinstance(pairs, list):
+        raise ArchiveError(_mismatch("a registry that is no JSON object"))
+    if not all(isinstance(value, str) or value is None for _, value in pairs):
+        raise ArchiveError(_mismatch("a registry with values that are no text"))
+    return [RegistryEntry(short_key(key), value or "") for key, value in pairs]
+
+
+def pair(study_id: str, members: Sequence[MemberName], entries: Sequence[RegistryEntry]) -> list[RegistryEntry]:
+    """The entry of each member. Raises ``ArchiveError`` where they can't belong together."""
+    if len(entries) == len(members):
+        for member, entry in zip(members, entries, strict=True):
+            if not key_describes(entry.key, study_id, member):
+                raise ArchiveError(_mismatch("an entry that describes another file than its member"))
+        return list(entries)
+    if len(entries) < len(members):
+        raise ArchiveError(_mismatch(f"{len(entries)} entries for {len(members)} members"))
+    left = list(entries)
+    paired = []
+    for member in members:
+        found = next((entry for entry in left if key_describes(entry.key, study_id, member)), None)
+        if found is None:
+            raise ArchiveError(_mismatch("a member without an entry"))
+        left.remove(found)
+        paired.append(found)
+    return paired
+
+
+def hash_agrees(value: str, staged: StagedFile) -> bool:
+    """Whether the server's hash (MD5 or SHA-1, base64, or none) is that of the plain content received."""
+    if not value:
+        return True
+    return value in (base64_of(staged.md5), base64_of(staged.sha1))
+
+
+def base64_of(hexadecimal: str) -> str:
+    """A hexadecimal hash in the form that the server uses."""
+    return base64.b64encode(bytes.fromhex(hexadecimal)).decode()
+
+
+def _mismatch(what: str) -> str:
+    return (
+        f"Expected a registry with one entry for each member, in their order, got {what}; nothing of the archive was "
+        "committed. It is requested again in smaller pieces; if it stays so, ask the server's operators."
+    )
