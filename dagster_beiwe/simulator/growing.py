@@ -101,7 +101,7 @@ def _moments(
     start = start.replace(minute=0, second=0, microsecond=0)
     midnight = start.replace(hour=0)
     number = 0
-    if "identifiers" in streams:
+    if "identifiers" in streams and start < end:
         yield "identifiers", start
     while midnight < end:
         covered = [midnight + hour * _HOUR for hour in hours if start <= midnight + hour * _HOUR < end]

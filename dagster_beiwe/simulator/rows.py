@@ -124,4 +124,4 @@ def survey_timings(survey_id: str, os: str, rng: random.Random) -> list[tuple[in
             rows.append((now + 5, f"{what},{answer},unpresent"))
     now += 2000
     rows.append((now, f",{survey_id},,,,,submitted" if os == "IOS" else f"User hit submit,{survey_id},,,,"))
-    return rows
+    return sorted(rows, key=lambda row: row[0])

@@ -213,10 +213,12 @@ class World:
             return participant_id
 
     def register(self, participant_id: str, *, os: Literal["ANDROID", "IOS"] = "ANDROID") -> None:
-        """A participant who had no phone registers one now."""
+        """A participant registers a phone now, which is the one thing that the server notes in ``identifiers``."""
         with self.lock:
             person = self.participant(participant_id)
             person.os, person.first_registration = os, person.first_registration or self.now
+            hour = self.now.replace(minute=0, second=0, microsecond=0)
+            self._put(self._make(participant_id, "identifiers", hour))
 
     def retire(self, participant_id: str) -> None:
         with self.lock:

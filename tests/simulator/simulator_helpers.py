@@ -20,7 +20,7 @@ BETA = "Beta00000000000000000002"
 
 
 def build_world(seed: int = 1) -> World:
-    """Alpha: an Android, an iOS, a digit-only and an unregistered participant. Beta: in Kolkata, with a strange name."""
+    """Alpha: Android, iOS, an id of digits, one without a phone. Beta: in Kolkata, with a name outside ASCII."""
     alpha = StudyPlan(
         name="Alpha Study",
         id=ALPHA,
