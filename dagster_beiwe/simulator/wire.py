@@ -45,6 +45,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def __init__(self, simulated: SimulatedServer, *args: Any, **kwargs: Any) -> None:
         self.simulated = simulated
+        self._downloading = False
         super().__init__(*args, **kwargs)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
@@ -68,15 +69,14 @@ class Handler(BaseHTTPRequestHandler):
         elif len(body) > _MAX_FORM_BYTES:
             self._send(Answer(status=400, body=html_page("Bad Request (400)")), Delivery(), request, len(body))
         else:
-            is_download = request.route.startswith("/get-data/")
-            if is_download:
+            self._downloading = request.route.startswith("/get-data/")
+            if self._downloading:
                 self.simulated.download_begins()
             try:
                 answer, delivery = self.simulated.respond(request)
                 self._send(answer, delivery, request, len(body))
             finally:
-                if is_download:
-                    self.simulated.download_ends()
+                self._download_ends()
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_HEAD = _serve  # noqa: N815  # names of the base class
 
@@ -131,8 +131,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def _record(self, request: Request | None, status: int, bytes_received: int, bytes_sent: int) -> None:
         """Written before the last byte goes out, so that a client that has its answer finds it in the log."""
+        self._download_ends()
         if request is not None:
             self.simulated.record(request, status=status, bytes_received=bytes_received, bytes_sent=bytes_sent)
+
+    def _download_ends(self) -> None:
+        if self._downloading:
+            self._downloading = False
+            self.simulated.download_ends()
 
     def _reset(self) -> None:
         self.close_connection = True

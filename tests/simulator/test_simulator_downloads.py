@@ -17,6 +17,7 @@ import zstandard
 from simulator_helpers import ALPHA, BETA, DAY, Client, hour, window
 
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
+from dagster_beiwe.simulator.plans import OperatingSystem
 from dagster_beiwe.simulator.zipping import Member, zip_stream
 from dagster_beiwe.streams import STREAMS, Stream
 
@@ -134,7 +135,7 @@ def rows_of(stream: Stream, os: str, data: bytes) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("os", ["ANDROID", "IOS"])
-def test_files_keep_the_rules_of_chunked_csv(os: str) -> None:
+def test_files_keep_the_rules_of_chunked_csv(os: OperatingSystem) -> None:
     """Rows inside their hour, sorted, both times equal, header of the right system, text with commas unquoted."""
     plan = StudyPlan(participants=[ParticipantPlan(os=os)], content=ContentPlan(rows=12, audio_bytes=100))
     world = World.build(plan, now=DAY)
@@ -157,7 +158,7 @@ def test_files_keep_the_rules_of_chunked_csv(os: str) -> None:
 
 
 @pytest.mark.parametrize(("stream", "os"), [("app_log", "ANDROID"), ("ios_log", "IOS"), ("survey_answers", "IOS")])
-def test_some_rows_are_ragged(stream: str, os: str) -> None:
+def test_some_rows_are_ragged(stream: str, os: OperatingSystem) -> None:
     """A comma inside a text makes a row longer than the header, as on a real server."""
     plan = StudyPlan(participants=[ParticipantPlan(os=os)], streams=[stream])
     world = World.build(plan, now=DAY)

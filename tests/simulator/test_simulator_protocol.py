@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -13,10 +14,11 @@ from simulator_helpers import ALPHA, BETA, NOW, Client, build_world
 from dagster_beiwe.simulator import SimulatedServer, World
 
 HTML, JSON, ZIP = "text/html; charset=utf-8", "application/json", "application/zip"
-GOOD, WRONG_ACCESS, WRONG_SECRET = {}, {"access_key": "w" * 64}, {"secret_key": "w" * 64}
+GOOD: dict[str, str] = {}
+WRONG_ACCESS, WRONG_SECRET = {"access_key": "w" * 64}, {"secret_key": "w" * 64}
 
 # request: route and form fields beyond the keys; answer: status, kind of body, content type
-FACTS = [
+FACTS: list[tuple[str, Mapping[str, str | list[str]], int, str, str]] = [
     # credentials
     ("get-studies/v1", {"access_key": ""}, 400, "empty", HTML),
     ("get-studies/v1", {"secret_key": "has space!"}, 400, "empty", HTML),
@@ -89,7 +91,7 @@ FACTS = [
 
 @pytest.mark.parametrize(("route", "form", "status", "body", "content_type"), FACTS)
 def test_answers_with_the_status_and_body_of_a_real_server(
-    client: Client, route: str, form: dict[str, str], status: int, body: str, content_type: str
+    client: Client, route: str, form: Mapping[str, str | list[str]], status: int, body: str, content_type: str
 ) -> None:
     """Each kind of request gets the recorded status, kind of body and content type."""
     answer = client.post(route, **form)
@@ -124,7 +126,13 @@ def test_get_on_get_data_ends_in_400(server: SimulatedServer) -> None:
 def test_keys_outside_the_form_are_not_read(server: SimulatedServer, how: str) -> None:
     """JSON bodies and query strings hold no credentials."""
     keys = {"access_key": server.access_key, "secret_key": server.secret_key}
-    answer = requests.post(f"{server.url}/get-studies/v1", timeout=10, **{how: keys})
+    answer = requests.request(
+        "POST",
+        f"{server.url}/get-studies/v1",
+        json=keys if how == "json" else None,
+        params=keys if how == "params" else None,
+        timeout=10,
+    )
     assert answer.status_code == 400
 
 
