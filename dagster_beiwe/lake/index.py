@@ -1,7 +1,8 @@
 """The index of a participant's windows: which there are, and the MAC of each one's newest manifest.
 
 It finds what a manifest alone can't show: a manifest that was removed, or put back to an older one that was right
-once. It lies at ``<lake>/<study id>/.beiwe/<participant>.index``.
+once. It lies at ``<lake>/<study id>/.beiwe/<participant>.index``. The roll beside it, ``participants.roll``, lists
+everybody who has an index, so that a participant who was removed altogether is missed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dagster_beiwe.lake.manifest import Authenticator, Manifest
 from dagster_beiwe.lake.storage import Storage
 
 _PURPOSE = "window index"
+_ROLL_PURPOSE = "roll of participants"
 
 
 @dataclass(frozen=True)
@@ -64,3 +66,28 @@ def write_index(
         "windows": {key: [entry.generation, entry.mac] for key, entry in sorted(entries.items())},
     }
     storage.write(index_path(study_id, participant), authenticator.seal(_PURPOSE, document))
+
+
+def roll_path(study_id: str) -> str:
+    return f"{study_id}/.beiwe/participants.roll"
+
+
+def read_roll(storage: Storage, authenticator: Authenticator, study_id: str) -> frozenset[str]:
+    """Everybody with a committed window. Raises ``IntegrityError`` if the roll was changed or is another study's."""
+    path = roll_path(study_id)
+    try:
+        data = storage.read(path)
+    except FileNotFoundError:
+        return frozenset()
+    document = authenticator.unseal(_ROLL_PURPOSE, data, name=path)
+    if document.get("study_id") != study_id:
+        raise IntegrityError(
+            f"Expected the roll of study {study_id} at {path!r}, got that of another; it was not trusted. Files were "
+            "swapped: restore them from a backup."
+        )
+    return frozenset(document["participants"])
+
+
+def write_roll(storage: Storage, authenticator: Authenticator, study_id: str, participants: frozenset[str]) -> None:
+    document = {"study_id": study_id, "participants": sorted(participants)}
+    storage.write(roll_path(study_id), authenticator.seal(_ROLL_PURPOSE, document))

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from dagster_beiwe.errors import CommitConflictError
-from dagster_beiwe.lake.index import IndexEntry, read_index, write_index
+from dagster_beiwe.lake.index import IndexEntry, read_index, read_roll, write_index, write_roll
 from dagster_beiwe.lake.manifest import Manifest
 from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, merge
 from dagster_beiwe.lake.pending import Pending, finish, read_pending, write_pending
@@ -41,6 +41,7 @@ class LakeWriter:
         self._token = os.urandom(8).hex()
         self._lake, self._storage, self._run_id = lake, lake.storage.for_run(self._token), run_id
         self._parts: set[str] = set()
+        self._rolled: set[str] = set()
         self._numbers = itertools.count()
         self._touched: set[str] = set()
         self._lock = threading.Lock()
@@ -121,6 +122,17 @@ class LakeWriter:
         for manifest in manifests:
             entries[manifest.window] = IndexEntry(manifest.generation, manifest.mac)
         write_index(self._storage, self._authenticator, self._lake.study_id, participant, entries)
+        if participant not in self._rolled:
+            self._enrol(participant)
+
+    def _enrol(self, participant: str) -> None:
+        """Put a participant on the study's roll."""
+        study_id = self._lake.study_id
+        with self._storage.lock(f"{study_id}/.beiwe"):
+            roll = read_roll(self._storage, self._authenticator, study_id)
+            if participant not in roll:
+                write_roll(self._storage, self._authenticator, study_id, roll | {participant})
+        self._rolled.add(participant)
 
     def _finish_pending(self, participant: str, window: str) -> None:
         """Finish what a dead run began to commit. The lock is held, so no living run is at it."""
