@@ -64,8 +64,9 @@ def _argument(name: str, value: Any) -> Any:
 def _run(server: SimulatedServer, action: str, arguments: dict[str, Any]) -> Any:
     world = server.world
     if action == "misbehave":
-        server.misbehave(**arguments)
-        return {"on": arguments["name"]}
+        name = arguments.pop("name")
+        server.misbehave(name, **arguments)
+        return {"on": name}
     if action == "behave":
         server.behave()
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+import zlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -138,9 +139,10 @@ def make_file(
     if survey_id is None and entry.survey_folder:
         survey_id = study.surveys[1 if entry.audio else 0].id
     file_seed = f"{seed}/{owner}/{stream}/{participant.os}/{survey_id or ''}/{start_ms}{suffix}"
+    chance = zlib.crc32(file_seed.encode())  # a random generator per file would take most of a large world's time
     if not entry.chunked and start_ms % HOUR_MS == 0:
-        start_ms += random.Random(file_seed).randrange(60_000, HOUR_MS - 1000)
-    delay = timedelta(minutes=random.Random(file_seed).randrange(5, 55))
+        start_ms += 60_000 + chance % (HOUR_MS - 61_000)
+    delay = timedelta(minutes=5 + chance % 50)
     return StoredFile(
         study_id=study.id,
         participant_id=participant.id,

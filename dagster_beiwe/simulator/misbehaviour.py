@@ -93,7 +93,7 @@ class Misbehaviour:
     - ``poisoned_hour``: a member that can't be read; ``mode`` is ``abort`` or ``garbage`` (default: by version)
     """
 
-    name: Name
+    name: Name = field(kw_only=False)
     route: str = "*"
     participant: str | None = None
     stream: str | None = None

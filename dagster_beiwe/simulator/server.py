@@ -149,9 +149,11 @@ class SimulatedServer:
     def password(self) -> str:
         return self.researcher.password
 
-    def misbehave(self, name: Name, **options: Any) -> Switch:
-        """Switch on a misbehaviour (options: the fields of ``Misbehaviour``); off again at the end of a ``with``."""
-        return self._mischief.add(Misbehaviour(name=name, **options))
+    def misbehave(self, what: Name | Misbehaviour, **options: Any) -> Switch:
+        """Switch on a misbehaviour, by name and the fields of ``Misbehaviour``; off again at the end of a ``with``."""
+        if not isinstance(what, Misbehaviour):
+            what = Misbehaviour(what, **options)
+        return self._mischief.add(what)
 
     def behave(self) -> None:
         """Switch every misbehaviour off."""

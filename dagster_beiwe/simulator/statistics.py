@@ -48,18 +48,19 @@ DailyBytes = dict[tuple[str, date], dict[str, int]]
 def daily_bytes(world: World, study: Study) -> DailyBytes:
     """Plain bytes by (participant, day in the study's zone) and stream; a file counts where its bin starts."""
     zone = ZoneInfo(study.time_zone)
-    days: dict[datetime, date] = {}
+    days: dict[int, date] = {}
     cells: DailyBytes = defaultdict(lambda: defaultdict(int))
     files = world.files(study.id)
     processed: dict[tuple[str, date], datetime] = {}
     for file in files:
-        moment = file.bin
-        day = days.get(moment) or days.setdefault(moment, moment.astimezone(zone).date())
+        day = days.get(file.bin_ms)
+        if day is None:
+            day = days[file.bin_ms] = file.bin.astimezone(zone).date()
         if file.chunked:
             place = (file.participant_id, day)
             processed[place] = max(processed.get(place, file.arrived), file.arrived)
     for file in files:
-        place = (file.participant_id, days[file.bin])
+        place = (file.participant_id, days[file.bin_ms])
         arrived_alone = not file.chunked and processed.get(place, _NEVER) < file.arrived
         if not (world.unchunked_lag and arrived_alone):
             cells[place][file.stream] += file.size_bytes
@@ -104,12 +105,12 @@ def summary_statistics(world: World, study: Study, request: Request) -> Answer:
         and (last is None or row["date"] <= last)
         and (wanted is None or row["participant_id"] in wanted)
     ]
-    world_order = sorted(rows, key=lambda row: (row[order_by] is not None, row[order_by] or 0, row["participant_id"]))
+    ordered = sorted(rows, key=lambda row: (row[order_by] is not None, row[order_by] or 0, row["participant_id"]))
     if direction == "descending":
-        world_order.reverse()
+        ordered.reverse()
     if limit is not None:
-        world_order = world_order[: max(0, int(limit))]
-    return json_answer([{name: row[name] for name in fields} for row in world_order], chunked=True)
+        ordered = ordered[: max(0, int(limit))]
+    return json_answer([{name: row[name] for name in fields} for row in ordered], chunked=True)
 
 
 def _rows(world: World, study: Study) -> list[dict[str, Any]]:

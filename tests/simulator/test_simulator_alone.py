@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -17,6 +18,8 @@ import requests
 from simulator_helpers import ALPHA, BETA, Client, hour
 
 from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.simulator.control import MUTATIONS
+from dagster_beiwe.simulator.misbehaviour import NAMES
 
 
 @pytest.fixture
@@ -111,3 +114,19 @@ def test_mano_lists_and_downloads(server: SimulatedServer, mano: ModuleType) -> 
     assert isinstance(archive, zipfile.ZipFile)
     assert archive.testzip() is None
     assert re.fullmatch(r"andr1aaa/gps/2026-10-05 00_00_00\+00_00\.csv", archive.namelist()[0])
+
+
+def test_example_of_the_documentation_runs() -> None:
+    """What docs/simulator.md shows first works as it stands."""
+    text = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert examples
+    for example in examples:
+        exec(compile(example, "docs/simulator.md", "exec"), {})
+
+
+def test_every_misbehaviour_and_change_is_documented() -> None:
+    """A name that is not in docs/simulator.md will not be found."""
+    text = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    for name in (*NAMES, *MUTATIONS):
+        assert f"`{name}" in text, name

@@ -107,7 +107,7 @@ def test_cuts_reach_json_answers_too(server: SimulatedServer, client: Client) ->
 
 def test_status_may_carry_retry_after(server: SimulatedServer, client: Client) -> None:
     """Any status, as often as asked for."""
-    server.misbehave("status", status=429, retry_after="7", times=2)
+    server.misbehave(Misbehaviour("status", status=429, retry_after="7", times=2))
     answers = [client.post("get-studies/v1") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [429, 429, 200]
     assert answers[0].headers["Retry-After"] == "7"
@@ -283,7 +283,7 @@ def test_scope_narrows_by_route_and_by_what_a_download_covers(server: SimulatedS
 def test_every_name_is_known_and_no_other() -> None:
     """A typing error is noticed at once."""
     for name in NAMES:
-        Misbehaviour(name=name)  # type: ignore[arg-type]
+        Misbehaviour(name)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Expected one of cut, duplicate_members"):
         Misbehaviour(name="explode")  # type: ignore[arg-type]
 
