@@ -5,8 +5,10 @@ Messages tell counts and types only: an answer may hold participants' data.
 
 from __future__ import annotations
 
+import codecs
 import json
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from types import MappingProxyType
@@ -14,6 +16,10 @@ from typing import Any
 
 from dagster_beiwe.errors import BadAnswerError
 from dagster_beiwe.names import is_participant_id, is_study_id
+
+_NOT_SPACE = re.compile(r"[^ \t\r\n]")
+_OBJECT_LIMIT = 1024 * 1024
+"""Characters of one object in an array that is read piece by piece; the largest known has some 4,000."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,39 @@ def parse_json(body: bytes, route: str) -> Any:
         "Check that BEIWE_URL is a Beiwe server and that no login page of a network lies between.",
         status=200,
     )
+
+
+def parse_objects(chunks: Iterable[bytes], route: str) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON array one by one, so that a study of many years need not be in memory as text."""
+    decoder = json.JSONDecoder()
+    text, at, expected = "", 0, "["
+    for piece in _decoded(chunks):
+        text, at = text[at:] + piece, 0
+        while mark := _NOT_SPACE.search(text, at):
+            at = mark.start()
+            if mark[0] not in expected:
+                raise wrong_shape(route, "an array of objects")
+            if mark[0] != "{":
+                expected = {"[": "{]", ",": "{", "]": ""}[mark[0]]
+                at += 1
+                continue
+            try:
+                row, at = decoder.raw_decode(text, at)
+            except (ValueError, RecursionError):
+                break  # the rest of this object is still to come
+            yield row
+            expected = ",]"
+        if len(text) - at > _OBJECT_LIMIT:
+            raise wrong_shape(route, f"objects of at most {_OBJECT_LIMIT:,} characters")
+    if expected:
+        raise wrong_shape(route, "an array of objects", " that ends too early")
+
+
+def _decoded(chunks: Iterable[bytes]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    for chunk in chunks:
+        yield decoder.decode(chunk)
+    yield decoder.decode(b"", final=True)
 
 
 def wrong_shape(route: str, expected: str, detail: str = "") -> BadAnswerError:
@@ -119,11 +158,11 @@ def quantities_from(answer: Any, route: str) -> dict[str, dict[str, int]]:
     return found
 
 
-def daily_bytes_from(answer: Any, route: str, streams: Iterable[str]) -> list[DailyBytes]:
-    """One record per participant and day, sorted by participant and day."""
+def daily_bytes_from(rows: Iterable[dict[str, Any]], route: str, streams: Iterable[str]) -> list[DailyBytes]:
+    """One record per participant and day, in the order of the rows."""
     fields = {f"beiwe_{stream}_bytes": stream for stream in streams}
     found: list[DailyBytes] = []
-    for row in objects_from(answer, route):
+    for row in rows:
         participant, day = row.get("participant_id"), _day(row.get("date"))
         if not isinstance(participant, str) or not is_participant_id(participant) or day is None:
             raise wrong_shape(route, "a participant and a date in each object")
@@ -132,7 +171,7 @@ def daily_bytes_from(answer: Any, route: str, streams: Iterable[str]) -> list[Da
             raise wrong_shape(route, "byte counts per stream")
         present = {stream: value for stream, value in counts.items() if value}
         found.append(DailyBytes(participant=participant, day=day, bytes_by_stream=MappingProxyType(present)))
-    return sorted(found, key=lambda record: (record.participant, record.day))
+    return found
 
 
 def uploads_from(answer: Any, route: str) -> list[Upload]:

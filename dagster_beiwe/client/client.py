@@ -136,7 +136,8 @@ class BeiweClient:
 
     def study_name(self, study_id: str) -> str:
         """The name of the study with this id; raises ``ConfigurationError`` if the keys can't see it."""
-        name = self.studies().get(check_study_id(study_id))
+        check_study_id(study_id)
+        name = self.studies().get(study_id)
         if name is None:
             raise ConfigurationError(
                 f"Expected a study that these keys can see, got the id {study_id}, which is none of them. It may have "
@@ -148,8 +149,9 @@ class BeiweClient:
 
     def participants(self, study_id: str) -> list[str]:
         """All participant ids of a study, sorted: also retired, deleted and never registered ones."""
+        form = {"study_id": check_study_id(study_id)}
         route = ROUTES["participant_ids"] if self.supports("participant_ids") else "get-users/v1"
-        return answers.participants_from(*self._json(route, {"study_id": check_study_id(study_id)}))
+        return answers.participants_from(*self._json(route, form))
 
     def participant_table(self, study_id: str) -> list[dict[str, Any]]:
         """One object per participant that is not deleted, sorted by id; times are in the study's zone, with offset.
@@ -212,11 +214,14 @@ class BeiweClient:
         query = {"fields": fields, **_date_options(start_date, end_date)}
         wanted = tuple(participants)
         batches = _batches(check_participants(wanted)) if wanted else [""]
+        route = ROUTES["summary_statistics"]
         found: list[answers.DailyBytes] = []
         for batch in batches:
             options = {**query, "participant_ids": batch} if batch else query
-            answer, route = self._json(ROUTES["summary_statistics"], form, options)
-            found += answers.daily_bytes_from(answer, route, names)
+            found += self._transport.consume(
+                self._request(route, form, options),
+                lambda chunks: answers.daily_bytes_from(answers.parse_objects(chunks, route), route, names),
+            )
         return sorted(found, key=lambda record: (record.participant, record.day))
 
     # One participant

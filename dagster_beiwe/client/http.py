@@ -153,6 +153,14 @@ def _no_further_authentication(request: requests.PreparedRequest) -> requests.Pr
     return request
 
 
+class _Session(requests.Session):
+    """Sees no redirects: even when told not to follow them, ``requests`` reads their bodies whole and prepares a
+    second request to the address, which fails with errors of its own if that is malformed."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002  # the signature is the base class's
+        return None
+
+
 class Transport:
     """Sends requests to one server, with one reused connection per thread.
 
@@ -193,11 +201,20 @@ class Transport:
         return self._retried(lambda: self._open_once(request))
 
     def read(self, request: Request) -> bytes:
-        """The whole body of an answer with status 200, retried as well when the body is cut.
+        """The whole body of an answer with status 200; see ``consume``."""
+        return self.consume(request, b"".join)
 
-        Raises ``BadAnswerError`` for a body over the policy's limit.
+    def consume(self, request: Request, reader: Callable[[Iterator[bytes]], _T]) -> _T:
+        """What ``reader`` makes of the body of an answer with status 200.
+
+        It starts anew with a new answer when a body is cut. Raises ``BadAnswerError`` for one over the policy's limit.
         """
-        return self._retried(lambda: self._read_once(request))
+
+        def once() -> _T:
+            with self._open_once(request) as response:
+                return reader(self._limited(response, request))
+
+        return self._retried(once)
 
     def answer(self, request: Request, *, retry: bool = True) -> Answer:
         """The answer whatever its status, with the beginning of its body; only busy servers are retried."""
@@ -247,18 +264,17 @@ class Transport:
         assert error is not None  # only status 200 is none
         raise error
 
-    def _read_once(self, request: Request) -> bytes:
-        with self._open_once(request) as response:
-            body = bytearray()
-            for chunk in self.chunks(response, request):
-                body += chunk
-                if len(body) > self.policy.json_limit_bytes:
-                    raise BadAnswerError(
-                        f"Expected at most {self.policy.json_limit_bytes:,} bytes from {self._what(request)}, got "
-                        "more; reading was stopped. Ask for less at a time, or raise json_limit_bytes in the policy.",
-                        status=response.status_code,
-                    )
-            return bytes(body)
+    def _limited(self, response: requests.Response, request: Request) -> Iterator[bytes]:
+        received = 0
+        for chunk in self.chunks(response, request):
+            received += len(chunk)
+            if received > self.policy.json_limit_bytes:
+                raise BadAnswerError(
+                    f"Expected at most {self.policy.json_limit_bytes:,} bytes from {self._what(request)}, got more; "
+                    "reading was stopped. Ask for less at a time, or raise json_limit_bytes in the policy.",
+                    status=response.status_code,
+                )
+            yield chunk
 
     def _answer_of(self, response: requests.Response) -> Answer:
         """Status, headers and the beginning of the body; a body that breaks off is good enough for an error."""
@@ -302,7 +318,7 @@ class Transport:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = requests.Session()
+            session = _Session()
             session.auth = _no_further_authentication
             session.trust_env = self.base_url.startswith("https://")
             session.headers.update({"User-Agent": user_agent(), "Accept": "*/*", "Accept-Encoding": "identity"})

@@ -1,0 +1,171 @@
+"""Every status of a Beiwe server becomes the error that tells what to do."""
+
+from __future__ import annotations
+
+import pytest
+from client_helpers import ACCESS_KEY, SECRET_KEY, STUDY, client_of, credentials_for, everything_in
+from scripted_server import PAGE, Scripted, ScriptedServer
+
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.errors import (
+    AccessDeniedError,
+    BadAnswerError,
+    ConnectionFailedError,
+    NotFoundError,
+    RedirectError,
+    RequestRefusedError,
+    RequestTooLargeError,
+    RouteMissingError,
+    ServerBusyError,
+    ServerError,
+    ServerFailedError,
+)
+from dagster_beiwe.simulator import SimulatedServer
+
+MAINTENANCE = b"This server is currently undergoing maintenance, please try again later."
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Scripted(status=400), RequestRefusedError),
+        (Scripted(status=401), RequestRefusedError),
+        (Scripted(status=403), AccessDeniedError),
+        (Scripted(status=404), NotFoundError),
+        (Scripted(status=404, body=PAGE), RouteMissingError),
+        (Scripted(status=405, headers={"Allow": "POST"}), RequestRefusedError),
+        (Scripted(status=413, body=PAGE), RequestTooLargeError),
+        (Scripted(status=429), ServerBusyError),
+        (Scripted(status=500, body=PAGE), ServerFailedError),
+        (Scripted(status=502, body=PAGE), ServerBusyError),
+        (Scripted(status=503, body=MAINTENANCE), ServerBusyError),
+        (Scripted(status=504), ServerBusyError),
+        (Scripted(status=507), ServerFailedError),
+        (Scripted(status=301, headers={"Location": "https://elsewhere.example.org/get-studies/v1"}), RedirectError),
+        (Scripted(status=302, headers={"Location": "/"}), RedirectError),
+        (Scripted(status=201, body=b"{}"), BadAnswerError),
+        (Scripted(status=200, body=PAGE), BadAnswerError),
+        (Scripted(status=200, body=b"{"), BadAnswerError),
+        (Scripted(status=200, body=b"[" * 100_000), BadAnswerError),
+        (Scripted(status=200, body=b""), BadAnswerError),
+    ],
+)
+def test_each_status_has_its_error(answer: Scripted, expected: type[ServerError]) -> None:
+    """The class tells the cause, ``status`` the number, and the text holds neither keys nor bodies."""
+    with (
+        ScriptedServer(answer) as server,
+        client_of(server.url, attempts=1) as (client, _),
+        pytest.raises(ServerError) as caught,
+    ):
+        client.studies()
+    assert type(caught.value) is expected
+    assert caught.value.status == answer.status
+    text = everything_in(caught.value)
+    for secret in (ACCESS_KEY, SECRET_KEY, "CanaryAccess", "CanarySecret", "<html>"):
+        assert secret not in text
+
+
+def test_a_real_servers_two_kinds_of_404_are_told_apart(server: SimulatedServer, client: BeiweClient) -> None:
+    """An empty 404 is about the study, a page about the route."""
+    with pytest.raises(NotFoundError, match="does not exist there"):
+        client.survey_history("x" * 24)
+    server.profile = type(server.profile).named("2021-01")
+    with pytest.raises(RouteMissingError, match="lacks the endpoint"):
+        client.survey_history(STUDY)
+
+
+@pytest.mark.parametrize("changed", ["access_key", "secret_key"])
+def test_wrong_keys_are_access_denied(server: SimulatedServer, changed: str) -> None:
+    """Both kinds of wrong key end in AccessDeniedError and not in retries."""
+    waits: list[float] = []
+    with (
+        BeiweClient(credentials_for(server, **{changed: "W" * 64}), sleep=waits.append) as client,
+        pytest.raises(AccessDeniedError),
+    ):
+        client.check_credentials()
+    assert waits == []
+
+
+def test_texts_of_summary_statistics_are_quoted() -> None:
+    """The only endpoint that explains its refusal is quoted, shortened and without control characters."""
+    body = b'{"errors": ["start date could not\\u001b be interpreted as a date", 7, "' + b"x" * 1000 + b'"]}'
+    with (
+        ScriptedServer(Scripted(status=400, body=body)) as server,
+        client_of(server.url) as (client, _),
+        pytest.raises(RequestRefusedError, match="start date could not  be interpreted") as caught,
+    ):
+        client.studies()
+    assert len(str(caught.value)) < 600
+
+
+def test_a_redirect_is_named_by_its_origin_only() -> None:
+    """User name, path and query of the Location may hold secrets."""
+    location = "https://someone:CanaryPass@elsewhere.example.org:8443/path?token=CanaryToken"
+    answer = Scripted(status=307, headers={"Location": location})
+    with (
+        ScriptedServer(answer) as server,
+        client_of(server.url) as (client, waits),
+        pytest.raises(RedirectError, match=r"https://elsewhere\.example\.org:8443\. It was not followed") as caught,
+    ):
+        client.studies()
+    assert "Canary" not in everything_in(caught.value)
+    assert waits == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_keys_do_not_follow_a_redirect(status: int) -> None:
+    """A second server named in the Location is never contacted."""
+    with ScriptedServer(Scripted(body=b"{}")) as second:
+        answer = Scripted(status=status, headers={"Location": f"{second.url}/get-studies/v1"})
+        with ScriptedServer(answer) as first, client_of(first.url) as (client, _), pytest.raises(RedirectError):
+            client.studies()
+        assert len(first.asked) == 1
+        assert second.asked == []
+
+
+@pytest.mark.parametrize("location", ["https://[", "//", "", "https://host:port/"])
+def test_a_malformed_location_is_still_a_redirect_error(location: str) -> None:
+    """What can't be parsed does not raise anything else."""
+    answer = Scripted(status=302, headers={"Location": location})
+    with ScriptedServer(answer) as server, client_of(server.url) as (client, _), pytest.raises(RedirectError):
+        client.studies()
+
+
+def test_an_answer_over_the_limit_is_not_read_to_its_end() -> None:
+    """Memory stays bounded whatever the server sends."""
+    answer = Scripted(chunks=(b" " * 100_000,) * 20)
+    with ScriptedServer(answer) as server, client_of(server.url, json_limit_bytes=300_000) as (client, waits):
+        with pytest.raises(BadAnswerError, match="300,000"):
+            client.studies()
+        assert client.traffic.bytes_received < 600_000
+    assert waits == []
+
+
+def test_a_refused_connection_says_so() -> None:
+    """A port where nobody listens."""
+    with ScriptedServer(Scripted()) as server:
+        url = server.url
+    with client_of(url, attempts=1) as (client, _), pytest.raises(ConnectionFailedError, match="refused") as caught:
+        client.studies()
+    assert caught.value.__context__ is None
+    assert caught.value.__cause__ is None
+
+
+def test_a_silent_server_ends_in_a_timeout(server: SimulatedServer) -> None:
+    """Nothing within the read timeout is a connection error, with that reason."""
+    with server.misbehave("hang", seconds=2.0), client_of(server.url, attempts=1, read_timeout_seconds=0.1) as pair:
+        client, _ = pair
+        with pytest.raises(ConnectionFailedError, match="read timeout"):
+            client.studies()
+
+
+def test_what_is_not_tls_says_so() -> None:
+    """https to a port that speaks http fails once, with a hint about certificates, and is not retried."""
+    with ScriptedServer(Scripted()) as server:
+        url = server.url.replace("http://", "https://")
+        with (
+            client_of(url) as (client, waits),
+            pytest.raises(ConnectionFailedError, match="REQUESTS_CA_BUNDLE"),
+        ):
+            client.studies()
+        assert waits == []
