@@ -21,10 +21,13 @@ CHUNKED_PREFIX = "CHUNKED_DATA/"
 _STUDY_ID = re.compile(r"[A-Za-z0-9]{24}")
 _PARTICIPANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FOLDER = re.compile(r"[A-Za-z0-9_-]{1,100}")
+# ASCII only, and bounded: file systems take names of at most 255 bytes.
 _MEMBER_TIME = re.compile(
-    r"(?P<time>\d{4}-\d\d-\d\d \d\d_\d\d_\d\d)\+00_00(?:_\d+)?"
-    r"\.[A-Za-z0-9]+(?:-duplicate-[A-Za-z0-9]+)?\)?"
+    r"(?P<time>\d{4}-\d\d-\d\d \d\d_\d\d_\d\d)\+00_00(?:_\d{1,6})?"
+    r"\.[A-Za-z0-9]{1,16}(?:-duplicate-[A-Za-z0-9]{1,64})?\)?",
+    re.ASCII,
 )
+_MILLISECONDS = re.compile(r"-?[0-9]{1,13}")
 _STREAM_OF_FOLDER = {stream.storage_folder: stream.name for stream in STREAMS.values() if stream.storage_folder}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -153,7 +156,7 @@ def key_describes(key: str, study_id: str, member: MemberName) -> bool:
     stem = parts[-1].split(".", 1)[0]
     if stream != member.stream:
         return False
-    if stem.isdigit():
+    if _MILLISECONDS.fullmatch(stem):
         return _EPOCH + timedelta(seconds=int(stem) // 1000) == member.time
     return stem == f"{member.time:%Y-%m-%dT%H:%M:%S}"
 

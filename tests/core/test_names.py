@@ -1,0 +1,227 @@
+"""Names from the server: every real form is understood, and nothing else gets near a path."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dagster_beiwe.errors import ConfigurationError, HostileArchiveError
+from dagster_beiwe.names import (
+    check_participant_id,
+    check_study_id,
+    host_slug,
+    key_describes,
+    key_of_chunked_member,
+    parse_member_name,
+    short_key,
+    slug,
+)
+
+STUDY = "AbCdEfGhIjKlMnOpQrStUvWx"
+WHEN = datetime(2026, 10, 2, 17, tzinfo=timezone.utc)
+TIME = "2026-10-02 17_00_00+00_00"
+
+
+@pytest.mark.parametrize(
+    ("name", "stream", "survey", "last"),
+    [
+        (f"p1/gps/{TIME}.csv", "gps", None, f"{TIME}.csv"),
+        (f"p1/gps/{TIME}.csv.zst", "gps", None, f"{TIME}.csv"),
+        (f"p1/gps/{TIME}.csv)", "gps", None, f"{TIME}.csv"),
+        (f"p1/survey_answers/5ab9c1/{TIME}_2.csv", "survey_answers", "5ab9c1", f"{TIME}_2.csv"),
+        (f"p1/survey_timings/unknown_survey_id/{TIME}.csv.zst", "survey_timings", "unknown_survey_id", f"{TIME}.csv"),
+        (f"p1/survey_timings/{TIME}.csv", "survey_timings", None, f"{TIME}.csv"),
+        (f"p1/audio_recordings/5ab9c1/{TIME}.wav.zst", "audio_recordings", "5ab9c1", f"{TIME}.wav"),
+        (f"p1/audio_recordings/{TIME}.mp4", "audio_recordings", None, f"{TIME}.mp4"),
+        (
+            f"p1/ambient_audio/{TIME}.mp4-duplicate-abc123XYZ0",
+            "ambient_audio",
+            None,
+            f"{TIME}.mp4-duplicate-abc123XYZ0",
+        ),
+        (f"p1/ambient_audio/{TIME}_3.mp4.zst", "ambient_audio", None, f"{TIME}_3.mp4"),
+        (f"12345678/wifi/{TIME}.csv", "wifi", None, f"{TIME}.csv"),
+    ],
+)
+def test_every_real_form_is_understood(name: str, stream: str, survey: str | None, last: str) -> None:
+    """All forms that servers since 2023 hand out give participant, stream, survey, time and file name."""
+    member = parse_member_name(name)
+    assert member.participant == name.partition("/")[0]
+    assert (member.stream, member.survey_id, member.name, member.time) == (stream, survey, last, WHEN)
+    assert member.folder == (f"{stream}/{survey}" if survey else stream)
+
+
+HOSTILE = [
+    "",
+    "registry",
+    "/",
+    "//",
+    "..",
+    "../../outside.csv",
+    f"/p1/gps/{TIME}.csv",
+    f"../gps/{TIME}.csv",
+    f"p1/../{TIME}.csv",
+    f"p1/gps/../{TIME}.csv",
+    f"p1/gps/./{TIME}.csv",
+    f"p1//{TIME}.csv",
+    f"./p1/gps/{TIME}.csv",
+    f"p1/gps/x/y/{TIME}.csv",
+    f"p1/gps/{TIME}.csv/",
+    f"p1/gps/{TIME}.csv/..",
+    f"C:\\p1/gps/{TIME}.csv",
+    f"C:/gps/{TIME}.csv",
+    f"p1\\gps\\{TIME}.csv",
+    f"p1/gps/..\\{TIME}.csv",
+    f"p1/gps/{TIME}.csv\n",
+    f"p1/gps/{TIME}.csv\x00",
+    f"p1/gps/{TIME}\x00.csv",
+    f"p1\n/gps/{TIME}.csv",
+    f"p1/survey_answers/a\tb/{TIME}.csv",
+    f"p1/survey_answers/.beiwe/{TIME}.csv",
+    f"p1/survey_answers/a b/{TIME}.csv",
+    f".beiwe/gps/{TIME}.csv",
+    f"p1/.beiwe/{TIME}.csv",
+    f"p1/moon_phase/{TIME}.csv",
+    f"p1/GPS/{TIME}.csv",
+    f"p1/gps/{TIME}",
+    f"p1/gps/{TIME}.",
+    f"p1/gps/{TIME}.csv.lock",
+    f"p1/gps/{TIME}.csv.zst.zst",
+    f"p1/gps/{TIME}.csv))",
+    f"p1/gps/.{TIME}.csv",
+    "p1/gps/2026-13-02 17_00_00+00_00.csv",
+    "p1/gps/2026-02-30 17_00_00+00_00.csv",
+    "p1/gps/2026-10-02 24_00_00+00_00.csv",
+    "p1/gps/2026-10-02 17_00_61+00_00.csv",
+    "p1/gps/0000-10-02 17_00_00+00_00.csv",
+    "p1/gps/2026-10-02 17:00:00+00:00.csv",
+    "p1/gps/2026-10-02 17_00_00+02_00.csv",
+    "p1/gps/٢٠٢٦-10-02 17_00_00+00_00.csv",  # digits, but not ASCII's
+    f"p1/gps/{TIME}_２.csv",
+    f"p\u0301/gps/{TIME}.csv",
+    f"\u202ep1/gps/{TIME}.csv",
+    f"p1/gps/{TIME}.cs\u200bv",
+    f"p1/ｇｐｓ/{TIME}.csv",
+    f"p1/gps\u2215x/{TIME}.csv",
+    f"{'p' * 65}/gps/{TIME}.csv",
+    f"p1/survey_answers/{'s' * 101}/{TIME}.csv",
+    f"p1/gps/{TIME}.{'c' * 300}",  # longer than file systems take
+    f"p1/gps/{TIME}_{'2' * 300}.csv",
+    f"p1/ambient_audio/{TIME}.mp4-duplicate-{'x' * 300}",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_anything_else_is_refused(name: str) -> None:
+    """Names that could leave the folder, hide, confuse or break a file system are refused, short and escaped."""
+    with pytest.raises(HostileArchiveError) as refusal:
+        parse_member_name(name)
+    text = str(refusal.value)
+    assert text.isascii()
+    assert text.isprintable()
+    assert len(text) < 500
+
+
+@given(
+    st.text(max_size=80)
+    | st.from_regex(r"[a-z0-9.]{0,9}/(gps|wifi|\.\.)/[0-9 _+-]{20,25}(\.csv)?(\.zst)?", fullmatch=True)
+)
+def test_arbitrary_names_are_understood_or_refused(name: str) -> None:
+    """Whatever the name, the outcome is a safe relative path or the one error."""
+    try:
+        member = parse_member_name(name)
+    except HostileArchiveError:
+        return
+    path = f"{member.participant}/{member.folder}/{member.name}"
+    assert path.isascii()
+    assert path.isprintable()
+    assert not {".", "..", ""} & set(path.split("/"))
+    assert "\\" not in path
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        (f"CHUNKED_DATA/{STUDY}/p1/gps/2026-10-02T17:00:00.csv", f"p1/gps/{TIME}.csv"),
+        (f"{STUDY}/p1/gps/2026-10-02T17:00:00.csv", f"p1/gps/{TIME}.csv.zst"),
+        (f"CHUNKED_DATA/{STUDY}/p1/survey_timings/s1/2026-10-02T17:00:00.csv", f"p1/survey_timings/s1/{TIME}.csv"),
+        (
+            f"CHUNKED_DATA/{STUDY}/p1/survey_timings/2026-10-02T17:00:00.csv",
+            f"p1/survey_timings/unknown_survey_id/{TIME}.csv",
+        ),
+        (f"{STUDY}/p1/surveyAnswers/s1/1790960400000.csv", f"p1/survey_answers/s1/{TIME}_2.csv"),
+        (f"{STUDY}/p1/surveyAnswers/s1/1790960400999.csv-duplicate-abcdefghij", f"p1/survey_answers/s1/{TIME}.csv"),
+        (f"{STUDY}/p1/voiceRecording/s1/1790960400123.wav", f"p1/audio_recordings/s1/{TIME}.wav"),
+        (
+            f"{STUDY}/p1/ambientAudio/1790960400123.mp4-duplicate-abcdefghij",
+            f"p1/ambient_audio/{TIME}.mp4-duplicate-abcdefghij",
+        ),
+        (f"{STUDY}/p1/surveyAnswers/s1/-3600000.csv", "p1/survey_answers/s1/1969-12-31 23_00_00+00_00.csv"),
+    ],
+)
+def test_keys_belong_to_the_members_they_describe(key: str, name: str) -> None:
+    """Every real pair of registry key and member name is recognised, with and without storage prefix."""
+    member = parse_member_name(name)
+    assert key_describes(key, STUDY, member)
+    assert key_describes(short_key(key), STUDY, member)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/",
+        "CHUNKED_DATA/",
+        f"{STUDY}/p1/gps",
+        f"{STUDY}/p2/gps/2026-10-02T17:00:00.csv",
+        f"{STUDY[::-1]}/p1/gps/2026-10-02T17:00:00.csv",
+        f"{STUDY}/p1/wifi/2026-10-02T17:00:00.csv",
+        f"{STUDY}/p1/gps/2026-10-02T18:00:00.csv",
+        f"{STUDY}/p1/gps/1790964000000.csv",
+        f"{STUDY}/p1/gps/²²²²²²²²²²²²².csv",
+        f"{STUDY}/p1/gps/١٧٩٠٩٦٠٤٠٠٠٠٠.csv",
+        f"{STUDY}/p1/gps/{'9' * 400}.csv",
+        f"{STUDY}/p1/gps/99999999999999999.csv",
+        f"{STUDY}/p1/gps/-99999999999999999.csv",
+    ],
+)
+def test_keys_of_other_files_do_not_describe_a_member(key: str) -> None:
+    """Another study, participant, stream or time, and text that is no key, never matches and never breaks."""
+    assert not key_describes(key, STUDY, parse_member_name(f"p1/gps/{TIME}.csv"))
+
+
+@given(st.text(max_size=60))
+def test_arbitrary_keys_never_break(text: str) -> None:
+    """A registry's keys come from outside: any text has an answer."""
+    member = parse_member_name(f"p1/gps/{TIME}.csv")
+    key_describes(text, STUDY, member)
+    key_describes(f"{STUDY}/p1/gps/{text}", STUDY, member)
+
+
+def test_the_key_of_an_hourly_file_follows_from_its_name() -> None:
+    """What the registry would say is known without a registry."""
+    member = parse_member_name(f"p1/survey_timings/s1/{TIME}.csv.zst")
+    key = key_of_chunked_member(STUDY, member)
+    assert key == f"{STUDY}/p1/survey_timings/s1/2026-10-02T17:00:00.csv"
+    assert key_describes(key, STUDY, member)
+
+
+@pytest.mark.parametrize("text", ["", "a/b", "..", "a b", "a\n", "é", "x" * 65, ".beiwe", "a.b"])
+def test_ids_that_are_no_ids_are_refused(text: str) -> None:
+    """Ids become folders, partitions and requests: only letters, digits, _ and - pass."""
+    with pytest.raises(ConfigurationError):
+        check_participant_id(text)
+    with pytest.raises(ConfigurationError):
+        check_study_id(text)
+
+
+def test_slugs_are_plain_or_refused() -> None:
+    """Names of studies become asset keys; what has no Latin letter needs a key of its own."""
+    assert slug("Étude Schmerz & Schlaf") == "etude_schmerz_schlaf"
+    assert slug("../../x\n") == "x"
+    assert host_slug("https://beiwe.example.org:8443/x") == "beiwe_example_org_8443"
+    with pytest.raises(ConfigurationError, match="key"):
+        slug("睡眠")
