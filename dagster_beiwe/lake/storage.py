@@ -64,6 +64,10 @@ class Storage(ABC):
         """Remove a file; nothing happens if it is gone already."""
 
     @abstractmethod
+    def delete_folder(self, path: str) -> None:
+        """Remove a folder in which there are no files any more; nothing to do on object stores."""
+
+    @abstractmethod
     def list(self, path: str) -> list[str]:
         """Names directly below a folder, sorted; empty if there is no such folder."""
 
@@ -146,6 +150,11 @@ class LocalStorage(Storage):
     def delete(self, path: str) -> None:
         with self.explained("removed", path):
             (self.root / path).unlink(missing_ok=True)
+
+    def delete_folder(self, path: str) -> None:
+        with self.explained("removed", path):
+            for folder, _, _ in os.walk(self.root / path, topdown=False):
+                Path(folder).rmdir()
 
     def list(self, path: str) -> list[str]:
         try:

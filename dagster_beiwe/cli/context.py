@@ -1,0 +1,102 @@
+"""What several commands need: credentials, the lake and its studies, from the environment."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+
+from dagster_beiwe.client import BeiweClient, HttpPolicy, Study
+from dagster_beiwe.client.studies import find_study
+from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
+from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
+from dagster_beiwe.lake import BeiweLake, StudyLake
+
+logger = logging.getLogger("dagster_beiwe")
+
+_QUICK = HttpPolicy(connect_timeout_seconds=5, read_timeout_seconds=30, attempts=2)
+
+
+def load_credentials() -> Credentials:
+    """From the keyring where ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is not; else from the environment."""
+    if os.environ.get("BEIWE_KEYRING_SECTION") and not os.environ.get("BEIWE_URL"):
+        return credentials_from_keyring(prompt=True)
+    return credentials_from_env()
+
+
+def open_lake() -> BeiweLake:
+    """The lake that ``BEIWE_LAKE`` names; raises ``ConfigurationError`` without it."""
+    url = os.environ.get("BEIWE_LAKE")
+    if not url:
+        raise ConfigurationError(
+            "Expected BEIWE_LAKE to name the lake's folder or URL, got nothing. Set it as for Dagster."
+        )
+    return BeiweLake(url)
+
+
+def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study, StudyLake]]:
+    """The studies of the lake, or the wanted one, opened for reading.
+
+    Names (which find the keyring's passphrases) come from the server; while it is silent, ids serve.
+    """
+    try:
+        credentials: Credentials | None = load_credentials()
+    except CredentialsError as error:
+        credentials = None
+        logger.warning("Going on without the server: %s", error)
+    names = _names(credentials)
+    stored = {study_id: names.get(study_id, study_id) for study_id in lake.studies()}
+    chosen = [find_study(stored, wanted)] if wanted else [Study(id=key, name=name) for key, name in stored.items()]
+    for study in chosen:
+        passphrase = credentials.study_passphrase(study.name) if credentials else None
+        passphrase = passphrase or os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
+        yield study, lake.study(study.id, passphrase=passphrase, cipher="cryptease" if passphrase else "none")
+
+
+def add_study_option(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("--study", required=required, help="id, beginning of an id, or name of the study")
+
+
+def utc_hour(text: str) -> datetime:
+    """A date or time of the command line as aware UTC; naive ones are taken as UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise TimeRangeError(
+            f"Expected a time like 2024-03-01 or 2024-03-01T13:00, got {text[:40]!r}; nothing was done."
+        ) from None
+    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+
+
+def confirmed(question: str, *, yes: bool) -> bool:
+    """Ask where somebody can answer; without a terminal only ``--yes`` confirms."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise ConfigurationError(
+            "Expected a confirmation, but nobody can answer here; nothing was changed. Add --yes to confirm."
+        )
+    return input(f"{question} Type 'yes' to go on: ").strip().lower() == "yes"
+
+
+def human_size(size_bytes: float) -> str:
+    """A size in the largest unit that keeps it above one: ``1.4 MB``."""
+    for unit in ("B", "kB", "MB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} GB"
+
+
+def _names(credentials: Credentials | None) -> Mapping[str, str]:
+    if credentials is None:
+        return {}
+    try:
+        with BeiweClient(credentials, policy=_QUICK) as client:
+            return client.studies()
+    except ServerError as error:
+        logger.warning("Going on with ids, the server can't be asked for names: %s", error)
+        return {}

@@ -1,0 +1,152 @@
+"""``dagster-beiwe demo``: the whole product on synthetic studies, with a simulated server on loopback.
+
+Everything it makes lies in one folder and can be deleted with it. No patient data is involved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import webbrowser
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.simulator import SimulatedServer, World
+
+SEED = 1
+_PROJECT = "beiwe_project"
+_WORKSPACE = """load_from:
+  - python_module:
+      module_name: {module}
+      working_directory: {folder}
+      location_name: beiwe_project
+"""
+_SETTINGS = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
+_START_SECONDS = 120
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser("demo", help="try everything on a simulated server with synthetic studies")
+    parser.add_argument("--once", action="store_true", help="do the whole job without the UI, print a summary and end")
+    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where to keep the demo's lake and history")
+    parser.add_argument("--port", type=int, default=3000, help="port of the UI; another one is taken if it is in use")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    folder: Path = options.folder.absolute()
+    world = World.demo(seed=SEED, now=_begin(folder))
+    with SimulatedServer(world, control=True) as server:
+        os.environ.update(_environment(folder, server))
+        from dagster_beiwe.cli.headless import prepare, run_everything  # imports Dagster, once the settings are made
+
+        if options.once:
+            return run_everything(folder / "lake")
+        print("Asking the simulated server for its studies and participants ...", flush=True)
+        prepare()
+        return _serve(folder, port=_free_port(options.port), browser=not options.no_browser)
+
+
+def _begin(folder: Path) -> datetime:
+    """Make the demo's folder; returns the moment at which its synthetic data ends, the same at every call."""
+    home = folder / "dagster_home"
+    for each in (folder, home):
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own = Path("dagster.yaml")
+    if not (home / "dagster.yaml").exists():
+        (home / "dagster.yaml").write_text(own.read_text() if own.exists() else _SETTINGS)
+    module, place = (f"{_PROJECT}.definitions", Path.cwd()) if Path(_PROJECT).is_dir() else (_OWN_MODULE, folder)
+    (folder / "workspace.yaml").write_text(_WORKSPACE.format(module=module, folder=place))
+    began = folder / "began"
+    if not began.exists():
+        began.write_text(datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0).isoformat())
+    try:
+        return datetime.fromisoformat(began.read_text())
+    except ValueError:
+        raise ConfigurationError(
+            f"Expected a time in {began}, got something else; nothing was done. Delete {folder} to begin anew."
+        ) from None
+
+
+_OWN_MODULE = "dagster_beiwe.cli.demo_definitions"
+
+
+def _environment(folder: Path, server: SimulatedServer) -> dict[str, str]:
+    """What a lab would set, here for the simulated server."""
+    locked = folder / "passphrase"
+    if not locked.exists():
+        with os.fdopen(os.open(locked, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(24))
+    for name in ("BEIWE_STUDIES", "BEIWE_START", "BEIWE_KEYRING_SECTION", "BEIWE_REFRESH_CRON"):
+        os.environ.pop(name, None)
+    return {
+        "BEIWE_URL": server.url,
+        "BEIWE_ACCESS_KEY": server.access_key,
+        "BEIWE_SECRET_KEY": server.secret_key,
+        "BEIWE_LAKE": str(folder / "lake"),
+        "BEIWE_LAKE_PASSPHRASE": locked.read_text(),
+        "BEIWE_AUTOMATION": "running",
+        "DAGSTER_HOME": str(folder / "dagster_home"),
+    }
+
+
+def _serve(folder: Path, *, port: int, browser: bool) -> int:
+    """``dagster dev`` until Ctrl-C or SIGTERM."""
+    dagster = shutil.which("dagster", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if dagster is None:
+        raise ConfigurationError(
+            "Expected the command `dagster` beside this Python, got none; nothing was started. Install "
+            "dagster-beiwe[webserver]."
+        )
+    command = [dagster, "dev", "-w", str(folder / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    with subprocess.Popen(command, cwd=folder) as process:  # noqa: S603 - our own interpreter's dagster
+        try:
+            if _answers(url, process, stop):
+                print(f"\nThe demo runs at {url}  (Ctrl-C ends it; everything it made is in {folder})\n", flush=True)
+                if browser:
+                    webbrowser.open(url)
+            while process.poll() is None and not stop.wait(0.5):
+                pass
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+    return 0 if stop.is_set() else process.returncode or 0
+
+
+def _answers(url: str, process: subprocess.Popen[bytes], stop: threading.Event) -> bool:
+    """Wait until the UI is up; False if it will not come."""
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline and not stop.is_set():
+        try:
+            with urllib.request.urlopen(f"{url}/server_info", timeout=5):  # noqa: S310 - loopback
+                return True
+        except OSError:
+            stop.wait(0.5)
+    return False
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    return wanted

@@ -1,0 +1,111 @@
+"""``dagster-beiwe export``: unlock a selection into files that other programs read. What it writes is not protected."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from dagster_beiwe.cli.context import add_study_option, human_size, open_lake, studies_in_lake, utc_hour
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.lake import FileRecord, StudyLake
+from dagster_beiwe.streams import STREAMS, check_streams
+
+_FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser("export", help="unlock a selection into plain files")
+    add_study_option(parser, required=True)
+    parser.add_argument("--participant", action="append", default=[], help="default: all; may be repeated")
+    parser.add_argument("--stream", action="append", default=[], help="default: all; may be repeated")
+    parser.add_argument("--start", type=utc_hour, default=_FIRST, help="first hour, UTC")
+    parser.add_argument("--end", type=utc_hour, default=_LAST, help="hour to stop before, UTC")
+    parser.add_argument("--format", choices=("tree", "csv", "parquet"), default="tree",
+                        help="tree: Beiwe's own files; csv, parquet: one table per participant and stream")  # fmt: skip
+    parser.add_argument("--to", required=True, type=Path, help="folder to write to; it is made if need be")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    streams = check_streams(options.stream)
+    if options.format != "tree":
+        streams = tuple(name for name in streams if STREAMS[name].columns)
+    target = options.to.expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigurationError(
+            f"Expected a new or empty folder to export to, got {str(target)!r} with something in it; nothing was "
+            "written. Choose another folder."
+        )
+    print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)
+    files = size_bytes = 0
+    for _, lake in studies_in_lake(open_lake(), options.study):
+        for path, size in _export(lake, options, streams, target):
+            files, size_bytes = files + 1, size_bytes + size
+            path.chmod(0o600)
+    print(f"{files} files, {human_size(size_bytes)}, in {target}")
+    return 0 if files else 1
+
+
+def _export(
+    lake: StudyLake, options: argparse.Namespace, streams: tuple[str, ...], target: Path
+) -> Iterator[tuple[Path, int]]:
+    for participant in options.participant or lake.participants():
+        records = [
+            record
+            for manifest in lake.manifests(participant)
+            for record in manifest.files
+            if record.present and record.stream in streams and options.start <= record.moment < options.end
+        ]
+        if options.format == "tree":
+            for record in records:
+                yield _write_file(lake, participant, record, target)
+        else:
+            for stream in streams:
+                chosen = [record for record in records if record.stream == stream]
+                if chosen:
+                    yield _write_table(lake, participant, stream, chosen, target, options.format)
+
+
+def _write_file(lake: StudyLake, participant: str, record: FileRecord, target: Path) -> tuple[Path, int]:
+    path = target / participant / record.member
+    _make_folder(path.parent)
+    with lake.open(participant, record) as source, _create(path) as file:
+        shutil.copyfileobj(source, file, 256 * 1024)
+    return path, record.size_bytes
+
+
+def _write_table(
+    lake: StudyLake, participant: str, stream: str, records: list[FileRecord], target: Path, form: str
+) -> tuple[Path, int]:
+    from dagster_beiwe.frames import FrameBuilder  # pandas is slow to import, and most commands don't need it
+
+    builder = FrameBuilder(stream)
+    for record in records:
+        builder.add(
+            lake.read(participant, record), participant=participant, time=record.moment, survey_id=record.survey_id
+        )
+    path = target / participant / f"{stream}.{form}"
+    _make_folder(path.parent)
+    frame = builder.build()
+    with _create(path) as file:
+        if form == "csv":
+            frame.to_csv(file, index=False)
+        else:
+            frame.to_parquet(file, index=False)
+    return path, path.stat().st_size
+
+
+def _make_folder(folder: Path) -> None:
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
+def _create(path: Path) -> Any:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
