@@ -1,0 +1,206 @@
+"""IO managers: raw data as a lazy view, DataFrames as encrypted Parquet. A thin skin over ``reading`` and ``tables``.
+
+Which study an asset belongs to, and so which passphrase, comes from the metadata of its definition
+(``StudyFacts.to_metadata``), for tables of a lab as well::
+
+    @dg.asset(io_manager_key="beiwe_table_io_manager", metadata=study.to_metadata(), partitions_def=...)
+    def daily_gps(raw_data: BeiwePartitions) -> pd.DataFrame: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_origin
+
+import dagster as dg
+import pandas as pd
+from pandas.api.types import union_categoricals
+
+from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.encryption import CrypteaseCipher
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.reading import BeiwePartitions
+from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.tables import TableMissingError, TableStore, TableVersion, require_passphrase
+
+NO_PARTICIPANTS_METADATA_KEY = "beiwe/no_participants"
+"""Metadata of a table that holds nothing about participants: where there is no passphrase it is stored as it is."""
+
+_ALLOW_MISSING = "allow_missing_partitions"
+
+
+class EncryptedLakeIOManager(dg.ConfigurableIOManager):
+    """Gives downstream assets the raw data of their partitions as ``BeiwePartitions``: lazily, decrypted, verified.
+
+    Which windows: those that Dagster's partition mapping says, so the same partition, all windows of a participant, all
+    participants of a window, or everything for an asset without partitions. ``raw_data`` writes to the lake itself.
+    """
+
+    beiwe: BeiweResource
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        raise ConfigurationError(
+            f"Expected only raw data of Beiwe studies under this IO manager, got a {type(obj).__name__} of "
+            f"{_name(context)}; nothing was stored. raw_data writes to the lake by itself; give tables the IO manager "
+            "for tables (`io_manager_key='beiwe_table_io_manager'`)."
+        )
+
+    def load_input(self, context: dg.InputContext) -> BeiwePartitions:
+        study = StudyFacts.from_metadata(_upstream_metadata(context))
+        if study is None:
+            raise ConfigurationError(
+                f"Expected the raw_data of a Beiwe study as input {context.name!r}, got an asset without a study in "
+                "its metadata; nothing was read. Depend on ['beiwe', <study key>, 'raw_data']."
+            )
+        lake = self.beiwe.study_lake(study)
+        if context.has_asset_partitions:
+            view = BeiwePartitions.of_keys(lake, (str(key) for key in context.asset_partition_keys))
+        else:
+            view = BeiwePartitions.of(lake)
+        context.log.info(
+            "Raw data of %s: %d windows of %d participants; %d of them are not in the lake.",
+            study.name,
+            len(view),
+            len(view.participants),
+            len(view.missing),
+        )
+        return view
+
+
+class TablePartitions(Mapping[str, pd.DataFrame]):
+    """Several partitions of a table: {partition key: DataFrame}; each is read when it is asked for, and not kept."""
+
+    def __init__(self, store: TableStore, asset_key: list[str], keys: list[str]) -> None:
+        self._store, self._asset_key, self._keys = store, asset_key, dict.fromkeys(keys)
+
+    def __getitem__(self, key: str) -> pd.DataFrame:
+        if str(key) not in self._keys:
+            raise KeyError(key)
+        return self._store.read(self._asset_key, partition=str(key))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        return f"<TablePartitions of {'/'.join(self._asset_key)}: {len(self)} partitions>"
+
+    def concat(self) -> pd.DataFrame:
+        """All partitions in one DataFrame, in the order of their keys."""
+        return _concat([self[key] for key in self])
+
+
+class EncryptedTableIOManager(dg.ConfigurableIOManager):
+    """Stores DataFrames as encrypted Parquet in the lake, one file per partition.
+
+    An input of one partition (or an asset without partitions) is a DataFrame. An input of several is a lazy mapping
+    ``TablePartitions``; one DataFrame of all of them if the parameter is annotated ``pd.DataFrame``; a dict if it is
+    annotated as one. Partitions that were never materialised are an error, unless the input's metadata says
+    ``allow_missing_partitions``. A run over several partitions returns {partition key: DataFrame}.
+    """
+
+    beiwe: BeiweResource
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        frames = _frames_by_partition(context, obj)
+        key = list(context.asset_key.path)
+        store = self._store(key, context.definition_metadata)
+        run_id = "" if context.run_id is None else context.run_id
+        versions = [
+            store.write(key, frame, partition=partition, run_id=run_id) for partition, frame in frames.items()
+        ]
+        context.add_output_metadata(_metadata(versions, list(frames.values()), context.definition_metadata))
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        key = list(context.asset_key.path)
+        store = self._store(key, _upstream_metadata(context))
+        if not context.has_asset_partitions:
+            return store.read(key)
+        wanted = [str(partition) for partition in context.asset_partition_keys]
+        if len(wanted) == 1:
+            return store.read(key, partition=wanted[0])
+        there = [partition for partition in wanted if store.exists(key, partition=partition)]
+        if len(there) < len(wanted) and not (context.definition_metadata or {}).get(_ALLOW_MISSING):
+            absent = sorted(set(wanted) - set(there))
+            raise TableMissingError(
+                f"Expected {len(wanted)} partitions of {'/'.join(key)}, got {len(there)}; nothing was read. "
+                f"Materialise the others first ({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}), or give "
+                f"the input the metadata {{'{_ALLOW_MISSING}': True}}."
+            )
+        context.log.info("Table %s: %d of %d partitions.", "/".join(key), len(there), len(wanted))
+        view = TablePartitions(store, key, there)
+        annotation = context.dagster_type.typing_type
+        if annotation is pd.DataFrame:
+            return view.concat()
+        return dict(view) if annotation is dict or get_origin(annotation) is dict else view
+
+    def _store(self, asset_key: list[str], metadata: Mapping[str, Any] | None) -> TableStore:
+        study = StudyFacts.from_metadata(metadata or {})
+        if study is not None:
+            return TableStore.of_study(self.beiwe.study_lake(study))
+        storage = self.beiwe.get_lake().storage
+        passphrase = self.beiwe.passphrase("")
+        if passphrase is None and (metadata or {}).get(NO_PARTICIPANTS_METADATA_KEY):
+            return TableStore.of_lake(storage, None, passphrase=None)
+        found = require_passphrase(asset_key, passphrase, variable=self.beiwe.passphrase_variable)
+        return TableStore.of_lake(storage, CrypteaseCipher(found), passphrase=found)
+
+
+def _frames_by_partition(context: dg.OutputContext, obj: Any) -> dict[str | None, pd.DataFrame]:
+    """What an asset returned, by partition key (None: it has no partitions)."""
+    keys: list[str | None] = [None]
+    if context.has_asset_partitions:
+        keys = [str(key) for key in context.asset_partition_keys]
+    frames: dict[Any, Any] = {}
+    if isinstance(obj, pd.DataFrame) and len(keys) == 1:
+        frames = {keys[0]: obj}
+    elif isinstance(obj, Mapping):
+        frames = {str(key): frame for key, frame in obj.items()}
+    if set(frames) != set(keys) or not all(isinstance(frame, pd.DataFrame) for frame in frames.values()):
+        expected = "a DataFrame" if len(keys) == 1 else f"a dict of DataFrames for exactly the run's {len(keys)} keys"
+        raise ConfigurationError(
+            f"Expected {expected} from {_name(context)}, got a {type(obj).__name__}; nothing was stored. Return pandas "
+            "DataFrames, or give the asset another IO manager."
+        )
+    return frames
+
+
+def _metadata(
+    versions: list[TableVersion], frames: list[pd.DataFrame], definition: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Numbers, and the names and types of columns: never a value."""
+    known = (definition or {}).get("dagster/column_schema")
+    texts = {column.name: column.description for column in known.columns} if isinstance(known, dg.TableSchema) else {}
+    columns = [
+        dg.TableColumn(str(name), str(dtype), description=texts.get(str(name)))
+        for name, dtype in (frames[0].dtypes.items() if frames else ())
+    ]
+    return {
+        "dagster/row_count": sum(version.rows for version in versions),
+        "dagster/size_bytes": sum(version.stored_size_bytes for version in versions),
+        "dagster/column_schema": dg.TableSchema(columns),
+        "encryption": ", ".join(sorted({version.encryption for version in versions})),
+    }
+
+
+def _concat(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """One after the other; categories are joined, where pandas alone would fall back to objects."""
+    for name in frames[0].columns if frames else ():
+        parts = [frame[name] for frame in frames if name in frame]
+        if len(parts) == len(frames) and all(isinstance(part.dtype, pd.CategoricalDtype) for part in parts):
+            dtype = union_categoricals(parts, sort_categories=False).dtype
+            frames = [frame.assign(**{name: frame[name].astype(dtype)}) for frame in frames]
+    numbered = all(isinstance(frame.index, pd.RangeIndex) for frame in frames)
+    joined: pd.DataFrame = pd.concat(frames, ignore_index=numbered) if frames else pd.DataFrame()
+    return joined
+
+
+def _upstream_metadata(context: dg.InputContext) -> Mapping[str, Any]:
+    upstream = context.upstream_output
+    return (upstream.definition_metadata if upstream else None) or {}
+
+
+def _name(context: dg.OutputContext) -> str:
+    return "/".join(context.asset_key.path) if context.has_asset_key else context.name

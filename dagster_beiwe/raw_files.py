@@ -1,0 +1,218 @@
+"""What every view of raw data can do, wherever the files lie: list them, open one, read a stream as a DataFrame."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import BinaryIO, Final
+
+import pandas as pd
+
+from dagster_beiwe.errors import TimeRangeError
+from dagster_beiwe.frames import FrameBuilder
+from dagster_beiwe.streams import STREAMS, check_streams
+
+_HOUR: Final = timedelta(hours=1)
+_AHEAD: Final = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawFile:
+    """One file of raw data, without its content.
+
+    ``name`` is its place in Beiwe's tree below the participant's folder, ``time`` its bin time (aware, UTC): the full
+    hour of most streams, otherwise the second in which the phone opened the file. ``window`` is the key of the window
+    it belongs to. ``size_bytes`` and ``sha256`` are of the plain content, None where nobody has recorded them.
+    ``present`` is False for a file that the server no longer has.
+    """
+
+    participant: str
+    window: str
+    stream: str
+    survey_id: str | None
+    name: str
+    time: datetime
+    size_bytes: int | None
+    sha256: str | None
+    present: bool = True
+    identity: str = field(repr=False, default="")
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """A half-open range of aware times; None is open. Raises ``TimeRangeError`` for naive or exchanged times."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("start", self.start), ("end", self.end)):
+            if value is not None and value.tzinfo is None:
+                raise TimeRangeError(
+                    f"Expected an aware {name}, got the naive {value.isoformat()}; nothing was read. Add the zone, for "
+                    "instance datetime(..., tzinfo=timezone.utc)."
+                )
+        if self.start is not None and self.end is not None and self.start >= self.end:
+            raise TimeRangeError(
+                f"Expected a start before the end, got {self.start.isoformat()} to {self.end.isoformat()}; nothing was "
+                "read. Exchange the two or correct them."
+            )
+
+    def narrowed(self, start: datetime | None, end: datetime | None) -> TimeRange | None:
+        """The part of this range in [start, end), or None if nothing is left."""
+        other = TimeRange(start, end)
+        starts = [value for value in (self.start, other.start) if value is not None]
+        ends = [value for value in (self.end, other.end) if value is not None]
+        latest, earliest = max(starts, default=None), min(ends, default=None)
+        if latest is not None and earliest is not None and latest >= earliest:
+            return None
+        return TimeRange(latest, earliest)
+
+    def overlaps(self, start: datetime, end: datetime) -> bool:
+        """Whether a part of [start, end) lies in this range."""
+        return (self.end is None or start < self.end) and (self.start is None or end > self.start)
+
+    def holds(self, file: RawFile) -> bool:
+        """Whether a file may have rows in this range: hourly files cover an hour, others count by their time alone."""
+        if STREAMS[file.stream].chunked:
+            return self.overlaps(file.time, file.time + _HOUR)
+        return (self.start is None or file.time >= self.start) and (self.end is None or file.time < self.end)
+
+
+class RawFiles(ABC):
+    """What every view of raw data can do: list files, open one, read a stream."""
+
+    def __init__(self, span: TimeRange) -> None:
+        self.span = span
+
+    @property
+    @abstractmethod
+    def participants(self) -> list[str]:
+        """Ids of the participants in the view."""
+
+    @abstractmethod
+    def by_window(self) -> Iterator[tuple[str, str, Iterable[RawFile]]]:
+        """Participant, window key and all files of each window; the files are sorted by time."""
+
+    @abstractmethod
+    def open(self, file: RawFile) -> BinaryIO:
+        """The plain content of a file as a stream that can't seek; close it after use.
+
+        Reading raises ``IntegrityError`` where the content is not what was committed.
+        """
+
+    @abstractmethod
+    def content(self, file: RawFile) -> bytes:
+        """The whole plain content of a file, checked."""
+
+    def files(
+        self,
+        stream: str | None = None,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        include_vanished: bool = False,
+    ) -> Iterator[RawFile]:
+        """The files of one stream (or all) that may hold data in [start, end), window by window.
+
+        Files that the server no longer has are left out unless ``include_vanished``. Raises ``UnknownStreamError``
+        and ``TimeRangeError`` at once.
+        """
+        return self._select(*self._wanted(stream, start, end), include_vanished=include_vanished)
+
+    def read(
+        self,
+        stream: str,
+        *,
+        columns: Sequence[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> pd.DataFrame:
+        """One DataFrame of all rows of a stream with start <= ``timestamp`` < end, with a column ``participant``.
+
+        Types and columns are the same whether or not there are rows; see ``dagster_beiwe.frames``. Files outside the
+        time range are not opened. Rows that had to be repaired are counted in ``frame.attrs["beiwe"]``, beside the
+        numbers of files and rows. For more data than fits into memory use ``iter_frames``. Raises
+        ``UnknownStreamError``, ``ConfigurationError`` for audio, ``TimeRangeError`` and ``IntegrityError``.
+        """
+        names, span = self._wanted(stream, start, end)
+        builder = self._builder(stream, columns, span)
+        self._fill(builder, self._select(names, span))
+        return self._noted(builder.build())
+
+    def iter_frames(
+        self,
+        stream: str,
+        *,
+        columns: Sequence[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Iterator[tuple[str, str, pd.DataFrame]]:
+        """Participant, window key and DataFrame of one window after the other; see ``read``.
+
+        Only one window is held in memory. Windows without a file of the stream are passed over.
+        """
+        names, span = self._wanted(stream, start, end)
+        self._builder(stream, columns, span)  # wrong arguments are refused here, not at the first step
+        return self._frames(stream, columns, names, span)
+
+    def _frames(
+        self, stream: str, columns: Sequence[str] | None, names: frozenset[str], span: TimeRange | None
+    ) -> Iterator[tuple[str, str, pd.DataFrame]]:
+        for participant, window, files in self.by_window():
+            chosen = [file for file in files if file.present and _is_wanted(file, names, span)]
+            if chosen:
+                builder = self._builder(stream, columns, span)
+                self._fill(builder, chosen)
+                yield participant, window, builder.build()
+
+    def _noted(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame, with more counts in its attributes."""
+        return frame
+
+    def _wanted(
+        self, stream: str | None, start: datetime | None, end: datetime | None
+    ) -> tuple[frozenset[str], TimeRange | None]:
+        return frozenset(check_streams([] if stream is None else [stream])), self.span.narrowed(start, end)
+
+    def _select(
+        self, names: frozenset[str], span: TimeRange | None, *, include_vanished: bool = False
+    ) -> Iterator[RawFile]:
+        for _, _, files in self.by_window():
+            for file in files:
+                if (file.present or include_vanished) and _is_wanted(file, names, span):
+                    yield file
+
+    @staticmethod
+    def _builder(stream: str, columns: Sequence[str] | None, span: TimeRange | None) -> FrameBuilder:
+        start, end = (span.start, span.end) if span else (None, None)
+        return FrameBuilder(stream, columns=columns, start=start, end=end)
+
+    def _fill(self, builder: FrameBuilder, files: Iterable[RawFile]) -> None:
+        for file, data in self._contents(files):
+            builder.add(data, participant=file.participant, time=file.time, survey_id=file.survey_id)
+
+    def _contents(self, files: Iterable[RawFile]) -> Iterator[tuple[RawFile, bytes]]:
+        """Files with their content, in order; the next ones are decrypted while one is parsed."""
+        waiting: deque[tuple[RawFile, Future[bytes]]] = deque()
+        with ThreadPoolExecutor(_AHEAD, thread_name_prefix="beiwe-read") as pool:
+            try:
+                for file in files:
+                    waiting.append((file, pool.submit(self.content, file)))
+                    if len(waiting) > _AHEAD:
+                        first, content = waiting.popleft()
+                        yield first, content.result()
+                while waiting:
+                    first, content = waiting.popleft()
+                    yield first, content.result()
+            finally:
+                for _, content in waiting:
+                    content.cancel()
+
+
+def _is_wanted(file: RawFile, names: frozenset[str], span: TimeRange | None) -> bool:
+    return file.stream in names and span is not None and span.holds(file)

@@ -1,0 +1,273 @@
+"""Read raw data out of the lake: list files, open one, or read a stream as one DataFrame. Knows nothing of Dagster.
+
+    lake = BeiweLake("/data/lake").study(study_id, passphrase=...)
+    raw = BeiwePartitions.of(lake, participants=["abcd1234"], start=datetime(2024, 3, 1, tzinfo=timezone.utc))
+    frame = raw.read("gps", columns=["timestamp", "latitude", "longitude"])
+
+Nothing is read before it is asked for, and no more than a few windows' manifests and two files are held at a time, so
+a view of a whole study costs nothing by itself. What is read is checked against the manifests.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import BinaryIO, Final, TypeVar
+
+import pandas as pd
+
+from dagster_beiwe.errors import ConfigurationError, IntegrityError
+from dagster_beiwe.lake.manifest import FileRecord, Manifest
+from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.names import check_participant_id
+from dagster_beiwe.raw_files import RawFile, RawFiles, TimeRange
+
+__all__ = ["BeiwePartitions", "RawFile", "RawFiles", "TimeRange", "WindowFiles"]
+
+_LONGEST_WINDOW: Final = timedelta(days=31)
+_ATTEMPTS: Final = 4
+_KEPT_CELLS: Final = 16
+_EVERYTHING: Final = TimeRange()
+
+T = TypeVar("T")
+
+
+class WindowFiles(RawFiles):
+    """The files of one participant's window; ``key`` is its partition key, ``window`` that of its window."""
+
+    def __init__(self, lake: StudyLake, participant: str, window: str, *, span: TimeRange = _EVERYTHING) -> None:
+        super().__init__(span)
+        self.participant = check_participant_id(participant)
+        self.window = window
+        self._lake = lake
+        self._lock = threading.Lock()
+        self._loaded = False
+        self._manifest: Manifest | None = None
+
+    def __repr__(self) -> str:
+        return f"<WindowFiles {self.key}>"
+
+    @property
+    def key(self) -> str:
+        return f"{self.participant}|{self.window}"
+
+    @property
+    def participants(self) -> list[str]:
+        return [self.participant]
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What is committed of the window, read once; None if nothing is."""
+        with self._lock:
+            if not self._loaded:
+                self._manifest = self._lake.manifest(self.participant, self.window)
+                self._loaded = True
+            return self._manifest
+
+    @property
+    def committed(self) -> bool:
+        """Whether the lake holds the window, be it without files."""
+        return self.manifest is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the window is committed without holes."""
+        return self.manifest is not None and self.manifest.complete
+
+    def open(self, file: RawFile) -> BinaryIO:
+        return self._newest(file, lambda record: self._lake.open(self.participant, record))
+
+    def content(self, file: RawFile) -> bytes:
+        return self._newest(file, lambda record: self._lake.read(self.participant, record))
+
+    def by_window(self) -> Iterator[tuple[str, str, Iterable[RawFile]]]:
+        manifest = self.manifest
+        if manifest is not None:
+            files = (_raw_file(manifest, record) for record in manifest.files)
+            yield self.participant, self.window, sorted(files, key=lambda file: (file.time, file.name))
+
+    def _newest(self, file: RawFile, read: Callable[[FileRecord], T]) -> T:
+        """``read`` as the manifest says, and again if another run has committed since the manifest was read."""
+        for _ in range(_ATTEMPTS):
+            before = self.manifest
+            try:
+                return read(self._record(file, before))
+            except IntegrityError:
+                with self._lock:
+                    self._loaded = False
+                if self.manifest == before:
+                    raise
+        return read(self._record(file, self.manifest))
+
+    def _record(self, file: RawFile, manifest: Manifest | None) -> FileRecord:
+        if (file.participant, file.window) != (self.participant, self.window):
+            raise ConfigurationError(
+                f"Expected a file of {self.key}, got one of {file.participant}|{file.window}; nothing was read. Open "
+                "it with the view that listed it."
+            )
+        record = manifest.by_key().get(file.identity) if manifest else None
+        if record is None:
+            raise IntegrityError(
+                f"Expected the file that was listed of {self.key}, got a newer commit without it; nothing was read. "
+                "List the files again."
+            )
+        return record
+
+
+class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
+    """A lazy view of many windows of one study: a mapping {partition key: ``WindowFiles``}.
+
+    ``cells`` are pairs of a participant's id and a window's key; a partition key is ``<participant>|<window>``. The
+    mapping holds every cell asked for; those that the lake does not hold have no files and are named by ``missing``.
+    ``start`` and ``end`` (aware) narrow whatever is listed or read. Usable from several threads.
+    """
+
+    def __init__(
+        self,
+        lake: StudyLake,
+        cells: Iterable[tuple[str, str]],
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> None:
+        super().__init__(TimeRange(start, end))
+        self.study_id = lake.study_id
+        self._lake = lake
+        self._cells: dict[str, tuple[str, str]] = {
+            f"{check_participant_id(participant)}|{window}": (participant, window) for participant, window in cells
+        }
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, WindowFiles] = OrderedDict()
+        self._held: dict[str, frozenset[str]] = {}
+        self._holes: dict[str, bool] = {}
+
+    @classmethod
+    def of(
+        cls,
+        lake: StudyLake,
+        *,
+        participants: Iterable[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> BeiwePartitions:
+        """Everything that the lake holds of a study, or of some participants, in [start, end).
+
+        Raises ``WrongPassphraseError`` at once, and ``ConfigurationError`` for a participant whom the lake does not
+        hold.
+        """
+        _ = lake.authenticator  # a wrong passphrase is found here
+        span = TimeRange(start, end)
+        held = lake.participants()
+        wanted = held if participants is None else list(participants)
+        if absent := sorted(set(map(check_participant_id, wanted)) - set(held)):
+            raise ConfigurationError(
+                f"Expected participants that the lake holds, got {', '.join(absent)}; nothing was read. The lake holds "
+                f"{len(held)} participants of study {lake.study_id}: correct the ids, or materialise their raw data."
+            )
+        cells = ((participant, key) for participant in wanted for key in _windows_in(lake, participant, span))
+        return cls(lake, cells, start=start, end=end)
+
+    @classmethod
+    def of_keys(cls, lake: StudyLake, keys: Iterable[str]) -> BeiwePartitions:
+        """The windows that partition keys name, whether the lake holds them or not."""
+        parts = (key.rpartition("|") for key in keys)
+        return cls(lake, ((participant, window) for participant, _, window in parts))
+
+    def __repr__(self) -> str:
+        return f"<BeiwePartitions of study {self.study_id}: {len(self._cells)} windows>"
+
+    def __getitem__(self, key: str) -> WindowFiles:
+        participant, window = self._cells[str(key)]
+        with self._lock:
+            cell = self._kept.pop(str(key), None) or WindowFiles(self._lake, participant, window, span=self.span)
+            self._kept[str(key)] = cell
+            if len(self._kept) > _KEPT_CELLS:
+                self._kept.popitem(last=False)
+            return cell
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cells)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    @property
+    def participants(self) -> list[str]:
+        return list(dict.fromkeys(participant for participant, _ in self._cells.values()))
+
+    @property
+    def windows(self) -> list[str]:
+        """Keys of the windows in the view, oldest first."""
+        return sorted({window for _, window in self._cells.values()})
+
+    @property
+    def missing(self) -> list[str]:
+        """Partition keys of windows that are not in the lake."""
+        return [key for key in self._cells if not self._is_held(key)]
+
+    @property
+    def incomplete(self) -> list[str]:
+        """Partition keys of windows with holes: parts that could not be fetched. Reads every manifest."""
+        for _ in self.by_window():
+            pass
+        return [key for key in self._cells if self._holes.get(key)]
+
+    def open(self, file: RawFile) -> BinaryIO:
+        return self[f"{file.participant}|{file.window}"].open(file)
+
+    def content(self, file: RawFile) -> bytes:
+        return self[f"{file.participant}|{file.window}"].content(file)
+
+    def by_window(self) -> Iterator[tuple[str, str, Iterable[RawFile]]]:
+        for key in self._cells:
+            if self._is_held(key):
+                cell = self[key]
+                self._holes[key] = not cell.complete
+                yield from cell.by_window()
+
+    def _noted(self, frame: pd.DataFrame) -> pd.DataFrame:
+        frame.attrs["beiwe"] |= {"missing_windows": len(self.missing), "incomplete_windows": sum(self._holes.values())}
+        return frame
+
+    def _is_held(self, key: str) -> bool:
+        """One listing per participant instead of a failed look-up per window."""
+        participant, window = self._cells[key]
+        if participant not in self._held:
+            self._held[participant] = frozenset(self._lake.windows(participant))
+        return window in self._held[participant]
+
+
+def _raw_file(manifest: Manifest, record: FileRecord) -> RawFile:
+    return RawFile(
+        participant=manifest.participant,
+        window=manifest.window,
+        stream=record.stream,
+        survey_id=record.survey_id,
+        name=record.member,
+        time=record.moment,
+        size_bytes=record.size_bytes,
+        sha256=record.sha256,
+        present=record.present,
+        identity=record.key,
+    )
+
+
+def _windows_in(lake: StudyLake, participant: str, span: TimeRange) -> Iterator[str]:
+    """Keys of a participant's committed windows that overlap a range. Only windows at its start are looked into."""
+    for key in lake.windows(participant):
+        start = datetime.strptime(key, "%Y-%m-%dT%H" if "T" in key else "%Y-%m-%d").replace(tzinfo=timezone.utc)
+        if not span.overlaps(start, start + _LONGEST_WINDOW):
+            continue
+        if span.start is not None and start < span.start:
+            manifest = lake.manifest(participant, key)
+            if manifest is not None and not span.overlaps(manifest.span.start, manifest.span.end):
+                continue
+        yield key

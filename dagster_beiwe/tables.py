@@ -1,0 +1,406 @@
+"""Tables at rest: DataFrames as encrypted Parquet, each with a seal. Knows nothing of Dagster.
+
+A table ``beiwe/sleep/daily_gps``, partition ``abcd1234|2024-03-04``, is two files below ``<lake>/.tables/``::
+
+    beiwe/sleep/daily_gps/abcd1234/2024-03-04.parquet.lock    the table, under the cipher that locks the study
+    beiwe/sleep/daily_gps/abcd1234/2024-03-04.json            its seal: sizes, hashes and a keyed MAC
+
+The seal is the commit, as a manifest is for raw data: a table that was changed, damaged or put in another's place is
+refused. While a table is replaced its seal names the old and the new version, so that a crash leaves either. Rows exist
+in memory and under the cipher only, never in plain text on a disk; nothing is ever pickled.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any, BinaryIO, Final
+from urllib.parse import quote
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+
+from dagster_beiwe.encryption import Bytes, Cipher, Encryptor
+from dagster_beiwe.errors import ConfigurationError, EncryptionError, IntegrityError, LakeError, PassphraseMissingError
+from dagster_beiwe.lake.keys import open_authenticator
+from dagster_beiwe.lake.manifest import Authenticator
+from dagster_beiwe.lake.storage import PART_SUFFIX, Storage
+from dagster_beiwe.lake.study import StudyLake
+
+FOLDER: Final = ".tables"
+"""Where tables lie in the lake. No stream has this name, so a study's cipher locks them all."""
+
+_PURPOSE: Final = "table"
+_FORMAT: Final = 1
+_ROWS_PER_GROUP: Final = 128 * 1024
+_LONGEST_NAME: Final = 120
+_NOBODY: Final = "nobody"
+_LAKE: Final = "lake"
+
+
+class TableMissingError(LakeError):
+    """The table, or this partition of it, has not been written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableVersion:
+    """One version of a table: ``size_bytes`` and ``sha256`` of the plain Parquet file, ``stored_*`` of what lies there.
+
+    ``file`` is its name beside the seal; times are ISO 8601 in UTC.
+    """
+
+    file: str
+    encryption: str
+    rows: int
+    size_bytes: int
+    sha256: str
+    stored_size_bytes: int
+    stored_sha256: str
+    written_at: str
+    run_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seal:
+    """What was committed under a path. ``versions`` has two entries (None: no file) while one replaces the other."""
+
+    owner: str
+    asset_key: tuple[str, ...]
+    partition: str | None
+    versions: tuple[TableVersion | None, ...]
+
+
+class TableStore:
+    """Tables of one owner, who is a study, or the lake for tables that belong to no study.
+
+    Use ``of_study`` or ``of_lake``. Asset keys are sequences of names; a partition key is any text: no two of them
+    share a file, and none leads out of its asset's folder.
+    """
+
+    def __init__(
+        self, storage: Storage, *, owner: str, cipher: Cipher | None, authenticate: Callable[[bool], Authenticator]
+    ) -> None:
+        self._storage, self._owner, self._cipher, self._authenticate = storage, owner, cipher, authenticate
+
+    @classmethod
+    def of_study(cls, lake: StudyLake) -> TableStore:
+        """Tables of a study: locked and sealed as its raw data is."""
+        return cls(
+            lake.storage,
+            owner=lake.study_id,
+            cipher=lake.form(FOLDER).cipher,
+            authenticate=lambda create: lake.authenticate(create=create),
+        )
+
+    @classmethod
+    def of_lake(cls, storage: Storage, cipher: Cipher | None, *, passphrase: str | None) -> TableStore:
+        """Tables of no study, locked with the lake's passphrase.
+
+        Without a cipher they are stored as they are, and their seals find accidents but not attacks: for tables
+        without anything about participants.
+        """
+        if cipher is None or passphrase is None:
+            return cls(storage, owner=_NOBODY, cipher=None, authenticate=lambda _: Authenticator(None))
+        return cls(
+            storage,
+            owner=_LAKE,
+            cipher=cipher,
+            authenticate=lambda create: open_authenticator(storage, FOLDER, passphrase, create=create),
+        )
+
+    def __repr__(self) -> str:
+        return f"<TableStore of {self._owner} at {self._storage.describe()}>"
+
+    def write(
+        self, asset_key: Sequence[str], frame: pd.DataFrame, *, partition: str | None = None, run_id: str = ""
+    ) -> TableVersion:
+        """Store a table in place of its former version, in one step.
+
+        Raises ``ConfigurationError`` for what Parquet can't hold, ``WrongPassphraseError`` before anything is written,
+        and ``IntegrityError`` if what lies in its place was changed or is another table.
+        """
+        table = arrow_table(frame)
+        authenticator = self._authenticate(True)
+        stem = table_path(asset_key, partition)
+        folder, _, name = stem.rpartition("/")
+        part = f"{folder}/.{name}{PART_SUFFIX}"
+        with self._storage.lock(folder):
+            self._storage.delete(part)  # of a run that died; the lock is held, so no living run is at it
+            before = self._current(authenticator, asset_key, partition)
+            version = self._stage(table, part, name=name, run_id=run_id)
+            self._seal(authenticator, asset_key, partition, (version, before))
+            self._storage.move(part, f"{folder}/{version.file}")
+            self._storage.sync_folder(folder)
+            self._seal(authenticator, asset_key, partition, (version,))
+            for suffix in (".parquet", ".parquet.lock"):
+                if f"{name}{suffix}" != version.file:
+                    self._storage.delete(f"{stem}{suffix}")
+        return version
+
+    def read(
+        self, asset_key: Sequence[str], *, partition: str | None = None, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """A table with the types it was written with; ``columns`` selects some, in that order.
+
+        Raises ``TableMissingError`` if it was never written, ``IntegrityError`` if it is not what was written,
+        ``WrongPassphraseError``, and ``ConfigurationError`` for columns that it does not have.
+        """
+        path, seal = self._committed(asset_key, partition)
+        try:
+            data = self._load(path, seal)
+        except IntegrityError:  # another run may just have replaced it
+            path, newer = self._committed(asset_key, partition)
+            if newer == seal:
+                raise
+            data = self._load(path, newer)
+        return _frame(data, columns, name="/".join(asset_key))
+
+    def exists(self, asset_key: Sequence[str], *, partition: str | None = None) -> bool:
+        """Whether something was written; it is not opened."""
+        return self._storage.exists(f"{table_path(asset_key, partition)}.json")
+
+    def _committed(self, asset_key: Sequence[str], partition: str | None) -> tuple[str, _Seal]:
+        seal = self._read_seal(self._authenticate(False), asset_key, partition)
+        if seal is None:
+            raise TableMissingError(
+                f"Expected the table {_describe(asset_key, partition)} in the lake at {self._storage.describe()}, got "
+                "none; nothing was read. Materialise it first."
+            )
+        return table_path(asset_key, partition).rpartition("/")[0], seal
+
+    def _load(self, folder: str, seal: _Seal) -> bytes:
+        """The plain Parquet file of whichever version lies there."""
+        for version in seal.versions:
+            if version is not None and (stored := self._stored(f"{folder}/{version.file}", version)) is not None:
+                return _unlocked(stored, version, self._cipher)
+        if None in seal.versions:
+            raise TableMissingError(
+                f"Expected the table {_describe(seal.asset_key, seal.partition)}, got only the beginning of its first "
+                "commit; nothing was read. The run that wrote it died: materialise it again."
+            )
+        raise IntegrityError(
+            f"Expected the table {_describe(seal.asset_key, seal.partition)} as it was written, got other bytes or "
+            "none; nothing was read. It was changed, damaged or removed: restore it from a backup, or materialise it "
+            "again."
+        )
+
+    def _stored(self, path: str, version: TableVersion) -> bytes | None:
+        try:
+            with self._storage.open(path) as file:
+                data = file.read(version.stored_size_bytes + 1)
+        except FileNotFoundError:
+            return None
+        return data if hashlib.sha256(data).hexdigest() == version.stored_sha256 else None
+
+    def _current(
+        self, authenticator: Authenticator, asset_key: Sequence[str], partition: str | None
+    ) -> TableVersion | None:
+        """The version that lies in a table's place before it is replaced."""
+        seal = self._read_seal(authenticator, asset_key, partition, strict=False)
+        folder = table_path(asset_key, partition).rpartition("/")[0]
+        for version in seal.versions if seal else ():
+            if version is not None and self._stored(f"{folder}/{version.file}", version) is not None:
+                return version
+        return None
+
+    def _read_seal(
+        self, authenticator: Authenticator, asset_key: Sequence[str], partition: str | None, *, strict: bool = True
+    ) -> _Seal | None:
+        path = f"{table_path(asset_key, partition)}.json"
+        try:
+            data = self._storage.read(path)
+        except FileNotFoundError:
+            return None
+        owner = _owner(data)
+        if owner != self._owner:
+            if not strict:  # it belonged to another before: what is written now takes its place
+                return None
+            raise IntegrityError(
+                f"Expected the table {_describe(asset_key, partition)} to be sealed by {self._owner}, got one sealed "
+                f"by {owner}; nothing was read. The asset's study (its metadata) or the passphrases were changed after "
+                "it was written: change that back, or materialise it again."
+            )
+        document = authenticator.unseal(_PURPOSE, data, name=path)
+        seal = _Seal(
+            owner=owner,
+            asset_key=tuple(document["asset_key"]),
+            partition=document["partition"],
+            versions=tuple(_version(entry) for entry in document["versions"]),
+        )
+        if (seal.asset_key, seal.partition) != (tuple(asset_key), partition):
+            raise IntegrityError(
+                f"Expected the table {_describe(asset_key, partition)} at {path!r}, got "
+                f"{_describe(seal.asset_key, seal.partition)}; it was not touched. Tables were swapped (restore them "
+                "from a backup), or the two assets have names that differ in case only (rename one)."
+            )
+        return seal
+
+    def _seal(
+        self,
+        authenticator: Authenticator,
+        asset_key: Sequence[str],
+        partition: str | None,
+        versions: Sequence[TableVersion | None],
+    ) -> None:
+        document = {
+            "format": _FORMAT,
+            "owner": self._owner,
+            "asset_key": list(asset_key),
+            "partition": partition,
+            "versions": [version and asdict(version) for version in versions],
+        }
+        self._storage.write(f"{table_path(asset_key, partition)}.json", authenticator.seal(_PURPOSE, document))
+
+    def _stage(self, table: pa.Table, part: str, *, name: str, run_id: str) -> TableVersion:
+        with self._storage.explained("written", part), self._storage.create(part) as file:
+            sink = _LockedFile(file, self._cipher.encryptor() if self._cipher else None)
+            parquet.write_table(
+                table, pa.PythonFile(sink, mode="w"), row_group_size=_ROWS_PER_GROUP, compression="zstd"
+            )
+            sink.finish()
+        return TableVersion(
+            file=f"{name}.parquet.lock" if self._cipher else f"{name}.parquet",
+            encryption=self._cipher.name if self._cipher else "none",
+            rows=table.num_rows,
+            size_bytes=sink.size_bytes,
+            sha256=sink.sha256.hexdigest(),
+            stored_size_bytes=sink.stored_size_bytes,
+            stored_sha256=sink.stored_sha256.hexdigest(),
+            written_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            run_id=run_id,
+        )
+
+
+class _LockedFile(io.RawIOBase):
+    """Where Parquet is written to: counts, hashes, locks, and passes on."""
+
+    def __init__(self, file: BinaryIO, encryptor: Encryptor | None) -> None:
+        super().__init__()
+        self._file, self._encryptor = file, encryptor
+        self.size_bytes = self.stored_size_bytes = 0
+        self.sha256, self.stored_sha256 = hashlib.sha256(), hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.size_bytes
+
+    def write(self, data: Bytes) -> int:  # type: ignore[override]
+        self.size_bytes += len(data)
+        self.sha256.update(data)
+        self._store(self._encryptor.update(data) if self._encryptor else bytes(data))
+        return len(data)
+
+    def finish(self) -> None:
+        if self._encryptor:
+            self._store(self._encryptor.finish())
+
+    def _store(self, data: bytes) -> None:
+        self.stored_size_bytes += len(data)
+        self.stored_sha256.update(data)
+        self._file.write(data)
+
+
+def table_path(asset_key: Sequence[str], partition: str | None) -> str:
+    """Where a table lies, without suffix. The dimensions of a partition key become folders, other texts are quoted."""
+    parts = [*asset_key, *(partition.split("|") if partition is not None else ())]
+    return "/".join([FOLDER, *(_safe(part) for part in parts)])
+
+
+def arrow_table(frame: pd.DataFrame) -> pa.Table:
+    """The frame as Parquet will hold it. Raises ``ConfigurationError`` that names the column which it can't hold."""
+    names = list(frame.columns)
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        raise ConfigurationError(
+            "Expected a DataFrame whose column names are texts and differ, got others; nothing was stored. Rename the "
+            "columns (a MultiIndex can be joined: frame.columns = ['_'.join(name) for name in frame.columns])."
+        )
+    try:
+        return pa.Table.from_pandas(frame)
+    except (pa.ArrowException, TypeError, ValueError):  # its message may hold a value
+        bad = next((name for name in names if not _convertible(frame[[name]])), "the index")
+        raise ConfigurationError(
+            f"Expected columns of one type each, got a mixture in {bad!r} ({frame.dtypes.get(bad, 'index')}); nothing "
+            "was stored. Convert it, for instance with .astype('string')."
+        ) from None
+
+
+def _convertible(frame: pd.DataFrame) -> bool:
+    try:
+        pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError):
+        return False
+    return True
+
+
+def _frame(data: bytes, columns: Sequence[str] | None, *, name: str) -> pd.DataFrame:
+    file = parquet.ParquetFile(pa.BufferReader(data))
+    for column in columns or ():
+        if column not in file.schema_arrow.names:
+            close = difflib.get_close_matches(column, file.schema_arrow.names, n=1, cutoff=0.4)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ConfigurationError(
+                f"Expected columns of the table {name}, got {column[:60]!r}; nothing was read.{hint} Its columns are: "
+                f"{', '.join(file.schema_arrow.names)}."
+            )
+    frame: pd.DataFrame = file.read(columns=None if columns is None else list(columns)).to_pandas()
+    return frame if columns is None else frame[list(columns)]
+
+
+def _unlocked(stored: bytes, version: TableVersion, cipher: Cipher | None) -> bytes:
+    data = stored
+    if version.encryption != "none":
+        if cipher is None or cipher.name != version.encryption or not cipher.can_decrypt:
+            raise EncryptionError(
+                f"Expected a key for a table locked with {version.encryption!r}, got none; nothing was read. Give the "
+                "study's passphrase (or age identity) to the lake."
+            )
+        decryptor = cipher.decryptor()
+        data = decryptor.update(stored) + decryptor.finish()
+    if hashlib.sha256(data).hexdigest() != version.sha256:
+        raise IntegrityError(
+            f"Expected the table {version.file!r} to unlock to what was written, got other bytes; nothing was read. "
+            "The passphrase was changed while the lake's key file was kept: restore the passphrase."
+        )
+    return data
+
+
+def _owner(data: bytes) -> str:
+    """Who sealed a table, as the seal itself says: only to explain why it can't be checked."""
+    try:
+        return str(json.loads(data)["owner"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "nobody known (damaged)"
+
+
+def _version(entry: dict[str, Any] | None) -> TableVersion | None:
+    return None if entry is None else TableVersion(**entry)
+
+
+def _describe(asset_key: Sequence[str], partition: str | None) -> str:
+    return "/".join(asset_key) + (f" [{partition}]" if partition is not None else "")
+
+
+def _safe(part: str) -> str:
+    """A file name for any text: equal only for equal texts, without dots or separators, of bounded length."""
+    name = quote(part, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 33]}~{hashlib.sha256(part.encode()).hexdigest()[:32]}"
+
+
+def require_passphrase(asset_key: Sequence[str], passphrase: str | None, *, variable: str) -> str:
+    """The passphrase for a table of no study; raises ``PassphraseMissingError`` where there is none."""
+    if passphrase:
+        return passphrase
+    raise PassphraseMissingError(
+        f"Expected a passphrase to lock the table {'/'.join(asset_key)} with, got none; nothing was stored. Set "
+        f"{variable}, or say which study it belongs to: give the asset `metadata=study.to_metadata()`."
+    )
