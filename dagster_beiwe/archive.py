@@ -38,8 +38,9 @@ _EXTRA_LIMIT = 4096
 class Member:
     """One member: its name, its size in bytes as stored in the archive, and its body.
 
-    ``body`` yields pieces, and is skipped when the next member is asked for. At its end it raises ``DamagedMemberError`` if the CRC is wrong; the archive goes on after
-    that. It raises ``TruncatedArchiveError`` where the archive ends inside the member.
+    ``body`` yields pieces, and is skipped when the next member is asked for. At its end it raises
+    ``DamagedMemberError`` if the CRC is wrong; the archive goes on after that. It raises ``TruncatedArchiveError``
+    where the archive ends inside the member.
     """
 
     name: str

@@ -100,11 +100,11 @@ HOSTILE = [
     "p1/gps/2026-10-02 17:00:00+00:00.csv",
     "p1/gps/2026-10-02 17_00_00+02_00.csv",
     "p1/gps/٢٠٢٦-10-02 17_00_00+00_00.csv",  # digits, but not ASCII's
-    f"p1/gps/{TIME}_２.csv",
+    f"p1/gps/{TIME}_\uff12.csv",
     f"p\u0301/gps/{TIME}.csv",
     f"\u202ep1/gps/{TIME}.csv",
     f"p1/gps/{TIME}.cs\u200bv",
-    f"p1/ｇｐｓ/{TIME}.csv",
+    f"p1/\uff47\uff50\uff53/{TIME}.csv",
     f"p1/gps\u2215x/{TIME}.csv",
     f"{'p' * 65}/gps/{TIME}.csv",
     f"p1/survey_answers/{'s' * 101}/{TIME}.csv",

@@ -1,0 +1,54 @@
+"""A small study on a simulated server, a client that does not wait, and an empty lake."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from core_helpers import PASSPHRASE, STUDY, client_of, small_world
+from hypothesis import HealthCheck, settings
+
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.simulator import SimulatedServer, World
+
+settings.register_profile(
+    "core", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_file_left_open() -> Iterator[None]:
+    """A file that is closed by the garbage collector only is a fault."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        yield
+
+
+@pytest.fixture
+def world() -> World:
+    return small_world()
+
+
+@pytest.fixture
+def server(world: World) -> Iterator[SimulatedServer]:
+    with SimulatedServer(world) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: SimulatedServer) -> Iterator[BeiweClient]:
+    with client_of(server) as ready:
+        yield ready
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "lake"
+
+
+@pytest.fixture
+def lake(folder: Path) -> StudyLake:
+    return BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
