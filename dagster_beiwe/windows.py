@@ -7,7 +7,7 @@ file belongs to and not the rows inside it. The server's inclusive end is made i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from typing import Literal, get_args
 
@@ -18,6 +18,8 @@ GRANULARITIES: tuple[str, ...] = get_args(Granularity)
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
+_FIRST = datetime(1900, 1, 1, tzinfo=timezone.utc)
+_LAST = datetime(2200, 1, 1, tzinfo=timezone.utc)
 _WIRE_FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 
@@ -25,11 +27,14 @@ _WIRE_FORMAT = "%Y-%m-%dT%H:%M:%S"
 class Window:
     """The half-open time range [start, end) in UTC; ``key`` names it in partitions and in the lake.
 
+    ``name`` is given for the two windows of strays only, whose bounds move as time goes by.
+
     Raises ``TimeRangeError`` for naive times, times inside an hour, and a start that is not before the end.
     """
 
     start: datetime
     end: datetime
+    name: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start), ("end", self.end)):
@@ -53,7 +58,9 @@ class Window:
 
     @property
     def key(self) -> str:
-        """The date on which the window starts, ``YYYY-MM-DD`` (with the hour where it is not midnight)."""
+        """Its name, or the date on which it starts: ``YYYY-MM-DD`` (with the hour where it is not midnight)."""
+        if self.name:
+            return self.name
         return self.start.strftime("%Y-%m-%d" if self.start.hour == 0 else "%Y-%m-%dT%H")
 
     @property
@@ -113,6 +120,11 @@ def windows_between(granularity: Granularity, start: datetime, end: datetime) ->
     while window.start < end:
         yield window
         window = window_of(granularity, window.end)
+
+
+def stray_windows(start: datetime, end: datetime) -> tuple[Window, Window]:
+    """All time before ``start`` and from ``end`` on: where files of phones with a wrong clock are."""
+    return Window(_FIRST, start, name="before"), Window(end, _LAST, name="after")
 
 
 def local_day(day: date, zone: tzinfo) -> tuple[datetime, datetime]:

@@ -19,10 +19,15 @@ _ROLL_PURPOSE = "roll of participants"
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """The newest commit of a window that the index knows."""
+    """The newest commit of a window that the index knows; ``counted`` as in the manifest, empty with open holes."""
 
     generation: int
     mac: str
+    counted: str = ""
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> IndexEntry:
+        return cls(manifest.generation, manifest.mac, manifest.counted if manifest.complete else "")
 
     def agrees_with(self, manifest: Manifest) -> bool:
         """Whether the manifest is this commit, or the one right after it (written just before the index was)."""
@@ -50,7 +55,7 @@ def read_index(
             f"Expected the index of participant {participant} at {path!r}, got that of another; it was not trusted. "
             "Files were swapped: restore them from a backup."
         )
-    return {key: IndexEntry(int(entry[0]), str(entry[1])) for key, entry in document["windows"].items()}
+    return {key: IndexEntry(int(entry[0]), str(entry[1]), str(entry[2])) for key, entry in document["windows"].items()}
 
 
 def write_index(
@@ -63,7 +68,7 @@ def write_index(
     document = {
         "study_id": study_id,
         "participant": participant,
-        "windows": {key: [entry.generation, entry.mac] for key, entry in sorted(entries.items())},
+        "windows": {key: [entry.generation, entry.mac, entry.counted] for key, entry in sorted(entries.items())},
     }
     storage.write(index_path(study_id, participant), authenticator.seal(_PURPOSE, document))
 

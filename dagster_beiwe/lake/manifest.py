@@ -89,7 +89,9 @@ class Manifest:
     """What is committed of one participant's window.
 
     ``generation`` counts commits from 1; ``previous_mac`` is the MAC of the one before, so that commits form a
-    chain. ``streams`` were asked for. ``complete`` is False while ``holes`` are open.
+    chain. ``streams`` were asked for. ``complete`` is False while ``holes`` are open. ``counted`` is a digest of what
+    the server counted for the window's days just before it was fetched, empty if that is not known: when the server's
+    numbers give another digest, the window has moved.
     """
 
     study_id: str
@@ -104,6 +106,7 @@ class Manifest:
     streams: tuple[str, ...]
     files: tuple[FileRecord, ...]
     holes: tuple[Hole, ...] = ()
+    counted: str = ""
     format: int = FORMAT
     mac: str = field(default="", compare=False)
 

@@ -11,6 +11,9 @@ from dagster_beiwe.lake.staging import FileForm, StagedFile
 from dagster_beiwe.names import MemberName
 from dagster_beiwe.windows import Window
 
+STRAYS_FOLDER = "strays"
+"""Files outside all windows lie apart: one dated in the future may come a second time, in a window of its own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
@@ -38,6 +41,8 @@ class Occasion:
     """Keys of files that the server no longer has."""
     remove_vanished: bool = False
     """Whether those are removed from the lake instead of kept and marked."""
+    counted: str = ""
+    """Digest of the server's counts; see ``Manifest``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +115,8 @@ def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, t
     if known and known.path.endswith(arrival.form.suffix) and known.encryption == staged.encryption:
         name, path = known.member, known.path
     else:
-        name, path = _free_path(member, arrival.form.suffix, taken)
+        folder = f"{STRAYS_FOLDER}/{member.folder}" if occasion.window.name else member.folder
+        name, path = _free_path(folder, member.name, arrival.form.suffix, taken)
     return FileRecord(
         key=arrival.key,
         member=name,
@@ -135,16 +141,16 @@ def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, t
     )
 
 
-def _free_path(member: MemberName, suffix: str, taken: Collection[str]) -> tuple[str, str]:
+def _free_path(folder: str, name: str, suffix: str, taken: Collection[str]) -> tuple[str, str]:
     """A name for a file in Beiwe's tree, and its path: numbered where another file of the same second has it.
 
     The number in the server's own name means nothing: it moves from file to file between identical requests.
     """
-    stem, _, extension = member.name.partition(".")
+    stem, _, extension = name.partition(".")
     stem = stem[: len("YYYY-MM-DD hh_mm_ss+00_00")]
     number = 1
     while True:
-        name = f"{member.folder}/{stem}{f'_{number}' if number > 1 else ''}.{extension}"
+        name = f"{folder}/{stem}{f'_{number}' if number > 1 else ''}.{extension}"
         if name + suffix not in taken:
             return name, name + suffix
         number += 1
@@ -164,6 +170,7 @@ def _manifest(old: Manifest | None, records: Iterable[FileRecord], occasion: Occ
         streams=occasion.streams,
         files=tuple(sorted(records, key=lambda record: (record.time, record.key))),
         holes=occasion.holes,
+        counted=occasion.counted,
     )
 
 

@@ -130,6 +130,7 @@ class LocalStorage(Storage):
 
     def move(self, source: str, target: str) -> None:
         with self.explained("written", target):
+            self._make_folder((self.root / target).parent)
             (self.root / source).replace(self.root / target)
 
     def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from dagster_beiwe.encryption import Cipher, CrypteaseCipher
 from dagster_beiwe.errors import EncryptionError, IntegrityError, PassphraseMissingError, WindowMismatchError
+from dagster_beiwe.lake.index import IndexEntry, read_index
 from dagster_beiwe.lake.keys import open_authenticator
 from dagster_beiwe.lake.manifest import Authenticator, FileRecord, Manifest
 from dagster_beiwe.lake.pending import Pending, read_pending
@@ -103,13 +104,17 @@ class StudyLake:
                 return None
             manifest = self.authenticator.unseal_manifest(data, name=path)
         _check_place(manifest, self.study_id, participant, key)
-        if isinstance(window, Window) and manifest.span != window:
+        if isinstance(window, Window) and not window.name and manifest.span != window:
             raise WindowMismatchError(
                 f"Expected window {window.key} of participant {participant} to end at {window.end.isoformat()}, got "
                 f"one in the lake that ends at {manifest.end}; nothing was written. The study's `window` was changed "
                 "after data was committed: change it back, or use another lake."
             )
         return manifest
+
+    def index(self, participant: str) -> dict[str, IndexEntry]:
+        """The newest commit of each of a participant's windows, in one small read."""
+        return read_index(self.storage, self.authenticator, self.study_id, participant)
 
     def manifests(self, participant: str) -> Iterator[Manifest]:
         """All manifests of a participant, oldest window first."""

@@ -120,7 +120,7 @@ class LakeWriter:
         participant = manifests[0].participant
         entries = read_index(self._storage, self._authenticator, self._lake.study_id, participant)
         for manifest in manifests:
-            entries[manifest.window] = IndexEntry(manifest.generation, manifest.mac)
+            entries[manifest.window] = IndexEntry.of(manifest)
         write_index(self._storage, self._authenticator, self._lake.study_id, participant, entries)
         if participant not in self._rolled:
             self._enrol(participant)

@@ -7,7 +7,8 @@ were equal to the byte; unchunked files that arrive alone may be counted late).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 
@@ -37,6 +38,17 @@ class DailyIndex:
         """About what a window holds: the sum of the local days that overlap it."""
         days = self.counts.get(participant, {})
         return sum(sum(days[day].values()) for day in self.days_of(window) if day in days)
+
+    def digest(self, participant: str, window: Window, streams: Collection[str]) -> str:
+        """A short digest of what is counted for the days that overlap a window; it moves when any of them does."""
+        days = self.counts.get(participant, {})
+        counted = [
+            (day.isoformat(), stream, size_bytes)
+            for day in self.days_of(window)
+            for stream, size_bytes in sorted(days.get(day, {}).items())
+            if size_bytes and stream in streams
+        ]
+        return hashlib.sha256(repr(counted).encode()).hexdigest()[:16]
 
     def days_of(self, window: Window) -> list[date]:
         """The local days that overlap a window, oldest first."""

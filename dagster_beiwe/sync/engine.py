@@ -174,6 +174,7 @@ class StudySync:
             holes=tuple(_hole(problem) for problem in haul.problems if problem.window.start in cell.window),
             vanished=frozenset(haul.missing),
             remove_vanished=self._policy.remove_vanished,
+            counted=self._daily.digest(cell.participant, cell.window, self._streams) if self._daily else "",
         )
         return writer.commit(occasion, arrivals, base_generation=manifest.generation if manifest else 0)
 

@@ -18,8 +18,8 @@ from dagster_beiwe.windows import Window
 
 logger = logging.getLogger("dagster_beiwe")
 
-_HOPELESS = 24
-"""More failures in a row than it takes to halve a month of all streams down to its first hour and stream."""
+_HOPELESS = 32
+"""More failures in a row than it takes to halve three centuries of all streams down to one hour and stream."""
 
 
 @dataclass

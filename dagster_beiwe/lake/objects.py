@@ -1,0 +1,398 @@
+"""A lake in an object store: S3, Google Cloud Storage, Azure, or whatever else fsspec knows.
+
+Such a store has no rename, no locks, no folders and no file modes. What replaces them: an upload shows when it is
+complete; a copy inside the store, then a delete; a lease (see ``leases``); names with slashes; the bucket's own rules.
+Nothing is cached: listings and sizes are the store's at that moment.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import timezone
+from typing import Any, BinaryIO, cast
+
+from dagster_beiwe.errors import BeiweError, ConfigurationError, LakeUnavailableError
+from dagster_beiwe.lake.leases import Lease, SignOfLife, Timing
+from dagster_beiwe.lake.storage import PART_SUFFIX, Storage
+
+logger = logging.getLogger("dagster_beiwe")
+
+PIECE_BYTES = 8 * 1024 * 1024
+"""Smaller files are one request, larger ones are uploaded and read in pieces of this size."""
+
+_COPIES_AT_ONCE = 8
+_CONFLICT_ATTEMPTS = 5
+_DEFAULT_TIMING = Timing()
+_OPTIONS = {
+    "s3": {"max_concurrency": 1},  # more makes it ask for the size before each read, and holds more pieces in memory
+}
+_CLIENTS = frozenset({"adlfs", "aiobotocore", "aiohttp", "asyncio", "azure", "botocore", "fsspec", "gcsfs", "google"})
+"""Packages whose errors tell of the store. Not all of them are ``OSError``."""
+
+
+class ObjectStorage(Storage):
+    """A lake below a URL such as ``s3://bucket/lake``. Usable from several threads.
+
+    Credentials and endpoint come from the store's usual environment, never from the URL. Raises
+    ``ConfigurationError`` if the URL can't be used or the store's package is not installed; connects on first use.
+    """
+
+    def __init__(self, url: str, *, run: str = "0", timing: Timing = _DEFAULT_TIMING) -> None:
+        self._files, self._root, self._protocol = _open_store(url)
+        self._run, self._timing = run, timing
+        self._signs: set[SignOfLife] = set()
+        self._held = threading.local()
+        self._proven_exclusive = threading.Event()
+
+    def for_run(self, token: str) -> ObjectStorage:
+        other = copy.copy(self)
+        other._run, other._signs, other._held = token, set(), threading.local()
+        return other
+
+    def describe(self) -> str:
+        return f"{self._protocol}://{self._root.strip('/')}"
+
+    def read(self, path: str) -> bytes:
+        with self.explained("read", path):
+            return bytes(self._files.cat_file(self._full(path)))
+
+    def exists(self, path: str) -> bool:
+        try:
+            with self.explained("read", path):
+                return bool(self._files.info(self._full(path))["type"] == "file")
+        except FileNotFoundError:
+            return False
+
+    def open(self, path: str) -> BinaryIO:
+        with self.explained("read", path):
+            file = self._files.open(self._full(path), "rb", block_size=PIECE_BYTES)
+        return cast("BinaryIO", io.BufferedReader(_Download(self, path, file)))
+
+    def create(self, path: str) -> BinaryIO:
+        return cast("BinaryIO", _Upload(self, path))
+
+    def move(self, source: str, target: str) -> None:
+        self._keep()
+        with self.explained("written", target):
+            self._files.cp_file(self._full(source), self._full(target))
+        self.remove(source)
+
+    def move_all(self, moves: Iterable[tuple[str, str]]) -> None:
+        moves = list(moves)
+        leases = self._leases()
+
+        def duplicate(move: tuple[str, str]) -> None:
+            for lease in leases:
+                lease.check()
+            source, target = move
+            with self.explained("written", target):
+                try:
+                    self._files.cp_file(self._full(source), self._full(target))
+                except FileNotFoundError:
+                    if not self.exists(target):
+                        raise self._unavailable("written", target, "no such object to copy") from None
+
+        with ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="beiwe-copy") as pool:
+            try:
+                for _ in pool.map(duplicate, moves):
+                    self._keep()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        with self.explained("removed", ""), suppress(FileNotFoundError):
+            if moves:
+                self._files.rm([self._full(source) for source, _ in moves])
+
+    def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
+        self._keep()
+        self.put(path, data, exclusive=exclusive)
+
+    def put(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
+        """Like ``write``, also when this run's locks have run out."""
+        with self.explained("written", path):
+            for attempt in range(_CONFLICT_ATTEMPTS):
+                try:
+                    self._files.pipe_file(self._full(path), data, **({"mode": "create"} if exclusive else {}))
+                except FileNotFoundError:
+                    raise self._unavailable("written", path, "no such bucket") from None
+                except FileExistsError:
+                    raise
+                except OSError as error:
+                    if exclusive and _code(error) == "PreconditionFailed":
+                        raise FileExistsError(path) from None
+                    if _code(error) != "ConditionalRequestConflict" or attempt == _CONFLICT_ATTEMPTS - 1:
+                        raise
+                    self._timing.sleep(0.1 * 2**attempt)  # S3: another request for it is on its way, try again
+                else:
+                    return
+
+    def delete(self, path: str) -> None:
+        self._keep()
+        self.remove(path)
+
+    def remove(self, path: str) -> None:
+        """Like ``delete``, also when this run's locks have run out."""
+        with self.explained("removed", path), suppress(FileNotFoundError):
+            self._files.rm_file(self._full(path))
+
+    def delete_folder(self, path: str) -> None:
+        """Nothing to do: a folder is there as long as something is in it."""
+
+    def list(self, path: str) -> list[str]:
+        folder = f"{self._full(path)}/"
+        try:
+            with self.explained("listed", path):
+                found = self._files.ls(self._full(path), detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        names = {name.removeprefix(folder).strip("/") for name in found if name.startswith(folder)}
+        return sorted(names - {""})
+
+    def walk(self, path: str) -> Iterator[str]:
+        with self.explained("listed", path):
+            found = self._files.find(self._full(path))
+        start = len(self._full("")) + 1
+        yield from (name[start:] for name in found if not name.endswith("/"))
+
+    @contextmanager
+    def lock(self, path: str) -> Iterator[None]:
+        for sign in self._signs:
+            sign.check()
+        lease = Lease(self, path, self._timing)
+        lease.acquire()
+        self._leases().append(lease)
+        try:
+            if not self._proven_exclusive.is_set():
+                lease.prove_exclusive()
+                self._proven_exclusive.set()
+            yield
+        finally:
+            self._leases().remove(lease)
+            lease.release()
+
+    def sync_folder(self, path: str) -> None:
+        """Nothing to do: what the store has confirmed is durable."""
+
+    @contextmanager
+    def hold(self, path: str) -> Iterator[None]:
+        with SignOfLife(self, path, self._timing) as sign:
+            self._signs.add(sign)
+            try:
+                yield
+            finally:
+                self._signs.discard(sign)
+
+    def is_held(self, path: str) -> bool:
+        age = self.age_seconds(path)
+        return age is not None and age < self._timing.dead_seconds
+
+    def age_seconds(self, path: str) -> float | None:
+        """How long ago an object was written, by the store's own clock; None if it is not there."""
+        try:
+            written_at = self._written_at(path)
+        except FileNotFoundError:
+            return None
+        if self._timing.store_clock is not None:
+            return self._timing.store_clock() - written_at
+        probe = f"{path.rpartition('/')[0]}/.{self._run}-{os.urandom(8).hex()}{PART_SUFFIX}"
+        self.put(probe, b"")
+        try:
+            return self._written_at(probe) - written_at
+        finally:
+            self.remove(probe)
+
+    def start_upload(self, path: str) -> Any:
+        """A file of fsspec's that shows after ``close`` and ``commit``."""
+        with self.explained("written", path):
+            return self._files.open(self._full(path), "wb", block_size=PIECE_BYTES, autocommit=False)
+
+    def _written_at(self, path: str) -> float:
+        with self.explained("read", path):
+            moment = self._files.modified(self._full(path))
+            return float((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp())
+
+    def _leases(self) -> list[Lease]:
+        """The locks that this thread holds."""
+        if not hasattr(self._held, "leases"):
+            self._held.leases = []
+        return cast("list[Lease]", self._held.leases)
+
+    def _keep(self) -> None:
+        for lease in self._leases():
+            lease.keep()
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+    @contextmanager
+    def explained(self, done: str, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError, NotADirectoryError, BeiweError):
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _CLIENTS:
+                raise
+            raise self._unavailable(done, path, _code(error) or type(error).__name__) from None
+
+    def _unavailable(self, done: str, path: str, got: str) -> LakeUnavailableError:
+        # Not the error's own words: they may hold the endpoint's URL, and a URL may hold credentials.
+        return LakeUnavailableError(
+            f"Expected that the lake at {self.describe()} can be {done}, got {got!r} at {path!r}; nothing that was "
+            f"committed before is lost. {_advice(got)} Then run the same partitions again."
+        )
+
+
+class _Download(io.RawIOBase):
+    """An object that is read in pieces; where the store's client fails, it says so in the lake's words."""
+
+    def __init__(self, storage: ObjectStorage, path: str, file: Any) -> None:
+        self._storage, self._path, self._file = storage, path, file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        with self._storage.explained("read", self._path):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+class _Upload(io.RawIOBase):
+    """A new object: one request if it is small, else in pieces. Nothing of it shows before it is closed.
+
+    A block that ends with an exception leaves nothing.
+    """
+
+    def __init__(self, storage: ObjectStorage, path: str) -> None:
+        self._storage, self._path = storage, path
+        self._buffer = io.BytesIO()
+        self._pieces: Any = None
+        self._size_bytes = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size_bytes
+
+    def write(self, data: Any) -> int:
+        size_bytes = memoryview(data).nbytes
+        if self._pieces is None and self._size_bytes + size_bytes > PIECE_BYTES:
+            self._pieces = self._storage.start_upload(self._path)
+            self._pass_on(self._buffer.getvalue())
+            self._buffer = io.BytesIO()
+        if self._pieces is None:
+            self._buffer.write(data)
+        else:
+            self._pass_on(data)
+        self._size_bytes += size_bytes
+        return size_bytes
+
+    def _pass_on(self, data: Any) -> None:
+        with self._storage.explained("written", self._path):
+            self._pieces.write(data)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            if self._pieces is None:
+                self._storage.put(self._path, self._buffer.getvalue())
+            else:
+                with self._storage.explained("written", self._path):
+                    self._pieces.close()
+                    self._pieces.commit()
+        except BaseException:
+            self.abandon()
+            raise
+        super().close()
+
+    def abandon(self) -> None:
+        """Give up the upload."""
+        super().close()
+        if self._pieces is None:
+            return
+        with suppress(AttributeError):  # some stores' files can't be marked, and need not be
+            self._pieces.closed = True  # or it would be uploaded when it is collected
+        try:
+            with self._storage.explained("removed", self._path), suppress(FileNotFoundError):
+                self._pieces.discard()
+            self._storage.remove(self._path)
+        except LakeUnavailableError as error:
+            logger.warning("The pieces of an upload that was given up may be left in the store: %s", error)
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is not None and not self.closed:
+            self.abandon()
+        self.close()
+
+    def __del__(self) -> None:
+        if not self.closed:
+            self.abandon()
+
+
+def _open_store(url: str) -> tuple[Any, str, str]:
+    """The file system behind a URL, the root's path in it, and the URL's protocol."""
+    import fsspec
+
+    protocol, _, rest = url.partition("://")
+    user = rest.partition("/")[0].rpartition("@")[0]
+    if ":" in user or "?" in rest or "::" in url:
+        raise ConfigurationError(
+            f"Expected the lake's URL as {protocol.rpartition(':')[2]}://bucket/folder, got one with credentials, "
+            "options or a cache in it; it was not used. Give credentials in the environment of the store "
+            "(docs/object-stores.md)."
+        )
+    try:
+        files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **_OPTIONS.get(protocol, {}))
+    except ImportError:
+        raise ConfigurationError(
+            f"Expected the package that reaches {protocol}:// URLs, got none; nothing was opened. Install it: "
+            '`pip install "dagster-beiwe[s3]"` for S3, `pip install gcsfs` for Google, `pip install adlfs` for Azure.'
+        ) from None
+    except ValueError:
+        raise ConfigurationError(
+            f"Expected a folder or a URL that fsspec knows as the lake's place, got one that starts with "
+            f"{protocol}://; nothing was opened. Correct BEIWE_LAKE."
+        ) from None
+    return files, root.rstrip("/"), protocol
+
+
+def _code(error: BaseException) -> str:
+    """What the store calls an error, such as ``AccessDenied``; empty if it did not say."""
+    for each in (error, error.__cause__):
+        answer = getattr(each, "response", None)
+        if isinstance(answer, dict):
+            return str(answer.get("Error", {}).get("Code", ""))
+    return ""
+
+
+def _advice(got: str) -> str:
+    if got in ("no such bucket", "NoSuchBucket"):
+        return "Create the bucket, or correct BEIWE_LAKE."
+    if "Credential" in got or got in ("PermissionError", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
+        return "Check the store's credentials and what they allow (docs/object-stores.md)."
+    return "Check the network and the store's endpoint (docs/object-stores.md)."
