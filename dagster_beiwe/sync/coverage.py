@@ -1,4 +1,4 @@
-"""Compare what the lake holds with what the server counts, per participant, local day and stream; nothing is fetched."""
+"""Compare what the lake holds with what the server counts: per participant, local day and stream."""
 
 from __future__ import annotations
 
