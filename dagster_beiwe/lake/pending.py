@@ -54,9 +54,7 @@ def read_pending(storage: Storage, authenticator: Authenticator, folder: str, wi
 
 def finish(storage: Storage, authenticator: Authenticator, folder: str, pending: Pending) -> Manifest:
     """Do what is left of a commit; doing it again changes nothing. The caller holds the participant's lock."""
-    for part, path in pending.moves:
-        if storage.exists(f"{folder}/{part}"):
-            storage.move(f"{folder}/{part}", f"{folder}/{path}")
+    storage.move_all((f"{folder}/{part}", f"{folder}/{path}") for part, path in pending.moves)
     for below in sorted({path.rpartition("/")[0] for _, path in pending.moves}):
         storage.sync_folder(f"{folder}/{below}")
     sealed, data = authenticator.seal_manifest(pending.manifest)

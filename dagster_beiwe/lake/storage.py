@@ -11,7 +11,7 @@ import errno
 import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -54,6 +54,12 @@ class Storage(ABC):
     @abstractmethod
     def move(self, source: str, target: str) -> None:
         """Put ``source`` under the name ``target``, replacing what is there in one step."""
+
+    def move_all(self, moves: Iterable[tuple[str, str]]) -> None:
+        """Move each source to its target, in any order. A source that is gone was moved by an earlier try."""
+        for source, target in moves:
+            if self.exists(source):
+                self.move(source, target)
 
     @abstractmethod
     def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
