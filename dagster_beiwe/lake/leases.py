@@ -1,6 +1,6 @@
 """Locks and signs of life for object stores, which have neither.
 
-A lock is a row of numbered objects, ``.lease-<n>``. Whoever creates the next number, which the store lets only one do,
+A lock is a row of numbered objects, ``.lease/<n>``. Whoever creates the next number, which the store lets only one do,
 holds the lock; an emptied one is free, and one that was not renewed in time counts as free. Numbers only grow, and only
 the lower ones are removed, so a holder that was thought dead can't take the lock from, or give it back for, another.
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dagster_beiwe")
 
-_NAME = re.compile(r"\.lease-([0-9]{8,})")
+_FOLDER = ".lease"
 _SAFE_SHARE = 0.75
 """Of the time after which others may take over, the share in which a holder still acts: the rest is for requests that
 are on their way."""
@@ -156,8 +155,7 @@ class Lease:
         return False
 
     def _numbers(self) -> list[int]:
-        matches = (_NAME.fullmatch(name) for name in self._objects.list(self._folder))
-        return [int(match[1]) for match in matches if match]
+        return [int(name) for name in self._objects.list(f"{self._folder}/{_FOLDER}") if name.isdecimal()]
 
     def _left_seconds(self, number: int, content: bytes) -> float:
         age = self._objects.age_seconds(self._path(number))
@@ -168,7 +166,7 @@ class Lease:
         return 0.0 if age is None else seconds - age
 
     def _path(self, number: int) -> str:
-        return f"{self._folder}/.lease-{number:08}"
+        return f"{self._folder}/{_FOLDER}/{number:08}"
 
     def _content(self) -> bytes:
         document = {"token": self._token, "renewals": self._renewals, "seconds": self._timing.lease_seconds}

@@ -7,9 +7,7 @@ Nothing is cached: listings and sizes are the store's at that moment.
 
 from __future__ import annotations
 
-import copy
 import io
-import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -20,12 +18,8 @@ from typing import Any, BinaryIO, cast
 
 from dagster_beiwe.errors import BeiweError, ConfigurationError, LakeUnavailableError
 from dagster_beiwe.lake.leases import Lease, SignOfLife, Timing
+from dagster_beiwe.lake.object_files import PIECE_BYTES, Download, Upload
 from dagster_beiwe.lake.storage import PART_SUFFIX, Storage
-
-logger = logging.getLogger("dagster_beiwe")
-
-PIECE_BYTES = 8 * 1024 * 1024
-"""Smaller files are one request, larger ones are uploaded and read in pieces of this size."""
 
 _COPIES_AT_ONCE = 8
 _CONFLICT_ATTEMPTS = 5
@@ -46,15 +40,13 @@ class ObjectStorage(Storage):
 
     def __init__(self, url: str, *, run: str = "0", timing: Timing = _DEFAULT_TIMING) -> None:
         self._files, self._root, self._protocol = _open_store(url)
-        self._run, self._timing = run, timing
+        self._url, self._run, self._timing = url, run, timing
         self._signs: set[SignOfLife] = set()
         self._held = threading.local()
-        self._proven_exclusive = threading.Event()
+        self._proven_exclusive = False
 
     def for_run(self, token: str) -> ObjectStorage:
-        other = copy.copy(self)
-        other._run, other._signs, other._held = token, set(), threading.local()
-        return other
+        return ObjectStorage(self._url, run=token, timing=self._timing)
 
     def describe(self) -> str:
         return f"{self._protocol}://{self._root.strip('/')}"
@@ -73,10 +65,10 @@ class ObjectStorage(Storage):
     def open(self, path: str) -> BinaryIO:
         with self.explained("read", path):
             file = self._files.open(self._full(path), "rb", block_size=PIECE_BYTES)
-        return cast("BinaryIO", io.BufferedReader(_Download(self, path, file)))
+        return cast("BinaryIO", io.BufferedReader(Download(self, path, file)))
 
     def create(self, path: str) -> BinaryIO:
-        return cast("BinaryIO", _Upload(self, path))
+        return cast("BinaryIO", Upload(self, path))
 
     def move(self, source: str, target: str) -> None:
         self._keep()
@@ -167,14 +159,14 @@ class ObjectStorage(Storage):
             sign.check()
         lease = Lease(self, path, self._timing)
         lease.acquire()
-        self._leases().append(lease)
+        held, self._held.leases = self._leases(), (*self._leases(), lease)
         try:
-            if not self._proven_exclusive.is_set():
+            if not self._proven_exclusive:
                 lease.prove_exclusive()
-                self._proven_exclusive.set()
+                self._proven_exclusive = True
             yield
         finally:
-            self._leases().remove(lease)
+            self._held.leases = held
             lease.release()
 
     def sync_folder(self, path: str) -> None:
@@ -218,11 +210,9 @@ class ObjectStorage(Storage):
             moment = self._files.modified(self._full(path))
             return float((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp())
 
-    def _leases(self) -> list[Lease]:
+    def _leases(self) -> tuple[Lease, ...]:
         """The locks that this thread holds."""
-        if not hasattr(self._held, "leases"):
-            self._held.leases = []
-        return cast("list[Lease]", self._held.leases)
+        return getattr(self._held, "leases", ())
 
     def _keep(self) -> None:
         for lease in self._leases():
@@ -248,110 +238,6 @@ class ObjectStorage(Storage):
             f"Expected that the lake at {self.describe()} can be {done}, got {got!r} at {path!r}; nothing that was "
             f"committed before is lost. {_advice(got)} Then run the same partitions again."
         )
-
-
-class _Download(io.RawIOBase):
-    """An object that is read in pieces; where the store's client fails, it says so in the lake's words."""
-
-    def __init__(self, storage: ObjectStorage, path: str, file: Any) -> None:
-        self._storage, self._path, self._file = storage, path, file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        with self._storage.explained("read", self._path):
-            data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
-
-
-class _Upload(io.RawIOBase):
-    """A new object: one request if it is small, else in pieces. Nothing of it shows before it is closed.
-
-    A block that ends with an exception leaves nothing.
-    """
-
-    def __init__(self, storage: ObjectStorage, path: str) -> None:
-        self._storage, self._path = storage, path
-        self._buffer = io.BytesIO()
-        self._pieces: Any = None
-        self._size_bytes = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._size_bytes
-
-    def write(self, data: Any) -> int:
-        size_bytes = memoryview(data).nbytes
-        if self._pieces is None and self._size_bytes + size_bytes > PIECE_BYTES:
-            self._pieces = self._storage.start_upload(self._path)
-            self._pass_on(self._buffer.getvalue())
-            self._buffer = io.BytesIO()
-        if self._pieces is None:
-            self._buffer.write(data)
-        else:
-            self._pass_on(data)
-        self._size_bytes += size_bytes
-        return size_bytes
-
-    def _pass_on(self, data: Any) -> None:
-        with self._storage.explained("written", self._path):
-            self._pieces.write(data)
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        try:
-            if self._pieces is None:
-                self._storage.put(self._path, self._buffer.getvalue())
-            else:
-                with self._storage.explained("written", self._path):
-                    self._pieces.close()
-                    self._pieces.commit()
-        except BaseException:
-            self.abandon()
-            raise
-        super().close()
-
-    def abandon(self) -> None:
-        """Give up the upload."""
-        super().close()
-        if self._pieces is None:
-            return
-        with suppress(AttributeError):  # some stores' files can't be marked, and need not be
-            self._pieces.closed = True  # or it would be uploaded when it is collected
-        try:
-            with self._storage.explained("removed", self._path), suppress(FileNotFoundError):
-                self._pieces.discard()
-            self._storage.remove(self._path)
-        except LakeUnavailableError as error:
-            logger.warning("The pieces of an upload that was given up may be left in the store: %s", error)
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is not None and not self.closed:
-            self.abandon()
-        self.close()
-
-    def __del__(self) -> None:
-        if not self.closed:
-            self.abandon()
 
 
 def _open_store(url: str) -> tuple[Any, str, str]:

@@ -1,0 +1,122 @@
+"""Files of an object store while they are read or written."""
+
+from __future__ import annotations
+
+import io
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from dagster_beiwe.errors import LakeUnavailableError
+
+if TYPE_CHECKING:
+    from dagster_beiwe.lake.objects import ObjectStorage
+
+logger = logging.getLogger("dagster_beiwe")
+
+PIECE_BYTES = 8 * 1024 * 1024
+"""Smaller files are one request, larger ones are uploaded and read in pieces of this size."""
+
+
+class Download(io.RawIOBase):
+    """An object that is read in pieces; where the store's client fails, it says so in the lake's words."""
+
+    def __init__(self, storage: ObjectStorage, path: str, file: Any) -> None:
+        self._storage, self._path, self._file = storage, path, file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        with self._storage.explained("read", self._path):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+class Upload(io.RawIOBase):
+    """A new object: one request if it is small, else in pieces. Nothing of it shows before it is closed.
+
+    A block that ends with an exception leaves nothing.
+    """
+
+    def __init__(self, storage: ObjectStorage, path: str) -> None:
+        self._storage, self._path = storage, path
+        self._buffer = io.BytesIO()
+        self._pieces: Any = None
+        self._size_bytes = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size_bytes
+
+    def write(self, data: Any) -> int:
+        size_bytes = memoryview(data).nbytes
+        if self._pieces is None and self._size_bytes + size_bytes > PIECE_BYTES:
+            self._pieces = self._storage.start_upload(self._path)
+            self._pass_on(self._buffer.getvalue())
+            self._buffer = io.BytesIO()
+        if self._pieces is None:
+            self._buffer.write(data)
+        else:
+            self._pass_on(data)
+        self._size_bytes += size_bytes
+        return size_bytes
+
+    def _pass_on(self, data: Any) -> None:
+        with self._storage.explained("written", self._path):
+            self._pieces.write(data)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            if self._pieces is None:
+                self._storage.put(self._path, self._buffer.getvalue())
+            else:
+                with self._storage.explained("written", self._path):
+                    self._pieces.close()
+                    self._pieces.commit()
+        except BaseException:
+            self.abandon()
+            raise
+        super().close()
+
+    def abandon(self) -> None:
+        """Give up the upload."""
+        super().close()
+        if self._pieces is None:
+            return
+        with suppress(AttributeError):  # some stores' files can't be marked, and need not be
+            self._pieces.closed = True  # or it would be uploaded when it is collected
+        try:
+            with self._storage.explained("removed", self._path), suppress(FileNotFoundError):
+                self._pieces.discard()
+            self._storage.remove(self._path)
+        except LakeUnavailableError as error:
+            logger.warning("The pieces of an upload that was given up may be left in the store: %s", error)
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is not None and not self.closed:
+            self.abandon()
+        self.close()
+
+    def __del__(self) -> None:
+        if not self.closed:
+            self.abandon()
