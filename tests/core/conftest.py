@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,3 +53,13 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def lake(folder: Path) -> StudyLake:
     return BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+
+
+@pytest.fixture
+def umask_zero() -> Iterator[None]:
+    """A process that asks for no protection at all."""
+    before = os.umask(0)
+    try:
+        yield
+    finally:
+        os.umask(before)
