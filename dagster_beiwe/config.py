@@ -94,11 +94,9 @@ class StudyConfig(dg.Resolvable, BaseModel):
     owners: tuple[str, ...] = ()
     study_pk: int | None = None
 
-    def __init__(self, study: str = "", /, **fields: Any) -> None:
-        if study:
-            fields["study"] = study
+    def __init__(self, study: str, **fields: Any) -> None:
         try:
-            super().__init__(**fields)
+            super().__init__(study=study, **fields)
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
             raise ConfigurationError(

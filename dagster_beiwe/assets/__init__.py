@@ -45,8 +45,8 @@ def assets_of(
 ) -> list[dg.AssetsDefinition]:
     """The assets of a study that was found."""
     return [
-        build_roster_asset(study),
-        build_settings_asset(study),
+        build_roster_asset(study, retry_policy=retry_policy),
+        build_settings_asset(study, retry_policy=retry_policy),
         build_raw_data_asset(study, pool=pool, retry_policy=retry_policy),
     ]
 

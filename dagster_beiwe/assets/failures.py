@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
@@ -26,29 +26,37 @@ RETRY_POLICY = dg.RetryPolicy(
 )
 """For steps: the client itself has waited and tried several times before."""
 
+_NAMED = 200
+
 
 @contextmanager
-def clear_failures() -> Iterator[None]:
+def clear_failures(*, unfinished: Callable[[], Iterable[str]] = tuple) -> Iterator[None]:
     """Turn an error of this package into a failure with its message only: no traceback with local values.
 
-    A server that says when to come back is believed.
+    ``unfinished`` gives the partitions that the step did not get to; the failure names them. A server that says when to
+    come back is believed.
     """
     try:
         yield
-    except ServerBusyError as error:
-        if error.retry_after_seconds:
+    except BeiweError as error:
+        if isinstance(error, ServerBusyError) and error.retry_after_seconds:
             raise dg.RetryRequested(
                 max_retries=RETRY_POLICY.max_retries, seconds_to_wait=error.retry_after_seconds
             ) from None
-        raise failure(error) from None
-    except BeiweError as error:
-        raise failure(error) from None
+        name = type(error).__name__
+        keys = sorted(unfinished())
+        rest = f" Not done, to be materialised again: {listed(keys)}" if keys else ""
+        raise dg.Failure(
+            description=f"{name}: {error}{rest}",
+            metadata={"error": name, "unfinished partitions": len(keys)},
+            allow_retries=is_passing(name),
+        ) from None
 
 
-def failure(error: BeiweError) -> dg.Failure:
-    """The error as a failure of a step."""
-    name = type(error).__name__
-    return dg.Failure(description=f"{name}: {error}", metadata={"error": name}, allow_retries=is_passing(name))
+def listed(keys: Sequence[str]) -> str:
+    """Partition keys, ready to be pasted into Dagster's partition field; the first ones if they are many."""
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return f"{', '.join(keys[:_NAMED])}{more}"
 
 
 def is_passing(error_name: str) -> bool:

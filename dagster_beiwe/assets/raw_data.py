@@ -6,13 +6,13 @@ failed. Each committed window gets an event of its own instead, with its own num
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import dagster as dg
 
-from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures, is_passing
+from dagster_beiwe.assets.beta import beta_features
+from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures, is_passing, listed
 from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_by_this_run
 from dagster_beiwe.config import StudyFacts, lake_io_manager_key
 from dagster_beiwe.partitions import (
@@ -33,7 +33,6 @@ some five seconds beside its transfers, and what it committed stays when it dies
 
 _DATA_VERSION_TAG = "dagster/data_version"
 _USER_VERSION_TAG = "dagster/data_version_is_user_provided"
-_NAMED_FAILURES = 200
 
 Metadata: TypeAlias = Mapping[str, dg.MetadataValue[Any]]
 
@@ -45,8 +44,7 @@ def build_raw_data_asset(
     partitions = raw_data_partitions(study)
     key = dg.AssetKey(["beiwe", study.key, "raw_data"])
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)  # backfill policies: who loads a project can't do anything about it
+    with beta_features():
 
         @dg.asset(
             key=key,
@@ -64,8 +62,9 @@ def build_raw_data_asset(
             metadata=study.to_metadata(),
         )
         def raw_data(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
-            with clear_failures():
-                _Ingest(context, study, key, partitions).run()
+            ingest = _Ingest(context, study, key, partitions)
+            with clear_failures(unfinished=ingest.unfinished):
+                ingest.run()
             yield from ()
 
     return raw_data
@@ -85,18 +84,23 @@ class _Ingest:
         self._study = study
         self._key = key
         self._partitions = partitions
+        self._open: dict[str, Cell] = {}
         self._failed: dict[str, str] = {}
         self._retry_helps = False
 
     def run(self) -> None:
         keys = run_partition_keys(self._context, self._partitions)
-        cells = {key: self._cell(key) for key in keys}
+        self._open = {key: self._cell(key) for key in keys}
         for key in self._settled(keys):
-            del cells[key]
-        if cells:
-            self._sync(list(cells.values()))
+            del self._open[key]
+        if self._open:
+            self._sync(list(self._open.values()))
         if self._failed:
             raise self._failure(total=len(keys))
+
+    def unfinished(self) -> list[str]:
+        """Partitions that are not done, given up or not begun."""
+        return list(self._open)
 
     def _settled(self, keys: Sequence[str]) -> set[str]:
         """Partitions that are done already: by an earlier attempt of this run, or by the run that this one retries.
@@ -123,6 +127,7 @@ class _Ingest:
                 key = join_key(report.cell.participant, report.cell.window.key)
                 if report.complete:
                     self._record(key, metadata=_metadata(report), version=report.data_version)
+                    del self._open[key]
                 else:
                     self._give_up(key, report)
 
@@ -155,18 +160,17 @@ class _Ingest:
 
     def _failure(self, *, total: int) -> dg.Failure:
         names = sorted(self._failed)
-        more = f" and {len(names) - _NAMED_FAILURES} more" if len(names) > _NAMED_FAILURES else ""
+        participants, windows = zip(*map(split_key, names), strict=True)
         return dg.Failure(
             description=(
                 f"{len(names)} of {total} windows are incomplete; what could be had of them is in the lake, the others "
                 f"are done and recorded. Errors: {', '.join(sorted(set(self._failed.values())))}. See the run's log, "
-                f"then materialise again: {', '.join(names[:_NAMED_FAILURES])}{more}"
+                f"then materialise again: {listed(names)}"
             ),
             metadata={
-                "failed": dg.MetadataValue.json({name: self._failed[name] for name in names[:_NAMED_FAILURES]}),
-                "failed partitions": len(names),
-                "participants": ", ".join(sorted({split_key(name)[0] for name in names})[:_NAMED_FAILURES]),
-                "windows": ", ".join(sorted({split_key(name)[1] for name in names})[:_NAMED_FAILURES]),
+                "unfinished partitions": len(names),
+                "participants": listed(sorted(set(participants))),
+                "windows": listed(sorted(set(windows))),
             },
             allow_retries=self._retry_helps,
         )

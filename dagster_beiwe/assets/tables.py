@@ -10,11 +10,13 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.config import StudyFacts, table_io_manager_key
 from dagster_beiwe.discovery import StudyMemory, learn_starts, refresh_studies
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
+from dagster_beiwe.io_managers import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.names import is_participant_id
 from dagster_beiwe.partitions import participants_name, too_many_partitions, window_keys
 from dagster_beiwe.roster import content_hash, roster_rows, roster_version
@@ -25,7 +27,12 @@ STUDIES_KEY = dg.AssetKey(["beiwe", "studies"])
 _FINGERPRINTS = "fingerprints"
 
 
-def build_studies_asset(deployments: Sequence[str], *, state_folder: str | Path | None = None) -> dg.AssetsDefinition:
+def build_studies_asset(
+    deployments: Sequence[str],
+    *,
+    retry_policy: dg.RetryPolicy = RETRY_POLICY,
+    state_folder: str | Path | None = None,
+) -> dg.AssetsDefinition:
     """``beiwe/studies``: what the keys of every deployment can see. New studies get assets at the next reload."""
 
     @dg.asset(
@@ -34,9 +41,12 @@ def build_studies_asset(deployments: Sequence[str], *, state_folder: str | Path 
         kinds={"beiwe"},
         required_resource_keys=set(deployments),
         io_manager_key=table_io_manager_key(deployments[0]),
-        retry_policy=RETRY_POLICY,
+        retry_policy=retry_policy,
         description="Studies that the configured keys can see. Reload the code location to get assets for new ones.",
-        metadata=_schema(deployment="Which server", study_id="24 letters and digits", name="Name", key="In asset keys"),
+        metadata={
+            NO_PARTICIPANTS_METADATA_KEY: True,
+            **_schema(deployment="Which server", study_id="24 letters and digits", name="Name", key="In asset keys"),
+        },
     )
     def studies(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         rows: list[dict[str, str]] = []
@@ -51,16 +61,14 @@ def build_studies_asset(deployments: Sequence[str], *, state_folder: str | Path 
                 for each in known.values()
                 if each.id in seen
             ]
-        return dg.Output(
-            pd.DataFrame(rows, columns=["deployment", "study_id", "name", "key"], dtype="string"),
-            metadata={"dagster/row_count": len(rows), "studies": dg.MetadataValue.md(_study_list(rows))},
-            data_version=dg.DataVersion(content_hash(rows)),
-        )
+        frame = pd.DataFrame(rows, columns=["deployment", "study_id", "name", "key"], dtype="string")
+        metadata = {"studies": dg.MetadataValue.md(_study_list(rows))}
+        return _output(frame, metadata, version=content_hash(rows))
 
     return studies
 
 
-def build_roster_asset(study: StudyFacts) -> dg.AssetsDefinition:
+def build_roster_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
     """``beiwe/<key>/roster``: participants in order of enrolment; each becomes a partition of ``raw_data``."""
 
     @dg.asset(
@@ -71,7 +79,7 @@ def build_roster_asset(study: StudyFacts) -> dg.AssetsDefinition:
         owners=list(study.owners),
         required_resource_keys={study.deployment},
         io_manager_key=table_io_manager_key(study.deployment),
-        retry_policy=RETRY_POLICY,
+        retry_policy=retry_policy,
         description=(
             f"Participants of the study {study.name}, in order of enrolment, with what the server's participant table "
             "says about them. New participants become partitions of raw_data."
@@ -92,19 +100,18 @@ def build_roster_asset(study: StudyFacts) -> dg.AssetsDefinition:
         if warning := too_many_partitions(study, participants=len(before) + len(added), windows=windows):
             context.log.warning(warning)
         metadata = {
-            "dagster/row_count": len(rows),
             "partitions added": len(added),
             "no longer on the server": len(before - set(participants)),
             "refused ids": len(ids) - len(participants),
             "has participant table": bool(table),
         }
         frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["participant"], dtype="string")
-        return dg.Output(frame, metadata=metadata, data_version=dg.DataVersion(roster_version(rows)))
+        return _output(frame, metadata, version=roster_version(rows))
 
     return roster
 
 
-def build_settings_asset(study: StudyFacts) -> dg.AssetsDefinition:
+def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
     """``beiwe/<key>/settings``: how the study is set up. Its data version changes only when a setting changes."""
     key = dg.AssetKey(["beiwe", study.key, "settings"])
 
@@ -116,7 +123,7 @@ def build_settings_asset(study: StudyFacts) -> dg.AssetsDefinition:
         owners=list(study.owners),
         required_resource_keys={study.deployment},
         io_manager_key=table_io_manager_key(study.deployment),
-        retry_policy=RETRY_POLICY,
+        retry_policy=retry_policy,
         description=f"Device settings, surveys with their history, and interventions of the study {study.name}.",
         metadata={
             **study.to_metadata(),
@@ -136,7 +143,6 @@ def build_settings_asset(study: StudyFacts) -> dg.AssetsDefinition:
         changed = changed_settings(before, now) if before else []
         rows = snapshot.rows()
         metadata: dict[str, Any] = {
-            "dagster/row_count": len(rows),
             **{f"{section}s".replace("studys", "study values"): n for section, n in snapshot.counts().items()},
             "changed since last time": len(changed),
             "changes": dg.MetadataValue.json(changed[:50]),
@@ -144,9 +150,14 @@ def build_settings_asset(study: StudyFacts) -> dg.AssetsDefinition:
             _FINGERPRINTS: dg.MetadataValue.json(now),
         }
         frame = pd.DataFrame(rows, columns=["section", "name", "value"], dtype="string")
-        return dg.Output(frame, metadata=metadata, data_version=dg.DataVersion(snapshot.version))
+        return _output(frame, metadata, version=snapshot.version)
 
     return settings
+
+
+def _output(frame: pd.DataFrame, metadata: dict[str, Any], *, version: str) -> dg.Output[Any]:
+    with beta_features():
+        return dg.Output(frame, metadata=metadata, data_version=dg.DataVersion(version))
 
 
 def _participant_table(client: BeiweClient, study: StudyFacts, log: Any) -> list[dict[str, Any]]:

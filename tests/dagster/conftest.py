@@ -7,10 +7,25 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from worlds import PASSPHRASE, START, small_world
 
 from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.simulator import SimulatedServer, World
-from worlds import PASSPHRASE, START, small_world
+
+DAGSTERS_OWN_WARNINGS = (
+    "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning",  # its nested resources
+    "ignore:Property .ScheduleDefinition:DeprecationWarning",  # its snapshots of schedules
+    "ignore:.parse_obj_as. is deprecated",  # its reading of YAML
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Warnings are errors, but not where Dagster warns of itself."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            for warning in DAGSTERS_OWN_WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(warning))
+
 
 @pytest.fixture
 def world() -> World:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-
 from dagster._core.remote_representation.external_data import RepositorySnap
+from worlds import START, small_world
 
 from dagster_beiwe import Automation, StudyConfig, build_beiwe_definitions
 from dagster_beiwe.discovery import StudyMemory
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.simulator import SimulatedServer, World
-from worlds import START, small_world
 
 
 @pytest.fixture
@@ -168,7 +167,6 @@ def test_automation_is_off_unless_asked_for(server: SimulatedServer) -> None:
         assert {each.default_status.value for each in found} == {status}
 
 
-@pytest.mark.filterwarnings("ignore:Property .ScheduleDefinition:DeprecationWarning")  # Dagster's own snapshot
 def test_definitions_hold_no_secret(server: SimulatedServer) -> None:
     """What Dagster stores and displays about resources and assets names variables, not values."""
     repository = build_beiwe_definitions().get_repository_def()

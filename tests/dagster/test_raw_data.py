@@ -9,13 +9,15 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
+from worlds import PASSPHRASE, WEEKS
 
-from dagster_beiwe import BeiweResource, EnvCredentials
+from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
+from dagster_beiwe.client import HttpPolicy
 from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.io_managers import EncryptedLakeIOManager
 from dagster_beiwe.partitions import participants_name, rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer
-from worlds import PASSPHRASE, WEEKS
 
 AT_ONCE = dg.RetryPolicy(max_retries=1)
 
@@ -28,16 +30,24 @@ def participants(study: StudyFacts, server: SimulatedServer, instance: dg.Dagste
     return ids
 
 
+class Impatient(BeiweResource):
+    """Does not wait between attempts, so that no test does."""
+
+    def get_client(self, *, policy: HttpPolicy | None = None) -> BeiweClient:
+        return super().get_client(policy=policy or HttpPolicy(attempts=2, backoff_first_seconds=0))
+
+
 class Launcher:
     """Runs raw_data in this process as Dagster's launchers do: with tags and, for a retry, a parent run."""
 
     def __init__(self, study: StudyFacts, instance: dg.DagsterInstance) -> None:
         asset = build_raw_data_asset(study, pool="beiwe_test", retry_policy=AT_ONCE)
-        resources = {"beiwe": BeiweResource(credentials=EnvCredentials()), "beiwe_lake_io_manager": dg.mem_io_manager}
+        beiwe = Impatient(credentials=EnvCredentials())
+        resources = {"beiwe": beiwe, "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=beiwe)}
         definitions = dg.Definitions(assets=[asset], resources=resources, executor=dg.in_process_executor)
         self.key = asset.key
         self.instance = instance
-        self._job = definitions.get_implicit_global_asset_job_def()
+        self._job = definitions.resolve_implicit_global_asset_job_def()
 
     def run(self, tags: Mapping[str, str], *, parent: dg.DagsterRun | None = None) -> dg.DagsterRun:
         run = self.instance.create_run_for_job(
@@ -145,11 +155,23 @@ def test_one_bad_participant_does_not_stop_the_others(
     assert participants[0] not in text
 
 
+def test_a_server_that_goes_down_leaves_what_was_done(
+    launcher: Launcher, participants: list[str], server: SimulatedServer
+) -> None:
+    """The run fails and names what it did not get to."""
+    server.misbehave("reset", route="/get-data/*", participant=participants[1])
+    run = launcher.run(rectangle_tags(participants, WEEKS[:1]))
+    assert run.is_failure
+    assert set(launcher.events(run)) == grid(participants[:1], WEEKS[:1])
+    assert failure_of(launcher, run).endswith(f"again: {participants[1]}|{WEEKS[0]}, {participants[2]}|{WEEKS[0]}")
+
+
 def test_a_retried_step_goes_on(launcher: Launcher, participants: list[str], server: SimulatedServer) -> None:
     """The second attempt of a step asks for what the first did not get, and records nothing twice."""
-    server.misbehave("reset", route="/get-data/*", participant=participants[2], times=5)
+    server.misbehave("reset", route="/get-data/*", participant=participants[2], times=2)
     run = launcher.run(rectangle_tags(participants, WEEKS[:2]))
     assert run.is_success
+    assert launcher.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_RESTARTED)
     assert set(launcher.events(run)) == grid(participants, WEEKS[:2])
 
 

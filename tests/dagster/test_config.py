@@ -1,0 +1,73 @@
+"""A study's configuration: what can't be used is refused with the field, the value and the way out."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from dagster_beiwe import StudyConfig, StudyFacts
+from dagster_beiwe.errors import ConfigurationError, UnknownStreamError
+from dagster_beiwe.streams import STREAM_NAMES
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"study": " "}, "`study`"),
+        ({"window": "hourly"}, "window of daily, weekly, monthly"),
+        ({"start": "last May"}, "`start` as a date"),
+        ({"start": datetime.now(timezone.utc).date() + timedelta(days=2)}, "in the past"),
+        ({"start": 3.5}, "start"),
+        ({"key": "a b"}, "`key` of letters"),
+        ({"key": "a", "study": "*"}, "no `key`"),
+        ({"encryption": "rot13"}, "cryptease, age or none"),
+        ({"compression": "gzip"}, "zstd or none"),
+        ({"refresh_windows": 0}, "between 1 and 1000"),
+        ({"owners": ["somebody"]}, "e-mail"),
+        ({"deployment": "a/b"}, "`deployment` of letters"),
+        ({"windows": "daily"}, "The fields are: study, key"),
+    ],
+)
+def test_what_can_not_be_used_is_refused(fields: dict[str, Any], reason: str) -> None:
+    """A ``ConfigurationError`` says what was expected and what came."""
+    with pytest.raises(ConfigurationError, match=reason):
+        StudyConfig(**{"study": "Sleep", **fields})
+
+
+@pytest.mark.parametrize("field", ["streams", "plain_streams"])
+def test_an_unknown_stream_is_refused_with_the_nearest_one(field: str) -> None:
+    """Beiwe would answer 404, which looks like no data."""
+    with pytest.raises(UnknownStreamError, match="Did you mean 'power_state'"):
+        StudyConfig("Sleep", **{field: ["powerstate"]})
+
+
+@pytest.mark.parametrize("start", ["2024-03-01", date(2024, 3, 1), datetime(2024, 3, 1, 12, tzinfo=timezone.utc)])
+def test_a_start_may_be_text_or_date(start: object) -> None:
+    """As YAML and Python users write it."""
+    assert StudyConfig("Sleep", start=start).start == date(2024, 3, 1)
+
+
+def test_yaml_makes_the_same_configuration() -> None:
+    """A component's YAML and Python code mean the same."""
+    text = "study: Sleep\nstart: 2024-03-01\nstreams: [gps, calls]\nwindow: daily\nowners: ['team:data']"
+    expected = StudyConfig("Sleep", start="2024-03-01", streams=["gps", "calls"], window="daily", owners=["team:data"])
+    assert StudyConfig.resolve_from_yaml(text) == expected
+
+
+def test_facts_travel_in_metadata() -> None:
+    """IO managers learn about a study from the definition of the asset that they read."""
+    config = StudyConfig("Sleep", plain_streams=["calls"], window="monthly", owners=["a@b.org"], study_pk=4)
+    facts = StudyFacts.of(config, id="a" * 24, name="Sleep", key="sleep", start=date(2024, 3, 1))
+    assert facts.streams == STREAM_NAMES
+    assert facts.plain_streams == ("calls",)
+    assert StudyFacts.from_metadata(facts.to_metadata()) == facts
+    assert StudyFacts.from_metadata({}) is None
+
+
+def test_what_is_configured_goes_before_what_is_known() -> None:
+    """Key and start of the configuration win."""
+    config = StudyConfig("Sleep", key="mine", start="2024-03-01")
+    facts = StudyFacts.of(config, id="a" * 24, name="Sleep", key="sleep", start=date(2020, 1, 1))
+    assert (facts.key, facts.start) == ("mine", date(2024, 3, 1))

@@ -1,0 +1,157 @@
+"""Studies, rosters and settings as assets: what they hold, and what counts as a change."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from dagster_beiwe import BeiweResource, EnvCredentials
+from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
+from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.io_managers import EncryptedTableIOManager
+from dagster_beiwe.partitions import participants_name
+from dagster_beiwe.roster import enrolment_order, roster_rows, roster_version
+from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
+
+AT_ONCE = dg.RetryPolicy(max_retries=0)
+
+
+class Tables:
+    """Materialises a table in this process and returns it with its event."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+
+    def materialize(self, asset: dg.AssetsDefinition) -> tuple[pd.DataFrame, dg.AssetMaterialization]:
+        beiwe = BeiweResource(credentials=EnvCredentials())
+        resources = {"beiwe": beiwe, "beiwe_table_io_manager": EncryptedTableIOManager(beiwe=beiwe)}
+        result = dg.materialize([asset], instance=self.instance, resources=resources)
+        (event,) = result.asset_materializations_for_node(asset.op.name)
+        frame: Any = result.asset_value(asset.key)
+        return frame, event
+
+    def version(self, asset: dg.AssetsDefinition) -> str:
+        return (self.materialize(asset)[1].tags or {})["dagster/data_version"]
+
+
+@pytest.fixture
+def tables(server: SimulatedServer, instance: dg.DagsterInstance) -> Tables:
+    return Tables(instance)
+
+
+def test_studies_are_listed(tables: Tables, study: StudyFacts) -> None:
+    """With id, name and the key that their assets have."""
+    frame, event = tables.materialize(build_studies_asset(["beiwe"], retry_policy=AT_ONCE))
+    assert frame.to_dict("records") == [
+        {"deployment": "beiwe", "study_id": study.id, "name": study.name, "key": "sleep_and_mood"}
+    ]
+    assert event.metadata["dagster/row_count"].value == 1
+
+
+def test_the_roster_makes_participants_partitions(
+    tables: Tables, study: StudyFacts, server: SimulatedServer, instance: dg.DagsterInstance
+) -> None:
+    """Every id of the server, in the order of the roster; a second time adds only the new one, at the end."""
+    asset = build_roster_asset(study, retry_policy=AT_ONCE)
+    frame, _ = tables.materialize(asset)
+    partitions = instance.get_dynamic_partitions(participants_name(study.id))
+    assert list(frame["participant"]) == partitions
+    assert set(partitions) == set(server.world.study(study.id).participants)
+    assert {"Created On", "OS Type", "Status"} <= set(frame.columns)
+    newcomer = server.world.add_participant(study.id)
+    _, event = tables.materialize(asset)
+    assert instance.get_dynamic_partitions(participants_name(study.id)) == [*partitions, newcomer]
+    assert event.metadata["partitions added"].value == 1
+
+
+def test_the_roster_keeps_its_version_while_phones_report(
+    tables: Tables, study: StudyFacts, server: SimulatedServer
+) -> None:
+    """Status and last upload change every minute; a new participant is a change."""
+    asset = build_roster_asset(study, retry_policy=AT_ONCE)
+    before = tables.version(asset)
+    server.world.advance(timedelta(days=3))
+    assert tables.version(asset) == before
+    server.world.add_participant(study.id, ParticipantPlan(os=""))
+    assert tables.version(asset) != before
+
+
+def test_the_roster_has_ids_where_the_table_fails(tables: Tables, study: StudyFacts, server: SimulatedServer) -> None:
+    """Some servers answer 500 for the table; the ids are from another endpoint."""
+    server.misbehave("status", route="/get-participant-table-data/*", status=500)
+    frame, event = tables.materialize(build_roster_asset(study, retry_policy=AT_ONCE))
+    assert list(frame.columns) == ["participant"]
+    assert event.metadata["has participant table"].value is False
+    assert len(frame) == 3
+
+
+def test_participants_that_vanish_keep_their_partitions(
+    tables: Tables, study: StudyFacts, instance: dg.DagsterInstance
+) -> None:
+    """They are counted, never removed."""
+    instance.add_dynamic_partitions(participants_name(study.id), ["gone1234"])
+    _, event = tables.materialize(build_roster_asset(study, retry_policy=AT_ONCE))
+    assert event.metadata["no longer on the server"].value == 1
+    assert "gone1234" in instance.get_dynamic_partitions(participants_name(study.id))
+
+
+def test_settings_change_their_version_only_when_they_change(
+    tables: Tables, study: StudyFacts, server: SimulatedServer
+) -> None:
+    """And the metadata names what changed, without its content."""
+    asset = build_settings_asset(study, retry_policy=AT_ONCE)
+    frame, event = tables.materialize(asset)
+    assert {"device_setting", "survey", "survey_version", "intervention"} <= set(frame["section"])
+    assert event.metadata["device_settings"].value == sum(frame["section"] == "device_setting")
+    before = (event.tags or {})["dagster/data_version"]
+    assert tables.version(asset) == before
+    server.world.change_settings(study.id, gps_off_duration_seconds=1234)
+    _, event = tables.materialize(asset)
+    assert (event.tags or {})["dagster/data_version"] != before
+    assert event.metadata["changes"].value == ["device_setting/gps_off_duration_seconds"]
+    assert "1234" not in str({name: value.value for name, value in event.metadata.items()})
+
+
+def test_intervention_dates_change_the_settings_without_naming_anybody(
+    tables: Tables, study: StudyFacts, server: SimulatedServer
+) -> None:
+    """Who has a date is in the encrypted table only."""
+    asset = build_settings_asset(study, retry_policy=AT_ONCE)
+    _, event = tables.materialize(asset)
+    for participant in server.world.study(study.id).participants:
+        assert participant not in str({name: value.value for name, value in event.metadata.items()})
+
+
+@pytest.mark.parametrize("server_profile", ["2024-07-01"])
+def test_an_older_server_tells_what_it_can(
+    study: StudyFacts, server: SimulatedServer, tables: Tables, server_profile: str
+) -> None:
+    """No settings route: surveys and interventions are there, and what is missing is named."""
+    from dagster_beiwe.simulator.profiles import Profile
+
+    server.profile = Profile.named(server_profile)
+    frame, event = tables.materialize(build_settings_asset(study, retry_policy=AT_ONCE))
+    assert event.metadata["not told by this server"].value == ["settings"]
+    assert "survey_version" in set(frame["section"])
+
+
+def test_enrolment_order_is_by_creation_then_registration() -> None:
+    """Ties and unknown ones by id, at the end."""
+    table = [
+        {"Patient ID": "late", "Created On": "2024-05-02", "First Registration Date": None},
+        {"Patient ID": "early", "Created On": "2024-05-01", "First Registration Date": "2024-05-09T10:00:00"},
+        {"Patient ID": "first", "Created On": "2024-05-01", "First Registration Date": "2024-05-08T10:00:00"},
+    ]
+    assert enrolment_order(["deleted", "late", "early", "first"], table) == ["first", "early", "late", "deleted"]
+
+
+def test_the_version_does_not_depend_on_order() -> None:
+    """Servers list participants in any order."""
+    rows = roster_rows(["a", "b"], [{"Patient ID": "a", "Created On": "2024-01-01", "n": 3}])
+    assert roster_version(rows) == roster_version(rows[::-1])
+    assert rows[0] == {"participant": "a", "Created On": "2024-01-01", "n": "3"}
+    assert rows[1] == {"participant": "b", "Created On": None, "n": None}
