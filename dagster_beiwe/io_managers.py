@@ -108,9 +108,7 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         key = list(context.asset_key.path)
         store = self._store(key, context.definition_metadata)
         run_id = "" if context.run_id is None else context.run_id
-        versions = [
-            store.write(key, frame, partition=partition, run_id=run_id) for partition, frame in frames.items()
-        ]
+        versions = [store.write(key, frame, partition=partition, run_id=run_id) for partition, frame in frames.items()]
         context.add_output_metadata(_metadata(versions, list(frames.values()), context.definition_metadata))
 
     def load_input(self, context: dg.InputContext) -> Any:

@@ -1,0 +1,395 @@
+"""The lazy view of raw data: what it lists, opens and reads, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from reading_helpers import ANDROID, IOS, NOW, START, STREAMS, WEEKS, cells_of, fill, stored_files, study_lake
+
+from dagster_beiwe.errors import (
+    ConfigurationError,
+    IntegrityError,
+    TimeRangeError,
+    UnknownStreamError,
+    WrongPassphraseError,
+)
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.reading import BeiwePartitions, RawFile
+from dagster_beiwe.simulator import SimulatedServer, World
+
+DAY = timedelta(days=1)
+TUESDAY = START + DAY
+
+
+class OpenedFiles:
+    """Notes which files are opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.members: list[str] = []
+        original = StudyLake.open
+
+        def opened(lake: StudyLake, participant: str, record: Any) -> Any:
+            self.members.append(record.member)
+            return original(lake, participant, record)
+
+        monkeypatch.setattr(StudyLake, "open", opened)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> OpenedFiles:
+    return OpenedFiles(monkeypatch)
+
+
+def expected_rows(world: World, stream: str, *participants: str) -> int:
+    """Lines that a server's files have after their headers."""
+    files = (data for each in participants for data in stored_files(world, each, stream).values())
+    return sum(data.decode().rstrip("\n").count("\n") for data in files)
+
+
+def test_a_view_is_a_mapping_by_partition_key(view: BeiwePartitions) -> None:
+    """Every window of every participant, participants in order, windows oldest first."""
+    assert list(view) == [f"{each}|{week}" for each in (ANDROID, IOS) for week in WEEKS]
+    assert len(view) == 6
+    assert view.participants == [ANDROID, IOS]
+    assert view.windows == WEEKS
+    cell = view[f"{IOS}|{WEEKS[1]}"]
+    assert (cell.participant, cell.window, cell.complete) == (IOS, WEEKS[1], True)
+    assert {file.window for file in cell.files()} == {WEEKS[1]}
+
+
+def test_files_are_listed_without_their_data(view: BeiwePartitions, shared_world: World, opened: OpenedFiles) -> None:
+    """With name, time and size, and nothing is opened for it."""
+    files = list(view.files("gps"))
+    stored = stored_files(shared_world, ANDROID, "gps")
+    assert [file.time for file in files if file.participant == ANDROID] == sorted(stored)
+    assert all(file.size_bytes == len(stored[file.time]) for file in files if file.participant == ANDROID)
+    assert files[0].name == "gps/2024-03-04 10_00_00+00_00.csv"
+    assert opened.members == []
+
+
+def test_an_opened_file_has_the_servers_bytes(view: BeiwePartitions, shared_world: World) -> None:
+    """Also a recording, which can't be read as a table."""
+    file = next(view.files("audio_recordings"))
+    with view.open(file) as stream:
+        data = stream.read()
+    assert data == stored_files(shared_world, file.participant, "audio_recordings")[file.time]
+
+
+@pytest.mark.parametrize("stream", [stream for stream in STREAMS if stream != "audio_recordings"])
+def test_a_stream_is_one_frame_of_all_participants(view: BeiwePartitions, shared_world: World, stream: str) -> None:
+    """No row is lost or invented, and every row says whose it is."""
+    frame = view.read(stream)
+    for participant in (ANDROID, IOS):
+        assert (frame["participant"] == participant).sum() == expected_rows(shared_world, stream, participant)
+
+
+def test_a_frame_has_types(view: BeiwePartitions) -> None:
+    """Times are aware and in UTC, numbers are numbers, participants a category."""
+    frame = view.read("gps")
+    assert str(frame["UTC time"].dtype) == "datetime64[ms, UTC]"
+    assert frame["timestamp"].dtype == pd.Int64Dtype()
+    assert frame["latitude"].dtype == "float64"
+    assert isinstance(frame["participant"].dtype, pd.CategoricalDtype)
+    instants = frame["UTC time"].astype("int64").tolist()
+    assert instants == frame["timestamp"].tolist()
+
+
+def test_ragged_rows_are_kept_and_counted(view: BeiwePartitions, shared_world: World) -> None:
+    """Beiwe does not quote: answers with commas make rows longer than their header."""
+    frame = view.read("survey_answers")
+    assert frame.attrs["beiwe"]["ragged_rows"] > 0
+    assert len(frame) == expected_rows(shared_world, "survey_answers", ANDROID, IOS)
+    assert frame["file time"].notna().all()
+    assert frame["survey id"].notna().all()
+
+
+def test_a_stream_without_files_gives_an_empty_frame_of_the_same_types(shared_lake: StudyLake) -> None:
+    """So that code which counts rows needs no special case."""
+    android = BeiwePartitions.of(shared_lake, participants=[ANDROID])
+    nothing = android.read("proximity")
+    assert len(nothing) == 0
+    assert list(nothing.columns) == ["participant", "timestamp", "UTC time", "event"]
+    before = android.read("gps", end=START)
+    assert before.dtypes.drop("participant").equals(android.read("gps").dtypes.drop("participant"))
+
+
+def test_columns_can_be_chosen(view: BeiwePartitions) -> None:
+    """Those asked for, in that order, after the participant."""
+    frame = view.read("gps", columns=["longitude", "timestamp"])
+    assert list(frame.columns) == ["participant", "longitude", "timestamp"]
+    assert len(frame) == len(view.read("gps"))
+
+
+def test_times_cut_rows_and_spare_files(view: BeiwePartitions, opened: OpenedFiles) -> None:
+    """An hourly file covers an hour; the ones outside the range are not even opened."""
+    start, end = TUESDAY + timedelta(hours=10, minutes=20), TUESDAY + timedelta(hours=22, minutes=30)
+    frame = view.read("gps", start=start, end=end)
+    assert set(opened.members) == {
+        "gps/2024-03-05 10_00_00+00_00.csv",
+        "gps/2024-03-05 22_00_00+00_00.csv",
+    }
+    everything = view.read("gps")
+    inside = everything[(everything["UTC time"] >= start) & (everything["UTC time"] < end)]
+    assert 0 < len(inside) < 16
+    assert frame["timestamp"].tolist() == inside["timestamp"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "hours"),
+    [
+        (TUESDAY + timedelta(hours=11), TUESDAY + DAY, [22]),
+        (TUESDAY, TUESDAY + timedelta(hours=22), [10]),
+        (TUESDAY + timedelta(hours=10, minutes=59), TUESDAY + timedelta(hours=22, seconds=1), [10, 22]),
+        (TUESDAY, TUESDAY + timedelta(hours=10), []),
+    ],
+)
+def test_a_file_counts_for_the_hour_after_its_time(
+    view: BeiwePartitions, start: datetime, end: datetime, hours: list[int]
+) -> None:
+    """Ranges are half-open at both ends."""
+    files = view[f"{ANDROID}|{WEEKS[0]}"].files("gps", start=start, end=end)
+    assert [file.time.hour for file in files] == hours
+
+
+def test_survey_answers_count_by_the_time_in_their_name(view: BeiwePartitions) -> None:
+    """They cover no hour: one second later they are outside."""
+    file = next(view.files("survey_answers"))
+    second = timedelta(seconds=1)
+    assert file in list(view.files("survey_answers", start=file.time, end=file.time + second))
+    assert file not in list(view.files("survey_answers", start=file.time + second))
+    assert file not in list(view.files("survey_answers", end=file.time))
+
+
+def test_frames_come_window_by_window(view: BeiwePartitions) -> None:
+    """Together they are what ``read`` gives."""
+    parts = list(view.iter_frames("gps", columns=["timestamp"]))
+    assert [(participant, window) for participant, window, _ in parts] == [
+        (each, week) for each in (ANDROID, IOS) for week in WEEKS
+    ]
+    joined = [stamp for _, _, frame in parts for stamp in frame["timestamp"]]
+    assert joined == view.read("gps")["timestamp"].tolist()
+
+
+def test_windows_without_a_file_of_the_stream_are_passed_over(view: BeiwePartitions) -> None:
+    """A range within the second week leaves that week alone."""
+    later = START + 8 * DAY
+    parts = [(who, week) for who, week, _ in view.iter_frames("gps", start=later, end=later + DAY)]
+    assert parts == [(ANDROID, WEEKS[1]), (IOS, WEEKS[1])]
+
+
+def test_one_window_reads_like_the_view(view: BeiwePartitions) -> None:
+    """A cell is a view of itself."""
+    cell = view[f"{ANDROID}|{WEEKS[0]}"]
+    assert len(cell.read("gps")) == len(stored_files_of_week := list(cell.files("gps"))) * 4
+    assert len(stored_files_of_week) == 14
+    assert [window for _, window, _ in cell.iter_frames("gps")] == [WEEKS[0]]
+
+
+def test_a_view_can_be_narrowed_when_it_is_made(shared_lake: StudyLake) -> None:
+    """To participants and a range, which then holds for all that is read, with and without another range."""
+    view = BeiwePartitions.of(shared_lake, participants=[IOS], start=TUESDAY, end=TUESDAY + DAY)
+    assert list(view) == [f"{IOS}|{WEEKS[0]}"]
+    assert {file.time.date() for file in view.files()} == {TUESDAY.date()}
+    assert len(view.read("gps")) == 8
+    assert len(view.read("gps", start=TUESDAY + timedelta(hours=12))) == 4
+    assert len(view.read("gps", start=TUESDAY + DAY)) == 0
+
+
+def test_windows_are_chosen_by_where_they_end(shared_lake: StudyLake) -> None:
+    """A start inside a window keeps that window and leaves out the one before."""
+    assert BeiwePartitions.of(shared_lake, start=START + 8 * DAY).windows == WEEKS[1:]
+    assert BeiwePartitions.of(shared_lake, end=START + 7 * DAY).windows == WEEKS[:1]
+
+
+def test_windows_that_are_not_in_the_lake_are_named(server: SimulatedServer, lake: StudyLake) -> None:
+    """They have no files; those that are there are read."""
+    fill(server, lake, cells_of(ANDROID, weeks=2))
+    keys = [f"{each}|{week}" for each in (ANDROID, IOS) for week in WEEKS]
+    view = BeiwePartitions.of_keys(lake, keys)
+    there = keys[:2]
+    assert view.missing == [key for key in keys if key not in there]
+    assert view.incomplete == []
+    assert [key for key in view if view[key].committed] == there
+    assert list(view[keys[-1]].files()) == []
+    frame = view.read("gps")
+    assert set(frame["participant"]) == {ANDROID}
+    assert frame.attrs["beiwe"]["missing_windows"] == 4
+
+
+def test_windows_with_holes_are_named(server: SimulatedServer, lake: StudyLake) -> None:
+    """A file that can't be fetched leaves its window incomplete; the rest is read."""
+    hour = START + timedelta(hours=10)
+    with server.misbehave("poisoned_hour", stream="gps", start=hour, end=hour + timedelta(hours=1), mode="abort"):
+        fill(server, lake, cells_of(ANDROID))
+    view = BeiwePartitions.of(lake)
+    frame = view.read("accelerometer")
+    assert frame.attrs["beiwe"]["incomplete_windows"] == 1
+    assert view.incomplete == [f"{ANDROID}|{WEEKS[0]}"]
+    assert view.missing == []
+    assert not view[f"{ANDROID}|{WEEKS[0]}"].complete
+
+
+def test_files_that_the_server_no_longer_has_are_left_out(server: SimulatedServer, lake: StudyLake) -> None:
+    """Unless they are asked for; the lake keeps them."""
+    fill(server, lake, cells_of(ANDROID))
+    hour = START + timedelta(hours=10)
+    server.world.withdraw(ANDROID, stream="gps", hour=hour)
+    fill(server, lake, cells_of(ANDROID), counted=True)
+    view = BeiwePartitions.of(lake)
+    assert hour not in {file.time for file in view.files("gps")}
+    (vanished,) = [file for file in view.files("gps", include_vanished=True) if not file.present]
+    assert vanished.time == hour
+    with view.open(vanished) as stream:
+        assert stream.read().startswith(b"timestamp,")
+    assert (view.read("gps")["UTC time"] >= hour + timedelta(hours=1)).all()
+
+
+def test_a_file_that_is_replaced_while_reading_is_read_again(server: SimulatedServer, lake: StudyLake) -> None:
+    """The view has the manifest from before another run's commit: it takes the newer one."""
+    fill(server, lake, cells_of(ANDROID))
+    view = BeiwePartitions.of(lake)
+    files = list(view.files("gps"))
+    before = len(view[f"{ANDROID}|{WEEKS[0]}"].read("gps"))
+    server.world.add_rows(ANDROID, "gps", START + timedelta(hours=10), rows=7)
+    fill(server, lake, cells_of(ANDROID), run_id="another")
+    assert len(view[f"{ANDROID}|{WEEKS[0]}"].read("gps")) == before + 7
+    with view.open(files[0]) as stream:
+        assert stream.read() == stored_files(server.world, ANDROID, "gps")[files[0].time]
+
+
+def test_a_file_that_was_changed_is_refused(lake: StudyLake, server: SimulatedServer) -> None:
+    """One byte is enough; nothing of the frame is returned."""
+    fill(server, lake, cells_of(ANDROID, weeks=1))
+    view = BeiwePartitions.of(lake)
+    path = stored_path(lake, next(view.files("gps")))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(IntegrityError, match="Expected the content"):
+        view.read("gps")
+    path.unlink()
+    with pytest.raises(IntegrityError, match="removed"):
+        view.read("gps")
+
+
+def stored_path(lake: StudyLake, file: RawFile) -> Path:
+    root = Path(lake.storage.describe())
+    (path,) = (root / lake.study_id / file.participant).glob(f"{file.name}*")
+    return path
+
+
+def test_a_wrong_passphrase_is_found_before_anything_is_read(shared_lake: StudyLake, shared_world: World) -> None:
+    """Not as garbage in a frame."""
+    other = study_lake(Path(shared_lake.storage.describe()), shared_world, passphrase="another one")
+    with pytest.raises(WrongPassphraseError):
+        BeiwePartitions.of(other)
+    with pytest.raises(WrongPassphraseError):
+        BeiwePartitions.of_keys(other, [f"{ANDROID}|{WEEKS[0]}"]).read("gps")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda view: view.files("acelerometer"),
+        lambda view: view.read("acelerometer"),
+        lambda view: view.iter_frames("acelerometer"),
+    ],
+)
+def test_unknown_streams_are_refused_at_once(view: BeiwePartitions, ask: Callable[[BeiwePartitions], object]) -> None:
+    """With the nearest right name, before the first step of an iterator."""
+    with pytest.raises(UnknownStreamError, match="'accelerometer'"):
+        ask(view)
+
+
+def test_recordings_are_no_tables(view: BeiwePartitions) -> None:
+    """They open as files."""
+    with pytest.raises(ConfigurationError, match="recordings"):
+        view.read("audio_recordings")
+    with pytest.raises(ConfigurationError, match="recordings"):
+        view.iter_frames("audio_recordings")
+
+
+@pytest.mark.parametrize(("start", "end"), [(datetime(2024, 3, 5), None), (NOW, START), (START, START)])
+def test_unusable_times_are_refused(view: BeiwePartitions, start: datetime, end: datetime | None) -> None:
+    """Naive ones, and a start that is not before the end."""
+    with pytest.raises(TimeRangeError):
+        view.read("gps", start=start, end=end)
+    with pytest.raises(TimeRangeError):
+        view.files(start=start, end=end)
+
+
+def test_unknown_participants_are_refused(shared_lake: StudyLake) -> None:
+    """A wrong id is not "no data"."""
+    with pytest.raises(ConfigurationError, match="nobody99"):
+        BeiwePartitions.of(shared_lake, participants=[ANDROID, "nobody99"])
+    with pytest.raises(ConfigurationError, match="participant id"):
+        BeiwePartitions.of_keys(shared_lake, ["../../etc|2024-03-04"])
+
+
+def test_a_file_of_another_window_is_refused(view: BeiwePartitions) -> None:
+    """A cell opens only what it holds."""
+    file = next(view.files("gps"))
+    with pytest.raises(ConfigurationError, match="listed it"):
+        view[f"{IOS}|{WEEKS[0]}"].open(file)
+
+
+def test_manifests_are_read_when_they_are_needed(shared_lake: StudyLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None for the view itself, and one for one window, however often it is asked."""
+    seen: list[tuple[str, Any]] = []
+    original = StudyLake.manifest
+
+    def manifest(lake: StudyLake, participant: str, window: Any) -> Any:
+        seen.append((participant, window))
+        return original(lake, participant, window)
+
+    monkeypatch.setattr(StudyLake, "manifest", manifest)
+    view = BeiwePartitions.of(shared_lake)
+    assert view.missing == []
+    assert seen == []
+    for _ in range(3):
+        view[f"{IOS}|{WEEKS[1]}"].read("gps")
+    assert seen == [(IOS, WEEKS[1])]
+
+
+def test_a_reader_that_stops_early_leaves_no_threads(view: BeiwePartitions) -> None:
+    """Decryption ahead ends with the iterator."""
+    frames = view.iter_frames("gps")
+    next(frames)
+    frames.close()  # type: ignore[attr-defined]  # a generator
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("beiwe-read")]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"compression": "none"}, {"cipher": None, "passphrase": None}, {"plain_streams": ("gps",), "compression": "none"}],
+)
+def test_every_form_of_storage_reads_the_same(
+    server: SimulatedServer, tmp_path: Path, view: BeiwePartitions, settings: dict[str, Any]
+) -> None:
+    """Compressed or not, locked or not."""
+    other = study_lake(tmp_path / "other", server.world, **settings)
+    fill(server, other, cells_of(ANDROID, weeks=1))
+    frame = BeiwePartitions.of(other).read("gps")
+    pd.testing.assert_frame_equal(frame, view[f"{ANDROID}|{WEEKS[0]}"].read("gps"))
+
+
+def test_opened_streams_can_be_read_in_pieces(view: BeiwePartitions) -> None:
+    """As text, line by line, without the whole in memory."""
+    file = next(view.files("gps"))
+    with io.TextIOWrapper(view.open(file), encoding="utf-8") as lines:
+        assert next(lines).startswith("timestamp,UTC time,latitude")
+        assert len(list(lines)) == 4
+
+
+def test_nothing_of_the_data_shows_in_a_repr(view: BeiwePartitions) -> None:
+    """Nor the passphrase."""
+    texts = [repr(view), repr(view[f"{ANDROID}|{WEEKS[0]}"]), repr(next(view.files("gps")))]
+    assert "passphrase" not in "".join(texts)
+    assert datetime.now(timezone.utc).tzinfo is not None
