@@ -73,7 +73,7 @@ def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion)
     """The commit that brings ``arrivals`` into a window that holds ``old``."""
     records = old.by_key() if old else {}
     before = dict(records)
-    paths = {record.path for record in records.values()}
+    members = {record.member for record in records.values()}
     moves, discards = [], []
     for arrival in arrivals:
         known = records.get(arrival.key)
@@ -81,8 +81,8 @@ def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion)
             records[arrival.key] = replace(known, registry_value=arrival.registry_value, vanished_at=None)
             discards.append(arrival.staged.part)
             continue
-        record = _record(arrival, known, occasion, taken=paths)
-        paths.add(record.path)
+        record = _record(arrival, known, occasion, taken=members)
+        members.add(record.member)
         records[arrival.key] = record
         moves.append((arrival.staged.part, record.path))
     for key in occasion.vanished:
@@ -112,15 +112,12 @@ def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, t
     previous = known.previous if known else None
     if known and restated:
         previous = PreviousVersion(size_bytes=known.size_bytes, sha256=known.sha256, fetched_at=known.fetched_at)
-    if known and known.path.endswith(arrival.form.suffix) and known.encryption == staged.encryption:
-        name, path = known.member, known.path
-    else:
-        folder = f"{STRAYS_FOLDER}/{member.folder}" if occasion.window.name else member.folder
-        name, path = _free_path(folder, member.name, arrival.form.suffix, taken)
+    folder = f"{STRAYS_FOLDER}/{member.folder}" if occasion.window.name else member.folder
+    name = known.member if known else _free_name(folder, member.name, taken)
     return FileRecord(
         key=arrival.key,
         member=name,
-        path=path,
+        path=name + arrival.form.suffix,
         stream=member.stream,
         survey_id=member.survey_id,
         time=_text(member.time),
@@ -141,8 +138,8 @@ def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, t
     )
 
 
-def _free_path(folder: str, name: str, suffix: str, taken: Collection[str]) -> tuple[str, str]:
-    """A name for a file in Beiwe's tree, and its path: numbered where another file of the same second has it.
+def _free_name(folder: str, name: str, taken: Collection[str]) -> str:
+    """A name for a file in Beiwe's tree: numbered where another file of the same second has it.
 
     The number in the server's own name means nothing: it moves from file to file between identical requests.
     """
@@ -151,8 +148,8 @@ def _free_path(folder: str, name: str, suffix: str, taken: Collection[str]) -> t
     number = 1
     while True:
         name = f"{folder}/{stem}{f'_{number}' if number > 1 else ''}.{extension}"
-        if name + suffix not in taken:
-            return name, name + suffix
+        if name not in taken:
+            return name
         number += 1
 
 

@@ -1,0 +1,218 @@
+"""What a commit decides: names, first sight, restatements, vanished files and counts. No disk, no server."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from itertools import permutations
+
+from core_helpers import HOUR, NOW, PERSON, START, STUDY, occasion
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dagster_beiwe.encryption import CrypteaseCipher
+from dagster_beiwe.lake import Arrival, Hole, Manifest, Merge, Occasion
+from dagster_beiwe.lake.merge import merge
+from dagster_beiwe.lake.staging import FileForm, StagedFile
+from dagster_beiwe.names import parse_member_name
+
+LOCKED = FileForm(cipher=CrypteaseCipher("x"), compression="zstd")
+LATER = NOW + timedelta(days=3)
+
+
+def arrival(key: str, content: bytes, *, number: int = 1, form: FileForm = LOCKED, ending: str = ".csv") -> Arrival:
+    """A file of the survey answers of one second; ``number`` is the suffix that the server gave this time."""
+    suffix = f"_{number}" if number > 1 else ""
+    staged = StagedFile(
+        part=f"part-{key}-{content!r}",
+        size_bytes=len(content),
+        md5=hashlib.md5(content).hexdigest(),
+        sha1=hashlib.sha1(content).hexdigest(),
+        sha256=hashlib.sha256(content).hexdigest(),
+        stored_size_bytes=len(content) + 50,
+        stored_sha256=hashlib.sha256(b"stored" + content).hexdigest(),
+        encryption=form.encryption,
+        compression=form.compression,
+    )
+    name = f"{PERSON}/survey_answers/s1/{START + HOUR:%Y-%m-%d %H_%M_%S}+00_00{suffix}{ending}"
+    member = parse_member_name(name)
+    return Arrival(key=f"{STUDY}/{key}", member=member, staged=staged, form=form, registry_value="v")
+
+
+def merged(old: Manifest | None, *arrivals: Arrival, **facts: object) -> Merge:
+    return merge(old, arrivals, occasion(**facts))
+
+
+def contents_by_path(manifest: Manifest) -> dict[str, str]:
+    return {record.path: record.key for record in manifest.files}
+
+
+def test_a_first_commit_adds_everything() -> None:
+    """All files are new, seen and fetched now, by this run."""
+    result = merged(None, arrival("a", b"12345"))
+    (record,) = result.manifest.files
+    assert (result.changes.added, result.changes.added_bytes, result.changes.unchanged) == (1, 5, 0)
+    assert (record.first_seen, record.fetched_at, record.run_id) == (NOW.isoformat(), NOW.isoformat(), "run-1")
+    assert (record.restatements, record.previous, record.present) == (0, None, True)
+    assert result.moves == (("part-a-b'12345'", record.path),)
+    assert result.manifest.complete
+
+
+def test_an_empty_window_is_a_commit() -> None:
+    """No files is a result like any other."""
+    result = merged(None)
+    assert (result.manifest.files, result.manifest.generation, result.manifest.complete) == ((), 1, True)
+
+
+def test_restated_files_keep_name_and_first_sight_and_count() -> None:
+    """A changed file stays where it is; what it was before is told, once per restatement."""
+    first = merged(None, arrival("a", b"old"), arrival("b", b"same"))
+    second = merged(first.manifest, arrival("a", b"newer!"), now=LATER, run_id="run-2")
+    third = merged(second.manifest, arrival("a", b"newest"), now=LATER + HOUR)
+    old, new, newest = (one.manifest.by_key()[f"{STUDY}/a"] for one in (first, second, third))
+    assert (new.path, new.member, new.first_seen) == (old.path, old.member, NOW.isoformat())
+    assert (new.fetched_at, new.run_id, new.restatements, newest.restatements) == (LATER.isoformat(), "run-2", 1, 2)
+    assert new.previous is not None
+    assert (new.previous.sha256, new.previous.size_bytes, new.previous.fetched_at) == (old.sha256, 3, old.fetched_at)
+    assert newest.previous is not None
+    assert newest.previous.sha256 == new.sha256
+    assert (second.changes.changed, second.changes.changed_bytes, second.changes.unchanged) == (1, 6, 1)
+    assert (second.changes.added, second.removals) == (0, ())
+
+
+def test_the_same_content_again_changes_nothing() -> None:
+    """A file that came although it was held (older servers do that) keeps its record; the copy is dropped."""
+    first = merged(None, arrival("a", b"same"))
+    again = merged(first.manifest, arrival("a", b"same"), now=LATER, run_id="run-2")
+    assert again.manifest.files == first.manifest.files
+    assert (again.moves, again.discards) == ((), ("part-a-b'same'",))
+    assert (again.changes.unchanged, again.changes.changed, again.changes.added) == (1, 0, 0)
+
+
+def test_moving_suffixes_never_rename_a_file() -> None:
+    """The server numbers files of one second anew in each answer; names in the lake belong to keys and stay."""
+    first = merged(None, arrival("a", b"A"), arrival("b", b"B", number=2), arrival("c", b"C", number=3)).manifest
+    assert len(contents_by_path(first)) == 3
+    for order in permutations((1, 2, 3)):
+        numbered = zip("abc", order, strict=True)
+        shuffled = merged(first, *(arrival(key, key.encode() * 2, number=number) for key, number in numbered))
+        assert contents_by_path(shuffled.manifest) == contents_by_path(first)
+        assert shuffled.changes.changed == 3
+
+
+def test_a_new_file_of_the_same_second_gets_a_free_name() -> None:
+    """A file that comes later under a name that is taken is numbered, and replaces nothing."""
+    first = merged(None, arrival("a", b"A")).manifest
+    second = merged(first, arrival("b", b"B")).manifest
+    third = merged(second, arrival("c", b"C", number=2)).manifest
+    names = {record.key[-1]: record.member.rpartition("+00_00")[2] for record in third.files}
+    assert names == {"a": ".csv", "b": "_2.csv", "c": "_3.csv"}
+    assert len(contents_by_path(third)) == 3
+
+
+def test_duplicated_uploads_keep_their_extension() -> None:
+    """The marks of repeated uploads stay in the name, and do not collide with the first upload."""
+    marked = arrival("b", b"B", ending=".mp4-duplicate-abcdefghij")
+    manifest = merged(None, arrival("a", b"A", ending=".mp4"), marked).manifest
+    assert {record.member.partition(".")[2] for record in manifest.files} == {"mp4", "mp4-duplicate-abcdefghij"}
+
+
+def test_vanished_files_are_kept_and_marked() -> None:
+    """What the server no longer has stays in the lake, marked once with the day it was missed."""
+    first = merged(None, arrival("a", b"A"), arrival("b", b"B")).manifest
+    gone = merged(first, vanished={f"{STUDY}/a", f"{STUDY}/never held"}, now=LATER)
+    still = merged(gone.manifest, vanished={f"{STUDY}/a"}, now=LATER + HOUR)
+    record = still.manifest.by_key()[f"{STUDY}/a"]
+    assert (record.present, record.vanished_at) == (False, LATER.isoformat())
+    assert (gone.changes.vanished, gone.changes.vanished_bytes, gone.changes.unchanged) == (1, 1, 1)
+    assert still.changes.vanished == 0
+    assert gone.removals == ()
+    assert gone.manifest.data_version == first.data_version
+
+
+def test_vanished_files_are_removed_if_that_is_wanted() -> None:
+    """With the setting, file and record go."""
+    first = merged(None, arrival("a", b"A"), arrival("b", b"B", number=2)).manifest
+    gone = merged(first, vanished={f"{STUDY}/a"}, remove_vanished=True)
+    assert [record.key for record in gone.manifest.files] == [f"{STUDY}/b"]
+    assert gone.removals == (first.by_key()[f"{STUDY}/a"].path,)
+    assert (gone.changes.vanished, gone.changes.vanished_bytes) == (1, 1)
+
+
+def test_a_file_that_comes_back_is_present_again() -> None:
+    """The mark goes, with the same content or with other."""
+    first = merged(None, arrival("a", b"A")).manifest
+    gone = merged(first, vanished={f"{STUDY}/a"}).manifest
+    same, other = merged(gone, arrival("a", b"A")), merged(gone, arrival("a", b"B"))
+    assert [record.present for result in (same, other) for record in result.manifest.files] == [True, True]
+    assert same.manifest.files == first.files
+    assert other.manifest.files[0].restatements == 1
+
+
+def test_another_form_moves_a_file_to_the_name_that_fits() -> None:
+    """After the study's compression or locking was changed, the ending still tells how a file is stored."""
+    forms = [
+        FileForm(cipher=cipher, compression=compression)
+        for cipher in (None, LOCKED.cipher)
+        for compression in ("zstd", "none")
+    ]
+    for before in forms:
+        first = merged(None, arrival("a", b"A", form=before), arrival("b", b"B", form=before)).manifest
+        for after in forms:
+            for content in (b"B", b"new"):
+                result = merged(first, arrival("b", content, form=after))
+                old, new = (manifest.by_key()[f"{STUDY}/b"] for manifest in (first, result.manifest))
+                assert (new.member, new.path) == (old.member, old.member + after.suffix)
+                assert result.removals == ((old.path,) if before != after else ())
+
+
+def test_holes_leave_a_window_incomplete() -> None:
+    """A commit with holes is not complete; the next one without is."""
+    holes = (Hole(start="s", end="e", streams=("gps",), error="ArchiveError"),)
+    first = merged(None, arrival("a", b"A"), holes=holes).manifest
+    assert not first.complete
+    assert merged(first, arrival("b", b"B")).manifest.complete
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[dict[str, bytes], set[str]]]:
+    """Commits: what arrives, and what has vanished."""
+    keys = st.sampled_from("abcde")
+    step = st.tuples(st.dictionaries(keys, st.binary(min_size=1, max_size=2), max_size=4), st.sets(keys, max_size=2))
+    return draw(st.lists(step, max_size=6))
+
+
+@given(history=histories(), remove=st.booleans())
+def test_any_history_gives_what_came_last(history: list[tuple[dict[str, bytes], set[str]]], remove: bool) -> None:
+    """After any commits: the newest content of each key, names that never change or collide, counts that add up."""
+    manifest: Manifest | None = None
+    expected: dict[str, bytes] = {}
+    names: dict[str, str] = {}
+    on_disk: set[str] = set()
+    for number, (arriving, missing) in enumerate(history):
+        vanished = missing - arriving.keys()
+        before = manifest.by_key() if manifest else {}
+        facts = Occasion(
+            **{**vars(occasion()), "vanished": {f"{STUDY}/{key}" for key in vanished}, "remove_vanished": remove}
+        )
+        shuffled = enumerate(sorted(arriving, key=lambda key: hash((number, key))), start=1)
+        result = merge(manifest, [arrival(key, arriving[key], number=place) for place, key in shuffled], facts)
+        manifest = result.manifest
+        expected |= arriving
+        for key in vanished if remove else ():
+            expected.pop(key, None)
+            names.pop(key, None)
+        records = manifest.by_key()
+        assert {key.rpartition("/")[2]: record.sha256 for key, record in records.items()} == {
+            key: hashlib.sha256(content).hexdigest() for key, content in expected.items()
+        }
+        for key in expected:
+            assert names.setdefault(key, records[f"{STUDY}/{key}"].path) == records[f"{STUDY}/{key}"].path
+        on_disk = (on_disk | {path for _, path in result.moves}) - set(result.removals)
+        assert on_disk == {record.path for record in manifest.files}
+        assert len(on_disk) == len(manifest.files)
+        changes = result.changes
+        assert changes.added == len(records.keys() - before.keys())
+        assert len(result.moves) + len(result.discards) == len(arriving)
+        present = sum(record.present for record in manifest.files)
+        assert changes.added + changes.changed + changes.unchanged == present
