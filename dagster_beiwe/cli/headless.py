@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +16,8 @@ from dagster_beiwe.automation import rectangles
 from dagster_beiwe.cli.context import human_size
 from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.partitions import participants_name, window_keys
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
 @dataclass
@@ -40,7 +41,6 @@ def prepare() -> None:
 def run_everything(lake: Path) -> int:
     """Everything, then a short summary; returns 1 if anything failed."""
     began = time.monotonic()
-    logging.getLogger("dagster").setLevel(logging.WARNING)
     definitions = _load()
     with dg.DagsterInstance.get() as instance:
         failed = _run_tables(definitions, instance)
@@ -127,4 +127,6 @@ def _execute(
     job = definitions.resolve_implicit_job_def_def_for_assets(keys)
     if job is None:
         raise LookupError(f"No job runs {', '.join(key.to_user_string() for key in keys)}")
-    return job.execute_in_process(instance=instance, asset_selection=list(keys), tags=tags, raise_on_error=False)
+    return job.execute_in_process(
+        instance=instance, asset_selection=list(keys), tags=tags, run_config=_QUIET, raise_on_error=False
+    )

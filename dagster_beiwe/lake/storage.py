@@ -140,8 +140,8 @@ class LocalStorage(Storage):
             (self.root / source).replace(self.root / target)
 
     def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
-        folder, _, name = path.rpartition("/")
-        part = f"{folder}/.{self._run}-{os.urandom(8).hex()}-{name}{PART_SUFFIX}"
+        folder, slash, name = path.rpartition("/")
+        part = f"{folder}{slash}.{self._run}-{os.urandom(8).hex()}-{name}{PART_SUFFIX}"
         try:
             with self.explained("written", path), self.create(part) as file:
                 file.write(data)

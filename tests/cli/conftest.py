@@ -1,0 +1,50 @@
+"""A simulated server and a lake with two weeks of one study, for the commands to work on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filled_lake import END, PASSPHRASE, START, fill
+
+from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
+
+STREAMS = ("accelerometer", "gps", "survey_answers")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[SimulatedServer]:
+    plan = StudyPlan(
+        name="Sleep", participants=["anna1111", "bert2222"], start=START, end=END, hours=(9,), streams=STREAMS
+    )
+    with SimulatedServer(World.build(plan, now=END)) as running:
+        yield running
+
+
+@pytest.fixture
+def study_id(server: SimulatedServer) -> str:
+    (only,) = server.world.studies
+    return only
+
+
+@pytest.fixture
+def environment(server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The variables that a user sets; returns the lake's folder."""
+    for name in ("BEIWE_KEYRING_SECTION", "BEIWE_KEYRING_FILE", "NRG_KEYRING_PASS", "BEIWE_STUDIES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BEIWE_URL", server.url)
+    monkeypatch.setenv("BEIWE_ACCESS_KEY", server.access_key)
+    monkeypatch.setenv("BEIWE_SECRET_KEY", server.secret_key)
+    monkeypatch.setenv("BEIWE_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", PASSPHRASE)
+    return tmp_path / "lake"
+
+
+@pytest.fixture
+def lake(environment: Path, server: SimulatedServer, study_id: str) -> StudyLake:
+    """The lake with everything in it."""
+    study = BeiweLake(environment).study(study_id, passphrase=PASSPHRASE)
+    fill(server, study)
+    return study

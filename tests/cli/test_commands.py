@@ -1,0 +1,184 @@
+"""What a data manager sees of the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from filled_lake import fill
+
+from dagster_beiwe.cli import COMMANDS, main
+from dagster_beiwe.credentials import read_keyring
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.simulator import SimulatedServer
+
+
+def stored_file(lake: StudyLake, root: Path) -> Path:
+    """The first locked file of the lake."""
+    manifest = next(lake.manifests("anna1111"))
+    return root / lake.folder("anna1111", manifest.files[0].path)
+
+
+def test_check_names_studies_and_counts_participants(
+    environment: Path, study_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A researcher learns in one call whether the keys work, what they see, and that the lake can be written."""
+    assert main(["check"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{study_id}      2 participants  Sleep" in printed
+    assert "the keys are accepted" in printed
+    assert str(environment) in printed
+    assert list(environment.iterdir()) == []
+
+
+def test_check_finds_a_wrong_passphrase_without_writing(
+    lake: StudyLake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A passphrase that differs from the lake's is told, with a status that a script notices."""
+    monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", "another one")
+    assert main(["check"]) == 1
+    assert "Expected the passphrase that study" in capsys.readouterr().out
+
+
+def test_wrong_keys_end_in_one_clear_line(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No traceback, and no key in the message."""
+    monkeypatch.setenv("BEIWE_SECRET_KEY", "A" * 64)
+    assert main(["check"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("AccessDeniedError: ")
+    assert "A" * 64 not in message
+
+
+def test_missing_variables_are_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing configured: exit status 2 and the names of what to set."""
+    for name in ("BEIWE_URL", "BEIWE_ACCESS_KEY", "BEIWE_SECRET_KEY", "BEIWE_KEYRING_SECTION"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["check"]) == 2
+    assert "BEIWE_ACCESS_KEY" in capsys.readouterr().err
+
+
+def test_verify_passes_an_untouched_lake(lake: StudyLake, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything is read, nothing is found."""
+    assert main(["verify"]) == 0
+    assert "Sleep" in (printed := capsys.readouterr().out)
+    assert "intact; 2 participants, 4 windows" in printed
+
+
+def test_verify_finds_a_flipped_bit_and_repairs_it(
+    lake: StudyLake, environment: Path, server: SimulatedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The damaged file is named with the partition to run; after a repair and a run all is intact again."""
+    victim = stored_file(lake, environment)
+    data = bytearray(victim.read_bytes())
+    data[-1] ^= 1
+    victim.write_bytes(data)
+    assert main(["verify", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["partitions"] == ["anna1111|2026-03-02"]
+    assert found["findings"][0].startswith("file changed: anna1111/2026-03-02/")
+    assert main(["verify", "--repair", "--yes"]) == 1
+    assert "Materialise these partitions of raw_data again: anna1111|2026-03-02" in capsys.readouterr().out
+    fill(server, lake)
+    assert main(["verify"]) == 0
+
+
+def test_verify_does_not_repair_unasked(lake: StudyLake, environment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nobody can answer, only --yes confirms."""
+    stored_file(lake, environment).unlink()
+    assert main(["verify", "--repair"]) == 2
+    assert "--yes" in capsys.readouterr().err
+
+
+def test_verify_works_while_the_server_is_down(lake: StudyLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lake can be checked by study id when nobody answers."""
+    monkeypatch.setenv("BEIWE_URL", "http://127.0.0.1:9")
+    assert main(["verify", "--study", lake.study_id]) == 0
+
+
+def test_export_writes_beiwes_own_tree(lake: StudyLake, tmp_path: Path, server: SimulatedServer) -> None:
+    """Names and bytes are those of the server; files and folders are closed to others."""
+    target = tmp_path / "plain"
+    assert main(["export", "--study", "Sleep", "--to", str(target), "--stream", "gps"]) == 0
+    files = sorted(path for path in target.rglob("*") if path.is_file())
+    expected = server.world.files(lake.study_id, streams=["gps"])
+    assert len(files) == len(expected) > 0
+    assert {path.read_bytes() for path in files} == {file.read() for file in expected}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in target.rglob("*") if path.is_dir()} == {0o700}
+
+
+@pytest.mark.parametrize(("form", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
+def test_export_writes_tables(lake: StudyLake, tmp_path: Path, form: str, read: object) -> None:
+    """One table per participant and stream, narrowed by time."""
+    target = tmp_path / "tables"
+    arguments = ["--participant", "anna1111", "--stream", "gps", "--start", "2026-03-03", "--end", "2026-03-05"]
+    assert main(["export", "--study", "Sleep", "--to", str(target), "--format", form, *arguments]) == 0
+    (path,) = [each for each in target.rglob("*") if each.is_file()]
+    frame = read(path)  # type: ignore[operator]
+    assert path.name == f"gps.{form}"
+    days = pd.to_datetime(frame["timestamp"], unit="ms", utc=True).dt.date.astype(str)
+    assert set(days) == {"2026-03-03", "2026-03-04"}
+
+
+def test_export_refuses_a_folder_with_something_in_it(lake: StudyLake, tmp_path: Path) -> None:
+    """Nothing is mixed with or written over what is there."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("important")
+    assert main(["export", "--study", "Sleep", "--to", str(tmp_path / "full")]) == 2
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
+
+
+def test_purge_removes_one_participant_and_leaves_the_other(lake: StudyLake, environment: Path) -> None:
+    """After a purge the lake is intact without the participant."""
+    assert main(["purge", "--study", "Sleep", "--participant", "anna1111", "--yes"]) == 0
+    assert lake.participants() == ["bert2222"]
+    assert not list(environment.rglob("*anna1111*"))
+    assert main(["verify"]) == 0
+
+
+def test_keyring_is_made_listed_and_used(
+    environment: Path,
+    server: SimulatedServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A section and a study's passphrase go in without a terminal; the listing shows no secret; check uses it."""
+    file = tmp_path / "ring.enc"
+    monkeypatch.setenv("NRG_KEYRING_PASS", "ring")
+    monkeypatch.setenv("BEIWE_KEYRING_FILE", str(file))
+    section = {"URL": server.url, "ACCESS_KEY": server.access_key, "SECRET_KEY": server.secret_key}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(section)))
+    assert main(["keyring", "set", "lab"]) == 0
+    monkeypatch.setattr(sys, "stdin", io.StringIO("study secret\n"))
+    assert main(["keyring", "passphrase", "lab", "Sleep"]) == 0
+    assert main(["keyring", "list"]) == 0
+    printed = capsys.readouterr().out
+    assert "studies with a passphrase: Sleep" in printed
+    assert server.secret_key not in printed
+    assert "study secret" not in printed
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert read_keyring(file, passphrase="ring")["lab"]["SECRETS"] == {"Sleep": "study secret"}
+    monkeypatch.delenv("BEIWE_URL")
+    monkeypatch.setenv("BEIWE_KEYRING_SECTION", "lab")
+    assert main(["check"]) == 0
+
+
+def test_every_command_is_documented() -> None:
+    """The page names each command, and each command explains itself."""
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+    for module in COMMANDS:
+        name = module.__name__.rpartition(".")[2]
+        assert f"`{name} " in page or f"`{name}`" in page or f"`{name} [" in page
+        shown = subprocess.run([sys.executable, "-m", "dagster_beiwe", name, "--help"], capture_output=True, check=True)
+        assert b"usage:" in shown.stdout
