@@ -151,11 +151,12 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         participants: Iterable[str] | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
+        strays: bool = False,
     ) -> BeiwePartitions:
         """Everything that the lake holds of a study, or of some participants, in [start, end).
 
-        Raises ``WrongPassphraseError`` at once, and ``ConfigurationError`` for a participant whom the lake does not
-        hold.
+        ``strays`` adds what phones with a wrong clock dated outside all windows, if the lake holds it. Raises
+        ``WrongPassphraseError`` at once, and ``ConfigurationError`` for a participant whom the lake does not hold.
         """
         _ = lake.authenticator  # a wrong passphrase is found here
         span = TimeRange(start, end)
@@ -166,7 +167,9 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
                 f"Expected participants that the lake holds, got {', '.join(absent)}; nothing was read. The lake holds "
                 f"{len(held)} participants of study {lake.study_id}: correct the ids, or materialise their raw data."
             )
-        cells = ((participant, key) for participant in wanted for key in _windows_in(lake, participant, span))
+        cells = [(participant, key) for participant in wanted for key in _windows_in(lake, participant, span)]
+        if strays:
+            cells += [(each, key) for each in wanted for key in lake.windows(each) if not _is_dated(key)]
         return cls(lake, cells, start=start, end=end)
 
     @classmethod
@@ -260,9 +263,14 @@ def _raw_file(manifest: Manifest, record: FileRecord) -> RawFile:
     )
 
 
+def _is_dated(key: str) -> bool:
+    """Whether a window is one of time; those of files outside all windows have words as keys."""
+    return key[:1].isdigit()
+
+
 def _windows_in(lake: StudyLake, participant: str, span: TimeRange) -> Iterator[str]:
     """Keys of a participant's committed windows that overlap a range. Only windows at its start are looked into."""
-    for key in lake.windows(participant):
+    for key in filter(_is_dated, lake.windows(participant)):
         start = datetime.strptime(key, "%Y-%m-%dT%H" if "T" in key else "%Y-%m-%d").replace(tzinfo=timezone.utc)
         if not span.overlaps(start, start + _LONGEST_WINDOW):
             continue

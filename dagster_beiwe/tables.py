@@ -12,7 +12,6 @@ in memory and under the cipher only, never in plain text on a disk; nothing is e
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import io
 import json
@@ -24,21 +23,21 @@ from urllib.parse import quote
 
 import pandas as pd
 import pyarrow as pa
-from pyarrow import parquet
 
 from dagster_beiwe.encryption import Bytes, Cipher, Encryptor
-from dagster_beiwe.errors import ConfigurationError, EncryptionError, IntegrityError, LakeError, PassphraseMissingError
+from dagster_beiwe.errors import EncryptionError, IntegrityError, LakeError, PassphraseMissingError
 from dagster_beiwe.lake.keys import open_authenticator
 from dagster_beiwe.lake.manifest import Authenticator
 from dagster_beiwe.lake.storage import PART_SUFFIX, Storage
 from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.parquet import arrow_table, read_parquet, write_parquet
 
 FOLDER: Final = ".tables"
 """Where tables lie in the lake. No stream has this name, so a study's cipher locks them all."""
 
+_KEY_PLACE: Final = f"{FOLDER}/.beiwe"
 _PURPOSE: Final = "table"
 _FORMAT: Final = 1
-_ROWS_PER_GROUP: Final = 128 * 1024
 _LONGEST_NAME: Final = 120
 _NOBODY: Final = "nobody"
 _LAKE: Final = "lake"
@@ -111,7 +110,7 @@ class TableStore:
             storage,
             owner=_LAKE,
             cipher=cipher,
-            authenticate=lambda create: open_authenticator(storage, FOLDER, passphrase, create=create),
+            authenticate=lambda create: open_authenticator(storage, _KEY_PLACE, passphrase, create=create),
         )
 
     def __repr__(self) -> str:
@@ -159,7 +158,7 @@ class TableStore:
             if newer == seal:
                 raise
             data = self._load(path, newer)
-        return _frame(data, columns, name="/".join(asset_key))
+        return read_parquet(data, columns=columns, name="/".join(asset_key))
 
     def exists(self, asset_key: Sequence[str], *, partition: str | None = None) -> bool:
         """Whether something was written; it is not opened."""
@@ -260,9 +259,7 @@ class TableStore:
     def _stage(self, table: pa.Table, part: str, *, name: str, run_id: str) -> TableVersion:
         with self._storage.explained("written", part), self._storage.create(part) as file:
             sink = _LockedFile(file, self._cipher.encryptor() if self._cipher else None)
-            parquet.write_table(
-                table, pa.PythonFile(sink, mode="w"), row_group_size=_ROWS_PER_GROUP, compression="zstd"
-            )
+            write_parquet(table, sink)
             sink.finish()
         return TableVersion(
             file=f"{name}.parquet.lock" if self._cipher else f"{name}.parquet",
@@ -312,46 +309,6 @@ def table_path(asset_key: Sequence[str], partition: str | None) -> str:
     """Where a table lies, without suffix. The dimensions of a partition key become folders, other texts are quoted."""
     parts = [*asset_key, *(partition.split("|") if partition is not None else ())]
     return "/".join([FOLDER, *(_safe(part) for part in parts)])
-
-
-def arrow_table(frame: pd.DataFrame) -> pa.Table:
-    """The frame as Parquet will hold it. Raises ``ConfigurationError`` that names the column which it can't hold."""
-    names = list(frame.columns)
-    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-        raise ConfigurationError(
-            "Expected a DataFrame whose column names are texts and differ, got others; nothing was stored. Rename the "
-            "columns (a MultiIndex can be joined: frame.columns = ['_'.join(name) for name in frame.columns])."
-        )
-    try:
-        return pa.Table.from_pandas(frame)
-    except (pa.ArrowException, TypeError, ValueError):  # its message may hold a value
-        bad = next((name for name in names if not _convertible(frame[[name]])), "the index")
-        raise ConfigurationError(
-            f"Expected columns of one type each, got a mixture in {bad!r} ({frame.dtypes.get(bad, 'index')}); nothing "
-            "was stored. Convert it, for instance with .astype('string')."
-        ) from None
-
-
-def _convertible(frame: pd.DataFrame) -> bool:
-    try:
-        pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, TypeError, ValueError):
-        return False
-    return True
-
-
-def _frame(data: bytes, columns: Sequence[str] | None, *, name: str) -> pd.DataFrame:
-    file = parquet.ParquetFile(pa.BufferReader(data))
-    for column in columns or ():
-        if column not in file.schema_arrow.names:
-            close = difflib.get_close_matches(column, file.schema_arrow.names, n=1, cutoff=0.4)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ConfigurationError(
-                f"Expected columns of the table {name}, got {column[:60]!r}; nothing was read.{hint} Its columns are: "
-                f"{', '.join(file.schema_arrow.names)}."
-            )
-    frame: pd.DataFrame = file.read(columns=None if columns is None else list(columns)).to_pandas()
-    return frame if columns is None else frame[list(columns)]
 
 
 def _unlocked(stored: bytes, version: TableVersion, cipher: Cipher | None) -> bytes:

@@ -23,6 +23,8 @@ from dagster_beiwe.errors import (
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.reading import BeiwePartitions, RawFile
 from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.sync import Cell
+from dagster_beiwe.windows import stray_windows
 
 DAY = timedelta(days=1)
 TUESDAY = START + DAY
@@ -206,6 +208,16 @@ def test_windows_are_chosen_by_where_they_end(shared_lake: StudyLake) -> None:
     """A start inside a window keeps that window and leaves out the one before."""
     assert BeiwePartitions.of(shared_lake, start=START + 8 * DAY).windows == WEEKS[1:]
     assert BeiwePartitions.of(shared_lake, end=START + 7 * DAY).windows == WEEKS[:1]
+
+
+def test_strays_are_there_for_who_asks(server: SimulatedServer, lake: StudyLake) -> None:
+    """Files that a wrong clock dated outside all windows lie in windows of their own."""
+    before, after = stray_windows(START + 7 * DAY, START + 14 * DAY)
+    fill(server, lake, [*cells_of(ANDROID, weeks=2)[1:], Cell(ANDROID, before), Cell(ANDROID, after)])
+    assert BeiwePartitions.of(lake).windows == [WEEKS[1]]
+    view = BeiwePartitions.of(lake, strays=True)
+    assert view.windows == [WEEKS[1], "after", "before"]
+    assert len(view.read("gps")) > len(BeiwePartitions.of(lake).read("gps"))
 
 
 def test_windows_that_are_not_in_the_lake_are_named(server: SimulatedServer, lake: StudyLake) -> None:
