@@ -1,13 +1,108 @@
-"""The lab's own tables."""
+"""The lab's own tables, made from raw data: what came per day, of each participant, and in a whole week.
 
-from __future__ import annotations
+Three shapes of dependency: the same partition, all windows of one participant, all participants of one window. Dagster
+infers them from the partitions of the two assets.
+``daily_counts`` has a backfill policy of its own, so that Dagster runs it after ``raw_data`` and not in the same run.
+"""
 
-from collections.abc import Sequence
+# Without `from __future__ import annotations`: Dagster reads the types of inputs when it decorates.
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
+import pandas as pd
 
-from dagster_beiwe import StudyFacts
+from dagster_beiwe import BeiwePartitions, StudyFacts, raw_data_partitions
+
+TABLES = "beiwe_table_io_manager"
 
 
 def lab_assets(study: StudyFacts) -> Sequence[dg.AssetsDefinition]:
-    return []
+    """What this lab adds to a study."""
+    return [daily_counts(study), participant_files(study), window_overview(study)]
+
+
+def daily_counts(study: StudyFacts) -> dg.AssetsDefinition:
+    """Same partition: reads a window's files of two streams, decrypted on the way and never on disk."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # backfill policies
+
+        @dg.asset(
+            **_common(study, "daily_counts", "GPS fixes and answered surveys per participant and day (UTC)."),
+            partitions_def=raw_data_partitions(study),
+            backfill_policy=dg.BackfillPolicy.multi_run(100),
+            ins={"raw_data": dg.AssetIn(["beiwe", study.key, "raw_data"])},
+        )
+        def daily(raw_data: BeiwePartitions) -> Any:
+            tables = {}
+            for key, window in raw_data.items():
+                days = {
+                    "gps_fixes": window.read("gps", columns=["UTC time"])["UTC time"].dt.date,
+                    "surveys": pd.Series([file.time.date() for file in window.files("survey_answers")], dtype=object),
+                }
+                counts = pd.DataFrame({name: values.value_counts() for name, values in days.items()})
+                tables[key] = _daily_table(window.participant, counts)
+            return tables
+
+    return daily
+
+
+def participant_files(study: StudyFacts) -> dg.AssetsDefinition:
+    """All windows of a participant: from the manifests alone, so nothing is decrypted."""
+    grid = raw_data_partitions(study)
+
+    @dg.asset(
+        **_common(study, "participant_files", "Per stream: number and size of files, first and last hour."),
+        partitions_def=grid.get_partitions_def_for_dimension("participant"),
+        ins={"raw_data": dg.AssetIn(["beiwe", study.key, "raw_data"])},
+    )
+    def files(raw_data: BeiwePartitions) -> pd.DataFrame:
+        listed = [(file.stream, file.time, file.size_bytes or 0) for file in raw_data.files()]
+        frame = pd.DataFrame(listed, columns=["stream", "time", "size_bytes"])
+        frame["time"] = pd.to_datetime(frame["time"], utc=True)
+        grouped = frame.groupby("stream", as_index=False)
+        return grouped.agg(
+            files=("time", "size"), size_bytes=("size_bytes", "sum"), first=("time", "min"), last=("time", "max")
+        )
+
+    return files
+
+
+def window_overview(study: StudyFacts) -> dg.AssetsDefinition:
+    """All participants of a window: from the daily tables, and from the raw data's manifests who sent what."""
+    grid = raw_data_partitions(study)
+
+    @dg.asset(
+        **_common(study, "window_overview", "Per participant: files by stream in this window."),
+        partitions_def=grid.get_partitions_def_for_dimension("window"),
+        ins={"raw_data": dg.AssetIn(["beiwe", study.key, "raw_data"])},
+    )
+    def overview(raw_data: BeiwePartitions) -> pd.DataFrame:
+        counts: Mapping[str, Counter[str]] = {participant: Counter() for participant in raw_data.participants}
+        for file in raw_data.files():
+            counts[file.participant][file.stream] += 1
+        rows = [{"participant": who, **dict.fromkeys(study.streams, 0), **count} for who, count in counts.items()]
+        return pd.DataFrame(rows, columns=["participant", *study.streams])
+
+    return overview
+
+
+def _common(study: StudyFacts, name: str, description: str) -> dict[str, Any]:
+    return {
+        "key": ["beiwe", study.key, name],
+        "group_name": study.key,
+        "kinds": {"pandas", "parquet"},
+        "io_manager_key": TABLES,
+        "metadata": study.to_metadata(),
+        "description": description,
+    }
+
+
+def _daily_table(participant: str, counts: pd.DataFrame) -> pd.DataFrame:
+    table = counts.fillna(0).astype("int64").rename_axis("day").reset_index().sort_values("day", ignore_index=True)
+    table["day"] = pd.to_datetime(table["day"])
+    table.insert(0, "participant", participant)
+    return table

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
     from dagster_beiwe.definitions import Automation, build_beiwe_definitions
     from dagster_beiwe.errors import BeiweError
+    from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
     from dagster_beiwe.lake import BeiweLake
+    from dagster_beiwe.partitions import raw_data_partitions
+    from dagster_beiwe.reading import BeiwePartitions
     from dagster_beiwe.resource import BeiweCredentials, BeiweResource, EnvCredentials, KeyringCredentials
     from dagster_beiwe.windows import Window
 
@@ -30,8 +33,11 @@ _MODULES = {
     "BeiweCredentials": "resource",
     "BeiweError": "errors",
     "BeiweLake": "lake",
+    "BeiwePartitions": "reading",
     "BeiweResource": "resource",
     "Credentials": "credentials",
+    "EncryptedLakeIOManager": "io_managers",
+    "EncryptedTableIOManager": "io_managers",
     "EnvCredentials": "resource",
     "KeyringCredentials": "resource",
     "StudyConfig": "config",
@@ -41,6 +47,7 @@ _MODULES = {
     "build_study_assets": "assets",
     "credentials_from_env": "credentials",
     "credentials_from_keyring": "credentials",
+    "raw_data_partitions": "partitions",
 }
 
 __all__ = [
@@ -50,8 +57,11 @@ __all__ = [
     "BeiweCredentials",
     "BeiweError",
     "BeiweLake",
+    "BeiwePartitions",
     "BeiweResource",
     "Credentials",
+    "EncryptedLakeIOManager",
+    "EncryptedTableIOManager",
     "EnvCredentials",
     "KeyringCredentials",
     "StudyConfig",
@@ -61,6 +71,7 @@ __all__ = [
     "build_study_assets",
     "credentials_from_env",
     "credentials_from_keyring",
+    "raw_data_partitions",
 ]
 
 

@@ -14,7 +14,6 @@ from datetime import datetime, timezone
 
 import dagster as dg
 
-from dagster_beiwe.assets.raw_data import PARTITIONS_PER_RUN
 from dagster_beiwe.client import BeiweClient, HttpPolicy
 from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
@@ -32,6 +31,9 @@ DEFAULT_CRON = "0 5 * * *"
 
 SENSOR_POLICY = HttpPolicy(connect_timeout_seconds=5, read_timeout_seconds=20, attempts=1)
 """A sensor has 60 s for an evaluation: two requests of this patience, and the rest for Dagster's own work."""
+
+PARTITIONS_PER_RUN = 500
+"""Size of a rectangle: long enough to make the five seconds that a run costs by itself small."""
 
 RUNS_PER_TICK = 8
 """Dagster needs up to 8 s to submit a run of 500 partitions: more of them wait for the next evaluation."""

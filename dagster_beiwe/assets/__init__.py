@@ -9,13 +9,13 @@ from pathlib import Path
 import dagster as dg
 
 from dagster_beiwe.assets.failures import RETRY_POLICY
-from dagster_beiwe.assets.raw_data import PARTITIONS_PER_RUN, build_raw_data_asset
+from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
 from dagster_beiwe.config import StudyConfig, StudyFacts
 from dagster_beiwe.discovery import StudyMemory
 from dagster_beiwe.studies import facts_of_study
 
-__all__ = ["PARTITIONS_PER_RUN", "assets_of", "build_studies_asset", "build_study_assets"]
+__all__ = ["assets_of", "build_studies_asset", "build_study_assets"]
 
 logger = logging.getLogger("dagster_beiwe")
 

@@ -1,7 +1,8 @@
 """``raw_data``: participant by window, each recorded the moment it is committed to the lake.
 
-No output is ever yielded: one output has one data version and stands for all partitions of a run, also for those that
-failed. Each committed window gets an event of its own instead, with its own numbers and data version.
+A run over several partitions yields no output: one output has one data version and stands for all partitions, also
+for those that failed. Each committed window gets an event of its own instead, with its own numbers and data version.
+Dagster does not run what is downstream in such a run; its backfills start separate runs for that.
 """
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
@@ -27,9 +28,10 @@ from dagster_beiwe.partitions import (
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.sync import Cell, Progress, StudySync, WindowReport
 
-PARTITIONS_PER_RUN = 500
-"""Dagster makes one run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs
-some five seconds beside its transfers, and what it committed stays when it dies, so fewer and longer runs win."""
+BACKFILL_POLICY = dg.BackfillPolicy.single_run()
+"""One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs some five seconds
+beside its transfers, and what it committed stays when it dies, so fewer and longer runs win. With this policy (only)
+``dagster asset materialize --partition-range`` works too."""
 
 _DATA_VERSION_TAG = "dagster/data_version"
 _USER_VERSION_TAG = "dagster/data_version_is_user_provided"
@@ -49,7 +51,8 @@ def build_raw_data_asset(
         @dg.asset(
             key=key,
             partitions_def=partitions,
-            backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+            backfill_policy=BACKFILL_POLICY,
+            dagster_type=dg.Nothing,  # the lake holds the data already; nothing is handed to an IO manager
             output_required=False,
             group_name=study.key,
             kinds={"beiwe"},
@@ -65,7 +68,7 @@ def build_raw_data_asset(
             ingest = _Ingest(context, study, key, partitions)
             with clear_failures(unfinished=ingest.unfinished):
                 ingest.run()
-            yield from ()
+            yield from ingest.outputs
 
     return raw_data
 
@@ -84,19 +87,21 @@ class _Ingest:
         self._study = study
         self._key = key
         self._partitions = partitions
+        self._keys: list[str] = []
         self._open: dict[str, Cell] = {}
         self._failed: dict[str, str] = {}
         self._retry_helps = False
+        self.outputs: list[dg.Output[None]] = []
 
     def run(self) -> None:
-        keys = run_partition_keys(self._context, self._partitions)
-        self._open = {key: self._cell(key) for key in keys}
-        for key in self._settled(keys):
+        self._keys = [str(key) for key in run_partition_keys(self._context, self._partitions)]
+        self._open = {key: self._cell(key) for key in self._keys}
+        for key in self._settled(self._keys):
             del self._open[key]
         if self._open:
             self._sync(list(self._open.values()))
         if self._failed:
-            raise self._failure(total=len(keys))
+            raise self._failure(total=len(self._keys))
 
     def unfinished(self) -> list[str]:
         """Partitions that are not done, given up or not begun."""
@@ -132,7 +137,16 @@ class _Ingest:
                     self._give_up(key, report)
 
     def _record(self, key: str, *, metadata: Metadata, version: str) -> None:
+        """As an event at once; as the step's output where the run is about this partition alone.
+
+        After an output Dagster goes on with what is downstream in the same run. It records the output for the partitions
+        that it takes the run to be about, which after a backfill from a job is not always right: hence the comparison.
+        """
         participant, window = split_key(key)
+        if [str(each) for each in self._context.partition_keys] == [key] == self._keys:
+            with beta_features():
+                self.outputs = [dg.Output(None, metadata=metadata, data_version=dg.DataVersion(version))]
+            return
         tags = {
             _DATA_VERSION_TAG: version,
             _USER_VERSION_TAG: "true",
