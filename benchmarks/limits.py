@@ -1,0 +1,97 @@
+"""The physical limits beside the workloads: what ciphers, hashes, zstd and the disk give by themselves, on one core."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import zstandard
+
+from benchmarks.worlds import build
+from dagster_beiwe.encryption import AgeCipher, Cipher, CrypteaseCipher
+from dagster_beiwe.lake.storage import LocalStorage
+
+_PIECE_BYTES = 256 * 1024
+
+
+def measure(folder: Path, *, size_bytes: int, files: int) -> dict[str, float]:
+    """Rates in MB/s (10^6 bytes) of plain content, and milliseconds for what is done once per file or study."""
+    sample = _sample(size_bytes)
+    megabytes = len(sample) / 1e6
+    packed = zstandard.ZstdCompressor(level=3).compress(sample)
+    passphrase = CrypteaseCipher("benchmark")
+    found = {
+        "zstd ratio": len(sample) / len(packed),
+        "zstd compress MB/s": megabytes / _seconds(lambda: zstandard.ZstdCompressor(level=3).compress(sample)),
+        "zstd decompress MB/s": megabytes / _seconds(lambda: zstandard.ZstdDecompressor().decompress(packed)),
+        "key derivation ms": 1000 * _seconds(lambda: CrypteaseCipher("benchmark").encryptor()),
+    }
+    for algorithm in ("md5", "sha1", "sha256"):
+        found[f"{algorithm} MB/s"] = megabytes / _seconds(lambda name=algorithm: hashlib.new(name, sample))  # type: ignore[misc]
+    found |= _cipher_rates("cryptease", passphrase, sample)
+    found |= _age_rates(sample)
+    found["disk write and fsync MB/s"] = megabytes / _seconds(lambda: _write(folder, [sample]))
+    small = [sample[:400]] * files
+    found["disk create and fsync ms per small file"] = 1000 * _seconds(lambda: _write(folder, small)) / files
+    return found
+
+
+def _sample(size_bytes: int) -> bytes:
+    """Accelerometer data as the workloads have it."""
+    (study,) = (data := build("accelerometer", "quick")).world.studies.values()
+    pieces: list[bytes] = []
+    for file in data.world.files(study.id):
+        if sum(map(len, pieces)) >= size_bytes:
+            break
+        pieces.append(file.read())
+    return b"".join(pieces)[:size_bytes]
+
+
+def _age_rates(sample: bytes) -> dict[str, float]:
+    try:
+        import pyrage
+    except ImportError:  # an optional extra
+        return {}
+    return _cipher_rates("age", AgeCipher(identity=str(pyrage.x25519.Identity.generate())), sample)
+
+
+def _cipher_rates(name: str, cipher: Cipher, sample: bytes) -> dict[str, float]:
+    stored: list[bytes] = []
+    pieces = [sample[start : start + _PIECE_BYTES] for start in range(0, len(sample), _PIECE_BYTES)]
+
+    def lock() -> None:
+        encryptor = cipher.encryptor()
+        stored[:] = [*(encryptor.update(piece) for piece in pieces), encryptor.finish()]
+
+    def unlock() -> None:
+        decryptor = cipher.decryptor()
+        for piece in stored:
+            decryptor.update(piece)
+        decryptor.finish()
+
+    lock()  # derives the key
+    megabytes = len(sample) / 1e6
+    return {f"{name} lock MB/s": megabytes / _seconds(lock), f"{name} unlock MB/s": megabytes / _seconds(unlock)}
+
+
+def _write(folder: Path, contents: list[bytes]) -> None:
+    """As the lake writes: a new file, complete on the disk before it counts as written."""
+    storage = LocalStorage(folder)
+    for number, content in enumerate(contents):
+        name = f"{os.urandom(8).hex()}-{number}"
+        with storage.create(name) as file:
+            file.write(content)
+        storage.delete(name)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """The shortest of three runs: a limit is what is possible."""
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)

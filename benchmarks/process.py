@@ -1,0 +1,60 @@
+"""Run one client in a process of its own, and what it costs there."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.server import Served
+
+_ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a client is to do. ``folder`` is its own to write to; ``options`` are the client's."""
+
+    client: str
+    served: Served
+    folder: str
+    options: Mapping[str, Any]
+
+
+def run(job: Job) -> dict[str, Any]:
+    """What the client measured: seconds, bytes of memory, and whatever else it tells."""
+    # Proxies of the environment must not stand between a client and the loopback interface.
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.clients"],
+        input=json.dumps(asdict(job)),
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=_ROOT,
+    )
+    if done.returncode:
+        raise RuntimeError(f"Client {job.client} failed.\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had.
+
+    Linux keeps the parent's peak in ``ru_maxrss`` across a fork and an exec, so its own account is read where there
+    is one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024

@@ -1,0 +1,141 @@
+"""The data of each workload: what the simulated server holds, at three scales."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Literal
+
+from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
+
+Scale = Literal["full", "quick", "tiny"]
+
+NOW = datetime(2025, 6, 2, tzinfo=timezone.utc)  # a Monday: weeks of data are weekly windows
+RECORDING_BYTES = 1_500_000
+MEMORY_RECORDING_BYTES = 5_000_000
+_CACHE_BYTES = 2 * 1024**3
+_DAY = timedelta(days=1)
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A world and what clients are to fetch of it: streams in [start, end), of all participants of its only study."""
+
+    world: World
+    streams: tuple[str, ...]
+    start: datetime
+    end: datetime = NOW
+
+
+def build(workload: str, scale: Scale) -> Data:
+    """The data of a workload; the same every time."""
+    return _BUILDERS[workload](scale)
+
+
+def sizes_of_memory(scale: Scale) -> Mapping[str, int]:
+    """Megabytes of the archives whose memory is measured, by participant; ``one`` is a single recording."""
+    small = {"mb10": 10, "mb50": 50, "mb100": 100, "one": 100}
+    full = {"mb10": 10, "mb100": 100, "mb500": 500, "mb2000": 2000, "one": 500}
+    return {"full": full, "quick": small, "tiny": {"mb10": 10, "one": 10}}[scale]
+
+
+def _accelerometer(scale: Scale) -> Data:
+    hours = {"full": 14 * 24, "quick": 48, "tiny": 2}[scale]
+    rows = (3600, 5000, 6400, 7800, 9200, 10_600)  # 0.3 to 0.9 MB
+    return _hourly("accelerometer", hours, (40,) if scale == "tiny" else rows)
+
+
+def _gps(scale: Scale) -> Data:
+    hours = {"full": 28 * 24, "quick": 5 * 24, "tiny": 2}[scale]
+    return _hourly("gps", hours, (40,) if scale == "tiny" else (50, 120, 240, 480, 760, 1080))  # 4 to 90 kB
+
+
+def _small(scale: Scale) -> Data:
+    days = {"full": 28, "quick": 5, "tiny": 1}[scale]
+    start = NOW - days * _DAY
+    world = _world(participants=["small001"])
+    for day in range(days if scale != "tiny" else 1):
+        for stream, count in (("app_log", 24), ("bluetooth", 24), ("power_state", 24), ("wifi", 13)):
+            for hour in range(count if scale != "tiny" else 2):
+                world.add_hour("small001", stream, start + day * _DAY + hour * _HOUR, rows=4)
+    return Data(world=world, streams=("app_log", "bluetooth", "power_state", "wifi"), start=start)
+
+
+def _audio(scale: Scale) -> Data:
+    count = {"full": 150, "quick": 20, "tiny": 2}[scale]
+    start = NOW - 14 * _DAY
+    world = _world(participants=["audio001"], content=ContentPlan(audio_bytes=RECORDING_BYTES))
+    for number in range(count):
+        world.add_hour("audio001", "audio_recordings", start + 2 * number * _HOUR)
+    return Data(world=world, streams=("audio_recordings",), start=start)
+
+
+def _backfill(scale: Scale) -> Data:
+    """60 days of data somewhere; the client is told no start."""
+    days, hours = {"full": (60, range(24)), "quick": (60, range(12, 14)), "tiny": (2, range(1))}[scale]
+    start = NOW - timedelta(days=100)
+    plan = ParticipantPlan(id="start001", start=start, end=start + days * _DAY, hours=tuple(hours), streams=("gps",))
+    return Data(world=_world(participants=[plan]), streams=("gps",), start=start)
+
+
+def _refresh(scale: Scale) -> Data:
+    people, days = {"full": (20, 28), "quick": (4, 14), "tiny": (1, 1)}[scale]
+    start = NOW - days * _DAY
+    plans = [
+        ParticipantPlan(id=f"again{number:03d}", start=start, end=NOW, streams=("gps", "power_state"))
+        for number in range(people)
+    ]
+    content = ContentPlan(rows_by_stream={"gps": 200, "power_state": 10})
+    return Data(world=_world(participants=plans, content=content), streams=("gps", "power_state"), start=start)
+
+
+def _memory(scale: Scale) -> Data:
+    sizes = sizes_of_memory(scale)
+    start = NOW - 28 * _DAY
+    one = ContentPlan(audio_bytes=sizes["one"] * 1_000_000)
+    plans = [ParticipantPlan(id=name, start=NOW) for name in sizes if name != "one"]
+    alone = ParticipantPlan(
+        id="one", start=start, end=start + _DAY, hours=(0,), streams=("audio_recordings",), content=one
+    )
+    world = _world(participants=[*plans, alone], content=ContentPlan(audio_bytes=MEMORY_RECORDING_BYTES))
+    for plan in plans:
+        for number in range(sizes[str(plan.id)] * 1_000_000 // MEMORY_RECORDING_BYTES):
+            world.add_hour(str(plan.id), "audio_recordings", start + number * _HOUR)
+    return Data(world=world, streams=("audio_recordings",), start=start)
+
+
+def _reading(scale: Scale) -> Data:
+    hours = {"full": 90 * 24, "quick": 10 * 24, "tiny": 3}[scale]
+    return _hourly("accelerometer", hours, (40,) if scale == "tiny" else (2600, 3100, 3600))  # >= 500 MB in 90 days
+
+
+_BUILDERS: Mapping[str, Callable[[Scale], Data]] = {
+    "accelerometer": _accelerometer,
+    "gps": _gps,
+    "small": _small,
+    "audio": _audio,
+    "backfill": _backfill,
+    "refresh": _refresh,
+    "memory": _memory,
+    "reading": _reading,
+}
+
+
+def _hourly(stream: str, hours: int, rows: Sequence[int]) -> Data:
+    """One participant's hours of one stream, whose files take turns in their numbers of rows."""
+    start = NOW - hours * _HOUR
+    world = _world(participants=["hours001"])
+    for hour in range(hours):
+        world.add_hour("hours001", stream, start + hour * _HOUR, rows=rows[hour % len(rows)])
+    return Data(world=world, streams=(stream,), start=start)
+
+
+def _world(
+    *, participants: Sequence[str | ParticipantPlan], content: ContentPlan = ContentPlan(audio_bytes=20_000)  # noqa: B008
+) -> World:
+    """One study. Participants given by their ids alone have no data yet."""
+    plans = [ParticipantPlan(id=one, start=NOW) if isinstance(one, str) else one for one in participants]
+    study = StudyPlan(name="Benchmark", time_zone="America/New_York", participants=plans, content=content)
+    return World.build(study, now=NOW, cache_bytes=_CACHE_BYTES)
