@@ -29,9 +29,9 @@ from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.sync import Cell, Progress, StudySync, WindowReport
 
 BACKFILL_POLICY = dg.BackfillPolicy.single_run()
-"""One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs some five seconds
-beside its transfers, and what it committed stays when it dies, so fewer and longer runs win. With this policy (only)
-``dagster asset materialize --partition-range`` works too."""
+"""One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs some five
+seconds beside its transfers, and what it committed stays when it dies, so fewer and longer runs win. With this policy
+(only) ``dagster asset materialize --partition-range`` works too."""
 
 _DATA_VERSION_TAG = "dagster/data_version"
 _USER_VERSION_TAG = "dagster/data_version_is_user_provided"
@@ -139,8 +139,8 @@ class _Ingest:
     def _record(self, key: str, *, metadata: Metadata, version: str) -> None:
         """As an event at once; as the step's output where the run is about this partition alone.
 
-        After an output Dagster goes on with what is downstream in the same run. It records the output for the partitions
-        that it takes the run to be about, which after a backfill from a job is not always right: hence the comparison.
+        After an output Dagster goes on with what is downstream in the same run. It records the output for the
+        partitions that it takes the run to be about, which after a backfill from a job may be others: hence the check.
         """
         participant, window = split_key(key)
         if [str(each) for each in self._context.partition_keys] == [key] == self._keys:

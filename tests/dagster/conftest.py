@@ -50,8 +50,18 @@ def server(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster's history in memory."""
     with dg.DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
+
+
+@pytest.fixture
+def stored_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """Dagster's history in sqlite files, as a small lab has it."""
+    (tmp_path / "stored").mkdir()
+    (tmp_path / "stored" / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    with dg.DagsterInstance.local_temp(str(tmp_path / "stored")) as local:
+        yield local
 
 
 @pytest.fixture

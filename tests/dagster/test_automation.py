@@ -40,20 +40,11 @@ class Sensor:
         self._sensor = build_roster_sensor(study, assets_of(study, pool="beiwe_test")[-1])
 
     def tick(self) -> list[dg.RunRequest]:
-        context = dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursor,
-            resources={"beiwe": BeiweResource(credentials=EnvCredentials())},
-            definitions=dg.Definitions(
-                assets=assets_of(self.study, pool="beiwe_test"),
-                sensors=[self._sensor],
-                resources={
-                    name: dg.ResourceDefinition.none_resource()
-                    for name in ("beiwe", "beiwe_table_io_manager", "beiwe_lake_io_manager")
-                },
-            ),
-        )
-        result = self._sensor.evaluate_tick(context)
+        beiwe = BeiweResource(credentials=EnvCredentials())
+        with dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, resources={"beiwe": beiwe}
+        ) as context:
+            result = self._sensor.evaluate_tick(context)
         for request in result.dynamic_partitions_requests or ():
             assert isinstance(request, dg.AddDynamicPartitionsRequest)
             self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
@@ -153,12 +144,12 @@ def test_a_cursor_survives_as_text() -> None:
     assert RosterCursor.from_text(cursor.to_text(), partitions=()) == cursor
 
 
-def test_the_schedule_asks_for_the_newest_windows(study: StudyFacts, instance: dg.DagsterInstance) -> None:
+def test_the_schedule_asks_for_the_newest_windows(study: StudyFacts, stored_instance: dg.DagsterInstance) -> None:
     """Tables in one run, raw data in rectangles; with keys, so that a repeated evaluation starts nothing twice."""
-    instance.add_dynamic_partitions(participants_name(study.id), ["b", "a"])
+    stored_instance.add_dynamic_partitions(participants_name(study.id), ["b", "a"])
     schedule = build_refresh_schedule(study, assets_of(study, pool="beiwe_test"))
     moment = datetime(START.year, START.month, START.day, 5, tzinfo=timezone.utc) + timedelta(weeks=3, hours=1)
-    with dg.build_schedule_context(instance=instance, scheduled_execution_time=moment) as context:
+    with dg.build_schedule_context(instance=stored_instance, scheduled_execution_time=moment) as context:
         requests = schedule.evaluate_tick(context).run_requests or []
     tables, raw_data = requests
     assert tables.asset_selection == [dg.AssetKey(["beiwe", "sleep", name]) for name in ("roster", "settings")]
