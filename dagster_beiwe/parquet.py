@@ -64,7 +64,8 @@ def _with_categories(frame: pd.DataFrame, packed: bytes) -> pd.DataFrame:
         for field in table.schema
         if field.name in frame
     }
-    return frame.astype(kinds)
+    typed: pd.DataFrame = frame.astype(kinds)
+    return typed
 
 
 def _convertible(frame: pd.DataFrame) -> bool:
@@ -98,5 +99,4 @@ def read_parquet(data: bytes, *, columns: Sequence[str] | None, name: str) -> pd
     frame = file.read(columns=chosen, use_pandas_metadata=True).to_pandas()
     attributes, frame = frame.attrs, _with_categories(frame, file.schema_arrow.metadata[_CATEGORIES])
     frame.attrs = attributes
-    chosen_frame: pd.DataFrame = frame if chosen is None else frame[chosen]
-    return chosen_frame
+    return frame if chosen is None else frame[chosen]
