@@ -58,11 +58,11 @@ class EncryptedLakeIOManager(dg.ConfigurableIOManager):
         else:
             view = BeiwePartitions.of(lake)
         context.log.info(
-            "Raw data of %s: %d windows of %d participants; %d of them are not in the lake.",
+            "Raw data of %s: %d windows of %d participants, of which the lake holds %d.",
             study.name,
             len(view),
             len(view.participants),
-            len(view.missing),
+            len(view) - len(view.missing),
         )
         return view
 
@@ -116,12 +116,12 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         store = self._store(key, _upstream_metadata(context))
         if not context.has_asset_partitions:
             return store.read(key)
-        wanted = [str(partition) for partition in context.asset_partition_keys]
+        wanted = sorted(str(partition) for partition in context.asset_partition_keys)  # Dagster's order is random
         if len(wanted) == 1:
             return store.read(key, partition=wanted[0])
-        there = [partition for partition in wanted if store.exists(key, partition=partition)]
-        if len(there) < len(wanted) and not (context.definition_metadata or {}).get(_ALLOW_MISSING):
-            absent = sorted(set(wanted) - set(there))
+        stored = {partition: store.exists(key, partition=partition) for partition in wanted}
+        there, absent = ([each for each in wanted if stored[each] is here] for here in (True, False))
+        if absent and not (context.definition_metadata or {}).get(_ALLOW_MISSING):
             raise TableMissingError(
                 f"Expected {len(wanted)} partitions of {'/'.join(key)}, got {len(there)}; nothing was read. "
                 f"Materialise the others first ({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}), or give "

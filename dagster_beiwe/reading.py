@@ -174,9 +174,12 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
 
     @classmethod
     def of_keys(cls, lake: StudyLake, keys: Iterable[str]) -> BeiwePartitions:
-        """The windows that partition keys name, whether the lake holds them or not."""
+        """The windows that partition keys name, whether the lake holds them or not.
+
+        They are sorted by participant and window, because Dagster hands out keys in no order.
+        """
         parts = (key.rpartition("|") for key in keys)
-        return cls(lake, ((participant, window) for participant, _, window in parts))
+        return cls(lake, sorted((participant, window) for participant, _, window in parts))
 
     def __repr__(self) -> str:
         return f"<BeiwePartitions of study {self.study_id}: {len(self._cells)} windows>"
