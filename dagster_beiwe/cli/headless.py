@@ -53,7 +53,6 @@ def run_everything(lake: Path) -> int:
                 f"{human_size(tally.downloaded_bytes):10}  {human_size(tally.stored_bytes):9}  {tally.failed_runs:11d}",
                 flush=True,
             )
-            failed += _run_downstream(definitions, instance, study)
     print(f"Encrypted in {lake}, {time.monotonic() - began:.0f} s. {'FAILED' if failed else 'Nothing failed.'}")
     return 1 if failed else 0
 
@@ -91,13 +90,16 @@ def _run_tables(definitions: dg.Definitions, instance: dg.DagsterInstance) -> in
 
 
 def _backfill(definitions: dg.Definitions, instance: dg.DagsterInstance, study: StudyFacts) -> _Tally:
-    """All windows of all participants, in the rectangles that the schedules use too."""
+    """All windows of all participants, in the rectangles that the schedules use too, and the lab's tables of them."""
     key = dg.AssetKey(["beiwe", study.key, "raw_data"])
     tally = _Tally()
     windows = window_keys(study, now=datetime.now(timezone.utc))
+    downstream = _downstream(definitions, study)
     for tags in rectangles(instance.get_dynamic_partitions(participants_name(study.id)), windows):
         result = _execute(definitions, instance, [key], tags=dict(tags))
         tally.failed_runs += not result.success
+        for table in downstream if result.success else ():
+            tally.failed_runs += not _execute(definitions, instance, [table], tags=dict(tags)).success
         for event in result.get_asset_materialization_events():
             tally.windows += 1
             tally.files += _number(event.materialization, "files")
@@ -107,9 +109,11 @@ def _backfill(definitions: dg.Definitions, instance: dg.DagsterInstance, study: 
     return tally
 
 
-def _run_downstream(definitions: dg.Definitions, instance: dg.DagsterInstance, study: StudyFacts) -> int:
-    """The lab's own tables of a study that take one partition a window or a participant, or none at all."""
-    return 0
+def _downstream(definitions: dg.Definitions, study: StudyFacts) -> list[dg.AssetKey]:
+    """The project's own assets with the same partitions as the study's raw data."""
+    specs = list(definitions.resolve_all_asset_specs())
+    (raw_data,) = (spec for spec in specs if spec.key.path == ["beiwe", study.key, "raw_data"])
+    return [spec.key for spec in specs if spec.partitions_def == raw_data.partitions_def and spec.key != raw_data.key]
 
 
 def _number(event: dg.AssetMaterialization, name: str) -> int:
