@@ -10,7 +10,6 @@ infers them from the partitions of the two assets.
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -18,6 +17,7 @@ import pandas as pd
 from dagster_beiwe import BeiwePartitions, StudyFacts, raw_data_partitions
 
 TABLES = "beiwe_table_io_manager"
+"""Encrypted Parquet in the lake. The study in an asset's metadata decides with which passphrase."""
 
 
 def lab_assets(study: StudyFacts) -> Sequence[dg.AssetsDefinition]:
@@ -31,12 +31,17 @@ def daily_counts(study: StudyFacts) -> dg.AssetsDefinition:
         warnings.simplefilter("ignore", dg.BetaWarning)  # backfill policies
 
         @dg.asset(
-            **_common(study, "daily_counts", "GPS fixes and answered surveys per participant and day (UTC)."),
+            key=["beiwe", study.key, "daily_counts"],
+            group_name=study.key,
+            kinds={"pandas", "parquet"},
+            io_manager_key=TABLES,
+            metadata=study.to_metadata(),
+            description="GPS fixes and answered surveys per participant and day (UTC).",
             partitions_def=raw_data_partitions(study),
             backfill_policy=dg.BackfillPolicy.multi_run(100),
             ins={"raw_data": dg.AssetIn(["beiwe", study.key, "raw_data"])},
         )
-        def daily(raw_data: BeiwePartitions) -> Any:
+        def daily(raw_data: BeiwePartitions) -> dict[str, pd.DataFrame]:
             tables = {}
             for key, window in raw_data.items():
                 days = {
@@ -55,7 +60,12 @@ def participant_files(study: StudyFacts) -> dg.AssetsDefinition:
     grid = raw_data_partitions(study)
 
     @dg.asset(
-        **_common(study, "participant_files", "Per stream: number and size of files, first and last hour."),
+        key=["beiwe", study.key, "participant_files"],
+        group_name=study.key,
+        kinds={"pandas", "parquet"},
+        io_manager_key=TABLES,
+        metadata=study.to_metadata(),
+        description="Per stream: number and size of files, first and last hour.",
         partitions_def=grid.get_partitions_def_for_dimension("participant"),
         ins={"raw_data": dg.AssetIn(["beiwe", study.key, "raw_data"])},
     )
@@ -64,9 +74,10 @@ def participant_files(study: StudyFacts) -> dg.AssetsDefinition:
         frame = pd.DataFrame(listed, columns=["stream", "time", "size_bytes"])
         frame["time"] = pd.to_datetime(frame["time"], utc=True)
         grouped = frame.groupby("stream", as_index=False)
-        return grouped.agg(
+        table: pd.DataFrame = grouped.agg(
             files=("time", "size"), size_bytes=("size_bytes", "sum"), first=("time", "min"), last=("time", "max")
         )
+        return table
 
     return files
 
@@ -76,7 +87,12 @@ def window_overview(study: StudyFacts) -> dg.AssetsDefinition:
     grid = raw_data_partitions(study)
 
     @dg.asset(
-        **_common(study, "window_overview", "Per participant: files by stream in this window."),
+        key=["beiwe", study.key, "window_overview"],
+        group_name=study.key,
+        kinds={"pandas", "parquet"},
+        io_manager_key=TABLES,
+        metadata=study.to_metadata(),
+        description="Per participant: files by stream in this window.",
         partitions_def=grid.get_partitions_def_for_dimension("window"),
         ins={"raw_data": dg.AssetIn(["beiwe", study.key, "raw_data"])},
     )
@@ -85,24 +101,14 @@ def window_overview(study: StudyFacts) -> dg.AssetsDefinition:
         for file in raw_data.files():
             counts[file.participant][file.stream] += 1
         rows = [{"participant": who, **dict.fromkeys(study.streams, 0), **count} for who, count in counts.items()]
-        return pd.DataFrame(rows, columns=["participant", *study.streams])
+        table: pd.DataFrame = pd.DataFrame(rows, columns=["participant", *study.streams])
+        return table
 
     return overview
 
 
-def _common(study: StudyFacts, name: str, description: str) -> dict[str, Any]:
-    return {
-        "key": ["beiwe", study.key, name],
-        "group_name": study.key,
-        "kinds": {"pandas", "parquet"},
-        "io_manager_key": TABLES,
-        "metadata": study.to_metadata(),
-        "description": description,
-    }
-
-
 def _daily_table(participant: str, counts: pd.DataFrame) -> pd.DataFrame:
-    table = counts.fillna(0).astype("int64").rename_axis("day").reset_index().sort_values("day", ignore_index=True)
+    table: pd.DataFrame = counts.fillna(0).astype("int64").rename_axis("day").reset_index()
     table["day"] = pd.to_datetime(table["day"])
     table.insert(0, "participant", participant)
-    return table
+    return table.sort_values("day", ignore_index=True)

@@ -8,7 +8,7 @@ Dagster does not run what is downstream in such a run; its backfills start separ
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import dagster as dg
 
@@ -52,7 +52,7 @@ def build_raw_data_asset(
             key=key,
             partitions_def=partitions,
             backfill_policy=BACKFILL_POLICY,
-            dagster_type=dg.Nothing,  # the lake holds the data already; nothing is handed to an IO manager
+            dagster_type=cast("dg.DagsterType", dg.Nothing),  # the lake holds the data already; nothing is handed to an IO manager
             output_required=False,
             group_name=study.key,
             kinds={"beiwe"},
