@@ -40,9 +40,7 @@ def open_authenticator(storage: Storage, study_id: str, passphrase: str | None, 
     except FileNotFoundError:
         if storage.list(study_id):
             _refuse_lost_key_file(storage, study_id)
-        if not create:
-            return Authenticator(_derive(passphrase, os.urandom(16)) if passphrase else None)
-        return _create(storage, study_id, passphrase)
+        return _create(storage, study_id, passphrase) if create else Authenticator(os.urandom(32))
     document = _read(data, path)
     if (document["authentication"] == "none") != (passphrase is None):
         raise WrongPassphraseError(

@@ -60,12 +60,16 @@ class Changes:
 
 @dataclass(frozen=True, kw_only=True)
 class Merge:
-    """The new manifest, the staged files to put in place (from, to), those of no use, and the stored ones to remove."""
+    """The new manifest, the staged files to put in place (from, to), those of no use, and the stored ones to remove.
+
+    ``replaces`` tells whether stored files are replaced or removed, so that old and new could be mixed half way.
+    """
 
     manifest: Manifest
     moves: tuple[tuple[str, str], ...]
     discards: tuple[str, ...]
     removals: tuple[str, ...]
+    replaces: bool
     changes: Changes
 
 
@@ -90,12 +94,14 @@ def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion)
             del records[key]
         elif key in records and records[key].present:
             records[key] = replace(records[key], vanished_at=_text(occasion.now))
-    kept = {record.path for record in records.values()}
+    paths = {record.path for record in before.values()}
+    removals = paths - {record.path for record in records.values()}
     return Merge(
         manifest=_manifest(old, records.values(), occasion),
         moves=tuple(moves),
         discards=tuple(discards),
-        removals=tuple(sorted({record.path for record in before.values()} - kept)),
+        removals=tuple(sorted(removals)),
+        replaces=bool(removals) or any(path in paths for _, path in moves),
         changes=_changes(before, records),
     )
 

@@ -12,7 +12,7 @@ import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +22,9 @@ FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 PART_SUFFIX = ".part"
 """Ending of temporary names. They start with a dot and hold the token of the run that writes them."""
+
+
+_MAY_BE_ABSENT = frozenset({"read", "listed"})
 
 
 class Storage(ABC):
@@ -108,6 +111,7 @@ class LocalStorage(Storage):
     def __init__(self, root: str | os.PathLike[str], *, run: str = "0") -> None:
         self.root = Path(root).expanduser().absolute()
         self._run = run
+        self._sign: Path | None = None
 
     def for_run(self, token: str) -> LocalStorage:
         return LocalStorage(self.root, run=token)
@@ -152,7 +156,8 @@ class LocalStorage(Storage):
                     (self.root / part).replace(self.root / path)
             self.sync_folder(folder)
         finally:
-            (self.root / part).unlink(missing_ok=True)
+            with suppress(OSError):  # there is nothing to remove but after a failure, which is the error to tell
+                (self.root / part).unlink(missing_ok=True)
 
     def delete(self, path: str) -> None:
         with self.explained("removed", path):
@@ -192,33 +197,35 @@ class LocalStorage(Storage):
     def hold(self, path: str) -> Iterator[None]:
         import fcntl
 
-        part = self.root / f"{path}{PART_SUFFIX}"
-        with self.explained("locked", path):
-            self._make_folder(part.parent)
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-            # Locked before it gets the name that others look for, or they would take this run for a dead one.
+        # Under the folder's lock: others would take the run for dead before it has locked its own file.
+        with self.lock(path.rpartition("/")[0]), self.explained("locked", path):
+            descriptor = os.open(self.root / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            part.replace(self.root / path)
+        self._sign = self.root / path
         try:
             yield
         finally:
-            self.delete(path)
-            os.close(descriptor)
+            self._sign = None
+            try:
+                self.delete(path)
+            finally:
+                os.close(descriptor)
 
     def is_held(self, path: str) -> bool:
         import fcntl
 
-        try:
-            with self.explained("locked", path):
-                descriptor = os.open(self.root / path, os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
+        with self.lock(path.rpartition("/")[0]):
+            try:
+                with self.explained("read", path):
+                    descriptor = os.open(self.root / path, os.O_RDONLY)
+            except FileNotFoundError:
+                return False
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            finally:
+                os.close(descriptor)
         return False
 
     def sync_folder(self, path: str) -> None:
@@ -234,6 +241,9 @@ class LocalStorage(Storage):
         while not folder.is_dir():
             missing.append(folder)
             folder = folder.parent
+        if missing and self._sign and not self._sign.exists():
+            # The lake itself went away: making its folders anew would start an empty one in its place.
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         for folder in reversed(missing):
             try:
                 folder.mkdir(mode=FOLDER_MODE)
@@ -247,9 +257,9 @@ class LocalStorage(Storage):
     def explained(self, done: str, path: str) -> Iterator[None]:
         try:
             yield
-        except (FileNotFoundError, FileExistsError):
-            raise
         except OSError as error:
+            if isinstance(error, FileExistsError) or (isinstance(error, FileNotFoundError) and done in _MAY_BE_ABSENT):
+                raise
             raise LakeUnavailableError(
                 f"Expected that the lake at {self.describe()} can be {done}, got "
                 f"{os.strerror(error.errno or 0)!r} at {path!r}; nothing that was committed before is lost. "

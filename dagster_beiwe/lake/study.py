@@ -11,7 +11,7 @@ from typing import BinaryIO
 from dagster_beiwe.encryption import Cipher, CrypteaseCipher
 from dagster_beiwe.errors import EncryptionError, IntegrityError, PassphraseMissingError, WindowMismatchError
 from dagster_beiwe.lake.index import IndexEntry, read_index
-from dagster_beiwe.lake.keys import open_authenticator
+from dagster_beiwe.lake.keys import key_path, open_authenticator
 from dagster_beiwe.lake.manifest import Authenticator, FileRecord, Manifest
 from dagster_beiwe.lake.pending import Pending, read_pending
 from dagster_beiwe.lake.staging import Compression, FileForm
@@ -66,14 +66,22 @@ class StudyLake:
     @property
     def authenticator(self) -> Authenticator:
         """Checks manifests. Raises ``WrongPassphraseError`` before anything is read."""
-        return self.authenticate(create=False)
+        return self.authenticate()
 
-    def authenticate(self, *, create: bool) -> Authenticator:
-        """Check the passphrase against the study's key file, which ``create`` makes for a new study."""
+    def authenticate(self, *, create: bool = False, storage: Storage | None = None) -> Authenticator:
+        """Check the passphrase against the study's key file, which ``create`` makes for a new study.
+
+        ``storage`` is that of the run which makes it.
+        """
         with self._lock:
-            if self._authenticator is None or create:
-                self._authenticator = open_authenticator(self.storage, self.study_id, self._passphrase, create=create)
-            return self._authenticator
+            if self._authenticator is not None and not create:
+                return self._authenticator
+            # A study without key file may get one at any moment: what stands in for it must not be kept.
+            lasting = create or self.storage.exists(key_path(self.study_id))
+            found = open_authenticator(storage or self.storage, self.study_id, self._passphrase, create=create)
+            if lasting:
+                self._authenticator = found
+            return found
 
     def form(self, stream: str) -> FileForm:
         """How files of a stream are stored."""

@@ -11,13 +11,14 @@ import os
 import threading
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dagster_beiwe.errors import CommitConflictError
 from dagster_beiwe.lake.index import IndexEntry, read_index, read_roll, write_index, write_roll
 from dagster_beiwe.lake.manifest import Manifest
 from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, merge
-from dagster_beiwe.lake.pending import Pending, finish, read_pending, write_pending
+from dagster_beiwe.lake.pending import Pending, finish, pending_path, read_pending, write_pending
 from dagster_beiwe.lake.staging import StagedFile, stage_file
 from dagster_beiwe.lake.storage import PART_SUFFIX
 from dagster_beiwe.names import MemberName, is_participant_id
@@ -45,13 +46,15 @@ class LakeWriter:
         self._numbers = itertools.count()
         self._touched: set[str] = set()
         self._lock = threading.Lock()
-        self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        self._authenticator = self._lake.authenticate(create=True)
-        self._open.enter_context(self._storage.hold(self._run_path(self._token)))
-        self._open.callback(self._clean_up)
-        self._remove_leftovers()
+        self._lake.authenticate()
+        with ExitStack() as opening:
+            opening.enter_context(self._storage.hold(self._run_path(self._token)))
+            opening.callback(self._clean_up)
+            self._authenticator = self._lake.authenticate(create=True, storage=self._storage)
+            self._remove_leftovers()
+            self._open = opening.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -95,26 +98,39 @@ class LakeWriter:
                     f"Expected window {occasion.window.key} of participant {occasion.participant} as this run had "
                     "planned with, got a newer commit of another run; nothing was written. The window is planned again."
                 )
+            if old:
+                self._catch_up_index(old)
             result = merge(old, arrivals, occasion)
             sealed = self._write(folder, result)
             self._update_index(sealed)
         for part in result.discards:
             self._storage.delete(part)
         self._parts.difference_update(arrival.staged.part for arrival in arrivals)
-        return Merge(
-            manifest=sealed,
-            moves=result.moves,
-            discards=result.discards,
-            removals=result.removals,
-            changes=result.changes,
-        )
+        return replace(result, manifest=sealed)
 
     def _write(self, folder: str, result: Merge) -> Manifest:
         moves = tuple((part.removeprefix(f"{folder}/"), path) for part, path in result.moves)
         pending = Pending(manifest=result.manifest, moves=moves, removals=result.removals)
-        if result.removals or result.changes.changed:
-            write_pending(self._storage, self._authenticator, folder, pending)
+        if result.replaces:
+            self._write_pending(folder, pending, {part for part, _ in result.moves})
         return finish(self._storage, self._authenticator, folder, pending)
+
+    def _write_pending(self, folder: str, pending: Pending, parts: set[str]) -> None:
+        """Write the record of a commit. From then on its staged files are its own: whoever finishes it needs them."""
+        self._parts -= parts
+        try:
+            write_pending(self._storage, self._authenticator, folder, pending)
+        except BaseException:
+            if not self._storage.exists(pending_path(folder, pending.manifest.window)):
+                self._parts |= parts
+            raise
+
+    def _catch_up_index(self, manifest: Manifest) -> None:
+        """Let the index know a manifest whose run died right after it, before the next one makes that two."""
+        entries = read_index(self._storage, self._authenticator, self._lake.study_id, manifest.participant)
+        entry = entries.get(manifest.window)
+        if entry is None or entry.generation < manifest.generation:
+            self._update_index(manifest)
 
     def _update_index(self, *manifests: Manifest) -> None:
         participant = manifests[0].participant
@@ -144,8 +160,8 @@ class LakeWriter:
     def _touch(self, participant: str) -> None:
         with self._lock:
             if participant not in self._touched:
-                self._storage.write(self._lake.folder(participant, f".beiwe/{self._token}{_RUN_SUFFIX}"), b"")
                 self._touched.add(participant)
+                self._storage.write(self._lake.folder(participant, f".beiwe/{self._token}{_RUN_SUFFIX}"), b"")
 
     def _clean_up(self) -> None:
         for path in self._parts:
@@ -163,7 +179,7 @@ class LakeWriter:
         for participant in filter(is_participant_id, self._storage.list(self._lake.study_id)):
             inside = self._storage.list(self._lake.folder(participant, ".beiwe"))
             for token in dead:
-                if f"{token}{_RUN_SUFFIX}" in inside:
+                if any(name.startswith((f"{token}{_RUN_SUFFIX}", f".{token}-")) for name in inside):
                     self._finish_all_pending(participant, inside)
                     self._remove_parts(self._lake.folder(participant), token)
                     self._storage.delete(self._lake.folder(participant, f".beiwe/{token}{_RUN_SUFFIX}"))

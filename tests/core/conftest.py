@@ -12,7 +12,7 @@ from core_helpers import PASSPHRASE, STUDY, client_of, small_world
 from hypothesis import HealthCheck, settings
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake import BeiweLake, StudyLake, keys
 from dagster_beiwe.simulator import SimulatedServer, World
 
 settings.register_profile(
@@ -26,6 +26,13 @@ def _no_file_left_open() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", ResourceWarning)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _cheap_lakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that cost little, and no waiting for disks: these tests open thousands of lakes."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(keys, "_SCRYPT", {"n": 16, "r": 8, "p": 1})
 
 
 @pytest.fixture

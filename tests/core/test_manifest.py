@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import IntegrityError, WindowMismatchError, WrongPassphraseError
-from dagster_beiwe.lake import BeiweLake, FileRecord, Hole, Manifest, StudyLake
+from dagster_beiwe.lake import BeiweLake, FileRecord, Hole, Manifest, StudyLake, keys
 from dagster_beiwe.lake.index import read_index
 from dagster_beiwe.lake.manifest import Authenticator, PreviousVersion
 from dagster_beiwe.lake.pending import Pending, read_pending, write_pending
 from dagster_beiwe.windows import Window
 
+COST = keys._SCRYPT  # before the other tests make it cheap
 KEY = Authenticator(b"k" * 32)
 NEXT = Window(week().end, week().end + timedelta(days=7))
 
@@ -305,8 +306,9 @@ def test_a_damaged_key_file_is_refused(lake: StudyLake, folder: Path, edit: byte
         BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE).manifest(PERSON, week())
 
 
-def test_the_key_file_holds_no_key(lake: StudyLake, folder: Path) -> None:
-    """The file holds a salt and a check value, different for every study."""
+def test_the_key_file_holds_no_key(lake: StudyLake, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file holds a salt and a check value; guessing costs scrypt's usual price for each guess."""
+    monkeypatch.setattr(keys, "_SCRYPT", COST)
     commit(lake, {1: b"a"})
     document = json.loads((folder / STUDY / ".beiwe/study.key").read_bytes())
     assert set(document) == {"format", "study_id", "created_at", "authentication", "derivation", "salt", "check", "mac"}

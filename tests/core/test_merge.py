@@ -166,6 +166,24 @@ def test_another_form_moves_a_file_to_the_name_that_fits() -> None:
                 assert result.removals == ((old.path,) if before != after else ())
 
 
+class OtherCipher(CrypteaseCipher):
+    """Locks under the same ending, but in another way."""
+
+    name = "other"
+
+
+def test_replacing_files_is_told() -> None:
+    """Only commits that touch stored files need a record that lets anybody finish them."""
+    first = merged(None, arrival("a", b"A"))
+    assert not first.replaces
+    assert not merged(first.manifest, arrival("b", b"B", number=2)).replaces
+    assert not merged(first.manifest, vanished={f"{STUDY}/a"}).replaces
+    assert merged(first.manifest, arrival("a", b"new")).replaces
+    assert merged(first.manifest, vanished={f"{STUDY}/a"}, remove_vanished=True).replaces
+    other = FileForm(cipher=OtherCipher("x"), compression="zstd")
+    assert merged(first.manifest, arrival("a", b"A", form=other)).replaces
+
+
 def test_holes_leave_a_window_incomplete() -> None:
     """A commit with holes is not complete; the next one without is."""
     holes = (Hole(start="s", end="e", streams=("gps",), error="ArchiveError"),)
