@@ -111,4 +111,5 @@ def _daily_table(participant: str, counts: pd.DataFrame) -> pd.DataFrame:
     table: pd.DataFrame = counts.fillna(0).astype("int64").rename_axis("day").reset_index()
     table["day"] = pd.to_datetime(table["day"])
     table.insert(0, "participant", participant)
-    return table.sort_values("day", ignore_index=True)
+    table.sort_values("day", ignore_index=True, inplace=True)
+    return table

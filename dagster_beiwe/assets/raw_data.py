@@ -52,7 +52,7 @@ def build_raw_data_asset(
             key=key,
             partitions_def=partitions,
             backfill_policy=BACKFILL_POLICY,
-            dagster_type=cast("dg.DagsterType", dg.Nothing),  # the lake holds the data already; nothing is handed to an IO manager
+            dagster_type=cast("dg.DagsterType", dg.Nothing),  # no IO manager need store what the lake holds already
             output_required=False,
             group_name=study.key,
             kinds={"beiwe"},
