@@ -108,8 +108,7 @@ def window_overview(study: StudyFacts) -> dg.AssetsDefinition:
 
 
 def _daily_table(participant: str, counts: pd.DataFrame) -> pd.DataFrame:
-    table: pd.DataFrame = counts.fillna(0).astype("int64").rename_axis("day").reset_index()
+    table: pd.DataFrame = counts.sort_index().fillna(0).astype("int64").rename_axis("day").reset_index()
     table["day"] = pd.to_datetime(table["day"])
     table.insert(0, "participant", participant)
-    table.sort_values("day", ignore_index=True, inplace=True)
     return table
