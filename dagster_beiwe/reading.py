@@ -4,7 +4,7 @@
     raw = BeiwePartitions.of(lake, participants=["abcd1234"], start=datetime(2024, 3, 1, tzinfo=timezone.utc))
     frame = raw.read("gps", columns=["timestamp", "latitude", "longitude"])
 
-Nothing is read before it is asked for, and no more than a few windows' manifests and two files are held at a time, so
+Nothing is read before it is asked for, and no more than a few windows' manifests and a few files are held at a time, so
 a view of a whole study costs nothing by itself. What is read is checked against the manifests.
 """
 
@@ -43,8 +43,7 @@ class WindowFiles(RawFiles):
         self.window = window
         self._lake = lake
         self._lock = threading.Lock()
-        self._loaded = False
-        self._manifest: Manifest | None = None
+        self._loaded: tuple[Manifest | None, dict[str, FileRecord]] | None = None
 
     def __repr__(self) -> str:
         return f"<WindowFiles {self.key}>"
@@ -60,11 +59,7 @@ class WindowFiles(RawFiles):
     @property
     def manifest(self) -> Manifest | None:
         """What is committed of the window, read once; None if nothing is."""
-        with self._lock:
-            if not self._loaded:
-                self._manifest = self._lake.manifest(self.participant, self.window)
-                self._loaded = True
-            return self._manifest
+        return self._load()[0]
 
     @property
     def committed(self) -> bool:
@@ -88,32 +83,30 @@ class WindowFiles(RawFiles):
             files = (_raw_file(manifest, record) for record in manifest.files)
             yield self.participant, self.window, sorted(files, key=lambda file: (file.time, file.name))
 
+    def _load(self, *, again: bool = False) -> tuple[Manifest | None, dict[str, FileRecord]]:
+        with self._lock:
+            if self._loaded is None or again:
+                manifest = self._lake.manifest(self.participant, self.window)
+                self._loaded = (manifest, manifest.by_key() if manifest else {})
+            return self._loaded
+
     def _newest(self, file: RawFile, read: Callable[[FileRecord], T]) -> T:
         """``read`` as the manifest says, and again if another run has committed since the manifest was read."""
-        for _ in range(_ATTEMPTS):
-            before = self.manifest
-            try:
-                return read(self._record(file, before))
-            except IntegrityError:
-                with self._lock:
-                    self._loaded = False
-                if self.manifest == before:
-                    raise
-        return read(self._record(file, self.manifest))
-
-    def _record(self, file: RawFile, manifest: Manifest | None) -> FileRecord:
         if (file.participant, file.window) != (self.participant, self.window):
             raise ConfigurationError(
                 f"Expected a file of {self.key}, got one of {file.participant}|{file.window}; nothing was read. Open "
                 "it with the view that listed it."
             )
-        record = manifest.by_key().get(file.identity) if manifest else None
-        if record is None:
-            raise IntegrityError(
-                f"Expected the file that was listed of {self.key}, got a newer commit without it; nothing was read. "
-                "List the files again."
-            )
-        return record
+        manifest, records = self._load()
+        for _ in range(_ATTEMPTS):
+            try:
+                return read(_record(file, records))
+            except IntegrityError:
+                newer, records = self._load(again=True)
+                if newer == manifest:
+                    raise
+                manifest = newer
+        return read(_record(file, records))
 
 
 class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
@@ -249,6 +242,16 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         if participant not in self._held:
             self._held[participant] = frozenset(self._lake.windows(participant))
         return window in self._held[participant]
+
+
+def _record(file: RawFile, records: Mapping[str, FileRecord]) -> FileRecord:
+    try:
+        return records[file.identity]
+    except KeyError:
+        raise IntegrityError(
+            f"Expected the file {file.name!r} that was listed, got a newer commit without it; nothing was read. List "
+            "the files again."
+        ) from None
 
 
 def _raw_file(manifest: Manifest, record: FileRecord) -> RawFile:

@@ -1,0 +1,53 @@
+"""The examples of docs/reading.md run as they stand, on a filled lake."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from reading_helpers import ANDROID, IOS, PASSPHRASE, START
+
+from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.reading import BeiwePartitions
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reading.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def run_example(number: int, **replacements: str) -> dict[str, Any]:
+    code = EXAMPLES[number]
+    for old, new in replacements.items():
+        assert old in code
+        code = code.replace(old, new)
+    names: dict[str, Any] = {"passphrase": PASSPHRASE}
+    exec(compile(code, str(DOCUMENT), "exec"), names)
+    return names
+
+
+def test_the_example_of_an_asset(shared_lake: StudyLake) -> None:
+    """Its function counts rows per day of one participant."""
+    study = StudyFacts(id=shared_lake.study_id, name="Sleep", key="sleep", start=START.date())
+    (asset,) = run_example(0)["lab_assets"](study)
+    assert asset.key == dg.AssetKey(["beiwe", "sleep", "gps_rows_per_day"])
+    table = asset(raw=BeiwePartitions.of(shared_lake, participants=[IOS]))
+    assert table["rows"].sum() == 132
+    assert str(table["UTC time"].dtype) == "datetime64[ms, UTC]"
+
+
+def test_the_example_of_a_notebook(shared_lake: StudyLake) -> None:
+    """With the lake's folder and ids put in."""
+    folder = shared_lake.storage.describe()
+    stand_ins = {"/data/lake": folder, "5873fe38644ad7557b168e43": shared_lake.study_id, "abcd1234": ANDROID}
+    names = run_example(1, **stand_ins)
+    assert len(names["gps"]) == 132
+
+
+@pytest.mark.parametrize("method", ["files", "open", "read", "iter_frames", "missing", "incomplete"])
+def test_the_document_names_what_there_is(method: str) -> None:
+    """Nothing is described that the view does not have."""
+    assert f"raw.{method}" in DOCUMENT.read_text(encoding="utf-8")
+    assert hasattr(BeiwePartitions, method)
