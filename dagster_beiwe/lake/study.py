@@ -74,7 +74,7 @@ class StudyLake:
         ``storage`` is that of the run which makes it.
         """
         with self._lock:
-            if self._authenticator is not None and not create:
+            if self._authenticator is not None:
                 return self._authenticator
             # A study without key file may get one at any moment: what stands in for it must not be kept.
             lasting = create or self.storage.exists(key_path(self.study_id))
