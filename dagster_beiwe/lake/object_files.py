@@ -7,7 +7,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from dagster_beiwe.errors import LakeUnavailableError
+from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
 
 if TYPE_CHECKING:
     from dagster_beiwe.lake.objects import ObjectStorage
@@ -32,9 +32,21 @@ class Download(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         with self._storage.explained("read", self._path):
-            data = self._file.read(len(buffer))
+            try:
+                data = self._file.read(len(buffer))
+            except OSError as error:
+                if type(error).__name__ == "FileExpired":  # s3fs asks for each piece with the version of the first one
+                    raise self._replaced() from None
+                raise
         buffer[: len(data)] = data
         return len(data)
+
+    def _replaced(self) -> IntegrityError:
+        return IntegrityError(
+            f"Expected {self._path!r} in the lake at {self._storage.describe()} to stay the same while it was read, got "
+            "another version of it; what was read must not be used. Another run has committed since: read the window "
+            "again."
+        )
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return int(self._file.seek(offset, whence))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timezone
@@ -27,6 +27,7 @@ _DEFAULT_TIMING = Timing()
 _OPTIONS = {
     "s3": {"max_concurrency": 1},  # more makes it ask for the size before each read, and holds more pieces in memory
 }
+_MAY_BE_ABSENT = frozenset({"read", "listed"})
 _CLIENTS = frozenset({"adlfs", "aiobotocore", "aiohttp", "asyncio", "azure", "botocore", "fsspec", "gcsfs", "google"})
 """Packages whose errors tell of the store. Not all of them are ``OSError``."""
 
@@ -89,7 +90,7 @@ class ObjectStorage(Storage):
                     self._files.cp_file(self._full(source), self._full(target))
                 except FileNotFoundError:
                     if not self.exists(target):
-                        raise self._unavailable("written", target, "no such object to copy") from None
+                        raise
 
         with ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="beiwe-copy") as pool:
             try:
@@ -98,9 +99,7 @@ class ObjectStorage(Storage):
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-        with self.explained("removed", ""), suppress(FileNotFoundError):
-            if moves:
-                self._files.rm([self._full(source) for source, _ in moves])
+        self._remove_all([source for source, _ in moves])
 
     def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
         self._keep()
@@ -112,9 +111,7 @@ class ObjectStorage(Storage):
             for attempt in range(_CONFLICT_ATTEMPTS):
                 try:
                     self._files.pipe_file(self._full(path), data, **({"mode": "create"} if exclusive else {}))
-                except FileNotFoundError:
-                    raise self._unavailable("written", path, "no such bucket") from None
-                except FileExistsError:
+                except (FileExistsError, FileNotFoundError):
                     raise
                 except OSError as error:
                     if exclusive and _code(error) == "PreconditionFailed":
@@ -134,6 +131,15 @@ class ObjectStorage(Storage):
         with self.explained("removed", path), suppress(FileNotFoundError):
             self._files.rm_file(self._full(path))
 
+    def _remove_all(self, paths: Sequence[str]) -> None:
+        with self.explained("removed", paths[0] if paths else ""):
+            try:
+                if paths:
+                    self._files.rm([self._full(path) for path in paths])
+            except FileNotFoundError:  # some stores stop at the first one that is gone
+                for path in paths:
+                    self.remove(path)
+
     def delete_folder(self, path: str) -> None:
         """Nothing to do: a folder is there as long as something is in it."""
 
@@ -142,7 +148,7 @@ class ObjectStorage(Storage):
         try:
             with self.explained("listed", path):
                 found = self._files.ls(self._full(path), detail=False)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return []
         names = {name.removeprefix(folder).strip("/") for name in found if name.startswith(folder)}
         return sorted(names - {""})
@@ -225,9 +231,11 @@ class ObjectStorage(Storage):
     def explained(self, done: str, path: str) -> Iterator[None]:
         try:
             yield
-        except (FileNotFoundError, FileExistsError, NotADirectoryError, BeiweError):
+        except (FileExistsError, BeiweError):
             raise
         except Exception as error:
+            if isinstance(error, FileNotFoundError) and done in _MAY_BE_ABSENT:
+                raise
             if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _CLIENTS:
                 raise
             raise self._unavailable(done, path, _code(error) or type(error).__name__) from None
@@ -277,7 +285,7 @@ def _code(error: BaseException) -> str:
 
 
 def _advice(got: str) -> str:
-    if got in ("no such bucket", "NoSuchBucket"):
+    if got in ("FileNotFoundError", "NoSuchBucket"):
         return "Create the bucket, or correct BEIWE_LAKE."
     if "Credential" in got or got in ("PermissionError", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
         return "Check the store's credentials and what they allow (docs/object-stores.md)."

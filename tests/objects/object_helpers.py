@@ -1,0 +1,179 @@
+"""An S3 on loopback, and a small study to fill it with."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+
+from moto.server import ThreadedMotoServer
+from typing_extensions import Self
+
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.credentials import Credentials
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.leases import Timing
+from dagster_beiwe.lake.objects import ObjectStorage
+from dagster_beiwe.names import short_key
+from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
+from dagster_beiwe.sync import Cell, StudySync, WindowReport
+from dagster_beiwe.windows import windows_between
+
+STUDY = "ObjectsObjectsObjectsObj"
+PEOPLE = ("p1person", "p2person")
+PASSPHRASE = "correct horse battery staple"
+NOW = datetime(2026, 3, 9, tzinfo=timezone.utc)
+START = NOW - timedelta(days=14)
+MORNING = START + timedelta(hours=5)
+_REQUEST = re.compile(r"(DELETE|GET|HEAD|POST|PUT) (\S+) HTTP/")
+
+
+class S3:
+    """moto's server, and the requests that it got, as ``(method, path)``."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str]] = []
+        self._log = logging.getLogger("werkzeug")
+        self._log.addHandler(_Listener(self.requests))
+        self._log.setLevel(logging.INFO)
+        self._log.propagate = False
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.stop()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a store's client looks for, and nothing of the machine's own."""
+        _, port = self._server.get_host_and_port()
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "a-test-key",
+            "AWS_SECRET_ACCESS_KEY": "a-test-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_MAX_ATTEMPTS": "1",
+            "NO_PROXY": "127.0.0.1",
+        }
+
+    def count(self, method: str) -> int:
+        return sum(1 for each, _ in self.requests if each == method)
+
+
+class _Listener(logging.Handler):
+    def __init__(self, requests: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self._requests = requests
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if found := _REQUEST.search(record.getMessage()):
+            self._requests.append((found[1], found[2]))
+
+
+class Clock:
+    """A clock that goes on only when somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+LATER = Timing(store_clock=lambda: time.time() + 3600)
+"""An hour later, as far as leases and signs of life are concerned."""
+
+
+def small_world(**plan: object) -> World:
+    """Two weeks of two participants: six files each a day."""
+    usual: dict[str, object] = {
+        "name": "Objects",
+        "id": STUDY,
+        "start": START,
+        "hours": (5, 18),
+        "streams": ("gps", "power_state", "accelerometer"),
+        "content": ContentPlan(rows=4),
+        "participants": tuple(ParticipantPlan(id=name) for name in PEOPLE),
+    }
+    return World.build(StudyPlan(**{**usual, **plan}), now=NOW)  # type: ignore[arg-type]
+
+
+def cells_of(*people: str) -> list[Cell]:
+    return [Cell(person, window) for person in people for window in windows_between("weekly", START, NOW)]
+
+
+def study_lake(url: str, *, timing: Timing | None = None, passphrase: str | None = PASSPHRASE) -> StudyLake:
+    return StudyLake(ObjectStorage(url, timing=timing or Timing()), STUDY, passphrase=passphrase)
+
+
+@contextmanager
+def client_of(url: str, access_key: str, secret_key: str) -> Iterator[BeiweClient]:
+    credentials = Credentials(url=url, access_key=access_key, secret_key=secret_key)
+    with BeiweClient(credentials, sleep=lambda seconds: None) as client:
+        yield client
+
+
+def sync(server: SimulatedServer, lake: StudyLake, *people: str, **options: object) -> list[WindowReport]:
+    """One run over all windows."""
+    with client_of(server.url, server.access_key, server.secret_key) as client:
+        run = StudySync(client, lake, run_id="run-1", **options)  # type: ignore[arg-type]
+        return list(run.run(cells_of(*(people or PEOPLE))))
+
+
+_ELSEWHERE = """
+import os, signal, sys
+sys.path.insert(0, {folder!r})
+from object_helpers import *
+
+lake_url, url, access_key, secret_key = sys.argv[1:]
+{before}
+with client_of(url, access_key, secret_key) as client:
+    for report in StudySync(client, study_lake(lake_url), run_id="elsewhere").run(cells_of(*PEOPLE)):
+        print(report.cell.participant, report.generation, report.files, flush=True)
+"""
+
+
+def sync_elsewhere(server: SimulatedServer, lake_url: str, *, before: str = "") -> subprocess.Popen[str]:
+    """The same in another process; ``before`` is run there first."""
+    script = _ELSEWHERE.format(folder=os.path.dirname(__file__), before=before)
+    arguments = [lake_url, server.url, server.access_key, server.secret_key]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", script, *arguments], **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def contents(lake: StudyLake, *people: str) -> dict[str, str]:
+    """{key: SHA-256} of all present files, read back and unlocked from the lake."""
+    return {
+        record.key: hashlib.sha256(lake.read(person, record)).hexdigest()
+        for person in people or PEOPLE
+        for manifest in lake.manifests(person)
+        for record in manifest.files
+        if record.present
+    }
+
+
+def truth(world: World, *people: str) -> dict[str, str]:
+    """{key: SHA-256} of what the server has."""
+    found = world.files(STUDY, participants=list(people or PEOPLE), start=START, end=NOW)
+    return {short_key(file.key): hashlib.sha256(file.read()).hexdigest() for file in found}
+
+
+def leftovers(lake: StudyLake) -> list[str]:
+    """Objects that only a running commit may have."""
+    found = lake.storage.walk(STUDY)
+    return [path for path in found if path.endswith((".part", ".pending", ".run"))]
