@@ -7,6 +7,7 @@ file belongs to and not the rows inside it. The server's inclusive end is made i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from typing import Literal, get_args
@@ -95,6 +96,14 @@ def check_granularity(value: str) -> Granularity:
         f"Expected a window of {', '.join(GRANULARITIES)}, got {value[:40]!r}; nothing was done. "
         "Correct `window` in the study's configuration."
     )
+
+
+def start_of_key(key: str) -> datetime | None:
+    """The start that a window's key tells; None for the windows of strays, which are named otherwise."""
+    for form in ("%Y-%m-%d", "%Y-%m-%dT%H"):
+        with suppress(ValueError):
+            return datetime.strptime(key, form).replace(tzinfo=timezone.utc)
+    return None
 
 
 def window_start(granularity: Granularity, moment: datetime) -> datetime:

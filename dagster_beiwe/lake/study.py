@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import BinaryIO
@@ -19,7 +19,7 @@ from dagster_beiwe.lake.storage import Storage
 from dagster_beiwe.lake.stored import open_stored
 from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.names import check_participant_id, check_study_id, is_participant_id
-from dagster_beiwe.windows import Window
+from dagster_beiwe.windows import Window, start_of_key
 
 
 class StudyLake:
@@ -113,12 +113,21 @@ class StudyLake:
             manifest = self.authenticator.unseal_manifest(data, name=path)
         _check_place(manifest, self.study_id, participant, key)
         if isinstance(window, Window) and not window.name and manifest.span != window:
-            raise WindowMismatchError(
-                f"Expected window {window.key} of participant {participant} to end at {window.end.isoformat()}, got "
-                f"one in the lake that ends at {manifest.end}; nothing was written. The study's `window` was changed "
-                "after data was committed: change it back, or use another lake."
-            )
+            raise _mismatch(window, manifest)
         return manifest
+
+    def check_windows(self, participant: str, windows: Sequence[Window]) -> None:
+        """Raise ``WindowMismatchError`` if consecutive windows overlap committed ones that begin elsewhere."""
+        dated = [window for window in windows if not window.name]
+        starts = {key: start_of_key(key) for key in self.windows(participant)}
+        own = {window.key for window in dated}
+        earlier = [key for key, start in starts.items() if dated and start and start < dated[0].start]
+        inside = [key for key, start in starts.items() if dated and start and dated[0].start < start < dated[-1].end]
+        for key in (*earlier[-1:], *(key for key in inside if key not in own)):
+            manifest = self.manifest(participant, key)
+            for window in dated:
+                if manifest and window.start < manifest.span.end and manifest.span.start < window.end:
+                    raise _mismatch(window, manifest)
 
     def index(self, participant: str) -> dict[str, IndexEntry]:
         """The newest commit of each of a participant's windows, in one small read."""
@@ -170,6 +179,14 @@ def pending_manifest(storage: Storage, folder: str, pending: Pending) -> Manifes
     waiting = {path: part for part, path in pending.moves if storage.exists(f"{folder}/{part}")}
     files = (replace(record, path=waiting.get(record.path, record.path)) for record in pending.manifest.files)
     return replace(pending.manifest, files=tuple(files))
+
+
+def _mismatch(window: Window, manifest: Manifest) -> WindowMismatchError:
+    return WindowMismatchError(
+        f"Expected no other window of participant {manifest.participant} between {window.start.isoformat()} and "
+        f"{window.end.isoformat()}, got one in the lake from {manifest.start} to {manifest.end}; nothing was written. "
+        "The study's `window` was changed after data was committed: change it back, or use another lake."
+    )
 
 
 def _check_place(manifest: Manifest, study_id: str, participant: str, window: str) -> None:

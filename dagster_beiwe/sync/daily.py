@@ -61,9 +61,13 @@ class DailyIndex:
         return moment.astimezone(self.zone).date()
 
     def hours_of(self, day: date, window: Window) -> Window | None:
-        """The full hours of a window that are counted to a local day."""
-        start, end = (_next_hour(moment) for moment in local_day(day, self.zone))
-        start, end = max(start, window.start), min(end, window.end)
+        """The full hours of a window in which files lie that are counted to a local day.
+
+        In zones offset by half an hour, the day before and the day itself share an hour: its hourly files belong to
+        the former, what the phone opened in its second half to the latter.
+        """
+        start, end = local_day(day, self.zone)
+        start, end = max(start.replace(minute=0, second=0), window.start), min(_next_hour(end), window.end)
         return Window(start, end) if start < end else None
 
     def shrunken(

@@ -76,6 +76,7 @@ class StudySync:
 
     def _stretch(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
         """Consecutive windows of one participant, in requests of a suitable size."""
+        self._lake.check_windows(cells[0].participant, [cell.window for cell in cells])
         guess = self._policy.first_piece_hours
         while cells:
             group = next_cells(cells, self._estimate, guess, self._policy)

@@ -138,7 +138,7 @@ def sync(client: BeiweClient, lake: StudyLake, cells: Iterable[Cell], **options:
 
 def downloads(server: SimulatedServer) -> int:
     """How many archives were asked for with keys; probes of routes have none and get 400 or 403."""
-    return sum(1 for request in server.requests if request.route.startswith("get-data") and request.form)
+    return sum(1 for request in server.requests if "get-data/" in request.route and request.form)
 
 
 # Comparing
