@@ -45,17 +45,20 @@ if TYPE_CHECKING:
         ServerBusyError,
         ServerError,
         ServerFailedError,
+        TableMissingError,
         TimeRangeError,
         TruncatedArchiveError,
         UnknownStreamError,
         WindowMismatchError,
         WrongPassphraseError,
     )
-    from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
+    from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager, TablePartitions
     from dagster_beiwe.lake import BeiweLake
+    from dagster_beiwe.mano_tree import ManoTree
     from dagster_beiwe.partitions import raw_data_partitions
     from dagster_beiwe.reading import BeiwePartitions
     from dagster_beiwe.resource import BeiweCredentials, BeiweResource, EnvCredentials, KeyringCredentials
+    from dagster_beiwe.tables import TableStore
     from dagster_beiwe.windows import Window
 
 _MODULES = {
@@ -88,6 +91,7 @@ _MODULES = {
     "KeyringSectionError": "errors",
     "LakeError": "errors",
     "LakeUnavailableError": "errors",
+    "ManoTree": "mano_tree",
     "NotFoundError": "errors",
     "PassphraseMissingError": "errors",
     "RedirectError": "errors",
@@ -99,6 +103,9 @@ _MODULES = {
     "ServerFailedError": "errors",
     "StudyConfig": "config",
     "StudyFacts": "config",
+    "TableMissingError": "errors",
+    "TablePartitions": "io_managers",
+    "TableStore": "tables",
     "TimeRangeError": "errors",
     "TruncatedArchiveError": "errors",
     "UnknownStreamError": "errors",
@@ -142,6 +149,7 @@ __all__ = [
     "KeyringSectionError",
     "LakeError",
     "LakeUnavailableError",
+    "ManoTree",
     "NotFoundError",
     "PassphraseMissingError",
     "RedirectError",
@@ -153,6 +161,9 @@ __all__ = [
     "ServerFailedError",
     "StudyConfig",
     "StudyFacts",
+    "TableMissingError",
+    "TablePartitions",
+    "TableStore",
     "TimeRangeError",
     "TruncatedArchiveError",
     "UnknownStreamError",

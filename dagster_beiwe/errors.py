@@ -32,7 +32,8 @@ Catch ``BeiweError`` to catch them all::
         ├── LakeUnavailableError    it can't be read or written (permissions, full disk, network)
         ├── IntegrityError          what is stored differs from what was committed
         ├── WindowMismatchError     windows of another length were committed before
-        └── CommitConflictError     another run committed the same window meanwhile
+        ├── CommitConflictError     another run committed the same window meanwhile
+        └── TableMissingError       a table or partition that was never written
 
 Messages say what was expected, what came, what was done and what to do next. They never hold a secret, a URL with
 credentials, a row of data or a coordinate.
@@ -184,3 +185,7 @@ class WindowMismatchError(LakeError):
 
 class CommitConflictError(LakeError):
     """Another run committed the same window while this one was downloading it."""
+
+
+class TableMissingError(LakeError):
+    """The table, or this partition of it, has not been written."""

@@ -18,10 +18,10 @@ from pandas.api.types import union_categoricals
 
 from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.encryption import CrypteaseCipher
-from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.errors import ConfigurationError, TableMissingError
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.tables import TableMissingError, TableStore, TableVersion, require_passphrase
+from dagster_beiwe.tables import TableStore, TableVersion, require_passphrase
 
 NO_PARTICIPANTS_METADATA_KEY = "beiwe/no_participants"
 """Metadata of a table that holds nothing about participants: where there is no passphrase it is stored as it is."""

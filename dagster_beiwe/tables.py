@@ -25,7 +25,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dagster_beiwe.encryption import Bytes, Cipher, Encryptor
-from dagster_beiwe.errors import EncryptionError, IntegrityError, LakeError, PassphraseMissingError
+from dagster_beiwe.errors import EncryptionError, IntegrityError, PassphraseMissingError, TableMissingError
 from dagster_beiwe.lake.keys import open_authenticator
 from dagster_beiwe.lake.manifest import Authenticator
 from dagster_beiwe.lake.storage import PART_SUFFIX, Storage
@@ -41,10 +41,6 @@ _FORMAT: Final = 1
 _LONGEST_NAME: Final = 120
 _NOBODY: Final = "nobody"
 _LAKE: Final = "lake"
-
-
-class TableMissingError(LakeError):
-    """The table, or this partition of it, has not been written."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -169,11 +169,11 @@ class LocalStorage(Storage):
                 Path(folder).rmdir()
 
     def list(self, path: str) -> list[str]:
-        try:
-            with self.explained("listed", path):
+        with self.explained("listed", path):
+            try:
                 return sorted(os.listdir(self.root / path))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+            except (FileNotFoundError, NotADirectoryError):
+                return []
 
     def walk(self, path: str) -> Iterator[str]:
         for folder, _, names in os.walk(self.root / path):

@@ -15,11 +15,17 @@ from hypothesis import strategies as st
 from reading_helpers import PASSPHRASE, study_lake
 
 from dagster_beiwe.encryption import CrypteaseCipher
-from dagster_beiwe.errors import ConfigurationError, EncryptionError, IntegrityError, WrongPassphraseError
+from dagster_beiwe.errors import (
+    ConfigurationError,
+    EncryptionError,
+    IntegrityError,
+    TableMissingError,
+    WrongPassphraseError,
+)
 from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.storage import LocalStorage
 from dagster_beiwe.simulator import World
-from dagster_beiwe.tables import TableMissingError, TableStore, table_path
+from dagster_beiwe.tables import TableStore, table_path
 
 KEY = ["beiwe", "sleep", "daily_gps"]
 
