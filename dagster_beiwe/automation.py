@@ -1,7 +1,7 @@
-"""What runs by itself: a schedule that fetches the newest windows again, a sensor that follows the roster.
+"""What runs by itself: schedules that fetch the newest windows again and check the lake, a sensor for the roster.
 
-Both are off until somebody turns them on. Both ask for few runs: each is a rectangle of neighbouring participants by
-consecutive windows.
+All are off until somebody turns them on. They ask for few runs: each is a rectangle of neighbouring participants by
+consecutive windows. The sensor that follows the server's counts is in ``changes_sensor``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from dagster_beiwe.partitions import (
 from dagster_beiwe.roster import enrolment_order
 
 DEFAULT_CRON = "0 5 * * *"
+DEFAULT_CHECKS_CRON = "0 8 * * *"
 
 SENSOR_POLICY = HttpPolicy(connect_timeout_seconds=5, read_timeout_seconds=20, attempts=1)
 """A sensor has 60 s for an evaluation: two requests of this patience, and the rest for Dagster's own work."""
@@ -49,12 +50,12 @@ def build_refresh_schedule(
     running: bool = False,
 ) -> dg.ScheduleDefinition:
     """Fetches the study's newest windows of all participants again, and its roster and settings."""
-    tables = [asset.key for asset in assets if asset.partitions_def is None]
-    raw_data = [asset.key for asset in assets if asset.partitions_def is not None]
+    tables = [asset for asset in assets if asset.key.path[-1] in ("roster", "settings")]
+    raw_data = [asset for asset in assets if asset.key.path[-1] == "raw_data"]
 
     @dg.schedule(
         name=f"{study.key}_refresh",
-        target=list(assets),
+        target=dg.AssetSelection.assets(*tables, *raw_data).without_checks(),
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=(
@@ -63,14 +64,55 @@ def build_refresh_schedule(
     )
     def refresh(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
         moment = context.scheduled_execution_time.astimezone(timezone.utc)
-        yield dg.RunRequest(run_key=f"{moment:%Y-%m-%dT%H:%M:%S} tables", asset_selection=tables)
+        table_keys = [asset.key for asset in tables]
+        yield dg.RunRequest(run_key=f"{moment:%Y-%m-%dT%H:%M:%S} tables", asset_selection=table_keys)
         participants = context.instance.get_dynamic_partitions(participants_name(study.id))
         windows = window_keys(study, now=moment)[-study.refresh_windows :]
         for tags in rectangles(participants, windows):
             run_key = f"{moment:%Y-%m-%dT%H:%M:%S} {_range(tags)}"
-            yield dg.RunRequest(run_key=run_key, tags=dict(tags), asset_selection=raw_data)
+            yield dg.RunRequest(run_key=run_key, tags=dict(tags), asset_selection=[asset.key for asset in raw_data])
 
     return refresh
+
+
+def build_checks_schedule(
+    study: StudyFacts,
+    restatements: dg.AssetsDefinition,
+    checks: dg.AssetChecksDefinition,
+    *,
+    cron: str = DEFAULT_CHECKS_CRON,
+    running: bool = False,
+) -> dg.ScheduleDefinition:
+    """Runs every check of the study, and the table of restatements; some hours after the refresh."""
+
+    @dg.schedule(
+        name=f"{study.key}_checks",
+        target=checks_target(restatements, checks),
+        cron_schedule=cron,
+        default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
+        description=f"Checks that the data of {study.name} are complete, intact and protected.",
+    )
+    def check(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        moment = context.scheduled_execution_time.astimezone(timezone.utc)
+        return checks_request(restatements, checks, run_key=f"{moment:%Y-%m-%dT%H:%M:%S} checks")
+
+    return check
+
+
+def checks_target(restatements: dg.AssetsDefinition, checks: dg.AssetChecksDefinition) -> dg.AssetSelection:
+    """What a job must know of to run checks."""
+    return dg.AssetSelection.assets(restatements) | dg.AssetSelection.checks(checks)
+
+
+def checks_request(
+    restatements: dg.AssetsDefinition, checks: dg.AssetChecksDefinition, *, run_key: str
+) -> dg.RunRequest:
+    """A run of all checks and of what is made from manifests alone."""
+    return dg.RunRequest(
+        run_key=run_key,
+        asset_selection=[restatements.key],
+        asset_check_keys=sorted(checks.check_keys, key=lambda key: (key.asset_key, key.name)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +151,7 @@ def build_roster_sensor(
 
     @dg.sensor(
         name=f"{study.key}_participants",
-        target=[raw_data],
+        target=dg.AssetSelection.assets(raw_data).without_checks(),
         minimum_interval_seconds=interval_seconds,
         required_resource_keys={study.deployment},
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,

@@ -17,12 +17,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.streams import check_streams
+from dagster_beiwe.time_zones import check_time_zone
 from dagster_beiwe.windows import Granularity, check_granularity
 
 EVERY_STUDY = "*"
 """In place of a study's name: every study that the key can see and that is not listed by itself."""
 
 DEFAULT_DEPLOYMENT = "beiwe"
+DEFAULT_VERIFY_SHARE = 0.05
 ENCRYPTIONS = ("cryptease", "age", "none")
 Compression = Literal["zstd", "none"]
 COMPRESSIONS: tuple[str, ...] = get_args(Compression)
@@ -73,6 +75,9 @@ class StudyConfig(dg.Resolvable, BaseModel):
     - ``recipients``: public keys (``age1...``) of those who may read what ``age`` locks.
     - ``compression``: ``zstd`` keeps the server's compressed files; ``none`` stores what mano stored.
     - ``refresh_windows``: how many of the newest windows the schedule fetches again.
+    - ``time_zone``: the study's time zone, in which the server counts days. Servers since September 2025 tell it.
+    - ``remove_vanished``: remove files that the server no longer has; they are kept and marked otherwise.
+    - ``verify_share``: the part of the stored files that the check ``intact`` reads, others each day; 1 means all.
     - ``deployment``: which server; the key of its ``BeiweResource`` among the resources.
     - ``owners``: e-mail addresses or ``team:...``, shown on the assets.
     - ``study_pk``: the study's number in the website's address, only for the settings of servers older than March 2025.
@@ -90,6 +95,9 @@ class StudyConfig(dg.Resolvable, BaseModel):
     recipients: tuple[str, ...] = ()
     compression: str = "zstd"
     refresh_windows: int = 3
+    time_zone: str | None = None
+    remove_vanished: bool = False
+    verify_share: float = DEFAULT_VERIFY_SHARE
     deployment: str = DEFAULT_DEPLOYMENT
     owners: tuple[str, ...] = ()
     study_pk: int | None = None
@@ -127,6 +135,12 @@ class StudyConfig(dg.Resolvable, BaseModel):
             raise ConfigurationError(
                 f"Expected `refresh_windows` between 1 and 1000, got {self.refresh_windows}; nothing was built."
             )
+        if not 0 <= self.verify_share <= 1:
+            raise ConfigurationError(
+                f"Expected `verify_share` between 0 and 1, got {self.verify_share}; nothing was built."
+            )
+        if self.time_zone is not None:
+            check_time_zone(self.time_zone)
         for owner in self.owners:
             if not _OWNER.fullmatch(owner):
                 raise ConfigurationError(
@@ -158,6 +172,9 @@ class StudyFacts:
     recipients: tuple[str, ...] = ()
     compression: Compression = "zstd"
     refresh_windows: int = 3
+    time_zone: str | None = None
+    remove_vanished: bool = False
+    verify_share: float = DEFAULT_VERIFY_SHARE
     deployment: str = DEFAULT_DEPLOYMENT
     owners: tuple[str, ...] = ()
     study_pk: int | None = None
@@ -177,6 +194,9 @@ class StudyFacts:
             recipients=config.recipients,
             compression="none" if config.compression == "none" else "zstd",
             refresh_windows=config.refresh_windows,
+            time_zone=config.time_zone,
+            remove_vanished=config.remove_vanished,
+            verify_share=config.verify_share,
             deployment=config.deployment,
             owners=config.owners,
             study_pk=config.study_pk,

@@ -12,7 +12,15 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
 from dagster_beiwe.assets import assets_of, build_studies_asset, tables_of
-from dagster_beiwe.automation import DEFAULT_CRON, build_refresh_schedule, build_roster_sensor
+from dagster_beiwe.automation import (
+    DEFAULT_CHECKS_CRON,
+    DEFAULT_CRON,
+    build_checks_schedule,
+    build_refresh_schedule,
+    build_roster_sensor,
+)
+from dagster_beiwe.changes_sensor import build_changes_sensor
+from dagster_beiwe.checks import build_study_checks
 from dagster_beiwe.config import (
     DEFAULT_DEPLOYMENT,
     StudyConfig,
@@ -32,14 +40,17 @@ logger = logging.getLogger("dagster_beiwe")
 class Automation(dg.Resolvable, BaseModel):
     """When things run by themselves. ``running`` turns schedules and sensors on where nobody has switched them yet.
 
-    ``refresh_cron`` is in UTC; ``roster_seconds`` is the time between two looks at the participants.
+    ``refresh_cron`` and ``checks_cron`` are in UTC; ``roster_seconds`` is the time between two looks at the
+    participants, ``changes_seconds`` between two looks at the server's counts, which move about every hour.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     running: bool = False
     refresh_cron: str = DEFAULT_CRON
+    checks_cron: str = DEFAULT_CHECKS_CRON
     roster_seconds: int = 600
+    changes_seconds: int = 3600
 
 
 def build_beiwe_definitions(
@@ -101,18 +112,28 @@ def _find_studies(
 
 def _study_definitions(study: StudyFacts, *, pool: str, automation: Automation) -> dg.Definitions:
     """The assets of one study with what runs them. Where its start is not known, everything but ``raw_data``."""
+    running = automation.running
     if study.start is None:
         assets = tables_of([study])
-        sensors = []
-    else:
-        assets = assets_of(study, pool=pool)
-        sensors = [
-            build_roster_sensor(
-                study, assets[-1], interval_seconds=automation.roster_seconds, running=automation.running
-            )
-        ]
-    schedule = build_refresh_schedule(study, assets, cron=automation.refresh_cron, running=automation.running)
-    return dg.Definitions(assets=assets, schedules=[schedule], sensors=sensors)
+        refresh = build_refresh_schedule(study, assets, cron=automation.refresh_cron, running=running)
+        return dg.Definitions(assets=assets, schedules=[refresh])
+    assets = assets_of(study, pool=pool)
+    *_, restatements, _, raw_data = assets
+    checks = build_study_checks(study)
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=[checks],
+        schedules=[
+            build_refresh_schedule(study, assets, cron=automation.refresh_cron, running=running),
+            build_checks_schedule(study, restatements, checks, cron=automation.checks_cron, running=running),
+        ],
+        sensors=[
+            build_roster_sensor(study, raw_data, interval_seconds=automation.roster_seconds, running=running),
+            build_changes_sensor(
+                study, raw_data, restatements, checks, interval_seconds=automation.changes_seconds, running=running
+            ),
+        ],
+    )
 
 
 def _resources(deployments: Mapping[str, BeiweResource]) -> dict[str, Any]:

@@ -76,6 +76,11 @@ def window_keys(study: StudyFacts, *, now: datetime) -> list[str]:
     return list(window_partitions(study.window, study.start).get_partition_keys(current_time=now))
 
 
+def study_windows(study: StudyFacts, *, now: datetime) -> list[Window]:
+    """Every window of a study up to the present one, oldest first."""
+    return [window_of_key(study.window, key) for key in window_keys(study, now=now)]
+
+
 def window_of_key(granularity: Granularity, key: str) -> Window:
     """The window that a partition key names. Raises ``ConfigurationError`` for a key that names none."""
     try:

@@ -15,6 +15,9 @@ SECTIONS = ("study", "device_setting", "survey", "survey_version", "intervention
 
 _DATES = "intervention_date"
 
+Shown = bool | int | float
+"""A setting's value that may be shown where texts may not."""
+
 Settings = dict[tuple[str, str], Any]
 """{(section, name): value}"""
 
@@ -41,6 +44,14 @@ class SettingsSnapshot:
     def counts(self) -> dict[str, int]:
         """How many there are of each section."""
         return {name: sum(section == name for section, _ in self.values) for name in SECTIONS}
+
+    def shown(self) -> dict[str, Shown]:
+        """Device settings that are switches or numbers: what may be shown where texts may not."""
+        return {
+            f"device_setting/{name}": value
+            for (section, name), value in sorted(self.values.items())
+            if section == "device_setting" and isinstance(value, (bool, int, float))
+        }
 
     def fingerprints(self) -> dict[str, str]:
         """A short hash per setting, to tell later what changed without keeping what it was.
@@ -82,6 +93,17 @@ def read_settings(client: BeiweClient, study_id: str, *, study_pk: int | None) -
 def changed_settings(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """Names of what was added, removed or changed between two sets of fingerprints."""
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def describe_changes(
+    names: Iterable[str], before: Mapping[str, Shown], after: Mapping[str, Shown]
+) -> list[dict[str, Shown | str]]:
+    """``setting`` and, for switches and numbers, ``from`` and ``to``. Texts are named only: they may be personal."""
+    described: list[dict[str, Shown | str]] = []
+    for name in names:
+        values = {"from": before.get(name), "to": after.get(name)}
+        described.append({"setting": name, **{word: value for word, value in values.items() if value is not None}})
+    return described
 
 
 def _study_settings(answer: Mapping[str, Any]) -> Settings:

@@ -10,6 +10,8 @@ import dagster as dg
 
 from dagster_beiwe.assets.failures import RETRY_POLICY
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
+from dagster_beiwe.assets.restatements import build_restatements_asset
+from dagster_beiwe.assets.strays import build_strays_asset
 from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
 from dagster_beiwe.config import StudyConfig, StudyFacts
 from dagster_beiwe.discovery import StudyMemory
@@ -27,7 +29,8 @@ def build_study_assets(
     retry_policy: dg.RetryPolicy = RETRY_POLICY,
     state_folder: str | Path | None = None,
 ) -> list[dg.AssetsDefinition]:
-    """``roster``, ``settings`` and ``raw_data`` of one study, for a project that puts its definitions together itself.
+    """``roster``, ``settings``, ``restatements``, ``strays`` and ``raw_data`` of one study, for a project that puts its
+    definitions together itself.
 
     They need resources under the study's ``deployment`` (a ``BeiweResource``), ``beiwe_table_io_manager`` and
     ``beiwe_lake_io_manager``. A study given by its whole id with ``key`` and ``start`` needs nothing else; any other is
@@ -43,10 +46,12 @@ def build_study_assets(
 def assets_of(
     study: StudyFacts, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
 ) -> list[dg.AssetsDefinition]:
-    """The assets of a study that was found."""
+    """The assets of a study that was found; ``raw_data`` is the last."""
     return [
         build_roster_asset(study, retry_policy=retry_policy),
         build_settings_asset(study, retry_policy=retry_policy),
+        build_restatements_asset(study, retry_policy=retry_policy),
+        build_strays_asset(study, pool=pool, retry_policy=retry_policy),
         build_raw_data_asset(study, pool=pool, retry_policy=retry_policy),
     ]
 

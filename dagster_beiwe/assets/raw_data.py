@@ -26,7 +26,8 @@ from dagster_beiwe.partitions import (
     window_of_key,
 )
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.sync import Cell, Progress, StudySync, WindowReport
+from dagster_beiwe.server_counts import counts_for_cells
+from dagster_beiwe.sync import Cell, FetchPolicy, Progress, StudySync, WindowReport
 
 BACKFILL_POLICY = dg.BackfillPolicy.single_run()
 """One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs some five
@@ -127,7 +128,14 @@ class _Ingest:
         resource: BeiweResource = getattr(self._context.resources, self._study.deployment)
         lake = resource.study_lake(self._study)
         with resource.get_client() as client:
-            sync = StudySync(client, lake, streams=self._study.streams, run_id=self._context.run.run_id)
+            sync = StudySync(
+                client,
+                lake,
+                streams=self._study.streams,
+                run_id=self._context.run.run_id,
+                policy=FetchPolicy(remove_vanished=self._study.remove_vanished),
+                daily=counts_for_cells(client, self._study, self._context.instance, cells),
+            )
             for report in sync.run(cells, on_progress=self._log_progress):
                 key = join_key(report.cell.participant, report.cell.window.key)
                 if report.complete:
@@ -221,6 +229,8 @@ def _metadata(report: WindowReport) -> Metadata:
         "changed": report.changed,
         "vanished": report.vanished,
         "unchanged": report.unchanged,
+        "added_bytes": report.added_bytes,
+        "changed_bytes": report.changed_bytes,
         "downloaded_bytes": report.downloaded_bytes,
         "requests": report.requests,
     }

@@ -20,11 +20,17 @@ from dagster_beiwe.io_managers import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.names import is_participant_id
 from dagster_beiwe.partitions import participants_name, too_many_partitions, window_keys
 from dagster_beiwe.roster import content_hash, roster_rows, roster_version
-from dagster_beiwe.settings import changed_settings, read_settings
+from dagster_beiwe.server_counts import ZONE_METADATA, ZONE_SOURCE_METADATA
+from dagster_beiwe.settings import SettingsSnapshot, changed_settings, describe_changes, read_settings
+from dagster_beiwe.time_zones import StudyZone, zone_of_phones
 
 STUDIES_KEY = dg.AssetKey(["beiwe", "studies"])
 
+CHANGES_METADATA = "changes"
+"""Metadata of settings: what changed since they were last materialised. The events are the history."""
+
 _FINGERPRINTS = "fingerprints"
+_SHOWN = "switches and numbers"
 
 
 def build_studies_asset(
@@ -137,17 +143,22 @@ def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
     def settings(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         with clear_failures(), getattr(context.resources, study.deployment).get_client() as client:
             snapshot = read_settings(client, study.id, study_pk=study.study_pk)
+            zone = _zone(snapshot, study, client)
         if snapshot.missing:
             context.log.warning("This server is too old to tell: %s.", ", ".join(snapshot.missing))
-        now, before = snapshot.fingerprints(), _fingerprints_before(context.instance, key)
+        now, before = snapshot.fingerprints(), _json_before(context.instance, key, _FINGERPRINTS)
         changed = changed_settings(before, now) if before else []
+        shown, shown_before = snapshot.shown(), _json_before(context.instance, key, _SHOWN)
         rows = snapshot.rows()
         metadata: dict[str, Any] = {
             **{f"{section}s".replace("studys", "study values"): n for section, n in snapshot.counts().items()},
             "changed since last time": len(changed),
-            "changes": dg.MetadataValue.json(changed[:50]),
+            CHANGES_METADATA: dg.MetadataValue.json(describe_changes(changed[:50], shown_before, shown)),
             "not told by this server": dg.MetadataValue.json(list(snapshot.missing)),
+            ZONE_METADATA: zone.name,
+            ZONE_SOURCE_METADATA: zone.source,
             _FINGERPRINTS: dg.MetadataValue.json(now),
+            _SHOWN: dg.MetadataValue.json(shown),
         }
         frame = pd.DataFrame(rows, columns=["section", "name", "value"], dtype="string")
         return _output(frame, metadata, version=snapshot.version)
@@ -169,10 +180,18 @@ def _participant_table(client: BeiweClient, study: StudyFacts, log: Any) -> list
         return []
 
 
-def _fingerprints_before(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:
+def _zone(snapshot: SettingsSnapshot, study: StudyFacts, client: BeiweClient) -> StudyZone:
+    """As configured, as told with the settings, or where the phones are."""
+    configured = StudyZone.from_texts(study.time_zone or "", "configuration")
+    told = StudyZone.from_texts(str(snapshot.values.get(("study", "study_time_zone"), "")), "server")
+    return configured or told or zone_of_phones(client, study.id)
+
+
+def _json_before(instance: dg.DagsterInstance, key: dg.AssetKey, name: str) -> dict[str, Any]:
+    """What the last materialisation has in its metadata under a name."""
     event = instance.get_latest_materialization_event(key)
     materialization = event.asset_materialization if event else None
-    value = materialization.metadata.get(_FINGERPRINTS) if materialization else None
+    value = materialization.metadata.get(name) if materialization else None
     found = getattr(value, "value", None)
     return found if isinstance(found, dict) else {}
 

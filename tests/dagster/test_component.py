@@ -7,6 +7,7 @@ import sys
 
 import dagster as dg
 import pytest
+from worlds import ASSETS
 
 import dagster_beiwe
 from dagster_beiwe import BeiweComponent, EnvCredentials, KeyringCredentials
@@ -30,7 +31,7 @@ def test_yaml_becomes_definitions(server: SimulatedServer) -> None:
     component = BeiweComponent.resolve_from_yaml(YAML)
     definitions = component.build_defs(dg.ComponentTree.for_test().load_context)
     keys = {key.to_user_string() for key in definitions.resolve_all_asset_keys()}
-    assert keys == {"beiwe/studies", "beiwe/sleep/roster", "beiwe/sleep/settings", "beiwe/sleep/raw_data"}
+    assert keys == {"beiwe/studies", *(f"beiwe/sleep/{name}" for name in ASSETS)}
 
 
 def test_deployments_name_where_secrets_are() -> None:

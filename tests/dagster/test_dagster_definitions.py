@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap
-from worlds import START, small_world
+from worlds import ASSETS, START, small_world
 
 from dagster_beiwe import Automation, StudyConfig, build_beiwe_definitions
 from dagster_beiwe.discovery import StudyMemory
@@ -27,12 +27,12 @@ def keys(definitions: dg.Definitions) -> set[str]:
 
 
 def test_every_study_becomes_a_group_of_assets(server: SimulatedServer) -> None:
-    """Roster, settings and raw_data per study, keyed and grouped by a slug of its name."""
+    """The same assets per study, keyed and grouped by a slug of its name."""
     definitions = build_beiwe_definitions()
     assert keys(definitions) == {
         "beiwe/studies",
-        *(f"beiwe/sleep_and_mood/{name}" for name in ("roster", "settings", "raw_data")),
-        *(f"beiwe/etude_schmerz/{name}" for name in ("roster", "settings", "raw_data")),
+        *(f"beiwe/sleep_and_mood/{name}" for name in ASSETS),
+        *(f"beiwe/etude_schmerz/{name}" for name in ASSETS),
     }
     dg.Definitions.validate_loadable(definitions)
 

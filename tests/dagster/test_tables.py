@@ -102,18 +102,23 @@ def test_participants_that_vanish_keep_their_partitions(
 def test_settings_change_their_version_only_when_they_change(
     tables: Tables, study: StudyFacts, server: SimulatedServer
 ) -> None:
-    """And the metadata names what changed, without its content."""
+    """And the metadata tells what changed; of texts, only that they did."""
     asset = build_settings_asset(study, retry_policy=AT_ONCE)
     frame, event = tables.materialize(asset)
     assert {"device_setting", "survey", "survey_version", "intervention"} <= set(frame["section"])
     assert event.metadata["device_settings"].value == sum(frame["section"] == "device_setting")
     before = (event.tags or {})["dagster/data_version"]
     assert tables.version(asset) == before
+    change_before = server.world.study(study.id).device_settings["gps_off_duration_seconds"]
     server.world.change_settings(study.id, gps_off_duration_seconds=1234)
     _, event = tables.materialize(asset)
     assert (event.tags or {})["dagster/data_version"] != before
-    assert event.metadata["changes"].value == ["device_setting/gps_off_duration_seconds"]
-    assert "1234" not in str({name: value.value for name, value in event.metadata.items()})
+    (change,) = event.metadata["changes"].value
+    assert change == {"setting": "device_setting/gps_off_duration_seconds", "from": change_before, "to": 1234}
+    server.world.change_settings(study.id, about_page_text="call Dr Roe")
+    _, event = tables.materialize(asset)
+    assert event.metadata["changes"].value == [{"setting": "device_setting/about_page_text"}]
+    assert "Roe" not in str({name: value.value for name, value in event.metadata.items()})
 
 
 def test_intervention_dates_change_the_settings_without_naming_anybody(

@@ -1,0 +1,107 @@
+"""``strays``: data outside all windows, from phones with a wrong clock (1969, next year), by participant."""
+
+# Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from typing import cast
+
+import dagster as dg
+
+from dagster_beiwe.assets.beta import beta_features
+from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures, is_passing, listed
+from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.names import check_participant_id
+from dagster_beiwe.partitions import participant_partitions, study_windows
+from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.sync import Cell, FetchPolicy, StudySync, WindowReport
+from dagster_beiwe.windows import stray_windows
+
+
+def build_strays_asset(
+    study: StudyFacts, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
+) -> dg.AssetsDefinition:
+    """``beiwe/<key>/strays``: two requests a participant, one for all time before the windows and one for all after."""
+    key = dg.AssetKey(["beiwe", study.key, "strays"])
+
+    with beta_features():
+
+        @dg.asset(
+            key=key,
+            partitions_def=participant_partitions(study.id),
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            dagster_type=cast("dg.DagsterType", dg.Nothing),  # the lake holds the data already
+            output_required=False,
+            group_name=study.key,
+            kinds={"beiwe"},
+            owners=list(study.owners),
+            required_resource_keys={study.deployment},
+            pool=pool,
+            retry_policy=retry_policy,
+            description=(
+                f"Data of {study.name} outside all windows, from phones with a wrong clock, in the lake under strays/. "
+                "The check `complete` of raw_data tells who has some."
+            ),
+            metadata=study.to_metadata(),
+        )
+        def strays(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+            participants = [check_participant_id(str(each)) for each in context.partition_keys]
+            open_ones = dict.fromkeys(participants)
+            failed: dict[str, str] = {}
+            with clear_failures(unfinished=lambda: open_ones):
+                for participant, reports in _fetch(context, study, participants):
+                    if problems := [problem for report in reports for problem in report.problems]:
+                        failed[participant] = ", ".join(sorted({problem.error for problem in problems}))
+                        continue
+                    context.log_event(_event(key, participant, reports))
+                    del open_ones[participant]
+            if failed:
+                raise _failure(failed, total=len(participants))
+            yield from ()
+
+    return strays
+
+
+def _fetch(
+    context: dg.AssetExecutionContext, study: StudyFacts, participants: Sequence[str]
+) -> Iterator[tuple[str, list[WindowReport]]]:
+    resource: BeiweResource = getattr(context.resources, study.deployment)
+    lake = resource.study_lake(study)
+    windows = study_windows(study, now=datetime.now(timezone.utc))
+    outside = stray_windows(windows[0].start, windows[-1].end)
+    policy = FetchPolicy(remove_vanished=study.remove_vanished)
+    with resource.get_client() as client:
+        sync = StudySync(client, lake, streams=study.streams, run_id=context.run.run_id, policy=policy)
+        for participant in participants:
+            yield participant, list(sync.run(Cell(participant, window) for window in outside))
+
+
+def _event(key: dg.AssetKey, participant: str, reports: Sequence[WindowReport]) -> dg.AssetMaterialization:
+    numbers = {
+        "dagster/size_bytes": sum(report.size_bytes for report in reports),
+        **{f"files {report.cell.window.key}": report.files for report in reports},
+        "added": sum(report.added for report in reports),
+        "changed": sum(report.changed for report in reports),
+        "requests": sum(report.requests for report in reports),
+    }
+    return dg.AssetMaterialization(
+        asset_key=key,
+        partition=participant,
+        metadata={name: dg.MetadataValue.int(number) for name, number in numbers.items()},
+        tags={
+            "dagster/data_version": "-".join(report.data_version for report in reports),
+            "dagster/data_version_is_user_provided": "true",
+        },
+    )
+
+
+def _failure(failed: dict[str, str], *, total: int) -> dg.Failure:
+    errors = sorted(set(failed.values()))
+    return dg.Failure(
+        description=(
+            f"Strays of {len(failed)} of {total} participants are incomplete ({'; '.join(errors)}). Materialise again: "
+            f"{listed(sorted(failed))}"
+        ),
+        metadata={"unfinished partitions": len(failed)},
+        allow_retries=any(is_passing(name) for error in errors for name in error.split(", ")),
+    )

@@ -1,0 +1,235 @@
+"""Asset checks of a study: is the lake complete, intact and protected, and what changed around the data.
+
+They look at the whole study, so they run by themselves: from the UI, by the schedule, or after the sensor's runs. In a
+run that materialises ``raw_data`` they are left out.
+"""
+
+# Without `from __future__ import annotations`: Dagster reads the types of contexts and configs when it decorates.
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from dagster_beiwe.assets.tables import CHANGES_METADATA
+from dagster_beiwe.check_results import (
+    SHOWN,
+    Places,
+    Verdict,
+    judge_coverage,
+    judge_protection,
+    judge_roster,
+    judge_settings,
+    judge_verification,
+)
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.errors import BeiweError, RouteMissingError, ServerFailedError
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.protect import look_for_exposures
+from dagster_beiwe.lake.storage import LocalStorage
+from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.partitions import participants_name, study_windows
+from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.roster import PARTICIPANT_COLUMN
+from dagster_beiwe.server_counts import settings_key, zone_of_study
+from dagster_beiwe.sync import Coverage, DailyIndex, Gap, measure_coverage
+from dagster_beiwe.windows import Window, stray_windows
+
+CHECKS = {
+    "complete": ("raw_data", "Every byte that the server counts per participant, day and stream is in the lake."),
+    "intact": ("raw_data", "Manifests are authentic, files are as they were committed, none is missing or too many."),
+    "protected": ("raw_data", "Locked streams and tables are locked, and permissions closed to others."),
+    "roster": ("roster", "Participants on the server, partitions and lake agree; nobody vanished or was flagged."),
+    "settings": ("settings", "No setting of the study changed lately; what changed, from what to what, and when."),
+}
+"""{name: (asset that it is shown on, what it says)}."""
+
+_HISTORY = 500
+
+
+class ChecksConfig(dg.Config):
+    """What can be chosen for one run of the checks."""
+
+    verify_share: float | None = Field(
+        default=None, ge=0, le=1, description="Part of the files that `intact` reads; the study's own if not given."
+    )
+    settings_days: int = Field(default=7, ge=1, description="For how long `settings` warns of a change.")
+
+
+def build_study_checks(study: StudyFacts) -> dg.AssetChecksDefinition:
+    """``complete``, ``intact``, ``protected``, ``roster`` and ``settings`` of a study whose start is known."""
+    specs = [
+        dg.AssetCheckSpec(name, asset=["beiwe", study.key, asset], description=text)
+        for name, (asset, text) in CHECKS.items()
+    ]
+
+    @dg.multi_asset_check(
+        name=f"{study.key}_checks",
+        specs=specs,
+        can_subset=True,
+        required_resource_keys={study.deployment},
+        description=f"Whether the data of {study.name} are complete, intact and protected.",
+    )
+    def checks(context: dg.AssetCheckExecutionContext, config: ChecksConfig) -> Iterator[dg.AssetCheckResult]:
+        raw_data = dg.AssetKey(["beiwe", study.key, "raw_data"])
+        materialised = context.job_def.asset_layer.selected_asset_keys
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        if raw_data in materialised:
+            context.log.info("The checks of raw_data look at the whole study; they are not run with single windows.")
+            wanted -= {name for name, (asset, _) in CHECKS.items() if asset == "raw_data"}
+        inspection = _Inspection(context, study, config)
+        for spec in specs:
+            if spec.name in wanted:
+                yield inspection.result(spec)
+
+    return checks
+
+
+class _Inspection:
+    """One run of the checks."""
+
+    def __init__(self, context: dg.AssetCheckExecutionContext, study: StudyFacts, config: ChecksConfig) -> None:
+        self._context, self._study, self._config = context, study, config
+        self._instance = context.instance
+        self._resource: BeiweResource = getattr(context.resources, study.deployment)
+        self._now = datetime.now(timezone.utc)
+        self._windows = study_windows(study, now=self._now)
+        self._participants: Sequence[str] = self._instance.get_dynamic_partitions(participants_name(study.id))
+
+    def result(self, spec: dg.AssetCheckSpec) -> dg.AssetCheckResult:
+        """The check's result; one that can't be made is a failed check, and says why."""
+        judge: Mapping[str, Callable[[], Verdict]] = {
+            "complete": self._complete,
+            "intact": self._intact,
+            "protected": self._protected,
+            "roster": self._roster,
+            "settings": self._settings,
+        }
+        try:
+            verdict = judge[spec.name]()
+        except BeiweError as error:
+            verdict = Verdict(passed=False, description=f"Could not be checked. {type(error).__name__}: {error}")
+        return dg.AssetCheckResult(
+            asset_key=spec.asset_key,
+            check_name=spec.name,
+            passed=verdict.passed,
+            severity=verdict.severity,
+            description=verdict.description,
+            metadata=verdict.metadata,
+        )
+
+    def _complete(self) -> Verdict:
+        lake = self._lake()
+        with self._resource.get_client() as client:
+            zone = zone_of_study(self._study, self._instance, client)
+            try:
+                records = client.summary_statistics(self._study.id, streams=self._study.streams)
+            except RouteMissingError:
+                return _not_told()
+        daily = DailyIndex.of(zone.zone, records)
+        everybody = sorted({*self._participants, *daily.counts, *lake.participants()})
+        coverage = measure_coverage(
+            lake, daily, participants=everybody, windows=self._windows, streams=self._study.streams
+        )
+        return judge_coverage(
+            coverage,
+            self._places(),
+            zone,
+            today=self._now.astimezone(zone.zone).date(),
+            reasons=self._reasons(lake, daily, coverage),
+            strays_held=self._strays_held(lake),
+        )
+
+    def _intact(self) -> Verdict:
+        share = self._study.verify_share if self._config.verify_share is None else self._config.verify_share
+        return judge_verification(verify_study(self._lake(), share=share), self._places(), share=share)
+
+    def _protected(self) -> Verdict:
+        lake = self._lake()
+        share = 1.0 if isinstance(lake.storage, LocalStorage) else self._study.verify_share
+        locked = [stream for stream in self._study.streams if lake.form(stream).cipher is not None]
+        return judge_protection(look_for_exposures(lake, share=share), self._places(), locked=locked)
+
+    def _roster(self) -> Verdict:
+        with self._resource.get_client() as client:
+            ids = client.participants(self._study.id)
+            table = _ids_in_table(client, self._study)
+        return judge_roster(ids=ids, table=table, partitions=self._participants, held=self._lake().participants())
+
+    def _settings(self) -> Verdict:
+        since = self._now - timedelta(days=self._config.settings_days)
+        events = self._instance.fetch_materializations(settings_key(self._study), limit=_HISTORY).records
+        moments = [datetime.fromtimestamp(event.timestamp, timezone.utc) for event in events]
+        history: list[dict[str, Any]] = []
+        for number, event in enumerate(events):
+            metadata = event.asset_materialization.metadata if event.asset_materialization else {}
+            changes = getattr(metadata.get(CHANGES_METADATA), "value", None) or []
+            before = moments[number + 1].isoformat(timespec="seconds") if number + 1 < len(moments) else ""
+            for change in changes:
+                seen = moments[number].isoformat(timespec="seconds")
+                named = change if isinstance(change, dict) else {"setting": str(change)}
+                history.append({**named, "seen": seen, "unseen": before, "recent": moments[number] > since})
+        looked_at = moments[0].isoformat(timespec="seconds") if moments else None
+        return judge_settings(history, days=self._config.settings_days, looked_at=looked_at)
+
+    def _lake(self) -> StudyLake:
+        return self._resource.study_lake(self._study)
+
+    def _places(self) -> Places:
+        asset = f"beiwe/{self._study.key}/raw_data"
+        return Places(asset=asset, participants=self._participants, windows=[window.key for window in self._windows])
+
+    def _reasons(self, lake: StudyLake, daily: DailyIndex, coverage: Coverage) -> dict[Gap, str]:
+        windows = {window.key: window for window in self._windows}
+        return {
+            gap: _reason(lake, daily, gap, [windows[key] for key in gap.windows], self._study.streams)
+            for gap in [*coverage.gaps, *coverage.surplus][: 2 * SHOWN]
+        }
+
+    def _strays_held(self, lake: StudyLake) -> dict[str, int]:
+        """Plain bytes of strays in the lake, by participant."""
+        outside = [window.key for window in stray_windows(self._windows[0].start, self._windows[-1].end)]
+        held: dict[str, int] = {}
+        for participant in lake.participants():
+            for key in set(outside) & set(lake.windows(participant)):
+                manifest = lake.manifest(participant, key)
+                sizes = [record.size_bytes for record in manifest.files if record.present] if manifest else []
+                held[participant] = held.get(participant, 0) + sum(sizes)
+        return held
+
+
+def _reason(
+    lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Window], streams: Sequence[str]
+) -> str:
+    """Why a day is not as the server counts it, as far as the lake knows."""
+    index = lake.index(gap.participant)
+    for window in windows:
+        manifest = lake.manifest(gap.participant, window)
+        if manifest is None:
+            return "never fetched"
+        if manifest.holes:
+            return "could not be fetched: " + ", ".join(sorted({hole.error for hole in manifest.holes}))
+        if index[window.key].counted != daily.digest(gap.participant, window, streams):
+            return "changed since it was fetched"
+    return "counted but not sent by the server" if gap.server_bytes > gap.lake_bytes else "sent but not counted"
+
+
+def _ids_in_table(client: BeiweClient, study: StudyFacts) -> list[str] | None:
+    try:
+        return [str(row.get(PARTICIPANT_COLUMN)) for row in client.participant_table(study.id)]
+    except (RouteMissingError, ServerFailedError):
+        return None
+
+
+def _not_told() -> Verdict:
+    return Verdict(
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            "Not known: this server does not count bytes per day (it is older than June 2024). The schedule fetches "
+            "the newest windows again."
+        ),
+    )

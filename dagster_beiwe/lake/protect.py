@@ -1,0 +1,181 @@
+"""Look whether anything lies readable in the lake that should be locked, or open to others on the machine.
+
+Only beginnings of files are read: a locked file begins with its cipher's header. What follows is ``verify``'s matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dagster_beiwe.lake.merge import STRAYS_FOLDER
+from dagster_beiwe.lake.storage import PART_SUFFIX, LocalStorage
+from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.names import is_participant_id
+
+ExposureKind = Literal["readable file", "readable table", "open to others"]
+
+TABLES_FOLDER = ".tables"
+
+_OTHERS = 0o077
+_HEAD_BYTES = 64
+_LONGEST_HEADER_BYTES = 16 * 1024
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_KEPT = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """Something that others could read. ``path`` is below the lake's root; ``mode`` as in ``0644`` for permissions."""
+
+    kind: ExposureKind
+    path: str
+    participant: str | None = None
+    window: str | None = None
+    mode: str | None = None
+
+
+@dataclass
+class Protection:
+    """What was looked at and what was found; of many findings the first 1,000 are kept.
+
+    ``permissions`` is how many files and folders were looked at, 0 on object stores, which have no permissions.
+    """
+
+    files: int = 0
+    tables: int = 0
+    permissions: int = 0
+    exposed: int = 0
+    findings: list[Exposure] = field(default_factory=list)
+
+    @property
+    def protected(self) -> bool:
+        return not self.exposed
+
+    @property
+    def partitions(self) -> list[str]:
+        """Partition keys of committed files that are readable, sorted."""
+        return sorted({f"{each.participant}|{each.window}" for each in self.findings if each.window})
+
+    def note(self, finding: Exposure) -> None:
+        self.exposed += 1
+        if len(self.findings) < _KEPT:
+            self.findings.append(finding)
+
+
+def look_for_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
+    """Look at every stored file of a study (``share`` of them, chosen by name), its tables, and all permissions."""
+    result = Protection()
+    windows: dict[str, dict[str, str]] = {}
+    for path in lake.storage.walk(lake.study_id):
+        participant, stream = _place(path)
+        if participant is None or not _chosen(path, share):
+            continue
+        cipher = lake.form(stream).cipher
+        result.files += 1
+        if cipher is None or is_locked(_head(lake, path), cipher=cipher.name):
+            continue
+        if participant not in windows:
+            windows[participant] = _windows_by_path(lake, participant)
+        window = windows[participant].get(path)
+        result.note(Exposure(kind="readable file", path=path, participant=participant, window=window))
+    cipher = lake.form(TABLES_FOLDER).cipher
+    for path in _tables(lake):
+        result.tables += 1
+        if cipher is not None and not is_locked(_head(lake, path), cipher=cipher.name):
+            result.note(Exposure(kind="readable table", path=path))
+    if isinstance(lake.storage, LocalStorage):
+        for place, mode in _modes(lake.storage.root, lake.study_id):
+            result.permissions += 1
+            if mode & _OTHERS:
+                result.note(Exposure(kind="open to others", path=place, mode=f"{mode:04o}"))
+    return result
+
+
+def is_locked(head: bytes, *, cipher: str) -> bool:
+    """Whether a file that begins with ``head`` is locked with a cipher; an empty file has nothing to read.
+
+    Of a cipher that is not known here, all that can be said is that the file is neither text nor compressed text.
+    """
+    if not head:
+        return True
+    if cipher == "age":
+        return head.startswith(b"age-encryption.org/")
+    if cipher == "cryptease":
+        length = int.from_bytes(head[:4], sys.byteorder)  # native in the format itself
+        return 0 < length <= _LONGEST_HEADER_BYTES and head[4:5] == b"{"
+    return not head.startswith(_ZSTD) and not _is_text(head)
+
+
+def _is_text(head: bytes) -> bool:
+    """Nearly all characters of a keyboard; random bytes are so in four of ten."""
+    return sum(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head) > 0.9 * len(head)
+
+
+def _place(path: str) -> tuple[str | None, str]:
+    """Participant and stream of a path in the lake; no participant for the lake's own documents."""
+    parts = path.split("/")
+    if len(parts) < 3 or not is_participant_id(parts[1]) or parts[2] == ".beiwe":
+        return None, ""
+    return parts[1], parts[3] if parts[2] == STRAYS_FOLDER and len(parts) > 3 else parts[2]
+
+
+def _head(lake: StudyLake, path: str) -> bytes:
+    try:
+        with lake.storage.open(path) as file:
+            return file.read(_HEAD_BYTES)
+    except FileNotFoundError:  # another run has just replaced it
+        return b""
+
+
+def _windows_by_path(lake: StudyLake, participant: str) -> dict[str, str]:
+    return {
+        lake.folder(participant, record.path): manifest.window
+        for manifest in lake.manifests(participant)
+        for record in manifest.files
+    }
+
+
+def _tables(lake: StudyLake) -> Iterator[str]:
+    """Tables that a seal of this study lies beside, and temporary files beside them."""
+    for path in lake.storage.walk(TABLES_FOLDER):
+        folder, _, name = path.rpartition("/")
+        if name.endswith(".json") and _owner(lake, path) == lake.study_id:
+            stem = name.removesuffix(".json")
+            for beside in (f"{stem}.parquet.lock", f"{stem}.parquet", f".{stem}{PART_SUFFIX}"):
+                if lake.storage.exists(f"{folder}/{beside}"):
+                    yield f"{folder}/{beside}"
+
+
+def _owner(lake: StudyLake, path: str) -> str:
+    try:
+        return str(json.loads(lake.storage.read(path))["owner"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ""  # not a seal that can be read; whoever reads the table is told
+
+
+def _modes(root: Path, study_id: str) -> Iterator[tuple[str, int]]:
+    """Paths below the root with their permissions: the root, the study's tree and the tables."""
+    yield ".", _mode(root)
+    for top in (study_id, TABLES_FOLDER):
+        for folder, _, names in os.walk(root / top):
+            for path in (Path(folder), *(Path(folder) / name for name in names)):
+                try:
+                    yield path.relative_to(root).as_posix(), _mode(path)
+                except FileNotFoundError:  # a temporary file of a run that goes on meanwhile
+                    continue
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _chosen(path: str, share: float) -> bool:
+    return share >= 1 or int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big") < share * 2**32
