@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any, BinaryIO, Final
@@ -41,6 +41,7 @@ _FORMAT: Final = 1
 _LONGEST_NAME: Final = 120
 _NOBODY: Final = "nobody"
 _LAKE: Final = "lake"
+_UNKNOWN: Final = "nobody known (damaged)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +160,29 @@ class TableStore:
     def exists(self, asset_key: Sequence[str], *, partition: str | None = None) -> bool:
         """Whether something was written; it is not opened."""
         return self._storage.exists(f"{table_path(asset_key, partition)}.json")
+
+    def damaged(self) -> Iterator[str]:
+        """Where this owner's tables are not what was written, without suffix; one removed with its seal is not missed.
+
+        Nothing is unlocked. Raises ``WrongPassphraseError``.
+        """
+        authenticator = self._authenticate(False)
+        for path in self._storage.walk(FOLDER):
+            if path.endswith(".json") and _owner(data := self._storage.read(path)) in (self._owner, _UNKNOWN):
+                stem = path.removesuffix(".json")
+                try:
+                    document = authenticator.unseal(_PURPOSE, data, name=path)
+                    seal = self._read_seal(authenticator, document["asset_key"], document["partition"])
+                except IntegrityError:
+                    seal = None
+                versions = [version for version in seal.versions if version] if seal else []
+                folder = stem.rpartition("/")[0]
+                if (
+                    not seal
+                    or table_path(seal.asset_key, seal.partition) != stem
+                    or not any(self._stored(f"{folder}/{version.file}", version) for version in versions)
+                ):
+                    yield stem
 
     def _committed(self, asset_key: Sequence[str], partition: str | None) -> tuple[str, _Seal]:
         seal = self._read_seal(self._authenticate(False), asset_key, partition)
@@ -330,7 +354,7 @@ def _owner(data: bytes) -> str:
     try:
         return str(json.loads(data)["owner"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        return "nobody known (damaged)"
+        return _UNKNOWN
 
 
 def _version(entry: dict[str, Any] | None) -> TableVersion | None:

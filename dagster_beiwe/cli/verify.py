@@ -10,7 +10,7 @@ from dagster_beiwe.cli.context import add_study_option, confirmed, human_size, o
 from dagster_beiwe.client import Study
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.verify import Verification, repair_study, verify_study
+from dagster_beiwe.lake.verify import Finding, Verification, repair_study, verify_study
 
 _SHOWN = 50
 
@@ -29,9 +29,13 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     if not 0 <= options.share <= 1:
         raise ConfigurationError(f"Expected --share between 0 and 1, got {options.share}; nothing was read.")
+    from dagster_beiwe.tables import TableStore  # pandas is slow to import, and most commands don't need it
+
     intact = True
     for study, lake in studies_in_lake(open_lake(), options.study):
         result = verify_study(lake, share=options.share, participants=options.participant)
+        tables = TableStore.of_study(lake).damaged() if not options.participant else ()
+        result.findings += [Finding(kind="table changed", participant="", path=path) for path in tables]
         intact = intact and result.intact
         _print(study, result, as_json=options.json)
         if options.repair and not result.intact:

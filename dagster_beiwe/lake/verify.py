@@ -22,7 +22,7 @@ from dagster_beiwe.names import is_participant_id
 
 FindingKind = Literal[
     "manifest changed", "manifest missing", "manifest rolled back", "index changed", "index missing",
-    "participant missing", "file missing", "file changed", "file unlisted", "file unreadable",
+    "participant missing", "file missing", "file changed", "file unlisted", "file unreadable", "table changed",
 ]  # fmt: skip
 
 _PIECE_BYTES = 1024 * 1024

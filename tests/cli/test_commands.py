@@ -17,6 +17,7 @@ from dagster_beiwe.cli import COMMANDS, main
 from dagster_beiwe.credentials import read_keyring
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.tables import TableStore
 
 
 def stored_file(lake: StudyLake, root: Path) -> Path:
@@ -90,6 +91,21 @@ def test_verify_finds_a_flipped_bit_and_repairs_it(
     assert "Materialise these partitions of raw_data again: anna1111|2026-03-02" in capsys.readouterr().out
     fill(server, lake)
     assert main(["verify"]) == 0
+
+
+def test_verify_finds_a_changed_table(lake: StudyLake, environment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tables of the study are checked too: one cut short, one swapped with another."""
+    store = TableStore.of_study(lake)
+    for name in ("one", "two", "three"):
+        store.write(["lab", name], pd.DataFrame({"days": [len(name)]}))
+    assert main(["verify"]) == 0
+    files = {name: environment / ".tables" / "lab" / f"{name}.parquet.lock" for name in ("one", "two", "three")}
+    files["one"].write_bytes(files["one"].read_bytes()[:-1])
+    files["two"].write_bytes(files["three"].read_bytes())
+    capsys.readouterr()
+    assert main(["verify", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert sorted(found) == ["table changed: .tables/lab/one", "table changed: .tables/lab/two"]
 
 
 def test_verify_does_not_repair_unasked(lake: StudyLake, environment: Path, capsys: pytest.CaptureFixture[str]) -> None:
