@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -120,6 +120,11 @@ class Manifest:
         except (KeyError, TypeError, AttributeError):
             raise IntegrityError(_changed(name, "a manifest's fields", "others")) from None
 
+    def to_document(self) -> dict[str, Any]:
+        """The manifest as JSON holds it; ``asdict`` would copy every value of every file, which takes long."""
+        files = [{**vars(file), "previous": file.previous and vars(file.previous)} for file in self.files]
+        return {**vars(self), "files": files, "holes": [vars(hole) for hole in self.holes]}
+
     @property
     def complete(self) -> bool:
         return not self.holes
@@ -173,7 +178,7 @@ class Authenticator:
 
     def seal_manifest(self, manifest: Manifest) -> tuple[Manifest, bytes]:
         """The manifest with its MAC, and its bytes."""
-        body = asdict(manifest)
+        body = manifest.to_document()
         del body["mac"]
         sealed = replace(manifest, mac=self.mac("manifest", _canonical(body)))
         return sealed, _pretty({**body, "mac": sealed.mac})
@@ -199,7 +204,19 @@ def _canonical(document: Mapping[str, Any]) -> bytes:
 
 
 def _pretty(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
+    """A line for each field and each entry of a list. Python's own indentation takes ten times as long."""
+    fields = (f"{_text(name)}: {_lines(value)}" for name, value in document.items())
+    return ("{\n " + ",\n ".join(fields) + "\n}\n").encode()
+
+
+def _lines(value: Any) -> str:
+    if isinstance(value, (list, tuple)) and value:
+        return "[\n  " + ",\n  ".join(map(_text, value)) + "\n ]"
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _changed(name: str, expected: str, got: str) -> str:

@@ -6,7 +6,7 @@ Without it, a crash between the first and the last replaced file would leave a m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from dagster_beiwe.lake.manifest import Authenticator, Manifest
 from dagster_beiwe.lake.storage import Storage
@@ -30,7 +30,7 @@ def pending_path(folder: str, window: str) -> str:
 
 def write_pending(storage: Storage, authenticator: Authenticator, folder: str, pending: Pending) -> None:
     document = {
-        "manifest": asdict(pending.manifest),
+        "manifest": pending.manifest.to_document(),
         "moves": [list(move) for move in pending.moves],
         "removals": list(pending.removals),
     }

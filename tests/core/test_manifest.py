@@ -196,7 +196,7 @@ def test_swapped_and_edited_indexes_are_refused(lake: StudyLake, folder: Path) -
     shutil.copy(mine, other)
     with pytest.raises(IntegrityError, match="swapped"):
         read_index(lake.storage, lake.authenticator, STUDY, "p2person")
-    mine.write_bytes(mine.read_bytes().replace(b"[\n   1", b"[\n   2"))
+    mine.write_bytes(mine.read_bytes().replace(b": [1, ", b": [2, "))
     with pytest.raises(IntegrityError):
         commit(lake, {1: b"c"})
 
