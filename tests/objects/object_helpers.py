@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
-from moto.server import ThreadedMotoServer
 from typing_extensions import Self
 
 from dagster_beiwe.client import BeiweClient
@@ -23,7 +23,7 @@ from dagster_beiwe.lake.leases import Timing
 from dagster_beiwe.lake.objects import ObjectStorage
 from dagster_beiwe.names import short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
-from dagster_beiwe.sync import Cell, StudySync, WindowReport
+from dagster_beiwe.sync import Cell, DailyIndex, StudySync, WindowReport
 from dagster_beiwe.windows import windows_between
 
 STUDY = "ObjectsObjectsObjectsObj"
@@ -40,6 +40,8 @@ class S3:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
+        from moto.server import ThreadedMotoServer  # slow to import, and processes that only use the store need it not
+
         self._log = logging.getLogger("werkzeug")
         self._log.addHandler(_Listener(self.requests))
         self._log.setLevel(logging.INFO)
@@ -100,13 +102,13 @@ LATER = Timing(store_clock=lambda: time.time() + 3600)
 
 
 def small_world(**plan: object) -> World:
-    """Two weeks of two participants: six files each a day."""
+    """Two weeks of two participants: a file each a day."""
     usual: dict[str, object] = {
         "name": "Objects",
         "id": STUDY,
         "start": START,
-        "hours": (5, 18),
-        "streams": ("gps", "power_state", "accelerometer"),
+        "hours": (5,),
+        "streams": ("gps",),
         "content": ContentPlan(rows=4),
         "participants": tuple(ParticipantPlan(id=name) for name in PEOPLE),
     }
@@ -128,10 +130,11 @@ def client_of(url: str, access_key: str, secret_key: str) -> Iterator[BeiweClien
         yield client
 
 
-def sync(server: SimulatedServer, lake: StudyLake, *people: str, **options: object) -> list[WindowReport]:
-    """One run over all windows."""
+def sync(server: SimulatedServer, lake: StudyLake, *people: str) -> list[WindowReport]:
+    """One run over all windows, with the server's daily counts."""
     with client_of(server.url, server.access_key, server.secret_key) as client:
-        run = StudySync(client, lake, run_id="run-1", **options)  # type: ignore[arg-type]
+        daily = DailyIndex.of(ZoneInfo("America/New_York"), client.summary_statistics(STUDY))
+        run = StudySync(client, lake, run_id="run-1", daily=daily)
         return list(run.run(cells_of(*(people or PEOPLE))))
 
 

@@ -1,0 +1,193 @@
+"""What an object store does to a lake when it is missing, closed, or breaks off."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import fsspec
+import pytest
+from object_helpers import S3
+
+from dagster_beiwe.errors import ConfigurationError, IntegrityError, LakeUnavailableError
+from dagster_beiwe.lake.lake import open_storage
+from dagster_beiwe.lake.object_files import PIECE_BYTES
+from dagster_beiwe.lake.objects import ObjectStorage
+
+
+@pytest.fixture
+def uncached() -> Iterator[None]:
+    """Clients that look at the environment of this test."""
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    yield
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def test_an_s3_url_opens_an_object_storage(url: str) -> None:
+    """And says where it is."""
+    storage = open_storage(f"{url}/")
+    assert isinstance(storage, ObjectStorage)
+    assert storage.describe() == url
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "s3://AKIA123:geheim@bucket/lake",
+        "abfs://box@account.dfs.core.windows.net/lake?sig=geheim",
+        "simplecache::s3://geheim/lake",
+    ],
+)
+def test_urls_with_credentials_options_or_caches_are_refused(given: str) -> None:
+    """Without repeating them."""
+    with pytest.raises(ConfigurationError, match="environment") as caught:
+        ObjectStorage(given)
+    assert "geheim" not in str(caught.value)
+
+
+def test_an_unknown_kind_of_url_is_refused() -> None:
+    """With the setting to correct."""
+    with pytest.raises(ConfigurationError, match="BEIWE_LAKE"):
+        ObjectStorage("nosuchstore://bucket/lake")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that installs it."""
+
+    def missing(url: str, **options: object) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    with pytest.raises(ConfigurationError, match=r"pip install \"dagster-beiwe\[s3\]\""):
+        ObjectStorage("s3://bucket/lake")
+
+
+def test_a_missing_bucket_is_an_empty_lake_that_can_not_be_written(s3: S3) -> None:
+    """No bucket is ever made by the lake."""
+    storage = ObjectStorage("s3://never-made/lake")
+    assert storage.list("") == []
+    with pytest.raises(LakeUnavailableError, match="Create the bucket"):
+        storage.write("study/file", b"")
+    with pytest.raises(LakeUnavailableError, match="Create the bucket"), storage.create("study/file") as file:
+        file.write(b"x")
+    names = [bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]]
+    assert "never-made" not in names
+
+
+@pytest.mark.usefixtures("uncached", "s3")
+def test_a_store_out_of_reach_is_explained_without_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint's URL may hold credentials."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://geheim:geheim@127.0.0.1:9")
+    storage = ObjectStorage("s3://bucket/lake")
+    with pytest.raises(LakeUnavailableError, match="endpoint") as caught:
+        storage.write("study/file", b"")
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("uncached", "s3")
+def test_missing_credentials_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As such."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(LakeUnavailableError, match=r"NoCredentialsError.*Check the store's credentials"):
+        ObjectStorage("s3://bucket/lake").write("study/file", b"")
+
+
+@pytest.mark.usefixtures("uncached")
+def test_fsspecs_own_setting_of_the_endpoint_works(s3: S3, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``FSSPEC_S3_ENDPOINT_URL``, which fsspec reads when it is imported."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": s3.environment["AWS_ENDPOINT_URL"]})
+    ObjectStorage(url).write("study/file", b"x")
+    assert ("PUT", "/" + url.removeprefix("s3://") + "/study/file") in s3.requests
+
+
+@pytest.mark.parametrize("size", [10, PIECE_BYTES * 2 + 1], ids=["small", "pieces"])
+def test_an_upload_that_breaks_off_leaves_nothing(url: str, size: int) -> None:
+    """No object, no pieces that the bucket's owner would pay for."""
+    storage = ObjectStorage(url)
+
+    def break_off() -> None:
+        with storage.create("study/.token-1.part") as file:
+            file.write(os.urandom(size))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        break_off()
+    assert list(storage.walk("")) == []
+    assert "Uploads" not in boto3.client("s3").list_multipart_uploads(Bucket=url.split("/")[2])
+
+
+def test_an_upload_that_nobody_closes_leaves_nothing(url: str) -> None:
+    """Only who closes it says that it is complete."""
+    storage = ObjectStorage(url)
+    file = storage.create("study/.token-1.part")
+    file.write(os.urandom(PIECE_BYTES + 1))
+    del file
+    gc.collect()
+    assert list(storage.walk("")) == []
+    assert "Uploads" not in boto3.client("s3").list_multipart_uploads(Bucket=url.split("/")[2])
+
+
+def test_an_upload_that_can_not_be_finished_is_explained(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And leaves nothing either."""
+    storage = ObjectStorage(url)
+
+    def fail(path: str, data: bytes, **options: object) -> None:
+        raise OSError(5, "secret words")
+
+    monkeypatch.setattr(storage._files, "pipe_file", fail)
+    with pytest.raises(LakeUnavailableError, match="written") as caught, storage.create("study/.part") as file:
+        file.write(b"x")
+    assert "secret words" not in str(caught.value)
+    assert list(storage.walk("")) == []
+
+
+def test_mistakes_in_the_program_are_not_taken_for_the_stores(url: str) -> None:
+    """They pass unchanged."""
+    with pytest.raises(ZeroDivisionError), ObjectStorage(url).explained("written", "x"):
+        raise ZeroDivisionError
+
+
+def test_a_conflict_of_conditional_writes_is_tried_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 answers 409 while another request for the same name is on its way."""
+    storage = ObjectStorage(url)
+    real, answers = storage._files.pipe_file, iter(["ConditionalRequestConflict", "PreconditionFailed"])
+
+    def pipe_file(path: str, data: bytes, **options: Any) -> None:
+        code = next(answers, None)
+        if code is None:
+            real(path, data, **options)
+            return
+        error = OSError(5, code)
+        error.__cause__ = type("ClientError", (Exception,), {"response": {"Error": {"Code": code}}})()
+        raise error
+
+    monkeypatch.setattr(storage, "_timing", type(storage._timing)(sleep=lambda seconds: None))
+    monkeypatch.setattr(storage._files, "pipe_file", pipe_file)
+    with pytest.raises(FileExistsError):
+        storage.write("study/key", b"1", exclusive=True)
+    storage.write("study/key", b"2", exclusive=True)
+    assert storage.read("study/key") == b"2"
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_noticed(url: str) -> None:
+    """Pieces of two versions are never put together."""
+    storage = ObjectStorage(url)
+    with storage.create("study/file") as file:
+        file.write(os.urandom(3 * PIECE_BYTES))
+    with storage.open("study/file") as reader:
+        reader.read(10)
+        storage.write("study/file", os.urandom(100))
+        with pytest.raises(IntegrityError, match="another version"):
+            reader.read(2 * PIECE_BYTES)
+
+
+def test_nothing_is_asked_of_the_store_before_it_is_used(s3: S3, url: str) -> None:
+    """Definitions can load while the store is away."""
+    ObjectStorage(url).for_run("token").describe()
+    assert s3.requests == []
