@@ -105,7 +105,7 @@ class StudySync:
                 yield self._again(cell, fetcher, writer)
                 continue
             cost = (requests, haul.downloaded_bytes) if number == 0 else (0, 0)
-            yield _report(cell, merged, haul.problems, *cost)
+            yield _report(cell, merged, _problems(haul, cell), *cost)
 
     def _haul(self, cells: Sequence[Cell], manifests: dict[Cell, Manifest | None], fetcher: Fetcher) -> Haul:
         held = [record for manifest in manifests.values() if manifest for record in manifest.files]
@@ -160,7 +160,7 @@ class StudySync:
                 if attempt == _CONFLICT_ATTEMPTS - 1:
                     raise
             else:
-                return _report(cell, merged, haul.problems, 0, haul.downloaded_bytes)
+                return _report(cell, merged, _problems(haul, cell), 0, haul.downloaded_bytes)
         raise AssertionError("unreachable")
 
     def _commit(self, cell: Cell, manifest: Manifest | None, haul: Haul, writer: LakeWriter) -> Merge:
@@ -172,7 +172,7 @@ class StudySync:
             streams=self._streams,
             run_id=self._run_id,
             now=datetime.now(timezone.utc),
-            holes=tuple(_hole(problem) for problem in haul.problems if problem.window.start in cell.window),
+            holes=tuple(_hole(problem) for problem in _problems(haul, cell)),
             vanished=frozenset(haul.missing),
             remove_vanished=self._policy.remove_vanished,
             counted=self._daily.digest(cell.participant, cell.window, self._streams) if self._daily else "",
@@ -205,8 +205,14 @@ def _report(
         downloaded_bytes=downloaded_bytes,
         requests=requests,
         files_by_stream=dict(Counter(record.stream for record in present)),
-        problems=tuple(problem for problem in problems if problem.window.start in cell.window),
+        problems=tuple(problems),
     )
+
+
+def _problems(haul: Haul, cell: Cell) -> list[Problem]:
+    """What could not be brought in of one window."""
+    parts = (problem.inside(cell.window) for problem in haul.problems.values())
+    return [part for part in parts if part]
 
 
 def _refused(cell: Cell, streams: tuple[str, ...], error: NotFoundError) -> WindowReport:

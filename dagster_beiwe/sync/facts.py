@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dagster_beiwe.windows import Window
 
@@ -25,6 +25,11 @@ class Problem:
     streams: tuple[str, ...]
     error: str
     message: str
+
+    def inside(self, window: Window) -> Problem | None:
+        """The part of the problem that lies in a window, if any: what failed may have covered several."""
+        start, end = max(self.window.start, window.start), min(self.window.end, window.end)
+        return replace(self, window=Window(start, end)) if start < end else None
 
 
 @dataclass(frozen=True, kw_only=True)

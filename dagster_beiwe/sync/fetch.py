@@ -19,7 +19,7 @@ from dagster_beiwe.errors import (
     ServerFailedError,
 )
 from dagster_beiwe.lake import Arrival, LakeWriter, StudyLake
-from dagster_beiwe.lake.staging import FrameTooLargeError, StagedFile
+from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.names import MemberName, key_of_chunked_member, parse_member_name
 from dagster_beiwe.streams import STREAMS
 from dagster_beiwe.sync.facts import FetchPolicy
@@ -44,15 +44,14 @@ DIVISIBLE = (ArchiveError, ConnectionFailedError, RequestTooLargeError, ServerFa
 class Fetched:
     """What became of one request.
 
-    ``arrivals`` are staged and checked. ``damaged`` members came through wrong, ``oversized`` ones have to be asked
-    for uncompressed. ``failure`` is set when the rest of the piece did not come; then ``arrivals`` holds hourly files
-    only, whose identity does not depend on the registry. ``listed`` are the keys of all files that came, once the whole
-    piece has.
+    ``arrivals`` are staged and checked. ``damaged`` members came through wrong, or (``FrameTooLargeError``) have to be
+    asked for uncompressed. ``failure`` is set when the rest of the piece did not come; then ``arrivals`` holds hourly
+    files only, whose identity does not depend on the registry. ``listed`` are the keys of all files that came, once the
+    whole piece has.
     """
 
     arrivals: list[Arrival] = field(default_factory=list)
     damaged: list[tuple[MemberName, DamagedMemberError]] = field(default_factory=list)
-    oversized: list[MemberName] = field(default_factory=list)
     failure: BeiweError | None = None
     listed: frozenset[str] = frozenset()
     downloaded_bytes: int = 0
@@ -130,9 +129,7 @@ class Fetcher:
 
     def _sort_out(self, result: Fetched, staging: _Staging, entries: Iterable[RegistryEntry | None]) -> None:
         for name, outcome, entry in zip(staging.names, staging.outcomes(), entries, strict=True):
-            if isinstance(outcome, FrameTooLargeError):
-                result.oversized.append(name)
-            elif isinstance(outcome, DamagedMemberError):
+            if isinstance(outcome, DamagedMemberError):
                 result.damaged.append((name, outcome))
             elif isinstance(outcome, BaseException):
                 raise outcome

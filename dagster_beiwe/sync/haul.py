@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from dagster_beiwe.errors import BeiweError, RequestTooLargeError
+from dagster_beiwe.errors import BeiweError, DamagedMemberError, RequestTooLargeError
 from dagster_beiwe.lake import Arrival, FileRecord
+from dagster_beiwe.lake.staging import FrameTooLargeError
 from dagster_beiwe.names import MemberName
 from dagster_beiwe.sync.facts import FetchPolicy, Problem
 from dagster_beiwe.sync.fetch import Fetched, Fetcher, HashMismatchError
@@ -18,6 +19,11 @@ from dagster_beiwe.windows import Window
 
 logger = logging.getLogger("dagster_beiwe")
 
+Damage = tuple[MemberName, DamagedMemberError]
+
+_HOUR = timedelta(hours=1)
+_PATIENCE = 200
+"""Failures in all after which what fails is given up as it is: enough to find some fifteen bad hours of a month."""
 _HOPELESS = 32
 """More failures in a row than it takes to halve three centuries of all streams down to one hour and stream."""
 
@@ -27,7 +33,7 @@ class Haul:
     """What was brought in. ``missing`` are keys of held files that the server no longer has."""
 
     arrivals: dict[str, Arrival] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    problems: dict[Piece, Problem] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     downloaded_bytes: int = 0
 
@@ -37,7 +43,7 @@ class Hauler:
 
     A piece that breaks off is asked for again, without what has already come; then it is halved. ``held`` are the
     records of what the lake holds; with ``relist`` the server is asked for everything, to see what it no longer has,
-    and only then ``missing`` is known. After many failures in a row without a success the rest is given up as it is.
+    and only then ``missing`` is known. After many failures, or some in a row, what fails is given up as it is.
     """
 
     def __init__(
@@ -50,7 +56,7 @@ class Hauler:
         relist: bool = False,
     ) -> None:
         self._fetcher, self._policy, self._held, self._relist = fetcher, policy, held, relist
-        self._failures_in_a_row = 0
+        self._failures = self._failures_in_a_row = 0
         self.haul = haul or Haul()
 
     def bring(self, piece: Piece) -> None:
@@ -65,7 +71,7 @@ class Hauler:
             failure = self._try(piece, attempts=attempts if halves else self._policy.attempts)
             if failure is None:
                 return
-        if failure and self._failures_in_a_row >= _HOPELESS:
+        if failure and (self._failures_in_a_row >= _HOPELESS or self._failures >= _PATIENCE):
             self._give_up(piece, failure)
         elif halves:
             for half in halves:
@@ -86,6 +92,7 @@ class Hauler:
                 self._failures_in_a_row = 0
                 self._look_after(piece, fetched)
                 return None
+            self._failures += 1
             self._failures_in_a_row += 1
             if isinstance(failure, RequestTooLargeError):
                 break
@@ -117,50 +124,68 @@ class Hauler:
         if self._relist:
             here = {record.key for record in self._held if piece.covers(record.moment, record.stream)}
             self.haul.missing |= here - fetched.listed - self.haul.arrivals.keys()
-        for name in fetched.oversized:
-            small = _only(piece, name)
-            again = self._fetch(small, self._registry(small), compressed=False)
-            if again.failure:
-                self._give_up(small, again.failure)
-            for _, error in again.damaged:
-                self._give_up(small, error)
-        for name, error in fetched.damaged:
-            small = _only(piece, name)
-            again = self._fetch(small, self._registry(small))
-            if again.failure:
-                self._give_up(small, again.failure)
-            for _, second in again.damaged:
-                self._judge(small, error, second)
-            if isinstance(error, HashMismatchError) and error.arrival is not self.haul.arrivals.get(error.arrival.key):
-                self._fetcher.discard(error.arrival)
+        too_large = [one for one in fetched.damaged if isinstance(one[1], FrameTooLargeError)]
+        damaged = [one for one in fetched.damaged if not isinstance(one[1], FrameTooLargeError)]
+        if too_large:
+            self._ask_again(_around(piece, too_large), too_large, compressed=False)
+        if damaged:
+            self._ask_again(_around(piece, damaged), damaged)
 
-    def _judge(self, piece: Piece, first: BeiweError, second: BeiweError) -> None:
-        """Store a file whose hash was wrong twice over the same content; give up anything else."""
-        if isinstance(second, HashMismatchError):
-            if isinstance(first, HashMismatchError) and _same_content(first.arrival, second.arrival):
-                logger.warning("A file came twice with the same content, and another hash than listed: it is stored.")
-                self._take([second.arrival])
-                return
-            self._fetcher.discard(second.arrival)
-        self._give_up(piece, second)
+    def _ask_again(self, piece: Piece, firsts: Sequence[Damage], *, compressed: bool | None = None) -> None:
+        """Ask once more, in one request, for members that came damaged; give up the hours of those that fail again."""
+        registry = self._registry(piece)
+        if registry_size(registry) > self._policy.registry_bytes and (halves := piece.halves()):
+            for half in halves:
+                if inside := [one for one in firsts if half.covers(one[0].time, one[0].stream)]:
+                    self._ask_again(half, inside, compressed=compressed)
+            return
+        again = self._fetch(piece, registry, compressed=compressed)
+        mismatches = {error.arrival.key: error.arrival for _, error in firsts if isinstance(error, HashMismatchError)}
+        for name, error in again.damaged:
+            if not self._accept(error, mismatches):
+                self._give_up(_only(piece, name), error)
+        back = [arrival.member for arrival in again.arrivals] + [name for name, _ in again.damaged]
+        places = {(name.folder, name.time) for name in back}
+        for name, first in firsts:
+            if (name.folder, name.time) not in places:
+                self._give_up(_only(piece, name), again.failure or first)
+        for arrival in mismatches.values():
+            self._fetcher.discard(arrival)
+
+    def _accept(self, error: BeiweError, earlier: Mapping[str, Arrival]) -> bool:
+        """Whether a file is taken although its hash was wrong again: if the same content came twice."""
+        if not isinstance(error, HashMismatchError):
+            return False
+        first, second = earlier.get(error.arrival.key), error.arrival
+        if first is None or first.staged.sha256 != second.staged.sha256:
+            self._fetcher.discard(second)
+            return False
+        logger.warning("A file came twice with the same content, and another hash than listed: it is stored.")
+        self._take([second])
+        return True
 
     def _give_up(self, piece: Piece, error: BeiweError) -> None:
-        self.haul.problems.append(
-            Problem(
-                participant=piece.participant,
-                window=piece.window,
-                streams=piece.streams,
-                error=type(error).__name__,
-                message=str(error),
-            )
+        self.haul.problems[piece] = Problem(
+            participant=piece.participant,
+            window=piece.window,
+            streams=piece.streams,
+            error=type(error).__name__,
+            message=str(error),
         )
 
 
 def _only(piece: Piece, name: MemberName) -> Piece:
     """The piece of one member's hour and stream."""
     hour = name.time.replace(minute=0, second=0)
-    return Piece(piece.participant, Window(hour, hour + timedelta(hours=1)), (name.stream,))
+    return Piece(piece.participant, Window(hour, hour + _HOUR), (name.stream,))
 
 
-def _same_content(first: Arrival, second: Arrival) -> bool:
-    return (first.key, first.staged.sha256) == (second.key, second.staged.sha256)
+def _around(piece: Piece, damages: Sequence[Damage]) -> Piece:
+    """The hours and streams of a piece in which the damaged members lie."""
+    hours = [name.time.replace(minute=0, second=0) for name, _ in damages]
+    streams = {name.stream for name, _ in damages}
+    return Piece(
+        piece.participant,
+        Window(min(hours), max(hours) + _HOUR),
+        tuple(stream for stream in piece.streams if stream in streams),
+    )

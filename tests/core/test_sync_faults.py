@@ -1,0 +1,442 @@
+"""Faults and attacks on the way: recovered, or a named hole that the next refresh fills; the lake always consistent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from core_helpers import (
+    DAY,
+    HOUR,
+    NOW,
+    PASSPHRASE,
+    PERSON,
+    START,
+    STUDY,
+    cells_of,
+    check_lake,
+    client_of,
+    contents,
+    downloads,
+    small_world,
+    sync,
+    truth,
+)
+
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.errors import AccessDeniedError, BeiweError, ConnectionFailedError, RedirectError, ServerBusyError
+from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.simulator.misbehaviour import Switch
+from dagster_beiwe.sync import FetchPolicy, Problem, StudySync, WindowReport
+
+BAD = START + 2 * DAY + 5 * HOUR
+DOWNLOADS = "*get-data/v*"
+
+
+def problems_of(reports: list[WindowReport]) -> list[Problem]:
+    return [problem for report in reports for problem in report.problems]
+
+
+def missing(world: World, lake: StudyLake) -> set[str]:
+    """Keys that the server has and the lake has not, or in another version."""
+    held = contents(lake)
+    return {key for key, digest in truth(world).items() if held.get(key) != digest}
+
+
+def assert_mended(world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path) -> None:
+    """Once the fault is gone, one refresh brings what is missing and closes every hole."""
+    check_lake(folder, lake)
+    server.behave()
+    reports = sync(client, lake, cells_of(PERSON))
+    assert all(report.complete and not report.problems for report in reports)
+    assert contents(lake) == truth(world)
+    assert all(manifest.complete for manifest in lake.manifests(PERSON))
+    check_lake(folder, lake)
+
+
+def misbehave(server: SimulatedServer, options: dict[str, Any]) -> Switch:
+    """Switch on the misbehaviour that ``name`` and the other options say."""
+    return server.misbehave(options["name"], **{key: value for key, value in options.items() if key != "name"})
+
+
+# Faults that pass
+
+
+PASSING: dict[str, dict[str, Any]] = {
+    "reset": {},
+    "cut": {},
+    "cut at once": {"name": "cut", "after_bytes": 1},
+    "cut late": {"name": "cut", "after_bytes": 30_000},
+    "silent_cut": {},
+    "silent cut early": {"name": "silent_cut", "after_bytes": 40},
+    "silent cut late": {"name": "silent_cut", "after_bytes": 30_000},
+    "wrong_crc": {},
+    "hash_mismatch": {},
+    "zstd_garbage": {},
+    "missing_registry": {},
+    "duplicate_members": {},
+    "hostile_names": {},
+    "unknown_stream": {},
+    "zip_bomb": {},
+    "undeclared zip bomb": {"name": "zip_bomb", "declared": False, "size_bytes": 64 << 20},
+    "status 500": {"name": "status", "status": 500},
+    "status 502": {"name": "status", "status": 502},
+    "status 429": {"name": "status", "status": 429, "retry_after": "1"},
+    "status 413": {"name": "status", "status": 413},
+    "maintenance": {},
+    "html_200": {},
+    "wrong_json": {},
+    "latency": {"seconds": 0.05},
+    "poisoned_hour": {"mode": "abort"},
+    "poisoned garbage": {"name": "poisoned_hour", "mode": "garbage"},
+}
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_a_fault_that_happens_once_is_recovered(
+    fault: str, world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+) -> None:
+    """One request goes wrong, in whatever way: the run ends complete, with few more requests."""
+    client.supports("data_v2")
+    server.forget_requests()
+    misbehave(server, {"name": fault, "route": DOWNLOADS, "times": 1, **PASSING[fault]})
+    reports = sync(client, lake, cells_of(PERSON))
+    assert problems_of(reports) == []
+    assert all(report.complete for report in reports)
+    assert contents(lake) == truth(world)
+    assert downloads(server) <= 6
+    check_lake(folder, lake)
+
+
+@pytest.mark.parametrize(
+    "fault", ["cut late", "silent cut late", "wrong_crc", "hash_mismatch", "zip_bomb", "duplicate_members"]
+)
+def test_a_fault_during_a_refresh_is_recovered(
+    fault: str, world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+) -> None:
+    """The same on top of a committed version: restated files keep one version or the other, and end new."""
+    sync(client, lake, cells_of(PERSON))
+    world.reprocess(PERSON, START, START + 3 * DAY)
+    misbehave(server, {"name": fault, "route": DOWNLOADS, "times": 1, **PASSING[fault]})
+    reports = sync(client, lake, cells_of(PERSON))
+    assert all(report.complete for report in reports)
+    assert contents(lake) == truth(world)
+    check_lake(folder, lake)
+
+
+def test_a_trickle_is_only_slow(world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake) -> None:
+    """Bytes that come a few at a time make a whole archive too."""
+    with server.misbehave("trickle", route=DOWNLOADS, seconds=0.0005, piece_bytes=701):
+        reports = sync(client, lake, cells_of(PERSON))
+    assert all(report.complete for report in reports)
+    assert contents(lake) == truth(world)
+
+
+def test_a_server_that_says_nothing_is_given_up(server: SimulatedServer, lake: StudyLake, folder: Path) -> None:
+    """Silence beyond the limit is a broken connection, which stops the run by name after its retries."""
+    with client_of(server, read_timeout_seconds=0.2, attempts=2) as client:
+        client.supports("data_v2")
+        with server.misbehave("hang", route=DOWNLOADS, seconds=3), pytest.raises(ConnectionFailedError):
+            sync(client, lake, cells_of(PERSON))
+    check_lake(folder, lake)
+
+
+# Faults that stay, at one place
+
+
+ONE_HOUR: dict[str, dict[str, Any]] = {
+    "v1 abort": {"name": "poisoned_hour", "mode": "abort"},
+    "v2 garbage": {"name": "poisoned_hour", "mode": "garbage"},
+    "wrong crc": {"name": "wrong_crc"},
+    "garbage": {"name": "zstd_garbage"},
+    "hostile name": {"name": "hostile_names"},
+    "undeclared bomb": {"name": "zip_bomb", "declared": False, "size_bytes": 64 << 20},
+    "cut": {"name": "cut", "after_bytes": 60},
+    "silent cut": {"name": "silent_cut", "after_bytes": 60},
+    "500": {"name": "status", "status": 500},
+    "html": {"name": "html_200"},
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "profile", "nginx"),
+    [(fault, "2026-03", False) for fault in ONE_HOUR]
+    + [("v1 abort", "2024-07", False), ("v1 abort", "2024-07", True), ("500", "2024-07", False)],
+)
+def test_a_bad_hour_costs_one_hour(fault: str, profile: str, nginx: bool, folder: Path) -> None:
+    """What stays bad is found and left alone: one hour of one stream is missing, and reported; the rest is stored."""
+    world = small_world()
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    key = f"{STUDY}/{PERSON}/gps/{BAD:%Y-%m-%dT%H:%M:%S}.csv"
+    with SimulatedServer(world, profile=profile, behind_nginx=nginx) as server, client_of(server) as client:
+        misbehave(server, {**ONE_HOUR[fault], "stream": "gps", "start": BAD, "end": BAD + HOUR, "route": DOWNLOADS})
+        reports = sync(client, lake, cells_of(PERSON))
+        first, second = reports
+        assert missing(world, lake) == {key}
+        assert (first.complete, second.complete) == (False, True)
+        (problem,) = problems_of(reports)
+        assert (problem.participant, problem.window.start, problem.window.hours, problem.streams) == (
+            PERSON,
+            BAD,
+            1,
+            ("gps",),
+        )
+        assert problem.error.endswith("Error")
+        assert "Expected" in problem.message
+        manifest = lake.manifest(PERSON, first.cell.window)
+        assert manifest is not None
+        (hole,) = manifest.holes
+        assert (datetime.fromisoformat(hole.start), hole.streams, hole.error) == (BAD, ("gps",), problem.error)
+        assert downloads(server) <= 40
+        again = sync(client, lake, cells_of(PERSON))
+        assert [report.complete for report in again] == [False, True]
+        assert len(problems_of(again)) == 1
+        assert_mended(world, server, client, lake, folder)
+
+
+def test_the_first_of_two_equal_members_is_kept(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+) -> None:
+    """An archive with a name twice is refused, but the first of the two had come well: nothing is missing."""
+    server.misbehave("duplicate_members", stream="gps", start=BAD, end=BAD + HOUR)
+    reports = sync(client, lake, cells_of(PERSON))
+    assert all(report.complete for report in reports)
+    assert contents(lake) == truth(world)
+    assert_mended(world, server, client, lake, folder)
+
+
+def test_two_bad_hours_are_two_holes(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+) -> None:
+    """Bad hours in different windows and streams are found each for itself."""
+    other = START + 9 * DAY + 18 * HOUR
+    server.misbehave("poisoned_hour", mode="abort", stream="gps", start=BAD, end=BAD + HOUR)
+    server.misbehave("poisoned_hour", mode="abort", stream="power_state", start=other, end=other + HOUR)
+    reports = sync(client, lake, cells_of(PERSON))
+    assert len(missing(world, lake)) == 2
+    assert [len(report.problems) for report in reports] == [1, 1]
+    assert [problem.streams for problem in problems_of(reports)] == [("gps",), ("power_state",)]
+    assert_mended(world, server, client, lake, folder)
+
+
+def test_many_damaged_files_do_not_cost_a_request_each(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+) -> None:
+    """A stream that comes damaged as a whole is asked for again together, and reported hour by hour."""
+    server.misbehave("wrong_crc", stream="gps")
+    reports = sync(client, lake, cells_of(PERSON))
+    assert missing(world, lake) == {key for key in truth(world) if "/gps/" in key}
+    assert downloads(server) <= 6
+    holes = {(problem.window.start, problem.streams) for problem in problems_of(reports)}
+    assert holes == {(file.bin, ("gps",)) for file in world.files(STUDY, streams=["gps"])}
+    assert len(problems_of(reports)) == len(holes)
+    assert_mended(world, server, client, lake, folder)
+
+
+def test_damaged_files_of_one_hour_are_judged_each_for_itself(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+) -> None:
+    """Several files of one hour and stream whose listed hash is wrong twice are stored, all of them."""
+    world.add_answers(PERSON, BAD, copies=4)
+    server.misbehave("hash_mismatch", stream="survey_answers")
+    reports = sync(client, lake, cells_of(PERSON))
+    assert problems_of(reports) == []
+    assert contents(lake) == truth(world)
+    assert_mended(world, server, client, lake, folder)
+
+
+def test_a_hash_that_is_wrong_twice_is_the_servers(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+) -> None:
+    """The same content twice is stored although the server lists another hash: servers are known to."""
+    server.misbehave("hash_mismatch", stream="gps", start=BAD, end=BAD + HOUR)
+    reports = sync(client, lake, cells_of(PERSON))
+    assert all(report.complete for report in reports)
+    assert contents(lake) == truth(world)
+    world.add_rows(PERSON, "gps", BAD)
+    sync(client, lake, cells_of(PERSON))
+    assert contents(lake) == truth(world)
+    assert_mended(world, server, client, lake, folder)
+
+
+def test_an_object_that_the_server_omits_is_no_hole(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """What is silently absent can't be seen in an archive; the daily counts find it."""
+    world.lose_object(PERSON, "gps", BAD)
+    reports = sync(client, lake, cells_of(PERSON))
+    assert all(report.complete for report in reports)
+    assert contents(lake) == truth(world)
+    world.restore_object(PERSON, "gps", BAD)
+    sync(client, lake, cells_of(PERSON))
+    assert contents(lake) == truth(world)
+
+
+def test_a_lost_object_aborts_older_servers_and_costs_one_hour(folder: Path) -> None:
+    """Before October 2025 a missing object ended the stream, each time."""
+    world = small_world()
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    with SimulatedServer(world, profile="2025-06") as server, client_of(server) as client:
+        world.lose_object(PERSON, "gps", BAD)
+        (first, second) = sync(client, lake, cells_of(PERSON))
+        assert contents(lake) == truth(world)
+        assert (first.complete, second.complete) == (False, True)
+        assert first.problems[0].window.start == BAD
+        world.restore_object(PERSON, "gps", BAD)
+        assert_mended(world, server, client, lake, folder)
+
+
+# Everything fails
+
+
+EVERYTHING: dict[str, dict[str, Any]] = {
+    "500": {"name": "status", "status": 500},
+    "html": {"name": "html_200"},
+    "cut": {"name": "cut", "after_bytes": 10},
+    "silent cut": {"name": "silent_cut", "after_bytes": 10},
+    "no registry": {"name": "missing_registry"},
+    "413": {"name": "status", "status": 413},
+    "garbage": {"name": "zstd_garbage"},
+    "hostile": {"name": "hostile_names"},
+    "unknown stream": {"name": "unknown_stream"},
+}
+
+
+@pytest.mark.parametrize("granularity", ["daily", "weekly"])
+@pytest.mark.parametrize("fault", EVERYTHING)
+def test_when_everything_fails_every_window_says_so(
+    fault: str,
+    granularity: str,
+    world: World,
+    server: SimulatedServer,
+    client: BeiweClient,
+    lake: StudyLake,
+    folder: Path,
+) -> None:
+    """No window counts as complete, each names its problem, the number of requests is bounded, and a refresh mends."""
+    client.supports("data_v2")
+    server.forget_requests()
+    misbehave(server, {**EVERYTHING[fault], "route": DOWNLOADS})
+    reports = sync(client, lake, cells_of(PERSON, granularity=granularity))  # type: ignore[arg-type]
+    assert len(reports) == (14 if granularity == "daily" else 2)
+    for report in reports:
+        assert not report.complete
+        assert report.problems
+        manifest = lake.manifest(PERSON, report.cell.window)
+        assert manifest is not None
+        assert not manifest.complete
+        assert all(problem.window.start in report.cell.window for problem in report.problems)
+        assert all(problem.window.end <= report.cell.window.end for problem in report.problems)
+    assert downloads(server) <= (500 if fault == "hostile" else 80)
+    server.behave()
+    again = sync(client, lake, cells_of(PERSON, granularity=granularity))  # type: ignore[arg-type]
+    assert all(report.complete for report in again)
+    assert contents(lake) == truth(world)
+    check_lake(folder, lake)
+
+
+STOPPING: dict[str, tuple[dict[str, Any], type[BeiweError]]] = {
+    "busy": ({"name": "status", "status": 503}, ServerBusyError),
+    "maintenance": ({"name": "maintenance"}, ServerBusyError),
+    "too many": ({"name": "status", "status": 429}, ServerBusyError),
+    "reset": ({"name": "reset"}, ConnectionFailedError),
+    "redirect": ({"name": "redirect"}, RedirectError),
+    "permanent redirect": ({"name": "redirect", "status": 308}, RedirectError),
+    "forbidden": ({"name": "status", "status": 403}, AccessDeniedError),
+}
+
+
+@pytest.mark.parametrize("fault", STOPPING)
+def test_what_no_smaller_request_would_escape_stops_the_run(
+    fault: str, world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+) -> None:
+    """The server is away or refuses: the run ends with the error's name, and what was committed stays."""
+    sync(client, lake, cells_of(PERSON)[:1])
+    before = contents(lake)
+    options, error = STOPPING[fault]
+    misbehave(server, {**options, "route": DOWNLOADS})
+    with pytest.raises(error):
+        sync(client, lake, cells_of(PERSON))
+    assert contents(lake) == before
+    check_lake(folder, lake)
+    assert_mended(world, server, client, lake, folder)
+
+
+def test_a_server_that_stops_in_mid_run_keeps_what_was_committed(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+) -> None:
+    """After the server went away, the windows reported so far are there; the next run does the others."""
+    policy = FetchPolicy(first_piece_hours=24, longest_piece_hours=24)
+    run = StudySync(client, lake, run_id="r", policy=policy).run(cells_of(PERSON))
+    next(run)
+    server.stop()
+    with pytest.raises(ConnectionFailedError):
+        next(run)
+    assert len(lake.windows(PERSON)) == 1
+    check_lake(folder, lake)
+    server.start()
+    assert_mended(world, server, client, lake, folder)
+
+
+# Attacks
+
+
+def test_no_hostile_name_leaves_the_participants_folder(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+) -> None:
+    """Names that climb, point to the root or hide characters put no file anywhere."""
+    outside = {path for path in folder.parent.rglob("*") if folder not in path.parents}
+    names = [
+        "../../outside.csv",
+        "/tmp/outside.csv",
+        f"{PERSON}/gps/../../x.csv",
+        "C:\\x.csv",
+        f"other/gps/{START:%Y-%m-%d %H_%M_%S}+00_00.csv",
+    ]
+    for name in names:
+        with server.misbehave("hostile_names", names=[name], stream="gps", start=BAD, end=BAD + HOUR):
+            reports = sync(client, lake, cells_of(PERSON))
+        assert problems_of(reports)[0].error == "HostileArchiveError"
+        assert lake.participants() == [PERSON]
+    assert {path for path in folder.parent.rglob("*") if folder not in path.parents} - {folder} == outside - {folder}
+    assert not [path for path in folder.rglob("*") if "outside" in path.name or path.name.startswith("x.csv")]
+    assert_mended(world, server, client, lake, folder)
+
+
+def test_files_of_others_are_refused(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+) -> None:
+    """A well-formed name of another participant, stream or time than asked for is not stored."""
+    hour = f"{BAD:%Y-%m-%d %H_%M_%S}+00_00.csv"
+    for name in (
+        f"other/gps/{hour}",
+        f"{PERSON}/wifi/2020-01-01 00_00_00+00_00.csv",
+        f"{PERSON}/power_state/{hour}.zst",
+    ):
+        with server.misbehave("hostile_names", names=[name], stream="gps", start=BAD, end=BAD + HOUR):
+            reports = sync(client, lake, cells_of(PERSON))
+        assert [report.complete for report in reports] == [False, True]
+        assert set(lake.participants()) == {PERSON}
+    assert_mended(world, server, client, lake, folder)
+
+
+def test_problems_hold_no_data(world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake) -> None:
+    """What is told about failures names hours and streams, and neither keys, passphrase nor content."""
+    for fault in ({"name": "wrong_crc"}, {"name": "hash_mismatch"}, {"name": "html_200"}, {"name": "hostile_names"}):
+        with misbehave(server, {**fault, "stream": "gps"}):
+            for problem in problems_of(sync(client, lake, cells_of(PERSON))):
+                for secret in (server.access_key, server.secret_key, PASSPHRASE, "log in first"):
+                    assert secret not in str(problem)
+
+
+def test_clocks_in_the_past_and_future_stay_outside(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """Files of phones with a wrong clock do not come into windows that they do not belong to."""
+    world.add_hour(PERSON, "power_state", datetime(1970, 1, 1, tzinfo=NOW.tzinfo))
+    world.add_hour(PERSON, "power_state", NOW + 400 * DAY)
+    sync(client, lake, cells_of(PERSON))
+    assert contents(lake) == truth(world)
