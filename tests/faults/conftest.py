@@ -1,0 +1,46 @@
+"""What the fault tests share: a filled lake to copy, and another host that must stay unvisited."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fault_scene import Elsewhere, fill, new_world
+
+from dagster_beiwe.lake import keys
+
+
+@pytest.fixture(autouse=True)
+def _no_file_left_open() -> Iterator[None]:
+    """A file that is closed by the garbage collector only is a fault."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _cheap_lakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that cost little, and no waiting for disks: these tests open hundreds of lakes."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(keys, "_SCRYPT", {"n": 16, "r": 8, "p": 1})
+
+
+@pytest.fixture(scope="session")
+def filled_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake as yesterday's run left it. Copy it, don't touch it."""
+    folder = tmp_path_factory.mktemp("filled") / "lake"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "_SCRYPT", {"n": 16, "r": 8, "p": 1})
+        fill(folder, new_world())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def elsewhere() -> Iterator[Elsewhere]:
+    """A second host on loopback."""
+    host = Elsewhere()
+    yield host
+    host.close()
