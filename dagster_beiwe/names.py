@@ -27,6 +27,7 @@ _MEMBER_TIME = re.compile(
     r"\.[A-Za-z0-9]{1,16}(?:-duplicate-[A-Za-z0-9]{1,64})?\)?",
     re.ASCII,
 )
+_KEY = re.compile(r"[A-Za-z0-9_./:+ -]{1,500}")
 _MILLISECONDS = re.compile(r"-?[0-9]{1,13}")
 _STREAM_OF_FOLDER = {stream.storage_folder: stream.name for stream in STREAMS.values() if stream.storage_folder}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -150,7 +151,7 @@ def key_describes(key: str, study_id: str, member: MemberName) -> bool:
     Survey ids are not compared: files made before March 2026 may lack them in the key or in the name.
     """
     parts = short_key(key).split("/")
-    if len(parts) < 4 or parts[0] != study_id or parts[1] != member.participant:
+    if not _KEY.fullmatch(key) or len(parts) < 4 or parts[0] != study_id or parts[1] != member.participant:
         return False
     stream = _STREAM_OF_FOLDER.get(parts[2], parts[2])
     stem = parts[-1].split(".", 1)[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.names import MemberName, key_describes, short_key
 
 REGISTRY_LIMIT_BYTES = 256 * 1024 * 1024
+
+_HASH = re.compile(r"[A-Za-z0-9+/=]{0,64}")
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ def read_registry(data: bytes) -> list[RegistryEntry]:
     # An object became a list of pairs; a list of anything else is no registry.
     if data.lstrip()[:1] != b"{" or not isinstance(pairs, list):
         raise ArchiveError(_mismatch("a registry that is no JSON object"))
-    if not all(isinstance(value, str) or value is None for _, value in pairs):
-        raise ArchiveError(_mismatch("a registry with values that are no text"))
+    if not all(value is None or (isinstance(value, str) and _HASH.fullmatch(value)) for _, value in pairs):
+        raise ArchiveError(_mismatch("a registry with values that are no hashes"))
     return [RegistryEntry(short_key(key), value or "") for key, value in pairs]
 
 
