@@ -222,6 +222,7 @@ def test_slugs_are_plain_or_refused() -> None:
     """Names of studies become asset keys; what has no Latin letter needs a key of its own."""
     assert slug("Étude Schmerz & Schlaf") == "etude_schmerz_schlaf"
     assert slug("../../x\n") == "x"
+    assert slug("x y " * 1000) == "x_y_" * 19 + "x_y"
     assert host_slug("https://beiwe.example.org:8443/x") == "beiwe_example_org_8443"
     with pytest.raises(ConfigurationError, match="key"):
         slug("睡眠")
