@@ -30,6 +30,7 @@ _MEMBER_TIME = re.compile(
 _KEY = re.compile(r"[A-Za-z0-9_./:+ -]{1,500}")
 _MILLISECONDS = re.compile(r"-?[0-9]{1,13}")
 _STREAM_OF_FOLDER = {stream.storage_folder: stream.name for stream in STREAMS.values() if stream.storage_folder}
+_LONGEST_SLUG = 80  # asset keys become file names of tables, which file systems bound
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -84,12 +85,12 @@ def check_participant_id(text: str) -> str:
 
 
 def slug(text: str) -> str:
-    """A short name for asset keys and groups: lower case letters, digits and ``_``; accents are dropped.
+    """A short name for asset keys and groups: up to 80 lower case letters, digits and ``_``; accents are dropped.
 
     Raises ``ConfigurationError`` where nothing is left (a name in another script): give the study a ``key``.
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    result = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    result = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:_LONGEST_SLUG].rstrip("_")
     if not result:
         raise ConfigurationError(
             "Expected a study name with at least one Latin letter or digit to make an asset key from, got none; "

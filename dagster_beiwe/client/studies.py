@@ -28,14 +28,14 @@ def expand_study_id(studies: Mapping[str, str], prefix: str) -> Study:
 
 
 def find_study(studies: Mapping[str, str], text: str) -> Study:
-    """The study with this id, or else this name, or else whose id alone starts with it.
+    """The study with this id, or else this name, or else whose id alone starts with it. Space around it is ignored.
 
     Raises ``ConfigurationError`` with the candidates, or with the nearest names where there is none.
     """
     text = text.strip()
     if text in studies:
         return Study(text, studies[text])
-    named = [Study(study_id, name) for study_id, name in studies.items() if name == text]
+    named = [Study(study_id, name) for study_id, name in studies.items() if name.strip() == text]
     found = named or _by_prefix(studies, text)
     if len(found) == 1:
         return found[0]

@@ -1,0 +1,489 @@
+"""Faults on our side of the wire: disks, signals, databases, clocks, names. One test per row of the table."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+from fault_matrix import MACHINE_FAULTS
+from fault_scene import (
+    BAD_HOUR,
+    BAD_STREAM,
+    DAY,
+    FIRST,
+    HOUR,
+    NOW,
+    PASSPHRASE,
+    SECOND,
+    START,
+    STREAMS,
+    STUDY,
+    cells,
+    check_lake,
+    check_message,
+    client_of,
+    held,
+    move_on,
+    new_world,
+    open_lake,
+    run,
+    secrets_of,
+    truth,
+)
+
+from dagster_beiwe import BeiweResource, EnvCredentials, StudyConfig, build_beiwe_definitions
+from dagster_beiwe.assets.raw_data import build_raw_data_asset
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.client.studies import find_study
+from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.errors import BeiweError, LakeUnavailableError
+from dagster_beiwe.io_managers import EncryptedLakeIOManager
+from dagster_beiwe.lake import storage
+from dagster_beiwe.partitions import participants_name, rectangle_tags
+from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer, StudyPlan, World
+from dagster_beiwe.simulator.answers import Answer
+from dagster_beiwe.simulator.forms import Request
+from dagster_beiwe.simulator.misbehaviour import Delivery
+from dagster_beiwe.sync import Cell, DailyIndex, StudySync, engine, measure_coverage
+from dagster_beiwe.windows import stray_windows, windows_between
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_SECONDS = 60
+
+
+@pytest.fixture
+def world() -> World:
+    """The server has moved on since the lake was filled."""
+    world = new_world()
+    move_on(world)
+    return world
+
+
+@pytest.fixture
+def server(world: World) -> Iterator[SimulatedServer]:
+    with SimulatedServer(world) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: SimulatedServer) -> Iterator[BeiweClient]:
+    with client_of(server, [], attempts=2) as ready:
+        yield ready
+
+
+@pytest.fixture
+def lake_folder(filled_lake: Path, tmp_path: Path) -> Path:
+    """A copy of the filled lake."""
+    return Path(shutil.copytree(filled_lake, tmp_path / "lake"))
+
+
+@contextmanager
+def mounted(folder: Path, size_bytes: int) -> Iterator[bool]:
+    """A real small disk at a folder; False where this process may not mount."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
+    allowed = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    try:
+        yield allowed
+    finally:
+        if allowed:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def fails_clearly(client: BeiweClient, folder: Path, server: SimulatedServer, *, says: str) -> None:
+    """The run ends with the lake's error, which says what to do."""
+    with pytest.raises(LakeUnavailableError, match=says) as caught:
+        run(client, open_lake(folder), cells())
+    check_message(str(caught.value), secrets_of(server))
+
+
+def completes(client: BeiweClient, folder: Path, world: World) -> None:
+    """The next run brings everything and leaves nothing over."""
+    assert all(report.complete for report in run(client, open_lake(folder), cells()))
+    check_lake(folder)
+    assert held(folder) == truth(world)
+
+
+def test_every_row_of_the_table_has_its_test() -> None:
+    """Rows are not promised without being tried, here or in the file that they name."""
+    for fault in MACHINE_FAULTS:
+        assert (ROOT / fault.check).is_file() if "/" in fault.check else f"test_{fault.check}" in globals(), fault.name
+
+
+@pytest.mark.parametrize("how", ["a real disk", "the system call"])
+def test_disk_full(
+    how: str,
+    world: World,
+    client: BeiweClient,
+    server: SimulatedServer,
+    lake_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk fills up while files are staged: what was committed stays, what was staged goes."""
+    before = held(lake_folder)
+    if how == "the system call":
+        with monkeypatch.context() as patch:
+            patch.setattr(storage._DurableFile, "write", _no_space_after(6))
+            fails_clearly(client, lake_folder, server, says="Free space")
+        check_lake(lake_folder)
+        assert before.items() <= held(lake_folder).items()
+        completes(client, lake_folder, world)
+        return
+    disk = tmp_path / "disk"
+    with mounted(disk, 20_000_000) as allowed:
+        if not allowed:
+            pytest.skip("this process may not mount a disk")
+        small = disk / "lake"
+        shutil.copytree(lake_folder, small)
+        used = os.statvfs(disk)
+        size_bytes = (used.f_blocks - used.f_bfree) * used.f_frsize + 24 * 1024
+        subprocess.run(["mount", "-o", f"remount,size={size_bytes}", str(disk)], check=True)
+        fails_clearly(client, small, server, says="Free space")
+        check_lake(small)
+        assert before.items() <= held(small).items()
+        subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+        completes(client, small, world)
+
+
+def _no_space_after(writes: int) -> Callable[..., int]:
+    """A write that fails from some call on."""
+    left = [writes]
+    real = storage._DurableFile.write
+
+    def write(file: Any, data: bytes) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return int(real(file, data))
+
+    return write
+
+
+def test_read_only_lake(
+    world: World, client: BeiweClient, server: SimulatedServer, lake_folder: Path, tmp_path: Path
+) -> None:
+    """Said before the first download; reading goes on; mounted for writing again, the run completes."""
+    before = held(lake_folder)
+    if os.geteuid() != 0:  # permissions bind anybody but root
+        folders = [path for path in (lake_folder, *lake_folder.rglob("*")) if path.is_dir()]
+        for folder in folders:
+            folder.chmod(0o500)
+        fails_clearly(client, lake_folder, server, says="own the folder")
+        assert held(lake_folder) == before
+        for folder in folders:
+            folder.chmod(0o700)
+        completes(client, lake_folder, world)
+        return
+    with mounted(tmp_path / "disk", 20_000_000) as allowed:
+        if not allowed:
+            pytest.skip("root may write anywhere, and this process may not mount a disk")
+        lake = tmp_path / "disk" / "lake"
+        shutil.copytree(lake_folder, lake)
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "disk")], check=True)
+        server.forget_requests()
+        fails_clearly(client, lake, server, says="read-only")
+        assert server.requests == []
+        assert held(lake) == before
+        subprocess.run(["mount", "-o", "remount,rw", str(tmp_path / "disk")], check=True)
+        completes(client, lake, world)
+
+
+def test_lake_removed(client: BeiweClient, server: SimulatedServer, lake_folder: Path) -> None:
+    """A lake that is unmounted or deleted in mid-run ends the run; no empty one is begun in its place."""
+    reports = StudySync(client, open_lake(lake_folder), streams=STREAMS, run_id="run-2").run(cells())
+    next(reports)
+    shutil.rmtree(lake_folder)
+    with pytest.raises(LakeUnavailableError) as caught:
+        list(reports)
+    check_message(str(caught.value), secrets_of(server))
+    assert not lake_folder.exists() or not list(lake_folder.rglob("*"))
+
+
+CHILD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from dagster_beiwe.lake import keys
+from fault_scene import *
+keys._SCRYPT = {"n": 16, "r": 8, "p": 1}
+credentials = Credentials(url=sys.argv[2], access_key=sys.argv[3], secret_key=sys.argv[4])
+with BeiweClient(credentials) as client:
+    for report in StudySync(client, open_lake(Path(sys.argv[5])), streams=STREAMS, run_id="killed").run(cells()):
+        print(report.cell.participant, flush=True)
+"""
+
+
+@contextmanager
+def caught_in_the_middle(server: SimulatedServer, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process of its own, at the moment when files of the second participant are half there."""
+    server.misbehave("trickle", participant=SECOND, route="/get-data/*", piece_bytes=16, seconds=0.01)
+    arguments = [str(Path(__file__).parent), server.url, server.access_key, server.secret_key, str(folder)]
+    command = [sys.executable, "-c", CHILD, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            deadline = time.monotonic() + DEADLINE_SECONDS
+            while process.poll() is None and time.monotonic() < deadline:
+                if len([*folder.rglob(f"{SECOND}/{BAD_STREAM}/.*.part")]) >= 2:
+                    break
+            else:
+                pytest.fail(f"the run ended, or never came to the second participant: {process.communicate()}")
+            yield process
+        finally:
+            process.kill()
+
+
+def _killed(number: int, server: SimulatedServer, client: BeiweClient, folder: Path, world: World) -> None:
+    before = held(folder)
+    with caught_in_the_middle(server, folder) as process:
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == -number
+    assert PASSPHRASE not in errors
+    rows = [line for file in world.files(STUDY) for line in file.read().splitlines()[1:] if len(line) > 20]
+    for path in folder.rglob("*"):
+        assert not path.is_file() or not any(row in path.read_bytes() for row in rows), path
+    first = {key: content for key, content in truth(world).items() if f"/{FIRST}/" in key}
+    assert first.items() <= held(folder).items()
+    assert before.keys() <= held(folder).keys()
+    server.behave()
+    completes(client, folder, world)
+
+
+def test_sigterm(world: World, server: SimulatedServer, client: BeiweClient, lake_folder: Path) -> None:
+    """A service manager stops the run: what was committed stays, and the next run goes on."""
+    _killed(signal.SIGTERM, server, client, lake_folder, world)
+
+
+def test_sigkill(world: World, server: SimulatedServer, client: BeiweClient, lake_folder: Path) -> None:
+    """The kernel takes the process away, which can clean up nothing: the next run does."""
+    _killed(signal.SIGKILL, server, client, lake_folder, world)
+
+
+class LockingServer(SimulatedServer):
+    """At the first archive of the second participant, somebody else locks Dagster's databases."""
+
+    databases: Path
+    held_seconds: float | None = None
+    connections: list[sqlite3.Connection]
+
+    def respond(self, request: Request) -> tuple[Answer, Delivery]:
+        if request.route.startswith("/get-data/") and SECOND in (request.value("user_ids") or ""):
+            self.lock()
+        return super().respond(request)
+
+    def lock(self) -> None:
+        if self.connections:
+            return
+        for path in self.databases.rglob("*.db"):
+            connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            connection.execute("BEGIN IMMEDIATE")
+            self.connections.append(connection)
+        if self.held_seconds is not None:
+            threading.Timer(self.held_seconds, self.unlock).start()
+
+    def unlock(self) -> None:
+        while self.connections:
+            self.connections.pop().close()
+
+
+class Lab:
+    """A Dagster instance on disk, and raw_data of the study."""
+
+    def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
+        self.folder, self.instance = folder, instance
+        study = StudyFacts(id=STUDY, name="Faults", key="faults", start=START.date(), window="daily", streams=STREAMS)
+        asset = build_raw_data_asset(study, pool="p", retry_policy=dg.RetryPolicy(max_retries=0))
+        beiwe = BeiweResource(credentials=EnvCredentials())
+        resources = {"beiwe": beiwe, "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=beiwe)}
+        definitions = dg.Definitions(assets=[asset], resources=resources, executor=dg.in_process_executor)
+        self.key, self.job = asset.key, definitions.resolve_implicit_global_asset_job_def()
+        instance.add_dynamic_partitions(participants_name(STUDY), [FIRST, SECOND])
+        self.days = [window.key for window in windows_between("daily", START, NOW)]
+
+    def run(self) -> bool:
+        tags = rectangle_tags([FIRST, SECOND], self.days)
+        return self.job.execute_in_process(instance=self.instance, tags=dict(tags), raise_on_error=False).success
+
+    def recorded(self) -> set[str]:
+        return self.instance.get_materialized_partitions(self.key)
+
+
+@pytest.fixture
+def lab(
+    world: World, lake_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Lab, LockingServer]]:
+    """A lab whose database somebody else will lock."""
+    from dagster._core.storage.event_log.sqlite import sqlite_event_log
+
+    monkeypatch.setattr(sqlite_event_log, "SQLITE_BUSY_TIMEOUT_SECONDS", 3)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    with LockingServer(world) as server, dg.DagsterInstance.local_temp(str(home)) as instance:
+        server.databases, server.connections = home, []
+        for name, value in {
+            "BEIWE_URL": server.url,
+            "BEIWE_ACCESS_KEY": server.access_key,
+            "BEIWE_SECRET_KEY": server.secret_key,
+            "BEIWE_LAKE": str(lake_folder),
+            "BEIWE_LAKE_PASSPHRASE": PASSPHRASE,
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield Lab(lake_folder, instance), server
+        server.unlock()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Dagster of itself
+def test_event_log_locked_briefly(lab: tuple[Lab, LockingServer], world: World) -> None:
+    """Somebody copies the database, for a second: Dagster waits, and the run knows nothing of it."""
+    dagster, server = lab
+    server.held_seconds = 1
+    assert dagster.run()
+    assert len(dagster.recorded()) == 6
+    assert held(dagster.folder) == truth(world)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Dagster's own connections, after its own error
+def test_event_log_locked(lab: tuple[Lab, LockingServer], world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run fails; the lake is intact and holds what was committed; the next run records everything."""
+    from dagster._core.storage.event_log.sqlite import sqlite_event_log
+
+    monkeypatch.setattr(sqlite_event_log, "SQLITE_BUSY_TIMEOUT_SECONDS", 0)
+    dagster, server = lab
+    try:
+        succeeded = dagster.run()
+    except Exception as error:  # Dagster can't write down even that the run has failed
+        succeeded = False
+        assert "locked" in str(error)
+        for secret in secrets_of(server):
+            assert secret not in str(error)
+    assert not succeeded
+    server.unlock()
+    server.databases = server.databases / "nothing more to lock"
+    check_lake(dagster.folder)
+    first = {key: content for key, content in truth(world).items() if f"/{FIRST}/" in key}
+    assert first.items() <= held(dagster.folder).items()
+    assert dagster.run()
+    assert len(dagster.recorded()) == 6
+    assert held(dagster.folder) == truth(world)
+
+
+def test_phone_clock_wrong(tmp_path: Path) -> None:
+    """Files of 1969, 1970 and next year leave the windows complete; the windows of strays get them."""
+    plan = StudyPlan(
+        id=STUDY,
+        name="Faults",
+        start=START,
+        hours=(5,),
+        streams=STREAMS,
+        participants=[ParticipantPlan(id=SECOND, wrong_clock=True)],
+    )
+    world = World.build(plan, now=NOW)
+    with SimulatedServer(world) as server, client_of(server, []) as client:
+        lake = open_lake(tmp_path / "lake")
+        assert all(report.complete for report in run(client, lake, cells([SECOND])))
+        assert held(tmp_path / "lake") == truth(world, start=START, end=NOW)
+        strays = [Cell(SECOND, window) for window in stray_windows(START, NOW)]
+        assert [(report.complete, report.files) for report in run(client, lake, strays)] == [(True, 2), (True, 1)]
+    assert held(tmp_path / "lake") == truth(world, start=datetime.min.replace(tzinfo=NOW.tzinfo), end=NOW + 999 * DAY)
+    check_lake(tmp_path / "lake")
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+def test_our_clock_wrong(
+    years: int, world: World, client: BeiweClient, lake_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose host lost its clock gets the same files; the next one, with the right time, changes nothing."""
+
+    class Elsewhen(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Elsewhen:  # type: ignore[override]
+            return cls.fromtimestamp((super().now(tz) + timedelta(days=365 * years)).timestamp(), tz)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "datetime", Elsewhen)
+        assert all(report.complete for report in run(client, open_lake(lake_folder), cells()))
+    assert held(lake_folder) == truth(world)
+    check_lake(lake_folder)
+    again = run(client, open_lake(lake_folder), cells())
+    assert sum(report.added + report.changed for report in again) == 0
+    world.add_rows(FIRST, "gps", BAD_HOUR)
+    completes(client, lake_folder, world)
+
+
+NAMES = (
+    "Schlaf & Stimmung – Zürich",
+    "Étude/de/sommeil",
+    "../../../etc/passwd",
+    "睡眠研究",
+    "two\nlines\rand a tab\t",
+    "escape \x1b[2J\x1b]0;owned\x07",
+    "right-to-left \u202egnp.exe",
+    "quotes ' \" ` $(id) ; rm -rf / {{ 7*7 }} %s %(x)s {0}",
+    "x" * 3000,
+    " ",
+)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_hostile_study_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a study is called, keys and folders stay plain, and messages about it are one line."""
+    ids = [f"{number:02d}" + "HostileHostileHostile"[:22].ljust(22, "x") for number in range(len(NAMES))]
+    plans = [
+        StudyPlan(id=study_id, name=name, start=START, hours=(5,), streams=("gps",), participants=1)
+        for study_id, name in zip(ids, NAMES, strict=True)
+    ]
+    with SimulatedServer(World.build(*plans, now=NOW)) as server, client_of(server, []) as client:
+        studies = client.studies()
+        for study_id, name in zip(ids, NAMES, strict=True):
+            if name.strip():
+                assert find_study(studies, name).id == study_id
+        with pytest.raises(BeiweError) as caught:
+            client.find_study("no such study")
+        check_message(str(caught.value), secrets_of(server))
+        for name, value in {
+            "BEIWE_URL": server.url,
+            "BEIWE_ACCESS_KEY": server.access_key,
+            "BEIWE_SECRET_KEY": server.secret_key,
+            "BEIWE_LAKE": str(tmp_path / "lake"),
+            "BEIWE_LAKE_PASSPHRASE": PASSPHRASE,
+        }.items():
+            monkeypatch.setenv(name, value)
+        configs = [StudyConfig(study_id, start=START.date()) for study_id in ids]
+        definitions = build_beiwe_definitions(configs, state_folder=tmp_path / "state")
+        keys = {part for spec in definitions.resolve_all_asset_specs() for part in spec.key.path}
+    assert len([key for key in keys if key not in ("beiwe", "raw_data")]) >= len(NAMES)
+    assert all(re.fullmatch(r"[A-Za-z0-9_]{1,100}", key) for key in keys), keys
+
+
+def test_missing_object(world: World, server: SimulatedServer, client: BeiweClient, lake_folder: Path) -> None:
+    """The server leaves a file out without a sign; its own counts give it away, and a later run brings it."""
+    hour = {"participant": SECOND, "stream": BAD_STREAM, "start": BAD_HOUR, "end": BAD_HOUR + HOUR}
+    server.misbehave("missing_object", **hour)
+    assert all(report.complete for report in run(client, open_lake(lake_folder), cells()))
+    check_lake(lake_folder)
+    daily = DailyIndex.of(ZoneInfo("America/New_York"), client.summary_statistics(STUDY, streams=STREAMS))
+    windows = list(windows_between("daily", START, NOW))
+    lake = open_lake(lake_folder)
+    coverage = measure_coverage(lake, daily, participants=[FIRST, SECOND], windows=windows, streams=STREAMS)
+    assert [(gap.participant, gap.stream) for gap in coverage.gaps] == [(SECOND, BAD_STREAM)]
+    assert f"{SECOND}|{BAD_HOUR:%Y-%m-%d}" in coverage.partitions
+    server.behave()
+    completes(client, lake_folder, world)
