@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 from object_helpers import S3, small_world
 
@@ -38,7 +37,7 @@ def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 def url(s3: S3) -> str:
     """Where a lake may lie: below a folder of a new bucket."""
     bucket = f"lake-{next(_numbers)}"
-    boto3.client("s3").create_bucket(Bucket=bucket)
+    s3.administrator.create_bucket(Bucket=bucket)
     s3.requests.clear()
     return f"s3://{bucket}/beiwe/lake"
 

@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from typing_extensions import Self
@@ -70,8 +72,24 @@ class S3:
             "NO_PROXY": "127.0.0.1",
         }
 
-    def count(self, method: str) -> int:
-        return sum(1 for each, _ in self.requests if each == method)
+    @cached_property
+    def administrator(self) -> Any:
+        """Amazon's own client, for what the lake never does. One for all: it is slow to make."""
+        import boto3
+
+        given = self.environment
+        return boto3.client(
+            "s3",
+            endpoint_url=given["AWS_ENDPOINT_URL"],
+            aws_access_key_id=given["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=given["AWS_SECRET_ACCESS_KEY"],
+            region_name=given["AWS_DEFAULT_REGION"],
+        )
+
+    def unfinished_uploads(self, url: str) -> list[str]:
+        """Names of uploads in a lake's bucket that were begun, and neither completed nor aborted."""
+        found = self.administrator.list_multipart_uploads(Bucket=url.split("/")[2])
+        return [upload["Key"] for upload in found.get("Uploads", [])]
 
 
 class _Listener(logging.Handler):

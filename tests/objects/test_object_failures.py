@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import fsspec
 import pytest
 from object_helpers import S3
@@ -73,7 +72,7 @@ def test_a_missing_bucket_is_an_empty_lake_that_can_not_be_written(s3: S3) -> No
         storage.write("study/file", b"")
     with pytest.raises(LakeUnavailableError, match="Create the bucket"), storage.create("study/file") as file:
         file.write(b"x")
-    names = [bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]]
+    names = [bucket["Name"] for bucket in s3.administrator.list_buckets()["Buckets"]]
     assert "never-made" not in names
 
 
@@ -98,16 +97,19 @@ def test_missing_credentials_are_explained(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("uncached")
-def test_fsspecs_own_setting_of_the_endpoint_works(s3: S3, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``FSSPEC_S3_ENDPOINT_URL``, which fsspec reads when it is imported."""
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": s3.environment["AWS_ENDPOINT_URL"]})
+def test_fsspecs_own_setting_of_the_endpoint_goes_first(s3: S3, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``FSSPEC_S3_ENDPOINT_URL``, which fsspec reads into its settings when it is imported."""
+    settings: dict[str, dict[str, str]] = {}
+    here = s3.environment["AWS_ENDPOINT_URL"]
+    fsspec.config.set_conf_env(settings, {"FSSPEC_S3_ENDPOINT_URL": here})
+    monkeypatch.setitem(fsspec.config.conf, "s3", settings["s3"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     ObjectStorage(url).write("study/file", b"x")
     assert ("PUT", "/" + url.removeprefix("s3://") + "/study/file") in s3.requests
 
 
 @pytest.mark.parametrize("size", [10, PIECE_BYTES * 2 + 1], ids=["small", "pieces"])
-def test_an_upload_that_breaks_off_leaves_nothing(url: str, size: int) -> None:
+def test_an_upload_that_breaks_off_leaves_nothing(s3: S3, url: str, size: int) -> None:
     """No object, no pieces that the bucket's owner would pay for."""
     storage = ObjectStorage(url)
 
@@ -119,10 +121,10 @@ def test_an_upload_that_breaks_off_leaves_nothing(url: str, size: int) -> None:
     with pytest.raises(KeyError):
         break_off()
     assert list(storage.walk("")) == []
-    assert "Uploads" not in boto3.client("s3").list_multipart_uploads(Bucket=url.split("/")[2])
+    assert s3.unfinished_uploads(url) == []
 
 
-def test_an_upload_that_nobody_closes_leaves_nothing(url: str) -> None:
+def test_an_upload_that_nobody_closes_leaves_nothing(s3: S3, url: str) -> None:
     """Only who closes it says that it is complete."""
     storage = ObjectStorage(url)
     file = storage.create("study/.token-1.part")
@@ -130,7 +132,7 @@ def test_an_upload_that_nobody_closes_leaves_nothing(url: str) -> None:
     del file
     gc.collect()
     assert list(storage.walk("")) == []
-    assert "Uploads" not in boto3.client("s3").list_multipart_uploads(Bucket=url.split("/")[2])
+    assert s3.unfinished_uploads(url) == []
 
 
 def test_an_upload_that_can_not_be_finished_is_explained(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
