@@ -1,10 +1,11 @@
-"""Every endpoint that the client talks to, with a call that uses it. ``kind`` is a key into a fault's outcomes."""
+"""Every endpoint that the client talks to, with a call that uses it, and the cases: fault, endpoint, how often."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fault_matrix import SERVER_FAULTS, TIMES, Outcome, ServerFault, Times
 from fault_scene import FIRST, STUDY
 
 from dagster_beiwe.client import BeiweClient
@@ -14,7 +15,10 @@ CURRENT, OLD = "2026-03", "2023-11"
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """``route`` as the simulator's misbehaviours name it; ``profile`` is a server that has it in use."""
+    """``kind`` is a key into a fault's outcomes, ``route`` as the simulator's misbehaviours name it.
+
+    ``profile`` is a server that has it in use.
+    """
 
     name: str
     kind: str
@@ -48,9 +52,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _of_study(
         "get-participant-table-data", "get-participant-table-data/v1", lambda client: client.participant_table(STUDY)
     ),
-    _of_study(
-        "get-summary-statistics", "get-summary-statistics/v1", lambda client: client.summary_statistics(STUDY)
-    ),
+    _of_study("get-summary-statistics", "get-summary-statistics/v1", lambda client: client.summary_statistics(STUDY)),
     _of_study(
         "get-participant-upload-history",
         "get-participant-upload-history/v1",
@@ -86,4 +88,22 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         name="website settings page", kind="page", route="/export_study_settings_file/*", call=_website, profile=OLD
     ),
+)
+
+AnswerCase = tuple[ServerFault, Endpoint, Times, Outcome]
+DownloadCase = tuple[ServerFault, int, Times, Outcome]
+
+ANSWER_CASES: tuple[AnswerCase, ...] = tuple(
+    (fault, endpoint, times, outcome)
+    for fault in SERVER_FAULTS
+    for endpoint in ENDPOINTS
+    for times in TIMES
+    if (outcome := fault.outcome(endpoint.kind, times))
+)
+DOWNLOAD_CASES: tuple[DownloadCase, ...] = tuple(
+    (fault, version, times, outcome)
+    for fault in SERVER_FAULTS
+    for version in fault.versions
+    for times in TIMES
+    if (outcome := fault.outcome("downloads" if version == 1 else "downloads v2", times))
 )

@@ -1,4 +1,6 @@
-"""The table of faults: what goes wrong, where, and what must come of it. Tests and docs/reliability.md are made from it.
+"""The table of faults: what goes wrong, where, and what must come of it.
+
+Tests and docs/reliability.md are made from it.
 
 A fault hits an endpoint once, or for as long as anybody asks. What must come of it is one of:
 
@@ -351,6 +353,6 @@ MACHINE_FAULTS: tuple[MachineFault, ...] = (
     MachineFault(
         name="an object missing from the server's storage",
         check="missing_object",
-        outcome="window committed without it (the server gives no sign); the comparison with the server's counts names it",
+        outcome="window committed without it (the server gives no sign); the server's own counts give it away",
     ),
 )

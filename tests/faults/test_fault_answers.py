@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fault_endpoints import ENDPOINTS, Endpoint
-from fault_matrix import SERVER_FAULTS, TIMES, Outcome, ServerFault, Times
+from fault_endpoints import ANSWER_CASES, ENDPOINTS, Endpoint
+from fault_matrix import Outcome, ServerFault, Times
 from fault_scene import Elsewhere, check_message, client_of, everything_in, new_world, secrets_of
 
 from dagster_beiwe import errors
@@ -16,13 +16,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import BeiweError
 from dagster_beiwe.simulator import SimulatedServer
 
-CASES = [
-    pytest.param(fault, endpoint, times, outcome, id=f"{endpoint.name}-{fault.name}-{times}")
-    for fault in SERVER_FAULTS
-    for endpoint in ENDPOINTS
-    for times in TIMES
-    if (outcome := fault.outcome(endpoint.kind, times))
-]
+CASES = [pytest.param(*case, id=f"{case[1].name}-{case[0].name}-{case[2]}") for case in ANSWER_CASES]
 
 
 @pytest.fixture(scope="module")

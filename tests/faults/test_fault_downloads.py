@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_matrix import SERVER_FAULTS, TIMES, Outcome, ServerFault, Times
+from fault_endpoints import DOWNLOAD_CASES
+from fault_matrix import Outcome, ServerFault, Times
 from fault_scene import (
     BAD_HOUR,
     BAD_STREAM,
@@ -40,13 +41,7 @@ from dagster_beiwe.errors import BeiweError
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.sync import WindowReport
 
-CASES = [
-    pytest.param(fault, version, times, outcome, id=f"v{version}-{fault.name}-{times}")
-    for fault in SERVER_FAULTS
-    for version in fault.versions
-    for times in TIMES
-    if (outcome := fault.outcome("downloads" if version == 1 else "downloads v2", times))
-]
+CASES = [pytest.param(*case, id=f"v{case[1]}-{case[0].name}-{case[2]}") for case in DOWNLOAD_CASES]
 PROFILES = {1: "2025-03", 2: "2026-03"}
 """The newest server that has get-data/v1 only, and the newest of all."""
 

@@ -1,0 +1,88 @@
+"""Write the tables of docs/reliability.md from the table that the tests are made from.
+
+python tests/faults/fault_report.py            print them
+python tests/faults/fault_report.py --write    put them into the document
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from fault_endpoints import ANSWER_CASES, DOWNLOAD_CASES, ENDPOINTS
+from fault_matrix import MACHINE_FAULTS, SERVER_FAULTS, TIMES, ServerFault
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
+_KINDS = {"probe": "probes", "login": "the website's login", "page": "its settings page", "hashes": "file hashes"}
+
+
+def tables() -> dict[str, str]:
+    """{name: Markdown} of every table."""
+    return {"server": "\n".join(_server()), "machine": "\n".join(_machine()), "counts": "\n".join(_counts())}
+
+
+def filled(document: str) -> str:
+    """The document with its tables between the marks renewed."""
+    for name, table in tables().items():
+        pattern = rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- end of {name} -->)"
+        document, found = re.subn(
+            pattern, lambda match, t=table: f"{match[1]}{t}\n{match[2]}", document, flags=re.DOTALL
+        )
+        if found != 1:
+            raise LookupError(f"Expected one place for the table {name!r} in the document, got {found}.")
+    return document
+
+
+def _server() -> Iterator[str]:
+    yield "| fault | answers, once | answers, always | get-data, once | get-data, always |"
+    yield "|---|---|---|---|---|"
+    for fault in SERVER_FAULTS:
+        cells = [str(fault.outcome(kind, times) or "-") for kind in ("answers", "downloads") for times in TIMES]
+        later = [str(fault.outcome("downloads v2", times)) for times in TIMES]
+        if fault.downloads_v2:
+            cells[2:] = [
+                old if old == new else f"{old} (v1); {new} (v2)" for old, new in zip(cells[2:], later, strict=True)
+            ]
+        if fault.versions == (2,):
+            cells[2:] = [f"{cell} (v2)" for cell in cells[2:]]
+        yield f"| {fault.name} | {' | '.join(cells)} |"
+    yield ""
+    yield "Endpoints that end differently:"
+    yield ""
+    for fault in SERVER_FAULTS:
+        for kind in fault.others:
+            yield f"- {fault.name}, {_KINDS[kind]}: {_both(fault, kind)}"
+
+
+def _both(fault: ServerFault, kind: str) -> str:
+    once, always = (str(fault.outcome(kind, times)) for times in TIMES)
+    return once if once == always else f"{once} once, {always} always"
+
+
+def _machine() -> Iterator[str]:
+    yield "| fault | what comes of it |"
+    yield "|---|---|"
+    for fault in MACHINE_FAULTS:
+        yield f"| {fault.name} | {fault.outcome} |"
+
+
+def _counts() -> Iterator[str]:
+    yield "| what | cases | recovered | error by name | hole by name | files lost |"
+    yield "|---|---|---|---|---|---|"
+    endpoints = f"{len(SERVER_FAULTS)} faults of the server"
+    answers = Counter(outcome.kind for *_, outcome in ANSWER_CASES)
+    downloads = Counter(outcome.kind for *_, outcome in DOWNLOAD_CASES)
+    for title, counts in ((f"{len(ENDPOINTS)} endpoints that answer", answers), ("get-data/v1 and v2", downloads)):
+        kinds = " | ".join(str(counts[kind]) for kind in ("recovered", "error", "hole"))
+        yield f"| {endpoints} at {title} | {counts.total()} | {kinds} | 0 |"
+    yield f"| {len(MACHINE_FAULTS)} faults of our own machine, see below | {len(MACHINE_FAULTS)} | | | | 0 |"
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv:
+        DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print("\n\n".join(tables().values()))
