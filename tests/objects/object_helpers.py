@@ -32,8 +32,9 @@ STUDY = "ObjectsObjectsObjectsObj"
 PEOPLE = ("p1person", "p2person")
 PASSPHRASE = "correct horse battery staple"
 NOW = datetime(2026, 3, 9, tzinfo=timezone.utc)
-START = NOW - timedelta(days=14)
-MORNING = START + timedelta(hours=5)
+START = NOW - timedelta(days=14)  # a Monday, as NOW is
+MORNING = START + timedelta(days=3, hours=5)
+"""Of the first file."""
 _REQUEST = re.compile(r"(DELETE|GET|HEAD|POST|PUT) (\S+) HTTP/")
 
 
@@ -120,11 +121,11 @@ LATER = Timing(store_clock=lambda: time.time() + 3600)
 
 
 def small_world(**plan: object) -> World:
-    """Two weeks of two participants: a file each a day."""
+    """Ten days over two weeks of two participants: a file each a day."""
     usual: dict[str, object] = {
         "name": "Objects",
         "id": STUDY,
-        "start": START,
+        "start": START + timedelta(days=3),
         "hours": (5,),
         "streams": ("gps",),
         "content": ContentPlan(rows=4),
@@ -164,13 +165,13 @@ from object_helpers import *
 lake_url, url, access_key, secret_key = sys.argv[1:]
 {before}
 with client_of(url, access_key, secret_key) as client:
-    for report in StudySync(client, study_lake(lake_url), run_id="elsewhere").run(cells_of(*PEOPLE)):
+    for report in StudySync(client, study_lake(lake_url), run_id="elsewhere").run(cells_of(PEOPLE[0])):
         print(report.cell.participant, report.generation, report.files, flush=True)
 """
 
 
 def sync_elsewhere(server: SimulatedServer, lake_url: str, *, before: str = "") -> subprocess.Popen[str]:
-    """The same in another process; ``before`` is run there first."""
+    """The first participant, in another process; ``before`` is run there first."""
     script = _ELSEWHERE.format(folder=os.path.dirname(__file__), before=before)
     arguments = [lake_url, server.url, server.access_key, server.secret_key]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

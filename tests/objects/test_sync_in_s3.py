@@ -33,7 +33,7 @@ ONE = PEOPLE[0]
 
 DIES_IN_A_COMMIT = """
 def dying(self, moves):
-    original(self, list(moves)[:4])
+    original(self, list(moves)[:3])
     os.kill(os.getpid(), signal.SIGKILL)
 original, ObjectStorage.move_all = ObjectStorage.move_all, dying
 """
@@ -41,7 +41,7 @@ DIES_WHILE_IT_FETCHES = """
 import itertools
 counter = itertools.count()
 def dying(self, path):
-    if next(counter) == 8:
+    if next(counter) == 6:
         os.kill(os.getpid(), signal.SIGKILL)
     return original(self, path)
 original, ObjectStorage.create = ObjectStorage.create, dying
@@ -58,7 +58,7 @@ def test_a_study_comes_into_s3_and_stays_in_step(s3: S3, url: str, world: World,
     """First all of it, then nothing, then what was restated, then without what has vanished."""
     lake = BeiweLake(url).study(STUDY, passphrase="a passphrase")
     first = sync(server, lake)
-    assert sum(report.added for report in first) == len(truth(world)) == 28
+    assert sum(report.added for report in first) == len(truth(world)) == 22
     assert contents(lake) == truth(world)
     assert not any(report.added or report.changed for report in sync(server, lake))
     restate(world)
@@ -80,7 +80,7 @@ def test_a_new_file_costs_three_requests(s3: S3, url: str, world: World, server:
     s3.requests.clear()
     reports = sync(server, study_lake(url), ONE)
     files = sum(report.added for report in reports)
-    assert files == 14
+    assert files == 11
     assert len(s3.requests) <= 3 * files + 40 * len(reports)
     parts = [method for method, path in s3.requests if path.endswith(".part")]
     assert (parts.count("PUT"), parts.count("HEAD"), parts.count("DELETE")) == (files, files, 0)
@@ -94,11 +94,11 @@ def test_a_killed_first_run_is_finished_by_the_next(
     process = sync_elsewhere(server, url, before=death)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, errors
-    assert contents(study_lake(url)) == {}
+    assert contents(study_lake(url), ONE) == {}
     assert leftovers(study_lake(url)) != []
     lake = study_lake(url, timing=LATER)
-    sync(server, lake)
-    assert contents(lake) == truth(world)
+    sync(server, lake, ONE)
+    assert contents(lake, ONE) == truth(world, ONE)
     assert verify_study(lake).intact
     assert leftovers(lake) == []
 
@@ -107,21 +107,21 @@ def test_a_run_killed_while_it_replaces_files_is_finished_by_the_next(
     url: str, world: World, server: SimulatedServer
 ) -> None:
     """Readers see the whole of the new version at once, before and after the next run."""
-    sync(server, study_lake(url))
-    old = truth(world)
+    sync(server, study_lake(url), ONE)
+    old = truth(world, ONE)
     restate(world)
     process = sync_elsewhere(server, url, before=DIES_IN_A_COMMIT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, errors
-    seen = contents(study_lake(url))
-    new = truth(world)
+    seen = contents(study_lake(url), ONE)
+    new = truth(world, ONE)
     assert old != seen != new
     lake = study_lake(url, timing=LATER)
     for manifest in lake.manifests(ONE):
         keys = [record.key for record in manifest.files]
         assert [seen[key] for key in keys] in ([old[key] for key in keys], [new[key] for key in keys])
-    sync(server, lake)
-    assert contents(lake) == truth(world)
+    sync(server, lake, ONE)
+    assert contents(lake, ONE) == truth(world, ONE)
     assert verify_study(lake).intact
     assert leftovers(lake) == []
 
@@ -132,14 +132,14 @@ def test_two_processes_share_a_lake(url: str, world: World, server: SimulatedSer
     outcomes = [process.communicate(timeout=100) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outcomes
     lake = study_lake(url)
-    assert contents(lake) == truth(world)
+    assert contents(lake, ONE) == truth(world, ONE)
     assert verify_study(lake).intact
     assert leftovers(lake) == []
 
 
 def test_a_reader_sees_the_old_version_or_the_new_one(url: str, world: World, server: SimulatedServer) -> None:
     """Looked at before and after each change that a commit makes in the store."""
-    for day in range(3, 14):
+    for day in range(3, 11):
         world.withdraw(ONE, hour=MORNING + day * DAY)
     sync(server, study_lake(url), ONE)
     old = truth(world, ONE)
@@ -163,7 +163,6 @@ def test_a_reader_sees_the_old_version_or_the_new_one(url: str, world: World, se
                 look()
 
         def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
-            look()
             super().write(path, data, exclusive=exclusive)
             look()
 
@@ -200,7 +199,7 @@ def test_a_wrong_passphrase_is_noticed_before_anything_is_written(
 def test_a_large_file_passes_in_pieces(s3: S3, url: str) -> None:
     """Audio of more than a piece is uploaded in several, and read back."""
     plan = {"streams": ("audio_recordings",), "content": ContentPlan(audio_bytes=9_000_000)}
-    world = small_world(start=MORNING + 12 * DAY, **plan)
+    world = small_world(start=MORNING + 9 * DAY, **plan)
     with SimulatedServer(world) as server:
         lake = study_lake(url)
         sync(server, lake, ONE)
