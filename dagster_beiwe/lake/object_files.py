@@ -43,9 +43,9 @@ class Download(io.RawIOBase):
 
     def _replaced(self) -> IntegrityError:
         return IntegrityError(
-            f"Expected {self._path!r} in the lake at {self._storage.describe()} to stay the same while it was read, got "
-            "another version of it; what was read must not be used. Another run has committed since: read the window "
-            "again."
+            f"Expected {self._path!r} in the lake at {self._storage.describe()} to stay as it was while it was read, "
+            "got another version of it; what was read must not be used. Another run has committed since: read the "
+            "window again."
         )
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
