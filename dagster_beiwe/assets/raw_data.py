@@ -151,7 +151,8 @@ class _Ingest:
         partitions that it takes the run to be about, which after a backfill from a job may be others: hence the check.
         """
         participant, window = split_key(key)
-        if [str(each) for each in self._context.partition_keys] == [key] == self._keys:
+        # The context finds its keys anew each time, in as much time as the run has partitions: asked last.
+        if [key] == self._keys == [str(each) for each in self._context.partition_keys]:
             with beta_features():
                 self.outputs = [dg.Output(None, metadata=metadata, data_version=dg.DataVersion(version))]
             return
