@@ -13,8 +13,7 @@ import locale
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -43,23 +42,27 @@ def _measured(found: Measured) -> Iterator[None]:
 
 
 def _ours(job: Job) -> Measured:
-    """Synchronise every participant. ``options``: ``compression``, ``encryption``, ``version`` 1 or 2, ``windows``.
+    """Synchronise every participant.
 
-    ``windows`` is "weekly", or "one" for all data in one window and one archive.
+    ``options``: ``compression``, ``encryption``, ``policy``, ``version`` 1 or 2, and ``windows``, which is "weekly", or
+    "one" for all data in one window and one archive.
     """
-    from dagster_beiwe.sync import Cell, StudySync
+    from dagster_beiwe.sync import Cell, FetchPolicy, StudySync
     from dagster_beiwe.windows import Window, windows_between
 
     with _client(job.served) as client:
         if job.options.get("version") == 1:
-            client.get_data = _without_zstd(client.get_data)  # type: ignore[method-assign]
+            client.get_data = _without_zstd(client.get_data)
         start, end = (datetime.fromisoformat(text) for text in (job.served.start, job.served.end))
-        windows = [Window(start, end)] if job.options.get("windows") == "one" else [*windows_between("weekly", start, end)]
+        windows = (
+            [Window(start, end)] if job.options.get("windows") == "one" else [*windows_between("weekly", start, end)]
+        )
         people = job.options.get("participants") or job.served.participants
         found: Measured = {}
         with _measured(found):
             cells = [Cell(participant, window) for participant in people for window in windows]
-            sync = StudySync(client, _lake(job), streams=job.served.streams, run_id="benchmark")
+            policy = FetchPolicy(**job.options.get("policy", {}))
+            sync = StudySync(client, _lake(job), streams=job.served.streams, run_id="benchmark", policy=policy)
             reports = list(sync.run(cells))
     assert all(report.complete for report in reports), [report.problems for report in reports]
     return {
@@ -161,7 +164,9 @@ def _mano(job: Job) -> Measured:
             archive = mano.sync.download(
                 keyring, job.served.study_id, [participant], streams, time_start=start, time_end=end
             )
-            found["files"] += mano.sync.save(keyring, archive, participant, job.folder, lock=lock, passphrase=PASSPHRASE)
+            found["files"] += mano.sync.save(
+                keyring, archive, participant, job.folder, lock=lock, passphrase=PASSPHRASE
+            )
     return found
 
 
@@ -189,9 +194,9 @@ def _mano_backfill(job: Job) -> Measured:
 
 def _import_mano() -> Any:
     """mano needs the locale en_US.UTF-8 while it is imported, and nothing of it afterwards."""
-    with mock.patch.object(locale, "setlocale", lambda *_: ""):
-        import mano
-        import mano.sync
+    with mock.patch.object(locale, "setlocale", return_value=""):
+        import mano  # type: ignore[import-untyped]
+        import mano.sync  # type: ignore[import-untyped]
     return mano
 
 
@@ -340,7 +345,9 @@ def _import_everything(name: str) -> None:
 def main() -> None:
     document = json.load(sys.stdin)
     served = document["served"]
-    document["served"] = Served(**{**served, "participants": tuple(served["participants"]), "streams": tuple(served["streams"])})
+    document["served"] = Served(
+        **{**served, "participants": tuple(served["participants"]), "streams": tuple(served["streams"])}
+    )
     job = Job(**document)
     _import_everything(job.client)
     print("\n" + json.dumps(_CLIENTS[job.client](job)))

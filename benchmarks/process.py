@@ -38,6 +38,7 @@ def run(job: Job) -> dict[str, Any]:
         text=True,
         env=environment,
         cwd=_ROOT,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"Client {job.client} failed.\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")

@@ -1,5 +1,187 @@
-"""stub"""
-def as_text(r):
-    import json
-    return json.dumps(r,indent=1)
-def as_document(r): return ""
+"""Results as text for a terminal, and as the documentation's page; both from the same JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from benchmarks import aims
+from benchmarks.graph import memory_graph
+
+Results = Mapping[str, Any]
+_HEAD = ("client", "ratio", "seconds", "MB/s", "files/s", "on the wire", "requests", "peak memory", "grown by")
+_READING_HEAD = ("client", "ratio", "seconds", "MB/s", "rows", "peak memory", "grown by")
+_MEGA = 1_000_000
+
+
+def as_text(results: Results) -> str:
+    """Tables with aligned columns."""
+    parts = [" · ".join(f"{name} {value}" for name, value in results["machine"].items())]
+    parts.append(" · ".join(f"{name} {value}" for name, value in results["versions"].items()))
+    for workload in results["workloads"].values():
+        parts.append(f"\n{workload['title']}\n{_facts(workload)}")
+        parts.append(_aligned(*_table(workload)))
+    if "memory" in results:
+        parts += [f"\n{results['memory']['title']}", _aligned(*_memory_table(results["memory"]))]
+    if "limits" in results:
+        parts += ["\nLimits, one core", _aligned(*_limits_table(results["limits"]))]
+    if results["scale"] == "full":
+        parts += ["\nAims", _aligned(*_aims_table(results))]
+    return "\n".join(parts)
+
+
+def as_document(results: Results) -> str:
+    """The page ``docs/performance.md``."""
+    return "\n\n".join(_sections(results)) + "\n"
+
+
+def _sections(results: Results) -> Iterator[str]:
+    scale = "" if results["scale"] == "full" else f" at the scale `{results['scale']}`, which is too small to judge by"
+    yield "# Performance"
+    yield (
+        "This page is written by `python -m benchmarks --json benchmarks/results.json --doc docs/performance.md`"
+        f"{scale}; `--quick` takes less than two minutes, and `--from benchmarks/results.json` only writes the page. "
+        "Everything is measured beside mano 0.6.0 from PyPI, on the same simulated server and the same data, in "
+        "alternating runs, of which medians are shown. Each run is a process of its own; the server is another, "
+        "whose time and memory are not counted. Ratios are mano's seconds (in reading: those of the fastest other "
+        "reader) divided by the client's: more is better."
+    )
+    yield "Measured " + results["taken"] + " on " + "; ".join(results["machine"].values()) + "."
+    yield "Versions: " + ", ".join(f"{name} {value}" for name, value in results["versions"].items()) + "."
+    yield "## Aims"
+    yield _markdown(*_aims_table(results))
+    yield from (f"**{aim.title}.** {aim.reason}" for aim in aims.unmet(results))
+    yield "## What binds"
+    yield from _what_binds(results)
+    for name, workload in results["workloads"].items():
+        yield f"## {workload['title']}"
+        yield _facts(workload)
+        yield _markdown(*_table(workload))
+        if name in aims.REMARKS:
+            yield aims.REMARKS[name]
+    if "memory" in results:
+        yield f"## {results['memory']['title']}"
+        yield aims.REMARKS["memory"]
+        yield _markdown(*_memory_table(results["memory"]))
+        yield f"```text\n{memory_graph(results['memory']['archives'])}\n```"
+    yield "## Dagster at scale"
+    yield (
+        "What definitions, sensors, backfills and events cost for studies of up to 2,000 participants is measured in "
+        "[Dagster at scale](dagster-scale.md)."
+    )
+
+
+def _what_binds(results: Results) -> Iterator[str]:
+    yield aims.BINDS
+    shares = [
+        (_title(name, results), share)
+        for name in ("accelerometer", "gps", "small", "audio")
+        if (share := _server_share(results["workloads"].get(name))) is not None
+    ]
+    if shares:
+        said = "; ".join(f"{title.partition(':')[0].lower()}: {share:.0%}" for title, share in shares)
+        yield (
+            "The simulated server's share of our wall time, taken as the time in which the same archives can be "
+            f"received and thrown away: {said}. A real server is much slower (see above)."
+        )
+    if "limits" in results:
+        yield "What one core gives by itself, on accelerometer data where content matters:"
+        yield _markdown(*_limits_table(results["limits"]))
+
+
+def _title(name: str, results: Results) -> str:
+    return str(results["workloads"][name]["title"])
+
+
+def _server_share(workload: Results | None) -> float | None:
+    if workload is None:
+        return None
+    clients = workload["clients"]
+    return float(clients["wire alone, v2"]["seconds"] / clients["ours"]["seconds"])
+
+
+def _facts(workload: Results) -> str:
+    data = workload["data"]
+    return f"{data['files']:,} files, {data['size_bytes'] / _MEGA:,.1f} MB plain."
+
+
+def _table(workload: Results) -> tuple[Sequence[str], list[list[str]]]:
+    clients = workload["clients"]
+    return (_READING_HEAD, _reading_rows(workload)) if "pandas, plain files" in clients else (_HEAD, _rows(workload))
+
+
+def _rows(workload: Results) -> list[list[str]]:
+    clients, size_bytes = workload["clients"], workload["data"]["size_bytes"]
+    mano = clients["mano"]["seconds"]
+    rows = []
+    for label, case in clients.items():
+        seconds = case["seconds"]
+        slept = f" ({case['slept_seconds']:,.0f} of them slept)" if case.get("slept_seconds") else ""
+        rows.append(
+            [
+                label,
+                _times(mano / seconds),
+                f"{seconds:,.2f}{slept}",
+                f"{size_bytes / seconds / _MEGA:,.1f}" if case["files"] else "",
+                f"{case['files'] / seconds:,.0f}" if case["files"] else "",
+                f"{case['wire_bytes'] / _MEGA:,.3f} MB",
+                f"{case['requests']:,.0f}",
+                *_memory(case),
+            ]
+        )
+    return rows
+
+
+def _reading_rows(workload: Results) -> list[list[str]]:
+    clients, size_bytes = workload["clients"], workload["data"]["size_bytes"]
+    best = min(case["seconds"] for label, case in clients.items() if not label.startswith("ours"))
+    rows = []
+    for label, case in clients.items():
+        share = case["files"] / workload["data"]["files"]
+        rate = f"{size_bytes * share / case['seconds'] / _MEGA:,.0f}"
+        count = f"{case['rows']:,.0f}" if "rows" in case else ""
+        rows.append([label, _times(best / case["seconds"]), f"{case['seconds']:.2f}", rate, count, *_memory(case)])
+    return rows
+
+
+def _memory(case: Results) -> list[str]:
+    grown = max(0, case["peak_bytes"] - case["base_bytes"])
+    return [f"{case['peak_bytes'] / _MEGA:,.0f} MB", f"{grown / _MEGA:,.0f} MB"]
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f} {aims.TIMES}" if ratio >= 100 else f"{ratio:.1f} {aims.TIMES}"
+
+
+def _memory_table(memory: Results) -> tuple[Sequence[str], list[list[str]]]:
+    rows = []
+    for label, clients in memory["archives"].items():
+        ours, mano = clients["ours"], clients["mano"]
+        ratio = _times(mano["peak_bytes"] / ours["peak_bytes"])
+        rows.append([label, ratio, *_memory(ours), *_memory(mano), _times(mano["seconds"] / ours["seconds"])])
+    return ("archive", "ratio", "ours, peak", "grown by", "mano, peak", "grown by", "ratio of seconds"), rows
+
+
+def _limits_table(limits: Mapping[str, float]) -> tuple[Sequence[str], list[list[str]]]:
+    return ("what", "value"), [
+        [name, f"{value:,.2f}" if value < 10 else f"{value:,.0f}"] for name, value in limits.items()
+    ]
+
+
+def _aims_table(results: Results) -> tuple[Sequence[str], list[list[str]]]:
+    rows = [[aim.title, aim.wanted, found, "yes" if met else "no"] for aim, found, met in aims.judged(results)]
+    return ("what", "aim", "measured", "met"), rows
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
+
+
+def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines = []
+    for row in (head, *rows):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

@@ -36,7 +36,7 @@ class Workload:
     title: str
     clients: Sequence[Client]
     prepare: Sequence[Client] = ()
-    runs: Mapping[Scale, int] = field(default_factory=lambda: {"full": 3, "quick": 2, "tiny": 1})
+    runs: Mapping[Scale, int] = field(default_factory=lambda: {"full": 3, "quick": 1, "tiny": 1})
 
 
 _OURS = Client(label="ours", client="ours")

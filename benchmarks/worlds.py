@@ -133,7 +133,9 @@ def _hourly(stream: str, hours: int, rows: Sequence[int]) -> Data:
 
 
 def _world(
-    *, participants: Sequence[str | ParticipantPlan], content: ContentPlan = ContentPlan(audio_bytes=20_000)  # noqa: B008
+    *,
+    participants: Sequence[str | ParticipantPlan],
+    content: ContentPlan = ContentPlan(audio_bytes=20_000),  # noqa: B008
 ) -> World:
     """One study. Participants given by their ids alone have no data yet."""
     plans = [ParticipantPlan(id=one, start=NOW) if isinstance(one, str) else one for one in participants]

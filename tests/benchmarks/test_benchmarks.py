@@ -1,0 +1,70 @@
+"""The benchmarks run, on data too small to judge by, and tell everything that they promise. No test asserts a time."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks.report import as_document, as_text
+
+pytestmark = pytest.mark.skipif(find_spec("mano") is None, reason="mano, the other side of the benchmarks, is missing")
+
+ONLY = ("small", "refresh", "memory", "limits")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One run of some workloads at the smallest scale."""
+    return command.run("tiny", only=ONLY, folder=tmp_path_factory.mktemp("benchmarks"))
+
+
+def test_every_client_tells_time_traffic_and_memory(results: dict[str, Any]) -> None:
+    """Each client of a workload has seconds, requests, bytes on the wire and memory, and what it did."""
+    for workload in results["workloads"].values():
+        assert workload["data"]["files"] > 0
+        for case in workload["clients"].values():
+            assert case["seconds"] > 0
+            assert case["requests"] >= 1
+            assert case["wire_bytes"] > 0
+            assert case["peak_bytes"] >= case["base_bytes"] > 0
+
+
+def test_both_sides_do_the_same_work(results: dict[str, Any]) -> None:
+    """Ours and mano bring in the same number of files, and all of them."""
+    workload = results["workloads"]["small"]
+    assert {case["files"] for case in workload["clients"].values()} == {workload["data"]["files"]}
+
+
+def test_a_refresh_with_nothing_new_takes_one_request(results: dict[str, Any]) -> None:
+    """One request tells that nothing is new, and no window is dirty."""
+    assert results["workloads"]["refresh"]["clients"]["ours"]["requests"] == 1
+
+
+def test_results_survive_json_and_become_text_and_documentation(results: dict[str, Any], tmp_path: Path) -> None:
+    """The page is written from the JSON alone, with a table for each workload and the link to Dagster's costs."""
+    source, page = tmp_path / "results.json", tmp_path / "performance.md"
+    source.write_text(json.dumps(results), encoding="utf-8")
+    assert command.main(["--from", str(source), "--doc", str(page)]) == 0
+    written = page.read_text(encoding="utf-8")
+    assert written == as_document(results)
+    for workload in results["workloads"].values():
+        assert f"## {workload['title']}" in written
+        assert workload["title"] in as_text(results)
+    assert "dagster-scale.md" in written
+
+
+def test_results_of_other_workloads_are_kept_only_if_they_are_of_the_same_scale(
+    results: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measuring a part again replaces that part; numbers of two scales never stand side by side."""
+    source = tmp_path / "results.json"
+    monkeypatch.setattr(command.limits, "measure", lambda *_args, **_sizes: {"zstd ratio": 1.0})
+    for scale, kept in (("tiny", set(results["workloads"])), ("quick", set())):
+        source.write_text(json.dumps({**results, "scale": scale}), encoding="utf-8")
+        assert command.main(["--tiny", "--only", "limits", "--json", str(source), "--folder", str(tmp_path)]) == 0
+        assert set(json.loads(source.read_text(encoding="utf-8"))["workloads"]) == kept
