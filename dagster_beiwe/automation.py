@@ -65,12 +65,14 @@ def build_refresh_schedule(
     def refresh(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
         moment = context.scheduled_execution_time.astimezone(timezone.utc)
         table_keys = [asset.key for asset in tables]
-        yield dg.RunRequest(run_key=f"{moment:%Y-%m-%dT%H:%M:%S} tables", asset_selection=table_keys)
+        run_key = f"{moment:%Y-%m-%dT%H:%M:%S} tables"
+        yield dg.RunRequest(run_key=run_key, asset_selection=table_keys, asset_check_keys=[])
         participants = context.instance.get_dynamic_partitions(participants_name(study.id))
         windows = window_keys(study, now=moment)[-study.refresh_windows :]
         for tags in rectangles(participants, windows):
             run_key = f"{moment:%Y-%m-%dT%H:%M:%S} {_range(tags)}"
-            yield dg.RunRequest(run_key=run_key, tags=dict(tags), asset_selection=[asset.key for asset in raw_data])
+            keys = [asset.key for asset in raw_data]
+            yield dg.RunRequest(run_key=run_key, tags=dict(tags), asset_selection=keys, asset_check_keys=[])
 
     return refresh
 

@@ -86,7 +86,12 @@ def build_changes_sensor(
         )
         choice = choose_runs(grid, look.dirty, start=cursor.next, largest=PARTITIONS_PER_RUN)
         requests = [
-            dg.RunRequest(run_key=run_key(run, look.dirty, now=now), tags=run.tags, asset_selection=[raw_data.key])
+            dg.RunRequest(
+                run_key=run_key(run, look.dirty, now=now),
+                tags=run.tags,
+                asset_selection=[raw_data.key],
+                asset_check_keys=[],
+            )
             for run in choice.runs
         ]
         check_now = cursor.unchecked and not busy

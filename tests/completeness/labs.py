@@ -1,0 +1,193 @@
+"""A small lab: one study on a simulated server, its definitions, and what Dagster's daemon does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta, timezone
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
+from dagster_beiwe.assets import assets_of
+from dagster_beiwe.changes_sensor import build_changes_sensor
+from dagster_beiwe.checks import build_study_checks
+from dagster_beiwe.client import HttpPolicy
+from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.partitions import PARTICIPANT, WINDOW, participants_name, rectangle_tags
+from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
+
+NOW = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
+MONDAY = (NOW - timedelta(days=NOW.weekday())).date()
+START = MONDAY - timedelta(weeks=3)
+WEEKS = [(START + timedelta(weeks=n)).isoformat() for n in range(4)]
+PASSPHRASE = "a passphrase for tests only"
+PARTICIPANTS = ("anna0001", "bert0002", "cleo0003")
+AT_ONCE = dg.RetryPolicy(max_retries=0)
+
+START_TAG, END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+def moment(day: date, hour: int = 12) -> datetime:
+    return datetime.combine(day, time(hour), timezone.utc)
+
+
+def day_of_week(week: int, day: int = 2) -> date:
+    return START + timedelta(weeks=week, days=day)
+
+
+def world_of(*participants: str | ParticipantPlan, zone: str = "America/New_York", hours: Sequence[int] = (12,)) -> World:
+    """A study with one file of GPS and one of power state in each of the hours since ``START``."""
+    plan = StudyPlan(
+        name="Sleep and Mood",
+        time_zone=zone,
+        participants=tuple(ParticipantPlan(id=each) if isinstance(each, str) else each for each in participants),
+        start=moment(START, 0),
+        hours=tuple(hours),
+        streams=("gps", "power_state"),
+        content=ContentPlan(rows_by_stream={"gps": 5, "power_state": 3}),
+    )
+    return World.build(plan)
+
+
+class Impatient(BeiweResource):
+    """Does not wait between attempts, so that no test does."""
+
+    def get_client(self, *, policy: HttpPolicy | None = None) -> BeiweClient:
+        return super().get_client(policy=HttpPolicy(attempts=2, backoff_first_seconds=0))
+
+
+class Lab:
+    """Evaluates the sensor and runs what it requests, in this process, as the daemon does in others."""
+
+    def __init__(self, server: SimulatedServer, instance: dg.DagsterInstance, **facts: Any) -> None:
+        (only,) = server.world.studies.values()
+        fields: dict[str, Any] = {"key": "sleep", "start": START, "streams": ("gps", "power_state"), **facts}
+        self.study = StudyFacts(id=only.id, name=only.name, **fields)
+        self.server, self.world, self.instance = server, server.world, instance
+        self.beiwe = Impatient(credentials=EnvCredentials())
+        self.cursor: str | None = None
+        assets = assets_of(self.study, pool="beiwe_test", retry_policy=AT_ONCE)
+        self.checks = build_study_checks(self.study)
+        self.sensor = build_changes_sensor(self.study, assets[-1], assets[2], self.checks)
+        self.definitions = dg.Definitions(
+            assets=assets,
+            asset_checks=[self.checks],
+            sensors=[self.sensor],
+            resources={
+                "beiwe": self.beiwe,
+                "beiwe_table_io_manager": EncryptedTableIOManager(beiwe=self.beiwe),
+                "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=self.beiwe),
+            },
+            executor=dg.in_process_executor,
+        )
+        self.job = self.definitions.resolve_implicit_global_asset_job_def()
+        self.skipped = ""
+
+    @property
+    def lake(self) -> StudyLake:
+        return self.beiwe.study_lake(self.study)
+
+    @property
+    def partitions(self) -> list[str]:
+        return list(self.instance.get_dynamic_partitions(participants_name(self.study.id)))
+
+    def windows_with_data(self) -> list[str]:
+        """Partition keys of what the server has inside the weeks."""
+        starts = [moment(START, 0) + timedelta(weeks=number) for number in range(5)]
+        return [
+            f"{one}|{week}"
+            for one in sorted(self.world.study(self.study.id).participants)
+            for week, start, end in zip(WEEKS, starts, starts[1:], strict=False)
+            if self.world.files(self.study.id, participants=[one], start=start, end=end)
+        ]
+
+    def key(self, name: str) -> dg.AssetKey:
+        return dg.AssetKey(["beiwe", self.study.key, name])
+
+    def run(
+        self,
+        *names: str,
+        tags: dict[str, str] | None = None,
+        partition: str | None = None,
+        checks: Sequence[str] = (),
+        config: dict[str, Any] | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        """Materialise assets by name and evaluate checks by name."""
+        wanted = {key for key in self.checks.check_keys if key.name in checks}
+        job = self.job.get_subset(asset_selection={self.key(name) for name in names}, asset_check_selection=wanted)
+        run_config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        if config:
+            run_config["ops"] = {f"{self.study.key}_checks": {"config": config}}
+        return job.execute_in_process(
+            instance=self.instance, tags=tags, partition_key=partition, run_config=run_config, raise_on_error=False
+        )
+
+    def enrol(self) -> None:
+        """Make the participants partitions."""
+        ids = sorted(self.world.study(self.study.id).participants)
+        self.instance.add_dynamic_partitions(participants_name(self.study.id), ids)
+
+    def backfill(self) -> None:
+        """Everything once."""
+        self.enrol()
+        assert self.run("raw_data", tags=dict(rectangle_tags(self.partitions, WEEKS))).success
+
+    def tick(self) -> list[dg.RunRequest]:
+        """One evaluation of the sensor, which keeps its cursor."""
+        with dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, resources={"beiwe": self.beiwe}, definitions=self.definitions
+        ) as context:
+            result = self.sensor.evaluate_tick(context)
+        self.cursor, self.skipped = result.cursor, str(result.skip_message or "")
+        return list(result.run_requests or ())
+
+    def requested(self) -> list[str]:
+        """One evaluation; gives the partitions that it requests."""
+        return sorted(key for request in raw_data_requests(self.tick()) for key in self.partitions_of(request))
+
+    def follow(self) -> list[str]:
+        """One evaluation, and the runs of raw_data that it requests; gives their partitions."""
+        wanted = raw_data_requests(self.tick())
+        for request in wanted:
+            self.run("raw_data", tags=dict(request.tags))
+        return sorted(key for request in wanted for key in self.partitions_of(request))
+
+    def partitions_of(self, request: dg.RunRequest) -> list[str]:
+        grid = self.definitions.resolve_assets_def(self.key("raw_data")).partitions_def
+        assert isinstance(grid, dg.MultiPartitionsDefinition)
+        assert {definition.name for definition in grid.partitions_defs} == {PARTICIPANT, WINDOW}
+        ends = dg.PartitionKeyRange(request.tags[START_TAG], request.tags[END_TAG])
+        return [str(each) for each in grid.get_partition_keys_in_range(ends, dynamic_partitions_store=self.instance)]
+
+    def check(self, name: str, **config: Any) -> dg.AssetCheckEvaluation:
+        """Evaluate one check alone."""
+        (evaluation,) = self.run(checks=[name], config=config).get_asset_check_evaluations()
+        return evaluation
+
+    def table(self, name: str) -> pd.DataFrame:
+        result = self.run(name)
+        assert result.success
+        frame: pd.DataFrame = result.output_for_node(self.definitions.resolve_assets_def(self.key(name)).op.name)
+        return frame
+
+    def routes(self) -> list[str]:
+        """What was asked since the requests were last forgotten."""
+        return [record.route for record in self.server.requests]
+
+
+def raw_data_requests(requests: Sequence[dg.RunRequest]) -> list[dg.RunRequest]:
+    return [request for request in requests if START_TAG in request.tags]
+
+
+def values(evaluation: dg.AssetCheckEvaluation) -> dict[str, Any]:
+    return {name: value.value for name, value in evaluation.metadata.items()}
+
+
+def rows(evaluation: dg.AssetCheckEvaluation, name: str) -> list[dict[str, Any]]:
+    table = evaluation.metadata[name]
+    assert isinstance(table, dg.TableMetadataValue)
+    return [dict(record.data) for record in table.records]

@@ -1,0 +1,180 @@
+"""The sensor that follows the server's counts: what it asks, what it requests, and what it remembers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+
+import dagster as dg
+import pytest
+from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, raw_data_requests, world_of
+
+from dagster_beiwe import changes
+from dagster_beiwe.changes import ChangesCursor
+from dagster_beiwe.errors import ServerError
+from dagster_beiwe.partitions import rectangle_tags
+
+ANNA, BERT, CLEO = PARTICIPANTS
+
+
+def test_the_first_evaluation_requests_what_the_server_has(open_lab: Callable[..., Lab]) -> None:
+    """Everything at once, in one run, which then brings it."""
+    lab = open_lab(world_of(*PARTICIPANTS, zone="UTC"))
+    lab.enrol()
+    assert lab.follow() == lab.windows_with_data()
+    assert lab.check("complete").passed
+
+
+def test_an_evaluation_with_nothing_new_is_one_request(lab: Lab) -> None:
+    """And reads no index of the lake, and starts nothing."""
+    lab.backfill()
+    lab.tick()
+    lab.server.forget_requests()
+    lab.tick()
+    assert lab.routes() == ["/get-summary-statistics/v1"]
+    assert lab.tick() == []
+    assert "0 participants looked at, 3 settled" in lab.skipped
+
+
+def test_a_late_hour_of_last_month_runs_exactly_its_window(lab: Lab) -> None:
+    """Rows that arrive weeks late; what comes over the wire is that hour."""
+    lab.backfill()
+    assert lab.follow() == []
+    lab.world.add_rows(BERT, "gps", moment(day_of_week(1)), rows=50)
+    lab.server.forget_requests()
+    assert lab.follow() == [f"{BERT}|{WEEKS[1]}"]
+    assert lab.routes().count("/get-summary-statistics/v1") == 2  # the sensor's and the run's
+    assert sum("get-data" in route for route in lab.routes()) == 2  # a probe of the route, and the data
+    assert lab.follow() == []
+
+
+def test_vanished_and_new_files_are_followed(lab: Lab) -> None:
+    """An hour that a researcher had deleted, and one that came after all."""
+    lab.backfill()
+    lab.follow()
+    lab.world.withdraw(ANNA, stream="gps", hour=moment(day_of_week(0)))
+    lab.world.add_hour(CLEO, "power_state", moment(day_of_week(2), 3))
+    assert lab.follow() == [f"{ANNA}|{WEEKS[0]}", f"{CLEO}|{WEEKS[2]}"]
+    assert [each.present for each in lab.lake.manifest(ANNA, WEEKS[0]).files].count(False) == 1  # type: ignore[union-attr]
+    assert lab.follow() == []
+
+
+def test_windows_of_runs_that_wait_are_not_requested_again(lab: Lab) -> None:
+    """Those of a backfill, or of a run that somebody started by hand."""
+    lab.enrol()
+    job = lab.job.get_subset(asset_selection={lab.key("raw_data")})
+    waiting = lab.instance.create_run_for_job(
+        job, tags=rectangle_tags([ANNA, BERT], WEEKS[:3]), status=dg.DagsterRunStatus.STARTING
+    )
+    waited_for = {f"{one}|{week}" for one in (ANNA, BERT) for week in WEEKS[:3]}
+    requested = lab.requested()
+    assert requested
+    assert waited_for.isdisjoint(requested)
+    lab.instance.delete_run(waiting.run_id)
+    assert set(lab.requested()) == waited_for | set(requested)
+
+
+def test_a_request_has_the_same_key_until_it_is_time_to_try_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster drops a key that it knows, so that a failing window is tried every few hours and not at each look."""
+    lab.enrol()
+    first, second = ([request.run_key for request in raw_data_requests(lab.tick())] for _ in range(2))
+    assert first == second
+    monkeypatch.setattr(changes, "RETRY_SECONDS", 1e-3)
+    third = [request.run_key for request in raw_data_requests(lab.tick())]
+    assert set(third).isdisjoint(first)
+
+
+def test_changed_counts_make_another_key(lab: Lab) -> None:
+    """New data in the same windows is a new request."""
+    lab.enrol()
+    before = {request.run_key for request in lab.tick()}
+    lab.world.add_rows(ANNA, "gps", moment(day_of_week(1)))
+    assert before.isdisjoint({request.run_key for request in lab.tick()})
+
+
+def test_a_poisoned_hour_stays_requested(lab: Lab) -> None:
+    """Its window is committed with a hole, and so never settles; the others do."""
+    lab.enrol()
+    hour = moment(day_of_week(1))
+    until = hour + timedelta(hours=1)
+    with lab.server.misbehave("poisoned_hour", participant=ANNA, stream="gps", start=hour, end=until):
+        lab.follow()
+        assert lab.requested() == [f"{ANNA}|{WEEKS[1]}"]
+    assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
+    assert lab.follow() == []
+
+
+def test_checks_follow_when_the_runs_are_over(lab: Lab) -> None:
+    """Once after a refresh, not at every look."""
+    lab.enrol()
+    lab.follow()
+    (request,) = lab.tick()
+    assert request.asset_selection == [lab.key("restatements")]
+    assert {key.name for key in request.asset_check_keys or ()} == {
+        "complete", "intact", "protected", "roster", "settings",
+    }  # fmt: skip
+    assert lab.tick() == []
+
+
+@pytest.mark.parametrize("text", ["nonsense", "[]", "null", '{"settled": 3}', '{"settled": {"a": 1}, "next": 7}'])
+def test_a_cursor_that_can_not_be_read_costs_a_look(lab: Lab, text: str) -> None:
+    """Nothing is requested twice because of it, and nothing forgotten."""
+    lab.backfill()
+    lab.cursor = text
+    assert lab.follow() == []
+    assert lab.tick() == []
+    assert len(json.loads(lab.cursor or "")["settled"]) == len(PARTICIPANTS)
+
+
+def test_the_cursor_survives_a_restart_and_is_small(lab: Lab) -> None:
+    """Text in, text out; some bytes per participant."""
+    lab.backfill()
+    lab.tick()
+    cursor = ChangesCursor.from_text(lab.cursor)
+    assert ChangesCursor.from_text(cursor.to_text()) == cursor
+    assert set(cursor.settled) == set(PARTICIPANTS)
+    assert len(lab.cursor or "") < 150 + 40 * len(PARTICIPANTS)
+
+
+def test_a_lake_that_lost_windows_is_noticed(open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settled participants are looked at once a day, whatever the server says."""
+    lab = open_lab(world_of(*PARTICIPANTS, zone="UTC"))
+    lab.backfill()
+    lab.tick()
+    lab.lake.storage.delete(f"{lab.study.id}/.beiwe/{ANNA}.index")
+    assert lab.tick() == []
+    monkeypatch.setattr(changes.Grid, "mark", lambda *_: "another day")
+    assert lab.requested() == [key for key in lab.windows_with_data() if key.startswith(ANNA)]
+
+
+def test_a_server_that_is_down_changes_nothing(lab: Lab) -> None:
+    """The evaluation fails with the reason; the next one has the same cursor. Other studies have sensors of their own."""
+    lab.backfill()
+    lab.tick()
+    before = lab.cursor
+    lab.server.stop()
+    with pytest.raises(ServerError):
+        lab.tick()
+    assert lab.cursor == before
+
+
+def test_an_old_server_is_left_to_the_schedule(open_lab: Callable[..., Lab]) -> None:
+    """It has no counts; the reason says what happens instead. Runs work without them."""
+    lab = open_lab(profile="2023-11", refresh_windows=5)
+    lab.enrol()
+    assert lab.tick() == []
+    assert "newest 5 windows" in lab.skipped
+    assert lab.run("raw_data", tags=dict(rectangle_tags(PARTICIPANTS, WEEKS[:2]))).success
+    assert lab.lake.manifest(ANNA, WEEKS[0]).counted == ""  # type: ignore[union-attr]
+
+
+def test_a_run_asks_for_counts_of_its_own_days_and_participants(lab: Lab) -> None:
+    """One small request, and the manifests keep what was counted."""
+    lab.enrol()
+    lab.server.forget_requests()
+    lab.run("raw_data", tags=dict(rectangle_tags([BERT], WEEKS[1:3])))
+    (query,) = [dict(record.query) for record in lab.server.requests if "summary" in record.route]
+    assert query["participant_ids"] == BERT
+    assert (query["start_date"], query["end_date"]) == ((day_of_week(1, -1)).isoformat(), day_of_week(3, 1).isoformat())
+    assert lab.lake.index(BERT)[WEEKS[1]].counted

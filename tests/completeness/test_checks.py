@@ -1,0 +1,286 @@
+"""Asset checks: they fail when they should, say what to do, and pass when it is done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, rows, values, world_of
+
+from dagster_beiwe.partitions import rectangle_tags
+from dagster_beiwe.simulator import ParticipantPlan
+
+ANNA, BERT, CLEO = PARTICIPANTS
+HOUR = timedelta(hours=1)
+
+
+def test_complete_names_holes_by_participant_day_and_stream(lab: Lab) -> None:
+    """Late rows, before and after the run of what the check says is to be run."""
+    lab.backfill()
+    assert lab.check("complete").passed
+    grown = lab.world.add_rows(ANNA, "gps", moment(day_of_week(1)), rows=40)
+    evaluation = lab.check("complete")
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    (gap,) = rows(evaluation, "first gaps")
+    assert (gap["participant"], gap["day"], gap["stream"]) == (ANNA, day_of_week(1).isoformat(), "gps")
+    assert gap["server bytes"] == grown.size_bytes > gap["lake bytes"]
+    assert gap["why"] == "changed since it was fetched"
+    told = values(evaluation)
+    assert told["partitions to run"] == f"{ANNA}|{WEEKS[1]}"
+    assert (told["participants to paste"], told["windows to paste"]) == (ANNA, WEEKS[1])
+    assert f"--partition-range '{ANNA}|{WEEKS[1]}...{ANNA}|{WEEKS[1]}'" in told["commands"]
+    lab.run("raw_data", partition=str(told["partitions to run"]))
+    assert lab.check("complete").passed
+
+
+def test_complete_finds_what_was_never_fetched(lab: Lab) -> None:
+    """A lake of one participant is not complete; the windows of the others are one range."""
+    lab.enrol()
+    lab.run("raw_data", tags=dict(rectangle_tags([ANNA], WEEKS)))
+    evaluation = lab.check("complete")
+    assert {gap["why"] for gap in rows(evaluation, "first gaps")} == {"never fetched"}
+    assert values(evaluation)["participants to paste"] == f"{BERT}, {CLEO}"
+    assert values(evaluation)["commands"].count("--partition-range") == 1
+
+
+def test_complete_finds_an_object_that_the_server_leaves_out(lab: Lab) -> None:
+    """The server counts it but does not send it: no request failed, and nothing else shows it."""
+    lab.world.lose_object(ANNA, "gps", moment(day_of_week(1)))
+    lab.backfill()
+    (gap,) = rows(lab.check("complete"), "first gaps")
+    assert gap["why"] == "counted but not sent by the server"
+    assert gap["lake bytes"] == 0
+
+
+def test_a_poisoned_hour_costs_one_hour_and_is_named(lab: Lab) -> None:
+    """The window is stored without it and not recorded as materialised; the check says which, and why."""
+    lab.enrol()
+    hour = moment(day_of_week(1))
+    with lab.server.misbehave("poisoned_hour", participant=ANNA, stream="gps", start=hour, end=hour + HOUR):
+        result = lab.run("raw_data", tags=dict(rectangle_tags(PARTICIPANTS, WEEKS)))
+        assert not result.success
+        evaluation = lab.check("complete")
+    (gap,) = rows(evaluation, "first gaps")
+    assert gap["why"] == "could not be fetched: DamagedMemberError"
+    assert values(evaluation)["partitions to run"] == f"{ANNA}|{WEEKS[1]}"
+    assert f"{ANNA}|{WEEKS[1]}" not in lab.instance.get_materialized_partitions(lab.key("raw_data"))
+    assert len(lab.lake.manifest(ANNA, WEEKS[1]).files) == 13  # type: ignore[union-attr]
+    assert lab.run("raw_data", partition=f"{ANNA}|{WEEKS[1]}").success
+    assert lab.check("complete").passed
+
+
+def test_a_gap_of_these_days_is_a_warning(lab: Lab) -> None:
+    """Today's data may be on their way."""
+    lab.backfill()
+    recent = lab.world.now - HOUR
+    lab.world.add_hour(ANNA, "gps", recent, rows=7)
+    evaluation = lab.check("complete")
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "on its way" in (evaluation.description or "")
+
+
+def test_vanished_files_are_surplus_until_they_are_noticed(lab: Lab) -> None:
+    """A warning with the window to run; afterwards the file is kept, marked and no surplus."""
+    lab.backfill()
+    lab.world.withdraw(ANNA, stream="gps", hour=moment(day_of_week(0)))
+    evaluation = lab.check("complete")
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert values(evaluation)["partitions to run"] == f"{ANNA}|{WEEKS[0]}"
+    lab.run("raw_data", partition=f"{ANNA}|{WEEKS[0]}")
+    assert lab.check("complete").passed
+    assert lab.check("intact", verify_share=1.0).passed
+
+
+def test_survey_answers_that_are_counted_late_are_no_surplus(open_lab: Callable[..., Lab]) -> None:
+    """The server counts them when sensor data of the day are processed."""
+    lab = open_lab(streams=("gps", "survey_answers"))
+    lab.world.unchunked_lag = True
+    lab.world.advance(timedelta(hours=1))
+    lab.world.add_answers(ANNA, moment(day_of_week(1), 15))
+    lab.backfill()
+    evaluation = lab.check("complete")
+    assert evaluation.passed
+    assert values(evaluation)["only in the lake"] == 1
+
+
+def test_an_older_server_can_not_say_what_is_complete(open_lab: Callable[..., Lab]) -> None:
+    """That is a warning, not a success."""
+    lab = open_lab(profile="2023-11")
+    lab.enrol()
+    evaluation = lab.check("complete")
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "Not known" in (evaluation.description or "")
+
+
+def test_a_server_that_is_down_is_a_failed_check(lab: Lab) -> None:
+    """Which says so; the others that need no server are made all the same."""
+    lab.backfill()
+    lab.server.stop()
+    evaluations = {each.check_name: each for each in lab.run(checks=["complete", "protected"]).get_asset_check_evaluations()}
+    assert "ConnectionFailedError" in (evaluations["complete"].description or "")
+    assert not evaluations["complete"].passed
+    assert evaluations["protected"].passed
+
+
+def test_intact_finds_a_changed_file(lab: Lab) -> None:
+    """And says which partition to run; a share of nothing looks at sizes only."""
+    lab.backfill()
+    assert lab.check("intact", verify_share=1.0).passed
+    record = lab.lake.manifest(BERT, WEEKS[2]).files[0]  # type: ignore[union-attr]
+    path = Path(os.environ["BEIWE_LAKE"]) / lab.lake.folder(BERT, record.path)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    evaluation = lab.check("intact", verify_share=1.0)
+    assert not evaluation.passed
+    assert values(evaluation)["partitions to run"] == f"{BERT}|{WEEKS[2]}"
+    assert rows(evaluation, "first findings")[0]["what"] == "file changed"
+    assert lab.check("intact", verify_share=0.0).passed
+    assert values(lab.check("intact"))["share"] == 0.05
+
+
+def test_protected_finds_readable_files_and_loose_permissions(lab: Lab, tmp_path: Path) -> None:
+    """A file put there unlocked, a readable table, and a folder that others may enter."""
+    lab.backfill()
+    assert lab.run("roster").success
+    evaluation = lab.check("protected")
+    assert evaluation.passed
+    assert values(evaluation)["files looked at"] > 0
+    assert values(evaluation)["tables looked at"] == 1
+    record = lab.lake.manifest(BERT, WEEKS[2]).files[0]  # type: ignore[union-attr]
+    file = tmp_path / "lake" / lab.lake.folder(BERT, record.path)
+    locked = file.read_bytes()
+    file.write_text("timestamp,UTC time,latitude\n")
+    evaluation = lab.check("protected")
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert values(evaluation)["partitions to run"] == f"{BERT}|{WEEKS[2]}"
+    file.write_bytes(locked)
+    table = next((tmp_path / "lake" / ".tables").rglob("*.parquet.lock"))
+    table.with_name(table.name.removesuffix(".lock")).write_bytes(b"PAR1 and names of people")
+    (tmp_path / "lake").chmod(0o750)
+    evaluation = lab.check("protected")
+    found = {(row["what"], row["mode"]) for row in rows(evaluation, "first findings")}
+    assert {("readable table", ""), ("open to others", "0750")} <= found
+
+
+def test_streams_that_are_to_be_plain_are_no_finding(open_lab: Callable[..., Lab]) -> None:
+    """The study's configuration says so; the others are looked at."""
+    lab = open_lab(plain_streams=("power_state",))
+    lab.backfill()
+    evaluation = lab.check("protected")
+    assert evaluation.passed
+    assert values(evaluation)["locked streams"] == "gps"
+
+
+def test_files_committed_before_their_stream_was_locked_are_found(open_lab: Callable[..., Lab]) -> None:
+    """Somebody takes a stream off `plain_streams`: what lies there is still readable."""
+    before = open_lab(plain_streams=("power_state",))
+    before.backfill()
+    after = Lab(before.server, before.instance)
+    evaluation = after.check("protected")
+    assert not evaluation.passed
+    assert f"{ANNA}|{WEEKS[0]}" in values(evaluation)["partitions to run"]
+
+
+def test_roster_tells_who_vanished_was_flagged_or_is_new(lab: Lab) -> None:
+    """Server, table, partitions and lake are compared."""
+    lab.backfill()
+    assert lab.check("roster").passed
+    lab.world.flag_deleted(BERT)
+    newcomer = lab.world.add_participant(lab.study.id, ParticipantPlan(os=""))
+    lab.instance.add_dynamic_partitions(f"beiwe/{lab.study.id}/participants", ["gone1234"])
+    evaluation = lab.check("roster")
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    told = values(evaluation)
+    assert told["no longer on the server"] == "gone1234"
+    assert told["flagged as deleted"] == BERT
+    assert told["not a partition yet"] == newcomer
+
+
+def test_settings_tell_what_changed_from_what_to_what_and_when(lab: Lab) -> None:
+    """Switches and numbers with their values, texts by name only; a later look still explains."""
+    assert not lab.check("settings").passed
+    lab.run("settings")
+    assert lab.check("settings").passed
+    before = lab.world.study(lab.study.id).device_settings["gps_off_duration_seconds"]
+    lab.world.change_settings(lab.study.id, gps_off_duration_seconds=before + 60, about_page_text="ask Dr Roe")
+    lab.run("settings")
+    lab.run("settings")
+    evaluation = lab.check("settings")
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    about, gps = rows(evaluation, "history")
+    assert (gps["from"], gps["to"]) == (str(before), str(before + 60))
+    assert gps["unseen"] < gps["seen"]
+    assert (about["setting"], about["from"], about["to"]) == ("device_setting/about_page_text", "", "")
+    assert "Roe" not in str(evaluation)
+
+
+def test_checks_are_not_part_of_runs_of_raw_data(lab: Lab) -> None:
+    """Whoever materialises one window from the UI does not verify the whole study; checks alone can be run there."""
+    lab.enrol()
+    everything = lab.run("raw_data", partition=f"{ANNA}|{WEEKS[0]}", checks=["complete", "intact", "protected"])
+    assert everything.success
+    assert everything.get_asset_check_evaluations() == []
+    alone = lab.run(checks=["protected"])
+    assert [each.check_name for each in alone.get_asset_check_evaluations()] == ["protected"]
+
+
+def test_strays_are_found_counted_and_fetched(open_lab: Callable[..., Lab]) -> None:
+    """Data of 1969 and next year: two requests a participant, whatever lies between."""
+    lab = open_lab(world_of(ANNA, ParticipantPlan(id=BERT, wrong_clock=True)))
+    lab.backfill()
+    evaluation = lab.check("complete")
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    told = values(evaluation)
+    assert told["strays to run"] == BERT
+    assert told["stray bytes"] > 0 == told["stray bytes in the lake"]
+    lab.server.forget_requests()
+    result = lab.run("strays", partition=BERT)
+    assert result.success
+    assert sum("get-data" in record.route and bool(record.form) for record in lab.server.requests) <= 2
+    (event,) = result.asset_materializations_for_node(lab.definitions.resolve_assets_def(lab.key("strays")).op.name)
+    assert event.metadata["files before"].value == 2
+    assert event.metadata["files after"].value == 1
+    evaluation = lab.check("complete")
+    assert evaluation.passed
+    assert values(evaluation)["stray bytes in the lake"] == told["stray bytes"]
+    assert lab.check("intact", verify_share=1.0).passed
+    assert lab.check("protected").passed
+    assert lab.requested() == []
+
+
+def test_strays_of_a_participant_who_has_none_are_a_success(lab: Lab) -> None:
+    """Several participants in one run."""
+    lab.enrol()
+    assert lab.run("strays", tags=dict(zip(rectangle_tags(["x"], ["y"]), (ANNA, BERT), strict=True))).success
+    assert lab.instance.get_materialized_partitions(lab.key("strays")) == {ANNA, BERT}
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_restatements_list_what_changed_and_vanished(open_lab: Callable[..., Lab], remove: bool) -> None:
+    """Sizes and hashes before and after, no content; the setting removes vanished files from lake and list."""
+    lab = open_lab(remove_vanished=remove)
+    lab.backfill()
+    assert len(lab.table("restatements")) == 0
+    hour = moment(day_of_week(1))
+    old = lab.world.file(ANNA, "gps", hour)
+    new = lab.world.add_rows(ANNA, "gps", hour, rows=9)
+    lab.world.withdraw(BERT, stream="gps", hour=hour)
+    result = lab.run("raw_data", tags=dict(rectangle_tags([ANNA, BERT], WEEKS[1:2])))
+    events = {each.materialization.partition: each.materialization for each in result.get_asset_materialization_events()}
+    assert events[f"{ANNA}|{WEEKS[1]}"].metadata["changed"].value == 1
+    assert events[f"{ANNA}|{WEEKS[1]}"].metadata["changed_bytes"].value == new.size_bytes
+    assert events[f"{BERT}|{WEEKS[1]}"].metadata["vanished"].value == 1
+    table = lab.table("restatements").set_index("participant")
+    row = table.loc[ANNA]
+    assert (row["size_bytes_before"], row["size_bytes"], row["restatements"]) == (old.size_bytes, new.size_bytes, 1)
+    assert row["sha256_before"] != row["sha256"]
+    assert (BERT in table.index) is not remove
+    if not remove:
+        assert table.loc[BERT]["vanished_at"] > table.loc[BERT]["first_seen"][:10]
+    files = lab.lake.manifest(BERT, WEEKS[1]).files  # type: ignore[union-attr]
+    assert len(files) == (13 if remove else 14)

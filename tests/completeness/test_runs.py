@@ -1,0 +1,146 @@
+"""Which runs are requested, and when whose turn it is: decisions without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dagster_beiwe import changes
+from dagster_beiwe.changes import ChangesCursor, Grid, choose_runs, look_for_changes
+from dagster_beiwe.covering import Rectangle, cover
+from dagster_beiwe.sync import DailyIndex
+from dagster_beiwe.windows import windows_between
+
+PEOPLE = [f"person{number:02d}" for number in range(8)]
+WINDOWS = list(
+    windows_between("weekly", datetime(2026, 1, 5, tzinfo=timezone.utc), datetime(2026, 2, 16, tzinfo=timezone.utc))
+)
+KEYS = [window.key for window in WINDOWS]
+PLACES = st.sets(st.tuples(st.sampled_from(PEOPLE), st.sampled_from(KEYS)))
+GRID = Grid(participants=PEOPLE, windows=WINDOWS, streams=("gps",), today=date(2026, 2, 16))
+
+
+@settings(max_examples=200, deadline=None)
+@given(places=PLACES, largest=st.integers(1, 20))
+def test_runs_cover_each_window_once_and_no_other(places: set[tuple[str, str]], largest: int) -> None:
+    """However they are scattered; none is larger than a run may be."""
+    found = cover(places, participants=PEOPLE, windows=KEYS, largest=largest)
+    covered = [place for rectangle in found for place in rectangle.places()]
+    assert sorted(covered) == sorted(places)
+    assert all(len(rectangle) <= largest for rectangle in found)
+
+
+@pytest.mark.parametrize(
+    ("places", "runs"),
+    [
+        ([(one, key) for one in PEOPLE for key in KEYS], 1),
+        ([(one, KEYS[-1]) for one in PEOPLE], 1),
+        ([(PEOPLE[3], key) for key in KEYS], 1),
+        ([(one, key) for one in PEOPLE for key in (KEYS[0], KEYS[-1])], 2),
+        ([(PEOPLE[0], KEYS[0]), (PEOPLE[1], KEYS[1]), (PEOPLE[2], KEYS[2])], 3),
+        ([], 0),
+    ],
+)
+def test_neighbours_share_a_run(places: list[tuple[str, str]], runs: int) -> None:
+    """Along participants as well as along windows."""
+    assert len(cover(places, participants=PEOPLE, windows=KEYS, largest=500)) == runs
+
+
+def test_a_cross_is_cut_along_the_better_side() -> None:
+    """A new window of everybody and late data of one: two runs, or three if cut at the wrong place."""
+    places = {(one, KEYS[-1]) for one in PEOPLE} | {(PEOPLE[4], key) for key in KEYS[:-1]}
+    assert len(cover(places, participants=PEOPLE, windows=KEYS, largest=500)) == 2
+
+
+def counts_of(*people: str, on: date = date(2026, 1, 7)) -> DailyIndex:
+    return DailyIndex(timezone.utc, {one: {on: {"gps": 10}} for one in people})
+
+
+def never_committed(_: str) -> Mapping[str, str]:
+    return {}
+
+
+def ticking() -> Iterator[float]:
+    """A clock on which each look takes a second."""
+    now = 0.0
+    while True:
+        yield now
+        now += 1.0
+
+
+def test_whoever_was_not_looked_at_is_the_first_next_time() -> None:
+    """With time for three of eight, everybody has had a turn after three evaluations."""
+    cursor, seen = ChangesCursor(), []
+    for _ in range(3):
+        clock = ticking()
+        looked: list[str] = []
+
+        def committed(participant: str, looked: list[str] = looked) -> Mapping[str, str]:
+            looked.append(participant)
+            return {}
+
+        look = look_for_changes(
+            GRID, counts_of(*PEOPLE), committed, cursor=cursor, seconds=2, clock=lambda clock=clock: next(clock)
+        )  # type: ignore[misc]
+        seen += looked
+        cursor = ChangesCursor(settled=look.settled, next=f"{look.stopped_at}|")
+    assert seen[:8] == PEOPLE
+
+
+def test_failing_windows_do_not_keep_others_from_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs an evaluation, and nothing ever succeeds: each of the scattered windows is requested all the same."""
+    monkeypatch.setattr(changes, "RUNS_PER_TICK", 2)
+    dirty = {(one, key): "digest" for number, one in enumerate(PEOPLE) for key in KEYS[number % 2 :: 2]}
+    requested: list[tuple[str, str]] = []
+    start = ""
+    for _ in range(len(dirty)):
+        choice = choose_runs(GRID, dirty, start=start, largest=500)
+        assert 0 < len(choice.runs) <= 2
+        requested += [place for run in choice.runs for place in run.places()]
+        start = choice.next
+    assert set(requested) == set(dirty)
+
+
+def test_a_tick_requests_no_more_than_dagster_submits_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But at least one run, and it says how many wait."""
+    monkeypatch.setattr(changes, "PARTITIONS_PER_TICK", 5)
+    dirty = {(one, key): "digest" for one in PEOPLE for key in KEYS}
+    choice = choose_runs(GRID, dirty, start="", largest=6)
+    assert [run.first for run in choice.runs] == [(PEOPLE[0], KEYS[0])]
+    assert choice.waiting == 7
+
+
+def test_settled_participants_are_not_read_again_until_their_counts_move() -> None:
+    """A mark also moves with the day, with a new window, and with other streams."""
+    daily = counts_of(*PEOPLE)
+    digest = {window.key: daily.digest(PEOPLE[0], window, ("gps",)) for window in WINDOWS}
+    first = look_for_changes(GRID, daily, lambda _: digest, cursor=ChangesCursor())
+    assert (first.looked_at, first.dirty) == (8, {})
+    cursor = ChangesCursor(settled=first.settled)
+    assert look_for_changes(GRID, daily, never_committed, cursor=cursor).looked_at == 0
+    more = DailyIndex(timezone.utc, {**daily.counts, PEOPLE[5]: {date(2026, 1, 8): {"gps": 11}}})
+    assert look_for_changes(GRID, more, never_committed, cursor=cursor).looked_at == 1
+    for other in (
+        Grid(participants=PEOPLE, windows=WINDOWS, streams=("gps",), today=GRID.today + timedelta(days=1)),
+        Grid(participants=PEOPLE, windows=WINDOWS[:-1], streams=("gps",), today=GRID.today),
+        Grid(participants=PEOPLE, windows=WINDOWS, streams=("gps", "calls"), today=GRID.today),
+    ):
+        assert look_for_changes(other, daily, never_committed, cursor=cursor).looked_at == 8
+
+
+def test_a_participant_who_is_gone_does_not_break_the_order() -> None:
+    """The cursor may name somebody who is no partition any more."""
+    look = look_for_changes(GRID, counts_of(*PEOPLE), never_committed, cursor=ChangesCursor(next="gone|2026-01-05"))
+    assert look.looked_at == 8
+    assert len(choose_runs(GRID, look.dirty, start="gone|2026-01-05", largest=500).runs) == 1
+
+
+def test_a_rectangle_names_itself_as_dagster_does() -> None:
+    """For tags of runs and for the command line."""
+    rectangle = Rectangle(("a", "b"), ("2026-01-05", "2026-01-12"))
+    assert rectangle.range == "a|2026-01-05...b|2026-01-12"
+    assert list(rectangle.tags.values()) == ["a|2026-01-05", "b|2026-01-12"]

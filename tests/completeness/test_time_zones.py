@@ -1,0 +1,113 @@
+"""Days are local to the study, windows are in UTC: which windows a changed day makes dirty, and who tells the zone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pytest
+from labs import PARTICIPANTS, Lab, moment, world_of
+
+from dagster_beiwe import StudyConfig
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
+from dagster_beiwe.time_zones import StudyZone, ask_time_zone
+
+ANNA = PARTICIPANTS[0]
+HOUR = timedelta(hours=1)
+CHANGED = [(10, 26, 0), (10, 26, 23), (11, 2, 5), (11, 2, 18)]
+
+
+def autumn_world(zone: str) -> World:
+    """A week around the end of summer time in both Europe and America in 2025, data at every hour."""
+    plan = StudyPlan(
+        name="Sleep and Mood",
+        time_zone=zone,
+        participants=(ParticipantPlan(id=ANNA),),
+        start=datetime(2025, 10, 24, tzinfo=timezone.utc),
+        end=datetime(2025, 11, 4, tzinfo=timezone.utc),
+        hours=(0, 4, 5, 13, 14, 18, 19, 23),
+        streams=("gps",),
+        content=ContentPlan(rows_by_stream={"gps": 2}),
+    )
+    return World.build(plan)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"])
+def test_changed_hours_make_the_windows_of_their_local_day_dirty(open_lab: Callable[..., Lab], zone: str) -> None:
+    """Also on days of 24.5 or 25 hours, and where days begin at half past: nothing is missed, nothing stays open."""
+    lab = open_lab(autumn_world(zone), start=datetime(2025, 10, 20).date(), window="daily", streams=("gps",))
+    lab.enrol()
+    lab.follow()
+    assert lab.requested() == []
+    hours = [datetime(2025, month, day, hour, tzinfo=timezone.utc) for month, day, hour in CHANGED]
+    for hour in hours:
+        lab.world.add_rows(ANNA, "gps", hour)
+    requested = lab.follow()
+    assert {f"{ANNA}|{hour:%Y-%m-%d}" for hour in hours} <= set(requested)
+    assert set(requested) <= {f"{ANNA}|{day:%Y-%m-%d}" for hour in hours for day in local_days(hour, zone)}
+    assert lab.requested() == []
+    assert lab.check("complete").passed
+
+
+def local_days(hour: datetime, zone: str) -> list[datetime]:
+    """UTC days that the hour's local day touches."""
+    day = hour.astimezone(ZoneInfo(zone)).date()
+    start = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)).astimezone(timezone.utc)
+    return [start + number * HOUR for number in range(26)]
+
+
+def test_a_server_tells_the_zone_with_its_settings(lab: Lab) -> None:
+    """Runs and sensors remember it from the settings' last materialisation, and ask nothing."""
+    assert lab.run("settings").success
+    lab.enrol()
+    lab.server.forget_requests()
+    lab.tick()
+    assert lab.routes() == ["/get-summary-statistics/v1"]
+
+
+def test_a_configured_zone_goes_first(open_lab: Callable[..., Lab]) -> None:
+    """Nobody is asked."""
+    lab = open_lab(time_zone="Europe/Berlin")
+    lab.enrol()
+    lab.tick()
+    assert lab.routes() == ["/get-summary-statistics/v1"]
+    assert '"zone":"Europe/Berlin"' in (lab.cursor or "")
+
+
+def test_an_older_server_has_the_zone_of_most_phones(open_lab: Callable[..., Lab]) -> None:
+    """The check says that it is a guess."""
+    lab = open_lab(world_of(ANNA, zone="Asia/Kolkata"), profile="2025-06")
+    lab.enrol()
+    with lab.beiwe.get_client() as client:
+        assert ask_time_zone(client, lab.study.id) == StudyZone(name="Asia/Kolkata", source="phones")
+    lab.follow()
+    evaluation = lab.check("complete")
+    assert evaluation.passed
+    assert "guess" in (evaluation.description or "")
+
+
+def test_a_server_without_anybody_is_taken_as_utc(open_lab: Callable[..., Lab]) -> None:
+    """Nothing better is known."""
+    lab = open_lab(world_of(ParticipantPlan(id="nobody01", os="")), profile="2025-06")
+    with lab.beiwe.get_client() as client:
+        assert ask_time_zone(client, lab.study.id).source == "unknown"
+
+
+def test_a_wrong_zone_is_refused_when_the_project_loads() -> None:
+    """With the way out."""
+    with pytest.raises(ConfigurationError, match="America/New_York"):
+        StudyConfig("Sleep and Mood", time_zone="Berlin")
+
+
+def test_an_hour_before_midnight_counts_to_its_local_day(open_lab: Callable[..., Lab]) -> None:
+    """Sunday evening in New York is Monday in UTC: both windows are looked at."""
+    lab = open_lab(world_of(ANNA, hours=(2,)))
+    lab.enrol()
+    lab.follow()
+    monday = lab.study.start
+    assert monday is not None
+    lab.world.add_rows(ANNA, "gps", moment(monday + timedelta(weeks=1), 2))
+    assert lab.follow() == [f"{ANNA}|{(monday + timedelta(weeks=n)).isoformat()}" for n in (0, 1)]
+    assert lab.requested() == []
