@@ -19,6 +19,7 @@ from dagster_beiwe.windows import Window
 
 FORMAT = 1
 _SIZE_LIMIT = 256 * 1024 * 1024
+_text = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,10 +214,6 @@ def _lines(value: Any) -> str:
     if isinstance(value, (list, tuple)) and value:
         return "[\n  " + ",\n  ".join(map(_text, value)) + "\n ]"
     return _text(value)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _changed(name: str, expected: str, got: str) -> str:
