@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,9 @@ class ServerProcess:
 
     def __init__(self, workload: str, scale: Scale) -> None:
         command = [sys.executable, "-m", "benchmarks.server", workload, scale]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+        )
         facts = self._answer()
         lists = {name: tuple(facts[name]) for name in ("participants", "streams")}
         self.served = Served(**{**facts, **lists})
@@ -75,6 +78,7 @@ class ServerProcess:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
+            self._process.communicate()
             raise RuntimeError("Expected the benchmark's server to answer, got its end; see its error above.")
         facts: dict[str, Any] = json.loads(line)
         return facts
