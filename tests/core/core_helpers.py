@@ -7,16 +7,17 @@ import io
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.lake import Arrival, BeiweLake, LakeWriter, Manifest, Occasion, StudyLake
 from dagster_beiwe.names import parse_member_name, short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
-from dagster_beiwe.sync import Cell, StudySync, WindowReport
+from dagster_beiwe.sync import Cell, DailyIndex, StudySync, WindowReport
 from dagster_beiwe.windows import Granularity, Window, windows_between
 
 STUDY = "CoreCoreCoreCoreCoreCore"
@@ -136,6 +137,11 @@ def sync(client: BeiweClient, lake: StudyLake, cells: Iterable[Cell], **options:
     return list(StudySync(client, lake, run_id="run-1", **options).run(cells))  # type: ignore[arg-type]
 
 
+def daily(client: BeiweClient, zone: str = "America/New_York") -> DailyIndex:
+    """What the server counts per day now."""
+    return DailyIndex.of(ZoneInfo(zone), client.summary_statistics(STUDY))
+
+
 def downloads(server: SimulatedServer) -> int:
     """How many archives were asked for with keys; probes of routes have none and get 400 or 403."""
     return sum(1 for request in server.requests if "get-data/" in request.route and request.form)
@@ -209,6 +215,3 @@ def check_lake(folder: Path, lake: StudyLake) -> None:
 def as_other_user() -> bool:
     """Whether permissions bind this process: root may write anywhere."""
     return os.geteuid() != 0
-
-
-Study = Callable[[], StudyLake]

@@ -230,7 +230,7 @@ def test_other_documents_are_refused(data: bytes) -> None:
         everything([data])
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(data=st.data())
 def test_damaged_archives_never_raise_foreign_errors(data: st.DataObject) -> None:
     """Any flipped, changed, inserted or removed bytes give the members or an error of this package."""

@@ -1,0 +1,43 @@
+"""What the tests of faults share: where they strike, what is missing then, and that a refresh mends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from core_helpers import DAY, HOUR, PERSON, START, cells_of, check_lake, contents, sync, truth
+
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.simulator.misbehaviour import Switch
+from dagster_beiwe.sync import Problem, WindowReport
+
+BAD = START + 2 * DAY + 5 * HOUR
+DOWNLOADS = "*get-data/v*"
+
+
+def problems_of(reports: list[WindowReport]) -> list[Problem]:
+    return [problem for report in reports for problem in report.problems]
+
+
+def missing(world: World, lake: StudyLake) -> set[str]:
+    """Keys that the server has and the lake has not, or in another version."""
+    held = contents(lake)
+    return {key for key, digest in truth(world).items() if held.get(key) != digest}
+
+
+def assert_mended(world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path) -> None:
+    """Once the fault is gone, one refresh brings what is missing and closes every hole."""
+    check_lake(folder, lake)
+    server.behave()
+    reports = sync(client, lake, cells_of(PERSON))
+    assert all(report.complete and not report.problems for report in reports)
+    assert contents(lake) == truth(world)
+    assert all(manifest.complete for manifest in lake.manifests(PERSON))
+    check_lake(folder, lake)
+
+
+def misbehave(server: SimulatedServer, options: dict[str, Any]) -> Switch:
+    """Switch on the misbehaviour that ``name`` and the other options say."""
+    return server.misbehave(options["name"], **{key: value for key, value in options.items() if key != "name"})

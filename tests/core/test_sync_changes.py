@@ -1,0 +1,168 @@
+"""Refreshing: what changed or vanished arrives from servers of every generation, whatever they make of a registry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from core_helpers import (
+    DAY,
+    HOUR,
+    NOW,
+    PASSPHRASE,
+    PERSON,
+    START,
+    STUDY,
+    cells_of,
+    check_lake,
+    client_of,
+    contents,
+    daily,
+    downloads,
+    small_world,
+    sync,
+    truth,
+)
+
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.sync import FetchPolicy
+
+LATE = START + 2 * DAY + 5 * HOUR
+
+
+# Changes on servers of every generation
+
+
+@pytest.mark.parametrize(
+    "profile", ["2023-11", "2024-07", "2025-02", "2025-03", "2025-06", "2025-12", "2026-01-08", "2026-03"]
+)
+def test_changes_arrive_from_servers_of_every_generation(profile: str, folder: Path) -> None:
+    """Whatever a server makes of the list of files held, the lake equals it after each kind of change."""
+    world = small_world()
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
+        sync(client, lake, cells_of(PERSON))
+        assert contents(lake) == truth(world)
+        world.add_rows(PERSON, "gps", LATE)
+        world.add_rows(PERSON, "survey_timings", START + DAY + 5 * HOUR)
+        world.add_hour(PERSON, "survey_answers", START + 4 * DAY + 13 * HOUR)
+        world.add_hour(PERSON, "audio_recordings", START + 4 * DAY + 14 * HOUR)
+        world.add_hour(PERSON, "power_state", START + 9 * DAY + 2 * HOUR)
+        changed = sync(client, lake, cells_of(PERSON))
+        assert contents(lake) == truth(world)
+        assert [(report.changed, report.added) for report in changed] == [(2, 2), (0, 1)]
+        world.reprocess(PERSON, START, NOW)
+        everything = sync(client, lake, cells_of(PERSON))
+        assert contents(lake) == truth(world)
+        assert sum(report.changed for report in everything) > 50
+        nothing = sync(client, lake, cells_of(PERSON))
+        assert all((report.changed, report.added, report.vanished) == (0, 0, 0) for report in nothing)
+        assert [report.data_version for report in nothing] == [report.data_version for report in everything]
+    check_lake(folder, lake)
+
+
+@pytest.mark.parametrize("profile", ["2025-06", "2026-01-08", "2026-03"])
+def test_files_whose_sha1_the_server_lacks_are_current_too(profile: str, folder: Path) -> None:
+    """A server without SHA-1 of old files compares MD5: unchanged files stay out, changed ones come."""
+    world = small_world()
+    world.forget_sha1(PERSON)
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
+        for _ in range(2):
+            sync(client, lake, cells_of(PERSON))
+        world.add_rows(PERSON, "gps", LATE)
+        server.forget_requests()
+        sync(client, lake, cells_of(PERSON))
+        assert contents(lake) == truth(world)
+        if profile == "2026-03":
+            assert sum(request.bytes_sent for request in server.requests) < 5000
+
+
+# Lists of held files, and bodies that proxies refuse
+
+
+def test_long_lists_of_held_files_are_split(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """No request's body passes the bound that proxies set, and nothing is fetched twice for it."""
+    sync(client, lake, cells_of(PERSON))
+    world.add_rows(PERSON, "gps", LATE)
+    server.forget_requests()
+    reports = sync(client, lake, cells_of(PERSON), policy=FetchPolicy(registry_bytes=4000))
+    assert contents(lake) == truth(world)
+    assert max(request.bytes_received for request in server.requests) < 5500
+    assert downloads(server) > 5
+    assert sum(report.downloaded_bytes for report in reports) < 20_000
+    assert sum(report.changed for report in reports) == 1
+
+
+def test_413_is_answered_with_smaller_requests(world: World, folder: Path) -> None:
+    """A proxy that refuses even what was thought small gets smaller requests until they pass."""
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    world.add_answers(PERSON, START + DAY + 9 * HOUR, copies=12)  # one hour's list alone is over the bound
+    with SimulatedServer(world, max_form_bytes=2500) as server, client_of(server) as client:
+        sync(client, lake, cells_of(PERSON))
+        world.add_rows(PERSON, "gps", LATE)
+        reports = sync(client, lake, cells_of(PERSON))
+        assert any(request.status == 413 for request in server.requests)
+    assert all(report.complete for report in reports)
+    assert contents(lake) == truth(world)
+    assert sum(report.changed for report in reports) == 1
+
+
+# Vanished files
+
+
+@pytest.mark.parametrize("remove", [False, True])
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "Asia/Kathmandu"])
+def test_vanished_files_are_noticed_by_the_daily_counts(zone: str, remove: bool, folder: Path) -> None:
+    """Less on the server than in the lake: the day is listed again, and what is gone is marked or removed."""
+    world = small_world(time_zone=zone, hours=(0, 5, 18, 23))
+    moment = START + 3 * DAY + 18 * HOUR + timedelta(minutes=40)  # half past midnight or so in Asia
+    world.add_hour(PERSON, "survey_answers", moment)
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    policy = FetchPolicy(remove_vanished=remove)
+    with SimulatedServer(world) as server, client_of(server) as client:
+        sync(client, lake, cells_of(PERSON), daily=daily(client, zone))
+        everything = len(contents(lake))
+        assert world.withdraw(PERSON, stream="gps", hour=LATE + 13 * HOUR) == 1
+        assert world.withdraw(PERSON, stream="survey_answers", hour=moment.replace(minute=0)) == 1
+        server.forget_requests()
+        reports = sync(client, lake, cells_of(PERSON), daily=daily(client, zone), policy=policy)
+        assert [report.vanished for report in reports] == [2, 0]
+        assert contents(lake) == truth(world)
+        held = [record for manifest in lake.manifests(PERSON) for record in manifest.files]
+        assert len(held) == everything - (2 if remove else 0)
+        assert downloads(server) <= 6
+        again = sync(client, lake, cells_of(PERSON), daily=daily(client, zone), policy=policy)
+        assert [(report.vanished, report.added) for report in again] == [(0, 0), (0, 0)]
+    check_lake(folder, lake)
+
+
+def test_a_vanished_file_that_comes_back_is_present_again(world: World, client: BeiweClient, lake: StudyLake) -> None:
+    """An object that was lost for a while is marked, and unmarked when it is back."""
+    sync(client, lake, cells_of(PERSON))
+    lost = world.file(PERSON, "gps", LATE)
+    world.withdraw(PERSON, stream="gps", hour=LATE)
+    (gone, _) = sync(client, lake, cells_of(PERSON), daily=daily(client))
+    assert gone.vanished == 1
+    world._put(replace(lost, arrived=NOW))
+    (back, _) = sync(client, lake, cells_of(PERSON), daily=daily(client))
+    assert (back.files, back.vanished, back.changed) == (gone.files + 1, 0, 0)
+    assert contents(lake) == truth(world)
+
+
+def test_old_servers_tell_vanished_files_without_counts(folder: Path) -> None:
+    """A server that sends everything each time also tells what it no longer has."""
+    world = small_world()
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    with SimulatedServer(world, profile="2025-06") as server, client_of(server) as client:
+        sync(client, lake, cells_of(PERSON))
+        world.withdraw(PERSON, stream="gps", hour=LATE)
+        reports = sync(client, lake, cells_of(PERSON))
+    assert [report.vanished for report in reports] == [1, 0]
+    assert contents(lake) == truth(world)
