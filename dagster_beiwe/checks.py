@@ -48,6 +48,8 @@ CHECKS = {
 """{name: (asset that it is shown on, what it says)}."""
 
 _HISTORY = 500
+_DATES = "intervention_date"
+"""Dates of participants are no setting of the study: they change with every enrolment."""
 
 
 class ChecksConfig(dg.Config):
@@ -168,10 +170,12 @@ class _Inspection:
             metadata = event.asset_materialization.metadata if event.asset_materialization else {}
             changes = getattr(metadata.get(CHANGES_METADATA), "value", None) or []
             before = moments[number + 1].isoformat(timespec="seconds") if number + 1 < len(moments) else ""
-            for change in changes:
-                seen = moments[number].isoformat(timespec="seconds")
-                named = change if isinstance(change, dict) else {"setting": str(change)}
-                history.append({**named, "seen": seen, "unseen": before, "recent": moments[number] > since})
+            seen = moments[number].isoformat(timespec="seconds")
+            history += [
+                {**change, "seen": seen, "unseen": before, "recent": moments[number] > since}
+                for change in changes
+                if change["setting"] != _DATES
+            ]
         looked_at = moments[0].isoformat(timespec="seconds") if moments else None
         return judge_settings(history, days=self._config.settings_days, looked_at=looked_at)
 

@@ -39,6 +39,7 @@ _START_SECONDS = 120
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser("demo", help="try everything on a simulated server with synthetic studies")
     parser.add_argument("--once", action="store_true", help="do the whole job without the UI, print a summary and end")
+    parser.add_argument("--scenario", action="store_true", help="play late, changed and vanished data, and end")
     parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where to keep the demo's lake and history")
     parser.add_argument("--port", type=int, default=3000, help="port of the UI; another one is taken if it is in use")
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
@@ -46,6 +47,10 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.scenario:
+        from dagster_beiwe.cli.scenario import run_scenario  # imports Dagster
+
+        return run_scenario()
     folder: Path = options.folder.absolute()
     world = World.demo(seed=SEED, now=_begin(folder))
     with SimulatedServer(world, control=True) as server:

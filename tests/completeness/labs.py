@@ -39,7 +39,9 @@ def day_of_week(week: int, day: int = 2) -> date:
     return START + timedelta(weeks=week, days=day)
 
 
-def world_of(*participants: str | ParticipantPlan, zone: str = "America/New_York", hours: Sequence[int] = (12,)) -> World:
+def world_of(
+    *participants: str | ParticipantPlan, zone: str = "America/New_York", hours: Sequence[int] = (12,)
+) -> World:
     """A study with one file of GPS and one of power state in each of the hours since ``START``."""
     plan = StudyPlan(
         name="Sleep and Mood",

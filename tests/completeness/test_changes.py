@@ -149,7 +149,7 @@ def test_a_lake_that_lost_windows_is_noticed(open_lab: Callable[..., Lab], monke
 
 
 def test_a_server_that_is_down_changes_nothing(lab: Lab) -> None:
-    """The evaluation fails with the reason; the next one has the same cursor. Other studies have sensors of their own."""
+    """The evaluation fails with the reason, and the next has the same cursor; other studies have their own sensors."""
     lab.backfill()
     lab.tick()
     before = lab.cursor

@@ -120,7 +120,8 @@ def test_a_server_that_is_down_is_a_failed_check(lab: Lab) -> None:
     """Which says so; the others that need no server are made all the same."""
     lab.backfill()
     lab.server.stop()
-    evaluations = {each.check_name: each for each in lab.run(checks=["complete", "protected"]).get_asset_check_evaluations()}
+    result = lab.run(checks=["complete", "protected"])
+    evaluations = {each.check_name: each for each in result.get_asset_check_evaluations()}
     assert "ConnectionFailedError" in (evaluations["complete"].description or "")
     assert not evaluations["complete"].passed
     assert evaluations["protected"].passed
@@ -271,7 +272,8 @@ def test_restatements_list_what_changed_and_vanished(open_lab: Callable[..., Lab
     new = lab.world.add_rows(ANNA, "gps", hour, rows=9)
     lab.world.withdraw(BERT, stream="gps", hour=hour)
     result = lab.run("raw_data", tags=dict(rectangle_tags([ANNA, BERT], WEEKS[1:2])))
-    events = {each.materialization.partition: each.materialization for each in result.get_asset_materialization_events()}
+    recorded = [each.materialization for each in result.get_asset_materialization_events()]
+    events = {each.partition: each for each in recorded}
     assert events[f"{ANNA}|{WEEKS[1]}"].metadata["changed"].value == 1
     assert events[f"{ANNA}|{WEEKS[1]}"].metadata["changed_bytes"].value == new.size_bytes
     assert events[f"{BERT}|{WEEKS[1]}"].metadata["vanished"].value == 1
