@@ -49,8 +49,18 @@ class StoredReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._checked(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        """All that is left. The base class would take 8 kB at a time."""
+        return b"".join(iter(lambda: self._checked(_BUFFER_BYTES), b""))
+
+    def _checked(self, size: int) -> bytes:
+        """At most ``size`` of the next bytes; none at the end, if everything was right."""
         try:
-            data = self._layers[-1].read(len(buffer))
+            data = self._layers[-1].read(size)
         except (zstandard.ZstdError, EncryptionError) as error:
             raise self._differs(type(error).__name__) from None
         self._left -= len(data)
@@ -59,8 +69,7 @@ class StoredReader(io.RawIOBase):
             raise self._differs("more bytes")
         if not data and (self._left or self._hash.hexdigest() != self._record.sha256):
             raise self._differs("fewer bytes" if self._left else "another SHA-256")
-        buffer[: len(data)] = data
-        return len(data)
+        return data
 
     def close(self) -> None:
         if not self.closed:
