@@ -38,7 +38,7 @@ def sizes_of_memory(scale: Scale) -> Mapping[str, int]:
     """Megabytes of the archives whose memory is measured, by participant; ``one`` is a single recording."""
     small = {"mb10": 10, "mb50": 50, "mb100": 100, "one": 100}
     full = {"mb10": 10, "mb100": 100, "mb500": 500, "mb2000": 2000, "one": 500}
-    return {"full": full, "quick": small, "tiny": {"mb10": 10, "one": 10}}[scale]
+    return {"full": full, "quick": small, "tiny": {"one": 10}}[scale]
 
 
 def _accelerometer(scale: Scale) -> Data:
