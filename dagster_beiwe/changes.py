@@ -1,8 +1,8 @@
 """Find the windows whose counts moved on the server since they were committed, with little reading.
 
-A participant all of whose windows agree with the lake is settled; a short mark of the counts is kept, and nothing of
-the participant is read again until the mark moves. Marks also move once a day, in case the lake itself has changed (a
-repair, a restored backup).
+A participant all of whose windows agree with the lake is settled; a short mark of the participant's totals is kept, and
+neither days nor the lake are looked at again until the mark moves. Marks also move once a day, in case the lake itself
+has changed (a repair, a restored backup), or bytes that came and went add up to nothing.
 """
 
 from __future__ import annotations
@@ -68,24 +68,22 @@ class ChangesCursor:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """All partitions of a study, and what a mark depends on beside the counts: ``today``, streams."""
+    """All partitions of a study, and what a mark depends on beside the totals: the streams, and ``today``."""
 
     participants: Sequence[str]
     windows: Sequence[Window]
     streams: Sequence[str]
     today: date
 
-    def mark(self, daily: DailyIndex, participant: str) -> str:
-        """A short digest of a participant's counts, moved by a new day, a new window or other streams too."""
-        counts = daily.counts.get(participant, {})
-        text = [
-            str(daily.zone),
-            self.today.isoformat(),
-            [self.windows[0].key, self.windows[-1].key],
-            sorted(self.streams),
-            [(day.isoformat(), sorted(sizes.items())) for day, sizes in sorted(counts.items())],
-        ]
-        return hashlib.sha256(repr(text).encode()).hexdigest()[:12]
+    def marks(self, totals: Mapping[str, Mapping[str, int]], *, zone: str) -> dict[str, str]:
+        """A short digest of each participant's totals, moved by a new day, window, zone or other streams too."""
+        common = (zone, self.today.isoformat(), self.windows[0].key, self.windows[-1].key, sorted(self.streams))
+        found = {}
+        for participant in self.participants:
+            sizes = totals.get(participant, {})
+            text = repr((common, [sizes.get(stream, 0) for stream in sorted(self.streams)]))
+            found[participant] = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +102,7 @@ def look_for_changes(
     daily: DailyIndex,
     committed: Callable[[str], Mapping[str, str]],
     *,
+    marks: Mapping[str, str],
     cursor: ChangesCursor,
     busy: Collection[Place] = (),
     seconds: float = LOOK_SECONDS,
@@ -111,11 +110,11 @@ def look_for_changes(
 ) -> Look:
     """Compare counts with what is committed, beginning where the last evaluation ended.
 
-    ``committed`` gives the digests of the counts of a participant's committed windows. ``busy`` windows are those of
-    runs that wait or run: they are left to them. At least one participant is looked at, however little time there is.
+    ``committed`` gives the digests of the counts of a participant's committed windows; ``marks`` is empty where nobody
+    knows them, and then nobody settles. ``busy`` windows are those of runs that wait or run: they are left to them. At
+    least one participant is looked at, however little time there is.
     """
     deadline = clock() + seconds
-    marks = {participant: grid.mark(daily, participant) for participant in grid.participants}
     settled = {name: mark for name, mark in marks.items() if cursor.settled.get(name) == mark}
     dirty: dict[Place, str] = {}
     looked_at = 0
@@ -127,7 +126,7 @@ def look_for_changes(
         looked_at += 1
         known = committed(participant)
         cells = dirty_cells(daily, known, participant=participant, windows=grid.windows, streams=grid.streams)
-        if not cells:
+        if not cells and participant in marks:
             settled[participant] = marks[participant]
         for cell in cells:
             if (participant, cell.window.key) not in busy:

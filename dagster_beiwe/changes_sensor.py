@@ -1,4 +1,8 @@
-"""The sensor that follows the server's counts: one request a study, and runs for exactly the windows that moved."""
+"""The sensor that follows the server's counts: one request a study, and runs for exactly the windows that moved.
+
+The request asks for each participant's total, which is small. Only for participants whose total has moved, a second one
+asks for the counts per day: those of a study of 500 participants are 100 MB a year.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,14 @@ import dagster as dg
 
 from dagster_beiwe.automation import PARTITIONS_PER_RUN, SENSOR_POLICY, checks_request, checks_target
 from dagster_beiwe.changes import RETRY_SECONDS, ChangesCursor, Grid, choose_runs, look_for_changes, run_key
+from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.covering import Place
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.partitions import RANGE_END_TAG, RANGE_START_TAG, participants_name, study_windows
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.server_counts import counts_around, known_zone
+from dagster_beiwe.sync import DailyIndex
 from dagster_beiwe.time_zones import StudyZone, ask_time_zone
 
 PARTITION_TAG = "dagster/partition"
@@ -68,8 +74,10 @@ def build_changes_sensor(
                 or StudyZone.from_texts(cursor.zone, cursor.zone_source)
                 or ask_time_zone(client, study.id)
             )
+            marks = _marks(client, study, grid, zone)
+            moved = [each for each in grid.participants if not marks or cursor.settled.get(each) != marks[each]]
             try:
-                daily = counts_around(client, study, zone, grid.windows)
+                daily = counts_around(client, study, zone, grid.windows, participants=moved) if moved else None
             except RouteMissingError:
                 text = (
                     "This server does not count bytes per day (it is older than June 2024). The schedule fetches the "
@@ -79,8 +87,9 @@ def build_changes_sensor(
         busy = set(busy_places(context.instance, raw_data.key, grid))
         look = look_for_changes(
             grid,
-            daily,
+            daily or DailyIndex(zone.zone, {}),
             lambda participant: {key: entry.counted for key, entry in lake.index(participant).items()},
+            marks=marks,
             cursor=cursor,
             busy=busy,
         )
@@ -117,6 +126,14 @@ def build_changes_sensor(
         )
 
     return changes
+
+
+def _marks(client: BeiweClient, study: StudyFacts, grid: Grid, zone: StudyZone) -> dict[str, str]:
+    """Marks of all participants; none where the server can't tell totals (before July 2024)."""
+    try:
+        return grid.marks(client.data_quantities(study.id), zone=zone.name)
+    except RouteMissingError:
+        return {}
 
 
 def busy_places(instance: dg.DagsterInstance, raw_data: dg.AssetKey, grid: Grid) -> Iterator[Place]:

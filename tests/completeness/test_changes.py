@@ -32,7 +32,7 @@ def test_an_evaluation_with_nothing_new_is_one_request(lab: Lab) -> None:
     lab.tick()
     lab.server.forget_requests()
     lab.tick()
-    assert lab.routes() == ["/get-summary-statistics/v1"]
+    assert lab.routes() == ["/get-participant-data-quantities/v1"]
     assert lab.tick() == []
     assert "0 participants looked at, 3 settled" in lab.skipped
 
@@ -44,7 +44,9 @@ def test_a_late_hour_of_last_month_runs_exactly_its_window(lab: Lab) -> None:
     lab.world.add_rows(BERT, "gps", moment(day_of_week(1)), rows=50)
     lab.server.forget_requests()
     assert lab.follow() == [f"{BERT}|{WEEKS[1]}"]
-    assert lab.routes().count("/get-summary-statistics/v1") == 2  # the sensor's and the run's
+    assert lab.routes()[:2] == ["/get-participant-data-quantities/v1", "/get-summary-statistics/v1"]
+    asked = [dict(each.query)["participant_ids"] for each in lab.server.requests if "summary" in each.route]
+    assert asked == [BERT, BERT]  # the sensor and the run, about the one who has moved
     assert sum("get-data" in route for route in lab.routes()) == 2  # a probe of the route, and the data
     assert lab.follow() == []
 
@@ -144,7 +146,7 @@ def test_a_lake_that_lost_windows_is_noticed(open_lab: Callable[..., Lab], monke
     lab.tick()
     lab.lake.storage.delete(f"{lab.study.id}/.beiwe/{ANNA}.index")
     assert lab.tick() == []
-    monkeypatch.setattr(changes.Grid, "mark", lambda *_: "another day")
+    monkeypatch.setattr(changes.Grid, "marks", lambda *_, **__: dict.fromkeys(PARTICIPANTS, "another day"))
     assert lab.requested() == [key for key in lab.windows_with_data() if key.startswith(ANNA)]
 
 
@@ -167,6 +169,16 @@ def test_an_old_server_is_left_to_the_schedule(open_lab: Callable[..., Lab]) -> 
     assert "newest 5 windows" in lab.skipped
     assert lab.run("raw_data", tags=dict(rectangle_tags(PARTICIPANTS, WEEKS[:2]))).success
     assert lab.lake.manifest(ANNA, WEEKS[0]).counted == ""  # type: ignore[union-attr]
+
+
+def test_a_server_without_totals_is_asked_for_days(open_lab: Callable[..., Lab]) -> None:
+    """Those of some weeks in 2024: everybody is looked at each time, and nothing is requested in vain."""
+    lab = open_lab(profile="2024-06")
+    lab.backfill()
+    assert lab.follow() == []
+    assert "3 participants looked at" in lab.skipped or not lab.skipped
+    lab.world.add_rows(BERT, "gps", moment(day_of_week(1)))
+    assert lab.follow() == [f"{BERT}|{WEEKS[1]}"]
 
 
 def test_a_run_asks_for_counts_of_its_own_days_and_participants(lab: Lab) -> None:

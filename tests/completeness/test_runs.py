@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -76,7 +78,6 @@ def test_whoever_was_not_looked_at_is_the_first_next_time() -> None:
     """With time for three of eight, everybody has had a turn after three evaluations."""
     cursor, seen = ChangesCursor(), []
     for _ in range(3):
-        clock = ticking()
         looked: list[str] = []
 
         def committed(participant: str, looked: list[str] = looked) -> Mapping[str, str]:
@@ -84,8 +85,8 @@ def test_whoever_was_not_looked_at_is_the_first_next_time() -> None:
             return {}
 
         look = look_for_changes(
-            GRID, counts_of(*PEOPLE), committed, cursor=cursor, seconds=2, clock=lambda clock=clock: next(clock)
-        )  # type: ignore[misc]
+            GRID, counts_of(*PEOPLE), committed, marks={}, cursor=cursor, seconds=2, clock=partial(next, ticking())
+        )
         seen += looked
         cursor = ChangesCursor(settled=look.settled, next=f"{look.stopped_at}|")
     assert seen[:8] == PEOPLE
@@ -117,24 +118,30 @@ def test_a_tick_requests_no_more_than_dagster_submits_in_time(monkeypatch: pytes
 def test_settled_participants_are_not_read_again_until_their_counts_move() -> None:
     """A mark also moves with the day, with a new window, and with other streams."""
     daily = counts_of(*PEOPLE)
+    totals = {one: {"gps": 10} for one in PEOPLE}
     digest = {window.key: daily.digest(PEOPLE[0], window, ("gps",)) for window in WINDOWS}
-    first = look_for_changes(GRID, daily, lambda _: digest, cursor=ChangesCursor())
+    marks = GRID.marks(totals, zone="UTC")
+    first = look_for_changes(GRID, daily, lambda _: digest, marks=marks, cursor=ChangesCursor())
     assert (first.looked_at, first.dirty) == (8, {})
     cursor = ChangesCursor(settled=first.settled)
-    assert look_for_changes(GRID, daily, never_committed, cursor=cursor).looked_at == 0
-    more = DailyIndex(timezone.utc, {**daily.counts, PEOPLE[5]: {date(2026, 1, 8): {"gps": 11}}})
-    assert look_for_changes(GRID, more, never_committed, cursor=cursor).looked_at == 1
-    for other in (
-        Grid(participants=PEOPLE, windows=WINDOWS, streams=("gps",), today=GRID.today + timedelta(days=1)),
-        Grid(participants=PEOPLE, windows=WINDOWS[:-1], streams=("gps",), today=GRID.today),
-        Grid(participants=PEOPLE, windows=WINDOWS, streams=("gps", "calls"), today=GRID.today),
-    ):
-        assert look_for_changes(other, daily, never_committed, cursor=cursor).looked_at == 8
+
+    def looked_at(grid: Grid, *, zone: str = "UTC", **moved: dict[str, int]) -> int:
+        now = grid.marks({**totals, **moved}, zone=zone)
+        return look_for_changes(grid, daily, never_committed, marks=now, cursor=cursor).looked_at
+
+    assert looked_at(GRID) == 0
+    assert looked_at(GRID, person05={"gps": 11}) == 1
+    assert looked_at(GRID, person05={"gps": 10, "calls": 5}) == 0  # a stream that the study does not fetch
+    assert looked_at(GRID, zone="Asia/Kolkata") == 8
+    assert looked_at(replace(GRID, today=GRID.today + timedelta(days=1))) == 8
+    assert looked_at(replace(GRID, windows=WINDOWS[:-1])) == 8
+    assert looked_at(replace(GRID, streams=("gps", "calls"))) == 8
 
 
 def test_a_participant_who_is_gone_does_not_break_the_order() -> None:
     """The cursor may name somebody who is no partition any more."""
-    look = look_for_changes(GRID, counts_of(*PEOPLE), never_committed, cursor=ChangesCursor(next="gone|2026-01-05"))
+    cursor = ChangesCursor(next="gone|2026-01-05")
+    look = look_for_changes(GRID, counts_of(*PEOPLE), never_committed, marks={}, cursor=cursor)
     assert look.looked_at == 8
     assert len(choose_runs(GRID, look.dirty, start="gone|2026-01-05", largest=500).runs) == 1
 

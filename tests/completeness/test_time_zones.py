@@ -64,7 +64,7 @@ def test_a_server_tells_the_zone_with_its_settings(lab: Lab) -> None:
     lab.enrol()
     lab.server.forget_requests()
     lab.tick()
-    assert lab.routes() == ["/get-summary-statistics/v1"]
+    assert lab.routes() == ["/get-participant-data-quantities/v1", "/get-summary-statistics/v1"]
 
 
 def test_a_configured_zone_goes_first(open_lab: Callable[..., Lab]) -> None:
@@ -72,7 +72,7 @@ def test_a_configured_zone_goes_first(open_lab: Callable[..., Lab]) -> None:
     lab = open_lab(time_zone="Europe/Berlin")
     lab.enrol()
     lab.tick()
-    assert lab.routes() == ["/get-summary-statistics/v1"]
+    assert lab.routes() == ["/get-participant-data-quantities/v1", "/get-summary-statistics/v1"]
     assert '"zone":"Europe/Berlin"' in (lab.cursor or "")
 
 
