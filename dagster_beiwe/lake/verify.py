@@ -25,6 +25,9 @@ FindingKind = Literal[
     "participant missing", "file missing", "file changed", "file unlisted", "file unreadable", "table changed",
 ]  # fmt: skip
 
+ROLL = "*"
+"""In place of a participant, where the roll of all of them is meant."""
+
 _PIECE_BYTES = 1024 * 1024
 
 
@@ -95,30 +98,38 @@ def verify_study(
 
 
 def repair_study(lake: StudyLake, findings: Iterable[Finding], *, run_id: str) -> list[str]:
-    """Take what is damaged out of the manifests, so that the next run of the partitions fetches it again.
+    """Take out what is damaged, so that the next run of the partitions fetches it again.
 
-    Damaged and unlisted files and changed manifests are removed from the lake. Returns the keys of the partitions
-    to run. What the server no longer has can't be fetched again: keep a copy of the lake if that matters.
+    Damaged and unlisted files are removed, windows whose manifest can't be trusted are forgotten, indexes are made
+    anew. Returns the keys of the partitions to run. What the server no longer has can't be fetched again: keep a copy
+    of the lake if that matters.
     """
-    damaged: dict[tuple[str, str], set[str]] = {}
-    partitions = set()
+    findings = list(findings)
     with lake.writer(run_id=run_id) as writer:
         for finding in findings:
-            if finding.window:
-                partitions.add(f"{finding.participant}|{finding.window}")
-            if finding.kind == "manifest changed" and finding.window:
-                lake.storage.delete(lake.folder(finding.participant, f".beiwe/{finding.window}.json"))
-                lake.storage.delete(lake.folder(finding.participant, f".beiwe/{finding.window}.pending"))
-            elif finding.kind == "file unlisted" and finding.path:
-                lake.storage.delete(lake.folder(finding.participant, finding.path))
-            elif finding.kind in ("file changed", "file missing") and finding.window and finding.path:
-                damaged.setdefault((finding.participant, finding.window), set()).add(finding.path)
-        for (participant, window), paths in sorted(damaged.items()):
+            if finding.kind.startswith("index") and finding.participant != ROLL:
+                writer.rebuild_index(finding.participant)
+        for finding in findings:
+            if finding.kind.startswith("manifest") and finding.window:
+                writer.forget(finding.participant, finding.window)
+        for (participant, window), paths in sorted(_damaged_files(findings).items()):
             manifest = lake.manifest(participant, window)
             if manifest is not None:
                 gone = [record for record in manifest.files if record.path in paths]
                 writer.commit(_opened(manifest, gone, run_id), [], base_generation=manifest.generation)
-    return sorted(partitions)
+        for finding in findings:
+            if finding.kind == "file unlisted" and finding.path:
+                lake.storage.delete(lake.folder(finding.participant, finding.path))
+    return sorted({f"{each.participant}|{each.window}" for each in findings if each.window})
+
+
+def _damaged_files(findings: Iterable[Finding]) -> dict[tuple[str, str], set[str]]:
+    """Paths of files that can't be used, by participant and window."""
+    damaged: dict[tuple[str, str], set[str]] = {}
+    for finding in findings:
+        if finding.kind in ("file changed", "file missing") and finding.window and finding.path:
+            damaged.setdefault((finding.participant, finding.window), set()).add(finding.path)
+    return damaged
 
 
 def _opened(manifest: Manifest, gone: Collection[FileRecord], run_id: str) -> Occasion:
@@ -141,7 +152,7 @@ def _roll(lake: StudyLake, result: Verification) -> frozenset[str]:
     try:
         return read_roll(lake.storage, lake.authenticator, lake.study_id)
     except IntegrityError:
-        result.findings.append(Finding(kind="index changed", participant="*"))
+        result.findings.append(Finding(kind="index changed", participant=ROLL))
         return frozenset()
 
 

@@ -10,11 +10,11 @@ import itertools
 import os
 import threading
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dagster_beiwe.errors import CommitConflictError
+from dagster_beiwe.errors import CommitConflictError, IntegrityError
 from dagster_beiwe.lake.index import IndexEntry, read_index, read_roll, write_index, write_roll
 from dagster_beiwe.lake.manifest import Manifest
 from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, merge
@@ -98,8 +98,7 @@ class LakeWriter:
                     f"Expected window {occasion.window.key} of participant {occasion.participant} as this run had "
                     "planned with, got a newer commit of another run; nothing was written. The window is planned again."
                 )
-            if old:
-                self._catch_up_index(old)
+            self._align_index(occasion.participant, occasion.window.key, old)
             result = merge(old, arrivals, occasion)
             sealed = self._write(folder, result)
             self._update_index(sealed)
@@ -125,11 +124,45 @@ class LakeWriter:
                 self._parts |= parts
             raise
 
-    def _catch_up_index(self, manifest: Manifest) -> None:
-        """Let the index know a manifest whose run died right after it, before the next one makes that two."""
-        entries = read_index(self._storage, self._authenticator, self._lake.study_id, manifest.participant)
-        entry = entries.get(manifest.window)
-        if entry is None or entry.generation < manifest.generation:
+    def forget(self, participant: str, window: str) -> None:
+        """Drop a window whose manifest can't be trusted, so that the next run fetches it anew. Its files stay."""
+        folder = self._lake.folder(participant)
+        with self._storage.lock(f"{folder}/.beiwe"):
+            for suffix in ("json", "pending"):
+                self._storage.delete(f"{folder}/.beiwe/{window}.{suffix}")
+            self._rebuild_index(participant)
+
+    def rebuild_index(self, participant: str) -> None:
+        """Make a participant's index anew from the manifests that can be trusted."""
+        with self._storage.lock(self._lake.folder(participant, ".beiwe")):
+            self._rebuild_index(participant)
+
+    def _rebuild_index(self, participant: str) -> None:
+        entries = {}
+        for window in self._lake.windows(participant):
+            with suppress(IntegrityError):  # named by whoever asked for this, and dropped by ``forget``
+                if manifest := self._lake.manifest(participant, window):
+                    entries[window] = IndexEntry.of(manifest)
+        write_index(self._storage, self._authenticator, self._lake.study_id, participant, entries)
+
+    def _align_index(self, participant: str, window: str, manifest: Manifest | None) -> None:
+        """Let the index know a manifest whose run died right after it, before the next one makes that two.
+
+        Raises ``IntegrityError`` if the index knows a newer one: a commit on top would hide that it was put back.
+        """
+        entries = read_index(self._storage, self._authenticator, self._lake.study_id, participant)
+        known, present = (
+            entry.generation if (entry := entries.get(window)) else 0,
+            manifest.generation if manifest else 0,
+        )
+        if known > present:
+            raise IntegrityError(
+                f"Expected commit {known} of window {window} of participant {participant}, got "
+                f"{f'commit {present}' if present else 'no manifest'}; nothing was written. It was removed or put back "
+                "to an older state: restore it from a backup, or run `dagster-beiwe verify --repair` and then the "
+                "partition again."
+            )
+        if manifest and known < present:
             self._update_index(manifest)
 
     def _update_index(self, *manifests: Manifest) -> None:
