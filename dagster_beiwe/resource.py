@@ -16,6 +16,7 @@ import dagster as dg
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy
 from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.core_dumps import forbid_core_dumps
 from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
 from dagster_beiwe.encryption import AgeCipher, Cipher
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, PassphraseMissingError
@@ -101,11 +102,13 @@ class BeiweResource(dg.ConfigurableResource[Any]):
     age_identity_variable: str = "BEIWE_AGE_IDENTITY"
 
     def get_client(self, *, policy: HttpPolicy | None = None) -> BeiweClient:
-        """A new client; close it after use (``with``). Raises ``CredentialsError``."""
+        """A new client; close it after use (``with``). Raises ``CredentialsError``. Switches off core dumps."""
+        forbid_core_dumps()
         return BeiweClient(self.credentials.load(), policy=policy)
 
     def get_lake(self) -> BeiweLake:
-        """The lake. Raises ``ConfigurationError`` where no place is configured."""
+        """The lake. Raises ``ConfigurationError`` where no place is configured. Switches off core dumps."""
+        forbid_core_dumps()
         url = os.environ.get(self.lake_variable)
         if not url:
             raise _missing_variables([self.lake_variable])

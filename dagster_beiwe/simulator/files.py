@@ -20,7 +20,7 @@ class StoredFile:
 
     ``start_ms`` is Unix milliseconds UTC: the hour for chunked streams, the opening time on the phone for the
     others. ``has_sha1`` is whether the server's table of SHA-1 hashes knows the file; ``lost`` marks an object that
-    is gone from storage.
+    is gone from storage. ``content`` is what the file holds instead of generated rows.
     """
 
     study_id: str
@@ -38,6 +38,7 @@ class StoredFile:
     arrived: datetime
     has_sha1: bool = True
     lost: bool = False
+    content: bytes | None = field(default=None, repr=False)
     cache: BlobCache = field(repr=False)
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -88,12 +89,16 @@ class StoredFile:
 
     @property
     def size_bytes(self) -> int:
+        if self.content is not None:
+            return len(self.content)
         if self.audio_bytes:
             return self.audio_bytes
         return int(self._fact("size_bytes", lambda: size_of(self.recipe)))
 
     def read(self) -> bytes:
         """The plain content in one piece."""
+        if self.content is not None:
+            return self.content
         if self.audio_bytes:
             return b"".join(self.pieces())
         blob = self.cache.get(self._cache_key)
@@ -105,14 +110,14 @@ class StoredFile:
 
     def pieces(self) -> Iterator[bytes]:
         """The plain content in pieces; recordings are never held as a whole."""
-        if self.audio_bytes:
+        if self.audio_bytes and self.content is None:
             yield from noise(self.seed, self.audio_bytes)
         else:
             yield self.read()
 
     def zstd_pieces(self) -> Iterator[bytes]:
         """The content as one zstd frame, as ``get-data/v2`` sends it."""
-        if self.audio_bytes:
+        if self.audio_bytes and self.content is None:
             yield from zstd_stored(self.pieces(), self.audio_bytes)
             return
         key = ("zstd", *self._cache_key)
@@ -148,7 +153,7 @@ class StoredFile:
 
     @property
     def _cache_key(self) -> tuple[object, ...]:
-        return (self.seed, self.start_ms, self.rows, self.extra)
+        return (self.seed, self.start_ms, self.rows, self.extra, self.content)
 
     def _digest(self, algorithm: str) -> str:
         digest = hashlib.new(algorithm, usedforsecurity=False)

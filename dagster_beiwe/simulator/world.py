@@ -136,6 +136,12 @@ class World:
         with self.lock:
             return self._put(self._make(participant_id, stream, hour, rows=rows))
 
+    def set_content(self, participant_id: str, stream: str, hour: datetime, content: bytes) -> StoredFile:
+        """Let a file hold these bytes, for tests that look for them elsewhere afterwards."""
+        with self.lock:
+            file = self.file(participant_id, stream, hour)
+            return self._put(replace(file, content=content, arrived=self.now, _facts={}))
+
     def add_answers(self, participant_id: str, moment: datetime, *, copies: int = 1) -> list[StoredFile]:
         """Submitted surveys within the second of ``moment``: more than one share a name and get ``_2``, ``_3``."""
         with self.lock:

@@ -1,0 +1,322 @@
+"""A month of a study's life in minutes: uploads, late data, deletions, restarts and faults, hour by hour.
+
+    python tests/faults/soak.py                          thirty days
+    python tests/faults/soak.py --days 3 --seed 7        something shorter, or something else
+
+Each hour phones send data, some of it late; the server's counts are asked for, and what moved is synchronised, as the sensor
+and its runs do. At a stated rate something goes wrong: a fault of the table, a server that is restarted, a run that is
+abandoned half way, a new process. At the end everything is well for as long as there is something to fetch; then lake and
+server must be equal, and memory and file handles as they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from fault_matrix import SERVER_FAULTS
+from fault_scene import PASSPHRASE, STREAMS, STUDY
+
+from dagster_beiwe.client import BeiweClient, HttpPolicy
+from dagster_beiwe.credentials import Credentials
+from dagster_beiwe.errors import BeiweError
+from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
+from dagster_beiwe.sync import Cell, DailyIndex, StudySync, dirty_cells
+from dagster_beiwe.windows import windows_between
+
+PEOPLE = ("p1person", "p2person", "p3person", "p4person")
+BEGIN = datetime(2026, 3, 2, tzinfo=timezone.utc)
+ZONE = "America/New_York"
+HOUR = timedelta(hours=1)
+FAULT_RATE = 0.25
+LATE_RATE = 0.10
+DELETED_RATE = 0.01
+RESTART_RATE = 0.03
+ABANDONED_RATE = 0.05
+_SLOW = ("hang", "trickle")
+
+
+@dataclass
+class Diary:
+    """What happened. Memory is the resident size of the client's process in bytes, once a day."""
+
+    ticks: int = 0
+    uploads: int = 0
+    late: int = 0
+    deleted: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    restarts: int = 0
+    abandoned: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    holes: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    windows: int = 0
+    memory_bytes: list[int] = field(default_factory=list)
+    handles: list[int] = field(default_factory=list)
+    files_on_server: int = 0
+    files_in_lake: int = 0
+    equal: bool = False
+    findings: int = 0
+    leftovers: int = 0
+    manifest_bytes: int = 0
+    stored_bytes: int = 0
+    seconds: float = 0.0
+
+    def text(self) -> str:
+        faults, errors, holes = (counter.total() for counter in (self.faults, self.errors, self.holes))
+        quarter = len(self.memory_bytes) // 4
+        before, after = self.memory_bytes[quarter] / 1e6, self.memory_bytes[-1] / 1e6
+        return "\n".join(
+            (
+                "| what | number |",
+                "|---|---|",
+                f"| hours, participants | {self.ticks}, {len(PEOPLE)} |",
+                f"| files uploaded, hours with late rows, files deleted | {self.uploads}, {self.late}, {self.deleted} |",
+                f"| faults injected (of {len(self.faults)} kinds) | {faults} |",
+                f"| restarts of server and process, runs abandoned half way | {self.restarts}, {self.abandoned} |",
+                f"| runs ended by an error, holes reported on the way | {errors}, {holes} |",
+                f"| windows committed, requests sent | {self.windows}, {self.requests} |",
+                f"| files on the server, files in the lake | {self.files_on_server}, {self.files_in_lake} |",
+                f"| lake and server equal, byte for byte | {'yes' if self.equal else 'NO'} |",
+                f"| findings of `verify`, temporary files left | {self.findings}, {self.leftovers} |",
+                f"| memory after a quarter of the time, and at the end | {before:.0f} MB, {after:.0f} MB |",
+                f"| open file handles, first day and last | {self.handles[0]}, {self.handles[-1]} |",
+                f"| manifests and indexes, stored data | {self.manifest_bytes / 1e6:.2f} MB, "
+                f"{self.stored_bytes / 1e6:.2f} MB |",
+                f"| seconds | {self.seconds:.0f} |",
+            )
+        )
+
+
+def serve(pipe: Connection) -> None:
+    """The server, in a process of its own so that its memory does not count; obeys what comes through the pipe."""
+    plan = StudyPlan(
+        id=STUDY,
+        name="Soak",
+        time_zone=ZONE,
+        start=BEGIN,
+        end=BEGIN,
+        streams=STREAMS,
+        content=ContentPlan(rows=6),
+        participants=[ParticipantPlan(id=person) for person in PEOPLE],
+    )
+    world = World.build(plan, now=BEGIN)
+    with SimulatedServer(world) as server:
+        pipe.send((server.url, server.access_key, server.secret_key))
+        while (command := pipe.recv()) is not None:
+            name, options = command
+            pipe.send(_obey(server, world, name, options))
+
+
+def _obey(server: SimulatedServer, world: World, name: str, options: dict[str, Any]) -> Any:
+    if name == "truth":
+        return {file.key.removeprefix("CHUNKED_DATA/"): file.sha1 for file in world.files(STUDY)}
+    if name == "restart":
+        server.stop()
+        server.start()
+    elif name == "misbehave":
+        server.misbehave(**options)
+    elif name == "behave":
+        server.behave()
+    else:
+        getattr(world, name)(**options)
+    return None
+
+
+class Remote:
+    """The server's process, seen from here."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs,), daemon=True)
+        self._process.start()
+        url, access_key, secret_key = self._pipe.recv()
+        self.credentials = Credentials(url=url, access_key=access_key, secret_key=secret_key)
+
+    def do(self, name: str, **options: Any) -> Any:
+        self._pipe.send((name, options))
+        return self._pipe.recv()
+
+    def close(self) -> None:
+        self._pipe.send(None)
+        self._process.join(10)
+        self._pipe.close()
+
+
+class Soak:
+    """One study, its server, its lake, and chance."""
+
+    def __init__(self, remote: Remote, folder: Path, *, seed: int) -> None:
+        self._remote, self._folder = remote, folder
+        self._rng = random.Random(seed)
+        self._now = BEGIN
+        self._hours: list[tuple[str, str, datetime]] = []
+        self._client, self._lake = self._new_client(), self._new_lake()
+        self.diary = Diary()
+
+    def run(self, days: int) -> Diary:
+        began = time.monotonic()
+        for tick in range(days * 24):
+            self.diary.ticks += 1
+            self._live()
+            self._trouble()
+            self._synchronise()
+            self._remote.do("behave")
+            if tick % 24 == 23:
+                self._measure()
+        self._settle()
+        self._compare()
+        self.diary.seconds = time.monotonic() - began
+        self._client.close()
+        return self.diary
+
+    def _live(self) -> None:
+        """An hour passes on the server: most phones send something, some send what is old."""
+        self._now += HOUR
+        self._remote.do("advance", by=HOUR)
+        for person in PEOPLE:
+            for stream in STREAMS:
+                if self._rng.random() < (0.04 if stream == "survey_answers" else 0.5):
+                    self._remote.do("add_hour", participant_id=person, stream=stream, hour=self._now - HOUR)
+                    self._hours.append((person, stream, self._now - HOUR))
+                    self.diary.uploads += 1
+        chunked = [place for place in self._hours if place[1] != "survey_answers"]
+        if chunked and self._rng.random() < LATE_RATE:
+            person, stream, hour = self._rng.choice(chunked)
+            self._remote.do("add_rows", participant_id=person, stream=stream, hour=hour, rows=3)
+            self.diary.late += 1
+        if chunked and self._rng.random() < DELETED_RATE:
+            place = self._rng.choice(chunked)
+            self._hours.remove(place)
+            self._remote.do("withdraw", participant_id=place[0], stream=place[1], hour=place[2])
+            self.diary.deleted += 1
+
+    def _trouble(self) -> None:
+        if self._rng.random() < RESTART_RATE:
+            self._remote.do("restart")
+            self.diary.restarts += 1
+        if self._rng.random() < RESTART_RATE:
+            self._client.close()
+            self._client, self._lake = self._new_client(), self._new_lake()
+            self.diary.restarts += 1
+        if self._rng.random() < FAULT_RATE:
+            fault = self._rng.choice(
+                [each for each in SERVER_FAULTS if each.misbehaviour.get("what", "hang") not in _SLOW]
+            )
+            route = "*" if fault.answers else "/get-data/*"
+            self._remote.do("misbehave", **fault.misbehaviour, route=route, times=self._rng.choice((1, 2, None)))
+            self.diary.faults[fault.name] += 1
+
+    def _synchronise(self) -> None:
+        """What the sensor and its runs do: ask for the counts, fetch the windows that moved."""
+        abandon = self._rng.random() < ABANDONED_RATE
+        try:
+            daily = self._counts()
+            run = StudySync(self._client, self._lake, streams=STREAMS, run_id=f"run-{self.diary.ticks}", daily=daily)
+            reports = run.run(self._dirty(daily))
+            for report in reports:
+                self.diary.windows += 1
+                self.diary.holes.update(problem.error for problem in report.problems)
+                if abandon:
+                    self.diary.abandoned += 1
+                    reports.close()  # type: ignore[attr-defined]  # a generator
+        except BeiweError as error:
+            self.diary.errors[type(error).__name__] += 1
+
+    def _counts(self) -> DailyIndex:
+        return DailyIndex.of(ZoneInfo(ZONE), self._client.summary_statistics(STUDY, streams=STREAMS))
+
+    def _dirty(self, daily: DailyIndex) -> list[Cell]:
+        windows = list(windows_between("daily", BEGIN, self._now))
+        cells: list[Cell] = []
+        for person in PEOPLE:
+            committed = {key: entry.counted for key, entry in self._lake.index(person).items()}
+            cells += dirty_cells(daily, committed, participant=person, windows=windows, streams=STREAMS)
+        return cells
+
+    def _settle(self) -> None:
+        """Nothing goes wrong any more: a few passes must bring everything."""
+        for _ in range(4):
+            self._synchronise()
+        assert not self._dirty(self._counts()), "windows still differ from the server's counts"
+        self._measure()
+
+    def _compare(self) -> None:
+        truth = self._remote.do("truth")
+        held = dict(self._held())
+        result = verify_study(self._lake)
+        files = [path for path in self._folder.rglob("*") if path.is_file()]
+        inside = [path for path in files if ".beiwe" in path.parts]
+        self.diary.equal = held == truth
+        self.diary.files_on_server, self.diary.files_in_lake = len(truth), len(held)
+        self.diary.findings = len(result.findings)
+        self.diary.leftovers = sum(path.name.endswith((".part", ".pending", ".run")) for path in files)
+        self.diary.manifest_bytes = sum(path.stat().st_size for path in inside)
+        self.diary.stored_bytes = sum(path.stat().st_size for path in files) - self.diary.manifest_bytes
+        self.diary.requests = self._client.traffic.requests_sent
+
+    def _held(self) -> Iterator[tuple[str, str]]:
+        """{key: base64 SHA-1 of the plain content}, read back and unlocked."""
+        import base64
+        import hashlib
+
+        lake = self._new_lake()
+        for person in lake.participants():
+            for manifest in lake.manifests(person):
+                for record in manifest.files:
+                    if record.present:
+                        content = lake.read(person, record)
+                        digest = hashlib.sha1(content, usedforsecurity=False).digest()
+                        yield record.key, base64.b64encode(digest).decode()
+
+    def _measure(self) -> None:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        self.diary.memory_bytes.append(pages * os.sysconf("SC_PAGE_SIZE"))
+        self.diary.handles.append(len(os.listdir("/proc/self/fd")))
+
+    def _new_client(self) -> BeiweClient:
+        policy = HttpPolicy(attempts=3, read_timeout_seconds=20)
+        return BeiweClient(self._remote.credentials, policy=policy, sleep=lambda seconds: None)
+
+    def _new_lake(self) -> StudyLake:
+        return BeiweLake(self._folder).study(STUDY, passphrase=PASSPHRASE)
+
+
+def soak(days: int, *, seed: int = 1) -> Diary:
+    """Live through the days in a temporary folder."""
+    remote = Remote()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return Soak(remote, Path(folder) / "lake", seed=seed).run(days)
+    finally:
+        remote.close()
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description="A study's life, compressed.")
+    parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    diary = soak(options.days, seed=options.seed)
+    print(diary.text())
+    return 0 if diary.equal and not diary.findings else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
