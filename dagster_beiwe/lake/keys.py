@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import os
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -34,14 +35,10 @@ def open_authenticator(storage: Storage, study_id: str, passphrase: str | None, 
     passphrase is not the one the study was written with, or one is given or missing where it was the other way round;
     ``IntegrityError`` if the key file is gone although data is there.
     """
-    path = key_path(study_id)
-    try:
-        data = storage.read(path)
-    except FileNotFoundError:
-        if storage.list(study_id):
-            _refuse_lost_key_file(storage, study_id)
+    data = _stored(storage, study_id)
+    if data is None:
         return _create(storage, study_id, passphrase) if create else Authenticator(os.urandom(32))
-    document = _read(data, path)
+    document = _read(data, key_path(study_id))
     if (document["authentication"] == "none") != (passphrase is None):
         raise WrongPassphraseError(
             f"Expected study {study_id} of the lake at {storage.describe()} to be used "
@@ -89,12 +86,19 @@ def _read(data: bytes, path: str) -> dict[str, Any]:
     return document
 
 
-def _refuse_lost_key_file(storage: Storage, study_id: str) -> None:
-    if any(storage.list(f"{study_id}/{name}/.beiwe") for name in storage.list(study_id)):
-        raise IntegrityError(
-            f"Expected the key file {key_path(study_id)!r} in the lake at {storage.describe()}, got manifests without "
-            "it; nothing was written or read. Restore it from a backup: without it no manifest can be checked."
-        )
+def _stored(storage: Storage, study_id: str) -> bytes | None:
+    """The key file as it lies there; None for a study that the lake does not hold."""
+    path = key_path(study_id)
+    with suppress(FileNotFoundError):
+        return storage.read(path)
+    if not any(storage.list(f"{study_id}/{name}/.beiwe") for name in storage.list(study_id)):
+        return None
+    with suppress(FileNotFoundError):  # another run has begun the study since
+        return storage.read(path)
+    raise IntegrityError(
+        f"Expected the key file {path!r} in the lake at {storage.describe()}, got manifests without it; nothing was "
+        "written or read. Restore it from a backup: without it no manifest can be checked."
+    )
 
 
 def _derive(passphrase: str, salt: bytes) -> bytes:

@@ -311,6 +311,11 @@ MACHINE_FAULTS: tuple[MachineFault, ...] = (
         outcome="`LakeUnavailableError`; no new empty lake in its place",
     ),
     MachineFault(
+        name="two runs begin a study at the same moment",
+        check="study_begun_twice",
+        outcome="one key file, whoever comes first; both complete",
+    ),
+    MachineFault(
         name="SIGTERM in the middle of a download",
         check="sigterm",
         outcome="committed windows stay; no plain file is left; the next run cleans up and completes",

@@ -3,15 +3,16 @@
     python tests/faults/soak.py                          thirty days
     python tests/faults/soak.py --days 3 --seed 7        something shorter, or something else
 
-Each hour phones send data, some of it late; the server's counts are asked for, and what moved is synchronised, as the sensor
-and its runs do. At a stated rate something goes wrong: a fault of the table, a server that is restarted, a run that is
-abandoned half way, a new process. At the end everything is well for as long as there is something to fetch; then lake and
-server must be equal, and memory and file handles as they were.
+Each hour phones send data, some of it late; the server's counts are asked for, and what moved is synchronised, as the
+sensor and its runs do. At a stated rate something goes wrong: a fault of the table, a server that is restarted, a run
+that is abandoned half way, a new process. At the end everything is well for as long as there is something to fetch;
+then lake and server must be equal, and memory and file handles as they were.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import multiprocessing
 import os
 import random
@@ -49,6 +50,7 @@ DELETED_RATE = 0.01
 RESTART_RATE = 0.03
 ABANDONED_RATE = 0.05
 _SLOW = ("hang", "trickle")
+_FAULTS = [fault for fault in SERVER_FAULTS if fault.misbehaviour and fault.misbehaviour["what"] not in _SLOW]
 
 
 @dataclass
@@ -80,13 +82,14 @@ class Diary:
     def text(self) -> str:
         faults, errors, holes = (counter.total() for counter in (self.faults, self.errors, self.holes))
         quarter = len(self.memory_bytes) // 4
+        sizes = f"{self.manifest_bytes / 1e6:.2f} MB, {self.stored_bytes / 1e6:.2f} MB"
         before, after = self.memory_bytes[quarter] / 1e6, self.memory_bytes[-1] / 1e6
         return "\n".join(
             (
                 "| what | number |",
                 "|---|---|",
                 f"| hours, participants | {self.ticks}, {len(PEOPLE)} |",
-                f"| files uploaded, hours with late rows, files deleted | {self.uploads}, {self.late}, {self.deleted} |",
+                f"| files uploaded, late rows, files deleted | {self.uploads}, {self.late}, {self.deleted} |",
                 f"| faults injected (of {len(self.faults)} kinds) | {faults} |",
                 f"| restarts of server and process, runs abandoned half way | {self.restarts}, {self.abandoned} |",
                 f"| runs ended by an error, holes reported on the way | {errors}, {holes} |",
@@ -96,8 +99,7 @@ class Diary:
                 f"| findings of `verify`, temporary files left | {self.findings}, {self.leftovers} |",
                 f"| memory after a quarter of the time, and at the end | {before:.0f} MB, {after:.0f} MB |",
                 f"| open file handles, first day and last | {self.handles[0]}, {self.handles[-1]} |",
-                f"| manifests and indexes, stored data | {self.manifest_bytes / 1e6:.2f} MB, "
-                f"{self.stored_bytes / 1e6:.2f} MB |",
+                f"| manifests and indexes, stored data | {sizes} |",
                 f"| seconds | {self.seconds:.0f} |",
             )
         )
@@ -216,9 +218,7 @@ class Soak:
             self._client, self._lake = self._new_client(), self._new_lake()
             self.diary.restarts += 1
         if self._rng.random() < FAULT_RATE:
-            fault = self._rng.choice(
-                [each for each in SERVER_FAULTS if each.misbehaviour.get("what", "hang") not in _SLOW]
-            )
+            fault = self._rng.choice(_FAULTS)
             route = "*" if fault.answers else "/get-data/*"
             self._remote.do("misbehave", **fault.misbehaviour, route=route, times=self._rng.choice((1, 2, None)))
             self.diary.faults[fault.name] += 1
@@ -313,6 +313,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
+    logging.disable(logging.WARNING)
     diary = soak(options.days, seed=options.seed)
     print(diary.text())
     return 0 if diary.equal and not diary.findings else 1

@@ -39,6 +39,7 @@ from fault_scene import (
     check_message,
     client_of,
     everything_in,
+    fill,
     held,
     move_on,
     new_world,
@@ -215,6 +216,25 @@ def test_lake_removed(client: BeiweClient, server: SimulatedServer, lake_folder:
         list(reports)
     check_message(str(caught.value), secrets_of(server))
     assert not lake_folder.exists() or not list(lake_folder.rglob("*"))
+
+
+def test_study_begun_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that looks for the key file just before another one writes it, and its manifests, takes that one."""
+    world = new_world()
+    real = storage.LocalStorage.read
+    late: list[str] = []
+
+    def read(self: storage.LocalStorage, path: str) -> bytes:
+        if path.endswith("study.key") and not late:
+            late.append(path)
+            fill(tmp_path / "lake", world)  # the other run, between the look and what follows
+            raise FileNotFoundError(path)
+        return real(self, path)
+
+    monkeypatch.setattr(storage.LocalStorage, "read", read)
+    with SimulatedServer(world) as server, client_of(server, []) as client:
+        completes(client, tmp_path / "lake", world)
+    assert late
 
 
 CHILD = """

@@ -2,7 +2,7 @@
 
     python leak_lab.py <folder for answers> [--plant]
 
-Besides what Dagster stores, it writes what a person would see: the UI's GraphQL answers, and objects as text and pickled.
+Besides what Dagster stores, it writes what a person would see: the UI's GraphQL answers, objects as text and pickled.
 With ``--plant`` it also does what a careless lab would do; each planted leak has a token of its own.
 """
 
@@ -132,7 +132,7 @@ def _look_at_sensors(definitions: Any, instance: Any, answers: Path) -> None:
 
 
 def _look_at_objects(answers: Path) -> None:
-    """Everything that may end up in somebody's notebook, debugger, or log: as text, and pickled where that is allowed."""
+    """Everything that may end up in a notebook, a debugger or a log: as text, and pickled where that is allowed."""
     from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials, KeyringCredentials
     from dagster_beiwe.encryption import CrypteaseCipher
 

@@ -1,4 +1,4 @@
-"""Look for canaries in everything below a folder: files as they are and unpacked, and every value of SQLite databases."""
+"""Look for canaries in everything below a folder: files as they are and unpacked, and every value of databases."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """See every byte that goes into a file, also into files that are gone a moment later: by strace, and without it.
 
 ``strace`` sees the writes of a process and its children, whatever library makes them. ``Guard`` is for machines without
-strace: inside the process, it looks into each file just before Python removes, renames or truncates it, and notes files
-that never had a name. What strace does not see is memory mapped into a file; what neither sees is looked for on the disk
-afterwards.
+strace: inside the process, it looks into each file just before Python removes, renames or truncates it, and notes
+files that never had a name. What strace does not see is memory mapped into a file; what neither sees is looked for on
+the disk afterwards.
 """
 
 from __future__ import annotations
