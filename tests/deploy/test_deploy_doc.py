@@ -56,12 +56,11 @@ def test_a_launcher_takes_its_settings(engine: str, tmp_path: Path) -> None:
     assert not [name for name in settings.get("env_vars", []) if "=" in name]
 
 
-def test_containers_get_every_variable(tmp_path: Path) -> None:
+def test_containers_get_every_variable() -> None:
     """What the settings read from the environment is passed on to the runs' containers."""
     settings = yaml.safe_load(documented_settings("Docker"))
-    read = {
-        value["env"] for value in settings["storage"]["postgres"]["postgres_db"].values() if isinstance(value, dict)
-    }
+    postgres = settings["storage"]["postgres"]["postgres_db"]
+    read = {value["env"] for value in postgres.values() if isinstance(value, dict)}
     assert read <= set(settings["run_launcher"]["config"]["env_vars"])
 
 
