@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagster_beiwe.assets import build_study_assets
+    from dagster_beiwe.checks import build_study_checks
     from dagster_beiwe.client import BeiweClient
     from dagster_beiwe.component import BeiweComponent
     from dagster_beiwe.config import StudyConfig, StudyFacts
@@ -114,6 +115,7 @@ _MODULES = {
     "WrongPassphraseError": "errors",
     "build_beiwe_definitions": "definitions",
     "build_study_assets": "assets",
+    "build_study_checks": "checks",
     "credentials_from_env": "credentials",
     "credentials_from_keyring": "credentials",
     "raw_data_partitions": "partitions",
@@ -172,6 +174,7 @@ __all__ = [
     "WrongPassphraseError",
     "build_beiwe_definitions",
     "build_study_assets",
+    "build_study_checks",
     "credentials_from_env",
     "credentials_from_keyring",
     "raw_data_partitions",

@@ -8,6 +8,8 @@ run that materialises ``raw_data`` they are left out.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -25,7 +27,8 @@ from dagster_beiwe.check_results import (
     judge_verification,
 )
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.config import StudyConfig, StudyFacts
+from dagster_beiwe.discovery import StudyMemory
 from dagster_beiwe.errors import BeiweError, RouteMissingError, ServerFailedError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.protect import look_for_exposures
@@ -35,6 +38,7 @@ from dagster_beiwe.partitions import participants_name, study_windows
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.roster import PARTICIPANT_COLUMN
 from dagster_beiwe.server_counts import settings_key, zone_of_study
+from dagster_beiwe.studies import facts_of_study
 from dagster_beiwe.sync import Coverage, DailyIndex, Gap, measure_coverage
 from dagster_beiwe.windows import Window, stray_windows
 
@@ -61,8 +65,16 @@ class ChecksConfig(dg.Config):
     settings_days: int = Field(default=7, ge=1, description="For how long `settings` warns of a change.")
 
 
-def build_study_checks(study: StudyFacts) -> dg.AssetChecksDefinition:
-    """``complete``, ``intact``, ``protected``, ``roster`` and ``settings`` of a study whose start is known."""
+def build_study_checks(study: StudyConfig, *, state_folder: str | Path | None = None) -> dg.AssetChecksDefinition:
+    """The checks of one study, for a project that puts its definitions together itself; see ``build_study_assets``.
+
+    Raises ``ConfigurationError`` for a study that is not known.
+    """
+    return checks_of(facts_of_study(study, StudyMemory(study.deployment, folder=state_folder).studies()))
+
+
+def checks_of(study: StudyFacts) -> dg.AssetChecksDefinition:
+    """``complete``, ``intact``, ``protected``, ``roster`` and ``settings`` of a study that was found."""
     specs = [
         dg.AssetCheckSpec(name, asset=["beiwe", study.key, asset], description=text)
         for name, (asset, text) in CHECKS.items()
@@ -124,7 +136,7 @@ class _Inspection:
         )
 
     def _complete(self) -> Verdict:
-        lake = self._lake()
+        lake = self._lake
         with self._resource.get_client() as client:
             zone = zone_of_study(self._study, self._instance, client)
             try:
@@ -147,10 +159,10 @@ class _Inspection:
 
     def _intact(self) -> Verdict:
         share = self._study.verify_share if self._config.verify_share is None else self._config.verify_share
-        return judge_verification(verify_study(self._lake(), share=share), self._places(), share=share)
+        return judge_verification(verify_study(self._lake, share=share), self._places(), share=share)
 
     def _protected(self) -> Verdict:
-        lake = self._lake()
+        lake = self._lake
         share = 1.0 if isinstance(lake.storage, LocalStorage) else self._study.verify_share
         locked = [stream for stream in self._study.streams if lake.form(stream).cipher is not None]
         return judge_protection(look_for_exposures(lake, share=share), self._places(), locked=locked)
@@ -159,7 +171,7 @@ class _Inspection:
         with self._resource.get_client() as client:
             ids = client.participants(self._study.id)
             table = _ids_in_table(client, self._study)
-        return judge_roster(ids=ids, table=table, partitions=self._participants, held=self._lake().participants())
+        return judge_roster(ids=ids, table=table, partitions=self._participants, held=self._lake.participants())
 
     def _settings(self) -> Verdict:
         since = self._now - timedelta(days=self._config.settings_days)
@@ -179,6 +191,7 @@ class _Inspection:
         looked_at = moments[0].isoformat(timespec="seconds") if moments else None
         return judge_settings(history, days=self._config.settings_days, looked_at=looked_at)
 
+    @cached_property
     def _lake(self) -> StudyLake:
         return self._resource.study_lake(self._study)
 

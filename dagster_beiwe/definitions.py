@@ -20,7 +20,7 @@ from dagster_beiwe.automation import (
     build_roster_sensor,
 )
 from dagster_beiwe.changes_sensor import build_changes_sensor
-from dagster_beiwe.checks import build_study_checks
+from dagster_beiwe.checks import checks_of
 from dagster_beiwe.config import (
     DEFAULT_DEPLOYMENT,
     StudyConfig,
@@ -119,7 +119,7 @@ def _study_definitions(study: StudyFacts, *, pool: str, automation: Automation) 
         return dg.Definitions(assets=assets, schedules=[refresh])
     assets = assets_of(study, pool=pool)
     *_, restatements, _, raw_data = assets
-    checks = build_study_checks(study)
+    checks = checks_of(study)
     return dg.Definitions(
         assets=assets,
         asset_checks=[checks],

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 from labs import PARTICIPANTS, PASSPHRASE, Lab, world_of
 
+from dagster_beiwe.lake import keys
 from dagster_beiwe.simulator import SimulatedServer, World
 
 DAGSTERS_OWN_WARNINGS = (
@@ -23,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             for warning in DAGSTERS_OWN_WARNINGS:
                 item.add_marker(pytest.mark.filterwarnings(warning))
+
+
+@pytest.fixture(autouse=True)
+def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys of these lakes need not resist anybody: deriving real ones would take most of the tests' time."""
+    monkeypatch.setitem(keys._SCRYPT, "n", 2**4)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pandas as pd
 from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
 from dagster_beiwe.assets import assets_of
 from dagster_beiwe.changes_sensor import build_changes_sensor
-from dagster_beiwe.checks import build_study_checks
+from dagster_beiwe.checks import checks_of
 from dagster_beiwe.client import HttpPolicy
 from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
@@ -73,17 +73,18 @@ class Lab:
         self.beiwe = Impatient(credentials=EnvCredentials())
         self.cursor: str | None = None
         assets = assets_of(self.study, pool="beiwe_test", retry_policy=AT_ONCE)
-        self.checks = build_study_checks(self.study)
+        self.checks = checks_of(self.study)
         self.sensor = build_changes_sensor(self.study, assets[-1], assets[2], self.checks)
+        self.resources: dict[str, Any] = {
+            "beiwe": self.beiwe,
+            "beiwe_table_io_manager": EncryptedTableIOManager(beiwe=self.beiwe),
+            "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=self.beiwe),
+        }
         self.definitions = dg.Definitions(
             assets=assets,
             asset_checks=[self.checks],
             sensors=[self.sensor],
-            resources={
-                "beiwe": self.beiwe,
-                "beiwe_table_io_manager": EncryptedTableIOManager(beiwe=self.beiwe),
-                "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=self.beiwe),
-            },
+            resources=self.resources,
             executor=dg.in_process_executor,
         )
         self.job = self.definitions.resolve_implicit_global_asset_job_def()
