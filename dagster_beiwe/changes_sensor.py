@@ -7,7 +7,7 @@ asks for the counts per day: those of a study of 500 participants are 100 MB a y
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
@@ -33,10 +33,14 @@ _OPEN = [
 ]
 
 
+_BELIEVED = timedelta(hours=24)
+"""A run whose process died may be shown as running for ever: after this time its windows are requested again."""
+
+
 def build_changes_sensor(
     study: StudyFacts,
     raw_data: dg.AssetsDefinition,
-    restatements: dg.AssetsDefinition,
+    summaries: Sequence[dg.AssetsDefinition],
     checks: dg.AssetChecksDefinition,
     *,
     interval_seconds: int = 3600,
@@ -49,7 +53,7 @@ def build_changes_sensor(
 
     @dg.sensor(
         name=f"{study.key}_changes",
-        target=dg.AssetSelection.assets(raw_data).without_checks() | checks_target(restatements, checks),
+        target=dg.AssetSelection.assets(raw_data).without_checks() | checks_target(summaries, checks),
         minimum_interval_seconds=interval_seconds,
         required_resource_keys={study.deployment},
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
@@ -106,7 +110,7 @@ def build_changes_sensor(
         check_now = cursor.unchecked and not busy
         if check_now:
             key = f"checks {int(now.timestamp() // RETRY_SECONDS)}"
-            requests.append(checks_request(restatements, checks, run_key=key))
+            requests.append(checks_request(summaries, checks, run_key=key))
         text = (
             f"{len(look.dirty)} windows moved, {len(busy)} are in runs already; {look.looked_at} participants looked "
             f"at, {len(look.settled)} settled."
@@ -139,7 +143,8 @@ def _marks(client: BeiweClient, study: StudyFacts, grid: Grid, zone: StudyZone) 
 def busy_places(instance: dg.DagsterInstance, raw_data: dg.AssetKey, grid: Grid) -> Iterator[Place]:
     """Participants and windows of runs of ``raw_data`` that wait or run: what they will do need not be requested."""
     windows = [window.key for window in grid.windows]
-    for run in instance.get_runs(filters=dg.RunsFilter(statuses=_OPEN)):
+    since = datetime.now(timezone.utc) - _BELIEVED
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=_OPEN, updated_after=since)):
         if run.asset_selection and raw_data not in run.asset_selection:
             continue
         single = run.tags.get(PARTITION_TAG)

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_beiwe.covering import cover
+from dagster_beiwe.covering import Place, cover
 from dagster_beiwe.lake.protect import Protection
 from dagster_beiwe.lake.verify import Verification
 from dagster_beiwe.partitions import split_key
@@ -43,10 +43,17 @@ class Places:
     windows: Sequence[str]
 
     def metadata(self, keys: Sequence[str]) -> dict[str, Any]:
-        """Partitions to run: as keys, for the two fields of Dagster's partition selection, and as commands."""
-        if not keys:
+        """Partitions to run: as keys, for the two fields of Dagster's partition selection, and as commands.
+
+        Keys of windows that are none of the study's are of strays, whose partitions are participants.
+        """
+        cells = [cell for cell in map(split_key, keys) if cell[1] in self.windows]
+        strays = sorted({participant for participant, window in map(split_key, keys) if window not in self.windows})
+        return {**self._raw_data(cells), **({"strays to run": _listed(strays)} if strays else {})}
+
+    def _raw_data(self, cells: Sequence[Place]) -> dict[str, Any]:
+        if not cells:
             return {}
-        cells = [split_key(key) for key in keys]
         ranges = cover(cells, participants=self.participants, windows=self.windows, largest=len(cells))
         commands = [
             f"dagster asset materialize --select 'key:{self.asset}' --partition-range '{each.range}'"
@@ -54,7 +61,7 @@ class Places:
         ]
         more = len(ranges) - len(commands)
         return {
-            "partitions to run": _listed(keys),
+            "partitions to run": _listed([f"{participant}|{window}" for participant, window in cells]),
             "participants to paste": _listed(sorted({participant for participant, _ in cells})),
             "windows to paste": _listed(sorted({window for _, window in cells})),
             "commands": dg.MetadataValue.md(

@@ -1,7 +1,6 @@
 """Asset checks of a study: is the lake complete, intact and protected, and what changed around the data.
 
-They look at the whole study, so they run by themselves: from the UI, by the schedule, or after the sensor's runs. In a
-run that materialises ``raw_data`` they are left out.
+They look at the whole study: from the UI, by the schedule, or after the sensor's runs.
 """
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and configs when it decorates.
@@ -40,12 +39,12 @@ from dagster_beiwe.roster import PARTICIPANT_COLUMN
 from dagster_beiwe.server_counts import settings_key, zone_of_study
 from dagster_beiwe.studies import facts_of_study
 from dagster_beiwe.sync import Coverage, DailyIndex, Gap, measure_coverage
-from dagster_beiwe.windows import Window, stray_windows
+from dagster_beiwe.windows import Window
 
 CHECKS = {
-    "complete": ("raw_data", "Every byte that the server counts per participant, day and stream is in the lake."),
-    "intact": ("raw_data", "Manifests are authentic, files are as they were committed, none is missing or too many."),
-    "protected": ("raw_data", "Locked streams and tables are locked, and permissions closed to others."),
+    "complete": ("coverage", "Every byte that the server counts per participant, day and stream is in the lake."),
+    "intact": ("coverage", "Manifests are authentic, files are as they were committed, none is missing or too many."),
+    "protected": ("coverage", "Locked streams and tables are locked, and permissions closed to others."),
     "roster": ("roster", "Participants on the server, partitions and lake agree; nobody vanished or was flagged."),
     "settings": ("settings", "No setting of the study changed lately; what changed, from what to what, and when."),
 }
@@ -88,12 +87,7 @@ def checks_of(study: StudyFacts) -> dg.AssetChecksDefinition:
         description=f"Whether the data of {study.name} are complete, intact and protected.",
     )
     def checks(context: dg.AssetCheckExecutionContext, config: ChecksConfig) -> Iterator[dg.AssetCheckResult]:
-        raw_data = dg.AssetKey(["beiwe", study.key, "raw_data"])
-        materialised = context.job_def.asset_layer.selected_asset_keys
         wanted = {key.name for key in context.selected_asset_check_keys}
-        if raw_data in materialised:
-            context.log.info("The checks of raw_data look at the whole study; they are not run with single windows.")
-            wanted -= {name for name, (asset, _) in CHECKS.items() if asset == "raw_data"}
         inspection = _Inspection(context, study, config)
         for spec in specs:
             if spec.name in wanted:
@@ -207,11 +201,11 @@ class _Inspection:
         }
 
     def _strays_held(self, lake: StudyLake) -> dict[str, int]:
-        """Plain bytes of strays in the lake, by participant."""
-        outside = [window.key for window in stray_windows(self._windows[0].start, self._windows[-1].end)]
+        """Plain bytes in the lake outside the study's windows, by participant; also from before its start was moved."""
+        inside = {window.key for window in self._windows}
         held: dict[str, int] = {}
         for participant in lake.participants():
-            for key in set(outside) & set(lake.windows(participant)):
+            for key in set(lake.windows(participant)) - inside:
                 manifest = lake.manifest(participant, key)
                 sizes = [record.size_bytes for record in manifest.files if record.present] if manifest else []
                 held[participant] = held.get(participant, 0) + sum(sizes)

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, raw_data_requests, world_of
 
-from dagster_beiwe import changes
+from dagster_beiwe import changes, changes_sensor
 from dagster_beiwe.changes import ChangesCursor
 from dagster_beiwe.errors import ServerError
 from dagster_beiwe.partitions import rectangle_tags
@@ -75,6 +75,18 @@ def test_windows_of_runs_that_wait_are_not_requested_again(lab: Lab) -> None:
     assert waited_for.isdisjoint(requested)
     lab.instance.delete_run(waiting.run_id)
     assert set(lab.requested()) == waited_for | set(requested)
+
+
+def test_a_run_that_died_unnoticed_does_not_block_its_windows(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Dagster's run monitoring it is shown as running for ever."""
+    lab.enrol()
+    job = lab.job.get_subset(asset_selection={lab.key("raw_data")})
+    lab.instance.create_run_for_job(
+        job, tags=rectangle_tags(PARTICIPANTS, WEEKS), status=dg.DagsterRunStatus.STARTED
+    )
+    assert lab.requested() == []
+    monkeypatch.setattr(changes_sensor, "_BELIEVED", timedelta(0))
+    assert lab.requested()
 
 
 def test_a_request_has_the_same_key_until_it_is_time_to_try_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,6 +252,11 @@ def test_strays_are_found_counted_and_fetched(open_lab: Callable[..., Lab]) -> N
     assert lab.check("intact", verify_share=1.0).passed
     assert lab.check("protected").passed
     assert lab.requested() == []
+    record = lab.lake.manifest(BERT, "before").files[0]  # type: ignore[union-attr]
+    lab.lake.storage.delete(lab.lake.folder(BERT, record.path))
+    told = values(lab.check("intact"))
+    assert told["strays to run"] == BERT
+    assert "partitions to run" not in told
 
 
 def test_strays_of_a_participant_who_has_none_are_a_success(lab: Lab) -> None:
