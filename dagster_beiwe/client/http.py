@@ -260,9 +260,12 @@ class Transport:
         response = self._send(request)
         if response.status_code == requests.codes.ok:
             return response
+        raise self._failure(response, request)  # held by no name here: error and frame would keep each other
+
+    def _failure(self, response: requests.Response, request: Request) -> ServerError:
         error = error_for_status(self._answer_of(response), self._what(request))
         assert error is not None  # only status 200 is none
-        raise error
+        return error
 
     def _limited(self, response: requests.Response, request: Request) -> Iterator[bytes]:
         received = 0

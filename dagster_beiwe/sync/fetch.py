@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from dagster_beiwe.archive import REGISTRY, Member, read_archive
 from dagster_beiwe.client import BeiweClient
@@ -32,6 +33,8 @@ from dagster_beiwe.sync.pairing import (
     read_registry,
 )
 from dagster_beiwe.sync.pieces import Piece
+
+_Error = TypeVar("_Error", bound=BeiweError)
 
 SMALL_MEMBER_BYTES = 8 * 1024 * 1024
 """Smaller members are handed to the workers whole; larger ones are passed on piece by piece by one thread."""
@@ -103,11 +106,11 @@ class Fetcher:
                         self._on_bytes(member.size_bytes)
                     paired = pair(self._lake.study_id, staging.names, entries)
                 except DIVISIBLE as error:
-                    result.failure = error
+                    result.failure = _bare(error)
                 finally:
                     result.downloaded_bytes = download.received_bytes
         except (RequestTooLargeError, ServerFailedError) as error:
-            result.failure = error
+            result.failure = _bare(error)
         finally:
             staging.settle()
         if result.failure:
@@ -179,7 +182,7 @@ class _Staging:
             else:
                 self._outcomes.append(self._submit(name, list(member.body), member.size_bytes, zstd=zstd))
         except DamagedMemberError as error:
-            self._outcomes.append(error)
+            self._outcomes.append(_bare(error))
         except BaseException:
             self.names.pop()
             raise
@@ -208,6 +211,12 @@ class _Staging:
         self._waiting_bytes -= size_bytes
         if error is not None and not isinstance(error, DamagedMemberError):
             raise error
+
+
+def _bare(error: _Error) -> _Error:
+    """The error without the frames that it came through: kept, they would keep each other and the connection."""
+    error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _expected_name(member: Member, piece: Piece) -> MemberName:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import pathlib
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -76,6 +77,8 @@ def fresh(folder: Path) -> StudyLake:
 def hooked(before: Callable[[str, object], None]) -> Iterator[None]:
     """Call ``before`` ahead of every operation that changes the file system."""
     originals = {name: getattr(os, name) for name in OPERATIONS}
+    accessor = getattr(pathlib, "_NormalAccessor", None)  # Python 3.10's pathlib keeps references of its own
+    kept = [name for name in OPERATIONS if name != "open" and hasattr(accessor, name)]
 
     def hook(name: str) -> Callable[..., object]:
         def operation(*args: object, **options: object) -> object:
@@ -88,10 +91,14 @@ def hooked(before: Callable[[str, object], None]) -> Iterator[None]:
     try:
         for name in OPERATIONS:
             setattr(os, name, hook(name))
+        for name in kept:
+            setattr(accessor, name, staticmethod(hook(name)))
         yield
     finally:
         for name, original in originals.items():
             setattr(os, name, original)
+        for name in kept:
+            setattr(accessor, name, originals[name])
 
 
 def count_operations(work: Callable[[], object]) -> int:

@@ -214,6 +214,7 @@ class Soak:
             self._remote.do("restart")
             self.diary.restarts += 1
         if self._rng.random() < RESTART_RATE:
+            self.diary.requests += self._client.traffic.requests_sent
             self._client.close()
             self._client, self._lake = self._new_client(), self._new_lake()
             self.diary.restarts += 1
@@ -269,7 +270,7 @@ class Soak:
         self.diary.leftovers = sum(path.name.endswith((".part", ".pending", ".run")) for path in files)
         self.diary.manifest_bytes = sum(path.stat().st_size for path in inside)
         self.diary.stored_bytes = sum(path.stat().st_size for path in files) - self.diary.manifest_bytes
-        self.diary.requests = self._client.traffic.requests_sent
+        self.diary.requests += self._client.traffic.requests_sent
 
     def _held(self) -> Iterator[tuple[str, str]]:
         """{key: base64 SHA-1 of the plain content}, read back and unlocked."""
