@@ -79,40 +79,40 @@ def build_refresh_schedule(
 
 def build_checks_schedule(
     study: StudyFacts,
-    restatements: dg.AssetsDefinition,
+    summaries: Sequence[dg.AssetsDefinition],
     checks: dg.AssetChecksDefinition,
     *,
     cron: str = DEFAULT_CHECKS_CRON,
     running: bool = False,
 ) -> dg.ScheduleDefinition:
-    """Runs every check of the study, and the table of restatements; some hours after the refresh."""
+    """Runs every check of the study, and what is made from manifests alone; some hours after the refresh."""
 
     @dg.schedule(
         name=f"{study.key}_checks",
-        target=checks_target(restatements, checks),
+        target=checks_target(summaries, checks),
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=f"Checks that the data of {study.name} are complete, intact and protected.",
     )
     def check(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         moment = context.scheduled_execution_time.astimezone(timezone.utc)
-        return checks_request(restatements, checks, run_key=f"{moment:%Y-%m-%dT%H:%M:%S} checks")
+        return checks_request(summaries, checks, run_key=f"{moment:%Y-%m-%dT%H:%M:%S} checks")
 
     return check
 
 
-def checks_target(restatements: dg.AssetsDefinition, checks: dg.AssetChecksDefinition) -> dg.AssetSelection:
+def checks_target(summaries: Sequence[dg.AssetsDefinition], checks: dg.AssetChecksDefinition) -> dg.AssetSelection:
     """What a job must know of to run checks."""
-    return dg.AssetSelection.assets(restatements) | dg.AssetSelection.checks(checks)
+    return dg.AssetSelection.assets(*summaries) | dg.AssetSelection.checks(checks)
 
 
 def checks_request(
-    restatements: dg.AssetsDefinition, checks: dg.AssetChecksDefinition, *, run_key: str
+    summaries: Sequence[dg.AssetsDefinition], checks: dg.AssetChecksDefinition, *, run_key: str
 ) -> dg.RunRequest:
     """A run of all checks and of what is made from manifests alone."""
     return dg.RunRequest(
         run_key=run_key,
-        asset_selection=[restatements.key],
+        asset_selection=[summary.key for summary in summaries],
         asset_check_keys=sorted(checks.check_keys, key=lambda key: (key.asset_key, key.name)),
     )
 

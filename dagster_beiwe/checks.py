@@ -212,9 +212,7 @@ class _Inspection:
         return held
 
 
-def _reason(
-    lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Window], streams: Sequence[str]
-) -> str:
+def _reason(lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Window], streams: Sequence[str]) -> str:
     """Why a day is not as the server counts it, as far as the lake knows."""
     index = lake.index(gap.participant)
     for window in windows:

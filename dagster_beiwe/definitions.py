@@ -92,9 +92,7 @@ def build_beiwe_definitions(
     return dg.Definitions.merge(*parts, common)
 
 
-def _find_studies(
-    configs: Sequence[StudyConfig], resource: BeiweResource, memory: StudyMemory
-) -> list[StudyFacts]:
+def _find_studies(configs: Sequence[StudyConfig], resource: BeiweResource, memory: StudyMemory) -> list[StudyFacts]:
     """The studies of one deployment: asked now if it is time to, from memory otherwise."""
     age = memory.age_seconds()
     if configs and (age is None or age > FRESH_SECONDS):
@@ -118,19 +116,20 @@ def _study_definitions(study: StudyFacts, *, pool: str, automation: Automation) 
         refresh = build_refresh_schedule(study, assets, cron=automation.refresh_cron, running=running)
         return dg.Definitions(assets=assets, schedules=[refresh])
     assets = assets_of(study, pool=pool)
-    *_, restatements, _, raw_data = assets
+    *_, restatements, coverage, _, raw_data = assets
+    summaries = [restatements, coverage]
     checks = checks_of(study)
     return dg.Definitions(
         assets=assets,
         asset_checks=[checks],
         schedules=[
             build_refresh_schedule(study, assets, cron=automation.refresh_cron, running=running),
-            build_checks_schedule(study, restatements, checks, cron=automation.checks_cron, running=running),
+            build_checks_schedule(study, summaries, checks, cron=automation.checks_cron, running=running),
         ],
         sensors=[
             build_roster_sensor(study, raw_data, interval_seconds=automation.roster_seconds, running=running),
             build_changes_sensor(
-                study, raw_data, restatements, checks, interval_seconds=automation.changes_seconds, running=running
+                study, raw_data, summaries, checks, interval_seconds=automation.changes_seconds, running=running
             ),
         ],
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from dagster_beiwe.assets.coverage import build_coverage_asset
 from dagster_beiwe.assets.failures import RETRY_POLICY
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.assets.restatements import build_restatements_asset
@@ -29,8 +30,8 @@ def build_study_assets(
     retry_policy: dg.RetryPolicy = RETRY_POLICY,
     state_folder: str | Path | None = None,
 ) -> list[dg.AssetsDefinition]:
-    """``roster``, ``settings``, ``restatements``, ``strays`` and ``raw_data`` of one study, for a project that puts its
-    definitions together itself.
+    """``roster``, ``settings``, ``restatements``, ``coverage``, ``strays`` and ``raw_data`` of one study, for a project
+    that puts its definitions together itself.
 
     They need resources under the study's ``deployment`` (a ``BeiweResource``), ``beiwe_table_io_manager`` and
     ``beiwe_lake_io_manager``. A study given by its whole id with ``key`` and ``start`` needs nothing else; any other is
@@ -51,6 +52,7 @@ def assets_of(
         build_roster_asset(study, retry_policy=retry_policy),
         build_settings_asset(study, retry_policy=retry_policy),
         build_restatements_asset(study, retry_policy=retry_policy),
+        build_coverage_asset(study, retry_policy=retry_policy),
         build_strays_asset(study, pool=pool, retry_policy=retry_policy),
         build_raw_data_asset(study, pool=pool, retry_policy=retry_policy),
     ]

@@ -21,9 +21,7 @@ PASSING = frozenset(
 )
 """Errors that may be gone in a minute. The others need somebody to change something first."""
 
-RETRY_POLICY = dg.RetryPolicy(
-    max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-)
+RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For steps: the client itself has waited and tried several times before."""
 
 _NAMED = 200

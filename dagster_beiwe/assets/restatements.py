@@ -33,9 +33,7 @@ COLUMNS = {
 _NUMBERS = ("size_bytes_before", "size_bytes", "restatements")
 
 
-def build_restatements_asset(
-    study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETRY_POLICY
-) -> dg.AssetsDefinition:
+def build_restatements_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
     """``beiwe/<key>/restatements``. Reads manifests only; its data version changes when something was restated."""
     types = {name: "Int64" if name in _NUMBERS else "string" for name in COLUMNS}
     columns = [dg.TableColumn(name, types[name], description=text) for name, text in COLUMNS.items()]

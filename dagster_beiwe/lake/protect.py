@@ -163,7 +163,8 @@ def _owner(lake: StudyLake, path: str) -> str:
 
 def _modes(root: Path, study_id: str) -> Iterator[tuple[str, int]]:
     """Paths below the root with their permissions: the root, the study's tree and the tables."""
-    yield ".", _mode(root)
+    if root.is_dir():  # not before the first run
+        yield ".", _mode(root)
     for top in (study_id, TABLES_FOLDER):
         for folder, _, names in os.walk(root / top):
             for path in (Path(folder), *(Path(folder) / name for name in names)):

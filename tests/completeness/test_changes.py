@@ -81,9 +81,7 @@ def test_a_run_that_died_unnoticed_does_not_block_its_windows(lab: Lab, monkeypa
     """Without Dagster's run monitoring it is shown as running for ever."""
     lab.enrol()
     job = lab.job.get_subset(asset_selection={lab.key("raw_data")})
-    lab.instance.create_run_for_job(
-        job, tags=rectangle_tags(PARTICIPANTS, WEEKS), status=dg.DagsterRunStatus.STARTED
-    )
+    lab.instance.create_run_for_job(job, tags=rectangle_tags(PARTICIPANTS, WEEKS), status=dg.DagsterRunStatus.STARTED)
     assert lab.requested() == []
     monkeypatch.setattr(changes_sensor, "_BELIEVED", timedelta(0))
     assert lab.requested()
@@ -124,7 +122,7 @@ def test_checks_follow_when_the_runs_are_over(lab: Lab) -> None:
     lab.enrol()
     lab.follow()
     (request,) = lab.tick()
-    assert request.asset_selection == [lab.key("restatements")]
+    assert request.asset_selection == [lab.key("restatements"), lab.key("coverage")]
     assert {key.name for key in request.asset_check_keys or ()} == {
         "complete", "intact", "protected", "roster", "settings",
     }  # fmt: skip

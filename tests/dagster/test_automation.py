@@ -41,9 +41,7 @@ class Sensor:
 
     def tick(self) -> list[dg.RunRequest]:
         beiwe = BeiweResource(credentials=EnvCredentials())
-        with dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursor, resources={"beiwe": beiwe}
-        ) as context:
+        with dg.build_sensor_context(instance=self.instance, cursor=self.cursor, resources={"beiwe": beiwe}) as context:
             result = self._sensor.evaluate_tick(context)
         for request in result.dynamic_partitions_requests or ():
             assert isinstance(request, dg.AddDynamicPartitionsRequest)
