@@ -24,14 +24,11 @@ def table(clean: Hunt, planted: Hunt) -> str:
         ("canaries, forms of each looked for", f"{len(DATA)} in data, 6 secrets; {len(clean.needles.forms)} forms"),
         (
             "on disk afterwards; leaks",
-            f"{len(files)} files, {databases} databases, {megabytes:.1f} MB; {len(clean.on_disk)}",
+            on_disk,
         ),
         ("answers of the UI among them", f"{answers:.1f} MB"),
         ("written to files at any time, deleted ones too; leaks", written),
-        (
-            "seen by the guard inside the process; leaks",
-            f"{len(clean.guarded)}, files without a name {len(clean.anonymous)}",
-        ),
+        ("leaks seen by the guard inside the process", guarded),
         ("planted leaks; found", f"{len(TOKENS)}; {len(caught)}"),
     )
     return "\n".join(("| what | number |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)))
