@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] not in COMMANDS:
         print(__doc__)
         return 2
-    if sys.version_info < (3, 10):
+    if sys.version_info < (3, 10):  # noqa: UP036 - this file may be called with any Python
         print(f"Expected Python 3.10 or newer, got {sys.version.split()[0]}. Call this file with a newer one.")
         return 2
     name, rest = arguments[0], arguments[1:]
