@@ -169,9 +169,7 @@ def choose_runs(grid: Grid, dirty: Collection[Place], *, start: str, largest: in
             break
         taken += 1
     waiting = ordered[taken:]
-    return Choice(
-        runs=tuple(ordered[:taken]), next="|".join(waiting[0].first) if waiting else "", waiting=len(waiting)
-    )
+    return Choice(runs=tuple(ordered[:taken]), next="|".join(waiting[0].first) if waiting else "", waiting=len(waiting))
 
 
 def run_key(run: Rectangle, dirty: Mapping[Place, str], *, now: datetime) -> str:

@@ -125,7 +125,7 @@ def build_changes_sensor(
                 next=choice.next or (f"{look.stopped_at}|" if look.stopped_at else ""),
                 zone=zone.name,
                 zone_source=zone.source,
-                unchecked=bool(choice.runs) or (cursor.unchecked and not check_now),
+                unchecked=bool(choice.runs or busy) or (cursor.unchecked and not check_now),
             ).to_text(),
         )
 

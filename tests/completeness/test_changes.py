@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, raw_data_requests, world_of
 
 from dagster_beiwe import changes, changes_sensor
+from dagster_beiwe.automation import build_checks_schedule
 from dagster_beiwe.changes import ChangesCursor
 from dagster_beiwe.errors import ServerError
 from dagster_beiwe.partitions import rectangle_tags
@@ -75,6 +77,32 @@ def test_windows_of_runs_that_wait_are_not_requested_again(lab: Lab) -> None:
     assert waited_for.isdisjoint(requested)
     lab.instance.delete_run(waiting.run_id)
     assert set(lab.requested()) == waited_for | set(requested)
+
+
+def test_a_schedule_runs_all_checks(lab: Lab, tmp_path: Path) -> None:
+    """And the tables of restatements and coverage, in one run with a key of its own."""
+    summaries = [lab.definitions.resolve_assets_def(lab.key(name)) for name in ("restatements", "coverage")]
+    schedule = build_checks_schedule(lab.study, summaries, lab.checks)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as stored:
+        at = moment(day_of_week(1), 8)
+        with dg.build_schedule_context(instance=stored, scheduled_execution_time=at) as context:
+            (request,) = schedule.evaluate_tick(context).run_requests or ()
+    assert request.run_key == f"{at:%Y-%m-%dT%H:%M:%S} checks"
+    assert set(request.asset_check_keys or ()) == set(lab.checks.check_keys)
+    assert request.asset_selection == [summary.key for summary in summaries]
+
+
+def test_checks_follow_runs_of_others_too(lab: Lab) -> None:
+    """A backfill by hand, seen while it ran, is checked when it is over."""
+    lab.backfill()
+    assert lab.tick() == []
+    job = lab.job.get_subset(asset_selection={lab.key("raw_data")})
+    tags = rectangle_tags([ANNA], WEEKS[:1])
+    run = lab.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    assert lab.tick() == []
+    lab.instance.delete_run(run.run_id)
+    (request,) = lab.tick()
+    assert request.asset_check_keys
 
 
 def test_a_run_that_died_unnoticed_does_not_block_its_windows(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
