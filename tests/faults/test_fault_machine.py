@@ -359,7 +359,9 @@ def lab(
     """A lab whose database somebody else will lock."""
     from dagster._core.storage.event_log.sqlite import sqlite_event_log
 
-    monkeypatch.setattr(sqlite_event_log, "SQLITE_BUSY_TIMEOUT_SECONDS", 3)
+    monkeypatch.setattr(
+        sqlite_event_log, "SQLITE_BUSY_TIMEOUT_SECONDS", 3, raising=False
+    )  # absent in the oldest Dagster
     home = tmp_path / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}")
@@ -393,7 +395,7 @@ def test_event_log_locked(lab: tuple[Lab, LockingServer], world: World, monkeypa
     """The run fails; the lake is intact and holds what was committed; the next run records everything."""
     from dagster._core.storage.event_log.sqlite import sqlite_event_log
 
-    monkeypatch.setattr(sqlite_event_log, "SQLITE_BUSY_TIMEOUT_SECONDS", 0)
+    monkeypatch.setattr(sqlite_event_log, "SQLITE_BUSY_TIMEOUT_SECONDS", 0, raising=False)
     dagster, server = lab
     failure = dagster.failure()
     assert failure
