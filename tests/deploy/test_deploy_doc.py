@@ -11,7 +11,7 @@ import yaml
 from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance import InstanceRef
 from dagster._serdes import ConfigurableClass
-from deploy_helpers import documented_settings
+from deploy_helpers import ROOT, documented_settings
 
 
 def test_everything_lies_in_postgres(instance: dg.DagsterInstance) -> None:
@@ -22,10 +22,18 @@ def test_everything_lies_in_postgres(instance: dg.DagsterInstance) -> None:
 
 
 def test_two_runs_at_once_use_a_server(instance: dg.DagsterInstance) -> None:
-    """Every pool has the limit, and whole runs wait for it."""
+    """Every pool has the limit, each step holds to it, and a killed run does not keep its place."""
     pools = instance.get_concurrency_config().pool_config
     assert pools.default_pool_limit == 2
-    assert str(pools.pool_granularity) == "PoolGranularity.RUN"
+    assert str(pools.pool_granularity) == "PoolGranularity.OP"
+    assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] == 60
+
+
+def test_one_machine_has_the_same_limit() -> None:
+    """The settings that the project ships are those of the page, where they are about the server."""
+    shipped = yaml.safe_load((ROOT / "dagster.yaml").read_text(encoding="utf-8"))
+    assert shipped["concurrency"]["pools"] == yaml.safe_load(documented_settings())["concurrency"]["pools"]
+    assert shipped["run_monitoring"]["free_slots_after_run_end_seconds"] == 60
 
 
 def test_nothing_leaves_the_lab(instance: dg.DagsterInstance) -> None:
