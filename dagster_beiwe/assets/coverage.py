@@ -4,20 +4,17 @@ The checks are not on ``raw_data``: each of its runs would plan them for a few w
 last result.
 """
 
-# Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
+from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
-import pandas as pd
 
-from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures
-from dagster_beiwe.config import StudyFacts, table_io_manager_key
+from dagster_beiwe.assets.failures import RETRY_POLICY
+from dagster_beiwe.assets.summaries import Row, build_summary_asset
+from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
-from dagster_beiwe.roster import content_hash
 
 COLUMNS = {
     "participant": "Participant id",
@@ -32,44 +29,31 @@ _NUMBERS = ("files", "size_bytes", "stored_bytes")
 
 
 def build_coverage_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
-    """``beiwe/<key>/coverage``. Reads manifests only; its data version changes with what the lake holds."""
-    types = {name: "Int64" if name in _NUMBERS else "string" for name in COLUMNS}
-    columns = [dg.TableColumn(name, types[name], description=text) for name, text in COLUMNS.items()]
-
-    @dg.asset(
-        key=["beiwe", study.key, "coverage"],
-        deps=[dg.AssetKey(["beiwe", study.key, "raw_data"])],
-        group_name=study.key,
-        kinds={"beiwe"},
-        owners=list(study.owners),
-        required_resource_keys={study.deployment},
-        io_manager_key=table_io_manager_key(study.deployment),
-        retry_policy=retry_policy,
+    """``beiwe/<key>/coverage``. Its data version changes with what the lake holds."""
+    return build_summary_asset(
+        study,
+        "coverage",
         description=(
             f"What the lake holds of {study.name}, by participant and stream. Its checks tell whether that is "
             "complete, intact and protected."
         ),
-        metadata={**study.to_metadata(), "dagster/column_schema": dg.TableSchema(columns)},
+        columns=COLUMNS,
+        numbers=_NUMBERS,
+        rows=_rows,
+        metadata=_totals,
+        retry_policy=retry_policy,
     )
-    def coverage(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        with clear_failures():
-            lake = getattr(context.resources, study.deployment).study_lake(study)
-            rows = list(_rows(lake))
-        metadata = {
-            "dagster/row_count": len(rows),
-            "participants": len({row["participant"] for row in rows}),
-            "files": sum(row["files"] for row in rows),
-            "size_bytes": sum(row["size_bytes"] for row in rows),
-            "stored_bytes": sum(row["stored_bytes"] for row in rows),
-        }
-        frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
-        with beta_features():
-            return dg.Output(frame, metadata=metadata, data_version=dg.DataVersion(content_hash(rows)))
-
-    return coverage
 
 
-def _rows(lake: StudyLake) -> Iterator[dict[str, Any]]:
+def _totals(rows: list[Row]) -> Mapping[str, int]:
+    return {
+        "dagster/row_count": len(rows),
+        "participants": len({row["participant"] for row in rows}),
+        **{name: sum(row[name] for row in rows) for name in _NUMBERS},
+    }
+
+
+def _rows(lake: StudyLake) -> Iterator[Row]:
     """One row per participant and stream with any file."""
     for participant in lake.participants():
         streams: dict[str, list[FileRecord]] = {}

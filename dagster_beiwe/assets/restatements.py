@@ -1,18 +1,15 @@
 """``restatements``: which files the server changed or withdrew after they were fetched. A table without content."""
 
-# Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
+from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
-import pandas as pd
 
-from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures
-from dagster_beiwe.config import StudyFacts, table_io_manager_key
+from dagster_beiwe.assets.failures import RETRY_POLICY
+from dagster_beiwe.assets.summaries import Row, build_summary_asset
+from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.lake import FileRecord, Manifest, StudyLake
-from dagster_beiwe.roster import content_hash
 
 COLUMNS = {
     "participant": "Participant id",
@@ -34,42 +31,31 @@ _NUMBERS = ("size_bytes_before", "size_bytes", "restatements")
 
 
 def build_restatements_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
-    """``beiwe/<key>/restatements``. Reads manifests only; its data version changes when something was restated."""
-    types = {name: "Int64" if name in _NUMBERS else "string" for name in COLUMNS}
-    columns = [dg.TableColumn(name, types[name], description=text) for name, text in COLUMNS.items()]
-
-    @dg.asset(
-        key=["beiwe", study.key, "restatements"],
-        deps=[dg.AssetKey(["beiwe", study.key, "raw_data"])],
-        group_name=study.key,
-        kinds={"beiwe"},
-        owners=list(study.owners),
-        required_resource_keys={study.deployment},
-        io_manager_key=table_io_manager_key(study.deployment),
-        retry_policy=retry_policy,
+    """``beiwe/<key>/restatements``. Its data version changes when something was restated."""
+    return build_summary_asset(
+        study,
+        "restatements",
         description=(
             f"Files of {study.name} that the server changed or withdrew after they were fetched: sizes and hashes "
             "before and after, and when. No content."
         ),
-        metadata={**study.to_metadata(), "dagster/column_schema": dg.TableSchema(columns)},
+        columns=COLUMNS,
+        numbers=_NUMBERS,
+        rows=restated_files,
+        metadata=_counts,
+        passing=["last_seen"],
+        retry_policy=retry_policy,
     )
-    def restatements(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        with clear_failures():
-            lake = getattr(context.resources, study.deployment).study_lake(study)
-            rows = list(restated_files(lake))
-        frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
-        metadata = {
-            "restated": sum(bool(row["restatements"]) for row in rows),
-            "vanished": sum(row["vanished_at"] is not None for row in rows),
-        }
-        lasting = [{name: value for name, value in row.items() if name != "last_seen"} for row in rows]
-        with beta_features():
-            return dg.Output(frame, metadata=metadata, data_version=dg.DataVersion(content_hash(lasting)))
-
-    return restatements
 
 
-def restated_files(lake: StudyLake) -> Iterator[dict[str, Any]]:
+def _counts(rows: list[Row]) -> Mapping[str, int]:
+    return {
+        "restated": sum(bool(row["restatements"]) for row in rows),
+        "vanished": sum(row["vanished_at"] is not None for row in rows),
+    }
+
+
+def restated_files(lake: StudyLake) -> Iterator[Row]:
     """One row per file that was restated or has vanished, by participant and window."""
     for participant in lake.participants():
         for manifest in lake.manifests(participant):
@@ -78,7 +64,7 @@ def restated_files(lake: StudyLake) -> Iterator[dict[str, Any]]:
                     yield _row(manifest, record)
 
 
-def _row(manifest: Manifest, record: FileRecord) -> dict[str, Any]:
+def _row(manifest: Manifest, record: FileRecord) -> Row:
     before = record.previous
     return {
         "participant": manifest.participant,
