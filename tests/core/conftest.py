@@ -18,6 +18,7 @@ from dagster_beiwe.simulator import SimulatedServer, World
 settings.register_profile(
     "core", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+settings.load_profile("core")
 
 
 @pytest.fixture(autouse=True)
