@@ -1,0 +1,1 @@
+"""What Dagster costs around the transfers, by number of participants and windows: ``python -m benchmarks.scale``."""

@@ -1,0 +1,188 @@
+"""``python -m benchmarks.scale``: measure, print, and write the results as JSON and as documentation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.scale.pools import measure_pool
+from benchmarks.scale.process import measure
+from benchmarks.scale.report import as_document, as_text
+from benchmarks.scale.server import Plan, ServerProcess
+
+Facts = dict[str, Any]
+
+STUDIES, PARTICIPANTS_EACH = 20, 500
+RUN_SIZES = {"short": (20, 2), "long": (40, 13)}
+"""Participants by weeks of two runs: the difference between them is what partitions cost, and not the run itself."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer sizes and repetitions")
+    parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS), metavar="NAME", default=list(SECTIONS))
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the results; sections left out are kept")
+    parser.add_argument("--doc", type=Path, metavar="PATH", help="write the results as documentation")
+    parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="take results from JSON, run nothing")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where to write data")
+    options = parser.parse_args(arguments)
+    if options.source:
+        results = json.loads(options.source.read_text(encoding="utf-8"))
+    else:
+        earlier = json.loads(options.json.read_text(encoding="utf-8")) if options.json and options.json.exists() else {}
+        results = run(options.only, quick=options.quick, folder=options.folder, earlier=earlier)
+    print(as_text(results))
+    if options.json and not options.source:
+        options.json.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if options.doc:
+        options.doc.write_text(as_document(results), encoding="utf-8")
+    return 0
+
+
+def run(only: Sequence[str], *, quick: bool, folder: Path, earlier: Facts) -> Facts:
+    """Measure the named sections; others are kept from ``earlier`` results."""
+    results = {
+        **earlier,
+        "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
+        "machine": machine.describe(folder),
+        "versions": machine.versions(),
+    }
+    for name in only:
+        _say(f"{name} ...")
+        results[name] = SECTIONS[name](quick=quick, folder=folder)
+    return results
+
+
+def definitions(*, quick: bool, folder: Path) -> Facts:
+    """Many studies, each with many participants, against an empty project."""
+    times: dict[str, list[Facts]] = {"empty": [], "first": [], "again": []}
+    plan = Plan(studies=STUDIES, participants=PARTICIPANTS_EACH)
+    with ServerProcess(plan) as server:
+        for _ in range(1 if quick else 5):
+            with _temporary(folder) as own:
+                environment = server.environment(own)
+                server.counts()
+                times["empty"].append(measure("empty_project", environment))
+                for occasion in ("first", "again"):
+                    facts = measure("load", environment, studies=list(server.studies), weeks=52)
+                    times[occasion].append(facts | asdict(server.counts()))
+                _say(f"  {times['first'][-1]['cpu_seconds'] - times['empty'][-1]['cpu_seconds']:.2f} s beyond empty")
+    return {occasion: _median(cases) for occasion, cases in times.items()} | {
+        "studies": STUDIES,
+        "participants_each": PARTICIPANTS_EACH,
+    }
+
+
+def ticks(*, quick: bool, folder: Path) -> Facts:
+    """Every sensor and schedule of a study, by its size."""
+    found = {}
+    for participants, weeks in _sizes(quick):
+        with ServerProcess(Plan(participants=participants, days=14)) as server, _temporary(folder) as own:
+            found[_size(participants, weeks)] = measure(
+                "ticks", server.environment(own), study=next(iter(server.studies)), weeks=weeks
+            )
+        _say(f"  {participants} x {weeks}")
+    return found
+
+
+def backfills(*, quick: bool, folder: Path) -> Facts:
+    """The daemon's first iteration, by size and selection."""
+    found = {}
+    with ServerProcess(Plan()) as server:
+        study = next(iter(server.studies))
+        for participants, weeks in _sizes(quick):
+            with _temporary(folder) as own:
+                found[_size(participants, weeks)] = measure(
+                    "backfills", server.environment(own), study=study, participants=participants, weeks=weeks
+                )
+            _say(f"  {participants} x {weeks}: {found[_size(participants, weeks)]['all']['runs']} runs")
+    return found
+
+
+def runs(*, quick: bool, folder: Path) -> Facts:
+    """What a partition costs in a run, beside its transfer."""
+    people = max(people for people, _ in RUN_SIZES.values())
+    cases: dict[str, dict[str, list[Facts]]] = {}
+    recorded = []
+    with ServerProcess(Plan(participants=people, days=7 * max(weeks for _, weeks in RUN_SIZES.values()))) as server:
+        ((study, everybody),) = server.studies.items()
+        for _ in range(1 if quick else 3):
+            for size, (participants, weeks) in RUN_SIZES.items():
+                for part in ("sync", "run"):
+                    with _temporary(folder) as own:
+                        facts = measure(
+                            part, server.environment(own), study=study, people=everybody[:participants], weeks=weeks
+                        )
+                    cases.setdefault(size, {}).setdefault(part, []).append(facts)
+            with _temporary(folder) as own:
+                recorded.append(measure("events", server.environment(own), count=300))
+            _say(f"  {recorded[-1]['cpu_seconds'] / 300 * 1000:.1f} ms per event alone")
+    return {size: {part: _median(facts) for part, facts in parts.items()} for size, parts in cases.items()} | {
+        "events": _median(recorded)
+    }
+
+
+def pools(*, quick: bool, folder: Path) -> Facts:
+    """A real daemon's backfill, with the project's own limit and others."""
+    size = 4 if quick else 5
+    changes: Mapping[str, Facts] = {
+        "as shipped": {},
+        "by run, not by step": {"granularity": "run"},
+        "not limited": {"default_limit": size},
+    }
+    found = {}
+    for name, change in changes.items():
+        found[name] = measure_pool(folder, size=size, change=change)
+        _say(f"  {name}: {found[name]['peak_downloads']} downloads at once, {found[name]['runs']} runs")
+    return found
+
+
+SECTIONS: Mapping[str, Callable[..., Facts]] = {
+    part.__name__: part for part in (definitions, ticks, backfills, runs, pools)
+}
+
+
+def _sizes(quick: bool) -> Iterator[tuple[int, int]]:
+    for participants in (10, 100, 500) if quick else (10, 100, 500, 2000):
+        for weeks in (52,) if quick else (52, 156):
+            yield participants, weeks
+
+
+def _size(participants: int, weeks: int) -> str:
+    return f"{participants} x {weeks}"
+
+
+def _median(cases: Sequence[Facts]) -> Facts:
+    """Medians of numbers, also in dictionaries of them; anything else of the last case."""
+    merged: Facts = {}
+    for name, last in cases[-1].items():
+        values = [case[name] for case in cases]
+        if isinstance(last, dict) and all(value.keys() == last.keys() for value in values):
+            merged[name] = _median(values)
+        else:
+            merged[name] = median(values) if isinstance(last, (int, float)) else last
+    return merged
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=folder, prefix="beiwe-scale-") as own:
+        yield Path(own)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,47 @@
+"""Each measurement in a process of its own, so that none has warmed up for another."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_ROOT = Path(__file__).parents[2]
+
+
+def measure(part: str, environment: Mapping[str, str], **options: Any) -> dict[str, Any]:
+    """Run a function of ``benchmarks.scale.parts`` and return what it found."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scale.parts", part, json.dumps(options)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=dict(environment),
+        cwd=_ROOT,
+    )
+    if done.returncode:
+        raise RuntimeError(f"Part {part} failed.\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+class Stopwatch:
+    """Wall and processor seconds of a block in this process."""
+
+    def __enter__(self) -> Self:
+        self._wall, self._processor = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.seconds = time.perf_counter() - self._wall
+        self.cpu_seconds = time.process_time() - self._processor
+
+    def facts(self) -> dict[str, float]:
+        return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}

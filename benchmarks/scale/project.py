@@ -1,0 +1,57 @@
+"""The project that is measured, and Dagster's history of it in sqlite as ``dagster dev`` has it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+
+import dagster as dg
+
+from dagster_beiwe import StudyConfig, build_beiwe_definitions
+from dagster_beiwe.partitions import participants_name
+
+SETTINGS = """
+telemetry: {enabled: false}
+nux: {enabled: false}
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
+
+
+def first_day(weeks: int) -> date:
+    """The Monday so many weeks back that there are that many weekly windows, the present one among them."""
+    today = datetime.now(timezone.utc).date()
+    return today - timedelta(days=today.weekday(), weeks=weeks - 1)
+
+
+def definitions(studies: Sequence[str], *, weeks: int) -> dg.Definitions:
+    """The library's own definitions for studies ``s0``, ``s1`` and so on, configured completely."""
+    start = first_day(weeks)
+    return build_beiwe_definitions(
+        [StudyConfig(study, key=f"s{number}", start=start) for number, study in enumerate(studies)]
+    )
+
+
+@contextmanager
+def history(participants: Mapping[str, Sequence[str]]) -> Iterator[dg.DagsterInstance]:
+    """``DAGSTER_HOME``, with participants of each study as partitions."""
+    home = Path(os.environ["DAGSTER_HOME"])
+    settings = home / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(SETTINGS)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        for study, people in participants.items():
+            instance.add_dynamic_partitions(participants_name(study), list(people))
+        yield instance
+
+
+def raw_data(number: int = 0) -> dg.AssetKey:
+    return dg.AssetKey(["beiwe", f"s{number}", "raw_data"])
+
+
+def folder_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,0 +1,230 @@
+"""The results as text, and as docs/dagster-scale.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+Facts = dict[str, Any]
+
+_AIM = "500 x 52"
+_INTRODUCTION = """# What Dagster costs, and where it ends
+
+Measured with `python -m benchmarks.scale --json PATH --doc PATH` (`--quick` for fewer sizes), by Dagster's own
+functions on a history in sqlite; this page is its output. Seconds are of the processor where nothing else is said, with
+the time that passed in brackets: the machine was shared, so that what passed is an upper limit. A partition is one
+participant in one week.
+"""
+
+_CHOICES = (
+    (
+        "window: weekly",
+        "Dagster's documented limit is 100,000 partitions per asset. Take `monthly` beyond; the roster warns of it.",
+    ),
+    (
+        "runs of a backfill: one per stretch of neighbours (`BackfillPolicy.single_run`)",
+        "A run costs about five seconds of processor by itself, and what it committed stays when it dies.",
+    ),
+    (
+        "runs that schedules and sensors ask for: rectangles of up to 500 partitions, 8 in one evaluation",
+        "Dagster plans each partition before the run starts (see above): more would keep its daemon busy.",
+    ),
+    ("order of participants: by enrolment", "Dagster joins neighbours only: see the rows about staggered enrolment."),
+    ("runs at once against one server: 2 (the pool)", "A Beiwe server has few workers, and a download keeps one busy."),
+    (
+        "runs at once in all: 3 on sqlite",
+        "It writes one event at a time: with more runs, each event only waits longer.",
+    ),
+)
+
+_LIMITS = """
+**Scattered selections** are cut by Dagster, which makes no rectangles: scattered cells become nearly as many runs.
+Where that can be avoided, select the whole rectangle around them: a window that the lake holds already, or that lies
+before enrolment, costs a small request and some tens of milliseconds, and downloads nothing. The sensor that follows
+the server's daily counts makes rectangles of exactly what moved (last column), eight in one evaluation.
+
+**More than 100,000 partitions** still work here: what slows down are Dagster's pages, and each iteration of the daemon
+while a backfill runs (every 30 s).
+
+**History grows** with everything that is recorded, also with a window that is fetched again and has not changed: a
+daily refresh of the newest 3 windows of 500 participants adds 1,500 records a day. For large studies let the sensor run
+that follows the daily counts, which records only what changed, and delete old runs (in the UI, or with
+`dagster run delete`): the status of partitions stays.
+"""
+
+
+def as_text(results: Facts) -> str:
+    """What fits on a terminal: the document's tables."""
+    lines = as_document(results).splitlines()
+    return "\n".join(line for line in lines if line.startswith(("|", "## ")))
+
+
+def as_document(results: Facts) -> str:
+    sections = {
+        "runs": _runs,
+        "backfills": _backfills,
+        "definitions": _definitions,
+        "ticks": _ticks,
+        "pools": _pools,
+    }
+    parts = [_INTRODUCTION, *_machine(results)]
+    parts += ["\n".join(section(results[name])) for name, section in sections.items() if name in results]
+    choices = ["## What follows: the defaults\n", *_table(("default", "because"), _CHOICES)]
+    return "\n".join([*parts, *choices, _LIMITS])
+
+
+def per_partition(runs: Facts, clock: str) -> dict[str, float]:
+    """Seconds and bytes of one more partition: the long run less the short one, which cancels what a run costs."""
+    long, short = runs["long"], runs["short"]
+    more = long["run"]["partitions"] - short["run"]["partitions"]
+    planned, executed = (
+        (long["run"][part][clock] - short["run"][part][clock]) / more for part in ("created", "executed")
+    )
+    transfer = (long["sync"][clock] - short["sync"][clock]) / more
+    sizes = ((long["run"][part] - short["run"][part]) / more for part in ("planned_bytes", "recorded_bytes"))
+    return {
+        "planned": planned,
+        "beside": executed - transfer,
+        "transfer": transfer,
+        "event": runs["events"][clock] / runs["events"]["partitions"],
+        "bytes": sum(sizes),
+    }
+
+
+def _machine(results: Facts) -> Iterator[str]:
+    facts = [*results["machine"].items(), *results["versions"].items()]
+    yield "; ".join(f"{name} {value}" for name, value in facts) + f"; {results['taken']}.\n"
+
+
+def _runs(runs: Facts) -> Iterator[str]:
+    cpu, wall = per_partition(runs, "cpu_seconds"), per_partition(runs, "seconds")
+    yield "## A partition in a run\n"
+    yield from _table(
+        ("what", "processor", "passed"),
+        [
+            (name, _ms(cpu[key]), _ms(wall[key]))
+            for name, key in (
+                ("Dagster plans it, before the run starts", "planned"),
+                ("Dagster beside the transfer, in the run (aim: 60 ms)", "beside"),
+                ("of that, recording an event that says nothing", "event"),
+                ("the transfer itself: request, lock, commit of 7 small files", "transfer"),
+            )
+        ],
+    )
+    long, short = (runs[size]["run"]["partitions"] for size in ("long", "short"))
+    yield (
+        f"\nRecording takes {cpu['beside'] / cpu['event']:.1f} times the processor time of the smallest event. "
+        f"From a run of {long} partitions less one of {short}: what a run costs by itself does not count. "
+        f"Dagster's history takes {cpu['bytes'] / 1000:.1f} kB per partition in sqlite. For whole studies that makes "
+        "(extrapolated; it is linear):\n"
+    )
+    rows = [
+        (f"{people:,} x {weeks}", f"{people * weeks:,}", _hours(people * weeks * (wall["planned"] + wall["beside"])),
+         f"{people * weeks * cpu['bytes'] / 1e9:.2f} GB")
+        for people in (10, 100, 500, 2000) for weeks in (52, 156)
+    ]  # fmt: skip
+    yield from _table(("participants x weeks", "partitions", "Dagster's own time, passed", "history"), rows)
+    yield ""
+
+
+def _backfills(found: Facts) -> Iterator[str]:
+    backfills = _by_size(found)
+    yield "## A backfill: how many runs\n"
+    yield "Of Dagster's own backfill, decided in the daemon's first iteration. The aim is 60 runs for 500 x 52.\n"
+    largest = list(backfills.values())[-1]
+    rows = [
+        [
+            name,
+            *(f"{found[name]['runs']:,}" for found in backfills.values()),
+            f"{backfills[_AIM][name]['rectangles']:,}",
+        ]
+        for name in sorted(largest, key=lambda each: largest[each]["runs"])
+    ]
+    yield from _table(("selection", *backfills, f"rectangles of our sensors, {_AIM}"), rows)
+    yield "\nThe time of that iteration:\n"
+    rows = [
+        [name, f"{found['all']['partitions']:,}", _time(found["all"]), *_slowest(found)]
+        for name, found in backfills.items()
+    ]
+    yield from _table(("participants x weeks", "partitions", "all of them", "the slowest selection", "which"), rows)
+    yield ""
+
+
+def _slowest(found: Facts) -> tuple[str, str]:
+    name = max(found, key=lambda each: found[each]["cpu_seconds"])
+    return _time(found[name]), name
+
+
+def _definitions(found: Facts) -> Iterator[str]:
+    empty = found["empty"]
+    yield f"## Loading {found['studies']} studies of {found['participants_each']} participants\n"
+    yield "The aim is less than 3 s beyond an empty project, and no request per participant.\n"
+    rows = [("an empty project", _time(empty), "", "0")]
+    for name, occasion in (("the first load", "first"), ("within five minutes, and in every run", "again")):
+        beyond = {clock: found[occasion][clock] - empty[clock] for clock in ("cpu_seconds", "seconds")}
+        rows.append((name, _time(found[occasion]), _time(beyond), f"{found[occasion]['requests']:.0f}"))
+    yield from _table(("", "time", "beyond the empty one", "requests"), rows)
+    yield f"\n{found['first']['assets']:.0f} assets. What it takes is importing pandas, pyarrow and the like, once.\n"
+
+
+def _by_size(found: Facts) -> Facts:
+    """Sorted by participants, then weeks."""
+    return dict(sorted(found.items(), key=lambda item: [int(number) for number in item[0].split(" x ")]))
+
+
+def _ticks(found: Facts) -> Iterator[str]:
+    ticks = _by_size(found)
+    yield "## Sensors and schedules of one study\n"
+    yield (
+        "One evaluation: time, and runs asked for. `first` is with every participant new, `next` right after it; every "
+        "participant has data in the newest two weeks. Dagster allows a sensor 60 s.\n"
+    )
+    lines = [(name, occasion) for name, found in next(iter(ticks.values())).items() for occasion in found]
+    rows = [
+        [f"{name}, {occasion}", *(_tick(found[name][occasion]) for found in ticks.values())] for name, occasion in lines
+    ]
+    yield from _table(("participants x weeks", *ticks), rows)
+    yield ""
+
+
+def _tick(facts: Facts) -> str:
+    return f"{_time(facts)}, {facts['runs']}"
+
+
+def _pools(pools: Facts) -> Iterator[str]:
+    yield "## Never more downloads at once than the pool allows\n"
+    yield (
+        "A real daemon with the project's `dagster.yaml`, room for all runs at once, and a server that counts the "
+        "downloads in progress; beside it the same settings with one change.\n"
+    )
+    rows = [
+        (name, f"{found['pools']['default_limit']}, `{found['pools']['granularity']}`",
+         f"{found['succeeded']} of {found['runs']}", str(found["peak_runs"]), str(found["peak_downloads"]),
+         f"{found['seconds']:.0f} s")
+        for name, found in pools.items()
+    ]  # fmt: skip
+    head = ("", "limit, granularity", "runs that succeeded", "runs at once", "downloads at once", "passed")
+    yield from _table(head, rows)
+    yield (
+        "\nWith `granularity: run` Dagster looks at a pool only in the queue, and at its first use before the default "
+        "limit is known: the runs that are queued at that moment all start (its issue 31936). With `op` each step "
+        "takes a place in the pool itself. A run may then wait as a process, and a killed one keeps its place until "
+        "`free_slots_after_run_end_seconds` has passed.\n"
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    for row in (head, ["---"] * len(head), *rows):
+        yield f"| {' | '.join(row)} |"
+
+
+def _time(facts: Facts) -> str:
+    return f"{facts['cpu_seconds']:.2f} s ({facts['seconds']:.2f})"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,15 @@
+"""What Dagster's own programs load: the studies named in the environment."""
+
+from __future__ import annotations
+
+import os
+
+import dagster as dg
+
+from benchmarks.scale.project import definitions
+from benchmarks.scale.server import STUDY_VARIABLE, WEEKS_VARIABLE
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return definitions([os.environ[STUDY_VARIABLE]], weeks=int(os.environ[WEEKS_VARIABLE]))
