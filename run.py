@@ -15,12 +15,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 EXTRAS = {"demo": "webserver", "test": "dev", "lint": "dev"}
+SOURCES = ["beiwe_project", "benchmarks", "dagster_beiwe", "run.py", "tests"]
 COMMANDS = {
     "demo": [["dagster-beiwe", "demo"]],
     "test": [["python", "-m", "pytest"]],
     "lint": [
         ["ruff", "check", "."],
-        ["ruff", "format", "--check", "."],
+        ["ruff", "format", "--check", *SOURCES],
         ["mypy"],
     ],
 }
