@@ -23,7 +23,7 @@ def selections(people: Sequence[str], windows: Sequence[str]) -> Mapping[str, li
         "a twentieth of the partitions, scattered": rng.sample(cells, max(1, len(cells) // 20)),
         "enrolled one after the other, all still in the study": _staggered(people, windows, whole),
         "enrolled one after the other, each for half of the time": _staggered(people, windows, half),
-        "the same, participants in order of their ids": _staggered(shuffled, windows, half),
+        "each for half of the time, participants in order of their ids": _staggered(shuffled, windows, half),
         "enrolled one after the other, each for another time": _staggered(
             people, windows, [rng.randint(1, len(windows)) for _ in people]
         ),
