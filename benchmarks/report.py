@@ -9,8 +9,19 @@ from benchmarks import aims
 from benchmarks.graph import memory_graph
 
 Results = Mapping[str, Any]
-_HEAD = ("client", "ratio", "seconds", "MB/s", "files/s", "on the wire", "requests", "peak memory", "grown by")
-_READING_HEAD = ("client", "ratio", "seconds", "MB/s", "rows", "peak memory", "grown by")
+_HEAD = (
+    "client",
+    "ratio",
+    "seconds",
+    "processor s",
+    "MB/s",
+    "files/s",
+    "on the wire",
+    "requests",
+    "peak memory",
+    "grown by",
+)
+_READING_HEAD = ("client", "ratio", "seconds", "processor s", "MB/s", "rows", "peak memory", "grown by")
 _MEGA = 1_000_000
 
 
@@ -44,13 +55,20 @@ def _sections(results: Results) -> Iterator[str]:
         "Everything is measured beside mano 0.6.0 from PyPI, on the same simulated server and the same data, in "
         "alternating runs, of which medians are shown. Each run is a process of its own; the server is another, "
         "whose time and memory are not counted. Ratios are mano's seconds (in reading: those of the fastest other "
-        "reader) divided by the client's: more is better."
+        "reader) divided by the client's: more is better. Processor seconds are the client's own, and say what is left "
+        "when other programs take their part of the machine."
     )
-    yield "Measured " + results["taken"] + " on " + "; ".join(results["machine"].values()) + "."
+    facts = "; ".join(f"{name}: {value}" for name, value in results["machine"].items())
+    yield f"Measured {results['taken'][:10]}. {facts[0].upper()}{facts[1:]}."
+    if float(results["machine"]["load before"]) > 1:
+        yield (
+            "**Other programs were running.** They shorten the share of the machine that a client with several threads "
+            "gets more than that of mano with its one, so that ratios are lower than on a machine of its own."
+        )
     yield "Versions: " + ", ".join(f"{name} {value}" for name, value in results["versions"].items()) + "."
     yield "## Aims"
     yield _markdown(*_aims_table(results))
-    yield from (f"**{aim.title}.** {aim.reason}" for aim in aims.unmet(results))
+    yield from (f"**{aim.title}.** {aim.reason(results)}" for aim in aims.unmet(results))
     yield "## What binds"
     yield from _what_binds(results)
     for name, workload in results["workloads"].items():
@@ -72,25 +90,21 @@ def _sections(results: Results) -> Iterator[str]:
 
 
 def _what_binds(results: Results) -> Iterator[str]:
-    yield aims.BINDS
+    yield from aims.binds(results)
     shares = [
-        (_title(name, results), share)
+        (name, share)
         for name in ("accelerometer", "gps", "small", "audio")
         if (share := _server_share(results["workloads"].get(name))) is not None
     ]
     if shares:
-        said = "; ".join(f"{title.partition(':')[0].lower()}: {share:.0%}" for title, share in shares)
+        said = ", ".join(f"{name} {share:.0%}" for name, share in shares)
         yield (
             "The simulated server's share of our wall time, taken as the time in which the same archives can be "
-            f"received and thrown away: {said}. A real server is much slower (see above)."
+            f"received and thrown away: {said}."
         )
     if "limits" in results:
         yield "What one core gives by itself, on accelerometer data where content matters:"
         yield _markdown(*_limits_table(results["limits"]))
-
-
-def _title(name: str, results: Results) -> str:
-    return str(results["workloads"][name]["title"])
 
 
 def _server_share(workload: Results | None) -> float | None:
@@ -122,6 +136,7 @@ def _rows(workload: Results) -> list[list[str]]:
                 label,
                 _times(mano / seconds),
                 f"{seconds:,.2f}{slept}",
+                f"{case['cpu_seconds']:.2f}",
                 f"{size_bytes / seconds / _MEGA:,.1f}" if case["files"] else "",
                 f"{case['files'] / seconds:,.0f}" if case["files"] else "",
                 f"{case['wire_bytes'] / _MEGA:,.3f} MB",
@@ -140,7 +155,8 @@ def _reading_rows(workload: Results) -> list[list[str]]:
         share = case["files"] / workload["data"]["files"]
         rate = f"{size_bytes * share / case['seconds'] / _MEGA:,.0f}"
         count = f"{case['rows']:,.0f}" if "rows" in case else ""
-        rows.append([label, _times(best / case["seconds"]), f"{case['seconds']:.2f}", rate, count, *_memory(case)])
+        spent = [f"{case['seconds']:.2f}", f"{case['cpu_seconds']:.2f}"]
+        rows.append([label, _times(best / case["seconds"]), *spent, rate, count, *_memory(case)])
     return rows
 
 
