@@ -32,7 +32,17 @@ _WORKSPACE = """load_from:
       working_directory: {folder}
       location_name: beiwe_project
 """
-_SETTINGS = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
+_SETTINGS = """telemetry:
+  enabled: false
+nux:
+  enabled: false
+concurrency:
+  runs:
+    max_concurrent_runs: 3
+  pools:
+    default_limit: 2
+    granularity: op
+"""
 _START_SECONDS = 120
 
 
