@@ -113,8 +113,8 @@ AIMS = (
         holds=lambda ratio: ratio >= 8,
         reason=lambda results: (
             f"Locking is {1 - _processor(results, 'accelerometer', 'ours, not locked', 'ours'):.0%} of our time on the "
-            "processor, and its mode leaves no way to speed it up within a file (see below). In processor seconds mano needs "
-            f"{_processor(results, 'accelerometer', 'mano', 'ours'):.1f} {TIMES} as much as ours; ours can use several "
+            "processor, and its mode leaves no way to speed it up within a file (see below). There mano needs "
+            f"{_processor(results, 'accelerometer', 'mano', 'ours'):.1f} {TIMES} as much; ours can use several "
             "cores and mano one: two free cores give at most twice that, four cores four times."
         ),
     ),
