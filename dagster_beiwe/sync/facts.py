@@ -92,7 +92,7 @@ class FetchPolicy:
     first_piece_hours: int = 14 * 24
     longest_piece_hours: int = 366 * 24
     attempts: int = 2
-    workers: int = 2
+    workers: int = 4
     buffer_bytes: int = 48 * 1024 * 1024
     registry_bytes: int = 900_000
     remove_vanished: bool = False
