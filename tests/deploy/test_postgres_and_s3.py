@@ -20,6 +20,7 @@ from deploy_helpers import PASSPHRASE, PEOPLE, STUDY_ID, WEEKS, Program, partiti
 from beiwe_project.definitions import defs
 from dagster_beiwe import BeiweLake
 from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.names import host_slug
 from dagster_beiwe.partitions import participants_name
 from dagster_beiwe.simulator import SimulatedServer
 
@@ -61,6 +62,8 @@ def test_two_processes_share_a_lake(
     history: dg.DagsterInstance, lake: str, server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both are about the same windows at the same time; both succeed, and the lake is whole."""
+    # Two processes that are the first to use a pool, at the same moment, make Dagster itself fail on Postgres.
+    history.event_log_storage.initialize_concurrency_limit_to_default(f"beiwe_{host_slug(server.url)}")
     monkeypatch.setattr(server, "download_begins", first_two_together(server.download_begins))
     two = PEOPLE[:2]
     keys = f"{two[0]}|{WEEKS[0]}...{two[1]}|{WEEKS[-1]}"
