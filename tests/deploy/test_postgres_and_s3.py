@@ -38,10 +38,16 @@ def history(instance: dg.DagsterInstance, server: SimulatedServer) -> dg.Dagster
     return instance
 
 
+def make_pool(history: dg.DagsterInstance, server: SimulatedServer) -> None:
+    """Two processes that are the first to use a pool, at the same moment, make Dagster itself fail on Postgres."""
+    history.event_log_storage.initialize_concurrency_limit_to_default(f"beiwe_{host_slug(server.url)}")
+
+
 def test_a_backfill_goes_on_after_a_killed_run(
     history: dg.DagsterInstance, lake: str, server: SimulatedServer, tmp_path: Path
 ) -> None:
     """Dagster notices and retries; what was committed is not downloaded again, and the lake is whole."""
+    make_pool(history, server)
     with server.misbehave("hang", route="/get-data*", participant=HANGS_AT, seconds=3600, times=1):
         start_backfill(history, partition_keys())
         with Program("dagster-daemon", "run", *PROJECT, log=tmp_path / "daemon.log") as daemon:
@@ -62,8 +68,7 @@ def test_two_processes_share_a_lake(
     history: dg.DagsterInstance, lake: str, server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both are about the same windows at the same time; both succeed, and the lake is whole."""
-    # Two processes that are the first to use a pool, at the same moment, make Dagster itself fail on Postgres.
-    history.event_log_storage.initialize_concurrency_limit_to_default(f"beiwe_{host_slug(server.url)}")
+    make_pool(history, server)
     monkeypatch.setattr(server, "download_begins", first_two_together(server.download_begins))
     two = PEOPLE[:2]
     keys = f"{two[0]}|{WEEKS[0]}...{two[1]}|{WEEKS[-1]}"
