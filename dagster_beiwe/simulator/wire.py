@@ -42,6 +42,7 @@ class Handler(BaseHTTPRequestHandler):
     server_version = "gunicorn"
     sys_version = ""
     disable_nagle_algorithm = True
+    wbufsize = -1  # buffered: the head of an answer must not go out before the answer is in the log
 
     def __init__(self, simulated: SimulatedServer, *args: Any, **kwargs: Any) -> None:
         self.simulated = simulated
@@ -111,8 +112,8 @@ class Handler(BaseHTTPRequestHandler):
         complete = self.command == "HEAD" or sender.send(pieces, limit)
         self._record(request, answer.status, bytes_received, sender.sent_bytes)
         if self.command == "HEAD":
-            return
-        if complete or delivery.silent_cut or self.simulated.behind_nginx:
+            self.wfile.flush()
+        elif complete or delivery.silent_cut or self.simulated.behind_nginx:
             sender.finish()
         else:
             sender.flush()
@@ -159,10 +160,10 @@ def _begun(answer: Answer) -> tuple[Answer, Iterator[bytes]]:
 
 
 class _Sender:
-    """Writes a body, chunked or not; small pieces are gathered, large ones are passed on."""
+    """Writes a body, chunked or not; small pieces are gathered, and the last one waits for ``finish`` or ``flush``."""
 
     def __init__(self, handler: Handler, *, chunked: bool, delivery: Delivery) -> None:
-        self._write = handler.wfile.write
+        self._file = handler.wfile
         self._pause = handler.simulated.stopping.wait
         self._chunked = chunked
         self._delivery = delivery
@@ -184,33 +185,31 @@ class _Sender:
 
     def _gather(self, piece: bytes) -> None:
         self.sent_bytes += len(piece)
-        size = self._delivery.piece_bytes
-        if size is not None:
-            for start in range(0, len(piece), size):
-                self._put(piece[start : start + size])
+        trickles = self._delivery.piece_bytes
+        size = trickles or max(1, len(piece))
+        for start in range(0, len(piece), size):
+            if trickles or self._gathered_bytes >= _GATHER_BYTES:
+                self.flush()
+            if trickles:
                 self._pause(self._delivery.pause_seconds)
-            return
-        self._gathered.append(piece)
-        self._gathered_bytes += len(piece)
-        if self._gathered_bytes >= _GATHER_BYTES:
-            self.flush()
+            self._gathered.append(piece[start : start + size])
+            self._gathered_bytes += len(self._gathered[-1])
 
     def flush(self) -> None:
         if self._gathered_bytes:
             self._put(self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered))
         self._gathered, self._gathered_bytes = [], 0
+        self._file.flush()
 
     def finish(self) -> None:
         self.flush()
         if self._chunked:
-            self._write(b"0\r\n\r\n")
+            self._file.write(b"0\r\n\r\n")
+            self._file.flush()
 
     def _put(self, data: bytes) -> None:
-        if self._chunked and len(data) < _GATHER_BYTES * 2:
-            self._write(b"%x\r\n%b\r\n" % (len(data), data))
-        elif self._chunked:
-            self._write(b"%x\r\n" % len(data))
-            self._write(data)
-            self._write(b"\r\n")
-        else:
-            self._write(data)
+        if self._chunked:
+            self._file.write(b"%x\r\n" % len(data))
+        self._file.write(data)
+        if self._chunked:
+            self._file.write(b"\r\n")

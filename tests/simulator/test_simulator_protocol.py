@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -258,6 +259,33 @@ def test_one_connection_serves_many_requests(server: SimulatedServer) -> None:
         assert answer.status == 400
         assert connection.sock is first
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "fields"),
+    [
+        ("POST", "get-studies/v1", {}),
+        ("POST", "check-my-credentials/v1", {"access_key": "", "secret_key": ""}),
+        ("POST", "get-data/v1", {"study_id": BETA}),
+        ("HEAD", "get-studies/v1", {}),
+    ],
+)
+def test_log_is_written_before_the_answer_has_arrived(
+    world: World, method: str, route: str, fields: dict[str, str]
+) -> None:
+    """Whoever has an answer, be it empty, short or long, finds it in the log: here writing the log takes its time."""
+
+    class SlowLog(SimulatedServer):
+        def record(self, *args: Any, **kwargs: Any) -> None:
+            too_early.append(arrived.wait(timeout=0.2))
+            super().record(*args, **kwargs)
+
+    arrived, too_early = threading.Event(), []
+    with SlowLog(world) as server:
+        keys = {"access_key": server.access_key, "secret_key": server.secret_key}
+        requests.request(method, f"{server.url}/{route}", data={**keys, **fields}, timeout=10)
+        arrived.set()
+        assert (too_early, len(server.requests)) == ([False], 1)
 
 
 def test_log_counts_requests_and_bytes_without_keys(server: SimulatedServer, client: Client) -> None:
