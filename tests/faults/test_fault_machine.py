@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, tzinfo
@@ -53,7 +52,6 @@ from dagster_beiwe import BeiweResource, EnvCredentials, StudyConfig, build_beiw
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.client.studies import find_study
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.errors import BeiweError, LakeUnavailableError
 from dagster_beiwe.io_managers import EncryptedLakeIOManager
 from dagster_beiwe.lake import storage
@@ -62,6 +60,7 @@ from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer, StudyPlan,
 from dagster_beiwe.simulator.answers import Answer
 from dagster_beiwe.simulator.forms import Request
 from dagster_beiwe.simulator.misbehaviour import Delivery
+from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.sync import Cell, DailyIndex, StudySync, engine, measure_coverage
 from dagster_beiwe.windows import stray_windows, windows_between
 
@@ -240,30 +239,35 @@ def test_study_begun_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 CHILD = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from dagster_beiwe.lake import keys
+from dagster_beiwe.lake import LakeWriter, keys
 from fault_scene import *
 keys._SCRYPT = {"n": 16, "r": 8, "p": 1}
+commit = LakeWriter.commit
+def commit_or_wait(writer, occasion, arrivals, **base):
+    if occasion.participant == SECOND:
+        print("all of the second participant's files are staged", flush=True)
+        sys.stdin.read()
+    return commit(writer, occasion, arrivals, **base)
+LakeWriter.commit = commit_or_wait
 credentials = Credentials(url=sys.argv[2], access_key=sys.argv[3], secret_key=sys.argv[4])
 with BeiweClient(credentials) as client:
     for report in StudySync(client, open_lake(Path(sys.argv[5])), streams=STREAMS, run_id="killed").run(cells()):
-        print(report.cell.participant, flush=True)
+        pass
 """
 
 
 @contextmanager
 def caught_in_the_middle(server: SimulatedServer, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run in a process of its own, at the moment when files of the second participant are half there."""
-    server.misbehave("trickle", participant=SECOND, route="/get-data/*", piece_bytes=16, seconds=0.01)
+    """A run in a process of its own, when the files of the second participant are there and not yet committed."""
     arguments = [str(Path(__file__).parent), server.url, server.access_key, server.secret_key, str(folder)]
     command = [sys.executable, "-c", CHILD, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, cwd=ROOT) as process:
         try:
-            deadline = time.monotonic() + DEADLINE_SECONDS
-            while process.poll() is None and time.monotonic() < deadline:
-                if len([*folder.rglob(f"{SECOND}/{BAD_STREAM}/.*.part")]) >= 2:
-                    break
-            else:
+            assert process.stdout is not None
+            if not process.stdout.readline():
                 pytest.fail(f"the run ended, or never came to the second participant: {process.communicate()}")
+            assert [*folder.rglob(f"{SECOND}/{BAD_STREAM}/.*.part")]
             yield process
         finally:
             process.kill()
