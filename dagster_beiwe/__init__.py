@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from dagster_beiwe.checks import build_study_checks
     from dagster_beiwe.client import BeiweClient
     from dagster_beiwe.component import BeiweComponent
-    from dagster_beiwe.config import StudyConfig, StudyFacts
     from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
     from dagster_beiwe.definitions import Automation, build_beiwe_definitions
     from dagster_beiwe.errors import (
@@ -55,11 +54,12 @@ if TYPE_CHECKING:
     )
     from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager, TablePartitions
     from dagster_beiwe.lake import BeiweLake
-    from dagster_beiwe.mano_tree import ManoTree
+    from dagster_beiwe.lake.tables import TableStore
     from dagster_beiwe.partitions import raw_data_partitions
     from dagster_beiwe.reading import BeiwePartitions
+    from dagster_beiwe.reading.mano_tree import ManoTree
     from dagster_beiwe.resource import BeiweCredentials, BeiweResource, EnvCredentials, KeyringCredentials
-    from dagster_beiwe.tables import TableStore
+    from dagster_beiwe.studies.config import StudyConfig, StudyFacts
     from dagster_beiwe.windows import Window
 
 _MODULES = {
@@ -92,7 +92,7 @@ _MODULES = {
     "KeyringSectionError": "errors",
     "LakeError": "errors",
     "LakeUnavailableError": "errors",
-    "ManoTree": "mano_tree",
+    "ManoTree": "reading",
     "NotFoundError": "errors",
     "PassphraseMissingError": "errors",
     "RedirectError": "errors",
@@ -102,11 +102,11 @@ _MODULES = {
     "ServerBusyError": "errors",
     "ServerError": "errors",
     "ServerFailedError": "errors",
-    "StudyConfig": "config",
-    "StudyFacts": "config",
+    "StudyConfig": "studies.config",
+    "StudyFacts": "studies.config",
     "TableMissingError": "errors",
     "TablePartitions": "io_managers",
-    "TableStore": "tables",
+    "TableStore": "lake.tables",
     "TimeRangeError": "errors",
     "TruncatedArchiveError": "errors",
     "UnknownStreamError": "errors",

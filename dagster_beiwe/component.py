@@ -7,7 +7,6 @@ import os
 import dagster as dg
 from pydantic import Field
 
-from dagster_beiwe.config import DEFAULT_DEPLOYMENT, StudyConfig
 from dagster_beiwe.definitions import Automation, build_beiwe_definitions
 from dagster_beiwe.resource import (
     BeiweCredentials,
@@ -16,6 +15,7 @@ from dagster_beiwe.resource import (
     KeyringCredentials,
     credentials_from_environment,
 )
+from dagster_beiwe.studies.config import DEFAULT_DEPLOYMENT, StudyConfig
 
 
 class Deployment(dg.Resolvable, dg.Model):

@@ -40,7 +40,7 @@ class Rectangle:
 
     def pieces(self, size: int) -> Iterator[Rectangle]:
         """The rectangle cut into ones of at most ``size`` cells."""
-        width = min(len(self.windows), size)
+        width = max(1, min(len(self.windows), size))
         height = max(1, size // width)
         for top in range(0, len(self.participants), height):
             for left in range(0, len(self.windows), width):

@@ -12,27 +12,27 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
 from dagster_beiwe.assets import assets_of, build_studies_asset, tables_of
-from dagster_beiwe.automation import (
+from dagster_beiwe.automation.changes_sensor import build_changes_sensor
+from dagster_beiwe.automation.roster_sensor import build_roster_sensor
+from dagster_beiwe.automation.schedules import (
     DEFAULT_CHECKS_CRON,
     DEFAULT_CRON,
     build_checks_schedule,
     build_refresh_schedule,
-    build_roster_sensor,
 )
-from dagster_beiwe.changes_sensor import build_changes_sensor
 from dagster_beiwe.checks import checks_of
-from dagster_beiwe.config import (
+from dagster_beiwe.errors import ConfigurationError, ServerError
+from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
+from dagster_beiwe.resource import BeiweResource, credentials_from_environment
+from dagster_beiwe.studies.choice import check_keys, configs_from_environment, facts_of_studies, ids_without_start
+from dagster_beiwe.studies.config import (
     DEFAULT_DEPLOYMENT,
     StudyConfig,
     StudyFacts,
     lake_io_manager_key,
     table_io_manager_key,
 )
-from dagster_beiwe.discovery import FRESH_SECONDS, QUICK, StudyMemory, learn_starts, refresh_studies
-from dagster_beiwe.errors import ConfigurationError, ServerError
-from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
-from dagster_beiwe.resource import BeiweResource, credentials_from_environment
-from dagster_beiwe.studies import check_keys, configs_from_environment, facts_of_studies, ids_without_start
+from dagster_beiwe.studies.discovery import FRESH_SECONDS, QUICK, StudyMemory, learn_starts, refresh_studies
 
 logger = logging.getLogger("dagster_beiwe")
 

@@ -1,4 +1,4 @@
-"""IO managers: raw data as a lazy view, DataFrames as encrypted Parquet. A thin skin over ``reading`` and ``tables``.
+"""IO managers: raw data as a lazy view, DataFrames as encrypted Parquet: a skin over ``reading`` and ``lake.tables``.
 
 Which study an asset belongs to, and so which passphrase, comes from the metadata of its definition
 (``StudyFacts.to_metadata``), for tables of a lab as well::
@@ -16,12 +16,12 @@ import dagster as dg
 import pandas as pd
 from pandas.api.types import union_categoricals
 
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import ConfigurationError, TableMissingError
+from dagster_beiwe.lake.tables import TableStore, TableVersion, require_passphrase
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.tables import TableStore, TableVersion, require_passphrase
+from dagster_beiwe.studies.config import StudyFacts
 
 NO_PARTICIPANTS_METADATA_KEY = "beiwe/no_participants"
 """Metadata of a table that holds nothing about participants: where there is no passphrase it is stored as it is."""

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import dagster as dg
 
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.names import check_participant_id
+from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.windows import Granularity, Window, window_of, window_start
 
 PARTICIPANT = "participant"

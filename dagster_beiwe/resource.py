@@ -15,13 +15,13 @@ from typing import Any
 import dagster as dg
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy
-from dagster_beiwe.config import StudyFacts
-from dagster_beiwe.core_dumps import forbid_core_dumps
 from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
 from dagster_beiwe.encryption import AgeCipher, Cipher
+from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, PassphraseMissingError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.names import host_slug, slug
+from dagster_beiwe.studies.config import StudyFacts
 
 
 class BeiweCredentials(dg.ConfigurableResource[Any], ABC):

@@ -11,8 +11,8 @@ import threading
 import pytest
 
 from dagster_beiwe.encryption import PIECE_BYTES, AgeCipher, Cipher, Decryptor, Encryptor
+from dagster_beiwe.encryption.push import Pusher
 from dagster_beiwe.errors import ConfigurationError, EncryptionError
-from dagster_beiwe.push import Pusher
 
 pyrage = pytest.importorskip("pyrage")
 

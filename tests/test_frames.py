@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagster_beiwe.errors import ConfigurationError, TimeRangeError, UnknownStreamError
-from dagster_beiwe.frames import FrameBuilder, ParseReport, combine, read_csv
+from dagster_beiwe.reading.frames import FrameBuilder, ParseReport, combine, read_csv
 from dagster_beiwe.streams import STREAMS, column_type
 
 TABLE_STREAMS = [name for name, stream in STREAMS.items() if not stream.audio]

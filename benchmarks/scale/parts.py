@@ -93,7 +93,7 @@ def backfills(study: str, participants: int, weeks: int) -> Facts:
 
     from benchmarks.scale.project import definitions, first_day, history, raw_data
     from benchmarks.scale.selections import selections
-    from dagster_beiwe.automation import PARTITIONS_PER_RUN
+    from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
     from dagster_beiwe.covering import cover
 
     graph = definitions([study], weeks=weeks).get_repository_def().asset_graph

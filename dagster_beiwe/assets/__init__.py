@@ -14,9 +14,9 @@ from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.assets.restatements import build_restatements_asset
 from dagster_beiwe.assets.strays import build_strays_asset
 from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
-from dagster_beiwe.config import StudyConfig, StudyFacts
-from dagster_beiwe.discovery import StudyMemory
-from dagster_beiwe.studies import facts_of_study
+from dagster_beiwe.studies.choice import facts_of_study
+from dagster_beiwe.studies.config import StudyConfig, StudyFacts
+from dagster_beiwe.studies.discovery import StudyMemory
 
 __all__ = ["assets_of", "build_studies_asset", "build_study_assets"]
 

@@ -15,7 +15,6 @@ import dagster as dg
 from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures, is_passing, listed
 from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_by_this_run
-from dagster_beiwe.config import StudyFacts, lake_io_manager_key
 from dagster_beiwe.partitions import (
     PARTICIPANT,
     WINDOW,
@@ -26,7 +25,8 @@ from dagster_beiwe.partitions import (
     window_of_key,
 )
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.server_counts import counts_for_cells
+from dagster_beiwe.studies.config import StudyFacts, lake_io_manager_key
+from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.sync import Cell, FetchPolicy, Progress, StudySync, WindowReport
 
 BACKFILL_POLICY = dg.BackfillPolicy.single_run()

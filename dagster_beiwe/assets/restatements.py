@@ -8,8 +8,8 @@ import dagster as dg
 
 from dagster_beiwe.assets.failures import RETRY_POLICY
 from dagster_beiwe.assets.summaries import Row, build_summary_asset
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.lake import FileRecord, Manifest, StudyLake
+from dagster_beiwe.studies.config import StudyFacts
 
 COLUMNS = {
     "participant": "Participant id",

@@ -10,10 +10,10 @@ import dagster as dg
 
 from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures, is_passing, listed
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.names import check_participant_id
 from dagster_beiwe.partitions import participant_partitions, study_windows
 from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.sync import Cell, FetchPolicy, StudySync, WindowReport
 from dagster_beiwe.windows import stray_windows
 

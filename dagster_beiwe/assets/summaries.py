@@ -10,9 +10,9 @@ import pandas as pd
 
 from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures
-from dagster_beiwe.config import StudyFacts, table_io_manager_key
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.roster import content_hash
+from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
+from dagster_beiwe.studies.roster import content_hash
 
 Row: TypeAlias = dict[str, Any]
 

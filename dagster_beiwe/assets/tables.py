@@ -13,16 +13,16 @@ import pandas as pd
 from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.config import StudyFacts, table_io_manager_key
-from dagster_beiwe.discovery import StudyMemory, learn_starts, refresh_studies
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.io_managers import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.names import is_participant_id
 from dagster_beiwe.partitions import participants_name, too_many_partitions, window_keys
-from dagster_beiwe.roster import content_hash, roster_rows, roster_version
-from dagster_beiwe.server_counts import ZONE_METADATA, ZONE_SOURCE_METADATA
-from dagster_beiwe.settings import SettingsSnapshot, changed_settings, describe_changes, read_settings
-from dagster_beiwe.time_zones import StudyZone, zone_of_phones
+from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
+from dagster_beiwe.studies.discovery import StudyMemory, learn_starts, refresh_studies
+from dagster_beiwe.studies.roster import content_hash, roster_rows, roster_version
+from dagster_beiwe.studies.server_counts import ZONE_METADATA, ZONE_SOURCE_METADATA
+from dagster_beiwe.studies.settings import SettingsSnapshot, changed_settings, describe_changes, read_settings
+from dagster_beiwe.studies.time_zones import StudyZone, zone_of_phones
 
 STUDIES_KEY = dg.AssetKey(["beiwe", "studies"])
 

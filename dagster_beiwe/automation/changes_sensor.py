@@ -11,17 +11,18 @@ from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
-from dagster_beiwe.automation import PARTITIONS_PER_RUN, SENSOR_POLICY, checks_request, checks_target
-from dagster_beiwe.changes import RETRY_SECONDS, ChangesCursor, Grid, choose_runs, look_for_changes, run_key
+from dagster_beiwe.automation.changes import RETRY_SECONDS, ChangesCursor, Grid, choose_runs, look_for_changes, run_key
+from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, SENSOR_POLICY
+from dagster_beiwe.automation.schedules import checks_request, checks_target
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.covering import Place
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.partitions import RANGE_END_TAG, RANGE_START_TAG, participants_name, study_windows
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.server_counts import counts_around, known_zone
+from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.server_counts import counts_around, known_zone
+from dagster_beiwe.studies.time_zones import StudyZone, ask_time_zone
 from dagster_beiwe.sync import DailyIndex
-from dagster_beiwe.time_zones import StudyZone, ask_time_zone
 
 PARTITION_TAG = "dagster/partition"
 

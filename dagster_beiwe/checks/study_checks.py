@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from dagster_beiwe.assets.tables import CHANGES_METADATA
-from dagster_beiwe.check_results import (
+from dagster_beiwe.checks.verdicts import (
     SHOWN,
     Places,
     Verdict,
@@ -26,8 +26,6 @@ from dagster_beiwe.check_results import (
     judge_verification,
 )
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.config import StudyConfig, StudyFacts
-from dagster_beiwe.discovery import StudyMemory
 from dagster_beiwe.errors import BeiweError, RouteMissingError, ServerFailedError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.protect import look_for_exposures
@@ -35,9 +33,11 @@ from dagster_beiwe.lake.storage import LocalStorage
 from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.partitions import participants_name, study_windows
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.roster import PARTICIPANT_COLUMN
-from dagster_beiwe.server_counts import settings_key, zone_of_study
-from dagster_beiwe.studies import facts_of_study
+from dagster_beiwe.studies.choice import facts_of_study
+from dagster_beiwe.studies.config import StudyConfig, StudyFacts
+from dagster_beiwe.studies.discovery import StudyMemory
+from dagster_beiwe.studies.roster import PARTICIPANT_COLUMN
+from dagster_beiwe.studies.server_counts import settings_key, zone_of_study
 from dagster_beiwe.sync import Coverage, DailyIndex, Gap, measure_coverage
 from dagster_beiwe.windows import Window
 

@@ -14,8 +14,8 @@ from dagster_beiwe.lake.protect import Protection
 from dagster_beiwe.lake.verify import Verification
 from dagster_beiwe.partitions import split_key
 from dagster_beiwe.streams import STREAMS
+from dagster_beiwe.studies.time_zones import StudyZone
 from dagster_beiwe.sync import Coverage, Gap
-from dagster_beiwe.time_zones import StudyZone
 
 SHOWN = 50
 _RANGES_SHOWN = 20

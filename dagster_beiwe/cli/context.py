@@ -11,8 +11,8 @@ from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy, Study
 from dagster_beiwe.client.studies import find_study
-from dagster_beiwe.core_dumps import forbid_core_dumps
 from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
+from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 

@@ -83,7 +83,7 @@ def _write_file(lake: StudyLake, participant: str, record: FileRecord, target: P
 def _write_table(
     lake: StudyLake, participant: str, stream: str, records: list[FileRecord], target: Path, form: str
 ) -> tuple[Path, int]:
-    from dagster_beiwe.frames import FrameBuilder  # pandas is slow to import, and most commands don't need it
+    from dagster_beiwe.reading.frames import FrameBuilder  # pandas is slow to import, and most commands don't need it
 
     builder = FrameBuilder(stream)
     for record in records:

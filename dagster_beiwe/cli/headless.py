@@ -12,10 +12,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from dagster_beiwe.automation import rectangles
+from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.cli.context import human_size
-from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.covering import Rectangle
 from dagster_beiwe.partitions import participants_name, window_keys
+from dagster_beiwe.studies.config import StudyFacts
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
@@ -95,11 +96,12 @@ def _backfill(definitions: dg.Definitions, instance: dg.DagsterInstance, study: 
     tally = _Tally()
     windows = window_keys(study, now=datetime.now(timezone.utc))
     downstream = _downstream(definitions, study)
-    for tags in rectangles(instance.get_dynamic_partitions(participants_name(study.id)), windows):
-        result = _execute(definitions, instance, [key], tags=dict(tags))
+    everything = Rectangle(tuple(instance.get_dynamic_partitions(participants_name(study.id))), tuple(windows))
+    for run in everything.pieces(PARTITIONS_PER_RUN):
+        result = _execute(definitions, instance, [key], tags=run.tags)
         tally.failed_runs += not result.success
         for table in downstream if result.success else ():
-            tally.failed_runs += not _execute(definitions, instance, [table], tags=dict(tags)).success
+            tally.failed_runs += not _execute(definitions, instance, [table], tags=run.tags).success
         for event in result.get_asset_materialization_events():
             tally.windows += 1
             tally.files += _number(event.materialization, "files")

@@ -15,8 +15,8 @@ import dagster as dg
 from dagster_beiwe.checks import CHECKS
 from dagster_beiwe.cli.context import human_size
 from dagster_beiwe.cli.stage import KEY, Cost, Outcome, Stage, environment
-from dagster_beiwe.config import StudyConfig
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
+from dagster_beiwe.studies.config import StudyConfig
 
 ANNA, BERT, CLEO, DORA, EMIL = ("anna1111", "bert2222", "cleo3333", "dora4444", "emil5555")
 _DAY, _HOUR = timedelta(days=1), timedelta(hours=1)

@@ -11,12 +11,12 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.checks import CHECKS
-from dagster_beiwe.config import StudyConfig
 from dagster_beiwe.definitions import build_beiwe_definitions
+from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.partitions import RANGE_START_TAG
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
 from dagster_beiwe.simulator import SimulatedServer
-from dagster_beiwe.tables import TableStore
+from dagster_beiwe.studies.config import StudyConfig
 
 KEY = "sleep"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

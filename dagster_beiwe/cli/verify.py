@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     if not 0 <= options.share <= 1:
         raise ConfigurationError(f"Expected --share between 0 and 1, got {options.share}; nothing was read.")
-    from dagster_beiwe.tables import TableStore  # pandas is slow to import, and most commands don't need it
+    from dagster_beiwe.lake.tables import TableStore  # pandas is slow to import, and most commands don't need it
 
     intact = True
     for study, lake in studies_in_lake(open_lake(), options.study):

@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any, cast
 
-from dagster_beiwe.ciphers import Bytes, Cipher, Decryptor, Encryptor
+from dagster_beiwe.encryption.cipher import Bytes, Cipher, Decryptor, Encryptor
+from dagster_beiwe.encryption.push import Pusher, UnreadInputError
 from dagster_beiwe.errors import ConfigurationError, EncryptionError
-from dagster_beiwe.push import Pusher, UnreadInputError
 
 
 class AgeCipher(Cipher):

@@ -1,9 +1,10 @@
-"""What a cipher for data at rest is. ``encryption`` has the ciphers themselves; import from there."""
+"""What a cipher for data at rest is, and how a locked file is read."""
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
-from typing import Final, NoReturn, Protocol, TypeAlias
+from typing import BinaryIO, Final, NoReturn, Protocol, TypeAlias
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
@@ -56,3 +57,40 @@ class Cipher(ABC):
             f"Expected no pickling or copying of {type(self).__name__}, which holds keys; nothing was written. "
             "Build it again where it is needed."
         )
+
+
+class _DecryptingReader(io.RawIOBase):
+    def __init__(self, source: BinaryIO, decryptor: Decryptor) -> None:
+        super().__init__()
+        self._source = source
+        self._decryptor = decryptor
+        self._plain = memoryview(b"")
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        while not self._plain and not self._ended:
+            stored = self._source.read(PIECE_BYTES)
+            self._ended = not stored
+            self._plain = memoryview(self._decryptor.update(stored) if stored else self._decryptor.finish())
+        target = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # typeshed's Buffer needs Python 3.12
+        count = min(len(target), len(self._plain))
+        target[:count] = self._plain[:count]
+        self._plain = self._plain[count:]
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._source.close()
+        super().close()
+
+
+def decrypting_reader(source: BinaryIO, cipher: Cipher) -> io.RawIOBase:
+    """A readable raw stream of the plain bytes of ``source``, which it closes when it is closed.
+
+    Holds a piece of the file at a time. Wrap it in ``io.BufferedReader`` to read lines. Raises ``EncryptionError``
+    while reading if the file is not of this cipher.
+    """
+    return _DecryptingReader(source, cipher.decryptor())

@@ -28,9 +28,9 @@ from dagster_beiwe.encryption import Bytes, Cipher, Encryptor
 from dagster_beiwe.errors import EncryptionError, IntegrityError, PassphraseMissingError, TableMissingError
 from dagster_beiwe.lake.keys import open_authenticator
 from dagster_beiwe.lake.manifest import Authenticator
+from dagster_beiwe.lake.parquet import arrow_table, read_parquet, write_parquet
 from dagster_beiwe.lake.storage import PART_SUFFIX, Storage
 from dagster_beiwe.lake.study import StudyLake
-from dagster_beiwe.parquet import arrow_table, read_parquet, write_parquet
 
 FOLDER: Final = ".tables"
 """Where tables lie in the lake. No stream has this name, so a study's cipher locks them all."""

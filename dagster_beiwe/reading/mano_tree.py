@@ -24,7 +24,7 @@ from dagster_beiwe.errors import (
     WrongPassphraseError,
 )
 from dagster_beiwe.names import check_participant_id, is_participant_id, parse_member_name
-from dagster_beiwe.raw_files import RawFile, RawFiles, TimeRange
+from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
 from dagster_beiwe.streams import STREAMS
 from dagster_beiwe.windows import Granularity, check_granularity, window_of
 

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 import pandas as pd
 
 from dagster_beiwe.errors import TimeRangeError
-from dagster_beiwe.frames import FrameBuilder
+from dagster_beiwe.reading.frames import FrameBuilder
 from dagster_beiwe.streams import STREAMS, check_streams
 
 _HOUR: Final = timedelta(hours=1)
@@ -134,8 +134,8 @@ class RawFiles(ABC):
     ) -> pd.DataFrame:
         """One DataFrame of all rows of a stream with start <= ``timestamp`` < end, with a column ``participant``.
 
-        Types and columns are the same whether or not there are rows; see ``dagster_beiwe.frames``. Files outside the
-        time range are not opened. Rows that had to be repaired are counted in ``frame.attrs["beiwe"]``, beside the
+        Types and columns are the same whether or not there are rows; see ``reading.frames``. Files outside
+        the time range are not opened. Rows that had to be repaired are counted in ``frame.attrs["beiwe"]``, beside the
         numbers of files and rows. For more data than fits into memory use ``iter_frames``. Raises
         ``UnknownStreamError``, ``ConfigurationError`` for audio, ``TimeRangeError`` and ``IntegrityError``.
         """

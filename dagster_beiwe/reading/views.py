@@ -22,9 +22,7 @@ from dagster_beiwe.errors import ConfigurationError, IntegrityError
 from dagster_beiwe.lake.manifest import FileRecord, Manifest
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.names import check_participant_id
-from dagster_beiwe.raw_files import RawFile, RawFiles, TimeRange
-
-__all__ = ["BeiwePartitions", "RawFile", "RawFiles", "TimeRange", "WindowFiles"]
+from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
 
 _LONGEST_WINDOW: Final = timedelta(days=31)
 _ATTEMPTS: Final = 4

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
 from dagster_beiwe.client.studies import find_study
-from dagster_beiwe.config import EVERY_STUDY, StudyConfig, StudyFacts
-from dagster_beiwe.discovery import KnownStudy
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.names import is_study_id
+from dagster_beiwe.studies.config import EVERY_STUDY, StudyConfig, StudyFacts
+from dagster_beiwe.studies.discovery import KnownStudy
 
 logger = logging.getLogger("dagster_beiwe")
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.streams import check_streams
-from dagster_beiwe.time_zones import check_time_zone
+from dagster_beiwe.studies.time_zones import check_time_zone
 from dagster_beiwe.windows import Granularity, check_granularity
 
 EVERY_STUDY = "*"

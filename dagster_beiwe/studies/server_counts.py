@@ -9,10 +9,10 @@ from datetime import timedelta
 import dagster as dg
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
+from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.time_zones import StudyZone, ask_time_zone, check_time_zone
 from dagster_beiwe.sync import Cell, DailyIndex
-from dagster_beiwe.time_zones import StudyZone, ask_time_zone, check_time_zone
 from dagster_beiwe.windows import Window
 
 ZONE_METADATA = "time zone"

@@ -9,7 +9,7 @@ from typing import Any
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError
-from dagster_beiwe.roster import content_hash
+from dagster_beiwe.studies.roster import content_hash
 
 SECTIONS = ("study", "device_setting", "survey", "survey_version", "intervention", "intervention_date")
 

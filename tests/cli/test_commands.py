@@ -16,8 +16,8 @@ from filled_lake import fill
 from dagster_beiwe.cli import COMMANDS, main
 from dagster_beiwe.credentials import read_keyring
 from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.simulator import SimulatedServer
-from dagster_beiwe.tables import TableStore
 
 
 def stored_file(lake: StudyLake, root: Path) -> Path:

@@ -11,14 +11,14 @@ import pandas as pd
 
 from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
 from dagster_beiwe.assets import assets_of
-from dagster_beiwe.changes_sensor import build_changes_sensor
+from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.checks import checks_of
 from dagster_beiwe.client import HttpPolicy
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.partitions import PARTICIPANT, WINDOW, participants_name, rectangle_tags
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
+from dagster_beiwe.studies.config import StudyFacts
 
 NOW = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
 MONDAY = (NOW - timedelta(days=NOW.weekday())).date()

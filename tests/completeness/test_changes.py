@@ -11,9 +11,9 @@ import dagster as dg
 import pytest
 from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, raw_data_requests, world_of
 
-from dagster_beiwe import changes, changes_sensor
-from dagster_beiwe.automation import build_checks_schedule
-from dagster_beiwe.changes import ChangesCursor
+from dagster_beiwe.automation import changes, changes_sensor
+from dagster_beiwe.automation.changes import ChangesCursor
+from dagster_beiwe.automation.schedules import build_checks_schedule
 from dagster_beiwe.errors import ServerError
 from dagster_beiwe.partitions import rectangle_tags
 

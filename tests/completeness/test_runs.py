@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagster_beiwe import changes
-from dagster_beiwe.changes import ChangesCursor, Grid, choose_runs, look_for_changes
+from dagster_beiwe.automation import changes
+from dagster_beiwe.automation.changes import ChangesCursor, Grid, choose_runs, look_for_changes
 from dagster_beiwe.covering import Rectangle, cover
 from dagster_beiwe.sync import DailyIndex
 from dagster_beiwe.windows import windows_between

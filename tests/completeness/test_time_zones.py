@@ -12,7 +12,7 @@ from labs import PARTICIPANTS, Lab, moment, world_of
 from dagster_beiwe import StudyConfig
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
-from dagster_beiwe.time_zones import StudyZone, ask_time_zone
+from dagster_beiwe.studies.time_zones import StudyZone, ask_time_zone
 
 ANNA = PARTICIPANTS[0]
 HOUR = timedelta(hours=1)

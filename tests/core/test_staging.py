@@ -12,8 +12,8 @@ import pytest
 import zstandard
 from core_helpers import PASSPHRASE, PERSON, START, STUDY, chunked, commit, leftovers, occasion, stage, too_open, tree
 
-from dagster_beiwe.ciphers import Cipher
 from dagster_beiwe.encryption import CrypteaseCipher, decrypt_bytes
+from dagster_beiwe.encryption.cipher import Cipher
 from dagster_beiwe.errors import ConnectionFailedError, DamagedMemberError, PassphraseMissingError
 from dagster_beiwe.lake import Arrival, BeiweLake, StudyLake
 from dagster_beiwe.lake.staging import (

@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 from worlds import PASSPHRASE, START, small_world
 
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.studies.config import StudyFacts
 
 DAGSTERS_OWN_WARNINGS = (
     "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning",  # its nested resources

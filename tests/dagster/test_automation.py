@@ -12,20 +12,16 @@ from hypothesis import strategies as st
 from worlds import START, WEEKS
 
 from dagster_beiwe import BeiweResource, EnvCredentials
-from dagster_beiwe import automation as automation_module
 from dagster_beiwe.assets import assets_of
-from dagster_beiwe.automation import (
-    PARTITIONS_PER_RUN,
-    RosterCursor,
-    build_refresh_schedule,
-    build_roster_sensor,
-    rectangles,
-    stretches,
-)
-from dagster_beiwe.config import StudyFacts
+from dagster_beiwe.automation import roster_sensor
+from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
+from dagster_beiwe.automation.roster_sensor import RosterCursor, build_roster_sensor, stretches
+from dagster_beiwe.automation.schedules import build_refresh_schedule
+from dagster_beiwe.covering import Rectangle
 from dagster_beiwe.errors import ServerError
 from dagster_beiwe.partitions import participants_name
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
+from dagster_beiwe.studies.config import StudyFacts
 
 NAMES = st.lists(st.text("abcdefgh", min_size=1, max_size=4), max_size=40, unique=True)
 START_TAG, END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -103,8 +99,8 @@ def test_many_participants_take_several_evaluations(
     sensor: Sensor, study: StudyFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster has a minute for each; the rest is requested by the next ones, nobody twice and nobody never."""
-    monkeypatch.setattr(automation_module, "RUNS_PER_TICK", 1)
-    monkeypatch.setattr(automation_module, "PARTITIONS_PER_RUN", len(WEEKS))
+    monkeypatch.setattr(roster_sensor, "RUNS_PER_TICK", 1)
+    monkeypatch.setattr(roster_sensor, "PARTITIONS_PER_RUN", len(WEEKS))
     requested = [ranges(sensor.tick()) for _ in range(4)]
     participants = sensor.instance.get_dynamic_partitions(participants_name(study.id))
     assert requested == [[(f"{each}|{WEEKS[0]}", f"{each}|{WEEKS[-1]}")] for each in participants] + [[]]
@@ -161,8 +157,8 @@ def test_rectangles_cover_everything_once(participants: list[str], windows: int)
     """No run is larger than a run may be."""
     keys = [f"w{number:04d}" for number in range(windows)]
     covered: list[tuple[str, str]] = []
-    for tags in rectangles(participants, keys):
-        (first, left), (last, right) = (tags[tag].split("|") for tag in (START_TAG, END_TAG))
+    for run in Rectangle(tuple(participants), tuple(keys)).pieces(PARTITIONS_PER_RUN):
+        (first, left), (last, right) = (run.tags[tag].split("|") for tag in (START_TAG, END_TAG))
         rows = participants[participants.index(first) : participants.index(last) + 1]
         columns = keys[keys.index(left) : keys.index(right) + 1]
         assert 0 < len(rows) * len(columns) <= PARTITIONS_PER_RUN

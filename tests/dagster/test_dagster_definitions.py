@@ -12,9 +12,9 @@ from dagster._core.remote_representation.external_data import RepositorySnap
 from worlds import ASSETS, START, small_world
 
 from dagster_beiwe import Automation, StudyConfig, build_beiwe_definitions
-from dagster_beiwe.discovery import StudyMemory
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.studies.discovery import StudyMemory
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.partitions import (
     join_key,
@@ -20,6 +19,7 @@ from dagster_beiwe.partitions import (
     window_of_key,
     window_partitions,
 )
+from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.windows import GRANULARITIES, Granularity, check_granularity, windows_between
 
 STUDY_ID = "a" * 24

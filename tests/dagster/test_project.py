@@ -12,9 +12,9 @@ import dagster as dg
 import pytest
 from worlds import START, WEEKS
 
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.partitions import participants_name, rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.studies.config import StudyFacts
 
 ROOT = Path(__file__).parents[2]
 KEY = ["beiwe", "sleep_and_mood"]

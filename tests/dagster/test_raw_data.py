@@ -14,10 +14,10 @@ from worlds import PASSPHRASE, WEEKS
 from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.client import HttpPolicy
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.io_managers import EncryptedLakeIOManager
 from dagster_beiwe.partitions import participants_name, rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.studies.config import StudyFacts
 
 AT_ONCE = dg.RetryPolicy(max_retries=1)
 

@@ -11,11 +11,11 @@ import pytest
 
 from dagster_beiwe import BeiweResource, EnvCredentials
 from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.io_managers import EncryptedTableIOManager
 from dagster_beiwe.partitions import participants_name
-from dagster_beiwe.roster import enrolment_order, roster_rows, roster_version
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
+from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.roster import enrolment_order, roster_rows, roster_version
 
 AT_ONCE = dg.RetryPolicy(max_retries=0)
 

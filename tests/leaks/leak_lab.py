@@ -90,8 +90,8 @@ def _work(definitions: Any, instance: Any, *, plant: bool) -> Iterator[tuple[lis
     """
     import dagster as dg
 
-    from dagster_beiwe.config import StudyFacts
     from dagster_beiwe.partitions import participants_name, rectangle_tags, window_keys
+    from dagster_beiwe.studies.config import StudyFacts
 
     specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
     if plant:

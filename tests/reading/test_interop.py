@@ -29,8 +29,8 @@ from dagster_beiwe.errors import (
     WrongPassphraseError,
 )
 from dagster_beiwe.lake import FileRecord, StudyLake
-from dagster_beiwe.mano_tree import ManoTree
 from dagster_beiwe.reading import BeiwePartitions
+from dagster_beiwe.reading.mano_tree import ManoTree
 from dagster_beiwe.simulator import SimulatedServer, World
 
 END = NOW.isoformat()[:19]

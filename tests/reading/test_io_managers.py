@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from reading_helpers import ANDROID, IOS, PASSPHRASE, START, WEEKS, cells_of, fill, study_lake
 
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.io_managers import (
     NO_PARTICIPANTS_METADATA_KEY,
     EncryptedLakeIOManager,
@@ -24,6 +23,7 @@ from dagster_beiwe.partitions import join_key, participant_partitions, raw_data_
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
 from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.studies.config import StudyFacts
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"),

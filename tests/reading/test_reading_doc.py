@@ -10,9 +10,9 @@ import dagster as dg
 import pytest
 from reading_helpers import ANDROID, IOS, PASSPHRASE, START
 
-from dagster_beiwe.config import StudyFacts
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.reading import BeiwePartitions
+from dagster_beiwe.studies.config import StudyFacts
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reading.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), flags=re.DOTALL)

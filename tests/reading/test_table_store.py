@@ -24,8 +24,8 @@ from dagster_beiwe.errors import (
 )
 from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.storage import LocalStorage
+from dagster_beiwe.lake.tables import TableStore, table_path
 from dagster_beiwe.simulator import World
-from dagster_beiwe.tables import TableStore, table_path
 
 KEY = ["beiwe", "sleep", "daily_gps"]
 
@@ -351,7 +351,7 @@ def test_a_study_without_encryption_has_plain_tables(folder: Path, frame: pd.Dat
 def test_tables_of_age_need_the_private_key(folder: Path, frame: pd.DataFrame, shared_world: World) -> None:
     """A host with the public key alone writes what it can't read."""
     pyrage = pytest.importorskip("pyrage")
-    from dagster_beiwe.age import AgeCipher
+    from dagster_beiwe.encryption.age import AgeCipher
 
     identity = pyrage.x25519.Identity.generate()
     writer = study_lake(folder, shared_world, cipher=AgeCipher(recipients=[str(identity.to_public())]))

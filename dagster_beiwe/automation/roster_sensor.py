@@ -1,0 +1,126 @@
+"""The sensor that keeps the partitions of a study in step with its roster."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+
+import dagster as dg
+
+from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, RUNS_PER_TICK, SENSOR_POLICY
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.covering import Rectangle
+from dagster_beiwe.errors import RouteMissingError, ServerFailedError
+from dagster_beiwe.names import is_participant_id
+from dagster_beiwe.partitions import participant_partitions, participants_name, too_many_partitions, window_keys
+from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.roster import enrolment_order
+
+logger = logging.getLogger("dagster_beiwe")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RosterCursor:
+    """What the sensor remembers: whose windows were requested, and who was last seen to be gone from the server."""
+
+    requested: tuple[str, ...]
+    gone: tuple[str, ...] = ()
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str | None, *, partitions: Sequence[str]) -> RosterCursor:
+        """The cursor of the last evaluation. At the first one, whoever is a partition already is left to those who made
+        it one. A text that can't be read is logged and replaced in the same way."""
+        try:
+            value = json.loads(text) if text else {"requested": partitions}
+            return cls(requested=tuple(map(str, value["requested"])), gone=tuple(map(str, value.get("gone", ()))))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            logger.warning("The sensor's cursor can't be read; it begins anew with the partitions that exist.")
+            return cls(requested=tuple(partitions))
+
+
+def build_roster_sensor(
+    study: StudyFacts,
+    raw_data: dg.AssetsDefinition,
+    *,
+    interval_seconds: int = 600,
+    running: bool = False,
+) -> dg.SensorDefinition:
+    """Makes new participants partitions of ``raw_data``, in order of enrolment, and requests all their windows.
+
+    Never removes a partition: a participant who is gone from the server keeps the history, and is reported.
+    """
+
+    @dg.sensor(
+        name=f"{study.key}_participants",
+        target=dg.AssetSelection.assets(raw_data).without_checks(),
+        minimum_interval_seconds=interval_seconds,
+        required_resource_keys={study.deployment},
+        default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
+        description=f"New participants of {study.name} become partitions, and their windows are fetched.",
+    )
+    def participants(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        with getattr(context.resources, study.deployment).get_client(policy=SENSOR_POLICY) as client:
+            ids = _participants(client, study)
+        before = context.instance.get_dynamic_partitions(participants_name(study.id))
+        cursor = RosterCursor.from_text(context.cursor, partitions=before)
+        gone = tuple(sorted(set(before) - set(ids)))
+        if gone and gone != cursor.gone:
+            context.log.warning(
+                "%d participants are partitions but no longer on the server; their data and history are kept: %s",
+                len(gone),
+                ", ".join(gone[:50]),
+            )
+        windows = window_keys(study, now=datetime.now(timezone.utc))
+        added = [each for each in ids if each not in set(before)]
+        order = [*before, *added]
+        batch = _batch([each for each in ids if each not in set(cursor.requested)], windows=len(windows))
+        if warning := too_many_partitions(study, participants=len(order), windows=len(windows)):
+            context.log.warning(warning)
+        requests = [
+            dg.RunRequest(run_key=run.range, tags=run.tags)
+            for stretch in stretches(order, batch)
+            for run in Rectangle(tuple(stretch), tuple(windows)).pieces(PARTITIONS_PER_RUN)
+        ]
+        counts = f"{len(ids)} participants on the server, {len(added)} new, {len(gone)} gone from it but kept"
+        return dg.SensorResult(
+            run_requests=requests or None,
+            skip_reason=None if requests else dg.SkipReason(f"No windows to request: {counts}."),
+            dynamic_partitions_requests=[participant_partitions(study.id).build_add_request(added)] if added else None,
+            cursor=RosterCursor(requested=(*cursor.requested, *batch), gone=gone).to_text(),
+        )
+
+    return participants
+
+
+def stretches(order: Sequence[str], wanted: Collection[str]) -> Iterator[list[str]]:
+    """The wanted ones in the given order, cut where others lie between: a range would take those along."""
+    stretch: list[str] = []
+    for each in order:
+        if each in wanted:
+            stretch.append(each)
+        elif stretch:
+            yield stretch
+            stretch = []
+    if stretch:
+        yield stretch
+
+
+def _batch(participants: Sequence[str], *, windows: int) -> list[str]:
+    """As many participants as may be requested in one evaluation, at least one."""
+    return list(participants[: max(1, RUNS_PER_TICK * PARTITIONS_PER_RUN // max(1, windows))])
+
+
+def _participants(client: BeiweClient, study: StudyFacts) -> list[str]:
+    """Ids in order of enrolment, as far as the server tells it; ids that no partition can have are left out."""
+    ids = [each for each in client.participants(study.id) if is_participant_id(each)]
+    try:
+        return enrolment_order(ids, client.participant_table(study.id))
+    except (RouteMissingError, ServerFailedError) as error:
+        logger.info("Participants of %s are taken in the order of their ids: %s", study.name, error)
+        return sorted(ids)

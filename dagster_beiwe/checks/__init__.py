@@ -1,0 +1,5 @@
+"""Asset checks: is the lake complete, intact and protected, and what changed around the data."""
+
+from dagster_beiwe.checks.study_checks import CHECKS, build_study_checks, checks_of
+
+__all__ = ["CHECKS", "build_study_checks", "checks_of"]

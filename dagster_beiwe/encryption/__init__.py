@@ -1,0 +1,29 @@
+"""Ciphers for data at rest: ``cryptease`` (a passphrase) and ``age`` (public keys).
+
+Both are push style, so that plain bytes go from the network through a cipher to the disk without a temporary file::
+
+    encryptor = CrypteaseCipher(passphrase).encryptor()
+    stored = encryptor.update(b"plain ") + encryptor.update(b"bytes") + encryptor.finish()
+
+A file of cryptease is a 4-byte native unsigned length, a JSON header of that length (cipher, key derivation with its
+salt, IV), the 16 bytes of the IV again, and the data under AES-256 in CFB8 mode. That mode hides but does not
+authenticate: **a wrong passphrase or a changed file gives wrong bytes, not an error.** Whoever reads must compare
+hashes, as the lake does with its manifests. age authenticates each 64 KiB and the end of the file.
+"""
+
+from dagster_beiwe.encryption.age import AgeCipher
+from dagster_beiwe.encryption.cipher import PIECE_BYTES, Bytes, Cipher, Decryptor, Encryptor, decrypting_reader
+from dagster_beiwe.encryption.cryptease import CrypteaseCipher, decrypt_bytes, encrypt_bytes
+
+__all__ = [
+    "PIECE_BYTES",
+    "AgeCipher",
+    "Bytes",
+    "Cipher",
+    "CrypteaseCipher",
+    "Decryptor",
+    "Encryptor",
+    "decrypt_bytes",
+    "decrypting_reader",
+    "encrypt_bytes",
+]
