@@ -10,7 +10,8 @@ from dagster_beiwe.cli.context import add_study_option, confirmed, human_size, o
 from dagster_beiwe.client import Study
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.verify import Finding, Verification, repair_study, verify_study
+from dagster_beiwe.lake.repair import repair_study
+from dagster_beiwe.lake.verify import Finding, Verification, verify_study
 
 _SHOWN = 50
 
@@ -47,8 +48,8 @@ def _print(study: Study, result: Verification, *, as_json: bool) -> None:
     if as_json:
         findings = [str(finding) for finding in result.findings]
         print(json.dumps({"study_id": study.id, "intact": result.intact, "findings": findings,
-                          "partitions": result.partitions, "windows": result.windows, "files": result.files,
-                          "files_checked": result.files_checked}))  # fmt: skip
+                          "partitions": result.partitions, "roll": result.roll, "windows": result.windows,
+                          "files": result.files, "files_checked": result.files_checked}))  # fmt: skip
         return
     print(
         f"{study.name} ({study.id}): {'intact' if result.intact else f'{len(result.findings)} findings'}; "

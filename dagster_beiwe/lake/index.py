@@ -1,20 +1,20 @@
 """The index of a participant's windows: which there are, and the MAC of each one's newest manifest.
 
 It finds what a manifest alone can't show: a manifest that was removed, or put back to an older one that was right
-once. It lies at ``<lake>/<study id>/.beiwe/<participant>.index``. The roll beside it, ``participants.roll``, lists
-everybody who has an index, so that a participant who was removed altogether is missed.
+once. It lies at ``<lake>/<study id>/.beiwe/<participant>.index``. That the index itself is the newest one, and that
+nobody's is gone, is what the study's roll tells (see ``roll``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.manifest import Authenticator, Manifest
 from dagster_beiwe.lake.storage import Storage
 
 _PURPOSE = "window index"
-_ROLL_PURPOSE = "roll of participants"
 
 
 @dataclass(frozen=True)
@@ -36,63 +36,73 @@ class IndexEntry:
         return manifest.generation == self.generation + 1 and manifest.previous_mac == self.mac
 
 
+@dataclass(frozen=True)
+class IndexMark:
+    """Which index it was: its edition and its MAC."""
+
+    edition: int
+    mac: str
+
+    def precedes(self, index: Index) -> bool:
+        """Whether an index is this one or a later one."""
+        return index.edition > self.edition or index.mark == self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """Entries by window key. ``edition`` counts from 1 how often it was written, 0 if there is none.
+
+    ``roll`` is the edition of the study's roll that the writing run began with: the roll can't be older.
+    """
+
+    windows: Mapping[str, IndexEntry] = field(default_factory=dict)
+    edition: int = 0
+    roll: int = 0
+    mac: str = ""
+
+    @property
+    def mark(self) -> IndexMark:
+        return IndexMark(self.edition, self.mac)
+
+
 def index_path(study_id: str, participant: str) -> str:
     return f"{study_id}/.beiwe/{participant}.index"
 
 
-def read_index(
-    storage: Storage, authenticator: Authenticator, study_id: str, participant: str
-) -> dict[str, IndexEntry]:
-    """The entries by window key; empty for a new participant. Raises ``IntegrityError`` if it was changed."""
+def read_index(storage: Storage, authenticator: Authenticator, study_id: str, participant: str) -> Index:
+    """A participant's index; an empty one for a new participant. Raises ``IntegrityError`` if it was changed."""
     path = index_path(study_id, participant)
     try:
         data = storage.read(path)
     except FileNotFoundError:
-        return {}
+        return Index()
     document = authenticator.unseal(_PURPOSE, data, name=path)
     if document.get("participant") != participant or document.get("study_id") != study_id:
         raise IntegrityError(
             f"Expected the index of participant {participant} at {path!r}, got that of another; it was not trusted. "
             "Files were swapped: restore them from a backup."
         )
-    return {key: IndexEntry(int(entry[0]), str(entry[1]), str(entry[2])) for key, entry in document["windows"].items()}
+    return Index(
+        windows={
+            key: IndexEntry(int(entry[0]), str(entry[1]), str(entry[2])) for key, entry in document["windows"].items()
+        },
+        edition=document["edition"],
+        roll=document["roll"],
+        mac=document["mac"],
+    )
 
 
 def write_index(
-    storage: Storage,
-    authenticator: Authenticator,
-    study_id: str,
-    participant: str,
-    entries: dict[str, IndexEntry],
-) -> None:
+    storage: Storage, authenticator: Authenticator, study_id: str, participant: str, index: Index
+) -> IndexMark:
+    """Write an index in place of the one before; its edition must be higher."""
     document = {
         "study_id": study_id,
         "participant": participant,
-        "windows": {key: [entry.generation, entry.mac, entry.counted] for key, entry in sorted(entries.items())},
+        "edition": index.edition,
+        "roll": index.roll,
+        "windows": {key: [entry.generation, entry.mac, entry.counted] for key, entry in sorted(index.windows.items())},
     }
-    storage.write(index_path(study_id, participant), authenticator.seal(_PURPOSE, document))
-
-
-def roll_path(study_id: str) -> str:
-    return f"{study_id}/.beiwe/participants.roll"
-
-
-def read_roll(storage: Storage, authenticator: Authenticator, study_id: str) -> frozenset[str]:
-    """Everybody with a committed window. Raises ``IntegrityError`` if the roll was changed or is another study's."""
-    path = roll_path(study_id)
-    try:
-        data = storage.read(path)
-    except FileNotFoundError:
-        return frozenset()
-    document = authenticator.unseal(_ROLL_PURPOSE, data, name=path)
-    if document.get("study_id") != study_id:
-        raise IntegrityError(
-            f"Expected the roll of study {study_id} at {path!r}, got that of another; it was not trusted. Files were "
-            "swapped: restore them from a backup."
-        )
-    return frozenset(document["participants"])
-
-
-def write_roll(storage: Storage, authenticator: Authenticator, study_id: str, participants: frozenset[str]) -> None:
-    document = {"study_id": study_id, "participants": sorted(participants)}
-    storage.write(roll_path(study_id), authenticator.seal(_ROLL_PURPOSE, document))
+    mac, data = authenticator.sealed(_PURPOSE, document)
+    storage.write(index_path(study_id, participant), data)
+    return IndexMark(index.edition, mac)

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
@@ -28,16 +29,24 @@ def key_path(study_id: str) -> str:
     return f"{study_id}/.beiwe/study.key"
 
 
-def open_authenticator(storage: Storage, study_id: str, passphrase: str | None, *, create: bool) -> Authenticator:
+def open_authenticator(
+    storage: Storage,
+    study_id: str,
+    passphrase: str | None,
+    *,
+    create: bool,
+    first: Callable[[Authenticator], None] | None = None,
+) -> Authenticator:
     """The authenticator of a study's manifests.
 
-    With ``create`` a study that the lake does not hold yet gets its key file. Raises ``WrongPassphraseError`` if the
+    With ``create`` a study that the lake does not hold yet gets its key file; ``first`` writes what has to be there
+    before it, so that nobody finds a study without it. Raises ``WrongPassphraseError`` if the
     passphrase is not the one the study was written with, or one is given or missing where it was the other way round;
     ``IntegrityError`` if the key file is gone although data is there.
     """
     data = _stored(storage, study_id)
     if data is None:
-        return _create(storage, study_id, passphrase) if create else Authenticator(os.urandom(32))
+        return _create(storage, study_id, passphrase, first) if create else Authenticator(os.urandom(32))
     document = _read(data, key_path(study_id))
     if (document["authentication"] == "none") != (passphrase is None):
         raise WrongPassphraseError(
@@ -57,22 +66,26 @@ def open_authenticator(storage: Storage, study_id: str, passphrase: str | None, 
     return authenticator
 
 
-def _create(storage: Storage, study_id: str, passphrase: str | None) -> Authenticator:
-    salt = os.urandom(16)
-    authenticator = Authenticator(_derive(passphrase, salt) if passphrase else None)
-    document = {
-        "format": _FORMAT,
-        "study_id": study_id,
-        "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "authentication": "hmac-sha256" if passphrase else "none",
-        "derivation": {"name": "scrypt", **_SCRYPT},
-        "salt": base64.b64encode(salt).decode(),
-        "check": authenticator.mac("study key", study_id.encode()),
-    }
-    try:
+def _create(
+    storage: Storage, study_id: str, passphrase: str | None, first: Callable[[Authenticator], None] | None
+) -> Authenticator:
+    with storage.lock(f"{study_id}/.beiwe"):
+        if _stored(storage, study_id) is not None:  # another run of the same study came first: its key file counts
+            return open_authenticator(storage, study_id, passphrase, create=False)
+        salt = os.urandom(16)
+        authenticator = Authenticator(_derive(passphrase, salt) if passphrase else None)
+        document = {
+            "format": _FORMAT,
+            "study_id": study_id,
+            "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "authentication": "hmac-sha256" if passphrase else "none",
+            "derivation": {"name": "scrypt", **_SCRYPT},
+            "salt": base64.b64encode(salt).decode(),
+            "check": authenticator.mac("study key", study_id.encode()),
+        }
+        if first is not None:
+            first(authenticator)
         storage.write(key_path(study_id), Authenticator(None).seal("study key file", document), exclusive=True)
-    except FileExistsError:  # another run of the same study came first: its key file counts
-        return open_authenticator(storage, study_id, passphrase, create=False)
     return authenticator
 
 
@@ -91,7 +104,7 @@ def _stored(storage: Storage, study_id: str) -> bytes | None:
     path = key_path(study_id)
     with suppress(FileNotFoundError):
         return storage.read(path)
-    if not any(storage.list(f"{study_id}/{name}/.beiwe") for name in storage.list(study_id)):
+    if not _holds_data(storage, study_id):
         return None
     with suppress(FileNotFoundError):  # another run has begun the study since
         return storage.read(path)
@@ -99,6 +112,13 @@ def _stored(storage: Storage, study_id: str) -> bytes | None:
         f"Expected the key file {path!r} in the lake at {storage.describe()}, got manifests without it; nothing was "
         "written or read. Restore it from a backup: without it no manifest can be checked."
     )
+
+
+def _holds_data(storage: Storage, study_id: str) -> bool:
+    """Whether there are indexes or manifests. A roll may be there without: a first run died before its key file."""
+    if any(name.endswith(".index") for name in storage.list(f"{study_id}/.beiwe")):
+        return True
+    return any(storage.list(f"{study_id}/{name}/.beiwe") for name in storage.list(study_id))
 
 
 def _derive(passphrase: str, salt: bytes) -> bytes:

@@ -161,8 +161,13 @@ class Authenticator:
 
     def seal(self, purpose: str, document: Mapping[str, Any]) -> bytes:
         """The document as JSON with its MAC."""
+        return self.sealed(purpose, document)[1]
+
+    def sealed(self, purpose: str, document: Mapping[str, Any]) -> tuple[str, bytes]:
+        """The MAC of a document, and the document as JSON with it."""
         body = {key: value for key, value in document.items() if key != "mac"}
-        return _pretty({**body, "mac": self.mac(purpose, _canonical(body))})
+        mac = self.mac(purpose, _canonical(body))
+        return mac, _pretty({**body, "mac": mac})
 
     def unseal(self, purpose: str, data: bytes, *, name: str) -> dict[str, Any]:
         """The document, if its MAC is right; raises ``IntegrityError`` otherwise."""

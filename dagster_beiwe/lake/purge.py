@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dagster_beiwe.lake.index import index_path, read_roll, write_roll
+from dagster_beiwe.lake.index import index_path
+from dagster_beiwe.lake.roll import change_roll
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.names import check_participant_id
 
@@ -14,10 +15,7 @@ def purge_participant(lake: StudyLake, participant: str, *, run_id: str) -> int:
     """
     folder = f"{lake.study_id}/{check_participant_id(participant)}"
     with lake.writer(run_id=run_id):
-        with lake.storage.lock(f"{lake.study_id}/.beiwe"):
-            roll = read_roll(lake.storage, lake.authenticator, lake.study_id)
-            if participant in roll:
-                write_roll(lake.storage, lake.authenticator, lake.study_id, roll - {participant})
+        change_roll(lake.storage, lake.authenticator, lake.study_id, lambda roll: roll.without(participant))
         paths = list(lake.storage.walk(folder))
         for path in paths:
             lake.storage.delete(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import BinaryIO
@@ -14,6 +14,7 @@ from dagster_beiwe.lake.index import IndexEntry, read_index
 from dagster_beiwe.lake.keys import key_path, open_authenticator
 from dagster_beiwe.lake.manifest import Authenticator, FileRecord, Manifest
 from dagster_beiwe.lake.pending import Pending, read_pending
+from dagster_beiwe.lake.roll import Roll, write_roll
 from dagster_beiwe.lake.staging import Compression, FileForm
 from dagster_beiwe.lake.storage import Storage
 from dagster_beiwe.lake.stored import open_stored
@@ -78,7 +79,14 @@ class StudyLake:
                 return self._authenticator
             # A study without key file may get one at any moment: what stands in for it must not be kept.
             lasting = create or self.storage.exists(key_path(self.study_id))
-            found = open_authenticator(storage or self.storage, self.study_id, self._passphrase, create=create)
+            place = storage or self.storage
+            found = open_authenticator(
+                place,
+                self.study_id,
+                self._passphrase,
+                create=create,
+                first=lambda authenticator: write_roll(place, authenticator, self.study_id, Roll()),
+            )
             if lasting:
                 self._authenticator = found
             return found
@@ -129,9 +137,9 @@ class StudyLake:
                 if manifest and window.start < manifest.span.end and manifest.span.start < window.end:
                     raise _mismatch(window, manifest)
 
-    def index(self, participant: str) -> dict[str, IndexEntry]:
+    def index(self, participant: str) -> Mapping[str, IndexEntry]:
         """The newest commit of each of a participant's windows, in one small read."""
-        return read_index(self.storage, self.authenticator, self.study_id, participant)
+        return read_index(self.storage, self.authenticator, self.study_id, participant).windows
 
     def manifests(self, participant: str) -> Iterator[Manifest]:
         """All manifests of a participant, oldest window first."""

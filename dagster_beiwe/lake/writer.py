@@ -1,7 +1,8 @@
 """Write to one study's lake: stage files as they arrive, then commit a window in one step.
 
 The order makes a crash harmless: staged files (already locked) → record of the commit, if it replaces anything →
-moves → manifest → index. Until the manifest the old version counts; from then on the new one does.
+moves → manifest → index. Until the manifest the old version counts; from then on the new one does. The study's roll is
+written before a run's first commit and at its end (see ``roll``).
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dagster_beiwe.errors import CommitConflictError, IntegrityError
-from dagster_beiwe.lake.index import IndexEntry, read_index, read_roll, write_index, write_roll
+from dagster_beiwe.lake.index import Index, IndexEntry, IndexMark, read_index, write_index
 from dagster_beiwe.lake.manifest import Manifest
 from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, merge
 from dagster_beiwe.lake.pending import Pending, finish, pending_path, read_pending, write_pending
+from dagster_beiwe.lake.roll import Roll, change_roll, read_roll, trusted_indexes
 from dagster_beiwe.lake.staging import StagedFile, stage_file
 from dagster_beiwe.lake.storage import PART_SUFFIX
 from dagster_beiwe.names import MemberName, is_participant_id
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
     from dagster_beiwe.lake.study import StudyLake
 
 _RUN_SUFFIX = ".run"
+
+
+def running(lake: StudyLake) -> list[str]:
+    """Tokens of the runs that write to a study, or died while they did."""
+    names = lake.storage.list(f"{lake.study_id}/.beiwe")
+    return [name.removesuffix(_RUN_SUFFIX) for name in names if name.endswith(_RUN_SUFFIX)]
 
 
 class LakeWriter:
@@ -42,7 +50,9 @@ class LakeWriter:
         self._token = os.urandom(8).hex()
         self._lake, self._storage, self._run_id = lake, lake.storage.for_run(self._token), run_id
         self._parts: set[str] = set()
-        self._rolled: set[str] = set()
+        self._roll: Roll | None = None
+        self._marks: dict[str, IndexMark] = {}
+        self._held = threading.local()
         self._numbers = itertools.count()
         self._touched: set[str] = set()
         self._lock = threading.Lock()
@@ -52,6 +62,7 @@ class LakeWriter:
         with ExitStack() as opening:
             opening.enter_context(self._storage.hold(self._run_path(self._token)))
             opening.callback(self._clean_up)
+            opening.callback(self._leave_roll)
             self._authenticator = self._lake.authenticate(create=True, storage=self._storage)
             self._remove_leftovers()
             self._open = opening.pop_all()
@@ -89,7 +100,7 @@ class LakeWriter:
         """
         arrivals = list(arrivals)
         folder = self._lake.folder(occasion.participant)
-        with self._storage.lock(f"{folder}/.beiwe"):
+        with self.lock(occasion.participant):
             self._finish_pending(occasion.participant, occasion.window.key)
             old = self._lake.manifest(occasion.participant, occasion.window)
             if (old.generation if old else 0) != base_generation:
@@ -124,35 +135,58 @@ class LakeWriter:
                 self._parts |= parts
             raise
 
+    @contextmanager
+    def lock(self, participant: str) -> Iterator[None]:
+        """Keep others from committing to a participant; this thread may do it inside the block."""
+        held: set[str] = self._held.__dict__.setdefault("participants", set())
+        if participant in held:
+            yield
+            return
+        with self._storage.lock(self._lake.folder(participant, ".beiwe")):
+            held.add(participant)
+            try:
+                yield
+            finally:
+                held.remove(participant)
+
     def forget(self, participant: str, window: str) -> None:
         """Drop a window whose manifest can't be trusted, so that the next run fetches it anew. Its files stay."""
         folder = self._lake.folder(participant)
-        with self._storage.lock(f"{folder}/.beiwe"):
+        with self.lock(participant):
             for suffix in ("json", "pending"):
                 self._storage.delete(f"{folder}/.beiwe/{window}.{suffix}")
-            self._rebuild_index(participant)
+            index = self._read_index(participant)
+            self._write_index(participant, index, {key: each for key, each in index.windows.items() if key != window})
 
     def rebuild_index(self, participant: str) -> None:
-        """Make a participant's index anew from the manifests that can be trusted."""
-        with self._storage.lock(self._lake.folder(participant, ".beiwe")):
-            self._rebuild_index(participant)
+        """Make a participant's index anew from the manifests that can be trusted.
 
-    def _rebuild_index(self, participant: str) -> None:
-        entries = {}
-        for window in self._lake.windows(participant):
-            with suppress(IntegrityError):  # named by whoever asked for this, and dropped by ``forget``
-                if manifest := self._lake.manifest(participant, window):
-                    entries[window] = IndexEntry.of(manifest)
-        write_index(self._storage, self._authenticator, self._lake.study_id, participant, entries)
+        Nothing tells that they are the newest ones, so no count is kept: their windows are looked at again.
+        """
+        with self.lock(participant):
+            known = self._join_roll().participants.get(participant, IndexMark(0, ""))
+            old = Index()
+            with suppress(IntegrityError):  # that is what it is made anew for
+                old = read_index(self._storage, self._authenticator, self._lake.study_id, participant)
+            windows = {}
+            for window in self._lake.windows(participant):
+                with suppress(IntegrityError):  # named by whoever asked for this, and dropped by ``forget``
+                    if manifest := self._lake.manifest(participant, window):
+                        windows[window] = replace(IndexEntry.of(manifest), counted="")
+            self._write_index(participant, Index(edition=max(known.edition, old.edition)), windows)
+
+    def delete(self, participant: str, path: str) -> None:
+        """Remove a file that no manifest lists. The participant's lock is held."""
+        self._storage.delete(self._lake.folder(participant, path))
 
     def _align_index(self, participant: str, window: str, manifest: Manifest | None) -> None:
         """Let the index know a manifest whose run died right after it, before the next one makes that two.
 
         Raises ``IntegrityError`` if the index knows a newer one: a commit on top would hide that it was put back.
         """
-        entries = read_index(self._storage, self._authenticator, self._lake.study_id, participant)
+        windows = self._read_index(participant).windows
         known, present = (
-            entry.generation if (entry := entries.get(window)) else 0,
+            entry.generation if (entry := windows.get(window)) else 0,
             manifest.generation if manifest else 0,
         )
         if known > present:
@@ -165,23 +199,51 @@ class LakeWriter:
         if manifest and known < present:
             self._update_index(manifest)
 
-    def _update_index(self, *manifests: Manifest) -> None:
-        participant = manifests[0].participant
-        entries = read_index(self._storage, self._authenticator, self._lake.study_id, participant)
-        for manifest in manifests:
-            entries[manifest.window] = IndexEntry.of(manifest)
-        write_index(self._storage, self._authenticator, self._lake.study_id, participant, entries)
-        if participant not in self._rolled:
-            self._enrol(participant)
+    def _update_index(self, manifest: Manifest) -> None:
+        index = self._read_index(manifest.participant)
+        windows = {**index.windows, manifest.window: IndexEntry.of(manifest)}
+        self._write_index(manifest.participant, index, windows)
 
-    def _enrol(self, participant: str) -> None:
-        """Put a participant on the study's roll."""
+    def _read_index(self, participant: str) -> Index:
+        """A participant's index. Raises ``IntegrityError`` if the roll, or this run, knows of a newer one."""
+        roll = self._join_roll()
+        index = read_index(self._storage, self._authenticator, self._lake.study_id, participant)
+        known = self._marks.get(participant) or roll.participants.get(participant)
+        if known and not known.precedes(index):
+            raise IntegrityError(
+                f"Expected index {known.edition} of participant {participant}, got "
+                f"{f'another, {index.edition}' if index.edition else 'none'}; nothing was written. It was removed or "
+                "put back to an older state: restore it from a backup, or run `dagster-beiwe verify --repair` and then "
+                "the partition again."
+            )
+        return index
+
+    def _write_index(self, participant: str, before: Index, windows: Mapping[str, IndexEntry]) -> None:
+        index = Index(windows=windows, edition=before.edition + 1, roll=self._join_roll().edition)
         study_id = self._lake.study_id
-        with self._storage.lock(f"{study_id}/.beiwe"):
-            roll = read_roll(self._storage, self._authenticator, study_id)
-            if participant not in roll:
-                write_roll(self._storage, self._authenticator, study_id, roll | {participant})
-        self._rolled.add(participant)
+        self._marks[participant] = write_index(self._storage, self._authenticator, study_id, participant, index)
+
+    def _join_roll(self) -> Roll:
+        """The roll as it was when this run came on it, at the latest now.
+
+        Runs that died are taken off it, and what they left of indexes counts from now on.
+        """
+        if self._roll is None:
+            storage, authenticator, study_id = self._storage, self._authenticator, self._lake.study_id
+            before = read_roll(storage, authenticator, study_id) or Roll()
+            dead = {token for token in before.sessions if not storage.is_held(self._run_path(token))}
+            left = dict(trusted_indexes(storage, authenticator, study_id)) if dead else {}
+            marks = {participant: index.mark for participant, index in left.items()}
+            self._roll = change_roll(
+                storage, authenticator, study_id, lambda roll: roll.closed(dead, marks).opened(self._token)
+            )
+        return self._roll
+
+    def _leave_roll(self) -> None:
+        """Put the indexes that this run has written on the roll."""
+        if self._roll is not None:
+            leave = (self._storage, self._authenticator, self._lake.study_id)
+            change_roll(*leave, lambda roll: roll.closed({self._token}, self._marks))
 
     def _finish_pending(self, participant: str, window: str) -> None:
         """Finish what a dead run began to commit. The lock is held, so no living run is at it."""
@@ -204,9 +266,11 @@ class LakeWriter:
 
     def _remove_leftovers(self) -> None:
         """Finish the commits and remove the temporary files of runs that died."""
-        names = self._storage.list(f"{self._lake.study_id}/.beiwe")
-        tokens = [name.removesuffix(_RUN_SUFFIX) for name in names if name.endswith(_RUN_SUFFIX)]
-        dead = [token for token in tokens if token != self._token and not self._storage.is_held(self._run_path(token))]
+        dead = [
+            token
+            for token in running(self._lake)
+            if token != self._token and not self._storage.is_held(self._run_path(token))
+        ]
         if not dead:
             return
         for participant in filter(is_participant_id, self._storage.list(self._lake.study_id)):
@@ -216,6 +280,7 @@ class LakeWriter:
                     self._finish_all_pending(participant, inside)
                     self._remove_parts(self._lake.folder(participant), token)
                     self._storage.delete(self._lake.folder(participant, f".beiwe/{token}{_RUN_SUFFIX}"))
+        self._join_roll()
         for token in dead:
             self._remove_parts(f"{self._lake.study_id}/.beiwe", token)
             self._storage.delete(self._run_path(token))
@@ -223,7 +288,7 @@ class LakeWriter:
     def _finish_all_pending(self, participant: str, inside: Iterable[str]) -> None:
         windows = [name.removesuffix(".pending") for name in inside if name.endswith(".pending")]
         if windows:
-            with self._storage.lock(self._lake.folder(participant, ".beiwe")):
+            with self.lock(participant):
                 for window in windows:
                     self._finish_pending(participant, window)
 

@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 from dagster_beiwe.client import BeiweClient, HttpPolicy
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.lake import Arrival, BeiweLake, LakeWriter, Manifest, Occasion, StudyLake
+from dagster_beiwe.lake.roll import read_roll
+from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.names import parse_member_name, short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.sync import Cell, DailyIndex, StudySync, WindowReport
@@ -210,6 +212,10 @@ def check_lake(folder: Path, lake: StudyLake) -> None:
     assert leftovers(folder) == []
     assert strays(folder, fresh) == []
     assert too_open(folder) == []
+    assert verify_study(fresh).findings == []
+    roll = read_roll(fresh.storage, fresh.authenticator, fresh.study_id)
+    assert roll is not None
+    assert roll.sessions == frozenset()
 
 
 def as_other_user() -> bool:

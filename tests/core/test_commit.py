@@ -31,7 +31,8 @@ from core_helpers import (
 
 from dagster_beiwe.errors import CommitConflictError, LakeError, LakeUnavailableError
 from dagster_beiwe.lake import BeiweLake, Manifest, StudyLake
-from dagster_beiwe.lake.index import IndexEntry, read_index
+from dagster_beiwe.lake.index import IndexEntry
+from dagster_beiwe.lake.verify import Finding, verify_study
 
 OLD = {1: b"first", 2: b"second", 3: b"third"}
 NEW = {1: b"FIRST, restated", 2: b"SECOND, restated", 4: b"fourth"}
@@ -57,7 +58,12 @@ def manifest_of(folder: Path) -> Manifest:
 
 
 def index_entry(folder: Path) -> IndexEntry:
-    return read_index(fresh(folder).storage, fresh(folder).authenticator, STUDY, PERSON)[week().key]
+    return fresh(folder).index(PERSON)[week().key]
+
+
+def suspicions(folder: Path) -> list[Finding]:
+    """What looks as if somebody had tampered with the lake; files that a dead run has moved into place do not."""
+    return [finding for finding in verify_study(fresh(folder)).findings if finding.kind != "file unlisted"]
 
 
 def begin(folder: Path) -> None:
@@ -173,6 +179,7 @@ def test_a_run_that_dies_at_any_moment_of_a_commit_leaves_old_or_new(base: Path,
         assert found in (OLD, NEW)
         seen.add(len(found))
         assert too_open(trial) == []
+        assert suspicions(trial) == []
         restate(fresh(trial))
         assert contents(fresh(trial)) == NEW
         check_lake(trial, fresh(trial))
@@ -186,6 +193,7 @@ def test_a_first_run_that_dies_at_any_moment_is_made_good(tmp_path: Path) -> Non
         trial = tmp_path / f"trial{number}"
         assert die_at(number, partial(begin, trial))
         assert contents(fresh(trial)) in ({}, OLD)
+        assert suspicions(trial) == []
         commit(fresh(trial), OLD)
         assert contents(fresh(trial)) == OLD
         check_lake(trial, fresh(trial))

@@ -152,7 +152,7 @@ def test_commits_form_a_chain(lake: StudyLake) -> None:
     second = commit(lake, {1: b"b"})
     assert (first.generation, second.generation) == (1, 2)
     assert (first.previous_mac, second.previous_mac) == ("", first.mac)
-    index = read_index(lake.storage, lake.authenticator, STUDY, PERSON)
+    index = lake.index(PERSON)
     assert index[week().key].agrees_with(second)
     assert not index[week().key].agrees_with(first)
 
@@ -165,12 +165,12 @@ def test_a_manifest_put_back_to_an_older_one_is_found_through_the_index(lake: St
     commit(lake, {1: b"b"})
     path.write_bytes(old)
     rolled_back = lake.manifest(PERSON, week())
-    index = read_index(lake.storage, lake.authenticator, STUDY, PERSON)
+    index = lake.index(PERSON)
     assert rolled_back is not None
     assert not index[week().key].agrees_with(rolled_back)
     path.unlink()
     assert lake.manifest(PERSON, week()) is None
-    assert week().key in read_index(lake.storage, lake.authenticator, STUDY, PERSON)
+    assert week().key in lake.index(PERSON)
 
 
 def test_swapped_manifests_are_refused(lake: StudyLake, folder: Path) -> None:

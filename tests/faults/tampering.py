@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import os
 import random
 import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -22,16 +21,23 @@ from pathlib import Path
 from dagster_beiwe.archive import read_archive
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
-from dagster_beiwe.errors import BeiweError
+from dagster_beiwe.errors import BeiweError, IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.keys import key_path
 from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 from dagster_beiwe.sync import Cell, StudySync
 from dagster_beiwe.windows import windows_between
 
-PERSON = "anna1111"
+PERSON, OTHER = "anna1111", "bert2222"
 START = datetime(2026, 3, 2, tzinfo=timezone.utc)
 END = START + timedelta(days=14)
+
+
+Files = dict[str, bytes]
+"""Bytes by path below the lake's root."""
+Changes = dict[str, "bytes | None"]
+"""What paths become; None: removed."""
 
 
 @dataclass(frozen=True)
@@ -43,41 +49,93 @@ class Row:
     found: int
 
 
-def fill(folder: Path) -> StudyLake:
-    """Two small windows of one participant, the second committed twice."""
-    plan = StudyPlan(participants=[PERSON], start=START, end=END, hours=(9,), streams=("gps", "survey_answers"))
+def fill(folder: Path) -> tuple[StudyLake, Files]:
+    """Two small windows of each of two participants, in two runs; also everything as it was after the first run.
+
+    The first run is about one participant; since then her files were restated.
+    """
+    people = [PERSON, OTHER]
+    plan = StudyPlan(participants=people, start=START, end=END, hours=(9,), streams=("gps", "survey_answers"))
     with SimulatedServer(World.build(plan, now=END)) as server:
         (study_id,) = server.world.studies
         lake = BeiweLake(folder).study(study_id, passphrase="tampering")
         credentials = Credentials(url=server.url, access_key=server.access_key, secret_key=server.secret_key)
+        windows = list(windows_between("weekly", START, END))
         with BeiweClient(credentials) as client:
-            cells = [Cell(PERSON, window) for window in windows_between("weekly", START, END)]
-            for wanted in (cells, cells[1:]):
-                assert all(report.complete for report in StudySync(client, lake, run_id="fill").run(wanted))
-    return lake
+            _sync(client, lake, [Cell(PERSON, window) for window in windows])
+            older = _files(folder)
+            server.world.reprocess(PERSON, START, END)
+            _sync(client, lake, [Cell(person, window) for person in people for window in windows])
+    return lake, older
 
 
-def tamper(folder: Path, lake: StudyLake, *, bits: int, seed: int = 1) -> list[Row]:
+def _sync(client: BeiweClient, lake: StudyLake, cells: list[Cell]) -> None:
+    assert all(report.complete for report in StudySync(client, lake, run_id="fill").run(cells))
+
+
+def tamper(folder: Path, lake: StudyLake, older: Files, *, bits: int, seed: int = 1) -> list[Row]:
     """Each damage is done, looked for, and undone; ``bits`` are flipped per kind of file."""
     chance = random.Random(seed)
-    study = folder / lake.study_id
-    files = sorted(study.glob(f"{PERSON}/**/*.lock"))
-    manifests = sorted(study.glob(f"{PERSON}/.beiwe/*.json"))
-    index = study / ".beiwe" / f"{PERSON}.index"
-    pairs = list(itertools.pairwise(files))
+    now = _files(folder)
+    study = f"{lake.study_id}/"
+    files = [path for path in now if path.endswith(".lock") and path.startswith(f"{study}{PERSON}/")]
+    manifests = [path for path in now if path.startswith(f"{study}{PERSON}/.beiwe/")]
+    indexes = [f"{study}.beiwe/{person}.index" for person in (PERSON, OTHER)]
+    roll, key = f"{study}.beiwe/participants.roll", f"{study}.beiwe/study.key"
+
+    def flipped(paths: list[str]) -> Iterator[Changes]:
+        for _ in range(bits):
+            path = chance.choice(paths)
+            yield {path: _flip(now[path], chance)}
+
+    def row(what: str, damages: Iterable[Changes]) -> Row:
+        return _row(what, folder, now, lake, damages)
+
     rows = [
-        _row("a bit of a stored file flipped", lake, (_flip(chance.choice(files), chance) for _ in range(bits))),
-        _row("a bit of a manifest flipped", lake, (_flip(chance.choice(manifests), chance) for _ in range(bits))),
-        _row("a bit of an index flipped", lake, (_flip(index, chance) for _ in range(bits))),
-        _row("a file cut short", lake, (_rewrite(each, each.read_bytes()[:-1]) for each in files)),
-        _row("a file made longer", lake, (_rewrite(each, each.read_bytes() + b"\0") for each in files)),
-        _row("two files swapped", lake, (_swap(one, other) for one, other in pairs)),
-        _row("a file renamed", lake, (_rename(each) for each in files)),
-        _row("a file deleted", lake, (_delete(each) for each in [*files, *manifests, index])),
-        _row("two manifests swapped", lake, [_swap(manifests[0], manifests[1])]),
-    ]
+        row("a bit of a stored file flipped", flipped(files)),
+        row("a bit of a manifest flipped", flipped(manifests)),
+        row("a bit of an index flipped", flipped(indexes)),
+        row("a bit of the roll flipped", flipped([roll])),
+        row("a file cut short", ({path: now[path][:-1]} for path in files)),
+        row("a file made longer", ({path: now[path] + b"\0"} for path in files)),
+        row("two files swapped", (_swapped(now, *pair) for pair in itertools.pairwise(files))),
+        row("a file renamed", ({path: None, f"{path}x": now[path]} for path in files)),
+        row("a file deleted", ({path: None} for path in [*files, *manifests, *indexes, roll, key])),
+        row("two manifests, or two indexes, swapped", (_swapped(now, *pair) for pair in (manifests, indexes))),
+        row("a file put back to an older state", ({path: data} for path, data in older.items() if now[path] != data)),
+        row("a participant removed", _removals(now, older, study, [f"{study}{OTHER}/"], indexes[1], roll)),
+        row("a window removed", _removals(now, older, study, _window(lake, OTHER), indexes[1], roll)),
+        row("a participant put back to an older state",
+            _returns(older, [f"{study}{PERSON}/"], indexes[0], roll)),
+        row("a window put back to an older state", _returns(older, _window(lake, PERSON), indexes[0], roll)),
+    ]  # fmt: skip
+    assert _files(folder) == now
     assert verify_study(lake).intact, "every damage is undone before the next"
     return rows
+
+
+def _window(lake: StudyLake, participant: str) -> list[str]:
+    """Paths of a window's manifest and files."""
+    manifest = next(lake.manifests(participant))
+    below = [f".beiwe/{manifest.window}.json", *(record.path for record in manifest.files)]
+    return [lake.folder(participant, path) for path in below]
+
+
+def _removals(now: Files, older: Files, study: str, victims: list[str], index: str, roll: str) -> Iterator[Changes]:
+    """What is removed, alone and with what could tell of it removed or put back."""
+    gone: Changes = {path: None for path in now if path.startswith(tuple(victims))}
+    for others in ({}, {index: None}, {roll: None}, {index: None, roll: None}):
+        yield {**gone, **others}
+        if roll not in others:
+            yield {**gone, **others, roll: older[roll]}
+
+
+def _returns(older: Files, victims: list[str], index: str, roll: str) -> Iterator[Changes]:
+    """What is put back, alone and with what could tell of it put back or removed."""
+    back: Changes = {path: data for path, data in older.items() if path.startswith(tuple(victims))}
+    for indexed in ({}, {index: None}, {index: older[index]}):
+        for rolled in ({}, {roll: None}, {roll: older[roll]}):
+            yield {**back, **indexed, **rolled}
 
 
 def fuzz(lake: StudyLake, folder: Path, *, inputs: int, seed: int = 1) -> list[Row]:
@@ -91,13 +149,19 @@ def fuzz(lake: StudyLake, folder: Path, *, inputs: int, seed: int = 1) -> list[R
     }
     rows = []
     for what, (whole, read) in readers.items():
-        found = 0
+        found, right = 0, read(whole)
         for _ in range(inputs):
-            with contextlib.suppress(BeiweError):
-                read(_damaged(whole, chance))
-            found += 1  # anything else ends the sweep
+            found += _same_or_refused(read, _damaged(whole, chance), right)
         rows.append(Row(what, inputs, found))
     return rows
+
+
+def _same_or_refused(read: Callable[[bytes], object], data: bytes, whole: object) -> bool:
+    """Whether a reader gives what was there or an error of this package; any other error ends the sweep."""
+    try:
+        return read(data) == whole
+    except BeiweError:
+        return True
 
 
 def table(rows: list[Row]) -> str:
@@ -105,55 +169,51 @@ def table(rows: list[Row]) -> str:
     return "\n".join([*lines, *(f"| {row.what} | {row.tried:,} | {row.found:,} |" for row in rows)])
 
 
-def _row(what: str, lake: StudyLake, damages: Iterator[Callable[[], None]] | list[Callable[[], None]]) -> Row:
-    """Each damage is done when it is drawn, and undone by calling it."""
+def _row(what: str, folder: Path, now: Files, lake: StudyLake, damages: Iterable[Changes]) -> Row:
     tried = found = 0
-    for undo in damages:
+    for damage in damages:
+        _put(folder, damage)
         tried += 1
-        found += not verify_study(lake).intact
-        undo()
+        found += not _intact(lake, folder)
+        _put(folder, {path: now.get(path) for path in damage})
     return Row(what, tried, found)
 
 
-def _rewrite(path: Path, data: bytes) -> Callable[[], None]:
-    before = path.read_bytes()
-    path.write_bytes(data)
-    return lambda: _put(path, before)
+def _intact(lake: StudyLake, folder: Path) -> bool:
+    """What `verify` says of the lake as a new process opens it; one that it refuses to open was found, too."""
+    try:
+        return verify_study(lake).intact and lake.storage.exists(key_path(lake.study_id))
+    except IntegrityError:
+        return False
 
 
-def _put(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
-    path.chmod(0o600)
+def _files(folder: Path) -> Files:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
-def _flip(path: Path, chance: random.Random) -> Callable[[], None]:
-    data = bytearray(path.read_bytes())
+def _put(folder: Path, changes: Changes) -> None:
+    for path, data in changes.items():
+        place = folder / path
+        if data is None:
+            place.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty yet
+                place.parent.rmdir()
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            place.write_bytes(data)
+            place.chmod(0o600)
+
+
+def _flip(whole: bytes, chance: random.Random) -> bytes:
+    data = bytearray(whole)
     data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-    return _rewrite(path, bytes(data))
+    return bytes(data)
 
 
-def _swap(one: Path, other: Path) -> Callable[[], None]:
-    first, second = one.read_bytes(), other.read_bytes()
-    one.write_bytes(second)
-    other.write_bytes(first)
-
-    def undo() -> None:
-        _put(one, first)
-        _put(other, second)
-
-    return undo
-
-
-def _rename(path: Path) -> Callable[[], None]:
-    moved = path.with_name(f"x{path.name}")
-    path.rename(moved)
-    return lambda: os.replace(moved, path)
-
-
-def _delete(path: Path) -> Callable[[], None]:
-    before = path.read_bytes()
-    path.unlink()
-    return lambda: _put(path, before)
+def _swapped(now: Files, one: str, other: str) -> Changes:
+    return {one: now[other], other: now[one]}
 
 
 def _archive() -> bytes:
@@ -185,8 +245,8 @@ def _damaged(whole: bytes, chance: random.Random) -> bytes:
 def main() -> int:
     folder = Path(tempfile.mkdtemp())
     try:
-        lake = fill(folder)
-        rows = [*tamper(folder, lake, bits=1000), *fuzz(lake, folder, inputs=50_000)]
+        lake, older = fill(folder)
+        rows = [*tamper(folder, lake, older, bits=1000), *fuzz(lake, folder, inputs=50_000)]
     finally:
         shutil.rmtree(folder)
     print(table(rows))
