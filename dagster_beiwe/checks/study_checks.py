@@ -16,6 +16,7 @@ from pydantic import Field
 
 from dagster_beiwe.assets.tables import CHANGES_METADATA
 from dagster_beiwe.checks.verdicts import (
+    ROLL_METADATA,
     SHOWN,
     Places,
     Verdict,
@@ -60,6 +61,9 @@ class ChecksConfig(dg.Config):
 
     verify_share: float | None = Field(
         default=None, ge=0, le=1, description="Part of the files that `intact` reads; the study's own if not given."
+    )
+    accept_older: bool = Field(
+        default=False, description="`intact` takes a lake that was put back from a backup on purpose as the newest one."
     )
     settings_days: int = Field(default=7, ge=1, description="For how long `settings` warns of a change.")
 
@@ -153,7 +157,22 @@ class _Inspection:
 
     def _intact(self) -> Verdict:
         share = self._study.verify_share if self._config.verify_share is None else self._config.verify_share
-        return judge_verification(verify_study(self._lake, share=share), self._places(), share=share)
+        newest = 0 if self._config.accept_older else self._newest_roll()
+        return judge_verification(
+            verify_study(self._lake, share=share), self._places(), share=share, newest_roll=newest
+        )
+
+    def _newest_roll(self) -> int:
+        """The edition of the study's roll that this check has seen at its last time, 0 before the first one."""
+        key = dg.AssetCheckKey(dg.AssetKey(["beiwe", self._study.key, CHECKS["intact"][0]]), "intact")
+        history = self._instance.event_log_storage.get_asset_check_execution_history(key, limit=_HISTORY)
+        for record in history:
+            # The newest record is that of this very run, which is planned and has nothing to tell yet.
+            if isinstance(evaluation := record.evaluation, dg.AssetCheckEvaluation):
+                value = evaluation.metadata.get(ROLL_METADATA)
+                if isinstance(value, dg.IntMetadataValue) and value.value is not None:
+                    return value.value
+        return 0
 
     def _protected(self) -> Verdict:
         lake = self._lake

@@ -18,6 +18,7 @@ from dagster_beiwe.studies.time_zones import StudyZone
 from dagster_beiwe.sync import Coverage, Gap
 
 SHOWN = 50
+ROLL_METADATA = "roll edition"
 _RANGES_SHOWN = 20
 _KEYS_SHOWN = 1_000
 
@@ -123,8 +124,12 @@ def judge_coverage(
     )
 
 
-def judge_verification(found: Verification, places: Places, *, share: float) -> Verdict:
-    """``intact``: everything is as it was committed."""
+def judge_verification(found: Verification, places: Places, *, share: float, newest_roll: int = 0) -> Verdict:
+    """``intact``: everything is as it was committed.
+
+    ``newest_roll`` is the edition of the study's roll at the last check. A lower one now is a study that was put back
+    as a whole, which the lake itself can't show.
+    """
     rows = [
         {"what": each.kind, "participant": each.participant, "window": each.window or "", "path": each.path or ""}
         for each in found.findings[:SHOWN]
@@ -137,13 +142,20 @@ def judge_verification(found: Verification, places: Places, *, share: float) -> 
         "bytes read": found.bytes_checked,
         "share": share,
         "findings": len(found.findings),
+        ROLL_METADATA: max(found.roll, newest_roll),
         **places.metadata(found.partitions),
     }
     if rows:
         metadata["first findings"] = _table(rows)
     kinds = ", ".join(sorted({each.kind for each in found.findings}))
     bad = f"{kinds}. Run `dagster-beiwe verify --repair`, then materialise the partitions named here."
-    return Verdict(passed=found.intact, description=bad if kinds else "As it was committed.", metadata=metadata)
+    older = (
+        f"The whole study is older than at the last check (its roll is edition {found.roll}, and was {newest_roll}): "
+        "later commits are gone. If it was put back from a backup on purpose, run this check once with "
+        "`accept_older: true`; else restore it."
+    )
+    told = [*([older] if found.roll < newest_roll else []), *([bad] if kinds else [])]
+    return Verdict(passed=not told, description=" ".join(told) or "As it was committed.", metadata=metadata)
 
 
 def judge_protection(found: Protection, places: Places, *, locked: Sequence[str]) -> Verdict:

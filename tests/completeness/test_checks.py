@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -142,6 +143,23 @@ def test_intact_finds_a_changed_file(lab: Lab) -> None:
     assert rows(evaluation, "first findings")[0]["what"] == "file changed"
     assert lab.check("intact", verify_share=0.0).passed
     assert values(lab.check("intact"))["share"] == 0.05
+
+
+def test_intact_finds_a_study_that_was_put_back_as_a_whole(lab: Lab, tmp_path: Path) -> None:
+    """Everything in an older copy agrees with itself; that later commits are gone is known from the last check."""
+    folder, older = Path(os.environ["BEIWE_LAKE"]), tmp_path / "older"
+    lab.backfill()
+    shutil.copytree(folder, older)
+    lab.backfill()
+    assert lab.check("intact").passed
+    shutil.rmtree(folder)
+    shutil.copytree(older, folder)
+    for _ in range(2):
+        evaluation = lab.check("intact")
+        assert not evaluation.passed
+        assert "older than at the last check" in (evaluation.description or "")
+    assert lab.check("intact", accept_older=True).passed
+    assert lab.check("intact").passed
 
 
 def test_protected_finds_readable_files_and_loose_permissions(lab: Lab, tmp_path: Path) -> None:
