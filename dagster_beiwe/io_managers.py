@@ -18,7 +18,8 @@ from pandas.api.types import union_categoricals
 
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import ConfigurationError, TableMissingError
-from dagster_beiwe.lake.tables import TableStore, TableVersion, require_passphrase
+from dagster_beiwe.lake.seals import TableVersion
+from dagster_beiwe.lake.tables import TableStore, require_passphrase
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts

@@ -27,6 +27,7 @@ _MEMBER_TIME = re.compile(
     r"\.[A-Za-z0-9]{1,16}(?:-duplicate-[A-Za-z0-9]{1,64})?\)?",
     re.ASCII,
 )
+_PART_OF_PATH = re.compile(r"[A-Za-z0-9_.+() -]{1,255}")
 _KEY = re.compile(r"[A-Za-z0-9_./:+ -]{1,500}")
 _MILLISECONDS = re.compile(r"-?[0-9]{1,13}")
 _STREAM_OF_FOLDER = {stream.storage_folder: stream.name for stream in STREAMS.values() if stream.storage_folder}
@@ -62,6 +63,17 @@ def is_study_id(text: str) -> bool:
 def is_participant_id(text: str) -> bool:
     """Whether the text is safe as a participant's id in partitions, folders and requests."""
     return _PARTICIPANT.fullmatch(text) is not None
+
+
+def is_plain_name(text: str) -> bool:
+    """Whether the text is a window's key or a run's token as they are made here, and so safe as a part of a path."""
+    return _PARTICIPANT.fullmatch(text) is not None
+
+
+def is_path_below(text: str) -> bool:
+    """Whether the text can be the path of data below a participant's folder: it leads neither out nor to ``.beiwe``."""
+    parts = text.split("/")
+    return not text.startswith(".") and all(_PART_OF_PATH.fullmatch(part) and part not in (".", "..") for part in parts)
 
 
 def check_study_id(text: str) -> str:

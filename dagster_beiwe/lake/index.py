@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dagster_beiwe.errors import IntegrityError
-from dagster_beiwe.lake.manifest import Authenticator, Manifest
+from dagster_beiwe.lake.manifest import Authenticator, Manifest, sealed_fields
+from dagster_beiwe.lake.shapes import ShapeError, read_as
 from dagster_beiwe.lake.storage import Storage
+from dagster_beiwe.names import is_plain_name
 
 _PURPOSE = "window index"
 
@@ -82,14 +84,16 @@ def read_index(storage: Storage, authenticator: Authenticator, study_id: str, pa
             f"Expected the index of participant {participant} at {path!r}, got that of another; it was not trusted. "
             "Files were swapped: restore them from a backup."
         )
-    return Index(
-        windows={
-            key: IndexEntry(int(entry[0]), str(entry[1]), str(entry[2])) for key, entry in document["windows"].items()
-        },
-        edition=document["edition"],
-        roll=document["roll"],
-        mac=document["mac"],
-    )
+    with sealed_fields(path):
+        windows = read_as(dict[str, tuple[int, str, str]], document["windows"])
+        if not all(map(is_plain_name, windows)):
+            raise ShapeError("a window that no index has")
+        return Index(
+            windows={key: IndexEntry(*entry) for key, entry in windows.items()},
+            edition=read_as(int, document["edition"]),
+            roll=read_as(int, document["roll"]),
+            mac=document["mac"],
+        )
 
 
 def write_index(

@@ -12,16 +12,24 @@ import hmac
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
 
 from dagster_beiwe.errors import IntegrityError, WrongPassphraseError
-from dagster_beiwe.lake.manifest import Authenticator
+from dagster_beiwe.lake.manifest import Authenticator, sealed_fields
+from dagster_beiwe.lake.shapes import read_as
 from dagster_beiwe.lake.storage import Storage
 
 _SCRYPT = {"n": 2**15, "r": 8, "p": 1}
 _MAX_MEMORY_BYTES = 64 * 1024 * 1024
 _FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _KeyFile:
+    authenticated: bool
+    salt: bytes
+    check: str
 
 
 def key_path(study_id: str) -> str:
@@ -47,8 +55,8 @@ def open_authenticator(
     data = _stored(storage, study_id)
     if data is None:
         return _create(storage, study_id, passphrase, first) if create else Authenticator(os.urandom(32))
-    document = _read(data, key_path(study_id))
-    if (document["authentication"] == "none") != (passphrase is None):
+    stored = _read(data, key_path(study_id))
+    if stored.authenticated != (passphrase is not None):
         raise WrongPassphraseError(
             f"Expected study {study_id} of the lake at {storage.describe()} to be used "
             f"{'without' if passphrase is not None else 'with'} a passphrase, as it was written, got the opposite; "
@@ -56,8 +64,8 @@ def open_authenticator(
         )
     if passphrase is None:
         return Authenticator(None)
-    authenticator = Authenticator(_derive(passphrase, base64.b64decode(document["salt"])))
-    if not hmac.compare_digest(authenticator.mac("study key", study_id.encode()), str(document["check"])):
+    authenticator = Authenticator(_derive(passphrase, stored.salt))
+    if not hmac.compare_digest(authenticator.mac("study key", study_id.encode()).encode(), stored.check.encode()):
         raise WrongPassphraseError(
             f"Expected the passphrase that study {study_id} of the lake at {storage.describe()} was written with, got "
             "another one; nothing was written or read. Correct BEIWE_LAKE_PASSPHRASE or the study's entry in the "
@@ -89,14 +97,17 @@ def _create(
     return authenticator
 
 
-def _read(data: bytes, path: str) -> dict[str, Any]:
+def _read(data: bytes, path: str) -> _KeyFile:
     document = Authenticator(None).unseal("study key file", data, name=path)
-    if document.get("format") != _FORMAT or not {"authentication", "salt", "check"} <= document.keys():
-        raise IntegrityError(
-            f"Expected a key file of format {_FORMAT} at {path!r}, got another; nothing was read. It was written by a "
-            "newer version, or damaged: update dagster-beiwe or restore the file from a backup."
-        )
-    return document
+    if document.get("format") == _FORMAT:
+        with sealed_fields(path):
+            fields = {name: read_as(str, document[name]) for name in ("authentication", "salt", "check")}
+            salt = base64.b64decode(fields["salt"], validate=True)
+            return _KeyFile(authenticated=fields["authentication"] != "none", salt=salt, check=fields["check"])
+    raise IntegrityError(
+        f"Expected a key file of format {_FORMAT} at {path!r}, got another; nothing was read. It was written by a "
+        "newer version, or damaged: update dagster-beiwe or restore the file from a backup."
+    )
 
 
 def _stored(storage: Storage, study_id: str) -> bytes | None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
-from dagster_beiwe.errors import IntegrityError
+from dagster_beiwe.errors import IntegrityError, TimeRangeError
+from dagster_beiwe.lake.shapes import ShapeError, read_as
+from dagster_beiwe.names import is_participant_id, is_path_below, is_plain_name, is_study_id
 from dagster_beiwe.windows import Window
 
 FORMAT = 1
-_SIZE_LIMIT = 256 * 1024 * 1024
 _text = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -112,14 +114,12 @@ class Manifest:
     mac: str = field(default="", compare=False)
 
     @classmethod
-    def from_document(cls, document: dict[str, Any], name: str) -> Manifest:
+    def from_document(cls, document: object, name: str) -> Manifest:
         """The manifest in a JSON document; ``name`` is for messages. Raises ``IntegrityError`` for other fields."""
-        try:
-            files = tuple(_record(entry) for entry in document["files"])
-            holes = tuple(Hole(**{**entry, "streams": tuple(entry["streams"])}) for entry in document["holes"])
-            return cls(**{**document, "files": files, "holes": holes, "streams": tuple(document["streams"])})
-        except (KeyError, TypeError, AttributeError):
-            raise IntegrityError(_changed(name, "a manifest's fields", "others")) from None
+        with sealed_fields(name):
+            manifest = read_as(cls, document)
+            _check(manifest)
+        return manifest
 
     def to_document(self) -> dict[str, Any]:
         """The manifest as JSON holds it; ``asdict`` would copy every value of every file, which takes long."""
@@ -152,6 +152,12 @@ class Authenticator:
     def __init__(self, key: bytes | None) -> None:
         self._key = key
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "Expected no pickling or copying of Authenticator, which holds a key; nothing was written. Open the study "
+            "again where it is needed."
+        )
+
     def mac(self, purpose: str, payload: bytes) -> str:
         """``hmac-sha256:...`` with a key, ``sha256:...`` without. ``purpose`` keeps kinds of documents apart."""
         data = purpose.encode() + b"\0" + payload
@@ -170,17 +176,16 @@ class Authenticator:
         return mac, _pretty({**body, "mac": mac})
 
     def unseal(self, purpose: str, data: bytes, *, name: str) -> dict[str, Any]:
-        """The document, if its MAC is right; raises ``IntegrityError`` otherwise."""
+        """The document, if its MAC is right; raises ``IntegrityError`` otherwise. Its fields may be anything."""
         try:
-            document = json.loads(data) if len(data) <= _SIZE_LIMIT else None
-        except (ValueError, RecursionError):
-            document = None
-        if not isinstance(document, dict) or not isinstance(document.get("mac"), str):
-            raise IntegrityError(_changed(name, "JSON with a MAC", "something else"))
-        body = {key: value for key, value in document.items() if key != "mac"}
-        if not hmac.compare_digest(self.mac(purpose, _canonical(body)).encode(), document["mac"].encode()):
+            document = json.loads(data)
+            mac, body = document["mac"], {key: value for key, value in document.items() if key != "mac"}
+            given, right = mac.encode(), self.mac(purpose, _canonical(body)).encode()
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise IntegrityError(_changed(name, "JSON with a MAC", "something else")) from None
+        if not hmac.compare_digest(right, given):
             raise IntegrityError(_changed(name, "the MAC of its content", "another one"))
-        return document
+        return {**body, "mac": mac}
 
     def seal_manifest(self, manifest: Manifest) -> tuple[Manifest, bytes]:
         """The manifest with its MAC, and its bytes."""
@@ -200,9 +205,25 @@ class Authenticator:
         return Manifest.from_document(document, name)
 
 
-def _record(entry: dict[str, Any]) -> FileRecord:
-    previous = entry["previous"]
-    return FileRecord(**{**entry, "previous": PreviousVersion(**previous) if previous else None})
+@contextmanager
+def sealed_fields(name: str) -> Iterator[None]:
+    """Turn what is wrong with a sealed document's fields into an ``IntegrityError``; ``name`` is for messages."""
+    try:
+        yield
+    except (KeyError, ValueError, TimeRangeError):
+        raise IntegrityError(_changed(name, "the fields of such a document", "others")) from None
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise ``ShapeError`` for places outside the participant's folder, and whatever times raise that are none."""
+    _ = manifest.span
+    for record in manifest.files:
+        if record.moment.tzinfo is None or not (is_path_below(record.path) and is_path_below(record.member)):
+            raise ShapeError("a path or a time that no file has")
+    if not (
+        is_study_id(manifest.study_id) and is_participant_id(manifest.participant) and is_plain_name(manifest.window)
+    ):
+        raise ShapeError("a place that no manifest has")
 
 
 def _canonical(document: Mapping[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 from dagster_beiwe.errors import BeiweError, ConfigurationError, LakeUnavailableError
 from dagster_beiwe.lake.leases import Lease, SignOfLife, Timing
 from dagster_beiwe.lake.object_files import PIECE_BYTES, Download, Upload
-from dagster_beiwe.lake.storage import PART_SUFFIX, Storage
+from dagster_beiwe.lake.storage import LARGEST_DOCUMENT_BYTES, PART_SUFFIX, Storage, check_inside, too_large
 
 _COPIES_AT_ONCE = 8
 _CONFLICT_ATTEMPTS = 5
@@ -52,9 +52,17 @@ class ObjectStorage(Storage):
     def describe(self) -> str:
         return f"{self._protocol}://{self._root.strip('/')}"
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, *, limit_bytes: int = LARGEST_DOCUMENT_BYTES) -> bytes:
         with self.explained("read", path):
-            return bytes(self._files.cat_file(self._full(path)))
+            try:
+                data = bytes(self._files.cat_file(self._full(path), start=0, end=limit_bytes + 1))
+            except OSError as error:
+                if _code(error) != "InvalidRange":  # S3: there is no first byte
+                    raise
+                data = b""
+        if len(data) > limit_bytes:
+            raise too_large(path, limit_bytes)
+        return data
 
     def exists(self, path: str) -> bool:
         try:
@@ -225,6 +233,7 @@ class ObjectStorage(Storage):
             lease.keep()
 
     def _full(self, path: str) -> str:
+        check_inside(path)
         return f"{self._root}/{path}" if path else self._root
 
     @contextmanager

@@ -5,11 +5,13 @@ Without it, a crash between the first and the last replaced file would leave a m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
 from dataclasses import dataclass
 
-from dagster_beiwe.lake.manifest import Authenticator, Manifest
+from dagster_beiwe.lake.manifest import Authenticator, Manifest, sealed_fields
+from dagster_beiwe.lake.shapes import ShapeError, read_as
 from dagster_beiwe.lake.storage import Storage
+from dagster_beiwe.names import is_path_below
 
 _PURPOSE = "pending commit"
 
@@ -45,11 +47,23 @@ def read_pending(storage: Storage, authenticator: Authenticator, folder: str, wi
     except FileNotFoundError:
         return None
     document = authenticator.unseal(_PURPOSE, data, name=path)
-    return Pending(
-        manifest=Manifest.from_document(document["manifest"], path),
-        moves=_pairs(document["moves"]),
-        removals=tuple(document["removals"]),
-    )
+    with sealed_fields(path):
+        pending = Pending(
+            manifest=Manifest.from_document(document["manifest"], path),
+            moves=read_as(tuple[tuple[str, str], ...], document["moves"]),
+            removals=read_as(tuple[str, ...], document["removals"]),
+        )
+        _check(pending, folder, window)
+    return pending
+
+
+def _check(pending: Pending, folder: str, window: str) -> None:
+    """Raise ``ShapeError`` for a commit of something else than the participant's window."""
+    manifest, paths = pending.manifest, {*itertools.chain(*pending.moves), *pending.removals}
+    if (f"{manifest.study_id}/{manifest.participant}", manifest.window) != (folder, window):
+        raise ShapeError("the commit of another window")
+    if not all(map(is_path_below, paths)):
+        raise ShapeError("a path outside the participant's folder")
 
 
 def finish(storage: Storage, authenticator: Authenticator, folder: str, pending: Pending) -> Manifest:
@@ -63,7 +77,3 @@ def finish(storage: Storage, authenticator: Authenticator, folder: str, pending:
         storage.delete(f"{folder}/{path}")
     storage.delete(pending_path(folder, sealed.window))
     return sealed
-
-
-def _pairs(moves: Sequence[Sequence[str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((part, path) for part, path in moves)

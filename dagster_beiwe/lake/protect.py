@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.merge import STRAYS_FOLDER
 from dagster_beiwe.lake.storage import PART_SUFFIX, LocalStorage
 from dagster_beiwe.lake.study import StudyLake
@@ -131,7 +132,7 @@ def _head(lake: StudyLake, path: str) -> bytes:
     try:
         with lake.storage.open(path) as file:
             return file.read(_HEAD_BYTES)
-    except FileNotFoundError:  # another run has just replaced it
+    except (FileNotFoundError, IntegrityError):  # another run has just replaced it, or it is no file: `verify` tells
         return b""
 
 
@@ -157,7 +158,7 @@ def _tables(lake: StudyLake) -> Iterator[str]:
 def _owner(lake: StudyLake, path: str) -> str:
     try:
         return str(json.loads(lake.storage.read(path))["owner"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, IntegrityError, ValueError, KeyError, TypeError, RecursionError):
         return ""  # not a seal that can be read; whoever reads the table is told
 
 

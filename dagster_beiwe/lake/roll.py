@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.index import Index, IndexMark, read_index
-from dagster_beiwe.lake.manifest import Authenticator
+from dagster_beiwe.lake.manifest import Authenticator, sealed_fields
+from dagster_beiwe.lake.shapes import ShapeError, read_as
 from dagster_beiwe.lake.storage import Storage
-from dagster_beiwe.names import is_participant_id
+from dagster_beiwe.names import is_participant_id, is_plain_name
 
 _PURPOSE = "roll of participants"
 _INDEX_SUFFIX = ".index"
@@ -68,11 +69,16 @@ def read_roll(storage: Storage, authenticator: Authenticator, study_id: str) -> 
             f"Expected the roll of study {study_id} at {path!r}, got that of another; it was not trusted. Files were "
             "swapped: restore them from a backup."
         )
-    return Roll(
-        edition=document["edition"],
-        sessions=frozenset(document["sessions"]),
-        participants={key: IndexMark(*mark) for key, mark in document["participants"].items()},
-    )
+    with sealed_fields(path):
+        marks = read_as(dict[str, tuple[int, str]], document["participants"])
+        sessions = read_as(tuple[str, ...], document["sessions"])
+        if not all(map(is_plain_name, (*marks, *sessions))):
+            raise ShapeError("a participant or run that no roll has")
+        return Roll(
+            edition=read_as(int, document["edition"]),
+            sessions=frozenset(sessions),
+            participants={key: IndexMark(*mark) for key, mark in marks.items()},
+        )
 
 
 def write_roll(storage: Storage, authenticator: Authenticator, study_id: str, roll: Roll) -> None:

@@ -1,7 +1,8 @@
 """Where the lake's bytes are: a local folder, or any object store that fsspec knows.
 
-Paths are relative to the lake's root, with ``/``. A file is written under a temporary name and appears under its own
-name in one step. Files are 0600, folders 0700. Failures become ``LakeUnavailableError`` with what to do about them;
+Paths are relative to the lake's root, with ``/``; one that leads out of it is refused with ``IntegrityError``. A file
+is written under a temporary name and appears under its own name in one step. Files are 0600, folders 0700.
+Failures become ``LakeUnavailableError`` with what to do about them;
 a file that is not there is ``FileNotFoundError``.
 """
 
@@ -10,13 +11,14 @@ from __future__ import annotations
 import errno
 import io
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from dagster_beiwe.errors import LakeUnavailableError
+from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
@@ -24,6 +26,11 @@ PART_SUFFIX = ".part"
 """Ending of temporary names. They start with a dot and hold the token of the run that writes them."""
 
 
+LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
+"""Of manifests and other documents, which are read whole; one of 100,000 files is smaller."""
+
+# Whatever lies in a file's place: a link is not followed, and a pipe does not make anybody wait.
+_READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _MAY_BE_ABSENT = frozenset({"read", "listed"})
 
 
@@ -39,8 +46,8 @@ class Storage(ABC):
         """Where this is, for messages: never with credentials."""
 
     @abstractmethod
-    def read(self, path: str) -> bytes:
-        """A whole small file. Raises ``FileNotFoundError``."""
+    def read(self, path: str, *, limit_bytes: int = LARGEST_DOCUMENT_BYTES) -> bytes:
+        """A whole small file. Raises ``FileNotFoundError``, and ``IntegrityError`` for a larger one."""
 
     @abstractmethod
     def exists(self, path: str) -> bool:
@@ -82,7 +89,7 @@ class Storage(ABC):
 
     @abstractmethod
     def walk(self, path: str) -> Iterator[str]:
-        """Paths of all files below a folder."""
+        """Paths of all files below a folder, and of links, which are not followed."""
 
     @abstractmethod
     def lock(self, path: str) -> AbstractContextManager[None]:
@@ -112,6 +119,7 @@ class LocalStorage(Storage):
         self.root = Path(root).expanduser().absolute()
         self._run = run
         self._sign: Path | None = None
+        self._depth = len(self.root.parts)
 
     def for_run(self, token: str) -> LocalStorage:
         return LocalStorage(self.root, run=token)
@@ -119,29 +127,43 @@ class LocalStorage(Storage):
     def describe(self) -> str:
         return str(self.root)
 
-    def read(self, path: str) -> bytes:
-        with self.explained("read", path):
-            return (self.root / path).read_bytes()
+    def read(self, path: str, *, limit_bytes: int = LARGEST_DOCUMENT_BYTES) -> bytes:
+        with self.open(path) as file, self.explained("read", path):
+            if os.fstat(file.fileno()).st_size > limit_bytes:
+                raise too_large(path, limit_bytes)
+            return file.read()
 
     def exists(self, path: str) -> bool:
-        with self.explained("read", path):
-            return (self.root / path).is_file()
+        try:
+            with self.explained("read", path):
+                return stat.S_ISREG(self._full(path).lstat().st_mode)
+        except FileNotFoundError:
+            return False
 
     def open(self, path: str) -> BinaryIO:
         with self.explained("read", path):
-            return (self.root / path).open("rb")
+            try:
+                descriptor = os.open(self._full(path), _READ)
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise _no_file(path) from None
+                raise
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.close(descriptor)
+                raise _no_file(path)
+            return os.fdopen(descriptor, "rb")
 
     def create(self, path: str) -> BinaryIO:
         with self.explained("written", path):
-            target = self.root / path
+            target = self._full(path)
             self._make_folder(target.parent)
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE)
             return _DurableFile(descriptor)
 
     def move(self, source: str, target: str) -> None:
         with self.explained("written", target):
-            self._make_folder((self.root / target).parent)
-            (self.root / source).replace(self.root / target)
+            self._make_folder(self._full(target).parent)
+            self._full(source).replace(self._full(target))
 
     def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
         folder, slash, name = path.rpartition("/")
@@ -151,33 +173,37 @@ class LocalStorage(Storage):
                 file.write(data)
             with self.explained("written", path):
                 if exclusive:
-                    os.link(self.root / part, self.root / path)
+                    os.link(self._full(part), self._full(path))
                 else:
-                    (self.root / part).replace(self.root / path)
+                    self._full(part).replace(self._full(path))
             self.sync_folder(folder)
         finally:
             with suppress(OSError):  # there is nothing to remove but after a failure, which is the error to tell
-                (self.root / part).unlink(missing_ok=True)
+                self._full(part).unlink(missing_ok=True)
 
     def delete(self, path: str) -> None:
         with self.explained("removed", path):
-            (self.root / path).unlink(missing_ok=True)
+            self._full(path).unlink(missing_ok=True)
 
     def delete_folder(self, path: str) -> None:
         with self.explained("removed", path):
-            for folder, _, _ in os.walk(self.root / path, topdown=False):
+            for folder, _, _ in os.walk(self._full(path), topdown=False):
                 Path(folder).rmdir()
 
     def list(self, path: str) -> list[str]:
         with self.explained("listed", path):
             try:
-                return sorted(os.listdir(self.root / path))
+                return sorted(os.listdir(self._full(path)))
             except (FileNotFoundError, NotADirectoryError):
                 return []
 
     def walk(self, path: str) -> Iterator[str]:
-        for folder, _, names in os.walk(self.root / path):
-            for name in names:
+        top = self._full(path)
+        if "/" in path and top.is_symlink():  # a whole study may lie on another disk
+            yield path
+            return
+        for folder, folders, names in os.walk(top):
+            for name in (*names, *(each for each in folders if os.path.islink(os.path.join(folder, each)))):
                 yield (Path(folder) / name).relative_to(self.root).as_posix()
 
     @contextmanager
@@ -185,8 +211,8 @@ class LocalStorage(Storage):
         import fcntl  # not on Windows, where a lake on an object store still works
 
         with self.explained("locked", path):
-            self._make_folder(self.root / path)
-            descriptor = os.open(self.root / path, os.O_RDONLY | os.O_DIRECTORY)
+            self._make_folder(self._full(path))
+            descriptor = os.open(self._full(path), os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -199,9 +225,9 @@ class LocalStorage(Storage):
 
         # Under the folder's lock: others would take the run for dead before it has locked its own file.
         with self.lock(path.rpartition("/")[0]), self.explained("locked", path):
-            descriptor = os.open(self.root / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+            descriptor = os.open(self._full(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        self._sign = self.root / path
+        self._sign = self._full(path)
         try:
             yield
         finally:
@@ -217,7 +243,7 @@ class LocalStorage(Storage):
         with self.lock(path.rpartition("/")[0]):
             try:
                 with self.explained("read", path):
-                    descriptor = os.open(self.root / path, os.O_RDONLY)
+                    descriptor = os.open(self._full(path), os.O_RDONLY)
             except FileNotFoundError:
                 return False
             try:
@@ -230,15 +256,28 @@ class LocalStorage(Storage):
 
     def sync_folder(self, path: str) -> None:
         with self.explained("written", path):
-            descriptor = os.open(self.root / path, os.O_RDONLY | os.O_DIRECTORY)
+            descriptor = os.open(self._full(path), os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
 
+    def _full(self, path: str) -> Path:
+        check_inside(path)
+        return self.root / path
+
+    def _is_folder(self, folder: Path) -> bool:
+        """Whether there is a folder. The lake's and a study's may be a link to another disk, those below may not."""
+        below = max(0, len(folder.parts) - self._depth - 1)
+        try:
+            own = all(stat.S_ISDIR(each.lstat().st_mode) for each in (folder, *folder.parents)[:below])
+            return own and folder.is_dir()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def _make_folder(self, folder: Path) -> None:
         missing = []
-        while not folder.is_dir():
+        while not self._is_folder(folder):
             missing.append(folder)
             folder = folder.parent
         if missing and self._sign and not self._sign.exists():
@@ -248,8 +287,8 @@ class LocalStorage(Storage):
             try:
                 folder.mkdir(mode=FOLDER_MODE)
             except FileExistsError:
-                if not folder.is_dir():
-                    raise
+                if not self._is_folder(folder):
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
             else:
                 folder.chmod(FOLDER_MODE)  # mkdir's mode is narrowed by the umask, never widened; some mounts ignore it
 
@@ -280,6 +319,30 @@ class _DurableFile(io.BufferedWriter):
                 os.fsync(self.fileno())
         finally:
             super().close()
+
+
+def check_inside(path: str) -> None:
+    """Raise ``IntegrityError`` for a path that leads out of the lake."""
+    if path.startswith("/") or "\0" in path or ".." in path.split("/"):
+        raise IntegrityError(
+            f"Expected a path inside the lake, got {path[:200]!a}; nothing was touched there. A document of the lake "
+            "was forged, or damaged: run `dagster-beiwe verify`, and look who can write to the lake."
+        )
+
+
+def too_large(path: str, limit_bytes: int) -> IntegrityError:
+    """The error for a document that can't be one of this package's."""
+    return IntegrityError(
+        f"Expected a document of at most {limit_bytes} bytes at {path!r}, got a larger file; it was not read. It was "
+        "replaced: restore it from a backup, or run `dagster-beiwe verify --repair`."
+    )
+
+
+def _no_file(path: str) -> IntegrityError:
+    return IntegrityError(
+        f"Expected a file at {path!r}, got a link, a folder or a device; it was not opened. Nothing of this package "
+        "makes such: look who can write to the lake, and run `dagster-beiwe verify --repair`."
+    )
 
 
 def _advice(number: int | None) -> str:

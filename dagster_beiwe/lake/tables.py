@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
-from typing import Any, BinaryIO, Final
-from urllib.parse import quote
+from typing import BinaryIO, Final
 
 import pandas as pd
 import pyarrow as pa
@@ -29,47 +27,23 @@ from dagster_beiwe.errors import EncryptionError, IntegrityError, PassphraseMiss
 from dagster_beiwe.lake.keys import open_authenticator
 from dagster_beiwe.lake.manifest import Authenticator
 from dagster_beiwe.lake.parquet import arrow_table, read_parquet, write_parquet
+from dagster_beiwe.lake.seals import (
+    FOLDER,
+    LAKE,
+    NOBODY,
+    PURPOSE,
+    Seal,
+    TableVersion,
+    owner_of,
+    read_seal,
+    table_path,
+    unsealed,
+)
 from dagster_beiwe.lake.storage import PART_SUFFIX, Storage
 from dagster_beiwe.lake.study import StudyLake
 
-FOLDER: Final = ".tables"
-"""Where tables lie in the lake. No stream has this name, so a study's cipher locks them all."""
-
 _KEY_PLACE: Final = f"{FOLDER}/.beiwe"
-_PURPOSE: Final = "table"
 _FORMAT: Final = 1
-_LONGEST_NAME: Final = 120
-_NOBODY: Final = "nobody"
-_LAKE: Final = "lake"
-_UNKNOWN: Final = "nobody known (damaged)"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableVersion:
-    """One version of a table: ``size_bytes`` and ``sha256`` of the plain Parquet file, ``stored_*`` of what lies there.
-
-    ``file`` is its name beside the seal; times are ISO 8601 in UTC.
-    """
-
-    file: str
-    encryption: str
-    rows: int
-    size_bytes: int
-    sha256: str
-    stored_size_bytes: int
-    stored_sha256: str
-    written_at: str
-    run_id: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Seal:
-    """What was committed under a path. ``versions`` has two entries (None: no file) while one replaces the other."""
-
-    owner: str
-    asset_key: tuple[str, ...]
-    partition: str | None
-    versions: tuple[TableVersion | None, ...]
 
 
 class TableStore:
@@ -102,10 +76,10 @@ class TableStore:
         without anything about participants.
         """
         if cipher is None or passphrase is None:
-            return cls(storage, owner=_NOBODY, cipher=None, authenticate=lambda _: Authenticator(None))
+            return cls(storage, owner=NOBODY, cipher=None, authenticate=lambda _: Authenticator(None))
         return cls(
             storage,
-            owner=_LAKE,
+            owner=LAKE,
             cipher=cipher,
             authenticate=lambda create: open_authenticator(storage, _KEY_PLACE, passphrase, create=create),
         )
@@ -168,23 +142,27 @@ class TableStore:
         """
         authenticator = self._authenticate(False)
         for path in self._storage.walk(FOLDER):
-            if path.endswith(".json") and _owner(data := self._storage.read(path)) in (self._owner, _UNKNOWN):
-                stem = path.removesuffix(".json")
-                try:
-                    document = authenticator.unseal(_PURPOSE, data, name=path)
-                    seal = self._read_seal(authenticator, document["asset_key"], document["partition"])
-                except IntegrityError:
-                    seal = None
-                versions = [version for version in seal.versions if version] if seal else []
-                folder = stem.rpartition("/")[0]
-                if (
-                    not seal
-                    or table_path(seal.asset_key, seal.partition) != stem
-                    or not any(self._stored(f"{folder}/{version.file}", version) for version in versions)
-                ):
-                    yield stem
+            if path.endswith(".json") and owner_of(data := read_seal(self._storage, path)) == self._owner:
+                while not self._is_whole(authenticator, path):
+                    before, data = data, read_seal(self._storage, path)
+                    if data == before:  # else another run has just replaced it
+                        yield path.removesuffix(".json")
+                        break
 
-    def _committed(self, asset_key: Sequence[str], partition: str | None) -> tuple[str, _Seal]:
+    def _is_whole(self, authenticator: Authenticator, path: str) -> bool:
+        """Whether a seal can be trusted, and what it says lies beside it."""
+        stem = path.removesuffix(".json")
+        folder = stem.rpartition("/")[0]
+        try:
+            seal = unsealed(authenticator, read_seal(self._storage, path), path)
+            versions = [version for version in seal.versions if version]
+            return table_path(seal.asset_key, seal.partition) == stem and any(
+                self._stored(f"{folder}/{version.file}", version) is not None for version in versions
+            )
+        except IntegrityError:
+            return False
+
+    def _committed(self, asset_key: Sequence[str], partition: str | None) -> tuple[str, Seal]:
         seal = self._read_seal(self._authenticate(False), asset_key, partition)
         if seal is None:
             raise TableMissingError(
@@ -193,7 +171,7 @@ class TableStore:
             )
         return table_path(asset_key, partition).rpartition("/")[0], seal
 
-    def _load(self, folder: str, seal: _Seal) -> bytes:
+    def _load(self, folder: str, seal: Seal) -> bytes:
         """The plain Parquet file of whichever version lies there."""
         for version in seal.versions:
             if version is not None and (stored := self._stored(f"{folder}/{version.file}", version)) is not None:
@@ -230,13 +208,13 @@ class TableStore:
 
     def _read_seal(
         self, authenticator: Authenticator, asset_key: Sequence[str], partition: str | None, *, strict: bool = True
-    ) -> _Seal | None:
+    ) -> Seal | None:
         path = f"{table_path(asset_key, partition)}.json"
         try:
             data = self._storage.read(path)
         except FileNotFoundError:
             return None
-        owner = _owner(data)
+        owner = owner_of(data)
         if owner != self._owner:
             if not strict:  # it belonged to another before: what is written now takes its place
                 return None
@@ -245,13 +223,7 @@ class TableStore:
                 f"by {owner}; nothing was read. The asset's study (its metadata) or the passphrases were changed after "
                 "it was written: change that back, or materialise it again."
             )
-        document = authenticator.unseal(_PURPOSE, data, name=path)
-        seal = _Seal(
-            owner=owner,
-            asset_key=tuple(document["asset_key"]),
-            partition=document["partition"],
-            versions=tuple(_version(entry) for entry in document["versions"]),
-        )
+        seal = unsealed(authenticator, data, path)
         if (seal.asset_key, seal.partition) != (tuple(asset_key), partition):
             raise IntegrityError(
                 f"Expected the table {_describe(asset_key, partition)} at {path!r}, got "
@@ -274,7 +246,7 @@ class TableStore:
             "partition": partition,
             "versions": [version and asdict(version) for version in versions],
         }
-        self._storage.write(f"{table_path(asset_key, partition)}.json", authenticator.seal(_PURPOSE, document))
+        self._storage.write(f"{table_path(asset_key, partition)}.json", authenticator.seal(PURPOSE, document))
 
     def _stage(self, table: pa.Table, part: str, *, name: str, run_id: str) -> TableVersion:
         with self._storage.explained("written", part), self._storage.create(part) as file:
@@ -325,12 +297,6 @@ class _LockedFile(io.RawIOBase):
         self._file.write(data)
 
 
-def table_path(asset_key: Sequence[str], partition: str | None) -> str:
-    """Where a table lies, without suffix. The dimensions of a partition key become folders, other texts are quoted."""
-    parts = [*asset_key, *(partition.split("|") if partition is not None else ())]
-    return "/".join([FOLDER, *(_safe(part) for part in parts)])
-
-
 def _unlocked(stored: bytes, version: TableVersion, cipher: Cipher | None) -> bytes:
     data = stored
     if version.encryption != "none":
@@ -349,28 +315,8 @@ def _unlocked(stored: bytes, version: TableVersion, cipher: Cipher | None) -> by
     return data
 
 
-def _owner(data: bytes) -> str:
-    """Who sealed a table, as the seal itself says: only to explain why it can't be checked."""
-    try:
-        return str(json.loads(data)["owner"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return _UNKNOWN
-
-
-def _version(entry: dict[str, Any] | None) -> TableVersion | None:
-    return None if entry is None else TableVersion(**entry)
-
-
 def _describe(asset_key: Sequence[str], partition: str | None) -> str:
     return "/".join(asset_key) + (f" [{partition}]" if partition is not None else "")
-
-
-def _safe(part: str) -> str:
-    """A file name for any text: equal only for equal texts, without dots or separators, of bounded length."""
-    name = quote(part, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
-    if len(name) <= _LONGEST_NAME:
-        return name
-    return f"{name[: _LONGEST_NAME - 33]}~{hashlib.sha256(part.encode()).hexdigest()[:32]}"
 
 
 def require_passphrase(asset_key: Sequence[str], passphrase: str | None, *, variable: str) -> str:

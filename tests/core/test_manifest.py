@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -27,9 +27,11 @@ NEXT = Window(week().end, week().end + timedelta(days=7))
 
 texts = st.text(max_size=20)
 sizes = st.integers(0, 2**63)
+paths = st.from_regex(r"[a-z_]{1,9}(/[A-Za-z0-9_-]{1,9})?/[0-9 _+-]{1,20}[.]csv([.]zst)?([.]lock)?", fullmatch=True)
+moments = st.datetimes(timezones=st.just(timezone.utc)).map(datetime.isoformat)
 records = st.builds(
     FileRecord,
-    key=texts, member=texts, path=texts, stream=texts, survey_id=st.none() | texts, time=texts, size_bytes=sizes,
+    key=texts, member=paths, path=paths, stream=texts, survey_id=st.none() | texts, time=moments, size_bytes=sizes,
     md5=texts, sha1=texts, sha256=texts, stored_size_bytes=sizes, stored_sha256=texts, encryption=texts,
     compression=texts, registry_value=texts, first_seen=texts, fetched_at=texts, run_id=texts, restatements=sizes,
     previous=st.none() | st.builds(PreviousVersion, size_bytes=sizes, sha256=texts, fetched_at=texts),
@@ -37,7 +39,9 @@ records = st.builds(
 )  # fmt: skip
 manifests = st.builds(
     Manifest,
-    study_id=texts, participant=texts, window=texts, start=texts, end=texts, generation=sizes, previous_mac=texts,
+    study_id=st.just(STUDY), participant=st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True),
+    window=st.just(week().key), start=st.just(week().start.isoformat()), end=st.just(week().end.isoformat()),
+    generation=sizes, previous_mac=texts,
     committed_at=texts, run_id=texts, streams=st.tuples(texts, texts), files=st.lists(records, max_size=3).map(tuple),
     holes=st.tuples(st.builds(Hole, start=texts, end=texts, streams=st.tuples(texts), error=texts)),
     format=st.just(1),

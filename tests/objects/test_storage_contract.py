@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dagster_beiwe.errors import LakeUnavailableError
+from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.object_files import PIECE_BYTES
 from dagster_beiwe.lake.storage import LocalStorage, Storage
 
@@ -199,3 +199,26 @@ def test_nothing_of_a_failed_block_stays_but_its_lock_is_free(storage: Storage) 
         raise KeyError
     with storage.lock("study/.beiwe"):
         assert not storage.exists("study/.beiwe/token.run")
+
+
+def test_no_path_leads_out_of_the_lake(storage: Storage) -> None:
+    """Whatever a forged document says; a name with two dots in it is no way up."""
+    storage.write("a/file..csv", b"x")
+    assert storage.exists("a/file..csv")
+    for attempt in (storage.read, storage.open, storage.exists, storage.delete, storage.list):
+        with pytest.raises(IntegrityError, match="inside the lake"):
+            attempt("a/../../outside")
+    with pytest.raises(IntegrityError, match="inside the lake"):
+        storage.move("a/file..csv", "../outside")
+    with pytest.raises(IntegrityError, match="inside the lake"):
+        storage.write("/outside", b"x")
+
+
+def test_a_document_is_not_read_beyond_its_limit(storage: Storage) -> None:
+    """Up to the limit it is whole."""
+    storage.write("a/document", b"12345")
+    storage.write("a/empty", b"")
+    assert storage.read("a/document", limit_bytes=5) == b"12345"
+    assert storage.read("a/empty", limit_bytes=5) == b""
+    with pytest.raises(IntegrityError, match="at most 4 bytes"):
+        storage.read("a/document", limit_bytes=4)

@@ -23,8 +23,9 @@ from dagster_beiwe.errors import (
     WrongPassphraseError,
 )
 from dagster_beiwe.lake.lake import open_storage
+from dagster_beiwe.lake.seals import table_path
 from dagster_beiwe.lake.storage import LocalStorage
-from dagster_beiwe.lake.tables import TableStore, table_path
+from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.simulator import World
 
 KEY = ["beiwe", "sleep", "daily_gps"]
