@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from dagster_beiwe.cli.context import add_study_option, confirmed, human_size, open_lake, studies_in_lake
 from dagster_beiwe.client import Study
+from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.keys import key_path
 from dagster_beiwe.lake.repair import repair_study
+from dagster_beiwe.lake.seals import KEY_PLACE, unowned_tables
 from dagster_beiwe.lake.verify import Finding, Verification, verify_study
 
 _SHOWN = 50
@@ -32,16 +38,40 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"Expected --share between 0 and 1, got {options.share}; nothing was read.")
     from dagster_beiwe.lake.tables import TableStore  # pandas is slow to import, and most commands don't need it
 
-    intact = True
-    for study, lake in studies_in_lake(open_lake(), options.study):
-        result = verify_study(lake, share=options.share, participants=options.participant)
-        tables = TableStore.of_study(lake).damaged() if not options.participant else ()
+    lake, intact = open_lake(), True
+    for study, part in studies_in_lake(lake, options.study):
+        result = verify_study(part, share=options.share, participants=options.participant)
+        tables = TableStore.of_study(part).damaged() if not options.participant else ()
         result.findings += [Finding(kind="table changed", participant="", path=path) for path in tables]
         intact = intact and result.intact
         _print(study, result, as_json=options.json)
         if options.repair and not result.intact:
-            _repair(lake, result, yes=options.yes)
+            _repair(part, result, yes=options.yes)
+    if not options.participant:
+        intact = _tables_of_no_study(lake, as_json=options.json) and intact
     return 0 if intact else 1
+
+
+def _tables_of_no_study(lake: BeiweLake, *, as_json: bool) -> bool:
+    """Look at the tables that belong to the lake as a whole or to nobody who is known; whether they are intact."""
+    from dagster_beiwe.lake.tables import TableStore
+
+    passphrase = os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
+    stores = [TableStore.of_lake(lake.storage, None, passphrase=None)]
+    if passphrase:
+        stores.append(TableStore.of_lake(lake.storage, CrypteaseCipher(passphrase), passphrase=passphrase))
+    elif lake.storage.exists(key_path(KEY_PLACE)):
+        print("Tables of no study need BEIWE_LAKE_PASSPHRASE, which is not set: not looked at.", file=sys.stderr)
+    changed = {path for store in stores for path in store.damaged()}
+    findings = [Finding(kind="table changed", participant="", path=path) for path in sorted(changed)]
+    unowned = sorted(set(unowned_tables(lake.storage, lake.studies())) - changed)
+    findings += [Finding(kind="table without owner", participant="", path=path) for path in unowned]
+    if findings and as_json:
+        print(json.dumps({"study_id": None, "intact": False, "findings": list(map(str, findings))}))
+    elif findings:
+        print(f"Tables of no study: {len(findings)} findings. Materialise them again, or remove what is not yours.")
+        _print_findings(findings)
+    return not findings
 
 
 def _print(study: Study, result: Verification, *, as_json: bool) -> None:
@@ -56,12 +86,16 @@ def _print(study: Study, result: Verification, *, as_json: bool) -> None:
         f"{result.participants} participants, {result.windows} windows, {result.files} files, "
         f"{result.files_checked} of them read ({human_size(result.bytes_checked)})."
     )
-    for finding in result.findings[:_SHOWN]:
-        print(f"  {finding}")
-    if len(result.findings) > _SHOWN:
-        print(f"  ... and {len(result.findings) - _SHOWN} more: use --json")
+    _print_findings(result.findings)
     if result.partitions:
         print("  Partitions: " + ", ".join(result.partitions))
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    for finding in findings[:_SHOWN]:
+        print(f"  {finding}")
+    if len(findings) > _SHOWN:
+        print(f"  ... and {len(findings) - _SHOWN} more: use --json")
 
 
 def _repair(lake: StudyLake, result: Verification, *, yes: bool) -> None:

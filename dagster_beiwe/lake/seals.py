@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import quote
 
 from dagster_beiwe.errors import IntegrityError
+from dagster_beiwe.lake.keys import key_path
 from dagster_beiwe.lake.manifest import Authenticator, sealed_fields
 from dagster_beiwe.lake.shapes import ShapeError, read_as
 from dagster_beiwe.lake.storage import Storage
@@ -17,6 +18,8 @@ from dagster_beiwe.lake.storage import Storage
 FOLDER: Final = ".tables"
 """Where tables lie in the lake. No stream has this name, so a study's cipher locks them all."""
 
+KEY_PLACE: Final = f"{FOLDER}/.beiwe"
+"""Has the key file for tables of no study, as a study has one."""
 PURPOSE: Final = "table"
 NOBODY: Final = "nobody"
 LAKE: Final = "lake"
@@ -65,8 +68,9 @@ def unowned_tables(storage: Storage, studies: Collection[str]) -> Iterator[str]:
 
     ``studies`` are those of the lake. Each owner's own tables are the matter of ``TableStore.damaged``.
     """
+    owners = {*studies, NOBODY, *([LAKE] if storage.exists(key_path(KEY_PLACE)) else [])}
     for path in storage.walk(FOLDER):
-        if path.endswith(".json") and owner_of(read_seal(storage, path)) not in {*studies, LAKE, NOBODY}:
+        if path.endswith(".json") and owner_of(read_seal(storage, path)) not in owners:
             yield path.removesuffix(".json")
         stem = path.removesuffix(".lock").removesuffix(".parquet")
         if stem != path and not storage.exists(f"{stem}.json"):

@@ -29,6 +29,7 @@ from dagster_beiwe.lake.manifest import Authenticator
 from dagster_beiwe.lake.parquet import arrow_table, read_parquet, write_parquet
 from dagster_beiwe.lake.seals import (
     FOLDER,
+    KEY_PLACE,
     LAKE,
     NOBODY,
     PURPOSE,
@@ -42,7 +43,6 @@ from dagster_beiwe.lake.seals import (
 from dagster_beiwe.lake.storage import PART_SUFFIX, Storage
 from dagster_beiwe.lake.study import StudyLake
 
-_KEY_PLACE: Final = f"{FOLDER}/.beiwe"
 _FORMAT: Final = 1
 
 
@@ -81,7 +81,7 @@ class TableStore:
             storage,
             owner=LAKE,
             cipher=cipher,
-            authenticate=lambda create: open_authenticator(storage, _KEY_PLACE, passphrase, create=create),
+            authenticate=lambda create: open_authenticator(storage, KEY_PLACE, passphrase, create=create),
         )
 
     def __repr__(self) -> str:

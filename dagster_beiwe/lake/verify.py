@@ -26,7 +26,7 @@ from dagster_beiwe.names import is_participant_id
 FindingKind = Literal[
     "manifest changed", "manifest missing", "manifest rolled back", "index changed", "index missing",
     "index rolled back", "roll changed", "roll missing", "roll rolled back", "participant missing", "file missing",
-    "file changed", "file unlisted", "file unreadable", "table changed",
+    "file changed", "file unlisted", "file unreadable", "table changed", "table without owner",
 ]  # fmt: skip
 
 _PIECE_BYTES = 1024 * 1024

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -15,7 +17,9 @@ from filled_lake import fill
 
 from dagster_beiwe.cli import COMMANDS, main
 from dagster_beiwe.credentials import read_keyring
+from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.simulator import SimulatedServer
 
@@ -106,6 +110,64 @@ def test_verify_finds_a_changed_table(lake: StudyLake, environment: Path, capsys
     assert main(["verify", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["findings"]
     assert sorted(found) == ["table changed: .tables/lab/one", "table changed: .tables/lab/two"]
+
+
+def lake_table(environment: Path, passphrase: str | None) -> Path:
+    """A table of no study, and where it lies."""
+    storage, cipher = open_storage(environment), CrypteaseCipher(passphrase) if passphrase else None
+    name = "locked" if passphrase else "plain"
+    version = TableStore.of_lake(storage, cipher, passphrase=passphrase).write(
+        ["lab", name], pd.DataFrame({"days": [1]})
+    )
+    return environment / ".tables" / "lab" / version.file
+
+
+@pytest.mark.parametrize("damage", ["seal removed", "owner edited", "seal emptied"])
+def test_verify_finds_a_table_that_nobody_answers_for(
+    lake: StudyLake, environment: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    """Who removes or edits a seal does not get the table out of sight."""
+    TableStore.of_study(lake).write(["lab", "one"], pd.DataFrame({"days": [1]}))
+    assert main(["verify"]) == 0
+    seal = environment / ".tables" / "lab" / "one.json"
+    if damage == "seal removed":
+        seal.unlink()
+    else:
+        seal.write_bytes(seal.read_bytes().replace(lake.study_id.encode(), b"me") if "owner" in damage else b"")
+    capsys.readouterr()
+    assert main(["verify", "--json"]) == 1
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert found[-1] == {"study_id": None, "intact": False, "findings": ["table without owner: .tables/lab/one"]}
+    assert main(["verify"]) == 1
+    assert "Tables of no study: 1 findings" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_verify_looks_at_tables_of_no_study(
+    lake: StudyLake,
+    environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    locked: bool,
+) -> None:
+    """A flipped bit is found; what can't be looked at without a passphrase is said."""
+    path = lake_table(environment, os.environ["BEIWE_LAKE_PASSPHRASE"] if locked else None)
+    assert main(["verify"]) == 0
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert main(["verify"]) == 1
+    assert f"table changed: .tables/lab/{'locked' if locked else 'plain'}" in capsys.readouterr().out
+
+
+def test_verify_says_which_tables_it_can_not_look_at(
+    lake: StudyLake, environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of no study are locked with the lake's passphrase."""
+    path = lake_table(environment, os.environ["BEIWE_LAKE_PASSPHRASE"])
+    shutil.rmtree(environment / lake.study_id)
+    monkeypatch.delenv("BEIWE_LAKE_PASSPHRASE")
+    assert path.exists()
+    assert main(["verify"]) == 0
+    assert "need BEIWE_LAKE_PASSPHRASE, which is not set: not looked at" in capsys.readouterr().err
 
 
 def test_verify_does_not_repair_unasked(lake: StudyLake, environment: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,12 +18,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import pandas as pd
+
 from dagster_beiwe.archive import read_archive
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.errors import BeiweError, IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.keys import key_path
+from dagster_beiwe.lake.seals import FOLDER as TABLES
+from dagster_beiwe.lake.seals import unowned_tables
+from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 from dagster_beiwe.sync import Cell, StudySync
@@ -63,9 +68,11 @@ def fill(folder: Path) -> tuple[StudyLake, Files]:
         windows = list(windows_between("weekly", START, END))
         with BeiweClient(credentials) as client:
             _sync(client, lake, [Cell(PERSON, window) for window in windows])
+            TableStore.of_study(lake).write(["lab", "days"], pd.DataFrame({"days": [1]}))
             older = _files(folder)
             server.world.reprocess(PERSON, START, END)
             _sync(client, lake, [Cell(person, window) for person in people for window in windows])
+            TableStore.of_study(lake).write(["lab", "days"], pd.DataFrame({"days": [2]}))
     return lake, older
 
 
@@ -81,6 +88,7 @@ def tamper(folder: Path, lake: StudyLake, older: Files, *, bits: int, seed: int 
     files = [path for path in now if path.endswith(".lock") and path.startswith(f"{study}{PERSON}/")]
     manifests = [path for path in now if path.startswith(f"{study}{PERSON}/.beiwe/")]
     indexes = [f"{study}.beiwe/{person}.index" for person in (PERSON, OTHER)]
+    tables = [path for path in now if path.startswith(f"{TABLES}/")]
     roll, key = f"{study}.beiwe/participants.roll", f"{study}.beiwe/study.key"
 
     def flipped(paths: list[str]) -> Iterator[Changes]:
@@ -96,11 +104,13 @@ def tamper(folder: Path, lake: StudyLake, older: Files, *, bits: int, seed: int 
         row("a bit of a manifest flipped", flipped(manifests)),
         row("a bit of an index flipped", flipped(indexes)),
         row("a bit of the roll flipped", flipped([roll])),
+        row("a bit of a table or its seal flipped", flipped(tables)),
+        row("the owner in a table's seal edited", [{tables[0]: now[tables[0]].replace(lake.study_id.encode(), b"me")}]),
         row("a file cut short", ({path: now[path][:-1]} for path in files)),
         row("a file made longer", ({path: now[path] + b"\0"} for path in files)),
         row("two files swapped", (_swapped(now, *pair) for pair in itertools.pairwise(files))),
         row("a file renamed", ({path: None, f"{path}x": now[path]} for path in files)),
-        row("a file deleted", ({path: None} for path in [*files, *manifests, *indexes, roll, key])),
+        row("a file deleted", ({path: None} for path in [*files, *manifests, *indexes, *tables, roll, key])),
         row("two manifests, or two indexes, swapped", (_swapped(now, *pair) for pair in (manifests, indexes))),
         row("a file put back to an older state", ({path: data} for path, data in older.items() if now[path] != data)),
         row("a participant removed", _removals(now, older, study, [f"{study}{OTHER}/"], indexes[1], roll)),
@@ -182,7 +192,8 @@ def _row(what: str, folder: Path, now: Files, lake: StudyLake, damages: Iterable
 def _intact(lake: StudyLake, folder: Path) -> bool:
     """What `verify` says of the lake as a new process opens it; one that it refuses to open was found, too."""
     try:
-        return verify_study(lake).intact and lake.storage.exists(key_path(lake.study_id))
+        tables = [*TableStore.of_study(lake).damaged(), *unowned_tables(lake.storage, [lake.study_id])]
+        return verify_study(lake).intact and not tables and lake.storage.exists(key_path(lake.study_id))
     except IntegrityError:
         return False
 
