@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import BinaryIO, Final, NoReturn, Protocol, TypeAlias
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -44,6 +45,17 @@ class Cipher(ABC):
     @abstractmethod
     def encryptor(self) -> Encryptor:
         """A fresh encryptor for one file."""
+
+    def encrypt_all(self, files: Sequence[bytearray]) -> list[Sequence[Bytes]]:
+        """The stored form of several small files, each in pieces; may use up the given bytes.
+
+        Ciphers that lock many files faster together than one by one say how.
+        """
+        locked: list[Sequence[Bytes]] = []
+        for file in files:
+            encryptor = self.encryptor()
+            locked.append((encryptor.update(file), encryptor.finish()))
+        return locked
 
     @abstractmethod
     def decryptor(self) -> Decryptor:
