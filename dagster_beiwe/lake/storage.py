@@ -25,6 +25,7 @@ PART_SUFFIX = ".part"
 
 
 _MAY_BE_ABSENT = frozenset({"read", "listed"})
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Storage(ABC):
@@ -133,15 +134,24 @@ class LocalStorage(Storage):
 
     def create(self, path: str) -> BinaryIO:
         with self.explained("written", path):
-            target = self.root / path
-            self._make_folder(target.parent)
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE)
-            return _DurableFile(descriptor)
+            target = os.path.join(self.root, path)
+            try:
+                return _DurableFile(os.open(target, _CREATE, FILE_MODE))
+            except FileNotFoundError:
+                self._make_folder(Path(target).parent)
+            return _DurableFile(os.open(target, _CREATE, FILE_MODE))
 
     def move(self, source: str, target: str) -> None:
         with self.explained("written", target):
             self._make_folder((self.root / target).parent)
             (self.root / source).replace(self.root / target)
+
+    def move_all(self, moves: Iterable[tuple[str, str]]) -> None:
+        for source, target in moves:
+            try:
+                os.replace(os.path.join(self.root, source), os.path.join(self.root, target))
+            except OSError:  # its folder is missing, or it was moved already
+                super().move_all([(source, target)])
 
     def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
         folder, slash, name = path.rpartition("/")
@@ -271,7 +281,7 @@ class _DurableFile(io.BufferedWriter):
     """A file that reaches the disk before it counts as closed."""
 
     def __init__(self, descriptor: int) -> None:
-        super().__init__(io.FileIO(descriptor, "wb"), buffer_size=1024 * 1024)
+        super().__init__(io.FileIO(descriptor, "wb"), buffer_size=64 * 1024)
 
     def close(self) -> None:
         try:
