@@ -82,10 +82,10 @@ class FetchPolicy:
 
     A piece is one participant's run of hours, of ``piece_bytes`` where the size is known or can be guessed and of
     ``first_piece_hours`` where not, never longer than ``longest_piece_hours``. ``attempts`` is how often a piece that
-    breaks off is asked for before it is halved. ``workers`` threads check, lock and write while the archive arrives;
-    up to ``buffer_bytes`` wait for them. ``registry_bytes`` bounds the list of files already held (proxies refuse
-    request bodies over 1 MB). ``remove_vanished`` removes files that the server no longer has, instead of keeping and
-    marking them. ``progress_seconds`` is the time between progress reports.
+    breaks off is asked for before it is halved. ``workers`` threads check and write while the archive arrives; small
+    files are locked ``batch_bytes`` at a time, and at most ``buffer_bytes`` of them are held. ``registry_bytes`` bounds
+    the list of files already held (proxies refuse request bodies over 1 MB). ``remove_vanished`` removes files that the
+    server no longer has, instead of keeping and marking them. ``progress_seconds`` lie between progress reports.
     """
 
     piece_bytes: int = 256 * 1024 * 1024
@@ -93,7 +93,8 @@ class FetchPolicy:
     longest_piece_hours: int = 366 * 24
     attempts: int = 2
     workers: int = 4
-    buffer_bytes: int = 48 * 1024 * 1024
+    batch_bytes: int = 24 * 1024 * 1024
+    buffer_bytes: int = 64 * 1024 * 1024
     registry_bytes: int = 900_000
     remove_vanished: bool = False
     progress_seconds: float = 10.0

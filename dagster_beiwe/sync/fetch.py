@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from dagster_beiwe.archive import REGISTRY, Member, read_archive
 from dagster_beiwe.client import BeiweClient
@@ -24,6 +21,7 @@ from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.names import MemberName, key_of_chunked_member, parse_member_name
 from dagster_beiwe.streams import STREAMS
 from dagster_beiwe.sync.facts import FetchPolicy
+from dagster_beiwe.sync.intake import Intake, Threads, bare
 from dagster_beiwe.sync.pairing import (
     REGISTRY_LIMIT_BYTES,
     RegistryEntry,
@@ -33,11 +31,6 @@ from dagster_beiwe.sync.pairing import (
     read_registry,
 )
 from dagster_beiwe.sync.pieces import Piece
-
-_Error = TypeVar("_Error", bound=BeiweError)
-
-SMALL_MEMBER_BYTES = 8 * 1024 * 1024
-"""Smaller members are handed to the workers whole; larger ones are passed on piece by piece by one thread."""
 
 DIVISIBLE = (ArchiveError, ConnectionFailedError, RequestTooLargeError, ServerFailedError)
 """Failures of a request that a smaller one may not have."""
@@ -74,10 +67,10 @@ class Fetcher:
     ) -> None:
         self._client, self._lake, self._writer, self._policy = client, lake, writer, policy
         self._on_bytes = on_bytes
-        self._pool = ThreadPoolExecutor(policy.workers, thread_name_prefix="beiwe-lake")
+        self._threads = Threads(policy.workers)
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._threads.close()
 
     def fetch(self, piece: Piece, held: Mapping[str, str], *, compressed: bool | None = None) -> Fetched:
         """Ask for a piece, without the files that are ``held``.
@@ -85,7 +78,7 @@ class Fetcher:
         Failures that a smaller request may not have are returned, others raised.
         """
         result = Fetched()
-        staging = _Staging(self._writer, self._pool, self._policy.buffer_bytes)
+        intake = Intake(self._lake, self._writer, self._threads, self._policy)
         entries: list[RegistryEntry] = []
         paired: Iterable[RegistryEntry | None] = ()
         try:
@@ -102,20 +95,20 @@ class Fetcher:
                         if member.name == REGISTRY:
                             entries = read_registry(_read_small(member))
                         else:
-                            staging.add(_expected_name(member, piece), member, zstd=download.version == 2)
+                            intake.add(_expected_name(member, piece), member, zstd=download.version == 2)
                         self._on_bytes(member.size_bytes)
-                    paired = pair(self._lake.study_id, staging.names, entries)
+                    paired = pair(self._lake.study_id, intake.names, entries)
                 except DIVISIBLE as error:
-                    result.failure = _bare(error)
+                    result.failure = bare(error)
                 finally:
                     result.downloaded_bytes = download.received_bytes
         except (RequestTooLargeError, ServerFailedError) as error:
-            result.failure = _bare(error)
+            result.failure = bare(error)
         finally:
-            staging.settle()
+            intake.settle()
         if result.failure:
-            paired = map(self._own_entry, staging.names)
-        self._sort_out(result, staging, paired)
+            paired = map(self._own_entry, intake.names)
+        self._sort_out(result, intake, paired)
         if result.failure is None:
             result.listed = frozenset(entry.key for entry in entries)
         return result
@@ -130,8 +123,8 @@ class Fetcher:
             return RegistryEntry(key_of_chunked_member(self._lake.study_id, name), "")
         return None
 
-    def _sort_out(self, result: Fetched, staging: _Staging, entries: Iterable[RegistryEntry | None]) -> None:
-        for name, outcome, entry in zip(staging.names, staging.outcomes(), entries, strict=True):
+    def _sort_out(self, result: Fetched, intake: Intake, entries: Iterable[RegistryEntry | None]) -> None:
+        for name, outcome, entry in zip(intake.names, intake.outcomes(), entries, strict=True):
             if isinstance(outcome, DamagedMemberError):
                 result.damaged.append((name, outcome))
             elif isinstance(outcome, BaseException):
@@ -162,61 +155,6 @@ class HashMismatchError(DamagedMemberError):
             member=name.name,
         )
         self.arrival = arrival
-
-
-class _Staging:
-    """Stages members while the archive goes on, with a bounded number of bytes waiting."""
-
-    def __init__(self, writer: LakeWriter, pool: ThreadPoolExecutor, buffer_bytes: int) -> None:
-        self._writer, self._pool, self._buffer_bytes = writer, pool, buffer_bytes
-        self._waiting: deque[tuple[Future[StagedFile], int]] = deque()
-        self._waiting_bytes = 0
-        self._outcomes: list[Future[StagedFile] | StagedFile | DamagedMemberError] = []
-        self.names: list[MemberName] = []
-
-    def add(self, name: MemberName, member: Member, *, zstd: bool) -> None:
-        self.names.append(name)
-        try:
-            if member.size_bytes > SMALL_MEMBER_BYTES:
-                self._outcomes.append(self._writer.stage(name, member.body, arrives_compressed=zstd))
-            else:
-                self._outcomes.append(self._submit(name, list(member.body), member.size_bytes, zstd=zstd))
-        except DamagedMemberError as error:
-            self._outcomes.append(_bare(error))
-        except BaseException:
-            self.names.pop()
-            raise
-
-    def settle(self) -> None:
-        """Wait until nothing is being written any more."""
-        while self._waiting:
-            self._wait_for_oldest()
-
-    def outcomes(self) -> Iterator[StagedFile | BaseException]:
-        """What became of each member, in their order; call it when all is settled."""
-        for outcome in self._outcomes:
-            yield (outcome.exception() or outcome.result()) if isinstance(outcome, Future) else outcome
-
-    def _submit(self, name: MemberName, body: list[bytes], size_bytes: int, *, zstd: bool) -> Future[StagedFile]:
-        while self._waiting and self._waiting_bytes + size_bytes > self._buffer_bytes:
-            self._wait_for_oldest()
-        future = self._pool.submit(self._writer.stage, name, body, arrives_compressed=zstd)
-        self._waiting.append((future, size_bytes))
-        self._waiting_bytes += size_bytes
-        return future
-
-    def _wait_for_oldest(self) -> None:
-        future, size_bytes = self._waiting.popleft()
-        error = future.exception()
-        self._waiting_bytes -= size_bytes
-        if error is not None and not isinstance(error, DamagedMemberError):
-            raise error
-
-
-def _bare(error: _Error) -> _Error:
-    """The error without the frames that it came through: kept, they would keep each other and the connection."""
-    error.__context__ = None
-    return error.with_traceback(None)
 
 
 def _expected_name(member: Member, piece: Piece) -> MemberName:
