@@ -55,21 +55,26 @@ class Cfb8Decryption:
         return (key_stream ^ np.frombuffer(stored, np.uint8)[IV_BYTES:]).tobytes()
 
 
-def encrypt_in_step(key: bytes, ivs: Sequence[bytes], files: Sequence[bytearray]) -> None:
-    """Lock many files in place, several times faster than one after the other.
+def encrypt_in_step(key: bytes, ivs: Sequence[bytes], files: Sequence[bytearray]) -> int:
+    """Lock the beginning of many files in place, several times faster than one after the other.
 
     A byte has to wait for the one before it in its own file, but not for those of others: so all files go forward in
-    step, and one call of AES serves the next byte of each.
+    step, and one call of AES serves the next byte of each. Returns up to where that was worth it: files that are longer
+    have the rest to be locked by ``encrypt_rest``.
     """
     order = sorted(zip(ivs, files, strict=True), key=lambda each: len(each[1]), reverse=True)
     longest = len(order[0][1]) if order else 0
     for start in range(0, longest, _TILE_BYTES):
         order = [(iv, file) for iv, file in order if len(file) > start]
         if len(order) < _FEWEST_LANES:
-            for iv, file in order:
-                file[start:] = cfb8_encryptor(key, _register(iv, file, start)).update(bytes(file[start:]))
-            return
+            return start
         _encrypt_tile(key, order, start)
+    return longest
+
+
+def encrypt_rest(key: bytes, iv: bytes, file: bytearray, start: int) -> bytes:
+    """The stored bytes from ``start`` on of a file that is locked up to there."""
+    return cfb8_encryptor(key, _register(iv, file, start)).update(bytes(file[start:]))
 
 
 def _register(iv: bytes, file: bytearray, start: int) -> bytes:

@@ -143,21 +143,21 @@ def store_all(
 
     Where one can't be written, the error is raised when all have been tried.
     """
-    contents: list[Sequence[Bytes]] = [[file.content] for _, file in files]
+    contents: list[Iterator[Bytes]] = [iter([file.content]) for _, file in files]
     if form.cipher:
         contents = form.cipher.encrypt_all([bytearray(file.content) for _, file in files])
 
-    def store(part: str, file: Examined, pieces: Sequence[Bytes]) -> StagedFile:
-        sha256 = hashlib.sha256()
+    def store(part: str, file: Examined, pieces: Iterable[Bytes]) -> StagedFile:
+        sha256, size_bytes = hashlib.sha256(), 0
         try:
             with storage.explained("written", part), storage.create(part) as target:
                 for piece in pieces:
                     sha256.update(piece)
-                    target.write(piece)
+                    size_bytes += target.write(piece)
         except BaseException:
             storage.delete(part)
             raise
-        return _staged(part, file.plain, sum(map(len, pieces)), sha256.hexdigest(), form)
+        return _staged(part, file.plain, size_bytes, sha256.hexdigest(), form)
 
     waiting = [pool.submit(store, part, file, pieces) for (part, file), pieces in zip(files, contents, strict=True)]
     wait(waiting)
