@@ -384,6 +384,6 @@ def test_it_works_wherever_cryptography_has_the_mode(surroundings: str) -> None:
 
 def test_the_first_example_of_the_documentation_runs() -> None:
     """What docs/encryption.md shows is what the code does."""
-    guide = Path(__file__).parent.parent / "docs" / "encryption.md"
+    guide = Path(__file__).parents[2] / "docs" / "encryption.md"
     example = guide.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     exec(compile(example, str(guide), "exec"), {})
