@@ -16,7 +16,9 @@ from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures, is_passing, listed
 from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_by_this_run
 from dagster_beiwe.partitions import (
+    MOVED_ONLY,
     PARTICIPANT,
+    REFRESH_TAG,
     WINDOW,
     join_key,
     raw_data_partitions,
@@ -136,7 +138,8 @@ class _Ingest:
                 policy=FetchPolicy(remove_vanished=self._study.remove_vanished),
                 daily=counts_for_cells(client, self._study, self._context.instance, cells),
             )
-            for report in sync.run(cells, on_progress=self._log_progress):
+            moved_only = self._context.run.tags.get(REFRESH_TAG) == MOVED_ONLY
+            for report in sync.run(cells, moved_only=moved_only, on_progress=self._log_progress):
                 key = join_key(report.cell.participant, report.cell.window.key)
                 if report.complete:
                     self._record(key, metadata=_metadata(report), version=report.data_version)

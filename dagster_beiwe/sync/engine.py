@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError, NotFoundError
-from dagster_beiwe.lake import FileRecord, Hole, LakeWriter, Manifest, Merge, Occasion, StudyLake
+from dagster_beiwe.lake import Changes, FileRecord, Hole, LakeWriter, Manifest, Merge, Occasion, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.sync.daily import DailyIndex
@@ -53,9 +53,16 @@ class StudySync:
         self._daily = daily
 
     def run(
-        self, cells: Iterable[Cell], *, on_progress: Callable[[Progress], None] | None = None
+        self,
+        cells: Iterable[Cell],
+        *,
+        moved_only: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Iterator[WindowReport]:
         """Synchronise the cells; yields each one's report the moment it is committed.
+
+        With ``moved_only``, complete windows whose daily counts are those that they were committed with are reported
+        first, as they are, and not asked for. Without daily counts all are asked for.
 
         A participant that the server does not know gives reports with a problem and commits nothing. Raises the error
         that stops everything: the server is out of reach or refuses the keys, or the lake can't be written. What was
@@ -66,6 +73,11 @@ class StudySync:
         with self._lake.writer(run_id=self._run_id) as writer:
             fetcher = Fetcher(self._client, self._lake, writer, self._policy, on_bytes=meter.received)
             try:
+                if moved_only:
+                    for report in self._unmoved(wanted):
+                        wanted.remove(report.cell)
+                        meter.committed(report)
+                        yield report
                 for stretch in stretches(wanted):
                     for report in self._stretch(stretch, fetcher, writer):
                         meter.committed(report)
@@ -73,6 +85,21 @@ class StudySync:
             finally:
                 fetcher.close()
         meter.report()
+
+    def _unmoved(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:
+        """Complete windows of which the server counts what it counted when they were committed."""
+        if self._daily is None:
+            return
+        for cell in tuple(cells):
+            manifest = self._lake.manifest(cell.participant, cell.window)
+            if (
+                manifest
+                and manifest.complete
+                and set(manifest.streams) == set(self._streams)
+                and manifest.counted == self._daily.digest(cell.participant, cell.window, self._streams)
+            ):
+                present = sum(record.present for record in manifest.files)
+                yield _report(cell, manifest, Changes(unchanged=present), (), 0, 0)
 
     def _stretch(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
         """Consecutive windows of one participant, in requests of a suitable size."""
@@ -105,7 +132,7 @@ class StudySync:
                 yield self._again(cell, fetcher, writer)
                 continue
             cost = (requests, haul.downloaded_bytes) if number == 0 else (0, 0)
-            yield _report(cell, merged, _problems(haul, cell), *cost)
+            yield _report(cell, merged.manifest, merged.changes, _problems(haul, cell), *cost)
 
     def _haul(self, cells: Sequence[Cell], manifests: dict[Cell, Manifest | None], fetcher: Fetcher) -> Haul:
         held = [record for manifest in manifests.values() if manifest for record in manifest.files]
@@ -160,7 +187,7 @@ class StudySync:
                 if attempt == _CONFLICT_ATTEMPTS - 1:
                     raise
             else:
-                return _report(cell, merged, _problems(haul, cell), 0, haul.downloaded_bytes)
+                return _report(cell, merged.manifest, merged.changes, _problems(haul, cell), 0, haul.downloaded_bytes)
         raise AssertionError("unreachable")
 
     def _commit(self, cell: Cell, manifest: Manifest | None, haul: Haul, writer: LakeWriter) -> Merge:
@@ -184,9 +211,13 @@ class StudySync:
 
 
 def _report(
-    cell: Cell, merged: Merge, problems: Iterable[Problem], requests: int, downloaded_bytes: int
+    cell: Cell,
+    manifest: Manifest,
+    changes: Changes,
+    problems: Iterable[Problem],
+    requests: int,
+    downloaded_bytes: int,
 ) -> WindowReport:
-    manifest, changes = merged.manifest, merged.changes
     present = [record for record in manifest.files if record.present]
     return WindowReport(
         cell=cell,

@@ -14,6 +14,7 @@ from core_helpers import (
     PASSPHRASE,
     PERSON,
     START,
+    STREAMS,
     STUDY,
     cells_of,
     check_lake,
@@ -29,7 +30,7 @@ from core_helpers import (
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, World
-from dagster_beiwe.sync import FetchPolicy
+from dagster_beiwe.sync import FetchPolicy, StudySync
 
 LATE = START + 2 * DAY + 5 * HOUR
 
@@ -80,6 +81,42 @@ def test_files_whose_sha1_the_server_lacks_are_current_too(profile: str, folder:
         assert contents(lake) == truth(world)
         if profile == "2026-03":
             assert sum(request.bytes_sent for request in server.requests) < 5000
+
+
+# Only what has moved
+
+
+def test_windows_that_have_not_moved_are_told_without_asking(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """Their counts are those of their commit: they are reported as they are, and only the others are fetched."""
+    (first, _) = sync(client, lake, cells_of(PERSON), daily=daily(client))
+    world.add_rows(PERSON, "gps", START + 9 * DAY + 5 * HOUR)
+    moved = daily(client)
+    server.forget_requests()
+    reports = list(StudySync(client, lake, run_id="run-2", daily=moved).run(cells_of(PERSON), moved_only=True))
+    assert downloads(server) == 1
+    assert [(report.changed, report.generation) for report in reports] == [(0, 1), (1, 2)]
+    assert (reports[0].unchanged, reports[0].data_version) == (first.files, first.data_version)
+    assert contents(lake) == truth(world)
+
+
+def test_what_is_open_unknown_or_not_counted_is_asked_for(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """A window with a hole, one with other streams, and all windows where nobody tells counts."""
+    with server.misbehave("wrong_crc", stream="gps", start=LATE, end=LATE + HOUR):
+        sync(client, lake, cells_of(PERSON), daily=daily(client))
+    assert [report.complete for report in sync(client, lake, cells_of(PERSON)[1:], daily=daily(client))] == [True]
+    for options, asked in (
+        ({"daily": daily(client)}, 1),  # the hole of the first week
+        ({"daily": daily(client)}, 0),
+        ({"daily": daily(client), "streams": STREAMS}, 1),
+        ({"daily": None}, 1),
+    ):
+        server.forget_requests()
+        list(StudySync(client, lake, run_id="run-2", **options).run(cells_of(PERSON), moved_only=True))  # type: ignore[arg-type]
+        assert downloads(server) == asked
 
 
 # Lists of held files, and bodies that proxies refuse

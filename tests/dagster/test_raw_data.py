@@ -15,7 +15,7 @@ from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.client import HttpPolicy
 from dagster_beiwe.io_managers import EncryptedLakeIOManager
-from dagster_beiwe.partitions import participants_name, rectangle_tags
+from dagster_beiwe.partitions import MOVED_ONLY, REFRESH_TAG, participants_name, rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.studies.config import StudyFacts
 
@@ -129,6 +129,24 @@ def test_unchanged_data_keep_their_version(launcher: Launcher, participants: lis
     first, second = (launcher.events(launcher.run(tags)) for _ in range(2))
     for key, event in first.items():
         assert (event.tags or {})["dagster/data_version"] == (second[key].tags or {})["dagster/data_version"]
+
+
+def test_a_refresh_of_what_moved_records_the_rest_without_asking(
+    launcher: Launcher, participants: list[str], server: SimulatedServer
+) -> None:
+    """Windows with the counts of their commit keep their version and are in nobody's download."""
+    tags = rectangle_tags(participants, WEEKS[:2])
+    first = launcher.events(launcher.run(tags))
+    late = server.world.files(next(iter(server.world.studies)), participants=participants[:1], streams=["gps"])[0]
+    server.world.add_rows(participants[0], "gps", late.bin)
+    server.forget_requests()
+    second = launcher.events(launcher.run({**tags, REFRESH_TAG: MOVED_ONLY}))
+    assert sum("get-data" in record.route and bool(record.form) for record in server.requests) == 1
+    versions = [
+        {key: (event.tags or {})["dagster/data_version"] for key, event in one.items()} for one in (first, second)
+    ]
+    assert {key for key in versions[0] if versions[0][key] != versions[1][key]} == {f"{participants[0]}|{WEEKS[0]}"}
+    assert second[f"{participants[1]}|{WEEKS[0]}"].metadata["unchanged"].value == 14
 
 
 def test_a_window_without_data_is_a_success(launcher: Launcher, study: StudyFacts, server: SimulatedServer) -> None:
