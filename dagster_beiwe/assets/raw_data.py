@@ -235,6 +235,7 @@ def _metadata(report: WindowReport) -> Metadata:
         "unchanged": report.unchanged,
         "added_bytes": report.added_bytes,
         "changed_bytes": report.changed_bytes,
+        "missing_upstream": report.missing_upstream,
         "downloaded_bytes": report.downloaded_bytes,
         "requests": report.requests,
     }

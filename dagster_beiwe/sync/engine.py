@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient
@@ -25,6 +26,7 @@ from dagster_beiwe.sync.fetch import Fetcher
 from dagster_beiwe.sync.haul import Haul, Hauler
 from dagster_beiwe.sync.meter import Meter
 from dagster_beiwe.sync.pieces import Piece, guess_hours, next_cells, pieces_of, stretches
+from dagster_beiwe.sync.vanished import days_to_list, withdrawn
 from dagster_beiwe.windows import Window
 
 _CONFLICT_ATTEMPTS = 3
@@ -99,7 +101,7 @@ class StudySync:
                 and manifest.counted == self._daily.digest(cell.participant, cell.window, self._streams)
             ):
                 present = sum(record.present for record in manifest.files)
-                yield _report(cell, manifest, Changes(unchanged=present), (), 0, 0)
+                yield _report(cell, manifest, Changes(unchanged=present), Haul())
 
     def _stretch(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
         """Consecutive windows of one participant, in requests of a suitable size."""
@@ -131,8 +133,9 @@ class StudySync:
             except CommitConflictError:
                 yield self._again(cell, fetcher, writer)
                 continue
-            cost = (requests, haul.downloaded_bytes) if number == 0 else (0, 0)
-            yield _report(cell, merged.manifest, merged.changes, _problems(haul, cell), *cost)
+            report = _report(cell, merged.manifest, merged.changes, haul)
+            first = number == 0
+            yield replace(report, requests=requests, downloaded_bytes=haul.downloaded_bytes) if first else report
 
     def _haul(self, cells: Sequence[Cell], manifests: dict[Cell, Manifest | None], fetcher: Fetcher) -> Haul:
         held = [record for manifest in manifests.values() if manifest for record in manifest.files]
@@ -141,31 +144,50 @@ class StudySync:
         hauler = Hauler(fetcher, self._policy, held, relist=lists_everything)
         for piece in pieces_of(cells, self._streams, self._estimate, self._policy):
             hauler.bring(piece)
-        if held and not lists_everything:
-            self._look_for_vanished(cells, held, hauler.haul, fetcher)
+        if held:
+            self._look_for_vanished(cells, held, hauler.haul, fetcher, listed=lists_everything)
         return hauler.haul
 
     def _look_for_vanished(
-        self, cells: Sequence[Cell], held: Sequence[FileRecord], haul: Haul, fetcher: Fetcher
+        self, cells: Sequence[Cell], held: Sequence[FileRecord], haul: Haul, fetcher: Fetcher, *, listed: bool
     ) -> None:
-        """List the days again of which the lake holds more than the server counts.
+        """List whole days anew where held files seem to be gone, and decide which have vanished.
 
-        An answer to a request with a registry does not tell a file that is unchanged from one that is gone.
+        Where nothing is ``listed`` yet, an answer does not tell a file that is unchanged from one that is gone: those
+        days are looked at of which the lake holds more than the server counts.
         """
+        participant, span = cells[0].participant, Window(cells[0].window.start, cells[-1].window.end)
         if self._daily is None:
+            # Servers without counts end the archive where an object is lost: what one leaves out is gone.
+            if haul.unlisted and not self._client.supports("summary_statistics"):
+                haul.vanished |= haul.unlisted
             return
-        span = Window(cells[0].window.start, cells[-1].window.end)
-        participant = cells[0].participant
-        files = [
-            (record.moment, record.stream, record.size_bytes)
-            for record in (*held, *self._neighbours(cells))
-            if record.present and record.key not in haul.arrivals
-        ]
-        files += [(new.member.time, new.member.stream, new.staged.size_bytes) for new in haul.arrivals.values()]
+        if listed:
+            unlisted = [record for record in held if record.present and record.key in haul.unlisted]
+            pieces = days_to_list(self._daily, participant, span, unlisted)
+        else:
+            shrunken = self._daily.shrunken(participant, self._sizes(cells, held, haul), span)
+            pieces = [
+                Piece(participant, self._daily.day_hours(day), (stream,))
+                for day, stream in shrunken
+                if stream in self._streams
+            ]
         lister = Hauler(fetcher, self._policy, held, haul=haul, relist=True)
-        for hours, stream in self._daily.shrunken(participant, files, span):
-            if stream in self._streams:
-                lister.bring(Piece(participant, hours, (stream,)))
+        for piece in pieces:
+            lister.bring(piece)
+        unlisted = [record for record in held if record.key in haul.unlisted]
+        haul.vanished |= withdrawn(self._daily, participant, unlisted, haul.arrivals.values())
+        lister.leave_out(span)
+
+    def _sizes(
+        self, cells: Sequence[Cell], held: Sequence[FileRecord], haul: Haul
+    ) -> Iterator[tuple[datetime, str, int]]:
+        """Time, stream and size of what the lake holds in and around the cells, with what has arrived."""
+        for record in (*held, *self._neighbours(cells)):
+            if record.present and record.key not in haul.arrivals:
+                yield record.moment, record.stream, record.size_bytes
+        for new in haul.arrivals.values():
+            yield new.member.time, new.member.stream, new.staged.size_bytes
 
     def _neighbours(self, cells: Sequence[Cell]) -> Iterator[FileRecord]:
         """What is held in the windows before and after: a local day may lie in two windows of UTC."""
@@ -187,7 +209,8 @@ class StudySync:
                 if attempt == _CONFLICT_ATTEMPTS - 1:
                     raise
             else:
-                return _report(cell, merged.manifest, merged.changes, _problems(haul, cell), 0, haul.downloaded_bytes)
+                report = _report(cell, merged.manifest, merged.changes, haul)
+                return replace(report, downloaded_bytes=haul.downloaded_bytes)
         raise AssertionError("unreachable")
 
     def _commit(self, cell: Cell, manifest: Manifest | None, haul: Haul, writer: LakeWriter) -> Merge:
@@ -200,8 +223,8 @@ class StudySync:
             run_id=self._run_id,
             now=datetime.now(timezone.utc),
             holes=tuple(_hole(problem) for problem in _problems(haul, cell)),
-            vanished=frozenset(haul.missing),
-            remove_vanished=self._policy.remove_vanished,
+            vanished=frozenset(haul.vanished),
+            remove_vanished=self._policy.remove_vanished and self._daily is not None,
             counted=self._daily.digest(cell.participant, cell.window, self._streams) if self._daily else "",
         )
         return writer.commit(occasion, arrivals, base_generation=manifest.generation if manifest else 0)
@@ -210,14 +233,7 @@ class StudySync:
         return None if self._daily is None else self._daily.expected_bytes(participant, window)
 
 
-def _report(
-    cell: Cell,
-    manifest: Manifest,
-    changes: Changes,
-    problems: Iterable[Problem],
-    requests: int,
-    downloaded_bytes: int,
-) -> WindowReport:
+def _report(cell: Cell, manifest: Manifest, changes: Changes, haul: Haul) -> WindowReport:
     present = [record for record in manifest.files if record.present]
     return WindowReport(
         cell=cell,
@@ -233,10 +249,9 @@ def _report(
         unchanged=changes.unchanged,
         added_bytes=changes.added_bytes,
         changed_bytes=changes.changed_bytes,
-        downloaded_bytes=downloaded_bytes,
-        requests=requests,
+        missing_upstream=sum(record.key in haul.missing_upstream for record in present),
         files_by_stream=dict(Counter(record.stream for record in present)),
-        problems=tuple(problems),
+        problems=tuple(_problems(haul, cell)),
     )
 
 

@@ -38,7 +38,9 @@ class WindowReport:
 
     ``complete`` is False if a part could not be fetched: the good rest is committed, and ``problems`` name the holes.
     ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now; ``added`` to ``unchanged``
-    count the files of this commit. ``downloaded_bytes`` and ``requests`` are counted on one window of each request.
+    count the files of this commit. ``missing_upstream`` counts held files that the server did not send and yet may
+    count: it may have lost them, so they stay as present. ``downloaded_bytes`` and ``requests`` are counted on one
+    window of each request.
     """
 
     cell: Cell
@@ -54,6 +56,7 @@ class WindowReport:
     unchanged: int = 0
     added_bytes: int = 0
     changed_bytes: int = 0
+    missing_upstream: int = 0
     downloaded_bytes: int = 0
     requests: int = 0
     files_by_stream: Mapping[str, int] = field(default_factory=dict)
@@ -84,8 +87,9 @@ class FetchPolicy:
     ``first_piece_hours`` where not, never longer than ``longest_piece_hours``. ``attempts`` is how often a piece that
     breaks off is asked for before it is halved. ``workers`` threads check and write while the archive arrives; small
     files are locked ``batch_bytes`` at a time, and at most ``buffer_bytes`` of them are held. ``registry_bytes`` bounds
-    the list of files already held (proxies refuse request bodies over 1 MB). ``remove_vanished`` removes files that the
-    server no longer has, instead of keeping and marking them. ``progress_seconds`` lie between progress reports.
+    the list of files already held (proxies refuse request bodies over 1 MB). ``remove_vanished`` removes files of which
+    the daily counts prove that the server no longer has them, instead of keeping and marking them.
+    ``progress_seconds`` lie between progress reports.
     """
 
     piece_bytes: int = 256 * 1024 * 1024

@@ -33,6 +33,12 @@ from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.sync import FetchPolicy, StudySync
 
 LATE = START + 2 * DAY + 5 * HOUR
+REMOVE = FetchPolicy(remove_vanished=True)
+
+
+def held(lake: StudyLake) -> set[str]:
+    """Keys of all files in the lake, whether the server has them or not."""
+    return {record.key for manifest in lake.manifests(PERSON) for record in manifest.files}
 
 
 # Changes on servers of every generation
@@ -172,8 +178,7 @@ def test_vanished_files_are_noticed_by_the_daily_counts(zone: str, remove: bool,
         reports = sync(client, lake, cells_of(PERSON), daily=daily(client, zone), policy=policy)
         assert [report.vanished for report in reports] == [2, 0]
         assert contents(lake) == truth(world)
-        held = [record for manifest in lake.manifests(PERSON) for record in manifest.files]
-        assert len(held) == everything - (2 if remove else 0)
+        assert len(held(lake)) == everything - (2 if remove else 0)
         assert downloads(server) <= 6
         again = sync(client, lake, cells_of(PERSON), daily=daily(client, zone), policy=policy)
         assert [(report.vanished, report.added) for report in again] == [(0, 0), (0, 0)]
@@ -193,13 +198,76 @@ def test_a_vanished_file_that_comes_back_is_present_again(world: World, client: 
     assert contents(lake) == truth(world)
 
 
-def test_old_servers_tell_vanished_files_without_counts(folder: Path) -> None:
-    """A server that sends everything each time also tells what it no longer has."""
+def test_servers_without_counts_tell_vanished_files_too(folder: Path) -> None:
+    """They send everything each time, and break off where an object is lost: what is left out is gone. It is kept."""
     world = small_world()
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
-    with SimulatedServer(world, profile="2025-06") as server, client_of(server) as client:
+    with SimulatedServer(world, profile="2023-11") as server, client_of(server) as client:
         sync(client, lake, cells_of(PERSON))
         world.withdraw(PERSON, stream="gps", hour=LATE)
-        reports = sync(client, lake, cells_of(PERSON))
+        reports = sync(client, lake, cells_of(PERSON), policy=REMOVE)
     assert [report.vanished for report in reports] == [1, 0]
     assert contents(lake) == truth(world)
+    assert len(held(lake)) == len(truth(world)) + 1
+
+
+@pytest.mark.parametrize("profile", ["2024-07", "2025-12"])
+def test_without_the_counts_of_a_server_that_has_them_nothing_vanishes(profile: str, folder: Path) -> None:
+    """What is left out may be lost; the next run with counts decides."""
+    world = small_world()
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
+        sync(client, lake, cells_of(PERSON))
+        everything = held(lake)
+        world.withdraw(PERSON, stream="gps", hour=LATE)
+        reports = sync(client, lake, cells_of(PERSON), policy=REMOVE)
+        assert [(report.vanished, report.missing_upstream) for report in reports] == [(0, 1), (0, 0)]
+        assert held(lake) == everything
+        reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
+        assert [(report.vanished, report.missing_upstream) for report in reports] == [(1, 0), (0, 0)]
+    assert contents(lake) == truth(world)
+
+
+# Files that the server has lost
+
+
+@pytest.mark.parametrize("withdrawn_too", [False, True])
+@pytest.mark.parametrize("profile", ["2025-12", "2026-01-08", "2026-03"])
+def test_the_last_copy_of_a_lost_object_is_kept(profile: str, withdrawn_too: bool, folder: Path) -> None:
+    """The server counts what it has lost: neither marked nor removed, even if another hour of the day is withdrawn."""
+    world = small_world()
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
+        sync(client, lake, cells_of(PERSON), daily=daily(client))
+        everything = contents(lake)
+        world.lose_object(PERSON, "gps", LATE)
+        other = truth(world)
+        if withdrawn_too:
+            world.withdraw(PERSON, stream="gps", hour=LATE + 13 * HOUR)
+        for _ in range(2):
+            reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
+            assert all(report.complete and not report.vanished for report in reports)
+            assert reports[0].missing_upstream == (2 if withdrawn_too else int(profile == "2025-12"))
+            assert contents(lake) == everything
+        world.restore_object(PERSON, "gps", LATE)
+        reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
+        assert (reports[0].vanished, reports[0].missing_upstream) == (int(withdrawn_too), 0)
+        assert contents(lake) == truth(world) != other
+    check_lake(folder, lake)
+
+
+@pytest.mark.parametrize("profile", ["2024-07", "2026-03"])
+def test_a_day_of_two_windows_is_judged_as_a_whole(profile: str, folder: Path) -> None:
+    """Withdrawn on both sides of a window's edge, and the windows are fetched one by one: each finds its own."""
+    edge = START + 7 * DAY  # a local day in New York lies around it
+    world = small_world(hours=(1, 5, 18, 22))
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
+        sync(client, lake, cells_of(PERSON), daily=daily(client))
+        for hour in (edge - 2 * HOUR, edge + HOUR):
+            assert world.withdraw(PERSON, stream="gps", hour=hour) == 1
+        for cell in cells_of(PERSON):
+            (report,) = sync(client, lake, [cell], daily=daily(client), policy=REMOVE)
+            assert (report.vanished, report.missing_upstream, report.added) == (1, 0, 0)
+    assert contents(lake) == truth(world)
+    check_lake(folder, lake)
