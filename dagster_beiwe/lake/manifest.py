@@ -12,12 +12,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.windows import Window
 
 FORMAT = 1
+HashName = Literal["sha1", "md5"]
 _SIZE_LIMIT = 256 * 1024 * 1024
 _text = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -38,8 +39,8 @@ class FileRecord:
     ``key`` is its registry key without storage prefix: the identity, because the server's ``_2`` suffixes move
     between files. ``member`` is its name in Beiwe's tree, ``path`` where it is stored, both below the participant's
     folder. ``time`` is the bin time. Sizes are bytes; ``size_bytes``, ``md5``, ``sha1`` and ``sha256`` (hexadecimal)
-    are of the plain content, ``stored_*`` of what lies in the lake. ``registry_value`` is the hash that the server
-    handed out last. Times are ISO 8601 in UTC. ``vanished_at`` is set when the server no longer has the file.
+    are of the plain content, ``stored_*`` of what lies in the lake. ``known_by`` names the hash by which the server
+    knows the file. Times are ISO 8601 in UTC. ``vanished_at`` is set when the server no longer has the file.
     """
 
     key: str
@@ -56,10 +57,10 @@ class FileRecord:
     stored_sha256: str
     encryption: str
     compression: str
-    registry_value: str
     first_seen: str
     fetched_at: str
     run_id: str
+    known_by: HashName = "sha1"
     restatements: int = 0
     previous: PreviousVersion | None = None
     vanished_at: str | None = None

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dagster_beiwe.lake.manifest import FileRecord, Hole, Manifest, PreviousVersion, total_bytes
+from dagster_beiwe.lake.manifest import FileRecord, HashName, Hole, Manifest, PreviousVersion, total_bytes
 from dagster_beiwe.lake.staging import FileForm, StagedFile
 from dagster_beiwe.names import MemberName
 from dagster_beiwe.windows import Window
@@ -17,13 +17,16 @@ STRAYS_FOLDER = "strays"
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """A file that was downloaded, checked and staged. ``key`` is its identity; ``form`` how it was stored."""
+    """A file that was downloaded, checked and staged. ``key`` is its identity; ``form`` how it was stored.
+
+    ``known_by`` names the hash by which the server knows it, None if the server did not tell.
+    """
 
     key: str
     member: MemberName
     staged: StagedFile
     form: FileForm
-    registry_value: str
+    known_by: HashName | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,7 @@ def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion)
     for arrival in arrivals:
         known = records.get(arrival.key)
         if known and _same(known, arrival):
-            records[arrival.key] = replace(known, registry_value=arrival.registry_value, vanished_at=None)
+            records[arrival.key] = replace(known, known_by=arrival.known_by or known.known_by, vanished_at=None)
             discards.append(arrival.staged.part)
             continue
         record = _record(arrival, known, occasion, taken=members)
@@ -135,10 +138,10 @@ def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, t
         stored_sha256=staged.stored_sha256,
         encryption=staged.encryption,
         compression=staged.compression,
-        registry_value=arrival.registry_value,
         first_seen=known.first_seen if known else now,
         fetched_at=now,
         run_id=occasion.run_id,
+        known_by=arrival.known_by or (known.known_by if known else "sha1"),
         restatements=(known.restatements if known else 0) + restated,
         previous=previous,
     )

@@ -17,6 +17,7 @@ from dagster_beiwe.errors import (
     ServerFailedError,
 )
 from dagster_beiwe.lake import Arrival, LakeWriter, StudyLake
+from dagster_beiwe.lake.manifest import HashName
 from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.names import MemberName, key_of_chunked_member, parse_member_name
 from dagster_beiwe.streams import STREAMS
@@ -25,8 +26,8 @@ from dagster_beiwe.sync.intake import Intake, Threads, bare
 from dagster_beiwe.sync.pairing import (
     REGISTRY_LIMIT_BYTES,
     RegistryEntry,
-    base64_of,
     hash_agrees,
+    hash_name,
     pair,
     read_registry,
 )
@@ -108,7 +109,7 @@ class Fetcher:
             intake.settle()
         if result.failure:
             paired = map(self._own_entry, intake.names)
-        self._sort_out(result, intake, paired)
+        self._sort_out(result, intake, paired, answers_registry=bool(held))
         if result.failure is None:
             result.listed = frozenset(entry.key for entry in entries)
         return result
@@ -123,7 +124,14 @@ class Fetcher:
             return RegistryEntry(key_of_chunked_member(self._lake.study_id, name), "")
         return None
 
-    def _sort_out(self, result: Fetched, intake: Intake, entries: Iterable[RegistryEntry | None]) -> None:
+    def _sort_out(
+        self,
+        result: Fetched,
+        intake: Intake,
+        entries: Iterable[RegistryEntry | None],
+        *,
+        answers_registry: bool,
+    ) -> None:
         for name, outcome, entry in zip(intake.names, intake.outcomes(), entries, strict=True):
             if isinstance(outcome, DamagedMemberError):
                 result.damaged.append((name, outcome))
@@ -132,17 +140,15 @@ class Fetcher:
             elif entry is None:
                 self._writer.discard([outcome])
             else:
-                arrival = self._arrival(name, outcome, entry)
+                known_by = hash_name(entry.value) if answers_registry else None
+                arrival = self._arrival(name, outcome, entry.key, known_by)
                 if hash_agrees(entry.value, outcome):
                     result.arrivals.append(arrival)
                 else:
                     result.damaged.append((name, HashMismatchError(name, arrival)))
 
-    def _arrival(self, name: MemberName, staged: StagedFile, entry: RegistryEntry) -> Arrival:
-        value = entry.value or base64_of(staged.sha1)
-        return Arrival(
-            key=entry.key, member=name, staged=staged, form=self._lake.form(name.stream), registry_value=value
-        )
+    def _arrival(self, name: MemberName, staged: StagedFile, key: str, known_by: HashName | None) -> Arrival:
+        return Arrival(key=key, member=name, staged=staged, form=self._lake.form(name.stream), known_by=known_by)
 
 
 class HashMismatchError(DamagedMemberError):

@@ -120,7 +120,8 @@ class Hauler:
         held = {} if self._relist else registry_of(self._held, piece)
         for arrival in self.haul.arrivals.values():
             if piece.covers(arrival.member.time, arrival.member.stream):
-                held[arrival.key] = base64_of(arrival.staged.sha1)
+                staged = arrival.staged
+                held[arrival.key] = base64_of(staged.md5 if arrival.known_by == "md5" else staged.sha1)
         return held
 
     def _fetch(self, piece: Piece, registry: dict[str, str], *, compressed: bool | None = None) -> Fetched:

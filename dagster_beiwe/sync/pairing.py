@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dagster_beiwe.errors import ArchiveError
+from dagster_beiwe.lake.manifest import HashName
 from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.names import MemberName, key_describes, short_key
 
@@ -68,6 +69,16 @@ def hash_agrees(value: str, staged: StagedFile) -> bool:
     if not value:
         return True
     return value in (base64_of(staged.md5), base64_of(staged.sha1))
+
+
+def hash_name(value: str) -> HashName | None:
+    """By which hash the server knows a file, as the answer to a request that lists files held tells it.
+
+    To a request without such a list every server answers MD5, which tells nothing.
+    """
+    if len(value) == 24:
+        return "md5"
+    return "sha1" if len(value) == 28 else None
 
 
 def base64_of(hexadecimal: str) -> str:

@@ -31,7 +31,8 @@ records = st.builds(
     FileRecord,
     key=texts, member=texts, path=texts, stream=texts, survey_id=st.none() | texts, time=texts, size_bytes=sizes,
     md5=texts, sha1=texts, sha256=texts, stored_size_bytes=sizes, stored_sha256=texts, encryption=texts,
-    compression=texts, registry_value=texts, first_seen=texts, fetched_at=texts, run_id=texts, restatements=sizes,
+    compression=texts, first_seen=texts, fetched_at=texts, run_id=texts, restatements=sizes,
+    known_by=st.sampled_from(["sha1", "md5"]),
     previous=st.none() | st.builds(PreviousVersion, size_bytes=sizes, sha256=texts, fetched_at=texts),
     vanished_at=st.none() | texts,
 )  # fmt: skip
@@ -60,7 +61,7 @@ def sample() -> bytes:
     record = FileRecord(
         key="k", member="gps/a.csv", path="gps/a.csv.zst.lock", stream="gps", survey_id=None, time=START.isoformat(),
         size_bytes=10, md5="00", sha1="11", sha256="22", stored_size_bytes=12, stored_sha256="33",
-        encryption="cryptease", compression="zstd", registry_value="v", first_seen="t", fetched_at="t", run_id="r",
+        encryption="cryptease", compression="zstd", first_seen="t", fetched_at="t", run_id="r",
     )  # fmt: skip
     manifest = Manifest(
         study_id=STUDY, participant=PERSON, window=week().key, start=START.isoformat(), end=week().end.isoformat(),

@@ -36,7 +36,7 @@ def arrival(key: str, content: bytes, *, number: int = 1, form: FileForm = LOCKE
     )
     name = f"{PERSON}/survey_answers/s1/{START + HOUR:%Y-%m-%d %H_%M_%S}+00_00{suffix}{ending}"
     member = parse_member_name(name)
-    return Arrival(key=f"{STUDY}/{key}", member=member, staged=staged, form=form, registry_value="v")
+    return Arrival(key=f"{STUDY}/{key}", member=member, staged=staged, form=form)
 
 
 def merged(old: Manifest | None, *arrivals: Arrival, **facts: object) -> Merge:

@@ -92,7 +92,7 @@ def test_every_way_to_store_keeps_the_content(
     with lake.writer(run_id="r") as writer:
         body = frame(content) if arrives_compressed else content
         staged = writer.stage(member, chunked(body, 100), arrives_compressed=arrives_compressed)
-        arrival = Arrival(key="k", member=member, staged=staged, form=lake.form("gps"), registry_value="")
+        arrival = Arrival(key="k", member=member, staged=staged, form=lake.form("gps"))
         manifest = writer.commit(occasion(), [arrival], base_generation=0).manifest
     (record,) = manifest.files
     assert (record.size_bytes, record.sha256) == (len(content), hashlib.sha256(content).hexdigest())

@@ -125,6 +125,30 @@ def test_what_is_open_unknown_or_not_counted_is_asked_for(
         assert downloads(server) == asked
 
 
+@pytest.mark.parametrize("profile", ["2026-01-10", "2026-03"])
+def test_the_first_refresh_downloads_nothing_again(profile: str, folder: Path) -> None:
+    """A first fetch lists MD5 whatever the server knows; what is held is told by its SHA-1 all the same."""
+    world = small_world(streams=("accelerometer", "gps", "power_state"))
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
+        sync(client, lake, cells_of(PERSON))
+        reports = sync(client, lake, cells_of(PERSON))
+    assert sum(report.downloaded_bytes for report in reports) < 500
+
+
+def test_a_hash_listed_before_its_content_does_not_hide_the_content(
+    world: World, client: BeiweClient, lake: StudyLake
+) -> None:
+    """The server lists the next version's hash while it still sends this one: the next one comes nevertheless."""
+    now = world.file(PERSON, "gps", LATE)
+    following = replace(now, extra=(*now.extra, 10), _facts={})
+    now._facts["md5"] = following.md5
+    assert all(report.complete for report in sync(client, lake, cells_of(PERSON)))
+    world._put(following)
+    assert sum(report.changed for report in sync(client, lake, cells_of(PERSON))) == 1
+    assert contents(lake) == truth(world)
+
+
 # Lists of held files, and bodies that proxies refuse
 
 
