@@ -137,9 +137,12 @@ class Manifest:
 
     @property
     def data_version(self) -> str:
-        """A digest of the content alone: equal content gives an equal version, whenever and however it came."""
+        """A digest of the content that readers see: equal content gives an equal version, whenever and however it came.
+
+        What has vanished is not part of it, because readers leave it out.
+        """
         digest = hashlib.sha256()
-        for record in sorted(self.files, key=lambda record: record.key):
+        for record in sorted((each for each in self.files if each.present), key=lambda record: record.key):
             digest.update(f"{record.key}\0{record.sha256}\n".encode())
         return digest.hexdigest()[:32]
 

@@ -118,7 +118,7 @@ def test_duplicated_uploads_keep_their_extension() -> None:
 
 
 def test_vanished_files_are_kept_and_marked() -> None:
-    """What the server no longer has stays in the lake, marked once with the day it was missed."""
+    """What the server no longer has stays in the lake, marked once with the day; the data version moves."""
     first = merged(None, arrival("a", b"A"), arrival("b", b"B")).manifest
     gone = merged(first, vanished={f"{STUDY}/a", f"{STUDY}/never held"}, now=LATER)
     still = merged(gone.manifest, vanished={f"{STUDY}/a"}, now=LATER + HOUR)
@@ -127,7 +127,9 @@ def test_vanished_files_are_kept_and_marked() -> None:
     assert (gone.changes.vanished, gone.changes.vanished_bytes, gone.changes.unchanged) == (1, 1, 1)
     assert still.changes.vanished == 0
     assert gone.removals == ()
-    assert gone.manifest.data_version == first.data_version
+    assert gone.manifest.data_version != first.data_version
+    assert gone.manifest.data_version == merged(None, arrival("b", b"B")).manifest.data_version
+    assert merged(gone.manifest, arrival("a", b"A")).manifest.data_version == first.data_version
 
 
 def test_vanished_files_are_removed_if_that_is_wanted() -> None:
