@@ -93,6 +93,7 @@ class _Ingest:
         self._keys: list[str] = []
         self._open: dict[str, Cell] = {}
         self._failed: dict[str, str] = {}
+        self._gone: set[str] = set()
         self._retry_helps = False
         self.outputs: list[dg.Output[None]] = []
 
@@ -142,6 +143,7 @@ class _Ingest:
             for report in sync.run(cells, moved_only=moved_only, on_progress=self._log_progress):
                 key = join_key(report.cell.participant, report.cell.window.key)
                 if report.complete:
+                    self._tell(report)
                     self._record(key, metadata=_metadata(report), version=report.data_version)
                     del self._open[key]
                 else:
@@ -169,6 +171,15 @@ class _Ingest:
             asset_key=self._key, partition=join_key(participant, window), metadata=metadata, tags=tags
         )
         self._context.log_event(event)
+
+    def _tell(self, report: WindowReport) -> None:
+        """Warn of what is recorded as done and yet deserves a look."""
+        participant = report.cell.participant
+        if report.participant_gone and participant not in self._gone:
+            self._gone.add(participant)
+            self._context.log.warning(
+                "%s is no longer on the server; files of the windows asked for count as vanished.", participant
+            )
 
     def _give_up(self, key: str, report: WindowReport) -> None:
         self._failed[key] = ", ".join(sorted({problem.error for problem in report.problems})) or "incomplete"
@@ -241,6 +252,7 @@ def _metadata(report: WindowReport) -> Metadata:
     }
     return {
         **{name: dg.MetadataValue.int(number) for name, number in numbers.items()},
+        **({"participant_gone": dg.MetadataValue.bool(True)} if report.participant_gone else {}),
         "streams": dg.MetadataValue.json(dict(report.files_by_stream)),
         "window_start": dg.MetadataValue.timestamp(window.start),
         "window_end": dg.MetadataValue.timestamp(window.end),

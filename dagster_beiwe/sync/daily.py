@@ -34,6 +34,10 @@ class DailyIndex:
         """What the server has of a participant's day; 0 where it has nothing."""
         return self.counts.get(participant, {}).get(day, {}).get(stream, 0)
 
+    def counts_anything(self, participant: str) -> bool:
+        """Whether the server counts any byte of a participant."""
+        return any(any(sizes.values()) for sizes in self.counts.get(participant, {}).values())
+
     def expected_bytes(self, participant: str, window: Window) -> int:
         """About what a window holds: the sum of the local days that overlap it."""
         days = self.counts.get(participant, {})

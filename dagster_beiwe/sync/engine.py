@@ -66,7 +66,8 @@ class StudySync:
         With ``moved_only``, complete windows whose daily counts are those that they were committed with are reported
         first, as they are, and not asked for. Without daily counts all are asked for.
 
-        A participant that the server does not know gives reports with a problem and commits nothing. Raises the error
+        A participant that the server never had gives reports with a problem and commits nothing; of one who is gone
+        from it, what the lake holds is marked as vanished. Raises the error
         that stops everything: the server is out of reach or refuses the keys, or the lake can't be written. What was
         reported before is committed and stays.
         """
@@ -116,11 +117,31 @@ class StudySync:
                     size_bytes += report.size_bytes
                     yield report
             except NotFoundError as error:
-                for cell in (*group, *cells):
-                    yield _refused(cell, self._streams, error)
+                yield from self._not_found((*group, *cells), error, writer)
                 return
             hours = sum(cell.window.hours for cell in group)
             guess = guess_hours(hours=hours, size_bytes=size_bytes, previous_guess=guess, policy=self._policy)
+
+    def _not_found(self, cells: Sequence[Cell], error: NotFoundError, writer: LakeWriter) -> Iterator[WindowReport]:
+        """Windows of a participant for whom the server answers 404: vanished with the participant, or refused."""
+        if not self._is_gone(cells[0].participant):
+            for cell in cells:
+                yield _refused(cell, self._streams, error)
+            return
+        for cell in cells:
+            manifest = self._lake.manifest(cell.participant, cell.window)
+            haul = Haul(vanished={record.key for record in manifest.files} if manifest else set())
+            merged = self._commit(cell, manifest, haul, writer)
+            yield replace(_report(cell, merged.manifest, merged.changes, haul), participant_gone=True)
+
+    def _is_gone(self, participant: str) -> bool:
+        """Whether the server had a participant and has no more: neither lists nor counts anything of one in the lake.
+
+        Raises ``NotFoundError`` if it is the study that is gone.
+        """
+        listed = participant in self._client.participants(self._lake.study_id)
+        counted = self._daily is not None and self._daily.counts_anything(participant)
+        return not listed and not counted and bool(self._lake.windows(participant))
 
     def _group(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
         manifests = {cell: self._lake.manifest(cell.participant, cell.window) for cell in cells}

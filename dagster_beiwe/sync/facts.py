@@ -40,7 +40,7 @@ class WindowReport:
     ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now; ``added`` to ``unchanged``
     count the files of this commit. ``missing_upstream`` counts held files that the server did not send and yet may
     count: it may have lost them, so they stay as present. ``downloaded_bytes`` and ``requests`` are counted on one
-    window of each request.
+    window of each request. ``participant_gone`` tells that the server no longer has the participant: all has vanished.
     """
 
     cell: Cell
@@ -60,6 +60,7 @@ class WindowReport:
     downloaded_bytes: int = 0
     requests: int = 0
     files_by_stream: Mapping[str, int] = field(default_factory=dict)
+    participant_gone: bool = False
     problems: tuple[Problem, ...] = ()
 
 

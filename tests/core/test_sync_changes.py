@@ -28,6 +28,7 @@ from core_helpers import (
 )
 
 from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.errors import NotFoundError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.sync import FetchPolicy, StudySync
@@ -250,6 +251,56 @@ def test_without_the_counts_of_a_server_that_has_them_nothing_vanishes(profile: 
         reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
         assert [(report.vanished, report.missing_upstream) for report in reports] == [(1, 0), (0, 0)]
     assert contents(lake) == truth(world)
+
+
+# Participants who are gone
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("remove", [True, False])
+def test_a_participant_who_is_gone_is_settled(
+    remove: bool, counts: bool, world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """All that is held has vanished, also in later runs; what no counts speak against is removed only with them."""
+    other = world.add_participant(STUDY)
+    first, second = cells_of(PERSON)
+    sync(client, lake, [first], daily=daily(client))
+    everything = len(held(lake))
+    del world.study(STUDY).participants[PERSON]
+    for round_number in range(2):
+        now = daily(client) if counts else None
+        policy = FetchPolicy(remove_vanished=remove)
+        reports = sync(client, lake, [first, second, *cells_of(other)], daily=now, policy=policy)
+        assert [report.complete for report in reports] == [True] * 4
+        assert {report.cell.participant for report in reports if report.participant_gone} == {PERSON}
+        assert sum(report.vanished for report in reports) == (0 if round_number else everything)
+    assert contents(lake) == {}
+    assert len(held(lake)) == (0 if remove and counts else everything)
+
+
+def test_a_participant_who_never_was_or_is_still_counted_is_a_problem(
+    world: World, client: BeiweClient, lake: StudyLake
+) -> None:
+    """A mistyped id is no participant without data, and a server that contradicts itself is not believed."""
+    sync(client, lake, cells_of(PERSON))
+    before = daily(client)
+    del world.study(STUDY).participants[PERSON]
+    for options, person in (({}, "typo1234"), ({"daily": before}, PERSON)):
+        reports = sync(client, lake, cells_of(person), **options)
+        assert {problem.error for report in reports for problem in report.problems} == {"NotFoundError"}
+        assert not any(report.complete for report in reports)
+    assert lake.windows("typo1234") == []
+    assert len(contents(lake)) == len(held(lake))
+
+
+def test_a_study_that_is_gone_stops_the_run(world: World, client: BeiweClient, lake: StudyLake) -> None:
+    """Nobody is marked for it."""
+    sync(client, lake, cells_of(PERSON))
+    everything = contents(lake)
+    world.hide_study(STUDY)
+    with pytest.raises(NotFoundError):
+        sync(client, lake, cells_of(PERSON))
+    assert contents(lake) == everything
 
 
 # Files that the server has lost

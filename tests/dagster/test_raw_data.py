@@ -173,6 +173,23 @@ def test_one_bad_participant_does_not_stop_the_others(
     assert participants[0] not in text
 
 
+def test_a_participant_who_is_gone_does_not_fail_the_others(
+    launcher: Launcher, participants: list[str], server: SimulatedServer, study: StudyFacts
+) -> None:
+    """Data and history stay; the windows are recorded with what has vanished, and the run warns."""
+    tags = rectangle_tags(participants, WEEKS[:2])
+    launcher.run(tags)
+    del server.world.study(study.id).participants[participants[1]]
+    run = launcher.run(tags)
+    assert run.is_success
+    events = launcher.events(run)
+    gone = {key for key, event in events.items() if "participant_gone" in event.metadata}
+    assert gone == grid(participants[1:2], WEEKS[:2])
+    assert [events[key].metadata["vanished"].value for key in sorted(gone)] == [14, 14]
+    logs = [log.user_message for log in launcher.instance.all_logs(run.run_id)]
+    assert sum(f"{participants[1]} is no longer on the server" in text for text in logs) == 1
+
+
 def test_a_server_that_goes_down_leaves_what_was_done(
     launcher: Launcher, participants: list[str], server: SimulatedServer
 ) -> None:
