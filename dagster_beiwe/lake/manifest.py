@@ -40,7 +40,9 @@ class FileRecord:
     between files. ``member`` is its name in Beiwe's tree, ``path`` where it is stored, both below the participant's
     folder. ``time`` is the bin time. Sizes are bytes; ``size_bytes``, ``md5``, ``sha1`` and ``sha256`` (hexadecimal)
     are of the plain content, ``stored_*`` of what lies in the lake. ``known_by`` names the hash by which the server
-    knows the file. Times are ISO 8601 in UTC. ``vanished_at`` is set when the server no longer has the file.
+    knows the file. Times are ISO 8601 in UTC. ``last_seen`` is when the server last had the file, None where that is
+    the manifest's own ``committed_at``. ``vanished_at`` is set while the server no longer has the file;
+    ``times_vanished`` counts how often that was found.
     """
 
     key: str
@@ -63,7 +65,9 @@ class FileRecord:
     known_by: HashName = "sha1"
     restatements: int = 0
     previous: PreviousVersion | None = None
+    last_seen: str | None = None
     vanished_at: str | None = None
+    times_vanished: int = 0
 
     @property
     def moment(self) -> datetime:
@@ -91,7 +95,8 @@ class Manifest:
     """What is committed of one participant's window.
 
     ``generation`` counts commits from 1; ``previous_mac`` is the MAC of the one before, so that commits form a
-    chain. ``streams`` were asked for. ``complete`` is False while ``holes`` are open. ``counted`` is a digest of what
+    chain. ``removed`` are records of files that are no longer in the lake: their history, which goes on if they come
+    again. ``streams`` were asked for. ``complete`` is False while ``holes`` are open. ``counted`` is a digest of what
     the server counted for the window's days just before it was fetched, empty if that is not known: when the server's
     numbers give another digest, the window has moved.
     """
@@ -107,6 +112,7 @@ class Manifest:
     run_id: str
     streams: tuple[str, ...]
     files: tuple[FileRecord, ...]
+    removed: tuple[FileRecord, ...] = ()
     holes: tuple[Hole, ...] = ()
     counted: str = ""
     format: int = FORMAT
@@ -116,16 +122,20 @@ class Manifest:
     def from_document(cls, document: dict[str, Any], name: str) -> Manifest:
         """The manifest in a JSON document; ``name`` is for messages. Raises ``IntegrityError`` for other fields."""
         try:
-            files = tuple(_record(entry) for entry in document["files"])
+            files, removed = (tuple(map(_record, document[name])) for name in ("files", "removed"))
             holes = tuple(Hole(**{**entry, "streams": tuple(entry["streams"])}) for entry in document["holes"])
-            return cls(**{**document, "files": files, "holes": holes, "streams": tuple(document["streams"])})
+            streams = tuple(document["streams"])
+            return cls(**{**document, "files": files, "removed": removed, "holes": holes, "streams": streams})
         except (KeyError, TypeError, AttributeError):
             raise IntegrityError(_changed(name, "a manifest's fields", "others")) from None
 
     def to_document(self) -> dict[str, Any]:
         """The manifest as JSON holds it; ``asdict`` would copy every value of every file, which takes long."""
-        files = [{**vars(file), "previous": file.previous and vars(file.previous)} for file in self.files]
-        return {**vars(self), "files": files, "holes": [vars(hole) for hole in self.holes]}
+        files, removed = (
+            [{**vars(file), "previous": file.previous and vars(file.previous)} for file in records]
+            for records in (self.files, self.removed)
+        )
+        return {**vars(self), "files": files, "removed": removed, "holes": [vars(hole) for hole in self.holes]}
 
     @property
     def complete(self) -> bool:
@@ -145,6 +155,10 @@ class Manifest:
         for record in sorted((each for each in self.files if each.present), key=lambda record: record.key):
             digest.update(f"{record.key}\0{record.sha256}\n".encode())
         return digest.hexdigest()[:32]
+
+    def last_seen(self, record: FileRecord) -> str:
+        """When the server last had one of the manifest's files."""
+        return record.last_seen or self.committed_at
 
     def by_key(self) -> dict[str, FileRecord]:
         return {record.key: record for record in self.files}

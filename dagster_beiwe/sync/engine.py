@@ -246,6 +246,7 @@ class StudySync:
             holes=tuple(_hole(problem) for problem in _problems(haul, cell)),
             vanished=frozenset(haul.vanished),
             remove_vanished=self._policy.remove_vanished and self._daily is not None,
+            unseen=frozenset(haul.missing_upstream),
             counted=self._daily.digest(cell.participant, cell.window, self._streams) if self._daily else "",
         )
         return writer.commit(occasion, arrivals, base_generation=manifest.generation if manifest else 0)

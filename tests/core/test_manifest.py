@@ -34,12 +34,13 @@ records = st.builds(
     compression=texts, first_seen=texts, fetched_at=texts, run_id=texts, restatements=sizes,
     known_by=st.sampled_from(["sha1", "md5"]),
     previous=st.none() | st.builds(PreviousVersion, size_bytes=sizes, sha256=texts, fetched_at=texts),
-    vanished_at=st.none() | texts,
+    last_seen=st.none() | texts, vanished_at=st.none() | texts, times_vanished=sizes,
 )  # fmt: skip
 manifests = st.builds(
     Manifest,
     study_id=texts, participant=texts, window=texts, start=texts, end=texts, generation=sizes, previous_mac=texts,
     committed_at=texts, run_id=texts, streams=st.tuples(texts, texts), files=st.lists(records, max_size=3).map(tuple),
+    removed=st.lists(records, max_size=2).map(tuple),
     holes=st.tuples(st.builds(Hole, start=texts, end=texts, streams=st.tuples(texts), error=texts)),
     format=st.just(1),
 )  # fmt: skip
