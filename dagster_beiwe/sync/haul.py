@@ -100,13 +100,16 @@ class Hauler:
         """Ask for a piece as it is; the failure if it does not come."""
         failure: BeiweError | None = None
         for _ in range(attempts):
-            fetched = self._fetch(piece, self._registry(piece))
+            registry = self._registry(piece)
+            fetched = self._fetch(piece, registry)
             failure = fetched.failure
             if isinstance(failure, RequestTooLargeError) and not piece.halves():
                 fetched = self._fetch(piece, {})
                 failure = fetched.failure
             if failure is None:
-                self._failures_in_a_row = 0
+                # While nothing has come at all, an hour without files does not tell that others will come.
+                if fetched.listed or registry or self.haul.arrivals:
+                    self._failures_in_a_row = 0
                 self._look_after(piece, fetched)
                 return None
             self._failures += 1
