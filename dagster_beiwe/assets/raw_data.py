@@ -142,8 +142,8 @@ class _Ingest:
             moved_only = self._context.run.tags.get(REFRESH_TAG) == MOVED_ONLY
             for report in sync.run(cells, moved_only=moved_only, on_progress=self._log_progress):
                 key = join_key(report.cell.participant, report.cell.window.key)
+                self._tell(report)
                 if report.complete:
-                    self._tell(report)
                     self._record(key, metadata=_metadata(report), version=report.data_version)
                     del self._open[key]
                 else:
@@ -173,12 +173,21 @@ class _Ingest:
         self._context.log_event(event)
 
     def _tell(self, report: WindowReport) -> None:
-        """Warn of what is recorded as done and yet deserves a look."""
+        """Warn of what is no failure and yet deserves a look."""
         participant = report.cell.participant
         if report.participant_gone and participant not in self._gone:
             self._gone.add(participant)
             self._context.log.warning(
                 "%s is no longer on the server; files of the windows asked for count as vanished.", participant
+            )
+        if report.missing_upstream or report.mislisted:
+            self._context.log.warning(
+                "%s, %s: %d held files are no longer sent though the server may count them, and are kept; %d files came "
+                "with another hash than the server lists, and are stored. Tell the server's operators if it stays so.",
+                participant,
+                report.cell.window.key,
+                report.missing_upstream,
+                report.mislisted,
             )
 
     def _give_up(self, key: str, report: WindowReport) -> None:
@@ -247,6 +256,7 @@ def _metadata(report: WindowReport) -> Metadata:
         "added_bytes": report.added_bytes,
         "changed_bytes": report.changed_bytes,
         "missing_upstream": report.missing_upstream,
+        "mislisted": report.mislisted,
         "downloaded_bytes": report.downloaded_bytes,
         "requests": report.requests,
     }

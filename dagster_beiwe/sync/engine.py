@@ -272,6 +272,7 @@ def _report(cell: Cell, manifest: Manifest, changes: Changes, haul: Haul) -> Win
         added_bytes=changes.added_bytes,
         changed_bytes=changes.changed_bytes,
         missing_upstream=sum(record.key in haul.missing_upstream for record in present),
+        mislisted=sum(record.key in haul.mislisted for record in present),
         files_by_stream=dict(Counter(record.stream for record in present)),
         problems=tuple(_problems(haul, cell)),
     )

@@ -39,8 +39,9 @@ class WindowReport:
     ``complete`` is False if a part could not be fetched: the good rest is committed, and ``problems`` name the holes.
     ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now; ``added`` to ``unchanged``
     count the files of this commit. ``missing_upstream`` counts held files that the server did not send and yet may
-    count: it may have lost them, so they stay as present. ``downloaded_bytes`` and ``requests`` are counted on one
-    window of each request. ``participant_gone`` tells that the server no longer has the participant: all has vanished.
+    count: it may have lost them, so they stay as present. ``mislisted`` counts files that were stored although the
+    server listed another hash, twice. ``downloaded_bytes`` and ``requests`` are counted on one window of each request.
+    ``participant_gone`` tells that the server no longer has the participant: all has vanished.
     """
 
     cell: Cell
@@ -57,6 +58,7 @@ class WindowReport:
     added_bytes: int = 0
     changed_bytes: int = 0
     missing_upstream: int = 0
+    mislisted: int = 0
     downloaded_bytes: int = 0
     requests: int = 0
     files_by_stream: Mapping[str, int] = field(default_factory=dict)

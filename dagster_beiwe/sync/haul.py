@@ -33,13 +33,15 @@ class Haul:
     """What was brought in.
 
     ``unlisted`` are keys of held files that did not come although they were asked for; ``vanished`` those of them that
-    the server no longer has, as far as that is proven.
+    the server no longer has, as far as that is proven. ``mislisted`` are keys of arrivals that have another hash than
+    the server lists, each time.
     """
 
     arrivals: dict[str, Arrival] = field(default_factory=dict)
     problems: dict[Piece, Problem] = field(default_factory=dict)
     unlisted: set[str] = field(default_factory=set)
     vanished: set[str] = field(default_factory=set)
+    mislisted: set[str] = field(default_factory=set)
     downloaded_bytes: int = 0
 
     @property
@@ -181,8 +183,15 @@ class Hauler:
         if first is None or first.staged.sha256 != second.staged.sha256:
             self._fetcher.discard(second)
             return False
-        logger.warning("A file came twice with the same content, and another hash than listed: it is stored.")
+        logger.warning(
+            "Participant %s, %s, %s: a file came twice with the same content, and another hash than the server lists; "
+            "it is stored. If it stays so, tell the server's operators.",
+            second.member.participant,
+            second.member.stream,
+            second.member.time.isoformat(),
+        )
         self._take([second])
+        self.haul.mislisted.add(second.key)
         return True
 
     def _give_up(self, piece: Piece, error: BeiweError) -> None:

@@ -247,12 +247,19 @@ def test_damaged_files_of_one_hour_are_judged_each_for_itself(
 
 
 def test_a_hash_that_is_wrong_twice_is_the_servers(
-    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+    world: World,
+    server: SimulatedServer,
+    client: BeiweClient,
+    lake: StudyLake,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The same content twice is stored although the server lists another hash: servers are known to."""
+    """The same content twice is stored although the server lists another hash: servers are known to. It is told."""
     server.misbehave("hash_mismatch", stream="gps", start=BAD, end=BAD + HOUR)
     reports = sync(client, lake, cells_of(PERSON))
     assert all(report.complete for report in reports)
+    assert [report.mislisted for report in reports] == [1, 0]
+    assert f"{PERSON}, gps, {BAD.isoformat()}" in caplog.text
     assert contents(lake) == truth(world)
     world.add_rows(PERSON, "gps", BAD)
     sync(client, lake, cells_of(PERSON))
