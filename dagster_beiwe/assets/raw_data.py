@@ -182,8 +182,8 @@ class _Ingest:
             )
         if report.missing_upstream or report.mislisted:
             self._context.log.warning(
-                "%s, %s: %d held files are no longer sent though the server may count them, and are kept; %d files came "
-                "with another hash than the server lists, and are stored. Tell the server's operators if it stays so.",
+                "%s, %s: %d held files are no longer sent though the server may count them, and are kept; %d files "
+                "came with another hash than the server lists, and are stored. If it stays so, tell the operators.",
                 participant,
                 report.cell.window.key,
                 report.missing_upstream,
@@ -255,6 +255,8 @@ def _metadata(report: WindowReport) -> Metadata:
         "unchanged": report.unchanged,
         "added_bytes": report.added_bytes,
         "changed_bytes": report.changed_bytes,
+        "vanished_bytes": report.vanished_bytes,
+        "unchanged_bytes": report.unchanged_bytes,
         "missing_upstream": report.missing_upstream,
         "mislisted": report.mislisted,
         "downloaded_bytes": report.downloaded_bytes,

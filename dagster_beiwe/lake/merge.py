@@ -63,6 +63,7 @@ class Changes:
     added_bytes: int = 0
     changed_bytes: int = 0
     vanished_bytes: int = 0
+    unchanged_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,16 +222,18 @@ def _changes(before: dict[str, FileRecord], after: dict[str, FileRecord]) -> Cha
     added = [after[key] for key in after.keys() - before.keys()]
     both = [(before[key], after[key]) for key in after.keys() & before.keys()]
     changed = [new for old, new in both if old.sha256 != new.sha256]
+    unchanged = [new for old, new in both if old.sha256 == new.sha256 and new.present]
     vanished = [new for old, new in both if old.present and not new.present]
     vanished += [before[key] for key in before.keys() - after.keys()]
     return Changes(
         added=len(added),
         changed=len(changed),
         vanished=len(vanished),
-        unchanged=len(both) - len(changed) - sum(not new.present for _, new in both),
+        unchanged=len(unchanged),
         added_bytes=total_bytes(added),
         changed_bytes=total_bytes(changed),
         vanished_bytes=total_bytes(vanished),
+        unchanged_bytes=total_bytes(unchanged),
     )
 
 

@@ -101,8 +101,9 @@ class StudySync:
                 and set(manifest.streams) == set(self._streams)
                 and manifest.counted == self._daily.digest(cell.participant, cell.window, self._streams)
             ):
-                present = sum(record.present for record in manifest.files)
-                yield _report(cell, manifest, Changes(unchanged=present), Haul())
+                present = [record for record in manifest.files if record.present]
+                unchanged = Changes(unchanged=len(present), unchanged_bytes=total_bytes(present))
+                yield _report(cell, manifest, unchanged, Haul())
 
     def _stretch(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
         """Consecutive windows of one participant, in requests of a suitable size."""
@@ -271,6 +272,8 @@ def _report(cell: Cell, manifest: Manifest, changes: Changes, haul: Haul) -> Win
         unchanged=changes.unchanged,
         added_bytes=changes.added_bytes,
         changed_bytes=changes.changed_bytes,
+        vanished_bytes=changes.vanished_bytes,
+        unchanged_bytes=changes.unchanged_bytes,
         missing_upstream=sum(record.key in haul.missing_upstream for record in present),
         mislisted=sum(record.key in haul.mislisted for record in present),
         files_by_stream=dict(Counter(record.stream for record in present)),

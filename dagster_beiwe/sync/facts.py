@@ -37,11 +37,11 @@ class WindowReport:
     """One window after it was committed.
 
     ``complete`` is False if a part could not be fetched: the good rest is committed, and ``problems`` name the holes.
-    ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now; ``added`` to ``unchanged``
-    count the files of this commit. ``missing_upstream`` counts held files that the server did not send and yet may
-    count: it may have lost them, so they stay as present. ``mislisted`` counts files that were stored although the
-    server listed another hash, twice. ``downloaded_bytes`` and ``requests`` are counted on one window of each request.
-    ``participant_gone`` tells that the server no longer has the participant: all has vanished.
+    ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now; ``added`` to
+    ``unchanged_bytes`` count the files and plain bytes of this commit. ``missing_upstream`` counts held files that the
+    server did not send and yet may count: it may have lost them, so they stay as present. ``mislisted`` counts files
+    that were stored although the server listed another hash, twice. ``downloaded_bytes`` and ``requests`` are counted
+    on one window of each request. ``participant_gone`` tells that the server no longer has the participant.
     """
 
     cell: Cell
@@ -57,6 +57,8 @@ class WindowReport:
     unchanged: int = 0
     added_bytes: int = 0
     changed_bytes: int = 0
+    vanished_bytes: int = 0
+    unchanged_bytes: int = 0
     missing_upstream: int = 0
     mislisted: int = 0
     downloaded_bytes: int = 0
