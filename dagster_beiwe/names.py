@@ -100,9 +100,22 @@ def slug(text: str) -> str:
 
 
 def host_slug(url: str) -> str:
-    """The server's host (and port) as a name for pools: ``beiwe.example.org`` gives ``beiwe_example_org``."""
-    parts = urlsplit(url)
-    return slug(f"{parts.hostname or 'server'} {parts.port or ''}")
+    """The server's host (and port) as a name for pools: ``beiwe.example.org`` gives ``beiwe_example_org``.
+
+    Raises ``ConfigurationError`` for what is no URL, without repeating it: it may hold a password.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        pass
+    else:
+        return slug(f"{host or 'server'} {port or ''}")
+    # Outside of the except block: the parser's exception holds a part of the URL.
+    raise ConfigurationError(
+        "Expected the URL of a Beiwe server with https and a host name, got a malformed one; nothing was built. Write "
+        "it as https://studies.example.org: the keys go into variables of their own."
+    )
 
 
 def parse_member_name(name: str) -> MemberName:

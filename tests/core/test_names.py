@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import datetime, timezone
 
 import pytest
@@ -226,3 +227,12 @@ def test_slugs_are_plain_or_refused() -> None:
     assert host_slug("https://beiwe.example.org:8443/x") == "beiwe_example_org_8443"
     with pytest.raises(ConfigurationError, match="key"):
         slug("睡眠")
+
+
+@pytest.mark.parametrize("url", ["https://user:CanaryPass", "https://[::1", "https://host:99999/CanaryPass"])
+def test_a_malformed_address_is_refused_without_repeating_it(url: str) -> None:
+    """What the parser takes for a port may be a password; it does not travel along as a context either."""
+    with pytest.raises(ConfigurationError, match="malformed") as caught:
+        host_slug(url)
+    assert "Canary" not in "".join(traceback.format_exception(caught.value)).replace(url, "")
+    assert caught.value.__context__ is None
