@@ -24,12 +24,12 @@ from dagster_beiwe.streams import STREAMS
 from dagster_beiwe.sync.facts import FetchPolicy
 from dagster_beiwe.sync.intake import Intake, Threads, bare
 from dagster_beiwe.sync.pairing import (
-    REGISTRY_LIMIT_BYTES,
     RegistryEntry,
     hash_agrees,
     hash_name,
     pair,
     read_registry,
+    registry_limit_bytes,
 )
 from dagster_beiwe.sync.pieces import Piece
 
@@ -94,7 +94,7 @@ class Fetcher:
                 try:
                     for member in read_archive(download):
                         if member.name == REGISTRY:
-                            entries = read_registry(_read_small(member))
+                            entries = _read_registry(member, len(intake.names))
                         else:
                             intake.add(_expected_name(member, piece), member, zstd=download.version == 2)
                         self._on_bytes(member.size_bytes)
@@ -174,10 +174,11 @@ def _expected_name(member: Member, piece: Piece) -> MemberName:
     return name
 
 
-def _read_small(member: Member) -> bytes:
-    if member.size_bytes > REGISTRY_LIMIT_BYTES:
+def _read_registry(member: Member, members: int) -> list[RegistryEntry]:
+    limit = registry_limit_bytes(members)
+    if member.size_bytes > limit:
         raise HostileArchiveError(
-            f"Expected a registry of at most {REGISTRY_LIMIT_BYTES} bytes, got one of {member.size_bytes}; it was "
-            "not read. Ask the server's operators."
+            f"Expected a registry of at most {limit:,} bytes for {members} members, got one of {member.size_bytes:,}; "
+            "it was not read. Ask the server's operators."
         )
-    return b"".join(member.body)
+    return read_registry(b"".join(member.body), members=members)

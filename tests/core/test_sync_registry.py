@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -69,8 +70,9 @@ def record(key: str, hour: int = 1, *, stream: str = "gps", **facts: object) -> 
 def test_registries_keep_their_order_and_lose_the_prefix() -> None:
     """Entries come in the order of the members; keys are the identity without the storage prefix."""
     data = b'{"CHUNKED_DATA/b": "AAAA", "a": "", "c": null}'
-    assert read_registry(data) == [RegistryEntry("b", "AAAA"), RegistryEntry("a", ""), RegistryEntry("c", "")]
-    assert read_registry(b" {} ") == []
+    expected = [RegistryEntry("b", "AAAA"), RegistryEntry("a", ""), RegistryEntry("c", "")]
+    assert read_registry(data, members=3) == expected
+    assert read_registry(b" {} ", members=0) == []
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_registries_keep_their_order_and_lose_the_prefix() -> None:
 def test_anything_else_is_no_registry(data: bytes) -> None:
     """Other documents, and values that can't be hashes, are refused."""
     with pytest.raises(ArchiveError):
-        read_registry(data)
+        read_registry(data, members=3)
 
 
 @settings(max_examples=200, deadline=None)
@@ -94,8 +96,33 @@ def test_anything_else_is_no_registry(data: bytes) -> None:
 def test_arbitrary_registries_are_read_or_refused(data: bytes) -> None:
     """Nothing but the one error, and what is read can be written into a manifest."""
     with suppress(ArchiveError):
-        for entry in read_registry(data):
+        for entry in read_registry(data, members=3):
             entry.value.encode("ascii")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{" + b",".join([b'"":""'] * 1_000_000) + b"}",
+        b'{"a": {' + b",".join([b'"":""'] * 1_000_000) + b"}}",
+        b'{"' + b"x" * 10_000_000 + b'": ""}',
+    ],
+    ids=["entries", "deeper", "bytes"],
+)
+def test_a_registry_is_bounded_by_what_the_archive_holds(data: bytes) -> None:
+    """Parsed, it would take 27 times its size; it is refused before."""
+    tracemalloc.start()
+    with pytest.raises(ArchiveError, match="too long for 3 members"):
+        read_registry(data, members=3)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_a_registry_of_long_keys_fits() -> None:
+    """And one of an old server that lists two files of each name."""
+    entries = {f"{number:0240d}": "x" * 28 for number in range(4000)}
+    assert len(read_registry(json.dumps(entries).encode(), members=2000)) == 4000
 
 
 # Pairing
