@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
+import tracemalloc
+from datetime import datetime, timezone
 
 import pytest
 from client_helpers import ACCESS_KEY, SECRET_KEY, STUDY, client_of, credentials_for, everything_in
-from scripted_server import PAGE, Scripted, ScriptedServer
+from scripted_server import PAGE, Asked, Scripted, ScriptedServer
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import (
@@ -24,6 +27,7 @@ from dagster_beiwe.errors import (
     ServerFailedError,
 )
 from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.windows import Window
 
 MAINTENANCE = b"This server is currently undergoing maintenance, please try again later."
 
@@ -151,6 +155,38 @@ def test_an_answer_over_the_limit_is_not_read_to_its_end() -> None:
             client.studies()
         assert client.traffic.bytes_received < 600_000
     assert waits == []
+
+
+@pytest.mark.parametrize("status", [200, 404, 502])
+def test_a_compressed_body_is_not_unfolded(status: int) -> None:
+    """390 kB would become 400 MB, although no compression was asked for; other statuses keep their meaning."""
+    bomb = gzip.compress(b" " * 400_000_000, compresslevel=1)
+    expected = {200: BadAnswerError, 404: RouteMissingError, 502: ServerBusyError}[status]
+    answer = Scripted(status=status, headers={"Content-Encoding": "gzip"}, body=bomb)
+    with ScriptedServer(answer) as server, client_of(server.url, attempts=1) as (client, _):
+        tracemalloc.start()
+        with pytest.raises(expected):
+            client.studies()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 10_000_000
+    assert client.traffic.bytes_received < 1_000_000
+
+
+def test_a_compressed_archive_is_refused() -> None:
+    """Downloads are bounded in their members' sizes, which a compression around them would hide."""
+
+    def answer(asked: Asked) -> Scripted:
+        return Scripted(headers={"Content-Encoding": "gzip"}, body=b"x") if asked.body else Scripted(status=400)
+
+    window = Window(datetime(2026, 3, 1, tzinfo=timezone.utc), datetime(2026, 3, 2, tzinfo=timezone.utc))
+    with (
+        ScriptedServer(answer=answer) as server,
+        client_of(server.url) as (client, _),
+        pytest.raises(BadAnswerError, match="without compression"),
+        client.get_data(STUDY, participants=["p1"], streams=["gps"], window=window),
+    ):
+        pass
 
 
 def test_a_refused_connection_says_so() -> None:
