@@ -17,6 +17,8 @@ from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.studies.discovery import StudyMemory
 
+ALL_YEARS = {"early": 1990, "real": 2024, "late": 2130}
+
 
 @pytest.fixture
 def world() -> World:
@@ -96,6 +98,34 @@ def test_a_malformed_address_is_a_load_error_without_it(
         build_beiwe_definitions()
     shown = serializable_error_info_from_exc_info((type(caught.value), caught.value, caught.value.__traceback__))
     assert "Canary" not in shown.to_string() + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("/get-studies/v1", '{"aaaaaaaaaaaaaaaaaaaaaaa1": "\\ud800"}'),
+        ("/get-participant-table-data/v1", '[{"Patient ID": "a", "Created On": "0001-01-01"}]'),
+        ("/get-participant-table-data/v1", '[{"Patient ID": "a", "Created On": "9999-12-31"}]'),
+    ],
+)
+def test_a_location_loads_whatever_the_server_says(
+    server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, route: str, body: str
+) -> None:
+    """A hostile answer is as good as none: it is logged, leaves no file, and nothing of it is kept."""
+    monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", -1)
+    with server.misbehave("wrong_json", route=route, body=body):
+        build_beiwe_definitions()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] in ([], ["beiwe.json"])
+    assert "beiwe/sleep_and_mood/raw_data" in keys(build_beiwe_definitions())
+
+
+def test_a_start_that_can_not_be_is_not_kept(server: SimulatedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Participants of the next century or of the last one say nothing about where windows begin."""
+    body = json.dumps([{"Patient ID": name, "Created On": f"{year}-03-05"} for name, year in ALL_YEARS.items()])
+    with server.misbehave("wrong_json", route="/get-participant-table-data/v1", body=body):
+        build_beiwe_definitions()
+    for study in StudyMemory("beiwe").studies().values():
+        assert str(study.start) == "2024-03-01"
 
 
 def test_a_renamed_study_keeps_its_asset_keys(
