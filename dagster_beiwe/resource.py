@@ -50,6 +50,7 @@ class EnvCredentials(BeiweCredentials):
     prefix: str = "BEIWE_"
 
     def load(self) -> Credentials:
+        forbid_core_dumps()
         names = ("URL", "ACCESS_KEY", "SECRET_KEY", "USERNAME", "PASSWORD")
         values = {name: os.environ.get(f"{self.prefix}{name}", "") for name in names}
         if missing := [f"{self.prefix}{name}" for name in names[:3] if not values[name].strip()]:
@@ -72,6 +73,7 @@ class KeyringCredentials(BeiweCredentials):
     passphrase_variable: str = "NRG_KEYRING_PASS"  # noqa: S105  # a name, not a passphrase
 
     def load(self) -> Credentials:
+        forbid_core_dumps()
         if not os.environ.get(self.passphrase_variable):
             raise _missing_variables([self.passphrase_variable])
         environ = {**os.environ, "NRG_KEYRING_PASS": os.environ[self.passphrase_variable]}
@@ -103,8 +105,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
 
     def get_client(self, *, policy: HttpPolicy | None = None) -> BeiweClient:
         """A new client; close it after use (``with``). Raises ``CredentialsError``. Switches off core dumps."""
-        forbid_core_dumps()
-        return BeiweClient(self.credentials.load(), policy=policy)
+        return BeiweClient(self._loaded(), policy=policy)
 
     def get_lake(self) -> BeiweLake:
         """The lake. Raises ``ConfigurationError`` where no place is configured. Switches off core dumps."""
@@ -116,7 +117,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
 
     def passphrase(self, study_name: str) -> str | None:
         """The study's passphrase from the keyring, or else the lake's; None where there is neither."""
-        from_keyring = self.credentials.load().study_passphrase(study_name)
+        from_keyring = self._loaded().study_passphrase(study_name)
         return from_keyring or os.environ.get(self.passphrase_variable) or None
 
     def study_lake(self, study: StudyFacts) -> StudyLake:
@@ -138,6 +139,10 @@ class BeiweResource(dg.ConfigurableResource[Any]):
             compression=study.compression,
             plain_streams=study.plain_streams,
         )
+
+    def _loaded(self) -> Credentials:
+        forbid_core_dumps()  # also where the credentials are the lab's own class
+        return self.credentials.load()
 
     def _cipher(self, study: StudyFacts) -> Cipher | str | None:
         if study.encryption != "age":

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from dagster_beiwe.cli import check, demo, export, keyring, purge, verify
+from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import BeiweError, ConfigurationError
 
 COMMANDS = (demo, check, keyring, verify, export, purge)
@@ -29,7 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; errors become one message and an exit status."""
+    """Run one command, without core dumps; errors become one message and an exit status."""
+    forbid_core_dumps()
     options = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     try:

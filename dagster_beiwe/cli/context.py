@@ -12,7 +12,6 @@ from datetime import datetime, timezone
 from dagster_beiwe.client import BeiweClient, HttpPolicy, Study
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
-from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 
@@ -23,7 +22,6 @@ _QUICK = HttpPolicy(connect_timeout_seconds=5, read_timeout_seconds=30, attempts
 
 def load_credentials() -> Credentials:
     """From the keyring where ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is not; else from the environment."""
-    forbid_core_dumps()
     if os.environ.get("BEIWE_KEYRING_SECTION") and not os.environ.get("BEIWE_URL"):
         return credentials_from_keyring(prompt=True)
     return credentials_from_env()
@@ -31,7 +29,6 @@ def load_credentials() -> Credentials:
 
 def open_lake() -> BeiweLake:
     """The lake that ``BEIWE_LAKE`` names; raises ``ConfigurationError`` without it."""
-    forbid_core_dumps()
     url = os.environ.get("BEIWE_LAKE")
     if not url:
         raise ConfigurationError(
