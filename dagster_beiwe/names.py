@@ -31,6 +31,7 @@ _KEY = re.compile(r"[A-Za-z0-9_./:+ -]{1,500}")
 _MILLISECONDS = re.compile(r"-?[0-9]{1,13}")
 _STREAM_OF_FOLDER = {stream.storage_folder: stream.name for stream in STREAMS.values() if stream.storage_folder}
 _LONGEST_SLUG = 80  # asset keys become file names of tables, which file systems bound
+_LONGEST_SHOWN = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -97,6 +98,19 @@ def slug(text: str) -> str:
             "nothing was built. Set `key` in the study's configuration."
         )
     return result
+
+
+def one_line(text: str) -> str:
+    """Free text of the server for a terminal, a log or an error: a space for each character that would be obeyed there
+    and not shown (line breaks, escapes, marks of direction)."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def as_code(text: str) -> str:
+    """Free text of the server for a page in Markdown, where it formats nothing: at most 200 characters between
+    backticks."""
+    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+    return f"`{one_line(shown).replace('`', chr(39))}`"
 
 
 def host_slug(url: str) -> str:

@@ -277,7 +277,7 @@ def _description(study: StudyFacts) -> str:
     plain = [stream for stream in study.streams if stream in study.plain_streams]
     unlocked = f"; unlocked: {', '.join(plain)}" if plain and study.encryption != "none" else ""
     return (
-        f"Raw data of the study {study.name} in the lake, one partition per participant and {study.window} window "
+        f"Raw data of the study {study.title} in the lake, one partition per participant and {study.window} window "
         f"(UTC). {len(study.streams)} streams, {len(locked)} of them {how}{unlocked}. An empty window is a success "
         "with no files. The newest window is still growing: materialise it again later."
     )

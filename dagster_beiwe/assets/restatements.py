@@ -38,7 +38,7 @@ def build_restatements_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy 
         study,
         "restatements",
         description=(
-            f"Files of {study.name} that the server changed or withdrew after they were fetched: sizes and hashes "
+            f"Files of {study.title} that the server changed or withdrew after they were fetched: sizes and hashes "
             "before and after, and when. No content."
         ),
         columns=COLUMNS,

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dagster_beiwe.cli import check, demo, export, keyring, purge, verify
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import BeiweError, ConfigurationError
+from dagster_beiwe.names import one_line
 
 COMMANDS = (demo, check, keyring, verify, export, purge)
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except BeiweError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(one_line(f"{type(error).__name__}: {error}"), file=sys.stderr)
         return 2 if isinstance(error, ConfigurationError) else 1
     except KeyboardInterrupt:
         print("Interrupted; what was committed stays.", file=sys.stderr)

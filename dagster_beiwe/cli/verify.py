@@ -11,6 +11,7 @@ from dagster_beiwe.client import Study
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.verify import Finding, Verification, repair_study, verify_study
+from dagster_beiwe.names import one_line
 
 _SHOWN = 50
 
@@ -51,12 +52,12 @@ def _print(study: Study, result: Verification, *, as_json: bool) -> None:
                           "files_checked": result.files_checked}))  # fmt: skip
         return
     print(
-        f"{study.name} ({study.id}): {'intact' if result.intact else f'{len(result.findings)} findings'}; "
+        f"{one_line(study.name)} ({study.id}): {'intact' if result.intact else f'{len(result.findings)} findings'}; "
         f"{result.participants} participants, {result.windows} windows, {result.files} files, "
         f"{result.files_checked} of them read ({human_size(result.bytes_checked)})."
     )
     for finding in result.findings[:_SHOWN]:
-        print(f"  {finding}")
+        print(f"  {one_line(str(finding))}")
     if len(result.findings) > _SHOWN:
         print(f"  ... and {len(result.findings) - _SHOWN} more: use --json")
     if result.partitions:

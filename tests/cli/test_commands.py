@@ -75,6 +75,23 @@ def test_verify_passes_an_untouched_lake(lake: StudyLake, capsys: pytest.Capture
     assert "intact; 2 participants, 4 windows" in printed
 
 
+def test_names_of_studies_can_not_draw_on_the_terminal(
+    lake: StudyLake, server: SimulatedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name with escapes and line breaks can fake no line of ours."""
+    server.world.rename_study(lake.study_id, "Sleep\x1b[2J\n\rLake        all is well")
+    try:
+        for command in (["check"], ["verify"], ["verify", "--study", "nothing"], ["purge", "--study", "Sl"]):
+            main([*command, *(["--participant", "nobody", "--yes"] if command[0] == "purge" else [])])
+    finally:
+        server.world.rename_study(lake.study_id, "Sleep")
+    printed = "".join(capsys.readouterr())
+    assert "all is well" in printed
+    assert "\x1b" not in printed
+    assert "\r" not in printed
+    assert "\nLake        all is well" not in printed
+
+
 def test_verify_finds_a_flipped_bit_and_repairs_it(
     lake: StudyLake, environment: Path, server: SimulatedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

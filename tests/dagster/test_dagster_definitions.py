@@ -140,6 +140,22 @@ def test_a_renamed_study_keeps_its_asset_keys(
     assert "Another Name" in str([spec.description for spec in definitions.resolve_all_asset_specs()])
 
 
+def test_a_name_formats_no_page_of_dagster(
+    server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster shows descriptions as Markdown: an image in a name would be fetched by whoever looks."""
+    monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", -1)
+    build_beiwe_definitions()
+    world.rename_study(next(iter(world.studies)), "![x](https://e.example/x.png)\n<b>`# loud")
+    definitions = build_beiwe_definitions()
+    repository = definitions.get_repository_def()
+    texts = [spec.description for spec in definitions.resolve_all_asset_specs()]
+    texts += [each.description for each in (*repository.sensor_defs, *repository.schedule_defs)]
+    hostile = [text for text in texts if text and "e.example" in text]
+    assert len(hostile) > 8
+    assert all("`![x](https://e.example/x.png) <b>'# loud`" in text for text in hostile)
+
+
 def test_a_study_that_left_the_server_keeps_its_assets(
     server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
