@@ -168,7 +168,7 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
     """Replace the file in one step; nobody but its owner may read it."""
     data = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_folder(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # created with mode 0600
         try:
             with os.fdopen(handle, "wb") as file:
@@ -182,3 +182,10 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
             f"Expected to write {path}, got: {error.strerror}; what is known about studies was not saved. Make the "
             "folder writable, or set DAGSTER_HOME to another one."
         ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder and its missing parents, all closed to others: ``mkdir`` makes parents as the umask likes."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -177,6 +178,19 @@ def test_the_memory_holds_ids_and_names_only(server: SimulatedServer, world: Wor
         assert stat.S_IMODE(each.stat().st_mode) == 0o600
         for study in world.studies.values():
             assert not [participant for participant in study.participants if participant in each.read_text()]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_folders_made_for_the_memory_are_closed(server: SimulatedServer, tmp_path: Path, umask: int) -> None:
+    """Its missing parents too, of which DAGSTER_HOME may be one, whatever the umask."""
+    before = os.umask(umask)
+    try:
+        build_beiwe_definitions(state_folder=tmp_path / "missing" / "home" / "beiwe")
+    finally:
+        os.umask(before)
+    made = [tmp_path / "missing", *(tmp_path / "missing").rglob("*")]
+    assert len(made) == 5
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o600, 0o700}
 
 
 def test_studies_are_chosen_by_the_environment(server: SimulatedServer, monkeypatch: pytest.MonkeyPatch) -> None:
