@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -135,13 +135,16 @@ class Traffic:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request; ``form`` and ``headers`` may hold secrets and are never shown."""
+    """One request; ``form`` and ``headers`` may hold secrets and are never shown. It refuses to be pickled."""
 
     path: str
     form: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     method: str = "POST"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Requests are not pickled: their keys would lie readable in whatever holds the pickle.")
 
 
 @functools.cache
