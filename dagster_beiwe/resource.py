@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy
 from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
-from dagster_beiwe.encryption import AgeCipher, Cipher
+from dagster_beiwe.encryption import AgeCipher, Cipher, read_identity
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
-from dagster_beiwe.errors import ConfigurationError, CredentialsError, PassphraseMissingError
+from dagster_beiwe.errors import CredentialsError, PassphraseMissingError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.names import host_slug, slug
 from dagster_beiwe.studies.config import StudyFacts
@@ -148,13 +147,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         if study.encryption != "age":
             return None if study.encryption == "none" else study.encryption
         path = os.environ.get(self.age_identity_variable)
-        try:
-            identity = Path(path).expanduser().read_text(encoding="utf-8") if path else None
-        except (OSError, UnicodeDecodeError):
-            raise ConfigurationError(
-                f"Expected {self.age_identity_variable} to name a readable file with a private key of age; nothing was "
-                "done. Correct the path, or unset it on a host that only writes."
-            ) from None
+        identity = read_identity(path, variable=self.age_identity_variable) if path else None
         return AgeCipher(recipients=study.recipients, identity=identity)
 
 

@@ -12,8 +12,11 @@ from datetime import datetime, timezone
 from dagster_beiwe.client import BeiweClient, HttpPolicy, Study
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
+from dagster_beiwe.encryption import AgeCipher, Cipher, read_identity
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+
+AGE_IDENTITY_VARIABLE = "BEIWE_AGE_IDENTITY"
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -53,7 +56,14 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
     for study in chosen:
         passphrase = credentials.study_passphrase(study.name) if credentials else None
         passphrase = passphrase or os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
-        yield study, lake.study(study.id, passphrase=passphrase, cipher="cryptease" if passphrase else "none")
+        yield study, lake.study(study.id, passphrase=passphrase, cipher=_reading_cipher(passphrase))
+
+
+def _reading_cipher(passphrase: str | None) -> Cipher | str:
+    """What opens the lake's files; with an identity of age, those that the passphrase locked are opened too."""
+    if path := os.environ.get(AGE_IDENTITY_VARIABLE):
+        return AgeCipher(identity=read_identity(path, variable=AGE_IDENTITY_VARIABLE))
+    return "cryptease" if passphrase else "none"
 
 
 def add_study_option(parser: argparse.ArgumentParser, *, required: bool) -> None:
