@@ -387,3 +387,17 @@ def test_the_first_example_of_the_documentation_runs() -> None:
     guide = Path(__file__).parents[2] / "docs" / "encryption.md"
     example = guide.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     exec(compile(example, str(guide), "exec"), {})
+
+
+def test_a_file_opens_without_crypt_py_as_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way out for the day on which CFB8 leaves its old place, without which the cipher is tested above."""
+    guide = Path(__file__).parent.parent / "docs" / "encryption.md"
+    (example,) = (
+        block.split("```")[0]
+        for block in guide.read_text(encoding="utf-8").split("```python\n")
+        if "import CrypteaseCipher, decrypting_reader" in block.split("```")[0]
+    )
+    (tmp_path / "hour.csv.zst.lock").write_bytes(pushed(CrypteaseCipher("passphrase of the study").encryptor(), b"ok"))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, str(guide), "exec"), {})
+    assert (tmp_path / "hour.csv.zst").read_bytes() == b"ok"
