@@ -17,6 +17,9 @@ from dagster_beiwe.lake.storage import LocalStorage
 _PIECE_BYTES = 256 * 1024
 
 
+_FILES_TOGETHER = 300
+
+
 def measure(folder: Path, *, size_bytes: int, files: int) -> dict[str, float]:
     """Rates in MB/s (10^6 bytes) of plain content, and milliseconds for what is done once per file or study."""
     sample = _sample(size_bytes)
@@ -32,6 +35,9 @@ def measure(folder: Path, *, size_bytes: int, files: int) -> dict[str, float]:
     for algorithm in ("md5", "sha1", "sha256"):
         found[f"{algorithm} MB/s"] = megabytes / _seconds(lambda name=algorithm: hashlib.new(name, sample))  # type: ignore[misc]
     found |= _cipher_rates("cryptease", passphrase, sample)
+    files_together = _cut(sample, _FILES_TOGETHER)
+    together = _seconds(lambda: [*map(list, passphrase.encrypt_all([bytearray(each) for each in files_together]))])
+    found["cryptease lock, many files MB/s"] = megabytes / together
     found |= _age_rates(sample)
     found["disk write and fsync MB/s"] = megabytes / _seconds(lambda: _write(folder, [sample]))
     small = [sample[:400]] * files
@@ -48,6 +54,12 @@ def _sample(size_bytes: int) -> bytes:
             break
         pieces.append(file.read())
     return b"".join(pieces)[:size_bytes]
+
+
+def _cut(sample: bytes, files: int) -> list[bytes]:
+    """The sample as so many files."""
+    size = -(-len(sample) // files)
+    return [sample[start : start + size] for start in range(0, len(sample), size)]
 
 
 def _age_rates(sample: bytes) -> dict[str, float]:

@@ -60,7 +60,7 @@ class EncryptedLakeIOManager(dg.ConfigurableIOManager):
             view = BeiwePartitions.of(lake)
         context.log.info(
             "Raw data of %s: %d windows of %d participants, of which the lake holds %d.",
-            study.name,
+            study.title,
             len(view),
             len(view.participants),
             len(view) - len(view.missing),

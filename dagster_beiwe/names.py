@@ -32,6 +32,7 @@ _KEY = re.compile(r"[A-Za-z0-9_./:+ -]{1,500}")
 _MILLISECONDS = re.compile(r"-?[0-9]{1,13}")
 _STREAM_OF_FOLDER = {stream.storage_folder: stream.name for stream in STREAMS.values() if stream.storage_folder}
 _LONGEST_SLUG = 80  # asset keys become file names of tables, which file systems bound
+_LONGEST_SHOWN = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -111,10 +112,36 @@ def slug(text: str) -> str:
     return result
 
 
+def one_line(text: str) -> str:
+    """Free text of the server for a terminal, a log or an error: a space for each character that would be obeyed there
+    and not shown (line breaks, escapes, marks of direction)."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def as_code(text: str) -> str:
+    """Free text of the server for a page in Markdown, where it formats nothing: at most 200 characters between
+    backticks."""
+    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+    return f"`{one_line(shown).replace('`', chr(39))}`"
+
+
 def host_slug(url: str) -> str:
-    """The server's host (and port) as a name for pools: ``beiwe.example.org`` gives ``beiwe_example_org``."""
-    parts = urlsplit(url)
-    return slug(f"{parts.hostname or 'server'} {parts.port or ''}")
+    """The server's host (and port) as a name for pools: ``beiwe.example.org`` gives ``beiwe_example_org``.
+
+    Raises ``ConfigurationError`` for what is no URL, without repeating it: it may hold a password.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        pass
+    else:
+        return slug(f"{host or 'server'} {port or ''}")
+    # Outside of the except block: the parser's exception holds a part of the URL.
+    raise ConfigurationError(
+        "Expected the URL of a Beiwe server with https and a host name, got a malformed one; nothing was built. Write "
+        "it as https://studies.example.org: the keys go into variables of their own."
+    )
 
 
 def parse_member_name(name: str) -> MemberName:

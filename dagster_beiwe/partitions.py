@@ -19,6 +19,10 @@ WINDOW = "window"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 
+REFRESH_TAG = "beiwe/refresh"
+MOVED_ONLY = "moved"
+"""Value of the tag ``REFRESH_TAG``: windows whose counts have not moved are recorded again without asking for them."""
+
 COMFORTABLE_PARTITIONS = 100_000
 """Above this number of partitions per asset Dagster's pages and daemons become slow."""
 

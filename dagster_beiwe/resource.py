@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy
 from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
-from dagster_beiwe.encryption import AgeCipher, Cipher
+from dagster_beiwe.encryption import AgeCipher, Cipher, read_identity
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
-from dagster_beiwe.errors import ConfigurationError, CredentialsError, PassphraseMissingError
+from dagster_beiwe.errors import CredentialsError, PassphraseMissingError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.names import host_slug, slug
 from dagster_beiwe.studies.config import StudyFacts
@@ -50,6 +49,7 @@ class EnvCredentials(BeiweCredentials):
     prefix: str = "BEIWE_"
 
     def load(self) -> Credentials:
+        forbid_core_dumps()
         names = ("URL", "ACCESS_KEY", "SECRET_KEY", "USERNAME", "PASSWORD")
         values = {name: os.environ.get(f"{self.prefix}{name}", "") for name in names}
         if missing := [f"{self.prefix}{name}" for name in names[:3] if not values[name].strip()]:
@@ -72,6 +72,7 @@ class KeyringCredentials(BeiweCredentials):
     passphrase_variable: str = "NRG_KEYRING_PASS"  # noqa: S105  # a name, not a passphrase
 
     def load(self) -> Credentials:
+        forbid_core_dumps()
         if not os.environ.get(self.passphrase_variable):
             raise _missing_variables([self.passphrase_variable])
         environ = {**os.environ, "NRG_KEYRING_PASS": os.environ[self.passphrase_variable]}
@@ -103,8 +104,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
 
     def get_client(self, *, policy: HttpPolicy | None = None) -> BeiweClient:
         """A new client; close it after use (``with``). Raises ``CredentialsError``. Switches off core dumps."""
-        forbid_core_dumps()
-        return BeiweClient(self.credentials.load(), policy=policy)
+        return BeiweClient(self._loaded(), policy=policy)
 
     def get_lake(self) -> BeiweLake:
         """The lake. Raises ``ConfigurationError`` where no place is configured. Switches off core dumps."""
@@ -116,7 +116,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
 
     def passphrase(self, study_name: str) -> str | None:
         """The study's passphrase from the keyring, or else the lake's; None where there is neither."""
-        from_keyring = self.credentials.load().study_passphrase(study_name)
+        from_keyring = self._loaded().study_passphrase(study_name)
         return from_keyring or os.environ.get(self.passphrase_variable) or None
 
     def study_lake(self, study: StudyFacts) -> StudyLake:
@@ -139,17 +139,15 @@ class BeiweResource(dg.ConfigurableResource[Any]):
             plain_streams=study.plain_streams,
         )
 
+    def _loaded(self) -> Credentials:
+        forbid_core_dumps()  # also where the credentials are the lab's own class
+        return self.credentials.load()
+
     def _cipher(self, study: StudyFacts) -> Cipher | str | None:
         if study.encryption != "age":
             return None if study.encryption == "none" else study.encryption
         path = os.environ.get(self.age_identity_variable)
-        try:
-            identity = Path(path).expanduser().read_text(encoding="utf-8") if path else None
-        except (OSError, UnicodeDecodeError):
-            raise ConfigurationError(
-                f"Expected {self.age_identity_variable} to name a readable file with a private key of age; nothing was "
-                "done. Correct the path, or unset it on a host that only writes."
-            ) from None
+        identity = read_identity(path, variable=self.age_identity_variable) if path else None
         return AgeCipher(recipients=study.recipients, identity=identity)
 
 

@@ -34,7 +34,7 @@ def build_coverage_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
         study,
         "coverage",
         description=(
-            f"What the lake holds of {study.name}, by participant and stream. Its checks tell whether that is "
+            f"What the lake holds of {study.title}, by participant and stream. Its checks tell whether that is "
             "complete, intact and protected."
         ),
         columns=COLUMNS,

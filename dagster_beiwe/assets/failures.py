@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from dagster_beiwe import errors
+from dagster_beiwe.client import HttpPolicy
 from dagster_beiwe.errors import BeiweError, ServerBusyError
 
 PASSING = frozenset(
@@ -24,6 +25,7 @@ PASSING = frozenset(
 RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For steps: the client itself has waited and tried several times before."""
 
+_LONGEST_WAIT_SECONDS = HttpPolicy().retry_after_cap_seconds
 _NAMED = 200
 
 
@@ -32,15 +34,14 @@ def clear_failures(*, unfinished: Callable[[], Iterable[str]] = tuple) -> Iterat
     """Turn an error of this package into a failure with its message only: no traceback with local values.
 
     ``unfinished`` gives the partitions that the step did not get to; the failure names them. A server that says when to
-    come back is believed.
+    come back is believed, up to the client's own limit of five minutes.
     """
     try:
         yield
     except BeiweError as error:
         if isinstance(error, ServerBusyError) and error.retry_after_seconds:
-            raise dg.RetryRequested(
-                max_retries=RETRY_POLICY.max_retries, seconds_to_wait=error.retry_after_seconds
-            ) from None
+            wait = min(error.retry_after_seconds, _LONGEST_WAIT_SECONDS)
+            raise dg.RetryRequested(max_retries=RETRY_POLICY.max_retries, seconds_to_wait=wait) from None
         name = type(error).__name__
         keys = sorted(unfinished())
         rest = f" Not done, to be materialised again: {listed(keys)}" if keys else ""

@@ -16,7 +16,9 @@ from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures, is_passing, listed
 from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_by_this_run
 from dagster_beiwe.partitions import (
+    MOVED_ONLY,
     PARTICIPANT,
+    REFRESH_TAG,
     WINDOW,
     join_key,
     raw_data_partitions,
@@ -91,6 +93,7 @@ class _Ingest:
         self._keys: list[str] = []
         self._open: dict[str, Cell] = {}
         self._failed: dict[str, str] = {}
+        self._gone: set[str] = set()
         self._retry_helps = False
         self.outputs: list[dg.Output[None]] = []
 
@@ -136,8 +139,10 @@ class _Ingest:
                 policy=FetchPolicy(remove_vanished=self._study.remove_vanished),
                 daily=counts_for_cells(client, self._study, self._context.instance, cells),
             )
-            for report in sync.run(cells, on_progress=self._log_progress):
+            moved_only = self._context.run.tags.get(REFRESH_TAG) == MOVED_ONLY
+            for report in sync.run(cells, moved_only=moved_only, on_progress=self._log_progress):
                 key = join_key(report.cell.participant, report.cell.window.key)
+                self._tell(report)
                 if report.complete:
                     self._record(key, metadata=_metadata(report), version=report.data_version)
                     del self._open[key]
@@ -166,6 +171,24 @@ class _Ingest:
             asset_key=self._key, partition=join_key(participant, window), metadata=metadata, tags=tags
         )
         self._context.log_event(event)
+
+    def _tell(self, report: WindowReport) -> None:
+        """Warn of what is no failure and yet deserves a look."""
+        participant = report.cell.participant
+        if report.participant_gone and participant not in self._gone:
+            self._gone.add(participant)
+            self._context.log.warning(
+                "%s is no longer on the server; files of the windows asked for count as vanished.", participant
+            )
+        if report.missing_upstream or report.mislisted:
+            self._context.log.warning(
+                "%s, %s: %d held files are no longer sent though the server may count them, and are kept; %d files "
+                "came with another hash than the server lists, and are stored. If it stays so, tell the operators.",
+                participant,
+                report.cell.window.key,
+                report.missing_upstream,
+                report.mislisted,
+            )
 
     def _give_up(self, key: str, report: WindowReport) -> None:
         self._failed[key] = ", ".join(sorted({problem.error for problem in report.problems})) or "incomplete"
@@ -232,11 +255,16 @@ def _metadata(report: WindowReport) -> Metadata:
         "unchanged": report.unchanged,
         "added_bytes": report.added_bytes,
         "changed_bytes": report.changed_bytes,
+        "vanished_bytes": report.vanished_bytes,
+        "unchanged_bytes": report.unchanged_bytes,
+        "missing_upstream": report.missing_upstream,
+        "mislisted": report.mislisted,
         "downloaded_bytes": report.downloaded_bytes,
         "requests": report.requests,
     }
     return {
         **{name: dg.MetadataValue.int(number) for name, number in numbers.items()},
+        **({"participant_gone": dg.MetadataValue.bool(True)} if report.participant_gone else {}),
         "streams": dg.MetadataValue.json(dict(report.files_by_stream)),
         "window_start": dg.MetadataValue.timestamp(window.start),
         "window_end": dg.MetadataValue.timestamp(window.end),
@@ -249,7 +277,7 @@ def _description(study: StudyFacts) -> str:
     plain = [stream for stream in study.streams if stream in study.plain_streams]
     unlocked = f"; unlocked: {', '.join(plain)}" if plain and study.encryption != "none" else ""
     return (
-        f"Raw data of the study {study.name} in the lake, one partition per participant and {study.window} window "
+        f"Raw data of the study {study.title} in the lake, one partition per participant and {study.window} window "
         f"(UTC). {len(study.streams)} streams, {len(locked)} of them {how}{unlocked}. An empty window is a success "
         "with no files. The newest window is still growing: materialise it again later."
     )

@@ -17,17 +17,19 @@ COLUMNS = {
     "stream": "Data stream",
     "survey_id": "Of survey answers, timings and recordings",
     "time": "Hour of the file, or moment of the recording (UTC)",
+    "state": "present; vanished: gone from the server, kept in the lake; removed: gone from both",
     "size_bytes_before": "Plain size before the last restatement",
     "size_bytes": "Plain size now, or when it vanished",
     "sha256_before": "Of the plain content before the last restatement",
     "sha256": "Of the plain content now, or when it vanished",
     "restatements": "How often the content changed since it was first fetched",
+    "times_vanished": "How often the file was found to be gone from the server; it may have come back",
     "first_seen": "When the file was first fetched (UTC)",
     "fetched_at": "When this content was fetched (UTC)",
-    "last_seen": "When the window was last compared with the server and the file was there (UTC); empty if vanished",
+    "last_seen": "When the file was last found on the server (UTC)",
     "vanished_at": "When the file was found to be gone from the server (UTC); empty if it is there",
 }
-_NUMBERS = ("size_bytes_before", "size_bytes", "restatements")
+_NUMBERS = ("size_bytes_before", "size_bytes", "restatements", "times_vanished")
 
 
 def build_restatements_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
@@ -36,7 +38,7 @@ def build_restatements_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy 
         study,
         "restatements",
         description=(
-            f"Files of {study.name} that the server changed or withdrew after they were fetched: sizes and hashes "
+            f"Files of {study.title} that the server changed or withdrew after they were fetched: sizes and hashes "
             "before and after, and when. No content."
         ),
         columns=COLUMNS,
@@ -51,20 +53,23 @@ def build_restatements_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy 
 def _counts(rows: list[Row]) -> Mapping[str, int]:
     return {
         "restated": sum(bool(row["restatements"]) for row in rows),
-        "vanished": sum(row["vanished_at"] is not None for row in rows),
+        "vanished": sum(row["state"] != "present" for row in rows),
     }
 
 
 def restated_files(lake: StudyLake) -> Iterator[Row]:
-    """One row per file that was restated or has vanished, by participant and window."""
+    """One row per file that was restated or has ever vanished, by participant and window."""
     for participant in lake.participants():
         for manifest in lake.manifests(participant):
             for record in manifest.files:
-                if record.restatements or not record.present:
-                    yield _row(manifest, record)
+                if record.restatements or record.times_vanished:
+                    yield _row(manifest, record, "present" if record.present else "vanished")
+            for record in manifest.removed:
+                if record.restatements or record.times_vanished:
+                    yield _row(manifest, record, "removed")
 
 
-def _row(manifest: Manifest, record: FileRecord) -> Row:
+def _row(manifest: Manifest, record: FileRecord, state: str) -> Row:
     before = record.previous
     return {
         "participant": manifest.participant,
@@ -72,13 +77,15 @@ def _row(manifest: Manifest, record: FileRecord) -> Row:
         "stream": record.stream,
         "survey_id": record.survey_id,
         "time": record.time,
+        "state": state,
         "size_bytes_before": before.size_bytes if before else None,
         "size_bytes": record.size_bytes,
         "sha256_before": before.sha256 if before else None,
         "sha256": record.sha256,
         "restatements": record.restatements,
+        "times_vanished": record.times_vanished,
         "first_seen": record.first_seen,
         "fetched_at": record.fetched_at,
-        "last_seen": manifest.committed_at if record.present else None,
+        "last_seen": manifest.last_seen(record),
         "vanished_at": record.vanished_at,
     }

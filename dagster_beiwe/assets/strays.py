@@ -39,8 +39,8 @@ def build_strays_asset(
             pool=pool,
             retry_policy=retry_policy,
             description=(
-                f"Data of {study.name} outside all windows, from phones with a wrong clock, in the lake under strays/. "
-                "The check `complete` of raw_data tells who has some."
+                f"Data of {study.title} outside all windows, from phones with a wrong clock, in the lake under "
+                "strays/. The check `complete` of raw_data tells who has some."
             ),
             metadata=study.to_metadata(),
         )

@@ -15,7 +15,7 @@ from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.io_managers import NO_PARTICIPANTS_METADATA_KEY
-from dagster_beiwe.names import is_participant_id
+from dagster_beiwe.names import as_code, is_participant_id
 from dagster_beiwe.partitions import participants_name, too_many_partitions, window_keys
 from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
 from dagster_beiwe.studies.discovery import StudyMemory, learn_starts, refresh_studies
@@ -87,7 +87,7 @@ def build_roster_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETR
         io_manager_key=table_io_manager_key(study.deployment),
         retry_policy=retry_policy,
         description=(
-            f"Participants of the study {study.name}, in order of enrolment, with what the server's participant table "
+            f"Participants of the study {study.title}, in order of enrolment, with what the server's participant table "
             "says about them. New participants become partitions of raw_data."
         ),
         metadata={**study.to_metadata(), **_schema(participant="Participant id; the other columns are the server's")},
@@ -130,7 +130,7 @@ def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
         required_resource_keys={study.deployment},
         io_manager_key=table_io_manager_key(study.deployment),
         retry_policy=retry_policy,
-        description=f"Device settings, surveys with their history, and interventions of the study {study.name}.",
+        description=f"Device settings, surveys with their history, and interventions of the study {study.title}.",
         metadata={
             **study.to_metadata(),
             **_schema(
@@ -176,7 +176,7 @@ def _participant_table(client: BeiweClient, study: StudyFacts, log: Any) -> list
     try:
         return client.participant_table(study.id)
     except (RouteMissingError, ServerFailedError) as error:
-        log.warning("The roster of %s has ids only: the server gives no participant table. %s", study.name, error)
+        log.warning("The roster of %s has ids only: the server gives no participant table. %s", study.title, error)
         return []
 
 
@@ -202,6 +202,4 @@ def _schema(**descriptions: str) -> dict[str, Any]:
 
 
 def _study_list(rows: Sequence[dict[str, str]]) -> str:
-    """Names of studies, none of which can format the page: they are free text of the server."""
-    names = (row["name"].replace("`", "'").replace("\n", " ") for row in rows[:200])
-    return "\n".join(f"- `{name}`" for name in names) or "none"
+    return "\n".join(f"- {as_code(row['name'])}" for row in rows[:200]) or "none"

@@ -58,7 +58,7 @@ def build_changes_sensor(
         minimum_interval_seconds=interval_seconds,
         required_resource_keys={study.deployment},
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
-        description=f"Late, changed and vanished data of {study.name}: fetches exactly the windows that moved.",
+        description=f"Late, changed and vanished data of {study.title}: fetches exactly the windows that moved.",
     )
     def changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = datetime.now(timezone.utc)

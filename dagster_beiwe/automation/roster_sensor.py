@@ -62,7 +62,7 @@ def build_roster_sensor(
         minimum_interval_seconds=interval_seconds,
         required_resource_keys={study.deployment},
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
-        description=f"New participants of {study.name} become partitions, and their windows are fetched.",
+        description=f"New participants of {study.title} become partitions, and their windows are fetched.",
     )
     def participants(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         with getattr(context.resources, study.deployment).get_client(policy=SENSOR_POLICY) as client:
@@ -122,5 +122,5 @@ def _participants(client: BeiweClient, study: StudyFacts) -> list[str]:
     try:
         return enrolment_order(ids, client.participant_table(study.id))
     except (RouteMissingError, ServerFailedError) as error:
-        logger.info("Participants of %s are taken in the order of their ids: %s", study.name, error)
+        logger.info("Participants of %s are taken in the order of their ids: %s", study.title, error)
         return sorted(ids)

@@ -36,7 +36,7 @@ def build_refresh_schedule(
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=(
-            f"Roster, settings and the newest {study.refresh_windows} windows of all participants of {study.name}."
+            f"Roster, settings and the newest {study.refresh_windows} windows of all participants of {study.title}."
         ),
     )
     def refresh(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
@@ -69,7 +69,7 @@ def build_checks_schedule(
         target=checks_target(summaries, checks),
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
-        description=f"Checks that the data of {study.name} are complete, intact and protected.",
+        description=f"Checks that the data of {study.title} are complete, intact and protected.",
     )
     def check(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         moment = context.scheduled_execution_time.astimezone(timezone.utc)

@@ -88,7 +88,7 @@ def checks_of(study: StudyFacts) -> dg.AssetChecksDefinition:
         specs=specs,
         can_subset=True,
         required_resource_keys={study.deployment},
-        description=f"Whether the data of {study.name} are complete, intact and protected.",
+        description=f"Whether the data of {study.title} are complete, intact and protected.",
     )
     def checks(context: dg.AssetCheckExecutionContext, config: ChecksConfig) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}

@@ -11,7 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from dagster_beiwe.cli import check, demo, export, keyring, purge, verify
+from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import BeiweError, ConfigurationError
+from dagster_beiwe.names import one_line
 
 COMMANDS = (demo, check, keyring, verify, export, purge)
 
@@ -29,13 +31,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; errors become one message and an exit status."""
+    """Run one command, without core dumps; errors become one message and an exit status."""
+    forbid_core_dumps()
     options = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     try:
         return int(options.run(options))
     except BeiweError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(one_line(f"{type(error).__name__}: {error}"), file=sys.stderr)
         return 2 if isinstance(error, ConfigurationError) else 1
     except KeyboardInterrupt:
         print("Interrupted; what was committed stays.", file=sys.stderr)

@@ -10,6 +10,7 @@ from dagster_beiwe.cli.context import load_credentials, open_lake
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import BeiweError
 from dagster_beiwe.lake.keys import open_authenticator
+from dagster_beiwe.names import one_line
 
 
 def add_parser(commands: Any) -> None:
@@ -27,7 +28,7 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
         studies = client.studies()
         print(f"Studies     {len(studies)}")
         for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
-            print(f"  {study_id}  {len(client.participants(study_id)):5d} participants  {name}")
+            print(f"  {study_id}  {len(client.participants(study_id)):5d} participants  {one_line(name)}")
     if not os.environ.get("BEIWE_LAKE"):
         print("Lake        BEIWE_LAKE is not set")
         return 0
@@ -47,7 +48,7 @@ def _check_lake(studies: dict[str, str], secrets: dict[str, str | None]) -> int:
             open_authenticator(storage, study_id, passphrase, create=False)
         except BeiweError as error:
             status = 1
-            print(f"  {study_id}  {error}")
+            print(f"  {study_id}  {one_line(str(error))}")
         else:
             print(f"  {study_id}  {'passphrase accepted' if passphrase else 'no passphrase'}")
     return status

@@ -12,9 +12,11 @@ from datetime import datetime, timezone
 from dagster_beiwe.client import BeiweClient, HttpPolicy, Study
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
-from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
+from dagster_beiwe.encryption import AgeCipher, Cipher, read_identity
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+
+AGE_IDENTITY_VARIABLE = "BEIWE_AGE_IDENTITY"
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -23,7 +25,6 @@ _QUICK = HttpPolicy(connect_timeout_seconds=5, read_timeout_seconds=30, attempts
 
 def load_credentials() -> Credentials:
     """From the keyring where ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is not; else from the environment."""
-    forbid_core_dumps()
     if os.environ.get("BEIWE_KEYRING_SECTION") and not os.environ.get("BEIWE_URL"):
         return credentials_from_keyring(prompt=True)
     return credentials_from_env()
@@ -31,7 +32,6 @@ def load_credentials() -> Credentials:
 
 def open_lake() -> BeiweLake:
     """The lake that ``BEIWE_LAKE`` names; raises ``ConfigurationError`` without it."""
-    forbid_core_dumps()
     url = os.environ.get("BEIWE_LAKE")
     if not url:
         raise ConfigurationError(
@@ -56,7 +56,14 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
     for study in chosen:
         passphrase = credentials.study_passphrase(study.name) if credentials else None
         passphrase = passphrase or os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
-        yield study, lake.study(study.id, passphrase=passphrase, cipher="cryptease" if passphrase else "none")
+        yield study, lake.study(study.id, passphrase=passphrase, cipher=_reading_cipher(passphrase))
+
+
+def _reading_cipher(passphrase: str | None) -> Cipher | str:
+    """What opens the lake's files; with an identity of age, those that the passphrase locked are opened too."""
+    if path := os.environ.get(AGE_IDENTITY_VARIABLE):
+        return AgeCipher(identity=read_identity(path, variable=AGE_IDENTITY_VARIABLE))
+    return "cryptease" if passphrase else "none"
 
 
 def add_study_option(parser: argparse.ArgumentParser, *, required: bool) -> None:

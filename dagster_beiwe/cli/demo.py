@@ -57,6 +57,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    os.umask(0o077)  # for Dagster's own files too, in this process and those that it starts
     if options.scenario:
         from dagster_beiwe.cli.scenario import run_scenario  # imports Dagster
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from dagster_beiwe.credentials import DEFAULT_KEYRING_FILE, read_keyring, write_keyring
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.names import one_line
 
 _FIELDS = ("URL", "ACCESS_KEY", "SECRET_KEY", "USERNAME", "PASSWORD")
 _OPTIONAL = ("USERNAME", "PASSWORD")
@@ -36,7 +37,7 @@ def add_parser(commands: Any) -> None:
 def _list(options: argparse.Namespace) -> int:
     for name, section in sorted(read_keyring(_path(options), prompt=True).items()):
         studies = ", ".join(sorted(section.get("SECRETS", {}))) or "none"
-        print(f"{name}: {section.get('URL', 'no URL')}; studies with a passphrase: {studies}")
+        print(one_line(f"{name}: {section.get('URL', 'no URL')}; studies with a passphrase: {studies}"))
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dagster_beiwe.cli.context import add_study_option, confirmed, open_lake, studies_in_lake
 from dagster_beiwe.lake.purge import purge_participant
-from dagster_beiwe.names import check_participant_id
+from dagster_beiwe.names import check_participant_id, one_line
 
 
 def add_parser(commands: Any) -> None:
@@ -21,13 +21,14 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     participant = check_participant_id(options.participant)
     for study, lake in studies_in_lake(open_lake(), options.study):
-        question = f"All data of participant {participant} of {study.name} will be removed from the lake."
+        name = one_line(study.name)
+        question = f"All data of participant {participant} of {name} will be removed from the lake."
         if not confirmed(question, yes=options.yes):
             print("Nothing was changed.")
             return 1
         count = purge_participant(lake, participant, run_id="purge")
         print(
-            f"{count} files of participant {participant} of {study.name} were removed from the lake. Not removed: "
+            f"{count} files of participant {participant} of {name} were removed from the lake. Not removed: "
             "tables made from them (materialise those again), backups, Dagster's history (ids and counts), and the "
             "data on the Beiwe server, from which the next run would fetch it again: delete it there first."
         )

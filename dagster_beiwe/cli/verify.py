@@ -18,6 +18,7 @@ from dagster_beiwe.lake.keys import key_path
 from dagster_beiwe.lake.repair import repair_study
 from dagster_beiwe.lake.seals import KEY_PLACE, unowned_tables
 from dagster_beiwe.lake.verify import Finding, Verification, verify_study
+from dagster_beiwe.names import one_line
 
 _SHOWN = 50
 
@@ -82,7 +83,7 @@ def _print(study: Study, result: Verification, *, as_json: bool) -> None:
                           "files": result.files, "files_checked": result.files_checked}))  # fmt: skip
         return
     print(
-        f"{study.name} ({study.id}): {'intact' if result.intact else f'{len(result.findings)} findings'}; "
+        f"{one_line(study.name)} ({study.id}): {'intact' if result.intact else f'{len(result.findings)} findings'}; "
         f"{result.participants} participants, {result.windows} windows, {result.files} files, "
         f"{result.files_checked} of them read ({human_size(result.bytes_checked)})."
     )
@@ -93,7 +94,7 @@ def _print(study: Study, result: Verification, *, as_json: bool) -> None:
 
 def _print_findings(findings: Sequence[Finding]) -> None:
     for finding in findings[:_SHOWN]:
-        print(f"  {finding}")
+        print(f"  {one_line(str(finding))}")
     if len(findings) > _SHOWN:
         print(f"  ... and {len(findings) - _SHOWN} more: use --json")
 

@@ -5,21 +5,20 @@ Messages tell counts and types only: an answer may hold participants' data.
 
 from __future__ import annotations
 
-import codecs
-import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from types import MappingProxyType
 from typing import Any
 
-from dagster_beiwe.errors import BadAnswerError
+from dagster_beiwe.client.json_bodies import is_text, wrong_shape
 from dagster_beiwe.names import is_participant_id, is_study_id
 
-_NOT_SPACE = re.compile(r"[^ \t\r\n]")
-_OBJECT_LIMIT = 1024 * 1024
-"""Characters of one object in an array that is read piece by piece; the largest known has some 4,000."""
+_FIRST_DAY, _LAST_DAY = date(1900, 1, 2), date(2199, 12, 30)
+"""Phones with a wrong clock reach far, but what lies beyond belongs to no window (``windows.stray_windows``)."""
+
+_COUNT_LIMIT = 1 << 40
+"""Bytes of one stream; more than a terabyte of one participant is no count, and sums stay within 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,62 +53,6 @@ class AppVersion:
     os_version: str | None
 
 
-def parse_json(body: bytes, route: str) -> Any:
-    """The body as JSON; HTML with status 200 comes from login pages of networks and from wrong URLs."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        kind = "an HTML page" if body.lstrip()[:1] == b"<" else "something else"
-    # Outside of the except block: the decoder's exception holds the whole body.
-    raise BadAnswerError(
-        f"Expected JSON from {route}, got {kind} ({len(body):,} bytes) with status 200; it was not used. "
-        "Check that BEIWE_URL is a Beiwe server and that no login page of a network lies between.",
-        status=200,
-    )
-
-
-def parse_objects(chunks: Iterable[bytes], route: str) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON array one by one, so that a study of many years need not be in memory as text."""
-    decoder = json.JSONDecoder()
-    text, at, expected = "", 0, "["
-    for piece in _decoded(chunks):
-        text, at = text[at:] + piece, 0
-        while mark := _NOT_SPACE.search(text, at):
-            at = mark.start()
-            if mark[0] not in expected:
-                raise wrong_shape(route, "an array of objects")
-            if mark[0] != "{":
-                expected = {"[": "{]", ",": "{", "]": ""}[mark[0]]
-                at += 1
-                continue
-            try:
-                row, at = decoder.raw_decode(text, at)
-            except (ValueError, RecursionError):
-                break  # the rest of this object is still to come
-            yield row
-            expected = ",]"
-        if len(text) - at > _OBJECT_LIMIT:
-            raise wrong_shape(route, f"objects of at most {_OBJECT_LIMIT:,} characters")
-    if expected:
-        raise wrong_shape(route, "an array of objects", " that ends too early")
-
-
-def _decoded(chunks: Iterable[bytes]) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    for chunk in chunks:
-        yield decoder.decode(chunk)
-    yield decoder.decode(b"", final=True)
-
-
-def wrong_shape(route: str, expected: str, detail: str = "") -> BadAnswerError:
-    """The error for JSON that is not what the endpoint promises."""
-    return BadAnswerError(
-        f"Expected {expected} from {route}, got JSON of another shape{detail}; it was not used. The server may be "
-        "newer than this client.",
-        status=200,
-    )
-
-
 def studies_from(answer: Any, route: str) -> dict[str, str]:
     """{study id: study name}, sorted by name."""
     if not isinstance(answer, dict) or not all(isinstance(name, str) for name in answer.values()):
@@ -130,6 +73,27 @@ def _check_ids(fits: Callable[[str], bool], values: Iterable[Any], route: str, e
     bad = sum(1 for value in values if not isinstance(value, str) or not fits(value))
     if bad:
         raise wrong_shape(route, expected, f" ({bad} of the values are not)")
+
+
+def table_from(answer: Any, route: str) -> list[dict[str, Any]]:
+    """The participant table as it is, without days of creation that no window can hold: windows begin there.
+
+    Other texts pass: a custom field of that name shadows the server's own.
+    """
+    rows = objects_from(answer, route)
+    if any(_is_outside(row.get("Created On")) for row in rows):
+        raise wrong_shape(route, f"days between {_FIRST_DAY} and {_LAST_DAY} as 'Created On'")
+    return rows
+
+
+def settings_from(answer: Any, route: str) -> dict[str, Any]:
+    """A study's settings as they are; each part may be missing or null."""
+    settings = object_from(answer, route)
+    parts: dict[str, type] = {"device_settings": dict, "surveys": list, "interventions": list}
+    wrong = [name for name, kind in parts.items() if not isinstance(settings.get(name), (kind, type(None)))]
+    if wrong:
+        raise wrong_shape(route, "an object as device_settings, arrays as surveys and interventions")
+    return settings
 
 
 def object_from(answer: Any, route: str) -> dict[str, Any]:
@@ -174,41 +138,37 @@ def daily_bytes_from(rows: Iterable[dict[str, Any]], route: str, streams: Iterab
     return found
 
 
-def uploads_from(answer: Any, route: str) -> list[Upload]:
+def uploads_from(rows: Iterable[dict[str, Any]], route: str) -> list[Upload]:
     """The upload history, oldest first as sent."""
     found: list[Upload] = []
-    for row in objects_from(answer, route):
+    for row in rows:
         name, size, arrived = row.get("file_name"), row.get("file_size"), _moment(row.get("timestamp"))
-        if not isinstance(name, str) or not _is_count(size) or arrived is None:
+        if not is_text(name) or not _is_count(size) or arrived is None:
             raise wrong_shape(route, "file_name, file_size and timestamp in each object")
         found.append(Upload(file_name=name, size_bytes=size or 0, arrived=arrived))
     return found
 
 
-def moments_from(answer: Any, route: str) -> list[datetime]:
+def moments_from(rows: Iterable[dict[str, Any]], route: str) -> list[datetime]:
     """The times of a heartbeat history, oldest first as sent."""
-    moments = [_moment(row.get("timestamp")) for row in objects_from(answer, route)]
-    known = [moment for moment in moments if moment is not None]
-    if len(known) != len(moments):
-        raise wrong_shape(route, "a timestamp in each object")
-    return known
+    found: list[datetime] = []
+    for row in rows:
+        moment = _moment(row.get("timestamp"))
+        if moment is None:
+            raise wrong_shape(route, "a timestamp in each object")
+        found.append(moment)
+    return found
 
 
-def versions_from(answer: Any, route: str) -> list[AppVersion]:
+def versions_from(rows: Iterable[dict[str, Any]], route: str) -> list[AppVersion]:
     """The version history, oldest first as sent."""
     found: list[AppVersion] = []
-    for row in objects_from(answer, route):
+    for row in rows:
         since = _moment(row.get("created_on"))
-        if since is None:
-            raise wrong_shape(route, "created_on in each object")
-        found.append(
-            AppVersion(
-                since=since,
-                app_version_code=_text(row.get("app_version_code")),
-                app_version_name=_text(row.get("app_version_name")),
-                os_version=_text(row.get("os_version")),
-            )
-        )
+        texts = {name: _text(row.get(name)) for name in ("app_version_code", "app_version_name", "os_version")}
+        if since is None or not all(text is None or is_text(text) for text in texts.values()):
+            raise wrong_shape(route, "created_on and versions in each object")
+        found.append(AppVersion(since=since, **texts))
     return found
 
 
@@ -217,20 +177,33 @@ def _text(value: Any) -> str | None:
 
 
 def _is_count(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _COUNT_LIMIT)
 
 
 def _day(value: Any) -> date | None:
+    """A day that a window can hold; None for anything else."""
     try:
-        return date.fromisoformat(value)
+        day = date.fromisoformat(value)
     except (TypeError, ValueError):
         return None
+    return day if _FIRST_DAY <= day <= _LAST_DAY else None
+
+
+def _is_outside(value: Any) -> bool:
+    """Whether it is a day, but one that no window can hold."""
+    try:
+        day = date.fromisoformat(value[:10])
+    except (TypeError, ValueError):
+        return False
+    return not _FIRST_DAY <= day <= _LAST_DAY
 
 
 def _moment(value: Any) -> datetime | None:
     """An aware UTC time from ISO 8601 with ``Z`` or an offset; None for anything else."""
     try:
         moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    except (AttributeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         return None
-    return moment.astimezone(timezone.utc) if moment.tzinfo else None
+    if moment.tzinfo is None or not _FIRST_DAY <= moment.date() <= _LAST_DAY:
+        return None
+    return moment.astimezone(timezone.utc)

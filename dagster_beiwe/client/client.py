@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from typing_extensions import Self
 
@@ -15,6 +15,7 @@ from dagster_beiwe.client import answers
 from dagster_beiwe.client.capabilities import ROUTES, RouteProbe, ServerCapabilities
 from dagster_beiwe.client.downloads import DataStream, check_participants, download_form
 from dagster_beiwe.client.http import HttpPolicy, Request, Traffic, Transport
+from dagster_beiwe.client.json_bodies import parse_json, parse_objects
 from dagster_beiwe.client.studies import Study, expand_study_id, find_study
 from dagster_beiwe.client.website import export_study_settings
 from dagster_beiwe.credentials import Credentials
@@ -28,6 +29,8 @@ from dagster_beiwe.errors import (
 from dagster_beiwe.names import check_study_id
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.windows import Window
+
+_T = TypeVar("_T")
 
 _QUERY_LIMIT_BYTES = 3_000
 """For the ids in one query string: common proxies refuse addresses longer than 4 to 8 kB."""
@@ -160,7 +163,7 @@ class BeiweClient:
         names, and may shadow one another.
         """
         form = {"study_id": check_study_id(study_id), "data_format": "json"}
-        return answers.objects_from(*self._json(ROUTES["participant_table"], form))
+        return answers.table_from(*self._json(ROUTES["participant_table"], form))
 
     def settings(self, study_id: str, *, study_pk: int | None = None) -> dict[str, Any]:
         """``device_settings``, ``surveys``, ``interventions`` and, on newer servers, ``study_time_zone``.
@@ -171,7 +174,7 @@ class BeiweClient:
         """
         check_study_id(study_id)
         if self.supports("settings"):
-            return answers.object_from(*self._json(ROUTES["settings"], {"study_id": study_id}))
+            return answers.settings_from(*self._json(ROUTES["settings"], {"study_id": study_id}))
         if study_pk is None:
             raise RouteMissingError(
                 f"Expected {ROUTES['settings']}, which this server lacks (it is older than 2025-03); the settings were "
@@ -218,9 +221,8 @@ class BeiweClient:
         found: list[answers.DailyBytes] = []
         for batch in batches:
             options = {**query, "participant_ids": batch} if batch else query
-            found += self._transport.consume(
-                self._request(route, form, options),
-                lambda chunks: answers.daily_bytes_from(answers.parse_objects(chunks, route), route, names),
+            found += self._array(
+                self._request(route, form, options), lambda rows: answers.daily_bytes_from(rows, route, names)
             )
         return sorted(found, key=lambda record: (record.participant, record.day))
 
@@ -228,15 +230,15 @@ class BeiweClient:
 
     def upload_history(self, participant: str) -> list[answers.Upload]:
         """Every file that the participant's phone sent, oldest first."""
-        return answers.uploads_from(*self._history("upload_history", participant))
+        return self._long_history("upload_history", participant, answers.uploads_from)
 
     def heartbeat_history(self, participant: str) -> list[datetime]:
         """Times (UTC) at which the app reported that it runs, oldest first."""
-        return answers.moments_from(*self._history("heartbeat_history", participant))
+        return self._long_history("heartbeat_history", participant, answers.moments_from)
 
     def version_history(self, participant: str) -> list[answers.AppVersion]:
         """Versions of app and system, one entry per change, oldest first."""
-        return answers.versions_from(*self._history("version_history", participant))
+        return self._long_history("version_history", participant, answers.versions_from)
 
     def device_status_history(self, participant: str) -> list[dict[str, Any]]:
         """Reports of the app about itself, as sent; empty unless an experiment is enabled for the participant."""
@@ -293,7 +295,11 @@ class BeiweClient:
         self, route: str, form: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None
     ) -> tuple[Any, str]:
         """The parsed answer, and the route's name for messages about it."""
-        return answers.parse_json(self._transport.read(self._request(route, form, query)), route), route
+        return parse_json(self._transport.read(self._request(route, form, query)), route), route
+
+    def _array(self, request: Request, read: Callable[[Iterator[dict[str, Any]]], list[_T]]) -> list[_T]:
+        """What ``read`` makes of the objects of an array that may be long."""
+        return self._transport.consume(request, lambda chunks: read(parse_objects(chunks, request.path)))
 
     def _study_object(self, capability: str, study_id: str) -> dict[str, Any]:
         return answers.object_from(*self._json(ROUTES[capability], {"study_id": check_study_id(study_id)}))
@@ -301,6 +307,13 @@ class BeiweClient:
     def _history(self, capability: str, participant: str, **form: str) -> tuple[Any, str]:
         (checked,) = check_participants([participant])
         return self._json(ROUTES[capability], {"participant_id": checked, **form})
+
+    def _long_history(
+        self, capability: str, participant: str, read: Callable[[Iterable[dict[str, Any]], str], list[_T]]
+    ) -> list[_T]:
+        (checked,) = check_participants([participant])
+        route = ROUTES[capability]
+        return self._array(self._request(route, {"participant_id": checked}), lambda rows: read(rows, route))
 
 
 def _date_options(start_date: date | None, end_date: date | None) -> dict[str, str]:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -50,6 +50,10 @@ class HttpPolicy:
     ``Retry-After`` of the server is honoured up to ``retry_after_cap_seconds``. Retried are transport errors, 429,
     502, 503 and 504; 500 only with ``retry_server_errors``, because on this server it mostly repeats itself.
     ``read_timeout_seconds`` is the longest silence allowed: proxies before the server give up after 60 to 120 s.
+
+    Two limits bound the memory that an answer can take: ``json_limit_bytes`` for one that is read whole (the largest
+    known have 3 MB), and ``array_limit_bytes`` for long arrays, which are read object by object (a year of a hundred
+    participants' daily counts has 26 MB).
     """
 
     connect_timeout_seconds: float = 10.0
@@ -60,11 +64,12 @@ class HttpPolicy:
     retry_after_cap_seconds: float = 300.0
     jitter: float = 0.5
     retry_server_errors: bool = False
-    json_limit_bytes: int = 512 * 1024 * 1024
+    json_limit_bytes: int = 16 * 1024 * 1024
+    array_limit_bytes: int = 128 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        positive = ("connect_timeout_seconds", "read_timeout_seconds", "attempts", "json_limit_bytes")
-        for name in positive:
+        limits = ("json_limit_bytes", "array_limit_bytes")
+        for name in ("connect_timeout_seconds", "read_timeout_seconds", "attempts", *limits):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"Expected {name} above 0, got {getattr(self, name)}; nothing was sent.")
         for name in ("backoff_first_seconds", "backoff_cap_seconds", "retry_after_cap_seconds"):
@@ -130,13 +135,16 @@ class Traffic:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request; ``form`` and ``headers`` may hold secrets and are never shown."""
+    """One request; ``form`` and ``headers`` may hold secrets and are never shown. It refuses to be pickled."""
 
     path: str
     form: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     method: str = "POST"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Requests are not pickled: their keys would lie readable in whatever holds the pickle.")
 
 
 @functools.cache
@@ -151,6 +159,11 @@ def user_agent() -> str:
 def _no_further_authentication(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Stands in for "no authentication": without any, ``requests`` would add what it finds in ~/.netrc."""
     return request
+
+
+def _is_identity(response: requests.Response) -> bool:
+    """Whether the body is as long as it looks; only "identity" was asked for."""
+    return response.headers.get("Content-Encoding", "").strip().lower() in ("", "identity")
 
 
 class _Session(requests.Session):
@@ -201,18 +214,21 @@ class Transport:
         return self._retried(lambda: self._open_once(request))
 
     def read(self, request: Request) -> bytes:
-        """The whole body of an answer with status 200; see ``consume``."""
-        return self.consume(request, b"".join)
+        """The whole body of an answer with status 200; ``BadAnswerError`` for one over ``json_limit_bytes``."""
+        return self._consumed(request, b"".join, limit_bytes=self.policy.json_limit_bytes)
 
     def consume(self, request: Request, reader: Callable[[Iterator[bytes]], _T]) -> _T:
-        """What ``reader`` makes of the body of an answer with status 200.
+        """What ``reader`` makes of the body of an answer with status 200, piece by piece.
 
-        It starts anew with a new answer when a body is cut. Raises ``BadAnswerError`` for one over the policy's limit.
+        It starts anew with a new answer when a body is cut. Raises ``BadAnswerError`` for one over
+        ``array_limit_bytes``.
         """
+        return self._consumed(request, reader, limit_bytes=self.policy.array_limit_bytes)
 
+    def _consumed(self, request: Request, reader: Callable[[Iterator[bytes]], _T], *, limit_bytes: int) -> _T:
         def once() -> _T:
             with self._open_once(request) as response:
-                return reader(self._limited(response, request))
+                return reader(self._limited(response, request, limit_bytes))
 
         return self._retried(once)
 
@@ -258,33 +274,40 @@ class Transport:
 
     def _open_once(self, request: Request) -> requests.Response:
         response = self._send(request)
-        if response.status_code == requests.codes.ok:
+        if response.status_code == requests.codes.ok and _is_identity(response):
             return response
         raise self._failure(response, request)  # held by no name here: error and frame would keep each other
 
     def _failure(self, response: requests.Response, request: Request) -> ServerError:
         error = error_for_status(self._answer_of(response), self._what(request))
-        assert error is not None  # only status 200 is none
-        return error
+        return error or BadAnswerError(
+            f"Expected {self._what(request)} to answer without compression, as it was asked to, got a compressed body; "
+            "it was not read, because a small one can unfold to any size. Switch off the compression in the proxy "
+            "before the server.",
+            status=response.status_code,
+        )
 
-    def _limited(self, response: requests.Response, request: Request) -> Iterator[bytes]:
+    def _limited(self, response: requests.Response, request: Request, limit_bytes: int) -> Iterator[bytes]:
         received = 0
         for chunk in self.chunks(response, request):
             received += len(chunk)
-            if received > self.policy.json_limit_bytes:
+            if received > limit_bytes:
                 raise BadAnswerError(
-                    f"Expected at most {self.policy.json_limit_bytes:,} bytes from {self._what(request)}, got more; "
-                    "reading was stopped. Ask for less at a time, or raise json_limit_bytes in the policy.",
+                    f"Expected at most {limit_bytes:,} bytes from {self._what(request)}, got more; reading was "
+                    "stopped. Ask for less at a time, or raise the limit in the client's policy.",
                     status=response.status_code,
                 )
             yield chunk
 
     def _answer_of(self, response: requests.Response) -> Answer:
-        """Status, headers and the beginning of the body; a body that breaks off is good enough for an error."""
+        """Status, headers and the beginning of the body, as it came: nothing reads it, so nothing unfolds it.
+
+        A body that breaks off is good enough for an error.
+        """
         body = bytearray()
         with response:
             try:
-                for chunk in response.iter_content(16 * 1024):
+                for chunk in response.raw.stream(16 * 1024, decode_content=False):
                     body += chunk
                     if len(body) >= ERROR_BODY_LIMIT_BYTES:
                         break

@@ -1,12 +1,12 @@
 """What the statuses of a Beiwe server mean.
 
 The server explains nothing: its error bodies are empty, except that a missing route has an HTML page. Both kinds of
-404 therefore have to be told apart by their bodies.
+404 therefore have to be told apart by their bodies. Nothing that the server sends is quoted, neither bodies nor the
+address of a redirect: a server that echoes the keys, by mistake or on purpose, would put them into our logs.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -27,7 +27,6 @@ from dagster_beiwe.errors import (
 )
 
 BUSY_STATUSES = frozenset({429, 502, 503, 504})
-_QUOTE_LIMIT = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,7 @@ def _refusal(answer: Answer, what: str) -> ServerError:
             status=status,
         )
     return RequestRefusedError(
-        f"Expected {what} to accept the request, got status {status}{_quoted_errors(answer)}. "
+        f"Expected {what} to accept the request, got status {status}. "
         f"{_REFUSAL_HINTS.get(status, 'Check BEIWE_URL and what lies between here and the server.')}",
         status=status,
     )
@@ -113,37 +112,23 @@ _REFUSAL_HINTS = {
 }
 
 
-def _quoted_errors(answer: Answer) -> str:
-    """The texts of {"errors": [...]}, which get-summary-statistics sends; other bodies are not quoted."""
-    try:
-        errors = json.loads(answer.body)["errors"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return ""
-    texts = [text for text in errors if isinstance(text, str)] if isinstance(errors, list) else []
-    quoted = "; ".join("".join(c if c.isprintable() else " " for c in text) for text in texts)
-    return f" ({quoted[:_QUOTE_LIMIT]})" if quoted else ""
-
-
 def _redirect(answer: Answer, what: str) -> RedirectError:
     return RedirectError(
         f"Expected {what} to answer itself, got status {answer.status}, a redirect to "
-        f"{_origin(answer.header('Location'))}. It was not followed and no key was sent there. If that is the right "
-        "address, correct BEIWE_URL (or URL in the keyring): https and the server's own host name.",
+        f"{_direction(answer.header('Location'))}. It was not followed and no key was sent there. Open BEIWE_URL in a "
+        "browser to see where it leads. If that is the right address, correct BEIWE_URL (or URL in the keyring): https "
+        "and the server's own host name.",
         status=answer.status,
     )
 
 
-def _origin(location: str | None) -> str:
-    """Scheme, host and port of a Location: all else of it may hold secrets."""
+def _direction(location: str | None) -> str:
+    """Where a Location leads, in our words."""
     try:
-        parts = urlsplit(location or "")
-        host, port = parts.hostname, parts.port
+        host = urlsplit(location or "").hostname
     except ValueError:
         return "a malformed address"
-    if not host:
-        return "another page of the same server"
-    host = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme or 'https'}://{host}" + (f":{port}" if port else "")
+    return "another address" if host else "another page of the same server"
 
 
 def retry_after_seconds(answer: Answer) -> float | None:

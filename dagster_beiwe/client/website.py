@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dagster_beiwe.client.answers import object_from, parse_json
+from dagster_beiwe.client.answers import settings_from
 from dagster_beiwe.client.http import Request, Transport
+from dagster_beiwe.client.json_bodies import parse_json
 from dagster_beiwe.client.statuses import error_for_status
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.errors import AccessDeniedError, ConfigurationError, CredentialsError, RedirectError
@@ -37,7 +38,7 @@ def export_study_settings(transport: Transport, credentials: Credentials, study_
             "read. The account may have an expired password or lack two-factor login: log in with a browser once.",
             status=error.status,
         ) from None
-    return object_from(parse_json(body, _EXPORT_PAGE), _EXPORT_PAGE)
+    return settings_from(parse_json(body, _EXPORT_PAGE), _EXPORT_PAGE)
 
 
 def _login(transport: Transport, credentials: Credentials) -> str:

@@ -11,7 +11,7 @@ authenticate: **a wrong passphrase or a changed file gives wrong bytes, not an e
 hashes, as the lake does with its manifests. age authenticates each 64 KiB and the end of the file.
 """
 
-from dagster_beiwe.encryption.age import AgeCipher
+from dagster_beiwe.encryption.age import AgeCipher, read_identity
 from dagster_beiwe.encryption.cipher import PIECE_BYTES, Bytes, Cipher, Decryptor, Encryptor, decrypting_reader
 from dagster_beiwe.encryption.cryptease import CrypteaseCipher, decrypt_bytes, encrypt_bytes
 
@@ -26,4 +26,5 @@ __all__ = [
     "decrypt_bytes",
     "decrypting_reader",
     "encrypt_bytes",
+    "read_identity",
 ]

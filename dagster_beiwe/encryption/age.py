@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
@@ -53,6 +54,17 @@ class AgeCipher(Cipher):
             )
         decrypt, identities = _pyrage().decrypt_io, self._identities
         return _AgeFile(lambda reader, writer: decrypt(reader, writer, identities))
+
+
+def read_identity(path: str, *, variable: str) -> str:
+    """The content of the private key file that the environment variable names; raises ``ConfigurationError``."""
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, RuntimeError, ValueError):  # no home, no text, or a NUL in the path
+        raise ConfigurationError(
+            f"Expected {variable} to name a readable file with a private key of age; nothing was done. Correct the "
+            "path, or unset it on a host that only writes."
+        ) from None
 
 
 class _AgeFile:

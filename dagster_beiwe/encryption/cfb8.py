@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -11,6 +12,12 @@ from cryptography.hazmat.primitives.ciphers import CipherContext, algorithms, mo
 from dagster_beiwe.encryption.cipher import Bytes
 
 IV_BYTES: Final = 16
+
+_FEWEST_LANES: Final = 96
+"""With fewer files than this the primitive is as fast, and it can run in several threads at once."""
+
+_TILE_BYTES: Final = 2048
+"""How much of each file is worked on at a time: some hundred such rows fit a core's own cache."""
 
 
 def cfb8_encryptor(key: bytes, iv: bytes) -> CipherContext:
@@ -27,7 +34,7 @@ class Cfb8Decryption:
     """Decrypts CFB8 several times faster than the primitive, which takes one byte after the other.
 
     Each plain byte depends on nothing but the 16 stored bytes before it, so one call of AES over every window of 16
-    bytes gives the key stream of a whole step. Encryption has no such way: there a byte needs the one before it.
+    bytes gives the key stream of a whole step. Encryption has no such way within a file: see ``encrypt_in_step``.
     """
 
     _STEP_BYTES = 16 * 1024  # times 16 windows: fits a core's own cache
@@ -46,3 +53,58 @@ class Cfb8Decryption:
         windows = np.ndarray((len(piece),), "V16", stored, strides=(1,)).copy()
         key_stream = np.frombuffer(self._aes.update(windows.view(np.uint8).data), np.uint8)[::IV_BYTES]
         return (key_stream ^ np.frombuffer(stored, np.uint8)[IV_BYTES:]).tobytes()
+
+
+def encrypt_in_step(key: bytes, ivs: Sequence[bytes], files: Sequence[bytearray]) -> int:
+    """Lock the beginning of many files in place, several times faster than one after the other.
+
+    A byte has to wait for the one before it in its own file, but not for those of others: so all files go forward in
+    step, and one call of AES serves the next byte of each. Returns up to where that was worth it: files that are longer
+    have the rest to be locked by ``encrypt_rest``.
+    """
+    order = sorted(zip(ivs, files, strict=True), key=lambda each: len(each[1]), reverse=True)
+    longest = len(order[0][1]) if order else 0
+    for start in range(0, longest, _TILE_BYTES):
+        order = [(iv, file) for iv, file in order if len(file) > start]
+        if len(order) < _FEWEST_LANES:
+            return start
+        _encrypt_tile(key, order, start)
+    return longest
+
+
+def encrypt_rest(key: bytes, iv: bytes, file: bytearray, start: int) -> bytes:
+    """The stored bytes from ``start`` on of a file that is locked up to there."""
+    return cfb8_encryptor(key, _register(iv, file, start)).update(bytes(file[start:]))
+
+
+def _register(iv: bytes, file: bytearray, start: int) -> bytes:
+    """The 16 stored bytes that the byte at ``start`` depends on."""
+    return bytes(file[start - IV_BYTES : start]) if start else iv
+
+
+def _encrypt_tile(key: bytes, order: Sequence[tuple[bytes, bytearray]], start: int) -> None:
+    """The next bytes of every file; ``order`` has the longest first, so that those still going are the first rows."""
+    lengths = [min(_TILE_BYTES, len(file) - start) for _, file in order]
+    rows = np.zeros((len(order), IV_BYTES + _TILE_BYTES), np.uint8)
+    for row, length, (iv, file) in zip(rows, lengths, order, strict=True):
+        row[:IV_BYTES] = np.frombuffer(_register(iv, file, start), np.uint8)
+        row[IV_BYTES : IV_BYTES + length] = np.frombuffer(bytes(file[start : start + length]), np.uint8)
+    registers = np.ndarray((len(order), _TILE_BYTES + 1), "V16", rows, strides=(rows.strides[0], 1))
+    aes = _Primitive(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305  (CFB8's own building block)
+    taken = np.empty(len(order), "V16")
+    stream = np.empty(IV_BYTES * (len(order) + 1), np.uint8)
+    done, going = 0, len(order)
+    while going:
+        end = lengths[going - 1]
+        now, ahead, plain, pad = taken[:going], registers[:going], rows[:going], stream[: IV_BYTES * going : IV_BYTES]
+        block = now.view(np.uint8).data
+        for place in range(done, end):
+            np.copyto(now, ahead[:, place])
+            aes.update_into(block, stream.data)
+            column = plain[:, place + IV_BYTES]
+            np.bitwise_xor(column, pad, out=column)
+        done = end
+        while going and lengths[going - 1] == end:
+            going -= 1
+    for row, length, (_, file) in zip(rows, lengths, order, strict=True):
+        file[start : start + length] = row[IV_BYTES : IV_BYTES + length].tobytes()

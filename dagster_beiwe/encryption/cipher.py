@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final, NoReturn, Protocol, TypeAlias
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -44,6 +45,18 @@ class Cipher(ABC):
     @abstractmethod
     def encryptor(self) -> Encryptor:
         """A fresh encryptor for one file."""
+
+    def encrypt_all(self, files: Sequence[bytearray]) -> list[Iterator[Bytes]]:
+        """The stored form of several small files, each in pieces, which may be taken in different threads.
+
+        May use up the given bytes. Ciphers that lock many files faster together than one by one say how.
+        """
+        return [self._encrypt(file) for file in files]
+
+    def _encrypt(self, file: bytearray) -> Iterator[Bytes]:
+        encryptor = self.encryptor()
+        yield encryptor.update(file)
+        yield encryptor.finish()
 
     @abstractmethod
     def decryptor(self) -> Decryptor:

@@ -13,11 +13,12 @@ import os
 import struct
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import cryptease
 
-from dagster_beiwe.encryption.cfb8 import IV_BYTES, Cfb8Decryption, cfb8_encryptor
+from dagster_beiwe.encryption.cfb8 import IV_BYTES, Cfb8Decryption, cfb8_encryptor, encrypt_in_step, encrypt_rest
 from dagster_beiwe.encryption.cipher import Bytes, Cipher, Decryptor, Encryptor
 from dagster_beiwe.errors import ConfigurationError, EncryptionError, PassphraseMissingError
 
@@ -59,6 +60,12 @@ class CrypteaseCipher(Cipher):
     def encryptor(self) -> Encryptor:
         return _CrypteaseEncryptor(self._write_key())
 
+    def encrypt_all(self, files: Sequence[bytearray]) -> list[Iterator[Bytes]]:
+        key = self._write_key()
+        ivs = [os.urandom(IV_BYTES) for _ in files]
+        locked = encrypt_in_step(key.key, ivs, files)
+        return [_pieces(key, iv, file, locked) for iv, file in zip(ivs, files, strict=True)]
+
     def decryptor(self) -> Decryptor:
         return _CrypteaseDecryptor(self)
 
@@ -81,10 +88,26 @@ class CrypteaseCipher(Cipher):
         return key
 
 
+def _header(key: cryptease.Key, iv: bytes) -> bytes:
+    """What a file begins with."""
+    head: bytes = cryptease.create_header(_AES_CFB8, key.metadata, iv).read()
+    return head + iv
+
+
+def _pieces(key: cryptease.Key, iv: bytes, file: bytearray, locked: int) -> Iterator[Bytes]:
+    """The stored form of a file whose first bytes are ``locked``."""
+    yield _header(key, iv)
+    if len(file) <= locked:
+        yield file
+    else:
+        yield file[:locked]
+        yield encrypt_rest(key.key, iv, file, locked)
+
+
 class _CrypteaseEncryptor:
     def __init__(self, key: cryptease.Key) -> None:
         iv = os.urandom(IV_BYTES)
-        self._head: bytes = cryptease.create_header(_AES_CFB8, key.metadata, iv).read() + iv
+        self._head = _header(key, iv)
         self._context = cfb8_encryptor(key.key, iv)
 
     def update(self, data: Bytes) -> bytes:

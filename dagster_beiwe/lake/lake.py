@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 
 from dagster_beiwe.encryption import Cipher
+from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.staging import Compression
 from dagster_beiwe.lake.storage import LocalStorage, Storage
 from dagster_beiwe.lake.study import StudyLake
@@ -52,10 +53,25 @@ class BeiweLake:
 
 
 def open_storage(url: str | os.PathLike[str]) -> Storage:
-    """The storage at a folder's path, or at a URL such as ``s3://bucket/lake``."""
+    """The storage at a folder's path, or at a URL such as ``s3://bucket/lake``.
+
+    Raises ``ConfigurationError`` for a URL that can't be used, without repeating it: it may hold credentials.
+    """
     text = os.fspath(url)
-    if "://" not in text or text.startswith("file://"):
-        return LocalStorage(text.removeprefix("file://"))
+    if text.startswith("file://"):
+        return LocalStorage(_path_of_file_url(text))
+    if "://" not in text:
+        return LocalStorage(text)
     from dagster_beiwe.lake.objects import ObjectStorage  # fsspec's import is slow, and most lakes are local
 
     return ObjectStorage(text)
+
+
+def _path_of_file_url(url: str) -> str:
+    path = url.removeprefix("file://")
+    if not path.startswith("/"):
+        raise ConfigurationError(
+            "Expected the lake's folder as a path or as file:///folder, got a file URL with a host in it; nothing was "
+            "opened. Correct BEIWE_LAKE."
+        )
+    return path

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from dagster_beiwe.errors import IntegrityError, TimeRangeError
 from dagster_beiwe.lake.shapes import ShapeError, read_as
@@ -21,6 +21,7 @@ from dagster_beiwe.names import is_participant_id, is_path_below, is_plain_name,
 from dagster_beiwe.windows import Window
 
 FORMAT = 1
+HashName = Literal["sha1", "md5"]
 _text = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -40,8 +41,10 @@ class FileRecord:
     ``key`` is its registry key without storage prefix: the identity, because the server's ``_2`` suffixes move
     between files. ``member`` is its name in Beiwe's tree, ``path`` where it is stored, both below the participant's
     folder. ``time`` is the bin time. Sizes are bytes; ``size_bytes``, ``md5``, ``sha1`` and ``sha256`` (hexadecimal)
-    are of the plain content, ``stored_*`` of what lies in the lake. ``registry_value`` is the hash that the server
-    handed out last. Times are ISO 8601 in UTC. ``vanished_at`` is set when the server no longer has the file.
+    are of the plain content, ``stored_*`` of what lies in the lake. ``known_by`` names the hash by which the server
+    knows the file. Times are ISO 8601 in UTC. ``last_seen`` is when the server last had the file, None where that is
+    the manifest's own ``committed_at``. ``vanished_at`` is set while the server no longer has the file;
+    ``times_vanished`` counts how often that was found.
     """
 
     key: str
@@ -58,13 +61,15 @@ class FileRecord:
     stored_sha256: str
     encryption: str
     compression: str
-    registry_value: str
     first_seen: str
     fetched_at: str
     run_id: str
+    known_by: HashName = "sha1"
     restatements: int = 0
     previous: PreviousVersion | None = None
+    last_seen: str | None = None
     vanished_at: str | None = None
+    times_vanished: int = 0
 
     @property
     def moment(self) -> datetime:
@@ -92,7 +97,8 @@ class Manifest:
     """What is committed of one participant's window.
 
     ``generation`` counts commits from 1; ``previous_mac`` is the MAC of the one before, so that commits form a
-    chain. ``streams`` were asked for. ``complete`` is False while ``holes`` are open. ``counted`` is a digest of what
+    chain. ``removed`` are records of files that are no longer in the lake: their history, which goes on if they come
+    again. ``streams`` were asked for. ``complete`` is False while ``holes`` are open. ``counted`` is a digest of what
     the server counted for the window's days just before it was fetched, empty if that is not known: when the server's
     numbers give another digest, the window has moved.
     """
@@ -108,6 +114,7 @@ class Manifest:
     run_id: str
     streams: tuple[str, ...]
     files: tuple[FileRecord, ...]
+    removed: tuple[FileRecord, ...] = ()
     holes: tuple[Hole, ...] = ()
     counted: str = ""
     format: int = FORMAT
@@ -123,8 +130,11 @@ class Manifest:
 
     def to_document(self) -> dict[str, Any]:
         """The manifest as JSON holds it; ``asdict`` would copy every value of every file, which takes long."""
-        files = [{**vars(file), "previous": file.previous and vars(file.previous)} for file in self.files]
-        return {**vars(self), "files": files, "holes": [vars(hole) for hole in self.holes]}
+        files, removed = (
+            [{**vars(file), "previous": file.previous and vars(file.previous)} for file in records]
+            for records in (self.files, self.removed)
+        )
+        return {**vars(self), "files": files, "removed": removed, "holes": [vars(hole) for hole in self.holes]}
 
     @property
     def complete(self) -> bool:
@@ -136,11 +146,18 @@ class Manifest:
 
     @property
     def data_version(self) -> str:
-        """A digest of the content alone: equal content gives an equal version, whenever and however it came."""
+        """A digest of the content that readers see: equal content gives an equal version, whenever and however it came.
+
+        What has vanished is not part of it, because readers leave it out.
+        """
         digest = hashlib.sha256()
-        for record in sorted(self.files, key=lambda record: record.key):
+        for record in sorted((each for each in self.files if each.present), key=lambda record: record.key):
             digest.update(f"{record.key}\0{record.sha256}\n".encode())
         return digest.hexdigest()[:32]
+
+    def last_seen(self, record: FileRecord) -> str:
+        """When the server last had one of the manifest's files."""
+        return record.last_seen or self.committed_at
 
     def by_key(self) -> dict[str, FileRecord]:
         return {record.key: record for record in self.files}
@@ -217,7 +234,7 @@ def sealed_fields(name: str) -> Iterator[None]:
 def _check(manifest: Manifest) -> None:
     """Raise ``ShapeError`` for places outside the participant's folder, and whatever times raise that are none."""
     _ = manifest.span
-    for record in manifest.files:
+    for record in (*manifest.files, *manifest.removed):
         if record.moment.tzinfo is None or not (is_path_below(record.path) and is_path_below(record.member)):
             raise ShapeError("a path or a time that no file has")
     if not (

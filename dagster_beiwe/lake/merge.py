@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dagster_beiwe.lake.manifest import FileRecord, Hole, Manifest, PreviousVersion, total_bytes
+from dagster_beiwe.lake.manifest import FileRecord, HashName, Hole, Manifest, PreviousVersion, total_bytes
 from dagster_beiwe.lake.staging import FileForm, StagedFile
 from dagster_beiwe.names import MemberName
 from dagster_beiwe.windows import Window
@@ -17,13 +17,16 @@ STRAYS_FOLDER = "strays"
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """A file that was downloaded, checked and staged. ``key`` is its identity; ``form`` how it was stored."""
+    """A file that was downloaded, checked and staged. ``key`` is its identity; ``form`` how it was stored.
+
+    ``known_by`` names the hash by which the server knows it, None if the server did not tell.
+    """
 
     key: str
     member: MemberName
     staged: StagedFile
     form: FileForm
-    registry_value: str
+    known_by: HashName | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,10 @@ class Occasion:
     """Keys of files that the server no longer has."""
     remove_vanished: bool = False
     """Whether those are removed from the lake instead of kept and marked."""
+    damaged: Collection[str] = ()
+    """Keys of files that are taken out because what is stored of them can't be used."""
+    unseen: Collection[str] = ()
+    """Keys of other files that were not found on the server this time, though nobody knows whether they are gone."""
     counted: str = ""
     """Digest of the server's counts; see ``Manifest``."""
 
@@ -56,6 +63,7 @@ class Changes:
     added_bytes: int = 0
     changed_bytes: int = 0
     vanished_bytes: int = 0
+    unchanged_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,28 +84,33 @@ class Merge:
 def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion) -> Merge:
     """The commit that brings ``arrivals`` into a window that holds ``old``."""
     records = old.by_key() if old else {}
+    removed = {record.key: record for record in old.removed} if old else {}
     before = dict(records)
+    arrived = set()
     members = {record.member for record in records.values()}
     moves, discards = [], []
     for arrival in arrivals:
-        known = records.get(arrival.key)
+        arrived.add(arrival.key)
+        known, removed_before = records.get(arrival.key), removed.pop(arrival.key, None)
         if known and _same(known, arrival):
-            records[arrival.key] = replace(known, registry_value=arrival.registry_value, vanished_at=None)
+            records[arrival.key] = replace(known, known_by=arrival.known_by or known.known_by, vanished_at=None)
             discards.append(arrival.staged.part)
             continue
-        record = _record(arrival, known, occasion, taken=members)
-        members.add(record.member)
+        name = known.member if known else _free_name(arrival.member, occasion.window, members)
+        record = _record(arrival, known or removed_before, occasion, name=name)
+        members.add(name)
         records[arrival.key] = record
         moves.append((arrival.staged.part, record.path))
-    for key in occasion.vanished:
-        if key in records and occasion.remove_vanished:
-            del records[key]
-        elif key in records and records[key].present:
-            records[key] = replace(records[key], vanished_at=_text(occasion.now))
+    for key in records.keys() & set(occasion.vanished):
+        records[key] = _marked(records[key], occasion)
+    if old:
+        records = {key: _dated(record, arrived, old, occasion) for key, record in records.items()}
+    gone = {*occasion.damaged, *(occasion.vanished if occasion.remove_vanished else ())}
+    removed |= {key: records.pop(key) for key in records.keys() & gone}
     paths = {record.path for record in before.values()}
     removals = paths - {record.path for record in records.values()}
     return Merge(
-        manifest=_manifest(old, records.values(), occasion),
+        manifest=_manifest(old, records.values(), removed.values(), occasion),
         moves=tuple(moves),
         discards=tuple(discards),
         removals=tuple(sorted(removals)),
@@ -111,15 +124,34 @@ def _same(known: FileRecord, arrival: Arrival) -> bool:
     return (known.sha256, known.encryption, known.compression) == (staged.sha256, staged.encryption, staged.compression)
 
 
-def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, taken: Collection[str]) -> FileRecord:
+def _marked(record: FileRecord, occasion: Occasion) -> FileRecord:
+    """The record of a file that the server no longer has, marked with the first day of that."""
+    if not record.present:
+        return record
+    return replace(record, vanished_at=_text(occasion.now), times_vanished=record.times_vanished + 1)
+
+
+def _dated(record: FileRecord, arrived: Collection[str], old: Manifest, occasion: Occasion) -> FileRecord:
+    """The record with the time when the server last had the file: that of the commit, if it looked and found it."""
+    found = record.key in arrived or (
+        record.present
+        and record.stream in occasion.streams
+        and record.key not in occasion.unseen
+        and record.key not in occasion.damaged
+        and not any(record.stream in hole.streams and hole.start <= record.time < hole.end for hole in occasion.holes)
+    )
+    last_seen = None if found else old.last_seen(record)
+    return record if record.last_seen == last_seen else replace(record, last_seen=last_seen)
+
+
+def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, name: str) -> FileRecord:
+    """The record of a file that is stored now. ``known`` is what is known of it from before."""
     staged, member = arrival.staged, arrival.member
     now = _text(occasion.now)
     restated = known is not None and known.sha256 != staged.sha256
     previous = known.previous if known else None
     if known and restated:
         previous = PreviousVersion(size_bytes=known.size_bytes, sha256=known.sha256, fetched_at=known.fetched_at)
-    folder = f"{STRAYS_FOLDER}/{member.folder}" if occasion.window.name else member.folder
-    name = known.member if known else _free_name(folder, member.name, taken)
     return FileRecord(
         key=arrival.key,
         member=name,
@@ -135,21 +167,23 @@ def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, t
         stored_sha256=staged.stored_sha256,
         encryption=staged.encryption,
         compression=staged.compression,
-        registry_value=arrival.registry_value,
         first_seen=known.first_seen if known else now,
         fetched_at=now,
         run_id=occasion.run_id,
+        known_by=arrival.known_by or (known.known_by if known else "sha1"),
         restatements=(known.restatements if known else 0) + restated,
         previous=previous,
+        times_vanished=known.times_vanished if known else 0,
     )
 
 
-def _free_name(folder: str, name: str, taken: Collection[str]) -> str:
+def _free_name(member: MemberName, window: Window, taken: Collection[str]) -> str:
     """A name for a file in Beiwe's tree: numbered where another file of the same second has it.
 
     The number in the server's own name means nothing: it moves from file to file between identical requests.
     """
-    stem, _, extension = name.partition(".")
+    folder = f"{STRAYS_FOLDER}/{member.folder}" if window.name else member.folder
+    stem, _, extension = member.name.partition(".")
     stem = stem[: len("YYYY-MM-DD hh_mm_ss+00_00")]
     number = 1
     while True:
@@ -159,7 +193,9 @@ def _free_name(folder: str, name: str, taken: Collection[str]) -> str:
         number += 1
 
 
-def _manifest(old: Manifest | None, records: Iterable[FileRecord], occasion: Occasion) -> Manifest:
+def _manifest(
+    old: Manifest | None, records: Iterable[FileRecord], removed: Iterable[FileRecord], occasion: Occasion
+) -> Manifest:
     return Manifest(
         study_id=occasion.study_id,
         participant=occasion.participant,
@@ -171,26 +207,33 @@ def _manifest(old: Manifest | None, records: Iterable[FileRecord], occasion: Occ
         committed_at=_text(occasion.now),
         run_id=occasion.run_id,
         streams=occasion.streams,
-        files=tuple(sorted(records, key=lambda record: (record.time, record.key))),
+        files=_sorted(records),
+        removed=_sorted(removed),
         holes=occasion.holes,
         counted=occasion.counted,
     )
+
+
+def _sorted(records: Iterable[FileRecord]) -> tuple[FileRecord, ...]:
+    return tuple(sorted(records, key=lambda record: (record.time, record.key)))
 
 
 def _changes(before: dict[str, FileRecord], after: dict[str, FileRecord]) -> Changes:
     added = [after[key] for key in after.keys() - before.keys()]
     both = [(before[key], after[key]) for key in after.keys() & before.keys()]
     changed = [new for old, new in both if old.sha256 != new.sha256]
+    unchanged = [new for old, new in both if old.sha256 == new.sha256 and new.present]
     vanished = [new for old, new in both if old.present and not new.present]
     vanished += [before[key] for key in before.keys() - after.keys()]
     return Changes(
         added=len(added),
         changed=len(changed),
         vanished=len(vanished),
-        unchanged=len(both) - len(changed) - sum(not new.present for _, new in both),
+        unchanged=len(unchanged),
         added_bytes=total_bytes(added),
         changed_bytes=total_bytes(changed),
         vanished_bytes=total_bytes(vanished),
+        unchanged_bytes=total_bytes(unchanged),
     )
 
 

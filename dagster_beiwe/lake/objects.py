@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,14 @@ _DEFAULT_TIMING = Timing()
 _OPTIONS = {
     "s3": {"max_concurrency": 1},  # more makes it ask for the size before each read, and holds more pieces in memory
 }
+_PLACE = re.compile(
+    r"(?:abfss?://[\w$-]+@[\w.-]+"  # a container and its account
+    r"|s3a?://arn:[\w:-]+"  # an access point
+    r"|\w[\w+.-]*://[^/@:?#]*(?::\d{1,5})?)"  # a bucket, or a host with a port
+    r"(?:/[^@:?#]*)?"
+)
+"""URLs that can hold no credential: messages show them whole."""
+
 _MAY_BE_ABSENT = frozenset({"read", "listed"})
 _CLIENTS = frozenset({"adlfs", "aiobotocore", "aiohttp", "asyncio", "azure", "botocore", "fsspec", "gcsfs", "google"})
 """Packages whose errors tell of the store. Not all of them are ``OSError``."""
@@ -261,14 +270,13 @@ def _open_store(url: str) -> tuple[Any, str, str]:
     """The file system behind a URL, the root's path in it, and the URL's protocol."""
     import fsspec
 
-    protocol, _, rest = url.partition("://")
-    user = rest.partition("/")[0].rpartition("@")[0]
-    if ":" in user or "?" in rest or "::" in url:
+    if not _PLACE.fullmatch(url):
         raise ConfigurationError(
-            f"Expected the lake's URL as {protocol.rpartition(':')[2]}://bucket/folder, got one with credentials, "
-            "options or a cache in it; it was not used. Give credentials in the environment of the store "
-            "(docs/object-stores.md)."
+            "Expected the lake's URL as s3://bucket/folder, got one with credentials, options or a cache in it, or "
+            "with a character that they need (@ : ? #); it was not used. Give credentials in the environment of the "
+            "store (docs/object-stores.md)."
         )
+    protocol = url.partition("://")[0]
     try:
         files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **_OPTIONS.get(protocol, {}))
     except ImportError:

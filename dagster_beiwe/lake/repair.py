@@ -72,6 +72,6 @@ def _opened(manifest: Manifest, gone: Collection[FileRecord], run_id: str) -> Oc
         run_id=run_id,
         now=datetime.now(timezone.utc),
         holes=(*manifest.holes, *holes),
-        vanished=frozenset(record.key for record in gone),
-        remove_vanished=True,
+        damaged=frozenset(record.key for record in gone),
+        unseen=frozenset(record.key for record in manifest.files),
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -21,8 +21,8 @@ class ShapeError(ValueError):
 def read_as(kind: type[T], value: object) -> T:
     """``value``, as JSON gives it, as a ``kind``: text, whole numbers from 0 on, and what is made of them.
 
-    Known are dataclasses, ``dict`` with text as keys, ``tuple`` (of any length, or with a type for each entry), and
-    ``| None``.
+    Known are dataclasses, ``dict`` with text as keys, ``tuple`` (of any length, or with a type for each entry),
+    ``Literal`` texts, and ``| None``.
     """
     declared: Any = kind
     result: T = _reader(declared)(value)
@@ -38,6 +38,8 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return _number
     if is_dataclass(kind):
         return _dataclass_reader(kind)
+    if origin is Literal:
+        return lambda value: _one_of(parts, value)
     if origin is UnionType and NoneType in parts:
         (other,) = (_reader(part) for part in parts if part is not NoneType)
         return lambda value: None if value is None else other(value)
@@ -78,6 +80,12 @@ def _text(value: object) -> str:
     if not text.isascii():
         text.encode()  # half a surrogate pair can't be; that is a ValueError, too
     return text
+
+
+def _one_of(texts: tuple[str, ...], value: object) -> str:
+    if _of(str, value) not in texts:
+        raise ShapeError("none of the words that are known")
+    return str(value)
 
 
 def _number(value: object) -> int:

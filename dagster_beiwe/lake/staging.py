@@ -1,18 +1,21 @@
-"""Take one file's bytes as they arrive, check and hash them, lock them, and write them under a temporary name.
+"""Take files' bytes as they arrive, check and hash them, lock them, and write them under temporary names.
 
-The plain bytes of a locked file exist in memory only, a piece at a time.
+The plain bytes of a locked file exist in memory only: of a large file a piece at a time (``stage_file``); small files
+are checked one by one (``examine``) and then locked together (``store_all``), which ciphers do several times faster.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO, Literal
 
 import zstandard
 
-from dagster_beiwe.encryption import Cipher
+from dagster_beiwe.encryption import Bytes, Cipher
 from dagster_beiwe.errors import DamagedMemberError
 from dagster_beiwe.lake.storage import Storage
 
@@ -21,7 +24,12 @@ Compression = Literal["zstd", "none"]
 LARGEST_FRAME_BYTES = 64 * 1024 * 1024
 """A server's zstd frame needs as much memory as its content: larger ones must be asked for uncompressed."""
 
-_PIECE_BYTES = 256 * 1024
+SMALL_BYTES = 8 * 1024 * 1024
+"""Files that need no more memory than this are handled whole."""
+
+_STEP_BYTES = 1024
+"""Of a frame at once: at worst it unpacks to 32 MiB, whatever the frame declares."""
+
 _LEVEL = 3
 _LARGEST_WINDOW_BYTES = 8 * 1024 * 1024
 _FRAME_HEADER_BYTES = 18
@@ -84,14 +92,87 @@ def stage_file(
     except BaseException:
         storage.delete(part)
         raise
+    return _staged(part, plain, sink.size_bytes, sink.sha256.hexdigest(), form)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """A small file that was checked: its hashes, and what is to be stored of it, not yet locked."""
+
+    plain: _PlainHashes
+    content: bytes
+
+
+def small_size(head: bytes, size_bytes: int, *, arrives_compressed: bool, form: FileForm) -> int | None:
+    """How many bytes of a file are held once it is examined, by the first bytes and the size of what arrives.
+
+    None for a file that is not small, or of which that can't be told: ``stage_file`` takes those.
+    """
+    content_bytes = size_bytes
+    if arrives_compressed:
+        try:
+            content_bytes = zstandard.get_frame_parameters(head).content_size
+        except zstandard.ZstdError:
+            return None
+    if max(size_bytes, content_bytes) > SMALL_BYTES:
+        return None
+    return content_bytes if form.compression == "none" else size_bytes
+
+
+def examine(body: bytes, *, name: str, arrives_compressed: bool, form: FileForm) -> Examined:
+    """Check and hash a small file. Raises ``DamagedMemberError`` if its frame can't be decompressed."""
+    plain = _PlainHashes()
+    keep = form.compression == "zstd"
+    if not arrives_compressed:
+        kept = _Kept()
+        _take_plain([body], plain, kept, compress=keep)
+        return Examined(plain=plain, content=b"".join(kept.pieces))
+    _declared_size(body, name)
+    try:
+        content = zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
+    except zstandard.ZstdError:
+        raise DamagedMemberError(_damaged("bytes that zstd cannot read as one frame"), member=name) from None
+    plain.write(content)
+    return Examined(plain=plain, content=body if keep else content)
+
+
+def store_all(
+    storage: Storage, files: Sequence[tuple[str, Examined]], *, form: FileForm, pool: Executor
+) -> list[StagedFile]:
+    """Lock examined files together and store each under its temporary name, several at a time in threads of ``pool``.
+
+    Where one can't be written, the error is raised when all have been tried.
+    """
+    contents: list[Iterator[Bytes]] = [iter([file.content]) for _, file in files]
+    if form.cipher:
+        contents = form.cipher.encrypt_all([bytearray(file.content) for _, file in files])
+
+    def store(part: str, file: Examined, pieces: Iterable[Bytes]) -> StagedFile:
+        sha256, size_bytes = hashlib.sha256(), 0
+        try:
+            with storage.explained("written", part), storage.create(part) as target:
+                for piece in pieces:
+                    sha256.update(piece)
+                    size_bytes += target.write(piece)
+        except BaseException:
+            storage.delete(part)
+            raise
+        return _staged(part, file.plain, size_bytes, sha256.hexdigest(), form)
+
+    waiting = [pool.submit(store, part, file, pieces) for (part, file), pieces in zip(files, contents, strict=True)]
+    wait(waiting)
+    return [one.result() for one in waiting]
+
+
+def _staged(part: str, plain: _PlainHashes, stored_size_bytes: int, stored_sha256: str, form: FileForm) -> StagedFile:
     return StagedFile(
         part=part,
         size_bytes=plain.size_bytes,
         md5=plain.md5.hexdigest(),
         sha1=plain.sha1.hexdigest(),
         sha256=plain.sha256.hexdigest(),
-        stored_size_bytes=sink.size_bytes,
-        stored_sha256=sink.sha256.hexdigest(),
+        stored_size_bytes=stored_size_bytes,
+        stored_sha256=stored_sha256,
         encryption=form.encryption,
         compression=form.compression,
     )
@@ -111,6 +192,17 @@ class _PlainHashes:
         self.md5.update(data)
         self.sha1.update(data)
         self.sha256.update(data)
+        return len(data)
+
+
+class _Kept:
+    """Keeps what is to be stored."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self.pieces.append(data)
         return len(data)
 
 
@@ -137,20 +229,7 @@ class _StoredFile:
         self._file.write(data)
 
 
-class _Sink:
-    """The file-like object that zstandard writes plain bytes to; refuses more than the frame declared."""
-
-    def __init__(self, write: Callable[[bytes], int], limit: int, name: str) -> None:
-        self._write, self._left, self._name = write, limit, name
-
-    def write(self, data: bytes) -> int:
-        self._left -= len(data)
-        if self._left < 0:
-            raise DamagedMemberError(_damaged("more content than its frame declares"), member=self._name)
-        return self._write(data)
-
-
-def _take_plain(body: Iterable[bytes], plain: _PlainHashes, sink: _StoredFile, *, compress: bool) -> None:
+def _take_plain(body: Iterable[bytes], plain: _PlainHashes, sink: _StoredFile | _Kept, *, compress: bool) -> None:
     # The frame's window is bounded, unlike the server's, so that it can be read back in little memory.
     packer = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False).compressobj() if compress else None
     for piece in body:
@@ -170,25 +249,44 @@ def _take_frame(body: Iterable[bytes], plain: _PlainHashes, sink: _StoredFile, *
         head += piece
         if len(head) >= _FRAME_HEADER_BYTES:
             break
-    size = _declared_size(head, name)
+    frame = _Frame(head, name)
+    for piece in chain([head], pieces):
+        if keep:
+            sink.write(piece)
+        for content in frame.unpack(piece):
+            plain.write(content)
+            if not keep:
+                sink.write(content)
+    frame.finish()
 
-    def take_plain(data: bytes) -> int:
-        if not keep:
-            sink.write(data)
-        return plain.write(data)
 
-    unpacker = zstandard.ZstdDecompressor(max_window_size=max(size, _LARGEST_WINDOW_BYTES))
-    target = _Sink(take_plain, size, name)
-    try:
-        with unpacker.stream_writer(target, write_size=_PIECE_BYTES, closefd=False) as writer:  # type: ignore[arg-type]
-            for piece in _and_then(head, pieces):
-                if keep:
-                    sink.write(piece)
-                writer.write(piece)
-    except zstandard.ZstdError:
-        raise DamagedMemberError(_damaged("bytes that zstd cannot read"), member=name) from None
-    if plain.size_bytes != size:
-        raise DamagedMemberError(_damaged("less content than its frame declares"), member=name)
+class _Frame:
+    """Unpacks exactly one zstd frame, in bounded memory whatever it really holds."""
+
+    def __init__(self, head: bytes, name: str) -> None:
+        self._left, self._name = _declared_size(head, name), name
+        limit = max(self._left, _LARGEST_WINDOW_BYTES)
+        self._unpacker = zstandard.ZstdDecompressor(max_window_size=limit).decompressobj()
+
+    def unpack(self, piece: bytes) -> Iterator[bytes]:
+        for start in range(0, len(piece), _STEP_BYTES):
+            if self._unpacker.eof:
+                raise self._damaged("bytes behind the end of the frame")
+            try:
+                content = self._unpacker.decompress(piece[start : start + _STEP_BYTES])
+            except zstandard.ZstdError:
+                raise self._damaged("bytes that zstd cannot read") from None
+            self._left -= len(content)
+            if self._left < 0:
+                raise self._damaged("more content than its frame declares")
+            yield content
+
+    def finish(self) -> None:
+        if not self._unpacker.eof or self._unpacker.unused_data or self._left:
+            raise self._damaged("a frame that does not end where it should")
+
+    def _damaged(self, what: str) -> DamagedMemberError:
+        return DamagedMemberError(_damaged(what), member=self._name)
 
 
 def _declared_size(head: bytes, name: str) -> int:
@@ -205,11 +303,6 @@ def _declared_size(head: bytes, name: str) -> int:
             member=name,
         )
     return parameters.content_size
-
-
-def _and_then(first: bytes, rest: Iterable[bytes]) -> Iterable[bytes]:
-    yield first
-    yield from rest
 
 
 def _damaged(what: str) -> str:

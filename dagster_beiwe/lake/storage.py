@@ -32,6 +32,7 @@ LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
 # Whatever lies in a file's place: a link is not followed, and a pipe does not make anybody wait.
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _MAY_BE_ABSENT = frozenset({"read", "listed"})
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Storage(ABC):
@@ -120,6 +121,7 @@ class LocalStorage(Storage):
         self._run = run
         self._sign: Path | None = None
         self._depth = len(self.root.parts)
+        self._folders: set[str] = set()
 
     def for_run(self, token: str) -> LocalStorage:
         return LocalStorage(self.root, run=token)
@@ -155,15 +157,20 @@ class LocalStorage(Storage):
 
     def create(self, path: str) -> BinaryIO:
         with self.explained("written", path):
-            target = self._full(path)
-            self._make_folder(target.parent)
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE)
-            return _DurableFile(descriptor)
+            target = self._prepared(path)
+            return _DurableFile(os.open(target, _CREATE, FILE_MODE))
 
     def move(self, source: str, target: str) -> None:
         with self.explained("written", target):
             self._make_folder(self._full(target).parent)
             self._full(source).replace(self._full(target))
+
+    def move_all(self, moves: Iterable[tuple[str, str]]) -> None:
+        for source, target in moves:
+            try:
+                os.replace(self._full(source), self._prepared(target))
+            except OSError:  # it was moved already, or can't be
+                super().move_all([(source, target)])
 
     def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
         folder, slash, name = path.rpartition("/")
@@ -266,6 +273,16 @@ class LocalStorage(Storage):
         check_inside(path)
         return self.root / path
 
+    def _prepared(self, path: str) -> str:
+        """The full path of a file that is to be written; what its folder is, is looked at once."""
+        check_inside(path)
+        target = os.path.join(self.root, path)
+        folder = os.path.dirname(target)
+        if folder not in self._folders or not os.path.isdir(folder):
+            self._make_folder(Path(folder))
+            self._folders.add(folder)
+        return target
+
     def _is_folder(self, folder: Path) -> bool:
         """Whether there is a folder. The lake's and a study's may be a link to another disk, those below may not."""
         below = max(0, len(folder.parts) - self._depth - 1)
@@ -310,7 +327,7 @@ class _DurableFile(io.BufferedWriter):
     """A file that reaches the disk before it counts as closed."""
 
     def __init__(self, descriptor: int) -> None:
-        super().__init__(io.FileIO(descriptor, "wb"), buffer_size=1024 * 1024)
+        super().__init__(io.FileIO(descriptor, "wb"), buffer_size=64 * 1024)
 
     def close(self) -> None:
         try:

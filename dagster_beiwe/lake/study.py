@@ -59,7 +59,9 @@ class StudyLake:
         elif isinstance(cipher, str):
             cipher = None
         self._cipher = cipher
-        self._ciphers: dict[str, Cipher] = {cipher.name: cipher} if cipher else {}
+        # Also what was locked before the study's configuration changed is read.
+        known = [CrypteaseCipher(passphrase)] if passphrase else []
+        self._ciphers: dict[str, Cipher] = {each.name: each for each in (*known, cipher) if each}
 
     def __repr__(self) -> str:
         return f"<StudyLake {self.study_id} at {self.storage.describe()}>"

@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from dagster_beiwe.lake.manifest import Manifest
 from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, merge
 from dagster_beiwe.lake.pending import Pending, finish, pending_path, read_pending, write_pending
 from dagster_beiwe.lake.roll import Roll, change_roll, read_roll, trusted_indexes
-from dagster_beiwe.lake.staging import StagedFile, stage_file
+from dagster_beiwe.lake.staging import Examined, FileForm, StagedFile, stage_file, store_all
 from dagster_beiwe.lake.storage import PART_SUFFIX
 from dagster_beiwe.names import MemberName, is_participant_id
 
@@ -73,18 +74,32 @@ class LakeWriter:
 
     def stage(self, member: MemberName, body: Iterable[bytes], *, arrives_compressed: bool) -> StagedFile:
         """Check, hash, lock and store one member's bytes under a temporary name in its folder."""
-        self._touch(member.participant)
-        part = f"{member.folder}/.{self._token}-{next(self._numbers)}{PART_SUFFIX}"
-        path = self._lake.folder(member.participant, part)
-        self._parts.add(path)
         return stage_file(
             self._storage,
-            path,
+            self._new_part(member),
             body,
             name=member.name,
             arrives_compressed=arrives_compressed,
             form=self._lake.form(member.stream),
         )
+
+    def stage_all(self, files: Sequence[tuple[MemberName, Examined]], *, pool: Executor) -> list[StagedFile]:
+        """Lock and store small members that were examined, together and with the threads of ``pool``."""
+        staged: dict[int, StagedFile] = {}
+        by_form: dict[FileForm, list[int]] = {}
+        for number, (member, _) in enumerate(files):
+            by_form.setdefault(self._lake.form(member.stream), []).append(number)
+        for form, numbers in by_form.items():
+            parts = [(self._new_part(files[number][0]), files[number][1]) for number in numbers]
+            staged.update(zip(numbers, store_all(self._storage, parts, form=form, pool=pool), strict=True))
+        return [staged[number] for number in range(len(files))]
+
+    def _new_part(self, member: MemberName) -> str:
+        self._touch(member.participant)
+        part = f"{member.folder}/.{self._token}-{next(self._numbers)}{PART_SUFFIX}"
+        path = self._lake.folder(member.participant, part)
+        self._parts.add(path)
+        return path
 
     def discard(self, staged: Iterable[StagedFile]) -> None:
         """Remove staged files that will not be committed."""

@@ -16,6 +16,7 @@ import dagster as dg
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.names import as_code
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.studies.time_zones import check_time_zone
 from dagster_beiwe.windows import Granularity, check_granularity
@@ -201,6 +202,11 @@ class StudyFacts:
             owners=config.owners,
             study_pk=config.study_pk,
         )
+
+    @property
+    def title(self) -> str:
+        """The name for descriptions and logs, on one line and without effect in Markdown: it is the server's text."""
+        return as_code(self.name)
 
     def to_metadata(self) -> dict[str, Any]:
         """The facts as metadata of an asset's definition."""

@@ -32,6 +32,7 @@ FRESH_SECONDS = 300
 """How long an answer is used without asking again. Every run's process loads the definitions too and need not ask."""
 
 _DAY = timedelta(days=1)
+_BEIWE_BEGAN = date(2013, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +104,12 @@ def refresh_studies(memory: StudyMemory, client: BeiweClient) -> dict[str, Known
 def first_data_day(client: BeiweClient, study_id: str, *, today: date) -> date:
     """First of the month in which the study's first participant was created, so that no data can be older.
 
-    The table's days are in the study's time zone: one day is taken off. A study without participants begins now.
-    Raises ``RouteMissingError`` on servers older than June 2024.
+    The table's days are in the study's time zone: one day is taken off. A study without participants begins now. Days
+    before Beiwe or after tomorrow are not believed: what is learned here is kept for good. Raises
+    ``RouteMissingError`` on servers older than June 2024.
     """
     days = [_parse_day(row.get("Created On")) for row in client.participant_table(study_id)]
-    first = min((day for day in days if day is not None), default=today)
+    first = min((day for day in days if day is not None and _BEIWE_BEGAN <= day <= today + _DAY), default=today)
     return (first - _DAY).replace(day=1)
 
 
@@ -164,15 +166,26 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:
     """Replace the file in one step; nobody but its owner may read it."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    data = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_folder(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # created with mode 0600
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
     except OSError as error:
         raise LakeUnavailableError(
             f"Expected to write {path}, got: {error.strerror}; what is known about studies was not saved. Make the "
             "folder writable, or set DAGSTER_HOME to another one."
         ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder and its missing parents, all closed to others: ``mkdir`` makes parents as the umask likes."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)

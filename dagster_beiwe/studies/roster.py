@@ -35,15 +35,20 @@ def roster_rows(participants: Iterable[str], table: Iterable[Row]) -> list[dict[
     """One row per participant id, sorted by enrolment, joined with the server's table where it has the id.
 
     Values are text as the server sent them. Ids without a row (flagged as deleted, or a server without the table) have
-    nothing but their id and come last.
+    nothing but their id and come last. Interventions and custom fields are among the columns under their free names;
+    one called ``participant`` becomes ``participant (server)``, so that it does not hide the ids.
     """
     rows = {str(row.get(PARTICIPANT_COLUMN)): row for row in table}
     columns = list(dict.fromkeys(name for row in rows.values() for name in row if name != PARTICIPANT_COLUMN))
     joined: list[dict[str, str | None]] = []
     for participant in enrolment_order(participants, rows.values()):
         row = rows.get(participant, {})
-        joined.append({"participant": participant, **{name: _text(row.get(name)) for name in columns}})
+        joined.append({"participant": participant, **{_column(name): _text(row.get(name)) for name in columns}})
     return joined
+
+
+def _column(name: str) -> str:
+    return "participant (server)" if name == "participant" else name
 
 
 def enrolment_order(participants: Iterable[str], table: Iterable[Row]) -> list[str]:

@@ -79,7 +79,7 @@ def counts_for_cells(
         zone = zone_of_study(study, instance, client)
         return counts_around(client, study, zone, [cell.window for cell in cells], participants=participants)
     except (RouteMissingError, ServerFailedError) as error:
-        logger.info("Raw data of %s is fetched without the server's daily counts: %s", study.name, error)
+        logger.info("Raw data of %s is fetched without the server's daily counts: %s", study.title, error)
         return None
 
 

@@ -34,6 +34,10 @@ class DailyIndex:
         """What the server has of a participant's day; 0 where it has nothing."""
         return self.counts.get(participant, {}).get(day, {}).get(stream, 0)
 
+    def counts_anything(self, participant: str) -> bool:
+        """Whether the server counts any byte of a participant."""
+        return any(any(sizes.values()) for sizes in self.counts.get(participant, {}).values())
+
     def expected_bytes(self, participant: str, window: Window) -> int:
         """About what a window holds: the sum of the local days that overlap it."""
         days = self.counts.get(participant, {})
@@ -60,20 +64,25 @@ class DailyIndex:
         """The local day that a file with this bin time is counted to."""
         return moment.astimezone(self.zone).date()
 
-    def hours_of(self, day: date, window: Window) -> Window | None:
-        """The full hours of a window in which files lie that are counted to a local day.
+    def day_hours(self, day: date) -> Window:
+        """The full hours in which files lie that are counted to a local day.
 
         In zones offset by half an hour, the day before and the day itself share an hour: its hourly files belong to
         the former, what the phone opened in its second half to the latter.
         """
         start, end = local_day(day, self.zone)
-        start, end = max(start.replace(minute=0, second=0), window.start), min(_next_hour(end), window.end)
+        return Window(start.replace(minute=0, second=0), _next_hour(end))
+
+    def hours_of(self, day: date, window: Window) -> Window | None:
+        """The hours of a day that lie in a window, if any."""
+        hours = self.day_hours(day)
+        start, end = max(hours.start, window.start), min(hours.end, window.end)
         return Window(start, end) if start < end else None
 
     def shrunken(
         self, participant: str, files: Iterable[tuple[datetime, str, int]], window: Window
-    ) -> list[tuple[Window, str]]:
-        """Hours and streams of which more is held than the server counts: something has vanished there.
+    ) -> list[tuple[date, str]]:
+        """Days and streams of a window of which more is held than the server counts: something has vanished there.
 
         ``files`` are the bin time, stream and size of all that is held of the participant in and around the window.
         """
@@ -81,12 +90,11 @@ class DailyIndex:
         for moment, stream, size_bytes in files:
             place = (self.day_of(moment), stream)
             held[place] = held.get(place, 0) + size_bytes
-        found = []
-        for (day, stream), size_bytes in sorted(held.items()):
-            hours = self.hours_of(day, window)
-            if hours and size_bytes > self.bytes_of(participant, day, stream):
-                found.append((hours, stream))
-        return found
+        return [
+            (day, stream)
+            for (day, stream), size_bytes in sorted(held.items())
+            if size_bytes > self.bytes_of(participant, day, stream) and self.hours_of(day, window)
+        ]
 
 
 def _next_hour(moment: datetime) -> datetime:

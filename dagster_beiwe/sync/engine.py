@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError, NotFoundError
-from dagster_beiwe.lake import FileRecord, Hole, LakeWriter, Manifest, Merge, Occasion, StudyLake
+from dagster_beiwe.lake import Changes, FileRecord, Hole, LakeWriter, Manifest, Merge, Occasion, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.sync.daily import DailyIndex
@@ -25,6 +26,7 @@ from dagster_beiwe.sync.fetch import Fetcher
 from dagster_beiwe.sync.haul import Haul, Hauler
 from dagster_beiwe.sync.meter import Meter
 from dagster_beiwe.sync.pieces import Piece, guess_hours, next_cells, pieces_of, stretches
+from dagster_beiwe.sync.vanished import days_to_list, withdrawn
 from dagster_beiwe.windows import Window
 
 _CONFLICT_ATTEMPTS = 3
@@ -53,11 +55,19 @@ class StudySync:
         self._daily = daily
 
     def run(
-        self, cells: Iterable[Cell], *, on_progress: Callable[[Progress], None] | None = None
+        self,
+        cells: Iterable[Cell],
+        *,
+        moved_only: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Iterator[WindowReport]:
         """Synchronise the cells; yields each one's report the moment it is committed.
 
-        A participant that the server does not know gives reports with a problem and commits nothing. Raises the error
+        With ``moved_only``, complete windows whose daily counts are those that they were committed with are reported
+        first, as they are, and not asked for. Without daily counts all are asked for.
+
+        A participant that the server never had gives reports with a problem and commits nothing; of one who is gone
+        from it, what the lake holds is marked as vanished. Raises the error
         that stops everything: the server is out of reach or refuses the keys, or the lake can't be written. What was
         reported before is committed and stays.
         """
@@ -66,6 +76,11 @@ class StudySync:
         with self._lake.writer(run_id=self._run_id) as writer:
             fetcher = Fetcher(self._client, self._lake, writer, self._policy, on_bytes=meter.received)
             try:
+                if moved_only:
+                    for report in self._unmoved(wanted):
+                        wanted.remove(report.cell)
+                        meter.committed(report)
+                        yield report
                 for stretch in stretches(wanted):
                     for report in self._stretch(stretch, fetcher, writer):
                         meter.committed(report)
@@ -73,6 +88,22 @@ class StudySync:
             finally:
                 fetcher.close()
         meter.report()
+
+    def _unmoved(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:
+        """Complete windows of which the server counts what it counted when they were committed."""
+        if self._daily is None:
+            return
+        for cell in tuple(cells):
+            manifest = self._lake.manifest(cell.participant, cell.window)
+            if (
+                manifest
+                and manifest.complete
+                and set(manifest.streams) == set(self._streams)
+                and manifest.counted == self._daily.digest(cell.participant, cell.window, self._streams)
+            ):
+                present = [record for record in manifest.files if record.present]
+                unchanged = Changes(unchanged=len(present), unchanged_bytes=total_bytes(present))
+                yield _report(cell, manifest, unchanged, Haul())
 
     def _stretch(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
         """Consecutive windows of one participant, in requests of a suitable size."""
@@ -87,11 +118,31 @@ class StudySync:
                     size_bytes += report.size_bytes
                     yield report
             except NotFoundError as error:
-                for cell in (*group, *cells):
-                    yield _refused(cell, self._streams, error)
+                yield from self._not_found((*group, *cells), error, writer)
                 return
             hours = sum(cell.window.hours for cell in group)
             guess = guess_hours(hours=hours, size_bytes=size_bytes, previous_guess=guess, policy=self._policy)
+
+    def _not_found(self, cells: Sequence[Cell], error: NotFoundError, writer: LakeWriter) -> Iterator[WindowReport]:
+        """Windows of a participant for whom the server answers 404: vanished with the participant, or refused."""
+        if not self._is_gone(cells[0].participant):
+            for cell in cells:
+                yield _refused(cell, self._streams, error)
+            return
+        for cell in cells:
+            manifest = self._lake.manifest(cell.participant, cell.window)
+            haul = Haul(vanished={record.key for record in manifest.files} if manifest else set())
+            merged = self._commit(cell, manifest, haul, writer)
+            yield replace(_report(cell, merged.manifest, merged.changes, haul), participant_gone=True)
+
+    def _is_gone(self, participant: str) -> bool:
+        """Whether the server had a participant and has no more: neither lists nor counts anything of one in the lake.
+
+        Raises ``NotFoundError`` if it is the study that is gone.
+        """
+        listed = participant in self._client.participants(self._lake.study_id)
+        counted = self._daily is not None and self._daily.counts_anything(participant)
+        return not listed and not counted and bool(self._lake.windows(participant))
 
     def _group(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
         manifests = {cell: self._lake.manifest(cell.participant, cell.window) for cell in cells}
@@ -104,8 +155,9 @@ class StudySync:
             except CommitConflictError:
                 yield self._again(cell, fetcher, writer)
                 continue
-            cost = (requests, haul.downloaded_bytes) if number == 0 else (0, 0)
-            yield _report(cell, merged, _problems(haul, cell), *cost)
+            report = _report(cell, merged.manifest, merged.changes, haul)
+            first = number == 0
+            yield replace(report, requests=requests, downloaded_bytes=haul.downloaded_bytes) if first else report
 
     def _haul(self, cells: Sequence[Cell], manifests: dict[Cell, Manifest | None], fetcher: Fetcher) -> Haul:
         held = [record for manifest in manifests.values() if manifest for record in manifest.files]
@@ -114,31 +166,50 @@ class StudySync:
         hauler = Hauler(fetcher, self._policy, held, relist=lists_everything)
         for piece in pieces_of(cells, self._streams, self._estimate, self._policy):
             hauler.bring(piece)
-        if held and not lists_everything:
-            self._look_for_vanished(cells, held, hauler.haul, fetcher)
+        if held:
+            self._look_for_vanished(cells, held, hauler.haul, fetcher, listed=lists_everything)
         return hauler.haul
 
     def _look_for_vanished(
-        self, cells: Sequence[Cell], held: Sequence[FileRecord], haul: Haul, fetcher: Fetcher
+        self, cells: Sequence[Cell], held: Sequence[FileRecord], haul: Haul, fetcher: Fetcher, *, listed: bool
     ) -> None:
-        """List the days again of which the lake holds more than the server counts.
+        """List whole days anew where held files seem to be gone, and decide which have vanished.
 
-        An answer to a request with a registry does not tell a file that is unchanged from one that is gone.
+        Where nothing is ``listed`` yet, an answer does not tell a file that is unchanged from one that is gone: those
+        days are looked at of which the lake holds more than the server counts.
         """
+        participant, span = cells[0].participant, Window(cells[0].window.start, cells[-1].window.end)
         if self._daily is None:
+            # Servers without counts end the archive where an object is lost: what one leaves out is gone.
+            if haul.unlisted and not self._client.supports("summary_statistics"):
+                haul.vanished |= haul.unlisted
             return
-        span = Window(cells[0].window.start, cells[-1].window.end)
-        participant = cells[0].participant
-        files = [
-            (record.moment, record.stream, record.size_bytes)
-            for record in (*held, *self._neighbours(cells))
-            if record.present and record.key not in haul.arrivals
-        ]
-        files += [(new.member.time, new.member.stream, new.staged.size_bytes) for new in haul.arrivals.values()]
+        if listed:
+            unlisted = [record for record in held if record.present and record.key in haul.unlisted]
+            pieces = days_to_list(self._daily, participant, span, unlisted)
+        else:
+            shrunken = self._daily.shrunken(participant, self._sizes(cells, held, haul), span)
+            pieces = [
+                Piece(participant, self._daily.day_hours(day), (stream,))
+                for day, stream in shrunken
+                if stream in self._streams
+            ]
         lister = Hauler(fetcher, self._policy, held, haul=haul, relist=True)
-        for hours, stream in self._daily.shrunken(participant, files, span):
-            if stream in self._streams:
-                lister.bring(Piece(participant, hours, (stream,)))
+        for piece in pieces:
+            lister.bring(piece)
+        unlisted = [record for record in held if record.key in haul.unlisted]
+        haul.vanished |= withdrawn(self._daily, participant, unlisted, haul.arrivals.values())
+        lister.leave_out(span)
+
+    def _sizes(
+        self, cells: Sequence[Cell], held: Sequence[FileRecord], haul: Haul
+    ) -> Iterator[tuple[datetime, str, int]]:
+        """Time, stream and size of what the lake holds in and around the cells, with what has arrived."""
+        for record in (*held, *self._neighbours(cells)):
+            if record.present and record.key not in haul.arrivals:
+                yield record.moment, record.stream, record.size_bytes
+        for new in haul.arrivals.values():
+            yield new.member.time, new.member.stream, new.staged.size_bytes
 
     def _neighbours(self, cells: Sequence[Cell]) -> Iterator[FileRecord]:
         """What is held in the windows before and after: a local day may lie in two windows of UTC."""
@@ -160,7 +231,8 @@ class StudySync:
                 if attempt == _CONFLICT_ATTEMPTS - 1:
                     raise
             else:
-                return _report(cell, merged, _problems(haul, cell), 0, haul.downloaded_bytes)
+                report = _report(cell, merged.manifest, merged.changes, haul)
+                return replace(report, downloaded_bytes=haul.downloaded_bytes)
         raise AssertionError("unreachable")
 
     def _commit(self, cell: Cell, manifest: Manifest | None, haul: Haul, writer: LakeWriter) -> Merge:
@@ -173,8 +245,9 @@ class StudySync:
             run_id=self._run_id,
             now=datetime.now(timezone.utc),
             holes=tuple(_hole(problem) for problem in _problems(haul, cell)),
-            vanished=frozenset(haul.missing),
-            remove_vanished=self._policy.remove_vanished,
+            vanished=frozenset(haul.vanished),
+            remove_vanished=self._policy.remove_vanished and self._daily is not None,
+            unseen=frozenset(haul.missing_upstream),
             counted=self._daily.digest(cell.participant, cell.window, self._streams) if self._daily else "",
         )
         return writer.commit(occasion, arrivals, base_generation=manifest.generation if manifest else 0)
@@ -183,10 +256,7 @@ class StudySync:
         return None if self._daily is None else self._daily.expected_bytes(participant, window)
 
 
-def _report(
-    cell: Cell, merged: Merge, problems: Iterable[Problem], requests: int, downloaded_bytes: int
-) -> WindowReport:
-    manifest, changes = merged.manifest, merged.changes
+def _report(cell: Cell, manifest: Manifest, changes: Changes, haul: Haul) -> WindowReport:
     present = [record for record in manifest.files if record.present]
     return WindowReport(
         cell=cell,
@@ -202,10 +272,12 @@ def _report(
         unchanged=changes.unchanged,
         added_bytes=changes.added_bytes,
         changed_bytes=changes.changed_bytes,
-        downloaded_bytes=downloaded_bytes,
-        requests=requests,
+        vanished_bytes=changes.vanished_bytes,
+        unchanged_bytes=changes.unchanged_bytes,
+        missing_upstream=sum(record.key in haul.missing_upstream for record in present),
+        mislisted=sum(record.key in haul.mislisted for record in present),
         files_by_stream=dict(Counter(record.stream for record in present)),
-        problems=tuple(problems),
+        problems=tuple(_problems(haul, cell)),
     )
 
 

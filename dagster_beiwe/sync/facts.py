@@ -37,8 +37,11 @@ class WindowReport:
     """One window after it was committed.
 
     ``complete`` is False if a part could not be fetched: the good rest is committed, and ``problems`` name the holes.
-    ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now; ``added`` to ``unchanged``
-    count the files of this commit. ``downloaded_bytes`` and ``requests`` are counted on one window of each request.
+    ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now; ``added`` to
+    ``unchanged_bytes`` count the files and plain bytes of this commit. ``missing_upstream`` counts held files that the
+    server did not send and yet may count: it may have lost them, so they stay as present. ``mislisted`` counts files
+    that were stored although the server listed another hash, twice. ``downloaded_bytes`` and ``requests`` are counted
+    on one window of each request. ``participant_gone`` tells that the server no longer has the participant.
     """
 
     cell: Cell
@@ -54,9 +57,14 @@ class WindowReport:
     unchanged: int = 0
     added_bytes: int = 0
     changed_bytes: int = 0
+    vanished_bytes: int = 0
+    unchanged_bytes: int = 0
+    missing_upstream: int = 0
+    mislisted: int = 0
     downloaded_bytes: int = 0
     requests: int = 0
     files_by_stream: Mapping[str, int] = field(default_factory=dict)
+    participant_gone: bool = False
     problems: tuple[Problem, ...] = ()
 
 
@@ -82,10 +90,11 @@ class FetchPolicy:
 
     A piece is one participant's run of hours, of ``piece_bytes`` where the size is known or can be guessed and of
     ``first_piece_hours`` where not, never longer than ``longest_piece_hours``. ``attempts`` is how often a piece that
-    breaks off is asked for before it is halved. ``workers`` threads check, lock and write while the archive arrives;
-    up to ``buffer_bytes`` wait for them. ``registry_bytes`` bounds the list of files already held (proxies refuse
-    request bodies over 1 MB). ``remove_vanished`` removes files that the server no longer has, instead of keeping and
-    marking them. ``progress_seconds`` is the time between progress reports.
+    breaks off is asked for before it is halved. ``workers`` threads check and write while the archive arrives; small
+    files are locked ``batch_bytes`` at a time, and at most ``buffer_bytes`` of them are held. ``registry_bytes`` bounds
+    the list of files already held (proxies refuse request bodies over 1 MB). ``remove_vanished`` removes files of which
+    the daily counts prove that the server no longer has them, instead of keeping and marking them.
+    ``progress_seconds`` lie between progress reports.
     """
 
     piece_bytes: int = 256 * 1024 * 1024
@@ -93,7 +102,8 @@ class FetchPolicy:
     longest_piece_hours: int = 366 * 24
     attempts: int = 2
     workers: int = 4
-    buffer_bytes: int = 48 * 1024 * 1024
+    batch_bytes: int = 24 * 1024 * 1024
+    buffer_bytes: int = 64 * 1024 * 1024
     registry_bytes: int = 900_000
     remove_vanished: bool = False
     progress_seconds: float = 10.0

@@ -30,20 +30,32 @@ _HOPELESS = 32
 
 @dataclass
 class Haul:
-    """What was brought in. ``missing`` are keys of held files that the server no longer has."""
+    """What was brought in.
+
+    ``unlisted`` are keys of held files that did not come although they were asked for; ``vanished`` those of them that
+    the server no longer has, as far as that is proven. ``mislisted`` are keys of arrivals that have another hash than
+    the server lists, each time.
+    """
 
     arrivals: dict[str, Arrival] = field(default_factory=dict)
     problems: dict[Piece, Problem] = field(default_factory=dict)
-    missing: set[str] = field(default_factory=set)
+    unlisted: set[str] = field(default_factory=set)
+    vanished: set[str] = field(default_factory=set)
+    mislisted: set[str] = field(default_factory=set)
     downloaded_bytes: int = 0
+
+    @property
+    def missing_upstream(self) -> set[str]:
+        """Files that the server does not send and yet may count: it may have lost them, and the lake keeps them."""
+        return self.unlisted - self.vanished
 
 
 class Hauler:
     """Fetches pieces and copes with what fails.
 
     A piece that breaks off is asked for again, without what has already come; then it is halved. ``held`` are the
-    records of what the lake holds; with ``relist`` the server is asked for everything, to see what it no longer has,
-    and only then ``missing`` is known. After many failures, or some in a row, what fails is given up as it is.
+    records of what the lake holds; with ``relist`` the server is asked for everything, to see what it leaves out, and
+    only then ``unlisted`` is known. After many failures, or some in a row, what fails is given up as it is.
     """
 
     def __init__(
@@ -62,6 +74,13 @@ class Hauler:
     def bring(self, piece: Piece) -> None:
         """Add a piece to the haul. Raises errors that no smaller request would escape."""
         self._bring(piece, attempts=self._policy.attempts)
+
+    def leave_out(self, span: Window) -> None:
+        """Drop what came from outside a span: it was only looked at."""
+        for key, arrival in [*self.haul.arrivals.items()]:
+            if arrival.member.time not in span:
+                self._fetcher.discard(arrival)
+                del self.haul.arrivals[key]
 
     def _bring(self, piece: Piece, *, attempts: int) -> None:
         halves = piece.halves()
@@ -83,13 +102,16 @@ class Hauler:
         """Ask for a piece as it is; the failure if it does not come."""
         failure: BeiweError | None = None
         for _ in range(attempts):
-            fetched = self._fetch(piece, self._registry(piece))
+            registry = self._registry(piece)
+            fetched = self._fetch(piece, registry)
             failure = fetched.failure
             if isinstance(failure, RequestTooLargeError) and not piece.halves():
                 fetched = self._fetch(piece, {})
                 failure = fetched.failure
             if failure is None:
-                self._failures_in_a_row = 0
+                # While nothing has come at all, an hour without files does not tell that others will come.
+                if fetched.listed or registry or self.haul.arrivals:
+                    self._failures_in_a_row = 0
                 self._look_after(piece, fetched)
                 return None
             self._failures += 1
@@ -103,7 +125,8 @@ class Hauler:
         held = {} if self._relist else registry_of(self._held, piece)
         for arrival in self.haul.arrivals.values():
             if piece.covers(arrival.member.time, arrival.member.stream):
-                held[arrival.key] = base64_of(arrival.staged.sha1)
+                staged = arrival.staged
+                held[arrival.key] = base64_of(staged.md5 if arrival.known_by == "md5" else staged.sha1)
         return held
 
     def _fetch(self, piece: Piece, registry: dict[str, str], *, compressed: bool | None = None) -> Fetched:
@@ -120,10 +143,10 @@ class Hauler:
             self.haul.arrivals[arrival.key] = arrival
 
     def _look_after(self, piece: Piece, fetched: Fetched) -> None:
-        """Ask again for members that came damaged or too large, and note what the server no longer has."""
+        """Ask again for members that came damaged or too large, and note what the server leaves out."""
         if self._relist:
             here = {record.key for record in self._held if piece.covers(record.moment, record.stream)}
-            self.haul.missing |= here - fetched.listed - self.haul.arrivals.keys()
+            self.haul.unlisted |= here - fetched.listed - self.haul.arrivals.keys()
         too_large = [one for one in fetched.damaged if isinstance(one[1], FrameTooLargeError)]
         damaged = [one for one in fetched.damaged if not isinstance(one[1], FrameTooLargeError)]
         if too_large:
@@ -160,8 +183,15 @@ class Hauler:
         if first is None or first.staged.sha256 != second.staged.sha256:
             self._fetcher.discard(second)
             return False
-        logger.warning("A file came twice with the same content, and another hash than listed: it is stored.")
+        logger.warning(
+            "Participant %s, %s, %s: a file came twice with the same content, and another hash than the server lists; "
+            "it is stored. If it stays so, tell the server's operators.",
+            second.member.participant,
+            second.member.stream,
+            second.member.time.isoformat(),
+        )
         self._take([second])
+        self.haul.mislisted.add(second.key)
         return True
 
     def _give_up(self, piece: Piece, error: BeiweError) -> None:

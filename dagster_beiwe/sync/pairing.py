@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dagster_beiwe.errors import ArchiveError
+from dagster_beiwe.lake.manifest import HashName
 from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.names import MemberName, key_describes, short_key
 
-REGISTRY_LIMIT_BYTES = 256 * 1024 * 1024
+_SPARE_ENTRIES = 1000
+_ENTRY_BYTES = 320  # on average; known are 150: a key of 115 characters, a hash of 28, and what stands between
 
 _HASH = re.compile(r"[A-Za-z0-9+/=]{0,64}")
 
@@ -29,8 +31,18 @@ class RegistryEntry:
     value: str
 
 
-def read_registry(data: bytes) -> list[RegistryEntry]:
-    """The entries of an archive's ``registry`` in order; raises ``ArchiveError`` for anything else."""
+def registry_limit_bytes(members: int) -> int:
+    """The largest registry that an archive of so many members can have."""
+    return _most_entries(members) * _ENTRY_BYTES
+
+
+def read_registry(data: bytes, *, members: int) -> list[RegistryEntry]:
+    """The entries of an archive's ``registry`` in order; raises ``ArchiveError`` for anything else.
+
+    Parsed, it may take 27 times its size, so entries are counted before: neither keys nor hashes hold a comma.
+    """
+    if len(data) > registry_limit_bytes(members) or data.count(b",") >= _most_entries(members):
+        raise ArchiveError(_mismatch(f"a registry that is too long for {members} members"))
     try:
         pairs = json.loads(data, object_pairs_hook=list)
     except (ValueError, RecursionError):
@@ -41,6 +53,11 @@ def read_registry(data: bytes) -> list[RegistryEntry]:
     if not all(value is None or (isinstance(value, str) and _HASH.fullmatch(value)) for _, value in pairs):
         raise ArchiveError(_mismatch("a registry with values that are no hashes"))
     return [RegistryEntry(short_key(key), value or "") for key, value in pairs]
+
+
+def _most_entries(members: int) -> int:
+    """Servers before 2025-04 list files that they left out because another has their name."""
+    return 2 * members + _SPARE_ENTRIES
 
 
 def pair(study_id: str, members: Sequence[MemberName], entries: Sequence[RegistryEntry]) -> list[RegistryEntry]:
@@ -68,6 +85,16 @@ def hash_agrees(value: str, staged: StagedFile) -> bool:
     if not value:
         return True
     return value in (base64_of(staged.md5), base64_of(staged.sha1))
+
+
+def hash_name(value: str) -> HashName | None:
+    """By which hash the server knows a file, as the answer to a request that lists files held tells it.
+
+    To a request without such a list every server answers MD5, which tells nothing.
+    """
+    if len(value) == 24:
+        return "md5"
+    return "sha1" if len(value) == 28 else None
 
 
 def base64_of(hexadecimal: str) -> str:

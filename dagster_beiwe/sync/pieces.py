@@ -85,11 +85,12 @@ def guess_hours(*, hours: int, size_bytes: int, previous_guess: int, policy: Fet
 def registry_of(records: Iterable[FileRecord], piece: Piece) -> dict[str, str]:
     """What to tell the server about files already held: short key and base64 SHA-1 of the plain bytes.
 
-    The MD5 where the server itself answered with one, because then it has no SHA-1. Files that have vanished are
+    The MD5 of the same bytes where the server knows the file by that only. Never a hash that the server gave: it may be
+    that of a newer content, which then would never come. Files that have vanished are
     left out, so that they come again if they are back. Only files inside the piece: the rest would be ballast.
     """
     return {
-        record.key: record.registry_value if len(record.registry_value) == 24 else base64_of(record.sha1)
+        record.key: base64_of(record.md5 if record.known_by == "md5" else record.sha1)
         for record in records
         if record.present and piece.covers(record.moment, record.stream)
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient
@@ -16,9 +17,11 @@ START = datetime(2026, 3, 2, tzinfo=timezone.utc)
 END = datetime(2026, 3, 16, tzinfo=timezone.utc)
 
 
-def fill(server: SimulatedServer, study: StudyLake) -> None:
+def fill(server: SimulatedServer, study: StudyLake, participants: Sequence[str] = ()) -> None:
+    """Everything of all participants, or of these."""
     credentials = Credentials(url=server.url, access_key=server.access_key, secret_key=server.secret_key)
     windows = list(windows_between("weekly", START, END))
     with BeiweClient(credentials) as client:
-        cells = [Cell(each, window) for each in client.participants(study.study_id) for window in windows]
+        everybody = participants or client.participants(study.study_id)
+        cells = [Cell(each, window) for each in everybody for window in windows]
         assert all(report.complete for report in StudySync(client, study, run_id="test").run(cells))

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from filled_lake import fill
+from filled_lake import PASSPHRASE, fill
 
 from dagster_beiwe.cli import COMMANDS, main
 from dagster_beiwe.credentials import read_keyring
-from dagster_beiwe.encryption import CrypteaseCipher
-from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher
+from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.simulator import SimulatedServer
@@ -77,6 +77,23 @@ def test_verify_passes_an_untouched_lake(lake: StudyLake, capsys: pytest.Capture
     assert main(["verify"]) == 0
     assert "Sleep" in (printed := capsys.readouterr().out)
     assert "intact; 2 participants, 4 windows" in printed
+
+
+def test_names_of_studies_can_not_draw_on_the_terminal(
+    lake: StudyLake, server: SimulatedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name with escapes and line breaks can fake no line of ours."""
+    server.world.rename_study(lake.study_id, "Sleep\x1b[2J\n\rLake        all is well")
+    try:
+        for command in (["check"], ["verify"], ["verify", "--study", "nothing"], ["purge", "--study", "Sl"]):
+            main([*command, *(["--participant", "nobody", "--yes"] if command[0] == "purge" else [])])
+    finally:
+        server.world.rename_study(lake.study_id, "Sleep")
+    printed = "".join(capsys.readouterr())
+    assert "all is well" in printed
+    assert "\x1b" not in printed
+    assert "\r" not in printed
+    assert "\nLake        all is well" not in printed
 
 
 def test_verify_finds_a_flipped_bit_and_repairs_it(
@@ -206,6 +223,26 @@ def test_export_writes_tables(lake: StudyLake, tmp_path: Path, form: str, read: 
     assert path.name == f"gps.{form}"
     days = pd.to_datetime(frame["timestamp"], unit="ms", utc=True).dt.date.astype(str)
     assert set(days) == {"2026-03-03", "2026-03-04"}
+
+
+def test_export_opens_what_age_locked(
+    environment: Path, server: SimulatedServer, study_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the private key, beside what the passphrase locked before the study went over to age."""
+    identity = pytest.importorskip("pyrage").x25519.Identity.generate()
+    (tmp_path / "key").write_text(f"# public key: {identity.to_public()}\n{identity}\n")
+    fill(server, BeiweLake(environment).study(study_id, passphrase=PASSPHRASE), ["anna1111"])
+    age = AgeCipher(recipients=[str(identity.to_public())])
+    fill(server, BeiweLake(environment).study(study_id, passphrase=PASSPHRASE, cipher=age), ["bert2222"])
+    command = ["export", "--study", "Sleep", "--stream", "gps", "--to"]
+    assert main([*command, str(tmp_path / "without")]) == 1
+    monkeypatch.setenv("BEIWE_AGE_IDENTITY", str(tmp_path / "nowhere"))
+    assert main([*command, str(tmp_path / "wrong")]) == 2
+    monkeypatch.setenv("BEIWE_AGE_IDENTITY", str(tmp_path / "key"))
+    assert main([*command, str(tmp_path / "plain")]) == 0
+    assert main(["verify"]) == 0
+    files = {path.read_bytes() for path in (tmp_path / "plain").rglob("*") if path.is_file()}
+    assert files == {file.read() for file in server.world.files(study_id, streams=["gps"])}
 
 
 def test_export_refuses_a_folder_with_something_in_it(lake: StudyLake, tmp_path: Path) -> None:

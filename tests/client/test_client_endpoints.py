@@ -12,7 +12,7 @@ from client_helpers import OTHER_STUDY, STUDY, asked_of, client_of, credentials_
 from scripted_server import Asked, Scripted, ScriptedServer
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.client.answers import parse_objects
+from dagster_beiwe.client.json_bodies import parse_objects
 from dagster_beiwe.errors import (
     AccessDeniedError,
     BadAnswerError,

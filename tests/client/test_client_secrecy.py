@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
+import pickle
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
@@ -116,6 +117,14 @@ def test_clients_and_their_parts_show_no_key(server: SimulatedServer) -> None:
     with client_of(server.url) as (client, _):
         request = client._request("get-studies/v1", {"registry": "CanaryRegistry"})
         assert "Canary" not in repr(client) + repr(client._transport) + repr(request) + str(client.credentials)
+
+
+def test_what_holds_keys_refuses_to_be_pickled(server: SimulatedServer) -> None:
+    """A pickle is readable, and lies wherever somebody put it."""
+    with client_of(server.url) as (client, _):
+        for holder in (client, client._transport, client._request("get-studies/v1"), client.credentials):
+            with pytest.raises(TypeError):
+                pickle.dumps(holder)
 
 
 def test_connections_are_reused_and_threads_have_their_own(server: SimulatedServer) -> None:

@@ -89,7 +89,6 @@ def stage(
         member=member,
         staged=staged,
         form=lake.form(member.stream),
-        registry_value="",
     )
 
 

@@ -33,9 +33,10 @@ records = st.builds(
     FileRecord,
     key=texts, member=paths, path=paths, stream=texts, survey_id=st.none() | texts, time=moments, size_bytes=sizes,
     md5=texts, sha1=texts, sha256=texts, stored_size_bytes=sizes, stored_sha256=texts, encryption=texts,
-    compression=texts, registry_value=texts, first_seen=texts, fetched_at=texts, run_id=texts, restatements=sizes,
+    compression=texts, first_seen=texts, fetched_at=texts, run_id=texts, restatements=sizes,
+    known_by=st.sampled_from(["sha1", "md5"]),
     previous=st.none() | st.builds(PreviousVersion, size_bytes=sizes, sha256=texts, fetched_at=texts),
-    vanished_at=st.none() | texts,
+    last_seen=st.none() | texts, vanished_at=st.none() | texts, times_vanished=sizes,
 )  # fmt: skip
 manifests = st.builds(
     Manifest,
@@ -43,6 +44,7 @@ manifests = st.builds(
     window=st.just(week().key), start=st.just(week().start.isoformat()), end=st.just(week().end.isoformat()),
     generation=sizes, previous_mac=texts,
     committed_at=texts, run_id=texts, streams=st.tuples(texts, texts), files=st.lists(records, max_size=3).map(tuple),
+    removed=st.lists(records, max_size=2).map(tuple),
     holes=st.tuples(st.builds(Hole, start=texts, end=texts, streams=st.tuples(texts), error=texts)),
     format=st.just(1),
 )  # fmt: skip
@@ -64,7 +66,7 @@ def sample() -> bytes:
     record = FileRecord(
         key="k", member="gps/a.csv", path="gps/a.csv.zst.lock", stream="gps", survey_id=None, time=START.isoformat(),
         size_bytes=10, md5="00", sha1="11", sha256="22", stored_size_bytes=12, stored_sha256="33",
-        encryption="cryptease", compression="zstd", registry_value="v", first_seen="t", fetched_at="t", run_id="r",
+        encryption="cryptease", compression="zstd", first_seen="t", fetched_at="t", run_id="r",
     )  # fmt: skip
     manifest = Manifest(
         study_id=STUDY, participant=PERSON, window=week().key, start=START.isoformat(), end=week().end.isoformat(),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 
-from core_helpers import HOUR, NOW, PERSON, START, STUDY, occasion
+from core_helpers import DAY, HOUR, NOW, PERSON, START, STUDY, occasion
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,7 +37,7 @@ def arrival(key: str, content: bytes, *, number: int = 1, form: FileForm = LOCKE
     )
     name = f"{PERSON}/survey_answers/s1/{START + HOUR:%Y-%m-%d %H_%M_%S}+00_00{suffix}{ending}"
     member = parse_member_name(name)
-    return Arrival(key=f"{STUDY}/{key}", member=member, staged=staged, form=form, registry_value="v")
+    return Arrival(key=f"{STUDY}/{key}", member=member, staged=staged, form=form)
 
 
 def merged(old: Manifest | None, *arrivals: Arrival, **facts: object) -> Merge:
@@ -76,7 +77,8 @@ def test_restated_files_keep_name_and_first_sight_and_count() -> None:
     assert (new.previous.sha256, new.previous.size_bytes, new.previous.fetched_at) == (old.sha256, 3, old.fetched_at)
     assert newest.previous is not None
     assert newest.previous.sha256 == new.sha256
-    assert (second.changes.changed, second.changes.changed_bytes, second.changes.unchanged) == (1, 6, 1)
+    assert (second.changes.changed, second.changes.changed_bytes) == (1, 6)
+    assert (second.changes.unchanged, second.changes.unchanged_bytes) == (1, 4)
     assert (second.changes.added, second.removals) == (0, ())
 
 
@@ -118,7 +120,7 @@ def test_duplicated_uploads_keep_their_extension() -> None:
 
 
 def test_vanished_files_are_kept_and_marked() -> None:
-    """What the server no longer has stays in the lake, marked once with the day it was missed."""
+    """What the server no longer has stays in the lake, marked once with the day; the data version moves."""
     first = merged(None, arrival("a", b"A"), arrival("b", b"B")).manifest
     gone = merged(first, vanished={f"{STUDY}/a", f"{STUDY}/never held"}, now=LATER)
     still = merged(gone.manifest, vanished={f"{STUDY}/a"}, now=LATER + HOUR)
@@ -127,14 +129,17 @@ def test_vanished_files_are_kept_and_marked() -> None:
     assert (gone.changes.vanished, gone.changes.vanished_bytes, gone.changes.unchanged) == (1, 1, 1)
     assert still.changes.vanished == 0
     assert gone.removals == ()
-    assert gone.manifest.data_version == first.data_version
+    assert gone.manifest.data_version != first.data_version
+    assert gone.manifest.data_version == merged(None, arrival("b", b"B")).manifest.data_version
+    assert merged(gone.manifest, arrival("a", b"A")).manifest.data_version == first.data_version
 
 
 def test_vanished_files_are_removed_if_that_is_wanted() -> None:
-    """With the setting, file and record go."""
+    """With the setting the file goes; its history stays apart from the files."""
     first = merged(None, arrival("a", b"A"), arrival("b", b"B", number=2)).manifest
     gone = merged(first, vanished={f"{STUDY}/a"}, remove_vanished=True)
     assert [record.key for record in gone.manifest.files] == [f"{STUDY}/b"]
+    assert [record.key for record in gone.manifest.removed] == [f"{STUDY}/a"]
     assert gone.removals == (first.by_key()[f"{STUDY}/a"].path,)
     assert (gone.changes.vanished, gone.changes.vanished_bytes) == (1, 1)
 
@@ -145,8 +150,42 @@ def test_a_file_that_comes_back_is_present_again() -> None:
     gone = merged(first, vanished={f"{STUDY}/a"}).manifest
     same, other = merged(gone, arrival("a", b"A")), merged(gone, arrival("a", b"B"))
     assert [record.present for result in (same, other) for record in result.manifest.files] == [True, True]
-    assert same.manifest.files == first.files
+    assert same.manifest.files == (replace(first.files[0], times_vanished=1),)
+    assert [result.manifest.files[0].times_vanished for result in (same, other)] == [1, 1]
     assert other.manifest.files[0].restatements == 1
+
+
+def test_a_file_that_comes_back_goes_on_with_its_history() -> None:
+    """Removed in between or taken out as damaged: first sight and counts are as before, under a name that is free."""
+    first = merged(None, arrival("a", b"A")).manifest
+    restated = merged(first, arrival("a", b"AA"), now=LATER).manifest
+    for facts, times in (({"vanished": {f"{STUDY}/a"}, "remove_vanished": True}, 1), ({"damaged": {f"{STUDY}/a"}}, 0)):
+        gone = merged(restated, arrival("b", b"B", number=2), now=LATER + HOUR, **facts).manifest
+        assert [record.key for record in gone.files] == [f"{STUDY}/b"]
+        back = merged(gone, arrival("a", b"AAA"), now=LATER + DAY)
+        record = back.manifest.by_key()[f"{STUDY}/a"]
+        assert (record.first_seen, record.restatements, record.times_vanished) == (NOW.isoformat(), 2, times)
+        assert record.previous is not None
+        assert record.previous.sha256 == restated.files[0].sha256
+        assert (len(contents_by_path(back.manifest)), back.manifest.removed) == (2, ())
+
+
+def test_when_a_file_was_last_seen_is_known_of_each() -> None:
+    """A commit that looked and found it; not one that could not fetch it, did not ask for it, or missed it."""
+    hole = Hole(start=START.isoformat(), end=(START + DAY).isoformat(), streams=("survey_answers",), error="E")
+    key = f"{STUDY}/a"
+    first = merged(None, arrival("a", b"A")).manifest
+    assert first.last_seen(first.files[0]) == NOW.isoformat()
+    looked = merged(first, now=LATER).manifest
+    assert looked.last_seen(looked.files[0]) == LATER.isoformat()
+    for facts in ({"holes": (hole,)}, {"streams": ("gps",)}, {"unseen": {key}}, {"vanished": {key}}):
+        missed = merged(looked, now=LATER + HOUR, **facts).manifest
+        again = merged(missed, now=LATER + 2 * HOUR, **facts).manifest
+        assert again.last_seen(again.files[0]) == LATER.isoformat()
+    removed = merged(looked, vanished={key}, remove_vanished=True, now=LATER + HOUR).manifest
+    assert removed.last_seen(removed.removed[0]) == LATER.isoformat()
+    found = merged(missed, arrival("a", b"A"), now=LATER + DAY).manifest
+    assert found.last_seen(found.files[0]) == (LATER + DAY).isoformat()
 
 
 def test_another_form_moves_a_file_to_the_name_that_fits() -> None:

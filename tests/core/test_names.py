@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import datetime, timezone
 
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 
 from dagster_beiwe.errors import ConfigurationError, HostileArchiveError
 from dagster_beiwe.names import (
+    as_code,
     check_participant_id,
     check_study_id,
     host_slug,
     key_describes,
     key_of_chunked_member,
+    one_line,
     parse_member_name,
     short_key,
     slug,
@@ -226,3 +229,19 @@ def test_slugs_are_plain_or_refused() -> None:
     assert host_slug("https://beiwe.example.org:8443/x") == "beiwe_example_org_8443"
     with pytest.raises(ConfigurationError, match="key"):
         slug("睡眠")
+
+
+@pytest.mark.parametrize("url", ["https://user:CanaryPass", "https://[::1", "https://host:99999/CanaryPass"])
+def test_a_malformed_address_is_refused_without_repeating_it(url: str) -> None:
+    """What the parser takes for a port may be a password; it does not travel along as a context either."""
+    with pytest.raises(ConfigurationError, match="malformed") as caught:
+        host_slug(url)
+    assert "Canary" not in "".join(traceback.format_exception(caught.value)).replace(url, "")
+    assert caught.value.__context__ is None
+
+
+def test_free_text_is_shown_on_one_line_and_formats_nothing() -> None:
+    """Escapes for terminals, line breaks of every kind, marks of direction; images and links of Markdown."""
+    assert one_line("Étude\x1b[2J\r\n\u2028\u202eoK \ud800☃") == "Étude [2J    oK  ☃"
+    assert as_code("![x](https://e.example/`\n# big") == "`![x](https://e.example/' # big`"
+    assert len(as_code("x" * 1_000_000)) == 205

@@ -5,16 +5,25 @@ from __future__ import annotations
 import hashlib
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import zstandard
 from core_helpers import PASSPHRASE, PERSON, START, STUDY, chunked, commit, leftovers, occasion, stage, too_open, tree
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dagster_beiwe.encryption import CrypteaseCipher, decrypt_bytes
 from dagster_beiwe.encryption.cipher import Cipher
-from dagster_beiwe.errors import ConnectionFailedError, DamagedMemberError, PassphraseMissingError
+from dagster_beiwe.errors import (
+    ConnectionFailedError,
+    DamagedMemberError,
+    LakeUnavailableError,
+    PassphraseMissingError,
+)
 from dagster_beiwe.lake import Arrival, BeiweLake, StudyLake
 from dagster_beiwe.lake.staging import (
     LARGEST_FRAME_BYTES,
@@ -22,7 +31,10 @@ from dagster_beiwe.lake.staging import (
     FileForm,
     FrameTooLargeError,
     StagedFile,
+    examine,
+    small_size,
     stage_file,
+    store_all,
 )
 from dagster_beiwe.lake.storage import LocalStorage
 from dagster_beiwe.names import parse_member_name
@@ -40,17 +52,31 @@ def frame(data: bytes, **options: object) -> bytes:
     return zstandard.ZstdCompressor(level=2, **options).compress(data)  # type: ignore[arg-type]
 
 
-def put(
-    folder: Path, body: bytes, *, compressed: bool = True, form: FileForm | None = None, size: int = 777
-) -> StagedFile:
-    return stage_file(
-        LocalStorage(folder),
-        "a/.x.part",
-        chunked(body, size),
-        name="a.csv",
-        arrives_compressed=compressed,
-        form=form or FileForm(cipher=None, compression="zstd"),
-    )
+PLAIN = FileForm(cipher=None, compression="zstd")
+
+
+def put_large(folder: Path, body: bytes, *, compressed: bool = True, form: FileForm = PLAIN) -> StagedFile:
+    """The way of large files: piece by piece."""
+    pieces = chunked(body, 777)
+    return stage_file(LocalStorage(folder), "a/.x.part", pieces, name="a.csv", arrives_compressed=compressed, form=form)
+
+
+def put_small(folder: Path, body: bytes, *, compressed: bool = True, form: FileForm = PLAIN) -> StagedFile:
+    """The way of small files: examined whole, then stored with others."""
+    examined = examine(body, name="a.csv", arrives_compressed=compressed, form=form)
+    with ThreadPoolExecutor(2) as pool:
+        (staged,) = store_all(LocalStorage(folder), [("a/.x.part", examined)], form=form, pool=pool)
+    return staged
+
+
+Put = Callable[..., StagedFile]
+WAYS: dict[str, Put] = {"large": put_large, "small": put_small}
+
+
+@pytest.fixture(params=WAYS)
+def put(request: pytest.FixtureRequest) -> Put:
+    """Both ways of a file into the lake."""
+    return WAYS[request.param]
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)
@@ -66,7 +92,7 @@ def test_every_way_to_store_keeps_the_content(
     with lake.writer(run_id="r") as writer:
         body = frame(content) if arrives_compressed else content
         staged = writer.stage(member, chunked(body, 100), arrives_compressed=arrives_compressed)
-        arrival = Arrival(key="k", member=member, staged=staged, form=lake.form("gps"), registry_value="")
+        arrival = Arrival(key="k", member=member, staged=staged, form=lake.form("gps"))
         manifest = writer.commit(occasion(), [arrival], base_generation=0).manifest
     (record,) = manifest.files
     assert (record.size_bytes, record.sha256) == (len(content), hashlib.sha256(content).hexdigest())
@@ -78,7 +104,22 @@ def test_every_way_to_store_keeps_the_content(
     assert lake.read(PERSON, record) == content
 
 
-def test_the_servers_frame_is_kept_byte_for_byte(folder: Path) -> None:
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_both_ways_store_the_same(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Whatever the content and the form: hashes and sizes are the same, and so is what the lock hides."""
+    content = data.draw(st.binary(max_size=5000))
+    compressed, cipher = data.draw(st.booleans()), data.draw(st.sampled_from([*CIPHERS]))
+    form = FileForm(cipher=CIPHERS[cipher], compression=data.draw(st.sampled_from(["zstd", "none"])))
+    body = frame(content) if compressed else content
+    large, small = (
+        put(tmp_path_factory.mktemp("way"), body, compressed=compressed, form=form) for put in (put_large, put_small)
+    )
+    changing = {"stored_sha256": ""} if cipher == "cryptease" else {}
+    assert replace(large, **changing) == replace(small, **changing)
+
+
+def test_the_servers_frame_is_kept_byte_for_byte(folder: Path, put: Put) -> None:
     """A compressed file is stored as the server compressed it, inside the lock too."""
     body = frame(ROWS)
     put(folder, body)
@@ -88,7 +129,7 @@ def test_the_servers_frame_is_kept_byte_for_byte(folder: Path) -> None:
     assert decrypt_bytes((folder / "a/.x.part").read_bytes(), PASSPHRASE) == body
 
 
-def test_uncompressed_lakes_are_manos(folder: Path) -> None:
+def test_uncompressed_lakes_are_manos(folder: Path, put: Put) -> None:
     """With ``compression: none`` the locked file opens to the very bytes of the CSV."""
     put(folder, frame(ROWS), form=FileForm(cipher=CIPHERS["cryptease"], compression="none"))
     assert decrypt_bytes((folder / "a/.x.part").read_bytes(), PASSPHRASE) == ROWS
@@ -113,12 +154,18 @@ GARBAGE = {
     "declares less than it holds": declaring(10),
     "a second frame behind": frame(ROWS) + frame(b"more"),
     "noise behind": frame(ROWS) + b"noise behind it",
+    "one byte behind": frame(ROWS) + b"n",
+    "half a second frame behind": frame(ROWS) + frame(b"more")[:5],
+    "a skippable frame behind": frame(ROWS) + b"\x50\x2a\x4d\x18\x04\0\0\0skip",
+    "a skippable frame before": b"\x50\x2a\x4d\x18\x04\0\0\0skip" + frame(ROWS),
+    "cut inside its checksum": frame(ROWS, write_checksum=True)[:-2],
+    "a wrong checksum": frame(ROWS, write_checksum=True)[:-1] + b"\0",
 }
 
 
 @pytest.mark.parametrize("compression", ["zstd", "none"])
 @pytest.mark.parametrize("kind", GARBAGE)
-def test_what_is_no_proper_frame_is_damaged(folder: Path, kind: str, compression: Compression) -> None:
+def test_what_is_no_proper_frame_is_damaged(folder: Path, put: Put, kind: str, compression: Compression) -> None:
     """Objects that the server delivers as garbage are named as damaged, and leave no file."""
     with pytest.raises(DamagedMemberError) as failure:
         put(folder, GARBAGE[kind], form=FileForm(cipher=None, compression=compression))
@@ -127,7 +174,7 @@ def test_what_is_no_proper_frame_is_damaged(folder: Path, kind: str, compression
 
 
 @pytest.mark.parametrize("size", [LARGEST_FRAME_BYTES + 1, 16 << 30, 2**64 - 3])
-def test_a_frame_that_declares_much_is_not_unpacked(folder: Path, size: int) -> None:
+def test_a_frame_that_declares_much_is_not_unpacked(folder: Path, put: Put, size: int) -> None:
     """The size that a frame declares is refused before memory is taken for it."""
     with pytest.raises(FrameTooLargeError):
         put(folder, declaring(size) + bytes(1000))
@@ -135,7 +182,7 @@ def test_a_frame_that_declares_much_is_not_unpacked(folder: Path, size: int) -> 
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_bombs_stay_small(folder: Path, declared: bool) -> None:
+def test_bombs_stay_small(folder: Path, put: Put, declared: bool) -> None:
     """A few kB that unpack to 256 MB cost neither memory nor disk, whether or not they say so."""
     packer = zstandard.ZstdCompressor(level=1).compressobj(size=(256 << 20) if declared else -1)
     block = bytes(1 << 20)
@@ -263,3 +310,32 @@ def test_everything_is_for_the_owner_only(lake: StudyLake, folder: Path, umask_z
     commit(lake, {1: b"b", 2: b"c"})
     assert too_open(folder) == []
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("body", "compressed", "compression", "held"),
+    [
+        (ROWS, False, "zstd", len(ROWS)),
+        (frame(ROWS), True, "zstd", len(frame(ROWS))),
+        (frame(ROWS), True, "none", len(ROWS)),
+        (frame(bytes(LARGEST_FRAME_BYTES)), True, "none", None),
+        (frame(bytes(LARGEST_FRAME_BYTES)), True, "zstd", None),
+        (b"no frame", True, "zstd", None),
+    ],
+)
+def test_small_files_are_told_by_what_they_unpack_to(
+    body: bytes, compressed: bool, compression: Compression, held: int | None
+) -> None:
+    """A file is handled whole only if neither what arrives nor its content is large."""
+    form = FileForm(cipher=None, compression=compression)
+    assert small_size(body, len(body), arrives_compressed=compressed, form=form) == held
+
+
+def test_where_one_of_many_cannot_be_stored_the_others_are_tried(folder: Path) -> None:
+    """The error is told when nothing is being written any more, and no half file stays."""
+    files = [(f"{name}/.x.part", examine(b"x", name="n", arrives_compressed=False, form=PLAIN)) for name in "ab"]
+    folder.mkdir()
+    (folder / "a").write_bytes(b"no folder")
+    with ThreadPoolExecutor(2) as pool, pytest.raises(LakeUnavailableError, match="Not a directory"):
+        store_all(LocalStorage(folder), files, form=PLAIN, pool=pool)
+    assert tree(folder) == {"a": b"no folder", "b/.x.part": files[1][1].content}

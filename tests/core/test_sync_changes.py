@@ -14,6 +14,7 @@ from core_helpers import (
     PASSPHRASE,
     PERSON,
     START,
+    STREAMS,
     STUDY,
     cells_of,
     check_lake,
@@ -27,11 +28,18 @@ from core_helpers import (
 )
 
 from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.errors import NotFoundError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, World
-from dagster_beiwe.sync import FetchPolicy
+from dagster_beiwe.sync import FetchPolicy, StudySync
 
 LATE = START + 2 * DAY + 5 * HOUR
+REMOVE = FetchPolicy(remove_vanished=True)
+
+
+def held(lake: StudyLake) -> set[str]:
+    """Keys of all files in the lake, whether the server has them or not."""
+    return {record.key for manifest in lake.manifests(PERSON) for record in manifest.files}
 
 
 # Changes on servers of every generation
@@ -80,6 +88,66 @@ def test_files_whose_sha1_the_server_lacks_are_current_too(profile: str, folder:
         assert contents(lake) == truth(world)
         if profile == "2026-03":
             assert sum(request.bytes_sent for request in server.requests) < 5000
+
+
+# Only what has moved
+
+
+def test_windows_that_have_not_moved_are_told_without_asking(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """Their counts are those of their commit: they are reported as they are, and only the others are fetched."""
+    (first, _) = sync(client, lake, cells_of(PERSON), daily=daily(client))
+    world.add_rows(PERSON, "gps", START + 9 * DAY + 5 * HOUR)
+    moved = daily(client)
+    server.forget_requests()
+    reports = list(StudySync(client, lake, run_id="run-2", daily=moved).run(cells_of(PERSON), moved_only=True))
+    assert downloads(server) == 1
+    assert [(report.changed, report.generation) for report in reports] == [(0, 1), (1, 2)]
+    assert (reports[0].unchanged, reports[0].data_version) == (first.files, first.data_version)
+    assert contents(lake) == truth(world)
+
+
+def test_what_is_open_unknown_or_not_counted_is_asked_for(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """A window with a hole, one with other streams, and all windows where nobody tells counts."""
+    with server.misbehave("wrong_crc", stream="gps", start=LATE, end=LATE + HOUR):
+        sync(client, lake, cells_of(PERSON), daily=daily(client))
+    assert [report.complete for report in sync(client, lake, cells_of(PERSON)[1:], daily=daily(client))] == [True]
+    for options, asked in (
+        ({"daily": daily(client)}, 1),  # the hole of the first week
+        ({"daily": daily(client)}, 0),
+        ({"daily": daily(client), "streams": STREAMS}, 1),
+        ({"daily": None}, 1),
+    ):
+        server.forget_requests()
+        list(StudySync(client, lake, run_id="run-2", **options).run(cells_of(PERSON), moved_only=True))  # type: ignore[arg-type]
+        assert downloads(server) == asked
+
+
+@pytest.mark.parametrize("profile", ["2026-01-10", "2026-03"])
+def test_the_first_refresh_downloads_nothing_again(profile: str, folder: Path) -> None:
+    """A first fetch lists MD5 whatever the server knows; what is held is told by its SHA-1 all the same."""
+    world = small_world(streams=("accelerometer", "gps", "power_state"))
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
+        sync(client, lake, cells_of(PERSON))
+        reports = sync(client, lake, cells_of(PERSON))
+    assert sum(report.downloaded_bytes for report in reports) < 500
+
+
+def test_a_hash_listed_before_its_content_does_not_hide_the_content(
+    world: World, client: BeiweClient, lake: StudyLake
+) -> None:
+    """The server lists the next version's hash while it still sends this one: the next one comes nevertheless."""
+    now = world.file(PERSON, "gps", LATE)
+    following = replace(now, extra=(*now.extra, 10), _facts={})
+    now._facts["md5"] = following.md5
+    assert all(report.complete for report in sync(client, lake, cells_of(PERSON)))
+    world._put(following)
+    assert sum(report.changed for report in sync(client, lake, cells_of(PERSON))) == 1
+    assert contents(lake) == truth(world)
 
 
 # Lists of held files, and bodies that proxies refuse
@@ -135,8 +203,7 @@ def test_vanished_files_are_noticed_by_the_daily_counts(zone: str, remove: bool,
         reports = sync(client, lake, cells_of(PERSON), daily=daily(client, zone), policy=policy)
         assert [report.vanished for report in reports] == [2, 0]
         assert contents(lake) == truth(world)
-        held = [record for manifest in lake.manifests(PERSON) for record in manifest.files]
-        assert len(held) == everything - (2 if remove else 0)
+        assert len(held(lake)) == everything - (2 if remove else 0)
         assert downloads(server) <= 6
         again = sync(client, lake, cells_of(PERSON), daily=daily(client, zone), policy=policy)
         assert [(report.vanished, report.added) for report in again] == [(0, 0), (0, 0)]
@@ -156,13 +223,126 @@ def test_a_vanished_file_that_comes_back_is_present_again(world: World, client: 
     assert contents(lake) == truth(world)
 
 
-def test_old_servers_tell_vanished_files_without_counts(folder: Path) -> None:
-    """A server that sends everything each time also tells what it no longer has."""
+def test_servers_without_counts_tell_vanished_files_too(folder: Path) -> None:
+    """They send everything each time, and break off where an object is lost: what is left out is gone. It is kept."""
     world = small_world()
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
-    with SimulatedServer(world, profile="2025-06") as server, client_of(server) as client:
+    with SimulatedServer(world, profile="2023-11") as server, client_of(server) as client:
         sync(client, lake, cells_of(PERSON))
         world.withdraw(PERSON, stream="gps", hour=LATE)
-        reports = sync(client, lake, cells_of(PERSON))
+        reports = sync(client, lake, cells_of(PERSON), policy=REMOVE)
     assert [report.vanished for report in reports] == [1, 0]
     assert contents(lake) == truth(world)
+    assert len(held(lake)) == len(truth(world)) + 1
+
+
+@pytest.mark.parametrize("profile", ["2024-07", "2025-12"])
+def test_without_the_counts_of_a_server_that_has_them_nothing_vanishes(profile: str, folder: Path) -> None:
+    """What is left out may be lost; the next run with counts decides."""
+    world = small_world()
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
+        sync(client, lake, cells_of(PERSON))
+        everything = held(lake)
+        world.withdraw(PERSON, stream="gps", hour=LATE)
+        reports = sync(client, lake, cells_of(PERSON), policy=REMOVE)
+        assert [(report.vanished, report.missing_upstream) for report in reports] == [(0, 1), (0, 0)]
+        assert held(lake) == everything
+        reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
+        assert [(report.vanished, report.missing_upstream) for report in reports] == [(1, 0), (0, 0)]
+    assert contents(lake) == truth(world)
+
+
+# Participants who are gone
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("remove", [True, False])
+def test_a_participant_who_is_gone_is_settled(
+    remove: bool, counts: bool, world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """All that is held has vanished, also in later runs; what no counts speak against is removed only with them."""
+    other = world.add_participant(STUDY)
+    first, second = cells_of(PERSON)
+    sync(client, lake, [first], daily=daily(client))
+    everything = len(held(lake))
+    del world.study(STUDY).participants[PERSON]
+    for round_number in range(2):
+        now = daily(client) if counts else None
+        policy = FetchPolicy(remove_vanished=remove)
+        reports = sync(client, lake, [first, second, *cells_of(other)], daily=now, policy=policy)
+        assert [report.complete for report in reports] == [True] * 4
+        assert {report.cell.participant for report in reports if report.participant_gone} == {PERSON}
+        assert sum(report.vanished for report in reports) == (0 if round_number else everything)
+    assert contents(lake) == {}
+    assert len(held(lake)) == (0 if remove and counts else everything)
+
+
+def test_a_participant_who_never_was_or_is_still_counted_is_a_problem(
+    world: World, client: BeiweClient, lake: StudyLake
+) -> None:
+    """A mistyped id is no participant without data, and a server that contradicts itself is not believed."""
+    sync(client, lake, cells_of(PERSON))
+    before = daily(client)
+    del world.study(STUDY).participants[PERSON]
+    for options, person in (({}, "typo1234"), ({"daily": before}, PERSON)):
+        reports = sync(client, lake, cells_of(person), **options)
+        assert {problem.error for report in reports for problem in report.problems} == {"NotFoundError"}
+        assert not any(report.complete for report in reports)
+    assert lake.windows("typo1234") == []
+    assert len(contents(lake)) == len(held(lake))
+
+
+def test_a_study_that_is_gone_stops_the_run(world: World, client: BeiweClient, lake: StudyLake) -> None:
+    """Nobody is marked for it."""
+    sync(client, lake, cells_of(PERSON))
+    everything = contents(lake)
+    world.hide_study(STUDY)
+    with pytest.raises(NotFoundError):
+        sync(client, lake, cells_of(PERSON))
+    assert contents(lake) == everything
+
+
+# Files that the server has lost
+
+
+@pytest.mark.parametrize("withdrawn_too", [False, True])
+@pytest.mark.parametrize("profile", ["2025-12", "2026-01-08", "2026-03"])
+def test_the_last_copy_of_a_lost_object_is_kept(profile: str, withdrawn_too: bool, folder: Path) -> None:
+    """The server counts what it has lost: neither marked nor removed, even if another hour of the day is withdrawn."""
+    world = small_world()
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
+        sync(client, lake, cells_of(PERSON), daily=daily(client))
+        everything = contents(lake)
+        world.lose_object(PERSON, "gps", LATE)
+        other = truth(world)
+        if withdrawn_too:
+            world.withdraw(PERSON, stream="gps", hour=LATE + 13 * HOUR)
+        for _ in range(2):
+            reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
+            assert all(report.complete and not report.vanished for report in reports)
+            assert reports[0].missing_upstream == (2 if withdrawn_too else int(profile == "2025-12"))
+            assert contents(lake) == everything
+        world.restore_object(PERSON, "gps", LATE)
+        reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
+        assert (reports[0].vanished, reports[0].missing_upstream) == (int(withdrawn_too), 0)
+        assert contents(lake) == truth(world) != other
+    check_lake(folder, lake)
+
+
+@pytest.mark.parametrize("profile", ["2024-07", "2026-03"])
+def test_a_day_of_two_windows_is_judged_as_a_whole(profile: str, folder: Path) -> None:
+    """Withdrawn on both sides of a window's edge, and the windows are fetched one by one: each finds its own."""
+    edge = START + 7 * DAY  # a local day in New York lies around it
+    world = small_world(hours=(1, 5, 18, 22))
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
+        sync(client, lake, cells_of(PERSON), daily=daily(client))
+        for hour in (edge - 2 * HOUR, edge + HOUR):
+            assert world.withdraw(PERSON, stream="gps", hour=hour) == 1
+        for cell in cells_of(PERSON):
+            (report,) = sync(client, lake, [cell], daily=daily(client), policy=REMOVE)
+            assert (report.vanished, report.missing_upstream, report.added) == (1, 0, 0)
+    assert contents(lake) == truth(world)
+    check_lake(folder, lake)

@@ -14,11 +14,13 @@ from core_helpers import (
     PASSPHRASE,
     PERSON,
     START,
+    STREAMS,
     STUDY,
     cells_of,
     check_lake,
     client_of,
     contents,
+    daily,
     downloads,
     small_world,
     sync,
@@ -165,6 +167,34 @@ def test_a_bad_hour_costs_one_hour(fault: str, profile: str, nginx: bool, folder
         assert_mended(world, server, client, lake, folder)
 
 
+def test_a_participant_of_whom_nothing_comes_is_given_up_soon(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+) -> None:
+    """Every request that would bring a file fails, in whatever part: there are holes after sixty requests."""
+    server.misbehave("status", status=500, route=DOWNLOADS, participant=PERSON)
+    counted = daily(client)
+    server.forget_requests()
+    reports = sync(client, lake, cells_of(PERSON), daily=counted)
+    assert not any(report.complete for report in reports)
+    assert downloads(server) <= 60
+    assert_mended(world, server, client, lake, folder)
+
+
+def test_fifteen_bad_hours_are_found_each(
+    server: SimulatedServer, world: World, client: BeiweClient, lake: StudyLake
+) -> None:
+    """What stays bad here and there costs those hours only, also where the first ones are among them."""
+    bad = [
+        START + (n // 2) * DAY + (5 + 13 * (n % 2)) * HOUR
+        for n in (0, 1, 2, 4, 5, 7, 9, 10, 13, 15, 18, 19, 22, 24, 27)
+    ]
+    for hour in bad:
+        server.misbehave("poisoned_hour", mode="abort", stream="gps", start=hour, end=hour + HOUR)
+    reports = sync(client, lake, cells_of(PERSON), streams=STREAMS, daily=daily(client))
+    assert {problem.window.start for problem in problems_of(reports)} == set(bad)
+    assert len(missing(world, lake)) == len(problems_of(reports)) == 15
+
+
 def test_the_first_of_two_equal_members_is_kept(
     world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
 ) -> None:
@@ -217,12 +247,19 @@ def test_damaged_files_of_one_hour_are_judged_each_for_itself(
 
 
 def test_a_hash_that_is_wrong_twice_is_the_servers(
-    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
+    world: World,
+    server: SimulatedServer,
+    client: BeiweClient,
+    lake: StudyLake,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The same content twice is stored although the server lists another hash: servers are known to."""
+    """The same content twice is stored although the server lists another hash: servers are known to. It is told."""
     server.misbehave("hash_mismatch", stream="gps", start=BAD, end=BAD + HOUR)
     reports = sync(client, lake, cells_of(PERSON))
     assert all(report.complete for report in reports)
+    assert [report.mislisted for report in reports] == [1, 0]
+    assert f"{PERSON}, gps, {BAD.isoformat()}" in caplog.text
     assert contents(lake) == truth(world)
     world.add_rows(PERSON, "gps", BAD)
     sync(client, lake, cells_of(PERSON))

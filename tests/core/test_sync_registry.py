@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +22,7 @@ from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.names import MemberName, parse_member_name
 from dagster_beiwe.streams import STREAM_NAMES
 from dagster_beiwe.sync import Cell, FetchPolicy
-from dagster_beiwe.sync.pairing import RegistryEntry, hash_agrees, pair, read_registry
+from dagster_beiwe.sync.pairing import RegistryEntry, hash_agrees, hash_name, pair, read_registry
 from dagster_beiwe.sync.pieces import (
     Piece,
     guess_hours,
@@ -54,11 +55,11 @@ def gps_key(hour: int) -> str:
     return f"{STUDY}/{PERSON}/gps/{START + hour * HOUR:%Y-%m-%dT%H:%M:%S}.csv"
 
 
-def record(key: str, hour: int = 1, *, value: str = "", stream: str = "gps", **facts: object) -> FileRecord:
+def record(key: str, hour: int = 1, *, stream: str = "gps", **facts: object) -> FileRecord:
     usual = FileRecord(
         key=key, member="m", path="p", stream=stream, survey_id=None, time=(START + hour * HOUR).isoformat(),
         size_bytes=1, md5="00" * 16, sha1="11" * 20, sha256="22" * 32, stored_size_bytes=1, stored_sha256="33" * 32,
-        encryption="none", compression="zstd", registry_value=value, first_seen="", fetched_at="", run_id="",
+        encryption="none", compression="zstd", first_seen="", fetched_at="", run_id="",
     )  # fmt: skip
     return replace(usual, **facts)  # type: ignore[arg-type]
 
@@ -69,8 +70,9 @@ def record(key: str, hour: int = 1, *, value: str = "", stream: str = "gps", **f
 def test_registries_keep_their_order_and_lose_the_prefix() -> None:
     """Entries come in the order of the members; keys are the identity without the storage prefix."""
     data = b'{"CHUNKED_DATA/b": "AAAA", "a": "", "c": null}'
-    assert read_registry(data) == [RegistryEntry("b", "AAAA"), RegistryEntry("a", ""), RegistryEntry("c", "")]
-    assert read_registry(b" {} ") == []
+    expected = [RegistryEntry("b", "AAAA"), RegistryEntry("a", ""), RegistryEntry("c", "")]
+    assert read_registry(data, members=3) == expected
+    assert read_registry(b" {} ", members=0) == []
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_registries_keep_their_order_and_lose_the_prefix() -> None:
 def test_anything_else_is_no_registry(data: bytes) -> None:
     """Other documents, and values that can't be hashes, are refused."""
     with pytest.raises(ArchiveError):
-        read_registry(data)
+        read_registry(data, members=3)
 
 
 @settings(max_examples=200, deadline=None)
@@ -94,8 +96,33 @@ def test_anything_else_is_no_registry(data: bytes) -> None:
 def test_arbitrary_registries_are_read_or_refused(data: bytes) -> None:
     """Nothing but the one error, and what is read can be written into a manifest."""
     with suppress(ArchiveError):
-        for entry in read_registry(data):
+        for entry in read_registry(data, members=3):
             entry.value.encode("ascii")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{" + b",".join([b'"":""'] * 1_000_000) + b"}",
+        b'{"a": {' + b",".join([b'"":""'] * 1_000_000) + b"}}",
+        b'{"' + b"x" * 10_000_000 + b'": ""}',
+    ],
+    ids=["entries", "deeper", "bytes"],
+)
+def test_a_registry_is_bounded_by_what_the_archive_holds(data: bytes) -> None:
+    """Parsed, it would take 27 times its size; it is refused before."""
+    tracemalloc.start()
+    with pytest.raises(ArchiveError, match="too long for 3 members"):
+        read_registry(data, members=3)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_a_registry_of_long_keys_fits() -> None:
+    """And one of an old server that lists two files of each name."""
+    entries = {f"{number:0240d}": "x" * 28 for number in range(4000)}
+    assert len(read_registry(json.dumps(entries).encode(), members=2000)) == 4000
 
 
 # Pairing
@@ -152,18 +179,22 @@ def test_hashes_are_md5_or_sha1_or_unknown() -> None:
 
 
 def test_held_files_are_told_by_short_key_and_sha1() -> None:
-    """The SHA-1 of what is held, the server's own MD5 where it gave one; nothing outside, nothing vanished."""
-    md5 = base64.b64encode(b"m" * 16).decode()
+    """The SHA-1 of what is held, its MD5 where the server knows only that; nothing outside, nothing vanished."""
     held = [
         record("a"),
-        record("b", value=md5),
+        record("b", known_by="md5"),
         record("c", 7 * 24),
         record("d", stream="wifi"),
         record("e", vanished_at=NOW.isoformat()),
-        record("f", value=base64.b64encode(b"s" * 20).decode()),
     ]
     sha1 = base64.b64encode(b"\x11" * 20).decode()
-    assert registry_of(held, PIECE) == {"a": sha1, "b": md5, "f": sha1}
+    md5 = base64.b64encode(b"\x00" * 16).decode()
+    assert registry_of(held, PIECE) == {"a": sha1, "b": md5}
+
+
+def test_the_hash_that_a_server_knows_a_file_by_is_told_by_its_length() -> None:
+    """MD5 or SHA-1 in base64; nothing listed tells nothing."""
+    assert [hash_name("A" * length) for length in (24, 28, 0)] == ["md5", "sha1", None]
 
 
 def test_the_size_of_a_registry_is_not_underestimated() -> None:

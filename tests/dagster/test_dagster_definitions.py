@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap
+from dagster._utils.error import serializable_error_info_from_exc_info
 from worlds import ASSETS, START, small_world
 
 from dagster_beiwe import Automation, StudyConfig, build_beiwe_definitions
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.studies.discovery import StudyMemory
+
+ALL_YEARS = {"early": 1990, "real": 2024, "late": 2130}
 
 
 @pytest.fixture
@@ -86,6 +90,45 @@ def test_a_location_loads_without_credentials(
     assert "BEIWE_SECRET_KEY" in caplog.text
 
 
+def test_a_malformed_address_is_a_load_error_without_it(
+    server: SimulatedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Dagster shows what stops a location from loading, and the address may hold a password."""
+    monkeypatch.setenv("BEIWE_URL", "https://user:CanaryPass")
+    with pytest.raises(ConfigurationError, match="URL of a Beiwe server") as caught:
+        build_beiwe_definitions()
+    shown = serializable_error_info_from_exc_info((type(caught.value), caught.value, caught.value.__traceback__))
+    assert "Canary" not in shown.to_string() + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("/get-studies/v1", '{"aaaaaaaaaaaaaaaaaaaaaaa1": "\\ud800"}'),
+        ("/get-participant-table-data/v1", '[{"Patient ID": "a", "Created On": "0001-01-01"}]'),
+        ("/get-participant-table-data/v1", '[{"Patient ID": "a", "Created On": "9999-12-31"}]'),
+    ],
+)
+def test_a_location_loads_whatever_the_server_says(
+    server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, route: str, body: str
+) -> None:
+    """A hostile answer is as good as none: it is logged, leaves no file, and nothing of it is kept."""
+    monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", -1)
+    with server.misbehave("wrong_json", route=route, body=body):
+        build_beiwe_definitions()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] in ([], ["beiwe.json"])
+    assert "beiwe/sleep_and_mood/raw_data" in keys(build_beiwe_definitions())
+
+
+def test_a_start_that_can_not_be_is_not_kept(server: SimulatedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Participants of the next century or of the last one say nothing about where windows begin."""
+    body = json.dumps([{"Patient ID": name, "Created On": f"{year}-03-05"} for name, year in ALL_YEARS.items()])
+    with server.misbehave("wrong_json", route="/get-participant-table-data/v1", body=body):
+        build_beiwe_definitions()
+    for study in StudyMemory("beiwe").studies().values():
+        assert str(study.start) == "2024-03-01"
+
+
 def test_a_renamed_study_keeps_its_asset_keys(
     server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +139,22 @@ def test_a_renamed_study_keeps_its_asset_keys(
     definitions = build_beiwe_definitions()
     assert keys(definitions) == before
     assert "Another Name" in str([spec.description for spec in definitions.resolve_all_asset_specs()])
+
+
+def test_a_name_formats_no_page_of_dagster(
+    server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster shows descriptions as Markdown: an image in a name would be fetched by whoever looks."""
+    monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", -1)
+    build_beiwe_definitions()
+    world.rename_study(next(iter(world.studies)), "![x](https://e.example/x.png)\n<b>`# loud")
+    definitions = build_beiwe_definitions()
+    repository = definitions.get_repository_def()
+    texts = [spec.description for spec in definitions.resolve_all_asset_specs()]
+    texts += [each.description for each in (*repository.sensor_defs, *repository.schedule_defs)]
+    hostile = [text for text in texts if text and "e.example" in text]
+    assert len(hostile) > 8
+    assert all("`![x](https://e.example/x.png) <b>'# loud`" in text for text in hostile)
 
 
 def test_a_study_that_left_the_server_keeps_its_assets(
@@ -119,6 +178,19 @@ def test_the_memory_holds_ids_and_names_only(server: SimulatedServer, world: Wor
         assert stat.S_IMODE(each.stat().st_mode) == 0o600
         for study in world.studies.values():
             assert not [participant for participant in study.participants if participant in each.read_text()]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_folders_made_for_the_memory_are_closed(server: SimulatedServer, tmp_path: Path, umask: int) -> None:
+    """Its missing parents too, of which DAGSTER_HOME may be one, whatever the umask."""
+    before = os.umask(umask)
+    try:
+        build_beiwe_definitions(state_folder=tmp_path / "missing" / "home" / "beiwe")
+    finally:
+        os.umask(before)
+    made = [tmp_path / "missing", *(tmp_path / "missing").rglob("*")]
+    assert len(made) == 5
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o600, 0o700}
 
 
 def test_studies_are_chosen_by_the_environment(server: SimulatedServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.client import HttpPolicy
 from dagster_beiwe.io_managers import EncryptedLakeIOManager
-from dagster_beiwe.partitions import participants_name, rectangle_tags
+from dagster_beiwe.partitions import MOVED_ONLY, REFRESH_TAG, participants_name, rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.studies.config import StudyFacts
 
@@ -131,6 +131,24 @@ def test_unchanged_data_keep_their_version(launcher: Launcher, participants: lis
         assert (event.tags or {})["dagster/data_version"] == (second[key].tags or {})["dagster/data_version"]
 
 
+def test_a_refresh_of_what_moved_records_the_rest_without_asking(
+    launcher: Launcher, participants: list[str], server: SimulatedServer
+) -> None:
+    """Windows with the counts of their commit keep their version and are in nobody's download."""
+    tags = rectangle_tags(participants, WEEKS[:2])
+    first = launcher.events(launcher.run(tags))
+    late = server.world.files(next(iter(server.world.studies)), participants=participants[:1], streams=["gps"])[0]
+    server.world.add_rows(participants[0], "gps", late.bin)
+    server.forget_requests()
+    second = launcher.events(launcher.run({**tags, REFRESH_TAG: MOVED_ONLY}))
+    assert sum("get-data" in record.route and bool(record.form) for record in server.requests) == 1
+    versions = [
+        {key: (event.tags or {})["dagster/data_version"] for key, event in one.items()} for one in (first, second)
+    ]
+    assert {key for key in versions[0] if versions[0][key] != versions[1][key]} == {f"{participants[0]}|{WEEKS[0]}"}
+    assert second[f"{participants[1]}|{WEEKS[0]}"].metadata["unchanged"].value == 14
+
+
 def test_a_window_without_data_is_a_success(launcher: Launcher, study: StudyFacts, server: SimulatedServer) -> None:
     """A participant who never registered a phone: zero files, recorded."""
     from dagster_beiwe.simulator import ParticipantPlan
@@ -153,6 +171,28 @@ def test_one_bad_participant_does_not_stop_the_others(
     text = failure_of(launcher, run)
     assert text.endswith(f": {participants[1]}|{WEEKS[0]}, {participants[1]}|{WEEKS[1]}")
     assert participants[0] not in text
+
+
+def test_a_participant_who_is_gone_does_not_fail_the_others(
+    launcher: Launcher, participants: list[str], server: SimulatedServer, study: StudyFacts
+) -> None:
+    """Data and history stay; the windows are recorded with what has vanished, and the run warns."""
+    tags = rectangle_tags(participants, WEEKS[:2])
+    before = launcher.events(launcher.run(tags))
+    del server.world.study(study.id).participants[participants[1]]
+    run = launcher.run(tags)
+    assert run.is_success
+    events = launcher.events(run)
+    gone = {key for key, event in events.items() if "participant_gone" in event.metadata}
+    assert gone == grid(participants[1:2], WEEKS[:2])
+    for key in gone:
+        numbers = {name: value.value for name, value in events[key].metadata.items()}
+        assert (numbers["vanished"], numbers["vanished_bytes"]) == (14, before[key].metadata["added_bytes"].value)
+        assert (numbers["unchanged"], numbers["unchanged_bytes"]) == (0, 0)
+    other = events[f"{participants[0]}|{WEEKS[0]}"].metadata
+    assert (other["unchanged"].value, other["unchanged_bytes"].value) == (14, other["dagster/size_bytes"].value)
+    logs = [log.user_message for log in launcher.instance.all_logs(run.run_id)]
+    assert sum(f"{participants[1]} is no longer on the server" in text for text in logs) == 1
 
 
 def test_a_server_that_goes_down_leaves_what_was_done(

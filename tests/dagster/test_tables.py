@@ -160,3 +160,9 @@ def test_the_version_does_not_depend_on_order() -> None:
     assert roster_version(rows) == roster_version(rows[::-1])
     assert rows[0] == {"participant": "a", "Created On": "2024-01-01", "n": "3"}
     assert rows[1] == {"participant": "b", "Created On": None, "n": None}
+
+
+def test_a_column_of_the_server_does_not_hide_the_ids() -> None:
+    """Interventions and custom fields may be called anything."""
+    (row,) = roster_rows(["a"], [{"Patient ID": "a", "participant": "../b"}])
+    assert row == {"participant": "a", "participant (server)": "../b"}

@@ -97,6 +97,7 @@ ANSWER_CASES: tuple[AnswerCase, ...] = tuple(
     (fault, endpoint, times, outcome)
     for fault in SERVER_FAULTS
     for endpoint in ENDPOINTS
+    if not fault.endpoints or endpoint.name in fault.endpoints
     for times in TIMES
     if (outcome := fault.outcome(endpoint.kind, times))
 )

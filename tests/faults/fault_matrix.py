@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fault_bodies import EMPTY_OBJECTS, HOSTILE_BODIES
+
 Times = Literal["once", "always"]
 TIMES: tuple[Times, ...] = ("once", "always")
 
@@ -67,7 +69,8 @@ class ServerFault:
     ``misbehaviour`` are the arguments of the simulator's ``misbehave``; empty means that nothing listens at all.
     ``answers`` is the outcome for endpoints that give JSON or text, ``downloads`` for get-data, ``downloads_v2`` for
     its second version where that ends differently; None where it does not apply. ``others`` are endpoints of another
-    kind that end differently. ``versions`` are the get-data versions concerned.
+    kind that end differently. ``versions`` are the get-data versions concerned, ``endpoints`` the names of the
+    endpoints that answer, where it is not all of them.
     """
 
     name: str
@@ -77,6 +80,7 @@ class ServerFault:
     downloads_v2: Pair | None = None
     others: Mapping[str, Pair] = field(default_factory=dict)
     versions: Sequence[int] = (1, 2)
+    endpoints: Sequence[str] = ()
 
     def outcome(self, kind: str, times: Times) -> Outcome | None:
         """For an endpoint of a kind: ``answers``, ``downloads``, ``downloads v2``, or one of ``others``."""
@@ -119,6 +123,15 @@ def _cut(name: str, after_bytes: int | None, where: str, error: str) -> ServerFa
         name=f"body {name} {where}",
         misbehaviour={"what": "silent_cut" if "silently" in name else "cut", "after_bytes": after_bytes},
         downloads=_left_open(error),
+    )
+
+
+def _hostile(endpoint: str, title: str, body: str) -> ServerFault:
+    return ServerFault(
+        name=f"hostile JSON of {endpoint}: {title}",
+        misbehaviour={"what": "wrong_json", "body": body},
+        answers=_fails("BadAnswerError"),
+        endpoints=(endpoint,),
     )
 
 
@@ -218,6 +231,14 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
         downloads=_left_open("ArchiveError"),
         others={"login": _fails("AccessDeniedError")},
     ),
+    ServerFault(
+        name="600,000 empty objects",
+        misbehaviour={"what": "wrong_json", "body": EMPTY_OBJECTS},
+        answers=_fails("BadAnswerError"),
+        downloads=_left_open("ArchiveError"),
+        others={"login": _fails("AccessDeniedError")},
+    ),
+    *(_hostile(*each) for each in HOSTILE_BODIES),
     ServerFault(
         name="wrong CRC of a member",
         misbehaviour={"what": "wrong_crc"},

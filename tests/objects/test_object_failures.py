@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -14,7 +15,7 @@ from object_helpers import S3
 from dagster_beiwe.errors import ConfigurationError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.object_files import PIECE_BYTES
-from dagster_beiwe.lake.objects import ObjectStorage
+from dagster_beiwe.lake.objects import _PLACE, ObjectStorage
 
 
 @pytest.fixture
@@ -36,6 +37,12 @@ def test_an_s3_url_opens_an_object_storage(url: str) -> None:
     "given",
     [
         "s3://AKIA123:geheim@bucket/lake",
+        "s3://AKIA123:abc/def+geheim@bucket/lake",
+        "s3://geheim@bucket/lake",
+        "s3://bucket/AKIA123:geheim",
+        "abfs://box:geheim@account.dfs.core.windows.net/lake",
+        "abfs://box@account/geheim@bucket",
+        "user:geheim@host://bucket/lake",
         "abfs://box@account.dfs.core.windows.net/lake?sig=geheim",
         "simplecache::s3://geheim/lake",
     ],
@@ -45,6 +52,31 @@ def test_urls_with_credentials_options_or_caches_are_refused(given: str) -> None
     with pytest.raises(ConfigurationError, match="environment") as caught:
         ObjectStorage(given)
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["file://user:geheim@host/lake", "file://geheim/lake"])
+def test_a_file_url_with_a_host_makes_no_folder(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be a folder of that name in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="BEIWE_LAKE") as caught:
+        open_storage(given)
+    assert "geheim" not in str(caught.value)
+    assert open_storage("file:///data/lake@home").describe() == "/data/lake@home"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/box/lake",
+        "abfs://box@account.dfs.core.windows.net/lake",
+        "hdfs://names:8020/lake",
+        "memory://lake",
+    ],
+)
+def test_what_only_looks_like_credentials_is_a_place(given: str) -> None:
+    """Access points, accounts and ports."""
+    assert _PLACE.fullmatch(given)
 
 
 def test_an_unknown_kind_of_url_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -93,6 +94,8 @@ def test_installed_package_does_the_whole_job(python: Path, tmp_path: Path) -> N
     assert "Nothing failed." in printed
     assert len([line for line in printed.splitlines() if line.endswith(" 0")]) == 3
     assert list((tmp_path / "demo" / "lake").rglob("*.csv.zst.lock"))
+    made = [tmp_path / "demo", *(tmp_path / "demo").rglob("*")]
+    assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
 
 def test_importing_the_package_is_light(python: Path, tmp_path: Path) -> None:

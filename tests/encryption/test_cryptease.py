@@ -15,6 +15,7 @@ import sys
 import sysconfig
 import threading
 from pathlib import Path
+from random import Random
 
 import cryptease
 import cryptography
@@ -125,10 +126,38 @@ def test_borders_of_pieces_do_not_matter(cipher: CrypteaseCipher, plain: bytes, 
     assert b"".join([decryptor.update(stored[a:b]) for a, b in pairs] + [decryptor.finish()]) == plain
 
 
+SIZES = st.lists(st.one_of(st.integers(0, 40), st.integers(2030, 2070), st.integers(0, 6000)), max_size=30)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sizes=SIZES, copies=st.sampled_from([1, 5, 30]), seed=st.integers(0, 1000))
+def test_files_locked_together_open_one_by_one(
+    cipher: CrypteaseCipher, sizes: list[int], copies: int, seed: int
+) -> None:
+    """However many there are and whatever their sizes: in step or one after the other, the content is the same."""
+    random = Random(seed)
+    plain = [random.randbytes(size) for size in sizes * copies]
+    locked = cipher.encrypt_all([bytearray(each) for each in plain])
+    assert [pushed(cipher.decryptor(), b"".join(pieces)) for pieces in locked] == plain
+
+
+@oracle_warnings
+def test_cryptease_opens_what_is_locked_together(cipher: CrypteaseCipher) -> None:
+    """Of many files, a short, a middling and the longest one."""
+    plain = [os.urandom(29 * number) for number in range(150)]
+    locked = cipher.encrypt_all([bytearray(each) for each in plain])
+    for number in (1, 75, 149):
+        stored = io.BytesIO(b"".join(locked[number]))
+        key = cryptease.key_from_file(stored, PASSPHRASE)
+        assert b"".join(cryptease.decrypt(stored, key)) == plain[number]
+
+
 def test_each_file_has_its_own_iv(cipher: CrypteaseCipher) -> None:
-    """Equal plain bytes never give equal stored bytes."""
+    """Equal plain bytes never give equal stored bytes, neither one by one nor together."""
     one, other = (pushed(cipher.encryptor(), b"x" * 64) for _ in range(2))
     assert one[-80:] != other[-80:]
+    together = [b"".join(pieces)[-80:] for pieces in cipher.encrypt_all([bytearray(b"x" * 64) for _ in range(200)])]
+    assert len(set(together)) == 200
 
 
 def test_another_passphrase_gives_other_bytes(cipher: CrypteaseCipher) -> None:
@@ -355,6 +384,20 @@ def test_it_works_wherever_cryptography_has_the_mode(surroundings: str) -> None:
 
 def test_the_first_example_of_the_documentation_runs() -> None:
     """What docs/encryption.md shows is what the code does."""
-    guide = Path(__file__).parent.parent / "docs" / "encryption.md"
+    guide = Path(__file__).parents[2] / "docs" / "encryption.md"
     example = guide.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     exec(compile(example, str(guide), "exec"), {})
+
+
+def test_a_file_opens_without_crypt_py_as_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way out for the day on which CFB8 leaves its old place, without which the cipher is tested above."""
+    guide = Path(__file__).parent.parent / "docs" / "encryption.md"
+    (example,) = (
+        block.split("```")[0]
+        for block in guide.read_text(encoding="utf-8").split("```python\n")
+        if "import CrypteaseCipher, decrypting_reader" in block.split("```")[0]
+    )
+    (tmp_path / "hour.csv.zst.lock").write_bytes(pushed(CrypteaseCipher("passphrase of the study").encryptor(), b"ok"))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, str(guide), "exec"), {})
+    assert (tmp_path / "hour.csv.zst").read_bytes() == b"ok"

@@ -1,0 +1,127 @@
+"""Take in the members of an archive while it goes on: small ones by the batch, large ones as they pass by."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from typing import TypeVar
+
+from dagster_beiwe.archive import Member
+from dagster_beiwe.errors import BeiweError, DamagedMemberError
+from dagster_beiwe.lake import LakeWriter, StudyLake
+from dagster_beiwe.lake.staging import SMALL_BYTES, Examined, StagedFile, examine, small_size
+from dagster_beiwe.names import MemberName
+from dagster_beiwe.sync.facts import FetchPolicy
+
+_Error = TypeVar("_Error", bound=BeiweError)
+
+_BATCHES_AT_ONCE = 2
+_LARGEST_BATCH = 1000
+
+
+class Threads:
+    """The threads that work on files, and those that wait for them by the batch."""
+
+    def __init__(self, workers: int) -> None:
+        self.files = ThreadPoolExecutor(workers, thread_name_prefix="beiwe-file")
+        self.batches = ThreadPoolExecutor(_BATCHES_AT_ONCE, thread_name_prefix="beiwe-batch")
+
+    def close(self) -> None:
+        for pool in (self.batches, self.files):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Intake:
+    """Stages members while the archive goes on, with a bounded number of bytes waiting.
+
+    Small members are examined as they come, and locked and stored by the batch; large ones pass through at once.
+    """
+
+    def __init__(self, lake: StudyLake, writer: LakeWriter, threads: Threads, policy: FetchPolicy) -> None:
+        self._lake, self._writer, self._threads, self._policy = lake, writer, threads, policy
+        self._batch: list[_Small] = []
+        self._batch_bytes = 0
+        self._waiting: deque[tuple[Future[None], int]] = deque()
+        self._waiting_bytes = 0
+        self._outcomes: list[Future[StagedFile]] = []
+        self.names: list[MemberName] = []
+
+    def add(self, name: MemberName, member: Member, *, zstd: bool) -> None:
+        outcome: Future[StagedFile] = Future()
+        try:
+            self._take(name, member, outcome, zstd=zstd)
+        except DamagedMemberError as error:
+            outcome.set_exception(bare(error))
+        self.names.append(name)
+        self._outcomes.append(outcome)
+
+    def settle(self) -> None:
+        """Wait until nothing is being written any more."""
+        self._send_batch()
+        while self._waiting:
+            self._wait_for_oldest()
+
+    def outcomes(self) -> Iterator[StagedFile | BaseException]:
+        """What became of each member, in their order; call it when all is settled."""
+        for outcome in self._outcomes:
+            yield outcome.exception() or outcome.result()
+
+    def _take(self, name: MemberName, member: Member, outcome: Future[StagedFile], *, zstd: bool) -> None:
+        form = self._lake.form(name.stream)
+        body = b"".join(member.body) if member.size_bytes <= SMALL_BYTES else b""
+        needed = small_size(body, member.size_bytes, arrives_compressed=zstd, form=form) if body else None
+        if needed is None:
+            outcome.set_result(self._writer.stage(name, chain([body], member.body), arrives_compressed=zstd))
+            return
+        while self._waiting and self._waiting_bytes + self._batch_bytes + needed > self._policy.buffer_bytes:
+            self._wait_for_oldest()
+        examined = self._threads.files.submit(examine, body, name=name.name, arrives_compressed=zstd, form=form)
+        self._batch.append(_Small(name, examined, outcome))
+        self._batch_bytes += needed
+        if self._batch_bytes >= self._policy.batch_bytes or len(self._batch) >= _LARGEST_BATCH:
+            self._send_batch()
+
+    def _send_batch(self) -> None:
+        if self._batch:
+            stored = self._threads.batches.submit(_store, self._batch, self._writer, self._threads.files)
+            self._waiting.append((stored, self._batch_bytes))
+            self._waiting_bytes += self._batch_bytes
+            self._batch, self._batch_bytes = [], 0
+
+    def _wait_for_oldest(self) -> None:
+        stored, size_bytes = self._waiting.popleft()
+        error = stored.exception()
+        self._waiting_bytes -= size_bytes
+        if error is not None:
+            raise error
+
+
+@dataclass(frozen=True)
+class _Small:
+    """A small member: what its examination finds, and where to put what becomes of it."""
+
+    name: MemberName
+    examined: Future[Examined]
+    outcome: Future[StagedFile]
+
+
+def _store(batch: Sequence[_Small], writer: LakeWriter, pool: Executor) -> None:
+    """Lock and store what is whole of a batch."""
+    whole: list[tuple[_Small, Examined]] = []
+    for small in batch:
+        try:
+            whole.append((small, small.examined.result()))
+        except DamagedMemberError as error:
+            small.outcome.set_exception(bare(error))
+    staged = writer.stage_all([(small.name, examined) for small, examined in whole], pool=pool)
+    for (small, _), file in zip(whole, staged, strict=True):
+        small.outcome.set_result(file)
+
+
+def bare(error: _Error) -> _Error:
+    """The error without the frames that it came through: kept, they would keep each other and the connection."""
+    error.__context__ = None
+    return error.with_traceback(None)

@@ -1,0 +1,85 @@
+"""The rooms of the package: which may know which. Imports point one way, and what is below Dagster does not know it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dagster_beiwe
+
+PACKAGE = Path(dagster_beiwe.__file__).parent
+
+# From the ground up: a room may import from itself and from those on lower floors.
+FLOORS = [
+    {"errors"},
+    {"streams", "windows", "archive"},
+    {"names", "encryption"},
+    {"credentials"},
+    {"client", "lake"},
+    {"sync", "reading"},
+    {"studies"},
+    {"partitions", "resource"},
+    {"covering", "io_managers"},
+    {"assets"},
+    {"checks", "automation"},
+    {"definitions"},
+    {"component"},
+    {"__init__"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+WITHOUT_DAGSTER = [room for rooms in FLOORS[:6] for room in sorted(rooms)]
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+ROOMS = sorted({room_of(path) for path in PACKAGE.rglob("*.py")})
+
+
+def imports(room: str) -> Iterator[tuple[str, str]]:
+    """(file, dotted name) of every import in a room, at run time or for types."""
+    for path in PACKAGE.rglob("*.py"):
+        if room_of(path) == room:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom):
+                    yield from ((path.name, f"{node.module}.{alias.name}") for alias in node.names)
+                elif isinstance(node, ast.Import):
+                    yield from ((path.name, alias.name) for alias in node.names)
+
+
+def rooms_imported(room: str) -> set[str]:
+    """Other rooms of the package that a room imports from."""
+    names = [name.split(".") for _, name in imports(room)]
+    found = {parts[1] for parts in names if parts[0] == "dagster_beiwe"}
+    return {name if name in ROOMS else "__init__" for name in found} - {room}
+
+
+def test_every_room_has_its_floor() -> None:
+    """A new file at the top of the package is put on a floor here; the simulator stands beside the house."""
+    assert {*ROOMS} == {*FLOOR, "simulator"}
+
+
+@pytest.mark.parametrize("room", sorted(FLOOR))
+def test_rooms_import_from_lower_floors_only(room: str) -> None:
+    """Nobody reaches up, nor into a neighbour on the same floor; everybody may name an error."""
+    allowed = {other for other, floor in FLOOR.items() if floor < FLOOR[room]}
+    if room == "cli":
+        allowed.add("simulator")
+    assert rooms_imported(room) <= allowed | {"errors"}
+
+
+@pytest.mark.parametrize("room", [*WITHOUT_DAGSTER, "simulator"])
+def test_what_scripts_use_does_not_know_dagster(room: str) -> None:
+    """Client, lake, synchronisation and reading work in a plain script."""
+    assert not [file for file, module in imports(room) if module.split(".")[0] == "dagster"]
+
+
+def test_the_simulator_needs_nothing_of_the_package_but_names() -> None:
+    """Whoever simulates a server must not share the client's mistakes."""
+    assert rooms_imported("simulator") <= {"streams", "names"}
