@@ -80,14 +80,6 @@ def find_zone(
     return newest if newest and asked.source == "unknown" else ToldZone(zone=asked, at=now)
 
 
-def known_zone(study: StudyFacts, instance: dg.DagsterInstance) -> StudyZone | None:
-    """The study's time zone without asking the server: from its configuration, or as its settings last told."""
-    if study.time_zone is not None:
-        return StudyZone(name=check_time_zone(study.time_zone), source="configuration")
-    told = _told_by_settings(study, instance)
-    return told.zone if told else None
-
-
 def _told_by_settings(study: StudyFacts, instance: dg.DagsterInstance) -> ToldZone | None:
     event = instance.get_latest_materialization_event(settings_key(study))
     metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
