@@ -6,11 +6,11 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy, Study
-from dagster_beiwe.client.studies import find_study
+from dagster_beiwe.client.studies import find_study, matching_studies
 from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
 from dagster_beiwe.encryption import AgeCipher, Cipher, read_identity
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
@@ -20,6 +20,7 @@ AGE_IDENTITY_VARIABLE = "BEIWE_AGE_IDENTITY"
 
 logger = logging.getLogger("dagster_beiwe")
 
+_LISTED = 20
 _QUICK = HttpPolicy(connect_timeout_seconds=5, read_timeout_seconds=30, attempts=2)
 
 
@@ -43,16 +44,27 @@ def open_lake() -> BeiweLake:
 def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study, StudyLake]]:
     """The studies of the lake, or the wanted one, opened for reading.
 
-    Names (which find the keyring's passphrases) come from the server; while it is silent, ids serve.
+    Names (which find the keyring's passphrases) come from the server; while it is silent, ids serve. Raises
+    ``ConfigurationError`` for a lake that holds no study, or not the wanted one.
     """
+    held = lake.studies()
+    if not held:
+        raise ConfigurationError(
+            f"Expected a lake at {lake.storage.describe()}, got a place without any study; nothing was done. Correct "
+            "BEIWE_LAKE, or run a partition of raw_data first."
+        )
     try:
         credentials: Credentials | None = load_credentials()
     except CredentialsError as error:
         credentials = None
         logger.warning("Going on without the server: %s", error)
     names = _names(credentials)
-    stored = {study_id: names.get(study_id, study_id) for study_id in lake.studies()}
-    chosen = [find_study(stored, wanted)] if wanted else [Study(id=key, name=name) for key, name in stored.items()]
+    stored = {study_id: names.get(study_id, study_id) for study_id in held}
+    if wanted is not None and not matching_studies(stored, wanted):
+        raise _not_held(lake, stored, names, wanted)
+    chosen = [Study(id=key, name=name) for key, name in stored.items()]
+    if wanted is not None:
+        chosen = [find_study(stored, wanted)]
     for study in chosen:
         passphrase = credentials.study_passphrase(study.name) if credentials else None
         passphrase = passphrase or os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
@@ -64,6 +76,24 @@ def _reading_cipher(passphrase: str | None) -> Cipher | str:
     if path := os.environ.get(AGE_IDENTITY_VARIABLE):
         return AgeCipher(identity=read_identity(path, variable=AGE_IDENTITY_VARIABLE))
     return "cryptease" if passphrase else "none"
+
+
+def _not_held(lake: BeiweLake, stored: Mapping[str, str], names: Mapping[str, str], wanted: str) -> ConfigurationError:
+    elsewhere = "The server has it: run a partition of its raw_data first. " if matching_studies(names, wanted) else ""
+    held = ", ".join(f"{name!r} ({study_id})" for study_id, name in sorted(stored.items())[:_LISTED])
+    more = f" and {len(stored) - _LISTED} more" if len(stored) > _LISTED else ""
+    return ConfigurationError(
+        f"Expected a study of the lake at {lake.storage.describe()}, got {wanted[:80]!r}, which it does not hold; "
+        f"nothing was done. {elsewhere}The lake holds: {held}{more}."
+    )
+
+
+def not_held(participants: Iterable[str]) -> ConfigurationError:
+    """The error for participants of the command line that the lake does not hold."""
+    return ConfigurationError(
+        f"Expected participants whom the lake holds, got {', '.join(name[:64] for name in participants)}; nothing was "
+        "found of them. Correct the ids (the study's roster has them), or --study."
+    )
 
 
 def add_study_option(parser: argparse.ArgumentParser, *, required: bool) -> None:

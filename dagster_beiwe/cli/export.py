@@ -11,9 +11,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from dagster_beiwe.cli.context import add_study_option, human_size, open_lake, studies_in_lake, utc_hour
+from dagster_beiwe.cli.context import add_study_option, human_size, not_held, open_lake, studies_in_lake, utc_hour
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake import FileRecord, StudyLake
+from dagster_beiwe.names import check_participant_id
 from dagster_beiwe.streams import STREAMS, check_streams
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
@@ -42,9 +43,12 @@ def run(options: argparse.Namespace) -> int:
             f"Expected a new or empty folder to export to, got {str(target)!r} with something in it; nothing was "
             "written. Choose another folder."
         )
-    print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)
     files = size_bytes = 0
     for _, lake in studies_in_lake(open_lake(), options.study):
+        unknown = {check_participant_id(each) for each in options.participant} - set(lake.participants())
+        if unknown:
+            raise not_held(sorted(unknown))
+        print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)
         for path, size in _export(lake, options, streams, target):
             files, size_bytes = files + 1, size_bytes + size
             path.chmod(0o600)
@@ -55,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 def _export(
     lake: StudyLake, options: argparse.Namespace, streams: tuple[str, ...], target: Path
 ) -> Iterator[tuple[Path, int]]:
-    for participant in options.participant or lake.participants():
+    for participant in dict.fromkeys(options.participant) or lake.participants():
         records = [
             record
             for manifest in lake.manifests(participant)

@@ -6,12 +6,12 @@ import argparse
 import json
 from typing import Any
 
-from dagster_beiwe.cli.context import add_study_option, confirmed, human_size, open_lake, studies_in_lake
+from dagster_beiwe.cli.context import add_study_option, confirmed, human_size, not_held, open_lake, studies_in_lake
 from dagster_beiwe.client import Study
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.verify import Finding, Verification, repair_study, verify_study
-from dagster_beiwe.names import one_line
+from dagster_beiwe.names import check_participant_id, one_line
 
 _SHOWN = 50
 
@@ -32,15 +32,22 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"Expected --share between 0 and 1, got {options.share}; nothing was read.")
     from dagster_beiwe.lake.tables import TableStore  # pandas is slow to import, and most commands don't need it
 
-    intact = True
+    wanted = {check_participant_id(each) for each in options.participant}
+    intact, unknown = True, set(wanted)
     for study, lake in studies_in_lake(open_lake(), options.study):
-        result = verify_study(lake, share=options.share, participants=options.participant)
-        tables = TableStore.of_study(lake).damaged() if not options.participant else ()
+        result = verify_study(lake, share=options.share, participants=wanted)
+        known = {*lake.participants(), *(finding.participant for finding in result.findings)}
+        unknown -= known
+        if wanted and result.intact and not wanted & known:
+            continue
+        tables = TableStore.of_study(lake).damaged() if not wanted else ()
         result.findings += [Finding(kind="table changed", participant="", path=path) for path in tables]
         intact = intact and result.intact
         _print(study, result, as_json=options.json)
         if options.repair and not result.intact:
             _repair(lake, result, yes=options.yes)
+    if unknown:
+        raise not_held(sorted(unknown))
     return 0 if intact else 1
 
 
