@@ -200,6 +200,35 @@ def test_purge_removes_one_participant_and_leaves_the_other(lake: StudyLake, env
     assert main(["verify"]) == 0
 
 
+def test_purge_removes_the_participants_tables_and_names_the_shared_ones(
+    lake: StudyLake, environment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The id counts as a whole part of the partition; tables of another study stay."""
+    frame = pd.DataFrame({"days": [1]})
+    own, other = TableStore.of_study(lake), TableStore.of_study(
+        BeiweLake(environment).study("OtherOtherOtherOtherOthe", passphrase=PASSPHRASE)
+    )
+    for partition in ("anna1111", "bert2222", "anna11112"):
+        own.write(["lab", "files"], frame, partition=partition)
+        own.write(["lab", "daily"], frame, partition=f"{partition}|2026-03-02")
+    own.write(["lab", "roster"], frame)
+    own.write(["lab", "weeks"], frame, partition="2026-03-02")
+    own.write(["lab", "berts"], frame, partition="bert2222")
+    other.write(["other", "files"], frame, partition="anna1111")
+    orphan = environment / ".tables" / "lab" / "daily" / "anna1111" / ".2026-03-09.part"
+    orphan.write_bytes(b"left by a run that died")
+    assert main(["purge", "--study", "Sleep", "--participant", "anna1111", "--yes"]) == 0
+    printed = capsys.readouterr().out
+    assert "and 2 tables of participant anna1111" in printed
+    assert "Materialise them again:\n  lab/roster\n  lab/weeks\nNot reached" in printed
+    left = {path.relative_to(environment / ".tables").as_posix() for path in environment.rglob("*anna1111*")}
+    assert left == {f"{path}{suffix}" for path in ("other/files/anna1111",) for suffix in (".json", ".parquet.lock")} | {
+        "lab/files/anna11112.json", "lab/files/anna11112.parquet.lock", "lab/daily/anna11112"
+    }  # fmt: skip
+    pd.testing.assert_frame_equal(own.read(["lab", "daily"], partition="bert2222|2026-03-02"), frame)
+    assert main(["verify", "--study", "Sleep"]) == 0
+
+
 def test_keyring_is_made_listed_and_used(
     environment: Path,
     server: SimulatedServer,
