@@ -35,8 +35,9 @@ def test_check_names_studies_and_counts_participants(
     printed = capsys.readouterr().out
     assert f"{study_id}      2 participants  Sleep" in printed
     assert "the keys are accepted" in printed
-    assert str(environment) in printed
-    assert list(environment.iterdir()) == []
+    assert f"{environment}: not there yet. The first run makes it." in printed
+    assert f"{study_id}  new study: there is nothing to compare the passphrase with" in printed
+    assert not environment.exists()
 
 
 def test_check_finds_a_wrong_passphrase_without_writing(
@@ -46,6 +47,48 @@ def test_check_finds_a_wrong_passphrase_without_writing(
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", "another one")
     assert main(["check"]) == 1
     assert "Expected the passphrase that study" in capsys.readouterr().out
+
+
+def test_check_accepts_what_the_lake_was_written_with(lake: StudyLake, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only where there is something to compare the passphrase with is it called accepted; nothing is left behind."""
+    before = sorted(lake.storage.walk(""))
+    assert main(["check"]) == 0
+    printed = capsys.readouterr().out
+    assert "can be written" in printed
+    assert f"{lake.study_id}  passphrase accepted" in printed
+    assert sorted(lake.storage.walk("")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("BEIWE_LAKE_PASSPHRASE", "no passphrase: runs fail. Set BEIWE_LAKE_PASSPHRASE"), ("BEIWE_LAKE", "set BEIWE_LAKE")],
+)
+def test_check_tells_what_every_run_would_fail_for(
+    environment: Path, name: str, remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A check that passes is followed by a run that passes."""
+    monkeypatch.delenv(name)
+    assert main(["check"]) == 1
+    assert remedy in capsys.readouterr().out
+
+
+def test_check_accepts_a_study_that_was_written_without_passphrase(
+    environment: Path, study_id: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `encryption: none` leaves it."""
+    fill(server, BeiweLake(environment).study(study_id, passphrase=None, cipher="none"))
+    monkeypatch.delenv("BEIWE_LAKE_PASSPHRASE")
+    assert main(["check"]) == 0
+
+
+def test_check_finds_a_lake_that_cannot_be_made(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file in the way."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("BEIWE_LAKE", str(tmp_path / "file" / "lake"))
+    assert main(["check"]) == 1
+    assert "It can't be made" in capsys.readouterr().out
 
 
 def test_wrong_keys_end_in_one_clear_line(
