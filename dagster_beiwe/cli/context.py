@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import logging
 import os
 import sys
@@ -115,11 +116,34 @@ def confirmed(question: str, *, yes: bool) -> bool:
     """Ask where somebody can answer; without a terminal only ``--yes`` confirms."""
     if yes:
         return True
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise ConfigurationError(
             "Expected a confirmation, but nobody can answer here; nothing was changed. Add --yes to confirm."
         )
     return input(f"{question} Type 'yes' to go on: ").strip().lower() == "yes"
+
+
+def can_ask() -> bool:
+    """Whether somebody sits at a terminal who can answer."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def ask_twice(what: str) -> str:
+    """A new passphrase, without echo. Raises ``ConfigurationError`` if it was not typed twice the same."""
+    first = getpass.getpass(f"{what}: ")
+    if first != getpass.getpass(f"{what}, again: "):
+        raise ConfigurationError("Expected the same passphrase twice, got two; nothing was changed.")
+    return first
+
+
+def read_input() -> str:
+    """All of standard input; empty where it is closed. Raises ``ConfigurationError`` if it is no text."""
+    try:
+        return "" if sys.stdin is None else sys.stdin.read()
+    except UnicodeDecodeError:
+        pass
+    # Outside of the except block: the exception holds what was read.
+    raise ConfigurationError("Expected UTF-8 text on standard input, got other bytes; nothing was changed.")
 
 
 def human_size(size_bytes: float) -> str:

@@ -61,7 +61,10 @@ def test_check_accepts_what_the_lake_was_written_with(lake: StudyLake, capsys: p
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
-    [("BEIWE_LAKE_PASSPHRASE", "no passphrase: runs fail. Set BEIWE_LAKE_PASSPHRASE"), ("BEIWE_LAKE", "set BEIWE_LAKE")],
+    [
+        ("BEIWE_LAKE_PASSPHRASE", "no passphrase: runs fail. Set BEIWE_LAKE_PASSPHRASE"),
+        ("BEIWE_LAKE", "set BEIWE_LAKE"),
+    ],
 )
 def test_check_tells_what_every_run_would_fail_for(
     environment: Path, name: str, remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -248,8 +251,9 @@ def test_purge_removes_the_participants_tables_and_names_the_shared_ones(
 ) -> None:
     """The id counts as a whole part of the partition; tables of another study stay."""
     frame = pd.DataFrame({"days": [1]})
-    own, other = TableStore.of_study(lake), TableStore.of_study(
-        BeiweLake(environment).study("OtherOtherOtherOtherOthe", passphrase=PASSPHRASE)
+    own, other = (
+        TableStore.of_study(lake),
+        TableStore.of_study(BeiweLake(environment).study("OtherOtherOtherOtherOthe", passphrase=PASSPHRASE)),
     )
     for partition in ("anna1111", "bert2222", "anna11112"):
         own.write(["lab", "files"], frame, partition=partition)
@@ -265,9 +269,9 @@ def test_purge_removes_the_participants_tables_and_names_the_shared_ones(
     assert "and 2 tables of participant anna1111" in printed
     assert "Materialise them again:\n  lab/roster\n  lab/weeks\nNot reached" in printed
     left = {path.relative_to(environment / ".tables").as_posix() for path in environment.rglob("*anna1111*")}
-    assert left == {f"{path}{suffix}" for path in ("other/files/anna1111",) for suffix in (".json", ".parquet.lock")} | {
-        "lab/files/anna11112.json", "lab/files/anna11112.parquet.lock", "lab/daily/anna11112"
-    }  # fmt: skip
+    others = {"other/files/anna1111", "lab/files/anna11112"}
+    files = {f"{stem}{suffix}" for stem in others for suffix in (".json", ".parquet.lock")}
+    assert left == {*files, "lab/daily/anna11112"}
     pd.testing.assert_frame_equal(own.read(["lab", "daily"], partition="bert2222|2026-03-02"), frame)
     assert main(["verify", "--study", "Sleep"]) == 0
 
