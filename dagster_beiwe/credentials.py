@@ -145,7 +145,7 @@ def read_keyring(
     # Here and not above: plain keys from the environment need no cipher, and the command line should start fast.
     from dagster_beiwe.encryption import decrypt_bytes
 
-    file = Path(path).expanduser()
+    file = _expanded(path)
     data = _read_locked(file)
     passphrase = passphrase or _passphrase(os.environ if environ is None else environ, prompt=prompt)
     try:
@@ -181,7 +181,7 @@ def write_keyring(
         credentials_of_section(name, sections[name])
     plain = {name: dict(section) for name, section in sections.items()}
     locked = encrypt_bytes(json.dumps(plain, indent=2).encode(), passphrase)
-    file = Path(path).expanduser().resolve()
+    file = _expanded(path).resolve()
     if file.is_dir():
         raise KeyringFileError(f"Expected a file name for the keyring, got the folder {file}; nothing was written.")
     try:
@@ -290,6 +290,16 @@ def credentials_of_section(name: str, section: object) -> Credentials:
     except CredentialsError as error:
         reason = str(error)
     raise KeyringSectionError(f"In the keyring's section {name!r}: {reason}")
+
+
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise KeyringFileError(
+            f"Expected the keyring file {path}, which begins in the home folder of a user who is not known here; "
+            "nothing was read or written. Write the path in full."
+        ) from None
 
 
 def _read_locked(file: Path) -> bytes:

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
+from pathlib import Path
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy, Study
 from dagster_beiwe.client.studies import find_study, matching_studies
@@ -39,7 +40,24 @@ def open_lake() -> BeiweLake:
         raise ConfigurationError(
             "Expected BEIWE_LAKE to name the lake's folder or URL, got nothing. Set it as for Dagster."
         )
-    return BeiweLake(url)
+    return lake_at(url)
+
+
+def lake_at(url: str) -> BeiweLake:
+    """The lake in a folder or at a URL. Raises ``ConfigurationError`` where there can be none."""
+    return BeiweLake(url if "://" in url else user_path(url))
+
+
+def user_path(text: str) -> Path:
+    """A path of the command line or the environment. Raises ``ConfigurationError`` for the home of an unknown user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        pass
+    raise ConfigurationError(
+        f"Expected a path, got {text[:200]!r}, which begins in the home folder of a user who is not known here; "
+        "nothing was done. Write the path in full."
+    )
 
 
 def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study, StudyLake]]:
@@ -105,11 +123,11 @@ def utc_hour(text: str) -> datetime:
     """A date or time of the command line as aware UTC; naive ones are taken as UTC."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         raise TimeRangeError(
             f"Expected a time like 2024-03-01 or 2024-03-01T13:00, got {text[:40]!r}; nothing was done."
         ) from None
-    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
 
 
 def confirmed(question: str, *, yes: bool) -> bool:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dagster_beiwe.cli.context import ask_twice, can_ask, read_input
+from dagster_beiwe.cli.context import ask_twice, can_ask, read_input, user_path
 from dagster_beiwe.credentials import DEFAULT_KEYRING_FILE, credentials_of_section, read_keyring, write_keyring
 from dagster_beiwe.errors import ConfigurationError, KeyringSectionError
 from dagster_beiwe.names import one_line
@@ -113,4 +113,4 @@ def _read_section() -> dict[str, Any]:
 
 
 def _path(options: argparse.Namespace) -> Path:
-    return Path(options.file or os.environ.get("BEIWE_KEYRING_FILE") or DEFAULT_KEYRING_FILE).expanduser()
+    return user_path(options.file or os.environ.get("BEIWE_KEYRING_FILE") or DEFAULT_KEYRING_FILE)
