@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from dagster_beiwe.errors import CommitConflictError, IntegrityError
 from dagster_beiwe.lake.index import IndexEntry, read_index, read_roll, write_index, write_roll
 from dagster_beiwe.lake.manifest import Manifest
-from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, merge
+from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, adoption, merge
 from dagster_beiwe.lake.pending import Pending, finish, pending_path, read_pending, write_pending
 from dagster_beiwe.lake.staging import Examined, FileForm, StagedFile, stage_file, store_all
 from dagster_beiwe.lake.storage import PART_SUFFIX
@@ -61,15 +61,20 @@ class LakeWriter:
     def __exit__(self, *exception: object) -> None:
         self._open.close()
 
-    def stage(self, member: MemberName, body: Iterable[bytes], *, arrives_compressed: bool) -> StagedFile:
-        """Check, hash, lock and store one member's bytes under a temporary name in its folder."""
+    def stage(
+        self, member: MemberName, body: Iterable[bytes], *, arrives_compressed: bool, form: FileForm | None = None
+    ) -> StagedFile:
+        """Check, hash, lock and store one member's bytes under a temporary name in its folder.
+
+        ``form`` stands in for that of the member's stream.
+        """
         return stage_file(
             self._storage,
             self._new_part(member),
             body,
             name=member.name,
             arrives_compressed=arrives_compressed,
-            form=self._lake.form(member.stream),
+            form=form or self._lake.form(member.stream),
         )
 
     def stage_all(self, files: Sequence[tuple[MemberName, Examined]], *, pool: Executor) -> list[StagedFile]:
@@ -121,6 +126,21 @@ class LakeWriter:
             self._storage.delete(part)
         self._parts.difference_update(arrival.staged.part for arrival in arrivals)
         return replace(result, manifest=sealed)
+
+    def adopt(self, manifest: Manifest, staged: Mapping[str, StagedFile]) -> Manifest:
+        """Commit a window as another lake has it; ``staged`` has the files that are new here, by their path.
+
+        Commits are counted as this lake's own. Nobody else may write to the window meanwhile.
+        """
+        folder = self._lake.folder(manifest.participant)
+        with self._storage.lock(f"{folder}/.beiwe"):
+            self._finish_pending(manifest.participant, manifest.window)
+            old = self._lake.manifest(manifest.participant, manifest.window)
+            self._align_index(manifest.participant, manifest.window, old)
+            sealed = self._write(folder, adoption(old, manifest, staged))
+            self._update_index(sealed)
+        self._parts.difference_update(file.part for file in staged.values())
+        return sealed
 
     def _write(self, folder: str, result: Merge) -> Manifest:
         moves = tuple((part.removeprefix(f"{folder}/"), path) for part, path in result.moves)
