@@ -20,7 +20,8 @@ from dagster_beiwe.cli.context import (
 from dagster_beiwe.errors import ConfigurationError, WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.keys import open_authenticator
-from dagster_beiwe.lake.storage import LocalStorage
+from dagster_beiwe.lake.storage import LocalStorage, Storage
+from dagster_beiwe.names import one_line
 
 if TYPE_CHECKING:
     from dagster_beiwe.lake.rekey import Rekeyed
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         done = rekey_study(lake, target, run_id="rekey", on_window=_log_progress, **form)
         damaged += done.damaged_tables
         print(
-            f"{study.name} ({study.id}): {done.participants} participants, {done.windows} windows "
+            f"{one_line(study.name)} ({study.id}): {done.participants} participants, {done.windows} windows "
             f"({done.windows_copied} copied: {done.files_copied} files, {human_size(done.bytes_copied)}), "
             f"{done.tables} tables ({done.tables_copied} copied)."
         )
@@ -85,16 +86,17 @@ def _log_progress(done: Rekeyed) -> None:
 
 
 def _check_places(old: BeiweLake, new: BeiweLake) -> None:
-    places = [lake.storage for lake in (old, new)]
-    same = places[0].describe() == places[1].describe()
-    if isinstance(places[0], LocalStorage) and isinstance(places[1], LocalStorage):
-        first, second = (place.root.resolve() for place in places if isinstance(place, LocalStorage))
-        same = first.is_relative_to(second) or second.is_relative_to(first)
+    first, second = (f"{_place(lake.storage)}/" for lake in (old, new))
+    same = first.startswith(second) or second.startswith(first)
     if same:
         raise ConfigurationError(
             f"Expected another place than the lake's for --to, got {new.storage.describe()}, which is the lake at "
             f"{old.storage.describe()}, holds it or lies in it; nothing was copied. Choose one beside it."
         )
+
+
+def _place(storage: Storage) -> str:
+    return str(storage.root.resolve()) if isinstance(storage, LocalStorage) else storage.describe()
 
 
 def _check_new(lake: StudyLake, passphrase: str, *, same_allowed: bool) -> None:
