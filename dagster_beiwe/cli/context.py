@@ -23,6 +23,7 @@ AGE_IDENTITY_VARIABLE = "BEIWE_AGE_IDENTITY"
 logger = logging.getLogger("dagster_beiwe")
 
 _LISTED = 20
+_INPUT_LIMIT = 64 * 1024
 _QUICK = HttpPolicy(connect_timeout_seconds=5, read_timeout_seconds=30, attempts=2)
 
 
@@ -154,14 +155,23 @@ def ask_twice(what: str) -> str:
     return first
 
 
-def read_input() -> str:
-    """All of standard input; empty where it is closed. Raises ``ConfigurationError`` if it is no text."""
+def read_input(*, line: bool = False) -> str:
+    """Standard input, or its first line without the end; empty where it is closed.
+
+    Raises ``ConfigurationError`` if it is no text, or more than 64 kB, which nothing that belongs here is.
+    """
+    if sys.stdin is None:
+        return ""
     try:
-        return "" if sys.stdin is None else sys.stdin.read()
+        text = sys.stdin.readline(_INPUT_LIMIT).rstrip("\r\n") if line else sys.stdin.read(_INPUT_LIMIT)
+        if len(text) < _INPUT_LIMIT:
+            return text
     except UnicodeDecodeError:
         pass
     # Outside of the except block: the exception holds what was read.
-    raise ConfigurationError("Expected UTF-8 text on standard input, got other bytes; nothing was changed.")
+    raise ConfigurationError(
+        "Expected a little UTF-8 text on standard input, got other bytes or more than 64 kB; nothing was changed."
+    )
 
 
 def human_size(size_bytes: float) -> str:

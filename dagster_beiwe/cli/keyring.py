@@ -66,7 +66,7 @@ def _passphrase(options: argparse.Namespace) -> int:
         )
     section = sections[options.section]
     credentials = credentials_of_section(options.section, section)
-    secret = ask_twice("passphrase of the study") if can_ask() else read_input().partition("\n")[0].rstrip("\r")
+    secret = ask_twice("passphrase of the study") if can_ask() else read_input(line=True)
     changed = {**section, "SECRETS": {**credentials.secrets, options.study: secret}}
     write_keyring(path, {**sections, options.section: changed}, passphrase, changed=[options.section])
     print(f"The passphrase of {options.study!r} was written to {path}. Data locked with another one stays as it is.")

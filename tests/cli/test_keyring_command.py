@@ -91,7 +91,7 @@ def test_a_url_that_holds_a_password_is_not_shown(ring: Path, capsys: pytest.Cap
     assert "hunter2" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 60_000, "[" * 100_000])
 def test_a_section_that_is_no_object_is_refused(ring: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """And no file is made."""
     say(text, monkeypatch)
@@ -109,3 +109,18 @@ def test_without_standard_input_nobody_is_asked(ring: Path, monkeypatch: pytest.
     monkeypatch.delenv("NRG_KEYRING_PASS")
     assert main(["keyring", "list"]) == 2
     assert ring.read_bytes() == before
+
+
+@pytest.mark.parametrize("action", [["set", "lab"], ["passphrase", "lab", "Sleep"]])
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"x" * 1_000_000])
+def test_what_is_no_text_on_standard_input_is_refused_unread(
+    ring: Path, action: list[str], content: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A device or a file that was meant for another program."""
+    write_keyring(ring, {"lab": GOOD}, PASSPHRASE)
+    raw = io.BytesIO(content)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(raw, encoding="utf-8"))
+    assert main(["keyring", *action]) == 2
+    assert "Expected a little UTF-8 text" in capsys.readouterr().err
+    assert raw.tell() < 200_000
+    assert read_keyring(ring, passphrase=PASSPHRASE) == {"lab": GOOD}
