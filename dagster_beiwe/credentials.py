@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -114,7 +114,7 @@ def credentials_from_keyring(
 
     What is not given comes from ``BEIWE_KEYRING_SECTION``, ``BEIWE_KEYRING_FILE`` (default ``~/.nrg-keyring.enc``) and
     ``NRG_KEYRING_PASS``. With ``prompt`` the passphrase is asked for if standard input is a terminal. Raises
-    ``KeyringFileError``, ``KeyringPassphraseError``, ``KeyringSectionError``, or ``CredentialsError`` for the values.
+    ``KeyringFileError``, ``KeyringPassphraseError``, or ``KeyringSectionError``, also for the section's values.
     """
     environ = os.environ if environ is None else environ
     path = path or environ.get("BEIWE_KEYRING_FILE") or DEFAULT_KEYRING_FILE
@@ -131,7 +131,7 @@ def credentials_from_keyring(
             f"Expected a section of the keyring, got {section[:80]!r}, which it lacks; nothing was used. "
             f"The sections are: {names}."
         )
-    return _credentials_of_section(section, sections[section])
+    return credentials_of_section(section, sections[section])
 
 
 def read_keyring(
@@ -145,7 +145,7 @@ def read_keyring(
     # Here and not above: plain keys from the environment need no cipher, and the command line should start fast.
     from dagster_beiwe.encryption import decrypt_bytes
 
-    file = Path(path).expanduser()
+    file = _expanded(path)
     data = _read_locked(file)
     passphrase = passphrase or _passphrase(os.environ if environ is None else environ, prompt=prompt)
     try:
@@ -160,21 +160,28 @@ def read_keyring(
     )
 
 
-def write_keyring(path: str | os.PathLike[str], sections: Mapping[str, Mapping[str, Any]], passphrase: str) -> None:
+def write_keyring(
+    path: str | os.PathLike[str],
+    sections: Mapping[str, Mapping[str, Any]],
+    passphrase: str,
+    *,
+    changed: Collection[str] | None = None,
+) -> None:
     """Write a keyring file that mano and ``crypt.py`` open, readable by its owner only (0600).
 
     ``sections`` is {section: {URL, ACCESS_KEY, SECRET_KEY, USERNAME, PASSWORD, SECRETS}}, checked before anything is
-    written. The file is replaced at once; its plain text never touches the disk.
+    written; with ``changed`` only these, because another one that can't be used is no reason not to write them. The
+    file is replaced at once; its plain text never touches the disk.
     """
     from dagster_beiwe.encryption import encrypt_bytes
 
     if not passphrase:
         raise KeyringPassphraseError("Expected a passphrase for the keyring, got an empty one; nothing was written.")
-    for name, section in sections.items():
-        _credentials_of_section(name, section)
+    for name in sections if changed is None else changed:
+        credentials_of_section(name, sections[name])
     plain = {name: dict(section) for name, section in sections.items()}
     locked = encrypt_bytes(json.dumps(plain, indent=2).encode(), passphrase)
-    file = Path(path).expanduser().resolve()
+    file = _expanded(path).resolve()
     if file.is_dir():
         raise KeyringFileError(f"Expected a file name for the keyring, got the folder {file}; nothing was written.")
     try:
@@ -245,7 +252,8 @@ def _checked_key(name: str, key: object) -> str:
 # Keyring
 
 
-def _credentials_of_section(name: str, section: object) -> Credentials:
+def credentials_of_section(name: str, section: object) -> Credentials:
+    """The credentials in one section of a keyring; raises ``KeyringSectionError`` that names it for any mistake."""
     if not isinstance(section, Mapping):
         raise KeyringSectionError(
             f"Expected the keyring's section {name!r} to be an object with URL, ACCESS_KEY and SECRET_KEY, got "
@@ -270,14 +278,28 @@ def _credentials_of_section(name: str, section: object) -> Credentials:
             f"Expected text in the keyring's section {name!r} (and an object of study names and passphrases as "
             f"SECRETS), got something else in {', '.join(wrong)}; nothing was used."
         )
-    return Credentials(
-        url=section["URL"],
-        access_key=section["ACCESS_KEY"],
-        secret_key=section["SECRET_KEY"],
-        username=section.get("USERNAME") or None,
-        password=section.get("PASSWORD") or None,
-        secrets=secrets,
-    )
+    try:
+        return Credentials(
+            url=section["URL"],
+            access_key=section["ACCESS_KEY"],
+            secret_key=section["SECRET_KEY"],
+            username=section.get("USERNAME") or None,
+            password=section.get("PASSWORD") or None,
+            secrets=secrets,
+        )
+    except CredentialsError as error:
+        reason = str(error)
+    raise KeyringSectionError(f"In the keyring's section {name!r}: {reason}")
+
+
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise KeyringFileError(
+            f"Expected the keyring file {path}, which begins in the home folder of a user who is not known here; "
+            "nothing was read or written. Write the path in full."
+        ) from None
 
 
 def _read_locked(file: Path) -> bytes:

@@ -7,7 +7,7 @@ Catch ``BeiweError`` to catch them all::
     │   ├── CredentialsError        keys of the server or the keyring file
     │   │   ├── KeyringFileError        missing, unreadable, or not an encrypted keyring
     │   │   ├── KeyringPassphraseError  none given, or the wrong one
-    │   │   └── KeyringSectionError     no such section, or one that lacks something
+    │   │   └── KeyringSectionError     no such section, or one that can't be used
     │   ├── UnknownStreamError      a stream name that Beiwe does not have
     │   ├── TimeRangeError          naive, reversed or unaligned times
     │   └── PassphraseMissingError  a lake that must be locked, and nothing to lock it with
@@ -63,7 +63,7 @@ class KeyringPassphraseError(CredentialsError):
 
 
 class KeyringSectionError(CredentialsError):
-    """The keyring lacks the section, or the section lacks something that is needed."""
+    """The keyring lacks the section, or something in it is missing or malformed."""
 
 
 class UnknownStreamError(ConfigurationError):

@@ -106,6 +106,11 @@ def start_of_key(key: str) -> datetime | None:
     return None
 
 
+def order_of_key(key: str) -> tuple[int, str]:
+    """To sort keys of windows by time, those of strays as the first and the last."""
+    return {"before": -1, "after": 1}.get(key, 0), key
+
+
 def window_start(granularity: Granularity, moment: datetime) -> datetime:
     """Start of the window that holds an aware moment: midnight UTC of its day, Monday, or first of the month."""
     moment = moment.astimezone(timezone.utc)

@@ -6,7 +6,7 @@ last result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 
@@ -15,6 +15,7 @@ from dagster_beiwe.assets.summaries import Row, build_summary_asset
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.windows import start_of_key
 
 COLUMNS = {
     "participant": "Participant id",
@@ -57,10 +58,9 @@ def _rows(lake: StudyLake) -> Iterator[Row]:
     """One row per participant and stream with any file."""
     for participant in lake.participants():
         streams: dict[str, list[FileRecord]] = {}
-        for manifest in lake.manifests(participant):
-            for record in manifest.files:
-                if record.present:
-                    streams.setdefault(record.stream, []).append(record)
+        for record in _files(lake, participant):
+            if record.present:
+                streams.setdefault(record.stream, []).append(record)
         for stream, records in sorted(streams.items()):
             times = [record.time for record in records]
             yield {
@@ -72,3 +72,13 @@ def _rows(lake: StudyLake) -> Iterator[Row]:
                 "first": min(times),
                 "last": max(times),
             }
+
+
+def _files(lake: StudyLake, participant: str) -> Iterable[FileRecord]:
+    """Each file once: a stray of the future may have come a second time, in a window of its own, which then counts."""
+    manifests = sorted(lake.manifests(participant), key=lambda manifest: start_of_key(manifest.window) is None)
+    records: dict[str, FileRecord] = {}
+    for manifest in manifests:
+        for record in manifest.files:
+            records.setdefault(record.key, record)
+    return records.values()

@@ -137,7 +137,7 @@ class _Ingest:
                 streams=self._study.streams,
                 run_id=self._context.run.run_id,
                 policy=FetchPolicy(remove_vanished=self._study.remove_vanished),
-                daily=counts_for_cells(client, self._study, self._context.instance, cells),
+                daily=counts_for_cells(client, self._study, self._context.instance, cells, self._context.run.tags),
             )
             moved_only = self._context.run.tags.get(REFRESH_TAG) == MOVED_ONLY
             for report in sync.run(cells, moved_only=moved_only, on_progress=self._log_progress):

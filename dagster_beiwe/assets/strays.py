@@ -10,18 +10,23 @@ import dagster as dg
 
 from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures, is_passing, listed
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.names import check_participant_id
 from dagster_beiwe.partitions import participant_partitions, study_windows
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts
-from dagster_beiwe.sync import Cell, FetchPolicy, StudySync, WindowReport
+from dagster_beiwe.studies.server_counts import all_counts, find_zone
+from dagster_beiwe.studies.time_zones import StudyZone
+from dagster_beiwe.sync import Cell, DailyIndex, FetchPolicy, StudySync, WindowReport
 from dagster_beiwe.windows import stray_windows
 
 
 def build_strays_asset(
     study: StudyFacts, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
 ) -> dg.AssetsDefinition:
-    """``beiwe/<key>/strays``: two requests a participant, one for all time before the windows and one for all after."""
+    """``beiwe/<key>/strays``: one request a participant for all time before the windows, one for all after, and a
+    small one for what the server counts."""
     key = dg.AssetKey(["beiwe", study.key, "strays"])
 
     with beta_features():
@@ -71,9 +76,19 @@ def _fetch(
     outside = stray_windows(windows[0].start, windows[-1].end)
     policy = FetchPolicy(remove_vanished=study.remove_vanished)
     with resource.get_client() as client:
-        sync = StudySync(client, lake, streams=study.streams, run_id=context.run.run_id, policy=policy)
+        zone = find_zone(study, context.instance, client).zone
         for participant in participants:
+            daily = _counts(client, study, zone, participant)
+            sync = StudySync(client, lake, streams=study.streams, run_id=context.run.run_id, policy=policy, daily=daily)
             yield participant, list(sync.run(Cell(participant, window) for window in outside))
+
+
+def _counts(client: BeiweClient, study: StudyFacts, zone: StudyZone, participant: str) -> DailyIndex | None:
+    """What the server counts, to notice strays that have vanished; None where it can't tell."""
+    try:
+        return all_counts(client, study, zone, participants=[participant])
+    except (RouteMissingError, ServerFailedError):
+        return None
 
 
 def _event(key: dg.AssetKey, participant: str, reports: Sequence[WindowReport]) -> dg.AssetMaterialization:

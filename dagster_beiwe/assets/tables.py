@@ -29,8 +29,9 @@ STUDIES_KEY = dg.AssetKey(["beiwe", "studies"])
 CHANGES_METADATA = "changes"
 """Metadata of settings: what changed since they were last materialised. The events are the history."""
 
-_FINGERPRINTS = "fingerprints"
-_SHOWN = "switches and numbers"
+FINGERPRINTS_METADATA = "fingerprints"
+SHOWN_METADATA = "switches and numbers"
+"""Metadata of settings: what they are compared with the next time."""
 
 
 def build_studies_asset(
@@ -146,9 +147,9 @@ def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
             zone = _zone(snapshot, study, client)
         if snapshot.missing:
             context.log.warning("This server is too old to tell: %s.", ", ".join(snapshot.missing))
-        now, before = snapshot.fingerprints(), _json_before(context.instance, key, _FINGERPRINTS)
+        now, before = snapshot.fingerprints(), json_before(context.instance, key, FINGERPRINTS_METADATA)
         changed = changed_settings(before, now) if before else []
-        shown, shown_before = snapshot.shown(), _json_before(context.instance, key, _SHOWN)
+        shown, shown_before = snapshot.shown(), json_before(context.instance, key, SHOWN_METADATA)
         rows = snapshot.rows()
         metadata: dict[str, Any] = {
             **{f"{section}s".replace("studys", "study values"): n for section, n in snapshot.counts().items()},
@@ -157,8 +158,8 @@ def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
             "not told by this server": dg.MetadataValue.json(list(snapshot.missing)),
             ZONE_METADATA: zone.name,
             ZONE_SOURCE_METADATA: zone.source,
-            _FINGERPRINTS: dg.MetadataValue.json(now),
-            _SHOWN: dg.MetadataValue.json(shown),
+            FINGERPRINTS_METADATA: dg.MetadataValue.json(now),
+            SHOWN_METADATA: dg.MetadataValue.json(shown),
         }
         frame = pd.DataFrame(rows, columns=["section", "name", "value"], dtype="string")
         return _output(frame, metadata, version=snapshot.version)
@@ -187,7 +188,7 @@ def _zone(snapshot: SettingsSnapshot, study: StudyFacts, client: BeiweClient) ->
     return configured or told or zone_of_phones(client, study.id)
 
 
-def _json_before(instance: dg.DagsterInstance, key: dg.AssetKey, name: str) -> dict[str, Any]:
+def json_before(instance: dg.DagsterInstance, key: dg.AssetKey, name: str) -> dict[str, Any]:
     """What the last materialisation has in its metadata under a name."""
     event = instance.get_latest_materialization_event(key)
     materialization = event.asset_materialization if event else None

@@ -1,8 +1,8 @@
 """Find the windows whose counts moved on the server since they were committed, with little reading.
 
-A participant all of whose windows agree with the lake is settled; a short mark of the participant's totals is kept, and
-neither days nor the lake are looked at again until the mark moves. Marks also move once a day, in case the lake itself
-has changed (a repair, a restored backup), or bytes that came and went add up to nothing.
+A participant all of whose windows agree with the lake is settled; a short mark of the participant's totals and of what
+the lake holds is kept, and days are not looked at again until the mark moves. Marks also move once a week, each on a
+day of its own, in case bytes that came and went on different days add up to nothing.
 """
 
 from __future__ import annotations
@@ -11,23 +11,25 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime
+from datetime import date, timedelta
 
 from dagster_beiwe.covering import Place, Rectangle, cover
 from dagster_beiwe.sync import DailyIndex, dirty_cells
 from dagster_beiwe.windows import Window
 
 LOOK_SECONDS = 25.0
-"""A sensor has 60 s for an evaluation, with its request. Who was not looked at is the first the next time."""
+"""A sensor has 60 s for an evaluation, with its requests. Who was not looked at is the first the next time."""
+
+LOOK_AGAIN_DAYS = 7
 
 RUNS_PER_TICK = 25
 PARTITIONS_PER_TICK = 4_000
 """Dagster submits small runs five in a second, but needs 8 s for one of 500 partitions."""
 
 RETRY_SECONDS = 6 * 3600
-"""The same windows with the same counts are requested again after this time: their run may have failed."""
+"""The same windows with the same counts are requested again this long after their last run was: it may have failed."""
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -36,15 +38,20 @@ logger = logging.getLogger("dagster_beiwe")
 class ChangesCursor:
     """What an evaluation leaves for the next: marks of settled participants, and the place to go on at.
 
-    ``zone`` and ``zone_source`` are the study's time zone where the server had to be asked. ``unchecked`` is set while
-    runs were requested after which nothing has been checked yet. Small: some 25 bytes per participant.
+    ``zone`` and ``zone_source`` are the study's time zone as it was last told, at ``zone_at``; ``looked_at`` is when
+    the server was last asked for counts (both Unix times in seconds). ``unchecked`` is set while runs were requested or
+    seen after which nothing has been checked yet; ``recorded`` names the newest window that was seen to be recorded.
+    Small: some 25 bytes per participant.
     """
 
     settled: Mapping[str, str] = field(default_factory=dict)
     next: str = ""
     zone: str = ""
     zone_source: str = ""
+    zone_at: float = 0.0
+    looked_at: float = 0.0
     unchecked: bool = False
+    recorded: str = ""
 
     def to_text(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -59,7 +66,10 @@ class ChangesCursor:
                 next=str(value.get("next", "")),
                 zone=str(value.get("zone", "")),
                 zone_source=str(value.get("zone_source", "")),
+                zone_at=float(value.get("zone_at", 0)),
+                looked_at=float(value.get("looked_at", 0)),
                 unchecked=bool(value.get("unchecked", False)),
+                recorded=str(value.get("recorded", "")),
             )
         except (ValueError, TypeError, AttributeError):
             logger.warning("The sensor's cursor can't be read; every participant is looked at again.")
@@ -68,71 +78,122 @@ class ChangesCursor:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """All partitions of a study, and what a mark depends on beside the totals: the streams, and ``today``."""
+    """All partitions of a study, and what a mark depends on beside totals and lake: the streams, and ``today``."""
 
     participants: Sequence[str]
     windows: Sequence[Window]
     streams: Sequence[str]
     today: date
 
-    def marks(self, totals: Mapping[str, Mapping[str, int]], *, zone: str) -> dict[str, str]:
-        """A short digest of each participant's totals, moved by a new day, window, zone or other streams too."""
-        common = (zone, self.today.isoformat(), self.windows[0].key, self.windows[-1].key, sorted(self.streams))
+    @property
+    def days(self) -> int:
+        return (self.windows[-1].end - self.windows[0].start).days
+
+    def marks(
+        self, totals: Mapping[str, Mapping[str, int]], *, zone: str, held: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
+        """A short digest of each participant's totals and of what the lake holds (``held``).
+
+        Moved by another zone, start or other streams too, and once a week. A new window alone does not move it: it is
+        empty until totals move. Data that are dated later than all windows are another matter; see ``to_keep``.
+        """
+        common = (zone, self.windows[0].key, sorted(self.streams))
         found = {}
         for participant in self.participants:
             sizes = totals.get(participant, {})
-            text = repr((common, [sizes.get(stream, 0) for stream in sorted(self.streams)]))
-            found[participant] = hashlib.sha256(text.encode()).hexdigest()[:12]
+            lake = (held or {}).get(participant, "")
+            turn = (self.today.toordinal() + int(_digest(participant), 16)) // LOOK_AGAIN_DAYS
+            found[participant] = _digest(
+                repr((common, lake, turn, [sizes.get(stream, 0) for stream in sorted(self.streams)]))
+            )
         return found
+
+    def still_settled(self, kept: str | None, mark: str) -> bool:
+        """Whether the mark that was kept of a settled participant stands."""
+        return kept in (mark, self._until_next_window(mark))
+
+    def to_keep(self, mark: str, participant: str, daily: DailyIndex) -> str:
+        """What to keep of a settled participant. Data dated later than all windows will be in one that is to come."""
+        last = daily.day_of(self.windows[-1].end - timedelta(seconds=1))
+        later = any(day > last and any(sizes.values()) for day, sizes in daily.counts.get(participant, {}).items())
+        return self._until_next_window(mark) if later else mark
+
+    def _until_next_window(self, mark: str) -> str:
+        return f"{mark} {self.windows[-1].key}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
     """What one evaluation found: dirty windows, marks of settled participants, and at whom it stopped for time."""
 
-    dirty: Mapping[Place, str]
+    dirty: Mapping[Place, str] = field(default_factory=dict)
     """{participant and window key: digest of the window's counts}."""
-    settled: Mapping[str, str]
-    looked_at: int
+    settled: Mapping[str, str] = field(default_factory=dict)
+    looked_at: int = 0
     stopped_at: str = ""
+
+
+def _one_by_one(participants: Sequence[str]) -> Iterable[Sequence[str]]:
+    return ([each] for each in participants)
 
 
 def look_for_changes(
     grid: Grid,
-    daily: DailyIndex,
+    ask: Callable[[Sequence[str]], DailyIndex],
     committed: Callable[[str], Mapping[str, str]],
     *,
     marks: Mapping[str, str],
     cursor: ChangesCursor,
+    batches: Callable[[Sequence[str]], Iterable[Sequence[str]]] = _one_by_one,
     busy: Collection[Place] = (),
+    is_recorded: Callable[[Place], bool] = lambda _: True,
     seconds: float = LOOK_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Look:
     """Compare counts with what is committed, beginning where the last evaluation ended.
 
-    ``committed`` gives the digests of the counts of a participant's committed windows; ``marks`` is empty where nobody
-    knows them, and then nobody settles. ``busy`` windows are those of runs that wait or run: they are left to them. At
-    least one participant is looked at, however little time there is.
+    ``ask`` gives the counts of some participants, of each of the ``batches`` in turn, so that no more than one is in
+    memory. ``committed`` gives the digests of the counts of a participant's committed windows; ``marks`` is empty where
+    nobody knows them, and then nobody settles. ``busy`` windows are those of runs that wait or run: they are left to
+    them. Committed windows that are not recorded as materialised are dirty too. At least one batch is looked at,
+    however little time there is.
     """
     deadline = clock() + seconds
-    settled = {name: mark for name, mark in marks.items() if cursor.settled.get(name) == mark}
+    settled = {
+        name: cursor.settled[name] for name, mark in marks.items() if grid.still_settled(cursor.settled.get(name), mark)
+    }
     dirty: dict[Place, str] = {}
     looked_at = 0
-    for participant in _beginning_at(grid.participants, cursor.next.rpartition("|")[0]):
-        if participant in settled:
-            continue
+    order = [each for each in _beginning_at(grid.participants, cursor.next.rpartition("|")[0]) if each not in settled]
+    for batch in batches(order):
         if looked_at and clock() > deadline:
-            return Look(dirty=dirty, settled=settled, looked_at=looked_at, stopped_at=participant)
-        looked_at += 1
-        known = committed(participant)
-        cells = dirty_cells(daily, known, participant=participant, windows=grid.windows, streams=grid.streams)
-        if not cells and participant in marks:
-            settled[participant] = marks[participant]
-        for cell in cells:
-            if (participant, cell.window.key) not in busy:
-                digest = daily.digest(participant, cell.window, grid.streams)
-                dirty[participant, cell.window.key] = digest
+            return Look(dirty=dirty, settled=settled, looked_at=looked_at, stopped_at=batch[0])
+        daily = ask(batch)
+        for participant in batch:
+            looked_at += 1
+            found = _dirty_windows(grid, daily, committed(participant), participant, is_recorded)
+            if not found and participant in marks:
+                settled[participant] = grid.to_keep(marks[participant], participant, daily)
+            for window in found:
+                if (participant, window.key) not in busy:
+                    dirty[participant, window.key] = daily.digest(participant, window, grid.streams)
     return Look(dirty=dirty, settled=settled, looked_at=looked_at)
+
+
+def _dirty_windows(
+    grid: Grid,
+    daily: DailyIndex,
+    known: Mapping[str, str],
+    participant: str,
+    is_recorded: Callable[[Place], bool],
+) -> list[Window]:
+    cells = dirty_cells(daily, known, participant=participant, windows=grid.windows, streams=grid.streams)
+    moved = {cell.window.key for cell in cells}
+    return [
+        window
+        for window in grid.windows
+        if window.key in moved or (known.get(window.key) and not is_recorded((participant, window.key)))
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,14 +205,24 @@ class Choice:
     waiting: int = 0
 
 
-def choose_runs(grid: Grid, dirty: Collection[Place], *, start: str, largest: int) -> Choice:
+def choose_runs(
+    grid: Grid,
+    dirty: Mapping[Place, str],
+    *,
+    start: str,
+    largest: int,
+    requested: Callable[[Collection[str]], Collection[str]] = lambda _: (),
+) -> Choice:
     """Few runs that cover the dirty windows and no others; what is too much for one evaluation waits.
 
-    Runs are taken in the order of their first cells, from ``start`` on and then from the beginning: whoever waits is
-    among the first next time, so that runs which fail again and again do not keep others from their turn.
+    ``requested`` tells which of some requests (see ``request_id``) were made not long ago: these are left out. Runs are
+    taken in the order of their first cells, from ``start`` on and then from the beginning: whoever waits is among the
+    first next time, so that runs which fail again and again do not keep others from their turn.
     """
     windows = [window.key for window in grid.windows]
     found = cover(dirty, participants=grid.participants, windows=windows, largest=largest)
+    ids = {request_id(run, dirty): run for run in found}
+    lately = set(requested(ids.keys()))
     number = {each: index for index, each in enumerate(grid.participants)}
     column = {each: index for index, each in enumerate(windows)}
     participant, _, window = start.rpartition("|")
@@ -161,7 +232,7 @@ def choose_runs(grid: Grid, dirty: Collection[Place], *, start: str, largest: in
         place = (number[run.first[0]], column[run.first[1]])
         return place < begin, place
 
-    ordered = sorted(found, key=turn)
+    ordered = sorted((run for each, run in ids.items() if each not in lately), key=turn)
     taken = partitions = 0
     for run in ordered[:RUNS_PER_TICK]:
         partitions += len(run)
@@ -172,10 +243,13 @@ def choose_runs(grid: Grid, dirty: Collection[Place], *, start: str, largest: in
     return Choice(runs=tuple(ordered[:taken]), next="|".join(waiting[0].first) if waiting else "", waiting=len(waiting))
 
 
-def run_key(run: Rectangle, dirty: Mapping[Place, str], *, now: datetime) -> str:
-    """The same for the same windows with the same counts, for some hours."""
-    digest = hashlib.sha256("".join(dirty[place] for place in run.places()).encode()).hexdigest()[:12]
-    return f"{run.range} {digest} {int(now.timestamp() // RETRY_SECONDS)}"
+def request_id(run: Rectangle, dirty: Mapping[Place, str]) -> str:
+    """The same for the same windows with the same counts."""
+    return _digest(run.range + "".join(dirty[place] for place in run.places()))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _beginning_at(order: Sequence[str], first: str) -> list[str]:

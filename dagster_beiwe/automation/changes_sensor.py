@@ -1,30 +1,52 @@
 """The sensor that follows the server's counts: one request a study, and runs for exactly the windows that moved.
 
-The request asks for each participant's total, which is small. Only for participants whose total has moved, a second one
-asks for the counts per day: those of a study of 500 participants are 100 MB a year.
+The request asks for each participant's total, which is small. Only for participants whose total has moved, others ask
+for the counts per day: those of a study of 500 participants are 100 MB a year, so they are asked for in batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 
 import dagster as dg
 
-from dagster_beiwe.automation.changes import RETRY_SECONDS, ChangesCursor, Grid, choose_runs, look_for_changes, run_key
+from dagster_beiwe.automation.changes import (
+    LOOK_SECONDS,
+    RETRY_SECONDS,
+    ChangesCursor,
+    Choice,
+    Grid,
+    Look,
+    choose_runs,
+    look_for_changes,
+    request_id,
+)
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, SENSOR_POLICY
 from dagster_beiwe.automation.schedules import checks_request, checks_target
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.covering import Place
+from dagster_beiwe.covering import Place, Rectangle
 from dagster_beiwe.errors import RouteMissingError
-from dagster_beiwe.partitions import RANGE_END_TAG, RANGE_START_TAG, participants_name, study_windows
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.index import index_path
+from dagster_beiwe.partitions import RANGE_END_TAG, RANGE_START_TAG, join_key, participants_name, study_windows
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts
-from dagster_beiwe.studies.server_counts import counts_around, known_zone
-from dagster_beiwe.studies.time_zones import StudyZone, ask_time_zone
-from dagster_beiwe.sync import DailyIndex
+from dagster_beiwe.studies.server_counts import ToldZone, batches, counts_around, find_zone, zone_tag
+from dagster_beiwe.studies.time_zones import StudyZone
 
 PARTITION_TAG = "dagster/partition"
+
+REQUEST_TAG = "beiwe/request"
+"""Tag of a run that the sensor requested: windows and their counts, so that they are not soon requested again."""
+
+CHECK_SECONDS = 600
+"""How often the sensor looks whether runs are over and checks are due. That asks nothing from the server."""
 
 _OPEN = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -33,9 +55,10 @@ _OPEN = [
     dg.DagsterRunStatus.STARTED,
 ]
 
-
 _BELIEVED = timedelta(hours=24)
 """A run whose process died may be shown as running for ever: after this time its windows are requested again."""
+
+_READERS = 16
 
 
 def build_changes_sensor(
@@ -47,15 +70,16 @@ def build_changes_sensor(
     interval_seconds: int = 3600,
     running: bool = False,
 ) -> dg.SensorDefinition:
-    """Requests the windows whose counts moved since they were committed; when those runs are over, the checks.
+    """Requests the windows whose counts moved since they were committed; when all runs are over, the checks.
 
-    The server counts anew about every hour, so more than one look an hour finds nothing more.
+    The server counts anew about every hour, so asking it more than once an hour finds nothing more. In between, and
+    where there is more to do than fits into one evaluation, the sensor goes on every ten minutes.
     """
 
     @dg.sensor(
         name=f"{study.key}_changes",
         target=dg.AssetSelection.assets(raw_data).without_checks() | checks_target(summaries, checks),
-        minimum_interval_seconds=interval_seconds,
+        minimum_interval_seconds=min(interval_seconds, CHECK_SECONDS),
         required_resource_keys={study.deployment},
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
         description=f"Late, changed and vanished data of {study.title}: fetches exactly the windows that moved.",
@@ -70,75 +94,170 @@ def build_changes_sensor(
             today=now.date(),
         )
         if not grid.participants:
-            return _nothing("No participant is a partition yet: materialise the roster.", cursor)
-        resource: BeiweResource = getattr(context.resources, study.deployment)
-        lake = resource.study_lake(study)
-        with resource.get_client(policy=SENSOR_POLICY) as client:
-            zone = (
-                known_zone(study, context.instance)
-                or StudyZone.from_texts(cursor.zone, cursor.zone_source)
-                or ask_time_zone(client, study.id)
-            )
-            marks = _marks(client, study, grid, zone)
-            moved = [each for each in grid.participants if not marks or cursor.settled.get(each) != marks[each]]
-            try:
-                daily = counts_around(client, study, zone, grid.windows, participants=moved) if moved else None
-            except RouteMissingError:
-                text = (
-                    "This server does not count bytes per day (it is older than June 2024). The schedule fetches the "
-                    f"newest {study.refresh_windows} windows of everybody again instead."
-                )
-                return _nothing(text, ChangesCursor(zone=zone.name, zone_source=zone.source))
+            reason = dg.SkipReason("No participant is a partition yet: materialise the roster.")
+            return dg.SensorResult(skip_reason=reason, cursor=cursor.to_text())
         busy = set(busy_places(context.instance, raw_data.key, grid))
-        look = look_for_changes(
-            grid,
-            daily or DailyIndex(zone.zone, {}),
-            lambda participant: {key: entry.counted for key, entry in lake.index(participant).items()},
-            marks=marks,
-            cursor=cursor,
-            busy=busy,
-        )
-        choice = choose_runs(grid, look.dirty, start=cursor.next, largest=PARTITIONS_PER_RUN)
-        requests = [
-            dg.RunRequest(
-                run_key=run_key(run, look.dirty, now=now),
-                tags=run.tags,
-                asset_selection=[raw_data.key],
-                asset_check_keys=[],
-            )
-            for run in choice.runs
-        ]
-        check_now = cursor.unchecked and not busy
-        if check_now:
-            key = f"checks {int(now.timestamp() // RETRY_SECONDS)}"
-            requests.append(checks_request(summaries, checks, run_key=key))
-        text = (
-            f"{len(look.dirty)} windows moved, {len(busy)} are in runs already; {look.looked_at} participants looked "
-            f"at, {len(look.settled)} settled."
-        )
-        if choice.waiting or look.stopped_at:
-            context.log.info("%s %d runs wait for the next evaluation.", text, choice.waiting)
+        outcome = _Outcome(cursor, f"The server is asked again when {interval_seconds} s are over.")
+        early = min(interval_seconds, CHECK_SECONDS) / 2  # evaluations are never exactly an hour apart
+        if cursor.next or now.timestamp() - cursor.looked_at >= interval_seconds - early:
+            resource: BeiweResource = getattr(context.resources, study.deployment)
+            outcome = _look(context.instance, resource, study, raw_data.key, grid, cursor, busy, now=now)
+        if outcome.waiting:
+            context.log.info("%s %d runs wait for the next evaluation.", outcome.text, outcome.waiting)
+        recorded = _newest_recorded(context.instance, raw_data.key)
+        unchecked = outcome.cursor.unchecked or bool(outcome.requests or busy) or recorded != cursor.recorded
+        requests = list(outcome.requests)
+        if unchecked and not (requests or busy or outcome.waiting):
+            requests.append(checks_request(summaries, checks, run_key=f"checks {now.isoformat()}"))
+            unchecked = False
         return dg.SensorResult(
             run_requests=requests or None,
-            skip_reason=None if requests else dg.SkipReason(text),
-            cursor=ChangesCursor(
-                settled=look.settled,
-                next=choice.next or (f"{look.stopped_at}|" if look.stopped_at else ""),
-                zone=zone.name,
-                zone_source=zone.source,
-                unchecked=bool(choice.runs or busy) or (cursor.unchecked and not check_now),
-            ).to_text(),
+            skip_reason=None if requests else dg.SkipReason(f"{outcome.text} {len(busy)} windows are in runs already."),
+            cursor=replace(outcome.cursor, unchecked=unchecked, recorded=recorded).to_text(),
         )
 
     return changes
 
 
-def _marks(client: BeiweClient, study: StudyFacts, grid: Grid, zone: StudyZone) -> dict[str, str]:
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of asking the server: the cursor to go on with, words for it, requests, and how many runs wait."""
+
+    cursor: ChangesCursor
+    text: str
+    requests: tuple[dg.RunRequest, ...] = ()
+    waiting: int = 0
+
+
+def _look(
+    instance: dg.DagsterInstance,
+    resource: BeiweResource,
+    study: StudyFacts,
+    raw_data: dg.AssetKey,
+    grid: Grid,
+    cursor: ChangesCursor,
+    busy: Collection[Place],
+    *,
+    now: datetime,
+) -> _Outcome:
+    """Ask the server what moved, as far as the time goes."""
+    started = time.monotonic()
+    lake = resource.study_lake(study)
+    known = StudyZone.from_texts(cursor.zone, cursor.zone_source)
+    with resource.get_client(policy=SENSOR_POLICY) as client:
+        told = find_zone(study, instance, client, remembered=ToldZone(zone=known, at=cursor.zone_at) if known else None)
+        marks = _marks(client, study, grid, told.zone, lake)
+        cursor = replace(
+            cursor,
+            zone=told.zone.name,
+            zone_source=told.zone.source,
+            zone_at=told.at,
+            looked_at=now.timestamp(),
+        )
+        try:
+            look = look_for_changes(
+                grid,
+                lambda batch: counts_around(client, study, told.zone, grid.windows, participants=batch),
+                lambda participant: {key: entry.counted for key, entry in lake.index(participant).items()},
+                marks=marks,
+                cursor=cursor,
+                batches=partial(batches, days=grid.days),
+                busy=busy,
+                is_recorded=_recorded_windows(instance, raw_data),
+                seconds=LOOK_SECONDS - (time.monotonic() - started),
+            )
+        except RouteMissingError:
+            text = (
+                "This server does not count bytes per day (it is older than June 2024). The schedule fetches the "
+                f"newest {study.refresh_windows} windows of everybody again instead."
+            )
+            return _Outcome(replace(cursor, settled={}, next=""), text)
+    choice = choose_runs(
+        grid,
+        look.dirty,
+        start=cursor.next,
+        largest=PARTITIONS_PER_RUN,
+        requested=partial(_lately_requested, instance, since=now - timedelta(seconds=RETRY_SECONDS)),
+    )
+    return _outcome(look, choice, cursor, raw_data, told.zone, now=now)
+
+
+def _outcome(
+    look: Look, choice: Choice, cursor: ChangesCursor, raw_data: dg.AssetKey, zone: StudyZone, *, now: datetime
+) -> _Outcome:
+    return _Outcome(
+        cursor=replace(
+            cursor,
+            settled=look.settled,
+            next=choice.next or (f"{look.stopped_at}|" if look.stopped_at else ""),
+        ),
+        text=f"{len(look.dirty)} windows moved; {look.looked_at} participants looked at, {len(look.settled)} settled.",
+        requests=tuple(_request(run, look.dirty, raw_data, zone, now=now) for run in choice.runs),
+        waiting=choice.waiting,
+    )
+
+
+def _request(
+    run: Rectangle, dirty: Mapping[Place, str], raw_data: dg.AssetKey, zone: StudyZone, *, now: datetime
+) -> dg.RunRequest:
+    """A run of raw data. Its key is new each time: what was requested lately is left out by its tag."""
+    each = request_id(run, dirty)
+    return dg.RunRequest(
+        run_key=f"{run.range} {each} {now.isoformat()}",
+        tags={**run.tags, **zone_tag(zone), REQUEST_TAG: each},
+        asset_selection=[raw_data],
+        asset_check_keys=[],
+    )
+
+
+def _marks(client: BeiweClient, study: StudyFacts, grid: Grid, zone: StudyZone, lake: StudyLake) -> dict[str, str]:
     """Marks of all participants; none where the server can't tell totals (before July 2024)."""
     try:
-        return grid.marks(client.data_quantities(study.id), zone=zone.name)
+        totals = client.data_quantities(study.id)
     except RouteMissingError:
         return {}
+    return grid.marks(totals, zone=zone.name, held=_held(lake, grid.participants))
+
+
+def _held(lake: StudyLake, participants: Sequence[str]) -> dict[str, str]:
+    """A short digest of each participant's index, which moves with each commit and repair."""
+
+    def digest(participant: str) -> str:
+        try:
+            data = lake.storage.read(index_path(lake.study_id, participant))
+        except FileNotFoundError:
+            return ""
+        return hashlib.sha256(data).hexdigest()[:12]
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        return dict(zip(participants, readers.map(digest, participants), strict=True))
+
+
+def _recorded_windows(instance: dg.DagsterInstance, raw_data: dg.AssetKey) -> Callable[[Place], bool]:
+    """Whether Dagster knows a window as materialised: not if it was committed by a run that died before it said so, or
+    outside of Dagster. Asked from Dagster once, and only if anybody is looked at."""
+    known: list[Collection[str]] = []
+
+    def is_recorded(place: Place) -> bool:
+        if not known:
+            known.append(instance.get_materialized_partitions(raw_data))
+        return str(join_key(*place)) in known[0]
+
+    return is_recorded
+
+
+def _newest_recorded(instance: dg.DagsterInstance, raw_data: dg.AssetKey) -> str:
+    """Names the newest event of raw data, whoever ran it; empty if there is none."""
+    event = instance.get_latest_materialization_event(raw_data)
+    return f"{event.run_id[:8]} {event.timestamp}" if event else ""
+
+
+def _lately_requested(instance: dg.DagsterInstance, ids: Collection[str], *, since: datetime) -> set[str]:
+    """Which of the requests there is a run of that was made since then."""
+    if not ids:
+        return set()
+    filters = dg.RunsFilter(tags={REQUEST_TAG: sorted(ids)}, created_after=since)
+    return {run.tags[REQUEST_TAG] for run in instance.get_runs(filters=filters)}
 
 
 def busy_places(instance: dg.DagsterInstance, raw_data: dg.AssetKey, grid: Grid) -> Iterator[Place]:
@@ -162,7 +281,3 @@ def _between(order: Sequence[str], first: str, last: str) -> Sequence[str]:
     if first not in order or last not in order:
         return ()
     return order[order.index(first) : order.index(last) + 1]
-
-
-def _nothing(reason: str, cursor: ChangesCursor) -> dg.SensorResult:
-    return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=cursor.to_text())

@@ -12,7 +12,7 @@ import dagster as dg
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.covering import Rectangle
-from dagster_beiwe.partitions import participants_name, window_keys
+from dagster_beiwe.partitions import MOVED_ONLY, REFRESH_TAG, participants_name, window_keys
 from dagster_beiwe.studies.config import StudyFacts
 
 DEFAULT_CRON = "0 5 * * *"
@@ -26,7 +26,10 @@ def build_refresh_schedule(
     cron: str = DEFAULT_CRON,
     running: bool = False,
 ) -> dg.ScheduleDefinition:
-    """Fetches the study's newest windows of all participants again, and its roster and settings."""
+    """Fetches the study's newest windows of all participants again, and its roster and settings.
+
+    Windows whose counts have not moved cost no request; servers without counts are asked for all of them.
+    """
     tables = [asset for asset in assets if asset.key.path[-1] in ("roster", "settings")]
     raw_data = [asset for asset in assets if asset.key.path[-1] == "raw_data"]
 
@@ -49,7 +52,8 @@ def build_refresh_schedule(
         for run in Rectangle(tuple(participants), tuple(windows)).pieces(PARTITIONS_PER_RUN):
             run_key = f"{moment:%Y-%m-%dT%H:%M:%S} {run.range}"
             keys = [asset.key for asset in raw_data]
-            yield dg.RunRequest(run_key=run_key, tags=run.tags, asset_selection=keys, asset_check_keys=[])
+            tags = {**run.tags, REFRESH_TAG: MOVED_ONLY}
+            yield dg.RunRequest(run_key=run_key, tags=tags, asset_selection=keys, asset_check_keys=[])
 
     return refresh
 

@@ -5,20 +5,20 @@ They look at the whole study: from the UI, by the schedule, or after the sensor'
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and configs when it decorates.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from dagster_beiwe.assets.tables import CHANGES_METADATA
+from dagster_beiwe.assets.tables import CHANGES_METADATA, FINGERPRINTS_METADATA, SHOWN_METADATA, json_before
+from dagster_beiwe.checks.comparison import Comparison
+from dagster_beiwe.checks.places import Places
 from dagster_beiwe.checks.verdicts import (
     ROLL_METADATA,
-    SHOWN,
-    Places,
     Verdict,
     judge_coverage,
     judge_protection,
@@ -38,8 +38,9 @@ from dagster_beiwe.studies.choice import facts_of_study
 from dagster_beiwe.studies.config import StudyConfig, StudyFacts
 from dagster_beiwe.studies.discovery import StudyMemory
 from dagster_beiwe.studies.roster import PARTICIPANT_COLUMN
-from dagster_beiwe.studies.server_counts import settings_key, zone_of_study
-from dagster_beiwe.sync import Coverage, DailyIndex, Gap, measure_coverage
+from dagster_beiwe.studies.server_counts import all_counts, batches, find_zone, settings_key
+from dagster_beiwe.studies.settings import changed_settings, describe_changes, read_settings
+from dagster_beiwe.sync import DailyIndex, Gap, measure_coverage
 from dagster_beiwe.windows import Window
 
 CHECKS = {
@@ -135,25 +136,21 @@ class _Inspection:
 
     def _complete(self) -> Verdict:
         lake = self._lake
+        days = (self._windows[-1].end - self._windows[0].start).days
         with self._resource.get_client() as client:
-            zone = zone_of_study(self._study, self._instance, client)
-            try:
-                records = client.summary_statistics(self._study.id, streams=self._study.streams)
-            except RouteMissingError:
-                return _not_told()
-        daily = DailyIndex.of(zone.zone, records)
-        everybody = sorted({*self._participants, *daily.counts, *lake.participants()})
-        coverage = measure_coverage(
-            lake, daily, participants=everybody, windows=self._windows, streams=self._study.streams
-        )
-        return judge_coverage(
-            coverage,
-            self._places(),
-            zone,
-            today=self._now.astimezone(zone.zone).date(),
-            reasons=self._reasons(lake, daily, coverage),
-            strays_held=self._strays_held(lake),
-        )
+            zone = find_zone(self._study, self._instance, client).zone
+            everybody = sorted({*self._participants, *client.participants(self._study.id), *lake.participants()})
+            found = Comparison(today=self._now.astimezone(zone.zone).date())
+            for batch in batches(everybody, days=days):
+                try:
+                    daily = all_counts(client, self._study, zone, participants=batch)
+                except RouteMissingError:
+                    return _not_told()
+                coverage = measure_coverage(
+                    lake, daily, participants=batch, windows=self._windows, streams=self._study.streams
+                )
+                found.add(coverage, partial(self._reason, lake, daily))
+        return judge_coverage(found, self._places(), zone)
 
     def _intact(self) -> Verdict:
         share = self._study.verify_share if self._config.verify_share is None else self._config.verify_share
@@ -187,22 +184,33 @@ class _Inspection:
         return judge_roster(ids=ids, table=table, partitions=self._participants, held=self._lake.participants())
 
     def _settings(self) -> Verdict:
-        since = self._now - timedelta(days=self._config.settings_days)
-        events = self._instance.fetch_materializations(settings_key(self._study), limit=_HISTORY).records
+        key = settings_key(self._study)
+        events = self._instance.fetch_materializations(key, limit=_HISTORY).records
         moments = [datetime.fromtimestamp(event.timestamp, timezone.utc) for event in events]
-        history: list[dict[str, Any]] = []
-        for number, event in enumerate(events):
+        since = self._now - timedelta(days=self._config.settings_days)
+        unrecorded = self._unrecorded_settings() if events else []
+        history = _changes(unrecorded, seen=self._now, unseen=moments[0], recent=True) if unrecorded else []
+        for event, seen, unseen in zip(events, moments, [*moments[1:], None], strict=False):
             metadata = event.asset_materialization.metadata if event.asset_materialization else {}
             changes = getattr(metadata.get(CHANGES_METADATA), "value", None) or []
-            before = moments[number + 1].isoformat(timespec="seconds") if number + 1 < len(moments) else ""
-            seen = moments[number].isoformat(timespec="seconds")
-            history += [
-                {**change, "seen": seen, "unseen": before, "recent": moments[number] > since}
-                for change in changes
-                if change["setting"] != _DATES
-            ]
-        looked_at = moments[0].isoformat(timespec="seconds") if moments else None
-        return judge_settings(history, days=self._config.settings_days, looked_at=looked_at)
+            history += _changes(changes, seen=seen, unseen=unseen, recent=seen > since)
+        return judge_settings(
+            history,
+            days=self._config.settings_days,
+            looked_at=moments[0].isoformat(timespec="seconds") if moments else None,
+            unrecorded=[str(change["setting"]) for change in unrecorded],
+        )
+
+    def _unrecorded_settings(self) -> list[dict[str, Any]]:
+        """What the server has otherwise than when the settings were last materialised."""
+        key = settings_key(self._study)
+        with self._resource.get_client() as client:
+            snapshot = read_settings(client, self._study.id, study_pk=self._study.study_pk)
+        before = json_before(self._instance, key, FINGERPRINTS_METADATA)
+        names = changed_settings(before, snapshot.fingerprints()) if before else []
+        shown_before = json_before(self._instance, key, SHOWN_METADATA)
+        changes: list[dict[str, Any]] = list(describe_changes(names, shown_before, snapshot.shown()))
+        return [change for change in changes if change["setting"] != _DATES]
 
     @cached_property
     def _lake(self) -> StudyLake:
@@ -212,23 +220,21 @@ class _Inspection:
         asset = f"beiwe/{self._study.key}/raw_data"
         return Places(asset=asset, participants=self._participants, windows=[window.key for window in self._windows])
 
-    def _reasons(self, lake: StudyLake, daily: DailyIndex, coverage: Coverage) -> dict[Gap, str]:
-        windows = {window.key: window for window in self._windows}
-        return {
-            gap: _reason(lake, daily, gap, [windows[key] for key in gap.windows], self._study.streams)
-            for gap in [*coverage.gaps, *coverage.surplus][: 2 * SHOWN]
-        }
+    def _reason(self, lake: StudyLake, daily: DailyIndex, gap: Gap) -> str:
+        windows = [window for window in self._windows if window.key in gap.windows]
+        return _reason(lake, daily, gap, windows, self._study.streams)
 
-    def _strays_held(self, lake: StudyLake) -> dict[str, int]:
-        """Plain bytes in the lake outside the study's windows, by participant; also from before its start was moved."""
-        inside = {window.key for window in self._windows}
-        held: dict[str, int] = {}
-        for participant in lake.participants():
-            for key in set(lake.windows(participant)) - inside:
-                manifest = lake.manifest(participant, key)
-                sizes = [record.size_bytes for record in manifest.files if record.present] if manifest else []
-                held[participant] = held.get(participant, 0) + sum(sizes)
-        return held
+
+def _changes(
+    changes: Iterable[Mapping[str, Any]], *, seen: datetime, unseen: datetime | None, recent: bool
+) -> list[dict[str, Any]]:
+    """Changes of settings with the two looks between which they were made; ``unseen`` None: there was one look only."""
+    times = {
+        "seen": seen.isoformat(timespec="seconds"),
+        "unseen": unseen.isoformat(timespec="seconds") if unseen else "",
+        "recent": recent,
+    }
+    return [{**change, **times} for change in changes if change["setting"] != _DATES]
 
 
 def _reason(lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Window], streams: Sequence[str]) -> str:
@@ -242,7 +248,9 @@ def _reason(lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Wind
             return "could not be fetched: " + ", ".join(sorted({hole.error for hole in manifest.holes}))
         if index[window.key].counted != daily.digest(gap.participant, window, streams):
             return "changed since it was fetched"
-    return "counted but not sent by the server" if gap.server_bytes > gap.lake_bytes else "sent but not counted"
+    if gap.server_bytes < gap.lake_bytes:
+        return "sent but not counted"
+    return "gap or stray" if gap.cut else "counted but not sent by the server"
 
 
 def _ids_in_table(client: BeiweClient, study: StudyFacts) -> list[str] | None:

@@ -1,4 +1,5 @@
-"""The command line: ``dagster-beiwe demo``, ``check``, ``keyring``, ``verify``, ``export``, ``purge``.
+"""The command line: ``dagster-beiwe demo``, ``check``, ``keyring``, ``verify``, ``export``, ``purge``,
+``rekey``.
 
 Exit status: 0 when all is well, 1 when something was found or failed, 2 when the call or the configuration is wrong.
 """
@@ -7,15 +8,16 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
-from dagster_beiwe.cli import check, demo, export, keyring, purge, verify
+from dagster_beiwe.cli import check, demo, export, keyring, purge, rekey, verify
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import BeiweError, ConfigurationError
 from dagster_beiwe.names import one_line
 
-COMMANDS = (demo, check, keyring, verify, export, purge)
+COMMANDS = (demo, check, keyring, verify, export, purge, rekey)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,15 +33,33 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command, without core dumps; errors become one message and an exit status."""
+    """Run one command, without core dumps; what goes wrong becomes one message and an exit status."""
     forbid_core_dumps()
-    options = build_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     try:
-        return int(options.run(options))
+        options = build_parser().parse_args(arguments)
+        logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
+        status = int(options.run(options))
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BeiweError as error:
-        print(one_line(f"{type(error).__name__}: {error}"), file=sys.stderr)
-        return 2 if isinstance(error, ConfigurationError) else 1
+        return _complain(f"{type(error).__name__}: {error}", 2 if isinstance(error, ConfigurationError) else 1)
     except KeyboardInterrupt:
-        print("Interrupted; what was committed stays.", file=sys.stderr)
-        return 130
+        return _complain("Interrupted; what was committed stays.", 130)
+    except EOFError:
+        return _complain("Expected an answer, got the end of the input; nothing was changed.", 2)
+    except BrokenPipeError:  # whoever read the output has seen enough; the interpreter would complain when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        place = f"use {str(error.filename)!r}" if error.filename else "read and write"
+        return _complain(
+            f"Expected to {place}, got {error.strerror or type(error).__name__!r}; it was not finished. Correct the "
+            "path, its permissions or the space on its disk, and call again.",
+            1,
+        )
+    return status
+
+
+def _complain(message: str, status: int) -> int:
+    print(one_line(message), file=sys.stderr)
+    return status

@@ -9,7 +9,8 @@ from typing import Any
 from dagster_beiwe.cli.context import load_credentials, open_lake
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import BeiweError
-from dagster_beiwe.lake.keys import open_authenticator
+from dagster_beiwe.lake.keys import key_path, open_authenticator
+from dagster_beiwe.lake.storage import LocalStorage, Storage
 from dagster_beiwe.names import one_line
 
 
@@ -26,29 +27,52 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
         missing = client.capabilities().missing
         print(f"Endpoints   {'all are there' if not missing else 'missing: ' + ', '.join(missing)}")
         studies = client.studies()
-        print(f"Studies     {len(studies)}")
+        print(f"Studies     {len(studies) or 'none: ask the administrator of the study to add the researcher'}")
         for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
             print(f"  {study_id}  {len(client.participants(study_id)):5d} participants  {one_line(name)}")
     if not os.environ.get("BEIWE_LAKE"):
-        print("Lake        BEIWE_LAKE is not set")
-        return 0
-    return _check_lake(studies, {name: credentials.study_passphrase(name) for name in studies.values()})
+        print("Lake        none: set BEIWE_LAKE to the folder or URL of the lake")
+        return 1
+    lake = open_lake()
+    usable = _check_place(lake.storage)
+    for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
+        passphrase = credentials.study_passphrase(name) or os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
+        fits, verdict = _check_passphrase(lake.storage, study_id, passphrase)
+        usable = usable and fits
+        print(f"  {study_id}  {verdict}")
+    return 0 if usable and studies else 1
 
 
-def _check_lake(studies: dict[str, str], secrets: dict[str, str | None]) -> int:
-    storage = open_lake().storage
+def _check_place(storage: Storage) -> bool:
+    """Whether the lake can be written; a folder that is not there is not made."""
+    if isinstance(storage, LocalStorage) and not storage.root.exists():
+        above = next(each for each in storage.root.parents if each.exists())
+        usable = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
+        print(
+            f"Lake        {storage.describe()}: not there yet. "
+            + ("The first run makes it. " if usable else f"It can't be made, because {above} can't be written to. ")
+            + "If data should be there, correct BEIWE_LAKE, or mount its disk."
+        )
+        return usable
     probe = ".dagster-beiwe-check"
     storage.write(probe, b"")
     storage.delete(probe)
     print(f"Lake        {storage.describe()}: can be written")
-    status = 0
-    for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
-        passphrase = secrets[name] or os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
-        try:
-            open_authenticator(storage, study_id, passphrase, create=False)
-        except BeiweError as error:
-            status = 1
-            print(f"  {study_id}  {one_line(str(error))}")
-        else:
-            print(f"  {study_id}  {'passphrase accepted' if passphrase else 'no passphrase'}")
-    return status
+    return True
+
+
+def _check_passphrase(storage: Storage, study_id: str, passphrase: str | None) -> tuple[bool, str]:
+    """Whether runs of a study can lock its data as it was locked so far, and that in words."""
+    try:
+        open_authenticator(storage, study_id, passphrase, create=False)
+    except BeiweError as error:
+        return False, one_line(str(error))
+    held = storage.exists(key_path(study_id))
+    if passphrase:
+        return True, "passphrase accepted" if held else "new study: there is nothing to compare the passphrase with"
+    if held:
+        return True, "no passphrase, as it was written"
+    return False, (
+        "no passphrase: runs fail. Set BEIWE_LAKE_PASSPHRASE, or give the study one with `dagster-beiwe keyring "
+        "passphrase`. (Only studies with `encryption: age` or `encryption: none` need none.)"
+    )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
+from pathlib import Path
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy, Study
-from dagster_beiwe.client.studies import find_study
+from dagster_beiwe.client.studies import find_study, matching_studies
 from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
 from dagster_beiwe.encryption import AgeCipher, Cipher, read_identity
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
@@ -20,6 +22,8 @@ AGE_IDENTITY_VARIABLE = "BEIWE_AGE_IDENTITY"
 
 logger = logging.getLogger("dagster_beiwe")
 
+_LISTED = 20
+_INPUT_LIMIT = 64 * 1024
 _QUICK = HttpPolicy(connect_timeout_seconds=5, read_timeout_seconds=30, attempts=2)
 
 
@@ -37,22 +41,50 @@ def open_lake() -> BeiweLake:
         raise ConfigurationError(
             "Expected BEIWE_LAKE to name the lake's folder or URL, got nothing. Set it as for Dagster."
         )
-    return BeiweLake(url)
+    return lake_at(url)
+
+
+def lake_at(url: str) -> BeiweLake:
+    """The lake in a folder or at a URL. Raises ``ConfigurationError`` where there can be none."""
+    return BeiweLake(url if "://" in url else user_path(url))
+
+
+def user_path(text: str) -> Path:
+    """A path of the command line or the environment. Raises ``ConfigurationError`` for the home of an unknown user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        pass
+    raise ConfigurationError(
+        f"Expected a path, got {text[:200]!r}, which begins in the home folder of a user who is not known here; "
+        "nothing was done. Write the path in full."
+    )
 
 
 def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study, StudyLake]]:
     """The studies of the lake, or the wanted one, opened for reading.
 
-    Names (which find the keyring's passphrases) come from the server; while it is silent, ids serve.
+    Names (which find the keyring's passphrases) come from the server; while it is silent, ids serve. Raises
+    ``ConfigurationError`` for a lake that holds no study, or not the wanted one.
     """
+    held = lake.studies()
+    if not held:
+        raise ConfigurationError(
+            f"Expected a lake at {lake.storage.describe()}, got a place without any study; nothing was done. Correct "
+            "BEIWE_LAKE, or run a partition of raw_data first."
+        )
     try:
         credentials: Credentials | None = load_credentials()
     except CredentialsError as error:
         credentials = None
         logger.warning("Going on without the server: %s", error)
     names = _names(credentials)
-    stored = {study_id: names.get(study_id, study_id) for study_id in lake.studies()}
-    chosen = [find_study(stored, wanted)] if wanted else [Study(id=key, name=name) for key, name in stored.items()]
+    stored = {study_id: names.get(study_id, study_id) for study_id in held}
+    if wanted is not None and not matching_studies(stored, wanted):
+        raise _not_held(lake, stored, names, wanted)
+    chosen = [Study(id=key, name=name) for key, name in stored.items()]
+    if wanted is not None:
+        chosen = [find_study(stored, wanted)]
     for study in chosen:
         passphrase = credentials.study_passphrase(study.name) if credentials else None
         passphrase = passphrase or os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
@@ -66,6 +98,24 @@ def _reading_cipher(passphrase: str | None) -> Cipher | str:
     return "cryptease" if passphrase else "none"
 
 
+def _not_held(lake: BeiweLake, stored: Mapping[str, str], names: Mapping[str, str], wanted: str) -> ConfigurationError:
+    elsewhere = "The server has it: run a partition of its raw_data first. " if matching_studies(names, wanted) else ""
+    held = ", ".join(f"{name!r} ({study_id})" for study_id, name in sorted(stored.items())[:_LISTED])
+    more = f" and {len(stored) - _LISTED} more" if len(stored) > _LISTED else ""
+    return ConfigurationError(
+        f"Expected a study of the lake at {lake.storage.describe()}, got {wanted[:80]!r}, which it does not hold; "
+        f"nothing was done. {elsewhere}The lake holds: {held}{more}."
+    )
+
+
+def not_held(participants: Iterable[str]) -> ConfigurationError:
+    """The error for participants of the command line that the lake does not hold."""
+    return ConfigurationError(
+        f"Expected participants whom the lake holds, got {', '.join(name[:64] for name in participants)}; nothing was "
+        "found of them. Correct the ids (the study's roster has them), or --study."
+    )
+
+
 def add_study_option(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument("--study", required=required, help="id, beginning of an id, or name of the study")
 
@@ -74,22 +124,54 @@ def utc_hour(text: str) -> datetime:
     """A date or time of the command line as aware UTC; naive ones are taken as UTC."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         raise TimeRangeError(
             f"Expected a time like 2024-03-01 or 2024-03-01T13:00, got {text[:40]!r}; nothing was done."
         ) from None
-    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
 
 
 def confirmed(question: str, *, yes: bool) -> bool:
     """Ask where somebody can answer; without a terminal only ``--yes`` confirms."""
     if yes:
         return True
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise ConfigurationError(
             "Expected a confirmation, but nobody can answer here; nothing was changed. Add --yes to confirm."
         )
     return input(f"{question} Type 'yes' to go on: ").strip().lower() == "yes"
+
+
+def can_ask() -> bool:
+    """Whether somebody sits at a terminal who can answer."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def ask_twice(what: str) -> str:
+    """A new passphrase, without echo. Raises ``ConfigurationError`` if it was not typed twice the same."""
+    first = getpass.getpass(f"{what}: ")
+    if first != getpass.getpass(f"{what}, again: "):
+        raise ConfigurationError("Expected the same passphrase twice, got two; nothing was changed.")
+    return first
+
+
+def read_input(*, line: bool = False) -> str:
+    """Standard input, or its first line without the end; empty where it is closed.
+
+    Raises ``ConfigurationError`` if it is no text, or more than 64 kB, which nothing that belongs here is.
+    """
+    if sys.stdin is None:
+        return ""
+    try:
+        text = sys.stdin.readline(_INPUT_LIMIT).rstrip("\r\n") if line else sys.stdin.read(_INPUT_LIMIT)
+        if len(text) < _INPUT_LIMIT:
+            return text
+    except UnicodeDecodeError:
+        pass
+    # Outside of the except block: the exception holds what was read.
+    raise ConfigurationError(
+        "Expected a little UTF-8 text on standard input, got other bytes or more than 64 kB; nothing was changed."
+    )
 
 
 def human_size(size_bytes: float) -> str:

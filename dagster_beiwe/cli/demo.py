@@ -21,6 +21,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from dagster_beiwe.cli.context import user_path
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.simulator import SimulatedServer, World
 
@@ -50,8 +51,10 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("demo", help="try everything on a simulated server with synthetic studies")
     parser.add_argument("--once", action="store_true", help="do the whole job without the UI, print a summary and end")
     parser.add_argument("--scenario", action="store_true", help="play late, changed and vanished data, and end")
-    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where to keep the demo's lake and history")
-    parser.add_argument("--port", type=int, default=3000, help="port of the UI; another one is taken if it is in use")
+    parser.add_argument(
+        "--folder", type=user_path, default=Path(".demo"), help="where to keep the demo's lake and history"
+    )
+    parser.add_argument("--port", type=_port, default=3000, help="port of the UI; another one is taken if it is in use")
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     parser.set_defaults(run=run)
 
@@ -155,6 +158,12 @@ def _answers(url: str, process: subprocess.Popen[bytes], stop: threading.Event) 
         except OSError:
             stop.wait(0.5)
     return False
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"expected 1 to 65535, got {text!r}")
+    return int(text)
 
 
 def _free_port(wanted: int) -> int:

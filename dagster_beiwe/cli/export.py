@@ -7,13 +7,24 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from dagster_beiwe.cli.context import add_study_option, human_size, open_lake, studies_in_lake, utc_hour
-from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.cli.context import (
+    add_study_option,
+    human_size,
+    not_held,
+    open_lake,
+    studies_in_lake,
+    user_path,
+    utc_hour,
+)
+from dagster_beiwe.errors import ConfigurationError, TimeRangeError
 from dagster_beiwe.lake import FileRecord, StudyLake
+from dagster_beiwe.lake.storage import LocalStorage, Storage
+from dagster_beiwe.names import check_participant_id
 from dagster_beiwe.streams import STREAMS, check_streams
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
@@ -28,34 +39,71 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--end", type=utc_hour, default=_LAST, help="hour to stop before, UTC")
     parser.add_argument("--format", choices=("tree", "csv", "parquet"), default="tree",
                         help="tree: Beiwe's own files; csv, parquet: one table per participant and stream")  # fmt: skip
-    parser.add_argument("--to", required=True, type=Path, help="folder to write to; it is made if need be")
+    parser.add_argument("--to", required=True, type=user_path, help="folder to write to; it is made if need be")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    streams = check_streams(options.stream)
-    if options.format != "tree":
-        streams = tuple(name for name in streams if STREAMS[name].columns)
-    target = options.to.expanduser()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigurationError(
-            f"Expected a new or empty folder to export to, got {str(target)!r} with something in it; nothing was "
-            "written. Choose another folder."
+    streams = _streams(options)
+    if options.start >= options.end:
+        raise TimeRangeError(
+            f"Expected --start before --end, got {options.start.isoformat()} and {options.end.isoformat()}; nothing "
+            "was written."
         )
-    print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)
+    lake_of_all = open_lake()
+    target = _checked_target(options.to, lake_of_all.storage)
+    is_new = not target.exists()
     files = size_bytes = 0
-    for _, lake in studies_in_lake(open_lake(), options.study):
+    for _, lake in studies_in_lake(lake_of_all, options.study):
+        unknown = {check_participant_id(each) for each in options.participant} - set(lake.participants())
+        if unknown:
+            raise not_held(sorted(unknown))
+        lake.authenticate()
+        _make_folder(target)
+        print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)
         for path, size in _export(lake, options, streams, target):
             files, size_bytes = files + 1, size_bytes + size
             path.chmod(0o600)
-    print(f"{files} files, {human_size(size_bytes)}, in {target}")
-    return 0 if files else 1
+    if files:
+        print(f"{files} files, {human_size(size_bytes)}, in {target}")
+        return 0
+    if is_new:
+        target.rmdir()
+    print("The lake holds no file of this selection; nothing was written.")
+    return 1
+
+
+def _streams(options: argparse.Namespace) -> tuple[str, ...]:
+    streams = check_streams(options.stream)
+    if options.format == "tree":
+        return streams
+    tables = tuple(name for name in streams if STREAMS[name].columns)
+    if not tables:
+        raise ConfigurationError(
+            f"Expected streams that are tables, got {', '.join(streams)}; nothing was written. Leave --format out to "
+            "get the files themselves."
+        )
+    return tables
+
+
+def _checked_target(folder: Path, storage: Storage) -> Path:
+    if isinstance(storage, LocalStorage) and folder.resolve().is_relative_to(storage.root.resolve()):
+        raise ConfigurationError(
+            f"Expected a folder outside of the lake to export to, got {str(folder)!r} in {storage.describe()}; nothing "
+            "was written. Readable files must not lie among locked ones: choose another folder."
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigurationError(
+            f"Expected a new or empty folder to export to, got {str(folder)!r} with something in it; nothing was "
+            "written. Choose another folder."
+        )
+    return folder
 
 
 def _export(
     lake: StudyLake, options: argparse.Namespace, streams: tuple[str, ...], target: Path
 ) -> Iterator[tuple[Path, int]]:
-    for participant in options.participant or lake.participants():
+    for participant in dict.fromkeys(options.participant) or lake.participants():
         records = [
             record
             for manifest in lake.manifests(participant)
@@ -75,7 +123,7 @@ def _export(
 def _write_file(lake: StudyLake, participant: str, record: FileRecord, target: Path) -> tuple[Path, int]:
     path = target / participant / record.member
     _make_folder(path.parent)
-    with lake.open(participant, record) as source, _create(path) as file:
+    with _create(path) as file, lake.open(participant, record) as source:
         shutil.copyfileobj(source, file, 256 * 1024)
     return path, record.size_bytes
 
@@ -107,5 +155,12 @@ def _make_folder(folder: Path) -> None:
         each.mkdir(mode=0o700, exist_ok=True)
 
 
-def _create(path: Path) -> Any:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+@contextmanager
+def _create(path: Path) -> Iterator[Any]:
+    """A new file that stays only if the block ends well: its content is proven at the end."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        try:
+            yield file
+        except BaseException:
+            path.unlink()
+            raise

@@ -6,12 +6,12 @@ import argparse
 import getpass
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
-from dagster_beiwe.credentials import DEFAULT_KEYRING_FILE, read_keyring, write_keyring
-from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.cli.context import ask_twice, can_ask, read_input, user_path
+from dagster_beiwe.credentials import DEFAULT_KEYRING_FILE, credentials_of_section, read_keyring, write_keyring
+from dagster_beiwe.errors import ConfigurationError, KeyringSectionError
 from dagster_beiwe.names import one_line
 
 _FIELDS = ("URL", "ACCESS_KEY", "SECRET_KEY", "USERNAME", "PASSWORD")
@@ -36,17 +36,23 @@ def add_parser(commands: Any) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     for name, section in sorted(read_keyring(_path(options), prompt=True).items()):
-        studies = ", ".join(sorted(section.get("SECRETS", {}))) or "none"
-        print(one_line(f"{name}: {section.get('URL', 'no URL')}; studies with a passphrase: {studies}"))
+        try:
+            credentials = credentials_of_section(name, section)
+        except KeyringSectionError as error:
+            print(one_line(f"{name}: can't be used. {error}"))
+        else:
+            studies = ", ".join(sorted(credentials.secrets)) or "none"
+            print(one_line(f"{name}: {credentials.url}; studies with a passphrase: {studies}"))
     return 0
 
 
 def _set(options: argparse.Namespace) -> int:
     path, passphrase, sections = _open(options)
     old = sections.get(options.section, {})
-    section = _ask_section() if sys.stdin.isatty() else _read_section()
-    section.setdefault("SECRETS", old.get("SECRETS", {}))
-    write_keyring(path, {**sections, options.section: section}, passphrase)
+    section = _ask_section() if can_ask() else _read_section()
+    if section.get("SECRETS") is None:
+        section["SECRETS"] = old.get("SECRETS") or {}
+    write_keyring(path, {**sections, options.section: section}, passphrase, changed=[options.section])
     print(f"Section {options.section!r} was written to {path}.")
     return 0
 
@@ -59,9 +65,10 @@ def _passphrase(options: argparse.Namespace) -> int:
             f"{', '.join(sorted(sections)) or 'none'}."
         )
     section = sections[options.section]
-    secret = _asked_twice("passphrase of the study") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-    changed = {**section, "SECRETS": {**section.get("SECRETS", {}), options.study: secret}}
-    write_keyring(path, {**sections, options.section: changed}, passphrase)
+    credentials = credentials_of_section(options.section, section)
+    secret = ask_twice("passphrase of the study") if can_ask() else read_input(line=True)
+    changed = {**section, "SECRETS": {**credentials.secrets, options.study: secret}}
+    write_keyring(path, {**sections, options.section: changed}, passphrase, changed=[options.section])
     print(f"The passphrase of {options.study!r} was written to {path}. Data locked with another one stays as it is.")
     return 0
 
@@ -70,7 +77,7 @@ def _open(options: argparse.Namespace) -> tuple[Path, str, dict[str, dict[str, A
     """The file, its passphrase and its sections; a file that is not there yet is made."""
     path = _path(options)
     passphrase = os.environ.get("NRG_KEYRING_PASS", "")
-    if not passphrase and not sys.stdin.isatty():
+    if not passphrase and not can_ask():
         raise ConfigurationError(
             "Expected the keyring's passphrase in NRG_KEYRING_PASS, got none, and nobody can be asked here; nothing "
             "was changed. Set it."
@@ -78,7 +85,7 @@ def _open(options: argparse.Namespace) -> tuple[Path, str, dict[str, dict[str, A
     if path.exists():
         passphrase = passphrase or getpass.getpass("passphrase of the keyring: ")
         return path, passphrase, read_keyring(path, passphrase=passphrase)
-    return path, passphrase or _asked_twice("new passphrase of the keyring"), {}
+    return path, passphrase or ask_twice("new passphrase of the keyring"), {}
 
 
 def _ask_section() -> dict[str, Any]:
@@ -94,8 +101,8 @@ def _ask_section() -> dict[str, Any]:
 
 def _read_section() -> dict[str, Any]:
     try:
-        section = json.load(sys.stdin)
-    except ValueError:
+        section = json.loads(read_input())
+    except (ValueError, RecursionError):
         section = None
     if not isinstance(section, dict):
         raise ConfigurationError(
@@ -105,12 +112,5 @@ def _read_section() -> dict[str, Any]:
     return section
 
 
-def _asked_twice(what: str) -> str:
-    first = getpass.getpass(f"{what}: ")
-    if first != getpass.getpass(f"{what}, again: "):
-        raise ConfigurationError("Expected the same passphrase twice, got two; nothing was changed.")
-    return first
-
-
 def _path(options: argparse.Namespace) -> Path:
-    return Path(options.file or os.environ.get("BEIWE_KEYRING_FILE") or DEFAULT_KEYRING_FILE).expanduser()
+    return user_path(options.file or os.environ.get("BEIWE_KEYRING_FILE") or DEFAULT_KEYRING_FILE)

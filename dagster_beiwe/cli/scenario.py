@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from dagster_beiwe.checks import CHECKS
+from dagster_beiwe.checks.places import ROSTER_FIRST
 from dagster_beiwe.cli.context import human_size
 from dagster_beiwe.cli.stage import KEY, Cost, Outcome, Stage, environment
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
@@ -177,8 +178,9 @@ class _Scenario:
             for row in _rows(evaluation, "first gaps")[:8]:
                 sizes = f"{row['server bytes']} bytes on the server, {row['lake bytes']} in the lake"
                 print(f"      {row['participant']} {row['day']} {row['stream']:13} {sizes}: {row['why']}")
-            if "partitions to run" in evaluation.metadata:
-                print(f"      partitions to run: {evaluation.metadata['partitions to run'].value}")
+            for name in ("partitions to run", "strays to run", ROSTER_FIRST):
+                if name in evaluation.metadata:
+                    print(f"      {name}: {evaluation.metadata[name].value}")
             for row in _rows(evaluation, "history"):
                 print(f"      {row['setting']}: {row['from']} -> {row['to']}")
         self._stage.cost()

@@ -11,7 +11,7 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.checks import CHECKS
-from dagster_beiwe.definitions import build_beiwe_definitions
+from dagster_beiwe.definitions import Automation, build_beiwe_definitions
 from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.partitions import RANGE_START_TAG
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
@@ -47,7 +47,9 @@ class Stage:
     def __init__(self, server: SimulatedServer, instance: dg.DagsterInstance, config: StudyConfig) -> None:
         self.server, self._instance = server, instance
         self._beiwe = BeiweResource(credentials=EnvCredentials())
-        definitions = build_beiwe_definitions([config], deployments={"beiwe": self._beiwe})
+        definitions = build_beiwe_definitions(
+            [config], deployments={"beiwe": self._beiwe}, automation=Automation(changes_seconds=0)
+        )
         self._repository = definitions.get_repository_def()
         self._job = definitions.resolve_implicit_global_asset_job_def()
         self._cursors: dict[str, str | None] = {}

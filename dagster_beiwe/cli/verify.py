@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dagster_beiwe.cli.context import add_study_option, confirmed, human_size, open_lake, studies_in_lake
+from dagster_beiwe.cli.context import add_study_option, confirmed, human_size, not_held, open_lake, studies_in_lake
 from dagster_beiwe.client import Study
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import ConfigurationError
@@ -18,7 +18,7 @@ from dagster_beiwe.lake.keys import key_path
 from dagster_beiwe.lake.repair import repair_study
 from dagster_beiwe.lake.seals import KEY_PLACE, unowned_tables
 from dagster_beiwe.lake.verify import Finding, Verification, verify_study
-from dagster_beiwe.names import one_line
+from dagster_beiwe.names import check_participant_id, one_line
 
 _SHOWN = 50
 
@@ -39,16 +39,23 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"Expected --share between 0 and 1, got {options.share}; nothing was read.")
     from dagster_beiwe.lake.tables import TableStore  # pandas is slow to import, and most commands don't need it
 
-    lake, intact = open_lake(), True
+    wanted = {check_participant_id(each) for each in options.participant}
+    lake, intact, unknown = open_lake(), True, set(wanted)
     for study, part in studies_in_lake(lake, options.study):
-        result = verify_study(part, share=options.share, participants=options.participant)
-        tables = TableStore.of_study(part).damaged() if not options.participant else ()
+        result = verify_study(part, share=options.share, participants=wanted)
+        known = {*part.participants(), *(finding.participant for finding in result.findings)}
+        unknown -= known
+        if wanted and result.intact and not wanted & known:
+            continue
+        tables = TableStore.of_study(part).damaged() if not wanted else ()
         result.findings += [Finding(kind="table changed", participant="", path=path) for path in tables]
         intact = intact and result.intact
         _print(study, result, as_json=options.json)
         if options.repair and not result.intact:
             _repair(part, result, yes=options.yes)
-    if not options.participant:
+    if unknown:
+        raise not_held(sorted(unknown))
+    if not wanted:
         intact = _tables_of_no_study(lake, as_json=options.json) and intact
     return 0 if intact else 1
 

@@ -32,14 +32,19 @@ def find_study(studies: Mapping[str, str], text: str) -> Study:
 
     Raises ``ConfigurationError`` with the candidates, or with the nearest names where there is none.
     """
-    text = text.strip()
-    if text in studies:
-        return Study(text, studies[text])
-    named = [Study(study_id, name) for study_id, name in studies.items() if name.strip() == text]
-    found = named or _by_prefix(studies, text)
+    found = matching_studies(studies, text)
     if len(found) == 1:
         return found[0]
-    raise _not_one(studies, text, found, "a study id, the beginning of exactly one, or a study's name")
+    raise _not_one(studies, text.strip(), found, "a study id, the beginning of exactly one, or a study's name")
+
+
+def matching_studies(studies: Mapping[str, str], text: str) -> list[Study]:
+    """The studies that somebody can mean by ``text``, as ``find_study`` takes it."""
+    text = text.strip()
+    if text in studies:
+        return [Study(text, studies[text])]
+    named = [Study(study_id, name) for study_id, name in studies.items() if name.strip() == text]
+    return named or _by_prefix(studies, text)
 
 
 def _by_prefix(studies: Mapping[str, str], prefix: str) -> list[Study]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -116,6 +116,23 @@ def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion)
         removals=tuple(sorted(removals)),
         replaces=bool(removals) or any(path in paths for _, path in moves),
         changes=_changes(before, records),
+    )
+
+
+def adoption(old: Manifest | None, manifest: Manifest, staged: Mapping[str, StagedFile]) -> Merge:
+    """The commit that makes a window what another lake's ``manifest`` says, in place of ``old``.
+
+    ``staged`` has the files that have to be put in place, by the path of their record.
+    """
+    paths = {record.path for record in old.files} if old else set()
+    removals = paths - {record.path for record in manifest.files}
+    return Merge(
+        manifest=replace(manifest, generation=old.generation + 1 if old else 1, previous_mac=old.mac if old else ""),
+        moves=tuple((file.part, path) for path, file in staged.items()),
+        discards=(),
+        removals=tuple(sorted(removals)),
+        replaces=bool(removals) or not paths.isdisjoint(staged),
+        changes=Changes(),
     )
 
 

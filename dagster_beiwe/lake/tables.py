@@ -15,12 +15,11 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import BinaryIO, Final
 
 import pandas as pd
-import pyarrow as pa
 
 from dagster_beiwe.encryption import Bytes, Cipher, Encryptor
 from dagster_beiwe.errors import EncryptionError, IntegrityError, PassphraseMissingError, TableMissingError
@@ -44,6 +43,15 @@ from dagster_beiwe.lake.storage import PART_SUFFIX, Storage
 from dagster_beiwe.lake.study import StudyLake
 
 _FORMAT: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Origin:
+    """What stays as it is when a table is locked anew."""
+
+    rows: int
+    written_at: str
+    run_id: str
 
 
 class TableStore:
@@ -96,6 +104,20 @@ class TableStore:
         and ``IntegrityError`` if what lies in its place was changed or is another table.
         """
         table = arrow_table(frame)
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        origin = _Origin(rows=table.num_rows, written_at=now, run_id=run_id)
+        return self._replace(asset_key, partition, origin, lambda sink: write_parquet(table, sink))
+
+    def adopt(
+        self, asset_key: Sequence[str], version: TableVersion, data: bytes, *, partition: str | None = None
+    ) -> TableVersion:
+        """Store what another store's ``load`` gave, byte for byte and with its history, locked as tables are here."""
+        origin = _Origin(rows=version.rows, written_at=version.written_at, run_id=version.run_id)
+        return self._replace(asset_key, partition, origin, lambda sink: sink.write(data))
+
+    def _replace(
+        self, asset_key: Sequence[str], partition: str | None, origin: _Origin, fill: Callable[[_LockedFile], object]
+    ) -> TableVersion:
         authenticator = self._authenticate(True)
         stem = table_path(asset_key, partition)
         folder, _, name = stem.rpartition("/")
@@ -103,7 +125,7 @@ class TableStore:
         with self._storage.lock(folder):
             self._storage.delete(part)  # of a run that died; the lock is held, so no living run is at it
             before = self._current(authenticator, asset_key, partition)
-            version = self._stage(table, part, name=name, run_id=run_id)
+            version = self._stage(part, name, origin, fill)
             self._seal(authenticator, asset_key, partition, (version, before))
             self._storage.move(part, f"{folder}/{version.file}")
             self._storage.sync_folder(folder)
@@ -121,15 +143,18 @@ class TableStore:
         Raises ``TableMissingError`` if it was never written, ``IntegrityError`` if it is not what was written,
         ``WrongPassphraseError``, and ``ConfigurationError`` for columns that it does not have.
         """
+        return read_parquet(self.load(asset_key, partition=partition)[1], columns=columns, name="/".join(asset_key))
+
+    def load(self, asset_key: Sequence[str], *, partition: str | None = None) -> tuple[TableVersion, bytes]:
+        """A table's plain Parquet file, proven, and what was written about it. Raises as ``read`` does."""
         path, seal = self._committed(asset_key, partition)
         try:
-            data = self._load(path, seal)
+            return self._load(path, seal)
         except IntegrityError:  # another run may just have replaced it
             path, newer = self._committed(asset_key, partition)
             if newer == seal:
                 raise
-            data = self._load(path, newer)
-        return read_parquet(data, columns=columns, name="/".join(asset_key))
+            return self._load(path, newer)
 
     def exists(self, asset_key: Sequence[str], *, partition: str | None = None) -> bool:
         """Whether something was written; it is not opened."""
@@ -171,11 +196,11 @@ class TableStore:
             )
         return table_path(asset_key, partition).rpartition("/")[0], seal
 
-    def _load(self, folder: str, seal: Seal) -> bytes:
+    def _load(self, folder: str, seal: Seal) -> tuple[TableVersion, bytes]:
         """The plain Parquet file of whichever version lies there."""
         for version in seal.versions:
             if version is not None and (stored := self._stored(f"{folder}/{version.file}", version)) is not None:
-                return _unlocked(stored, version, self._cipher)
+                return version, _unlocked(stored, version, self._cipher)
         if None in seal.versions:
             raise TableMissingError(
                 f"Expected the table {_describe(seal.asset_key, seal.partition)}, got only the beginning of its first "
@@ -248,21 +273,19 @@ class TableStore:
         }
         self._storage.write(f"{table_path(asset_key, partition)}.json", authenticator.seal(PURPOSE, document))
 
-    def _stage(self, table: pa.Table, part: str, *, name: str, run_id: str) -> TableVersion:
+    def _stage(self, part: str, name: str, origin: _Origin, fill: Callable[[_LockedFile], object]) -> TableVersion:
         with self._storage.explained("written", part), self._storage.create(part) as file:
             sink = _LockedFile(file, self._cipher.encryptor() if self._cipher else None)
-            write_parquet(table, sink)
+            fill(sink)
             sink.finish()
         return TableVersion(
             file=f"{name}.parquet.lock" if self._cipher else f"{name}.parquet",
             encryption=self._cipher.name if self._cipher else "none",
-            rows=table.num_rows,
             size_bytes=sink.size_bytes,
             sha256=sink.sha256.hexdigest(),
             stored_size_bytes=sink.stored_size_bytes,
             stored_sha256=sink.stored_sha256.hexdigest(),
-            written_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            run_id=run_id,
+            **asdict(origin),
         )
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from dagster_beiwe.errors import CommitConflictError, IntegrityError
 from dagster_beiwe.lake.index import Index, IndexEntry, IndexMark, read_index, write_index
 from dagster_beiwe.lake.manifest import Manifest
-from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, merge
+from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, adoption, merge
 from dagster_beiwe.lake.pending import Pending, finish, pending_path, read_pending, write_pending
 from dagster_beiwe.lake.roll import Roll, change_roll, read_roll, trusted_indexes
 from dagster_beiwe.lake.staging import Examined, FileForm, StagedFile, stage_file, store_all
@@ -38,6 +38,11 @@ def running(lake: StudyLake) -> list[str]:
     """Tokens of the runs that write to a study, or died while they did."""
     names = lake.storage.list(f"{lake.study_id}/.beiwe")
     return [name.removesuffix(_RUN_SUFFIX) for name in names if name.endswith(_RUN_SUFFIX)]
+
+
+def run_path(lake: StudyLake, token: str) -> str:
+    """The file that a run keeps in a study while it lives."""
+    return f"{lake.study_id}/.beiwe/{token}{_RUN_SUFFIX}"
 
 
 class LakeWriter:
@@ -72,15 +77,20 @@ class LakeWriter:
     def __exit__(self, *exception: object) -> None:
         self._open.close()
 
-    def stage(self, member: MemberName, body: Iterable[bytes], *, arrives_compressed: bool) -> StagedFile:
-        """Check, hash, lock and store one member's bytes under a temporary name in its folder."""
+    def stage(
+        self, member: MemberName, body: Iterable[bytes], *, arrives_compressed: bool, form: FileForm | None = None
+    ) -> StagedFile:
+        """Check, hash, lock and store one member's bytes under a temporary name in its folder.
+
+        ``form`` stands in for that of the member's stream.
+        """
         return stage_file(
             self._storage,
             self._new_part(member),
             body,
             name=member.name,
             arrives_compressed=arrives_compressed,
-            form=self._lake.form(member.stream),
+            form=form or self._lake.form(member.stream),
         )
 
     def stage_all(self, files: Sequence[tuple[MemberName, Examined]], *, pool: Executor) -> list[StagedFile]:
@@ -132,6 +142,21 @@ class LakeWriter:
             self._storage.delete(part)
         self._parts.difference_update(arrival.staged.part for arrival in arrivals)
         return replace(result, manifest=sealed)
+
+    def adopt(self, manifest: Manifest, staged: Mapping[str, StagedFile]) -> Manifest:
+        """Commit a window as another lake has it; ``staged`` has the files that are new here, by their path.
+
+        Commits are counted as this lake's own. Nobody else may write to the window meanwhile.
+        """
+        folder = self._lake.folder(manifest.participant)
+        with self.lock(manifest.participant):
+            self._finish_pending(manifest.participant, manifest.window)
+            old = self._lake.manifest(manifest.participant, manifest.window)
+            self._align_index(manifest.participant, manifest.window, old)
+            sealed = self._write(folder, adoption(old, manifest, staged))
+            self._update_index(sealed)
+        self._parts.difference_update(file.part for file in staged.values())
+        return sealed
 
     def _write(self, folder: str, result: Merge) -> Manifest:
         moves = tuple((part.removeprefix(f"{folder}/"), path) for part, path in result.moves)
@@ -314,4 +339,4 @@ class LakeWriter:
                 self._storage.delete(path)
 
     def _run_path(self, token: str) -> str:
-        return f"{self._lake.study_id}/.beiwe/{token}{_RUN_SUFFIX}"
+        return run_path(self._lake, token)

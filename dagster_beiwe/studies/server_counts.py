@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import dagster as dg
@@ -18,8 +20,19 @@ from dagster_beiwe.windows import Window
 ZONE_METADATA = "time zone"
 ZONE_SOURCE_METADATA = "time zone told by"
 
+ZONE_TAG = "beiwe/time_zone"
+"""Tag of a run: the zone that whoever requested it goes by, so that both mean the same days."""
+
+ZONE_SECONDS = 24 * 3600
+"""A zone that was told longer ago is asked for again: researchers may change it."""
+
 FEW_PARTICIPANTS = 100
 """Up to this number their ids fit into the address of one request; for more, all are asked for."""
+
+ROWS_PER_REQUEST = 10_000
+"""Participants by days in one answer, of some 700 bytes each."""
+
+_TOLD = ("server", "phones")
 
 _DAY = timedelta(days=1)
 
@@ -30,18 +43,48 @@ def settings_key(study: StudyFacts) -> dg.AssetKey:
     return dg.AssetKey(["beiwe", study.key, "settings"])
 
 
-def known_zone(study: StudyFacts, instance: dg.DagsterInstance) -> StudyZone | None:
-    """The study's time zone without asking the server: from its configuration, or as its settings last told."""
+@dataclass(frozen=True, kw_only=True)
+class ToldZone:
+    """A study's time zone, and when it was told, as a Unix time in seconds."""
+
+    zone: StudyZone
+    at: float
+
+
+def find_zone(
+    study: StudyFacts,
+    instance: dg.DagsterInstance,
+    client: BeiweClient,
+    *,
+    remembered: ToldZone | None = None,
+) -> ToldZone:
+    """The study's time zone: as configured; as its settings or ``remembered`` last told, while that is fresh; otherwise
+    asked from the server. That nobody knows it is not remembered. Raises ``ServerError``.
+    """
+    now = time.time()
     if study.time_zone is not None:
-        return StudyZone(name=check_time_zone(study.time_zone), source="configuration")
+        return ToldZone(zone=StudyZone(name=check_time_zone(study.time_zone), source="configuration"), at=now)
+    told = [each for each in (remembered, _told_by_settings(study, instance)) if each and each.zone.source in _TOLD]
+    newest = max(told, key=lambda each: each.at, default=None)
+    if newest and now - newest.at < ZONE_SECONDS:
+        return newest
+    try:
+        asked = ask_time_zone(client, study.id)
+    except ServerFailedError as error:
+        if newest is None:
+            raise
+        logger.warning(
+            "The time zone of %a could not be asked from the server; the last known is used. %s", study.name, error
+        )
+        return newest
+    return newest if newest and asked.source == "unknown" else ToldZone(zone=asked, at=now)
+
+
+def _told_by_settings(study: StudyFacts, instance: dg.DagsterInstance) -> ToldZone | None:
     event = instance.get_latest_materialization_event(settings_key(study))
     metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
-    return StudyZone.from_texts(*(_text(metadata.get(name)) for name in (ZONE_METADATA, ZONE_SOURCE_METADATA)))
-
-
-def zone_of_study(study: StudyFacts, instance: dg.DagsterInstance, client: BeiweClient) -> StudyZone:
-    """The study's time zone; asked from the server where nobody has asked before. Raises ``ServerError``."""
-    return known_zone(study, instance) or ask_time_zone(client, study.id)
+    zone = StudyZone.from_texts(*(_text(metadata.get(name)) for name in (ZONE_METADATA, ZONE_SOURCE_METADATA)))
+    return ToldZone(zone=zone, at=event.timestamp) if event and zone else None
 
 
 def counts_around(
@@ -57,30 +100,59 @@ def counts_around(
     ``participants`` narrows them down where these are few.
     """
     few = sorted(set(participants))
+    slack_days = 0 if zone.certain else 1
+    around = _DAY * (1 + slack_days)
     records = client.summary_statistics(
         study.id,
-        start_date=(min(window.start for window in windows) - _DAY).date(),
-        end_date=(max(window.end for window in windows) + _DAY).date(),
+        start_date=(min(window.start for window in windows) - around).date(),
+        end_date=(max(window.end for window in windows) + around).date(),
         participants=few if len(few) <= FEW_PARTICIPANTS else (),
         streams=study.streams,
     )
-    return DailyIndex.of(zone.zone, records)
+    return DailyIndex.of(zone.zone, records, slack_days=slack_days)
+
+
+def all_counts(client: BeiweClient, study: StudyFacts, zone: StudyZone, *, participants: Sequence[str]) -> DailyIndex:
+    """All that the server counts of some participants, also outside of every window. Raises as ``counts_around``."""
+    records = client.summary_statistics(study.id, participants=participants, streams=study.streams)
+    return DailyIndex.of(zone.zone, records, slack_days=0 if zone.certain else 1)
+
+
+def batches(participants: Sequence[str], *, days: int) -> Iterator[Sequence[str]]:
+    """Participants whose counts of so many days are asked for together: some 7 MB a request, whatever the study."""
+    size = max(1, min(FEW_PARTICIPANTS, ROWS_PER_REQUEST // max(1, days)))
+    return (participants[start : start + size] for start in range(0, len(participants), size))
 
 
 def counts_for_cells(
-    client: BeiweClient, study: StudyFacts, instance: dg.DagsterInstance, cells: Collection[Cell]
+    client: BeiweClient,
+    study: StudyFacts,
+    instance: dg.DagsterInstance,
+    cells: Collection[Cell],
+    tags: Mapping[str, str],
 ) -> DailyIndex | None:
     """Counts for the windows of a run, or None where the server can't tell: the run does without then.
 
-    Without them, the run plans its requests by what arrives, and does not notice files that have vanished.
+    ``tags`` are the run's: the zone is the one in them, if any. Without counts, the run plans its requests by what
+    arrives, and does not notice files that have vanished.
     """
     participants = {cell.participant for cell in cells}
     try:
-        zone = zone_of_study(study, instance, client)
+        zone = zone_of_tag(tags) or find_zone(study, instance, client).zone
         return counts_around(client, study, zone, [cell.window for cell in cells], participants=participants)
     except (RouteMissingError, ServerFailedError) as error:
         logger.info("Raw data of %s is fetched without the server's daily counts: %s", study.title, error)
         return None
+
+
+def zone_tag(zone: StudyZone) -> Mapping[str, str]:
+    return {ZONE_TAG: f"{zone.name} {zone.source}"}
+
+
+def zone_of_tag(tags: Mapping[str, str]) -> StudyZone | None:
+    """The zone in a run's tags, if there is one."""
+    name, _, source = tags.get(ZONE_TAG, "").partition(" ")
+    return StudyZone.from_texts(name, source)
 
 
 def _text(value: object) -> str:

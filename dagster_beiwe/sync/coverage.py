@@ -18,7 +18,8 @@ _DAY = timedelta(days=1)
 class Gap:
     """A day of a stream of which the lake and the server differ, in plain bytes.
 
-    ``windows`` are the keys of the windows that the day lies in: those to run again.
+    ``windows`` are the keys of the windows that the day lies in: those to run again. ``cut`` is a day that begins
+    before the first window or ends after the last one: what is missing may be in a window or a stray.
     """
 
     participant: str
@@ -27,22 +28,27 @@ class Gap:
     server_bytes: int
     lake_bytes: int
     windows: tuple[str, ...]
+    cut: bool = False
 
 
 @dataclass
 class Coverage:
     """What was compared. ``days`` counts participant, day and stream with anything on either side.
 
-    ``gaps`` are what the lake lacks, ``surplus`` what only the lake (still) has. ``stray_bytes`` lie outside all
-    windows, by participant. Days cut by the first or last window's edge can't be compared and are not counted.
+    ``gaps`` are what the lake lacks in windows, ``surplus`` what only the lake (still) has. ``stray_bytes`` is what the
+    server counts on days outside all windows, ``stray_lake_bytes`` what the lake holds of these days; ``strays`` are
+    those of them on which the two differ. Days cut by the first or last window's edge are compared as a whole: windows
+    and strays together.
     """
 
     days: int = 0
     server_bytes: int = 0
     lake_bytes: int = 0
+    stray_bytes: int = 0
+    stray_lake_bytes: int = 0
     gaps: list[Gap] = field(default_factory=list)
     surplus: list[Gap] = field(default_factory=list)
-    stray_bytes: dict[str, int] = field(default_factory=dict)
+    strays: list[Gap] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -67,10 +73,8 @@ def measure_coverage(
     if windows:
         span = Window(windows[0].start, windows[-1].end)
         for participant in participants:
-            keys = {window.key for window in windows}
-            held = _held(lake, participant, keys, daily, streams)
-            counted = daily.counts.get(participant, {})
-            _compare(result, participant, counted, held, span=span, windows=windows, daily=daily, streams=streams)
+            held = _held(lake, participant, windows=windows, span=span, daily=daily, streams=streams)
+            _compare(result, participant, held, span=span, windows=windows, daily=daily, streams=streams)
     return result
 
 
@@ -87,64 +91,98 @@ def dirty_cells(
     ``committed`` has the digest of the counts for each committed window; a window that was never committed, or has
     open holes, is dirty as soon as the server has anything in it.
     """
-    counts = daily.counts.get(participant, {})
     cells = []
     for window in windows:
         known = committed.get(window.key)
-        if not known and not any(counts.get(day) for day in daily.days_of(window)):
+        if not known and not daily.counted_days(participant, window):
             continue
         if known != daily.digest(participant, window, streams):
             cells.append(Cell(participant, window))
     return cells
 
 
+_Sizes = dict[tuple[date, str], int]
+"""Plain bytes by local day and stream."""
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What the lake holds of what the server had when it was last looked at: in windows, and outside all of them."""
+
+    windows: _Sizes = field(default_factory=dict)
+    strays: _Sizes = field(default_factory=dict)
+
+
 def _held(
-    lake: StudyLake, participant: str, keys: Collection[str], daily: DailyIndex, streams: Collection[str]
-) -> dict[tuple[date, str], int]:
-    """Plain bytes in the lake by local day and stream, of what the server had when it was last looked at."""
-    held: dict[tuple[date, str], int] = {}
-    for key in lake.windows(participant):
-        manifest = lake.manifest(participant, key) if key in keys else None
+    lake: StudyLake,
+    participant: str,
+    *,
+    windows: Sequence[Window],
+    span: Window,
+    daily: DailyIndex,
+    streams: Collection[str],
+) -> _Held:
+    """Each file once: what a window holds is no stray any more, and a stray that time has moved into a window not yet
+    in it. Strays are also in windows from before the study's start was moved.
+    """
+    held = _Held()
+    known: set[str] = set()
+    keys = {window.key for window in windows}
+    for key in sorted(lake.windows(participant), key=lambda key: key not in keys):
+        manifest = lake.manifest(participant, key)
         for record in manifest.files if manifest else ():
-            if record.present and record.stream in streams:
+            if record.stream not in streams or record.key in known:
+                continue
+            known.add(record.key)
+            if record.present and (key in keys or record.moment not in span):
+                sizes = held.windows if key in keys else held.strays
                 place = (daily.day_of(record.moment), record.stream)
-                held[place] = held.get(place, 0) + record.size_bytes
+                sizes[place] = sizes.get(place, 0) + record.size_bytes
     return held
 
 
 def _compare(
     result: Coverage,
     participant: str,
-    counted: Mapping[date, Mapping[str, int]],
-    held: Mapping[tuple[date, str], int],
+    held: _Held,
     *,
     span: Window,
     windows: Sequence[Window],
     daily: DailyIndex,
     streams: Collection[str],
 ) -> None:
-    places = {(day, stream) for day, sizes in counted.items() for stream in sizes if stream in streams} | held.keys()
-    for day, stream in sorted(places):
-        server_bytes, lake_bytes = counted.get(day, {}).get(stream, 0), held.get((day, stream), 0)
+    counted = {
+        (day, stream): size_bytes
+        for day, sizes in daily.counts.get(participant, {}).items()
+        for stream, size_bytes in sizes.items()
+        if stream in streams
+    }
+    for day, stream in sorted(counted.keys() | held.windows.keys() | held.strays.keys()):
+        server_bytes = counted.get((day, stream), 0)
+        lake_bytes = held.windows.get((day, stream), 0) + held.strays.get((day, stream), 0)
         hours = daily.hours_of(day, span)
         if hours is None:
-            if server_bytes:
-                result.stray_bytes[participant] = result.stray_bytes.get(participant, 0) + server_bytes
+            result.stray_bytes += server_bytes
+            result.stray_lake_bytes += lake_bytes
+        else:
+            result.days += 1
+            result.server_bytes += server_bytes
+            result.lake_bytes += lake_bytes
+        if server_bytes == lake_bytes:
             continue
-        if hours != daily.hours_of(day, Window(hours.start - _DAY, hours.end + _DAY)):
-            continue
-        result.days += 1
-        result.server_bytes += server_bytes
-        result.lake_bytes += lake_bytes
-        if server_bytes != lake_bytes:
-            gap = Gap(
-                participant=participant,
-                day=day,
-                stream=stream,
-                server_bytes=server_bytes,
-                lake_bytes=lake_bytes,
-                windows=tuple(
-                    window.key for window in windows if window.start < hours.end and hours.start < window.end
-                ),
-            )
-            (result.gaps if server_bytes > lake_bytes else result.surplus).append(gap)
+        reach = daily.reach_of(day, span) if hours else None
+        gap = Gap(
+            participant=participant,
+            day=day,
+            stream=stream,
+            server_bytes=server_bytes,
+            lake_bytes=lake_bytes,
+            windows=tuple(window.key for window in windows if reach and _overlap(window, reach)),
+            cut=hours is not None and hours != daily.hours_of(day, Window(hours.start - _DAY, hours.end + _DAY)),
+        )
+        found = result.gaps if server_bytes > lake_bytes else result.surplus
+        (found if hours else result.strays).append(gap)
+
+
+def _overlap(one: Window, other: Window) -> bool:
+    return one.start < other.end and other.start < one.end

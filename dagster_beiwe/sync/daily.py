@@ -18,17 +18,22 @@ from dagster_beiwe.windows import Window, local_day
 
 @dataclass(frozen=True)
 class DailyIndex:
-    """Daily byte counts of one study, by participant, day of the study's ``zone``, and stream."""
+    """Daily byte counts of one study, by participant, day of the study's ``zone``, and stream.
+
+    Where the zone is a guess, ``slack_days`` is 1: no two zones are more than about a day apart, so a file lies at most
+    one day beside the day that it is counted to.
+    """
 
     zone: tzinfo
     counts: Mapping[str, Mapping[date, Mapping[str, int]]]
+    slack_days: int = 0
 
     @classmethod
-    def of(cls, zone: tzinfo, records: Iterable[DailyBytes]) -> DailyIndex:
+    def of(cls, zone: tzinfo, records: Iterable[DailyBytes], *, slack_days: int = 0) -> DailyIndex:
         counts: dict[str, dict[date, Mapping[str, int]]] = {}
         for record in records:
             counts.setdefault(record.participant, {})[record.day] = record.bytes_by_stream
-        return cls(zone, counts)
+        return cls(zone, counts, slack_days)
 
     def bytes_of(self, participant: str, day: date, stream: str) -> int:
         """What the server has of a participant's day; 0 where it has nothing."""
@@ -41,24 +46,38 @@ class DailyIndex:
     def expected_bytes(self, participant: str, window: Window) -> int:
         """About what a window holds: the sum of the local days that overlap it."""
         days = self.counts.get(participant, {})
-        return sum(sum(days[day].values()) for day in self.days_of(window) if day in days)
+        return sum(sum(days[day].values()) for day in self._counted(participant, window, slack_days=0))
 
     def digest(self, participant: str, window: Window, streams: Collection[str]) -> str:
-        """A short digest of what is counted for the days that overlap a window; it moves when any of them does."""
+        """A short digest of what is counted for the days that may overlap a window; it moves when any of them does."""
         days = self.counts.get(participant, {})
         counted = [
             (day.isoformat(), stream, size_bytes)
-            for day in self.days_of(window)
-            for stream, size_bytes in sorted(days.get(day, {}).items())
+            for day in self.counted_days(participant, window)
+            for stream, size_bytes in sorted(days[day].items())
             if size_bytes and stream in streams
         ]
         return hashlib.sha256(repr(counted).encode()).hexdigest()[:16]
 
-    def days_of(self, window: Window) -> list[date]:
-        """The local days that overlap a window, oldest first."""
-        first = window.start.astimezone(self.zone).date()
-        last = (window.end - timedelta(seconds=1)).astimezone(self.zone).date()
-        return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    def counted_days(self, participant: str, window: Window) -> list[date]:
+        """The days with a count that overlap a window, or may where the zone is a guess; oldest first."""
+        return self._counted(participant, window, slack_days=self.slack_days)
+
+    def _counted(self, participant: str, window: Window, *, slack_days: int) -> list[date]:
+        days = self.counts.get(participant, {})
+        first = self.day_of(window.start) - timedelta(days=slack_days)
+        last = self.day_of(window.end - timedelta(seconds=1)) + timedelta(days=slack_days)
+        length = (last - first).days + 1
+        if length > len(days):  # windows of strays have a hundred years
+            return sorted(day for day in days if days[day] and first <= day <= last)
+        return [day for number in range(length) if days.get(day := first + timedelta(days=number))]
+
+    def reach_of(self, day: date, window: Window) -> Window | None:
+        """The hours of a window in which files counted to a day may lie: with those of the days beside it, if the zone
+        is a guess."""
+        days = (day + timedelta(days=number) for number in range(-self.slack_days, self.slack_days + 1))
+        found = [hours for hours in (self.hours_of(each, window) for each in days) if hours]
+        return Window(found[0].start, found[-1].end) if found else None
 
     def day_of(self, moment: datetime) -> date:
         """The local day that a file with this bin time is counted to."""

@@ -27,7 +27,7 @@ from dagster_beiwe.sync.haul import Haul, Hauler
 from dagster_beiwe.sync.meter import Meter
 from dagster_beiwe.sync.pieces import Piece, guess_hours, next_cells, pieces_of, stretches
 from dagster_beiwe.sync.vanished import days_to_list, withdrawn
-from dagster_beiwe.windows import Window
+from dagster_beiwe.windows import Window, order_of_key
 
 _CONFLICT_ATTEMPTS = 3
 _DEFAULT_POLICY = FetchPolicy()
@@ -213,12 +213,16 @@ class StudySync:
 
     def _neighbours(self, cells: Sequence[Cell]) -> Iterator[FileRecord]:
         """What is held in the windows before and after: a local day may lie in two windows of UTC."""
-        keys = self._lake.windows(cells[0].participant)
-        before = [key for key in keys if key < cells[0].window.key][-1:]
-        after = [key for key in keys if key > cells[-1].window.key][:1]
+        keys = sorted(self._lake.windows(cells[0].participant), key=order_of_key)
+        first, last = (order_of_key(cell.window.key) for cell in (cells[0], cells[-1]))
+        before = [key for key in keys if order_of_key(key) < first][-1:]
+        after = [key for key in keys if order_of_key(key) > last][:1]
         for key in (*before, *after):
             manifest = self._lake.manifest(cells[0].participant, key)
-            yield from manifest.files if manifest else ()
+            for record in manifest.files if manifest else ():
+                # What was a stray of the future once may be in one of these windows by now.
+                if not cells[0].window.start <= record.moment < cells[-1].window.end:
+                    yield record
 
     def _again(self, cell: Cell, fetcher: Fetcher, writer: LakeWriter) -> WindowReport:
         """Plan and fetch one window again after another run has committed it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def server() -> Iterator[SimulatedServer]:
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def study_id(server: SimulatedServer) -> str:
     (only,) = server.world.studies
     return only
@@ -42,9 +43,16 @@ def environment(server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.Mon
     return tmp_path / "lake"
 
 
+@pytest.fixture(scope="session")
+def filled(server: SimulatedServer, study_id: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake with everything in it, to be copied."""
+    folder = tmp_path_factory.mktemp("filled") / "lake"
+    fill(server, BeiweLake(folder).study(study_id, passphrase=PASSPHRASE))
+    return folder
+
+
 @pytest.fixture
-def lake(environment: Path, server: SimulatedServer, study_id: str) -> StudyLake:
-    """The lake with everything in it."""
-    study = BeiweLake(environment).study(study_id, passphrase=PASSPHRASE)
-    fill(server, study)
-    return study
+def lake(environment: Path, filled: Path, study_id: str) -> StudyLake:
+    """The study in a lake with everything in it."""
+    shutil.copytree(filled, environment)
+    return BeiweLake(environment).study(study_id, passphrase=PASSPHRASE)

@@ -38,8 +38,9 @@ def test_check_names_studies_and_counts_participants(
     printed = capsys.readouterr().out
     assert f"{study_id}      2 participants  Sleep" in printed
     assert "the keys are accepted" in printed
-    assert str(environment) in printed
-    assert list(environment.iterdir()) == []
+    assert f"{environment}: not there yet. The first run makes it." in printed
+    assert f"{study_id}  new study: there is nothing to compare the passphrase with" in printed
+    assert not environment.exists()
 
 
 def test_check_finds_a_wrong_passphrase_without_writing(
@@ -49,6 +50,51 @@ def test_check_finds_a_wrong_passphrase_without_writing(
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", "another one")
     assert main(["check"]) == 1
     assert "Expected the passphrase that study" in capsys.readouterr().out
+
+
+def test_check_accepts_what_the_lake_was_written_with(lake: StudyLake, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only where there is something to compare the passphrase with is it called accepted; nothing is left behind."""
+    before = sorted(lake.storage.walk(""))
+    assert main(["check"]) == 0
+    printed = capsys.readouterr().out
+    assert "can be written" in printed
+    assert f"{lake.study_id}  passphrase accepted" in printed
+    assert sorted(lake.storage.walk("")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("BEIWE_LAKE_PASSPHRASE", "no passphrase: runs fail. Set BEIWE_LAKE_PASSPHRASE"),
+        ("BEIWE_LAKE", "set BEIWE_LAKE"),
+    ],
+)
+def test_check_tells_what_every_run_would_fail_for(
+    environment: Path, name: str, remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A check that passes is followed by a run that passes."""
+    monkeypatch.delenv(name)
+    assert main(["check"]) == 1
+    assert remedy in capsys.readouterr().out
+
+
+def test_check_accepts_a_study_that_was_written_without_passphrase(
+    environment: Path, study_id: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `encryption: none` leaves it."""
+    fill(server, BeiweLake(environment).study(study_id, passphrase=None, cipher="none"))
+    monkeypatch.delenv("BEIWE_LAKE_PASSPHRASE")
+    assert main(["check"]) == 0
+
+
+def test_check_finds_a_lake_that_cannot_be_made(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file in the way."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("BEIWE_LAKE", str(tmp_path / "file" / "lake"))
+    assert main(["check"]) == 1
+    assert "It can't be made" in capsys.readouterr().out
 
 
 def test_wrong_keys_end_in_one_clear_line(
@@ -259,6 +305,36 @@ def test_purge_removes_one_participant_and_leaves_the_other(lake: StudyLake, env
     assert lake.participants() == ["bert2222"]
     assert not list(environment.rglob("*anna1111*"))
     assert main(["verify"]) == 0
+
+
+def test_purge_removes_the_participants_tables_and_names_the_shared_ones(
+    lake: StudyLake, environment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The id counts as a whole part of the partition; tables of another study stay."""
+    frame = pd.DataFrame({"days": [1]})
+    own, other = (
+        TableStore.of_study(lake),
+        TableStore.of_study(BeiweLake(environment).study("OtherOtherOtherOtherOthe", passphrase=PASSPHRASE)),
+    )
+    for partition in ("anna1111", "bert2222", "anna11112"):
+        own.write(["lab", "files"], frame, partition=partition)
+        own.write(["lab", "daily"], frame, partition=f"{partition}|2026-03-02")
+    own.write(["lab", "roster"], frame)
+    own.write(["lab", "weeks"], frame, partition="2026-03-02")
+    own.write(["lab", "berts"], frame, partition="bert2222")
+    other.write(["other", "files"], frame, partition="anna1111")
+    orphan = environment / ".tables" / "lab" / "daily" / "anna1111" / ".2026-03-09.part"
+    orphan.write_bytes(b"left by a run that died")
+    assert main(["purge", "--study", "Sleep", "--participant", "anna1111", "--yes"]) == 0
+    printed = capsys.readouterr().out
+    assert "and 2 tables of participant anna1111" in printed
+    assert "Materialise them again:\n  lab/roster\n  lab/weeks\nNot reached" in printed
+    left = {path.relative_to(environment / ".tables").as_posix() for path in environment.rglob("*anna1111*")}
+    others = {"other/files/anna1111", "lab/files/anna11112"}
+    files = {f"{stem}{suffix}" for stem in others for suffix in (".json", ".parquet.lock")}
+    assert left == {*files, "lab/daily/anna11112"}
+    pd.testing.assert_frame_equal(own.read(["lab", "daily"], partition="bert2222|2026-03-02"), frame)
+    assert main(["verify", "--study", "Sleep"]) == 0
 
 
 def test_keyring_is_made_listed_and_used(

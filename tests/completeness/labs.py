@@ -74,7 +74,7 @@ class Lab:
         self.cursor: str | None = None
         assets = assets_of(self.study, pool="beiwe_test", retry_policy=AT_ONCE)
         self.checks = checks_of(self.study)
-        self.sensor = build_changes_sensor(self.study, assets[-1], assets[2:4], self.checks)
+        self.sensor = build_changes_sensor(self.study, assets[-1], assets[2:4], self.checks, interval_seconds=0)
         self.resources: dict[str, Any] = {
             "beiwe": self.beiwe,
             "beiwe_table_io_manager": EncryptedTableIOManager(beiwe=self.beiwe),

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
-from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, raw_data_requests, world_of
+from labs import NOW, PARTICIPANTS, WEEKS, Lab, day_of_week, moment, values, world_of
 
-from dagster_beiwe.automation import changes, changes_sensor
+from dagster_beiwe.automation import changes_sensor
 from dagster_beiwe.automation.changes import ChangesCursor
-from dagster_beiwe.automation.schedules import build_checks_schedule
 from dagster_beiwe.errors import ServerError
-from dagster_beiwe.partitions import rectangle_tags
+from dagster_beiwe.partitions import rectangle_tags, study_windows
+from dagster_beiwe.studies import server_counts
+from dagster_beiwe.studies.server_counts import counts_around
+from dagster_beiwe.studies.time_zones import StudyZone
+from dagster_beiwe.sync import Cell, StudySync
 
 ANNA, BERT, CLEO = PARTICIPANTS
+HOUR = timedelta(hours=1)
 
 
 def test_the_first_evaluation_requests_what_the_server_has(open_lab: Callable[..., Lab]) -> None:
@@ -29,7 +32,7 @@ def test_the_first_evaluation_requests_what_the_server_has(open_lab: Callable[..
 
 
 def test_an_evaluation_with_nothing_new_is_one_request(lab: Lab) -> None:
-    """And reads no index of the lake, and starts nothing."""
+    """And starts nothing."""
     lab.backfill()
     lab.tick()
     lab.server.forget_requests()
@@ -79,32 +82,6 @@ def test_windows_of_runs_that_wait_are_not_requested_again(lab: Lab) -> None:
     assert set(lab.requested()) == waited_for | set(requested)
 
 
-def test_a_schedule_runs_all_checks(lab: Lab, tmp_path: Path) -> None:
-    """And the tables of restatements and coverage, in one run with a key of its own."""
-    summaries = [lab.definitions.resolve_assets_def(lab.key(name)) for name in ("restatements", "coverage")]
-    schedule = build_checks_schedule(lab.study, summaries, lab.checks)
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as stored:
-        at = moment(day_of_week(1), 8)
-        with dg.build_schedule_context(instance=stored, scheduled_execution_time=at) as context:
-            (request,) = schedule.evaluate_tick(context).run_requests or ()
-    assert request.run_key == f"{at:%Y-%m-%dT%H:%M:%S} checks"
-    assert set(request.asset_check_keys or ()) == set(lab.checks.check_keys)
-    assert request.asset_selection == [summary.key for summary in summaries]
-
-
-def test_checks_follow_runs_of_others_too(lab: Lab) -> None:
-    """A backfill by hand, seen while it ran, is checked when it is over."""
-    lab.backfill()
-    assert lab.tick() == []
-    job = lab.job.get_subset(asset_selection={lab.key("raw_data")})
-    tags = rectangle_tags([ANNA], WEEKS[:1])
-    run = lab.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
-    assert lab.tick() == []
-    lab.instance.delete_run(run.run_id)
-    (request,) = lab.tick()
-    assert request.asset_check_keys
-
-
 def test_a_run_that_died_unnoticed_does_not_block_its_windows(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Dagster's run monitoring it is shown as running for ever."""
     lab.enrol()
@@ -113,24 +90,6 @@ def test_a_run_that_died_unnoticed_does_not_block_its_windows(lab: Lab, monkeypa
     assert lab.requested() == []
     monkeypatch.setattr(changes_sensor, "_BELIEVED", timedelta(0))
     assert lab.requested()
-
-
-def test_a_request_has_the_same_key_until_it_is_time_to_try_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dagster drops a key that it knows, so that a failing window is tried every few hours and not at each look."""
-    lab.enrol()
-    first, second = ([request.run_key for request in raw_data_requests(lab.tick())] for _ in range(2))
-    assert first == second
-    monkeypatch.setattr(changes, "RETRY_SECONDS", 1e-3)
-    third = [request.run_key for request in raw_data_requests(lab.tick())]
-    assert set(third).isdisjoint(first)
-
-
-def test_changed_counts_make_another_key(lab: Lab) -> None:
-    """New data in the same windows is a new request."""
-    lab.enrol()
-    before = {request.run_key for request in lab.tick()}
-    lab.world.add_rows(ANNA, "gps", moment(day_of_week(1)))
-    assert before.isdisjoint({request.run_key for request in lab.tick()})
 
 
 def test_a_poisoned_hour_stays_requested(lab: Lab) -> None:
@@ -143,18 +102,6 @@ def test_a_poisoned_hour_stays_requested(lab: Lab) -> None:
         assert lab.requested() == [f"{ANNA}|{WEEKS[1]}"]
     assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
     assert lab.follow() == []
-
-
-def test_checks_follow_when_the_runs_are_over(lab: Lab) -> None:
-    """Once after a refresh, not at every look."""
-    lab.enrol()
-    lab.follow()
-    (request,) = lab.tick()
-    assert request.asset_selection == [lab.key("restatements"), lab.key("coverage")]
-    assert {key.name for key in request.asset_check_keys or ()} == {
-        "complete", "intact", "protected", "roster", "settings",
-    }  # fmt: skip
-    assert lab.tick() == []
 
 
 @pytest.mark.parametrize("text", ["nonsense", "[]", "null", '{"settled": 3}', '{"settled": {"a": 1}, "next": 7}'])
@@ -175,17 +122,6 @@ def test_the_cursor_survives_a_restart_and_is_small(lab: Lab) -> None:
     assert ChangesCursor.from_text(cursor.to_text()) == cursor
     assert set(cursor.settled) == set(PARTICIPANTS)
     assert len(lab.cursor or "") < 150 + 40 * len(PARTICIPANTS)
-
-
-def test_a_lake_that_lost_windows_is_noticed(open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settled participants are looked at once a day, whatever the server says."""
-    lab = open_lab(world_of(*PARTICIPANTS, zone="UTC"))
-    lab.backfill()
-    lab.tick()
-    lab.lake.storage.delete(f"{lab.study.id}/.beiwe/{ANNA}.index")
-    assert lab.tick() == []
-    monkeypatch.setattr(changes.Grid, "marks", lambda *_, **__: dict.fromkeys(PARTICIPANTS, "another day"))
-    assert lab.requested() == [key for key in lab.windows_with_data() if key.startswith(ANNA)]
 
 
 def test_a_server_that_is_down_changes_nothing(lab: Lab) -> None:
@@ -228,3 +164,56 @@ def test_a_run_asks_for_counts_of_its_own_days_and_participants(lab: Lab) -> Non
     assert query["participant_ids"] == BERT
     assert (query["start_date"], query["end_date"]) == ((day_of_week(1, -1)).isoformat(), day_of_week(3, 1).isoformat())
     assert lab.lake.index(BERT)[WEEKS[1]].counted
+
+
+def test_what_failed_is_tried_again_six_hours_after_its_last_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at each look; at once, if its counts move."""
+    lab.backfill()
+    hour = moment(day_of_week(1))
+    lab.world.add_rows(ANNA, "gps", hour)
+    with lab.server.misbehave("poisoned_hour", participant=ANNA, stream="gps", start=hour, end=hour + HOUR):
+        assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
+        assert lab.requested() == []
+        lab.world.add_rows(ANNA, "gps", hour)
+        assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
+    assert lab.requested() == []
+    monkeypatch.setattr(changes_sensor, "RETRY_SECONDS", 0)
+    assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
+    assert lab.requested() == []
+
+
+def test_a_lake_that_lost_windows_is_noticed_at_once(open_lab: Callable[..., Lab]) -> None:
+    """By a repair, say: the mark of a settled participant is of the lake too, whatever the server says."""
+    lab = open_lab(world_of(*PARTICIPANTS, zone="UTC"))
+    lab.backfill()
+    lab.tick()
+    lab.lake.storage.delete(f"{lab.study.id}/.beiwe/{ANNA}.index")
+    assert lab.requested() == [key for key in lab.windows_with_data() if key.startswith(ANNA)]
+
+
+def test_windows_that_dagster_does_not_know_of_are_recorded(lab: Lab) -> None:
+    """Committed by a run that died before it said so, or outside of Dagster; nothing is fetched for them again."""
+    lab.enrol()
+    cells = [Cell(BERT, window) for window in study_windows(lab.study, now=NOW)]
+    with lab.beiwe.get_client() as client:
+        zone = StudyZone(name="America/New_York", source="server")
+        daily = counts_around(client, lab.study, zone, [cell.window for cell in cells], participants=[BERT])
+        sync = StudySync(client, lab.lake, streams=lab.study.streams, run_id="by hand", daily=daily)
+        assert all(report.complete for report in sync.run(cells))
+    assert {key for key in lab.follow() if key.startswith(BERT)} == {f"{BERT}|{week}" for week in WEEKS}
+    recorded = lab.instance.get_materialized_partitions(lab.key("raw_data"))
+    assert {f"{BERT}|{week}" for week in WEEKS} <= recorded
+    assert lab.follow() == []
+
+
+def test_counts_of_many_participants_are_asked_for_in_batches(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the sensor as by the check, so that neither holds the history of everybody; the findings are the same."""
+    lab.backfill()
+    monkeypatch.setattr(server_counts, "ROWS_PER_REQUEST", 2 * 28)
+    lab.world.add_rows(CLEO, "gps", moment(day_of_week(1)))
+    lab.server.forget_requests()
+    assert lab.requested() == [f"{CLEO}|{WEEKS[1]}"]
+    evaluation = lab.check("complete")
+    asked = [dict(each.query)["participant_ids"] for each in lab.server.requests if "summary" in each.route]
+    assert asked == [f"{ANNA},{BERT}", CLEO] * 2
+    assert values(evaluation)["partitions to run"] == f"{CLEO}|{WEEKS[1]}"

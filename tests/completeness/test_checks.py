@@ -10,9 +10,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, rows, values, world_of
+from labs import PARTICIPANTS, START, WEEKS, Lab, day_of_week, moment, rows, values, world_of
 
-from dagster_beiwe.partitions import rectangle_tags
+from dagster_beiwe.checks.places import ROSTER_FIRST
+from dagster_beiwe.partitions import participants_name, rectangle_tags
 from dagster_beiwe.simulator import ParticipantPlan
 
 ANNA, BERT, CLEO = PARTICIPANTS
@@ -32,7 +33,7 @@ def test_complete_names_holes_by_participant_day_and_stream(lab: Lab) -> None:
     assert gap["why"] == "changed since it was fetched"
     told = values(evaluation)
     assert told["partitions to run"] == f"{ANNA}|{WEEKS[1]}"
-    assert (told["participants to paste"], told["windows to paste"]) == (ANNA, WEEKS[1])
+    assert rows(evaluation, "selections to paste") == [{"participants": ANNA, "windows": WEEKS[1]}]
     assert f"--partition-range '{ANNA}|{WEEKS[1]}...{ANNA}|{WEEKS[1]}'" in told["commands"]
     lab.run("raw_data", partition=str(told["partitions to run"]))
     assert lab.check("complete").passed
@@ -44,7 +45,7 @@ def test_complete_finds_what_was_never_fetched(lab: Lab) -> None:
     lab.run("raw_data", tags=dict(rectangle_tags([ANNA], WEEKS)))
     evaluation = lab.check("complete")
     assert {gap["why"] for gap in rows(evaluation, "first gaps")} == {"never fetched"}
-    assert values(evaluation)["participants to paste"] == f"{BERT}, {CLEO}"
+    assert rows(evaluation, "selections to paste")[0]["participants"] == f"{BERT}, {CLEO}"
     assert values(evaluation)["commands"].count("--partition-range") == 1
 
 
@@ -106,6 +107,35 @@ def test_survey_answers_that_are_counted_late_are_no_surplus(open_lab: Callable[
     evaluation = lab.check("complete")
     assert evaluation.passed
     assert values(evaluation)["only in the lake"] == 1
+
+
+def test_complete_tells_who_is_no_partition_yet(lab: Lab) -> None:
+    """Their windows can't be pasted anywhere: the roster comes first."""
+    lab.instance.add_dynamic_partitions(participants_name(lab.study.id), [ANNA, CLEO])
+    assert lab.run("raw_data", tags=dict(rectangle_tags([ANNA, CLEO], WEEKS))).success
+    told = values(lab.check("complete"))
+    assert told[ROSTER_FIRST] == BERT
+    assert "partitions to run" not in told
+
+
+def test_a_lost_day_of_the_first_window_is_no_stray(open_lab: Callable[..., Lab]) -> None:
+    """Sunday evening in New York is Monday in UTC, where the first window begins; a stray lies on the same Sunday."""
+    lab = open_lab(world_of(ANNA, hours=(2, 12)), start=START)
+    lab.world.add_hour(ANNA, "gps", moment(START, 2) - 6 * HOUR)
+    lab.world.lose_object(ANNA, "gps", moment(START, 2))
+    lab.backfill()
+    sunday = (START - timedelta(days=1)).isoformat()
+    evaluation = lab.check("complete")
+    (gap,) = rows(evaluation, "first gaps")
+    assert (gap["day"], gap["windows"], gap["why"]) == (sunday, WEEKS[0], "gap or stray")
+    assert values(evaluation)["partitions to run"] == f"{ANNA}|{WEEKS[0]}"
+    assert values(evaluation)["strays to run"] == ANNA
+    assert lab.run("strays", partition=ANNA).success
+    (gap,) = rows(lab.check("complete"), "first gaps")
+    assert gap["server bytes"] > gap["lake bytes"] > 0
+    lab.world.restore_object(ANNA, "gps", moment(START, 2))
+    assert lab.run("raw_data", partition=f"{ANNA}|{WEEKS[0]}").success
+    assert lab.check("complete").passed
 
 
 def test_an_older_server_can_not_say_what_is_complete(open_lab: Callable[..., Lab]) -> None:
@@ -221,16 +251,21 @@ def test_roster_tells_who_vanished_was_flagged_or_is_new(lab: Lab) -> None:
 
 
 def test_settings_tell_what_changed_from_what_to_what_and_when(lab: Lab) -> None:
-    """Switches and numbers with their values, texts by name only; a later look still explains."""
+    """Switches and numbers with their values, texts by name only: as soon as the server has them, and later too."""
     assert not lab.check("settings").passed
     lab.run("settings")
     assert lab.check("settings").passed
     before = lab.world.study(lab.study.id).device_settings["gps_off_duration_seconds"]
     lab.world.change_settings(lab.study.id, gps_off_duration_seconds=before + 60, about_page_text="ask Dr Roe")
+    evaluation = lab.check("settings")
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "materialise the settings" in (evaluation.description or "")
+    assert [row["to"] for row in rows(evaluation, "history")] == ["", str(before + 60)]
     lab.run("settings")
     lab.run("settings")
     evaluation = lab.check("settings")
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "materialise" not in (evaluation.description or "")
     about, gps = rows(evaluation, "history")
     assert (gps["from"], gps["to"]) == (str(before), str(before + 60))
     assert "" < gps["unseen"] <= gps["seen"]
@@ -264,42 +299,6 @@ def test_coverage_lists_what_the_lake_holds_and_is_checked_with_it(lab: Lab) -> 
     assert table["files"].sum() == len(records) > 0
     assert table["size_bytes"].sum() == sum(record.size_bytes for record in records)
     assert set(table["participant"]) == {record.key.split("/")[1] for record in records}
-
-
-def test_strays_are_found_counted_and_fetched(open_lab: Callable[..., Lab]) -> None:
-    """Data of 1969 and next year: two requests a participant, whatever lies between."""
-    lab = open_lab(world_of(ANNA, ParticipantPlan(id=BERT, wrong_clock=True)))
-    lab.backfill()
-    evaluation = lab.check("complete")
-    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
-    told = values(evaluation)
-    assert told["strays to run"] == BERT
-    assert told["stray bytes"] > 0 == told["stray bytes in the lake"]
-    lab.server.forget_requests()
-    result = lab.run("strays", partition=BERT)
-    assert result.success
-    assert sum("get-data" in record.route and bool(record.form) for record in lab.server.requests) <= 2
-    (event,) = result.asset_materializations_for_node(lab.definitions.resolve_assets_def(lab.key("strays")).op.name)
-    assert event.metadata["files before"].value == 2
-    assert event.metadata["files after"].value == 1
-    evaluation = lab.check("complete")
-    assert evaluation.passed
-    assert values(evaluation)["stray bytes in the lake"] == told["stray bytes"]
-    assert lab.check("intact", verify_share=1.0).passed
-    assert lab.check("protected").passed
-    assert lab.requested() == []
-    record = lab.lake.manifest(BERT, "before").files[0]  # type: ignore[union-attr]
-    lab.lake.storage.delete(lab.lake.folder(BERT, record.path))
-    told = values(lab.check("intact"))
-    assert told["strays to run"] == BERT
-    assert "partitions to run" not in told
-
-
-def test_strays_of_a_participant_who_has_none_are_a_success(lab: Lab) -> None:
-    """Several participants in one run."""
-    lab.enrol()
-    assert lab.run("strays", tags=dict(zip(rectangle_tags(["x"], ["y"]), (ANNA, BERT), strict=True))).success
-    assert lab.instance.get_materialized_partitions(lab.key("strays")) == {ANNA, BERT}
 
 
 @pytest.mark.parametrize("remove", [False, True])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dagster_beiwe.automation import changes
 from dagster_beiwe.automation.changes import ChangesCursor, Grid, choose_runs, look_for_changes
 from dagster_beiwe.covering import Rectangle, cover
+from dagster_beiwe.studies.server_counts import batches
 from dagster_beiwe.sync import DailyIndex
 from dagster_beiwe.windows import windows_between
 
@@ -85,7 +86,13 @@ def test_whoever_was_not_looked_at_is_the_first_next_time() -> None:
             return {}
 
         look = look_for_changes(
-            GRID, counts_of(*PEOPLE), committed, marks={}, cursor=cursor, seconds=2, clock=partial(next, ticking())
+            GRID,
+            lambda _: counts_of(*PEOPLE),
+            committed,
+            marks={},
+            cursor=cursor,
+            seconds=2,
+            clock=partial(next, ticking()),
         )
         seen += looked
         cursor = ChangesCursor(settled=look.settled, next=f"{look.stopped_at}|")
@@ -116,32 +123,35 @@ def test_a_tick_requests_no_more_than_dagster_submits_in_time(monkeypatch: pytes
 
 
 def test_settled_participants_are_not_read_again_until_their_counts_move() -> None:
-    """A mark also moves with the day, with a new window, and with other streams."""
+    """A mark also moves with what the lake holds, another zone, start or streams, and once a week."""
     daily = counts_of(*PEOPLE)
     totals = {one: {"gps": 10} for one in PEOPLE}
     digest = {window.key: daily.digest(PEOPLE[0], window, ("gps",)) for window in WINDOWS}
     marks = GRID.marks(totals, zone="UTC")
-    first = look_for_changes(GRID, daily, lambda _: digest, marks=marks, cursor=ChangesCursor())
+    first = look_for_changes(GRID, lambda _: daily, lambda _: digest, marks=marks, cursor=ChangesCursor())
     assert (first.looked_at, first.dirty) == (8, {})
     cursor = ChangesCursor(settled=first.settled)
 
     def looked_at(grid: Grid, *, zone: str = "UTC", **moved: dict[str, int]) -> int:
         now = grid.marks({**totals, **moved}, zone=zone)
-        return look_for_changes(grid, daily, never_committed, marks=now, cursor=cursor).looked_at
+        return look_for_changes(grid, lambda _: daily, never_committed, marks=now, cursor=cursor).looked_at
 
     assert looked_at(GRID) == 0
     assert looked_at(GRID, person05={"gps": 11}) == 1
     assert looked_at(GRID, person05={"gps": 10, "calls": 5}) == 0  # a stream that the study does not fetch
     assert looked_at(GRID, zone="Asia/Kolkata") == 8
-    assert looked_at(replace(GRID, today=GRID.today + timedelta(days=1))) == 8
-    assert looked_at(replace(GRID, windows=WINDOWS[:-1])) == 8
+    assert looked_at(replace(GRID, windows=WINDOWS[1:])) == 8
+    assert [looked_at(replace(GRID, today=GRID.today + timedelta(days=number))) for number in (6, 7)][1] == 8
+    assert sum(looked_at(replace(GRID, today=GRID.today + timedelta(days=1))) for _ in "a") < 8
+    held = GRID.marks(totals, zone="UTC", held={PEOPLE[0]: "repaired"})
+    assert look_for_changes(GRID, lambda _: daily, never_committed, marks=held, cursor=cursor).looked_at == 1
     assert looked_at(replace(GRID, streams=("gps", "calls"))) == 8
 
 
 def test_a_participant_who_is_gone_does_not_break_the_order() -> None:
     """The cursor may name somebody who is no partition any more."""
     cursor = ChangesCursor(next="gone|2026-01-05")
-    look = look_for_changes(GRID, counts_of(*PEOPLE), never_committed, marks={}, cursor=cursor)
+    look = look_for_changes(GRID, lambda _: counts_of(*PEOPLE), never_committed, marks={}, cursor=cursor)
     assert look.looked_at == 8
     assert len(choose_runs(GRID, look.dirty, start="gone|2026-01-05", largest=500).runs) == 1
 
@@ -151,3 +161,52 @@ def test_a_rectangle_names_itself_as_dagster_does() -> None:
     rectangle = Rectangle(("a", "b"), ("2026-01-05", "2026-01-12"))
     assert rectangle.range == "a|2026-01-05...b|2026-01-12"
     assert list(rectangle.tags.values()) == ["a|2026-01-05", "b|2026-01-12"]
+
+
+def test_a_new_window_is_looked_at_where_data_are_dated_later() -> None:
+    """It is empty for all others, and the counts of everybody are much to ask for."""
+    grid = replace(GRID, windows=WINDOWS[:-1])
+    daily = DailyIndex(timezone.utc, {one: {date(2026, 1, 7): {"gps": 10}} for one in PEOPLE})
+    daily = replace(daily, counts={**daily.counts, PEOPLE[3]: {WINDOWS[-1].start.date(): {"gps": 10}}})
+    marks = grid.marks({one: {"gps": 10} for one in PEOPLE}, zone="UTC")
+
+    def committed(participant: str) -> Mapping[str, str]:
+        return {window.key: daily.digest(participant, window, ("gps",)) for window in grid.windows}
+
+    settled = look_for_changes(grid, lambda _: daily, committed, marks=marks, cursor=ChangesCursor()).settled
+    assert len(settled) == 8
+    for later, looked_at in ((grid, 0), (GRID, 1)):
+        cursor = ChangesCursor(settled=settled)
+        assert look_for_changes(later, lambda _: daily, committed, marks=marks, cursor=cursor).looked_at == looked_at
+
+
+def test_batches_end_with_the_time_of_an_evaluation() -> None:
+    """The requests cost time too; the next evaluation begins with those who were not looked at."""
+    now, looked = 0.0, []
+    asked: list[int] = []
+
+    def ask(batch: Sequence[str]) -> DailyIndex:
+        nonlocal now
+        now += 10.0
+        asked.append(len(batch))
+        return counts_of(*batch)
+
+    def committed(participant: str) -> Mapping[str, str]:
+        looked.append(participant)
+        return {}
+
+    cursor = ChangesCursor()
+    for _ in range(2):
+        look = look_for_changes(
+            GRID,
+            ask,
+            committed,
+            marks={},
+            cursor=cursor,
+            batches=partial(batches, days=5_000),
+            seconds=15.0,
+            clock=lambda: now,
+        )
+        cursor = ChangesCursor(next=f"{look.stopped_at}|")
+    assert looked == PEOPLE
+    assert asked == [2, 2, 2, 2]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from labs import PARTICIPANTS, Lab, moment, world_of
+from labs import PARTICIPANTS, Lab, moment, raw_data_requests, world_of
 
 from dagster_beiwe import StudyConfig
+from dagster_beiwe.automation.changes import ChangesCursor
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
 from dagster_beiwe.studies.time_zones import StudyZone, ask_time_zone
@@ -111,3 +114,56 @@ def test_an_hour_before_midnight_counts_to_its_local_day(open_lab: Callable[...,
     lab.world.add_rows(ANNA, "gps", moment(monday + timedelta(weeks=1), 2))
     assert lab.follow() == [f"{ANNA}|{(monday + timedelta(weeks=n)).isoformat()}" for n in (0, 1)]
     assert lab.requested() == []
+
+
+def test_a_changed_zone_is_learnt_and_the_runs_go_by_it(lab: Lab) -> None:
+    """The settings were never materialised: the sensor asks for the zone once a day, and gives it to its runs."""
+    lab.enrol()
+    lab.follow()
+    lab.world.study(lab.study.id).time_zone = "Asia/Tokyo"
+    lab.cursor = replace(ChangesCursor.from_text(lab.cursor), zone_at=0).to_text()
+    requests = raw_data_requests(lab.tick())
+    assert requests
+    assert {request.tags["beiwe/time_zone"] for request in requests} == {"Asia/Tokyo server"}
+    for request in requests:
+        lab.run("raw_data", tags=dict(request.tags))
+    assert lab.requested() == []
+
+
+def test_sensor_and_run_agree_while_the_server_says_otherwise(lab: Lab) -> None:
+    """For a day at most: what the sensor remembers is what its runs go by, so that nothing is requested for ever."""
+    lab.enrol()
+    lab.follow()
+    lab.world.study(lab.study.id).time_zone = "Asia/Tokyo"
+    lab.world.add_rows(ANNA, "gps", moment(lab.study.start or date.min))
+    assert lab.follow()
+    lab.tick()
+    assert set(ChangesCursor.from_text(lab.cursor).settled) == set(PARTICIPANTS)
+
+
+def test_an_unknown_zone_is_asked_for_until_it_is_known(open_lab: Callable[..., Lab]) -> None:
+    """Before the first phone registers, nobody can tell."""
+    lab = open_lab(world_of(ParticipantPlan(id="nobody01", os=""), zone="Asia/Tokyo"), profile="2025-06")
+    lab.enrol()
+    lab.tick()
+    assert ChangesCursor.from_text(lab.cursor).zone_source == "unknown"
+    lab.world.register("nobody01")
+    lab.tick()
+    assert ChangesCursor.from_text(lab.cursor).zone == "Asia/Tokyo"
+
+
+def test_late_data_are_fetched_although_the_zone_was_guessed_wrong(open_lab: Callable[..., Lab]) -> None:
+    """Phones in New York, a server that counts in Tokyo: an hour counts to a day beside the one that is thought."""
+    lab = open_lab(world_of(ANNA, zone="Asia/Tokyo", hours=(18,)), profile="2025-06", window="daily", streams=("gps",))
+    lab.enrol()
+    guess = ChangesCursor(zone="America/New_York", zone_source="phones", zone_at=time.time())
+    lab.cursor = guess.to_text()
+    lab.follow()
+    assert lab.requested() == []
+    start = lab.study.start
+    assert start is not None
+    for number in (2, 9):
+        day = start + timedelta(days=number)
+        lab.world.add_rows(ANNA, "gps", moment(day, 18))
+        assert f"{ANNA}|{day.isoformat()}" in lab.follow()
+        assert lab.requested() == []

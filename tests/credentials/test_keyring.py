@@ -287,10 +287,10 @@ def test_a_value_of_the_wrong_kind_is_named(tmp_path: Path, change: dict[str, An
 
 
 def test_a_bad_address_in_the_keyring_is_refused(tmp_path: Path) -> None:
-    """The same rules as for the environment."""
+    """The same rules as for the environment; the section is named, because there are others."""
     section = {**SECTIONS["lab"], "URL": "http://beiwe.example.org"}
     path = lock_with_cryptease(tmp_path / "keyring.enc", json.dumps({"lab": section}).encode())
-    expect_error(CredentialsError, "https", path)
+    expect_error(KeyringSectionError, "section 'lab': Expected https", path)
 
 
 @pytest.mark.parametrize("environ", [{}, {"NRG_KEYRING_PASS": ""}])

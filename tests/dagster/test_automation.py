@@ -19,7 +19,7 @@ from dagster_beiwe.automation.roster_sensor import RosterCursor, build_roster_se
 from dagster_beiwe.automation.schedules import build_refresh_schedule
 from dagster_beiwe.covering import Rectangle
 from dagster_beiwe.errors import ServerError
-from dagster_beiwe.partitions import participants_name
+from dagster_beiwe.partitions import MOVED_ONLY, REFRESH_TAG, participants_name
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
 from dagster_beiwe.studies.config import StudyFacts
 
@@ -148,6 +148,7 @@ def test_the_schedule_asks_for_the_newest_windows(study: StudyFacts, stored_inst
     tables, raw_data = requests
     assert tables.asset_selection == [dg.AssetKey(["beiwe", "sleep", name]) for name in ("roster", "settings")]
     assert ranges([raw_data]) == [(f"b|{WEEKS[1]}", f"a|{WEEKS[3]}")]
+    assert raw_data.tags[REFRESH_TAG] == MOVED_ONLY
     assert len({request.run_key for request in requests}) == 2
 
 

@@ -1,0 +1,105 @@
+"""What `complete` found, batch after batch of participants: sums, keys and the first gaps, so that it stays small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from dagster_beiwe.covering import Place
+from dagster_beiwe.streams import STREAMS
+from dagster_beiwe.sync import Coverage, Gap
+
+SHOWN = 50
+"""How many rows of what was found are shown."""
+
+Row = dict[str, Any]
+
+
+@dataclass(kw_only=True)
+class Comparison:
+    """The lake against the server's bytes per day; ``today`` is of the study's zone.
+
+    Gaps of today and yesterday may be on their way and are ``recent``; older ones are ``old``. What only the lake has
+    is ``surplus``, but not on these days, nor of streams that the server counts late (those that are not chunked).
+    """
+
+    today: date
+    days: int = 0
+    server_bytes: int = 0
+    lake_bytes: int = 0
+    missing_bytes: int = 0
+    stray_bytes: int = 0
+    stray_lake_bytes: int = 0
+    old: int = 0
+    recent: int = 0
+    surplus: int = 0
+    only_in_lake: int = 0
+    cells: set[Place] = field(default_factory=set)
+    """Partitions to run again."""
+    strays_to_fetch: set[str] = field(default_factory=set)
+    strays_gone: set[str] = field(default_factory=set)
+    """Participants of whose strays the server counts more, or less, than the lake holds."""
+    _first: dict[str, list[Row]] = field(default_factory=lambda: {"old": [], "recent": [], "surplus": []})
+
+    @property
+    def complete(self) -> bool:
+        return not (self.old or self.recent or self.surplus or self.strays)
+
+    @property
+    def strays(self) -> set[str]:
+        """Participants whose strays are to be fetched, or looked at again."""
+        return self.strays_to_fetch | self.strays_gone
+
+    @property
+    def first_rows(self) -> list[Row]:
+        return [row for rows in self._first.values() for row in rows][:SHOWN]
+
+    def add(self, coverage: Coverage, reason: Callable[[Gap], str]) -> None:
+        """Take in what was measured of some participants; ``reason`` tells why a day differs."""
+        self.days += coverage.days
+        self.server_bytes += coverage.server_bytes
+        self.lake_bytes += coverage.lake_bytes
+        self.stray_bytes += coverage.stray_bytes
+        self.stray_lake_bytes += coverage.stray_lake_bytes
+        self.only_in_lake += len(coverage.surplus)
+        for gap in coverage.gaps:
+            self.missing_bytes += gap.server_bytes - gap.lake_bytes
+            kind = "old" if self._is_old(gap) else "recent"
+            self.old += kind == "old"
+            self.recent += kind == "recent"
+            self._note(kind, gap, reason)
+            if gap.cut:
+                self.strays_to_fetch.add(gap.participant)
+        for gap in coverage.surplus:
+            if self._is_old(gap) and STREAMS[gap.stream].chunked:
+                self.surplus += 1
+                self._note("surplus", gap, reason)
+                if gap.cut:
+                    self.strays_gone.add(gap.participant)
+        for gap in coverage.strays:
+            if gap.server_bytes > gap.lake_bytes:
+                self.strays_to_fetch.add(gap.participant)
+            elif STREAMS[gap.stream].chunked:
+                self.strays_gone.add(gap.participant)
+
+    def _note(self, kind: str, gap: Gap, reason: Callable[[Gap], str]) -> None:
+        self.cells |= {(gap.participant, window) for window in gap.windows}
+        if len(self._first[kind]) < SHOWN:
+            self._first[kind].append(_row(gap, reason(gap)))
+
+    def _is_old(self, gap: Gap) -> bool:
+        return (self.today - gap.day).days > 1
+
+
+def _row(gap: Gap, why: str) -> Row:
+    return {
+        "participant": gap.participant,
+        "day": gap.day.isoformat(),
+        "stream": gap.stream,
+        "server bytes": gap.server_bytes,
+        "lake bytes": gap.lake_bytes,
+        "windows": ", ".join(gap.windows),
+        "why": why,
+    }

@@ -1,0 +1,88 @@
+"""Name partitions to run again, as texts that can be pasted: each names exactly what it says and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from dagster_beiwe.covering import Place, cover
+
+ROSTER_FIRST = "not partitions yet, materialise the roster first"
+
+_RANGES_SHOWN = 20
+_KEYS_SHOWN = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """All partitions of ``raw_data`` in their order, and its key as text."""
+
+    asset: str
+    participants: Sequence[str]
+    windows: Sequence[str]
+
+    def metadata(self, cells: Collection[Place], *, strays: Iterable[str] = ()) -> dict[str, Any]:
+        """Partitions to run: as keys, for the two fields of Dagster's partition selection, and as commands.
+
+        Windows that are none of the study's are of strays, whose partitions are participants; ``strays`` are others.
+        Participants who are no partitions yet can't be selected: they are named apart.
+        """
+        enrolled, windows = set(self.participants), set(self.windows)
+        wanted = {*strays, *(participant for participant, window in cells if window not in windows)}
+        absent = (wanted | {participant for participant, _ in cells}) - enrolled
+        return {
+            **self._raw_data(sorted(cell for cell in cells if cell[0] in enrolled and cell[1] in windows)),
+            **_listed("strays to run", sorted(wanted & enrolled)),
+            **_listed(ROSTER_FIRST, sorted(absent)),
+        }
+
+    def _raw_data(self, cells: Sequence[Place]) -> dict[str, Any]:
+        if not cells:
+            return {}
+        ranges = cover(cells, participants=self.participants, windows=self.windows, largest=len(cells))
+        commands = [
+            f"dagster asset materialize --select 'key:{self.asset}' --partition-range '{each.range}'"
+            for each in ranges[:_RANGES_SHOWN]
+        ]
+        more = len(ranges) - len(commands)
+        selections = _selections(cells)
+        return {
+            **_listed("partitions to run", [f"{participant}|{window}" for participant, window in cells]),
+            "selections to paste": table_of(selections[:_RANGES_SHOWN]),
+            **_left_out("selections", len(selections) - _RANGES_SHOWN),
+            "commands": dg.MetadataValue.md(
+                "\n".join(["```", *commands, *([f"# and {more} more ranges"] if more > 0 else []), "```"])
+            ),
+        }
+
+
+def table_of(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows])
+
+
+def _selections(cells: Iterable[Place]) -> list[dict[str, str]]:
+    """Participants who lack the same windows: both fields of Dagster's selection, one row at a time."""
+    by_participant: dict[str, list[str]] = {}
+    for participant, window in cells:
+        by_participant.setdefault(participant, []).append(window)
+    by_windows: dict[tuple[str, ...], list[str]] = {}
+    for participant, windows in by_participant.items():
+        by_windows.setdefault(tuple(windows), []).append(participant)
+    return [
+        {"participants": ", ".join(participants), "windows": ", ".join(windows)}
+        for windows, participants in by_windows.items()
+    ]
+
+
+def _listed(name: str, keys: Sequence[str]) -> dict[str, Any]:
+    """The first keys as one text to paste, and apart from it how many others there are."""
+    if not keys:
+        return {}
+    return {name: ", ".join(keys[:_KEYS_SHOWN]), **_left_out(name, len(keys) - _KEYS_SHOWN)}
+
+
+def _left_out(name: str, number: int) -> dict[str, int]:
+    return {f"{name}: not shown": number} if number > 0 else {}

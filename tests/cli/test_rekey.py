@@ -1,0 +1,272 @@
+"""A lake under a new passphrase: the same data with the same history, and nothing that the old passphrase opens."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from filled_lake import PASSPHRASE, fill
+
+from dagster_beiwe.cli import main
+from dagster_beiwe.encryption import CrypteaseCipher
+from dagster_beiwe.errors import IntegrityError, WrongPassphraseError
+from dagster_beiwe.lake import BeiweLake, FileRecord, Manifest, Occasion, StudyLake
+from dagster_beiwe.lake.rekey import rekey_study
+from dagster_beiwe.lake.tables import TableStore
+from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.simulator import SimulatedServer
+
+NEW = "another horse, another battery"
+FRAME = pd.DataFrame({"who": ["anna1111"], "days": [14]})
+
+
+@pytest.fixture
+def place(environment: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the new lake is to be."""
+    monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE_NEW", NEW)
+    return environment.parent / "new"
+
+
+def at(place: Path, study_id: str, passphrase: str = NEW) -> StudyLake:
+    return BeiweLake(place).study(study_id, passphrase=passphrase)
+
+
+def contents(lake: StudyLake) -> dict[tuple[str, str], bytes]:
+    """Plain bytes by participant and key."""
+    return {
+        (participant, record.key): lake.read(participant, record)
+        for participant in lake.participants()
+        for manifest in lake.manifests(participant)
+        for record in manifest.files
+    }
+
+
+def history(lake: StudyLake) -> list[tuple[object, ...]]:
+    """What manifests tell that does not depend on how files are stored."""
+    return [
+        (
+            manifest.window,
+            manifest.streams,
+            manifest.committed_at,
+            manifest.holes,
+            manifest.counted,
+            manifest.run_id,
+            *(_facts(record) for record in manifest.files),
+        )
+        for participant in lake.participants()
+        for manifest in lake.manifests(participant)
+    ]
+
+
+def _facts(record: FileRecord) -> FileRecord:
+    return replace(record, stored_size_bytes=0, stored_sha256="")
+
+
+def vanish(lake: StudyLake, *, at: datetime) -> Manifest:
+    """A commit after which the first file of a window counts as gone from the server."""
+    manifest = next(lake.manifests("anna1111"))
+    occasion = Occasion(
+        study_id=lake.study_id, participant="anna1111", window=manifest.span, streams=manifest.streams, run_id="later",
+        now=at, vanished=[manifest.files[0].key],
+    )  # fmt: skip
+    with lake.writer(run_id="later") as writer:
+        return writer.commit(occasion, [], base_generation=manifest.generation).manifest
+
+
+def test_everything_comes_over_under_the_new_passphrase(
+    lake: StudyLake, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Raw data, history and tables; the old passphrase is refused, and the old lake is as it was."""
+    vanish(lake, at=datetime.now(timezone.utc))
+    TableStore.of_study(lake).write(["lab", "daily"], FRAME, partition="anna1111|2026-03-02", run_id="run")
+    TableStore.of_lake(lake.storage, CrypteaseCipher(PASSPHRASE), passphrase=PASSPHRASE).write(["lab", "all"], FRAME)
+    TableStore.of_lake(lake.storage, None, passphrase=None).write(["lab", "studies"], FRAME)
+    before = {path: lake.storage.read(path) for path in lake.storage.walk("")}
+    assert main(["rekey", "--to", str(place)]) == 0
+    printed = capsys.readouterr().out
+    assert "2 participants, 4 windows (4 copied: " in printed
+    assert "1 tables (1 copied)." in printed
+    assert "Tables of no study: 2 (2 copied)." in printed
+    assert {path: lake.storage.read(path) for path in lake.storage.walk("")} == before
+    new = at(place, lake.study_id)
+    assert contents(new) == contents(lake)
+    assert history(new) == history(lake)
+    old_table, new_table = (
+        TableStore.of_study(each).load(["lab", "daily"], partition="anna1111|2026-03-02") for each in (lake, new)
+    )
+    assert new_table[1] == old_table[1]
+    assert (new_table[0].written_at, new_table[0].run_id) == (old_table[0].written_at, "run")
+    shared = TableStore.of_lake(new.storage, CrypteaseCipher(NEW), passphrase=NEW)
+    pd.testing.assert_frame_equal(shared.read(["lab", "all"]), FRAME)
+    with pytest.raises(WrongPassphraseError):
+        at(place, lake.study_id, PASSPHRASE).authenticate()
+    monkeypatch.setenv("BEIWE_LAKE", str(place))
+    assert main(["verify"]) == 1
+    monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", NEW)
+    assert main(["verify"]) == 0
+
+
+@pytest.mark.parametrize("last", [1, 4, 31, 61, 62, 90])
+def test_a_call_that_was_killed_is_continued(lake: StudyLake, environment: Path, place: Path, last: int) -> None:
+    """Wherever it died, the new lake is sound as far as it goes, holds no plain byte, and comes to the same end."""
+    order = {
+        "old": str(environment), "new": str(place), "study_id": lake.study_id, "passphrase": PASSPHRASE,
+        "new_passphrase": NEW, "last": last,
+    }  # fmt: skip
+    TableStore.of_study(lake).write(["lab", "daily"], FRAME)
+    script = Path(__file__).with_name("killed_rekey.py")
+    killed = subprocess.run(
+        [sys.executable, str(script)], input=json.dumps(order), text=True, cwd=Path(__file__).parents[2], check=False,
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL
+    plain = contents(lake)
+    assert not [path for path in place.rglob("*") if path.is_file() and b"timestamp" in path.read_bytes()[:200]]
+    done = contents(at(place, lake.study_id))
+    assert done.items() <= plain.items()
+    assert main(["rekey", "--to", str(place)]) == 0
+    new = at(place, lake.study_id)
+    assert contents(new) == plain
+    assert history(new) == history(lake)
+    assert verify_study(new).intact
+    assert not list(place.rglob("*.part"))
+    assert not list(place.rglob("*.run"))
+
+
+def test_a_second_call_copies_what_came_since(lake: StudyLake, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And nothing else."""
+    assert main(["rekey", "--to", str(place)]) == 0
+    assert main(["rekey", "--to", str(place)]) == 0
+    assert "4 windows (0 copied: 0 files, 0 B)" in capsys.readouterr().out
+    vanish(lake, at=datetime.now(timezone.utc))
+    assert main(["rekey", "--to", str(place)]) == 0
+    assert "4 windows (1 copied: 0 files, 0 B)" in capsys.readouterr().out
+    assert history(at(place, lake.study_id)) == history(lake)
+
+
+def test_runs_go_on_in_the_new_lake(lake: StudyLake, place: Path, server: SimulatedServer) -> None:
+    """They find all files there, and fetch none of them again."""
+    assert main(["rekey", "--to", str(place)]) == 0
+    new = at(place, lake.study_id)
+    fetched = [record.fetched_at for record in _records(new)]
+    fill(server, new)
+    assert [record.fetched_at for record in _records(new)] == fetched
+    assert {record.run_id for record in _records(new)} == {"test"}
+    assert verify_study(new).intact
+
+
+def test_a_new_lake_that_is_in_use_is_not_put_back(
+    lake: StudyLake, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A call with the two places as they were before the switch changes nothing."""
+    assert main(["rekey", "--to", str(place)]) == 0
+    new = at(place, lake.study_id)
+    vanish(new, at=datetime.now(timezone.utc))
+    before = history(new)
+    assert main(["rekey", "--to", str(place)]) == 1
+    assert "The new lake is in use already" in capsys.readouterr().err
+    assert history(at(place, lake.study_id)) == before
+
+
+def test_a_changed_lake_is_not_sealed_anew(
+    lake: StudyLake, environment: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a manifest that was put back nor a file that was changed becomes good by copying it."""
+    manifest = next(lake.manifests("anna1111"))
+    victim = environment / lake.folder("anna1111", manifest.files[0].path)
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert main(["rekey", "--to", str(place)]) == 1
+    assert "IntegrityError" in capsys.readouterr().err
+    assert at(place, lake.study_id).manifest("anna1111", manifest.window) is None
+    victim.write_bytes(whole)
+    path = environment / lake.folder("anna1111", f".beiwe/{manifest.window}.json")
+    older = path.read_bytes()
+    for _ in range(2):
+        vanish(lake, at=datetime.now(timezone.utc))
+    path.write_bytes(older)
+    shutil.rmtree(place)
+    assert main(["rekey", "--to", str(place)]) == 1
+    assert "manifest rolled back" in capsys.readouterr().err
+    assert not place.exists()
+
+
+def test_nothing_is_copied_while_a_run_writes(lake: StudyLake, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it commits would be missed."""
+    with lake.writer(run_id="run"):
+        assert main(["rekey", "--to", str(place)]) == 1
+    assert "without a run that writes to it" in capsys.readouterr().err
+    assert not place.exists()
+
+
+def test_compression_and_locks_can_change_on_the_way(lake: StudyLake, environment: Path, place: Path) -> None:
+    """Files that lie plain stay so unless asked otherwise; names follow what they are."""
+    bare = BeiweLake(environment.parent / "bare").study(lake.study_id, passphrase=None, cipher="none")
+    rekey_study(lake, bare, run_id="test", compression="none")
+    assert {record.encryption for record in _records(bare)} == {"none"}
+    assert {record.path for record in _records(bare)} == {record.member for record in _records(bare)}
+    new = at(place, lake.study_id)
+    rekey_study(bare, new, run_id="test")
+    assert {record.encryption for record in _records(new)} == {"none"}
+    rekey_study(bare, new, run_id="test", compression="zstd", lock_all=True)
+    assert {record.path for record in _records(new)} == {f"{record.member}.zst.lock" for record in _records(new)}
+    assert contents(new) == contents(lake)
+    assert verify_study(new).intact
+
+
+def test_damaged_tables_are_named_and_the_rest_is_copied(
+    lake: StudyLake, environment: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They can be materialised again."""
+    for name in ("good", "bad"):
+        TableStore.of_study(lake).write(["lab", name], FRAME)
+    (environment / ".tables" / "lab" / "bad.parquet.lock").write_bytes(b"")
+    assert main(["rekey", "--to", str(place)]) == 1
+    assert "Materialise them again: .tables/lab/bad\n" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(TableStore.of_study(at(place, lake.study_id)).read(["lab", "good"]), FRAME)
+    with pytest.raises(IntegrityError):
+        TableStore.of_study(lake).read(["lab", "bad"])
+
+
+@pytest.mark.parametrize(
+    ("new", "to", "said"),
+    [
+        ("", "../new", "BEIWE_LAKE_PASSPHRASE_NEW, got none"),
+        (PASSPHRASE, "../new", "Expected a new passphrase"),
+        (NEW, ".", "Expected another place"),
+        (NEW, "./below", "Expected another place"),
+        (NEW, "..", "Expected another place"),
+        (NEW, "s3://me:secret@bucket/lake", "Expected the lake's URL"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(
+    lake: StudyLake,
+    environment: Path,
+    place: Path,
+    new: str,
+    to: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In one line without any secret."""
+    monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE_NEW", new)
+    monkeypatch.chdir(environment)
+    before = sorted(environment.parent.rglob("*"))
+    assert main(["rekey", "--to", to]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert "secret@" not in line
+    assert sorted(environment.parent.rglob("*")) == before
+
+
+def _records(lake: StudyLake) -> list[FileRecord]:
+    return [record for name in lake.participants() for manifest in lake.manifests(name) for record in manifest.files]

@@ -1,0 +1,51 @@
+"""What is named to be run again can be pasted as it is, and names nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from dagster_beiwe.checks.places import ROSTER_FIRST, Places
+
+PEOPLE = [f"person{number:04d}" for number in range(600)]
+KEYS = ["2026-01-05", "2026-01-12", "2026-01-19"]
+PLACES = Places(asset="beiwe/sleep/raw_data", participants=PEOPLE, windows=KEYS)
+
+
+def selected(metadata: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the rows select when their two fields are pasted, one row after the other."""
+    table = metadata["selections to paste"]
+    assert isinstance(table, dg.TableMetadataValue)
+    return [
+        (participant, window)
+        for record in table.records
+        for participant in str(record.data["participants"]).split(", ")
+        for window in str(record.data["windows"]).split(", ")
+    ]
+
+
+def test_selections_hold_no_window_that_is_not_wanted() -> None:
+    """Two fields select the product of both, so that participants who lack other windows have a row of their own."""
+    cells = [(PEOPLE[0], KEYS[0]), (PEOPLE[0], KEYS[2]), (PEOPLE[1], KEYS[1]), (PEOPLE[5], KEYS[1])]
+    metadata = PLACES.metadata(cells)
+    assert sorted(selected(metadata)) == sorted(cells)
+    assert len(metadata["selections to paste"].records) == 2
+    assert metadata["partitions to run"].split(", ") == [f"{one}|{window}" for one, window in sorted(cells)]
+
+
+def test_long_lists_end_with_a_key() -> None:
+    """How many are left out stands beside the list, not in it."""
+    cells = [(one, window) for one in PEOPLE for window in KEYS]
+    metadata = PLACES.metadata(cells, strays=PEOPLE)
+    keys = metadata["partitions to run"].split(", ")
+    assert {tuple(key.split("|")) for key in keys} <= set(cells)
+    assert metadata["partitions to run: not shown"] == len(cells) - len(keys)
+    assert metadata["strays to run"].split(", ") == PEOPLE
+    assert sorted(selected(metadata)) == sorted(cells)
+
+
+def test_who_is_no_partition_is_named_apart() -> None:
+    """Whether windows or strays are missing."""
+    metadata = PLACES.metadata([("newcomer", KEYS[0]), (PEOPLE[0], "before")], strays=["stranger"])
+    assert metadata == {"strays to run": PEOPLE[0], ROSTER_FIRST: "newcomer, stranger"}

@@ -1,0 +1,72 @@
+"""What the command line does to a lake in S3, where there are no folders and locks are objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from object_helpers import PASSPHRASE, PEOPLE, STUDY, contents, study_lake, sync, truth
+
+from dagster_beiwe.cli import main
+from dagster_beiwe.lake.tables import TableStore
+from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.simulator import SimulatedServer, World
+
+NEW = "another passphrase"
+FRAME = pd.DataFrame({"days": [1]})
+
+
+@pytest.fixture
+def environment(url: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The variables that a user sets; returns the lake's URL."""
+    for name in ("BEIWE_KEYRING_SECTION", "BEIWE_STUDIES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BEIWE_URL", server.url)
+    monkeypatch.setenv("BEIWE_ACCESS_KEY", server.access_key)
+    monkeypatch.setenv("BEIWE_SECRET_KEY", server.secret_key)
+    monkeypatch.setenv("BEIWE_LAKE", url)
+    monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", PASSPHRASE)
+    monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE_NEW", NEW)
+    return url
+
+
+def test_a_lake_moves_to_s3_and_within_it(
+    environment: str, world: World, server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a new passphrase each time; a lake below the same bucket is another place."""
+    lake = study_lake(environment)
+    sync(server, lake)
+    TableStore.of_study(lake).write(["lab", "daily"], FRAME)
+    assert main(["rekey", "--to", f"{environment}/below"]) == 2
+    for place, passphrase in ((f"{environment}-2", NEW), (str(tmp_path / "lake"), "a third one")):
+        monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE_NEW", passphrase)
+        assert main(["rekey", "--to", place]) == 0
+        moved = study_lake(place, passphrase=passphrase)
+        assert contents(moved) == truth(world)
+        assert verify_study(moved).intact
+        pd.testing.assert_frame_equal(TableStore.of_study(moved).read(["lab", "daily"]), FRAME)
+        monkeypatch.setenv("BEIWE_LAKE", place)
+        monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", passphrase)
+
+
+def test_purge_leaves_no_object_with_the_id(environment: str, server: SimulatedServer) -> None:
+    """Neither a table nor a lock beside it."""
+    lake = study_lake(environment)
+    sync(server, lake)
+    for person in PEOPLE:
+        TableStore.of_study(lake).write(["lab", "daily"], FRAME, partition=f"{person}|2026-03-02")
+    assert main(["purge", "--study", STUDY, "--participant", PEOPLE[0], "--yes"]) == 0
+    left = list(lake.storage.walk(""))
+    assert not [path for path in left if PEOPLE[0] in path]
+    assert any(PEOPLE[1] in path and path.startswith(".tables/") for path in left)
+    assert main(["verify"]) == 0
+
+
+def test_check_leaves_an_empty_bucket_empty(
+    environment: str, server: SimulatedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It tries whether it can write, and takes that back."""
+    assert main(["check"]) == 0
+    assert "can be written" in capsys.readouterr().out
+    assert list(study_lake(environment).storage.walk("")) == []
