@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -222,13 +221,16 @@ def test_verify_looks_at_tables_of_no_study(
 
 
 def test_verify_says_which_tables_it_can_not_look_at(
-    lake: StudyLake, environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: SimulatedServer,
+    study_id: str,
+    environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Those of no study are locked with the lake's passphrase."""
-    path = lake_table(environment, os.environ["BEIWE_LAKE_PASSPHRASE"])
-    shutil.rmtree(environment / lake.study_id)
+    """Those of no study are locked with the lake's passphrase, which a study that is not locked does not need."""
+    lake_table(environment, os.environ["BEIWE_LAKE_PASSPHRASE"])
+    fill(server, BeiweLake(environment).study(study_id, passphrase=None, cipher="none"), ["anna1111"])
     monkeypatch.delenv("BEIWE_LAKE_PASSPHRASE")
-    assert path.exists()
     assert main(["verify"]) == 0
     assert "need BEIWE_LAKE_PASSPHRASE, which is not set: not looked at" in capsys.readouterr().err
 
