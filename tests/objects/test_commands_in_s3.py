@@ -9,6 +9,7 @@ import pytest
 from object_helpers import PASSPHRASE, PEOPLE, STUDY, contents, study_lake, sync, truth
 
 from dagster_beiwe.cli import main
+from dagster_beiwe.lake import BeiweLake
 from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer, World
@@ -42,7 +43,7 @@ def test_a_lake_moves_to_s3_and_within_it(
     for place, passphrase in ((f"{environment}-2", NEW), (str(tmp_path / "lake"), "a third one")):
         monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE_NEW", passphrase)
         assert main(["rekey", "--to", place]) == 0
-        moved = study_lake(place, passphrase=passphrase)
+        moved = BeiweLake(place).study(STUDY, passphrase=passphrase)
         assert contents(moved) == truth(world)
         assert verify_study(moved).intact
         pd.testing.assert_frame_equal(TableStore.of_study(moved).read(["lab", "daily"]), FRAME)
