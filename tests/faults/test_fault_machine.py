@@ -295,6 +295,15 @@ def test_sigterm(world: World, server: SimulatedServer, client: BeiweClient, lak
     _killed(signal.SIGTERM, server, client, lake_folder, world)
 
 
+def test_signals_reach_what_a_test_starts() -> None:
+    """Also where the suite itself runs in the background, with Ctrl-C ignored: Dagster would copy that to SIGTERM."""
+    assert signal.SIG_IGN not in (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+    if "PYTEST_IN_BACKGROUND" not in os.environ:
+        this = f"{__file__}::test_signals_reach_what_a_test_starts"
+        command = ["sh", "-c", 'trap "" INT TERM; exec "$@"', "sh", sys.executable, "-m", "pytest", "-q", this]
+        subprocess.run(command, env={**os.environ, "PYTEST_IN_BACKGROUND": "1"}, cwd=ROOT, check=True)
+
+
 def test_sigkill(world: World, server: SimulatedServer, client: BeiweClient, lake_folder: Path) -> None:
     """The kernel takes the process away, which can clean up nothing: the next run does."""
     _killed(signal.SIGKILL, server, client, lake_folder, world)
