@@ -1,9 +1,11 @@
-"""See every byte that goes into a file, also into files that are gone a moment later: by strace, and without it.
+"""See what goes into files, also into files that are gone a moment later: by strace, and without it.
 
-``strace`` sees the writes of a process and its children, whatever library makes them. ``Guard`` is for machines without
-strace: inside the process, it looks into each file just before Python removes, renames or truncates it, and notes
-files that never had a name. What strace does not see is memory mapped into a file; what neither sees is looked for on
-the disk afterwards.
+``strace`` shows the bytes of every write of a process and its children, whatever library makes them. Bytes that come
+into a file by another way are not shown: copied by the kernel, by memory that is mapped into a file for writing, by a
+ring of requests. Every such call is reported instead, whatever it moves.
+
+``Guard`` is for machines without strace: inside the process, it looks into each file just before Python removes,
+renames or truncates it, and notes files that never had a name. What neither sees is looked for on the disk afterwards.
 """
 
 from __future__ import annotations
@@ -15,16 +17,27 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from leak_needles import Needles
-from leak_search import Leak
+from leak_search import Leak, search_bytes, search_unpacked
 
-_TRACED = "write,pwrite64,writev,pwritev,pwritev2"
-_CALL = re.compile(rb"(?:write|pwrite64|writev|pwritev2?)\(\d+<([^>]*)>(?:\(deleted\))?, (.*)")
+_COPYING = "sendfile,copy_file_range,splice,io_uring_setup"
+_TRACED = f"write,pwrite64,writev,pwritev,pwritev2,mmap,{_COPYING}"
+_FILE = rb"\d+<([^>]*)>(?:\(deleted\))?"
+_CALL = re.compile(rb"(?:write|pwrite64|writev|pwritev2?)\(" + _FILE + rb", (.*)")
+_UNSHOWN = (
+    re.compile(rb"(sendfile)\(" + _FILE),
+    re.compile(rb"(copy_file_range|splice)\([^,]*, [^,]*, " + _FILE),
+    re.compile(rb"(mmap)\([^,]*, \d+, [A-Z_|]*PROT_WRITE[A-Z_|]*, MAP_SHARED[A-Z_|]*, " + _FILE),
+    re.compile(rb"(io_uring_setup)\(()"),
+)
 _STRING = re.compile(rb'"((?:\\x[0-9a-f]{2})*)"')
-_NO_FILES = (b"socket:", b"pipe:", b"anon_inode:", b"TCP", b"UNIX", b"UDP", b"NETLINK", b"/dev/")
+_NO_FILES = (b"socket:", b"pipe:", b"anon_inode:", b"TCP", b"UNIX", b"UDP", b"NETLINK", b"/dev/null", b"/dev/tty")
+_NO_CONTENT = b".db-shm"
+"""SQLite maps the index of its log for writing: numbers of pages and checksums, no value of any table."""
 
 
 def strace_works(folder: Path) -> bool:
@@ -41,24 +54,47 @@ def strace_command(output: Path) -> list[str]:
     return ["strace", *options, "-o", str(output)]
 
 
-def search_strace(output: Path, needles: Needles) -> tuple[list[Leak], int, int]:
-    """Leaks in what was written to files; how many files there were, and how many bytes."""
+@dataclass
+class Written:
+    """What strace saw. ``unshown`` are the calls by which bytes came into a file that it does not show."""
+
+    files: int = 0
+    bytes: int = 0
+    leaks: list[Leak] = field(default_factory=list)
+    unshown: list[str] = field(default_factory=list)
+
+
+def search_strace(output: Path, needles: Needles) -> Written:
+    """Look into what was written to files: all of a file together, and what each write may hold when unpacked."""
     written: dict[bytes, bytearray] = defaultdict(bytearray)
+    result = Written()
     with output.open("rb") as lines:
         for line in lines:
-            call = _CALL.search(line)
-            if call is None:
-                continue
-            path = _unhexed(call[1])
-            if not path.startswith(_NO_FILES):
-                for text in _STRING.findall(call[2]):
-                    written[path] += _unhexed(text)
-    found = [
-        Leak(name, f"written to {path.decode(errors='replace')}")
-        for path, data in written.items()
-        for name in sorted(needles.found_in(data))
-    ]
-    return found, len(written), sum(map(len, written.values()))
+            if call := _CALL.search(line):
+                path, data = _unhexed(call[1]), b"".join(map(_unhexed, _STRING.findall(call[2])))
+                if not path.startswith(_NO_FILES):
+                    result.leaks += search_unpacked(data, _place(path), needles)
+                    written[path] += data
+            elif name := _unshown(line):
+                result.unshown.append(name)
+    for path, data in written.items():
+        result.leaks += search_bytes(bytes(data), _place(path), needles)
+    result.files, result.bytes = len(written), sum(map(len, written.values()))
+    return result
+
+
+def _place(path: bytes) -> str:
+    return f"written to {path.decode(errors='replace')}"
+
+
+def _unshown(line: bytes) -> str:
+    """The call and its file; empty where it is another call, or what it writes to is no file."""
+    for pattern in _UNSHOWN:
+        if call := pattern.search(line):
+            path = _unhexed(call[2])
+            if not path.startswith(_NO_FILES) and not path.endswith(_NO_CONTENT):
+                return f"{call[1].decode()} {path.decode(errors='replace')}".rstrip()
+    return ""
 
 
 def _unhexed(text: bytes) -> bytes:
@@ -107,4 +143,4 @@ class Guard:
             data = Path(os.fsdecode(path)).read_bytes()
         except (OSError, ValueError):
             return
-        self.leaks += [Leak(name, f"{os.fsdecode(path)} before {event}") for name in self._needles.found_in(data)]
+        self.leaks += search_bytes(data, f"{os.fsdecode(path)} before {event}", self._needles)
