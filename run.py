@@ -1,7 +1,10 @@
 """Set up this clone and run it: ``python3 run.py demo``, ``python3 run.py test``, ``python3 run.py lint``.
 
-Needs nothing but Python 3.10 or newer with pip and venv. Everything is installed into ``.venv`` beside this file, once
-for as long as ``pyproject.toml`` stays the same.
+``python3 run.py lowest`` runs most of the tests with the lowest versions that ``pyproject.toml`` allows, on the oldest
+Python that is at hand.
+
+Needs nothing but Python 3.10 or newer with pip and venv. Everything is installed into ``.venv`` beside this file
+(``.venv-lowest`` for the lowest versions), once for as long as ``pyproject.toml`` stays the same.
 """
 
 from __future__ import annotations
@@ -10,12 +13,18 @@ import hashlib
 import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-EXTRAS = {"demo": "webserver", "test": "dev", "lint": "dev"}
+EXTRAS = {"demo": "webserver", "test": "dev", "lint": "dev", "lowest": "dev"}
 SOURCES = ["beiwe_project", "benchmarks", "dagster_beiwe", "run.py", "tests"]
+NOT_WITH_LOWEST = {
+    "tests/benchmarks": "figures, not behaviour",
+    "tests/deploy": "minutes of Postgres and daemons; the same code runs in tests/dagster and tests/objects",
+    "tests/docs": "the documents do not depend on versions",
+    "tests/leaks": "a minute, and watched with the newest versions, which are what a lab installs",
+    "tests/packaging": "builds a wheel in an environment of its own",
+}
 COMMANDS = {
     "demo": [["dagster-beiwe", "demo"]],
     "test": [["python", "-m", "pytest"]],
@@ -24,6 +33,7 @@ COMMANDS = {
         ["ruff", "format", "--check", *SOURCES],
         ["mypy"],
     ],
+    "lowest": [["python", "-m", "pytest", *(f"--ignore={folder}" for folder in NOT_WITH_LOWEST)]],
 }
 
 
@@ -35,7 +45,7 @@ def main(arguments: list[str]) -> int:
         print(f"Expected Python 3.10 or newer, got {sys.version.split()[0]}. Call this file with a newer one.")
         return 2
     name, rest = arguments[0], arguments[1:]
-    programs = install(EXTRAS[name])
+    programs = install(EXTRAS[name], lowest=name == "lowest")
     for command in COMMANDS[name]:
         program, *options = command
         status = subprocess.call([str(programs / program), *options, *rest], cwd=HERE, env=environment(programs))
@@ -44,26 +54,43 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def install(extra: str) -> Path:
-    """Make ``.venv`` ready with an extra of the package; returns the folder of its programs."""
-    folder = HERE / ".venv"
+def install(extra: str, *, lowest: bool) -> Path:
+    """Make an environment ready with an extra of the package; returns the folder of its programs."""
+    folder = HERE / (".venv-lowest" if lowest else ".venv")
+    python = oldest_python() if lowest else sys.executable
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
     stamp = folder / f"installed-{extra}"
-    wanted = hashlib.sha256((HERE / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
+    wanted = hashlib.sha256((HERE / "pyproject.toml").read_bytes() + f"{python} {sys.version}".encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return programs
     if not (programs / "python").exists():
-        print("Making .venv ...", flush=True)
-        venv.create(folder, with_pip=True)
+        print(f"Making {folder.name} ...", flush=True)
+        subprocess.run([python, "-m", "venv", str(folder)], check=True)
     print(f"Installing dagster-beiwe[{extra}]; this takes some minutes the first time ...", flush=True)
     pip = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if lowest:
+        subprocess.run([*pip, "uv"], check=True)
+        uv = [str(programs / "uv"), "pip", "install", "--quiet", "--python", str(programs / "python")]
+        pip = [*uv, "--upgrade", "--resolution", "lowest-direct"]
     subprocess.run([*pip, "--editable", f".[{extra}]"], cwd=HERE, check=True)
     stamp.write_text(wanted)
     return programs
 
 
+def oldest_python() -> str:
+    """The oldest Python that this package supports and that runs here; the running one where there is no older."""
+    for minor in range(10, sys.version_info.minor):
+        name = f"python3.{minor}"
+        try:
+            if subprocess.run([name, "-c", ""], capture_output=True, check=False).returncode == 0:
+                return name
+        except FileNotFoundError:
+            continue
+    return sys.executable
+
+
 def environment(programs: Path) -> dict[str, str]:
-    """The caller's environment with the programs of ``.venv`` first."""
+    """The caller's environment with the programs of the clone's own first."""
     return {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 

@@ -1,0 +1,36 @@
+"""The command that tests with the lowest versions leaves out what it says, and nothing by mistake."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parents[2]
+
+
+def _run() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("run", ROOT / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_suites_that_are_left_out_exist() -> None:
+    """A suite that is renamed is not left out under its old name."""
+    run = _run()
+    assert [folder for folder in run.NOT_WITH_LOWEST if not (ROOT / folder).is_dir()] == []
+    (command,) = run.COMMANDS["lowest"]
+    assert {each.removeprefix("--ignore=") for each in command[3:]} == run.NOT_WITH_LOWEST.keys()
+
+
+def test_every_dependency_has_a_lower_bound() -> None:
+    """Or the lowest version would be the first that was ever published."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    section = text.partition("\ndependencies = [")[2].partition("\n]")[0]
+    names = re.findall(r'^\s*"([^"]+)"', section, flags=re.MULTILINE)
+    assert len(names) > 5
+    assert [name for name in names if ">=" not in name] == []
