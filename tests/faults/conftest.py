@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fault_scene import Elsewhere, fill, new_world
+from fault_scene import CheckLosses, Elsewhere, fill, held, new_world, truth
 
 from dagster_beiwe.lake import keys
+from dagster_beiwe.simulator import World
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +45,18 @@ def elsewhere() -> Iterator[Elsewhere]:
     host = Elsewhere()
     yield host
     host.close()
+
+
+@pytest.fixture
+def check_losses(record_property: Callable[[str, object], None]) -> CheckLosses:
+    """Count what was committed and is gone; for ``fault_report.py``, and to fail if it is anything."""
+
+    def check(folder: Path, world: World, before: dict[str, str]) -> None:
+        """Every file that was committed is still there, as it was or as the server has it now."""
+        after, now = held(folder), truth(world)
+        lost = [key for key, content in before.items() if after.get(key, "") not in (content, now.get(key))]
+        record_property("files watched", len(before))
+        record_property("files lost", len(lost))
+        assert lost == []
+
+    return check

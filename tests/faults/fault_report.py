@@ -1,7 +1,8 @@
 """Write the tables of docs/reliability.md from the table that the tests are made from.
 
-python tests/faults/fault_report.py            print them
-python tests/faults/fault_report.py --write    put them into the document
+python tests/faults/fault_report.py              print them
+python tests/faults/fault_report.py --write      put them into the document
+python tests/faults/fault_report.py --measure    run the cases, count files that are lost, and put that into it, too
 """
 
 from __future__ import annotations
@@ -12,10 +13,18 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from fault_endpoints import ANSWER_CASES, DOWNLOAD_CASES, ENDPOINTS
 from fault_matrix import MACHINE_FAULTS, SERVER_FAULTS, TIMES, ServerFault
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
+sys.path.append(str(Path(__file__).parents[1]))
+import measured
+
+DOCUMENT = measured.RELIABILITY
+LOSSES = {
+    "faults of the server in the middle of a download": "test_fault_downloads.py",
+    "faults of our own machine": "test_fault_machine.py",
+}
 _KINDS = {"probe": "probes", "login": "the website's login", "page": "its settings page", "hashes": "file hashes"}
 
 
@@ -70,19 +79,48 @@ def _machine() -> Iterator[str]:
 
 
 def _counts() -> Iterator[str]:
-    yield "| what | cases | recovered | error by name | hole by name | files lost |"
-    yield "|---|---|---|---|---|---|"
+    yield "| what | cases | recovered | error by name | hole by name |"
+    yield "|---|---|---|---|---|"
     endpoints = f"{len(SERVER_FAULTS)} faults of the server"
     answers = Counter(outcome.kind for *_, outcome in ANSWER_CASES)
     downloads = Counter(outcome.kind for *_, outcome in DOWNLOAD_CASES)
     for title, counts in ((f"{len(ENDPOINTS)} endpoints that answer", answers), ("get-data/v1 and v2", downloads)):
         kinds = " | ".join(str(counts[kind]) for kind in ("recovered", "error", "hole"))
-        yield f"| {endpoints} at {title} | {counts.total()} | {kinds} | 0 |"
-    yield f"| {len(MACHINE_FAULTS)} faults of our own machine, see below | {len(MACHINE_FAULTS)} | | | | 0 |"
+        yield f"| {endpoints} at {title} | {counts.total()} | {kinds} |"
+    yield f"| {len(MACHINE_FAULTS)} faults of our own machine, see below | {len(MACHINE_FAULTS)} | | | |"
+
+
+class Tally:
+    """What the tests of a file count while they run (a plugin of pytest)."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self.counts[report.outcome] += 1
+            properties = dict.fromkeys(("files watched", "files lost"), 0)
+            for name, value in report.user_properties:
+                properties[name] += value
+            self.counts.update(properties)
+            self.counts["with files"] += properties["files watched"] > 0
+
+
+def losses() -> str:
+    """Run the cases that have committed files to lose, and count them."""
+    rows = []
+    for what, name in LOSSES.items():
+        tally = Tally()
+        pytest.main(["-q", "--no-header", str(Path(__file__).with_name(name))], plugins=[tally])
+        names = ("with files", "failed", "files watched", "files lost")
+        rows.append((what, *(f"{tally.counts[name]:,}" for name in names)))
+    return measured.table(("what", "cases that watch files", "tests failed", "committed files watched", "lost"), rows)
 
 
 if __name__ == "__main__":
-    if "--write" in sys.argv:
+    if "--measure" in sys.argv:
+        measured.write("losses", losses(), command="python tests/faults/fault_report.py --measure")
+    if {"--write", "--measure"} & set(sys.argv):
         DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
     else:
         print("\n\n".join(tables().values()))

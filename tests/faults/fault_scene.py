@@ -7,7 +7,7 @@ import re
 import shutil
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +34,9 @@ BAD_STREAM = "gps"
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 STREAMS = ("gps", "power_state", "survey_answers")
+
+CheckLosses = Callable[[Path, World, dict[str, str]], None]
+"""The fixture ``check_losses``: the lake's folder, the server's world, and what was held before."""
 
 _COORDINATE = re.compile(r"-?\d{1,3}\.\d{5,}")
 

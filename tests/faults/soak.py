@@ -1,12 +1,13 @@
-"""A month of a study's life in minutes: uploads, late data, deletions, restarts and faults, hour by hour.
+"""A month of synchronising, without Dagster: uploads, late data, deletions and faults, hour by hour.
 
-    python tests/faults/soak.py                          thirty days
-    python tests/faults/soak.py --days 3 --seed 7        something shorter, or something else
+    python tests/faults/soak.py                      thirty days, print the table
+    python tests/faults/soak.py --days 3 --seed 7    something shorter, or something else
+    python tests/faults/soak.py --write              put the table into docs/reliability.md
 
-Each hour phones send data, some of it late; the server's counts are asked for, and what moved is synchronised, as the
-sensor and its runs do. At a stated rate something goes wrong: a fault of the table, a server that is restarted, a run
-that is abandoned half way, a new process. At the end everything is well for as long as there is something to fetch;
-then lake and server must be equal, and memory and file handles as they were.
+Each hour phones send data, some of it late; the server's counts are asked for, and what moved is synchronised. At a
+stated rate something goes wrong: a fault of the table, a server that is restarted, a client and a lake that are opened
+anew, a run whose generator is closed half way. At the end everything is well for as long as there is something to
+fetch; then lake and server must be equal, and memory and file handles as they were. ``life.py`` is the same in Dagster.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServe
 from dagster_beiwe.sync import Cell, DailyIndex, StudySync, dirty_cells
 from dagster_beiwe.windows import windows_between
 
+sys.path.append(str(Path(__file__).parents[1]))
+import measured
+
 PEOPLE = ("p1person", "p2person", "p3person", "p4person")
 BEGIN = datetime(2026, 3, 2, tzinfo=timezone.utc)
 ZONE = "America/New_York"
@@ -49,6 +53,21 @@ LATE_RATE = 0.10
 DELETED_RATE = 0.01
 RESTART_RATE = 0.03
 ABANDONED_RATE = 0.05
+ROWS = (
+    "hours, participants",
+    "files uploaded, late rows, files deleted",
+    "faults injected",
+    "restarts of the server and new clients, runs given up half way",
+    "runs ended by an error, holes reported on the way",
+    "windows committed, requests sent",
+    "files on the server, files in the lake",
+    "lake and server equal, byte for byte",
+    "findings of `verify`, temporary files left",
+    "memory after a quarter of the time, and at the end",
+    "open file handles, first day and last",
+    "manifests and indexes, stored data",
+    "seconds",
+)
 _SLOW = ("hang", "trickle")
 _FAULTS = [fault for fault in SERVER_FAULTS if fault.misbehaviour and fault.misbehaviour["what"] not in _SLOW]
 
@@ -79,30 +98,26 @@ class Diary:
     stored_bytes: int = 0
     seconds: float = 0.0
 
-    def text(self) -> str:
+    def rows(self) -> Iterator[tuple[str, str]]:
         faults, errors, holes = (counter.total() for counter in (self.faults, self.errors, self.holes))
         quarter = len(self.memory_bytes) // 4
-        sizes = f"{self.manifest_bytes / 1e6:.2f} MB, {self.stored_bytes / 1e6:.2f} MB"
         before, after = self.memory_bytes[quarter] / 1e6, self.memory_bytes[-1] / 1e6
-        return "\n".join(
-            (
-                "| what | number |",
-                "|---|---|",
-                f"| hours, participants | {self.ticks}, {len(PEOPLE)} |",
-                f"| files uploaded, late rows, files deleted | {self.uploads}, {self.late}, {self.deleted} |",
-                f"| faults injected (of {len(self.faults)} kinds) | {faults} |",
-                f"| restarts of server and process, runs abandoned half way | {self.restarts}, {self.abandoned} |",
-                f"| runs ended by an error, holes reported on the way | {errors}, {holes} |",
-                f"| windows committed, requests sent | {self.windows}, {self.requests} |",
-                f"| files on the server, files in the lake | {self.files_on_server}, {self.files_in_lake} |",
-                f"| lake and server equal, byte for byte | {'yes' if self.equal else 'NO'} |",
-                f"| findings of `verify`, temporary files left | {self.findings}, {self.leftovers} |",
-                f"| memory after a quarter of the time, and at the end | {before:.0f} MB, {after:.0f} MB |",
-                f"| open file handles, first day and last | {self.handles[0]}, {self.handles[-1]} |",
-                f"| manifests and indexes, stored data | {sizes} |",
-                f"| seconds | {self.seconds:.0f} |",
-            )
+        values = (
+            f"{self.ticks}, {len(PEOPLE)}",
+            f"{self.uploads}, {self.late}, {self.deleted}",
+            f"{faults} of {len(self.faults)} kinds",
+            f"{self.restarts}, {self.abandoned}",
+            f"{errors}, {holes}",
+            f"{self.windows}, {self.requests}",
+            f"{self.files_on_server}, {self.files_in_lake}",
+            "**yes**" if self.equal else "**NO**",
+            f"**{self.findings}, {self.leftovers}**",
+            f"{before:.0f} MB, {after:.0f} MB",
+            f"{self.handles[0]}, {self.handles[-1]}",
+            f"{self.manifest_bytes / 1e6:.2f} MB, {self.stored_bytes / 1e6:.2f} MB",
+            f"{self.seconds:.0f}",
         )
+        return zip(ROWS, values, strict=True)
 
 
 def serve(pipe: Connection) -> None:
@@ -313,10 +328,14 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="A study's life, compressed.")
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args(arguments)
     logging.disable(logging.WARNING)
     diary = soak(options.days, seed=options.seed)
-    print(diary.text())
+    text = measured.table(("what", "number"), diary.rows())
+    print(text)
+    if options.write:
+        measured.write("soak", text, command="python tests/faults/soak.py --write")
     return 0 if diary.equal and not diary.findings else 1
 
 

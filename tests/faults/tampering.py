@@ -1,6 +1,7 @@
 """Tamper with a lake in every way and feed damaged documents to the readers; count what is found.
 
-``python tests/faults/tampering.py`` prints the table that docs/reliability.md shows.
+python tests/faults/tampering.py            print the table
+python tests/faults/tampering.py --write    put it into docs/reliability.md
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 from dagster_beiwe.sync import Cell, StudySync
 from dagster_beiwe.windows import windows_between
+
+sys.path.append(str(Path(__file__).parents[1]))
+import measured
 
 PERSON, OTHER = "anna1111", "bert2222"
 START = datetime(2026, 3, 2, tzinfo=timezone.utc)
@@ -175,8 +179,8 @@ def _same_or_refused(read: Callable[[bytes], object], data: bytes, whole: object
 
 
 def table(rows: list[Row]) -> str:
-    lines = ["| what | tried | found |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {row.what} | {row.tried:,} | {row.found:,} |" for row in rows)])
+    lines = ((row.what, f"{row.tried:,}", f"{row.found:,}") for row in rows)
+    return measured.table(("what", "tried", "found"), lines)
 
 
 def _row(what: str, folder: Path, now: Files, lake: StudyLake, damages: Iterable[Changes]) -> Row:
@@ -261,6 +265,8 @@ def main() -> int:
     finally:
         shutil.rmtree(folder)
     print(table(rows))
+    if "--write" in sys.argv:
+        measured.write("tampering", table(rows), command="python tests/faults/tampering.py --write")
     return 0 if all(row.tried == row.found for row in rows) else 1
 
 

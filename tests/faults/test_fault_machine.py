@@ -33,6 +33,7 @@ from fault_scene import (
     START,
     STREAMS,
     STUDY,
+    CheckLosses,
     cells,
     check_lake,
     check_message,
@@ -134,6 +135,7 @@ def test_disk_full(
     client: BeiweClient,
     server: SimulatedServer,
     lake_folder: Path,
+    check_losses: CheckLosses,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -144,7 +146,7 @@ def test_disk_full(
             patch.setattr(storage._DurableFile, "write", _no_space_after(6))
             fails_clearly(client, lake_folder, server, says="Free space")
         check_lake(lake_folder)
-        assert before.items() <= held(lake_folder).items()
+        check_losses(lake_folder, world, before)
         completes(client, lake_folder, world)
         return
     disk = tmp_path / "disk"
@@ -158,7 +160,7 @@ def test_disk_full(
         subprocess.run(["mount", "-o", f"remount,size={size_bytes}", str(disk)], check=True)
         fails_clearly(client, small, server, says="Free space")
         check_lake(small)
-        assert before.items() <= held(small).items()
+        check_losses(small, world, before)
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
         completes(client, small, world)
 
@@ -178,7 +180,12 @@ def _no_space_after(writes: int) -> Callable[..., int]:
 
 
 def test_read_only_lake(
-    world: World, client: BeiweClient, server: SimulatedServer, lake_folder: Path, tmp_path: Path
+    world: World,
+    client: BeiweClient,
+    server: SimulatedServer,
+    lake_folder: Path,
+    check_losses: CheckLosses,
+    tmp_path: Path,
 ) -> None:
     """Said before the first download; reading goes on; mounted for writing again, the run completes."""
     before = held(lake_folder)
@@ -187,7 +194,7 @@ def test_read_only_lake(
         for folder in folders:
             folder.chmod(0o500)
         fails_clearly(client, lake_folder, server, says="own the folder")
-        assert held(lake_folder) == before
+        check_losses(lake_folder, world, before)
         for folder in folders:
             folder.chmod(0o700)
         completes(client, lake_folder, world)
@@ -201,7 +208,7 @@ def test_read_only_lake(
         server.forget_requests()
         fails_clearly(client, lake, server, says="read-only")
         assert server.requests == []
-        assert held(lake) == before
+        check_losses(lake, world, before)
         subprocess.run(["mount", "-o", "remount,rw", str(tmp_path / "disk")], check=True)
         completes(client, lake, world)
 
@@ -273,7 +280,9 @@ def caught_in_the_middle(server: SimulatedServer, folder: Path) -> Iterator[subp
             process.kill()
 
 
-def _killed(number: int, server: SimulatedServer, client: BeiweClient, folder: Path, world: World) -> None:
+def _killed(
+    number: int, server: SimulatedServer, client: BeiweClient, folder: Path, world: World, check_losses: CheckLosses
+) -> None:
     before = held(folder)
     with caught_in_the_middle(server, folder) as process:
         process.send_signal(number)
@@ -285,14 +294,16 @@ def _killed(number: int, server: SimulatedServer, client: BeiweClient, folder: P
         assert not path.is_file() or not any(row in path.read_bytes() for row in rows), path
     first = {key: content for key, content in truth(world).items() if f"/{FIRST}/" in key}
     assert first.items() <= held(folder).items()
-    assert before.keys() <= held(folder).keys()
+    check_losses(folder, world, before)
     server.behave()
     completes(client, folder, world)
 
 
-def test_sigterm(world: World, server: SimulatedServer, client: BeiweClient, lake_folder: Path) -> None:
+def test_sigterm(
+    world: World, server: SimulatedServer, client: BeiweClient, lake_folder: Path, check_losses: CheckLosses
+) -> None:
     """A service manager stops the run: what was committed stays, and the next run goes on."""
-    _killed(signal.SIGTERM, server, client, lake_folder, world)
+    _killed(signal.SIGTERM, server, client, lake_folder, world, check_losses)
 
 
 def test_signals_reach_what_a_test_starts() -> None:
@@ -304,9 +315,11 @@ def test_signals_reach_what_a_test_starts() -> None:
         subprocess.run(command, env={**os.environ, "PYTEST_IN_BACKGROUND": "1"}, cwd=ROOT, check=True)
 
 
-def test_sigkill(world: World, server: SimulatedServer, client: BeiweClient, lake_folder: Path) -> None:
+def test_sigkill(
+    world: World, server: SimulatedServer, client: BeiweClient, lake_folder: Path, check_losses: CheckLosses
+) -> None:
     """The kernel takes the process away, which can clean up nothing: the next run does."""
-    _killed(signal.SIGKILL, server, client, lake_folder, world)
+    _killed(signal.SIGKILL, server, client, lake_folder, world, check_losses)
 
 
 class LockingServer(SimulatedServer):
@@ -404,12 +417,15 @@ def test_event_log_locked_briefly(lab: tuple[Lab, LockingServer], world: World) 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Dagster's own connections, after its own error
-def test_event_log_locked(lab: tuple[Lab, LockingServer], world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_log_locked(
+    lab: tuple[Lab, LockingServer], world: World, check_losses: CheckLosses, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run fails; the lake is intact and holds what was committed; the next run records everything."""
     from dagster._core.storage.event_log.sqlite import sqlite_event_log
 
     monkeypatch.setattr(sqlite_event_log, "SQLITE_BUSY_TIMEOUT_SECONDS", 0, raising=False)
     dagster, server = lab
+    before = held(dagster.folder)
     failure = dagster.failure()
     assert failure
     for secret in secrets_of(server):
@@ -417,6 +433,7 @@ def test_event_log_locked(lab: tuple[Lab, LockingServer], world: World, monkeypa
     server.unlock()
     server.databases = server.databases / "nothing more to lock"
     check_lake(dagster.folder)
+    check_losses(dagster.folder, world, before)
     first = {key: content for key, content in truth(world).items() if f"/{FIRST}/" in key}
     assert first.items() <= held(dagster.folder).items()
     assert dagster.run()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from fault_report import DOCUMENT, filled
+from fault_report import DOCUMENT, LOSSES, filled
+from measured import rows
 
 from dagster_beiwe import errors
 
@@ -14,6 +15,11 @@ def test_the_document_is_current() -> None:
     """What docs/reliability.md promises is what is tested."""
     text = DOCUMENT.read_text(encoding="utf-8")
     assert filled(text) == text, "run: python tests/faults/fault_report.py --write"
+
+
+def test_losses_are_those_that_are_counted() -> None:
+    """The figures are those of the day that stands beside them; the rows are the report's."""
+    assert rows("losses") == list(LOSSES)
 
 
 def test_a_promise_without_a_test_is_noticed() -> None:

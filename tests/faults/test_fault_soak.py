@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from fault_matrix import ServerFault
-from soak import _FAULTS, BEGIN, HOUR, Remote, Soak
+from measured import rows
+from soak import _FAULTS, BEGIN, HOUR, ROWS, Remote, Soak
 
 from dagster_beiwe.errors import BeiweError
 
@@ -70,3 +71,8 @@ def test_a_day_of_trouble_ends_well(tmp_path: Path) -> None:
     assert diary.faults.total() > 2
     assert (diary.findings, diary.leftovers) == (0, 0)
     assert diary.handles[-1] <= diary.handles[0] + 1
+
+
+def test_the_document_shows_what_the_diary_tells() -> None:
+    """The figures are those of the day that stands beside them; the rows are the diary's."""
+    assert rows("soak") == list(ROWS)
