@@ -40,7 +40,7 @@ class Credentials:
     ``url`` is https, or http to loopback only, without user name, query or fragment. The keys are 64 characters from
     ``A-Z a-z 0-9 + /`` as the website shows them; white space around them is removed, because the server refuses it.
     ``username`` and ``password`` are the website's, and needed only for settings on servers before 2025-03. ``secrets``
-    has passphrases of locked data by study name.
+    has passphrases of locked data by study name or id.
 
     Shown as text it tells the address only, and it refuses to be pickled. Raises ``CredentialsError`` for what can't
     be used; messages never repeat a value that may be secret.
@@ -57,17 +57,11 @@ class Credentials:
         object.__setattr__(self, "url", _checked_url(self.url))
         for name in ("access_key", "secret_key"):
             object.__setattr__(self, name, _checked_key(name.replace("_", " "), getattr(self, name)))
-        for study, passphrase in self.secrets.items():
-            if not isinstance(passphrase, str) or not passphrase:
-                raise CredentialsError(
-                    f"Expected a passphrase for the study {study!r} in SECRETS, got an empty one or something that is "
-                    "not text; nothing was read. Correct or remove the entry."
-                )
-        object.__setattr__(self, "secrets", MappingProxyType(dict(self.secrets)))
+        object.__setattr__(self, "secrets", _checked_secrets(self.secrets))
 
-    def study_passphrase(self, study_name: str) -> str | None:
-        """The passphrase that SECRETS has for a study's name, or None."""
-        return self.secrets.get(study_name)
+    def study_passphrase(self, study_name: str, *, study_id: str = "") -> str | None:
+        """The passphrase that SECRETS has for a study's id or name, or None."""
+        return study_secret(self.secrets, study_id=study_id, name=study_name)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("Credentials are not pickled: they would lie readable in whatever holds the pickle.")
@@ -117,21 +111,25 @@ def credentials_from_keyring(
     ``KeyringFileError``, ``KeyringPassphraseError``, or ``KeyringSectionError``, also for the section's values.
     """
     environ = os.environ if environ is None else environ
-    path = path or environ.get("BEIWE_KEYRING_FILE") or DEFAULT_KEYRING_FILE
-    sections = read_keyring(path, passphrase=passphrase, environ=environ, prompt=prompt)
-    section = section or environ.get("BEIWE_KEYRING_SECTION")
-    names = ", ".join(sorted(sections)) or "none"
-    if not section:
-        raise KeyringSectionError(
-            f"Expected the name of a section of the keyring, got none; nothing was used. Set BEIWE_KEYRING_SECTION. "
-            f"The sections are: {names}."
-        )
-    if section not in sections:
-        raise KeyringSectionError(
-            f"Expected a section of the keyring, got {section[:80]!r}, which it lacks; nothing was used. "
-            f"The sections are: {names}."
-        )
-    return credentials_of_section(section, sections[section])
+    return credentials_of_section(*_section(section, path, passphrase, environ, prompt=prompt))
+
+
+def secrets_from_keyring(
+    section: str | None = None,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    passphrase: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Mapping[str, str]:
+    """Only the SECRETS of a section, {study name or id: passphrase}: the section need not hold address and keys, so
+    that a host may read data without access to a server. Otherwise as ``credentials_from_keyring``."""
+    environ = os.environ if environ is None else environ
+    return _checked_secrets(_secrets_of_section(*_section(section, path, passphrase, environ, prompt=False)))
+
+
+def study_secret(secrets: Mapping[str, str], *, study_id: str, name: str) -> str | None:
+    """What SECRETS holds for a study: under its id, which never changes, or else under its name."""
+    return secrets.get(study_id) or secrets.get(name)
 
 
 def read_keyring(
@@ -249,7 +247,53 @@ def _checked_key(name: str, key: object) -> str:
     return key.strip()
 
 
+def _checked_secrets(secrets: Mapping[str, str]) -> Mapping[str, str]:
+    for study, passphrase in secrets.items():
+        if not isinstance(passphrase, str) or not passphrase:
+            raise CredentialsError(
+                f"Expected a passphrase for the study {study!r} in SECRETS, got an empty one or something that is "
+                "not text; nothing was read. Correct or remove the entry."
+            )
+    return MappingProxyType(dict(secrets))
+
+
 # Keyring
+
+
+def _section(
+    section: str | None,
+    path: str | os.PathLike[str] | None,
+    passphrase: str | None,
+    environ: Mapping[str, str],
+    *,
+    prompt: bool,
+) -> tuple[str, Mapping[str, Any]]:
+    """Name and content of the section of a keyring file."""
+    path = path or environ.get("BEIWE_KEYRING_FILE") or DEFAULT_KEYRING_FILE
+    sections = read_keyring(path, passphrase=passphrase, environ=environ, prompt=prompt)
+    section = section or environ.get("BEIWE_KEYRING_SECTION")
+    names = ", ".join(sorted(sections)) or "none"
+    if not section:
+        raise KeyringSectionError(
+            f"Expected the name of a section of the keyring, got none; nothing was used. Set BEIWE_KEYRING_SECTION. "
+            f"The sections are: {names}."
+        )
+    if section not in sections:
+        raise KeyringSectionError(
+            f"Expected a section of the keyring, got {section[:80]!r}, which it lacks; nothing was used. "
+            f"The sections are: {names}."
+        )
+    return section, sections[section]
+
+
+def _secrets_of_section(name: str, section: Mapping[str, Any]) -> Mapping[str, Any]:
+    secrets = section.get("SECRETS") or {}
+    if not isinstance(secrets, Mapping):
+        raise KeyringSectionError(
+            f"Expected an object of study names and passphrases in the keyring's section {name!r}, got something else "
+            "in SECRETS; nothing was used."
+        )
+    return secrets
 
 
 def credentials_of_section(name: str, section: object) -> Credentials:
@@ -270,14 +314,12 @@ def credentials_of_section(name: str, section: object) -> Credentials:
         for key in ("URL", "ACCESS_KEY", "SECRET_KEY", "USERNAME", "PASSWORD")
         if not isinstance(section.get(key), (str, type(None)))
     ]
-    secrets = section.get("SECRETS") or {}
-    if not isinstance(secrets, Mapping):
-        wrong.append("SECRETS")
     if wrong:
         raise KeyringSectionError(
-            f"Expected text in the keyring's section {name!r} (and an object of study names and passphrases as "
-            f"SECRETS), got something else in {', '.join(wrong)}; nothing was used."
+            f"Expected text in the keyring's section {name!r}, got something else in {', '.join(wrong)}; nothing was "
+            "used."
         )
+    secrets = _secrets_of_section(name, section)
     try:
         return Credentials(
             url=section["URL"],

@@ -140,7 +140,7 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         if study is not None:
             return TableStore.of_study(self.beiwe.study_lake(study))
         storage = self.beiwe.get_lake().storage
-        passphrase = self.beiwe.passphrase("")
+        passphrase = self.beiwe.passphrase()
         if passphrase is None and (metadata or {}).get(NO_PARTICIPANTS_METADATA_KEY):
             return TableStore.of_lake(storage, None, passphrase=None)
         found = require_passphrase(asset_key, passphrase, variable=self.beiwe.passphrase_variable)

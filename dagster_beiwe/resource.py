@@ -12,9 +12,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+from pydantic import PrivateAttr
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy
-from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
+from dagster_beiwe.credentials import (
+    Credentials,
+    credentials_from_env,
+    credentials_from_keyring,
+    secrets_from_keyring,
+    study_secret,
+)
 from dagster_beiwe.encryption import AgeCipher, Cipher, read_identity
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import CredentialsError, PassphraseMissingError
@@ -34,6 +41,11 @@ class BeiweCredentials(dg.ConfigurableResource[Any], ABC):
     def load(self) -> Credentials:
         """Read the credentials now. Raises ``CredentialsError`` that says what is missing."""
 
+    def secrets(self) -> Mapping[str, str]:
+        """Passphrases of locked data, {study name or id: passphrase}. Override it where they can be read without keys
+        of a server: a host that only reads the lake has none. Raises ``CredentialsError``."""
+        return self.load().secrets
+
     def server_name(self) -> str:
         """A short name for the server, without secrets: what runs against one server share a pool under."""
         return "server"
@@ -41,7 +53,8 @@ class BeiweCredentials(dg.ConfigurableResource[Any], ABC):
 
 class EnvCredentials(BeiweCredentials):
     """Keys from environment variables: ``BEIWE_URL``, ``BEIWE_ACCESS_KEY``, ``BEIWE_SECRET_KEY``, and for the settings
-    of old servers ``BEIWE_USERNAME`` and ``BEIWE_PASSWORD``.
+    of old servers ``BEIWE_USERNAME`` and ``BEIWE_PASSWORD``. Where ``BEIWE_KEYRING_SECTION`` is set too, the study
+    passphrases (and nothing else) come from that section of the keyring.
 
     For several servers in one project give each its own ``prefix`` in place of ``BEIWE_``.
     """
@@ -53,8 +66,16 @@ class EnvCredentials(BeiweCredentials):
         names = ("URL", "ACCESS_KEY", "SECRET_KEY", "USERNAME", "PASSWORD")
         values = {name: os.environ.get(f"{self.prefix}{name}", "") for name in names}
         if missing := [f"{self.prefix}{name}" for name in names[:3] if not values[name].strip()]:
-            raise _missing_variables(missing)
+            section = f"{self.prefix}KEYRING_SECTION"
+            both = os.environ.get(section) and values["URL"].strip()
+            why = f" As {self.prefix}URL is set, {section} gives study passphrases only; unset it to take keys, too."
+            raise _missing_variables(missing, why=why if both else "")
         return credentials_from_env({f"BEIWE_{name}": value for name, value in values.items()})
+
+    def secrets(self) -> Mapping[str, str]:
+        section = os.environ.get(f"{self.prefix}KEYRING_SECTION")
+        path = os.environ.get(f"{self.prefix}KEYRING_FILE")
+        return secrets_from_keyring(section, path=path or None) if section else {}
 
     def server_name(self) -> str:
         return host_slug(os.environ.get(f"{self.prefix}URL", ""))
@@ -73,17 +94,24 @@ class KeyringCredentials(BeiweCredentials):
 
     def load(self) -> Credentials:
         forbid_core_dumps()
+        return credentials_from_keyring(self.section or None, path=self.path or None, environ=self._environ())
+
+    def secrets(self) -> Mapping[str, str]:
+        forbid_core_dumps()
+        return secrets_from_keyring(self.section or None, path=self.path or None, environ=self._environ())
+
+    def _environ(self) -> dict[str, str]:
         if not os.environ.get(self.passphrase_variable):
             raise _missing_variables([self.passphrase_variable])
-        environ = {**os.environ, "NRG_KEYRING_PASS": os.environ[self.passphrase_variable]}
-        return credentials_from_keyring(self.section or None, path=self.path or None, environ=environ)
+        return {**os.environ, "NRG_KEYRING_PASS": os.environ[self.passphrase_variable]}
 
     def server_name(self) -> str:
         return slug(self.section or os.environ.get("BEIWE_KEYRING_SECTION") or "server")
 
 
 def credentials_from_environment(environ: Mapping[str, str]) -> BeiweCredentials:
-    """A keyring where ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is not; keys in the environment otherwise."""
+    """A keyring where ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is not. Otherwise the keys are in the
+    environment, and only study passphrases come from the section, if there is one."""
     if environ.get("BEIWE_KEYRING_SECTION") and not environ.get("BEIWE_URL"):
         return KeyringCredentials()
     return EnvCredentials()
@@ -101,6 +129,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
     lake_variable: str = "BEIWE_LAKE"
     passphrase_variable: str = "BEIWE_LAKE_PASSPHRASE"  # noqa: S105  # a name, not a passphrase
     age_identity_variable: str = "BEIWE_AGE_IDENTITY"
+    _names: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def get_client(self, *, policy: HttpPolicy | None = None) -> BeiweClient:
         """A new client; close it after use (``with``). Raises ``CredentialsError``. Switches off core dumps."""
@@ -114,17 +143,45 @@ class BeiweResource(dg.ConfigurableResource[Any]):
             raise _missing_variables([self.lake_variable])
         return BeiweLake(url)
 
-    def passphrase(self, study_name: str) -> str | None:
-        """The study's passphrase from the keyring, or else the lake's; None where there is neither."""
-        from_keyring = self._loaded().study_passphrase(study_name)
-        return from_keyring or os.environ.get(self.passphrase_variable) or None
+    def passphrase(self, study: StudyFacts | None = None) -> str | None:
+        """The study's passphrase from the keyring, or else the lake's; None where there is neither. Without a study,
+        the lake's.
+
+        SECRETS are read without the keys of the server. Only where they are kept by name, and nobody knows the study's
+        name yet, the server is asked for it. Raises ``PassphraseMissingError`` where it can't be known,
+        ``ServerError`` and ``CredentialsError``.
+        """
+        of_lake = os.environ.get(self.passphrase_variable) or None
+        secrets = self.credentials.secrets() if study else {}
+        if study is None or not secrets:
+            return of_lake
+        found = study_secret(secrets, study_id=study.id, name=study.name)
+        if found is None and not study.is_named:
+            found = secrets.get(self._name_on_server(study))
+        return found or of_lake
+
+    def _name_on_server(self, study: StudyFacts) -> str:
+        """Never guessed: a wrong name finds no passphrase, and the study would be locked with the lake's for good."""
+        if study.id not in self._names:
+            try:
+                with self.get_client() as client:
+                    self._names.update(client.studies())
+            except CredentialsError:
+                self._names.clear()
+        if study.id not in self._names:
+            raise PassphraseMissingError(
+                f"Expected to find the passphrase of study {study.id} in SECRETS by the study's name, but the server "
+                "could not be asked for the name, or does not tell it to these keys; nothing was read or written. Give "
+                "the study's `name` in its configuration, or keep its passphrase in SECRETS under the study's id."
+            )
+        return self._names[study.id]
 
     def study_lake(self, study: StudyFacts) -> StudyLake:
         """The study's part of the lake, ready to write and read.
 
         Raises ``PassphraseMissingError`` where something must be locked with a passphrase and there is none.
         """
-        passphrase = self.passphrase(study.name)
+        passphrase = self.passphrase(study)
         if study.encryption == "cryptease" and not passphrase:
             raise PassphraseMissingError(
                 f"Expected a passphrase for study {study.name!r}, got none; nothing was downloaded. Set "
@@ -151,8 +208,8 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         return AgeCipher(recipients=study.recipients, identity=identity)
 
 
-def _missing_variables(names: list[str]) -> CredentialsError:
+def _missing_variables(names: list[str], *, why: str = "") -> CredentialsError:
     return CredentialsError(
         f"Expected {', '.join(names)} in the environment, got nothing; nothing was requested. Set them where Dagster "
-        "runs: in the shell, the service or an .env file beside the project."
+        f"runs: in the shell, the service or an .env file beside the project.{why}"
     )

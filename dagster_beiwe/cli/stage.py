@@ -109,7 +109,7 @@ class Stage:
 
     def table(self, name: str, *, study_id: str) -> pd.DataFrame:
         """A table of the study, as it lies in the lake."""
-        lake = self._beiwe.get_lake().study(study_id, passphrase=self._beiwe.passphrase(""))
+        lake = self._beiwe.get_lake().study(study_id, passphrase=self._beiwe.passphrase())
         return TableStore.of_study(lake).read(["beiwe", KEY, name])
 
     def _execute(

@@ -80,7 +80,7 @@ def _listed(configs: Sequence[StudyConfig], known: Known) -> Iterator[StudyFacts
 def _identify(config: StudyConfig, known: Known) -> KnownStudy:
     if _is_complete(config) and config.study not in known:
         start: date | None = config.start
-        return KnownStudy(id=config.study, name=config.key or config.study, key=config.key or config.study, start=start)
+        return KnownStudy(id=config.study, name=config.study, key=config.key or config.study, start=start)
     return known[find_study({study.id: study.name for study in known.values()}, config.study).id]
 
 

@@ -65,6 +65,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
     - ``study``: the study's id, an unambiguous beginning of it, or its name; ``*`` stands for every study that the key
       can see and that is not listed by itself.
     - ``key``: name in asset keys and group; made from the study's name where it is not given.
+    - ``name``: the study's name as SECRETS in the keyring has it; the server's where it is not given.
     - ``start``: first day of data (UTC). The first window is the one that holds it. Where it is not given, the month in
       which the study's first participant was created is asked from the server once and then kept: windows that move
       would lose their history. Servers older than June 2024 can't say it; ``raw_data`` then needs a ``start``.
@@ -88,6 +89,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
 
     study: str
     key: str | None = None
+    name: str | None = None
     start: StudyDate = None
     window: str = "weekly"
     streams: tuple[str, ...] = ()
@@ -127,10 +129,11 @@ class StudyConfig(dg.Resolvable, BaseModel):
         _check_choice("compression", self.compression, COMPRESSIONS)
         _check_name("key", self.key)
         _check_name("deployment", self.deployment)
-        if self.key and self.study == EVERY_STUDY:
+        given = self.key or self.name
+        if given and self.study == EVERY_STUDY:
             raise ConfigurationError(
-                f"Expected no `key` for `study: {EVERY_STUDY}`, got {self.key!r}; nothing was built. One key names one "
-                "study: list the study by itself."
+                f"Expected no `{'key' if self.key else 'name'}` for `study: {EVERY_STUDY}`, got {given[:80]!r}; "
+                "nothing was built. It can be that of one study only: list the study by itself."
             )
         if not 1 <= self.refresh_windows <= 1000:
             raise ConfigurationError(
@@ -157,7 +160,8 @@ class StudyConfig(dg.Resolvable, BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFacts:
-    """One study as its assets know it. ``start`` is the first day of data, None where nobody knows it yet.
+    """One study as its assets know it. ``start`` is the first day of data, None where nobody knows it yet. Where nobody
+    knows the ``name``, the id stands in its place.
 
     Holds no secret: it is stored in the definitions of the assets as metadata.
     """
@@ -182,10 +186,10 @@ class StudyFacts:
 
     @classmethod
     def of(cls, config: StudyConfig, *, id: str, name: str, key: str, start: date | None) -> StudyFacts:  # noqa: A002
-        """The configuration joined with what is known about the study; the configured start and key go first."""
+        """The configuration joined with what is known about the study; the configured name, start and key go first."""
         return cls(
             id=id,
-            name=name,
+            name=config.name or name,
             key=config.key or key,
             start=config.start or start,
             window=check_granularity(config.window),
@@ -207,6 +211,10 @@ class StudyFacts:
     def title(self) -> str:
         """The name for descriptions and logs, on one line and without effect in Markdown: it is the server's text."""
         return as_code(self.name)
+
+    @property
+    def is_named(self) -> bool:
+        return self.name != self.id
 
     def to_metadata(self) -> dict[str, Any]:
         """The facts as metadata of an asset's definition."""

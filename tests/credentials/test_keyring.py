@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 
-from dagster_beiwe.credentials import Credentials, credentials_from_keyring, read_keyring, write_keyring
+from dagster_beiwe.credentials import (
+    Credentials,
+    credentials_from_keyring,
+    read_keyring,
+    secrets_from_keyring,
+    write_keyring,
+)
 from dagster_beiwe.errors import (
     CredentialsError,
     KeyringFileError,
@@ -64,6 +70,13 @@ def expect_error(kind: type[CredentialsError], match: str, path: Path | str, **o
     while error is not None:
         assert "Canary" not in f"{error} {error!r} {vars(error)}"
         error = error.__cause__ or error.__context__
+
+
+def test_a_section_with_passphrases_only_gives_them(tmp_path: Path) -> None:
+    """A host that only reads the lake needs neither address nor keys."""
+    path = lock_with_cryptease(tmp_path / "keyring.enc", json.dumps({"lab": {"SECRETS": {"Sleep": "lock"}}}).encode())
+    assert secrets_from_keyring("lab", path=path, passphrase=PASSPHRASE) == {"Sleep": "lock"}
+    expect_error(KeyringSectionError, "missing or empty", path)
 
 
 def test_a_section_becomes_credentials(keyring: Path) -> None:

@@ -27,7 +27,7 @@ from dagster_beiwe.streams import STREAM_NAMES
         ({"refresh_windows": 0}, "between 1 and 1000"),
         ({"owners": ["somebody"]}, "e-mail"),
         ({"deployment": "a/b"}, "`deployment` of letters"),
-        ({"windows": "daily"}, "The fields are: study, key"),
+        ({"windows": "daily"}, "The fields are: study, key, name"),
     ],
 )
 def test_what_can_not_be_used_is_refused(fields: dict[str, Any], reason: str) -> None:
