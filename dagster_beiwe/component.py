@@ -55,6 +55,11 @@ class BeiweComponent(dg.Component, dg.Resolvable, dg.Model):
         description="Servers by name; none listed means one, beiwe, with credentials from the environment.",
     )
     automation: Automation = Field(default=Automation(), description="When things run by themselves.")
+    default_io_manager: bool = Field(
+        default=True,
+        description="Whether assets without an IO manager are stored as encrypted tables; false where the project "
+        "binds `io_manager` itself.",
+    )
     state_folder: str | None = Field(
         default=None, description="Where the last known studies are kept; DAGSTER_HOME/beiwe if not given."
     )
@@ -64,5 +69,9 @@ class BeiweComponent(dg.Component, dg.Resolvable, dg.Model):
         if not resources:
             resources = {DEFAULT_DEPLOYMENT: BeiweResource(credentials=credentials_from_environment(os.environ))}
         return build_beiwe_definitions(
-            self.studies or None, deployments=resources, automation=self.automation, state_folder=self.state_folder
+            self.studies or None,
+            deployments=resources,
+            automation=self.automation,
+            default_io_manager=self.default_io_manager,
+            state_folder=self.state_folder,
         )

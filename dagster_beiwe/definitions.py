@@ -59,6 +59,7 @@ def build_beiwe_definitions(
     deployments: Mapping[str, BeiweResource] | None = None,
     per_study: Callable[[StudyFacts], Sequence[dg.AssetsDefinition]] | None = None,
     automation: Automation = Automation(),  # noqa: B008  # frozen
+    default_io_manager: bool = True,
     state_folder: str | Path | None = None,
 ) -> dg.Definitions:
     """Assets, schedules, sensors and resources for the studies; call it inside a function with ``@dg.definitions``.
@@ -69,6 +70,10 @@ def build_beiwe_definitions(
     the last known studies are used, kept in ``state_folder`` (default ``$DAGSTER_HOME/beiwe``).
 
     ``per_study`` makes the lab's own assets for a study, which read ``["beiwe", study.key, "raw_data"]``.
+
+    What assets without an IO manager of their own return is stored as encrypted tables: the resource ``io_manager`` is
+    bound to that, where Dagster would pickle participants' data unencrypted. A project that binds ``io_manager`` itself
+    says ``default_io_manager=False`` (``dg.Definitions.merge`` refuses two resources under one key).
 
     Raises ``ConfigurationError`` for a configuration that can't be used. A server that is down is only logged.
     """
@@ -88,7 +93,10 @@ def build_beiwe_definitions(
         if per_study:
             parts += [dg.Definitions(assets=per_study(study)) for study in facts if study.start]
     check_keys(found)
-    common = dg.Definitions(resources=_resources(deployments), executor=dg.in_process_executor)
+    resources = _resources(deployments)
+    if default_io_manager:
+        resources["io_manager"] = resources[table_io_manager_key(next(iter(deployments)))]
+    common = dg.Definitions(resources=resources, executor=dg.in_process_executor)
     return dg.Definitions.merge(*parts, common)
 
 

@@ -100,11 +100,20 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
     ``TablePartitions``; one DataFrame of all of them if the parameter is annotated ``pd.DataFrame``; a dict if it is
     annotated as one. Partitions that were never materialised are an error, unless the input's metadata says
     ``allow_missing_partitions``. A run over several partitions returns {partition key: DataFrame}.
+
+    ``build_beiwe_definitions`` binds it to ``io_manager`` too, for assets that name none. A table of an asset whose
+    metadata names no study is locked with the lake's own passphrase. Anything but DataFrames is refused, never pickled.
     """
 
     beiwe: BeiweResource
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        if not context.has_asset_key:
+            raise ConfigurationError(
+                f"Expected a table of an asset, got a {type(obj).__name__} of the op {_name(context)}, which has no "
+                "place in the lake; nothing was stored. Give the op's output an `io_manager_key` of its own, or bind "
+                "`io_manager` yourself (`build_beiwe_definitions(default_io_manager=False)`)."
+            )
         frames = _frames_by_partition(context, obj)
         key = list(context.asset_key.path)
         store = self._store(key, context.definition_metadata)
@@ -161,7 +170,8 @@ def _frames_by_partition(context: dg.OutputContext, obj: Any) -> dict[str | None
         expected = "a DataFrame" if len(keys) == 1 else f"a dict of DataFrames for exactly the run's {len(keys)} keys"
         raise ConfigurationError(
             f"Expected {expected} from {_name(context)}, got a {type(obj).__name__}; nothing was stored. Return pandas "
-            "DataFrames, or give the asset another IO manager."
+            "DataFrames, annotate an asset that returns nothing `-> None`, or give the asset an `io_manager_key` of "
+            "its own that writes nothing about participants unencrypted."
         )
     return frames
 

@@ -239,6 +239,54 @@ def test_automation_is_off_unless_asked_for(server: SimulatedServer) -> None:
         assert {each.default_status.value for each in found} == {status}
 
 
+@dg.asset
+def nothing() -> None:
+    """An asset that only does something."""
+
+
+@dg.asset
+def number() -> int:
+    """An asset that is no table."""
+    return 3
+
+
+@dg.op
+def hand_over() -> str:
+    """An op, which has no asset key."""
+    return "text"
+
+
+@dg.job
+def ops() -> None:
+    """A job of ops."""
+    hand_over()
+
+
+def test_what_dagster_would_pickle_is_refused(
+    server: SimulatedServer, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """By the IO manager for whatever names none; an asset that returns nothing needs none."""
+    own = dg.Definitions(assets=[nothing, number], jobs=[ops])
+    repository = dg.Definitions.merge(build_beiwe_definitions(), own).get_repository_def()
+    job = repository.get_implicit_job_def_for_assets([nothing.key, number.key])
+    assert job
+    assert job.execute_in_process(instance=instance, asset_selection=[nothing.key]).success
+    with pytest.raises(ConfigurationError, match="got a int; nothing was stored"):
+        job.execute_in_process(instance=instance, asset_selection=[number.key])
+    with pytest.raises(ConfigurationError, match="default_io_manager=False"):
+        repository.get_job("ops").execute_in_process(instance=instance)
+    assert not (tmp_path / "home" / "storage").exists()
+
+
+def test_a_project_may_bind_its_own_io_manager(server: SimulatedServer) -> None:
+    """Dagster merges no two resources of one key, so ours can be left out."""
+    own = dg.Definitions(assets=[number], resources={"io_manager": dg.InMemoryIOManager()})
+    with pytest.raises(dg.DagsterInvariantViolationError, match="io_manager"):
+        dg.Definitions.merge(build_beiwe_definitions(), own)
+    merged = dg.Definitions.merge(build_beiwe_definitions(default_io_manager=False), own)
+    dg.Definitions.validate_loadable(merged)
+
+
 def test_definitions_hold_no_secret(server: SimulatedServer) -> None:
     """What Dagster stores and displays about resources and assets names variables, not values."""
     repository = build_beiwe_definitions().get_repository_def()

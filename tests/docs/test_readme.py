@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import stat
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from dagster_beiwe.partitions import participants_name
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,27 +26,86 @@ pytestmark = [
 ]
 
 
-def test_project_of_the_readme_has_its_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The definitions shown load against a server that has these studies, and so does the analyst's asset."""
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedServer]:
+    """A server with the studies of the pages, and the environment that points to it, a lake and a Dagster home."""
     now = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
     plans = (
-        StudyPlan(name=name, participants=1, start=now - timedelta(days=1), hours=(9,))
+        StudyPlan(name=name, participants=1, start=now - timedelta(days=1), hours=(9,), streams=("gps",))
         for name in ("Sleep and Mood", "Étude")
     )
-    with SimulatedServer(World.build(*plans, now=now)) as server:
-        monkeypatch.setenv("BEIWE_URL", server.url)
-        monkeypatch.setenv("BEIWE_ACCESS_KEY", server.access_key)
-        monkeypatch.setenv("BEIWE_SECRET_KEY", server.secret_key)
-        shown: dict[str, object] = {}
-        for block in BLOCKS:
-            exec(compile(block, "README.md", "exec"), shown)
-        definitions = shown["defs"]()  # type: ignore[operator]
+    for name in ("lake", "home"):
+        (tmp_path / name).mkdir(mode=0o700)
+    with SimulatedServer(World.build(*plans, now=now)) as running:
+        for name, value in {
+            "BEIWE_URL": running.url,
+            "BEIWE_ACCESS_KEY": running.access_key,
+            "BEIWE_SECRET_KEY": running.secret_key,
+            "BEIWE_LAKE": str(tmp_path / "lake"),
+            "BEIWE_LAKE_PASSPHRASE": "a passphrase for tests only",
+            "DAGSTER_HOME": str(tmp_path / "home"),
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+def shown_definitions() -> dg.Definitions:
+    """What the README's code makes."""
+    shown: dict[str, Any] = {}
+    for block in BLOCKS:
+        exec(compile(block, "README.md", "exec"), shown)
+    definitions: dg.Definitions = shown["defs"]()
+    return definitions
+
+
+def test_project_of_the_readme_has_its_studies(server: SimulatedServer) -> None:
+    """The definitions shown load against a server that has these studies, and so does the analyst's asset."""
+    definitions = shown_definitions()
     keys = {key.to_user_string() for key in definitions.resolve_all_asset_keys()}
-    assert {"beiwe/sleep_and_mood/raw_data", "beiwe/etude/raw_data", "beiwe/studies"} <= keys
-    fixes = shown["fixes_per_day"]
-    assert isinstance(fixes, dg.AssetsDefinition)
+    assert {"beiwe/sleep_and_mood/raw_data", "beiwe/etude/raw_data", "beiwe/studies", "fixes_per_day"} <= keys
+    fixes = definitions.resolve_assets_def("fixes_per_day")
     assert dg.AssetKey(["beiwe", "sleep_and_mood", "raw_data"]) in fixes.dependency_keys
+
+
+def test_the_readmes_asset_leaves_nothing_readable_on_disk(server: SimulatedServer, tmp_path: Path) -> None:
+    """It is run as a data manager would, with Dagster's history in files: no pickle, no plain table, no open file."""
+    definitions = shown_definitions()
+    (study_id,) = (each.id for each in server.world.studies.values() if each.name == "Sleep and Mood")
+    with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as instance:
+
+        def run(key: list[str], **options: Any) -> Any:
+            job = definitions.resolve_implicit_job_def_def_for_assets([dg.AssetKey(key)])
+            assert job is not None
+            return job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(key)], **options)
+
+        run(["beiwe", "sleep_and_mood", "roster"])
+        (participant,) = instance.get_dynamic_partitions(participants_name(study_id))
+        raw_data = definitions.resolve_assets_def(["beiwe", "sleep_and_mood", "raw_data"]).partitions_def
+        assert raw_data
+        keys = raw_data.get_partition_keys(dynamic_partitions_store=instance)
+        for key in keys[-2:]:
+            run(["beiwe", "sleep_and_mood", "raw_data"], partition_key=key)
+        table = run(["fixes_per_day"]).asset_value("fixes_per_day")
+    assert set(table["participant"]) == {participant}
+    assert table["fixes"].sum() > 0
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert [file for file in files if file.name.startswith("fixes_per_day.parquet.lock")]
+    assert not [file for file in files if "fixes_per_day" in file.parts or b"PAR1" in file.read_bytes()]
+    in_lake = [file for file in files if tmp_path / "lake" in file.parents]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in in_lake} == {0o600}
+
+
+def test_the_page_about_assets_shows_what_works(server: SimulatedServer) -> None:
+    """Each of its projects loads."""
+    page = (REPOSITORY / "docs" / "assets.md").read_text(encoding="utf-8")
+    projects = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(projects) == 2
+    for project in projects:
+        shown: dict[str, Any] = {}
+        exec(compile(project, "docs/assets.md", "exec"), shown)
+        made = shown["defs"] if isinstance(shown["defs"], dg.Definitions) else shown["defs"]()
+        assert any(key.path[-1] == "raw_data" for key in made.resolve_all_asset_keys())
+        dg.Definitions.validate_loadable(made)
 
 
 def test_commands_of_the_readme_exist() -> None:
