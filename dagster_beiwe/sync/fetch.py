@@ -16,7 +16,7 @@ from dagster_beiwe.errors import (
     RequestTooLargeError,
     ServerFailedError,
 )
-from dagster_beiwe.lake import Arrival, LakeWriter, StudyLake
+from dagster_beiwe.lake import Arrival, FileRecord, LakeWriter, StudyLake
 from dagster_beiwe.lake.manifest import HashName
 from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.names import MemberName, key_of_chunked_member, parse_member_name
@@ -72,6 +72,12 @@ class Fetcher:
 
     def close(self) -> None:
         self._threads.close()
+
+    def keeps(self, record: FileRecord) -> bool:
+        """Whether a held file is stored as the study's files are stored now. If not, because its stream is locked or
+        compressed otherwise since then, it counts as not held: it is fetched and stored anew."""
+        form = self._lake.form(record.stream)
+        return (record.encryption, record.compression) == (form.encryption, form.compression)
 
     def fetch(self, piece: Piece, held: Mapping[str, str], *, compressed: bool | None = None) -> Fetched:
         """Ask for a piece, without the files that are ``held``.

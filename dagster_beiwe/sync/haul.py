@@ -122,7 +122,7 @@ class Hauler:
 
     def _registry(self, piece: Piece) -> dict[str, str]:
         """What not to send: files held, and those that came before an earlier try broke off."""
-        held = {} if self._relist else registry_of(self._held, piece)
+        held = {} if self._relist else registry_of(filter(self._fetcher.keeps, self._held), piece)
         for arrival in self.haul.arrivals.values():
             if piece.covers(arrival.member.time, arrival.member.stream):
                 staged = arrival.staged
