@@ -18,6 +18,7 @@ from pandas.api.types import union_categoricals
 
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import ConfigurationError, TableMissingError
+from dagster_beiwe.failures import clear_failures
 from dagster_beiwe.lake.seals import TableVersion
 from dagster_beiwe.lake.tables import TableStore, require_passphrase
 from dagster_beiwe.reading import BeiwePartitions
@@ -39,6 +40,7 @@ class EncryptedLakeIOManager(dg.ConfigurableIOManager):
 
     beiwe: BeiweResource
 
+    @clear_failures()
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         raise ConfigurationError(
             f"Expected only raw data of Beiwe studies under this IO manager, got a {type(obj).__name__} of "
@@ -46,6 +48,7 @@ class EncryptedLakeIOManager(dg.ConfigurableIOManager):
             "for tables (`io_manager_key='beiwe_table_io_manager'`)."
         )
 
+    @clear_failures()
     def load_input(self, context: dg.InputContext) -> BeiwePartitions:
         study = StudyFacts.from_metadata(_upstream_metadata(context))
         if study is None:
@@ -107,6 +110,7 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
 
     beiwe: BeiweResource
 
+    @clear_failures()
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         if not context.has_asset_key:
             raise ConfigurationError(
@@ -121,6 +125,7 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         versions = [store.write(key, frame, partition=partition, run_id=run_id) for partition, frame in frames.items()]
         context.add_output_metadata(_metadata(versions, list(frames.values()), context.definition_metadata))
 
+    @clear_failures()
     def load_input(self, context: dg.InputContext) -> Any:
         key = list(context.asset_key.path)
         store = self._store(key, _upstream_metadata(context))

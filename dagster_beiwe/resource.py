@@ -151,6 +151,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         name yet, the server is asked for it. Raises ``PassphraseMissingError`` where it can't be known,
         ``ServerError`` and ``CredentialsError``.
         """
+        forbid_core_dumps()
         of_lake = os.environ.get(self.passphrase_variable) or None
         secrets = self.credentials.secrets() if study else {}
         if study is None or not secrets:
@@ -195,6 +196,11 @@ class BeiweResource(dg.ConfigurableResource[Any]):
             compression=study.compression,
             plain_streams=study.plain_streams,
         )
+
+    def check_passphrase(self, study: StudyFacts) -> None:
+        """Raise now what would stop a study's data from being stored: ``PassphraseMissingError``, or
+        ``WrongPassphraseError`` where the lake was locked with another. For steps that ask the server first."""
+        self.study_lake(study).authenticate()
 
     def _loaded(self) -> Credentials:
         forbid_core_dumps()  # also where the credentials are the lab's own class

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 
-from dagster_beiwe.assets.failures import RETRY_POLICY
 from dagster_beiwe.assets.summaries import Row, build_summary_asset
+from dagster_beiwe.failures import RETRY_POLICY
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.studies.config import StudyFacts

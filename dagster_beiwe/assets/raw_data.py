@@ -13,8 +13,8 @@ from typing import Any, TypeAlias, cast
 import dagster as dg
 
 from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures, is_passing, listed
 from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_by_this_run
+from dagster_beiwe.failures import RETRY_POLICY, clear_failures, is_passing, listed
 from dagster_beiwe.partitions import (
     MOVED_ONLY,
     PARTICIPANT,

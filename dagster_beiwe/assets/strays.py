@@ -9,9 +9,9 @@ from typing import cast
 import dagster as dg
 
 from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures, is_passing, listed
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
+from dagster_beiwe.failures import RETRY_POLICY, clear_failures, is_passing, listed
 from dagster_beiwe.names import check_participant_id
 from dagster_beiwe.partitions import participant_partitions, study_windows
 from dagster_beiwe.resource import BeiweResource

@@ -9,8 +9,9 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures
+from dagster_beiwe.failures import RETRY_POLICY, clear_failures
 from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
 from dagster_beiwe.studies.roster import content_hash
 
@@ -52,7 +53,9 @@ def build_summary_asset(
     )
     def summary(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         with clear_failures():
-            found = list(rows(getattr(context.resources, study.deployment).study_lake(study)))
+            resource: BeiweResource = getattr(context.resources, study.deployment)
+            resource.check_passphrase(study)
+            found = list(rows(resource.study_lake(study)))
         frame = pd.DataFrame(found, columns=list(columns)).astype(types)
         lasting = [{key: value for key, value in row.items() if key not in left_out} for row in found]
         with beta_features():

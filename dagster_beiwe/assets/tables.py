@@ -11,12 +11,13 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.assets.failures import RETRY_POLICY, clear_failures
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
+from dagster_beiwe.failures import RETRY_POLICY, clear_failures
 from dagster_beiwe.io_managers import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.names import as_code, is_participant_id
 from dagster_beiwe.partitions import participants_name, too_many_partitions, window_keys
+from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
 from dagster_beiwe.studies.discovery import StudyMemory, learn_starts, refresh_studies
 from dagster_beiwe.studies.roster import content_hash, roster_rows, roster_version
@@ -94,7 +95,7 @@ def build_roster_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETR
         metadata={**study.to_metadata(), **_schema(participant="Participant id; the other columns are the server's")},
     )
     def roster(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        with clear_failures(), getattr(context.resources, study.deployment).get_client() as client:
+        with clear_failures(), _client(context, study) as client:
             ids = client.participants(study.id)
             table = _participant_table(client, study, context.log)
         rows = roster_rows((each for each in ids if is_participant_id(each)), table)
@@ -142,7 +143,7 @@ def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
         },
     )
     def settings(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        with clear_failures(), getattr(context.resources, study.deployment).get_client() as client:
+        with clear_failures(), _client(context, study) as client:
             snapshot = read_settings(client, study.id, study_pk=study.study_pk)
             zone = _zone(snapshot, study, client)
         if snapshot.missing:
@@ -165,6 +166,13 @@ def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
         return _output(frame, metadata, version=snapshot.version)
 
     return settings
+
+
+def _client(context: dg.AssetExecutionContext, study: StudyFacts) -> BeiweClient:
+    """After a look whether the answer can be stored."""
+    resource: BeiweResource = getattr(context.resources, study.deployment)
+    resource.check_passphrase(study)
+    return resource.get_client()
 
 
 def _output(frame: pd.DataFrame, metadata: dict[str, Any], *, version: str) -> dg.Output[Any]:

@@ -74,7 +74,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
     - ``streams``: the data streams to get; none given means all.
     - ``plain_streams``: the ones that are stored unlocked. Every other stream is locked.
     - ``encryption``: ``cryptease`` (mano and ``crypt.py`` open it), ``age``, or ``none`` to lock nothing.
-    - ``recipients``: public keys (``age1...``) of those who may read what ``age`` locks.
+    - ``recipients``: public keys (``age1...``) of those who may read what ``age`` locks; it needs one at least.
     - ``compression``: ``zstd`` keeps the server's compressed files; ``none`` stores what mano stored.
     - ``refresh_windows``: how many of the newest windows the schedule fetches again.
     - ``time_zone``: the study's time zone, in which the server counts days. Servers since September 2025 tell it.
@@ -127,6 +127,11 @@ class StudyConfig(dg.Resolvable, BaseModel):
         check_streams(self.plain_streams)
         _check_choice("encryption", self.encryption, ENCRYPTIONS)
         _check_choice("compression", self.compression, COMPRESSIONS)
+        if self.encryption == "age" and not self.recipients:
+            raise ConfigurationError(
+                "Expected `recipients` with `encryption: age`, got none; nothing was built. Write the public keys "
+                "(`age1...`, from `age-keygen`) of those who may read the study's data, also your own."
+            )
         _check_name("key", self.key)
         _check_name("deployment", self.deployment)
         given = self.key or self.name

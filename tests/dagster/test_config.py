@@ -23,6 +23,7 @@ from dagster_beiwe.streams import STREAM_NAMES
         ({"key": "a b"}, "`key` of letters"),
         ({"key": "a", "study": "*"}, "no `key`"),
         ({"encryption": "rot13"}, "cryptease, age or none"),
+        ({"encryption": "age"}, "Expected `recipients` with"),
         ({"compression": "gzip"}, "zstd or none"),
         ({"refresh_windows": 0}, "between 1 and 1000"),
         ({"owners": ["somebody"]}, "e-mail"),

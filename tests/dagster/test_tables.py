@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from dagster_beiwe import BeiweResource, EnvCredentials
+from dagster_beiwe.assets.coverage import build_coverage_asset
 from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
 from dagster_beiwe.io_managers import EncryptedTableIOManager
 from dagster_beiwe.partitions import participants_name
@@ -129,6 +131,32 @@ def test_intervention_dates_change_the_settings_without_naming_anybody(
     _, event = tables.materialize(asset)
     for participant in server.world.study(study.id).participants:
         assert participant not in str({name: value.value for name, value in event.metadata.items()})
+
+
+@pytest.mark.parametrize("build", [build_roster_asset, build_settings_asset, build_coverage_asset])
+@pytest.mark.parametrize("passphrase", [None, "another one"])
+def test_a_passphrase_that_can_not_do_fails_at_once(
+    tables: Tables,
+    study: StudyFacts,
+    server: SimulatedServer,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    build: Callable[[StudyFacts], dg.AssetsDefinition],
+    passphrase: str | None,
+) -> None:
+    """Before the server is asked, and without a retry: only a person can help. The message is all that is shown."""
+    tables.materialize(build_settings_asset(study, retry_policy=AT_ONCE))
+    server.forget_requests()
+    monkeypatch.delenv("BEIWE_LAKE_PASSPHRASE")
+    if passphrase:
+        monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", passphrase)
+    with pytest.raises(dg.Failure, match="WrongPassphraseError" if passphrase else "PassphraseMissingError") as failure:
+        tables.materialize(build(study))
+    assert failure.value.allow_retries is False
+    assert server.requests == []
+    runs = instance.get_runs(limit=1)
+    kinds = {log.dagster_event.event_type for log in instance.all_logs(runs[0].run_id) if log.dagster_event}
+    assert dg.DagsterEventType.STEP_UP_FOR_RETRY not in kinds
 
 
 @pytest.mark.parametrize("server_profile", ["2024-07-01"])

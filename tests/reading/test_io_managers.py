@@ -328,6 +328,27 @@ def test_without_a_passphrase_only_harmless_tables_are_stored(
     assert (project.folder / ".tables/overview.parquet").is_file()
 
 
+def test_what_can_not_be_stored_or_read_is_not_tried_again(project: Project, study: StudyFacts) -> None:
+    """The IO managers' errors end a step with their message alone; waiting for a retry would help nobody."""
+    twice = dg.RetryPolicy(max_retries=1)
+
+    @dg.asset(io_manager_key=TABLES, metadata=study.to_metadata(), retry_policy=twice)
+    def numbers() -> list[int]:
+        return [1, 2]
+
+    @dg.asset(ins={"overview": dg.AssetIn("overview")}, io_manager_key=TABLES, retry_policy=twice)
+    def reader(overview: pd.DataFrame) -> pd.DataFrame:
+        return overview
+
+    for assets in ([numbers], [overview(), reader]):
+        result = project.run(*assets, raise_on_error=False, last_only=True)
+        (failure,) = result.filter_events(lambda event: event.is_step_failure)
+        data = failure.step_failure_data
+        assert data.user_failure_data.description.split(":")[0] in ("ConfigurationError", "TableMissingError")
+        assert data.error.cause is None
+        assert not result.filter_events(lambda event: event.is_step_up_for_retry)
+
+
 def test_descriptions_of_columns_stay(project: Project) -> None:
     """What the definition says about columns is joined with their types."""
     described = dg.TableSchema([dg.TableColumn("study", "string", description="Name of the study")])
