@@ -204,6 +204,16 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def host_of(url: str) -> str:
+    """Host and port of a server's URL, and nothing else of it; empty where it has none."""
+    try:
+        parts = urlsplit(url.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return ""
+    return f"{host}:{port}" if host and port else host or ""
+
+
 # Values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,13 @@ from dagster_beiwe.checks import checks_of
 from dagster_beiwe.errors import ConfigurationError, ServerError
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
 from dagster_beiwe.resource import BeiweResource, credentials_from_environment
-from dagster_beiwe.studies.choice import check_keys, configs_from_environment, facts_of_studies, ids_without_start
+from dagster_beiwe.studies.choice import (
+    choose_studies,
+    configs_from_environment,
+    ids_without_start,
+    is_incomplete,
+    with_own_keys,
+)
 from dagster_beiwe.studies.config import (
     DEFAULT_DEPLOYMENT,
     StudyConfig,
@@ -32,7 +39,15 @@ from dagster_beiwe.studies.config import (
     lake_io_manager_key,
     table_io_manager_key,
 )
-from dagster_beiwe.studies.discovery import FRESH_SECONDS, QUICK, StudyMemory, learn_starts, refresh_studies
+from dagster_beiwe.studies.discovery import (
+    AGAIN_SECONDS,
+    FRESH_SECONDS,
+    LOADING_SECONDS,
+    Patience,
+    StudyMemory,
+    learn_starts,
+    refresh_studies,
+)
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -64,10 +79,11 @@ def build_beiwe_definitions(
 ) -> dg.Definitions:
     """Assets, schedules, sensors and resources for the studies; call it inside a function with ``@dg.definitions``.
 
-    Without ``studies`` they come from ``BEIWE_STUDIES`` and ``BEIWE_START``. Without ``deployments`` ({name: resource})
-    there is one, ``beiwe``, with credentials from the environment or the keyring that it names. The servers are asked
-    for their studies (one request each, with little patience, and not again for five minutes); while one is silent,
-    the last known studies are used, kept in ``state_folder`` (default ``$DAGSTER_HOME/beiwe``).
+    Without ``studies`` they are those of ``BEIWE_STUDIES`` on any of the deployments, beginning at ``BEIWE_START``, or
+    all that the keys can see. Without ``deployments`` ({name: resource}) there is one, ``beiwe``, with credentials from
+    the environment or the keyring that it names. The servers are asked for their studies (one request each, with little
+    patience, and not again for five minutes unless something was missing); while one is silent, the last known studies
+    are used, kept in ``state_folder`` (default ``$DAGSTER_HOME/beiwe``).
 
     ``per_study`` makes the lab's own assets for a study, which read ``["beiwe", study.key, "raw_data"]``.
 
@@ -79,20 +95,14 @@ def build_beiwe_definitions(
     """
     if deployments is None:
         deployments = {DEFAULT_DEPLOYMENT: BeiweResource(credentials=credentials_from_environment(os.environ))}
-    configs = configs_from_environment(os.environ) if studies is None else list(studies)
-    _check_deployments(configs, deployments)
+    if studies is not None:
+        _check_deployments(studies, deployments)
     parts = [dg.Definitions(assets=[build_studies_asset(list(deployments), state_folder=state_folder)])]
-    found: list[StudyFacts] = []
-    for name, resource in deployments.items():
-        own = [config for config in configs if config.deployment == name]
-        memory = StudyMemory(name, folder=state_folder)
-        facts = _find_studies(own, resource, memory)
-        found += facts
-        pool = f"beiwe_{resource.credentials.server_name()}"
-        parts += [_study_definitions(study, pool=pool, automation=automation) for study in facts]
-        if per_study:
-            parts += [dg.Definitions(assets=per_study(study)) for study in facts if study.start]
-    check_keys(found)
+    for study in _find_studies(studies, deployments, state_folder):
+        pool = f"beiwe_{deployments[study.deployment].credentials.server_name()}"
+        parts.append(_study_definitions(study, pool=pool, automation=automation))
+        if per_study and study.start:
+            parts.append(dg.Definitions(assets=per_study(study)))
     resources = _resources(deployments)
     if default_io_manager:
         resources["io_manager"] = resources[table_io_manager_key(next(iter(deployments)))]
@@ -100,20 +110,58 @@ def build_beiwe_definitions(
     return dg.Definitions.merge(*parts, common)
 
 
-def _find_studies(configs: Sequence[StudyConfig], resource: BeiweResource, memory: StudyMemory) -> list[StudyFacts]:
-    """The studies of one deployment: asked now if it is time to, from memory otherwise."""
+def _find_studies(
+    studies: Sequence[StudyConfig] | None, deployments: Mapping[str, BeiweResource], state_folder: str | Path | None
+) -> list[StudyFacts]:
+    """The studies of all deployments: from the servers where it is time to ask them, from memory otherwise."""
+    memories = {
+        name: StudyMemory(name, folder=state_folder, server=resource.credentials.host())
+        for name, resource in deployments.items()
+    }
+
+    def configs(deployment: str) -> list[StudyConfig]:
+        known = {name: memory.studies() for name, memory in memories.items()}
+        every = configs_from_environment(os.environ, known) if studies is None else studies
+        return [config for config in every if config.deployment == deployment]
+
+    patience = Patience(LOADING_SECONDS)
+    for name, memory in memories.items():
+        _ask(deployments[name], memory, partial(configs, name), patience)
+    chosen = [each for name, memory in memories.items() for each in choose_studies(configs(name), memory.studies())]
+    found = with_own_keys(chosen)
+    for before, after in zip(chosen, found, strict=True):
+        if before.study.key != after.study.key:
+            memories[after.config.deployment].remember_key(after.study.id, after.study.key)
+    for study in (each.study for each in found if each.study.hidden):
+        logger.warning(
+            "The server does not name study %r any more: it was hidden or deleted, or these keys may not see it. Its "
+            "assets stay, with their history, but their runs will fail. To leave it out, list those that you want.",
+            study.name,
+        )
+    return [each.facts() for each in found]
+
+
+def _ask(
+    resource: BeiweResource, memory: StudyMemory, configs: Callable[[], Sequence[StudyConfig]], patience: Patience
+) -> None:
+    """Bring the memory of one deployment up to date if it is time to."""
+    if not configs():
+        return
     age = memory.age_seconds()
-    if configs and (age is None or age > FRESH_SECONDS):
-        try:
-            with resource.process_config_and_initialize_cm() as live, live.get_client(policy=QUICK) as client:
-                known = refresh_studies(memory, client)
-                learn_starts(memory, client, ids_without_start(configs, known))
-        except ServerError as error:
-            memory.touch()
-            logger.warning("The studies could not be asked from the server; the last known ones are used. %s", error)
-        except ConfigurationError as error:
-            logger.warning("The server could not be asked for studies; the last known ones are used. %s", error)
-    return facts_of_studies(configs, memory.studies())
+    if age is not None and age <= (AGAIN_SECONDS if is_incomplete(configs(), memory.studies()) else FRESH_SECONDS):
+        return
+    if not patience.left_seconds:
+        logger.warning("A server was not asked for studies, for lack of time; the last known ones are used.")
+        return
+    try:
+        with resource.process_config_and_initialize_cm() as live, live.get_client(policy=patience.policy()) as client:
+            known = refresh_studies(memory, client)
+            learn_starts(memory, client, ids_without_start(configs(), known), patience=patience)
+    except ServerError as error:
+        memory.touch()
+        logger.warning("The studies could not be asked from the server; the last known ones are used. %s", error)
+    except ConfigurationError as error:
+        logger.warning("The server could not be asked for studies; the last known ones are used. %s", error)
 
 
 def _study_definitions(study: StudyFacts, *, pool: str, automation: Automation) -> dg.Definitions:

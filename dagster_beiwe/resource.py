@@ -19,6 +19,7 @@ from dagster_beiwe.credentials import (
     Credentials,
     credentials_from_env,
     credentials_from_keyring,
+    host_of,
     secrets_from_keyring,
     study_secret,
 )
@@ -50,6 +51,10 @@ class BeiweCredentials(dg.ConfigurableResource[Any], ABC):
         """A short name for the server, without secrets: what runs against one server share a pool under."""
         return "server"
 
+    def host(self) -> str:
+        """Host and port of the server where they are known without opening anything secret; empty otherwise."""
+        return ""
+
 
 class EnvCredentials(BeiweCredentials):
     """Keys from environment variables: ``BEIWE_URL``, ``BEIWE_ACCESS_KEY``, ``BEIWE_SECRET_KEY``, and for the settings
@@ -79,6 +84,9 @@ class EnvCredentials(BeiweCredentials):
 
     def server_name(self) -> str:
         return host_slug(os.environ.get(f"{self.prefix}URL", ""))
+
+    def host(self) -> str:
+        return host_of(os.environ.get(f"{self.prefix}URL", ""))
 
 
 class KeyringCredentials(BeiweCredentials):

@@ -20,6 +20,8 @@ from dagster_beiwe.studies.discovery import StudyMemory
 
 __all__ = ["assets_of", "build_studies_asset", "build_study_assets"]
 
+_HIDDEN = "The server does not name this study any more, so runs will fail; what was fetched stays in the lake."
+
 logger = logging.getLogger("dagster_beiwe")
 
 
@@ -48,7 +50,7 @@ def assets_of(
     study: StudyFacts, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
 ) -> list[dg.AssetsDefinition]:
     """The assets of a study that was found; ``raw_data`` is the last."""
-    return [
+    assets = [
         build_roster_asset(study, retry_policy=retry_policy),
         build_settings_asset(study, retry_policy=retry_policy),
         build_restatements_asset(study, retry_policy=retry_policy),
@@ -56,8 +58,21 @@ def assets_of(
         build_strays_asset(study, pool=pool, retry_policy=retry_policy),
         build_raw_data_asset(study, pool=pool, retry_policy=retry_policy),
     ]
+    return _marked(study, assets)
 
 
 def tables_of(studies: Sequence[StudyFacts]) -> list[dg.AssetsDefinition]:
     """Roster and settings of studies whose start is not known yet."""
-    return [build(study) for study in studies for build in (build_roster_asset, build_settings_asset)]
+    builders = (build_roster_asset, build_settings_asset)
+    return [asset for study in studies for asset in _marked(study, [build(study) for build in builders])]
+
+
+def _marked(study: StudyFacts, assets: list[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+    """With a word in their descriptions where the server does not name the study any more."""
+    if not study.hidden:
+        return assets
+
+    def marked(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec.replace_attributes(description=f"{_HIDDEN} {spec.description}")
+
+    return [asset.map_asset_specs(marked) for asset in assets]

@@ -18,7 +18,7 @@ from dagster_beiwe.client.http import HttpPolicy, Request, Traffic, Transport
 from dagster_beiwe.client.json_bodies import parse_json, parse_objects
 from dagster_beiwe.client.studies import Study, expand_study_id, find_study
 from dagster_beiwe.client.website import export_study_settings
-from dagster_beiwe.credentials import Credentials
+from dagster_beiwe.credentials import Credentials, host_of
 from dagster_beiwe.errors import (
     BadAnswerError,
     ConfigurationError,
@@ -109,6 +109,11 @@ class BeiweClient:
                 "Check that BEIWE_URL is a Beiwe server.",
                 status=200,
             )
+
+    @property
+    def server(self) -> str:
+        """Host and port of the server."""
+        return host_of(self._transport.base_url)
 
     def studies(self) -> dict[str, str]:
         """{study id: study name} of all studies that the keys can see, sorted by name; stopped ones are included."""

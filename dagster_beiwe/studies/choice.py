@@ -5,70 +5,150 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.names import is_study_id
 from dagster_beiwe.studies.config import EVERY_STUDY, StudyConfig, StudyFacts
-from dagster_beiwe.studies.discovery import KnownStudy
+from dagster_beiwe.studies.discovery import KnownStudy, free_key
 
 logger = logging.getLogger("dagster_beiwe")
 
 Known = Mapping[str, KnownStudy]
 
 
-def configs_from_environment(environ: Mapping[str, str]) -> list[StudyConfig]:
-    """``BEIWE_STUDIES`` (ids, beginnings of ids or names, separated by commas; empty means every study that the key can
-    see), all beginning at ``BEIWE_START`` where that is set. A name with a comma can't be listed here: use its id."""
-    texts = [text.strip() for text in environ.get("BEIWE_STUDIES", "").split(",") if text.strip()]
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A study that gets assets: what is known about it, and the configuration that means it."""
+
+    config: StudyConfig
+    study: KnownStudy
+
+    def facts(self) -> StudyFacts:
+        study = self.study
+        return StudyFacts.of(
+            self.config, id=study.id, name=study.name, key=study.key, start=study.start, hidden=study.hidden
+        )
+
+
+def configs_from_environment(environ: Mapping[str, str], deployments: Mapping[str, Known]) -> list[StudyConfig]:
+    """``BEIWE_STUDIES`` (ids, beginnings of ids or names, separated by commas), all beginning at ``BEIWE_START`` where
+    that is set. Empty means every study that the keys of each deployment can see.
+
+    ``deployments`` tells what is known of each. A name that has commas itself is recognised once its study is known.
+    Each study is taken from every deployment that has it; one that is known nowhere belongs to the first deployment of
+    which nothing is known yet.
+    """
     start = environ.get("BEIWE_START", "").strip() or None
-    return [StudyConfig(text, start=start) for text in texts or [EVERY_STUDY]]
+    names = [study.name for known in deployments.values() for study in known.values()]
+    texts = split_names(environ.get("BEIWE_STUDIES", ""), names)
+    if not texts:
+        return [StudyConfig(EVERY_STUDY, start=start, deployment=name) for name in deployments]
+    unknown = [name for name, known in deployments.items() if not known]
+    elsewhere = [*unknown, *deployments][:1]
+    return [
+        StudyConfig(text, start=start, deployment=name)
+        for text in texts
+        for name in [each for each, known in deployments.items() if _find(text, known)] or elsewhere
+    ]
+
+
+def split_names(text: str, names: Iterable[str]) -> list[str]:
+    """What a list with commas names, where some of the ``names`` have commas themselves; the longest fit wins."""
+    parts = [part.strip() for part in text.split(",")]
+    with_commas = {tuple(part.strip() for part in name.split(",")): name for name in names if "," in name}
+    found: list[str] = []
+    while parts:
+        lengths = [length for length in range(len(parts), 1, -1) if tuple(parts[:length]) in with_commas]
+        length = lengths[0] if lengths else 1
+        found.append(with_commas[tuple(parts[:length])] if lengths else parts[0])
+        parts = parts[length:]
+    return [each for each in found if each]
 
 
 def facts_of_study(config: StudyConfig, known: Known) -> StudyFacts:
     """One listed study. Raises ``ConfigurationError`` if it can't be identified."""
-    study = _identify(config, known)
-    return StudyFacts.of(config, id=study.id, name=study.name, key=study.key, start=study.start)
+    return Chosen(config=config, study=_identify(config, known)).facts()
 
 
-def facts_of_studies(configs: Sequence[StudyConfig], known: Known) -> list[StudyFacts]:
+def choose_studies(configs: Sequence[StudyConfig], known: Known) -> list[Chosen]:
     """Every study that the configurations of one deployment mean, sorted by key.
 
     While the server has never answered, a study that needs it to be identified is left out, with a warning. Raises
-    ``ConfigurationError`` for studies that the server does not have, that are listed twice, or share a key.
+    ``ConfigurationError`` for studies that the server does not have, or that are listed twice.
     """
     listed = list(_listed(configs, known))
-    ids = {facts.id for facts in listed}
+    ids = {chosen.study.id for chosen in listed}
     everything = [config for config in configs if config.study == EVERY_STUDY]
     if len(everything) > 1:
         raise ConfigurationError(
             f"Expected `study: {EVERY_STUDY}` once per deployment, got it {len(everything)} times; nothing was built."
         )
     rest = [study for study in known.values() if everything and study.id not in ids]
-    found = listed + [
-        StudyFacts.of(everything[0], id=study.id, name=study.name, key=study.key, start=study.start) for study in rest
-    ]
-    _check_unique("study", (facts.id for facts in found))
-    return sorted(found, key=lambda facts: facts.key)
+    found = listed + [Chosen(config=everything[0], study=study) for study in rest]
+    _check_unique("study", (chosen.study.id for chosen in found))
+    return sorted(found, key=lambda chosen: chosen.config.key or chosen.study.key)
 
 
-def check_keys(studies: Iterable[StudyFacts]) -> None:
-    """Raise ``ConfigurationError`` where two studies, perhaps of different deployments, would share their assets."""
-    _check_unique("key", (facts.key for facts in studies))
+def with_own_keys(studies: Sequence[Chosen]) -> list[Chosen]:
+    """The studies of all deployments, none of which shares its key with another.
+
+    A key that a lab gave stays, and two alike raise ``ConfigurationError``. A key made from a name gets a part of the
+    study's id where it is taken: somebody may name a study like another at any time, and that must not stop the rest.
+    """
+    given = [chosen.config.key for chosen in studies if chosen.config.key]
+    _check_unique("key", given)
+    taken = set(given)
+    found: list[Chosen] = []
+    for chosen in studies:
+        study = chosen.study
+        if not chosen.config.key:
+            study = replace(study, key=free_key(study.key, study.id, taken))
+            taken.add(study.key)
+        if study.key != chosen.study.key:
+            logger.warning(
+                "Study %r has assets under %r from now on: another study has the key %r. Give one of them a `key` in "
+                "its configuration to choose yourself.",
+                study.name,
+                study.key,
+                chosen.study.key,
+            )
+        found.append(replace(chosen, study=study))
+    return found
+
+
+def is_incomplete(configs: Sequence[StudyConfig], known: Known) -> bool:
+    """Whether something is missing that the server may tell now: a listed study, or a study's first day."""
+    listed = [config for config in configs if config.study != EVERY_STUDY and not _is_complete(config)]
+    if any(_find(config.study, known) is None for config in listed):
+        return True
+    return any(_lacks_start(chosen) for chosen in choose_studies(configs, known))
 
 
 def ids_without_start(configs: Sequence[StudyConfig], known: Known) -> Iterator[str]:
     """Ids of the studies whose first day must be asked from the server."""
-    return (facts.id for facts in facts_of_studies(configs, known) if facts.start is None)
+    return (chosen.study.id for chosen in choose_studies(configs, known) if _lacks_start(chosen))
 
 
-def _listed(configs: Sequence[StudyConfig], known: Known) -> Iterator[StudyFacts]:
+def _lacks_start(chosen: Chosen) -> bool:
+    return (chosen.config.start or chosen.study.start) is None and not chosen.study.hidden
+
+
+def _find(text: str, known: Known) -> KnownStudy | None:
+    try:
+        return known[find_study({study.id: study.name for study in known.values()}, text).id]
+    except ConfigurationError:
+        return None
+
+
+def _listed(configs: Sequence[StudyConfig], known: Known) -> Iterator[Chosen]:
     for config in configs:
         if config.study == EVERY_STUDY:
             continue
         if known or _is_complete(config):
-            yield facts_of_study(config, known)
+            yield Chosen(config=config, study=_identify(config, known))
         else:
             logger.warning(
                 "Study %r has no assets yet: the server could not be asked which study that is, and never was before. "

@@ -188,9 +188,20 @@ class StudyFacts:
     deployment: str = DEFAULT_DEPLOYMENT
     owners: tuple[str, ...] = ()
     study_pk: int | None = None
+    hidden: bool = False
+    """Whether the server did not name it any more when it was last asked."""
 
     @classmethod
-    def of(cls, config: StudyConfig, *, id: str, name: str, key: str, start: date | None) -> StudyFacts:  # noqa: A002
+    def of(
+        cls,
+        config: StudyConfig,
+        *,
+        id: str,  # noqa: A002
+        name: str,
+        key: str,
+        start: date | None,
+        hidden: bool = False,
+    ) -> StudyFacts:
         """The configuration joined with what is known about the study; the configured name, start and key go first."""
         return cls(
             id=id,
@@ -210,6 +221,7 @@ class StudyFacts:
             deployment=config.deployment,
             owners=config.owners,
             study_pk=config.study_pk,
+            hidden=hidden,
         )
 
     @property

@@ -1,26 +1,35 @@
 """Which studies there are: asked from the server with little patience, remembered in a small file.
 
 Definitions must load when the server is down, and asset keys and windows must never move once there is history under
-them. So what was once seen is kept: a study's id and name (and the key made from its first name) in
+them. So what was once seen is kept: a study's id and name (with the key made from its first name, and its server) in
 ``<deployment>.json``, and the first day of its windows in ``<deployment>.starts.json``. Nothing about participants.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy
-from dagster_beiwe.errors import BeiweError, ConfigurationError, LakeUnavailableError, RouteMissingError
+from dagster_beiwe.errors import (
+    BeiweError,
+    ConfigurationError,
+    ConnectionFailedError,
+    LakeUnavailableError,
+    RouteMissingError,
+    ServerFailedError,
+)
 from dagster_beiwe.names import is_study_id, slug
 
 logger = logging.getLogger("dagster_beiwe")
@@ -31,74 +40,142 @@ QUICK = HttpPolicy(connect_timeout_seconds=3, read_timeout_seconds=10, attempts=
 FRESH_SECONDS = 300
 """How long an answer is used without asking again. Every run's process loads the definitions too and need not ask."""
 
+AGAIN_SECONDS = 30
+"""The same where something was missing in it: a listed study, or a study's start."""
+
+LOADING_SECONDS = 15.0
+"""How long all questions may take together while a code location loads; what is left over waits for the next time."""
+
+_REMEDY = "Its raw_data waits until it is known: set `start` in the study's configuration, or BEIWE_START."
 _DAY = timedelta(days=1)
 _BEIWE_BEGAN = date(2013, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownStudy:
-    """A study that the server named at least once. ``key`` comes from its first name and stays; ``start`` too."""
+    """A study that the server named at least once. ``key`` comes from its first name and stays; ``start`` too.
+    ``hidden`` tells that the server did not name it when it was last asked."""
 
     id: str
     name: str
     key: str
     start: date | None = None
+    hidden: bool = False
+
+
+class Patience:
+    """What is left of the time for all questions together."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left_seconds(self) -> float:
+        return max(0.0, self._end - time.monotonic())
+
+    def policy(self) -> HttpPolicy:
+        """For a client that is made now."""
+        left = max(0.1, self.left_seconds)
+        return replace(
+            QUICK,
+            connect_timeout_seconds=min(QUICK.connect_timeout_seconds, left),
+            read_timeout_seconds=min(QUICK.read_timeout_seconds, left),
+        )
 
 
 class StudyMemory:
-    """The last known studies of one deployment, in two files of a folder (default: ``$DAGSTER_HOME/beiwe``)."""
+    """The last known studies of one deployment, in two files of a folder (default: ``$DAGSTER_HOME/beiwe``).
 
-    def __init__(self, deployment: str, *, folder: str | Path | None = None) -> None:
+    Only those of one ``server`` (host and port), or of the one that was asked last if it is not given. Where the folder
+    can't be written, a warning says so, and what was learnt lasts as long as this object.
+    """
+
+    def __init__(self, deployment: str, *, folder: str | Path | None = None, server: str = "") -> None:
         home = Path(folder) if folder else Path(os.environ.get("DAGSTER_HOME") or "~/.dagster").expanduser() / "beiwe"
         self._studies = home / f"{deployment}.json"
         self._starts = home / f"{deployment}.starts.json"
+        self._server = server
+        self._unsaved: dict[Path, dict[str, Any]] = {}
 
     def studies(self) -> dict[str, KnownStudy]:
         """{study id: study}, sorted by name; empty before the first answer of the server."""
-        starts = _read(self._starts)
+        starts, entries = self._load(self._starts), self._entries()
+        asked_last = {entry.get("server") for entry in entries.values() if not entry.get("hidden")}
+        servers = {self._server} if self._server else asked_last
         known = [
-            KnownStudy(id=study_id, name=entry["name"], key=entry["key"], start=_parse_day(starts.get(study_id)))
-            for study_id, entry in _read(self._studies).items()
-            if is_study_id(study_id) and isinstance(entry, dict) and {"name", "key"} <= entry.keys()
+            KnownStudy(
+                id=study_id,
+                name=entry["name"],
+                key=entry["key"],
+                start=_parse_day(starts.get(study_id)),
+                hidden=entry.get("hidden") is True,
+            )
+            for study_id, entry in entries.items()
+            if not servers or entry.get("server") in {*servers, None}
         ]
         return {study.id: study for study in sorted(known, key=lambda study: study.name)}
 
     def age_seconds(self) -> float | None:
         """Time since the server was last asked, or None if it never was."""
+        if self._entries() and not self.studies():
+            return None
         try:
             return time.time() - self._studies.stat().st_mtime
         except OSError:
             return None
 
-    def remember(self, names: Mapping[str, str]) -> dict[str, KnownStudy]:
-        """Add what the server said just now; studies that it no longer names are kept, with their history."""
-        known = self.studies()
-        taken = {study.key for study in known.values()}
+    def remember(self, names: Mapping[str, str], *, server: str = "") -> dict[str, KnownStudy]:
+        """Add what the server said just now; studies that it no longer names are kept, with their history, and so are
+        those of other servers, of whom nothing is shown."""
+        self._server = server or self._server
+        entries = {study_id: {**entry, "hidden": True} for study_id, entry in self._entries().items()}
         for study_id, name in names.items():
-            if study_id in known:
-                known[study_id] = replace(known[study_id], name=name)
-            else:
-                key = _free_key(name, study_id, taken)
-                taken.add(key)
-                known[study_id] = KnownStudy(id=study_id, name=name, key=key)
-        _write(self._studies, {study.id: {"name": study.name, "key": study.key} for study in known.values()})
+            key = entries[study_id]["key"] if study_id in entries else self._first_key(name, study_id, entries)
+            entries[study_id] = {"name": name, "key": key, "server": self._server or None, "hidden": False}
+        self._save(self._studies, entries)
         return self.studies()
+
+    def remember_key(self, study_id: str, key: str) -> None:
+        """Keep another key for a study, because its own was taken."""
+        entries = self._entries()
+        if study_id in entries:
+            self._save(self._studies, {**entries, study_id: {**entries[study_id], "key": key}})
 
     def remember_start(self, study_id: str, start: date) -> None:
         """Keep the first day of a study's windows; the first one remembered stays."""
-        starts = _read(self._starts)
+        starts = self._load(self._starts)
         if _parse_day(starts.get(study_id)) is None:
-            _write(self._starts, {**starts, study_id: start.isoformat()})
+            self._save(self._starts, {**starts, study_id: start.isoformat()})
 
     def touch(self) -> None:
         """Note that the server was asked in vain, so that not every process waits for it again."""
-        if self._studies.exists():
+        with suppress(OSError):
             os.utime(self._studies)
+
+    def _entries(self) -> dict[str, dict[str, Any]]:
+        return {
+            study_id: entry
+            for study_id, entry in self._load(self._studies).items()
+            if is_study_id(study_id) and isinstance(entry, dict) and {"name", "key"} <= entry.keys()
+        }
+
+    def _first_key(self, name: str, study_id: str, entries: Mapping[str, Mapping[str, Any]]) -> str:
+        return free_key(_slug(name, study_id), study_id, {entry["key"] for entry in entries.values()})
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        return self._unsaved[path] if path in self._unsaved else _read(path)
+
+    def _save(self, path: Path, value: dict[str, Any]) -> None:
+        try:
+            _write(path, value)
+        except LakeUnavailableError as error:
+            self._unsaved[path] = value
+            logger.warning("%s Until then, each process asks the server anew, and a study's start may move.", error)
 
 
 def refresh_studies(memory: StudyMemory, client: BeiweClient) -> dict[str, KnownStudy]:
     """Ask the server for its studies and remember them. Raises ``BeiweError``."""
-    return memory.remember(client.studies())
+    return memory.remember(client.studies(), server=client.server)
 
 
 def first_data_day(client: BeiweClient, study_id: str, *, today: date) -> date:
@@ -113,35 +190,57 @@ def first_data_day(client: BeiweClient, study_id: str, *, today: date) -> date:
     return (first - _DAY).replace(day=1)
 
 
-def learn_starts(memory: StudyMemory, client: BeiweClient, study_ids: Iterable[str]) -> None:
+def learn_starts(
+    memory: StudyMemory, client: BeiweClient, study_ids: Iterable[str], *, patience: Patience | None = None
+) -> None:
     """Find out and keep the first day of studies for which none is known; one request per study, once in its life.
 
-    A study whose answer fails is left for the next time, with a warning.
+    A study whose answer fails is left for the next time, with a warning, and so are all others when the server is
+    silent or the ``patience`` is at its end.
     """
     known = memory.studies()
-    for study_id in study_ids:
-        study = known.get(study_id)
-        if study is None or study.start is not None:
-            continue
+    waiting = [known[study_id] for study_id in study_ids if study_id in known and known[study_id].start is None]
+    for number, study in enumerate(waiting):
+        if patience and not patience.left_seconds:
+            logger.warning("When %d studies began was not asked for lack of time. %s", len(waiting) - number, _REMEDY)
+            return
         try:
-            memory.remember_start(study_id, first_data_day(client, study_id, today=datetime.now(timezone.utc).date()))
+            memory.remember_start(study.id, first_data_day(client, study.id, today=datetime.now(timezone.utc).date()))
         except RouteMissingError:
             logger.warning(
                 "The server can't say when study %r began (it is older than June 2024), so its raw_data has no "
                 "windows yet. Set `start` in the study's configuration, or BEIWE_START.",
                 study.name,
             )
+        except ServerFailedError as error:
+            logger.warning(
+                "When study %r began could not be found out: the server fails to make its participant table, which is "
+                "a known fault. %s %s",
+                study.name,
+                _REMEDY,
+                error,
+            )
+        except ConnectionFailedError as error:
+            left = len(waiting) - number
+            logger.warning("When %d studies began could not be found out. %s %s", left, _REMEDY, error)
+            return
         except BeiweError as error:
-            logger.warning("When study %r began could not be found out; its raw_data waits. %s", study.name, error)
+            logger.warning("When study %r began could not be found out. %s %s", study.name, _REMEDY, error)
 
 
-def _free_key(name: str, study_id: str, taken: Iterable[str]) -> str:
-    """A slug of the name; with the id's beginning where the name has no Latin letter or the slug is taken."""
+def free_key(key: str, study_id: str, taken: Collection[str]) -> str:
+    """The key; with as much of the study's id as it takes where it is taken."""
+    endings = ["", *(f"_{study_id[:length].lower()}" for length in (6, 24))]
+    numbered = (f"{endings[-1]}_{number}" for number in itertools.count(2))
+    return next(f"{key}{end}" for end in itertools.chain(endings, numbered) if f"{key}{end}" not in {*taken, "studies"})
+
+
+def _slug(name: str, study_id: str) -> str:
+    """A slug of the name, or of the id where the name has no Latin letter."""
     try:
-        key = slug(name)
+        return slug(name)
     except ConfigurationError:
         return f"study_{study_id.lower()}"
-    return f"{key}_{study_id[:6].lower()}" if key in set(taken) | {"studies"} else key
 
 
 def _parse_day(value: object) -> date | None:
