@@ -15,7 +15,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.failures import RETRY_POLICY, clear_failures
 from dagster_beiwe.io_managers import NO_PARTICIPANTS_METADATA_KEY
-from dagster_beiwe.names import as_code, is_participant_id
+from dagster_beiwe.names import as_code
 from dagster_beiwe.partitions import participants_name, too_many_partitions, window_keys
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
@@ -96,9 +96,11 @@ def build_roster_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETR
     )
     def roster(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         with clear_failures(), _client(context, study) as client:
-            ids = client.participants(study.id)
+            ids, refused = client.participant_ids(study.id)
             table = _participant_table(client, study, context.log)
-        rows = roster_rows((each for each in ids if is_participant_id(each)), table)
+        if refused:
+            context.log.warning("The server names %d participants by no valid id; they are left out.", refused)
+        rows = roster_rows(ids, table)
         participants = [str(row["participant"]) for row in rows]
         before = set(context.instance.get_dynamic_partitions(participants_name(study.id)))
         added = [each for each in participants if each not in before]
@@ -110,7 +112,7 @@ def build_roster_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETR
         metadata = {
             "partitions added": len(added),
             "no longer on the server": len(before - set(participants)),
-            "refused ids": len(ids) - len(participants),
+            "refused ids": refused,
             "has participant table": bool(table),
         }
         frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["participant"], dtype="string")

@@ -61,12 +61,15 @@ def studies_from(answer: Any, route: str) -> dict[str, str]:
     return dict(sorted(answer.items(), key=lambda item: (item[1], item[0])))
 
 
-def participants_from(answer: Any, route: str) -> list[str]:
-    """Participant ids, sorted and each once: the server's order is arbitrary."""
-    if not isinstance(answer, list):
+def participants_from(answer: Any, route: str) -> tuple[list[str], int]:
+    """Participant ids, sorted and each once (the server's order is arbitrary), and the number of malformed ones that
+    were left out: one bad id must not hide everybody else. An answer with nothing but those is refused."""
+    if not isinstance(answer, list) or not all(isinstance(each, str) for each in answer):
         raise wrong_shape(route, "an array of participant ids")
-    _check_ids(is_participant_id, answer, route, "participant ids of letters, digits, _ and -")
-    return sorted(set(answer))
+    good = {each for each in answer if is_participant_id(each)}
+    if answer and not good:
+        raise wrong_shape(route, "participant ids of letters, digits, _ and -", f" (all {len(answer)} are not)")
+    return sorted(good), len(set(answer) - good)
 
 
 def _check_ids(fits: Callable[[str], bool], values: Iterable[Any], route: str, expected: str) -> None:

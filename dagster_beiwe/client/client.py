@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from dagster_beiwe.errors import (
 from dagster_beiwe.names import check_study_id
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.windows import Window
+
+logger = logging.getLogger("dagster_beiwe")
 
 _T = TypeVar("_T")
 
@@ -156,7 +159,17 @@ class BeiweClient:
     # One study
 
     def participants(self, study_id: str) -> list[str]:
-        """All participant ids of a study, sorted: also retired, deleted and never registered ones."""
+        """All participant ids of a study, sorted: also retired, deleted and never registered ones.
+
+        Malformed ids, which could lead out of a folder, are left out with a warning.
+        """
+        ids, refused = self.participant_ids(study_id)
+        if refused:
+            logger.warning("The server names %d participants of study %s by no valid id.", refused, study_id)
+        return ids
+
+    def participant_ids(self, study_id: str) -> tuple[list[str], int]:
+        """The same without the warning, and the number of malformed ids that were left out."""
         form = {"study_id": check_study_id(study_id)}
         route = ROUTES["participant_ids"] if self.supports("participant_ids") else "get-users/v1"
         return answers.participants_from(*self._json(route, form))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset
 from dagster_beiwe.io_managers import EncryptedTableIOManager
 from dagster_beiwe.partitions import participants_name
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
+from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.roster import enrolment_order, roster_rows, roster_version
 
@@ -91,6 +93,20 @@ def test_the_roster_has_ids_where_the_table_fails(tables: Tables, study: StudyFa
     assert len(frame) == 3
 
 
+def test_a_malformed_id_does_not_hide_the_others(
+    tables: Tables, study: StudyFacts, server: SimulatedServer, instance: dg.DagsterInstance
+) -> None:
+    """It is counted, and becomes neither row nor partition."""
+    ids = sorted(server.world.study(study.id).participants)
+    answer = json.dumps([*ids, "../../etc", "a|b"])
+    server.profile = Profile.named("2023-11")
+    with server.misbehave("wrong_json", route="/get-users/v1", body=answer):
+        frame, event = tables.materialize(build_roster_asset(study, retry_policy=AT_ONCE))
+    assert sorted(frame["participant"]) == ids
+    assert event.metadata["refused ids"].value == 2
+    assert sorted(instance.get_dynamic_partitions(participants_name(study.id))) == ids
+
+
 def test_participants_that_vanish_keep_their_partitions(
     tables: Tables, study: StudyFacts, instance: dg.DagsterInstance
 ) -> None:
@@ -164,8 +180,6 @@ def test_an_older_server_tells_what_it_can(
     study: StudyFacts, server: SimulatedServer, tables: Tables, server_profile: str
 ) -> None:
     """No settings route: surveys and interventions are there, and what is missing is named."""
-    from dagster_beiwe.simulator.profiles import Profile
-
     server.profile = Profile.named(server_profile)
     frame, event = tables.materialize(build_settings_asset(study, retry_policy=AT_ONCE))
     assert event.metadata["not told by this server"].value == ["settings"]
