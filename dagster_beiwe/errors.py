@@ -13,6 +13,7 @@ Catch ``BeiweError`` to catch them all::
     │   └── PassphraseMissingError  a lake that must be locked, and nothing to lock it with
     ├── ServerError                 talking to the Beiwe server failed
     │   ├── ConnectionFailedError   refused, reset, timed out, or cut in the middle of an answer
+    │   │   └── PermanentConnectionError    no trusted certificate, a malformed proxy: waiting does not help
     │   ├── RedirectError           the server sent the client elsewhere; credentials did not follow
     │   ├── AccessDeniedError       403: wrong keys, or a study out of reach
     │   ├── NotFoundError           404, empty: no such study, participant or stream
@@ -91,6 +92,11 @@ class ServerError(BeiweError):
 
 class ConnectionFailedError(ServerError):
     """The connection was refused, reset, timed out, or ended in the middle of an answer."""
+
+
+class PermanentConnectionError(ConnectionFailedError):
+    """The connection fails the same way until somebody changes a setting: a certificate that is not trusted, or the URL
+    of a proxy that is malformed. It is not tried again."""
 
 
 class RedirectError(ServerError):

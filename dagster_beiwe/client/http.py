@@ -21,11 +21,12 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from dagster_beiwe.client.statuses import Answer, error_for_status
-from dagster_beiwe.client.transport_failures import PermanentConnectionError, describe_failure
+from dagster_beiwe.client.transport_failures import describe_failure
 from dagster_beiwe.errors import (
     BadAnswerError,
     ConfigurationError,
     ConnectionFailedError,
+    PermanentConnectionError,
     ServerBusyError,
     ServerError,
     ServerFailedError,

@@ -8,12 +8,6 @@ from dataclasses import dataclass
 import requests
 from urllib3.exceptions import NameResolutionError, ReadTimeoutError
 
-from dagster_beiwe.errors import ConnectionFailedError
-
-
-class PermanentConnectionError(ConnectionFailedError):
-    """A connection that fails the same way until somebody changes a setting."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
