@@ -2,7 +2,9 @@
 
 Three shapes of dependency: the same partition, all windows of one participant, all participants of one window. Dagster
 infers them from the partitions of the two assets.
-``daily_counts`` has a backfill policy of its own, so that Dagster runs it after ``raw_data`` and not in the same run.
+``daily_counts`` has another backfill policy than ``raw_data``, so that a backfill of both runs it afterwards and not in
+the same run. Dagster's command ``asset materialize --partition-range`` takes the policy of ``raw_data`` only: backfill
+``daily_counts`` in the UI, or give the command one ``--partition``.
 """
 
 # Without `from __future__ import annotations`: Dagster reads the types of inputs when it decorates.
@@ -83,7 +85,7 @@ def participant_files(study: StudyFacts) -> dg.AssetsDefinition:
 
 
 def window_overview(study: StudyFacts) -> dg.AssetsDefinition:
-    """All participants of a window: from the daily tables, and from the raw data's manifests who sent what."""
+    """All participants of a window: who sent what, from the raw data's manifests alone."""
     grid = raw_data_partitions(study)
 
     @dg.asset(
