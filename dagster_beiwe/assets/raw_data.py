@@ -14,6 +14,7 @@ import dagster as dg
 
 from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_by_this_run
+from dagster_beiwe.assets.run_log import in_run_log, log_capabilities
 from dagster_beiwe.failures import RETRY_POLICY, clear_failures, is_passing, listed
 from dagster_beiwe.partitions import (
     MOVED_ONLY,
@@ -69,7 +70,7 @@ def build_raw_data_asset(
         )
         def raw_data(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
             ingest = _Ingest(context, study, key, partitions)
-            with clear_failures(unfinished=ingest.unfinished):
+            with in_run_log(context.log), clear_failures(unfinished=ingest.unfinished):
                 ingest.run()
             yield from ingest.outputs
 
@@ -131,6 +132,7 @@ class _Ingest:
         resource: BeiweResource = getattr(self._context.resources, self._study.deployment)
         lake = resource.study_lake(self._study)
         with resource.get_client() as client:
+            log_capabilities(client, self._context.log)
             sync = StudySync(
                 client,
                 lake,

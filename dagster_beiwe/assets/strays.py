@@ -9,6 +9,7 @@ from typing import cast
 import dagster as dg
 
 from dagster_beiwe.assets.beta import beta_features
+from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.failures import RETRY_POLICY, clear_failures, is_passing, listed
@@ -53,7 +54,7 @@ def build_strays_asset(
             participants = [check_participant_id(str(each)) for each in context.partition_keys]
             open_ones = dict.fromkeys(participants)
             failed: dict[str, str] = {}
-            with clear_failures(unfinished=lambda: open_ones):
+            with in_run_log(context.log), clear_failures(unfinished=lambda: open_ones):
                 for participant, reports in _fetch(context, study, participants):
                     if problems := [problem for report in reports for problem in report.problems]:
                         failed[participant] = ", ".join(sorted({problem.error for problem in problems}))

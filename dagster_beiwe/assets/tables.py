@@ -11,6 +11,7 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.beta import beta_features
+from dagster_beiwe.assets.run_log import in_run_log, log_capabilities
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.failures import RETRY_POLICY, clear_failures
@@ -60,7 +61,8 @@ def build_studies_asset(
         rows: list[dict[str, str]] = []
         for deployment in deployments:
             memory = StudyMemory(deployment, folder=state_folder)
-            with clear_failures(), getattr(context.resources, deployment).get_client() as client:
+            resource: BeiweResource = getattr(context.resources, deployment)
+            with in_run_log(context.log), clear_failures(), resource.get_client() as client:
                 seen = client.studies()
                 known = refresh_studies(memory, client)
                 learn_starts(memory, client, seen)
@@ -95,7 +97,8 @@ def build_roster_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETR
         metadata={**study.to_metadata(), **_schema(participant="Participant id; the other columns are the server's")},
     )
     def roster(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        with clear_failures(), _client(context, study) as client:
+        with in_run_log(context.log), clear_failures(), _client(context, study) as client:
+            log_capabilities(client, context.log)
             ids, refused = client.participant_ids(study.id)
             table = _participant_table(client, study, context.log)
         if refused:
@@ -145,7 +148,7 @@ def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
         },
     )
     def settings(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        with clear_failures(), _client(context, study) as client:
+        with in_run_log(context.log), clear_failures(), _client(context, study) as client:
             snapshot = read_settings(client, study.id, study_pk=study.study_pk)
             zone = _zone(snapshot, study, client)
         if snapshot.missing:

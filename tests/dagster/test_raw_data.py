@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 
 import dagster as dg
@@ -17,6 +18,7 @@ from dagster_beiwe.client import HttpPolicy
 from dagster_beiwe.io_managers import EncryptedLakeIOManager
 from dagster_beiwe.partitions import MOVED_ONLY, REFRESH_TAG, participants_name, rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.studies.config import StudyFacts
 
 AT_ONCE = dg.RetryPolicy(max_retries=1)
@@ -244,6 +246,19 @@ def test_executing_everything_again_asks_the_server_again(
     server.forget_requests()
     assert launcher.run(tags, parent=first).is_success
     assert any("get-data" in record.route for record in server.requests)
+
+
+def test_the_runs_log_tells_what_the_server_can_not_do(
+    launcher: Launcher, participants: list[str], server: SimulatedServer
+) -> None:
+    """Once, and what that means for the run; the package's own logger is left as it was."""
+    server.profile = Profile.named("2023-11")
+    before = logging.getLogger("dagster_beiwe").level, list(logging.getLogger("dagster_beiwe").handlers)
+    run = launcher.run(rectangle_tags(participants, WEEKS[:2]))
+    messages = [log.user_message for log in launcher.instance.all_logs(run.run_id)]
+    assert sum("The Beiwe server lacks check_credentials, " in message for message in messages) == 1
+    assert sum("fetched without the server's daily counts" in message for message in messages) == 1
+    assert (logging.getLogger("dagster_beiwe").level, logging.getLogger("dagster_beiwe").handlers) == before
 
 
 def test_an_id_that_no_server_has_fails_before_any_request(
