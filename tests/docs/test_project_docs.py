@@ -1,0 +1,104 @@
+"""The pages about a project of one's own and about scripts: their code and files do what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dagster_beiwe import BeiweLake
+from dagster_beiwe.simulator import ContentPlan, SimulatedServer, StudyPlan, World
+
+REPOSITORY = Path(__file__).parents[2]
+PASSPHRASE = "a passphrase for tests only"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedServer]:
+    """A server with the study of the pages, which sends gps and power state since last week."""
+    now = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
+    streams = ("gps", "power_state")
+    plan = StudyPlan(
+        name="Sleep and Mood",
+        participants=2,
+        start=now - timedelta(days=7),
+        hours=(9,),
+        streams=streams,
+        content=ContentPlan(rows=3),
+    )
+    with SimulatedServer(World.build(plan, now=now)) as running:
+        monkeypatch.setenv("BEIWE_URL", running.url)
+        monkeypatch.setenv("BEIWE_ACCESS_KEY", running.access_key)
+        monkeypatch.setenv("BEIWE_SECRET_KEY", running.secret_key)
+        yield running
+
+
+def test_three_files_are_a_project(server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster's own command loads them, in a folder with nothing else."""
+    (definitions,) = blocks("project.md", "python")
+    workspace, instance = blocks("project.md", "yaml")
+    home, lab = tmp_path / "home", tmp_path / "lab"
+    home.mkdir()
+    lab.mkdir()
+    (lab / "definitions.py").write_text(definitions)
+    (lab / "workspace.yaml").write_text(workspace)
+    (home / "dagster.yaml").write_text(instance)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    command = [sys.executable, "-m", "dagster", "definitions", "validate"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=lab, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Validation successful for code location beiwe" in done.stderr + done.stdout
+
+
+def test_the_instance_that_is_shown_is_the_repositorys() -> None:
+    """One text, in two places."""
+    shown = yaml.safe_load(blocks("project.md", "yaml")[1])
+    assert shown == yaml.safe_load((REPOSITORY / "dagster.yaml").read_text(encoding="utf-8"))
+
+
+def run_script(number: int, start: datetime, **names: Any) -> dict[str, Any]:
+    code = blocks("scripts.md", "python")[number]
+    for month, day in ((3, start), (4, start + timedelta(days=30))):
+        code = code.replace(f"datetime(2024, {month}, 1,", f"datetime({day.year}, {day.month}, {day.day},")
+    code = code.replace("/data/lake", str(names.pop("folder", "/data/lake")))
+    exec(compile(code, "docs/scripts.md", "exec"), names)
+    return names
+
+
+def test_the_download_is_a_whole_archive(server: SimulatedServer) -> None:
+    """Every file of one stream of one participant, and the registry last."""
+    start = server.world.now - timedelta(days=10)
+    names = run_script(0, start)
+    assert list(names["sizes"])[-1] == "registry"
+    assert len(names["sizes"]) == 1 + 7
+    assert all("/gps/" in name and size for name, size in names["sizes"].items() if name != "registry")
+
+
+def test_the_backfill_fills_a_lake_and_is_the_refresh_as_well(
+    server: SimulatedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second time nothing is new."""
+    start = server.world.now - timedelta(days=10)
+    for new in (True, False):
+        names = run_script(1, start, passphrase=PASSPHRASE, folder=tmp_path / "lake")
+        assert names["unfinished"] == []
+        assert any(not line.endswith(" 0 new") for line in capsys.readouterr().out.splitlines()) is new
+    (study_id,) = server.world.studies
+    lake = BeiweLake(tmp_path / "lake").study(study_id, passphrase=PASSPHRASE)
+    files = [record for who in lake.participants() for each in lake.manifests(who) for record in each.files]
+    assert len(files) == 2 * 2 * 7
+    assert {(record.stream, record.encryption) for record in files} == {("gps", "cryptease"), ("power_state", "none")}
