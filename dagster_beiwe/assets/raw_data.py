@@ -14,7 +14,7 @@ import dagster as dg
 
 from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_by_this_run
-from dagster_beiwe.assets.run_log import in_run_log, log_capabilities
+from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.failures import RETRY_POLICY, clear_failures, is_passing, listed
 from dagster_beiwe.partitions import (
     MOVED_ONLY,
@@ -132,7 +132,6 @@ class _Ingest:
         resource: BeiweResource = getattr(self._context.resources, self._study.deployment)
         lake = resource.study_lake(self._study)
         with resource.get_client() as client:
-            log_capabilities(client, self._context.log)
             sync = StudySync(
                 client,
                 lake,

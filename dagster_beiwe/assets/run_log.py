@@ -37,7 +37,8 @@ def in_run_log(log: logging.Logger) -> Iterator[None]:
 
 
 def log_capabilities(client: BeiweClient, log: logging.Logger) -> None:
-    """Say once in a run what the server can do; which endpoint fails to tell is no reason to fail here."""
+    """Say once in a run what the server can do. It takes a small request per endpoint: runs of ``roster`` say it, and
+    not each one of the many of ``raw_data``. That an endpoint fails to tell is no reason to fail."""
     try:
         client.capabilities()  # logs them
     except ServerError as error:

@@ -24,8 +24,8 @@ COMPLETENESS = (ROOT / "docs" / "completeness.md").read_text(encoding="utf-8")
 
 
 def block(document: str, language: str) -> str:
-    (text,) = re.findall(rf"```{language}\n(.*?)```", document, flags=re.DOTALL)
-    return str(text)
+    """The first one in this language."""
+    return str(re.findall(rf"```{language}\n(.*?)```", document, flags=re.DOTALL)[0])
 
 
 def test_the_project_of_the_document_loads(lab: Lab) -> None:

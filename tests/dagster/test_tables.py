@@ -93,6 +93,23 @@ def test_the_roster_has_ids_where_the_table_fails(tables: Tables, study: StudyFa
     assert len(frame) == 3
 
 
+def test_the_rosters_log_tells_what_the_server_can_do(
+    tables: Tables, study: StudyFacts, server: SimulatedServer, instance: dg.DagsterInstance
+) -> None:
+    """Once in each run; an endpoint that fails to say so fails nothing."""
+    build, heartbeats = build_roster_asset(study, retry_policy=AT_ONCE), "/get-participant-heartbeat-history/*"
+    for profile, status, text in (
+        ("2023-11", 400, "The Beiwe server lacks check_credentials, "),
+        ("2026-03", 400, "The Beiwe server has every endpoint known to this client."),
+        ("2026-03", 500, "What the server can do was not wholly found out."),
+    ):
+        server.profile = Profile.named(profile)
+        with server.misbehave("status", route=heartbeats if status == 500 else "/none", status=status):
+            tables.materialize(build)
+        logs = instance.all_logs(instance.get_runs(limit=1)[0].run_id)
+        assert sum(text in log.user_message for log in logs) == 1
+
+
 def test_a_malformed_id_does_not_hide_the_others(
     tables: Tables, study: StudyFacts, server: SimulatedServer, instance: dg.DagsterInstance
 ) -> None:
