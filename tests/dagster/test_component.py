@@ -34,6 +34,13 @@ def test_yaml_becomes_definitions(server: SimulatedServer) -> None:
     assert keys == {"beiwe/studies", *(f"beiwe/sleep/{name}" for name in ASSETS)}
 
 
+def test_a_project_in_yaml_may_keep_its_own_io_manager(server: SimulatedServer) -> None:
+    """Ours is bound unless it says otherwise."""
+    for text, bound in ((YAML, True), (f"{YAML}\ndefault_io_manager: false", False)):
+        definitions = BeiweComponent.resolve_from_yaml(text).build_defs(dg.ComponentTree.for_test().load_context)
+        assert ("io_manager" in (definitions.resources or {})) is bound
+
+
 def test_deployments_name_where_secrets_are() -> None:
     """A section of the keyring, or a prefix of variables; never a value."""
     text = "deployments: {onnela: {keyring_section: lab}, other: {environment_prefix: OTHER_}}"
