@@ -133,7 +133,7 @@ def judge_protection(found: Protection, places: Places, *, locked: Sequence[str]
         )
     advice = (
         f"{kinds}. Close permissions with chmod (folders 0700, files 0600). Run `dagster-beiwe verify --repair` for "
-        "files that were changed; files committed before their stream was locked must be fetched into a new lake."
+        "files that were changed; of files committed before their stream was locked, materialise the windows again."
     )
     good = "Locked streams are locked, and nobody else on the machine may read the lake."
     return Verdict(passed=found.protected, description=advice if kinds else good, metadata=metadata)

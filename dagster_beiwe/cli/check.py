@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from dagster_beiwe.cli.context import load_credentials, open_lake
+from dagster_beiwe.cli.context import load_credentials, open_lake, study_passphrase, study_secrets
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import BeiweError
 from dagster_beiwe.lake.keys import key_path, open_authenticator
@@ -33,10 +33,10 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
     if not os.environ.get("BEIWE_LAKE"):
         print("Lake        none: set BEIWE_LAKE to the folder or URL of the lake")
         return 1
-    lake = open_lake()
+    lake, secrets = open_lake(), study_secrets(credentials)
     usable = _check_place(lake.storage)
     for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
-        passphrase = credentials.study_passphrase(name) or os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
+        passphrase = study_passphrase(secrets, study_id, name)
         fits, verdict = _check_passphrase(lake.storage, study_id, passphrase)
         usable = usable and fits
         print(f"  {study_id}  {verdict}")

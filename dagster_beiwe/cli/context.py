@@ -13,7 +13,13 @@ from pathlib import Path
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy, Study
 from dagster_beiwe.client.studies import find_study, matching_studies
-from dagster_beiwe.credentials import Credentials, credentials_from_env, credentials_from_keyring
+from dagster_beiwe.credentials import (
+    Credentials,
+    credentials_from_env,
+    credentials_from_keyring,
+    secrets_from_keyring,
+    study_secret,
+)
 from dagster_beiwe.encryption import AgeCipher, Cipher, read_identity
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
 from dagster_beiwe.lake import BeiweLake, StudyLake
@@ -32,6 +38,18 @@ def load_credentials() -> Credentials:
     if os.environ.get("BEIWE_KEYRING_SECTION") and not os.environ.get("BEIWE_URL"):
         return credentials_from_keyring(prompt=True)
     return credentials_from_env()
+
+
+def study_secrets(credentials: Credentials | None) -> Mapping[str, str]:
+    """SECRETS of the keyring, which stand beside keys in the environment too, and need none to read a lake."""
+    if credentials is not None and not os.environ.get("BEIWE_URL"):
+        return credentials.secrets
+    return secrets_from_keyring() if os.environ.get("BEIWE_KEYRING_SECTION") else {}
+
+
+def study_passphrase(secrets: Mapping[str, str], study_id: str, name: str) -> str | None:
+    """A study's own passphrase, or else the lake's; None where there is neither."""
+    return study_secret(secrets, study_id=study_id, name=name) or os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
 
 
 def open_lake() -> BeiweLake:
@@ -85,9 +103,9 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
     chosen = [Study(id=key, name=name) for key, name in stored.items()]
     if wanted is not None:
         chosen = [find_study(stored, wanted)]
+    secrets = study_secrets(credentials)
     for study in chosen:
-        passphrase = credentials.study_passphrase(study.name) if credentials else None
-        passphrase = passphrase or os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
+        passphrase = study_passphrase(secrets, study.id, study.name)
         yield study, lake.study(study.id, passphrase=passphrase, cipher=_reading_cipher(passphrase))
 
 

@@ -15,7 +15,7 @@ import pytest
 from filled_lake import PASSPHRASE, fill
 
 from dagster_beiwe.cli import COMMANDS, main
-from dagster_beiwe.credentials import read_keyring
+from dagster_beiwe.credentials import read_keyring, write_keyring
 from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.lake import open_storage
@@ -375,3 +375,19 @@ def test_every_command_is_documented() -> None:
         assert f"`{name} " in page or f"`{name}`" in page or f"`{name} [" in page
         shown = subprocess.run([sys.executable, "-m", "dagster_beiwe", name, "--help"], capture_output=True, check=True)
         assert b"usage:" in shown.stdout
+
+
+@pytest.mark.parametrize("server_known", [True, False])
+def test_study_passphrases_come_from_the_keyring_beside_keys(
+    lake: StudyLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server_known: bool
+) -> None:
+    """SECRETS serve those whose keys are in the environment, and those who have none and only read."""
+    section = {"lab": {"SECRETS": {lake.study_id: PASSPHRASE}}}
+    write_keyring(tmp_path / "keyring", section, "of the file", changed=[])
+    monkeypatch.delenv("BEIWE_LAKE_PASSPHRASE")
+    monkeypatch.setenv("BEIWE_KEYRING_FILE", str(tmp_path / "keyring"))
+    monkeypatch.setenv("NRG_KEYRING_PASS", "of the file")
+    monkeypatch.setenv("BEIWE_KEYRING_SECTION", "lab")
+    if not server_known:
+        monkeypatch.delenv("BEIWE_URL")
+    assert main(["verify"]) == 0

@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 
 from dagster_beiwe import BeiweResource, EnvCredentials
-from dagster_beiwe.assets.failures import clear_failures
 from dagster_beiwe.client import HttpPolicy
+from dagster_beiwe.failures import clear_failures
 from dagster_beiwe.simulator import SimulatedServer
 
 

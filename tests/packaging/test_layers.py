@@ -21,7 +21,7 @@ FLOORS = [
     {"client", "lake"},
     {"sync", "reading"},
     {"studies"},
-    {"partitions", "resource"},
+    {"partitions", "resource", "failures"},
     {"covering", "io_managers"},
     {"assets"},
     {"checks", "automation"},
