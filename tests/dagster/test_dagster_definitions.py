@@ -112,6 +112,7 @@ def test_a_location_loads_whatever_the_server_says(
 ) -> None:
     """A hostile answer is as good as none: it is logged, leaves no file, and nothing of it is kept."""
     monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", -1)
+    monkeypatch.setattr("dagster_beiwe.definitions.AGAIN_SECONDS", -1)
     with server.misbehave("wrong_json", route=route, body=body):
         build_beiwe_definitions()
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] in ([], ["beiwe.json"])
