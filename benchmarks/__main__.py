@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         scale: Scale = "tiny" if options.tiny else "quick" if options.quick else "full"
         earlier = _earlier(options.json, scale)
-        results = run(scale, only=options.only, folder=options.folder, earlier=earlier)
+        with tempfile.TemporaryDirectory(dir=options.folder, prefix="beiwe-benchmark-") as folder:
+            results = run(scale, only=options.only, folder=Path(folder), earlier=earlier)
     print(as_text(results))
     if options.json and not options.source:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -104,15 +104,20 @@ WORKLOADS = {workload.name: workload for workload in (*TRANSFERS, *OTHERS)}
 
 
 def measure(workload: Workload, scale: Scale, *, folder: Path, say: Say) -> dict[str, Any]:
-    """Run a workload; the facts of its data, and of each client by its label."""
-    with _server(workload.name, scale) as server, _temporary(folder) as shared:
+    """Run a workload; the facts of its data, and of each client by its label.
+
+    What clients write stays in ``folder``. ext4 does not reuse the inodes of removed files for half a minute and
+    searches past them for each new file: removing what one run wrote would slow the next.
+    """
+    shared = _fresh(folder)
+    with _server(workload.name, scale) as server:
         for client in workload.prepare:
             _run(server, client, shared)
         runs: dict[str, list[Case]] = {client.label: [] for client in workload.clients}
         for number in range(workload.runs[scale]):
             for client in workload.clients:
-                with _temporary(folder) as own:
-                    case = _run(server, client, shared if workload.prepare and client.client != "mano" else own)
+                place = shared if workload.prepare and client.client != "mano" else _fresh(folder)
+                case = _run(server, client, place)
                 runs[client.label].append(case)
                 say(f"  {client.label}, run {number + 1}: {case['seconds']:.2f} s")
         data = {"files": server.served.files, "size_bytes": server.served.size_bytes}
@@ -147,11 +152,15 @@ def _server(workload: str, scale: Scale) -> Iterator[ServerProcess]:
 
 @contextmanager
 def _temporary(folder: Path) -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(dir=folder, prefix="beiwe-benchmark-"))
+    path = _fresh(folder)
     try:
         yield path
     finally:
         shutil.rmtree(path)
+
+
+def _fresh(folder: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=folder))
 
 
 def _run(server: ServerProcess, client: Client, folder: Path) -> Case:
