@@ -97,10 +97,10 @@ def stage_file(
 
 @dataclass(frozen=True, kw_only=True)
 class Examined:
-    """A small file that was checked: its hashes, and what is to be stored of it, not yet locked."""
+    """A small file that was checked: its hashes, and what is to be stored of it, which is locked in place later."""
 
     plain: _PlainHashes
-    content: bytes
+    content: bytearray
 
 
 def small_size(head: bytes, size_bytes: int, *, arrives_compressed: bool, form: FileForm) -> int | None:
@@ -126,14 +126,14 @@ def examine(body: bytes, *, name: str, arrives_compressed: bool, form: FileForm)
     if not arrives_compressed:
         kept = _Kept()
         _take_plain([body], plain, kept, compress=keep)
-        return Examined(plain=plain, content=b"".join(kept.pieces))
+        return Examined(plain=plain, content=bytearray().join(kept.pieces))
     _declared_size(body, name)
     try:
         content = zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
     except zstandard.ZstdError:
         raise DamagedMemberError(_damaged("bytes that zstd cannot read as one frame"), member=name) from None
     plain.write(content)
-    return Examined(plain=plain, content=body if keep else content)
+    return Examined(plain=plain, content=bytearray(body if keep else content))
 
 
 def store_all(
@@ -145,7 +145,7 @@ def store_all(
     """
     contents: list[Iterator[Bytes]] = [iter([file.content]) for _, file in files]
     if form.cipher:
-        contents = form.cipher.encrypt_all([bytearray(file.content) for _, file in files])
+        contents = form.cipher.encrypt_all([file.content for _, file in files])
 
     def store(part: str, file: Examined, pieces: Iterable[Bytes]) -> StagedFile:
         sha256, size_bytes = hashlib.sha256(), 0
