@@ -24,8 +24,8 @@ Compression = Literal["zstd", "none"]
 LARGEST_FRAME_BYTES = 64 * 1024 * 1024
 """A server's zstd frame needs as much memory as its content: larger ones must be asked for uncompressed."""
 
-SMALL_BYTES = 8 * 1024 * 1024
-"""Files that need no more memory than this are handled whole."""
+SMALL_BYTES = 1024 * 1024
+"""Files that need no more memory than this are handled whole, hundreds at a time."""
 
 _STEP_BYTES = 1024
 """Of a frame at once: at worst it unpacks to 32 MiB, whatever the frame declares."""

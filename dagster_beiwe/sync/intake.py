@@ -1,4 +1,8 @@
-"""Take in the members of an archive while it goes on: small ones by the batch, large ones as they pass by."""
+"""Take in the members of an archive while it goes on.
+
+Small ones are locked by the batch, which is faster; middling ones each by a thread of its own, as they are too few for
+that; large ones as they pass by, as they must not be held in memory.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from typing import TypeVar
 
 from dagster_beiwe.archive import Member
 from dagster_beiwe.errors import BeiweError, DamagedMemberError
 from dagster_beiwe.lake import LakeWriter, StudyLake
-from dagster_beiwe.lake.staging import SMALL_BYTES, Examined, StagedFile, examine, small_size
+from dagster_beiwe.lake.staging import Examined, StagedFile, examine, small_size
 from dagster_beiwe.names import MemberName
 from dagster_beiwe.sync.facts import FetchPolicy
 
 _Error = TypeVar("_Error", bound=BeiweError)
 
+_LARGEST_WHOLE_BYTES = 8 * 1024 * 1024
 _BATCHES_AT_ONCE = 2
 _LARGEST_BATCH = 1000
 
@@ -35,10 +39,7 @@ class Threads:
 
 
 class Intake:
-    """Stages members while the archive goes on, with a bounded number of bytes waiting.
-
-    Small members are examined as they come, and locked and stored by the batch; large ones pass through at once.
-    """
+    """Stages members while the archive goes on, with a bounded number of bytes waiting."""
 
     def __init__(self, lake: StudyLake, writer: LakeWriter, threads: Threads, policy: FetchPolicy) -> None:
         self._lake, self._writer, self._threads, self._policy = lake, writer, threads, policy
@@ -70,15 +71,21 @@ class Intake:
             yield outcome.exception() or outcome.result()
 
     def _take(self, name: MemberName, member: Member, outcome: Future[StagedFile], *, zstd: bool) -> None:
-        form = self._lake.form(name.stream)
-        body = b"".join(member.body) if member.size_bytes <= SMALL_BYTES else b""
-        needed = small_size(body, member.size_bytes, arrives_compressed=zstd, form=form) if body else None
-        if needed is None:
-            outcome.set_result(self._writer.stage(name, chain([body], member.body), arrives_compressed=zstd))
+        if member.size_bytes > _LARGEST_WHOLE_BYTES:
+            outcome.set_result(self._writer.stage(name, member.body, arrives_compressed=zstd))
             return
+        form, body = self._lake.form(name.stream), list(member.body)
+        head = body[0] if body else b""
+        small = small_size(head, member.size_bytes, arrives_compressed=zstd, form=form)
+        needed = member.size_bytes if small is None else small
         while self._waiting and self._waiting_bytes + self._batch_bytes + needed > self._policy.buffer_bytes:
             self._wait_for_oldest()
-        examined = self._threads.files.submit(examine, body, name=name.name, arrives_compressed=zstd, form=form)
+        if small is None:
+            self._wait_for(self._threads.files.submit(_store_one, name, body, zstd, outcome, self._writer), needed)
+            return
+        examined = self._threads.files.submit(
+            examine, b"".join(body), name=name.name, arrives_compressed=zstd, form=form
+        )
         self._batch.append(_Small(name, examined, outcome))
         self._batch_bytes += needed
         if self._batch_bytes >= self._policy.batch_bytes or len(self._batch) >= _LARGEST_BATCH:
@@ -87,9 +94,12 @@ class Intake:
     def _send_batch(self) -> None:
         if self._batch:
             stored = self._threads.batches.submit(_store, self._batch, self._writer, self._threads.files)
-            self._waiting.append((stored, self._batch_bytes))
-            self._waiting_bytes += self._batch_bytes
+            self._wait_for(stored, self._batch_bytes)
             self._batch, self._batch_bytes = [], 0
+
+    def _wait_for(self, stored: Future[None], size_bytes: int) -> None:
+        self._waiting.append((stored, size_bytes))
+        self._waiting_bytes += size_bytes
 
     def _wait_for_oldest(self) -> None:
         stored, size_bytes = self._waiting.popleft()
@@ -106,6 +116,16 @@ class _Small:
     name: MemberName
     examined: Future[Examined]
     outcome: Future[StagedFile]
+
+
+def _store_one(
+    name: MemberName, body: list[bytes], zstd: bool, outcome: Future[StagedFile], writer: LakeWriter
+) -> None:
+    """Check, lock and store a middling member."""
+    try:
+        outcome.set_result(writer.stage(name, body, arrives_compressed=zstd))
+    except DamagedMemberError as error:
+        outcome.set_exception(bare(error))
 
 
 def _store(batch: Sequence[_Small], writer: LakeWriter, pool: Executor) -> None:
