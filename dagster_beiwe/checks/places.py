@@ -12,6 +12,7 @@ from dagster_beiwe.covering import Place, cover
 
 ROSTER_FIRST = "not partitions yet, materialise the roster first"
 
+_WHERE = "# with MODULE set to the module of your definitions, for instance MODULE=beiwe_project.definitions"
 _RANGES_SHOWN = 20
 _KEYS_SHOWN = 1_000
 
@@ -44,7 +45,7 @@ class Places:
             return {}
         ranges = cover(cells, participants=self.participants, windows=self.windows, largest=len(cells))
         commands = [
-            f"dagster asset materialize --select 'key:{self.asset}' --partition-range '{each.range}'"
+            f"dagster asset materialize -m $MODULE --select 'key:{self.asset}' --partition-range '{each.range}'"
             for each in ranges[:_RANGES_SHOWN]
         ]
         more = len(ranges) - len(commands)
@@ -54,7 +55,7 @@ class Places:
             "selections to paste": table_of(selections[:_RANGES_SHOWN]),
             **_left_out("selections", len(selections) - _RANGES_SHOWN),
             "commands": dg.MetadataValue.md(
-                "\n".join(["```", *commands, *([f"# and {more} more ranges"] if more > 0 else []), "```"])
+                "\n".join(["```", _WHERE, *commands, *([f"# and {more} more ranges"] if more > 0 else []), "```"])
             ),
         }
 
