@@ -26,7 +26,7 @@ _CHOICES = (
         "A run costs about five seconds of processor by itself, and what it committed stays when it dies.",
     ),
     (
-        "runs that schedules and sensors ask for: rectangles of up to 500 partitions, 8 in one evaluation",
+        "runs that schedules and sensors ask for: rectangles of up to 500 partitions, 25 with 4,000 at a time",
         "Dagster plans each partition before the run starts (see above): more would keep its daemon busy.",
     ),
     ("order of participants: by enrolment", "Dagster joins neighbours only: see the rows about staggered enrolment."),
@@ -41,7 +41,7 @@ _LIMITS = """
 **Scattered selections** are cut by Dagster, which makes no rectangles: scattered cells become nearly as many runs.
 Where that can be avoided, select the whole rectangle around them: a window that the lake holds already, or that lies
 before enrolment, costs a small request and some tens of milliseconds, and downloads nothing. The sensor that follows
-the server's daily counts makes rectangles of exactly what moved (last column), eight in one evaluation.
+the server's daily counts makes rectangles of exactly what moved (last column), up to 25 of them in one evaluation.
 
 **More than 100,000 partitions** still work here: what slows down are Dagster's pages, and each iteration of the daemon
 while a backfill runs (every 30 s).

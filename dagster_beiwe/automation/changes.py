@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 
+from dagster_beiwe.automation.limits import PARTITIONS_PER_TICK, RUNS_PER_TICK
 from dagster_beiwe.covering import Place, Rectangle, cover
 from dagster_beiwe.sync import DailyIndex, dirty_cells
 from dagster_beiwe.windows import Window
@@ -23,10 +24,6 @@ LOOK_SECONDS = 25.0
 """A sensor has 60 s for an evaluation, with its requests. Who was not looked at is the first the next time."""
 
 LOOK_AGAIN_DAYS = 7
-
-RUNS_PER_TICK = 25
-PARTITIONS_PER_TICK = 4_000
-"""Dagster submits small runs five in a second, but needs 8 s for one of 500 partitions."""
 
 RETRY_SECONDS = 6 * 3600
 """The same windows with the same counts are requested again this long after their last run was: it may have failed."""

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 import dagster as dg
 
-from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, RUNS_PER_TICK, SENSOR_POLICY
+from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, PARTITIONS_PER_TICK, SENSOR_POLICY
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.covering import Rectangle
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
@@ -113,7 +113,7 @@ def stretches(order: Sequence[str], wanted: Collection[str]) -> Iterator[list[st
 
 def _batch(participants: Sequence[str], *, windows: int) -> list[str]:
     """As many participants as may be requested in one evaluation, at least one."""
-    return list(participants[: max(1, RUNS_PER_TICK * PARTITIONS_PER_RUN // max(1, windows))])
+    return list(participants[: max(1, PARTITIONS_PER_TICK // max(1, windows))])
 
 
 def _participants(client: BeiweClient, study: StudyFacts) -> list[str]:

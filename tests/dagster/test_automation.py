@@ -99,8 +99,7 @@ def test_many_participants_take_several_evaluations(
     sensor: Sensor, study: StudyFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster has a minute for each; the rest is requested by the next ones, nobody twice and nobody never."""
-    monkeypatch.setattr(roster_sensor, "RUNS_PER_TICK", 1)
-    monkeypatch.setattr(roster_sensor, "PARTITIONS_PER_RUN", len(WEEKS))
+    monkeypatch.setattr(roster_sensor, "PARTITIONS_PER_TICK", len(WEEKS))
     requested = [ranges(sensor.tick()) for _ in range(4)]
     participants = sensor.instance.get_dynamic_partitions(participants_name(study.id))
     assert requested == [[(f"{each}|{WEEKS[0]}", f"{each}|{WEEKS[-1]}")] for each in participants] + [[]]
