@@ -290,6 +290,8 @@ class _Frame:
 
 
 def _declared_size(head: bytes, name: str) -> int:
+    if not head.startswith(zstandard.FRAME_HEADER):  # zstd would skip frames of another kind before it
+        raise DamagedMemberError(_damaged("bytes that are no zstd frame"), member=name)
     try:
         parameters = zstandard.get_frame_parameters(head)
     except zstandard.ZstdError:
