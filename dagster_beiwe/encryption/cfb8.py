@@ -90,20 +90,21 @@ def _encrypt_tile(key: bytes, order: Sequence[tuple[bytes, bytearray]], start: i
     for row, length, piece, (iv, file) in zip(rows, lengths, pieces, order, strict=True):
         row[:IV_BYTES] = np.frombuffer(_register(iv, file, start), np.uint8)
         row[IV_BYTES : IV_BYTES + length] = piece
-    registers = np.ndarray((len(order), _TILE_BYTES + 1), "V16", rows, strides=(rows.strides[0], 1))
+    windows = np.ndarray((_TILE_BYTES, len(order)), "V16", rows, strides=(1, rows.strides[0]))
+    columns = rows.T[IV_BYTES:]
     aes = _Primitive(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305  (CFB8's own building block)
+    update_into, xor = aes.update_into, np.bitwise_xor
     taken = np.empty(len(order), "V16")
     stream = np.empty(IV_BYTES * (len(order) + 1), np.uint8)
     done, going = 0, len(order)
     while going:
         end = lengths[going - 1]
-        now, ahead, plain, pad = taken[:going], registers[:going], rows[:going], stream[: IV_BYTES * going : IV_BYTES]
-        block = now.view(np.uint8).data
-        for place in range(done, end):
-            np.copyto(now, ahead[:, place])
-            aes.update_into(block, stream.data)
-            column = plain[:, place + IV_BYTES]
-            np.bitwise_xor(column, pad, out=column)
+        now, pad = taken[:going], stream[: IV_BYTES * going : IV_BYTES]
+        block, result = now.view(np.uint8).data, stream.data
+        for window, column in zip(windows[done:end, :going], columns[done:end, :going], strict=True):
+            now[:] = window
+            update_into(block, result)
+            xor(column, pad, column)
         done = end
         while going and lengths[going - 1] == end:
             going -= 1
