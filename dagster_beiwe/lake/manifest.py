@@ -41,10 +41,10 @@ class FileRecord:
     ``key`` is its registry key without storage prefix: the identity, because the server's ``_2`` suffixes move
     between files. ``member`` is its name in Beiwe's tree, ``path`` where it is stored, both below the participant's
     folder. ``time`` is the bin time. Sizes are bytes; ``size_bytes``, ``md5``, ``sha1`` and ``sha256`` (hexadecimal)
-    are of the plain content, ``stored_*`` of what lies in the lake. ``known_by`` names the hash by which the server
-    knows the file. Times are ISO 8601 in UTC. ``last_seen`` is when the server last had the file, None where that is
-    the manifest's own ``committed_at``. ``vanished_at`` is set while the server no longer has the file;
-    ``times_vanished`` counts how often that was found.
+    are of the plain content (``md5`` is None where it was not needed), ``stored_*`` of what lies in the lake.
+    ``known_by`` names the hash by which the server knows the file. Times are ISO 8601 in UTC. ``last_seen`` is when
+    the server last had the file, None where that is the manifest's own ``committed_at``. ``vanished_at`` is set
+    while the server no longer has the file; ``times_vanished`` counts how often that was found.
     """
 
     key: str
@@ -54,7 +54,7 @@ class FileRecord:
     survey_id: str | None
     time: str
     size_bytes: int
-    md5: str
+    md5: str | None
     sha1: str
     sha256: str
     stored_size_bytes: int

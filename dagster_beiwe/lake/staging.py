@@ -41,11 +41,14 @@ class FrameTooLargeError(DamagedMemberError):
 
 @dataclass(frozen=True, kw_only=True)
 class StagedFile:
-    """A file that lies complete and locked under a temporary name, not yet committed. Hashes are hexadecimal."""
+    """A file that lies complete and locked under a temporary name, not yet committed.
+
+    Hashes are hexadecimal; ``md5`` is None where it was not asked for.
+    """
 
     part: str
     size_bytes: int
-    md5: str
+    md5: str | None
     sha1: str
     sha256: str
     stored_size_bytes: int
@@ -72,18 +75,26 @@ class FileForm:
 
 
 def stage_file(
-    storage: Storage, part: str, body: Iterable[bytes], *, name: str, arrives_compressed: bool, form: FileForm
+    storage: Storage,
+    part: str,
+    body: Iterable[bytes],
+    *,
+    name: str,
+    arrives_compressed: bool,
+    form: FileForm,
+    md5: bool = False,
 ) -> StagedFile:
     """Store ``body`` under the temporary name ``part``.
 
     ``arrives_compressed`` says that the bytes are one zstd frame, which is kept as it is when the form is
-    compressed. Raises ``DamagedMemberError`` if the frame can't be decompressed, ``FrameTooLargeError`` if that
-    would need much memory, and whatever ``body`` raises; the temporary file is removed then.
+    compressed. ``md5`` asks for the MD5 too. Raises ``DamagedMemberError`` if the frame can't be decompressed,
+    ``FrameTooLargeError`` if that would need much memory, and whatever ``body`` raises; the temporary file is removed
+    then.
     """
     try:
         with storage.explained("written", part), storage.create(part) as file:
             sink = _StoredFile(file, form.cipher)
-            plain = _PlainHashes()
+            plain = _PlainHashes(md5=md5)
             if arrives_compressed:
                 _take_frame(body, plain, sink, name=name, keep=form.compression == "zstd")
             else:
@@ -119,9 +130,9 @@ def small_size(head: bytes, size_bytes: int, *, arrives_compressed: bool, form: 
     return content_bytes if form.compression == "none" else size_bytes
 
 
-def examine(body: bytes, *, name: str, arrives_compressed: bool, form: FileForm) -> Examined:
+def examine(body: bytes, *, name: str, arrives_compressed: bool, form: FileForm, md5: bool = False) -> Examined:
     """Check and hash a small file. Raises ``DamagedMemberError`` if its frame can't be decompressed."""
-    plain = _PlainHashes()
+    plain = _PlainHashes(md5=md5)
     keep = form.compression == "zstd"
     if not arrives_compressed:
         kept = _Kept()
@@ -168,7 +179,7 @@ def _staged(part: str, plain: _PlainHashes, stored_size_bytes: int, stored_sha25
     return StagedFile(
         part=part,
         size_bytes=plain.size_bytes,
-        md5=plain.md5.hexdigest(),
+        md5=plain.md5.hexdigest() if plain.md5 else None,
         sha1=plain.sha1.hexdigest(),
         sha256=plain.sha256.hexdigest(),
         stored_size_bytes=stored_size_bytes,
@@ -181,15 +192,16 @@ def _staged(part: str, plain: _PlainHashes, stored_size_bytes: int, stored_sha25
 class _PlainHashes:
     """Counts and hashes the plain bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, md5: bool) -> None:
         self.size_bytes = 0
-        self.md5 = hashlib.md5(usedforsecurity=False)
+        self.md5 = hashlib.md5(usedforsecurity=False) if md5 else None
         self.sha1 = hashlib.sha1(usedforsecurity=False)
         self.sha256 = hashlib.sha256()
 
     def write(self, data: bytes) -> int:
         self.size_bytes += len(data)
-        self.md5.update(data)
+        if self.md5:
+            self.md5.update(data)
         self.sha1.update(data)
         self.sha256.update(data)
         return len(data)

@@ -78,11 +78,17 @@ class LakeWriter:
         self._open.close()
 
     def stage(
-        self, member: MemberName, body: Iterable[bytes], *, arrives_compressed: bool, form: FileForm | None = None
+        self,
+        member: MemberName,
+        body: Iterable[bytes],
+        *,
+        arrives_compressed: bool,
+        form: FileForm | None = None,
+        md5: bool = False,
     ) -> StagedFile:
         """Check, hash, lock and store one member's bytes under a temporary name in its folder.
 
-        ``form`` stands in for that of the member's stream.
+        ``form`` stands in for that of the member's stream; ``md5`` asks for that hash too.
         """
         return stage_file(
             self._storage,
@@ -91,6 +97,7 @@ class LakeWriter:
             name=member.name,
             arrives_compressed=arrives_compressed,
             form=form or self._lake.form(member.stream),
+            md5=md5,
         )
 
     def stage_all(self, files: Sequence[tuple[MemberName, Examined]], *, pool: Executor) -> list[StagedFile]:

@@ -94,6 +94,8 @@ def download(world: World, profile: Profile, study: Study, request: Request, rng
     """The answer to a permitted ``get-data`` request."""
     selected = _selected(world, profile, study, request)
     registry = read_registry(request.value("registry"))
+    if registry and profile.registry_needs_sha1 and not all(file.has_sha1 for file in selected):
+        raise RefusedError(500)
     zstd = request.route.endswith("/v2")
     files = [file for file in selected if not (registry and _skipped(file, registry, profile))]
     files = [file for file in files if profile.missing_object_aborts or not file.lost]

@@ -58,6 +58,11 @@ class Profile:
         return self.day >= date(2025, 3, 1)
 
     @property
+    def registry_needs_sha1(self) -> bool:
+        """A request with a registry broke where a file had no SHA-1."""
+        return date(2026, 1, 16) <= self.day <= date(2026, 1, 20)
+
+    @property
     def settings_have_time_zone(self) -> bool:
         return self.day >= date(2025, 9, 18)
 

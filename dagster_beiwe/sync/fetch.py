@@ -31,7 +31,7 @@ from dagster_beiwe.sync.pairing import (
     read_registry,
     registry_limit_bytes,
 )
-from dagster_beiwe.sync.pieces import Piece
+from dagster_beiwe.sync.pieces import Piece, question_of
 
 DIVISIBLE = (ArchiveError, ConnectionFailedError, RequestTooLargeError, ServerFailedError)
 """Failures of a request that a smaller one may not have."""
@@ -69,6 +69,7 @@ class Fetcher:
         self._client, self._lake, self._writer, self._policy = client, lake, writer, policy
         self._on_bytes = on_bytes
         self._threads = Threads(policy.workers)
+        self._saw_md5 = self._question_failed = False
 
     def close(self) -> None:
         self._threads.close()
@@ -85,7 +86,8 @@ class Fetcher:
         Failures that a smaller request may not have are returned, others raised.
         """
         result = Fetched()
-        intake = Intake(self._lake, self._writer, self._threads, self._policy)
+        registry, md5 = self._registry(piece, held)
+        intake = Intake(self._lake, self._writer, self._threads, self._policy, md5=md5)
         entries: list[RegistryEntry] = []
         paired: Iterable[RegistryEntry | None] = ()
         try:
@@ -94,7 +96,7 @@ class Fetcher:
                 participants=[piece.participant],
                 streams=piece.streams,
                 window=piece.window,
-                registry=held or None,
+                registry=registry or None,
                 compressed=compressed,
             ) as download:
                 try:
@@ -111,11 +113,12 @@ class Fetcher:
                     result.downloaded_bytes = download.received_bytes
         except (RequestTooLargeError, ServerFailedError) as error:
             result.failure = bare(error)
+            self._question_failed = self._question_failed or not held
         finally:
             intake.settle()
         if result.failure:
             paired = map(self._own_entry, intake.names)
-        self._sort_out(result, intake, paired, answers_registry=bool(held))
+        self._sort_out(result, intake, paired, answers_registry=bool(registry))
         if result.failure is None:
             result.listed = frozenset(entry.key for entry in entries)
         return result
@@ -123,6 +126,17 @@ class Fetcher:
     def discard(self, arrival: Arrival) -> None:
         """Remove a staged file that will not be committed."""
         self._writer.discard([arrival.staged])
+
+    def _registry(self, piece: Piece, held: Mapping[str, str]) -> tuple[Mapping[str, str], bool]:
+        """What to send as registry, and whether MD5 may be answered.
+
+        Where nothing is held, something is sent for which servers since 2026-01-08 answer SHA-1. Not again once it
+        failed: for some days of January 2026 servers broke on it where a file had no SHA-1.
+        """
+        tells_sha1 = self._client.supports("file_hashes")
+        asks = tells_sha1 and not self._question_failed
+        registry = held or (question_of(self._lake.study_id, piece) if asks else {})
+        return registry, self._saw_md5 or not (tells_sha1 and registry)
 
     def _own_entry(self, name: MemberName) -> RegistryEntry | None:
         """The entry of an hourly file as its name tells it, where no registry came."""
@@ -145,6 +159,10 @@ class Fetcher:
                 raise outcome
             elif entry is None:
                 self._writer.discard([outcome])
+            elif outcome.md5 is None and hash_name(entry.value) == "md5":
+                self._saw_md5 = True
+                self._writer.discard([outcome])
+                result.damaged.append((name, HashUnknownError(name)))
             else:
                 known_by = hash_name(entry.value) if answers_registry else None
                 arrival = self._arrival(name, outcome, entry.key, known_by)
@@ -167,6 +185,17 @@ class HashMismatchError(DamagedMemberError):
             member=name.name,
         )
         self.arrival = arrival
+
+
+class HashUnknownError(DamagedMemberError):
+    """The server knows a file by its MD5 only, and that was not computed, as it rarely is needed."""
+
+    def __init__(self, name: MemberName) -> None:
+        super().__init__(
+            "Expected a file's SHA-1 in the server's registry, got its MD5; it was not stored. It is requested again, "
+            "and compared with that.",
+            member=name.name,
+        )
 
 
 def _expected_name(member: Member, piece: Piece) -> MemberName:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from dagster_beiwe.errors import BeiweError, DamagedMemberError, RequestTooLargeError
+from dagster_beiwe.errors import BeiweError, DamagedMemberError, RequestTooLargeError, ServerFailedError
 from dagster_beiwe.lake import Arrival, FileRecord
 from dagster_beiwe.lake.staging import FrameTooLargeError
 from dagster_beiwe.names import MemberName
 from dagster_beiwe.sync.facts import FetchPolicy, Problem
-from dagster_beiwe.sync.fetch import Fetched, Fetcher, HashMismatchError
-from dagster_beiwe.sync.pairing import base64_of
+from dagster_beiwe.sync.fetch import Fetched, Fetcher, HashMismatchError, HashUnknownError
+from dagster_beiwe.sync.pairing import told_as
 from dagster_beiwe.sync.pieces import Piece, registry_of, registry_size
 from dagster_beiwe.windows import Window
 
@@ -105,7 +105,7 @@ class Hauler:
             registry = self._registry(piece)
             fetched = self._fetch(piece, registry)
             failure = fetched.failure
-            if isinstance(failure, RequestTooLargeError) and not piece.halves():
+            if isinstance(failure, (RequestTooLargeError, ServerFailedError)) and registry and not piece.halves():
                 fetched = self._fetch(piece, {})
                 failure = fetched.failure
             if failure is None:
@@ -125,8 +125,7 @@ class Hauler:
         held = {} if self._relist else registry_of(filter(self._fetcher.keeps, self._held), piece)
         for arrival in self.haul.arrivals.values():
             if piece.covers(arrival.member.time, arrival.member.stream):
-                staged = arrival.staged
-                held[arrival.key] = base64_of(staged.md5 if arrival.known_by == "md5" else staged.sha1)
+                held[arrival.key] = told_as(arrival.known_by, arrival.staged)
         return held
 
     def _fetch(self, piece: Piece, registry: dict[str, str], *, compressed: bool | None = None) -> Fetched:
@@ -148,7 +147,10 @@ class Hauler:
             here = {record.key for record in self._held if piece.covers(record.moment, record.stream)}
             self.haul.unlisted |= here - fetched.listed - self.haul.arrivals.keys()
         too_large = [one for one in fetched.damaged if isinstance(one[1], FrameTooLargeError)]
-        damaged = [one for one in fetched.damaged if not isinstance(one[1], FrameTooLargeError)]
+        unknown = [one for one in fetched.damaged if isinstance(one[1], HashUnknownError)]
+        damaged = [one for one in fetched.damaged if not isinstance(one[1], (FrameTooLargeError, HashUnknownError))]
+        if unknown:
+            self._bring(_around(piece, unknown), attempts=self._policy.attempts)
         if too_large:
             self._ask_again(_around(piece, too_large), too_large, compressed=False)
         if damaged:

@@ -39,10 +39,12 @@ class Threads:
 
 
 class Intake:
-    """Stages members while the archive goes on, with a bounded number of bytes waiting."""
+    """Stages members while the archive goes on, with a bounded number of bytes waiting; ``md5`` asks for that hash."""
 
-    def __init__(self, lake: StudyLake, writer: LakeWriter, threads: Threads, policy: FetchPolicy) -> None:
-        self._lake, self._writer, self._threads, self._policy = lake, writer, threads, policy
+    def __init__(
+        self, lake: StudyLake, writer: LakeWriter, threads: Threads, policy: FetchPolicy, *, md5: bool
+    ) -> None:
+        self._lake, self._writer, self._threads, self._policy, self._md5 = lake, writer, threads, policy, md5
         self._batch: list[_Small] = []
         self._batch_bytes = 0
         self._waiting: deque[tuple[Future[None], int]] = deque()
@@ -72,7 +74,7 @@ class Intake:
 
     def _take(self, name: MemberName, member: Member, outcome: Future[StagedFile], *, zstd: bool) -> None:
         if member.size_bytes > _LARGEST_WHOLE_BYTES:
-            outcome.set_result(self._writer.stage(name, member.body, arrives_compressed=zstd))
+            outcome.set_result(self._writer.stage(name, member.body, arrives_compressed=zstd, md5=self._md5))
             return
         form, body = self._lake.form(name.stream), list(member.body)
         head = body[0] if body else b""
@@ -81,10 +83,10 @@ class Intake:
         while self._waiting and self._waiting_bytes + self._batch_bytes + needed > self._policy.buffer_bytes:
             self._wait_for_oldest()
         if small is None:
-            self._wait_for(self._threads.files.submit(_store_one, name, body, zstd, outcome, self._writer), needed)
+            self._wait_for(self._threads.files.submit(self._store_one, name, body, outcome, zstd=zstd), needed)
             return
         examined = self._threads.files.submit(
-            examine, b"".join(body), name=name.name, arrives_compressed=zstd, form=form
+            examine, b"".join(body), name=name.name, arrives_compressed=zstd, form=form, md5=self._md5
         )
         self._batch.append(_Small(name, examined, outcome))
         self._batch_bytes += needed
@@ -96,6 +98,13 @@ class Intake:
             stored = self._threads.batches.submit(_store, self._batch, self._writer, self._threads.files)
             self._wait_for(stored, self._batch_bytes)
             self._batch, self._batch_bytes = [], 0
+
+    def _store_one(self, name: MemberName, body: list[bytes], outcome: Future[StagedFile], *, zstd: bool) -> None:
+        """Check, lock and store a middling member."""
+        try:
+            outcome.set_result(self._writer.stage(name, body, arrives_compressed=zstd, md5=self._md5))
+        except DamagedMemberError as error:
+            outcome.set_exception(bare(error))
 
     def _wait_for(self, stored: Future[None], size_bytes: int) -> None:
         self._waiting.append((stored, size_bytes))
@@ -116,16 +125,6 @@ class _Small:
     name: MemberName
     examined: Future[Examined]
     outcome: Future[StagedFile]
-
-
-def _store_one(
-    name: MemberName, body: list[bytes], zstd: bool, outcome: Future[StagedFile], writer: LakeWriter
-) -> None:
-    """Check, lock and store a middling member."""
-    try:
-        outcome.set_result(writer.stage(name, body, arrives_compressed=zstd))
-    except DamagedMemberError as error:
-        outcome.set_exception(bare(error))
 
 
 def _store(batch: Sequence[_Small], writer: LakeWriter, pool: Executor) -> None:

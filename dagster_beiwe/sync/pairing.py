@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dagster_beiwe.errors import ArchiveError
-from dagster_beiwe.lake.manifest import HashName
+from dagster_beiwe.lake.manifest import FileRecord, HashName
 from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.names import MemberName, key_describes, short_key
 
@@ -82,9 +82,15 @@ def pair(study_id: str, members: Sequence[MemberName], entries: Sequence[Registr
 
 def hash_agrees(value: str, staged: StagedFile) -> bool:
     """Whether the server's hash (MD5 or SHA-1, base64, or none) is that of the plain content received."""
-    if not value:
-        return True
-    return value in (base64_of(staged.md5), base64_of(staged.sha1))
+    return value in ("", base64_of(staged.sha1), staged.md5 and base64_of(staged.md5))
+
+
+def told_as(known_by: HashName | None, content: StagedFile | FileRecord) -> str:
+    """The hash by which the server knows some content, as a registry tells it which files are held.
+
+    Never one that the server gave: it may be that of a newer content, which then would never come.
+    """
+    return base64_of((content.md5 if known_by == "md5" else None) or content.sha1)
 
 
 def hash_name(value: str) -> HashName | None:

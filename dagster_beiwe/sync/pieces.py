@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dagster_beiwe.lake import FileRecord
+from dagster_beiwe.streams import STREAMS
 from dagster_beiwe.sync.facts import Cell, FetchPolicy
-from dagster_beiwe.sync.pairing import base64_of
+from dagster_beiwe.sync.pairing import base64_of, told_as
 from dagster_beiwe.windows import Window
+
+_NO_SHA1 = base64_of(bytes(20).hex())
 
 Estimate = Callable[[str, Window], int | None]
 """Plain bytes that the server is expected to have of a participant in a window; None if nobody knows."""
@@ -85,15 +88,24 @@ def guess_hours(*, hours: int, size_bytes: int, previous_guess: int, policy: Fet
 def registry_of(records: Iterable[FileRecord], piece: Piece) -> dict[str, str]:
     """What to tell the server about files already held: short key and base64 SHA-1 of the plain bytes.
 
-    The MD5 of the same bytes where the server knows the file by that only. Never a hash that the server gave: it may be
-    that of a newer content, which then would never come. Files that have vanished are
+    The MD5 of the same bytes where the server knows the file by that only. Files that have vanished are
     left out, so that they come again if they are back. Only files inside the piece: the rest would be ballast.
     """
     return {
-        record.key: base64_of(record.md5 if record.known_by == "md5" else record.sha1)
+        record.key: told_as(record.known_by, record)
         for record in records
         if record.present and piece.covers(record.moment, record.stream)
     }
+
+
+def question_of(study_id: str, piece: Piece) -> dict[str, str]:
+    """What to tell the server where nothing is held: an hour of the piece with a hash that no content has.
+
+    It keeps nothing out. To a request that lists anything, servers since 2025-12 answer the SHA-1 of every file; to
+    others the MD5 of hourly files, and nothing of recordings and survey answers.
+    """
+    stream = next((name for name in piece.streams if STREAMS[name].chunked), "accelerometer")
+    return {f"{study_id}/{piece.participant}/{stream}/{piece.window.start:%Y-%m-%dT%H:%M:%S}.csv": _NO_SHA1}
 
 
 def registry_size(registry: Mapping[str, str]) -> int:

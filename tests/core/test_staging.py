@@ -91,7 +91,7 @@ def test_every_way_to_store_keeps_the_content(
     member = parse_member_name(NAME)
     with lake.writer(run_id="r") as writer:
         body = frame(content) if arrives_compressed else content
-        staged = writer.stage(member, chunked(body, 100), arrives_compressed=arrives_compressed)
+        staged = writer.stage(member, chunked(body, 100), arrives_compressed=arrives_compressed, md5=True)
         arrival = Arrival(key="k", member=member, staged=staged, form=lake.form("gps"))
         manifest = writer.commit(occasion(), [arrival], base_generation=0).manifest
     (record,) = manifest.files

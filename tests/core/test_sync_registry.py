@@ -189,6 +189,7 @@ def test_held_files_are_told_by_short_key_and_sha1() -> None:
     ]
     sha1 = base64.b64encode(b"\x11" * 20).decode()
     md5 = base64.b64encode(b"\x00" * 16).decode()
+    assert registry_of([*held, record("c", known_by="md5", md5=None)], PIECE) == {"a": sha1, "b": md5, "c": sha1}
     assert registry_of(held, PIECE) == {"a": sha1, "b": md5}
 
 
