@@ -166,7 +166,7 @@ def parse_member_name(name: str) -> MemberName:
                 stream=stream,
                 survey_id=survey[0] if survey else None,
                 name=last.removesuffix(")"),
-                time=_parse_time(time["time"], "%Y-%m-%d %H_%M_%S", name),
+                time=_parse_time(time["time"], name),
             )
     raise HostileArchiveError(
         f"Expected members named <participant>/<stream>/[<survey>/]<time>.<extension>, got {_printable(name)}; the "
@@ -202,9 +202,9 @@ def key_describes(key: str, study_id: str, member: MemberName) -> bool:
     return stem == f"{member.time:%Y-%m-%dT%H:%M:%S}"
 
 
-def _parse_time(text: str, form: str, name: str) -> datetime:
+def _parse_time(text: str, name: str) -> datetime:
     try:
-        return datetime.strptime(text, form).replace(tzinfo=timezone.utc)
+        return datetime.fromisoformat(text.replace("_", ":")).replace(tzinfo=timezone.utc)
     except ValueError:
         raise HostileArchiveError(
             f"Expected a time in a member's name, got {_printable(name)}; the member was not stored. Ask the "
