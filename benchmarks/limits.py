@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,10 @@ import zstandard
 
 from benchmarks.worlds import build
 from dagster_beiwe.encryption import AgeCipher, Cipher, CrypteaseCipher
+from dagster_beiwe.lake import BeiweLake
 from dagster_beiwe.lake.storage import LocalStorage
 
 _PIECE_BYTES = 256 * 1024
-
-
 _FILES_TOGETHER = 300
 
 
@@ -31,6 +31,7 @@ def measure(folder: Path, *, size_bytes: int, files: int) -> dict[str, float]:
         "zstd compress MB/s": megabytes / _seconds(lambda: zstandard.ZstdCompressor(level=3).compress(sample)),
         "zstd decompress MB/s": megabytes / _seconds(lambda: zstandard.ZstdDecompressor().decompress(packed)),
         "key derivation ms": 1000 * _seconds(lambda: CrypteaseCipher("benchmark").encryptor()),
+        "passphrase check ms": 1000 * _seconds(lambda: _open_lake(folder)),
     }
     for algorithm in ("md5", "sha1", "sha256"):
         found[f"{algorithm} MB/s"] = megabytes / _seconds(lambda name=algorithm: hashlib.new(name, sample))  # type: ignore[misc]
@@ -43,6 +44,12 @@ def measure(folder: Path, *, size_bytes: int, files: int) -> dict[str, float]:
     small = [sample[:400]] * files
     found["disk create and fsync ms per small file"] = 1000 * _seconds(lambda: _write(folder, small)) / files
     return found
+
+
+def _open_lake(folder: Path) -> None:
+    """Begin a study's lake anew: its key file is made, as it is read in each later run."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        BeiweLake(place).study("LimitLimitLimitLimitLimi", passphrase="benchmark").authenticate(create=True)
 
 
 def _sample(size_bytes: int) -> bytes:

@@ -88,7 +88,8 @@ def ticks(study: str, weeks: int) -> Facts:
 
 def backfills(study: str, participants: int, weeks: int) -> Facts:
     """The daemon's first iteration of a backfill, which decides which runs there are."""
-    from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView, TemporalContext
+    from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
+    from dagster._core.definitions.temporal_context import TemporalContext
     from dagster._core.execution.asset_backfill import AssetBackfillData, execute_asset_backfill_iteration_inner
 
     from benchmarks.scale.project import definitions, first_day, history, raw_data
@@ -190,7 +191,7 @@ def events(count: int) -> Facts:
     from benchmarks.scale.project import history
 
     @dg.op
-    def record(context) -> None:  # Dagster takes its own type here or none
+    def record(context: dg.OpExecutionContext) -> None:
         with Stopwatch() as watch:
             for number in range(count):
                 context.log_event(dg.AssetMaterialization(asset_key="measured", partition=str(number)))
@@ -222,8 +223,11 @@ def _sync(study: str, cells: Sequence[Any]) -> Any:
     from dagster_beiwe.credentials import Credentials
     from dagster_beiwe.sync import StudySync
 
-    names = {"url": "BEIWE_URL", "access_key": "BEIWE_ACCESS_KEY", "secret_key": "BEIWE_SECRET_KEY"}
-    credentials = Credentials(**{name: os.environ[variable] for name, variable in names.items()})
+    credentials = Credentials(
+        url=os.environ["BEIWE_URL"],
+        access_key=os.environ["BEIWE_ACCESS_KEY"],
+        secret_key=os.environ["BEIWE_SECRET_KEY"],
+    )
     lake = BeiweLake(os.environ["BEIWE_LAKE"]).study(study, passphrase=os.environ["BEIWE_LAKE_PASSPHRASE"])
     with BeiweClient(credentials) as client:
         yield from StudySync(client, lake, run_id="benchmark").run(cells)
