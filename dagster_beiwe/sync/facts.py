@@ -102,8 +102,8 @@ class FetchPolicy:
     longest_piece_hours: int = 366 * 24
     attempts: int = 2
     workers: int = 4
-    batch_bytes: int = 96 * 1024 * 1024
-    buffer_bytes: int = 128 * 1024 * 1024
+    batch_bytes: int = 64 * 1024 * 1024
+    buffer_bytes: int = 96 * 1024 * 1024
     registry_bytes: int = 900_000
     remove_vanished: bool = False
     progress_seconds: float = 10.0
