@@ -28,6 +28,7 @@ _KEY_BYTES: Final = 32
 _ITERATIONS: Final = 100_000
 _SALT_BYTES: Final = range(8, 129)
 _KEPT_KEYS: Final = 64
+_BLANK_IV: Final = bytes(IV_BYTES)
 _AES_CFB8: Final = {"function": "AES", "params": {"bits": 256, "mode": "CFB8"}}
 
 
@@ -62,9 +63,11 @@ class CrypteaseCipher(Cipher):
 
     def encrypt_all(self, files: Sequence[bytearray]) -> list[Iterator[Bytes]]:
         key = self._write_key()
-        ivs = [os.urandom(IV_BYTES) for _ in files]
+        drawn = os.urandom(IV_BYTES * len(files))
+        ivs = [drawn[start : start + IV_BYTES] for start in range(0, len(drawn), IV_BYTES)]
         locked = encrypt_in_step(key.key, ivs, files)
-        return [_pieces(key, iv, file, locked) for iv, file in zip(ivs, files, strict=True)]
+        header = _header(key, _BLANK_IV)  # making one takes as long as locking a small file
+        return [_pieces(header, key, iv, file, locked) for iv, file in zip(ivs, files, strict=True)]
 
     def decryptor(self) -> Decryptor:
         return _CrypteaseDecryptor(self)
@@ -89,14 +92,14 @@ class CrypteaseCipher(Cipher):
 
 
 def _header(key: cryptease.Key, iv: bytes) -> bytes:
-    """What a file begins with."""
-    head: bytes = cryptease.create_header(_AES_CFB8, key.metadata, iv).read()
-    return head + iv
+    """What a file begins with, up to its IV."""
+    header: bytes = cryptease.create_header(_AES_CFB8, key.metadata, iv).read()
+    return header
 
 
-def _pieces(key: cryptease.Key, iv: bytes, file: bytearray, locked: int) -> Iterator[Bytes]:
-    """The stored form of a file whose first bytes are ``locked``."""
-    yield _header(key, iv)
+def _pieces(header: bytes, key: cryptease.Key, iv: bytes, file: bytearray, locked: int) -> Iterator[Bytes]:
+    """The stored form of a file whose first bytes are ``locked``; ``header`` is that of a blank IV."""
+    yield header.replace(base64.b64encode(_BLANK_IV), base64.b64encode(iv)) + iv
     if len(file) <= locked:
         yield file
     else:
@@ -107,7 +110,7 @@ def _pieces(key: cryptease.Key, iv: bytes, file: bytearray, locked: int) -> Iter
 class _CrypteaseEncryptor:
     def __init__(self, key: cryptease.Key) -> None:
         iv = os.urandom(IV_BYTES)
-        self._head = _header(key, iv)
+        self._head = _header(key, iv) + iv
         self._context = cfb8_encryptor(key.key, iv)
 
     def update(self, data: Bytes) -> bytes:

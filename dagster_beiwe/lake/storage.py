@@ -158,7 +158,12 @@ class LocalStorage(Storage):
     def create(self, path: str) -> BinaryIO:
         with self.explained("written", path):
             target = self._prepared(path)
-            return _DurableFile(os.open(target, _CREATE, FILE_MODE))
+            try:
+                descriptor = os.open(target, _CREATE, FILE_MODE)
+            except FileNotFoundError:  # the folder was removed since
+                self._make_folder(Path(target).parent)
+                descriptor = os.open(target, _CREATE, FILE_MODE)
+            return _DurableFile(descriptor)
 
     def move(self, source: str, target: str) -> None:
         with self.explained("written", target):
@@ -278,7 +283,7 @@ class LocalStorage(Storage):
         check_inside(path)
         target = os.path.join(self.root, path)
         folder = os.path.dirname(target)
-        if folder not in self._folders or not os.path.isdir(folder):
+        if folder not in self._folders:
             self._make_folder(Path(folder))
             self._folders.add(folder)
         return target

@@ -7,9 +7,10 @@ that; large ones as they pass by, as they must not be held in memory.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from dagster_beiwe.archive import Member
@@ -22,6 +23,7 @@ from dagster_beiwe.sync.facts import FetchPolicy
 _Error = TypeVar("_Error", bound=BeiweError)
 
 _LARGEST_WHOLE_BYTES = 8 * 1024 * 1024
+_TINY_BYTES = 2 * 1024
 _BATCHES_AT_ONCE = 2
 _LARGEST_BATCH = 1000
 
@@ -85,13 +87,18 @@ class Intake:
         if small is None:
             self._wait_for(self._threads.files.submit(self._store_one, name, body, outcome, zstd=zstd), needed)
             return
-        examined = self._threads.files.submit(
-            examine, b"".join(body), name=name.name, arrives_compressed=zstd, form=form, md5=self._md5
-        )
-        self._batch.append(_Small(name, examined, outcome))
+        check = partial(examine, b"".join(body), name=name.name, arrives_compressed=zstd, form=form, md5=self._md5)
+        self._batch.append(_Small(name, self._examination(check, needed), outcome))
         self._batch_bytes += needed
         if self._batch_bytes >= self._policy.batch_bytes or len(self._batch) >= _LARGEST_BATCH:
             self._send_batch()
+
+    def _examination(self, check: Callable[[], Examined], size_bytes: int) -> Callable[[], Examined]:
+        """What tells what a check finds, which goes on meanwhile in a thread unless it is shorter than to wake one."""
+        if size_bytes > _TINY_BYTES:
+            return self._threads.files.submit(check).result
+        found = check()
+        return lambda: found
 
     def _send_batch(self) -> None:
         if self._batch:
@@ -123,7 +130,7 @@ class _Small:
     """A small member: what its examination finds, and where to put what becomes of it."""
 
     name: MemberName
-    examined: Future[Examined]
+    examined: Callable[[], Examined]
     outcome: Future[StagedFile]
 
 
@@ -132,7 +139,7 @@ def _store(batch: Sequence[_Small], writer: LakeWriter, pool: Executor) -> None:
     whole: list[tuple[_Small, Examined]] = []
     for small in batch:
         try:
-            whole.append((small, small.examined.result()))
+            whole.append((small, small.examined()))
         except DamagedMemberError as error:
             small.outcome.set_exception(bare(error))
     staged = writer.stage_all([(small.name, examined) for small, examined in whole], pool=pool)
