@@ -191,7 +191,7 @@ def events(count: int) -> Facts:
     from benchmarks.scale.project import history
 
     @dg.op
-    def record(context: dg.OpExecutionContext) -> None:
+    def record(context):  # type: ignore[no-untyped-def]  # Dagster looks its type up where `dg` is not known
         with Stopwatch() as watch:
             for number in range(count):
                 context.log_event(dg.AssetMaterialization(asset_key="measured", partition=str(number)))

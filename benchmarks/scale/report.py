@@ -12,7 +12,7 @@ _INTRODUCTION = """# What Dagster costs, and where it ends
 
 Measured with `python -m benchmarks.scale --json PATH --doc PATH` (`--quick` for fewer sizes), by Dagster's own
 functions on a history in sqlite; this page is its output. Seconds are of the processor where nothing else is said, with
-the time that passed in brackets: the machine was shared, so that what passed is an upper limit. A partition is one
+the time that passed in brackets, which is more where other programs run (see the load). A partition is one
 participant in one week.
 """
 
