@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fault_scene import CheckLosses, Elsewhere, fill, held, new_world, truth
+from fault_scene import CheckLosses, Elsewhere, client_of, fill, held, move_on, new_world, truth
 
+from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.lake import keys
-from dagster_beiwe.simulator import World
+from dagster_beiwe.simulator import SimulatedServer, World
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +62,29 @@ def check_losses(record_property: Callable[[str, object], None]) -> CheckLosses:
         assert lost == []
 
     return check
+
+
+@pytest.fixture
+def world() -> World:
+    """The server has moved on since the lake was filled."""
+    world = new_world()
+    move_on(world)
+    return world
+
+
+@pytest.fixture
+def server(world: World) -> Iterator[SimulatedServer]:
+    with SimulatedServer(world) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: SimulatedServer) -> Iterator[BeiweClient]:
+    with client_of(server, [], attempts=2) as ready:
+        yield ready
+
+
+@pytest.fixture
+def lake_folder(filled_lake: Path, tmp_path: Path) -> Path:
+    """A copy of the filled lake."""
+    return Path(shutil.copytree(filled_lake, tmp_path / "lake"))

@@ -91,7 +91,8 @@ class ServerFault:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineFault:
-    """A fault on our side. ``check`` is the test that inflicts it; ``outcome`` says what it proves."""
+    """A fault on our side. ``check`` names the test that inflicts it, with its file where that is not
+    ``test_fault_machine.py``; ``outcome`` says what it proves."""
 
     name: str
     check: str
@@ -318,7 +319,7 @@ MACHINE_FAULTS: tuple[MachineFault, ...] = (
     ),
     MachineFault(
         name="disk full at every single operation of a commit",
-        check="tests/core/test_commit.py",
+        check="tests/core/test_commit.py::a_disk_that_fails_at_any_moment_is_named_and_loses_nothing",
         outcome="old version or new version, never a mixture",
     ),
     MachineFault(
@@ -338,27 +339,27 @@ MACHINE_FAULTS: tuple[MachineFault, ...] = (
     ),
     MachineFault(
         name="SIGTERM in the middle of a download",
-        check="sigterm",
+        check="tests/faults/test_fault_kills.py::sigterm",
         outcome="committed windows stay; no plain file is left; the next run cleans up and completes",
     ),
     MachineFault(
         name="SIGKILL in the middle of a download",
-        check="sigkill",
+        check="tests/faults/test_fault_kills.py::sigkill",
         outcome="committed windows stay; no plain file is left; the next run cleans up and completes",
     ),
     MachineFault(
         name="SIGKILL at every single operation of a commit",
-        check="tests/core/test_commit.py",
+        check="tests/core/test_commit.py::a_run_that_dies_at_any_moment_of_a_commit_leaves_old_or_new",
         outcome="old version or new version, never a mixture",
     ),
     MachineFault(
         name="Dagster's event log locked for a while",
-        check="event_log_locked_briefly",
+        check="tests/faults/test_fault_dagster.py::event_log_locked_briefly",
         outcome="recovered: Dagster waits",
     ),
     MachineFault(
         name="Dagster's event log locked for good",
-        check="event_log_locked",
+        check="tests/faults/test_fault_dagster.py::event_log_locked",
         outcome="the run fails by Dagster's error; what was committed stays, and the next run records it",
     ),
     MachineFault(

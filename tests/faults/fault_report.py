@@ -22,8 +22,8 @@ import measured
 
 DOCUMENT = measured.RELIABILITY
 LOSSES = {
-    "faults of the server in the middle of a download": "test_fault_downloads.py",
-    "faults of our own machine": "test_fault_machine.py",
+    "faults of the server in the middle of a download": ("test_fault_downloads.py",),
+    "faults of our own machine": ("test_fault_machine.py", "test_fault_kills.py", "test_fault_dagster.py"),
 }
 _KINDS = {"probe": "probes", "login": "the website's login", "page": "its settings page", "hashes": "file hashes"}
 
@@ -109,9 +109,9 @@ class Tally:
 def losses() -> str:
     """Run the cases that have committed files to lose, and count them."""
     rows = []
-    for what, name in LOSSES.items():
+    for what, files in LOSSES.items():
         tally = Tally()
-        pytest.main(["-q", "--no-header", str(Path(__file__).with_name(name))], plugins=[tally])
+        pytest.main(["-q", "--no-header", *(str(Path(__file__).with_name(name)) for name in files)], plugins=[tally])
         names = ("with files", "failed", "files watched", "files lost")
         rows.append((what, *(f"{tally.counts[name]:,}" for name in names)))
     return measured.table(("what", "cases that watch files", "tests failed", "committed files watched", "lost"), rows)

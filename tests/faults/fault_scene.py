@@ -122,6 +122,13 @@ def check_lake(folder: Path) -> None:
     assert [path for path in folder.rglob("*") if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
 
+def completes(client: BeiweClient, folder: Path, world: World) -> None:
+    """The next run brings everything and leaves nothing over."""
+    assert all(report.complete for report in run(client, open_lake(folder), cells()))
+    check_lake(folder)
+    assert held(folder) == truth(world)
+
+
 def secrets_of(server: SimulatedServer) -> list[str]:
     """Everything that must not be said, as it is and as it looks in a form."""
     plain = [server.access_key, server.secret_key, server.password, PASSPHRASE]

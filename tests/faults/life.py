@@ -36,7 +36,7 @@ import time_machine
 from fault_scene import PASSPHRASE, STREAMS, STUDY
 from life_daemon import Daemon
 from life_lab import KILL_SHARE_VARIABLE, START_VARIABLE, KillingLauncher
-from soak import _FAULTS, BEGIN, HOUR, PEOPLE, Remote
+from soak import BEGIN, FAULTS, HOUR, PEOPLE, Remote
 
 from dagster_beiwe.lake import BeiweLake
 from dagster_beiwe.lake.verify import verify_study
@@ -192,7 +192,7 @@ class Life:
             self._daemon.start()
             self.diary.restarts += 1
         if self._rng.random() < FAULT_RATE:
-            fault = self._rng.choice(_FAULTS)
+            fault = self._rng.choice(FAULTS)
             route = "*" if fault.answers else "/get-data/*"
             self._remote.do("misbehave", **fault.misbehaviour, route=route, times=self._rng.choice((1, 2, None)))
             self.diary.faults[fault.name] += 1

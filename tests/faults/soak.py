@@ -69,7 +69,7 @@ ROWS = (
     "seconds",
 )
 _SLOW = ("hang", "trickle")
-_FAULTS = [fault for fault in SERVER_FAULTS if fault.misbehaviour and fault.misbehaviour["what"] not in _SLOW]
+FAULTS = [fault for fault in SERVER_FAULTS if fault.misbehaviour and fault.misbehaviour["what"] not in _SLOW]
 
 
 @dataclass
@@ -234,7 +234,7 @@ class Soak:
             self._client, self._lake = self._new_client(), self._new_lake()
             self.diary.restarts += 1
         if self._rng.random() < FAULT_RATE:
-            fault = self._rng.choice(_FAULTS)
+            fault = self._rng.choice(FAULTS)
             route = "*" if fault.answers else "/get-data/*"
             self._remote.do("misbehave", **fault.misbehaviour, route=route, times=self._rng.choice((1, 2, None)))
             self.diary.faults[fault.name] += 1

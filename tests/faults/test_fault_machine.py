@@ -6,11 +6,7 @@ import errno
 import os
 import re
 import shutil
-import signal
-import sqlite3
 import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, tzinfo
@@ -18,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import dagster as dg
 import pytest
 from fault_matrix import MACHINE_FAULTS
 from fault_scene import (
@@ -38,10 +33,9 @@ from fault_scene import (
     check_lake,
     check_message,
     client_of,
-    everything_in,
+    completes,
     fill,
     held,
-    move_on,
     new_world,
     open_lake,
     run,
@@ -49,50 +43,17 @@ from fault_scene import (
     truth,
 )
 
-from dagster_beiwe import BeiweResource, EnvCredentials, StudyConfig, build_beiwe_definitions
-from dagster_beiwe.assets.raw_data import build_raw_data_asset
+from dagster_beiwe import StudyConfig, build_beiwe_definitions
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import BeiweError, LakeUnavailableError
-from dagster_beiwe.io_managers import EncryptedLakeIOManager
 from dagster_beiwe.lake import storage
-from dagster_beiwe.partitions import participants_name, rectangle_tags
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer, StudyPlan, World
-from dagster_beiwe.simulator.answers import Answer
-from dagster_beiwe.simulator.forms import Request
-from dagster_beiwe.simulator.misbehaviour import Delivery
-from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.sync import Cell, DailyIndex, StudySync, engine, measure_coverage
 from dagster_beiwe.windows import stray_windows, windows_between
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
-
-
-@pytest.fixture
-def world() -> World:
-    """The server has moved on since the lake was filled."""
-    world = new_world()
-    move_on(world)
-    return world
-
-
-@pytest.fixture
-def server(world: World) -> Iterator[SimulatedServer]:
-    with SimulatedServer(world) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: SimulatedServer) -> Iterator[BeiweClient]:
-    with client_of(server, [], attempts=2) as ready:
-        yield ready
-
-
-@pytest.fixture
-def lake_folder(filled_lake: Path, tmp_path: Path) -> Path:
-    """A copy of the filled lake."""
-    return Path(shutil.copytree(filled_lake, tmp_path / "lake"))
 
 
 @contextmanager
@@ -115,17 +76,12 @@ def fails_clearly(client: BeiweClient, folder: Path, server: SimulatedServer, *,
     check_message(str(caught.value), secrets_of(server))
 
 
-def completes(client: BeiweClient, folder: Path, world: World) -> None:
-    """The next run brings everything and leaves nothing over."""
-    assert all(report.complete for report in run(client, open_lake(folder), cells()))
-    check_lake(folder)
-    assert held(folder) == truth(world)
-
-
 def test_every_row_of_the_table_has_its_test() -> None:
     """Rows are not promised without being tried, here or in the file that they name."""
     for fault in MACHINE_FAULTS:
-        assert (ROOT / fault.check).is_file() if "/" in fault.check else f"test_{fault.check}" in globals(), fault.name
+        path, _, name = fault.check.rpartition("::")
+        text = (ROOT / path).read_text(encoding="utf-8") if path else Path(__file__).read_text(encoding="utf-8")
+        assert f"\ndef test_{name}(" in text, fault.name
 
 
 @pytest.mark.parametrize("how", ["a real disk", "the system call"])
@@ -241,204 +197,6 @@ def test_study_begun_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with SimulatedServer(world) as server, client_of(server, []) as client:
         completes(client, tmp_path / "lake", world)
     assert late
-
-
-CHILD = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from dagster_beiwe.lake import LakeWriter, keys
-from fault_scene import *
-keys._SCRYPT = {"n": 16, "r": 8, "p": 1}
-commit = LakeWriter.commit
-def commit_or_wait(writer, occasion, arrivals, **base):
-    if occasion.participant == SECOND:
-        print("all of the second participant's files are staged", flush=True)
-        sys.stdin.read()
-    return commit(writer, occasion, arrivals, **base)
-LakeWriter.commit = commit_or_wait
-credentials = Credentials(url=sys.argv[2], access_key=sys.argv[3], secret_key=sys.argv[4])
-with BeiweClient(credentials) as client:
-    for report in StudySync(client, open_lake(Path(sys.argv[5])), streams=STREAMS, run_id="killed").run(cells()):
-        pass
-"""
-
-
-@contextmanager
-def caught_in_the_middle(server: SimulatedServer, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run in a process of its own, when the files of the second participant are there and not yet committed."""
-    arguments = [str(Path(__file__).parent), server.url, server.access_key, server.secret_key, str(folder)]
-    command = [sys.executable, "-c", CHILD, *arguments]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, cwd=ROOT) as process:
-        try:
-            assert process.stdout is not None
-            if not process.stdout.readline():
-                pytest.fail(f"the run ended, or never came to the second participant: {process.communicate()}")
-            assert [*folder.rglob(f"{SECOND}/{BAD_STREAM}/.*.part")]
-            yield process
-        finally:
-            process.kill()
-
-
-def _killed(
-    number: int, server: SimulatedServer, client: BeiweClient, folder: Path, world: World, check_losses: CheckLosses
-) -> None:
-    before = held(folder)
-    with caught_in_the_middle(server, folder) as process:
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == -number
-    assert PASSPHRASE not in errors
-    rows = [line for file in world.files(STUDY) for line in file.read().splitlines()[1:] if len(line) > 20]
-    for path in folder.rglob("*"):
-        assert not path.is_file() or not any(row in path.read_bytes() for row in rows), path
-    first = {key: content for key, content in truth(world).items() if f"/{FIRST}/" in key}
-    assert first.items() <= held(folder).items()
-    check_losses(folder, world, before)
-    server.behave()
-    completes(client, folder, world)
-
-
-def test_sigterm(
-    world: World, server: SimulatedServer, client: BeiweClient, lake_folder: Path, check_losses: CheckLosses
-) -> None:
-    """A service manager stops the run: what was committed stays, and the next run goes on."""
-    _killed(signal.SIGTERM, server, client, lake_folder, world, check_losses)
-
-
-def test_signals_reach_what_a_test_starts() -> None:
-    """Also where the suite itself runs in the background, with Ctrl-C ignored: Dagster would copy that to SIGTERM."""
-    assert signal.SIG_IGN not in (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
-    if "PYTEST_IN_BACKGROUND" not in os.environ:
-        this = f"{__file__}::test_signals_reach_what_a_test_starts"
-        command = ["sh", "-c", 'trap "" INT TERM; exec "$@"', "sh", sys.executable, "-m", "pytest", "-q", this]
-        subprocess.run(command, env={**os.environ, "PYTEST_IN_BACKGROUND": "1"}, cwd=ROOT, check=True)
-
-
-def test_sigkill(
-    world: World, server: SimulatedServer, client: BeiweClient, lake_folder: Path, check_losses: CheckLosses
-) -> None:
-    """The kernel takes the process away, which can clean up nothing: the next run does."""
-    _killed(signal.SIGKILL, server, client, lake_folder, world, check_losses)
-
-
-class LockingServer(SimulatedServer):
-    """At the first archive of the second participant, somebody else locks Dagster's databases."""
-
-    databases: Path
-    held_seconds: float | None = None
-    connections: list[sqlite3.Connection]
-
-    def respond(self, request: Request) -> tuple[Answer, Delivery]:
-        if request.route.startswith("/get-data/") and SECOND in (request.value("user_ids") or ""):
-            self.lock()
-        return super().respond(request)
-
-    def lock(self) -> None:
-        if self.connections:
-            return
-        for path in self.databases.rglob("*.db"):
-            connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            connection.execute("BEGIN IMMEDIATE")
-            self.connections.append(connection)
-        if self.held_seconds is not None:
-            threading.Timer(self.held_seconds, self.unlock).start()
-
-    def unlock(self) -> None:
-        while self.connections:
-            self.connections.pop().close()
-
-
-class Lab:
-    """A Dagster instance on disk, and raw_data of the study."""
-
-    def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
-        self.folder, self.instance = folder, instance
-        study = StudyFacts(id=STUDY, name="Faults", key="faults", start=START.date(), window="daily", streams=STREAMS)
-        asset = build_raw_data_asset(study, pool="p", retry_policy=dg.RetryPolicy(max_retries=0))
-        beiwe = BeiweResource(credentials=EnvCredentials())
-        resources = {"beiwe": beiwe, "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=beiwe)}
-        definitions = dg.Definitions(assets=[asset], resources=resources, executor=dg.in_process_executor)
-        self.key, self.job = asset.key, definitions.resolve_implicit_global_asset_job_def()
-        instance.add_dynamic_partitions(participants_name(STUDY), [FIRST, SECOND])
-        self.days = [window.key for window in windows_between("daily", START, NOW)]
-
-    def run(self) -> bool:
-        tags = rectangle_tags([FIRST, SECOND], self.days)
-        return self.job.execute_in_process(instance=self.instance, tags=dict(tags), raise_on_error=False).success
-
-    def failure(self) -> str:
-        """How a run ends that can't write down even that it has failed; empty if it succeeds."""
-        try:
-            return "" if self.run() else "failed"
-        except Exception as error:  # noqa: BLE001  # Dagster's, of whatever kind
-            return everything_in(error)
-
-    def recorded(self) -> set[str]:
-        return self.instance.get_materialized_partitions(self.key)
-
-
-@pytest.fixture
-def lab(
-    world: World, lake_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Lab, LockingServer]]:
-    """A lab whose database somebody else will lock."""
-    from dagster._core.storage.event_log.sqlite import sqlite_event_log
-
-    monkeypatch.setattr(
-        sqlite_event_log, "SQLITE_BUSY_TIMEOUT_SECONDS", 3, raising=False
-    )  # absent in the oldest Dagster
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}")
-    with LockingServer(world) as server, dg.DagsterInstance.local_temp(str(home)) as instance:
-        server.databases, server.connections = home, []
-        for name, value in {
-            "BEIWE_URL": server.url,
-            "BEIWE_ACCESS_KEY": server.access_key,
-            "BEIWE_SECRET_KEY": server.secret_key,
-            "BEIWE_LAKE": str(lake_folder),
-            "BEIWE_LAKE_PASSPHRASE": PASSPHRASE,
-        }.items():
-            monkeypatch.setenv(name, value)
-        yield Lab(lake_folder, instance), server
-        server.unlock()
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Dagster of itself
-def test_event_log_locked_briefly(lab: tuple[Lab, LockingServer], world: World) -> None:
-    """Somebody copies the database, for a second: Dagster waits, and the run knows nothing of it."""
-    dagster, server = lab
-    server.held_seconds = 1
-    assert dagster.run()
-    assert len(dagster.recorded()) == 6
-    assert held(dagster.folder) == truth(world)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Dagster's own connections, after its own error
-def test_event_log_locked(
-    lab: tuple[Lab, LockingServer], world: World, check_losses: CheckLosses, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The run fails; the lake is intact and holds what was committed; the next run records everything."""
-    from dagster._core.storage.event_log.sqlite import sqlite_event_log
-
-    monkeypatch.setattr(sqlite_event_log, "SQLITE_BUSY_TIMEOUT_SECONDS", 0, raising=False)
-    dagster, server = lab
-    before = held(dagster.folder)
-    failure = dagster.failure()
-    assert failure
-    for secret in secrets_of(server):
-        assert secret not in failure
-    server.unlock()
-    server.databases = server.databases / "nothing more to lock"
-    check_lake(dagster.folder)
-    check_losses(dagster.folder, world, before)
-    first = {key: content for key, content in truth(world).items() if f"/{FIRST}/" in key}
-    assert first.items() <= held(dagster.folder).items()
-    assert dagster.run()
-    assert len(dagster.recorded()) == 6
-    assert held(dagster.folder) == truth(world)
 
 
 def test_phone_clock_wrong(tmp_path: Path) -> None:
