@@ -66,8 +66,10 @@ class CrypteaseCipher(Cipher):
         drawn = os.urandom(IV_BYTES * len(files))
         ivs = [drawn[start : start + IV_BYTES] for start in range(0, len(drawn), IV_BYTES)]
         locked = encrypt_in_step(key.key, ivs, files)
-        header = _header(key, _BLANK_IV)  # making one takes as long as locking a small file
-        return [_pieces(header, key, iv, file, locked) for iv, file in zip(ivs, files, strict=True)]
+        # Making a header takes as long as locking a small file: they differ in the IV only.
+        before, after = _header(key, _BLANK_IV).split(base64.b64encode(_BLANK_IV))
+        heads = (before + base64.b64encode(iv) + after + iv for iv in ivs)
+        return [_pieces(head, key, iv, file, locked) for head, iv, file in zip(heads, ivs, files, strict=True)]
 
     def decryptor(self) -> Decryptor:
         return _CrypteaseDecryptor(self)
@@ -97,9 +99,9 @@ def _header(key: cryptease.Key, iv: bytes) -> bytes:
     return header
 
 
-def _pieces(header: bytes, key: cryptease.Key, iv: bytes, file: bytearray, locked: int) -> Iterator[Bytes]:
-    """The stored form of a file whose first bytes are ``locked``; ``header`` is that of a blank IV."""
-    yield header.replace(base64.b64encode(_BLANK_IV), base64.b64encode(iv)) + iv
+def _pieces(head: bytes, key: cryptease.Key, iv: bytes, file: bytearray, locked: int) -> Iterator[Bytes]:
+    """The stored form of a file whose first bytes are ``locked``."""
+    yield head
     if len(file) <= locked:
         yield file
     else:

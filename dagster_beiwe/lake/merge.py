@@ -93,7 +93,12 @@ def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion)
         arrived.add(arrival.key)
         known, removed_before = records.get(arrival.key), removed.pop(arrival.key, None)
         if known and _same(known, arrival):
-            records[arrival.key] = replace(known, known_by=arrival.known_by or known.known_by, vanished_at=None)
+            records[arrival.key] = replace(
+                known,
+                md5=known.md5 or arrival.staged.md5,
+                known_by=arrival.known_by or known.known_by,
+                vanished_at=None,
+            )
             discards.append(arrival.staged.part)
             continue
         name = known.member if known else _free_name(arrival.member, occasion.window, members)

@@ -27,8 +27,11 @@ LARGEST_FRAME_BYTES = 64 * 1024 * 1024
 SMALL_BYTES = 1024 * 1024
 """Files that need no more memory than this are handled whole, hundreds at a time."""
 
-_FILES_AT_ONCE = 8
+_FILES_PER_JOB = 8
 """What a thread stores before it takes the next ones: to be woken for each takes longer than to store a small one."""
+
+_FEWEST_JOBS = 4
+"""Into how many jobs a few files are parted: disks and object stores answer several at a time."""
 
 _STEP_BYTES = 1024
 """Of a frame at once: at worst it unpacks to 32 MiB, whatever the frame declares."""
@@ -162,10 +165,12 @@ def store_all(
         contents = form.cipher.encrypt_all([file.content for _, file in files])
     jobs = [(*each, pieces) for each, pieces in zip(files, contents, strict=True)]
 
-    def store(start: int) -> list[StagedFile]:
-        return [_store_examined(storage, *job, form=form) for job in jobs[start : start + _FILES_AT_ONCE]]
+    step = max(1, min(_FILES_PER_JOB, len(jobs) // _FEWEST_JOBS))
 
-    waiting = [pool.submit(store, start) for start in range(0, len(jobs), _FILES_AT_ONCE)]
+    def store(start: int) -> list[StagedFile]:
+        return [_store_examined(storage, *job, form=form) for job in jobs[start : start + step]]
+
+    waiting = [pool.submit(store, start) for start in range(0, len(jobs), step)]
     wait(waiting)
     return [staged for one in waiting for staged in one.result()]
 

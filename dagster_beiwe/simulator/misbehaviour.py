@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 import random
 import threading
@@ -270,7 +271,7 @@ def _bend_archive(archive: Archive, one: Misbehaviour) -> Archive:
 
 def _bend_entry(entry: Entry, one: Misbehaviour, number: int, *, zstd: bool) -> Entry:
     if one.name == "hash_mismatch":
-        return replace(entry, value=lambda: "AAAAAAAAAAAAAAAAAAAAAA==")
+        return replace(entry, value=lambda: _wrong_hash(entry.value()))
     if one.name == "hostile_names":
         return replace(entry, name=one.names[number % len(one.names)])
     if one.name == "poisoned_hour" and (one.mode or ("garbage" if zstd else "abort")) == "abort":
@@ -283,6 +284,11 @@ def _bend_entry(entry: Entry, one: Misbehaviour, number: int, *, zstd: bool) -> 
     if one.name in ("zstd_garbage", "poisoned_hour"):
         return replace(entry, alter=lambda member: _other_bytes(member, _garbage(member)))
     return entry
+
+
+def _wrong_hash(told: str | None) -> str | None:
+    """Another hash of the same kind; nothing where nothing would be told."""
+    return told and base64.b64encode(bytes(len(base64.b64decode(told)))).decode()
 
 
 def _other_bytes(member: Member, data: bytes) -> Member:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 from dagster_beiwe.archive import REGISTRY, Member, read_archive
 from dagster_beiwe.client import BeiweClient
@@ -33,6 +34,9 @@ from dagster_beiwe.sync.pairing import (
 )
 from dagster_beiwe.sync.pieces import Piece, question_of
 
+_SHA1_KEPT_SINCE = datetime(2025, 4, 1, tzinfo=timezone.utc)
+"""Servers keep SHA-1 since March 2025; what has not changed since then may lack it."""
+
 DIVISIBLE = (ArchiveError, ConnectionFailedError, RequestTooLargeError, ServerFailedError)
 """Failures of a request that a smaller one may not have."""
 
@@ -42,13 +46,14 @@ class Fetched:
     """What became of one request.
 
     ``arrivals`` are staged and checked. ``damaged`` members came through wrong, or (``FrameTooLargeError``) have to be
-    asked for uncompressed. ``failure`` is set when the rest of the piece did not come; then ``arrivals`` holds hourly
-    files only, whose identity does not depend on the registry. ``listed`` are the keys of all files that came, once the
-    whole piece has.
+    asked for uncompressed. ``unknown`` members are whole, and have to be asked for again to be compared by MD5.
+    ``failure`` is set when the rest of the piece did not come; then ``arrivals`` holds hourly files only, whose
+    identity does not depend on the registry. ``listed`` are the keys of all files that came, once the whole piece has.
     """
 
     arrivals: list[Arrival] = field(default_factory=list)
     damaged: list[tuple[MemberName, DamagedMemberError]] = field(default_factory=list)
+    unknown: list[MemberName] = field(default_factory=list)
     failure: BeiweError | None = None
     listed: frozenset[str] = frozenset()
     downloaded_bytes: int = 0
@@ -69,7 +74,7 @@ class Fetcher:
         self._client, self._lake, self._writer, self._policy = client, lake, writer, policy
         self._on_bytes = on_bytes
         self._threads = Threads(policy.workers)
-        self._saw_md5 = self._question_failed = False
+        self._saw_md5 = False
 
     def close(self) -> None:
         self._threads.close()
@@ -80,13 +85,24 @@ class Fetcher:
         form = self._lake.form(record.stream)
         return (record.encryption, record.compression) == (form.encryption, form.compression)
 
-    def fetch(self, piece: Piece, held: Mapping[str, str], *, compressed: bool | None = None) -> Fetched:
+    def fetch(
+        self,
+        piece: Piece,
+        held: Mapping[str, str],
+        *,
+        ask: bool = True,
+        md5: bool = False,
+        compressed: bool | None = None,
+    ) -> Fetched:
         """Ask for a piece, without the files that are ``held``.
 
-        Failures that a smaller request may not have are returned, others raised.
+        ``ask`` for SHA-1 where nothing is held, if the server is not older than 2026-01-08. ``md5``: be ready for
+        files of which it knows nothing else. Failures that a smaller request may not have are returned, others raised.
         """
         result = Fetched()
-        registry, md5 = self._registry(piece, held)
+        asks = ask and self._client.supports("file_hashes")
+        registry = held or (question_of(self._lake.study_id, piece) if asks else {})
+        md5 = md5 or self._needs_md5(piece, registry)
         intake = Intake(self._lake, self._writer, self._threads, self._policy, md5=md5)
         entries: list[RegistryEntry] = []
         paired: Iterable[RegistryEntry | None] = ()
@@ -113,7 +129,6 @@ class Fetcher:
                     result.downloaded_bytes = download.received_bytes
         except (RequestTooLargeError, ServerFailedError) as error:
             result.failure = bare(error)
-            self._question_failed = self._question_failed or not held
         finally:
             intake.settle()
         if result.failure:
@@ -127,16 +142,11 @@ class Fetcher:
         """Remove a staged file that will not be committed."""
         self._writer.discard([arrival.staged])
 
-    def _registry(self, piece: Piece, held: Mapping[str, str]) -> tuple[Mapping[str, str], bool]:
-        """What to send as registry, and whether MD5 may be answered.
-
-        Where nothing is held, something is sent for which servers since 2026-01-08 answer SHA-1. Not again once it
-        failed: for some days of January 2026 servers broke on it where a file had no SHA-1.
-        """
-        tells_sha1 = self._client.supports("file_hashes")
-        asks = tells_sha1 and not self._question_failed
-        registry = held or (question_of(self._lake.study_id, piece) if asks else {})
-        return registry, self._saw_md5 or not (tells_sha1 and registry)
+    def _needs_md5(self, piece: Piece, registry: Mapping[str, str]) -> bool:
+        """Whether the server may know files by their MD5 only: it tells SHA-1 where a request has a registry, of what
+        it has processed since it keeps SHA-1."""
+        told = bool(registry) and self._client.supports("file_hashes")
+        return not told or self._saw_md5 or piece.window.start < _SHA1_KEPT_SINCE
 
     def _own_entry(self, name: MemberName) -> RegistryEntry | None:
         """The entry of an hourly file as its name tells it, where no registry came."""
@@ -162,7 +172,7 @@ class Fetcher:
             elif outcome.md5 is None and hash_name(entry.value) == "md5":
                 self._saw_md5 = True
                 self._writer.discard([outcome])
-                result.damaged.append((name, HashUnknownError(name)))
+                result.unknown.append(name)
             else:
                 known_by = hash_name(entry.value) if answers_registry else None
                 arrival = self._arrival(name, outcome, entry.key, known_by)
@@ -185,17 +195,6 @@ class HashMismatchError(DamagedMemberError):
             member=name.name,
         )
         self.arrival = arrival
-
-
-class HashUnknownError(DamagedMemberError):
-    """The server knows a file by its MD5 only, and that was not computed, as it rarely is needed."""
-
-    def __init__(self, name: MemberName) -> None:
-        super().__init__(
-            "Expected a file's SHA-1 in the server's registry, got its MD5; it was not stored. It is requested again, "
-            "and compared with that.",
-            member=name.name,
-        )
 
 
 def _expected_name(member: Member, piece: Piece) -> MemberName:

@@ -12,7 +12,7 @@ from dagster_beiwe.lake import Arrival, FileRecord
 from dagster_beiwe.lake.staging import FrameTooLargeError
 from dagster_beiwe.names import MemberName
 from dagster_beiwe.sync.facts import FetchPolicy, Problem
-from dagster_beiwe.sync.fetch import Fetched, Fetcher, HashMismatchError, HashUnknownError
+from dagster_beiwe.sync.fetch import Fetched, Fetcher, HashMismatchError
 from dagster_beiwe.sync.pairing import told_as
 from dagster_beiwe.sync.pieces import Piece, registry_of, registry_size
 from dagster_beiwe.windows import Window
@@ -102,11 +102,13 @@ class Hauler:
         """Ask for a piece as it is; the failure if it does not come."""
         failure: BeiweError | None = None
         for _ in range(attempts):
-            registry = self._registry(piece)
-            fetched = self._fetch(piece, registry)
+            # For some days of January 2026 servers broke on any registry where a file had no SHA-1.
+            broke, whole = isinstance(failure, ServerFailedError), not piece.halves()
+            registry = {} if broke and whole else self._registry(piece)
+            fetched = self._fetch(piece, registry, ask=not broke)
             failure = fetched.failure
-            if isinstance(failure, (RequestTooLargeError, ServerFailedError)) and registry and not piece.halves():
-                fetched = self._fetch(piece, {})
+            if isinstance(failure, RequestTooLargeError) and whole:
+                fetched = self._fetch(piece, {}, ask=False)
                 failure = fetched.failure
             if failure is None:
                 # While nothing has come at all, an hour without files does not tell that others will come.
@@ -128,8 +130,16 @@ class Hauler:
                 held[arrival.key] = told_as(arrival.known_by, arrival.staged)
         return held
 
-    def _fetch(self, piece: Piece, registry: dict[str, str], *, compressed: bool | None = None) -> Fetched:
-        fetched = self._fetcher.fetch(piece, registry, compressed=compressed)
+    def _fetch(
+        self,
+        piece: Piece,
+        registry: dict[str, str],
+        *,
+        ask: bool = True,
+        md5: bool = False,
+        compressed: bool | None = None,
+    ) -> Fetched:
+        fetched = self._fetcher.fetch(piece, registry, ask=ask, md5=md5, compressed=compressed)
         self.haul.downloaded_bytes += fetched.downloaded_bytes
         self._take(fetched.arrivals)
         return fetched
@@ -142,19 +152,19 @@ class Hauler:
             self.haul.arrivals[arrival.key] = arrival
 
     def _look_after(self, piece: Piece, fetched: Fetched) -> None:
-        """Ask again for members that came damaged or too large, and note what the server leaves out."""
+        """Ask again for members that came damaged, too large or to be compared by MD5, and note what is left out."""
         if self._relist:
             here = {record.key for record in self._held if piece.covers(record.moment, record.stream)}
             self.haul.unlisted |= here - fetched.listed - self.haul.arrivals.keys()
-        too_large = [one for one in fetched.damaged if isinstance(one[1], FrameTooLargeError)]
-        unknown = [one for one in fetched.damaged if isinstance(one[1], HashUnknownError)]
-        damaged = [one for one in fetched.damaged if not isinstance(one[1], (FrameTooLargeError, HashUnknownError))]
-        if unknown:
-            self._bring(_around(piece, unknown), attempts=self._policy.attempts)
-        if too_large:
-            self._ask_again(_around(piece, too_large), too_large, compressed=False)
-        if damaged:
-            self._ask_again(_around(piece, damaged), damaged)
+        names = [*fetched.unknown, *(name for name, _ in fetched.damaged)]
+        if fetched.unknown:
+            for _, error in fetched.damaged:
+                if isinstance(error, HashMismatchError):
+                    self._fetcher.discard(error.arrival)
+            self._bring(_around(piece, names), attempts=self._policy.attempts)
+        elif fetched.damaged:
+            too_large = any(isinstance(error, FrameTooLargeError) for _, error in fetched.damaged)
+            self._ask_again(_around(piece, names), fetched.damaged, compressed=False if too_large else None)
 
     def _ask_again(self, piece: Piece, firsts: Sequence[Damage], *, compressed: bool | None = None) -> None:
         """Ask once more, in one request, for members that came damaged; give up the hours of those that fail again."""
@@ -164,7 +174,7 @@ class Hauler:
                 if inside := [one for one in firsts if half.covers(one[0].time, one[0].stream)]:
                     self._ask_again(half, inside, compressed=compressed)
             return
-        again = self._fetch(piece, registry, compressed=compressed)
+        again = self._fetch(piece, registry, md5=True, compressed=compressed)
         mismatches = {error.arrival.key: error.arrival for _, error in firsts if isinstance(error, HashMismatchError)}
         for name, error in again.damaged:
             if not self._accept(error, mismatches):
@@ -212,10 +222,10 @@ def _only(piece: Piece, name: MemberName) -> Piece:
     return Piece(piece.participant, Window(hour, hour + _HOUR), (name.stream,))
 
 
-def _around(piece: Piece, damages: Sequence[Damage]) -> Piece:
-    """The hours and streams of a piece in which the damaged members lie."""
-    hours = [name.time.replace(minute=0, second=0) for name, _ in damages]
-    streams = {name.stream for name, _ in damages}
+def _around(piece: Piece, names: Sequence[MemberName]) -> Piece:
+    """The hours and streams of a piece in which the members lie."""
+    hours = [name.time.replace(minute=0, second=0) for name in names]
+    streams = {name.stream for name in names}
     return Piece(
         piece.participant,
         Window(min(hours), max(hours) + _HOUR),

@@ -24,6 +24,8 @@ _Error = TypeVar("_Error", bound=BeiweError)
 
 _LARGEST_WHOLE_BYTES = 8 * 1024 * 1024
 _TINY_BYTES = 2 * 1024
+"""What is examined right away: even if that unpacks to as much as a small file may, it is bounded."""
+
 _BATCHES_AT_ONCE = 2
 _LARGEST_BATCH = 1000
 

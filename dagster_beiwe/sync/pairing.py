@@ -82,7 +82,7 @@ def pair(study_id: str, members: Sequence[MemberName], entries: Sequence[Registr
 
 def hash_agrees(value: str, staged: StagedFile) -> bool:
     """Whether the server's hash (MD5 or SHA-1, base64, or none) is that of the plain content received."""
-    return value in ("", base64_of(staged.sha1), staged.md5 and base64_of(staged.md5))
+    return not value or value in {base64_of(known) for known in (staged.sha1, staged.md5) if known}
 
 
 def told_as(known_by: HashName | None, content: StagedFile | FileRecord) -> str:

@@ -88,8 +88,8 @@ def guess_hours(*, hours: int, size_bytes: int, previous_guess: int, policy: Fet
 def registry_of(records: Iterable[FileRecord], piece: Piece) -> dict[str, str]:
     """What to tell the server about files already held: short key and base64 SHA-1 of the plain bytes.
 
-    The MD5 of the same bytes where the server knows the file by that only. Files that have vanished are
-    left out, so that they come again if they are back. Only files inside the piece: the rest would be ballast.
+    The MD5 of the same bytes where the server knows the file by that only, if it is recorded. Files that have vanished
+    are left out, so that they come again if they are back. Only files inside the piece: the rest would be ballast.
     """
     return {
         record.key: told_as(record.known_by, record)
@@ -99,10 +99,10 @@ def registry_of(records: Iterable[FileRecord], piece: Piece) -> dict[str, str]:
 
 
 def question_of(study_id: str, piece: Piece) -> dict[str, str]:
-    """What to tell the server where nothing is held: an hour of the piece with a hash that no content has.
+    """What to tell the server where nothing is held: an hourly file with a hash that no content has.
 
-    It keeps nothing out. To a request that lists anything, servers since 2025-12 answer the SHA-1 of every file; to
-    others the MD5 of hourly files, and nothing of recordings and survey answers.
+    It keeps nothing out, also if there is such a file. To a request that lists anything, servers since 2025-12 answer
+    the SHA-1 of every file; to others the MD5 of hourly files, and nothing of recordings and survey answers.
     """
     stream = next((name for name in piece.streams if STREAMS[name].chunked), "accelerometer")
     return {f"{study_id}/{piece.participant}/{stream}/{piece.window.start:%Y-%m-%dT%H:%M:%S}.csv": _NO_SHA1}

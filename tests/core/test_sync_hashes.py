@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -83,18 +83,72 @@ def test_files_of_which_the_server_has_no_sha1_are_compared_by_md5(
     check_lake(folder, lake)
 
 
+HOUR_OF_A_FILE = START + 5 * HOUR
+
+
+def forget_sha1_of(world: World, stream: str, hour: datetime = HOUR_OF_A_FILE) -> None:
+    """As after an object that was lost and is back."""
+    world.lose_object(PERSON, stream, hour)
+    world.restore_object(PERSON, stream, hour)
+
+
 def test_a_file_whose_sha1_was_forgotten_is_compared_by_md5(
     world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
 ) -> None:
-    """As after an object that was lost and is back."""
-    hour = START + 5 * HOUR
-    world.lose_object(PERSON, "gps", hour)
-    world.restore_object(PERSON, "gps", hour)
+    """In one more request, with which the others don't come again."""
+    forget_sha1_of(world, "gps")
     sync(client, lake, cells_of(PERSON))
     assert contents(lake) == truth(world)
     known = {(record.stream, record.moment) for record in records(lake) if record.known_by == "md5"}
-    assert known == {("gps", hour)}
+    assert known == {("gps", HOUR_OF_A_FILE)}
     assert downloads(server) == 2
+
+
+def test_a_held_file_whose_sha1_is_forgotten_comes_once(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """Its content is compared by MD5 then, and the next refresh tells that."""
+    sync(client, lake, cells_of(PERSON))
+    forget_sha1_of(world, "gps")
+    sync(client, lake, cells_of(PERSON))
+    before = downloads(server)
+    reports = sync(client, lake, cells_of(PERSON))
+    assert sum(report.unchanged for report in reports) == len(truth(world))
+    assert downloads(server) == before + 1
+
+
+def test_a_file_too_large_to_unpack_is_stored_without_sha1_too(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """It is asked for uncompressed, and compared by MD5 at the same time."""
+    forget_sha1_of(world, "gps")
+    server.misbehave("zip_bomb", stream="gps", start=HOUR_OF_A_FILE, end=HOUR_OF_A_FILE + HOUR, declared=1 << 40)
+    reports = sync(client, lake, cells_of(PERSON))
+    assert [report.problems for report in reports] == [(), ()]
+    assert contents(lake) == truth(world)
+
+
+def test_whatever_is_wrong_in_one_answer_has_its_second_chance(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """A file without SHA-1, one that is damaged, one that is too large and one whose hash is wrong, side by side."""
+    around = {"start": HOUR_OF_A_FILE, "end": HOUR_OF_A_FILE + HOUR, "times": 1}
+    forget_sha1_of(world, "gps")
+    server.misbehave("zip_bomb", stream="power_state", **{**around, "times": None}, declared=1 << 40)
+    server.misbehave("wrong_crc", stream="accelerometer", **around)
+    server.misbehave("hash_mismatch", stream="survey_timings", **around)
+    reports = sync(client, lake, cells_of(PERSON))
+    assert [report.problems for report in reports] == [(), ()]
+    assert contents(lake) == truth(world)
+
+
+def test_one_failure_does_not_end_the_question(server: SimulatedServer, client: BeiweClient, lake: StudyLake) -> None:
+    """Only the request that failed is repeated without it."""
+    client.supports("data_v2")
+    server.misbehave("status", status=500, route="/get-data/*", times=1)
+    policy = FetchPolicy(first_piece_hours=24 * 7, longest_piece_hours=24 * 7)
+    sync(client, lake, cells_of(PERSON), policy=policy)
+    assert [len(registry) for registry in registries(server)] == [1, 0, 1]
 
 
 @pytest.mark.parametrize("lacking", [True, False])

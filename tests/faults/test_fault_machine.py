@@ -1,4 +1,4 @@
-"""Faults on our side of the wire: disks, signals, databases, clocks, names. One test per row of the table."""
+"""Faults on our side of the wire: disks, clocks, names. One test per row of the table, or in the file that it names."""
 
 from __future__ import annotations
 
@@ -53,7 +53,6 @@ from dagster_beiwe.sync import Cell, DailyIndex, StudySync, engine, measure_cove
 from dagster_beiwe.windows import stray_windows, windows_between
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_SECONDS = 60
 
 
 @contextmanager

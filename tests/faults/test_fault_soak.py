@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fault_matrix import ServerFault
 from measured import rows
-from soak import _FAULTS, BEGIN, HOUR, ROWS, Remote, Soak
+from soak import BEGIN, FAULTS, HOUR, ROWS, Remote, Soak
 
 from dagster_beiwe.errors import BeiweError
 
@@ -47,7 +47,7 @@ def sockets() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not show open files")
-@pytest.mark.parametrize("fault", _FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_no_fault_leaves_a_connection_open(fault: ServerFault, remote: Remote, tmp_path: Path) -> None:
     """Errors don't keep the connection that they came from: a service can fail for months."""
     before = sockets()
