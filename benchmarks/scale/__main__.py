@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = run(options.only, quick=options.quick, folder=options.folder, earlier=earlier)
     print(as_text(results))
     if options.json and not options.source:
-        options.json.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if options.doc:
         options.doc.write_text(as_document(results), encoding="utf-8")
     return 0
