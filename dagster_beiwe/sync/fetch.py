@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -100,9 +101,9 @@ class Fetcher:
         files of which it knows nothing else. Failures that a smaller request may not have are returned, others raised.
         """
         result = Fetched()
-        asks = ask and self._client.supports("file_hashes")
-        registry = held or (question_of(self._lake.study_id, piece) if asks else {})
-        md5 = md5 or self._needs_md5(piece, registry)
+        tells_sha1 = self._tells_sha1()
+        registry = held or (question_of(self._lake.study_id, piece) if ask and tells_sha1 else {})
+        md5 = md5 or self._saw_md5 or not (tells_sha1 and registry) or piece.window.start < _SHA1_KEPT_SINCE
         intake = Intake(self._lake, self._writer, self._threads, self._policy, md5=md5)
         entries: list[RegistryEntry] = []
         paired: Iterable[RegistryEntry | None] = ()
@@ -142,11 +143,14 @@ class Fetcher:
         """Remove a staged file that will not be committed."""
         self._writer.discard([arrival.staged])
 
-    def _needs_md5(self, piece: Piece, registry: Mapping[str, str]) -> bool:
-        """Whether the server may know files by their MD5 only: it tells SHA-1 where a request has a registry, of what
-        it has processed since it keeps SHA-1."""
-        told = bool(registry) and self._client.supports("file_hashes")
-        return not told or self._saw_md5 or piece.window.start < _SHA1_KEPT_SINCE
+    def _tells_sha1(self) -> bool:
+        """Whether the server tells the SHA-1 of files in answer to a registry.
+
+        That one fails where it should only say whether it has a route is no reason to fetch nothing.
+        """
+        with suppress(ServerFailedError):
+            return self._client.supports("file_hashes")
+        return False
 
     def _own_entry(self, name: MemberName) -> RegistryEntry | None:
         """The entry of an hourly file as its name tells it, where no registry came."""

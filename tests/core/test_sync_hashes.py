@@ -151,6 +151,17 @@ def test_one_failure_does_not_end_the_question(server: SimulatedServer, client: 
     assert [len(registry) for registry in registries(server)] == [1, 0, 1]
 
 
+def test_a_server_that_fails_where_it_should_say_what_it_can_is_not_asked(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """Everything comes, compared with what such a server tells by itself."""
+    server.misbehave("status", status=500, route="/get-participant-file-hashes/*")
+    reports = sync(client, lake, cells_of(PERSON))
+    assert [report.problems for report in reports] == [(), ()]
+    assert registries(server) == [{}]
+    assert contents(lake) == truth(world)
+
+
 @pytest.mark.parametrize("lacking", [True, False])
 @pytest.mark.parametrize("profile", ["2023-11", "2025-06", "2025-12", "2026-01-08", "2026-01-18", "2026-03"])
 def test_every_generation_gives_everything_and_its_changes(
