@@ -87,22 +87,18 @@ class Fetcher:
         return (record.encryption, record.compression) == (form.encryption, form.compression)
 
     def fetch(
-        self,
-        piece: Piece,
-        held: Mapping[str, str],
-        *,
-        ask: bool = True,
-        md5: bool = False,
-        compressed: bool | None = None,
+        self, piece: Piece, held: Mapping[str, str] | None, *, md5: bool = False, compressed: bool | None = None
     ) -> Fetched:
         """Ask for a piece, without the files that are ``held``.
 
-        ``ask`` for SHA-1 where nothing is held, if the server is not older than 2026-01-08. ``md5``: be ready for
-        files of which it knows nothing else. Failures that a smaller request may not have are returned, others raised.
+        Where that is nothing, servers since 2026-01-08 are asked for SHA-1 in its place; None sends nothing of the
+        kind. ``md5``: be ready for files of which the server knows nothing else. Failures that a smaller request may
+        not have are returned, others raised.
         """
         result = Fetched()
         tells_sha1 = self._tells_sha1()
-        registry = held or (question_of(self._lake.study_id, piece) if ask and tells_sha1 else {})
+        asks = held is not None and not held and tells_sha1
+        registry = question_of(self._lake.study_id, piece) if asks else held
         md5 = md5 or self._saw_md5 or not (tells_sha1 and registry) or piece.window.start < _SHA1_KEPT_SINCE
         intake = Intake(self._lake, self._writer, self._threads, self._policy, md5=md5)
         entries: list[RegistryEntry] = []
@@ -113,7 +109,7 @@ class Fetcher:
                 participants=[piece.participant],
                 streams=piece.streams,
                 window=piece.window,
-                registry=registry or None,
+                registry=registry,
                 compressed=compressed,
             ) as download:
                 try:

@@ -103,12 +103,14 @@ class Hauler:
         failure: BeiweError | None = None
         for _ in range(attempts):
             # For some days of January 2026 servers broke on any registry where a file had no SHA-1.
-            broke, whole = isinstance(failure, ServerFailedError), not piece.halves()
-            registry = {} if broke and whole else self._registry(piece)
-            fetched = self._fetch(piece, registry, ask=not broke)
+            last = not piece.halves()
+            registry: dict[str, str] | None = self._registry(piece)
+            if isinstance(failure, ServerFailedError) and (last or not registry):
+                registry = None
+            fetched = self._fetch(piece, registry)
             failure = fetched.failure
-            if isinstance(failure, RequestTooLargeError) and whole:
-                fetched = self._fetch(piece, {}, ask=False)
+            if isinstance(failure, RequestTooLargeError) and last:
+                fetched = self._fetch(piece, None)
                 failure = fetched.failure
             if failure is None:
                 # While nothing has come at all, an hour without files does not tell that others will come.
@@ -131,15 +133,9 @@ class Hauler:
         return held
 
     def _fetch(
-        self,
-        piece: Piece,
-        registry: dict[str, str],
-        *,
-        ask: bool = True,
-        md5: bool = False,
-        compressed: bool | None = None,
+        self, piece: Piece, registry: dict[str, str] | None, *, md5: bool = False, compressed: bool | None = None
     ) -> Fetched:
-        fetched = self._fetcher.fetch(piece, registry, ask=ask, md5=md5, compressed=compressed)
+        fetched = self._fetcher.fetch(piece, registry, md5=md5, compressed=compressed)
         self.haul.downloaded_bytes += fetched.downloaded_bytes
         self._take(fetched.arrivals)
         return fetched
