@@ -1,27 +1,19 @@
-"""The lazy view of raw data: what it lists, opens and reads, and what it refuses."""
+"""The lazy view of raw data: what it lists, opens and reads."""
 
 from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from reading_helpers import ANDROID, IOS, NOW, START, STREAMS, WEEKS, cells_of, fill, stored_files, study_lake
+from reading_helpers import ANDROID, IOS, START, STREAMS, WEEKS, cells_of, fill, stored_files, study_lake
 
-from dagster_beiwe.errors import (
-    ConfigurationError,
-    IntegrityError,
-    TimeRangeError,
-    UnknownStreamError,
-    WrongPassphraseError,
-)
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.reading import BeiwePartitions, RawFile
+from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.sync import Cell
 from dagster_beiwe.windows import stray_windows
@@ -220,34 +212,6 @@ def test_strays_are_there_for_who_asks(server: SimulatedServer, lake: StudyLake)
     assert len(view.read("gps")) > len(BeiwePartitions.of(lake).read("gps"))
 
 
-def test_windows_that_are_not_in_the_lake_are_named(server: SimulatedServer, lake: StudyLake) -> None:
-    """They have no files; those that are there are read."""
-    fill(server, lake, cells_of(ANDROID, weeks=2))
-    keys = [f"{each}|{week}" for each in (ANDROID, IOS) for week in WEEKS]
-    view = BeiwePartitions.of_keys(lake, keys)
-    there = keys[:2]
-    assert view.missing == [key for key in keys if key not in there]
-    assert view.incomplete == []
-    assert [key for key in view if view[key].committed] == there
-    assert list(view[keys[-1]].files()) == []
-    frame = view.read("gps")
-    assert set(frame["participant"]) == {ANDROID}
-    assert frame.attrs["beiwe"]["missing_windows"] == 4
-
-
-def test_windows_with_holes_are_named(server: SimulatedServer, lake: StudyLake) -> None:
-    """A file that can't be fetched leaves its window incomplete; the rest is read."""
-    hour = START + timedelta(hours=10)
-    with server.misbehave("poisoned_hour", stream="gps", start=hour, end=hour + timedelta(hours=1), mode="abort"):
-        fill(server, lake, cells_of(ANDROID))
-    view = BeiwePartitions.of(lake)
-    frame = view.read("accelerometer")
-    assert frame.attrs["beiwe"]["incomplete_windows"] == 1
-    assert view.incomplete == [f"{ANDROID}|{WEEKS[0]}"]
-    assert view.missing == []
-    assert not view[f"{ANDROID}|{WEEKS[0]}"].complete
-
-
 def test_files_that_the_server_no_longer_has_are_left_out(server: SimulatedServer, lake: StudyLake) -> None:
     """Unless they are asked for; the lake keeps them."""
     fill(server, lake, cells_of(ANDROID))
@@ -274,82 +238,6 @@ def test_a_file_that_is_replaced_while_reading_is_read_again(server: SimulatedSe
     assert len(view[f"{ANDROID}|{WEEKS[0]}"].read("gps")) == before + 7
     with view.open(files[0]) as stream:
         assert stream.read() == stored_files(server.world, ANDROID, "gps")[files[0].time]
-
-
-def test_a_file_that_was_changed_is_refused(lake: StudyLake, server: SimulatedServer) -> None:
-    """One byte is enough; nothing of the frame is returned."""
-    fill(server, lake, cells_of(ANDROID, weeks=1))
-    view = BeiwePartitions.of(lake)
-    path = stored_path(lake, next(view.files("gps")))
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(bytes(data))
-    with pytest.raises(IntegrityError, match="Expected the content"):
-        view.read("gps")
-    path.unlink()
-    with pytest.raises(IntegrityError, match="removed"):
-        view.read("gps")
-
-
-def stored_path(lake: StudyLake, file: RawFile) -> Path:
-    root = Path(lake.storage.describe())
-    (path,) = (root / lake.study_id / file.participant).glob(f"{file.name}*")
-    return path
-
-
-def test_a_wrong_passphrase_is_found_before_anything_is_read(shared_lake: StudyLake, shared_world: World) -> None:
-    """Not as garbage in a frame."""
-    other = study_lake(Path(shared_lake.storage.describe()), shared_world, passphrase="another one")
-    with pytest.raises(WrongPassphraseError):
-        BeiwePartitions.of(other)
-    with pytest.raises(WrongPassphraseError):
-        BeiwePartitions.of_keys(other, [f"{ANDROID}|{WEEKS[0]}"]).read("gps")
-
-
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda view: view.files("acelerometer"),
-        lambda view: view.read("acelerometer"),
-        lambda view: view.iter_frames("acelerometer"),
-    ],
-)
-def test_unknown_streams_are_refused_at_once(view: BeiwePartitions, ask: Callable[[BeiwePartitions], object]) -> None:
-    """With the nearest right name, before the first step of an iterator."""
-    with pytest.raises(UnknownStreamError, match="'accelerometer'"):
-        ask(view)
-
-
-def test_recordings_are_no_tables(view: BeiwePartitions) -> None:
-    """They open as files."""
-    with pytest.raises(ConfigurationError, match="recordings"):
-        view.read("audio_recordings")
-    with pytest.raises(ConfigurationError, match="recordings"):
-        view.iter_frames("audio_recordings")
-
-
-@pytest.mark.parametrize(("start", "end"), [(datetime(2024, 3, 5), None), (NOW, START), (START, START)])
-def test_unusable_times_are_refused(view: BeiwePartitions, start: datetime, end: datetime | None) -> None:
-    """Naive ones, and a start that is not before the end."""
-    with pytest.raises(TimeRangeError):
-        view.read("gps", start=start, end=end)
-    with pytest.raises(TimeRangeError):
-        view.files(start=start, end=end)
-
-
-def test_unknown_participants_are_refused(shared_lake: StudyLake) -> None:
-    """A wrong id is not "no data"."""
-    with pytest.raises(ConfigurationError, match="nobody99"):
-        BeiwePartitions.of(shared_lake, participants=[ANDROID, "nobody99"])
-    with pytest.raises(ConfigurationError, match="participant id"):
-        BeiwePartitions.of_keys(shared_lake, ["../../etc|2024-03-04"])
-
-
-def test_a_file_of_another_window_is_refused(view: BeiwePartitions) -> None:
-    """A cell opens only what it holds."""
-    file = next(view.files("gps"))
-    with pytest.raises(ConfigurationError, match="listed it"):
-        view[f"{IOS}|{WEEKS[0]}"].open(file)
 
 
 def test_manifests_are_read_when_they_are_needed(shared_lake: StudyLake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-import requests
 import zstandard
 from simulator_helpers import ALPHA, BETA, DAY, Client, hour, window
 
@@ -279,30 +278,6 @@ def test_short_keys_find_exactly_the_changed_file(world: World, client: Client, 
     assert registry == {changed: sha1(answer.read(answer.namelist()[0]))}
 
 
-@pytest.mark.parametrize("profile", ["2023-11", "2025-06", "2025-12", "2026-01-08", "2026-03"])
-def test_each_generation_has_its_own_registry_rule(
-    world: World, ask: Callable[[SimulatedServer], Client], profile: str
-) -> None:
-    """What is sent again after one change, for full and short keys with MD5 and SHA-1."""
-    before = {file.key: (file.md5, file.sha1) for file in world.files(ALPHA, streams=["gps"])}
-    world.add_rows("andr1aaa", "gps", hour(8))
-    some, every = 1, len(before)
-    expected = {  # full MD5, full SHA-1, short MD5, short SHA-1
-        "2023-11": (some, every, every, every),
-        "2025-06": (some, every, every, every),
-        "2025-12": (every, some, every, every),
-        "2026-01-08": (every, every, every, some),
-        "2026-03": (0, 0, some, some),
-    }
-    sent = []
-    with SimulatedServer(world, profile=profile) as server:
-        for short in (False, True):
-            for which in (0, 1):
-                keys = {key.removeprefix("CHUNKED_DATA/") if short else key: h[which] for key, h in before.items()}
-                sent.append(len(ask(server).registry(data_streams='["gps"]', registry=json.dumps(keys))))
-    assert tuple(sent) == expected[profile]
-
-
 def test_unchunked_files_have_no_hash_until_a_registry_is_sent(client: Client) -> None:
     """Empty at first, which makes them come again; then SHA-1, or any word, keeps them away."""
     answers = {"data_streams": '["survey_answers"]'}
@@ -328,71 +303,6 @@ def test_files_without_a_known_sha1_show_their_md5(world: World, client: Client)
     world.forget_sha1("12345678")
     sent = client.registry(user_ids='["12345678"]', registry='{"other": "x"}')
     assert {len(value) if value else value for value in sent.values()} == {24, None}
-
-
-def test_old_servers_lack_routes_and_parameters(world: World, ask: Callable[[SimulatedServer], Client]) -> None:
-    """A route that came later answers 404 with a page, and participant_ids is not read."""
-    with SimulatedServer(world, profile="2023-11") as server:
-        client = ask(server)
-        for route in ("get-data/v2", "get-participant-ids/v1", "get-study-settings/v1", "get-summary-statistics/v1"):
-            answer = client.post(route)
-            assert (answer.status_code, answer.content[:9]) == (404, b"<!doctype")
-        assert client.post("get-users/v1", study_id=ALPHA).status_code == 200
-        everyone = client.archive(participant_ids='["andr1aaa"]').namelist()
-        assert any(name.startswith("iphn2aaa") for name in everyone)
-
-
-def test_old_tables_have_fewer_columns(world: World, ask: Callable[[SimulatedServer], Client]) -> None:
-    """Columns came with the years; settings got their time zone late."""
-    columns = {}
-    for profile in ("2024-07", "2026-03"):
-        with SimulatedServer(world, profile=profile) as server:
-            table = ask(server).post("get-participant-table-data/v1", study_id=ALPHA, data_format="json_table")
-            columns[profile] = table.json()[0]
-    assert set(columns["2024-07"]) < set(columns["2026-03"])
-    assert "Created On" in columns["2024-07"]
-
-
-def test_servers_before_april_2025_drop_files_with_equal_names(
-    world: World, ask: Callable[[SimulatedServer], Client]
-) -> None:
-    """Listed in the registry, absent from the zip."""
-    world.add_answers("iphn2aaa", hour(17), copies=3)
-    with SimulatedServer(world, profile="2025-03") as server:
-        archive = ask(server).archive(data_streams='["survey_answers"]', **window(hour(17), hour(18)))
-    assert len(archive.namelist()) == 2
-    assert len(json.loads(archive.read("registry"))) == 3
-
-
-def test_names_had_a_stray_parenthesis_for_a_month(world: World, ask: Callable[[SimulatedServer], Client]) -> None:
-    """Any date is a profile; in February 2025 plain streams ended in ``.csv)``."""
-    with SimulatedServer(world, profile="2025-02-10") as server:
-        names = ask(server).archive(data_streams='["gps"]').namelist()[:-1]
-    assert all(name.endswith(".csv)") for name in names)
-
-
-def test_missing_objects_are_left_out_or_abort_by_generation(
-    world: World, ask: Callable[[SimulatedServer], Client]
-) -> None:
-    """Silently absent today; before October 2025 the stream broke."""
-    gps = {"data_streams": '["gps"]'}
-    whole = {file.key for file in world.files(ALPHA, streams=["gps"])}
-    lost = world.lose_object("andr1aaa", "gps", hour(8))
-    with SimulatedServer(world) as server:
-        assert set(ask(server).registry(**gps)) == whole - {lost.key}
-    world.restore_object("andr1aaa", "gps", hour(8))
-    with SimulatedServer(world) as server:
-        registry = ask(server).registry(**gps, registry='{"other": "x"}')
-        assert (len(registry[lost.key] or ""), len(registry)) == (24, len(whole))
-    world.lose_object("andr1aaa", "gps", hour(8))
-    with SimulatedServer(world, profile="2025-06") as server:
-        for _ in range(3):
-            try:
-                broken = ask(server).get_data(**gps)
-            except requests.exceptions.ChunkedEncodingError:
-                return
-            assert broken.status_code == 500
-        pytest.fail("the missing object came first three times in a row")
 
 
 def test_kolkata_files_are_in_utc_names(client: Client) -> None:
