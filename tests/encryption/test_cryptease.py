@@ -15,40 +15,24 @@ import sys
 import sysconfig
 import threading
 from pathlib import Path
-from random import Random
 
 import cryptease
 import cryptography
 import pytest
+from encryption_helpers import PASSPHRASE, oracle_warnings, pushed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dagster_beiwe.encryption import (
     PIECE_BYTES,
     CrypteaseCipher,
-    Decryptor,
-    Encryptor,
     decrypt_bytes,
     decrypting_reader,
     encrypt_bytes,
 )
 from dagster_beiwe.errors import ConfigurationError, EncryptionError, PassphraseMissingError
 
-PASSPHRASE = "correct horse ünïcode"
 HEADER_LIMIT = 16 * 1024
-# cryptease itself still asks for the mode in its old place.
-oracle_warnings = pytest.mark.filterwarnings("ignore:CFB8 has been moved")
-
-
-@pytest.fixture(scope="module")
-def cipher() -> CrypteaseCipher:
-    """One cipher for the module: a key derivation takes a tenth of a second."""
-    return CrypteaseCipher(PASSPHRASE)
-
-
-def pushed(machine: Encryptor | Decryptor, data: bytes, piece_bytes: int = PIECE_BYTES) -> bytes:
-    pieces = [data[start : start + piece_bytes] for start in range(0, len(data), piece_bytes)]
-    return b"".join([*map(machine.update, pieces), machine.finish()])
 
 
 def stored_file(header: object, payload: bytes = b"\0" * 32) -> bytes:
@@ -124,32 +108,6 @@ def test_borders_of_pieces_do_not_matter(cipher: CrypteaseCipher, plain: bytes, 
     encryptor, decryptor = cipher.encryptor(), cipher.decryptor()
     stored = b"".join([encryptor.update(plain[a:b]) for a, b in pairs] + [encryptor.finish()])
     assert b"".join([decryptor.update(stored[a:b]) for a, b in pairs] + [decryptor.finish()]) == plain
-
-
-SIZES = st.lists(st.one_of(st.integers(0, 40), st.integers(2030, 2070), st.integers(0, 6000)), max_size=30)
-
-
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(sizes=SIZES, copies=st.sampled_from([1, 5, 30]), seed=st.integers(0, 1000))
-def test_files_locked_together_open_one_by_one(
-    cipher: CrypteaseCipher, sizes: list[int], copies: int, seed: int
-) -> None:
-    """However many there are and whatever their sizes: in step or one after the other, the content is the same."""
-    random = Random(seed)
-    plain = [random.randbytes(size) for size in sizes * copies]
-    locked = cipher.encrypt_all([bytearray(each) for each in plain])
-    assert [pushed(cipher.decryptor(), b"".join(pieces)) for pieces in locked] == plain
-
-
-@oracle_warnings
-def test_cryptease_opens_what_is_locked_together(cipher: CrypteaseCipher) -> None:
-    """Of many files, a short, a middling and the longest one."""
-    plain = [os.urandom(29 * number) for number in range(150)]
-    locked = cipher.encrypt_all([bytearray(each) for each in plain])
-    for number in (1, 75, 149):
-        stored = io.BytesIO(b"".join(locked[number]))
-        key = cryptease.key_from_file(stored, PASSPHRASE)
-        assert b"".join(cryptease.decrypt(stored, key)) == plain[number]
 
 
 def test_each_file_has_its_own_iv(cipher: CrypteaseCipher) -> None:
