@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dagster_beiwe.encryption import CrypteaseCipher
 
-SIZES = st.lists(st.one_of(st.integers(0, 40), st.integers(2030, 2070), st.integers(0, 6000)), max_size=30)
+SIZES = st.lists(st.one_of(st.integers(0, 40), st.integers(4080, 4112), st.integers(0, 6000)), max_size=30)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
