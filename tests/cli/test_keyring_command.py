@@ -91,6 +91,7 @@ def test_a_url_that_holds_a_password_is_not_shown(ring: Path, capsys: pytest.Cap
     assert "hunter2" not in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("deep_stack")
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 60_000, "[" * 100_000])
 def test_a_section_that_is_no_object_is_refused(ring: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """And no file is made."""

@@ -252,6 +252,7 @@ def test_an_array_of_objects_is_read_piece_by_piece(size: int) -> None:
         assert list(parse_objects(pieces, "route")) == rows
 
 
+@pytest.mark.usefixtures("deep_stack")
 @pytest.mark.parametrize(
     "body",
     [b"", b" ", b"[", b"[{}", b"[{},", b"[{},]", b"[,{}]", b"[{}{}]", b"[{}]]", b"[{}] x", b"[1]", b'["a"]', b"{}",

@@ -32,6 +32,7 @@ from dagster_beiwe.windows import Window
 MAINTENANCE = b"This server is currently undergoing maintenance, please try again later."
 
 
+@pytest.mark.usefixtures("deep_stack")
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [

@@ -287,6 +287,7 @@ def test_a_study_may_lie_on_another_disk(lake: StudyLake, folder: Path, tmp_path
     assert verify_study(lake).findings == []
 
 
+@pytest.mark.usefixtures("deep_stack")
 def test_a_seal_nested_beyond_reason_does_not_end_the_look_for_exposures(lake: StudyLake, folder: Path) -> None:
     """It belongs to nobody who is known."""
     commit(lake, {1: b"first"})

@@ -124,6 +124,7 @@ def test_well_sealed_documents_of_another_shape_are_refused(document: dict[str, 
         KEY.unseal_manifest(KEY.seal("manifest", document), name="m")
 
 
+@pytest.mark.usefixtures("deep_stack")
 def test_deep_nesting_is_refused() -> None:
     """JSON that is nested beyond reason is refused like anything else."""
     with pytest.raises(IntegrityError):

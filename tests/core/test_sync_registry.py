@@ -75,6 +75,7 @@ def test_registries_keep_their_order_and_lose_the_prefix() -> None:
     assert read_registry(b" {} ", members=0) == []
 
 
+@pytest.mark.usefixtures("deep_stack")
 @pytest.mark.parametrize(
     "data",
     [

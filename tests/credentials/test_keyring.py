@@ -266,6 +266,7 @@ def test_json_of_another_shape_is_refused(tmp_path: Path, plain: str) -> None:
     expect_error(KeyringFileError, "another shape.*ACCESS_KEY", path)
 
 
+@pytest.mark.usefixtures("deep_stack")
 def test_text_that_was_no_json_says_so(tmp_path: Path) -> None:
     """Also very deep nesting, which the parser gives up on in another way."""
     for plain in (b"URL = CanaryUrl", b'{"lab": ' + b"[" * 100_000):

@@ -152,6 +152,7 @@ def altered(path: str, value: object) -> dict[str, object]:
     return header
 
 
+@pytest.mark.usefixtures("deep_stack")
 @pytest.mark.parametrize(
     "header",
     [
