@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from urllib.parse import urlsplit
 
 from dagster_beiwe.errors import ConfigurationError, HostileArchiveError
-from dagster_beiwe.streams import STREAMS
+from dagster_beiwe.streams import STREAMS, is_stream_name, stream_named
 
 CHUNKED_PREFIX = "CHUNKED_DATA/"
 """Where the server stores its hourly files. Never sent back in a registry: see ``dagster_beiwe.sync.registry``."""
@@ -148,16 +148,16 @@ def parse_member_name(name: str) -> MemberName:
     """What the name of an archive member says.
 
     Raises ``HostileArchiveError`` for anything that is not exactly Beiwe's form, because the name decides where the
-    file is put: ``..``, absolute paths, drive letters, control characters and unknown streams all end here.
+    file is put: ``..``, absolute paths, drive letters and control characters all end here. A stream may be one
+    that only this server has.
     """
     parts = name.removesuffix(".zst").split("/")
     if len(parts) in (3, 4):
         participant, stream, *survey, last = parts
         time = _MEMBER_TIME.fullmatch(last)
-        known = STREAMS.get(stream)
         if (
             time is not None
-            and known is not None
+            and is_stream_name(stream)
             and is_participant_id(participant)
             and all(_FOLDER.fullmatch(part) for part in survey)
         ):
@@ -188,14 +188,15 @@ def key_of_chunked_member(study_id: str, member: MemberName) -> str:
 def key_describes(key: str, study_id: str, member: MemberName) -> bool:
     """Whether a registry key can belong to a member: same study, participant, stream and time.
 
-    Survey ids are not compared: files made before March 2026 may lack them in the key or in the name.
+    Survey ids are not compared: files made before March 2026 may lack them in the key or in the name. How the server
+    calls the folder of a stream outside the catalogue is not known: any that is no other stream's will do.
     """
     parts = short_key(key).split("/")
     if not _KEY.fullmatch(key) or len(parts) < 4 or parts[0] != study_id or parts[1] != member.participant:
         return False
     stream = _STREAM_OF_FOLDER.get(parts[2], parts[2])
     stem = parts[-1].split(".", 1)[0]
-    if stream != member.stream:
+    if stream != member.stream and (stream in STREAMS or stream_named(member.stream).known):
         return False
     if _MILLISECONDS.fullmatch(stem):
         return _EPOCH + timedelta(seconds=int(stem) // 1000) == member.time

@@ -1,4 +1,7 @@
-"""The catalogue of Beiwe's 19 data streams: names, columns, types, and how they are stored.
+"""The catalogue of Beiwe's data streams: names, columns, types, and how they are stored.
+
+The catalogue describes streams, it does not decide which there are: a server may have fewer, and streams of its own.
+``stream_named`` gives what is known of either kind.
 
 Source: the CSV headers, file rules and names that a beiwe-backend of March 2026 produces.
 """
@@ -6,7 +9,8 @@ Source: the CSV headers, file rules and names that a beiwe-backend of March 2026
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +41,8 @@ class Stream:
     platforms: frozenset[str] = frozenset({"android", "ios"})
     storage_folder: str | None = None
     """Folder in the server's storage path, for streams that are not chunked (``surveyAnswers``)."""
+    known: bool = True
+    """Whether the catalogue has it. Of others only the name is known, and nothing is taken for granted."""
 
     @property
     def known_headers(self) -> tuple[tuple[str, ...], ...]:
@@ -219,6 +225,10 @@ STREAMS: dict[str, Stream] = {stream.name: stream for stream in _CATALOGUE}
 
 STREAM_NAMES: tuple[str, ...] = tuple(STREAMS)
 
+_LONGEST_NAME = 64
+_STREAM_NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{_LONGEST_NAME - 1}}}")
+_TAKEN = frozenset({"strays", "out_of_range"})  # folders of the lake beside those of streams
+
 _CALIBRATION = "magnetic_field_calibration_accuracy"  # words: "high", "unknown"
 _NUMBERS = frozenset(
     {
@@ -249,18 +259,61 @@ def column_type(stream: str, column: str) -> ColumnType:
     return "number" if column in _NUMBERS else "text"
 
 
-def check_streams(names: Iterable[str]) -> tuple[str, ...]:
-    """The given names without repetition, in the catalogue's order; nothing given means every stream.
+def is_stream_name(text: str) -> bool:
+    """Whether a server can have a stream of this name: it is safe as a folder and in a request."""
+    return _STREAM_NAME.fullmatch(text) is not None and text not in _TAKEN
 
-    Raises ``UnknownStreamError`` for a name that Beiwe does not have, with the nearest right one: the server
-    answers 404 to those, which must not be read as "no data".
+
+def stream_named(name: str) -> Stream:
+    """The catalogue's entry, or for a stream that only some server has, one with nothing but its name.
+
+    Raises ``UnknownStreamError`` for a name that no stream can have.
     """
-    wanted = set(names)
-    for name in sorted(wanted - STREAMS.keys()):
-        close = difflib.get_close_matches(name.lower().replace("-", "_"), STREAM_NAMES, n=1, cutoff=0.4)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+    if name in STREAMS:
+        return STREAMS[name]
+    _check_name(name)
+    return Stream(name=name, description="A data stream of this server.", chunked=False, known=False)
+
+
+def check_streams(names: Iterable[str], *, available: Collection[str] | None = None) -> tuple[str, ...]:
+    """The given names, sorted and each once.
+
+    Raises ``UnknownStreamError`` for a name that no stream can have, and for one that is neither in the catalogue nor
+    ``available``, where it is known what is: most likely it is misspelt.
+    """
+    found = tuple(sorted(set(names)))
+    for name in found:
+        if name in STREAMS:
+            continue
+        _check_name(name)
+        if available is not None and name not in available:
+            raise UnknownStreamError(
+                f"There is no data stream {name!r}; nothing was requested.{_hint(name, available)} "
+                f"The streams are: {', '.join(sorted(available))}."
+            )
+    return found
+
+
+def misspelt_streams(names: Iterable[str]) -> dict[str, str]:
+    """{name: the catalogue's name that was probably meant}, of names outside the catalogue that come close to one."""
+    strange = {name for name in names if name not in STREAMS}
+    near = {name: _nearest(name, STREAM_NAMES, cutoff=0.65) for name in sorted(strange)}
+    return {name: meant for name, meant in near.items() if meant}
+
+
+def _check_name(name: str) -> None:
+    if not is_stream_name(name):
         raise UnknownStreamError(
-            f"Expected names of Beiwe data streams, got {name[:60]!r}; nothing was requested.{hint} "
-            f"The streams are: {', '.join(STREAM_NAMES)}."
+            f"No data stream can have the name {name[:60]!r}: names are lower case letters, digits, '_' and '-', at "
+            f"most {_LONGEST_NAME} of them; nothing was requested.{_hint(name, STREAM_NAMES)}"
         )
-    return tuple(name for name in STREAM_NAMES if not wanted or name in wanted)
+
+
+def _hint(name: str, among: Iterable[str]) -> str:
+    meant = _nearest(name, among, cutoff=0.4)
+    return f" Did you mean {meant!r}?" if meant else ""
+
+
+def _nearest(name: str, among: Iterable[str], *, cutoff: float) -> str | None:
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), list(among), n=1, cutoff=cutoff)
+    return close[0] if close else None

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from dagster_beiwe.covering import Place
-from dagster_beiwe.streams import STREAMS
+from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync import Coverage, Gap
 
 SHOWN = 50
@@ -73,7 +73,7 @@ class Comparison:
             if gap.cut:
                 self.strays_to_fetch.add(gap.participant)
         for gap in coverage.surplus:
-            if self._is_old(gap) and STREAMS[gap.stream].chunked:
+            if self._is_old(gap) and stream_named(gap.stream).chunked:
                 self.surplus += 1
                 self._note("surplus", gap, reason)
                 if gap.cut:
@@ -81,7 +81,7 @@ class Comparison:
         for gap in coverage.strays:
             if gap.server_bytes > gap.lake_bytes:
                 self.strays_to_fetch.add(gap.participant)
-            elif STREAMS[gap.stream].chunked:
+            elif stream_named(gap.stream).chunked:
                 self.strays_gone.add(gap.participant)
 
     def _note(self, kind: str, gap: Gap, reason: Callable[[Gap], str]) -> None:

@@ -25,7 +25,7 @@ from dagster_beiwe.errors import ConfigurationError, TimeRangeError
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.storage import LocalStorage, Storage
 from dagster_beiwe.names import check_participant_id
-from dagster_beiwe.streams import STREAMS, check_streams
+from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelt_streams, stream_named
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
 
@@ -59,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
         if unknown:
             raise not_held(sorted(unknown))
         lake.authenticate()
+        _check_held(lake, streams)
         _make_folder(target)
         print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)
         for path, size in _export(lake, options, streams, target):
@@ -75,15 +76,26 @@ def run(options: argparse.Namespace) -> int:
 
 def _streams(options: argparse.Namespace) -> tuple[str, ...]:
     streams = check_streams(options.stream)
-    if options.format == "tree":
+    if options.format == "tree" or not streams:
         return streams
-    tables = tuple(name for name in streams if STREAMS[name].columns)
+    tables = tuple(name for name in streams if _may_be_table(name))
     if not tables:
         raise ConfigurationError(
             f"Expected streams that are tables, got {', '.join(streams)}; nothing was written. Leave --format out to "
             "get the files themselves."
         )
     return tables
+
+
+def _may_be_table(stream: str) -> bool:
+    return not stream_named(stream).audio
+
+
+def _check_held(lake: StudyLake, streams: tuple[str, ...]) -> None:
+    """Raises ``UnknownStreamError`` for a name that is misspelt: neither the catalogue nor the lake has it."""
+    if misspelt_streams(streams):
+        files = (file for each in lake.participants() for manifest in lake.manifests(each) for file in manifest.files)
+        check_streams(streams, available={*STREAM_NAMES, *(file.stream for file in files)})
 
 
 def _checked_target(folder: Path, storage: Storage) -> Path:
@@ -108,16 +120,17 @@ def _export(
             record
             for manifest in lake.manifests(participant)
             for record in manifest.files
-            if record.present and record.stream in streams and options.start <= record.moment < options.end
+            if record.present
+            and (not streams or record.stream in streams)
+            and options.start <= record.moment < options.end
         ]
         if options.format == "tree":
             for record in records:
                 yield _write_file(lake, participant, record, target)
         else:
-            for stream in streams:
+            for stream in sorted({record.stream for record in records if _may_be_table(record.stream)}):
                 chosen = [record for record in records if record.stream == stream]
-                if chosen:
-                    yield _write_table(lake, participant, stream, chosen, target, options.format)
+                yield _write_table(lake, participant, stream, chosen, target, options.format)
 
 
 def _write_file(lake: StudyLake, participant: str, record: FileRecord, target: Path) -> tuple[Path, int]:

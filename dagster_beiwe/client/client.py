@@ -28,7 +28,7 @@ from dagster_beiwe.errors import (
     TimeRangeError,
 )
 from dagster_beiwe.names import check_study_id
-from dagster_beiwe.streams import check_streams
+from dagster_beiwe.streams import STREAM_NAMES, check_streams
 from dagster_beiwe.windows import Window
 
 logger = logging.getLogger("dagster_beiwe")
@@ -230,7 +230,7 @@ class BeiweClient:
         asked for in several requests. Days on which only an unchunked stream arrived may lag behind.
         """
         form = {"study_id": check_study_id(study_id)}
-        names = check_streams(streams)
+        names = check_streams(streams, available=STREAM_NAMES) or STREAM_NAMES
         fields = ",".join(["date", "participant_id", *(f"beiwe_{name}_bytes" for name in names)])
         query = {"fields": fields, **_date_options(start_date, end_date)}
         wanted = tuple(participants)

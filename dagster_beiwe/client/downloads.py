@@ -11,7 +11,7 @@ import requests
 from dagster_beiwe.client.http import Request, Transport
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.names import CHUNKED_PREFIX, check_participant_id, check_study_id
-from dagster_beiwe.streams import check_streams
+from dagster_beiwe.streams import STREAM_NAMES, check_streams
 from dagster_beiwe.windows import Window, server_time_range
 
 
@@ -50,6 +50,10 @@ def check_participants(participants: Iterable[str]) -> tuple[str, ...]:
     return ids
 
 
+def _streams(names: Iterable[str]) -> tuple[str, ...]:
+    return check_streams([names] if isinstance(names, str) else names, available=STREAM_NAMES) or STREAM_NAMES
+
+
 def download_form(
     study_id: str,
     *,
@@ -68,7 +72,7 @@ def download_form(
     form = {
         "study_id": check_study_id(study_id),
         "user_ids": json.dumps(check_participants(participants)),
-        "data_streams": json.dumps(check_streams([streams] if isinstance(streams, str) else streams)),
+        "data_streams": json.dumps(_streams(streams)),
         "time_start": start,
         "time_end": end,
     }

@@ -33,7 +33,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from dagster_beiwe.errors import ConfigurationError, TimeRangeError
-from dagster_beiwe.streams import STREAMS, ColumnType, Stream, check_streams, column_type
+from dagster_beiwe.streams import ColumnType, Stream, column_type, stream_named
 
 PARTICIPANT: Final = "participant"
 FILE_TIME: Final = "file time"
@@ -206,7 +206,7 @@ class FrameBuilder:
 
 
 def _table_stream(stream: str) -> Stream:
-    known = STREAMS[check_streams([stream])[0]]
+    known = stream_named(stream)
     if known.audio:
         raise ConfigurationError(
             f"Expected a stream of tables, got {stream!r}, which holds recordings; nothing was read. "
@@ -261,7 +261,7 @@ def _pandas_dtype(arrow_type: Any) -> Any:
 
 
 def _all_columns(stream: str, tables: Iterable[pa.Table]) -> list[str]:
-    known = (name for header in STREAMS[stream].known_headers for name in header)
+    known = (name for header in stream_named(stream).known_headers for name in header)
     found = (name for table in tables for name in table.column_names)
     return list(dict.fromkeys([*known, *found]))
 

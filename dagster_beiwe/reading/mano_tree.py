@@ -25,7 +25,7 @@ from dagster_beiwe.errors import (
 )
 from dagster_beiwe.names import check_participant_id, is_participant_id, parse_member_name
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
-from dagster_beiwe.streams import STREAMS
+from dagster_beiwe.streams import stream_named
 from dagster_beiwe.windows import Granularity, check_granularity, window_of
 
 _LOCK: Final = ".lock"
@@ -108,7 +108,7 @@ class ManoTree(RawFiles):
     def content(self, file: RawFile) -> bytes:
         with self.open(file) as stream:
             data = stream.read()
-        if file.identity.endswith(_LOCK) and not STREAMS[file.stream].audio and not _has_header(data, file.stream):
+        if file.identity.endswith(_LOCK) and not _has_header(data, file.stream):
             raise WrongPassphraseError(
                 f"Expected {file.identity!r} to begin with the names of its columns, got something else; nothing of it "
                 "was used. The passphrase is not the one that mano locked it with, or the file is damaged."
@@ -159,7 +159,7 @@ class ManoTree(RawFiles):
 
 
 def _has_header(data: bytes, stream: str) -> bool:
-    """Whether a table begins with a header of its stream; an empty file needs none."""
+    """Whether a table begins with a header of its stream; an empty file needs none, nor one without known columns."""
     line = data[:_LONGEST_HEADER_BYTES].partition(b"\n")[0].decode("utf-8", errors="replace")
-    known = {name for header in STREAMS[stream].known_headers for name in header}
-    return not data or not known.isdisjoint(name.strip() for name in line.split(","))
+    known = {name for header in stream_named(stream).known_headers for name in header}
+    return not data or not known or not known.isdisjoint(name.strip() for name in line.split(","))

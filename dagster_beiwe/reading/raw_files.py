@@ -14,7 +14,7 @@ import pandas as pd
 
 from dagster_beiwe.errors import TimeRangeError
 from dagster_beiwe.reading.frames import FrameBuilder
-from dagster_beiwe.streams import STREAMS, check_streams
+from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelt_streams, stream_named
 
 _HOUR: Final = timedelta(hours=1)
 _AHEAD: Final = 2
@@ -78,7 +78,7 @@ class TimeRange:
 
     def holds(self, file: RawFile) -> bool:
         """Whether a file may have rows in this range: hourly files cover an hour, others count by their time alone."""
-        if STREAMS[file.stream].chunked:
+        if stream_named(file.stream).chunked:
             return self.overlaps(file.time, file.time + _HOUR)
         return (self.start is None or file.time >= self.start) and (self.end is None or file.time < self.end)
 
@@ -161,7 +161,7 @@ class RawFiles(ABC):
         return self._frames(stream, columns, names, span)
 
     def _frames(
-        self, stream: str, columns: Sequence[str] | None, names: frozenset[str], span: TimeRange | None
+        self, stream: str, columns: Sequence[str] | None, names: frozenset[str] | None, span: TimeRange | None
     ) -> Iterator[tuple[str, str, pd.DataFrame]]:
         for participant, window, files in self.by_window():
             chosen = [file for file in files if file.present and _is_wanted(file, names, span)]
@@ -176,11 +176,21 @@ class RawFiles(ABC):
 
     def _wanted(
         self, stream: str | None, start: datetime | None, end: datetime | None
-    ) -> tuple[frozenset[str], TimeRange | None]:
-        return frozenset(check_streams([] if stream is None else [stream])), self.span.narrowed(start, end)
+    ) -> tuple[frozenset[str] | None, TimeRange | None]:
+        names = None if stream is None else frozenset(check_streams([stream], available=self._held_if_misspelt(stream)))
+        return names, self.span.narrowed(start, end)
+
+    def _held_if_misspelt(self, stream: str) -> set[str] | None:
+        """The streams that there are files of, where a name comes close to one that is known; None otherwise.
+
+        Of other names outside the catalogue there may just be no file in this view.
+        """
+        if not misspelt_streams([stream]):
+            return None
+        return {*STREAM_NAMES, *(file.stream for _, _, files in self.by_window() for file in files)}
 
     def _select(
-        self, names: frozenset[str], span: TimeRange | None, *, include_vanished: bool = False
+        self, names: frozenset[str] | None, span: TimeRange | None, *, include_vanished: bool = False
     ) -> Iterator[RawFile]:
         for _, _, files in self.by_window():
             for file in files:
@@ -214,5 +224,5 @@ class RawFiles(ABC):
                     content.cancel()
 
 
-def _is_wanted(file: RawFile, names: frozenset[str], span: TimeRange | None) -> bool:
-    return file.stream in names and span is not None and span.holds(file)
+def _is_wanted(file: RawFile, names: frozenset[str] | None, span: TimeRange | None) -> bool:
+    return (names is None or file.stream in names) and span is not None and span.holds(file)

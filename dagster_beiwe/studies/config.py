@@ -6,6 +6,7 @@ know once the study is found: it travels in the metadata of the assets' definiti
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.names import as_code
-from dagster_beiwe.streams import check_streams
+from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelt_streams
 from dagster_beiwe.studies.time_zones import check_time_zone
 from dagster_beiwe.windows import Granularity, check_granularity
 
@@ -30,6 +31,8 @@ ENCRYPTIONS = ("cryptease", "age", "none")
 Compression = Literal["zstd", "none"]
 COMPRESSIONS: tuple[str, ...] = get_args(Compression)
 FACTS_METADATA_KEY = "beiwe/study"
+
+logger = logging.getLogger("dagster_beiwe")
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,100}")
 _OWNER = re.compile(r"team:\S.*|[^@\s]+@[^@\s]+\.[^@\s]+")
@@ -71,7 +74,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
       would lose their history. Servers older than June 2024 can't say it; ``raw_data`` then needs a ``start``.
     - ``window``: ``daily``, ``weekly`` (Monday to Sunday) or ``monthly``, in UTC. Participants times windows should
       stay below 100,000; it can't be changed once data were committed.
-    - ``streams``: the data streams to get; none given means all.
+    - ``streams``: the data streams to get, also ones that only this server has; none given means all.
     - ``plain_streams``: the ones that are stored unlocked. Every other stream is locked.
     - ``encryption``: ``cryptease`` (mano and ``crypt.py`` open it), ``age``, or ``none`` to lock nothing.
     - ``recipients``: public keys (``age1...``) of those who may read what ``age`` locks; it needs one at least.
@@ -123,8 +126,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
                 "Write `*` for every study that the key can see."
             )
         check_granularity(self.window)
-        check_streams(self.streams)
-        check_streams(self.plain_streams)
+        _check_streams(self.study, (*self.streams, *self.plain_streams))
         _check_choice("encryption", self.encryption, ENCRYPTIONS)
         _check_choice("compression", self.compression, COMPRESSIONS)
         if self.encryption == "age" and not self.recipients:
@@ -209,8 +211,8 @@ class StudyFacts:
             key=config.key or key,
             start=config.start or start,
             window=check_granularity(config.window),
-            streams=check_streams(config.streams),
-            plain_streams=check_streams(config.plain_streams) if config.plain_streams else (),
+            streams=check_streams(config.streams) or STREAM_NAMES,
+            plain_streams=check_streams(config.plain_streams),
             encryption=config.encryption,
             recipients=config.recipients,
             compression="none" if config.compression == "none" else "zstd",
@@ -259,6 +261,17 @@ def table_io_manager_key(deployment: str) -> str:
 def lake_io_manager_key(deployment: str) -> str:
     """Resource key of what reads raw data of a deployment's studies: ``beiwe_lake_io_manager`` by default."""
     return f"{deployment}_lake_io_manager"
+
+
+def _check_streams(study: str, names: tuple[str, ...]) -> None:
+    """A server may have streams of its own, so a name that is probably misspelt is no error before it is asked."""
+    for name, meant in misspelt_streams(check_streams(names)).items():
+        logger.warning(
+            "The configuration of study %a names the data stream %r, which is not a known one. Did you mean %r?",
+            study,
+            name,
+            meant,
+        )
 
 
 def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError, NotFoundError
 from dagster_beiwe.lake import Changes, FileRecord, Hole, LakeWriter, Manifest, Merge, Occasion, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
-from dagster_beiwe.streams import check_streams
+from dagster_beiwe.streams import STREAM_NAMES, check_streams
 from dagster_beiwe.sync.daily import DailyIndex
 from dagster_beiwe.sync.facts import Cell, FetchPolicy, Problem, Progress, WindowReport
 from dagster_beiwe.sync.fetch import Fetcher
@@ -51,7 +51,7 @@ class StudySync:
         daily: DailyIndex | None = None,
     ) -> None:
         self._client, self._lake, self._run_id, self._policy = client, lake, run_id, policy
-        self._streams = check_streams(streams)
+        self._streams = check_streams(streams, available=STREAM_NAMES) or STREAM_NAMES
         self._daily = daily
 
     def run(

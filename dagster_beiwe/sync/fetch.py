@@ -22,7 +22,7 @@ from dagster_beiwe.lake import Arrival, FileRecord, LakeWriter, StudyLake
 from dagster_beiwe.lake.manifest import HashName
 from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.names import MemberName, key_of_chunked_member, parse_member_name
-from dagster_beiwe.streams import STREAMS
+from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync.facts import FetchPolicy
 from dagster_beiwe.sync.intake import Intake, Threads, bare
 from dagster_beiwe.sync.pairing import (
@@ -150,7 +150,7 @@ class Fetcher:
 
     def _own_entry(self, name: MemberName) -> RegistryEntry | None:
         """The entry of an hourly file as its name tells it, where no registry came."""
-        if STREAMS[name.stream].chunked:
+        if stream_named(name.stream).chunked:
             return RegistryEntry(key_of_chunked_member(self._lake.study_id, name), "")
         return None
 

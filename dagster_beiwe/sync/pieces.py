@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dagster_beiwe.lake import FileRecord
-from dagster_beiwe.streams import STREAMS
+from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync.facts import Cell, FetchPolicy
 from dagster_beiwe.sync.pairing import base64_of, told_as
 from dagster_beiwe.windows import Window
@@ -104,7 +104,7 @@ def question_of(study_id: str, piece: Piece) -> dict[str, str]:
     It keeps nothing out, also if there is such a file. To a request that lists anything, servers since 2025-12 answer
     the SHA-1 of every file; to others the MD5 of hourly files, and nothing of recordings and survey answers.
     """
-    stream = next((name for name in piece.streams if STREAMS[name].chunked), "accelerometer")
+    stream = next((name for name in piece.streams if stream_named(name).chunked), "accelerometer")
     return {f"{study_id}/{piece.participant}/{stream}/{piece.window.start:%Y-%m-%dT%H:%M:%S}.csv": _NO_SHA1}
 
 

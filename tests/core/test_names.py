@@ -47,6 +47,8 @@ TIME = "2026-10-02 17_00_00+00_00"
         ),
         (f"p1/ambient_audio/{TIME}_3.mp4.zst", "ambient_audio", None, f"{TIME}_3.mp4"),
         (f"12345678/wifi/{TIME}.csv", "wifi", None, f"{TIME}.csv"),
+        (f"p1/ai_chat_logs/5ab9c1/{TIME}.csv.zst", "ai_chat_logs", "5ab9c1", f"{TIME}.csv"),
+        (f"p1/moon-phase2/{TIME}_2.csv", "moon-phase2", None, f"{TIME}_2.csv"),
     ],
 )
 def test_every_real_form_is_understood(name: str, stream: str, survey: str | None, last: str) -> None:
@@ -87,7 +89,6 @@ HOSTILE = [
     f"p1/survey_answers/a b/{TIME}.csv",
     f".beiwe/gps/{TIME}.csv",
     f"p1/.beiwe/{TIME}.csv",
-    f"p1/moon_phase/{TIME}.csv",
     f"p1/GPS/{TIME}.csv",
     f"p1/gps/{TIME}",
     f"p1/gps/{TIME}.",
@@ -109,6 +110,9 @@ HOSTILE = [
     f"p1/gps/{TIME}.cs\u200bv",
     f"p1/\uff47\uff50\uff53/{TIME}.csv",
     f"p1/gps\u2215x/{TIME}.csv",
+    f"p1/strays/{TIME}.csv",  # a folder of the lake's own
+    f"p1/{'s' * 65}/{TIME}.csv",
+    f"p1/_gps/{TIME}.csv",
     f"{'p' * 65}/gps/{TIME}.csv",
     f"p1/survey_answers/{'s' * 101}/{TIME}.csv",
     f"p1/gps/{TIME}.{'c' * 300}",  # longer than file systems take
@@ -162,6 +166,8 @@ def test_arbitrary_names_are_understood_or_refused(name: str) -> None:
             f"{STUDY}/p1/ambientAudio/1790960400123.mp4-duplicate-abcdefghij",
             f"p1/ambient_audio/{TIME}.mp4-duplicate-abcdefghij",
         ),
+        (f"{STUDY}/p1/aiChatLogs/s1/1790960400999.csv", f"p1/ai_chat_logs/s1/{TIME}.csv"),
+        (f"CHUNKED_DATA/{STUDY}/p1/image_survey/2026-10-02T17:00:00.csv", f"p1/image_survey/{TIME}.csv"),
         (f"{STUDY}/p1/surveyAnswers/s1/-3600000.csv", "p1/survey_answers/s1/1969-12-31 23_00_00+00_00.csv"),
     ],
 )
@@ -194,6 +200,13 @@ def test_keys_belong_to_the_members_they_describe(key: str, name: str) -> None:
 def test_keys_of_other_files_do_not_describe_a_member(key: str) -> None:
     """Another study, participant, stream or time, and text that is no key, never matches and never breaks."""
     assert not key_describes(key, STUDY, parse_member_name(f"p1/gps/{TIME}.csv"))
+
+
+@pytest.mark.parametrize("folder", ["gps", "surveyAnswers"])
+def test_the_key_of_another_stream_does_not_describe_a_member_of_a_new_one(folder: str) -> None:
+    """How a new stream's folder is called is the server's own affair, but it is not that of a known stream."""
+    member = parse_member_name(f"p1/ai_chat_logs/{TIME}.csv")
+    assert not key_describes(f"{STUDY}/p1/{folder}/1790960400999.csv", STUDY, member)
 
 
 @given(st.text(max_size=60))

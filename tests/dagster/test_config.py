@@ -38,10 +38,24 @@ def test_what_can_not_be_used_is_refused(fields: dict[str, Any], reason: str) ->
 
 
 @pytest.mark.parametrize("field", ["streams", "plain_streams"])
-def test_an_unknown_stream_is_refused_with_the_nearest_one(field: str) -> None:
-    """Beiwe would answer 404, which looks like no data."""
-    with pytest.raises(UnknownStreamError, match="Did you mean 'power_state'"):
-        StudyConfig("Sleep", **{field: ["powerstate"]})
+def test_a_stream_that_is_probably_misspelt_is_warned_of(field: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Only the server can say whether it has a stream, so the configuration warns and does not fail."""
+    StudyConfig("Sleep", **{field: ["powerstate"]})
+    assert [record.getMessage() for record in caplog.records if "Did you mean 'power_state'" in record.getMessage()]
+
+
+@pytest.mark.parametrize("field", ["streams", "plain_streams"])
+def test_a_stream_that_only_some_server_has_can_be_configured(field: str, caplog: pytest.LogCaptureFixture) -> None:
+    """No release of ours is needed for a stream to come; nothing in the catalogue is like this one."""
+    assert getattr(StudyConfig("Sleep", **{field: ["ai_chat_logs"]}), field) == ("ai_chat_logs",)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("name", ["../etc", "GPS", "", "a" * 65, "gps\n", ".beiwe", "strays"])
+def test_a_name_that_no_stream_can_have_is_refused(name: str) -> None:
+    """Names become folders and parts of requests."""
+    with pytest.raises(UnknownStreamError, match="No data stream can have the name"):
+        StudyConfig("Sleep", streams=[name])
 
 
 @pytest.mark.parametrize("start", ["2024-03-01", date(2024, 3, 1), datetime(2024, 3, 1, 12, tzinfo=timezone.utc)])

@@ -283,7 +283,7 @@ def test_columns_of_a_builder_are_those_asked_for() -> None:
 def test_mistakes_are_named() -> None:
     """Unknown streams, recordings and naive times are errors before anything is read."""
     with pytest.raises(UnknownStreamError, match="accelerometer"):
-        read_csv(b"", "accelerometr")
+        read_csv(b"", "Accelerometer")
     with pytest.raises(ConfigurationError, match="recordings"):
         FrameBuilder("ambient_audio")
     with pytest.raises(TimeRangeError, match="aware start"):
