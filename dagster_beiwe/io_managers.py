@@ -16,7 +16,6 @@ import dagster as dg
 import pandas as pd
 from pandas.api.types import union_categoricals
 
-from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import ConfigurationError, TableMissingError
 from dagster_beiwe.failures import clear_failures
 from dagster_beiwe.lake.seals import TableVersion
@@ -156,9 +155,9 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         storage = self.beiwe.get_lake().storage
         passphrase = self.beiwe.passphrase()
         if passphrase is None and (metadata or {}).get(NO_PARTICIPANTS_METADATA_KEY):
-            return TableStore.of_lake(storage, None, passphrase=None)
+            return TableStore.of_nobody(storage)
         found = require_passphrase(asset_key, passphrase, variable=self.beiwe.passphrase_variable)
-        return TableStore.of_lake(storage, CrypteaseCipher(found), passphrase=found)
+        return TableStore.of_lake(storage, passphrase=found)
 
 
 def _frames_by_partition(context: dg.OutputContext, obj: Any) -> dict[str | None, pd.DataFrame]:

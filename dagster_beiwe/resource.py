@@ -23,12 +23,12 @@ from dagster_beiwe.credentials import (
     secrets_from_keyring,
     study_secret,
 )
-from dagster_beiwe.encryption import AgeCipher, Cipher, read_identity
+from dagster_beiwe.encryption import AgeCipher, Cipher, CipherKeys, cipher_by_name, read_identity
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import CredentialsError, PassphraseMissingError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.names import host_slug, slug
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.config import NO_ENCRYPTION, StudyFacts
 
 
 class BeiweCredentials(dg.ConfigurableResource[Any], ABC):
@@ -200,7 +200,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         return self.get_lake().study(
             study.id,
             passphrase=passphrase,
-            cipher=self._cipher(study),
+            cipher=self._cipher(study, passphrase),
             compression=study.compression,
             plain_streams=study.plain_streams,
         )
@@ -214,12 +214,14 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         forbid_core_dumps()  # also where the credentials are the lab's own class
         return self.credentials.load()
 
-    def _cipher(self, study: StudyFacts) -> Cipher | str | None:
-        if study.encryption != "age":
-            return None if study.encryption == "none" else study.encryption
-        path = os.environ.get(self.age_identity_variable)
+    def _cipher(self, study: StudyFacts, passphrase: str | None) -> Cipher | None:
+        """The configured name as a cipher: the one place where ``none`` becomes ``None``, which encrypts nothing."""
+        if study.encryption == NO_ENCRYPTION:
+            return None
+        path = os.environ.get(self.age_identity_variable) if study.encryption == AgeCipher.name else None
         identity = read_identity(path, variable=self.age_identity_variable) if path else None
-        return AgeCipher(recipients=study.recipients, identity=identity)
+        keys = CipherKeys(passphrase=passphrase, recipients=study.recipients, identity=identity)
+        return cipher_by_name(study.encryption, keys)
 
 
 def _missing_variables(names: list[str], *, why: str = "") -> CredentialsError:

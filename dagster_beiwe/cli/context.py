@@ -20,7 +20,7 @@ from dagster_beiwe.credentials import (
     secrets_from_keyring,
     study_secret,
 )
-from dagster_beiwe.encryption import AgeCipher, Cipher, read_identity
+from dagster_beiwe.encryption import AgeCipher, Cipher, CrypteaseCipher, read_identity
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 
@@ -109,11 +109,11 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
         yield study, lake.study(study.id, passphrase=passphrase, cipher=_reading_cipher(passphrase))
 
 
-def _reading_cipher(passphrase: str | None) -> Cipher | str:
+def _reading_cipher(passphrase: str | None) -> Cipher | None:
     """What opens the lake's files; with an identity of age, those that the passphrase locked are opened too."""
     if path := os.environ.get(AGE_IDENTITY_VARIABLE):
         return AgeCipher(identity=read_identity(path, variable=AGE_IDENTITY_VARIABLE))
-    return "cryptease" if passphrase else "none"
+    return CrypteaseCipher(passphrase) if passphrase else None
 
 
 def _not_held(lake: BeiweLake, stored: Mapping[str, str], names: Mapping[str, str], wanted: str) -> ConfigurationError:

@@ -11,7 +11,6 @@ from typing import Any
 
 from dagster_beiwe.cli.context import add_study_option, confirmed, human_size, not_held, open_lake, studies_in_lake
 from dagster_beiwe.client import Study
-from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.keys import key_path
@@ -65,9 +64,9 @@ def _tables_of_no_study(lake: BeiweLake, *, as_json: bool) -> bool:
     from dagster_beiwe.lake.tables import TableStore
 
     passphrase = os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
-    stores = [TableStore.of_lake(lake.storage, None, passphrase=None)]
+    stores = [TableStore.of_nobody(lake.storage)]
     if passphrase:
-        stores.append(TableStore.of_lake(lake.storage, CrypteaseCipher(passphrase), passphrase=passphrase))
+        stores.append(TableStore.of_lake(lake.storage, passphrase=passphrase))
     elif lake.storage.exists(key_path(KEY_PLACE)):
         print("Tables of no study need BEIWE_LAKE_PASSPHRASE, which is not set: not looked at.", file=sys.stderr)
     changed = {path for store in stores for path in store.damaged()}

@@ -12,17 +12,30 @@ hashes, as the lake does with its manifests. age authenticates each 64 KiB and t
 """
 
 from dagster_beiwe.encryption.age import AgeCipher, read_identity
-from dagster_beiwe.encryption.cipher import PIECE_BYTES, Bytes, Cipher, Decryptor, Encryptor, decrypting_reader
+from dagster_beiwe.encryption.cipher import (
+    PIECE_BYTES,
+    Bytes,
+    Cipher,
+    CipherKeys,
+    Decryptor,
+    Encryptor,
+    decrypting_reader,
+)
 from dagster_beiwe.encryption.cryptease import CrypteaseCipher, decrypt_bytes, encrypt_bytes
+from dagster_beiwe.encryption.registry import CIPHERS, check_cipher, cipher_by_name
 
 __all__ = [
+    "CIPHERS",
     "PIECE_BYTES",
     "AgeCipher",
     "Bytes",
     "Cipher",
+    "CipherKeys",
     "CrypteaseCipher",
     "Decryptor",
     "Encryptor",
+    "check_cipher",
+    "cipher_by_name",
     "decrypt_bytes",
     "decrypting_reader",
     "encrypt_bytes",

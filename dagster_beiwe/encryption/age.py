@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from dagster_beiwe.encryption.cipher import Bytes, Cipher, Decryptor, Encryptor
+from dagster_beiwe.encryption.cipher import Bytes, Cipher, CipherKeys, Decryptor, Encryptor
 from dagster_beiwe.encryption.push import Pusher, UnreadInputError
 from dagster_beiwe.errors import ConfigurationError, EncryptionError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class AgeCipher(Cipher):
@@ -32,10 +35,19 @@ class AgeCipher(Cipher):
             self._recipients = [key.to_public() for key in self._identities if hasattr(key, "to_public")]
         if not self._recipients and not self._identities:
             raise ConfigurationError(
-                "Expected recipients or an identity for age, got neither; nothing was done. "
-                "Create a key with `age-keygen` and give its public part as recipient."
+                "The cipher 'age' has neither recipients nor an identity; nothing was read or written. Create a key "
+                "with `age-keygen`, and give its public part: `AgeCipher(recipients=['age1...'])` as the lake's "
+                "cipher, or `recipients` in the study's configuration."
             )
         self.can_decrypt = bool(self._identities)
+
+    @classmethod
+    def from_keys(cls, keys: CipherKeys) -> Self:
+        return cls(recipients=keys.recipients, identity=keys.identity)
+
+    @classmethod
+    def recognizes(cls, head: bytes) -> bool:
+        return head.startswith(b"age-encryption.org/")
 
     def encryptor(self) -> Encryptor:
         if not self._recipients:

@@ -5,12 +5,27 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, Final, NoReturn, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+
 PIECE_BYTES: Final = 256 * 1024
 """How much to pass to ``update`` at once: large enough for the ciphers to run in parallel threads."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CipherKeys:
+    """What a configuration gives a cipher to work with; each cipher takes what it needs."""
+
+    passphrase: str | None = None
+    recipients: Sequence[str] = ()
+    identity: str | None = None
 
 
 class Encryptor(Protocol):
@@ -42,6 +57,19 @@ class Cipher(ABC):
     can_decrypt: bool = True
     """False for a host that writes what it cannot read."""
 
+    @classmethod
+    def from_keys(cls, keys: CipherKeys) -> Self:
+        """The cipher for what a configuration gives. Raises ``ConfigurationError`` if something is missing."""
+        raise NotImplementedError(f"{cls.__name__} is built by hand, not by name")
+
+    @classmethod
+    def recognizes(cls, head: bytes) -> bool:
+        """Whether a file that begins with ``head`` (64 bytes, or all of it) can be one of this cipher.
+
+        Of a cipher that does not say, all that can be told is that the file is neither text nor compressed text.
+        """
+        return not head.startswith(_ZSTD) and not _is_text(head)
+
     @abstractmethod
     def encryptor(self) -> Encryptor:
         """A fresh encryptor for one file."""
@@ -70,6 +98,11 @@ class Cipher(ABC):
             f"Expected no pickling or copying of {type(self).__name__}, which holds keys; nothing was written. "
             "Build it again where it is needed."
         )
+
+
+def _is_text(head: bytes) -> bool:
+    """Nearly all characters of a keyboard; random bytes are so in four of ten."""
+    return sum(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head) > 0.9 * len(head)
 
 
 class _DecryptingReader(io.RawIOBase):

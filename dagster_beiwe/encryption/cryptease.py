@@ -14,13 +14,16 @@ import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import cryptease
 
 from dagster_beiwe.encryption.cfb8 import IV_BYTES, Cfb8Decryption, cfb8_encryptor, encrypt_in_step, encrypt_rest
-from dagster_beiwe.encryption.cipher import Bytes, Cipher, Decryptor, Encryptor
+from dagster_beiwe.encryption.cipher import Bytes, Cipher, CipherKeys, Decryptor, Encryptor
 from dagster_beiwe.errors import ConfigurationError, EncryptionError, PassphraseMissingError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _LENGTH: Final = struct.Struct("I")
 _LONGEST_HEADER_BYTES: Final = 16 * 1024
@@ -45,8 +48,9 @@ class CrypteaseCipher(Cipher):
     def __init__(self, passphrase: str) -> None:
         if not passphrase:
             raise PassphraseMissingError(
-                "Expected a passphrase to lock or unlock files with, got an empty one; nothing was done. "
-                "Set BEIWE_LAKE_PASSPHRASE, or the study's entry in the SECRETS of the keyring."
+                "No passphrase to encrypt or decrypt files with; nothing was downloaded, read or written. Set "
+                "BEIWE_LAKE_PASSPHRASE or the study's entry in the keyring's SECRETS, or turn encryption off by name "
+                "(`encryption: none` in the study's configuration, `cipher=None` in Python)."
             )
         if any("\ud800" <= character <= "\udfff" for character in passphrase):
             raise ConfigurationError(
@@ -57,6 +61,15 @@ class CrypteaseCipher(Cipher):
         self._lock = threading.Lock()
         self._write_salt: bytes | None = None
         self._keys: OrderedDict[bytes, cryptease.Key] = OrderedDict()
+
+    @classmethod
+    def from_keys(cls, keys: CipherKeys) -> Self:
+        return cls(keys.passphrase or "")
+
+    @classmethod
+    def recognizes(cls, head: bytes) -> bool:
+        length = _LENGTH.unpack(head[: _LENGTH.size])[0] if len(head) > _LENGTH.size else 0
+        return 0 < length <= _LONGEST_HEADER_BYTES and head[_LENGTH.size :].startswith(b"{")
 
     def encryptor(self) -> Encryptor:
         return _CrypteaseEncryptor(self._write_key())

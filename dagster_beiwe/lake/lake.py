@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
-from dagster_beiwe.encryption import Cipher
+from dagster_beiwe.encryption import Cipher, CipherKeys, cipher_by_name
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.staging import Compression
 from dagster_beiwe.lake.storage import LocalStorage, Storage
@@ -41,7 +41,13 @@ class BeiweLake:
         compression: Compression = "zstd",
         plain_streams: Collection[str] = (),
     ) -> StudyLake:
-        """One study's part; see ``StudyLake`` for the settings and errors."""
+        """One study's part; see ``StudyLake`` for the settings and errors.
+
+        ``cipher`` is a cipher, or the name of one that the passphrase is enough for; only ``None`` stores files
+        unencrypted. Raises ``ConfigurationError`` for an unknown name, or one that needs more than the passphrase.
+        """
+        if isinstance(cipher, str):
+            cipher = cipher_by_name(cipher, CipherKeys(passphrase=passphrase))
         return StudyLake(
             self.storage,
             study_id,

@@ -9,12 +9,12 @@ import hashlib
 import json
 import os
 import stat
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from dagster_beiwe.encryption import Cipher
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.merge import STRAYS_FOLDER
 from dagster_beiwe.lake.storage import PART_SUFFIX, LocalStorage
@@ -27,8 +27,6 @@ TABLES_FOLDER = ".tables"
 
 _OTHERS = 0o077
 _HEAD_BYTES = 64
-_LONGEST_HEADER_BYTES = 16 * 1024
-_ZSTD = b"\x28\xb5\x2f\xfd"
 _KEPT = 1_000
 
 
@@ -81,7 +79,7 @@ def look_for_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
             continue
         cipher = lake.form(stream).cipher
         result.files += 1
-        if cipher is None or is_locked(_head(lake, path), cipher=cipher.name):
+        if cipher is None or _is_encrypted(_head(lake, path), cipher):
             continue
         if participant not in windows:
             windows[participant] = _windows_by_path(lake, participant)
@@ -90,7 +88,7 @@ def look_for_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
     cipher = lake.form(TABLES_FOLDER).cipher
     for path in _tables(lake):
         result.tables += 1
-        if cipher is not None and not is_locked(_head(lake, path), cipher=cipher.name):
+        if cipher is not None and not _is_encrypted(_head(lake, path), cipher):
             result.note(Exposure(kind="readable table", path=path))
     if isinstance(lake.storage, LocalStorage):
         for place, mode in _modes(lake.storage.root, lake.study_id):
@@ -100,24 +98,9 @@ def look_for_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
     return result
 
 
-def is_locked(head: bytes, *, cipher: str) -> bool:
-    """Whether a file that begins with ``head`` is locked with a cipher; an empty file has nothing to read.
-
-    Of a cipher that is not known here, all that can be said is that the file is neither text nor compressed text.
-    """
-    if not head:
-        return True
-    if cipher == "age":
-        return head.startswith(b"age-encryption.org/")
-    if cipher == "cryptease":
-        length = int.from_bytes(head[:4], sys.byteorder)  # native in the format itself
-        return 0 < length <= _LONGEST_HEADER_BYTES and head[4:5] == b"{"
-    return not head.startswith(_ZSTD) and not _is_text(head)
-
-
-def _is_text(head: bytes) -> bool:
-    """Nearly all characters of a keyboard; random bytes are so in four of ten."""
-    return sum(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head) > 0.9 * len(head)
+def _is_encrypted(head: bytes, cipher: Cipher) -> bool:
+    """Whether a file that begins with ``head`` can be one of a cipher; an empty file has nothing to read."""
+    return not head or cipher.recognizes(head)
 
 
 def _place(path: str) -> tuple[str | None, str]:

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, PassphraseMissingError, TableMissingError
 from dagster_beiwe.lake.manifest import FileRecord, Manifest
 from dagster_beiwe.lake.seals import LAKE, NOBODY
@@ -102,7 +101,7 @@ def rekey_tables_of_lake(source: Storage, target: Storage, *, passphrase: str | 
     Raises ``PassphraseMissingError`` if some are locked and no passphrase is given.
     """
     result = Rekeyed()
-    plain, new_plain = (TableStore.of_lake(place, None, passphrase=None) for place in (source, target))
+    plain, new_plain = TableStore.of_nobody(source), TableStore.of_nobody(target)
     _copy_tables(plain, new_plain, _tables(source, NOBODY), result)
     locked = list(_tables(source, LAKE))
     if locked and passphrase is None:
@@ -111,8 +110,8 @@ def rekey_tables_of_lake(source: Storage, target: Storage, *, passphrase: str | 
             "everything else was. Set BEIWE_LAKE_PASSPHRASE and call again, or materialise them again."
         )
     if passphrase is not None:
-        store = TableStore.of_lake(source, CrypteaseCipher(passphrase), passphrase=passphrase)
-        new_store = TableStore.of_lake(target, CrypteaseCipher(new_passphrase), passphrase=new_passphrase)
+        store = TableStore.of_lake(source, passphrase=passphrase)
+        new_store = TableStore.of_lake(target, passphrase=new_passphrase)
         _copy_tables(store, new_store, locked, result)
     return result
 

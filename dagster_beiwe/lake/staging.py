@@ -72,12 +72,12 @@ class FileForm:
 
     @property
     def encryption(self) -> str:
-        return self.cipher.name if self.cipher else "none"
+        return "none" if self.cipher is None else self.cipher.name
 
     @property
     def suffix(self) -> str:
         """What is appended to Beiwe's name: ``.zst`` if compressed, ``.lock`` if locked."""
-        return (".zst" if self.compression == "zstd" else "") + (".lock" if self.cipher else "")
+        return (".zst" if self.compression == "zstd" else "") + ("" if self.cipher is None else ".lock")
 
 
 def stage_file(
@@ -161,7 +161,7 @@ def store_all(
     Where one can't be written, the error is raised when all threads are done.
     """
     contents: list[Iterator[Bytes]] = [iter([file.content]) for _, file in files]
-    if form.cipher:
+    if form.cipher is not None:
         contents = form.cipher.encrypt_all([file.content for _, file in files])
     jobs = [(*each, pieces) for each, pieces in zip(files, contents, strict=True)]
 
@@ -238,7 +238,7 @@ class _StoredFile:
 
     def __init__(self, file: BinaryIO, cipher: Cipher | None) -> None:
         self._file = file
-        self._encryptor = cipher.encryptor() if cipher else None
+        self._encryptor = None if cipher is None else cipher.encryptor()
         self.size_bytes = 0
         self.sha256 = hashlib.sha256()
 

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import BinaryIO
+from typing import BinaryIO, get_args
 
-from dagster_beiwe.encryption import Cipher, CrypteaseCipher
-from dagster_beiwe.errors import EncryptionError, IntegrityError, PassphraseMissingError, WindowMismatchError
+from dagster_beiwe.encryption import Cipher, CrypteaseCipher, check_cipher
+from dagster_beiwe.errors import ConfigurationError, EncryptionError, IntegrityError, WindowMismatchError
 from dagster_beiwe.lake.index import IndexEntry, read_index
 from dagster_beiwe.lake.keys import key_path, open_authenticator
 from dagster_beiwe.lake.manifest import Authenticator, FileRecord, Manifest
@@ -26,9 +26,9 @@ from dagster_beiwe.windows import Window, start_of_key
 class StudyLake:
     """The lake of one study. Usable from several threads.
 
-    ``passphrase`` locks files (with the cipher ``cryptease``) and authenticates manifests. ``cipher`` replaces
-    cryptease; None stores files as they are. ``plain_streams`` are stored as they are in any case. Raises
-    ``PassphraseMissingError`` at once where cryptease is to lock and no passphrase is given.
+    ``passphrase`` authenticates manifests, and decrypts what the cipher ``cryptease`` encrypted before. ``cipher``
+    encrypts files; None, and nothing else, stores them unencrypted. ``plain_streams`` are stored so in any case. Raises
+    ``ConfigurationError`` for a cipher or compression that is none.
     """
 
     def __init__(
@@ -37,31 +37,21 @@ class StudyLake:
         study_id: str,
         *,
         passphrase: str | None,
-        cipher: Cipher | str | None = "cryptease",
+        cipher: Cipher | None,
         compression: Compression = "zstd",
         plain_streams: Collection[str] = (),
     ) -> None:
         self.storage = storage
         self.study_id = check_study_id(study_id)
-        self._passphrase = passphrase
-        self._compression = compression
+        self._passphrase = passphrase or None
+        self._compression = _checked(compression)
         self._plain_streams = frozenset(plain_streams)
         self._lock = threading.Lock()
         self._authenticator: Authenticator | None = None
-        if cipher == "cryptease":
-            if not passphrase:
-                raise PassphraseMissingError(
-                    f"Expected a passphrase to lock the data of study {study_id} with, got none; nothing was "
-                    "downloaded. Set BEIWE_LAKE_PASSPHRASE or the study's entry in the keyring's SECRETS, or turn "
-                    "locking off by name (`encryption: none`)."
-                )
-            cipher = CrypteaseCipher(passphrase)
-        elif isinstance(cipher, str):
-            cipher = None
-        self._cipher = cipher
+        self._cipher = check_cipher(cipher)
         # Also what was locked before the study's configuration changed is read.
         known = [CrypteaseCipher(passphrase)] if passphrase else []
-        self._ciphers: dict[str, Cipher] = {each.name: each for each in (*known, cipher) if each}
+        self._ciphers: dict[str, Cipher] = {each.name: each for each in (*known, cipher) if each is not None}
 
     def __repr__(self) -> str:
         return f"<StudyLake {self.study_id} at {self.storage.describe()}>"
@@ -189,6 +179,14 @@ def pending_manifest(storage: Storage, folder: str, pending: Pending) -> Manifes
     waiting = {path: part for part, path in pending.moves if storage.exists(f"{folder}/{part}")}
     files = (replace(record, path=waiting.get(record.path, record.path)) for record in pending.manifest.files)
     return replace(pending.manifest, files=tuple(files))
+
+
+def _checked(compression: Compression) -> Compression:
+    if compression in get_args(Compression):
+        return compression
+    raise ConfigurationError(
+        f"There is no compression {str(compression)[:40]!r}; nothing was read or written. Pass 'zstd' or 'none'."
+    )
 
 
 def _mismatch(window: Window, manifest: Manifest) -> WindowMismatchError:

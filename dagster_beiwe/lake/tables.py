@@ -21,7 +21,7 @@ from typing import BinaryIO, Final
 
 import pandas as pd
 
-from dagster_beiwe.encryption import Bytes, Cipher, Encryptor
+from dagster_beiwe.encryption import Bytes, Cipher, CrypteaseCipher, Encryptor
 from dagster_beiwe.errors import EncryptionError, IntegrityError, PassphraseMissingError, TableMissingError
 from dagster_beiwe.lake.keys import open_authenticator
 from dagster_beiwe.lake.manifest import Authenticator
@@ -77,20 +77,19 @@ class TableStore:
         )
 
     @classmethod
-    def of_lake(cls, storage: Storage, cipher: Cipher | None, *, passphrase: str | None) -> TableStore:
-        """Tables of no study, locked with the lake's passphrase.
-
-        Without a cipher they are stored as they are, and their seals find accidents but not attacks: for tables
-        without anything about participants.
-        """
-        if cipher is None or passphrase is None:
-            return cls(storage, owner=NOBODY, cipher=None, authenticate=lambda _: Authenticator(None))
+    def of_lake(cls, storage: Storage, *, passphrase: str) -> TableStore:
+        """Tables of no study, encrypted with the lake's passphrase."""
         return cls(
             storage,
             owner=LAKE,
-            cipher=cipher,
+            cipher=CrypteaseCipher(passphrase),
             authenticate=lambda create: open_authenticator(storage, KEY_PLACE, passphrase, create=create),
         )
+
+    @classmethod
+    def of_nobody(cls, storage: Storage) -> TableStore:
+        """Tables without anything about participants: unencrypted, and their seals find accidents but not attacks."""
+        return cls(storage, owner=NOBODY, cipher=None, authenticate=lambda _: Authenticator(None))
 
     def __repr__(self) -> str:
         return f"<TableStore of {self._owner} at {self._storage.describe()}>"
@@ -275,12 +274,12 @@ class TableStore:
 
     def _stage(self, part: str, name: str, origin: _Origin, fill: Callable[[_LockedFile], object]) -> TableVersion:
         with self._storage.explained("written", part), self._storage.create(part) as file:
-            sink = _LockedFile(file, self._cipher.encryptor() if self._cipher else None)
+            sink = _LockedFile(file, None if self._cipher is None else self._cipher.encryptor())
             fill(sink)
             sink.finish()
         return TableVersion(
-            file=f"{name}.parquet.lock" if self._cipher else f"{name}.parquet",
-            encryption=self._cipher.name if self._cipher else "none",
+            file=f"{name}.parquet" if self._cipher is None else f"{name}.parquet.lock",
+            encryption="none" if self._cipher is None else self._cipher.name,
             size_bytes=sink.size_bytes,
             sha256=sink.sha256.hexdigest(),
             stored_size_bytes=sink.stored_size_bytes,

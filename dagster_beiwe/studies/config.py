@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 import dagster as dg
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
+from dagster_beiwe.encryption import CIPHERS
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.names import as_code
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelt_streams
@@ -27,7 +28,9 @@ EVERY_STUDY = "*"
 
 DEFAULT_DEPLOYMENT = "beiwe"
 DEFAULT_VERIFY_SHARE = 0.05
-ENCRYPTIONS = ("cryptease", "age", "none")
+NO_ENCRYPTION = "none"
+"""The configured choice to store a study unencrypted. It is the resource that makes ``None`` of it, nobody else."""
+ENCRYPTIONS = (*CIPHERS, NO_ENCRYPTION)
 Compression = Literal["zstd", "none"]
 COMPRESSIONS: tuple[str, ...] = get_args(Compression)
 FACTS_METADATA_KEY = "beiwe/study"

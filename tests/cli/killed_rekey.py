@@ -9,6 +9,7 @@ import signal
 import sys
 from typing import BinaryIO
 
+from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.rekey import rekey_study
 from dagster_beiwe.lake.storage import LocalStorage
@@ -44,5 +45,6 @@ if __name__ == "__main__":
     order = json.load(sys.stdin)
     DyingStorage.last = order["last"]
     old = BeiweLake(order["old"]).study(order["study_id"], passphrase=order["passphrase"])
-    new = StudyLake(DyingStorage(order["new"]), order["study_id"], passphrase=order["new_passphrase"])
+    passphrase, storage = order["new_passphrase"], DyingStorage(order["new"])
+    new = StudyLake(storage, order["study_id"], passphrase=passphrase, cipher=CrypteaseCipher(passphrase))
     rekey_study(old, new, run_id="killed")

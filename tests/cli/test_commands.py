@@ -16,7 +16,7 @@ from filled_lake import PASSPHRASE, fill
 
 from dagster_beiwe.cli import COMMANDS, main
 from dagster_beiwe.credentials import read_keyring, write_keyring
-from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher
+from dagster_beiwe.encryption import AgeCipher
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.tables import TableStore
@@ -81,7 +81,7 @@ def test_check_accepts_a_study_that_was_written_without_passphrase(
     environment: Path, study_id: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As `encryption: none` leaves it."""
-    fill(server, BeiweLake(environment).study(study_id, passphrase=None, cipher="none"))
+    fill(server, BeiweLake(environment).study(study_id, passphrase=None, cipher=None))
     monkeypatch.delenv("BEIWE_LAKE_PASSPHRASE")
     assert main(["check"]) == 0
 
@@ -176,11 +176,10 @@ def test_verify_finds_a_changed_table(lake: StudyLake, environment: Path, capsys
 
 def lake_table(environment: Path, passphrase: str | None) -> Path:
     """A table of no study, and where it lies."""
-    storage, cipher = open_storage(environment), CrypteaseCipher(passphrase) if passphrase else None
+    storage = open_storage(environment)
     name = "locked" if passphrase else "plain"
-    version = TableStore.of_lake(storage, cipher, passphrase=passphrase).write(
-        ["lab", name], pd.DataFrame({"days": [1]})
-    )
+    store = TableStore.of_lake(storage, passphrase=passphrase) if passphrase else TableStore.of_nobody(storage)
+    version = store.write(["lab", name], pd.DataFrame({"days": [1]}))
     return environment / ".tables" / "lab" / version.file
 
 
@@ -229,7 +228,7 @@ def test_verify_says_which_tables_it_can_not_look_at(
 ) -> None:
     """Those of no study are locked with the lake's passphrase, which a study that is not locked does not need."""
     lake_table(environment, os.environ["BEIWE_LAKE_PASSPHRASE"])
-    fill(server, BeiweLake(environment).study(study_id, passphrase=None, cipher="none"), ["anna1111"])
+    fill(server, BeiweLake(environment).study(study_id, passphrase=None, cipher=None), ["anna1111"])
     monkeypatch.delenv("BEIWE_LAKE_PASSPHRASE")
     assert main(["verify"]) == 0
     assert "need BEIWE_LAKE_PASSPHRASE, which is not set: not looked at" in capsys.readouterr().err

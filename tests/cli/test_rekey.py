@@ -16,7 +16,6 @@ import pytest
 from filled_lake import PASSPHRASE, fill
 
 from dagster_beiwe.cli import main
-from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import IntegrityError, WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake, FileRecord, Manifest, Occasion, StudyLake
 from dagster_beiwe.lake.rekey import rekey_study
@@ -87,8 +86,8 @@ def test_everything_comes_over_under_the_new_passphrase(
     """Raw data, history and tables; the old passphrase is refused, and the old lake is as it was."""
     vanish(lake, at=datetime.now(timezone.utc))
     TableStore.of_study(lake).write(["lab", "daily"], FRAME, partition="anna1111|2026-03-02", run_id="run")
-    TableStore.of_lake(lake.storage, CrypteaseCipher(PASSPHRASE), passphrase=PASSPHRASE).write(["lab", "all"], FRAME)
-    TableStore.of_lake(lake.storage, None, passphrase=None).write(["lab", "studies"], FRAME)
+    TableStore.of_lake(lake.storage, passphrase=PASSPHRASE).write(["lab", "all"], FRAME)
+    TableStore.of_nobody(lake.storage).write(["lab", "studies"], FRAME)
     before = {path: lake.storage.read(path) for path in lake.storage.walk("")}
     assert main(["rekey", "--to", str(place)]) == 0
     printed = capsys.readouterr().out
@@ -104,7 +103,7 @@ def test_everything_comes_over_under_the_new_passphrase(
     )
     assert new_table[1] == old_table[1]
     assert (new_table[0].written_at, new_table[0].run_id) == (old_table[0].written_at, "run")
-    shared = TableStore.of_lake(new.storage, CrypteaseCipher(NEW), passphrase=NEW)
+    shared = TableStore.of_lake(new.storage, passphrase=NEW)
     pd.testing.assert_frame_equal(shared.read(["lab", "all"]), FRAME)
     with pytest.raises(WrongPassphraseError):
         at(place, lake.study_id, PASSPHRASE).authenticate()
@@ -209,7 +208,7 @@ def test_nothing_is_copied_while_a_run_writes(lake: StudyLake, place: Path, caps
 
 def test_compression_and_locks_can_change_on_the_way(lake: StudyLake, environment: Path, place: Path) -> None:
     """Files that lie plain stay so unless asked otherwise; names follow what they are."""
-    bare = BeiweLake(environment.parent / "bare").study(lake.study_id, passphrase=None, cipher="none")
+    bare = BeiweLake(environment.parent / "bare").study(lake.study_id, passphrase=None, cipher=None)
     rekey_study(lake, bare, run_id="test", compression="none")
     assert {record.encryption for record in _records(bare)} == {"none"}
     assert {record.path for record in _records(bare)} == {record.member for record in _records(bare)}

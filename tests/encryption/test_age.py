@@ -108,7 +108,7 @@ def test_keys_that_cannot_be_read_are_refused_without_showing_them(identity: str
 
 def test_neither_recipients_nor_identity_is_refused() -> None:
     """A cipher that can do nothing is a mistake in the configuration."""
-    with pytest.raises(ConfigurationError, match="got neither"):
+    with pytest.raises(ConfigurationError, match="neither recipients nor an identity"):
         AgeCipher()
 
 

@@ -20,6 +20,7 @@ from typing_extensions import Self
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
+from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.leases import Timing
 from dagster_beiwe.lake.objects import ObjectStorage
@@ -138,8 +139,9 @@ def cells_of(*people: str) -> list[Cell]:
     return [Cell(person, window) for person in people for window in windows_between("weekly", START, NOW)]
 
 
-def study_lake(url: str, *, timing: Timing | None = None, passphrase: str | None = PASSPHRASE) -> StudyLake:
-    return StudyLake(ObjectStorage(url, timing=timing or Timing()), STUDY, passphrase=passphrase)
+def study_lake(url: str, *, timing: Timing | None = None, passphrase: str = PASSPHRASE) -> StudyLake:
+    storage = ObjectStorage(url, timing=timing or Timing())
+    return StudyLake(storage, STUDY, passphrase=passphrase, cipher=CrypteaseCipher(passphrase))
 
 
 @contextmanager

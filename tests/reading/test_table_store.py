@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reading_helpers import PASSPHRASE, study_lake
 
-from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import (
     ConfigurationError,
     EncryptionError,
@@ -319,8 +318,8 @@ def test_what_parquet_cannot_hold_is_refused_without_its_values(store: TableStor
 
 
 def lake_store(folder: Path, passphrase: str | None) -> TableStore:
-    cipher = CrypteaseCipher(passphrase) if passphrase else None
-    return TableStore.of_lake(open_storage(folder), cipher, passphrase=passphrase)
+    storage = open_storage(folder)
+    return TableStore.of_lake(storage, passphrase=passphrase) if passphrase else TableStore.of_nobody(storage)
 
 
 def test_tables_of_no_study_are_locked_with_the_lakes_passphrase(folder: Path, frame: pd.DataFrame) -> None:
