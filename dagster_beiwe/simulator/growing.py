@@ -13,7 +13,7 @@ from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.people import Participant, Researcher, Study
 from dagster_beiwe.simulator.plans import ParticipantPlan, StudyPlan
 from dagster_beiwe.simulator.surveys import Survey
-from dagster_beiwe.streams import STREAMS, check_streams
+from dagster_beiwe.streams import STREAM_NAMES, STREAMS, check_streams
 
 _LETTERS = string.ascii_letters + string.digits
 _KEY_LETTERS = _LETTERS + "+/"
@@ -83,7 +83,9 @@ def grow_participant(
     if person.os:
         hours = plan.hours if person.hours is None else person.hours
         wanted = person.streams if person.streams is not None else plan.streams
-        streams = [name for name in check_streams(wanted or ()) if person.os.lower() in STREAMS[name].platforms]
+        streams = [
+            name for name in check_streams(wanted or STREAM_NAMES) if person.os.lower() in STREAMS[name].platforms
+        ]
         for stream, hour in _moments(streams, start, end, tuple(hours)):
             file = make_file(study, participant, stream, hour, content=content, seed=seed, now=now, cache=cache)
             participant.files[file.key] = file
