@@ -9,7 +9,7 @@ Which study an asset belongs to, and so which passphrase, comes from the metadat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_origin
 
 import dagster as dg
@@ -202,12 +202,20 @@ def _concat(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """One after the other; categories are joined, where pandas alone would fall back to objects."""
     for name in frames[0].columns if frames else ():
         parts = [frame[name] for frame in frames if name in frame]
-        if len(parts) == len(frames) and all(isinstance(part.dtype, pd.CategoricalDtype) for part in parts):
+        if len(parts) == len(frames) and _can_join_categories([part.dtype for part in parts]):
             dtype = union_categoricals(parts, sort_categories=False).dtype
             frames = [frame.assign(**{name: frame[name].astype(dtype)}) for frame in frames]
     numbered = all(isinstance(frame.index, pd.RangeIndex) for frame in frames)
     joined: pd.DataFrame = pd.concat(frames, ignore_index=numbered) if frames else pd.DataFrame()
     return joined
+
+
+def _can_join_categories(dtypes: Sequence[Any]) -> bool:
+    """Categories of one type without an order, or the same ones: anything else has no union."""
+    if not all(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes):
+        return False
+    unordered = not any(dtype.ordered for dtype in dtypes)
+    return len(set(dtypes)) == 1 or (unordered and len({dtype.categories.dtype for dtype in dtypes}) == 1)
 
 
 def _upstream_metadata(context: dg.InputContext) -> Mapping[str, Any]:

@@ -1,13 +1,14 @@
 """DataFrames as Parquet: types, categories and attributes survive, and no error message holds a value.
 
-Types come back as they were, except that Parquet knows no times in whole seconds (they become milliseconds).
+Types come back as they were, except that Parquet knows no times in whole seconds (they become milliseconds) and that
+Arrow's decimals come back as Python's.
 """
 
 from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -18,34 +19,73 @@ from dagster_beiwe.errors import ConfigurationError
 
 _CATEGORIES: Final = b"beiwe/categories"
 _ROWS_PER_GROUP: Final = 128 * 1024
+_REFUSALS: Final = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
 def arrow_table(frame: pd.DataFrame) -> pa.Table:
-    """The frame as Parquet will hold it. Raises ``ConfigurationError`` that names the column which it can't hold."""
-    names = list(frame.columns)
-    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-        raise ConfigurationError(
-            "Expected a DataFrame whose column names are texts and differ, got others; nothing was stored. Rename the "
-            "columns (a MultiIndex can be joined: frame.columns = ['_'.join(name) for name in frame.columns])."
-        )
+    """The frame as Parquet will hold it. Raises ``ConfigurationError`` that names the column which it can't hold.
+
+    What is returned can be read back: types that Parquet takes and pandas does not find again are refused here.
+    """
+    _check_names(frame)
     try:
-        table = pa.Table.from_pandas(frame)
-        return table.replace_schema_metadata({**table.schema.metadata, _CATEGORIES: _packed_categories(frame)})
-    except (pa.ArrowException, TypeError, ValueError):  # its message may hold a value
-        bad = next((name for name in names if not _convertible(frame[[name]])), "the index")
-        raise ConfigurationError(
-            f"Expected columns of one type each, got a mixture in {bad!r} ({frame.dtypes.get(bad, 'index')}); nothing "
-            "was stored. Convert it, for instance with .astype('string')."
-        ) from None
+        return _readable_table(frame)
+    except _REFUSALS:  # its message may hold a value
+        pass
+    raise ConfigurationError(f"{_diagnosis(frame)} Nothing was stored.")
 
 
-def _packed_categories(frame: pd.DataFrame) -> bytes:
+def _check_names(frame: pd.DataFrame) -> None:
+    names = list(frame.columns)
+    if isinstance(frame.columns, pd.MultiIndex):
+        problem = f"The columns of the table have names of {frame.columns.nlevels} levels."
+        advice = "Join them: frame.columns = ['_'.join(map(str, name)) for name in frame.columns]."
+    elif not all(isinstance(name, str) for name in names):
+        kinds = sorted({type(name).__name__ for name in names} - {"str"})
+        problem = f"Names of the table's columns are not texts, but of the type {', '.join(kinds)}."
+        advice = "Rename them: frame.columns = frame.columns.map(str)."
+    elif len(set(names)) != len(names):
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        problem = f"Several columns of the table have the same name: {', '.join(repeated)[:200]}."
+        advice = "Rename or drop the repeated ones."
+    else:
+        return
+    raise ConfigurationError(f"{problem} Nothing was stored. {advice}")
+
+
+def _readable_table(frame: pd.DataFrame) -> pa.Table:
+    """Raises one of ``_REFUSALS`` for what Parquet can't hold, or for what it could not be read from again."""
+    kinds = {str(name): dtype for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)}
+    lost = [name for name, dtype in kinds.items() if _is_lost_as_category(dtype)]
+    levels = [frame.index.get_level_values(number).dtype for number in range(frame.index.nlevels)]
+    if any(isinstance(level, pd.CategoricalDtype) and _is_lost_as_category(level) for level in levels):
+        raise TypeError("index")
+    stored = frame.assign(**{name: frame[name].cat.codes for name in lost})
+    if isinstance(frame.columns.dtype, pd.CategoricalDtype):  # names in such an index can be written, but not read
+        stored = stored.set_axis(pd.Index(list(frame.columns), name=frame.columns.name), axis=1)
+    table = pa.Table.from_pandas(stored)
+    objects = [name for name, dtype in frame.dtypes.items() if pd.api.types.is_object_dtype(dtype)]
+    if any("struct<" in str(table.schema.field(name).type) for name in objects):
+        raise TypeError("dictionaries would come back with each other's keys")
+    table = table.replace_schema_metadata({**table.schema.metadata, _CATEGORIES: _packed_categories(kinds)})
+    sink = io.BytesIO()
+    parquet.write_table(table.slice(0, 0), sink)
+    read_parquet(sink.getvalue(), columns=None, name="")
+    return table
+
+
+def _is_lost_as_category(dtype: pd.CategoricalDtype) -> bool:
+    """Parquet keeps no dictionaries of these types (durations come back as numbers): the positions are stored then."""
+    values = dtype.categories.dtype
+    return values.kind == "m" or isinstance(values, (pd.PeriodDtype, pd.IntervalDtype))
+
+
+def _packed_categories(kinds: Mapping[str, pd.CategoricalDtype]) -> bytes:
     """The categories of all categorical columns, which Parquet keeps only in part: an Arrow stream of one row."""
-    kinds = {name: dtype for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)}
-    values = [pa.array(dtype.categories, from_pandas=True) for dtype in kinds.values()]
+    values = [_one_chunk(pa.array(dtype.categories, from_pandas=True)) for dtype in kinds.values()]
     lists = [pa.ListArray.from_arrays(pa.array([0, len(each)], pa.int32()), each) for each in values]
     fields = [
-        pa.field(name, each.type, metadata={"ordered": str(bool(dtype.ordered))})
+        pa.field(name, each.type, metadata=_notes(dtype))
         for (name, dtype), each in zip(kinds.items(), lists, strict=True)
     ]
     sink = io.BytesIO()
@@ -54,26 +94,67 @@ def _packed_categories(frame: pd.DataFrame) -> bytes:
     return sink.getvalue()
 
 
+def _notes(dtype: pd.CategoricalDtype) -> dict[str, str]:
+    notes = {"ordered": str(bool(dtype.ordered)), "dtype": str(dtype.categories.dtype)}
+    return {**notes, "positions": "True"} if _is_lost_as_category(dtype) else notes
+
+
+def _one_chunk(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Categories that were joined from several frames come in chunks."""
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
 def _with_categories(frame: pd.DataFrame, packed: bytes) -> pd.DataFrame:
     with ipc.open_stream(packed) as stream:
         table = stream.read_all()
-    kinds = {
-        field.name: pd.CategoricalDtype(
-            table[field.name].chunk(0).values.to_pandas(), ordered=field.metadata[b"ordered"] == b"True"
-        )
-        for field in table.schema
-        if field.name in frame
-    }
-    typed: pd.DataFrame = frame.astype(kinds)
+    restored: dict[str, Any] = {}
+    for field in table.schema:
+        if field.name in frame:
+            categories = pd.Index(table[field.name].chunk(0).values.to_pandas())
+            if b"dtype" in field.metadata:  # tables that were written before have none
+                categories = categories.astype(field.metadata[b"dtype"].decode())
+            dtype = pd.CategoricalDtype(categories, ordered=field.metadata[b"ordered"] == b"True")
+            values = frame[field.name]
+            restored[field.name] = (
+                pd.Categorical.from_codes(values, dtype=dtype)
+                if b"positions" in field.metadata
+                else values.astype(dtype)
+            )
+    typed: pd.DataFrame = frame.assign(**restored)
     return typed
 
 
-def _convertible(frame: pd.DataFrame) -> bool:
+def _diagnosis(frame: pd.DataFrame) -> str:
+    """Which part of a refused frame is at fault, and how: types only, never a value."""
+    for name in frame.columns:
+        if not _is_storable(frame[[name]].reset_index(drop=True)):
+            return f"Column {name!r} of the table {_fault(frame[name])}."
+    if not _is_storable(frame[[]]):
+        faults = [_fault(frame.index.get_level_values(number)) for number in range(frame.index.nlevels)]
+        return f"The index of the table {', and a level '.join(faults)}. reset_index(drop=True) leaves it out."
+    return "Parquet cannot hold the table, though it could hold each of its columns alone."
+
+
+def _is_storable(frame: pd.DataFrame) -> bool:
     try:
-        pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, TypeError, ValueError):
+        _readable_table(frame)
+    except _REFUSALS:
         return False
     return True
+
+
+def _fault(values: pd.Series[Any] | pd.Index[Any]) -> str:
+    dtype = values.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return (
+            f"has categories of the type {dtype.categories.dtype}, which can't be stored: convert it with .astype(str)"
+        )
+    if not pd.api.types.is_object_dtype(dtype):
+        return f"has the type {dtype}, which can't be stored: convert it, for instance with .astype('string')"
+    kinds = sorted({type(value).__name__ for value in values.dropna()})
+    if len(kinds) > 1:
+        return f"mixes values of the types {', '.join(kinds)}: convert it, for instance with .astype('string')"
+    return f"has values of the type {kinds[0]} that can't be stored: convert it, for instance with .astype('string')"
 
 
 def write_parquet(table: pa.Table, sink: Any) -> None:

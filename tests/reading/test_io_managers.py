@@ -19,6 +19,7 @@ from dagster_beiwe.io_managers import (
     TablePartitions,
 )
 from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.partitions import join_key, participant_partitions, raw_data_partitions, window_partitions
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
@@ -60,6 +61,10 @@ class Project:
             raise_on_error=raise_on_error,
             **options,
         )
+
+    @property
+    def lake(self) -> StudyLake:
+        return BeiweResource(credentials=EnvCredentials()).study_lake(self.study)
 
     def raw_input(self) -> dict[str, dg.AssetIn]:
         return {"raw": dg.AssetIn(self.raw.key)}
@@ -229,6 +234,42 @@ def test_several_partitions_are_one_frame_for_who_wants_that(
     assert len(frame) == 10
     assert list(frame["participant"].cat.categories) == [ANDROID, IOS]
     assert frame.index.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("shape", ["as it is", "grouped"])
+def test_a_table_made_from_several_partitions_is_stored(
+    project: Project, per_participant: dg.AssetsDefinition, shape: str
+) -> None:
+    """With the joined categories of ``participant``, which are ours."""
+
+    @dg.asset(
+        key=["beiwe", "sleep", "everybody"],
+        ins={"table": dg.AssetIn(per_participant.key)},
+        io_manager_key=TABLES,
+        metadata=project.study.to_metadata(),
+    )
+    def everybody(table: pd.DataFrame) -> pd.DataFrame:
+        grouped = table.groupby("participant", observed=True).size().rename("rows").reset_index()
+        return table if shape == "as it is" else grouped
+
+    project.run(per_participant, everybody, last_only=True)
+    back = TableStore.of_study(project.lake).read(["beiwe", "sleep", "everybody"])
+    assert list(back["participant"].cat.categories) == [ANDROID, IOS]
+    assert len(back) == {"as it is": 10, "grouped": 2}[shape]
+
+
+def test_categories_that_have_no_union_become_values(project: Project) -> None:
+    """Such as scales in different orders, or texts and the numbers of an older version."""
+    parts = {
+        "one": pd.Categorical(["low"], categories=["low", "high"], ordered=True),
+        "two": pd.Categorical(["high"], categories=["high", "low"], ordered=True),
+        "three": pd.Categorical([3]),
+    }
+    store = TableStore.of_study(project.lake)
+    for partition, values in parts.items():
+        store.write(["scales"], pd.DataFrame({"answer": values}), partition=partition)
+    for partitions, answers in ((["one", "two"], ["low", "high"]), (["one", "three"], ["low", 3])):
+        assert TablePartitions(store, ["scales"], partitions).concat()["answer"].tolist() == answers
 
 
 def test_several_partitions_are_a_dict_for_who_wants_that(

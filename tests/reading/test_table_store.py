@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pandas.api.types import union_categoricals
 from reading_helpers import PASSPHRASE, study_lake
 
 from dagster_beiwe.errors import (
@@ -95,10 +97,20 @@ def test_an_empty_table_comes_back(store: TableStore, frame: pd.DataFrame) -> No
         pd.Categorical(["often", "never"], categories=["never", "seldom", "often"], ordered=True),
         pd.Categorical([2, None], categories=[3, 1, 2]),
         pd.Categorical([None, None], categories=["unused"]),
+        pd.Categorical(pd.array([7, None], dtype="Int64")),
+        pd.Categorical(pd.array([True, None], dtype="boolean")),
+        pd.Categorical(pd.array(["a", None], dtype="string")),
+        pd.Categorical(pd.array([1, 2], dtype="int32[pyarrow]")),
+        pd.Categorical(pd.to_timedelta([1, None], unit="s")),
+        pd.Categorical(pd.to_datetime(["2024-03-04", None]).tz_localize("Europe/Berlin")),
+        pd.Categorical(pd.PeriodIndex(["2024-03", "NaT"], freq="M")),
+        pd.cut([1.5, float("nan")], [0, 1, 2]),
+        union_categoricals([pd.Categorical(["a"]), pd.Categorical(["b"])]),
+        union_categoricals([pd.Categorical([1]), pd.Categorical([2])]).as_ordered(),
     ],
 )
 def test_categories_come_back_used_or_not(store: TableStore, values: pd.Categorical) -> None:
-    """In their order: an answer's scale has values that nobody chose."""
+    """In their order and of their type: an answer's scale has values that nobody chose."""
     frame = pd.DataFrame({"answer": values})
     store.write(KEY, frame)
     pd.testing.assert_frame_equal(store.read(KEY), frame)
@@ -299,20 +311,43 @@ def test_a_crash_of_the_first_commit_leaves_no_table(
     assert len(store.read(KEY)) == 3
 
 
+def test_the_index_made_by_a_pivot_comes_back(store: TableStore) -> None:
+    """Names of columns that were categories are plain texts then."""
+    answers = pd.DataFrame({"who": pd.Categorical(["ab12"]), "item": pd.Categorical(["sleep"]), "n": [3]})
+    wide = answers.pivot_table(index="who", columns="item", values="n", observed=True)
+    store.write(KEY, wide)
+    back = store.read(KEY)
+    assert (list(back.columns), back.columns.name, back.loc["ab12", "sleep"]) == (["sleep"], "item", 3)
+
+
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "truth"),
     [
-        pd.DataFrame({"mixed": [1, "Zehnhausen 12"]}),
-        pd.DataFrame({"fine": [1], "object": [object()]}),
-        pd.DataFrame([[1, 2]], columns=["same", "same"]),
-        pd.DataFrame([[1, 2]], columns=[0, 1]),
+        (
+            pd.DataFrame({"mixed": [1, "Zehnhausen 12"]}),
+            "Column 'mixed' of the table mixes values of the types int, str",
+        ),
+        (pd.DataFrame({"n": [1, 2]}, index=[1, "Zehnhausen 12"]), "The index of the table mixes values"),
+        (pd.DataFrame({"fine": [1], "odd": [object()]}), "Column 'odd' of the table has values of the type object"),
+        (pd.DataFrame({"fine": [1], "large": [2**70]}), "Column 'large' of the table has values of the type int"),
+        (pd.DataFrame({"o": [{"Zehnhausen": 1}, {"b": 2}]}), "Column 'o' of the table has values of the type dict"),
+        (pd.DataFrame({"z": [1 + 2j]}), "Column 'z' of the table has the type complex128"),
+        (pd.DataFrame({"l": pd.array([[1]], pd.ArrowDtype(pa.list_(pa.int8())))}), "Column 'l' .* has the type list<"),
+        (pd.DataFrame({"c": pd.Categorical([1j])}), "Column 'c' of the table has categories of the type complex128"),
+        (pd.DataFrame({"n": [1]}, index=pd.cut([1], [0, 1])), "The index of the table has categories of the type"),
+        (pd.DataFrame([[1, 2]], columns=["same", "same"]), "Several columns of the table have the same name: same"),
+        (pd.DataFrame([[1, 2]], columns=[0, 1]), "not texts, but of the type int"),
+        (pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])), "names of 2 levels"),
     ],
 )
-def test_what_parquet_cannot_hold_is_refused_without_its_values(store: TableStore, bad: pd.DataFrame) -> None:
-    """The message names the column, never a value."""
-    with pytest.raises(ConfigurationError) as caught:
+def test_what_parquet_cannot_hold_is_refused_without_its_values(
+    store: TableStore, bad: pd.DataFrame, truth: str
+) -> None:
+    """The message names the column and what is wrong with it, never a value. What could not be read is not stored."""
+    with pytest.raises(ConfigurationError, match=truth) as caught:
         store.write(KEY, bad)
     assert "Zehnhausen" not in str(caught.value)
+    assert "Nothing was stored" in str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
     assert not store.exists(KEY)
 
