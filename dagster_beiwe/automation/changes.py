@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_TICK, RUNS_PER_TICK
+from dagster_beiwe.automation.requested import Change
 from dagster_beiwe.covering import Place, Rectangle, cover
+from dagster_beiwe.lake.index import IndexEntry
 from dagster_beiwe.sync import DailyIndex, dirty_cells
 from dagster_beiwe.windows import Window
 
@@ -26,7 +28,9 @@ LOOK_SECONDS = 25.0
 LOOK_AGAIN_DAYS = 7
 
 RETRY_SECONDS = 6 * 3600
-"""The same windows with the same counts are requested again this long after their last run was: it may have failed."""
+"""A window is requested again for the same change this long after its last run was: it may have failed."""
+
+_NEVER = IndexEntry(generation=0, mac="")
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -123,8 +127,7 @@ class Grid:
 class Look:
     """What one evaluation found: dirty windows, marks of settled participants, and at whom it stopped for time."""
 
-    dirty: Mapping[Place, str] = field(default_factory=dict)
-    """{participant and window key: digest of the window's counts}."""
+    dirty: Mapping[Place, Change] = field(default_factory=dict)
     settled: Mapping[str, str] = field(default_factory=dict)
     looked_at: int = 0
     stopped_at: str = ""
@@ -137,7 +140,7 @@ def _one_by_one(participants: Sequence[str]) -> Iterable[Sequence[str]]:
 def look_for_changes(
     grid: Grid,
     ask: Callable[[Sequence[str]], DailyIndex],
-    committed: Callable[[str], Mapping[str, str]],
+    committed: Callable[[str], Mapping[str, IndexEntry]],
     *,
     marks: Mapping[str, str],
     cursor: ChangesCursor,
@@ -150,7 +153,7 @@ def look_for_changes(
     """Compare counts with what is committed, beginning where the last evaluation ended.
 
     ``ask`` gives the counts of some participants, of each of the ``batches`` in turn, so that no more than one is in
-    memory. ``committed`` gives the digests of the counts of a participant's committed windows; ``marks`` is empty where
+    memory. ``committed`` gives a participant's committed windows; ``marks`` is empty where
     nobody knows them, and then nobody settles. ``busy`` windows are those of runs that wait or run: they are left to
     them. Committed windows that are not recorded as materialised are dirty too. At least one batch is looked at,
     however little time there is.
@@ -159,7 +162,7 @@ def look_for_changes(
     settled = {
         name: cursor.settled[name] for name, mark in marks.items() if grid.still_settled(cursor.settled.get(name), mark)
     }
-    dirty: dict[Place, str] = {}
+    dirty: dict[Place, Change] = {}
     looked_at = 0
     order = [each for each in _beginning_at(grid.participants, cursor.next.rpartition("|")[0]) if each not in settled]
     for batch in batches(order):
@@ -168,28 +171,32 @@ def look_for_changes(
         daily = ask(batch)
         for participant in batch:
             looked_at += 1
-            found = _dirty_windows(grid, daily, committed(participant), participant, is_recorded)
+            known = committed(participant)
+            found = _dirty_windows(grid, daily, known, participant, is_recorded)
             if not found and participant in marks:
                 settled[participant] = grid.to_keep(marks[participant], participant, daily)
             for window in found:
                 if (participant, window.key) not in busy:
-                    dirty[participant, window.key] = daily.digest(participant, window, grid.streams)
+                    entry = known.get(window.key, _NEVER)
+                    counted = daily.digest(participant, window, grid.streams)
+                    dirty[participant, window.key] = Change(entry.counted, counted, entry.generation)
     return Look(dirty=dirty, settled=settled, looked_at=looked_at)
 
 
 def _dirty_windows(
     grid: Grid,
     daily: DailyIndex,
-    known: Mapping[str, str],
+    known: Mapping[str, IndexEntry],
     participant: str,
     is_recorded: Callable[[Place], bool],
 ) -> list[Window]:
-    cells = dirty_cells(daily, known, participant=participant, windows=grid.windows, streams=grid.streams)
+    counted = {key: entry.counted for key, entry in known.items()}
+    cells = dirty_cells(daily, counted, participant=participant, windows=grid.windows, streams=grid.streams)
     moved = {cell.window.key for cell in cells}
     return [
         window
         for window in grid.windows
-        if window.key in moved or (known.get(window.key) and not is_recorded((participant, window.key)))
+        if window.key in moved or (counted.get(window.key) and not is_recorded((participant, window.key)))
     ]
 
 
@@ -202,24 +209,14 @@ class Choice:
     waiting: int = 0
 
 
-def choose_runs(
-    grid: Grid,
-    dirty: Mapping[Place, str],
-    *,
-    start: str,
-    largest: int,
-    requested: Callable[[Collection[str]], Collection[str]] = lambda _: (),
-) -> Choice:
-    """Few runs that cover the dirty windows and no others; what is too much for one evaluation waits.
+def choose_runs(grid: Grid, places: Collection[Place], *, start: str, largest: int) -> Choice:
+    """Few runs that cover the windows and no others; what is too much for one evaluation waits.
 
-    ``requested`` tells which of some requests (see ``request_id``) were made not long ago: these are left out. Runs are
-    taken in the order of their first cells, from ``start`` on and then from the beginning: whoever waits is among the
-    first next time, so that runs which fail again and again do not keep others from their turn.
+    Runs are taken in the order of their first cells, from ``start`` on and then from the beginning: whoever waits is
+    among the first next time, so that runs which fail again and again do not keep others from their turn.
     """
     windows = [window.key for window in grid.windows]
-    found = cover(dirty, participants=grid.participants, windows=windows, largest=largest)
-    ids = {request_id(run, dirty): run for run in found}
-    lately = set(requested(ids.keys()))
+    found = cover(places, participants=grid.participants, windows=windows, largest=largest)
     number = {each: index for index, each in enumerate(grid.participants)}
     column = {each: index for index, each in enumerate(windows)}
     participant, _, window = start.rpartition("|")
@@ -229,7 +226,7 @@ def choose_runs(
         place = (number[run.first[0]], column[run.first[1]])
         return place < begin, place
 
-    ordered = sorted((run for each, run in ids.items() if each not in lately), key=turn)
+    ordered = sorted(found, key=turn)
     taken = partitions = 0
     for run in ordered[:RUNS_PER_TICK]:
         partitions += len(run)
@@ -238,11 +235,6 @@ def choose_runs(
         taken += 1
     waiting = ordered[taken:]
     return Choice(runs=tuple(ordered[:taken]), next="|".join(waiting[0].first) if waiting else "", waiting=len(waiting))
-
-
-def request_id(run: Rectangle, dirty: Mapping[Place, str]) -> str:
-    """The same for the same windows with the same counts."""
-    return _digest(run.range + "".join(dirty[place] for place in run.places()))
 
 
 def _digest(text: str) -> str:

@@ -25,9 +25,9 @@ from dagster_beiwe.automation.changes import (
     Look,
     choose_runs,
     look_for_changes,
-    request_id,
 )
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, SENSOR_POLICY
+from dagster_beiwe.automation.requested import Change, codes_of, latest_requests, not_requested
 from dagster_beiwe.automation.schedules import checks_request, checks_target
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.covering import Place, Rectangle
@@ -43,7 +43,10 @@ from dagster_beiwe.studies.time_zones import StudyZone
 PARTITION_TAG = "dagster/partition"
 
 REQUEST_TAG = "beiwe/request"
-"""Tag of a run that the sensor requested: windows and their counts, so that they are not soon requested again."""
+"""Tag of a run that the sensor requested: the study's id."""
+
+CHANGES_TAG = "beiwe/changes"
+"""Tag of the same run: what each of its windows was requested for, so that none is soon requested again for that."""
 
 CHECK_SECONDS = 600
 """How often the sensor looks whether runs are over and checks are due. That asks nothing from the server."""
@@ -158,7 +161,7 @@ def _look(
             look = look_for_changes(
                 grid,
                 lambda batch: counts_around(client, study, told.zone, grid.windows, participants=batch),
-                lambda participant: {key: entry.counted for key, entry in lake.index(participant).items()},
+                lake.index,
                 marks=marks,
                 cursor=cursor,
                 batches=partial(batches, days=grid.days),
@@ -172,19 +175,14 @@ def _look(
                 f"newest {study.refresh_windows} windows of everybody again instead."
             )
             return _Outcome(replace(cursor, settled={}, next=""), text)
-    choice = choose_runs(
-        grid,
-        look.dirty,
-        start=cursor.next,
-        largest=PARTITIONS_PER_RUN,
-        requested=partial(_lately_requested, instance, since=now - timedelta(seconds=RETRY_SECONDS)),
-    )
-    return _outcome(look, choice, cursor, raw_data, told.zone, now=now)
+    latest = _latest_requests(instance, study, grid, since=now - timedelta(seconds=RETRY_SECONDS)) if look.dirty else {}
+    changes = not_requested(look.dirty, latest)
+    choice = choose_runs(grid, changes, start=cursor.next, largest=PARTITIONS_PER_RUN)
+    request = partial(_request, study=study, changes=changes, raw_data=raw_data, zone=told.zone, now=now)
+    return _outcome(look, choice, cursor, tuple(map(request, choice.runs)))
 
 
-def _outcome(
-    look: Look, choice: Choice, cursor: ChangesCursor, raw_data: dg.AssetKey, zone: StudyZone, *, now: datetime
-) -> _Outcome:
+def _outcome(look: Look, choice: Choice, cursor: ChangesCursor, requests: tuple[dg.RunRequest, ...]) -> _Outcome:
     return _Outcome(
         cursor=replace(
             cursor,
@@ -192,19 +190,24 @@ def _outcome(
             next=choice.next or (f"{look.stopped_at}|" if look.stopped_at else ""),
         ),
         text=f"{len(look.dirty)} windows moved; {look.looked_at} participants looked at, {len(look.settled)} settled.",
-        requests=tuple(_request(run, look.dirty, raw_data, zone, now=now) for run in choice.runs),
+        requests=requests,
         waiting=choice.waiting,
     )
 
 
 def _request(
-    run: Rectangle, dirty: Mapping[Place, str], raw_data: dg.AssetKey, zone: StudyZone, *, now: datetime
+    run: Rectangle,
+    *,
+    study: StudyFacts,
+    changes: Mapping[Place, Change],
+    raw_data: dg.AssetKey,
+    zone: StudyZone,
+    now: datetime,
 ) -> dg.RunRequest:
-    """A run of raw data. Its key is new each time: what was requested lately is left out by its tag."""
-    each = request_id(run, dirty)
+    """A run of raw data. Its key is new each time: what was requested lately is left out by its tags."""
     return dg.RunRequest(
-        run_key=f"{run.range} {each} {now.isoformat()}",
-        tags={**run.tags, **zone_tag(zone), REQUEST_TAG: each},
+        run_key=f"{run.range} {now.isoformat()}",
+        tags={**run.tags, **zone_tag(zone), REQUEST_TAG: study.id, CHANGES_TAG: codes_of(run, changes)},
         asset_selection=[raw_data],
         asset_check_keys=[],
     )
@@ -252,32 +255,33 @@ def _newest_recorded(instance: dg.DagsterInstance, raw_data: dg.AssetKey) -> str
     return f"{event.run_id[:8]} {event.timestamp}" if event else ""
 
 
-def _lately_requested(instance: dg.DagsterInstance, ids: Collection[str], *, since: datetime) -> set[str]:
-    """Which of the requests there is a run of that was made since then."""
-    if not ids:
-        return set()
-    filters = dg.RunsFilter(tags={REQUEST_TAG: sorted(ids)}, created_after=since)
-    return {run.tags[REQUEST_TAG] for run in instance.get_runs(filters=filters)}
+def _latest_requests(
+    instance: dg.DagsterInstance, study: StudyFacts, grid: Grid, *, since: datetime
+) -> dict[Place, str]:
+    """What each window was last requested for since then."""
+    runs = instance.get_runs(filters=dg.RunsFilter(tags={REQUEST_TAG: study.id}, created_after=since))
+    return latest_requests((_rectangle(run, grid), run.tags.get(CHANGES_TAG, "")) for run in runs)
 
 
 def busy_places(instance: dg.DagsterInstance, raw_data: dg.AssetKey, grid: Grid) -> Iterator[Place]:
     """Participants and windows of runs of ``raw_data`` that wait or run: what they will do need not be requested."""
-    windows = [window.key for window in grid.windows]
     since = datetime.now(timezone.utc) - _BELIEVED
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_OPEN, updated_after=since)):
-        if run.asset_selection and raw_data not in run.asset_selection:
-            continue
-        single = run.tags.get(PARTITION_TAG)
-        first, last = (run.tags.get(tag) or single for tag in (RANGE_START_TAG, RANGE_END_TAG))
-        if first and last:
-            (top, _, left), (bottom, _, right) = first.rpartition("|"), last.rpartition("|")
-            for participant in _between(grid.participants, top, bottom):
-                for window in _between(windows, left, right):
-                    yield participant, window
+        if not run.asset_selection or raw_data in run.asset_selection:
+            yield from _rectangle(run, grid).places()
 
 
-def _between(order: Sequence[str], first: str, last: str) -> Sequence[str]:
+def _rectangle(run: dg.DagsterRun, grid: Grid) -> Rectangle:
+    """What a run is about; an empty rectangle where that is another study's."""
+    single = run.tags.get(PARTITION_TAG, "")
+    first, last = (run.tags.get(tag) or single for tag in (RANGE_START_TAG, RANGE_END_TAG))
+    (top, _, left), (bottom, _, right) = first.rpartition("|"), last.rpartition("|")
+    windows = [window.key for window in grid.windows]
+    return Rectangle(_between(grid.participants, top, bottom), _between(windows, left, right))
+
+
+def _between(order: Sequence[str], first: str, last: str) -> tuple[str, ...]:
     """The part of an order from one name to another; nothing where they are another study's."""
     if first not in order or last not in order:
         return ()
-    return order[order.index(first) : order.index(last) + 1]
+    return tuple(order[order.index(first) : order.index(last) + 1])

@@ -92,14 +92,36 @@ def test_a_run_that_died_unnoticed_does_not_block_its_windows(lab: Lab, monkeypa
     assert lab.requested()
 
 
-def test_a_poisoned_hour_stays_requested(lab: Lab) -> None:
-    """Its window is committed with a hole, and so never settles; the others do."""
+def test_a_window_that_failed_is_not_requested_again_in_a_run_of_another_shape(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was requested with its neighbors, which succeeded, and then with another one; it still has to wait."""
     lab.enrol()
     hour = moment(day_of_week(1))
-    until = hour + timedelta(hours=1)
-    with lab.server.misbehave("poisoned_hour", participant=ANNA, stream="gps", start=hour, end=until):
+    with lab.server.misbehave("poisoned_hour", participant=ANNA, stream="gps", start=hour, end=hour + HOUR):
         lab.follow()
-        assert lab.requested() == [f"{ANNA}|{WEEKS[1]}"]
+        assert lab.requested() == []
+        lab.world.add_rows(ANNA, "gps", moment(day_of_week(2)))
+        assert lab.follow() == [f"{ANNA}|{WEEKS[2]}"]
+    assert lab.requested() == []
+    monkeypatch.setattr(changes_sensor, "RETRY_SECONDS", 0)
+    assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
+    assert lab.follow() == []
+
+
+def test_counts_that_go_back_to_what_they_were_are_followed(lab: Lab) -> None:
+    """At once: the lake was committed with other counts meanwhile, by the sensor's run or by somebody else's."""
+    hour = moment(day_of_week(1))
+    before, after = b"timestamp,UTC time\n1,2", b"timestamp,UTC time\n1,2\n3,4"
+    lab.world.set_content(ANNA, "gps", hour, before)
+    lab.enrol()
+    lab.follow()
+    for content in (after, before, after):
+        lab.world.set_content(ANNA, "gps", hour, content)
+        assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
+    lab.world.set_content(ANNA, "gps", hour, before)
+    lab.run("raw_data", partition=f"{ANNA}|{WEEKS[1]}")
+    lab.world.set_content(ANNA, "gps", hour, after)
     assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
     assert lab.follow() == []
 

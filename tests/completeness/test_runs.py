@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dagster_beiwe.automation import changes
 from dagster_beiwe.automation.changes import ChangesCursor, Grid, choose_runs, look_for_changes
 from dagster_beiwe.covering import Rectangle, cover
+from dagster_beiwe.lake.index import IndexEntry
 from dagster_beiwe.studies.server_counts import batches
 from dagster_beiwe.sync import DailyIndex
 from dagster_beiwe.windows import windows_between
@@ -63,7 +64,7 @@ def counts_of(*people: str, on: date = date(2026, 1, 7)) -> DailyIndex:
     return DailyIndex(timezone.utc, {one: {on: {"gps": 10}} for one in people})
 
 
-def never_committed(_: str) -> Mapping[str, str]:
+def never_committed(_: str) -> Mapping[str, IndexEntry]:
     return {}
 
 
@@ -81,7 +82,7 @@ def test_whoever_was_not_looked_at_is_the_first_next_time() -> None:
     for _ in range(3):
         looked: list[str] = []
 
-        def committed(participant: str, looked: list[str] = looked) -> Mapping[str, str]:
+        def committed(participant: str, looked: list[str] = looked) -> Mapping[str, IndexEntry]:
             looked.append(participant)
             return {}
 
@@ -102,7 +103,7 @@ def test_whoever_was_not_looked_at_is_the_first_next_time() -> None:
 def test_failing_windows_do_not_keep_others_from_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs an evaluation, and nothing ever succeeds: each of the scattered windows is requested all the same."""
     monkeypatch.setattr(changes, "RUNS_PER_TICK", 2)
-    dirty = {(one, key): "digest" for number, one in enumerate(PEOPLE) for key in KEYS[number % 2 :: 2]}
+    dirty = {(one, key) for number, one in enumerate(PEOPLE) for key in KEYS[number % 2 :: 2]}
     requested: list[tuple[str, str]] = []
     start = ""
     for _ in range(len(dirty)):
@@ -110,13 +111,13 @@ def test_failing_windows_do_not_keep_others_from_their_turn(monkeypatch: pytest.
         assert 0 < len(choice.runs) <= 2
         requested += [place for run in choice.runs for place in run.places()]
         start = choice.next
-    assert set(requested) == set(dirty)
+    assert set(requested) == dirty
 
 
 def test_a_tick_requests_no_more_than_dagster_submits_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """But at least one run, and it says how many wait."""
     monkeypatch.setattr(changes, "PARTITIONS_PER_TICK", 5)
-    dirty = {(one, key): "digest" for one in PEOPLE for key in KEYS}
+    dirty = {(one, key) for one in PEOPLE for key in KEYS}
     choice = choose_runs(GRID, dirty, start="", largest=6)
     assert [run.first for run in choice.runs] == [(PEOPLE[0], KEYS[0])]
     assert choice.waiting == 7
@@ -126,7 +127,7 @@ def test_settled_participants_are_not_read_again_until_their_counts_move() -> No
     """A mark also moves with what the lake holds, another zone, start or streams, and once a week."""
     daily = counts_of(*PEOPLE)
     totals = {one: {"gps": 10} for one in PEOPLE}
-    digest = {window.key: daily.digest(PEOPLE[0], window, ("gps",)) for window in WINDOWS}
+    digest = {window.key: IndexEntry(1, "", daily.digest(PEOPLE[0], window, ("gps",))) for window in WINDOWS}
     marks = GRID.marks(totals, zone="UTC")
     first = look_for_changes(GRID, lambda _: daily, lambda _: digest, marks=marks, cursor=ChangesCursor())
     assert (first.looked_at, first.dirty) == (8, {})
@@ -170,8 +171,8 @@ def test_a_new_window_is_looked_at_where_data_are_dated_later() -> None:
     daily = replace(daily, counts={**daily.counts, PEOPLE[3]: {WINDOWS[-1].start.date(): {"gps": 10}}})
     marks = grid.marks({one: {"gps": 10} for one in PEOPLE}, zone="UTC")
 
-    def committed(participant: str) -> Mapping[str, str]:
-        return {window.key: daily.digest(participant, window, ("gps",)) for window in grid.windows}
+    def committed(participant: str) -> Mapping[str, IndexEntry]:
+        return {each.key: IndexEntry(1, "", daily.digest(participant, each, ("gps",))) for each in grid.windows}
 
     settled = look_for_changes(grid, lambda _: daily, committed, marks=marks, cursor=ChangesCursor()).settled
     assert len(settled) == 8
@@ -191,7 +192,7 @@ def test_batches_end_with_the_time_of_an_evaluation() -> None:
         asked.append(len(batch))
         return counts_of(*batch)
 
-    def committed(participant: str) -> Mapping[str, str]:
+    def committed(participant: str) -> Mapping[str, IndexEntry]:
         looked.append(participant)
         return {}
 
