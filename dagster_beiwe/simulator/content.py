@@ -17,7 +17,7 @@ from functools import lru_cache
 from threading import Lock
 
 from dagster_beiwe.simulator import rows as row_text
-from dagster_beiwe.streams import STREAMS
+from dagster_beiwe.simulator.server_streams import server_stream
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 HOUR_MS = 3_600_000
@@ -74,7 +74,7 @@ def ms_of(moment: datetime) -> int:
 
 
 def header_of(stream: str, os: str) -> str:
-    entry = STREAMS[stream]
+    entry = server_stream(stream)
     columns = entry.ios_columns if os == "IOS" and entry.ios_columns else entry.columns
     return ",".join(columns)
 
@@ -83,8 +83,8 @@ def render(recipe: Recipe) -> bytes:
     """The CSV of a file: header, rows in order of time, no newline after the last one."""
     rng = random.Random(recipe.seed)
     header = header_of(recipe.stream, recipe.os)
-    if recipe.stream == "survey_answers":
-        return "\n".join([header, *row_text.survey_answers(rng)]).encode()
+    if recipe.stream in row_text.SUBMITTED:
+        return "\n".join([header, *row_text.SUBMITTED[recipe.stream](rng)]).encode()
     if recipe.rows >= _TEMPLATE_FROM_ROWS and _is_plain_series(recipe):
         base = _stamp(recipe, rng)
     else:

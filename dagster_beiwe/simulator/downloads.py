@@ -17,7 +17,6 @@ from dagster_beiwe.simulator.people import Study
 from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.simulator.world import World
 from dagster_beiwe.simulator.zipping import Member, zip_stream
-from dagster_beiwe.streams import STREAMS
 
 _SECOND = timedelta(seconds=1)
 
@@ -120,10 +119,16 @@ def _selected(world: World, profile: Profile, study: Study, request: Request) ->
     if ids is not None and (len(set(ids)) < len(ids) or any(world.find_participant(one) is None for one in ids)):
         raise RefusedError(404)
     streams = read_list(request.values("data_streams"))
-    if streams is not None and any(name not in STREAMS for name in streams):
+    if streams is not None and any(name not in profile.streams for name in streams):
         raise RefusedError(404)
     start, end = read_time(request.value("time_start")), read_time(request.value("time_end"))
-    return world.files(study.id, participants=ids, streams=streams, start=start, end=end and end + _SECOND)
+    return world.files(
+        study.id,
+        participants=ids,
+        streams=profile.streams if streams is None else streams,
+        start=start,
+        end=end and end + _SECOND,
+    )
 
 
 def _skipped(file: StoredFile, registry: dict[str, str], profile: Profile) -> bool:
@@ -149,7 +154,9 @@ def _entries(files: list[StoredFile], profile: Profile, *, zstd: bool, with_hash
     taken: dict[str, int] = {}
     for file in files:
         stem, ending = file.member_stem, f".{file.extension}"
-        if file.stream == "ambient_audio":
+        if profile.csv_for_all and not file.stream.startswith(("survey_", "audio_recordings")):
+            ending = ".csv"
+        elif file.stream == "ambient_audio":
             ending += file.suffix
         if profile.stray_parenthesis and file.chunked and not file.survey_id:
             ending += ")"
@@ -165,9 +172,10 @@ def _entries(files: list[StoredFile], profile: Profile, *, zstd: bool, with_hash
 
 
 def registry_value(file: StoredFile, profile: Profile, *, with_hashes: bool) -> str | None:
-    """MD5 without a registry in the request, SHA-1 with one; nothing known of unchunked files but the SHA-1."""
+    """MD5 without a registry in the request, SHA-1 with one; of unchunked ones from before May 2026 no MD5."""
+    has_md5 = file.chunked or profile.keeps_md5_of(file.arrived.date())
     if with_hashes and profile.keeps_sha1 and profile.registry_rule != "full-path-md5":
         if file.has_sha1:
             return file.sha1
-        return file.md5 if file.chunked else None
-    return file.md5 if file.chunked else ""
+        return file.md5 if has_md5 else None
+    return file.md5 if has_md5 else ""

@@ -112,12 +112,17 @@ def settings_file(study: Study, profile: Profile) -> Answer:
     place = f'filename="{name}"' if name.isascii() else f"filename*=utf-8''{quote(name)}"
     settings: dict[str, Any] = {
         "surveys": [survey.as_json() for survey in study.surveys if not survey.deleted],
-        "device_settings": study.device_settings,
+        "device_settings": {name: value for name, value in study.device_settings.items() if _is_set(name, profile)},
         "interventions": study.interventions,
     }
     if profile.settings_have_time_zone:
         settings["study_time_zone"] = study.time_zone
     return json_answer(settings, Content_Disposition=f"attachment; {place}")
+
+
+def _is_set(setting: str, profile: Profile) -> bool:
+    """Settings of a stream go with it."""
+    return "ambient_audio" in profile.streams or not setting.startswith("ambient_audio")
 
 
 def get_study_settings(call: Call) -> Answer:
@@ -155,7 +160,7 @@ def get_survey_history(call: Call) -> Answer:
 
 
 def get_data_quantities(call: Call) -> Answer:
-    return json_answer(data_quantities(call.world, study_of(call)))
+    return json_answer(data_quantities(call.world, call.profile, study_of(call)))
 
 
 def get_participant_table(call: Call) -> Answer:
@@ -163,7 +168,7 @@ def get_participant_table(call: Call) -> Answer:
 
 
 def get_summary_statistics(call: Call) -> Answer:
-    return summary_statistics(call.world, study_of(call), call.request)
+    return summary_statistics(call.world, call.profile, study_of(call), call.request)
 
 
 def get_data(call: Call) -> Answer:
@@ -195,6 +200,17 @@ def _history(records: Callable[[Participant], list[dict[str, Any]]], *, may_omit
     return endpoint
 
 
+def get_sycamore_output(call: Call) -> Answer:
+    """Analyses are not simulated. There is none: a 404 with a short text, where a missing route has a page."""
+    study_of(call)
+    return Answer(status=404, body=b"No sycamore output was found for this study.", content_type="text/plain")
+
+
+def get_forest_tasks(call: Call) -> Answer:
+    study_of(call)
+    return json_answer([])
+
+
 def background_status(call: Call) -> Answer:
     """Empty either way: 200 if the server processed uploads lately."""
     return Answer(status=200 if call.world.processing else 500)
@@ -221,6 +237,8 @@ ROUTES: dict[str, Route] = {
     ),
     "/get-participant-notification-history/v1": Route(endpoint=get_notifications, since=date(2025, 3, 7)),
     "/get-participant-file-hashes/v1": Route(endpoint=get_file_hashes, since=date(2026, 1, 8)),
+    "/get-sycamore-analysis-output/v1": Route(endpoint=get_sycamore_output, since=date(2026, 7, 31)),
+    "/get-forest-tasks/v1": Route(endpoint=get_forest_tasks, since=date(2026, 7, 31)),
     "/get-data/v1": Route(endpoint=get_data, since=date(2015, 1, 1), methods=("GET", "POST")),
     "/get-data/v2": Route(endpoint=get_data, since=date(2025, 5, 14), methods=("GET", "POST")),
     "/background_processing_status": Route(

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from dagster_beiwe.simulator.content import BlobCache, Recipe, moment_of, noise, render, size_of, zstd_stored
-from dagster_beiwe.streams import STREAMS
+from dagster_beiwe.simulator.server_streams import server_stream
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,7 +44,7 @@ class StoredFile:
 
     @property
     def chunked(self) -> bool:
-        return STREAMS[self.stream].chunked
+        return server_stream(self.stream).chunked
 
     @property
     def bin_ms(self) -> int:
@@ -65,7 +65,7 @@ class StoredFile:
         if self.chunked:
             place = f"CHUNKED_DATA/{self.study_id}/{self.participant_id}/{self.stream}/{survey}"
             return f"{place}{self.bin:%Y-%m-%dT%H:%M:%S}.{self.extension}"
-        folder = STREAMS[self.stream].storage_folder
+        folder = server_stream(self.stream).storage_folder
         return f"{self.study_id}/{self.participant_id}/{folder}/{survey}{self.start_ms}.{self.extension}{self.suffix}"
 
     @property

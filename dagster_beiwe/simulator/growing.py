@@ -12,14 +12,15 @@ from dagster_beiwe.simulator.content import HOUR_MS, BlobCache, ContentPlan, mom
 from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.people import Participant, Researcher, Study
 from dagster_beiwe.simulator.plans import ParticipantPlan, StudyPlan
+from dagster_beiwe.simulator.server_streams import extension_of, server_stream
 from dagster_beiwe.simulator.surveys import Survey
-from dagster_beiwe.streams import STREAM_NAMES, STREAMS, check_streams
+from dagster_beiwe.streams import STREAM_NAMES, check_streams
 
 _LETTERS = string.ascii_letters + string.digits
 _KEY_LETTERS = _LETTERS + "+/"
 _PARTICIPANT_LETTERS = string.digits[1:] + string.ascii_lowercase
-_ONCE_A_DAY = frozenset({"survey_answers", "survey_timings", "calls", "texts"})
-_ONCE_A_WEEK = frozenset({"audio_recordings", "ambient_audio"})
+_ONCE_A_DAY = frozenset({"survey_answers", "survey_timings", "calls", "texts", "ai_chat_logs"})
+_ONCE_A_WEEK = frozenset({"audio_recordings", "ambient_audio", "image_survey"})
 _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
 
@@ -84,7 +85,7 @@ def grow_participant(
         hours = plan.hours if person.hours is None else person.hours
         wanted = person.streams if person.streams is not None else plan.streams
         streams = [
-            name for name in check_streams(wanted or STREAM_NAMES) if person.os.lower() in STREAMS[name].platforms
+            name for name in check_streams(wanted or STREAM_NAMES) if person.os.lower() in server_stream(name).platforms
         ]
         for stream, hour in _moments(streams, start, end, tuple(hours)):
             file = make_file(study, participant, stream, hour, content=content, seed=seed, now=now, cache=cache)
@@ -135,7 +136,7 @@ def make_file(
     suffix: str = "",
 ) -> StoredFile:
     """The file of a stream that begins at ``moment``; unchunked streams given a full hour begin some way into it."""
-    entry = STREAMS[stream]
+    entry = server_stream(stream)
     owner = "shared" if content.shared else f"{study.id}/{participant.id}"
     start_ms = ms_of(moment)
     if survey_id is None and entry.survey_folder:
@@ -154,7 +155,7 @@ def make_file(
         rows=content.rows_of(stream) if rows is None else rows,
         seed=file_seed,
         survey_id=survey_id or "",
-        extension="mp4" if entry.audio else "csv",
+        extension=extension_of(stream),
         suffix=suffix,
         audio_bytes=content.audio_bytes if entry.audio else 0,
         arrived=max(min(moment_of(start_ms) + _HOUR + delay, now), participant.created),

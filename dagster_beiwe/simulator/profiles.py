@@ -1,4 +1,5 @@
-"""Generations of the server. A profile is a date: what was committed by then is what the server can do."""
+"""Generations of the server. A profile is a date and a list of streams: what was committed by then is what the server
+can do, and a branch or fork may have other streams than the main line."""
 
 from __future__ import annotations
 
@@ -7,25 +8,55 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from dagster_beiwe.streams import STREAM_NAMES
+
 CURRENT = "2026-03"
-PROFILE_NAMES = ("2023-11", "2024-07", "2025-03", "2025-06", "2025-12", "2026-01-08", CURRENT)
+PROFILE_NAMES = (
+    "2023-11",
+    "2024-07",
+    "2025-03",
+    "2025-06",
+    "2025-12",
+    "2026-01-08",
+    CURRENT,
+    "ai_chat_logs",
+    "2026-08",
+    "image_survey",
+)
 
 RegistryRule = Literal["full-path-md5", "full-path-sha1", "short-path-sha1", "any-value-by-full-path"]
+
+_STAGED_UPDATES = date(2026, 5, 5)
+_AMBIENT_AUDIO_REMOVED = date(2026, 7, 31)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A server as it was on a day. Dates are commit dates of the server's repository."""
+    """A server as it was on a day. Dates are commit dates of the server's repository.
+
+    ``own_streams`` and ``lacks`` are how a branch or fork differs from the main line of that day.
+    """
 
     day: date
+    own_streams: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
     @classmethod
     def named(cls, name: str) -> Profile:
-        """``YYYY-MM`` is the end of that month, ``YYYY-MM-DD`` that day; any date will do."""
+        """``YYYY-MM`` is the end of that month, ``YYYY-MM-DD`` that day; any date will do. Or a branch by the stream
+        that it is known for."""
+        if name in _BRANCHES:
+            return _BRANCHES[name]
         parts = [int(part) for part in name.split("-")]
         if len(parts) == 2:
             parts.append(calendar.monthrange(parts[0], parts[1])[1])
         return cls(date(*parts))
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Every stream that get-data takes and that is counted, sorted."""
+        removed = {*self.lacks, *(["ambient_audio"] if self.day >= _AMBIENT_AUDIO_REMOVED else [])}
+        return tuple(sorted({*STREAM_NAMES, *self.own_streams} - removed))
 
     @property
     def registry_rule(self) -> RegistryRule:
@@ -34,6 +65,20 @@ class Profile:
         if self.day < date(2026, 1, 8):
             return "full-path-sha1"
         return "short-path-sha1" if self.day < date(2026, 1, 16) else "any-value-by-full-path"
+
+    @property
+    def csv_for_all(self) -> bool:
+        """Members of any stream but recordings and surveys end in ``.csv``, whatever they hold."""
+        return self.day >= _STAGED_UPDATES
+
+    def keeps_md5_of(self, arrived: date) -> bool:
+        """Whether the server has the MD5 of an unchunked file that arrived then; its hash is empty otherwise."""
+        return self.day >= _STAGED_UPDATES and arrived >= _STAGED_UPDATES
+
+    @property
+    def has_sycamore_columns(self) -> bool:
+        """Six analysis columns of the daily statistics."""
+        return self.day < _AMBIENT_AUDIO_REMOVED
 
     @property
     def knows_participant_ids(self) -> bool:
@@ -69,3 +114,10 @@ class Profile:
     @property
     def wide_participant_table(self) -> bool:
         return self.day >= date(2025, 1, 1)
+
+
+_BRANCHES = {
+    "ai_chat_logs": Profile(date(2026, 4, 30), own_streams=("ai_chat_logs",), lacks=("ambient_audio",)),
+    "image_survey": Profile(date(2026, 3, 31), own_streams=("image_survey", "omniring")),
+}
+"""Branches in use and forks of the official server."""

@@ -61,6 +61,7 @@ _ANDROID: dict[str, Tail] = {
     "gps": _gps,
     "gyro": lambda rng: f"3,{_numbers(rng, 3, 6, 0.1)}",
     "magnetometer": lambda rng: _numbers(rng, 3, 6, 0.1),
+    "omniring": lambda rng: f"{rng.randrange(10**5)},{rng.randrange(10**5)}",
     "power_state": lambda rng: rng.choice(_ANDROID_POWER),
     "app_log": lambda rng: rng.choice(_APP_LOG),
     "bluetooth": lambda rng: f"{rng.choice(_HASHES)},{-rng.randint(40, 95)}",
@@ -106,6 +107,15 @@ def _answer(question: Question, rng: random.Random) -> str:
 def survey_answers(rng: random.Random) -> list[str]:
     """The rows of one submitted survey; only what a participant types may hold commas."""
     return [f"{q.id},{q.kind},{_shown(q)},{q.options},{_answer(q, rng)}" for q in QUESTIONS]
+
+
+def ai_chat(rng: random.Random) -> list[str]:
+    """A short conversation."""
+    return [f"{speaker},{rng.choice(_ANSWERS)}" for speaker in ("assistant", "participant", "assistant")]
+
+
+SUBMITTED: dict[str, Callable[[random.Random], list[str]]] = {"survey_answers": survey_answers, "ai_chat_logs": ai_chat}
+"""The rows of files that a phone sends as a whole, without times."""
 
 
 def survey_timings(survey_id: str, os: str, rng: random.Random) -> list[tuple[int, str]]:

@@ -83,7 +83,7 @@ class SimulatedServer:
         self._lock = threading.Lock()
         self._rng = random.Random(order_seed)
         self._mischief = Mischief()
-        self._website = Website(world=self.world, profile=self.profile)
+        self._website = Website(world=self.world)
         self._http: _HttpServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -177,7 +177,7 @@ class SimulatedServer:
     def _answer(self, request: Request) -> Answer:
         route = ROUTES.get(request.route)
         if route is None or route.since > self.profile.day:
-            return self._website.answer(request) or not_a_route()
+            return self._website.answer(request, self.profile) or not_a_route()
         if request.method not in route.methods:
             return method_not_allowed(route.methods)
         with self._lock:

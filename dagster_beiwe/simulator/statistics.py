@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 from dagster_beiwe.simulator.answers import JSON, Answer, json_answer
 from dagster_beiwe.simulator.forms import Request
 from dagster_beiwe.simulator.people import Study
+from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.simulator.world import World
-from dagster_beiwe.streams import STREAM_NAMES
 
 _JASMINE = (
     "distance_diameter distance_from_home distance_traveled flight_distance_average flight_distance_stddev "
@@ -31,16 +31,26 @@ _SYCAMORE = (
     "average_duration"
 )
 _ANALYSES = {"jasmine": _JASMINE, "willow": _WILLOW, "sycamore": _SYCAMORE, "oak": "walking_time steps cadence"}
-# The server's own order puts audio recordings after texts.
-_STREAM_ORDER = sorted(STREAM_NAMES, key=lambda name: "voice" if name == "audio_recordings" else name)
-FIELDS = (
-    "date",
-    "study_id",
-    "timezone",
-    *(f"beiwe_{name}_bytes" for name in _STREAM_ORDER),
-    *(f"{prefix}_{name}" for prefix, names in _ANALYSES.items() for name in names.split()),
-    "participant_id",
-)
+
+
+def stream_fields(profile: Profile) -> tuple[str, ...]:
+    """The byte counts of each stream. The server's own order puts audio recordings after texts."""
+    ordered = sorted(profile.streams, key=lambda name: "voice" if name == "audio_recordings" else name)
+    return tuple(f"beiwe_{name}_bytes" for name in ordered)
+
+
+def fields_of(profile: Profile) -> tuple[str, ...]:
+    """Every field of the daily statistics."""
+    analyses = {name: names for name, names in _ANALYSES.items() if profile.has_sycamore_columns or name != "sycamore"}
+    return (
+        "date",
+        "study_id",
+        "timezone",
+        *stream_fields(profile),
+        *(f"{prefix}_{name}" for prefix, names in analyses.items() for name in names.split()),
+        "participant_id",
+    )
+
 
 DailyBytes = dict[tuple[str, date], dict[str, int]]
 
@@ -70,24 +80,27 @@ def daily_bytes(world: World, study: Study) -> DailyBytes:
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
 
 
-def data_quantities(world: World, study: Study) -> dict[str, dict[str, int]]:
-    totals = {one: dict.fromkeys((f"{name}_bytes" for name in _STREAM_ORDER), 0) for one in study.participants}
+def data_quantities(world: World, profile: Profile, study: Study) -> dict[str, dict[str, int]]:
+    """All streams of the server for every participant, also without data."""
+    names = [field.removeprefix("beiwe_") for field in stream_fields(profile)]
+    totals = {one: dict.fromkeys(names, 0) for one in study.participants}
     for (participant_id, _), streams in daily_bytes(world, study).items():
-        for stream, size_bytes in streams.items():
-            totals[participant_id][f"{stream}_bytes"] += size_bytes
+        for name in names:
+            totals[participant_id][name] += streams.get(name.removesuffix("_bytes"), 0)
     return totals
 
 
-def summary_statistics(world: World, study: Study, request: Request) -> Answer:
+def summary_statistics(world: World, profile: Profile, study: Study, request: Request) -> Answer:
     errors: list[str] = []
+    known = fields_of(profile)
     first = _day(request, "start_date", "start date", errors)
     last = _day(request, "end_date", "end date", errors)
-    fields = _fields(request, errors)
+    fields = _fields(request, known, errors)
     limit = request.option("limit")
     if limit is not None and not limit.lstrip("-").isdigit():
         errors.append("limit value could not be interpreted as an integer value")
     order_by = request.option("ordered_by") or "date"
-    if order_by not in FIELDS:
+    if order_by not in known:
         errors.append(f"{order_by} is not a field that can be used to sort the output")
     direction = request.option("order_direction") or "descending"
     if direction not in ("ascending", "descending"):
@@ -100,7 +113,7 @@ def summary_statistics(world: World, study: Study, request: Request) -> Answer:
     wanted = None if ids is None else set(ids.split(","))
     rows = [
         row
-        for row in _rows(world, study)
+        for row in _rows(world, study, known)
         if (first is None or row["date"] >= first)
         and (last is None or row["date"] <= last)
         and (wanted is None or row["participant_id"] in wanted)
@@ -113,10 +126,10 @@ def summary_statistics(world: World, study: Study, request: Request) -> Answer:
     return json_answer([{name: row[name] for name in fields} for row in ordered], chunked=True)
 
 
-def _rows(world: World, study: Study) -> list[dict[str, Any]]:
+def _rows(world: World, study: Study, known: tuple[str, ...]) -> list[dict[str, Any]]:
     zone, rows = ZoneInfo(study.time_zone), []
     for (participant_id, day), streams in daily_bytes(world, study).items():
-        row: dict[str, Any] = dict.fromkeys(FIELDS)
+        row: dict[str, Any] = dict.fromkeys(known)
         noon = datetime(day.year, day.month, day.day, 12, tzinfo=zone)
         row.update(date=day.isoformat(), study_id=study.id, timezone=noon.strftime("%Z"), participant_id=participant_id)
         row.update({f"beiwe_{name}_bytes": size_bytes for name, size_bytes in streams.items()})
@@ -135,10 +148,10 @@ def _day(request: Request, name: str, words: str, errors: list[str]) -> str | No
         return None
 
 
-def _fields(request: Request, errors: list[str]) -> list[str]:
+def _fields(request: Request, known: tuple[str, ...], errors: list[str]) -> list[str]:
     value = request.option("fields")
     if value is None:
-        return list(FIELDS)
+        return list(known)
     wanted = value.split(",")
-    errors.extend(f"{name} is not a valid field" for name in wanted if name not in FIELDS)
-    return [name for name in FIELDS if name in wanted]
+    errors.extend(f"{name} is not a valid field" for name in wanted if name not in known)
+    return [name for name in known if name in wanted]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from datetime import date
 
 from dagster_beiwe.simulator.answers import Answer, html_page, not_a_route
 from dagster_beiwe.simulator.endpoints import settings_file
 from dagster_beiwe.simulator.forms import Request
 from dagster_beiwe.simulator.people import Researcher, Study
 from dagster_beiwe.simulator.profiles import Profile
+from dagster_beiwe.simulator.statistics import fields_of
 from dagster_beiwe.simulator.world import World
 
 _FOURTEEN_DAYS = 14 * 24 * 3600
 _VARY = {"Vary": "Cookie"}
+_TABLEAU_PAGE = date(2025, 5, 1)
 
 
 @dataclass(kw_only=True)
@@ -21,10 +24,9 @@ class Website:
     """Logins are remembered here; everything else comes from the world."""
 
     world: World
-    profile: Profile
     _sessions: dict[str, str] = field(default_factory=dict, repr=False)
 
-    def answer(self, request: Request) -> Answer | None:
+    def answer(self, request: Request, profile: Profile) -> Answer | None:
         """The page at a path, or None if no page is there."""
         route = request.route
         if route == "/validate_login":
@@ -34,7 +36,9 @@ class Website:
         if route.startswith("/device_settings/"):
             return self._device_settings(request, route.rpartition("/")[2])
         if route.startswith("/export_study_settings_file/"):
-            return self._export(request, route.rpartition("/")[2])
+            return self._export(request, profile, route.rpartition("/")[2])
+        if route.startswith("/tableau/summary-statistics-wdc/v1/") and profile.day >= _TABLEAU_PAGE:
+            return _tableau_page(request, profile)
         return None
 
     def _login(self, request: Request) -> Answer:
@@ -70,14 +74,22 @@ class Website:
             return Answer(status=403)
         return Answer(body=html_page("Edit App Settings", f"<h2>{study.name}</h2>"), headers=_VARY)
 
-    def _export(self, request: Request, pk: str) -> Answer:
+    def _export(self, request: Request, profile: Profile, pk: str) -> Answer:
         researcher = self._researcher(request)
         if researcher is None:
             return _redirect("/")
         if not pk.isdigit():
             return Answer(status=400, headers=_VARY)
         study = self._study(researcher, pk)
-        return Answer(status=403) if study is None else settings_file(study, self.profile)
+        return Answer(status=403) if study is None else settings_file(study, profile)
+
+
+def _tableau_page(request: Request, profile: Profile) -> Answer:
+    """What Tableau is told about the daily statistics: the fields, in a script. Open to everybody."""
+    if request.method != "GET":
+        return Answer(status=405, headers={"Allow": "GET"})
+    fields = "\n".join(f"{{id: '{name}', dataType: tableau.dataTypeEnum.int,}}," for name in fields_of(profile))
+    return Answer(body=html_page("Beiwe Data", f"<script>\nvar cols = [\n{fields}\n];\n</script>"))
 
 
 def _redirect(location: str, **headers: str) -> Answer:

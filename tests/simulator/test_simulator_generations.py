@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 
 import pytest
 import requests
 from simulator_helpers import ALPHA, Client, hour, window
 
-from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
+from dagster_beiwe.simulator.server_streams import OWN_STREAMS
+from dagster_beiwe.streams import STREAM_NAMES
+
+ALL_STREAMS = (*STREAM_NAMES, *OWN_STREAMS)
 
 
 @pytest.mark.parametrize("profile", ["2023-11", "2025-06", "2025-12", "2026-01-08", "2026-03"])
@@ -99,3 +105,65 @@ def test_missing_objects_are_left_out_or_abort_by_generation(
                 return
             assert broken.status_code == 500
         pytest.fail("the missing object came first three times in a row")
+
+
+@pytest.mark.parametrize(
+    ("profile", "own", "lacks"),
+    [
+        ("2026-03", set(), set()),
+        ("2026-08", set(), {"ambient_audio"}),
+        ("ai_chat_logs", {"ai_chat_logs"}, {"ambient_audio"}),
+        ("image_survey", {"image_survey", "omniring"}, set()),
+    ],
+)
+def test_servers_differ_in_their_streams(
+    world: World, ask: Callable[[SimulatedServer], Client], profile: str, own: set[str], lacks: set[str]
+) -> None:
+    """What is counted, what get-data takes, which fields there are, and the settings go by one list."""
+    expected = {*STREAM_NAMES, *own} - lacks
+    with SimulatedServer(world, profile=profile) as server:
+        client = ask(server)
+        totals = client.post("get-participant-data-quantities/v1", study_id=ALPHA).json()
+        (row,) = client.post("get-summary-statistics/v1", study_id=ALPHA, query={"limit": "1"}).json()
+        page = requests.get(f"{server.url}/tableau/summary-statistics-wdc/v1/{ALPHA}", timeout=20).text
+        settings = client.post("get-study-settings/v1", study_id=ALPHA).json()["device_settings"]
+        taken = {name for name in ALL_STREAMS if client.get_data(data_streams=f'["{name}"]').status_code == 200}
+    assert {frozenset(counts) for counts in totals.values()} == {frozenset(f"{name}_bytes" for name in expected)}
+    assert {name for name in row if name.startswith("beiwe_")} == {f"beiwe_{name}_bytes" for name in expected}
+    assert set(re.findall("beiwe_([a-z_]+)_bytes", page)) == taken == expected
+    assert ("ambient_audio_bitrate" in settings) == ("ambient_audio" in expected)
+
+
+def test_fields_that_a_server_lacks_are_all_named(world: World, ask: Callable[[SimulatedServer], Client]) -> None:
+    """One text for each, as JSON with status 400; the rest is not answered."""
+    fields = {"fields": "date,beiwe_ambient_audio_bytes,beiwe_gps_bytes,sycamore_total_surveys"}
+    with SimulatedServer(world, profile="2026-08") as server:
+        answer = ask(server).post("get-summary-statistics/v1", study_id=ALPHA, query=fields)
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == [
+        "beiwe_ambient_audio_bytes is not a valid field",
+        "sycamore_total_surveys is not a valid field",
+    ]
+
+
+def test_a_route_without_an_answer_says_so_in_a_short_text(
+    world: World, ask: Callable[[SimulatedServer], Client]
+) -> None:
+    """Unlike a missing route, which has a page."""
+    with SimulatedServer(world, profile="2026-08") as server:
+        answer = ask(server).post("get-sycamore-analysis-output/v1", study_id=ALPHA)
+    assert (answer.status_code, answer.content[:9]) == (404, b"No sycamo")
+
+
+def test_names_and_hashes_of_unchunked_files_changed_in_may_2026(ask: Callable[[SimulatedServer], Client]) -> None:
+    """What arrived since has an MD5, what arrived before has none; ambient audio is called ``.csv``."""
+    update = datetime(2026, 5, 5, tzinfo=timezone.utc)
+    plan = StudyPlan(id=ALPHA, start=update - timedelta(days=1), hours=(8,), participants=["andr1aaa"])
+    world = World.build(plan, now=update + timedelta(days=1))
+    streams = {"data_streams": '["survey_answers", "ambient_audio"]'}
+    with SimulatedServer(world, profile="2026-05-05") as server:
+        archive = ask(server).archive(**streams)
+        registry = json.loads(archive.read("registry"))
+    arrived = {file.key: file.arrived for file in world.files(ALPHA)}
+    assert {(len(value), arrived[key] >= update) for key, value in registry.items()} == {(0, False), (24, True)}
+    assert {name.rpartition(".")[2] for name in archive.namelist()[:-1]} == {"csv"}
