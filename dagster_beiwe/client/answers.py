@@ -5,17 +5,24 @@ Messages tell counts and types only: an answer may hold participants' data.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from dagster_beiwe.client.json_bodies import is_text, wrong_shape
 from dagster_beiwe.names import is_participant_id, is_study_id
 
+logger = logging.getLogger("dagster_beiwe")
+
+_T = TypeVar("_T")
+
 _FIRST_DAY, _LAST_DAY = date(1900, 1, 2), date(2199, 12, 30)
 """Phones with a wrong clock reach far, but what lies beyond belongs to no window (``windows.stray_windows``)."""
+
+_IDS = "participant ids of letters, digits, _ and -"
 
 _COUNT_LIMIT = 1 << 40
 """Bytes of one stream; more than a terabyte of one participant is no count, and sums stay within 64 bits."""
@@ -54,11 +61,11 @@ class AppVersion:
 
 
 def studies_from(answer: Any, route: str) -> dict[str, str]:
-    """{study id: study name}, sorted by name."""
+    """{study id: study name}, sorted by name; malformed ids are left out as by ``participants_from``."""
     if not isinstance(answer, dict) or not all(isinstance(name, str) for name in answer.values()):
         raise wrong_shape(route, "an object of study ids and names")
-    _check_ids(is_study_id, answer, route, "study ids of 24 letters and digits")
-    return dict(sorted(answer.items(), key=lambda item: (item[1], item[0])))
+    studies = _usable(answer.items(), lambda item: is_study_id(item[0]), route, "study ids of 24 letters and digits")
+    return dict(sorted(studies, key=lambda item: (item[1], item[0])))
 
 
 def participants_from(answer: Any, route: str) -> tuple[list[str], int]:
@@ -68,14 +75,19 @@ def participants_from(answer: Any, route: str) -> tuple[list[str], int]:
         raise wrong_shape(route, "an array of participant ids")
     good = {each for each in answer if is_participant_id(each)}
     if answer and not good:
-        raise wrong_shape(route, "participant ids of letters, digits, _ and -", f" (all {len(answer)} are not)")
+        raise wrong_shape(route, _IDS, f" (all {len(answer)} are not)")
     return sorted(good), len(set(answer) - good)
 
 
-def _check_ids(fits: Callable[[str], bool], values: Iterable[Any], route: str, expected: str) -> None:
-    bad = sum(1 for value in values if not isinstance(value, str) or not fits(value))
-    if bad:
-        raise wrong_shape(route, expected, f" ({bad} of the values are not)")
+def _usable(values: Iterable[_T], fits: Callable[[_T], bool], route: str, expected: str) -> list[_T]:
+    """The values that fit: one that does not must not hide the others. Nothing but such values is refused."""
+    every = list(values)
+    good = [value for value in every if fits(value)]
+    if every and not good:
+        raise wrong_shape(route, expected, f" (all {len(every)} are not)")
+    if left_out := len(every) - len(good):
+        logger.warning("%s: %d of %d entries were left out: %s are needed.", route, left_out, len(every), expected)
+    return good
 
 
 def table_from(answer: Any, route: str) -> list[dict[str, Any]]:
@@ -114,11 +126,10 @@ def objects_from(answer: Any, route: str) -> list[dict[str, Any]]:
 
 
 def quantities_from(answer: Any, route: str) -> dict[str, dict[str, int]]:
-    """{participant: {stream: bytes}}, all participants, all streams."""
+    """{participant: {stream: bytes}}, all streams, all participants but those with a malformed id."""
     rows = object_from(answer, route)
-    _check_ids(is_participant_id, rows, route, "participant ids of letters, digits, _ and -")
     found: dict[str, dict[str, int]] = {}
-    for participant, counts in rows.items():
+    for participant, counts in _usable(rows.items(), lambda item: is_participant_id(item[0]), route, _IDS):
         if not isinstance(counts, dict) or not all(_is_count(value) for value in counts.values()):
             raise wrong_shape(route, "byte counts per stream")
         found[participant] = {name.removesuffix("_bytes"): value or 0 for name, value in counts.items()}
@@ -126,18 +137,28 @@ def quantities_from(answer: Any, route: str) -> dict[str, dict[str, int]]:
 
 
 def daily_bytes_from(rows: Iterable[dict[str, Any]], route: str, streams: Iterable[str]) -> list[DailyBytes]:
-    """One record per participant and day, in the order of the rows."""
+    """One record per participant and day, in the order of the rows.
+
+    Rows of a malformed id, or of a day that no window holds, are left out: they must not hide everybody else's. Nothing
+    but such rows is refused.
+    """
     fields = {f"beiwe_{stream}_bytes": stream for stream in streams}
     found: list[DailyBytes] = []
+    left_out = 0
     for row in rows:
         participant, day = row.get("participant_id"), _day(row.get("date"))
         if not isinstance(participant, str) or not is_participant_id(participant) or day is None:
-            raise wrong_shape(route, "a participant and a date in each object")
+            left_out += 1
+            continue
         counts = {stream: row.get(name) for name, stream in fields.items()}
         if not all(_is_count(value) for value in counts.values()):
             raise wrong_shape(route, "byte counts per stream")
         present = {stream: value for stream, value in counts.items() if value}
         found.append(DailyBytes(participant=participant, day=day, bytes_by_stream=MappingProxyType(present)))
+    if left_out and not found:
+        raise wrong_shape(route, "a participant and a date in each object", f" (all {left_out} have not)")
+    if left_out:
+        logger.warning("%s: %d rows were left out, of malformed ids or days that no window holds.", route, left_out)
     return found
 
 

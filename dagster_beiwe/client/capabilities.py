@@ -12,7 +12,7 @@ from typing import Literal
 
 from dagster_beiwe.client.http import Request, Transport
 from dagster_beiwe.client.statuses import error_for_status
-from dagster_beiwe.errors import BadAnswerError, RequestRefusedError
+from dagster_beiwe.errors import BadAnswerError, RequestRefusedError, ServerFailedError
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -79,13 +79,32 @@ class RouteProbe:
         self._transport = transport
         self._lock = threading.Lock()
         self._known: dict[str, bool] = {}
+        self._failed: set[str] = set()
         self._logged = False
 
-    def supports(self, capability: str) -> bool:
-        """Whether the server has the route of a capability (a key of ``ROUTES``)."""
+    def supports(self, capability: str, *, otherwise: bool | None = None) -> bool:
+        """Whether the server has the route of a capability (a key of ``ROUTES``).
+
+        A server may fail where it should only say whether it has a route. With ``otherwise`` that is no error: this is
+        the answer then, from now on, so that no later request pays for the failure again.
+        """
         with self._lock:
+            if otherwise is not None and capability in self._failed:
+                return otherwise
             if capability not in self._known:
-                self._known[capability] = self._exists(ROUTES[capability])
+                try:
+                    self._known[capability] = self._exists(ROUTES[capability])
+                except ServerFailedError as error:
+                    if otherwise is None:
+                        raise
+                    self._failed.add(capability)
+                    logger.warning(
+                        "The server failed when asked whether it has %s; this session takes it that it has %s. %s",
+                        ROUTES[capability],
+                        "it" if otherwise else "not",
+                        error,
+                    )
+                    return otherwise
             return self._known[capability]
 
     def all(self) -> ServerCapabilities:

@@ -91,9 +91,12 @@ class BeiweClient:
         """What the server can do. Asks for each route once in this client's life, without keys."""
         return self._probe.all()
 
-    def supports(self, capability: str) -> bool:
-        """Whether the server has one capability (a field of ``ServerCapabilities``); asks for that route only."""
-        return self._probe.supports(capability)
+    def supports(self, capability: str, *, otherwise: bool | None = None) -> bool:
+        """Whether the server has one capability (a field of ``ServerCapabilities``); asks for that route only.
+
+        Raises ``ServerFailedError`` where the server fails to say so, unless ``otherwise`` is given: the answer then.
+        """
+        return self._probe.supports(capability, otherwise=otherwise)
 
     # Keys and studies
 
@@ -102,7 +105,7 @@ class BeiweClient:
 
         Older servers are asked for the studies instead, which needs valid keys too.
         """
-        if not self.supports("check_credentials"):
+        if not self.supports("check_credentials", otherwise=False):
             self.studies()
             return
         route = ROUTES["check_credentials"]
@@ -171,7 +174,7 @@ class BeiweClient:
     def participant_ids(self, study_id: str) -> tuple[list[str], int]:
         """The same without the warning, and the number of malformed ids that were left out."""
         form = {"study_id": check_study_id(study_id)}
-        route = ROUTES["participant_ids"] if self.supports("participant_ids") else "get-users/v1"
+        route = ROUTES["participant_ids"] if self.supports("participant_ids", otherwise=False) else "get-users/v1"
         return answers.participants_from(*self._json(route, form))
 
     def participant_table(self, study_id: str) -> list[dict[str, Any]]:
@@ -191,7 +194,7 @@ class BeiweClient:
         it. Raises ``RouteMissingError`` where it is not given.
         """
         check_study_id(study_id)
-        if self.supports("settings"):
+        if self.supports("settings", otherwise=True):
             return answers.settings_from(*self._json(ROUTES["settings"], {"study_id": study_id}))
         if study_pk is None:
             raise RouteMissingError(
@@ -298,7 +301,7 @@ class BeiweClient:
         not: it raises ``ConnectionFailedError`` while being read. Read fast: what waits, waits in the server's memory.
         """
         form = download_form(study_id, participants=participants, streams=streams, window=window, registry=registry)
-        zstd = self.supports("data_v2") if compressed is None else compressed
+        zstd = self.supports("data_v2", otherwise=False) if compressed is None else compressed
         request = self._request("get-data/v2" if zstd else "get-data/v1", form)
         with self._transport.open(request) as response:
             yield DataStream(self._transport, request, response)

@@ -162,7 +162,7 @@ class StudySync:
     def _haul(self, cells: Sequence[Cell], manifests: dict[Cell, Manifest | None], fetcher: Fetcher) -> Haul:
         held = [record for manifest in manifests.values() if manifest for record in manifest.files]
         # Servers of before 2026-01-08 can't leave out what is held by its hash: they send, and so list, everything.
-        lists_everything = bool(held) and not self._client.supports("file_hashes")
+        lists_everything = bool(held) and not self._client.supports("file_hashes", otherwise=False)
         hauler = Hauler(fetcher, self._policy, held, relist=lists_everything)
         for piece in pieces_of(cells, self._streams, self._estimate, self._policy):
             hauler.bring(piece)
@@ -181,7 +181,7 @@ class StudySync:
         participant, span = cells[0].participant, Window(cells[0].window.start, cells[-1].window.end)
         if self._daily is None:
             # Servers without counts end the archive where an object is lost: what one leaves out is gone.
-            if haul.unlisted and not self._client.supports("summary_statistics"):
+            if haul.unlisted and not self._client.supports("summary_statistics", otherwise=True):
                 haul.vanished |= haul.unlisted
             return
         if listed:

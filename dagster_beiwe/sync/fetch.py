@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -96,7 +95,7 @@ class Fetcher:
         not have are returned, others raised.
         """
         result = Fetched()
-        tells_sha1 = self._tells_sha1()
+        tells_sha1 = self._client.supports("file_hashes", otherwise=False)
         asks = held is not None and not held and tells_sha1
         registry = question_of(self._lake.study_id, piece) if asks else held
         md5 = md5 or self._saw_md5 or not (tells_sha1 and registry) or piece.window.start < _SHA1_KEPT_SINCE
@@ -138,15 +137,6 @@ class Fetcher:
     def discard(self, arrival: Arrival) -> None:
         """Remove a staged file that will not be committed."""
         self._writer.discard([arrival.staged])
-
-    def _tells_sha1(self) -> bool:
-        """Whether the server tells the SHA-1 of files in answer to a registry.
-
-        That one fails where it should only say whether it has a route is no reason to fetch nothing.
-        """
-        with suppress(ServerFailedError):
-            return self._client.supports("file_hashes")
-        return False
 
     def _own_entry(self, name: MemberName) -> RegistryEntry | None:
         """The entry of an hourly file as its name tells it, where no registry came."""

@@ -138,6 +138,17 @@ def test_a_lost_day_of_the_first_window_is_no_stray(open_lab: Callable[..., Lab]
     assert lab.check("complete").passed
 
 
+def test_an_id_that_is_none_hides_nobody_else(open_lab: Callable[..., Lab]) -> None:
+    """It leads out of a folder, so it is left out; what the server counts of the others is compared and followed."""
+    lab = open_lab(world_of(ANNA, "../evil"))
+    lab.instance.add_dynamic_partitions(participants_name(lab.study.id), [ANNA])
+    assert lab.run("raw_data", tags=dict(rectangle_tags([ANNA], WEEKS))).success
+    assert lab.check("complete").passed
+    lab.world.add_rows(ANNA, "gps", moment(day_of_week(1)))
+    assert not lab.check("complete").passed
+    assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
+
+
 def test_an_older_server_can_not_say_what_is_complete(open_lab: Callable[..., Lab]) -> None:
     """That is a warning, not a success."""
     lab = open_lab(profile="2023-11")

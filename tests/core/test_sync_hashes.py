@@ -162,6 +162,23 @@ def test_a_server_that_fails_where_it_should_say_what_it_can_is_not_asked(
     assert contents(lake) == truth(world)
 
 
+@pytest.mark.parametrize("route", ["/get-participant-file-hashes/*", "/get-data/v2"])
+def test_a_server_that_fails_where_it_should_say_what_it_can_does_not_end_a_refresh(
+    route: str, world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """It is asked once for all, and the lake that holds something is refreshed as from an older server."""
+    sync(client, lake, cells_of(PERSON))
+    world.add_rows(PERSON, "gps", HOUR_OF_A_FILE)
+    with client_of(server, attempts=1) as later:
+        server.forget_requests()
+        server.misbehave("status", status=500, route=route, times=1)
+        reports = sync(later, lake, cells_of(PERSON))
+    assert [report.problems for report in reports] == [(), ()]
+    assert sum(report.changed for report in reports) == 1
+    assert contents(lake) == truth(world)
+    assert len([request for request in server.requests if request.status == 500]) == 1
+
+
 @pytest.mark.parametrize("lacking", [True, False])
 @pytest.mark.parametrize("profile", ["2023-11", "2025-06", "2025-12", "2026-01-08", "2026-01-18", "2026-03"])
 def test_every_generation_gives_everything_and_its_changes(
