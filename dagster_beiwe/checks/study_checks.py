@@ -246,7 +246,7 @@ def _reason(lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Wind
             return "never fetched"
         if manifest.holes:
             return "could not be fetched: " + ", ".join(sorted({hole.error for hole in manifest.holes}))
-        if index[window.key].counted != daily.digest(gap.participant, window, streams):
+        if not daily.agrees(index[window.key].counted, gap.participant, window, streams):
             return "changed since it was fetched"
     if gap.server_bytes < gap.lake_bytes:
         return "sent but not counted"

@@ -98,9 +98,9 @@ class Manifest:
 
     ``generation`` counts commits from 1; ``previous_mac`` is the MAC of the one before, so that commits form a
     chain. ``removed`` are records of files that are no longer in the lake: their history, which goes on if they come
-    again. ``streams`` were asked for. ``complete`` is False while ``holes`` are open. ``counted`` is a digest of what
-    the server counted for the window's days just before it was fetched, empty if that is not known: when the server's
-    numbers give another digest, the window has moved.
+    again. ``streams`` were asked for. ``complete`` is False while ``holes`` are open. ``counted`` is a fingerprint of
+    what the server counted for the window's days just before it was fetched, empty if that is not known: when the
+    server's numbers do not agree with it, the window has moved.
     """
 
     study_id: str

@@ -93,10 +93,10 @@ def dirty_cells(
     """
     cells = []
     for window in windows:
-        known = committed.get(window.key)
+        known = committed.get(window.key, "")
         if not known and not daily.counted_days(participant, window):
             continue
-        if known != daily.digest(participant, window, streams):
+        if not daily.agrees(known, participant, window, streams):
             cells.append(Cell(participant, window))
     return cells
 

@@ -15,6 +15,9 @@ from datetime import date, datetime, timedelta, tzinfo
 from dagster_beiwe.client import DailyBytes
 from dagster_beiwe.windows import Window, local_day
 
+_FORM = "2:"
+_TAG, _PART = 4, 12  # hexadecimal digits: which stream, and with the hash of its counts
+
 
 @dataclass(frozen=True)
 class DailyIndex:
@@ -49,15 +52,28 @@ class DailyIndex:
         return sum(sum(days[day].values()) for day in self._counted(participant, window, slack_days=0))
 
     def digest(self, participant: str, window: Window, streams: Collection[str]) -> str:
-        """A short digest of what is counted for the days that may overlap a window; it moves when any of them does."""
+        """A fingerprint of what is counted for the days that may overlap a window; it moves when any count does.
+
+        It has a part for each stream that is counted, so that streams which come and go do not move it: see
+        ``agrees``.
+        """
         days = self.counts.get(participant, {})
-        counted = [
-            (day.isoformat(), stream, size_bytes)
-            for day in self.counted_days(participant, window)
-            for stream, size_bytes in sorted(days[day].items())
-            if size_bytes and stream in streams
-        ]
-        return hashlib.sha256(repr(counted).encode()).hexdigest()[:16]
+        counted: dict[str, list[tuple[str, int]]] = {}
+        for day in self.counted_days(participant, window):
+            for stream, size_bytes in days[day].items():
+                if size_bytes and stream in streams:
+                    counted.setdefault(stream, []).append((day.isoformat(), size_bytes))
+        return _FORM + "".join(sorted(_tag(stream) + _short_hash(repr(sizes), 8) for stream, sizes in counted.items()))
+
+    def agrees(self, counted: str, participant: str, window: Window, streams: Collection[str]) -> bool:
+        """Whether a window's counts are those of an earlier fingerprint, as far as it is about these streams.
+
+        A stream that was not asked for then agrees where nothing of it is counted.
+        """
+        tags = {_tag(stream) for stream in streams}
+        parts = [counted[start : start + _PART] for start in range(len(_FORM), len(counted), _PART)]
+        same = _FORM + "".join(part for part in parts if part[:_TAG] in tags)
+        return counted.startswith(_FORM) and same == self.digest(participant, window, streams)
 
     def counted_days(self, participant: str, window: Window) -> list[date]:
         """The days with a count that overlap a window, or may where the zone is a guess; oldest first."""
@@ -114,6 +130,14 @@ class DailyIndex:
             for (day, stream), size_bytes in sorted(held.items())
             if size_bytes > self.bytes_of(participant, day, stream) and self.hours_of(day, window)
         ]
+
+
+def _tag(stream: str) -> str:
+    return _short_hash(stream, _TAG)
+
+
+def _short_hash(text: str, length: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def _next_hour(moment: datetime) -> datetime:

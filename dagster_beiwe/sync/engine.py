@@ -98,8 +98,7 @@ class StudySync:
             if (
                 manifest
                 and manifest.complete
-                and set(manifest.streams) == set(self._streams)
-                and manifest.counted == self._daily.digest(cell.participant, cell.window, self._streams)
+                and self._daily.agrees(manifest.counted, cell.participant, cell.window, self._streams)
             ):
                 present = [record for record in manifest.files if record.present]
                 unchanged = Changes(unchanged=len(present), unchanged_bytes=total_bytes(present))

@@ -111,14 +111,17 @@ def test_windows_that_have_not_moved_are_told_without_asking(
 def test_what_is_open_unknown_or_not_counted_is_asked_for(
     world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
 ) -> None:
-    """A window with a hole, one with other streams, and all windows where nobody tells counts."""
+    """A window with a hole, one of which a stream is new, and all windows where nobody tells counts; fewer streams are
+    no reason."""
     with server.misbehave("wrong_crc", stream="gps", start=LATE, end=LATE + HOUR):
         sync(client, lake, cells_of(PERSON), daily=daily(client))
     assert [report.complete for report in sync(client, lake, cells_of(PERSON)[1:], daily=daily(client))] == [True]
     for options, asked in (
         ({"daily": daily(client)}, 1),  # the hole of the first week
         ({"daily": daily(client)}, 0),
-        ({"daily": daily(client), "streams": STREAMS}, 1),
+        ({"daily": daily(client), "streams": STREAMS[:1]}, 0),
+        ({"daily": None, "streams": STREAMS[:1]}, 1),
+        ({"daily": daily(client)}, 1),
         ({"daily": None}, 1),
     ):
         server.forget_requests()
