@@ -11,7 +11,7 @@ alone; the good rest is committed, the hole is reported and stays open.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -60,7 +60,7 @@ class StudySync:
         *,
         moved_only: bool = False,
         on_progress: Callable[[Progress], None] | None = None,
-    ) -> Iterator[WindowReport]:
+    ) -> Generator[WindowReport, None, None]:
         """Synchronise the cells; yields each one's report the moment it is committed.
 
         With ``moved_only``, complete windows whose daily counts are those that they were committed with are reported
@@ -69,24 +69,24 @@ class StudySync:
         A participant that the server never had gives reports with a problem and commits nothing; of one who is gone
         from it, what the lake holds is marked as vanished. Raises the error
         that stops everything: the server is out of reach or refuses the keys, or the lake can't be written. What was
-        reported before is committed and stays.
+        reported before is committed and stays. An interrupt leaves undone what was begun; close the iterator if you
+        leave it early.
         """
         wanted = sorted(set(cells))
         meter = Meter(len(wanted), self._policy.progress_seconds, on_progress)
-        with self._lake.writer(run_id=self._run_id) as writer:
-            fetcher = Fetcher(self._client, self._lake, writer, self._policy, on_bytes=meter.received)
-            try:
-                if moved_only:
-                    for report in self._unmoved(wanted):
-                        wanted.remove(report.cell)
-                        meter.committed(report)
-                        yield report
-                for stretch in stretches(wanted):
-                    for report in self._stretch(stretch, fetcher, writer):
-                        meter.committed(report)
-                        yield report
-            finally:
-                fetcher.close()
+        with (
+            self._lake.writer(run_id=self._run_id) as writer,
+            Fetcher(self._client, self._lake, writer, self._policy, on_bytes=meter.received) as fetcher,
+        ):
+            if moved_only:
+                for report in self._unmoved(wanted):
+                    wanted.remove(report.cell)
+                    meter.committed(report)
+                    yield report
+            for stretch in stretches(wanted):
+                for report in self._stretch(stretch, fetcher, writer):
+                    meter.committed(report)
+                    yield report
         meter.report()
 
     def _unmoved(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
 from dagster_beiwe.archive import REGISTRY, Member, read_archive
 from dagster_beiwe.client import BeiweClient
@@ -34,6 +35,9 @@ from dagster_beiwe.sync.pairing import (
 )
 from dagster_beiwe.sync.pieces import Piece, question_of
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 _SHA1_KEPT_SINCE = datetime(2025, 4, 1, tzinfo=timezone.utc)
 """Servers keep SHA-1 since March 2025; what has not changed since then may lack it."""
 
@@ -60,7 +64,7 @@ class Fetched:
 
 
 class Fetcher:
-    """Fetches pieces of one study into a writer's staging. Close it to end its threads."""
+    """Fetches pieces of one study into a writer's staging. Use it as a context manager, which ends its threads."""
 
     def __init__(
         self,
@@ -76,8 +80,11 @@ class Fetcher:
         self._threads = Threads(policy.workers)
         self._saw_md5 = False
 
-    def close(self) -> None:
-        self._threads.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        self._threads.__exit__(kind, *exception)
 
     def keeps(self, record: FileRecord) -> bool:
         """Whether a held file is stored as the study's files are stored now. If not, because its stream is locked or
@@ -103,14 +110,17 @@ class Fetcher:
         entries: list[RegistryEntry] = []
         paired: Iterable[RegistryEntry | None] = ()
         try:
-            with self._client.get_data(
-                self._lake.study_id,
-                participants=[piece.participant],
-                streams=piece.streams,
-                window=piece.window,
-                registry=registry,
-                compressed=compressed,
-            ) as download:
+            with (
+                intake,
+                self._client.get_data(
+                    self._lake.study_id,
+                    participants=[piece.participant],
+                    streams=piece.streams,
+                    window=piece.window,
+                    registry=registry,
+                    compressed=compressed,
+                ) as download,
+            ):
                 try:
                     for member in read_archive(download):
                         if member.name == REGISTRY:
@@ -125,8 +135,6 @@ class Fetcher:
                     result.downloaded_bytes = download.received_bytes
         except (RequestTooLargeError, ServerFailedError) as error:
             result.failure = bare(error)
-        finally:
-            intake.settle()
         if result.failure:
             paired = map(self._own_entry, intake.names)
         self._sort_out(result, intake, paired, answers_registry=bool(registry))

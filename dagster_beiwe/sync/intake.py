@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from threading import Event
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dagster_beiwe.archive import Member
 from dagster_beiwe.errors import BeiweError, DamagedMemberError
@@ -20,6 +21,10 @@ from dagster_beiwe.lake.staging import Examined, StagedFile, examine, small_size
 from dagster_beiwe.names import MemberName
 from dagster_beiwe.sync.facts import FetchPolicy
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_T = TypeVar("_T")
 _Error = TypeVar("_Error", bound=BeiweError)
 
 _LARGEST_WHOLE_BYTES = 8 * 1024 * 1024
@@ -31,19 +36,60 @@ _LARGEST_BATCH = 1000
 
 
 class Threads:
-    """The threads that work on files, and those that wait for them by the batch."""
+    """The threads that work on files, and those that wait for them by the batch. Use it as a context manager.
+
+    An interrupt (any exception that is no ``Exception``) leaves undone what they have not begun.
+    """
 
     def __init__(self, workers: int) -> None:
-        self.files = ThreadPoolExecutor(workers, thread_name_prefix="beiwe-file")
-        self.batches = ThreadPoolExecutor(_BATCHES_AT_ONCE, thread_name_prefix="beiwe-batch")
+        stop = Event()
+        self._stop = stop
+        self.files = _Pool(workers, name="beiwe-file", stop=stop)
+        self.batches = _Pool(_BATCHES_AT_ONCE, name="beiwe-batch", stop=stop)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if is_interrupt(kind):
+            self._stop.set()
         for pool in (self.batches, self.files):
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=True)
+
+
+class _Pool(ThreadPoolExecutor):
+    """Threads that do nothing any more once ``stop`` is set.
+
+    Canceling their work would not do: who waits for work that was canceled before it began waits for ever.
+    """
+
+    def __init__(self, workers: int, *, name: str, stop: Event) -> None:
+        super().__init__(workers, thread_name_prefix=name)
+        self._stop = stop
+
+    def submit(self, work: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+        return super().submit(self._unless_stopped, work, *args, **kwargs)
+
+    def _unless_stopped(self, work: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _T:
+        if self._stop.is_set():
+            raise _StoppedError
+        return work(*args, **kwargs)
+
+
+class _StoppedError(Exception):
+    """Work that was not begun, because the run was interrupted."""
+
+
+def is_interrupt(kind: type[BaseException] | None) -> bool:
+    """Whether a block is left because it shall end now: not by an error, which others still have to deal with."""
+    return kind is not None and not issubclass(kind, Exception)
 
 
 class Intake:
-    """Stages members while the archive goes on, with a bounded number of bytes waiting; ``md5`` asks for that hash."""
+    """Stages members while the archive goes on, with a bounded number of bytes waiting; ``md5`` asks for that hash.
+
+    Use it as a context manager: at its end nothing is being written any more, unless it was interrupted.
+    """
 
     def __init__(
         self, lake: StudyLake, writer: LakeWriter, threads: Threads, policy: FetchPolicy, *, md5: bool
@@ -56,6 +102,13 @@ class Intake:
         self._outcomes: list[Future[StagedFile]] = []
         self.names: list[MemberName] = []
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if not is_interrupt(kind):
+            self._settle()
+
     def add(self, name: MemberName, member: Member, *, zstd: bool) -> None:
         outcome: Future[StagedFile] = Future()
         try:
@@ -65,14 +118,13 @@ class Intake:
         self.names.append(name)
         self._outcomes.append(outcome)
 
-    def settle(self) -> None:
-        """Wait until nothing is being written any more."""
+    def _settle(self) -> None:
         self._send_batch()
         while self._waiting:
             self._wait_for_oldest()
 
     def outcomes(self) -> Iterator[StagedFile | BaseException]:
-        """What became of each member, in their order; call it when all is settled."""
+        """What became of each member, in their order; for when the block has ended."""
         for outcome in self._outcomes:
             yield outcome.exception() or outcome.result()
 
