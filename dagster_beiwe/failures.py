@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
+from typing import TypeVar
 
 import dagster as dg
 
@@ -25,8 +29,17 @@ PASSING = frozenset(
 RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For steps: the client itself has waited and tried several times before."""
 
+_T = TypeVar("_T")
 _LONGEST_WAIT_SECONDS = HttpPolicy().retry_after_cap_seconds
 _NAMED = 200
+
+
+class BusyFailure(dg.Failure):
+    """The failure of a step whose server says when to come back."""
+
+    def __init__(self, *, wait_seconds: float, description: str, metadata: dict[str, str | int]) -> None:
+        super().__init__(description=description, metadata=metadata)
+        self.wait_seconds = wait_seconds
 
 
 @contextmanager
@@ -39,17 +52,47 @@ def clear_failures(*, unfinished: Callable[[], Iterable[str]] = tuple) -> Iterat
     try:
         yield
     except BeiweError as error:
-        if isinstance(error, ServerBusyError) and error.retry_after_seconds:
-            wait = min(error.retry_after_seconds, _LONGEST_WAIT_SECONDS)
-            raise dg.RetryRequested(max_retries=RETRY_POLICY.max_retries, seconds_to_wait=wait) from None
         name = type(error).__name__
         keys = sorted(unfinished())
         rest = f" Not done, to be materialised again: {listed(keys)}" if keys else ""
-        raise dg.Failure(
-            description=f"{name}: {error}{rest}",
-            metadata={"error": name, "unfinished partitions": len(keys)},
-            allow_retries=is_passing(name),
-        ) from None
+        description = f"{name}: {error}{rest}"
+        metadata: dict[str, str | int] = {"error": name, "unfinished partitions": len(keys)}
+        if isinstance(error, ServerBusyError) and error.retry_after_seconds:
+            wait = min(error.retry_after_seconds, _LONGEST_WAIT_SECONDS)
+            raise BusyFailure(wait_seconds=wait, description=description, metadata=metadata) from None
+        raise dg.Failure(description=description, metadata=metadata, allow_retries=is_passing(name)) from None
+
+
+def with_retries(
+    work: Callable[[], _T],
+    *,
+    policy: dg.RetryPolicy,
+    log: logging.Logger,
+    unfinished: Callable[[], Iterable[str]] = tuple,
+    sleep: Callable[[float], None] = time.sleep,
+) -> _T:
+    """What a step's ``work`` returns; it is done again after a transient failure. Fails as ``clear_failures`` does.
+
+    The steps of this package carry no retry policy of Dagster's: Dagster retries a step that was interrupted as well,
+    so Terminate would not stop a run, and its in-process executor is deaf while it waits for the next attempt.
+    """
+    for attempt in count(1):
+        try:
+            with clear_failures(unfinished=unfinished):
+                return work()
+        except dg.Failure as failure:
+            if not failure.allow_retries or attempt > policy.max_retries:
+                raise
+            wait = failure.wait_seconds if isinstance(failure, BusyFailure) else policy.calculate_delay(attempt)
+            log.warning(
+                "The step failed (attempt %d of %d) and starts again in %.0f s. %s",
+                attempt,
+                policy.max_retries + 1,
+                wait,
+                failure.description,
+            )
+        sleep(wait)
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def listed(keys: Sequence[str]) -> str:

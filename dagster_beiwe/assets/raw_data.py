@@ -7,15 +7,16 @@ Dagster does not run what is downstream in such a run; its backfills start separ
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any, TypeAlias, cast
 
 import dagster as dg
 
 from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_by_this_run
+from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs
 from dagster_beiwe.assets.run_log import in_run_log
-from dagster_beiwe.failures import RETRY_POLICY, clear_failures, is_passing, listed
+from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, with_retries
 from dagster_beiwe.partitions import (
     MOVED_ONLY,
     PARTICIPANT,
@@ -64,21 +65,20 @@ def build_raw_data_asset(
             required_resource_keys={study.deployment},
             io_manager_key=lake_io_manager_key(study.deployment),
             pool=pool,
-            retry_policy=retry_policy,
             description=_description(study),
             metadata=study.to_metadata(),
         )
         def raw_data(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
             ingest = _Ingest(context, study, key, partitions)
-            with in_run_log(context.log), clear_failures(unfinished=ingest.unfinished):
-                ingest.run()
+            with in_run_log(context.log):
+                with_retries(ingest.run, policy=retry_policy, log=context.log, unfinished=ingest.unfinished)
             yield from ingest.outputs
 
     return raw_data
 
 
 class _Ingest:
-    """One attempt of one run to bring its partitions up to date."""
+    """Brings the partitions of one run up to date; ``run`` again goes on with those that are left."""
 
     def __init__(
         self,
@@ -92,43 +92,45 @@ class _Ingest:
         self._key = key
         self._partitions = partitions
         self._keys: list[str] = []
-        self._open: dict[str, Cell] = {}
+        self._open: dict[str, Cell] | None = None
         self._failed: dict[str, str] = {}
         self._gone: set[str] = set()
         self._retry_helps = False
         self.outputs: list[dg.Output[None]] = []
 
     def run(self) -> None:
-        self._keys = [str(key) for key in run_partition_keys(self._context, self._partitions)]
-        self._open = {key: self._cell(key) for key in self._keys}
-        for key in self._settled(self._keys):
-            del self._open[key]
+        if self._open is None:
+            self._open = self._begin()
+        self._failed.clear()
+        self._retry_helps = False
         if self._open:
-            self._sync(list(self._open.values()))
+            self._sync(self._open)
         if self._failed:
             raise self._failure(total=len(self._keys))
 
     def unfinished(self) -> list[str]:
         """Partitions that are not done, given up or not begun."""
-        return list(self._open)
+        return list(self._open or ())
 
-    def _settled(self, keys: Sequence[str]) -> set[str]:
-        """Partitions that are done already: by an earlier attempt of this run, or by the run that this one retries.
+    def _begin(self) -> dict[str, Cell]:
+        """The run's partitions, but for those that the run which this one retries has done.
 
         The latter are recorded again, without a download: Dagster shows what a failed run planned and the retry did not
         record as failed, although it is in the lake.
         """
-        done = set(recorded_by_this_run(self._context, self._key, keys)) if self._context.retry_number else set()
+        self._keys = [str(key) for key in run_partition_keys(self._context, self._partitions)]
+        cells = {key: self._cell(key) for key in self._keys}
         if is_continuation(self._context.run):
-            earlier = recorded_by_retried_runs(self._context, self._key, keys)
-            for key in [key for key in keys if key in earlier and key not in done]:
-                self._record(key, metadata=earlier[key].metadata, version=_version(earlier[key]))
-                done.add(key)
-        if done:
-            self._context.log.info("%d of %d windows were done before; going on.", len(done), len(keys))
-        return done
+            earlier = recorded_by_retried_runs(self._context, self._key, self._keys)
+            for key, event in earlier.items():
+                self._record(key, metadata=event.metadata, version=_version(event))
+                del cells[key]
+            self._context.log.info("%d of %d windows were done before; going on.", len(earlier), len(self._keys))
+        return cells
 
-    def _sync(self, cells: Sequence[Cell]) -> None:
+    def _sync(self, left: dict[str, Cell]) -> None:
+        """Bring cells up to date; those that are done leave the dictionary."""
+        cells = list(left.values())
         resource: BeiweResource = getattr(self._context.resources, self._study.deployment)
         lake = resource.study_lake(self._study)
         with resource.get_client() as client:
@@ -141,14 +143,15 @@ class _Ingest:
                 daily=counts_for_cells(client, self._study, self._context.instance, cells, self._context.run.tags),
             )
             moved_only = self._context.run.tags.get(REFRESH_TAG) == MOVED_ONLY
-            for report in sync.run(cells, moved_only=moved_only, on_progress=self._log_progress):
-                key = join_key(report.cell.participant, report.cell.window.key)
-                self._tell(report)
-                if report.complete:
-                    self._record(key, metadata=_metadata(report), version=report.data_version)
-                    del self._open[key]
-                else:
-                    self._give_up(key, report)
+            with closing(sync.run(cells, moved_only=moved_only, on_progress=self._log_progress)) as reports:
+                for report in reports:
+                    key = join_key(report.cell.participant, report.cell.window.key)
+                    self._tell(report)
+                    if report.complete:
+                        self._record(key, metadata=_metadata(report), version=report.data_version)
+                        del left[key]
+                    else:
+                        self._give_up(key, report)
 
     def _record(self, key: str, *, metadata: Metadata, version: str) -> None:
         """As an event at once; as the step's output where the run is about this partition alone.

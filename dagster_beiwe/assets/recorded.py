@@ -18,13 +18,6 @@ def is_continuation(run: dg.DagsterRun) -> bool:
     return run.parent_run_id is not None and any(tag in run.tags for tag in _CONTINUATION_TAGS)
 
 
-def recorded_by_this_run(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, partitions: Sequence[str]
-) -> dict[str, dg.AssetMaterialization]:
-    """{partition: its newest event}, where that event is of this run."""
-    return _newest_events(context.instance, key, partitions, {context.run.run_id})
-
-
 def recorded_by_retried_runs(
     context: dg.AssetExecutionContext, key: dg.AssetKey, partitions: Sequence[str]
 ) -> dict[str, dg.AssetMaterialization]:

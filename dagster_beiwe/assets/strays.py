@@ -12,7 +12,7 @@ from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
-from dagster_beiwe.failures import RETRY_POLICY, clear_failures, is_passing, listed
+from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, with_retries
 from dagster_beiwe.names import check_participant_id
 from dagster_beiwe.partitions import participant_partitions, study_windows
 from dagster_beiwe.resource import BeiweResource
@@ -43,7 +43,6 @@ def build_strays_asset(
             owners=list(study.owners),
             required_resource_keys={study.deployment},
             pool=pool,
-            retry_policy=retry_policy,
             description=(
                 f"Data of {study.title} outside all windows, from phones with a wrong clock, in the lake under "
                 "strays/. The check `complete` of raw_data tells who has some."
@@ -53,16 +52,20 @@ def build_strays_asset(
         def strays(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
             participants = [check_participant_id(str(each)) for each in context.partition_keys]
             open_ones = dict.fromkeys(participants)
-            failed: dict[str, str] = {}
-            with in_run_log(context.log), clear_failures(unfinished=lambda: open_ones):
-                for participant, reports in _fetch(context, study, participants):
+
+            def fetch() -> None:
+                failed: dict[str, str] = {}
+                for participant, reports in _fetch(context, study, list(open_ones)):
                     if problems := [problem for report in reports for problem in report.problems]:
                         failed[participant] = ", ".join(sorted({problem.error for problem in problems}))
                         continue
                     context.log_event(_event(key, participant, reports))
                     del open_ones[participant]
-            if failed:
-                raise _failure(failed, total=len(participants))
+                if failed:
+                    raise _failure(failed, total=len(participants))
+
+            with in_run_log(context.log):
+                with_retries(fetch, policy=retry_policy, log=context.log, unfinished=lambda: open_ones)
             yield from ()
 
     return strays

@@ -9,7 +9,7 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.failures import RETRY_POLICY, clear_failures
+from dagster_beiwe.failures import RETRY_POLICY, with_retries
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
@@ -47,15 +47,17 @@ def build_summary_asset(
         owners=list(study.owners),
         required_resource_keys={study.deployment},
         io_manager_key=table_io_manager_key(study.deployment),
-        retry_policy=retry_policy,
         description=description,
         metadata={**study.to_metadata(), "dagster/column_schema": schema},
     )
     def summary(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        with clear_failures():
-            resource: BeiweResource = getattr(context.resources, study.deployment)
+        resource: BeiweResource = getattr(context.resources, study.deployment)
+
+        def read() -> list[Row]:
             resource.check_passphrase(study)
-            found = list(rows(resource.study_lake(study)))
+            return list(rows(resource.study_lake(study)))
+
+        found = with_retries(read, policy=retry_policy, log=context.log)
         frame = pd.DataFrame(found, columns=list(columns)).astype(types)
         lasting = [{key: value for key, value in row.items() if key not in left_out} for row in found]
         with beta_features():

@@ -14,13 +14,13 @@ from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.run_log import in_run_log, log_capabilities
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
-from dagster_beiwe.failures import RETRY_POLICY, clear_failures
+from dagster_beiwe.failures import RETRY_POLICY, with_retries
 from dagster_beiwe.io_managers import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.names import as_code
 from dagster_beiwe.partitions import participants_name, too_many_partitions, window_keys
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
-from dagster_beiwe.studies.discovery import StudyMemory, learn_starts, refresh_studies
+from dagster_beiwe.studies.discovery import KnownStudy, StudyMemory, learn_starts, refresh_studies
 from dagster_beiwe.studies.roster import content_hash, roster_rows, roster_version
 from dagster_beiwe.studies.server_counts import ZONE_METADATA, ZONE_SOURCE_METADATA
 from dagster_beiwe.studies.settings import SettingsSnapshot, changed_settings, describe_changes, read_settings
@@ -50,7 +50,6 @@ def build_studies_asset(
         kinds={"beiwe"},
         required_resource_keys=set(deployments),
         io_manager_key=table_io_manager_key(deployments[0]),
-        retry_policy=retry_policy,
         description="Studies that the configured keys can see. Reload the code location to get assets for new ones.",
         metadata={
             NO_PARTICIPANTS_METADATA_KEY: True,
@@ -58,19 +57,15 @@ def build_studies_asset(
         },
     )
     def studies(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        rows: list[dict[str, str]] = []
-        for deployment in deployments:
-            memory = StudyMemory(deployment, folder=state_folder)
-            resource: BeiweResource = getattr(context.resources, deployment)
-            with in_run_log(context.log), clear_failures(), resource.get_client() as client:
-                seen = client.studies()
-                known = refresh_studies(memory, client)
-                learn_starts(memory, client, seen)
-            rows += [
+        def ask() -> list[dict[str, str]]:
+            return [
                 {"deployment": deployment, "study_id": each.id, "name": each.name, "key": each.key}
-                for each in known.values()
-                if each.id in seen
+                for deployment in deployments
+                for each in _seen_studies(getattr(context.resources, deployment), deployment, state_folder)
             ]
+
+        with in_run_log(context.log):
+            rows = with_retries(ask, policy=retry_policy, log=context.log)
         frame = pd.DataFrame(rows, columns=["deployment", "study_id", "name", "key"], dtype="string")
         metadata = {"studies": dg.MetadataValue.md(_study_list(rows))}
         return _output(frame, metadata, version=content_hash(rows))
@@ -89,7 +84,6 @@ def build_roster_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETR
         owners=list(study.owners),
         required_resource_keys={study.deployment},
         io_manager_key=table_io_manager_key(study.deployment),
-        retry_policy=retry_policy,
         description=(
             f"Participants of the study {study.title}, in order of enrolment, with what the server's participant table "
             "says about them. New participants become partitions of raw_data."
@@ -97,10 +91,14 @@ def build_roster_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETR
         metadata={**study.to_metadata(), **_schema(participant="Participant id; the other columns are the server's")},
     )
     def roster(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        with in_run_log(context.log), clear_failures(), _client(context, study) as client:
-            log_capabilities(client, context.log)
-            ids, refused = client.participant_ids(study.id)
-            table = _participant_table(client, study, context.log)
+        def ask() -> tuple[Sequence[str], int, list[dict[str, Any]]]:
+            with _client(context, study) as client:
+                log_capabilities(client, context.log)
+                ids, refused = client.participant_ids(study.id)
+                return ids, refused, _participant_table(client, study, context.log)
+
+        with in_run_log(context.log):
+            ids, refused, table = with_retries(ask, policy=retry_policy, log=context.log)
         if refused:
             context.log.warning("The server names %d participants by no valid id; they are left out.", refused)
         rows = roster_rows(ids, table)
@@ -136,7 +134,6 @@ def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
         owners=list(study.owners),
         required_resource_keys={study.deployment},
         io_manager_key=table_io_manager_key(study.deployment),
-        retry_policy=retry_policy,
         description=f"Device settings, surveys with their history, and interventions of the study {study.title}.",
         metadata={
             **study.to_metadata(),
@@ -148,9 +145,13 @@ def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
         },
     )
     def settings(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        with in_run_log(context.log), clear_failures(), _client(context, study) as client:
-            snapshot = read_settings(client, study.id, study_pk=study.study_pk)
-            zone = _zone(snapshot, study, client)
+        def ask() -> tuple[SettingsSnapshot, StudyZone]:
+            with _client(context, study) as client:
+                snapshot = read_settings(client, study.id, study_pk=study.study_pk)
+                return snapshot, _zone(snapshot, study, client)
+
+        with in_run_log(context.log):
+            snapshot, zone = with_retries(ask, policy=retry_policy, log=context.log)
         if snapshot.missing:
             context.log.warning("This server is too old to tell: %s.", ", ".join(snapshot.missing))
         now, before = snapshot.fingerprints(), json_before(context.instance, key, FINGERPRINTS_METADATA)
@@ -171,6 +172,16 @@ def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
         return _output(frame, metadata, version=snapshot.version)
 
     return settings
+
+
+def _seen_studies(resource: BeiweResource, deployment: str, state_folder: str | Path | None) -> list[KnownStudy]:
+    """The studies that the keys see now, all of them remembered."""
+    memory = StudyMemory(deployment, folder=state_folder)
+    with resource.get_client() as client:
+        seen = client.studies()
+        known = refresh_studies(memory, client)
+        learn_starts(memory, client, seen)
+    return [each for each in known.values() if each.id in seen]
 
 
 def _client(context: dg.AssetExecutionContext, study: StudyFacts) -> BeiweClient:
