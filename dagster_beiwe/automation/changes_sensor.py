@@ -6,7 +6,6 @@ for the counts per day: those of a study of 500 participants are 100 MB a year, 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +32,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.covering import Place, Rectangle
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.index import index_path
+from dagster_beiwe.lake.index import commits_fingerprint
 from dagster_beiwe.partitions import RANGE_END_TAG, RANGE_START_TAG, join_key, participants_name, study_windows
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts
@@ -223,17 +222,10 @@ def _marks(client: BeiweClient, study: StudyFacts, grid: Grid, zone: StudyZone, 
 
 
 def _held(lake: StudyLake, participants: Sequence[str]) -> dict[str, str]:
-    """A short digest of each participant's index, which moves with each commit and repair."""
-
-    def digest(participant: str) -> str:
-        try:
-            data = lake.storage.read(index_path(lake.study_id, participant))
-        except FileNotFoundError:
-            return ""
-        return hashlib.sha256(data).hexdigest()[:12]
-
+    """A short digest of each participant's commits."""
+    fingerprint = partial(commits_fingerprint, lake.storage, lake.study_id)
     with ThreadPoolExecutor(_READERS) as readers:
-        return dict(zip(participants, readers.map(digest, participants), strict=True))
+        return dict(zip(participants, readers.map(fingerprint, participants), strict=True))
 
 
 def _recorded_windows(instance: dg.DagsterInstance, raw_data: dg.AssetKey) -> Callable[[Place], bool]:

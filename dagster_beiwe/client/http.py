@@ -103,7 +103,7 @@ class Traffic:
         self._lock = threading.Lock()
         self._requests_sent = 0
         self._retries = 0
-        self._bytes_received = 0
+        self._bytes_received = self._bytes_sent = 0
 
     @property
     def requests_sent(self) -> int:
@@ -120,17 +120,23 @@ class Traffic:
         """Bytes of bodies received, without headers."""
         return self._bytes_received
 
-    def add(self, *, requests_sent: int = 0, retries: int = 0, bytes_received: int = 0) -> None:
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of bodies sent, without headers."""
+        return self._bytes_sent
+
+    def add(self, *, requests_sent: int = 0, retries: int = 0, bytes_received: int = 0, bytes_sent: int = 0) -> None:
         """Count; safe to call from several threads."""
         with self._lock:
             self._requests_sent += requests_sent
             self._retries += retries
             self._bytes_received += bytes_received
+            self._bytes_sent += bytes_sent
 
     def __repr__(self) -> str:
         return (
             f"Traffic(requests_sent={self._requests_sent}, retries={self._retries}, "
-            f"bytes_received={self._bytes_received})"
+            f"bytes_received={self._bytes_received}, bytes_sent={self._bytes_sent})"
         )
 
 
@@ -325,7 +331,7 @@ class Transport:
     def _send(self, request: Request) -> requests.Response:
         self.traffic.add(requests_sent=1)
         try:
-            return self._session().request(
+            response = self._session().request(
                 request.method,
                 f"{self.base_url}/{request.path}",
                 data=dict(request.form) if request.method == "POST" else None,
@@ -337,6 +343,9 @@ class Transport:
             )
         except (OSError, HTTPError) as error:
             failure = describe_failure(error)
+        else:
+            self.traffic.add(bytes_sent=len(response.request.body or b""))
+            return response
         # Raised outside of the except block: the exceptions of requests hold the request, hence the keys, and would
         # travel along as the context of ours.
         kind = ConnectionFailedError if failure.transient else PermanentConnectionError

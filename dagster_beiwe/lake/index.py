@@ -7,8 +7,12 @@ nobody's is gone, is what the study's roll tells (see ``roll``).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.manifest import Authenticator, Manifest, sealed_fields
@@ -21,15 +25,20 @@ _PURPOSE = "window index"
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """The newest commit of a window that the index knows; ``counted`` as in the manifest, empty with open holes."""
+    """The newest commit of a window that the index knows; ``counted`` as in the manifest, empty with open holes.
+
+    ``compared_at`` (aware, UTC) is when the contents of the window were last compared with the server's; None if
+    they never were.
+    """
 
     generation: int
     mac: str
     counted: str = ""
+    compared_at: datetime | None = None
 
     @classmethod
-    def of(cls, manifest: Manifest) -> IndexEntry:
-        return cls(manifest.generation, manifest.mac, manifest.counted if manifest.complete else "")
+    def of(cls, manifest: Manifest, *, compared_at: datetime | None = None) -> IndexEntry:
+        return cls(manifest.generation, manifest.mac, manifest.counted if manifest.complete else "", compared_at)
 
     def agrees_with(self, manifest: Manifest) -> bool:
         """Whether the manifest is this commit, or the one right after it (written just before the index was)."""
@@ -88,8 +97,10 @@ def read_index(storage: Storage, authenticator: Authenticator, study_id: str, pa
         windows = read_as(dict[str, tuple[int, str, str]], document["windows"])
         if not all(map(is_plain_name, windows)):
             raise ShapeError("a window that no index has")
+        # Indexes of before contents were compared lack the field.
+        compared = {key: _moment(text) for key, text in read_as(dict[str, str], document.get("compared", {})).items()}
         return Index(
-            windows={key: IndexEntry(*entry) for key, entry in windows.items()},
+            windows={key: IndexEntry(*entry, compared.get(key)) for key, entry in windows.items()},
             edition=read_as(int, document["edition"]),
             roll=read_as(int, document["roll"]),
             mac=document["mac"],
@@ -106,7 +117,31 @@ def write_index(
         "edition": index.edition,
         "roll": index.roll,
         "windows": {key: [entry.generation, entry.mac, entry.counted] for key, entry in sorted(index.windows.items())},
+        "compared": {
+            key: entry.compared_at.isoformat() for key, entry in sorted(index.windows.items()) if entry.compared_at
+        },
     }
     mac, data = authenticator.sealed(_PURPOSE, document)
     storage.write(index_path(study_id, participant), data)
     return IndexMark(index.edition, mac)
+
+
+def commits_fingerprint(storage: Storage, study_id: str, participant: str) -> str:
+    """A short digest of a participant's commits, empty if there are none; it moves with each commit and repair.
+
+    Not with a comparison that found nothing. It is taken without a key: it proves nothing.
+    """
+    try:
+        data = storage.read(index_path(study_id, participant))
+    except FileNotFoundError:
+        return ""
+    with suppress(ValueError, KeyError, TypeError, RecursionError):  # whoever reads the index says that it is damaged
+        data = repr(json.loads(data)["windows"]).encode()
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ShapeError("a time without a zone")
+    return moment

@@ -19,7 +19,8 @@ STRAYS_FOLDER = "strays"
 class Arrival:
     """A file that was downloaded, checked and staged. ``key`` is its identity; ``form`` how it was stored.
 
-    ``known_by`` names the hash by which the server knows it, None if the server did not tell.
+    ``known_by`` names the hash by which the server knows it, None if the server did not tell. ``compared`` tells
+    whether the server gave any hash to compare it with.
     """
 
     key: str
@@ -27,6 +28,7 @@ class Arrival:
     staged: StagedFile
     form: FileForm
     known_by: HashName | None = None
+    compared: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,8 @@ class Occasion:
     """Keys of other files that were not found on the server this time, though nobody knows whether they are gone."""
     counted: str = ""
     """Digest of the server's counts; see ``Manifest``."""
+    compared_at: datetime | None = None
+    """When the contents of all files of the window were compared with the server's; None if some were not."""
 
 
 @dataclass(frozen=True, kw_only=True)

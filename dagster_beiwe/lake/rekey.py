@@ -189,7 +189,8 @@ class _Copy:
         for record, file in copied:
             records[record.key], staged[record.path] = record, file
         files = tuple(records[record.key] for record in manifest.files)
-        self._writer.adopt(replace(manifest, files=files), staged)
+        entry = self._source.index(manifest.participant).get(manifest.window)
+        self._writer.adopt(replace(manifest, files=files), staged, compared_at=entry.compared_at if entry else None)
         result.windows_copied += 1
         result.files_copied += len(lacking)
         result.bytes_copied += sum(record.size_bytes for record in lacking)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dagster_beiwe.errors import CommitConflictError, IntegrityError
@@ -144,13 +145,30 @@ class LakeWriter:
             self._align_index(occasion.participant, occasion.window.key, old)
             result = merge(old, arrivals, occasion)
             sealed = self._write(folder, result)
-            self._update_index(sealed)
+            self._update_index(sealed, compared_at=self._compared_at(old, sealed, occasion))
         for part in result.discards:
             self._storage.delete(part)
         self._parts.difference_update(arrival.staged.part for arrival in arrivals)
         return replace(result, manifest=sealed)
 
-    def adopt(self, manifest: Manifest, staged: Mapping[str, StagedFile]) -> Manifest:
+    def note_compared(self, manifests: Sequence[Manifest], *, at: datetime) -> None:
+        """Note that the contents of a participant's windows were compared and are the server's.
+
+        That is no commit: manifests, generations and data versions stay as they are. Of a window that another run has
+        committed since, nothing is noted.
+        """
+        (participant,) = {manifest.participant for manifest in manifests}
+        with self.lock(participant):
+            index = self._read_index(participant)
+            macs = {manifest.window: manifest.mac for manifest in manifests}
+            same = {key: entry for key, entry in index.windows.items() if macs.get(key) == entry.mac}
+            if same:
+                noted = {key: replace(entry, compared_at=at) for key, entry in same.items()}
+                self._write_index(participant, index, {**index.windows, **noted})
+
+    def adopt(
+        self, manifest: Manifest, staged: Mapping[str, StagedFile], *, compared_at: datetime | None = None
+    ) -> Manifest:
         """Commit a window as another lake has it; ``staged`` has the files that are new here, by their path.
 
         Commits are counted as this lake's own. Nobody else may write to the window meanwhile.
@@ -161,7 +179,7 @@ class LakeWriter:
             old = self._lake.manifest(manifest.participant, manifest.window)
             self._align_index(manifest.participant, manifest.window, old)
             sealed = self._write(folder, adoption(old, manifest, staged))
-            self._update_index(sealed)
+            self._update_index(sealed, compared_at=compared_at)
         self._parts.difference_update(file.part for file in staged.values())
         return sealed
 
@@ -246,10 +264,17 @@ class LakeWriter:
         if manifest and known < present:
             self._update_index(manifest)
 
-    def _update_index(self, manifest: Manifest) -> None:
+    def _update_index(self, manifest: Manifest, *, compared_at: datetime | None = None) -> None:
         index = self._read_index(manifest.participant)
-        windows = {**index.windows, manifest.window: IndexEntry.of(manifest)}
+        windows = {**index.windows, manifest.window: IndexEntry.of(manifest, compared_at=compared_at)}
         self._write_index(manifest.participant, index, windows)
+
+    def _compared_at(self, old: Manifest | None, new: Manifest, occasion: Occasion) -> datetime | None:
+        """When the contents of a window that is just committed were compared: now, or before if they are the same."""
+        if occasion.compared_at:
+            return occasion.compared_at
+        before = self._read_index(new.participant).windows.get(new.window)
+        return before.compared_at if before and old and old.data_version == new.data_version else None
 
     def _read_index(self, participant: str) -> Index:
         """A participant's index. Raises ``IntegrityError`` if the roll, or this run, knows of a newer one."""

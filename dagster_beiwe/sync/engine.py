@@ -20,6 +20,7 @@ from dagster_beiwe.errors import CommitConflictError, NotFoundError
 from dagster_beiwe.lake import Changes, FileRecord, Hole, LakeWriter, Manifest, Merge, Occasion, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.streams import STREAM_NAMES, check_streams
+from dagster_beiwe.sync.compare import Compared, Comparer, are_compared
 from dagster_beiwe.sync.daily import DailyIndex
 from dagster_beiwe.sync.facts import Cell, FetchPolicy, Problem, Progress, WindowReport
 from dagster_beiwe.sync.fetch import Fetcher
@@ -88,6 +89,16 @@ class StudySync:
                     meter.committed(report)
                     yield report
         meter.report()
+
+    def compare(self, cells: Iterable[Cell]) -> Iterator[Compared]:
+        """Compare the contents of committed windows with the server's, by hash: what is equal does not travel.
+
+        When they were compared is noted in the lake, and nothing is committed. Windows that differ, or of which the
+        server does not tell, are to be given to ``run``. One request covers consecutive windows of a participant; the
+        next one is sent when its first window is asked for. Raises as ``run``.
+        """
+        with self._lake.writer(run_id=self._run_id) as writer:
+            yield from Comparer(self._client, self._lake, writer, self._streams, self._policy).compare(cells)
 
     def _unmoved(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:
         """Complete windows of which the server counts what it counted when they were committed."""
@@ -252,8 +263,13 @@ class StudySync:
             remove_vanished=self._policy.remove_vanished and self._daily is not None,
             unseen=frozenset(haul.missing_upstream),
             counted=self._daily.digest(cell.participant, cell.window, self._streams) if self._daily else "",
+            compared_at=haul.begun_at if self._are_compared(cell, manifest, haul) else None,
         )
         return writer.commit(occasion, arrivals, base_generation=manifest.generation if manifest else 0)
+
+    def _are_compared(self, cell: Cell, manifest: Manifest | None, haul: Haul) -> bool:
+        by_hash = self._client.supports("file_hashes", otherwise=False)
+        return are_compared(cell, manifest, haul, streams=self._streams, by_hash=by_hash)
 
     def _estimate(self, participant: str, window: Window) -> int | None:
         return None if self._daily is None else self._daily.expected_bytes(participant, window)

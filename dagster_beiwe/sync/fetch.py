@@ -124,9 +124,9 @@ class Fetcher:
                 try:
                     for member in read_archive(download):
                         if member.name == REGISTRY:
-                            entries = _read_registry(member, len(intake.names))
+                            entries = registry_in(member, len(intake.names))
                         else:
-                            intake.add(_expected_name(member, piece), member, zstd=download.version == 2)
+                            intake.add(expected_name(member, piece), member, zstd=download.version == 2)
                         self._on_bytes(member.size_bytes)
                     paired = pair(self._lake.study_id, intake.names, entries)
                 except DIVISIBLE as error:
@@ -173,14 +173,23 @@ class Fetcher:
                 result.unknown.append(name)
             else:
                 known_by = hash_name(entry.value) if answers_registry else None
-                arrival = self._arrival(name, outcome, entry.key, known_by)
+                arrival = self._arrival(name, outcome, entry, known_by)
                 if hash_agrees(entry.value, outcome):
                     result.arrivals.append(arrival)
                 else:
                     result.damaged.append((name, HashMismatchError(name, arrival)))
 
-    def _arrival(self, name: MemberName, staged: StagedFile, key: str, known_by: HashName | None) -> Arrival:
-        return Arrival(key=key, member=name, staged=staged, form=self._lake.form(name.stream), known_by=known_by)
+    def _arrival(
+        self, name: MemberName, staged: StagedFile, entry: RegistryEntry, known_by: HashName | None
+    ) -> Arrival:
+        return Arrival(
+            key=entry.key,
+            member=name,
+            staged=staged,
+            form=self._lake.form(name.stream),
+            known_by=known_by,
+            compared=bool(entry.value),
+        )
 
 
 class HashMismatchError(DamagedMemberError):
@@ -195,7 +204,7 @@ class HashMismatchError(DamagedMemberError):
         self.arrival = arrival
 
 
-def _expected_name(member: Member, piece: Piece) -> MemberName:
+def expected_name(member: Member, piece: Piece) -> MemberName:
     """The member's name, if it is one that was asked for."""
     name = parse_member_name(member.name)
     if name.participant != piece.participant or not piece.covers(name.time, name.stream):
@@ -206,7 +215,8 @@ def _expected_name(member: Member, piece: Piece) -> MemberName:
     return name
 
 
-def _read_registry(member: Member, members: int) -> list[RegistryEntry]:
+def registry_in(member: Member, members: int) -> list[RegistryEntry]:
+    """What the registry of an archive with so many members lists."""
     limit = registry_limit_bytes(members)
     if member.size_bytes > limit:
         raise HostileArchiveError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 from dagster_beiwe.errors import BeiweError, DamagedMemberError, RequestTooLargeError, ServerFailedError
 from dagster_beiwe.lake import Arrival, FileRecord
@@ -43,6 +43,7 @@ class Haul:
     vanished: set[str] = field(default_factory=set)
     mislisted: set[str] = field(default_factory=set)
     downloaded_bytes: int = 0
+    begun_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
     @property
     def missing_upstream(self) -> set[str]:

@@ -42,6 +42,21 @@ def test_an_evaluation_with_nothing_new_is_one_request(lab: Lab) -> None:
     assert "0 participants looked at, 3 settled" in lab.skipped
 
 
+def test_a_comparison_that_finds_nothing_wakes_nobody(lab: Lab) -> None:
+    """It is noted in the lake, and yet the next evaluation is one request."""
+    lab.backfill()
+    lab.follow()
+    before = lab.lake.index(ANNA)
+    with lab.beiwe.get_client() as client:
+        sync = StudySync(client, lab.lake, streams=lab.study.streams, run_id="audit")
+        found = list(sync.compare(Cell(ANNA, window) for window in study_windows(lab.study, now=NOW)))
+    assert {each.outcome for each in found} == {"equal"}
+    assert lab.lake.index(ANNA) != before
+    lab.server.forget_requests()
+    assert lab.tick() == []
+    assert lab.routes() == ["/get-participant-data-quantities/v1"]
+
+
 def test_a_late_hour_of_last_month_runs_exactly_its_window(lab: Lab) -> None:
     """Rows that arrive weeks late; what comes over the wire is that hour."""
     lab.backfill()

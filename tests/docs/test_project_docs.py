@@ -102,3 +102,15 @@ def test_the_backfill_fills_a_lake_and_is_the_refresh_as_well(
     files = [record for who in lake.participants() for each in lake.manifests(who) for record in each.files]
     assert len(files) == 2 * 2 * 7
     assert {(record.stream, record.encryption) for record in files} == {("gps", "cryptease"), ("power_state", "none")}
+
+
+def test_the_comparison_finds_what_has_the_same_size(server: SimulatedServer, tmp_path: Path) -> None:
+    """On the lake of the backfill; the second time nothing differs."""
+    start = server.world.now - timedelta(days=10)
+    run_script(1, start, passphrase=PASSPHRASE, folder=tmp_path / "lake")
+    file = next(file for file in server.world.files(*server.world.studies) if file.stream == "gps")
+    server.world.set_content(file.participant_id, "gps", file.bin, file.read()[:-1] + b"#")
+    for restated in (1, 0):
+        names = run_script(2, start, passphrase=PASSPHRASE, folder=tmp_path / "lake")
+        assert names["failed"] == []
+        assert [report.changed for report in names["restated"]] == [1] * restated

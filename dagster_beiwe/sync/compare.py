@@ -1,0 +1,192 @@
+"""Compare the contents of committed windows with the server's, by hash, without fetching what is equal.
+
+Counts of bytes do not move where a file was restated with other content of the same size. Servers since 2026-01-08
+leave out of an archive what a request lists by its hash: an archive without files says that everything is equal. Survey
+answers and recordings are never changed under their key, so servers compare only their keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import groupby
+from typing import Literal
+
+from dagster_beiwe.archive import REGISTRY, read_archive
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.errors import NotFoundError
+from dagster_beiwe.lake import FileRecord, LakeWriter, Manifest, StudyLake
+from dagster_beiwe.names import MemberName
+from dagster_beiwe.sync.facts import Cell, FetchPolicy
+from dagster_beiwe.sync.fetch import DIVISIBLE, expected_name, registry_in
+from dagster_beiwe.sync.haul import Haul
+from dagster_beiwe.sync.pairing import RegistryEntry, pair
+from dagster_beiwe.sync.pieces import Piece, registry_of, registry_size, stretches
+from dagster_beiwe.windows import Window
+
+Outcome = Literal["equal", "different", "not told", "failed"]
+
+_ENOUGH_BYTES = 32 * 1024 * 1024
+"""An archive that goes on longer is not read to its end: windows that differ are fetched anyway."""
+
+_HOPELESS = 6
+"""Failures in a row after which the server counts as out of reach."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What the comparison of a window found.
+
+    ``different``: the server has other content, or the window is not complete in the lake. ``not told``: servers before
+    2026-01-08 compare nothing. Both are for ``StudySync.run``. ``failed``: the server could not be asked, as ``error``
+    (the error's class name) and ``message`` tell; nothing is known, and nothing was changed.
+    """
+
+    cell: Cell
+    outcome: Outcome
+    error: str = ""
+    message: str = ""
+
+
+class _CutOffError(Exception):
+    """An archive broke off: the server had begun to send something."""
+
+
+class Comparer:
+    """Compares windows of one study, and notes in the lake when they were compared."""
+
+    def __init__(
+        self, client: BeiweClient, lake: StudyLake, writer: LakeWriter, streams: tuple[str, ...], policy: FetchPolicy
+    ) -> None:
+        self._client, self._lake, self._writer, self._streams, self._policy = client, lake, writer, streams, policy
+        self._failures_in_a_row = 0
+
+    def compare(self, cells: Iterable[Cell]) -> Iterator[Compared]:
+        """What is found, participant by participant, in the order in which they are first named."""
+        if not self._client.supports("file_hashes", otherwise=False):
+            yield from (Compared(cell=cell, outcome="not told") for cell in cells)
+            return
+        for _, own in groupby(cells, key=lambda cell: cell.participant):
+            for stretch in stretches(own):
+                yield from self._stretch(stretch)
+
+    def _stretch(self, cells: Sequence[Cell]) -> Iterator[Compared]:
+        """Consecutive windows, in requests that list as much as a request may."""
+        group: dict[Cell, Manifest] = {}
+        size = 0
+        for cell in cells:
+            manifest = self._lake.manifest(cell.participant, cell.window)
+            if manifest is None or not manifest.complete:
+                yield from self._group(group)
+                yield Compared(cell=cell, outcome="different")
+                group, size = {}, 0
+                continue
+            added = registry_size(registry_of(manifest.files, self._piece([cell])))
+            if size + added > self._policy.registry_bytes:
+                yield from self._group(group)
+                group, size = {}, 0
+            group[cell], size = manifest, size + added
+        yield from self._group(group)
+
+    def _group(self, group: Mapping[Cell, Manifest]) -> Iterator[Compared]:
+        """Ask for what differs of consecutive windows; where that fails, of fewer."""
+        if not group:
+            return
+        cells, at = list(group), datetime.now(timezone.utc)
+        try:
+            different = self._different(cells, [record for manifest in group.values() for record in manifest.files])
+        except (*DIVISIBLE, _CutOffError) as error:
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row >= _HOPELESS and not isinstance(error, _CutOffError):
+                raise
+            if len(cells) > 1:
+                for half in (cells[: len(cells) // 2], cells[len(cells) // 2 :]):
+                    yield from self._group({cell: group[cell] for cell in half})
+            else:
+                yield _failed(cells[0], error)
+            return
+        except NotFoundError as error:
+            yield from (_failed(cell, error) for cell in cells)
+            return
+        self._failures_in_a_row = 0
+        if equal := [manifest for cell, manifest in group.items() if cell not in different]:
+            self._writer.note_compared(equal, at=at)
+        for cell in cells:
+            yield Compared(cell=cell, outcome="different" if cell in different else "equal")
+
+    def _different(self, cells: Sequence[Cell], held: Sequence[FileRecord]) -> set[Cell]:
+        """The windows of which something comes, though the server is told what is held."""
+        came: set[Cell] = set()
+        for piece in self._pieces(self._piece(cells), held):
+            times = self._times(piece, registry_of(held, piece))
+            if times is None:
+                return set(cells)
+            came |= {cell for cell in cells if any(time in cell.window for time in times)}
+        return came
+
+    def _pieces(self, piece: Piece, held: Sequence[FileRecord]) -> Iterator[Piece]:
+        """The piece, or parts of it where it holds more files than a request may list."""
+        halves = piece.halves()
+        if halves and registry_size(registry_of(held, piece)) > self._policy.registry_bytes:
+            for half in halves:
+                yield from self._pieces(half, held)
+        else:
+            yield piece
+
+    def _times(self, piece: Piece, registry: Mapping[str, str]) -> list[datetime] | None:
+        """The times of the files that come, which are not stored; None if they are too much to be read."""
+        names: list[MemberName] = []
+        entries: list[RegistryEntry] = []
+        with self._client.get_data(
+            self._lake.study_id,
+            participants=[piece.participant],
+            streams=piece.streams,
+            window=piece.window,
+            registry=registry,
+        ) as download:
+            try:
+                for member in read_archive(download):
+                    if member.name == REGISTRY:
+                        entries = registry_in(member, len(names))
+                    else:
+                        names.append(expected_name(member, piece))
+                    if download.received_bytes > _ENOUGH_BYTES:
+                        return None
+                pair(self._lake.study_id, names, entries)
+            except DIVISIBLE:
+                cut_off = True
+            else:
+                cut_off = False
+        if cut_off:
+            raise _CutOffError
+        return [name.time for name in names]
+
+    def _piece(self, cells: Sequence[Cell]) -> Piece:
+        return Piece(cells[0].participant, Window(cells[0].window.start, cells[-1].window.end), self._streams)
+
+
+def _failed(cell: Cell, error: Exception) -> Compared:
+    """What is said of a window that can't be compared. What had begun to come differs, and is left to a run."""
+    if isinstance(error, _CutOffError):
+        return Compared(cell=cell, outcome="different")
+    return Compared(cell=cell, outcome="failed", error=type(error).__name__, message=str(error))
+
+
+def are_compared(cell: Cell, before: Manifest | None, haul: Haul, *, streams: Collection[str], by_hash: bool) -> bool:
+    """Whether the contents of all files of a window are the server's, after what was brought in of it.
+
+    A file that came counts if the server told any hash of it, or if it is the content that the lake held. One that did
+    not come counts where the server leaves out files by their hash (``by_hash``).
+    """
+    held = before.by_key() if before else {}
+    if any(problem.inside(cell.window) for problem in haul.problems.values()):
+        return False
+    for arrival in haul.arrivals.values():
+        if arrival.member.time in cell.window and not arrival.compared:
+            known = held.get(arrival.key)
+            if known is None or known.sha256 != arrival.staged.sha256:
+                return False
+    left_out = [key for key, record in held.items() if record.present and record.stream in streams]
+    left_out = [key for key in left_out if key not in haul.arrivals and key not in haul.vanished]
+    return not left_out or (by_hash and haul.missing_upstream.isdisjoint(left_out))
