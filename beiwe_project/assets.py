@@ -2,8 +2,9 @@
 
 Three shapes of dependency: the same partition, all windows of one participant, all participants of one window. Dagster
 infers them from the partitions of the two assets.
-``daily_counts`` has another backfill policy than ``raw_data``, so that a backfill of both runs it afterwards and not in
-the same run. Dagster's command ``asset materialize --partition-range`` takes the policy of ``raw_data`` only: backfill
+``daily_counts`` returns the tables of all partitions of its run at once, so its backfill policy bounds how many these
+are. A backfill of both runs it after ``raw_data``; with the policy of ``raw_data`` it would be part of the same run.
+Dagster's command ``asset materialize --partition-range`` takes the policy of ``raw_data`` only: backfill
 ``daily_counts`` in the UI, or give the command one ``--partition``.
 """
 

@@ -9,7 +9,7 @@ Which study an asset belongs to, and so which passphrase, comes from the metadat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, get_origin
 
 import dagster as dg
@@ -17,7 +17,8 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from dagster_beiwe.errors import ConfigurationError, TableMissingError
-from dagster_beiwe.failures import clear_failures
+from dagster_beiwe.failures import clear_failures, listed
+from dagster_beiwe.io_partitions import input_partition_keys, output_partition_keys, tell_of_partitioned_check
 from dagster_beiwe.lake.seals import TableVersion
 from dagster_beiwe.lake.tables import TableStore, require_passphrase
 from dagster_beiwe.reading import BeiwePartitions
@@ -57,7 +58,8 @@ class EncryptedLakeIOManager(dg.ConfigurableIOManager):
             )
         lake = self.beiwe.study_lake(study)
         if context.has_asset_partitions:
-            view = BeiwePartitions.of_keys(lake, (str(key) for key in context.asset_partition_keys))
+            tell_of_partitioned_check(context)
+            view = BeiwePartitions.of_keys(lake, input_partition_keys(context))
         else:
             view = BeiwePartitions.of(lake)
         context.log.info(
@@ -99,9 +101,10 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
     """Stores DataFrames as encrypted Parquet in the lake, one file per partition.
 
     An input of one partition (or an asset without partitions) is a DataFrame. An input of several is a lazy mapping
-    ``TablePartitions``; one DataFrame of all of them if the parameter is annotated ``pd.DataFrame``; a dict if it is
-    annotated as one. Partitions that were never materialised are an error, unless the input's metadata says
-    ``allow_missing_partitions``. A run over several partitions returns {partition key: DataFrame}.
+    ``TablePartitions``; one DataFrame of all of them if the parameter is annotated ``pd.DataFrame``. One that is
+    annotated as ``TablePartitions`` or a dict is that for any number of partitions. Partitions that were never
+    materialised are an error, unless the input's metadata says ``allow_missing_partitions``. A run over several
+    partitions returns {partition key: DataFrame}.
 
     ``build_beiwe_definitions`` binds it to ``io_manager`` too, for assets that name none. A table of an asset whose
     metadata names no study is locked with the lake's own passphrase. Anything but DataFrames is refused, never pickled.
@@ -117,12 +120,20 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
                 "place in the lake; nothing was stored. Give the op's output an `io_manager_key` of its own, or bind "
                 "`io_manager` yourself (`build_beiwe_definitions(default_io_manager=False)`)."
             )
-        frames = _frames_by_partition(context, obj)
+        keys = output_partition_keys(context)
+        frames = _frames_by_partition(context, keys, obj)
         key = list(context.asset_key.path)
         store = self._store(key, context.definition_metadata)
         run_id = "" if context.run_id is None else context.run_id
-        versions = [store.write(key, frame, partition=partition, run_id=run_id) for partition, frame in frames.items()]
-        context.add_output_metadata(_metadata(versions, list(frames.values()), context.definition_metadata))
+        versions = {
+            partition: store.write(key, frame, partition=partition, run_id=run_id)
+            for partition, frame in frames.items()
+        }
+        context.add_output_metadata(_metadata(versions.values(), frames.values(), context.definition_metadata))
+        told = set(context.asset_partition_keys) if keys else set()
+        for partition in keys:
+            if partition not in told:
+                _record(context, partition, versions[str(partition)], frames[str(partition)])
 
     @clear_failures()
     def load_input(self, context: dg.InputContext) -> Any:
@@ -130,8 +141,11 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         store = self._store(key, _upstream_metadata(context))
         if not context.has_asset_partitions:
             return store.read(key)
-        wanted = sorted(str(partition) for partition in context.asset_partition_keys)  # Dagster's order is random
-        if len(wanted) == 1:
+        tell_of_partitioned_check(context)
+        wanted = input_partition_keys(context)
+        annotation = context.dagster_type.typing_type
+        as_dict = annotation is dict or get_origin(annotation) is dict
+        if len(wanted) == 1 and not as_dict and annotation is not TablePartitions:
             return store.read(key, partition=wanted[0])
         stored = {partition: store.exists(key, partition=partition) for partition in wanted}
         there, absent = ([each for each in wanted if stored[each] is here] for here in (True, False))
@@ -143,10 +157,9 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
             )
         context.log.info("Table %s: %d of %d partitions.", "/".join(key), len(there), len(wanted))
         view = TablePartitions(store, key, there)
-        annotation = context.dagster_type.typing_type
         if annotation is pd.DataFrame:
             return view.concat()
-        return dict(view) if annotation is dict or get_origin(annotation) is dict else view
+        return dict(view) if as_dict else view
 
     def _store(self, asset_key: list[str], metadata: Mapping[str, Any] | None) -> TableStore:
         study = StudyFacts.from_metadata(metadata or {})
@@ -160,35 +173,75 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         return TableStore.of_lake(storage, passphrase=found)
 
 
-def _frames_by_partition(context: dg.OutputContext, obj: Any) -> dict[str | None, pd.DataFrame]:
+def _frames_by_partition(
+    context: dg.OutputContext, partitions: Sequence[str], obj: Any
+) -> dict[str | None, pd.DataFrame]:
     """What an asset returned, by partition key (None: it has no partitions)."""
-    keys: list[str | None] = [None]
-    if context.has_asset_partitions:
-        keys = [str(key) for key in context.asset_partition_keys]
+    keys: list[str | None] = [str(partition) for partition in partitions] or [None]
     frames: dict[Any, Any] = {}
-    if isinstance(obj, pd.DataFrame) and len(keys) == 1:
+    if isinstance(obj, pd.DataFrame):
         frames = {keys[0]: obj}
     elif isinstance(obj, Mapping):
         frames = {str(key): frame for key, frame in obj.items()}
-    if set(frames) != set(keys) or not all(isinstance(frame, pd.DataFrame) for frame in frames.values()):
-        expected = "a DataFrame" if len(keys) == 1 else f"a dict of DataFrames for exactly the run's {len(keys)} keys"
-        raise ConfigurationError(
-            f"Expected {expected} from {_name(context)}, got a {type(obj).__name__}; nothing was stored. Return pandas "
-            "DataFrames, annotate an asset that returns nothing `-> None`, or give the asset an `io_manager_key` of "
-            "its own that writes nothing about participants unencrypted."
+    if set(frames) == set(keys) and _is_frames(obj):
+        return frames
+    raise ConfigurationError(f"{_name(context)} {_what_is_wrong(keys, obj)} Nothing was stored.")
+
+
+def _what_is_wrong(keys: Sequence[str | None], obj: Any) -> str:
+    if keys == [None] or not _is_frames(obj):
+        return (
+            f"returned a {type(obj).__name__}. Return pandas DataFrames, annotate an asset that returns nothing "
+            "`-> None`, or give the asset an `io_manager_key` of its own that writes nothing about participants "
+            "unencrypted."
         )
-    return frames
+    given = {str(key) for key in obj} if isinstance(obj, Mapping) else set()
+    absent = [key for key in map(str, keys) if key not in given]
+    foreign = sorted(given - set(map(str, keys)))
+    what = f"DataFrames for {len(given)} partitions" if isinstance(obj, Mapping) else "one DataFrame"
+    text = f"returned {what}, but this run is about {len(keys)}."
+    if given and absent:
+        text += f" Missing: {listed(absent)}."
+    if foreign:
+        text += f" Not of this run: {listed(foreign)}."
+    return (
+        f"{text} Return {{partition key: DataFrame}} for each partition of the run. The keys of an input name them "
+        "all; `context.partition_keys` names only the first one in a backfill that a job launched."
+    )
+
+
+def _is_frames(obj: Any) -> bool:
+    frames = obj.values() if isinstance(obj, Mapping) else [obj]
+    return all(isinstance(frame, pd.DataFrame) for frame in frames)
+
+
+def _record(context: dg.OutputContext, partition: str, version: TableVersion, frame: pd.DataFrame) -> None:
+    """A partition that Dagster itself would not record for this output. Its data version is made from its content."""
+    dimensions = partition.keys_by_dimension if isinstance(partition, dg.MultiPartitionKey) else {}
+    context.log_event(
+        dg.AssetMaterialization(
+            asset_key=context.asset_key,
+            partition=partition,
+            metadata=_metadata([version], [frame], context.definition_metadata),
+            tags={
+                "dagster/data_version": version.sha256[:16],
+                "dagster/data_version_is_user_provided": "true",
+                **{f"dagster/partition/{name}": key for name, key in dimensions.items()},
+            },
+        )
+    )
 
 
 def _metadata(
-    versions: list[TableVersion], frames: list[pd.DataFrame], definition: Mapping[str, Any] | None
+    versions: Collection[TableVersion], frames: Collection[pd.DataFrame], definition: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Numbers, and the names and types of columns: never a value."""
     known = (definition or {}).get("dagster/column_schema")
     texts = {column.name: column.description for column in known.columns} if isinstance(known, dg.TableSchema) else {}
     columns = [
         dg.TableColumn(str(name), str(dtype), description=texts.get(str(name)))
-        for name, dtype in (frames[0].dtypes.items() if frames else ())
+        for frame in list(frames)[:1]
+        for name, dtype in frame.dtypes.items()
     ]
     return {
         "dagster/row_count": sum(version.rows for version in versions),

@@ -117,12 +117,19 @@ def run_partition_keys(context: RunContext, partitions: dg.MultiPartitionsDefini
     The range tags go first: a backfill launched from a job leaves tags of the range's first key on every run (as of
     Dagster 1.13), and ``context.partition_keys`` is then that one key, although the run stands for the whole range.
     """
-    tags = context.run.tags
+    keys = range_keys(context.run.tags, partitions, context.instance)
+    return list(context.partition_keys) if keys is None else keys
+
+
+def range_keys(
+    tags: Mapping[str, str], partitions: dg.MultiPartitionsDefinition, instance: dg.DagsterInstance
+) -> list[str] | None:
+    """The partition keys of the range in a run's tags; None for a run without one."""
     start, end = tags.get(RANGE_START_TAG), tags.get(RANGE_END_TAG)
-    if start and end:
-        key_range = dg.PartitionKeyRange(start, end)
-        return list(partitions.get_partition_keys_in_range(key_range, dynamic_partitions_store=context.instance))
-    return list(context.partition_keys)
+    if not (start and end):
+        return None
+    key_range = dg.PartitionKeyRange(start, end)
+    return list(partitions.get_partition_keys_in_range(key_range, dynamic_partitions_store=instance))
 
 
 def rectangle_tags(participants: Sequence[str], windows: Sequence[str]) -> Mapping[str, str]:

@@ -1,8 +1,8 @@
 """``raw_data``: participant by window, each recorded the moment it is committed to the lake.
 
-A run over several partitions yields no output: one output has one data version and stands for all partitions, also
-for those that failed. Each committed window gets an event of its own instead, with its own numbers and data version.
-Dagster does not run what is downstream in such a run; its backfills start separate runs for that.
+Dagster would record an output at its end, for all partitions of the run alike, those that failed among them. Each
+committed window gets an event of its own instead, with its own numbers and data version; the output follows when all
+windows have theirs, so that tables and checks in the same run go on.
 """
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 import dagster as dg
 
 from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs
+from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, with_retries
 from dagster_beiwe.partitions import (
@@ -72,7 +72,7 @@ def build_raw_data_asset(
             ingest = _Ingest(context, study, key, partitions)
             with in_run_log(context.log):
                 with_retries(ingest.run, policy=retry_policy, log=context.log, unfinished=ingest.unfinished)
-            yield from ingest.outputs
+            yield recorded_output()
 
     return raw_data
 
@@ -96,7 +96,6 @@ class _Ingest:
         self._failed: dict[str, str] = {}
         self._gone: set[str] = set()
         self._retry_helps = False
-        self.outputs: list[dg.Output[None]] = []
 
     def run(self) -> None:
         if self._open is None:
@@ -154,17 +153,8 @@ class _Ingest:
                         self._give_up(key, report)
 
     def _record(self, key: str, *, metadata: Metadata, version: str) -> None:
-        """As an event at once; as the step's output where the run is about this partition alone.
-
-        After an output Dagster goes on with what is downstream in the same run. It records the output for the
-        partitions that it takes the run to be about, which after a backfill from a job may be others: hence the check.
-        """
+        """As an event, at once: what was recorded before a run dies stays recorded."""
         participant, window = split_key(key)
-        # The context finds its keys anew each time, in as much time as the run has partitions: asked last.
-        if [key] == self._keys == [str(each) for each in self._context.partition_keys]:
-            with beta_features():
-                self.outputs = [dg.Output(None, metadata=metadata, data_version=dg.DataVersion(version))]
-            return
         tags = {
             _DATA_VERSION_TAG: version,
             _USER_VERSION_TAG: "true",

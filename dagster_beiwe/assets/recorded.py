@@ -1,4 +1,4 @@
-"""What earlier attempts recorded: where a retry goes on."""
+"""What an asset recorded by itself: its outputs, and where a retry goes on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ import dagster as dg
 
 _CONTINUATION_TAGS = ("dagster/retry_number", "dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 _PAGE = 1000
+
+
+_RECORDED_BY_ITSELF = "__source_asset_observation__"
+"""Dagster records nothing for an output with this metadata, which its own observable sources use."""
+
+
+def recorded_output() -> dg.Output[None]:
+    """The output of an asset that recorded each of its partitions itself.
+
+    Without an output Dagster skips what depends on the asset in the same run, tables and checks, and says nothing. With
+    a plain one it records all partitions once more, under one data version and without their numbers.
+    """
+    return dg.Output(None, metadata={_RECORDED_BY_ITSELF: True})
 
 
 def is_continuation(run: dg.DagsterRun) -> bool:

@@ -9,6 +9,7 @@ from typing import cast
 import dagster as dg
 
 from dagster_beiwe.assets.beta import beta_features
+from dagster_beiwe.assets.recorded import recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
@@ -66,7 +67,7 @@ def build_strays_asset(
 
             with in_run_log(context.log):
                 with_retries(fetch, policy=retry_policy, log=context.log, unfinished=lambda: open_ones)
-            yield from ()
+            yield recorded_output()
 
     return strays
 

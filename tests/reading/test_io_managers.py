@@ -318,7 +318,7 @@ def test_a_run_over_several_partitions_returns_a_frame_for_each(project: Project
         assert (project.folder / f".tables/beiwe/sleep/ranges/{participant}.parquet.lock").is_file()
     result = project.run(ranges, tags={**tags, "form": "one"}, raise_on_error=False)
     assert not result.success
-    assert "exactly the run's 2 keys" in str(result.all_events)
+    assert "returned one DataFrame, but this run is about 2" in str(result.all_events)
 
 
 def test_only_tables_are_stored(project: Project, study: StudyFacts) -> None:
@@ -329,7 +329,7 @@ def test_only_tables_are_stored(project: Project, study: StudyFacts) -> None:
         return [1, 2]
 
     result = project.run(numbers, raise_on_error=False)
-    assert "got a list" in str(result.all_events)
+    assert "returned a list" in str(result.all_events)
     assert not (project.folder / ".tables").exists()
 
 
