@@ -7,21 +7,28 @@ windows have theirs, so that tables and checks in the same run go on.
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, TypeAlias, cast
+from typing import cast
 
 import dagster as dg
 
 from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
+from dagster_beiwe.assets.window_events import (
+    Metadata,
+    errors_of,
+    log_oddities,
+    log_problems,
+    version_of,
+    window_event,
+    window_metadata,
+)
 from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, with_retries
 from dagster_beiwe.partitions import (
     MOVED_ONLY,
-    PARTICIPANT,
     REFRESH_TAG,
-    WINDOW,
     join_key,
     raw_data_partitions,
     run_partition_keys,
@@ -37,11 +44,6 @@ BACKFILL_POLICY = dg.BackfillPolicy.single_run()
 """One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs some five
 seconds beside its transfers, and what it committed stays when it dies, so fewer and longer runs win. With this policy
 (only) ``dagster asset materialize --partition-range`` works too."""
-
-_DATA_VERSION_TAG = "dagster/data_version"
-_USER_VERSION_TAG = "dagster/data_version_is_user_provided"
-
-Metadata: TypeAlias = Mapping[str, dg.MetadataValue[Any]]
 
 
 def build_raw_data_asset(
@@ -122,7 +124,7 @@ class _Ingest:
         if is_continuation(self._context.run):
             earlier = recorded_by_retried_runs(self._context, self._key, self._keys)
             for key, event in earlier.items():
-                self._record(key, metadata=event.metadata, version=_version(event))
+                self._record(key, metadata=event.metadata, version=version_of(event))
                 del cells[key]
             self._context.log.info("%d of %d windows were done before; going on.", len(earlier), len(self._keys))
         return cells
@@ -147,24 +149,14 @@ class _Ingest:
                     key = join_key(report.cell.participant, report.cell.window.key)
                     self._tell(report)
                     if report.complete:
-                        self._record(key, metadata=_metadata(report), version=report.data_version)
+                        self._record(key, metadata=window_metadata(report), version=report.data_version)
                         del left[key]
                     else:
                         self._give_up(key, report)
 
     def _record(self, key: str, *, metadata: Metadata, version: str) -> None:
         """As an event, at once: what was recorded before a run dies stays recorded."""
-        participant, window = split_key(key)
-        tags = {
-            _DATA_VERSION_TAG: version,
-            _USER_VERSION_TAG: "true",
-            f"dagster/partition/{PARTICIPANT}": participant,
-            f"dagster/partition/{WINDOW}": window,
-        }
-        event = dg.AssetMaterialization(
-            asset_key=self._key, partition=join_key(participant, window), metadata=metadata, tags=tags
-        )
-        self._context.log_event(event)
+        self._context.log_event(window_event(self._key, key, metadata=metadata, version=version))
 
     def _tell(self, report: WindowReport) -> None:
         """Warn of what is no failure and yet deserves a look."""
@@ -174,29 +166,12 @@ class _Ingest:
             self._context.log.warning(
                 "%s is no longer on the server; files of the windows asked for count as vanished.", participant
             )
-        if report.missing_upstream or report.mislisted:
-            self._context.log.warning(
-                "%s, %s: %d held files are no longer sent though the server may count them, and are kept; %d files "
-                "came with another hash than the server lists, and are stored. If it stays so, tell the operators.",
-                participant,
-                report.cell.window.key,
-                report.missing_upstream,
-                report.mislisted,
-            )
+        log_oddities(report, self._context.log)
 
     def _give_up(self, key: str, report: WindowReport) -> None:
-        self._failed[key] = ", ".join(sorted({problem.error for problem in report.problems})) or "incomplete"
+        self._failed[key] = errors_of(report)
         self._retry_helps = self._retry_helps or any(is_passing(problem.error) for problem in report.problems)
-        for problem in report.problems:
-            self._context.log.error(
-                "%s, %s to %s, %s: %s: %s",
-                problem.participant,
-                problem.window.start.isoformat(),
-                problem.window.end.isoformat(),
-                ", ".join(problem.streams) or "all streams",
-                problem.error,
-                problem.message,
-            )
+        log_problems(report, self._context.log)
 
     def _failure(self, *, total: int) -> dg.Failure:
         names = sorted(self._failed)
@@ -230,39 +205,6 @@ class _Ingest:
             _size(progress.stored_bytes),
             progress.elapsed_seconds,
         )
-
-
-def _version(event: dg.AssetMaterialization) -> str:
-    return (event.tags or {})[_DATA_VERSION_TAG]
-
-
-def _metadata(report: WindowReport) -> Metadata:
-    """Numbers of one committed window: no names of files, no content; below 1 kB, as there is one per partition."""
-    window = report.cell.window
-    numbers = {
-        "dagster/size_bytes": report.size_bytes,
-        "files": report.files,
-        "stored_bytes": report.stored_bytes,
-        "added": report.added,
-        "changed": report.changed,
-        "vanished": report.vanished,
-        "unchanged": report.unchanged,
-        "added_bytes": report.added_bytes,
-        "changed_bytes": report.changed_bytes,
-        "vanished_bytes": report.vanished_bytes,
-        "unchanged_bytes": report.unchanged_bytes,
-        "missing_upstream": report.missing_upstream,
-        "mislisted": report.mislisted,
-        "downloaded_bytes": report.downloaded_bytes,
-        "requests": report.requests,
-    }
-    return {
-        **{name: dg.MetadataValue.int(number) for name, number in numbers.items()},
-        **({"participant_gone": dg.MetadataValue.bool(True)} if report.participant_gone else {}),
-        "streams": dg.MetadataValue.json(dict(report.files_by_stream)),
-        "window_start": dg.MetadataValue.timestamp(window.start),
-        "window_end": dg.MetadataValue.timestamp(window.end),
-    }
 
 
 def _description(study: StudyFacts) -> str:

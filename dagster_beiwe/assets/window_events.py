@@ -1,0 +1,97 @@
+"""What is recorded and said of one window of raw data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import dagster as dg
+
+from dagster_beiwe.partitions import PARTICIPANT, WINDOW, join_key, split_key
+from dagster_beiwe.sync import WindowReport
+
+_DATA_VERSION_TAG = "dagster/data_version"
+_USER_VERSION_TAG = "dagster/data_version_is_user_provided"
+
+Metadata: TypeAlias = Mapping[str, dg.MetadataValue[Any]]
+
+
+def window_event(asset_key: dg.AssetKey, key: str, *, metadata: Metadata, version: str) -> dg.AssetMaterialization:
+    """That the partition ``key`` was committed, with its data version."""
+    participant, window = split_key(key)
+    tags = {
+        _DATA_VERSION_TAG: version,
+        _USER_VERSION_TAG: "true",
+        f"dagster/partition/{PARTICIPANT}": participant,
+        f"dagster/partition/{WINDOW}": window,
+    }
+    return dg.AssetMaterialization(
+        asset_key=asset_key, partition=join_key(participant, window), metadata=metadata, tags=tags
+    )
+
+
+def version_of(event: dg.AssetMaterialization) -> str:
+    """The data version that a window's event tells."""
+    return (event.tags or {})[_DATA_VERSION_TAG]
+
+
+def window_metadata(report: WindowReport) -> Metadata:
+    """Numbers of one committed window: no names of files, no content; below 1 kB, as there is one per partition."""
+    window = report.cell.window
+    numbers = {
+        "dagster/size_bytes": report.size_bytes,
+        "files": report.files,
+        "stored_bytes": report.stored_bytes,
+        "added": report.added,
+        "changed": report.changed,
+        "vanished": report.vanished,
+        "unchanged": report.unchanged,
+        "added_bytes": report.added_bytes,
+        "changed_bytes": report.changed_bytes,
+        "vanished_bytes": report.vanished_bytes,
+        "unchanged_bytes": report.unchanged_bytes,
+        "missing_upstream": report.missing_upstream,
+        "mislisted": report.mislisted,
+        "downloaded_bytes": report.downloaded_bytes,
+        "requests": report.requests,
+    }
+    return {
+        **{name: dg.MetadataValue.int(number) for name, number in numbers.items()},
+        **({"participant_gone": dg.MetadataValue.bool(True)} if report.participant_gone else {}),
+        "streams": dg.MetadataValue.json(dict(report.files_by_stream)),
+        "window_start": dg.MetadataValue.timestamp(window.start),
+        "window_end": dg.MetadataValue.timestamp(window.end),
+    }
+
+
+def errors_of(report: WindowReport) -> str:
+    """Why a window is incomplete, in the names of errors."""
+    return ", ".join(sorted({problem.error for problem in report.problems})) or "incomplete"
+
+
+def log_problems(report: WindowReport, log: logging.Logger) -> None:
+    """Say what of a window could not be fetched."""
+    for problem in report.problems:
+        log.error(
+            "%s, %s to %s, %s: %s: %s",
+            problem.participant,
+            problem.window.start.isoformat(),
+            problem.window.end.isoformat(),
+            ", ".join(problem.streams) or "all streams",
+            problem.error,
+            problem.message,
+        )
+
+
+def log_oddities(report: WindowReport, log: logging.Logger) -> None:
+    """Warn of files that are no failure and yet deserve a look."""
+    if report.missing_upstream or report.mislisted:
+        log.warning(
+            "%s, %s: %d held files are no longer sent though the server may count them, and are kept; %d files "
+            "came with another hash than the server lists, and are stored. If it stays so, tell the operators.",
+            report.cell.participant,
+            report.cell.window.key,
+            report.missing_upstream,
+            report.mislisted,
+        )
