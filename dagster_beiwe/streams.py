@@ -158,6 +158,7 @@ _CATALOGUE = (
             "model",
             "beiwe_version",
         ),
+        text_column="model",  # "iPhone14,7"
     ),
     Stream(
         name="ios_log",
@@ -242,21 +243,45 @@ _NUMBERS = frozenset(
 )
 _INTEGERS = frozenset({"RSSI", "frequency", "duration in seconds", "message length", "time sent"})
 
+_ACCURACIES = frozenset({"unknown", "unreliable", "low", "medium", "high", *(str(code) for code in range(-1, 4))})
+_SURVEY_EVENTS = frozenset({"present", "unpresent", "changed", "dismissing question", "submitted", "expired"})
+_CLOSED_QUESTIONS = frozenset({"slider", "radio button", "checkbox", "info text box", "date", "time", "date time"})
+_FREE_QUESTIONS = frozenset({"free response", "open response"})
+
 
 def column_type(stream: str, column: str) -> ColumnType:
     """How a column's text is to be read.
 
-    ``accuracy`` is metres in ``gps`` and a word or code elsewhere (iOS writes ``unknown``), hence text there.
+    ``accuracy`` is metres in ``gps`` and a word or code elsewhere (iOS writes ``unknown``), hence text there. Of a
+    stream outside the catalogue only the two times are known; the rest is text.
     """
     if column == "timestamp":
         return "integer"
     if column == "UTC time":
         return "time"
+    if stream not in STREAMS:
+        return "text"
     if column == "accuracy":
         return "number" if stream == "gps" else "text"
     if column in _INTEGERS:
         return "integer"
     return "number" if column in _NUMBERS else "text"
+
+
+def known_values(stream: str, column: str) -> frozenset[str] | None:
+    """The words that apps are known to write into a column that takes only words of theirs; None for other columns."""
+    if column == "accuracy" and stream in ("accelerometer", "gyro"):
+        return _ACCURACIES
+    return _SURVEY_EVENTS if (stream, column) == ("survey_timings", "event") else None
+
+
+def is_closed_question(question_type: str) -> bool | None:
+    """Whether the answers to a type of question are chosen and not typed, so that they hold no comma; None if unknown.
+
+    iOS writes ``radio_button``, Android ``Radio Button Question``.
+    """
+    words = question_type.lower().replace("_", " ").removesuffix(" question")
+    return True if words in _CLOSED_QUESTIONS else False if words in _FREE_QUESTIONS else None
 
 
 def is_stream_name(text: str) -> bool:

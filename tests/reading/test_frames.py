@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dagster_beiwe.errors import ConfigurationError, TimeRangeError, UnknownStreamError
 from dagster_beiwe.reading.frames import FrameBuilder, ParseReport, combine, read_csv
-from dagster_beiwe.streams import STREAMS, column_type
+from dagster_beiwe.streams import STREAMS, column_type, known_values
 
 TABLE_STREAMS = [name for name, stream in STREAMS.items() if not stream.audio]
 HEADERS = [(name, header) for name in TABLE_STREAMS for header in STREAMS[name].known_headers]
@@ -21,6 +21,10 @@ NOON_MS = 1_709_294_400_000
 GPS = "timestamp,UTC time,latitude,longitude,altitude,accuracy"
 LOG = "timestamp,UTC time,event"
 SAMPLES = {"integer": "42", "number": "-0.25", "text": "some text", "time": "2024-03-01T12:00:00.000"}
+
+
+def sample(stream: str, column: str) -> str:
+    return min(known_values(stream, column) or {SAMPLES[column_type(stream, column)]})
 
 
 def csv_file(*lines: str) -> bytes:
@@ -49,9 +53,10 @@ def kind(dtype: object) -> str:
 @pytest.mark.parametrize(("stream", "header"), HEADERS)
 def test_every_known_header_is_read(stream: str, header: tuple[str, ...]) -> None:
     """Both platforms' headers of all streams give the catalogue's types, and every column of the stream."""
-    row = [SAMPLES[column_type(stream, column)] for column in header]
+    row = [sample(stream, column) for column in header]
     parsed = read_csv(csv_file(",".join(header), ",".join(row), ",".join(row)), stream)
     assert (parsed.ragged_rows, parsed.unreadable_values, parsed.undecodable_bytes) == (0, 0, 0)
+    assert parsed.corrected_times == 2 * ("timestamp" in header), "the sample's two times differ"
     frame = parsed.frame
     assert set(frame.columns) == {name for known in STREAMS[stream].known_headers for name in known}
     assert {name: kind(frame.dtypes[name]) for name in frame} == {name: expected_kind(stream, name) for name in frame}
@@ -64,7 +69,7 @@ def test_every_known_header_is_read(stream: str, header: tuple[str, ...]) -> Non
 def test_an_empty_result_has_the_same_columns_and_types(stream: str) -> None:
     """No file, an empty file and a bare header concatenate with everything else."""
     header = STREAMS[stream].columns
-    row = [SAMPLES[column_type(stream, column)] for column in header]
+    row = [sample(stream, column) for column in header]
     full = read_csv(csv_file(",".join(header), ",".join(row)), stream).frame
     for empty in (combine([], stream), read_csv(b"", stream).frame, read_csv(csv_file(",".join(header)), stream).frame):
         assert list(empty.dtypes.items()) == list(full.dtypes.items())
@@ -101,20 +106,24 @@ def test_surplus_commas_belong_to_the_text_column_by_position() -> None:
     assert parsed.ragged_rows == 1
 
 
-def test_without_a_text_column_surplus_goes_into_the_last_one() -> None:
-    """A row that is too long is kept, and what can't be read in it is counted."""
-    parsed = read_csv(csv_file(GPS, gps_row(), gps_row(1) + ",9"), "gps")
-    assert len(parsed.frame) == 2
-    assert parsed.frame["latitude"].tolist() == [10.5, 10.5]
-    assert (parsed.ragged_rows, parsed.unreadable_values) == (1, 1)
+def test_a_surplus_that_no_text_can_hold_sets_the_row_aside() -> None:
+    """Which of five numbers is not one of the four can't be known; an empty surplus is no cell."""
+    parsed = read_csv(csv_file(GPS, gps_row(), gps_row(1) + ",9", gps_row(2) + ",,"), "gps")
+    assert parsed.frame["timestamp"].tolist() == [NOON_MS, NOON_MS + 2000]
+    assert parsed.frame["accuracy"].tolist() == [12.0, 12.0]
+    assert (parsed.repaired_rows, parsed.set_aside_rows, parsed.unreadable_values) == (1, 1, 0)
+    (row,) = parsed.set_aside
+    assert (row.line, row.reason, row.text) == (3, "no fit", gps_row(1) + ",9")
+    assert gps_row(1) not in repr(parsed)
 
 
-def test_short_rows_are_padded() -> None:
-    """The columns that a cut row has are kept; a row of one cell, too."""
-    parsed = read_csv(csv_file(GPS, gps_row(), f"{NOON_MS},2024-03-01T12:00:00.000,7.5", str(NOON_MS)), "gps")
-    assert parsed.frame["latitude"].tolist()[1] == 7.5
-    assert parsed.frame["longitude"].isna().tolist() == [False, True, True]
-    assert (parsed.ragged_rows, parsed.unreadable_values, len(parsed.frame)) == (2, 0, 3)
+def test_a_row_that_ends_early_keeps_its_whole_cells() -> None:
+    """The last number of a row that was cut may lack digits; of one that ends in its first cell nothing is kept."""
+    stamp = f"{NOON_MS},2024-03-01T12:00:00.000"
+    parsed = read_csv(csv_file(GPS, gps_row(), f"{stamp},7.5,-20.2", str(NOON_MS)), "gps")
+    assert parsed.frame["latitude"].tolist() == [10.5, 7.5]
+    assert parsed.frame["longitude"].isna().tolist() == [False, True]
+    assert (parsed.repaired_rows, parsed.set_aside_rows, parsed.unreadable_values) == (1, 1, 1)
 
 
 cell = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\r\n,"), max_size=6)
@@ -135,21 +144,21 @@ def test_ragged_texts_make_a_round_trip(rows: list[tuple[int, list[str]]]) -> No
 @settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=200), stream=st.sampled_from(TABLE_STREAMS), headed=st.booleans())
 def test_no_content_loses_a_file(data: bytes, stream: str, headed: bool) -> None:
-    """Whatever a phone sent, there is a frame with a row per non-empty line."""
+    """Whatever a phone sent, every line that is no header is a row of the frame or set aside."""
     file = csv_file(",".join(STREAMS[stream].columns), "") + data if headed else data
-    frame = read_csv(file, stream).frame
-    _, _, body = file.partition(b"\n")
-    assert len(frame) == sum(1 for line in body.split(b"\n") if line.strip(b"\r"))
+    parsed = read_csv(file, stream)
+    lines = sum(1 for line in file.split(b"\n") if line.strip(b"\r"))
+    assert len(parsed.frame) + parsed.set_aside_rows in (lines, lines - 1)
 
 
 def test_unreadable_values_are_counted_and_cost_only_themselves() -> None:
     """``unknown`` among numbers makes one value missing; the rest of the file keeps its types."""
     bad = gps_row(1, latitude="unknown", altitude="1_0")
     parsed = read_csv(csv_file(GPS, gps_row(), bad, "x,y,1,2,3,4"), "gps")
-    assert parsed.frame["latitude"].isna().tolist() == [False, True, False]
-    assert parsed.frame["timestamp"].isna().tolist() == [False, False, True]
-    assert parsed.frame["UTC time"].isna().tolist() == [False, False, True]
-    assert parsed.unreadable_values == 4
+    assert parsed.frame["latitude"].isna().tolist() == [False, True]
+    assert parsed.frame["altitude"].isna().tolist() == [False, True]
+    assert parsed.frame["longitude"].tolist() == [-20.25, -20.25]
+    assert (parsed.unreadable_values, parsed.set_aside_rows) == (2, 1)
     assert parsed.frame.dtypes.equals(combine([], "gps").dtypes)
 
 
@@ -198,7 +207,7 @@ def test_columns_are_selected_in_the_order_asked_for(broken: list[str]) -> None:
     assert list(read_csv(file, "gps", columns=["longitude", "latitude"]).frame.columns) == ["longitude", "latitude"]
     frame = read_csv(file, "gps", columns=["longitude", "not there"]).frame
     assert frame["longitude"].tolist()[0] == -20.25
-    assert len(frame) == 1 + len(broken)
+    assert len(frame) == 1
     assert frame["not there"].isna().all()
 
 
@@ -221,18 +230,21 @@ def test_a_builder_says_where_rows_come_from() -> None:
     builder = FrameBuilder("gps")
     builder.add(csv_file(GPS, gps_row(), gps_row(1)), participant="bbbbbbbb")
     builder.add(csv_file(GPS), participant="cccccccc")
-    builder.add(csv_file(GPS, gps_row(2), "1,2"), participant="aaaaaaaa")
+    builder.add(csv_file(GPS, gps_row(2), gps_row(3) + ",", "1,2"), participant="aaaaaaaa")
     frame = builder.build()
     assert frame["participant"].tolist() == ["bbbbbbbb"] * 2 + ["aaaaaaaa"] * 2
     assert list(frame["participant"].cat.categories) == ["bbbbbbbb", "cccccccc", "aaaaaaaa"]
     assert next(iter(frame)) == "participant"
-    assert builder.report == ParseReport(files=3, rows=4, ragged_rows=1, unreadable_values=1)
+    assert builder.report == ParseReport(files=3, rows=4, repaired_rows=1, set_aside_rows=1)
     assert frame.attrs["beiwe"] == {
         "files": 3,
         "rows": 4,
-        "ragged_rows": 1,
-        "unreadable_values": 1,
+        "repaired_rows": 1,
+        "set_aside_rows": 1,
+        "unreadable_values": 0,
+        "corrected_times": 0,
         "undecodable_bytes": 0,
+        "missing_headers": 0,
     }
     builder.add(csv_file(GPS, gps_row(3)), participant="dddddddd")
     assert len(builder.build()) == 5
@@ -241,7 +253,9 @@ def test_a_builder_says_where_rows_come_from() -> None:
 def test_answers_get_the_time_of_their_file() -> None:
     """``survey_answers`` has no time inside; files outside the range are left out."""
     builder = FrameBuilder("survey_answers", start=NOON, end=NOON + timedelta(hours=1))
-    answers = csv_file(",".join(STREAMS["survey_answers"].columns), "q1,radio,How?,a;b,well, thanks", "q2,text,Why?,,")
+    answers = csv_file(
+        ",".join(STREAMS["survey_answers"].columns), "q1,radio_button,How?,a;b,well, thanks", "q2,text,Why?,,"
+    )
     offset = timezone(timedelta(hours=5, minutes=30))
     builder.add(answers, participant="p", time=NOON.astimezone(offset), survey_id="s1")
     builder.add(answers, participant="p", time=NOON + timedelta(hours=1), survey_id="s1")
@@ -261,7 +275,7 @@ def test_answers_get_the_time_of_their_file() -> None:
 @pytest.mark.parametrize("stream", TABLE_STREAMS)
 def test_an_empty_builder_has_the_types_of_a_full_one(stream: str) -> None:
     """A participant without data gives a table of the same schema."""
-    row = [SAMPLES[column_type(stream, column)] for column in STREAMS[stream].columns]
+    row = [sample(stream, column) for column in STREAMS[stream].columns]
     full = FrameBuilder(stream)
     full.add(csv_file(",".join(STREAMS[stream].columns), ",".join(row)), participant="p", time=NOON, survey_id="s")
     empty, filled = FrameBuilder(stream).build(), full.build()
@@ -286,7 +300,7 @@ def test_mistakes_are_named() -> None:
         read_csv(b"", "Accelerometer")
     with pytest.raises(ConfigurationError, match="recordings"):
         FrameBuilder("ambient_audio")
-    with pytest.raises(TimeRangeError, match="aware start"):
+    with pytest.raises(TimeRangeError, match=r"start .* has no time zone"):
         FrameBuilder("gps", start=NOON.replace(tzinfo=None))
-    with pytest.raises(TimeRangeError, match="aware time"):
+    with pytest.raises(TimeRangeError, match=r"time .* has no time zone"):
         FrameBuilder("survey_answers").add(b"", participant="p", time=NOON.replace(tzinfo=None))

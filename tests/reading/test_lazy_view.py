@@ -95,10 +95,10 @@ def test_a_frame_has_types(view: BeiwePartitions) -> None:
     assert instants == frame["timestamp"].tolist()
 
 
-def test_ragged_rows_are_kept_and_counted(view: BeiwePartitions, shared_world: World) -> None:
+def test_answers_with_commas_are_kept_and_counted(view: BeiwePartitions, shared_world: World) -> None:
     """Beiwe does not quote: answers with commas make rows longer than their header."""
     frame = view.read("survey_answers")
-    assert frame.attrs["beiwe"]["ragged_rows"] > 0
+    assert frame.attrs["beiwe"]["repaired_rows"] > 0
     assert len(frame) == expected_rows(shared_world, "survey_answers", ANDROID, IOS)
     assert frame["file time"].notna().all()
     assert frame["survey id"].notna().all()

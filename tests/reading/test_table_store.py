@@ -118,9 +118,9 @@ def test_categories_come_back_used_or_not(store: TableStore, values: pd.Categori
 
 def test_attributes_come_back(store: TableStore, frame: pd.DataFrame) -> None:
     """Such as the counts of a frame that was read from raw data."""
-    frame.attrs["beiwe"] = {"ragged_rows": 3}
+    frame.attrs["beiwe"] = {"repaired_rows": 3}
     store.write(KEY, frame)
-    assert store.read(KEY).attrs == {"beiwe": {"ragged_rows": 3}}
+    assert store.read(KEY).attrs == {"beiwe": {"repaired_rows": 3}}
 
 
 def test_a_large_table_is_written_in_groups(store: TableStore) -> None:
