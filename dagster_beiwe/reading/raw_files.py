@@ -13,7 +13,8 @@ from typing import BinaryIO, Final
 import pandas as pd
 
 from dagster_beiwe.errors import TimeRangeError
-from dagster_beiwe.reading.frames import FrameBuilder
+from dagster_beiwe.reading.frames import FrameBuilder, read_csv
+from dagster_beiwe.reading.parsing import SetAsideRow
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelt_streams, stream_named
 
 _HOUR: Final = timedelta(hours=1)
@@ -159,6 +160,22 @@ class RawFiles(ABC):
         names, span = self._wanted(stream, start, end)
         self._builder(stream, columns, span)  # wrong arguments are refused here, not at the first step
         return self._frames(stream, columns, names, span)
+
+    def set_aside(
+        self, stream: str, *, start: datetime | None = None, end: datetime | None = None
+    ) -> Iterator[tuple[RawFile, SetAsideRow]]:
+        """The rows that ``read`` leaves out because their cells can't be assigned to columns, each with its file.
+
+        Their text is participants' data: it is read again for this and shown nowhere else. ``start`` and ``end`` select
+        files, as rows without columns have no time. Raises as ``read`` does.
+        """
+        names, span = self._wanted(stream, start, end)
+        self._builder(stream, None, None)
+        return self._set_aside(self._select(names, span), stream)
+
+    def _set_aside(self, files: Iterable[RawFile], stream: str) -> Iterator[tuple[RawFile, SetAsideRow]]:
+        for file, data in self._contents(files):
+            yield from ((file, row) for row in read_csv(data, stream).set_aside)
 
     def _frames(
         self, stream: str, columns: Sequence[str] | None, names: frozenset[str] | None, span: TimeRange | None

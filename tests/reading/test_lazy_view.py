@@ -104,6 +104,24 @@ def test_answers_with_commas_are_kept_and_counted(view: BeiwePartitions, shared_
     assert frame["survey id"].notna().all()
 
 
+def test_rows_that_are_set_aside_can_be_had(server: SimulatedServer, lake: StudyLake) -> None:
+    """With their file and line, from the lake; they are counted beside the frame, and no ``repr`` shows them."""
+    hour = START + timedelta(hours=10)
+    header, *rows = stored_files(server.world, ANDROID, "gps")[hour].split(b"\n")
+    content = b"\n".join([header, rows[0], rows[1] + b",7", *rows[2:]])
+    server.world.set_content(ANDROID, "gps", hour, content)
+    fill(server, lake, cells_of(ANDROID, weeks=1))
+    view = BeiwePartitions.of(lake)
+    frame = view.read("gps", end=hour + timedelta(hours=1))
+    assert len(frame) == len(rows) - 1
+    assert frame.attrs["beiwe"]["set_aside_rows"] == 1
+    ((file, row),) = view.set_aside("gps")
+    assert (file.time, row.line, row.reason) == (hour, 3, "no fit")
+    assert row.text.encode() == rows[1] + b",7"
+    assert row.text not in repr(row)
+    assert list(view.set_aside("gps", start=hour + timedelta(hours=1))) == []
+
+
 def test_a_stream_without_files_gives_an_empty_frame_of_the_same_types(shared_lake: StudyLake) -> None:
     """So that code which counts rows needs no special case."""
     android = BeiwePartitions.of(shared_lake, participants=[ANDROID])

@@ -160,6 +160,7 @@ def test_what_is_chosen_does_not_change_what_is_read() -> None:
     for column in ("x", "y", "z", "UTC time"):
         assert read_csv(data, "gyro", columns=[column]).frame[column].equals(whole.frame[column])
 
+
 def test_a_stream_that_nobody_knows_is_read_as_text() -> None:
     """By its header, with the two times as usual."""
     frame = read_csv(csv_file("timestamp,UTC time,role,x", f"{T},{TIME},user,12"), "ai_chat_logs").frame

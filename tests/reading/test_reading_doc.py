@@ -46,7 +46,7 @@ def test_the_example_of_a_notebook(shared_lake: StudyLake) -> None:
     assert len(names["gps"]) == 132
 
 
-@pytest.mark.parametrize("method", ["files", "open", "read", "iter_frames", "missing", "incomplete"])
+@pytest.mark.parametrize("method", ["files", "open", "read", "iter_frames", "set_aside", "missing", "incomplete"])
 def test_the_document_names_what_there_is(method: str) -> None:
     """Nothing is described that the view does not have."""
     assert f"raw.{method}" in DOCUMENT.read_text(encoding="utf-8")
