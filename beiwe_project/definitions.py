@@ -25,4 +25,6 @@ def defs() -> dg.Definitions:
         changes_seconds=60 if running else 3600,
         refresh_cron=os.environ.get("BEIWE_REFRESH_CRON") or "0 5 * * *",
     )
-    return build_beiwe_definitions(per_study=lab_assets, automation=automation)
+    beiwe = build_beiwe_definitions(per_study=lab_assets, automation=automation, default_io_manager=True)
+    # Each run is one step: a process of its own for it would only load everything once more.
+    return dg.Definitions.merge(beiwe, dg.Definitions(executor=dg.in_process_executor))

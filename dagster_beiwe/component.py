@@ -56,9 +56,9 @@ class BeiweComponent(dg.Component, dg.Resolvable, dg.Model):
     )
     automation: Automation = Field(default=Automation(), description="When things run by themselves.")
     default_io_manager: bool = Field(
-        default=True,
-        description="Whether assets without an IO manager are stored as encrypted tables; false where the project "
-        "binds `io_manager` itself.",
+        default=False,
+        description="Whether what assets without an IO manager return is stored as encrypted tables. That binds the "
+        "resource `io_manager`, which a project has once.",
     )
     state_folder: str | None = Field(
         default=None, description="Where the last known studies are kept; DAGSTER_HOME/beiwe if not given."

@@ -74,7 +74,7 @@ def build_beiwe_definitions(
     deployments: Mapping[str, BeiweResource] | None = None,
     per_study: Callable[[StudyFacts], Sequence[dg.AssetsDefinition]] | None = None,
     automation: Automation = Automation(),  # noqa: B008  # frozen
-    default_io_manager: bool = True,
+    default_io_manager: bool = False,
     state_folder: str | Path | None = None,
 ) -> dg.Definitions:
     """Assets, schedules, sensors and resources for the studies; call it inside a function with ``@dg.definitions``.
@@ -87,9 +87,13 @@ def build_beiwe_definitions(
 
     ``per_study`` makes the lab's own assets for a study, which read ``["beiwe", study.key, "raw_data"]``.
 
-    What assets without an IO manager of their own return is stored as encrypted tables: the resource ``io_manager`` is
-    bound to that, where Dagster would pickle participants' data unencrypted. A project that binds ``io_manager`` itself
-    says ``default_io_manager=False`` (``dg.Definitions.merge`` refuses two resources under one key).
+    The result can be merged into a lab's project in any order and changes no default of it: it brings no executor, no
+    logger and no ``io_manager``. Everything runs under the in-process and the multiprocess executor; the former saves
+    some five seconds a run (``dg.Definitions(executor=dg.in_process_executor)``).
+
+    ``default_io_manager`` binds the resource ``io_manager`` to the encrypted tables, for what assets without an IO
+    manager of their own return. Without it Dagster pickles that; an asset that would have its result pickled is refused
+    when it reads Beiwe data.
 
     Raises ``ConfigurationError`` for a configuration that can't be used. A server that is down is only logged.
     """
@@ -106,8 +110,7 @@ def build_beiwe_definitions(
     resources = _resources(deployments)
     if default_io_manager:
         resources["io_manager"] = resources[table_io_manager_key(next(iter(deployments)))]
-    common = dg.Definitions(resources=resources, executor=dg.in_process_executor)
-    return dg.Definitions.merge(*parts, common)
+    return dg.Definitions.merge(*parts, dg.Definitions(resources=resources))
 
 
 def _find_studies(

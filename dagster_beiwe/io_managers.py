@@ -21,12 +21,10 @@ from dagster_beiwe.failures import clear_failures, listed
 from dagster_beiwe.io_partitions import input_partition_keys, output_partition_keys, tell_of_partitioned_check
 from dagster_beiwe.lake.seals import TableVersion
 from dagster_beiwe.lake.tables import TableStore, require_passphrase
+from dagster_beiwe.pickles import NO_PARTICIPANTS_METADATA_KEY, refuse_pickles
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts
-
-NO_PARTICIPANTS_METADATA_KEY = "beiwe/no_participants"
-"""Metadata of a table that holds nothing about participants: where there is no passphrase it is stored as it is."""
 
 _ALLOW_MISSING = "allow_missing_partitions"
 
@@ -56,6 +54,7 @@ class EncryptedLakeIOManager(dg.ConfigurableIOManager):
                 f"Expected the raw_data of a Beiwe study as input {context.name!r}, got an asset without a study in "
                 "its metadata; nothing was read. Depend on ['beiwe', <study key>, 'raw_data']."
             )
+        refuse_pickles(context)
         lake = self.beiwe.study_lake(study)
         if context.has_asset_partitions:
             tell_of_partitioned_check(context)
@@ -106,8 +105,9 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
     materialised are an error, unless the input's metadata says ``allow_missing_partitions``. A run over several
     partitions returns {partition key: DataFrame}.
 
-    ``build_beiwe_definitions`` binds it to ``io_manager`` too, for assets that name none. A table of an asset whose
-    metadata names no study is locked with the lake's own passphrase. Anything but DataFrames is refused, never pickled.
+    ``build_beiwe_definitions(default_io_manager=True)`` binds it to ``io_manager`` too, for assets that name none. A
+    table of an asset whose metadata names no study is encrypted with the lake's own passphrase. Anything but DataFrames
+    is refused, never pickled; and no input is read for an asset whose result Dagster would pickle.
     """
 
     beiwe: BeiweResource
@@ -116,9 +116,9 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         if not context.has_asset_key:
             raise ConfigurationError(
-                f"Expected a table of an asset, got a {type(obj).__name__} of the op {_name(context)}, which has no "
-                "place in the lake; nothing was stored. Give the op's output an `io_manager_key` of its own, or bind "
-                "`io_manager` yourself (`build_beiwe_definitions(default_io_manager=False)`)."
+                f"The op {_name(context)} returned a {type(obj).__name__}, which belongs to no asset and has no place "
+                "in the lake. Nothing was stored. Give the op's output an `io_manager_key` of its own, or bind "
+                "`io_manager` yourself and leave out `default_io_manager=True`."
             )
         keys = output_partition_keys(context)
         frames = _frames_by_partition(context, keys, obj)
@@ -137,8 +137,10 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
 
     @clear_failures()
     def load_input(self, context: dg.InputContext) -> Any:
-        key = list(context.asset_key.path)
-        store = self._store(key, _upstream_metadata(context))
+        key, metadata = list(context.asset_key.path), _upstream_metadata(context)
+        if not metadata.get(NO_PARTICIPANTS_METADATA_KEY):
+            refuse_pickles(context)
+        store = self._store(key, metadata)
         if not context.has_asset_partitions:
             return store.read(key)
         tell_of_partitioned_check(context)

@@ -31,9 +31,10 @@ def first_day(weeks: int) -> date:
 def definitions(studies: Sequence[str], *, weeks: int) -> dg.Definitions:
     """The library's own definitions for studies ``s0``, ``s1`` and so on, configured completely."""
     start = first_day(weeks)
-    return build_beiwe_definitions(
+    beiwe = build_beiwe_definitions(
         [StudyConfig(study, key=f"s{number}", start=start) for number, study in enumerate(studies)]
     )
+    return dg.Definitions.merge(beiwe, dg.Definitions(executor=dg.in_process_executor))
 
 
 @contextmanager

@@ -15,9 +15,9 @@ from dagster_beiwe.assets.run_log import in_run_log, log_capabilities
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.failures import RETRY_POLICY, with_retries
-from dagster_beiwe.io_managers import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.names import as_code
 from dagster_beiwe.partitions import participants_name, too_many_partitions, window_keys
+from dagster_beiwe.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
 from dagster_beiwe.studies.discovery import KnownStudy, StudyMemory, learn_starts, refresh_studies

@@ -29,10 +29,11 @@ from dagster_beiwe.checks.verdicts import (
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import BeiweError, RouteMissingError, ServerFailedError
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.protect import look_for_exposures
+from dagster_beiwe.lake.protect import Exposure, look_for_exposures
 from dagster_beiwe.lake.storage import LocalStorage
 from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.partitions import participants_name, study_windows
+from dagster_beiwe.pickles import pickles_below
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.choice import facts_of_study
 from dagster_beiwe.studies.config import StudyConfig, StudyFacts
@@ -46,7 +47,7 @@ from dagster_beiwe.windows import Window
 CHECKS = {
     "complete": ("coverage", "Every byte that the server counts per participant, day and stream is in the lake."),
     "intact": ("coverage", "Manifests are authentic, files are as they were committed, none is missing or too many."),
-    "protected": ("coverage", "Locked streams and tables are locked, and permissions closed to others."),
+    "protected": ("coverage", "Locked streams and tables are locked, permissions closed to others, nothing pickled."),
     "roster": ("roster", "Participants on the server, partitions and lake agree; nobody vanished or was flagged."),
     "settings": ("settings", "No setting of the study changed lately; what changed, from what to what, and when."),
 }
@@ -175,7 +176,10 @@ class _Inspection:
         lake = self._lake
         share = 1.0 if isinstance(lake.storage, LocalStorage) else self._study.verify_share
         locked = [stream for stream in self._study.streams if lake.form(stream).cipher is not None]
-        return judge_protection(look_for_exposures(lake, share=share), self._places(), locked=locked)
+        found = look_for_exposures(lake, share=share)
+        for path in pickles_below(self._instance, dg.AssetKey(["beiwe", self._study.key])):
+            found.note(Exposure(kind="readable pickle", path=path))
+        return judge_protection(found, self._places(), locked=locked)
 
     def _roster(self) -> Verdict:
         with self._resource.get_client() as client:

@@ -133,7 +133,8 @@ def judge_protection(found: Protection, places: Places, *, locked: Sequence[str]
         )
     advice = (
         f"{kinds}. Close permissions with chmod (folders 0700, files 0600). Run `dagster-beiwe verify --repair` for "
-        "files that were changed; of files committed before their stream was locked, materialise the windows again."
+        "files that were changed; of files committed before their stream was locked, materialise the windows again. "
+        "Remove pickles from the folder `storage` of DAGSTER_HOME, and give their assets an `io_manager_key`."
     )
     good = "Locked streams are locked, and nobody else on the machine may read the lake."
     return Verdict(passed=found.protected, description=advice if kinds else good, metadata=metadata)

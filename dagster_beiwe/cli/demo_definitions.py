@@ -9,4 +9,5 @@ from dagster_beiwe.definitions import Automation, build_beiwe_definitions
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    return build_beiwe_definitions(automation=Automation(running=True, roster_seconds=30))
+    beiwe = build_beiwe_definitions(automation=Automation(running=True, roster_seconds=30), default_io_manager=True)
+    return dg.Definitions.merge(beiwe, dg.Definitions(executor=dg.in_process_executor))

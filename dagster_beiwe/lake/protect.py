@@ -21,7 +21,7 @@ from dagster_beiwe.lake.storage import PART_SUFFIX, LocalStorage
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.names import is_participant_id
 
-ExposureKind = Literal["readable file", "readable table", "open to others"]
+ExposureKind = Literal["readable file", "readable table", "open to others", "readable pickle"]
 
 TABLES_FOLDER = ".tables"
 
@@ -32,7 +32,8 @@ _KEPT = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """Something that others could read. ``path`` is below the lake's root; ``mode`` as in ``0644`` for permissions."""
+    """Something that others could read. ``path`` is below the lake's root, or below Dagster's storage for a pickle;
+    ``mode`` as in ``0644`` for permissions."""
 
     kind: ExposureKind
     path: str

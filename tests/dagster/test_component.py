@@ -34,9 +34,9 @@ def test_yaml_becomes_definitions(server: SimulatedServer) -> None:
     assert keys == {"beiwe/studies", *(f"beiwe/sleep/{name}" for name in ASSETS)}
 
 
-def test_a_project_in_yaml_may_keep_its_own_io_manager(server: SimulatedServer) -> None:
-    """Ours is bound unless it says otherwise."""
-    for text, bound in ((YAML, True), (f"{YAML}\ndefault_io_manager: false", False)):
+def test_a_project_in_yaml_gets_a_default_io_manager_only_if_it_asks(server: SimulatedServer) -> None:
+    """Encrypted tables, by name."""
+    for text, bound in ((YAML, False), (f"{YAML}\ndefault_io_manager: true", True)):
         definitions = BeiweComponent.resolve_from_yaml(text).build_defs(dg.ComponentTree.for_test().load_context)
         assert ("io_manager" in (definitions.resources or {})) is bound
 

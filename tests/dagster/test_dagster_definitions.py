@@ -261,29 +261,21 @@ def ops() -> None:
     hand_over()
 
 
-def test_what_dagster_would_pickle_is_refused(
+def test_the_default_for_tables_takes_nothing_else(
     server: SimulatedServer, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    """By the IO manager for whatever names none; an asset that returns nothing needs none."""
+    """Where it was asked for, whatever names no IO manager is a table or an error; what returns nothing needs none."""
     own = dg.Definitions(assets=[nothing, number], jobs=[ops])
-    repository = dg.Definitions.merge(build_beiwe_definitions(), own).get_repository_def()
+    beiwe = build_beiwe_definitions(default_io_manager=True)
+    repository = dg.Definitions.merge(beiwe, own).get_repository_def()
     job = repository.get_implicit_job_def_for_assets([nothing.key, number.key])
     assert job
     assert job.execute_in_process(instance=instance, asset_selection=[nothing.key]).success
     with pytest.raises(dg.Failure, match="returned a int"):
         job.execute_in_process(instance=instance, asset_selection=[number.key])
-    with pytest.raises(dg.Failure, match="default_io_manager=False"):
+    with pytest.raises(dg.Failure, match="leave out `default_io_manager=True`"):
         repository.get_job("ops").execute_in_process(instance=instance)
     assert not (tmp_path / "home" / "storage").exists()
-
-
-def test_a_project_may_bind_its_own_io_manager(server: SimulatedServer) -> None:
-    """Dagster merges no two resources of one key, so ours can be left out."""
-    own = dg.Definitions(assets=[number], resources={"io_manager": dg.InMemoryIOManager()})
-    with pytest.raises(dg.DagsterInvariantViolationError, match="io_manager"):
-        dg.Definitions.merge(build_beiwe_definitions(), own)
-    merged = dg.Definitions.merge(build_beiwe_definitions(default_io_manager=False), own)
-    dg.Definitions.validate_loadable(merged)
 
 
 def test_definitions_hold_no_secret(server: SimulatedServer) -> None:

@@ -38,11 +38,12 @@ class ImpatientResource(BeiweResource):
 def defs() -> dg.Definitions:
     """Everything that a lab gets, switched on, and looked at every hour."""
     study = StudyConfig(STUDY, key="life", start=os.environ[START_VARIABLE], window="daily", streams=STREAMS)
-    return build_beiwe_definitions(
+    beiwe = build_beiwe_definitions(
         [study],
         deployments={"beiwe": ImpatientResource(credentials=EnvCredentials())},
         automation=Automation(running=True, roster_seconds=_ABOUT_AN_HOUR, changes_seconds=_ABOUT_AN_HOUR),
     )
+    return dg.Definitions.merge(beiwe, dg.Definitions(executor=dg.in_process_executor))
 
 
 class KillingLauncher(RunLauncher, ConfigurableClass):

@@ -61,7 +61,9 @@ def main(answers: Path, *, plant: bool) -> None:
 
         return [*lab_assets(study), *(planted_assets(study) if plant else ())]
 
-    definitions = build_beiwe_definitions(per_study=per_study, automation=Automation(running=True))
+    definitions = build_beiwe_definitions(
+        per_study=per_study, automation=Automation(running=True), default_io_manager=True
+    )
     if plant:
         from leak_planted import planted_resources
 

@@ -22,7 +22,7 @@ FLOORS = [
     {"sync", "reading"},
     {"studies"},
     {"partitions", "resource", "failures"},
-    {"covering", "io_partitions"},
+    {"covering", "io_partitions", "pickles"},
     {"io_managers"},
     {"assets"},
     {"checks", "automation"},
