@@ -29,3 +29,17 @@ def deep_stack() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture
+def at_once() -> Iterator[None]:
+    """For what must make nobody wait: where it does, the test fails after a while and does not hang."""
+
+    def fail(number: int, frame: object) -> None:
+        raise TimeoutError("It waits.")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

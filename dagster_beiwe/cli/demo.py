@@ -23,6 +23,7 @@ from typing import Any
 
 from dagster_beiwe.cli.context import user_path
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.private_files import make_folder, read_file, write_file
 from dagster_beiwe.simulator import SimulatedServer, World
 
 SEED = 1
@@ -45,6 +46,7 @@ concurrency:
     granularity: op
 """
 _START_SECONDS = 120
+_LARGEST_BYTES = 64 * 1024
 
 
 def add_parser(commands: Any) -> None:
@@ -81,18 +83,19 @@ def run(options: argparse.Namespace) -> int:
 def _begin(folder: Path) -> datetime:
     """Make the demo's folder; returns the moment at which its synthetic data ends, the same at every call."""
     home = folder / "dagster_home"
-    for each in (folder, home):
-        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(home)
     own = Path("dagster.yaml")
     if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_text(own.read_text() if own.exists() else _SETTINGS)
+        settings = read_file(own, limit_bytes=_LARGEST_BYTES, follow=True) if own.exists() else _SETTINGS.encode()
+        write_file(home / "dagster.yaml", settings)
     module, place = (f"{_PROJECT}.definitions", Path.cwd()) if Path(_PROJECT).is_dir() else (_OWN_MODULE, folder)
-    (folder / "workspace.yaml").write_text(_WORKSPACE.format(module=module, folder=place))
+    write_file(folder / "workspace.yaml", os.fsencode(_WORKSPACE.format(module=module, folder=place)))
     began = folder / "began"
     if not began.exists():
-        began.write_text(datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0).isoformat())
+        now = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
+        write_file(began, now.isoformat().encode())
     try:
-        return datetime.fromisoformat(began.read_text())
+        return datetime.fromisoformat(read_file(began, limit_bytes=_LARGEST_BYTES).decode())
     except ValueError:
         raise ConfigurationError(
             f"Expected a time in {began}, got something else; nothing was done. Delete {folder} to begin anew."
@@ -106,8 +109,7 @@ def _environment(folder: Path, server: SimulatedServer) -> dict[str, str]:
     """What a lab would set, here for the simulated server."""
     locked = folder / "passphrase"
     if not locked.exists():
-        with os.fdopen(os.open(locked, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(24))
+        write_file(locked, secrets.token_urlsafe(24).encode(), exclusive=True)
     for name in ("BEIWE_STUDIES", "BEIWE_START", "BEIWE_KEYRING_SECTION", "BEIWE_REFRESH_CRON"):
         os.environ.pop(name, None)
     return {
@@ -115,7 +117,7 @@ def _environment(folder: Path, server: SimulatedServer) -> dict[str, str]:
         "BEIWE_ACCESS_KEY": server.access_key,
         "BEIWE_SECRET_KEY": server.secret_key,
         "BEIWE_LAKE": str(folder / "lake"),
-        "BEIWE_LAKE_PASSPHRASE": locked.read_text(),
+        "BEIWE_LAKE_PASSPHRASE": read_file(locked, limit_bytes=_LARGEST_BYTES).decode(),
         "BEIWE_AUTOMATION": "running",
         "DAGSTER_HOME": str(folder / "dagster_home"),
     }

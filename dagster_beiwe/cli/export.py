@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from dagster_beiwe.errors import ConfigurationError, TimeRangeError
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.storage import LocalStorage, Storage
 from dagster_beiwe.names import check_participant_id
+from dagster_beiwe.private_files import FileTree, make_folder
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelt_streams, stream_named
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
@@ -60,11 +60,10 @@ def run(options: argparse.Namespace) -> int:
             raise not_held(sorted(unknown))
         lake.authenticate()
         _check_held(lake, streams)
-        _make_folder(target)
+        make_folder(target)
         print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)
-        for path, size in _export(lake, options, streams, target):
+        for size in _export(lake, options, streams, FileTree(target)):
             files, size_bytes = files + 1, size_bytes + size
-            path.chmod(0o600)
     if files:
         print(f"{files} files, {human_size(size_bytes)}, in {target}")
         return 0
@@ -112,9 +111,8 @@ def _checked_target(folder: Path, storage: Storage) -> Path:
     return folder
 
 
-def _export(
-    lake: StudyLake, options: argparse.Namespace, streams: tuple[str, ...], target: Path
-) -> Iterator[tuple[Path, int]]:
+def _export(lake: StudyLake, options: argparse.Namespace, streams: tuple[str, ...], target: FileTree) -> Iterator[int]:
+    """Write the selection; yields the size of each file."""
     for participant in dict.fromkeys(options.participant) or lake.participants():
         records = [
             record
@@ -133,17 +131,15 @@ def _export(
                 yield _write_table(lake, participant, stream, chosen, target, options.format)
 
 
-def _write_file(lake: StudyLake, participant: str, record: FileRecord, target: Path) -> tuple[Path, int]:
-    path = target / participant / record.member
-    _make_folder(path.parent)
-    with _create(path) as file, lake.open(participant, record) as source:
+def _write_file(lake: StudyLake, participant: str, record: FileRecord, target: FileTree) -> int:
+    with _create(target, f"{participant}/{record.member}") as file, lake.open(participant, record) as source:
         shutil.copyfileobj(source, file, 256 * 1024)
-    return path, record.size_bytes
+    return record.size_bytes
 
 
 def _write_table(
-    lake: StudyLake, participant: str, stream: str, records: list[FileRecord], target: Path, form: str
-) -> tuple[Path, int]:
+    lake: StudyLake, participant: str, stream: str, records: list[FileRecord], target: FileTree, form: str
+) -> int:
     from dagster_beiwe.reading.frames import FrameBuilder  # pandas is slow to import, and most commands don't need it
 
     builder = FrameBuilder(stream)
@@ -151,29 +147,21 @@ def _write_table(
         builder.add(
             lake.read(participant, record), participant=participant, time=record.moment, survey_id=record.survey_id
         )
-    path = target / participant / f"{stream}.{form}"
-    _make_folder(path.parent)
     frame = builder.build()
-    with _create(path) as file:
+    with _create(target, f"{participant}/{stream}.{form}") as file:
         if form == "csv":
             frame.to_csv(file, index=False)
         else:
             frame.to_parquet(file, index=False)
-    return path, path.stat().st_size
-
-
-def _make_folder(folder: Path) -> None:
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    for each in reversed(missing):
-        each.mkdir(mode=0o700, exist_ok=True)
+        return int(file.tell())
 
 
 @contextmanager
-def _create(path: Path) -> Iterator[Any]:
+def _create(target: FileTree, path: str) -> Iterator[Any]:
     """A new file that stays only if the block ends well: its content is proven at the end."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with target.create(path, durable=False) as file:
         try:
             yield file
         except BaseException:
-            path.unlink()
+            target.delete(path)
             raise

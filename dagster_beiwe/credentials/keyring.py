@@ -6,7 +6,6 @@ import getpass
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from dagster_beiwe.errors import (
     KeyringPassphraseError,
     KeyringSectionError,
 )
+from dagster_beiwe.private_files import FileTooLargeError, NotRegularFileError, read_file, write_file
 
 DEFAULT_KEYRING_FILE = "~/.nrg-keyring.enc"
 
@@ -103,11 +103,11 @@ def write_keyring(
         credentials_of_section(name, sections[name])
     plain = {name: dict(section) for name, section in sections.items()}
     locked = encrypt_bytes(json.dumps(plain, indent=2).encode(), passphrase)
-    file = _expanded(path).resolve()
+    file = _expanded(path)
     if file.is_dir():
         raise KeyringFileError(f"Expected a file name for the keyring, got the folder {file}; nothing was written.")
     try:
-        _replace(file, locked)
+        write_file(file, locked, follow=True)
     except OSError as error:
         reason = error.strerror
     else:
@@ -204,15 +204,21 @@ def _expanded(path: str | os.PathLike[str]) -> Path:
 
 def _read_locked(file: Path) -> bytes:
     """The file's bytes, which are encrypted; every other state of the file is an error of its own."""
-    if file.is_dir():
-        raise KeyringFileError(f"Expected the keyring file {file}, got a folder of that name; nothing was read.")
     try:
-        with file.open("rb") as source:
-            data = source.read(_KEYRING_LIMIT_BYTES + 1)
+        data = read_file(file, limit_bytes=_KEYRING_LIMIT_BYTES, follow=True)
     except FileNotFoundError:
         raise KeyringFileError(
             f"Expected the keyring file {file}, which does not exist. Make it with `dagster-beiwe keyring`, or name "
             "another in BEIWE_KEYRING_FILE."
+        ) from None
+    except FileTooLargeError:
+        raise KeyringFileError(
+            f"Expected a keyring of a few kB in {file}, got a file over 4 MiB; nothing was used."
+        ) from None
+    except NotRegularFileError as error:
+        raise KeyringFileError(
+            f"The keyring {file} is {error.what}, not a regular file; nothing was read or written. Correct "
+            "BEIWE_KEYRING_FILE."
         ) from None
     except OSError as error:
         raise KeyringFileError(
@@ -220,8 +226,6 @@ def _read_locked(file: Path) -> bytes:
         ) from None
     if not data:
         raise KeyringFileError(f"Expected an encrypted keyring in {file}, got an empty file; nothing was used.")
-    if len(data) > _KEYRING_LIMIT_BYTES:
-        raise KeyringFileError(f"Expected a keyring of a few kB in {file}, got a file over 4 MiB; nothing was used.")
     if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[") and b"\0" not in data:
         raise KeyringFileError(
             f"Expected an encrypted keyring in {file}, got readable JSON: the keys lie open. Nothing was used. Encrypt "
@@ -263,17 +267,3 @@ def _parsed(file: Path, plain: bytes) -> dict[str, dict[str, Any]]:
             "The form is {section: {URL, ACCESS_KEY, SECRET_KEY, USERNAME, PASSWORD, SECRETS}}."
         )
     return sections
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """Put ``data`` in the file's place, all or nothing; mkstemp makes files of mode 0600."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".keyring-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as target:
-            target.write(data)
-            target.flush()
-            os.fsync(target.fileno())
-        os.replace(temporary, file)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 from dagster_beiwe.encryption.cipher import Bytes, Cipher, CipherKeys, Decryptor, Encryptor
 from dagster_beiwe.encryption.push import Pusher, UnreadInputError
 from dagster_beiwe.errors import ConfigurationError, EncryptionError
+from dagster_beiwe.private_files import read_file
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+_LONGEST_IDENTITY_BYTES = 64 * 1024
 
 
 class AgeCipher(Cipher):
@@ -71,8 +75,8 @@ class AgeCipher(Cipher):
 def read_identity(path: str, *, variable: str) -> str:
     """The content of the private key file that the environment variable names; raises ``ConfigurationError``."""
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, RuntimeError, ValueError):  # no home, no text, or a NUL in the path
+        return read_file(Path(path).expanduser(), limit_bytes=_LONGEST_IDENTITY_BYTES, follow=True).decode()
+    except (OSError, RuntimeError, ValueError):  # no home, no regular file, no text
         raise ConfigurationError(
             f"Expected {variable} to name a readable file with a private key of age; nothing was done. Correct the "
             "path, or unset it on a host that only writes."

@@ -20,7 +20,8 @@ from typing import Any, BinaryIO, cast
 from dagster_beiwe.errors import BeiweError, ConfigurationError, LakeUnavailableError
 from dagster_beiwe.lake.leases import Lease, SignOfLife, Timing
 from dagster_beiwe.lake.object_files import PIECE_BYTES, Download, Upload
-from dagster_beiwe.lake.storage import LARGEST_DOCUMENT_BYTES, PART_SUFFIX, Storage, check_inside, too_large
+from dagster_beiwe.lake.storage import LARGEST_DOCUMENT_BYTES, Storage, check_inside, too_large
+from dagster_beiwe.private_files import PART_SUFFIX
 
 _COPIES_AT_ONCE = 8
 _CONFLICT_ATTEMPTS = 5

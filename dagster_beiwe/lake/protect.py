@@ -17,9 +17,10 @@ from typing import Literal
 from dagster_beiwe.encryption import Cipher
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.merge import STRAYS_FOLDER
-from dagster_beiwe.lake.storage import PART_SUFFIX, LocalStorage
+from dagster_beiwe.lake.storage import LocalStorage
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.names import is_participant_id
+from dagster_beiwe.private_files import PART_SUFFIX
 
 ExposureKind = Literal["readable file", "readable table", "open to others", "readable pickle"]
 
@@ -149,18 +150,16 @@ def _owner(lake: StudyLake, path: str) -> str:
 def _modes(root: Path, study_id: str) -> Iterator[tuple[str, int]]:
     """Paths below the root with their permissions: the root, the study's tree and the tables."""
     if root.is_dir():  # not before the first run
-        yield ".", _mode(root)
+        yield ".", stat.S_IMODE(root.stat().st_mode)
     for top in (study_id, TABLES_FOLDER):
         for folder, _, names in os.walk(root / top):
             for path in (Path(folder), *(Path(folder) / name for name in names)):
                 try:
-                    yield path.relative_to(root).as_posix(), _mode(path)
+                    mode = path.stat().st_mode if path == root / top else path.lstat().st_mode
                 except FileNotFoundError:  # a temporary file of a run that goes on meanwhile
                     continue
-
-
-def _mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
+                if not stat.S_ISLNK(mode):  # that is `verify`'s matter; its own mode says nothing
+                    yield path.relative_to(root).as_posix(), stat.S_IMODE(mode)
 
 
 def _chosen(path: str, share: float) -> bool:

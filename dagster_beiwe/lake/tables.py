@@ -39,8 +39,9 @@ from dagster_beiwe.lake.seals import (
     table_path,
     unsealed,
 )
-from dagster_beiwe.lake.storage import PART_SUFFIX, Storage
+from dagster_beiwe.lake.storage import Storage
 from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.private_files import PART_SUFFIX
 
 _FORMAT: Final = 1
 

@@ -19,9 +19,9 @@ from dagster_beiwe.lake.index import Index, IndexEntry, IndexMark, read_index
 from dagster_beiwe.lake.keys import key_path
 from dagster_beiwe.lake.manifest import FileRecord, Manifest
 from dagster_beiwe.lake.roll import Roll, read_roll, roll_path
-from dagster_beiwe.lake.storage import PART_SUFFIX
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.names import is_participant_id
+from dagster_beiwe.private_files import PART_SUFFIX
 
 FindingKind = Literal[
     "manifest changed", "manifest missing", "manifest rolled back", "index changed", "index missing",
@@ -29,7 +29,7 @@ FindingKind = Literal[
     "file changed", "file unlisted", "file unreadable", "table changed", "table without owner",
 ]  # fmt: skip
 
-_PIECE_BYTES = 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,9 +204,9 @@ class Look:
             with self._lake.storage.open(self._lake.folder(self._participant, record.path)) as file:
                 size_bytes, digest = 0, hashlib.sha256()
                 if read:
-                    while piece := file.read(_PIECE_BYTES):
-                        size_bytes += len(piece)
-                        digest.update(piece)
+                    while size_bytes <= record.stored_size_bytes and (chunk := file.read(_CHUNK_BYTES)):
+                        size_bytes += len(chunk)
+                        digest.update(chunk)
                     result.files_checked += 1
                     result.bytes_checked += size_bytes
                 else:

@@ -24,8 +24,8 @@ from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, adoption, merge
 from dagster_beiwe.lake.pending import Pending, finish, pending_path, read_pending, write_pending
 from dagster_beiwe.lake.roll import Roll, change_roll, read_roll, trusted_indexes
 from dagster_beiwe.lake.staging import Examined, FileForm, StagedFile, stage_file, store_all
-from dagster_beiwe.lake.storage import PART_SUFFIX
 from dagster_beiwe.names import MemberName, is_participant_id
+from dagster_beiwe.private_files import PART_SUFFIX
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import groupby
@@ -24,6 +25,7 @@ from dagster_beiwe.errors import (
     WrongPassphraseError,
 )
 from dagster_beiwe.names import check_participant_id, is_participant_id, parse_member_name
+from dagster_beiwe.private_files import FileTree
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.windows import Granularity, check_granularity, window_of
@@ -54,6 +56,7 @@ class ManoTree(RawFiles):
     ) -> None:
         super().__init__(TimeRange(start, end))
         self.folder = Path(folder).expanduser()
+        self._tree = FileTree(self.folder, links_in_root=True)
         self._passphrase = passphrase
         self._window = check_granularity(window)
         held = self._held()
@@ -85,15 +88,14 @@ class ManoTree(RawFiles):
 
     def open(self, file: RawFile) -> BinaryIO:
         """The plain content as a stream that can't seek; nothing checks it. Raises as the class and ``read`` do."""
-        path = self.folder / file.identity
         try:
-            raw = path.open("rb")
+            raw = self._tree.open(file.identity)
         except OSError as error:
             raise LakeUnavailableError(
-                f"Expected to read {file.identity!r} in {self.folder}, got {os.strerror(error.errno or 0)!r}; nothing "
-                "was read. Check the folder and its permissions, and that mano is not running."
+                f"Expected to read {file.identity!r} in {self.folder}, got {error.strerror!r}; nothing was "
+                "read. Check the folder and its permissions, and that mano is not running."
             ) from None
-        if path.suffix != _LOCK:
+        if not file.identity.endswith(_LOCK):
             return raw
         if not self._passphrase:
             raw.close()
@@ -125,22 +127,25 @@ class ManoTree(RawFiles):
             ) from None
 
     def _walk(self, participant: str) -> Iterator[Path]:
-        for folder, _, names in os.walk(self.folder / participant):
-            yield from (Path(folder, name) for name in names if not name.startswith("."))
+        paths = (self.folder / path for path in self._tree.walk(participant))
+        return (path for path in paths if not path.name.startswith("."))
 
     def _newest_files(self, participant: str) -> list[RawFile]:
         newest: dict[str, tuple[int, RawFile]] = {}
         for path in self._walk(participant):
             if (file := self._file(path)) is not None:
-                written = path.stat().st_mtime_ns
+                written = path.lstat().st_mtime_ns
                 if file.name not in newest or written > newest[file.name][0]:
                     newest[file.name] = (written, file)
         return [file for _, file in newest.values()]
 
     def _file(self, path: Path) -> RawFile | None:
-        """What a path says about its file; None if it does not have Beiwe's form."""
+        """What a path says about its file; None if it does not have Beiwe's form, or is no regular file."""
         identity = path.relative_to(self.folder).as_posix()
         member = identity.removesuffix(_LOCK)
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            return None
         try:
             known = parse_member_name(member)
         except HostileArchiveError:
@@ -152,7 +157,7 @@ class ManoTree(RawFiles):
             survey_id=known.survey_id,
             name=member.removeprefix(f"{known.participant}/"),
             time=known.time,
-            size_bytes=None if member != identity else path.stat().st_size,
+            size_bytes=None if member != identity else status.st_size,
             sha256=None,
             identity=identity,
         )

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -31,6 +30,7 @@ from dagster_beiwe.errors import (
     ServerFailedError,
 )
 from dagster_beiwe.names import is_study_id, slug
+from dagster_beiwe.private_files import make_folder, read_file, write_file
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -48,6 +48,7 @@ LOADING_SECONDS = 15.0
 
 _REMEDY = "Its raw_data waits until it is known: set `start` in the study's configuration, or BEIWE_START."
 _DAY = timedelta(days=1)
+_LARGEST_BYTES = 16 * 1024 * 1024
 _BEIWE_BEGAN = date(2013, 1, 1)
 
 
@@ -254,7 +255,7 @@ def _parse_day(value: object) -> date | None:
 def _read(path: Path) -> dict[str, Any]:
     """A JSON object, or nothing where the file is absent or damaged: the server will say it again."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_file(path, limit_bytes=_LARGEST_BYTES))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -267,24 +268,10 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
     """Replace the file in one step; nobody but its owner may read it."""
     data = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode()
     try:
-        _make_folder(path.parent)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # created with mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        make_folder(path.parent)
+        write_file(path, data)
     except OSError as error:
         raise LakeUnavailableError(
             f"Expected to write {path}, got: {error.strerror}; what is known about studies was not saved. Make the "
             "folder writable, or set DAGSTER_HOME to another one."
         ) from error
-
-
-def _make_folder(folder: Path) -> None:
-    """The folder and its missing parents, all closed to others: ``mkdir`` makes parents as the umask likes."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    for each in reversed(missing):
-        each.mkdir(mode=0o700, exist_ok=True)

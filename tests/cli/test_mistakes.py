@@ -19,7 +19,7 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
     """The one line on standard error."""
     printed = capsys.readouterr()
     (line,) = printed.err.splitlines()
-    assert ": Expected " in line or line.startswith("Expected ")
+    assert "Error: " in line or line.startswith("Expected ")
     return line
 
 
@@ -97,13 +97,13 @@ def test_participants_whom_the_lake_does_not_hold_are_named(
         (["purge", "--study", "Sleep", "--participant", "../anna1111", "--yes"], 2, "a participant id"),
         (["keyring", "list", "--file", "nowhere"], 2, "does not exist"),
         (["keyring", "list", "--file", "file"], 2, "keyring"),
-        (["keyring", "list", "--file", "."], 2, "a folder of that name"),
+        (["keyring", "list", "--file", "."], 2, "is a folder, not a regular file"),
         (["keyring", "list", "--file", "~nobody.here/ring"], 2, "who is not known here"),
-        (["keyring", "list", "--file", "long" * 100], 1, "File name too long"),
+        (["keyring", "list", "--file", "long" * 100], 2, "File name too long"),
         (["keyring", "set", "lab", "--file", "file"], 2, "keyring"),
         (["keyring", "set", "lab", "--file", "."], 2, "folder"),
         (["keyring", "passphrase", "lab", "Sleep", "--file", "nowhere"], 2, "a section of the keyring"),
-        (["demo", "--once", "--folder", "file"], 1, "File exists"),
+        (["demo", "--once", "--folder", "file"], 1, "Not a directory"),
     ],
 )
 def test_a_mistake_in_a_command_is_one_line(

@@ -43,7 +43,7 @@ from fault_scene import (
     truth,
 )
 
-from dagster_beiwe import StudyConfig, build_beiwe_definitions
+from dagster_beiwe import StudyConfig, build_beiwe_definitions, private_files
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import BeiweError, LakeUnavailableError
@@ -98,7 +98,7 @@ def test_disk_full(
     before = held(lake_folder)
     if how == "the system call":
         with monkeypatch.context() as patch:
-            patch.setattr(storage._DurableFile, "write", _no_space_after(6))
+            patch.setattr(private_files.DurableFile, "write", _no_space_after(6))
             fails_clearly(client, lake_folder, server, says="Free space")
         check_lake(lake_folder)
         check_losses(lake_folder, world, before)
@@ -123,7 +123,7 @@ def test_disk_full(
 def _no_space_after(writes: int) -> Callable[..., int]:
     """A write that fails from some call on."""
     left = [writes]
-    real = storage._DurableFile.write
+    real = private_files.DurableFile.write
 
     def write(file: Any, data: bytes) -> int:
         left[0] -= 1

@@ -102,6 +102,13 @@ def _unhexed(text: bytes) -> bytes:
     return bytes.fromhex(text.replace(b"\\x", b"").decode()) if text.startswith(b"\\x") else text
 
 
+def _found(event: str, args: tuple[Any, ...]) -> Any:
+    """The path that an event is about, which may be relative to a folder's descriptor."""
+    place = {"os.remove": 1, "os.rename": 2}.get(event)
+    folder = -1 if place is None else args[place]
+    return args[0] if folder < 0 else f"/proc/self/fd/{folder}/{os.fsdecode(args[0])}"
+
+
 class Guard:
     """Watches the files that this process writes, from inside; once installed it stays until the process ends."""
 
@@ -123,7 +130,7 @@ class Guard:
             if event == "open":
                 self._opened(*args)
             else:
-                self._look_into(args[0], event)
+                self._look_into(_found(event, args), event)
         finally:
             self._busy.now = False
 

@@ -1,0 +1,340 @@
+"""Files that are nobody else's: the one place where this package opens, makes and replaces them.
+
+What is opened may have been put there by others. So no link is followed that is not the user's own choice, nothing
+makes anybody wait, and only regular files are read: what was opened is looked at, not its name, so that it can't be
+exchanged in between. New files are 0600, new folders 0700, and a file appears under its name whole or not at all.
+
+A path that the user names (a keyring, an identity, the root of a lake) may lead through links: whoever can change those
+can change the setting too. Below such a root, ``FileTree`` follows none, in no part of a path.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+PART_SUFFIX = ".part"
+"""Ending of temporary names. They start with a dot."""
+
+_AnyPath = str | os.PathLike[str]
+
+
+def _flag(name: str) -> int:
+    return getattr(os, name, 0)  # Windows lacks most of them
+
+
+# A pipe makes nobody wait, a terminal does not become this process's own, and a link is an error.
+_CAREFUL = _flag("O_NONBLOCK") | _flag("O_NOCTTY") | _flag("O_CLOEXEC") | _flag("O_BINARY")
+_READ = os.O_RDONLY | _CAREFUL
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _flag("O_NOFOLLOW") | _CAREFUL
+_FOLDER = os.O_RDONLY | _flag("O_DIRECTORY") | _CAREFUL
+_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})  # a link; a socket; a device that is not there
+_KINDS = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class NotRegularFileError(OSError):
+    """Something else lies where a file is to be opened. ``strerror`` says what."""
+
+    def __init__(self, what: str, path: _AnyPath) -> None:
+        super().__init__(errno.EINVAL, f"{what} where a regular file belongs", os.fspath(path))
+        self.what = what
+
+
+class NotAFolderError(NotADirectoryError):
+    """Something else, such as a link, lies where a folder of a tree belongs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(errno.ENOTDIR, "a link, or something else, where a folder belongs", name)
+
+
+class OutsideTreeError(ValueError):
+    """A path of a tree that leads out of it, or is none."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("a path that does not stay below its folder")
+        self.path = path
+
+
+class FileTooLargeError(OSError):
+    """A file is larger than what belongs there can be, or grows while it is read."""
+
+    def __init__(self, limit_bytes: int, path: _AnyPath) -> None:
+        super().__init__(errno.EFBIG, f"a file of more than {limit_bytes} bytes", os.fspath(path))
+
+
+def is_below(path: str) -> bool:
+    """Whether a relative path stays below where it begins; the empty one does."""
+    return "\0" not in path and (not path or {"", ".", ".."}.isdisjoint(path.split("/")))
+
+
+def open_file(path: _AnyPath, *, follow: bool = False) -> BinaryIO:
+    """A regular file for reading. ``follow`` is for a path that the user has named: it may be a link.
+
+    Raises ``NotRegularFileError`` and other errors of the system, at once whatever lies there.
+    """
+    return _open(path, follow=follow)
+
+
+def read_file(path: _AnyPath, *, limit_bytes: int, follow: bool = False) -> bytes:
+    """A whole small file, as ``open_file`` opens it. Raises ``FileTooLargeError`` for one beyond the limit."""
+    with open_file(path, follow=follow) as file:
+        return _read(file, limit_bytes, path)
+
+
+def write_file(path: _AnyPath, data: bytes, *, follow: bool = False, exclusive: bool = False) -> None:
+    """Put a small file in its place in one step, readable by its owner only. Its folder must be there.
+
+    With ``follow`` a link stays, and the file that it names is replaced. ``exclusive`` raises ``FileExistsError`` for
+    a file that is there. Raises ``NotRegularFileError`` for anything else: nobody means to replace a device.
+    """
+    target = os.path.realpath(path) if follow else os.fspath(path)
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(target).st_mode):
+            raise NotRegularFileError(_kind(target, None), target)
+    part = os.path.join(os.path.dirname(target), f".{os.urandom(8).hex()}{PART_SUFFIX}")
+    _put(part, target, data, exclusive=exclusive)
+
+
+def make_folder(folder: _AnyPath) -> None:
+    """Make a folder and its missing parents, closed to others: ``os.makedirs`` makes parents as the umask likes."""
+    missing, above = [], Path(folder)
+    while not above.is_dir():
+        missing.append(above)
+        above = above.parent
+    for each in reversed(missing):
+        with suppress(FileExistsError):  # another process was faster; what is no folder shows when it is used
+            each.mkdir(mode=FOLDER_MODE)
+
+
+class DurableFile(io.BufferedWriter):
+    """A file that reaches the disk before it counts as closed."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(io.FileIO(descriptor, "wb"), buffer_size=64 * 1024)
+
+    def close(self) -> None:
+        try:
+            if not self.closed:
+                self.flush()
+                os.fsync(self.fileno())
+        finally:
+            super().close()
+
+
+class FileTree:
+    """The files below a folder. Paths are relative to it, with ``/``.
+
+    The root may be reached through links, and so may be what lies directly in it if ``links_in_root``. Every other link
+    is an error (``NotAFolderError`` in place of a folder), also one that appears while a path is walked: each folder is
+    opened from the one above. ``before_making`` is called before a missing folder is made. Not for Windows.
+    """
+
+    def __init__(
+        self, root: _AnyPath, *, links_in_root: bool = False, before_making: Callable[[], None] = lambda: None
+    ) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self._links_in_root, self._before_making = links_in_root, before_making
+
+    def open(self, path: str) -> BinaryIO:
+        """A regular file for reading."""
+        with self._above(path) as (folder, name):
+            return _open(name, folder=folder)
+
+    def read(self, path: str, *, limit_bytes: int) -> bytes:
+        """A whole small file."""
+        with self.open(path) as file:
+            return _read(file, limit_bytes, path)
+
+    def create(self, path: str, *, durable: bool = True) -> BinaryIO:
+        """A new file for writing, on the disk when it is closed. Raises ``FileExistsError`` if anything is there."""
+        with self._above(path, make=True) as (folder, name):
+            descriptor = os.open(name, _CREATE, FILE_MODE, dir_fd=folder)
+        return DurableFile(descriptor) if durable else os.fdopen(descriptor, "wb")
+
+    def write(self, path: str, data: bytes, *, part: str, exclusive: bool = False) -> None:
+        """Put a small file in its place in one step; ``part`` is its name until then."""
+        with self._above(path, make=True) as (folder, name):
+            _put(part, name, data, exclusive=exclusive, folder=folder)
+
+    def replace(self, source: str, target: str) -> None:
+        """Put ``source`` under the name ``target`` in one step, whatever is there."""
+        with self._above(source) as (origin, old), self._above(target, make=True) as (folder, new):
+            os.replace(old, new, src_dir_fd=origin, dst_dir_fd=folder)
+
+    def delete(self, path: str) -> None:
+        """Remove a file, or whatever lies in its place but a folder; nothing happens if it is gone already."""
+        with suppress(FileNotFoundError), self._above(path) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+
+    def status(self, path: str) -> os.stat_result | None:
+        """What the system says about what lies there, be it a link; None if nothing does."""
+        with suppress(FileNotFoundError, NotAFolderError), self._above(path) as (folder, name):
+            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return None
+
+    def names(self, path: str) -> list[str]:
+        """Names in a folder, sorted. Raises ``FileNotFoundError`` and ``NotAFolderError``."""
+        with self.folder(path) as folder:
+            return sorted(os.listdir(folder))
+
+    def walk(self, path: str) -> Iterator[str]:
+        """Paths of everything below a folder but folders; links are not followed. Of a file or link: its own path."""
+        waiting = [path]
+        while waiting:
+            here = waiting.pop()
+            try:
+                inside = self._entries(here)
+            except FileNotFoundError:
+                continue
+            except NotAFolderError:
+                yield here
+                continue
+            below = f"{here}/" if here else ""
+            yield from (f"{below}{name}" for name, is_folder in inside if not is_folder)
+            waiting += [f"{below}{name}" for name, is_folder in reversed(inside) if is_folder]
+
+    def delete_folders(self, path: str) -> None:
+        """Remove a folder and all below it. Raises an error of the system if a file is left."""
+        folders, waiting = [], [path]
+        while waiting:
+            here = waiting.pop()
+            with suppress(FileNotFoundError):
+                waiting += [f"{here}/{name}" for name, is_folder in self._entries(here) if is_folder]
+                folders.append(here)
+        for each in reversed(folders):
+            with self._above(each) as (above, name):
+                os.rmdir(name, dir_fd=above)
+
+    @contextmanager
+    def folder(self, path: str, *, make: bool = False) -> Iterator[int]:
+        """A descriptor of a folder while the block runs; ``make`` makes what is missing of it."""
+        if not is_below(path):
+            raise OutsideTreeError(path)
+        descriptor = self._open_folder(path.split("/") if path else [], make=make)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _above(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+        """A descriptor of the folder in which a path's last name lies, and that name."""
+        if not path or not is_below(path):
+            raise OutsideTreeError(path)
+        *above, name = path.split("/")
+        descriptor = self._open_folder(above, make=make)
+        try:
+            yield descriptor, name
+        finally:
+            os.close(descriptor)
+
+    def _open_folder(self, names: list[str], *, make: bool) -> int:
+        descriptor = self._open_root(make=make)
+        for number, name in enumerate(names):
+            above = descriptor
+            try:
+                descriptor = self._open_below(above, name, follow=self._links_in_root and number == 0, make=make)
+            finally:
+                os.close(above)
+        return descriptor
+
+    def _open_root(self, *, make: bool) -> int:
+        try:
+            return os.open(self.root, _FOLDER)
+        except FileNotFoundError:
+            if not make:
+                raise
+        self._before_making()
+        make_folder(self.root)
+        return os.open(self.root, _FOLDER)
+
+    def _open_below(self, above: int, name: str, *, follow: bool, make: bool) -> int:
+        flags = _FOLDER | (0 if follow else _flag("O_NOFOLLOW"))
+        try:
+            try:
+                return os.open(name, flags, dir_fd=above)
+            except FileNotFoundError:
+                if not make:
+                    raise
+            self._before_making()
+            try:
+                os.mkdir(name, FOLDER_MODE, dir_fd=above)
+            except FileExistsError:  # another process was faster, or a link that leads nowhere
+                return os.open(name, flags, dir_fd=above)
+            made = os.open(name, flags, dir_fd=above)
+            os.fchmod(made, FOLDER_MODE)  # the umask may have narrowed it; some mounts ignore both
+            return made
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):  # what a link is called depends on the system
+                raise NotAFolderError(name) from None
+            raise
+
+    def _entries(self, path: str) -> list[tuple[str, bool]]:
+        """Names in a folder, sorted, and whether each is a folder itself."""
+        with self.folder(path) as folder, os.scandir(folder) as entries:
+            return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+
+
+def _open(path: _AnyPath, *, folder: int | None = None, follow: bool = False) -> BinaryIO:
+    flags = _READ | (0 if follow else _flag("O_NOFOLLOW"))
+    try:
+        descriptor = os.open(path, flags, dir_fd=folder)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise NotRegularFileError(_kind(path, folder), path) from None
+        raise
+    except ValueError:  # a NUL in it, which no name has
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise NotRegularFileError(_KINDS.get(stat.S_IFMT(mode), "something else"), path)
+    return os.fdopen(descriptor, "rb")
+
+
+def _kind(path: _AnyPath, folder: int | None) -> str:
+    """What lies there that can't be opened, for a message."""
+    with suppress(OSError):
+        mode = os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
+        return _KINDS.get(stat.S_IFMT(mode), "something else")
+    return "something else"
+
+
+def _read(file: BinaryIO, limit_bytes: int, path: _AnyPath) -> bytes:
+    """All of a file, whose size is looked at before and may have grown since."""
+    if os.fstat(file.fileno()).st_size <= limit_bytes:
+        data = file.read(limit_bytes + 1)
+        if len(data) <= limit_bytes:
+            return data
+    raise FileTooLargeError(limit_bytes, path)
+
+
+def _put(part: str, target: str, data: bytes, *, exclusive: bool, folder: int | None = None) -> None:
+    """Write a file under the name ``part`` and give it the name ``target`` once it is on the disk."""
+    try:
+        with DurableFile(os.open(part, _CREATE, FILE_MODE, dir_fd=folder)) as file:
+            file.write(data)
+        if exclusive:
+            os.link(part, target, src_dir_fd=folder, dst_dir_fd=folder)
+        else:
+            os.replace(part, target, src_dir_fd=folder, dst_dir_fd=folder)
+        if folder is not None:
+            os.fsync(folder)
+    finally:
+        with suppress(OSError):  # there is nothing to remove but after a failure, which is the error to tell
+            os.unlink(part, dir_fd=folder)
