@@ -63,8 +63,9 @@ class _Standing(IntEnum):
 
     IMPOSSIBLE = 0
     STRANGE = 1  # a word where the catalogue knows other words
-    POSSIBLE = 2
-    KNOWN = 3  # a word that the catalogue knows
+    BEGUN = 2  # at the end of the row, the beginning of one of them
+    POSSIBLE = 3
+    KNOWN = 4  # a word that the catalogue knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,10 @@ def fit_row(cells: Sequence[str], header: tuple[str, ...] | None, stream: Stream
         return Fitted(header, kept, repaired=len(kept) != len(cells)) if fits else SetAside("no fit")
     own = [] if header is None else list(_candidates(kept, header, stream, own=True))
     others = [
-        candidate for shape in known if shape != header for candidate in _candidates(kept, shape, stream, own=False)
+        candidate
+        for shape in known
+        if shape and shape != header
+        for candidate in _candidates(kept, shape, stream, own=False)
     ]
     chosen = _choose(own, others)
     if isinstance(chosen, _Candidate):
@@ -210,13 +214,15 @@ def _candidates(cells: Sequence[str], shape: tuple[str, ...], stream: Stream, *,
         if place is not None and extra:
             assigned[place : place + extra + 1] = [",".join(cells[place : place + extra + 1])]
         candidate = _assessed(shape, assigned, stream, own=own, joined=extra > 0)
-        strange = candidate.worst is _Standing.STRANGE or candidate.weak
-        if candidate.worst is not _Standing.IMPOSSIBLE and (own or not strange):
+        if candidate.worst >= (_Standing.STRANGE if own else _Standing.BEGUN) and (own or not candidate.weak):
             yield candidate
 
 
 def _assessed(shape: tuple[str, ...], cells: list[str], stream: Stream, *, own: bool, joined: bool) -> _Candidate:
     standings = [_standing(stream, name, cell) for name, cell in zip(shape, cells, strict=False)]
+    words = known_values(stream.name, shape[len(cells) - 1]) or ()
+    if standings[-1] is _Standing.STRANGE and any(word.startswith(cells[-1]) for word in words):
+        standings[-1] = _Standing.BEGUN
     whole = len(cells) == len(shape)
     worst = min(standings, default=_Standing.IMPOSSIBLE)
     if not _begins_like_a_row(shape, cells, sure=own and whole and not joined):
@@ -265,7 +271,7 @@ def _choose(own: list[_Candidate], others: list[_Candidate]) -> _Candidate | Rea
     """The candidate that all the others agree with, or why there is none."""
     if len(own) == 1 and not others:
         return own[0]
-    sure = [each for each in own if each.whole and each.worst > _Standing.STRANGE and (not each.joined or each.proven)]
+    sure = [each for each in own if each.whole and each.worst > _Standing.BEGUN and (not each.joined or each.proven)]
     if sure and not sure[0].weak:
         rivals = [each for each in others if each.proven and not _agree(each, sure[0])]
         return "ambiguous" if rivals else sure[0]
@@ -279,9 +285,10 @@ def _choose(own: list[_Candidate], others: list[_Candidate]) -> _Candidate | Rea
 
 
 def _agree(one: _Candidate, other: _Candidate) -> bool:
-    """Whether two candidates differ at most in what one of them leaves out."""
+    """Whether two candidates differ at most in columns that one of them does not have."""
     first, second = sorted((one.values, other.values), key=len)
-    return first.items() <= second.items()
+    ours, theirs = (dict(zip(each.columns, each.cells, strict=True)) for each in (one, other))
+    return first.items() <= second.items() and all(theirs.get(name, cell) == cell for name, cell in ours.items())
 
 
 def _fitted(candidate: _Candidate, stream: Stream, *, repaired: bool) -> Fitted:

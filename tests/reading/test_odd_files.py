@@ -163,7 +163,7 @@ def test_what_is_chosen_does_not_change_what_is_read() -> None:
 
 def test_a_stream_that_nobody_knows_is_read_as_text() -> None:
     """By its header, with the two times as usual."""
-    frame = read_csv(csv_file("timestamp,UTC time,role,x", f"{T},{TIME},user,12"), "ai_chat_logs").frame
+    frame = read_csv(csv_file("timestamp,UTC time,role,x", f"{T},{TIME},user,12", ",,,,,,"), "ai_chat_logs").frame
     assert frame["timestamp"].tolist() == [T]
     assert frame["UTC time"].tolist() == [pd.Timestamp(TIME, tz="UTC")]
     assert frame[["role", "x"]].to_numpy().tolist() == [["user", "12"]]
