@@ -21,9 +21,9 @@ CHUNKED_PREFIX = "CHUNKED_DATA/"
 _STUDY_ID = re.compile(r"[A-Za-z0-9]{24}")
 _PARTICIPANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FOLDER = re.compile(r"[A-Za-z0-9_-]{1,100}")
-# ASCII only, and bounded: file systems take names of at most 255 bytes.
+# ASCII only, and bounded: file systems take names of at most 255 bytes. Servers before mid 2018 named no zone.
 _MEMBER_TIME = re.compile(
-    r"(?P<time>\d{4}-\d\d-\d\d \d\d_\d\d_\d\d)\+00_00(?:_\d{1,6})?"
+    r"(?P<time>\d{4}-\d\d-\d\d \d\d_\d\d_\d\d)(?:\+00_00)?(?:_\d{1,6})?"
     r"\.[A-Za-z0-9]{1,16}(?:-duplicate-[A-Za-z0-9]{1,64})?\)?",
     re.ASCII,
 )

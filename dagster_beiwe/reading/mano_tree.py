@@ -1,4 +1,6 @@
-"""Read a tree of files that mano 0.6 wrote: ``<folder>/<participant>/<stream>/[<survey>/]<name>.csv[.lock]``.
+"""Read a tree of files that mano wrote: ``<folder>/<participant>/<stream>/[<survey>/]<name>.csv[.zst][.lock]``.
+
+Names may lack ``+00_00``, as those of servers before mid 2018 do.
 
 It gives the same view as the lake does (``files``, ``open``, ``read``, ``iter_frames``), with one difference: mano
 keeps no hashes and its cipher does not authenticate, so **nothing here proves that a file is what the server sent.** A
@@ -8,6 +10,7 @@ wrong passphrase is noticed when a table is read, because its header is missing 
 from __future__ import annotations
 
 import io
+import logging
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -16,10 +19,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
+import pandas as pd
+import zstandard
+
 from dagster_beiwe.encryption import CrypteaseCipher, decrypting_reader
 from dagster_beiwe.errors import (
     ConfigurationError,
     HostileArchiveError,
+    IntegrityError,
     LakeUnavailableError,
     PassphraseMissingError,
     WrongPassphraseError,
@@ -27,10 +34,14 @@ from dagster_beiwe.errors import (
 from dagster_beiwe.names import check_participant_id, is_participant_id, parse_member_name
 from dagster_beiwe.private_files import FileTree
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
-from dagster_beiwe.streams import stream_named
+from dagster_beiwe.streams import STREAMS, stream_named
 from dagster_beiwe.windows import Granularity, check_granularity, window_of
 
+logger = logging.getLogger("dagster_beiwe")
+
 _LOCK: Final = ".lock"
+_ZSTD: Final = ".zst"
+_ZONE: Final = "+00_00"
 _BUFFER_BYTES: Final = 256 * 1024
 _LONGEST_HEADER_BYTES: Final = 4096
 
@@ -39,9 +50,9 @@ class ManoTree(RawFiles):
     """A folder that mano's ``save`` or ``backfill`` wrote (their ``output_dir``), with locked and plain files.
 
     ``passphrase`` opens the locked ones. Windows, which mano does not know, are those of ``window``, in UTC. Where a
-    file is there both plain and locked (``lock`` was changed between two runs of mano), the one written last counts.
-    The tree is only read. Raises ``LakeUnavailableError`` if there is no such folder, and ``ConfigurationError`` for a
-    participant that it does not hold.
+    file is there twice (plain and encrypted, or under an old and a new name), the one written last counts.
+    The tree is only read. Raises ``LakeUnavailableError`` if there is no such folder, and ``ConfigurationError`` for
+    one that holds no folder of a participant, and for a participant that it does not hold.
     """
 
     def __init__(
@@ -59,7 +70,12 @@ class ManoTree(RawFiles):
         self._tree = FileTree(self.folder, links_in_root=True)
         self._passphrase = passphrase
         self._window = check_granularity(window)
-        held = self._held()
+        held = [name for name in self._folders(self.folder) if is_participant_id(name) and self._has_streams(name)]
+        if not held:
+            raise ConfigurationError(
+                f"{self.folder} holds no data of Beiwe; nothing was read. Give mano's output_dir: a folder with one "
+                "folder per participant, and in each one folder per stream."
+            )
         self._participants = held if participants is None else [check_participant_id(each) for each in participants]
         if absent := sorted(set(self._participants) - set(held)):
             raise ConfigurationError(
@@ -96,7 +112,7 @@ class ManoTree(RawFiles):
                 "read. Check the folder and its permissions, and that mano is not running."
             ) from None
         if not file.identity.endswith(_LOCK):
-            return raw
+            return _decompressed(raw, file)
         if not self._passphrase:
             raw.close()
             raise PassphraseMissingError(
@@ -105,7 +121,7 @@ class ManoTree(RawFiles):
             )
         # A cipher for each file, as mano gives each a salt of its own: no lock is waited for while keys are derived.
         plain = decrypting_reader(raw, CrypteaseCipher(self._passphrase))
-        return cast("BinaryIO", io.BufferedReader(plain, _BUFFER_BYTES))
+        return _decompressed(cast("BinaryIO", io.BufferedReader(plain, _BUFFER_BYTES)), file)
 
     def content(self, file: RawFile) -> bytes:
         with self.open(file) as stream:
@@ -117,17 +133,53 @@ class ManoTree(RawFiles):
             )
         return data
 
-    def _held(self) -> list[str]:
+    def _has_streams(self, participant: str) -> bool:
+        """Whether a folder is a participant's: it has a folder of a known stream, or a file with Beiwe's name."""
+        known = any(name in STREAMS for name in self._folders(self.folder / participant))
+        return known or any(self._file(path) is not None for path in self._walk(participant))
+
+    def _folders(self, folder: Path) -> list[str]:
         try:
-            return sorted(entry.name for entry in self.folder.iterdir() if is_participant_id(entry.name))
+            return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
         except OSError as error:
             raise LakeUnavailableError(
-                f"Expected a folder that mano wrote at {self.folder}, got {os.strerror(error.errno or 0)!r}; nothing "
-                "was read. Correct the path: it is mano's output_dir."
+                f"The folder {folder} can't be read ({os.strerror(error.errno or 0)}); nothing was read. Correct the "
+                "path: it is mano's output_dir."
             ) from None
 
-    def _walk(self, participant: str) -> Iterator[Path]:
-        paths = (self.folder / path for path in self._tree.walk(participant))
+    def _wanted(
+        self, stream: str | None, start: datetime | None, end: datetime | None
+    ) -> tuple[frozenset[str] | None, TimeRange | None]:
+        """As above, but a stream of which files are not understood is never taken for one without data."""
+        wanted = super()._wanted(stream, start, end)
+        if stream is not None and (strange := self._not_understood(stream)):
+            if not any(self._file(path) for path in self._files_of(stream)):
+                raise ConfigurationError(
+                    f"None of the {len(strange)} files of {stream} in {self.folder} has a name of Beiwe's form, for "
+                    f"instance {strange[0]!r}; nothing was read. Rename them to <time>.csv, with the time written "
+                    "'2024-03-01 05_00_00+00_00'."
+                )
+            logger.warning(
+                "%d files of %s in %s are not read: their names are not of Beiwe's form. ManoTree.unknown lists them.",
+                len(strange),
+                stream,
+                self.folder,
+            )
+        return wanted
+
+    def _noted(self, frame: pd.DataFrame, stream: str) -> pd.DataFrame:
+        frame.attrs["beiwe"] |= {"unknown_files": len(self._not_understood(stream))}
+        return frame
+
+    def _not_understood(self, stream: str) -> list[str]:
+        paths = self._files_of(stream)
+        return sorted(path.relative_to(self.folder).as_posix() for path in paths if self._file(path) is None)
+
+    def _files_of(self, stream: str) -> Iterator[Path]:
+        return (path for participant in self._participants for path in self._walk(f"{participant}/{stream}"))
+
+    def _walk(self, below: str) -> Iterator[Path]:
+        paths = (self.folder / path for path in self._tree.walk(below))
         return (path for path in paths if not path.name.startswith("."))
 
     def _newest_files(self, participant: str) -> list[RawFile]:
@@ -135,14 +187,15 @@ class ManoTree(RawFiles):
         for path in self._walk(participant):
             if (file := self._file(path)) is not None:
                 written = path.lstat().st_mtime_ns
-                if file.name not in newest or written > newest[file.name][0]:
-                    newest[file.name] = (written, file)
+                name = file.name.replace(_ZONE, "")
+                if name not in newest or written > newest[name][0]:
+                    newest[name] = (written, file)
         return [file for _, file in newest.values()]
 
     def _file(self, path: Path) -> RawFile | None:
         """What a path says about its file; None if it does not have Beiwe's form, or is no regular file."""
         identity = path.relative_to(self.folder).as_posix()
-        member = identity.removesuffix(_LOCK)
+        member = identity.removesuffix(_LOCK).removesuffix(_ZSTD)
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):
             return None
@@ -161,6 +214,37 @@ class ManoTree(RawFiles):
             sha256=None,
             identity=identity,
         )
+
+
+class _Decompressor(io.RawIOBase):
+    """The content of a zstd frame, which mano keeps from version 2 of the server's answers."""
+
+    def __init__(self, raw: BinaryIO, name: str) -> None:
+        self._raw, self._name = raw, name
+        self._reader = zstandard.ZstdDecompressor().stream_reader(raw, read_size=_BUFFER_BYTES, closefd=False)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        try:
+            return int(self._reader.readinto(buffer))
+        except zstandard.ZstdError:
+            raise IntegrityError(
+                f"{self._name!r} is no zstd frame; what was read of it must not be used. The file is damaged, or the "
+                "passphrase is not the one that mano encrypted it with."
+            ) from None
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+def _decompressed(raw: BinaryIO, file: RawFile) -> BinaryIO:
+    if not file.identity.removesuffix(_LOCK).endswith(_ZSTD):
+        return raw
+    return cast("BinaryIO", io.BufferedReader(_Decompressor(raw, file.identity), _BUFFER_BYTES))
 
 
 def _has_header(data: bytes, stream: str) -> bool:

@@ -143,7 +143,7 @@ class RawFiles(ABC):
         names, span = self._wanted(stream, start, end)
         builder = self._builder(stream, columns, span)
         self._fill(builder, self._select(names, span))
-        return self._noted(builder.build())
+        return self._noted(builder.build(), stream)
 
     def iter_frames(
         self,
@@ -187,7 +187,7 @@ class RawFiles(ABC):
                 self._fill(builder, chosen)
                 yield participant, window, builder.build()
 
-    def _noted(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _noted(self, frame: pd.DataFrame, stream: str) -> pd.DataFrame:  # noqa: ARG002
         """The frame, with more counts in its attributes."""
         return frame
 

@@ -230,7 +230,7 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
                 self._holes[key] = not cell.complete
                 yield from cell.by_window()
 
-    def _noted(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _noted(self, frame: pd.DataFrame, stream: str) -> pd.DataFrame:  # noqa: ARG002
         frame.attrs["beiwe"] |= {"missing_windows": len(self.missing), "incomplete_windows": sum(self._holes.values())}
         return frame
 
