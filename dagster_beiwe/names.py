@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from urllib.parse import urlsplit
@@ -116,6 +117,13 @@ def one_line(text: str) -> str:
     """Free text of the server for a terminal, a log or an error: a space for each character that would be obeyed there
     and not shown (line breaks, escapes, marks of direction)."""
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def as_typed(text: str) -> str:
+    """Text of a command line or a variable as it was typed, in UTF-8, also where the locale speaks of ASCII only."""
+    with suppress(UnicodeError):
+        return text.encode(errors="surrogateescape").decode()
+    return text
 
 
 def as_code(text: str) -> str:

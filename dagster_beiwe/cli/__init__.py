@@ -7,6 +7,7 @@ Exit status: 0 when all is well, 1 when something was found or failed, 2 when th
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, without core dumps; what goes wrong becomes one message and an exit status."""
     forbid_core_dumps()
+    _show_everything()
     try:
         options = build_parser().parse_args(arguments)
         logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
@@ -58,6 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             1,
         )
     return status
+
+
+def _show_everything() -> None:
+    """Let characters that a terminal, a pipe or a log lacks be escaped: a study's name must not end a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _complain(message: str, status: int) -> int:

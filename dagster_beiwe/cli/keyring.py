@@ -12,7 +12,7 @@ from typing import Any
 from dagster_beiwe.cli.context import ask_twice, can_ask, read_input, user_path
 from dagster_beiwe.credentials import DEFAULT_KEYRING_FILE, credentials_of_section, read_keyring, write_keyring
 from dagster_beiwe.errors import ConfigurationError, KeyringSectionError
-from dagster_beiwe.names import one_line
+from dagster_beiwe.names import as_typed, one_line
 
 _FIELDS = ("URL", "ACCESS_KEY", "SECRET_KEY", "USERNAME", "PASSWORD")
 _OPTIONAL = ("USERNAME", "PASSWORD")
@@ -24,11 +24,11 @@ def add_parser(commands: Any) -> None:
     listing = actions.add_parser("list", help="sections, servers and studies with a passphrase; no secret is shown")
     listing.set_defaults(run=_list)
     setting = actions.add_parser("set", help="add or replace a section: asked for, or as JSON on standard input")
-    setting.add_argument("section", help="name of the section, for instance the deployment's host name")
+    setting.add_argument("section", type=as_typed, help="name of the section, for instance the deployment's host name")
     setting.set_defaults(run=_set)
     passphrase = actions.add_parser("passphrase", help="set the passphrase of a study: asked for, or on standard input")
-    passphrase.add_argument("section")
-    passphrase.add_argument("study", help="name of the study, exactly as on the server")
+    passphrase.add_argument("section", type=as_typed)
+    passphrase.add_argument("study", type=as_typed, help="name of the study, exactly as on the server")
     passphrase.set_defaults(run=_passphrase)
     for each in (listing, setting, passphrase):
         each.add_argument("--file", help=f"keyring file (default: BEIWE_KEYRING_FILE or {DEFAULT_KEYRING_FILE})")

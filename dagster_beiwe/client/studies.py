@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.names import as_typed
 
 _LISTED = 20
 
@@ -40,7 +41,7 @@ def find_study(studies: Mapping[str, str], text: str) -> Study:
 
 def matching_studies(studies: Mapping[str, str], text: str) -> list[Study]:
     """The studies that somebody can mean by ``text``, as ``find_study`` takes it."""
-    text = text.strip()
+    text = as_typed(text).strip()
     if text in studies:
         return [Study(text, studies[text])]
     named = [Study(study_id, name) for study_id, name in studies.items() if name.strip() == text]

@@ -18,6 +18,7 @@ from dagster_beiwe.errors import (
     KeyringPassphraseError,
     KeyringSectionError,
 )
+from dagster_beiwe.names import as_typed
 from dagster_beiwe.private_files import FileTooLargeError, NotRegularFileError, read_file, write_file
 
 DEFAULT_KEYRING_FILE = "~/.nrg-keyring.enc"
@@ -167,7 +168,7 @@ def _section(
     """Name and content of the section of a keyring file."""
     path = path or environ.get("BEIWE_KEYRING_FILE") or DEFAULT_KEYRING_FILE
     sections = read_keyring(path, passphrase=passphrase, environ=environ, prompt=prompt)
-    section = section or environ.get("BEIWE_KEYRING_SECTION")
+    section = as_typed(section or environ.get("BEIWE_KEYRING_SECTION") or "")
     names = ", ".join(sorted(sections)) or "none"
     if not section:
         raise KeyringSectionError(

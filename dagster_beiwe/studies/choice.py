@@ -10,7 +10,7 @@ from datetime import date
 
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.names import is_study_id
+from dagster_beiwe.names import as_typed, is_study_id
 from dagster_beiwe.studies.config import EVERY_STUDY, StudyConfig, StudyFacts
 from dagster_beiwe.studies.discovery import KnownStudy, free_key
 
@@ -43,7 +43,7 @@ def configs_from_environment(environ: Mapping[str, str], deployments: Mapping[st
     """
     start = environ.get("BEIWE_START", "").strip() or None
     names = [study.name for known in deployments.values() for study in known.values()]
-    texts = split_names(environ.get("BEIWE_STUDIES", ""), names)
+    texts = split_names(as_typed(environ.get("BEIWE_STUDIES", "")), names)
     if not texts:
         return [StudyConfig(EVERY_STUDY, start=start, deployment=name) for name in deployments]
     unknown = [name for name, known in deployments.items() if not known]

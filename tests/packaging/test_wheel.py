@@ -57,9 +57,13 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+
+
 def run(python: Path, *arguments: str, folder: Path) -> str:
-    """Run Python elsewhere, without this repository on its path."""
+    """Run Python elsewhere, without this repository on its path, where nothing but ASCII can be shown."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("BEIWE_", "PYTHON"))}
+    environment |= ASCII
     done = subprocess.run(
         [python, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
