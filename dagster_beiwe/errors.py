@@ -42,6 +42,8 @@ credentials, a row of data or a coordinate.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class BeiweError(Exception):
     """Base of all errors of this package."""
@@ -108,7 +110,7 @@ class AccessDeniedError(ServerError):
 
 
 class NotFoundError(ServerError):
-    """404 with an empty body: the study, participant or stream does not exist."""
+    """404 with an empty body or a short text: the study, participant or stream does not exist, or has nothing."""
 
 
 class RouteMissingError(ServerError):
@@ -116,7 +118,14 @@ class RouteMissingError(ServerError):
 
 
 class RequestRefusedError(ServerError):
-    """The server refuses the request as it was sent (a 4xx other than 403 and 404)."""
+    """The server refuses the request as it was sent (a 4xx other than 403 and 404).
+
+    ``fields`` are those that it says it does not have.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, fields: Iterable[str] = ()) -> None:
+        super().__init__(message, status=status)
+        self.fields = frozenset(fields)
 
 
 class RequestTooLargeError(RequestRefusedError):

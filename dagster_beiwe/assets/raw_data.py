@@ -208,14 +208,12 @@ class _Ingest:
 
 
 def _description(study: StudyFacts) -> str:
-    locked = [stream for stream in study.streams if stream not in study.plain_streams]
-    how = "stored unlocked" if study.encryption == "none" else f"locked with {study.encryption}"
-    plain = [stream for stream in study.streams if stream in study.plain_streams]
-    unlocked = f"; unlocked: {', '.join(plain)}" if plain and study.encryption != "none" else ""
+    streams = f"Streams: {', '.join(study.streams)}." if study.streams else "Every stream that the server has."
+    how = f" with {study.encryption}" if study.encrypted != "none" else ""
     return (
         f"Raw data of the study {study.title} in the lake, one partition per participant and {study.window} window "
-        f"(UTC). {len(study.streams)} streams, {len(locked)} of them {how}{unlocked}. An empty window is a success "
-        "with no files. The newest window is still growing: materialise it again later."
+        f"(UTC). {streams} Encrypted{how}: {study.encrypted}. An empty window is a success with no files. The newest "
+        "window is still growing: materialise it again later."
     )
 
 

@@ -95,18 +95,18 @@ class Grid:
     ) -> dict[str, str]:
         """A short digest of each participant's totals and of what the lake holds (``held``).
 
-        Moved by another zone, start or other streams too, and once a week. A new window alone does not move it: it is
-        empty until totals move. Data that are dated later than all windows are another matter; see ``to_keep``.
+        Moved by another zone or start too, by a stream that comes with data or goes, and once a week. A new window
+        alone does not move it: it is empty until totals move. Data that are dated later than all windows are another
+        matter; see ``to_keep``.
         """
-        common = (zone, self.windows[0].key, sorted(self.streams))
+        common = (zone, self.windows[0].key)
         found = {}
         for participant in self.participants:
             sizes = totals.get(participant, {})
             lake = (held or {}).get(participant, "")
             turn = (self.today.toordinal() + int(_digest(participant), 16)) // LOOK_AGAIN_DAYS
-            found[participant] = _digest(
-                repr((common, lake, turn, [sizes.get(stream, 0) for stream in sorted(self.streams)]))
-            )
+            counted = [(stream, sizes[stream]) for stream in sorted(self.streams) if sizes.get(stream)]
+            found[participant] = _digest(repr((common, lake, turn, counted)))
         return found
 
     def still_settled(self, kept: str | None, mark: str) -> bool:

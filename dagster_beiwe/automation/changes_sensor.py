@@ -148,7 +148,9 @@ def _look(
     known = StudyZone.from_texts(cursor.zone, cursor.zone_source)
     with resource.get_client(policy=SENSOR_POLICY) as client:
         told = find_zone(study, instance, client, remembered=ToldZone(zone=known, at=cursor.zone_at) if known else None)
-        marks = _marks(client, study, grid, told.zone, lake)
+        totals = _totals(client, study)
+        grid = replace(grid, streams=client.choose_streams(study.id, study.streams))
+        marks = {} if totals is None else grid.marks(totals, zone=told.zone.name, held=_held(lake, grid.participants))
         cursor = replace(
             cursor,
             zone=told.zone.name,
@@ -212,13 +214,12 @@ def _request(
     )
 
 
-def _marks(client: BeiweClient, study: StudyFacts, grid: Grid, zone: StudyZone, lake: StudyLake) -> dict[str, str]:
-    """Marks of all participants; none where the server can't tell totals (before July 2024)."""
+def _totals(client: BeiweClient, study: StudyFacts) -> Mapping[str, Mapping[str, int]] | None:
+    """Each participant's totals by stream; None where the server can't tell them (before July 2024)."""
     try:
-        totals = client.data_quantities(study.id)
+        return client.data_quantities(study.id)
     except RouteMissingError:
-        return {}
-    return grid.marks(totals, zone=zone.name, held=_held(lake, grid.participants))
+        return None
 
 
 def _held(lake: StudyLake, participants: Sequence[str]) -> dict[str, str]:

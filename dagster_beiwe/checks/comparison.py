@@ -41,6 +41,8 @@ class Comparison:
     strays_to_fetch: set[str] = field(default_factory=set)
     strays_gone: set[str] = field(default_factory=set)
     """Participants of whose strays the server counts more, or less, than the lake holds."""
+    not_compared: set[str] = field(default_factory=set)
+    """Streams in the lake that the server does not have (any more), does not count, or is not asked for."""
     _first: dict[str, list[Row]] = field(default_factory=lambda: {"old": [], "recent": [], "surplus": []})
 
     @property
@@ -64,6 +66,7 @@ class Comparison:
         self.stray_bytes += coverage.stray_bytes
         self.stray_lake_bytes += coverage.stray_lake_bytes
         self.only_in_lake += len(coverage.surplus)
+        self.not_compared |= coverage.not_compared
         for gap in coverage.gaps:
             self.missing_bytes += gap.server_bytes - gap.lake_bytes
             kind = "old" if self._is_old(gap) else "recent"

@@ -140,6 +140,7 @@ class _Inspection:
         days = (self._windows[-1].end - self._windows[0].start).days
         with self._resource.get_client() as client:
             zone = find_zone(self._study, self._instance, client).zone
+            streams = client.choose_streams(self._study.id, self._study.streams)
             everybody = sorted({*self._participants, *client.participants(self._study.id), *lake.participants()})
             found = Comparison(today=self._now.astimezone(zone.zone).date())
             for batch in batches(everybody, days=days):
@@ -147,10 +148,8 @@ class _Inspection:
                     daily = all_counts(client, self._study, zone, participants=batch)
                 except RouteMissingError:
                     return _not_told()
-                coverage = measure_coverage(
-                    lake, daily, participants=batch, windows=self._windows, streams=self._study.streams
-                )
-                found.add(coverage, partial(self._reason, lake, daily))
+                coverage = measure_coverage(lake, daily, participants=batch, windows=self._windows, streams=streams)
+                found.add(coverage, partial(self._reason, lake, daily, streams))
         return judge_coverage(found, self._places(), zone)
 
     def _intact(self) -> Verdict:
@@ -175,11 +174,10 @@ class _Inspection:
     def _protected(self) -> Verdict:
         lake = self._lake
         share = 1.0 if isinstance(lake.storage, LocalStorage) else self._study.verify_share
-        locked = [stream for stream in self._study.streams if lake.form(stream).cipher is not None]
         found = look_for_exposures(lake, share=share)
         for path in pickles_below(self._instance, dg.AssetKey(["beiwe", self._study.key])):
             found.note(Exposure(kind="readable pickle", path=path))
-        return judge_protection(found, self._places(), locked=locked)
+        return judge_protection(found, self._places(), locked=self._study.encrypted)
 
     def _roster(self) -> Verdict:
         with self._resource.get_client() as client:
@@ -224,9 +222,9 @@ class _Inspection:
         asset = f"beiwe/{self._study.key}/raw_data"
         return Places(asset=asset, participants=self._participants, windows=[window.key for window in self._windows])
 
-    def _reason(self, lake: StudyLake, daily: DailyIndex, gap: Gap) -> str:
+    def _reason(self, lake: StudyLake, daily: DailyIndex, streams: Sequence[str], gap: Gap) -> str:
         windows = [window for window in self._windows if window.key in gap.windows]
-        return _reason(lake, daily, gap, windows, self._study.streams)
+        return _reason(lake, daily, gap, windows, streams)
 
 
 def _changes(

@@ -58,6 +58,9 @@ def judge_coverage(found: Comparison, places: Places, zone: StudyZone) -> Verdic
         )
     )
     text = text or "The lake holds every byte that the server counts."
+    if not_compared := ", ".join(sorted(found.not_compared)):
+        why = "as the server does not count them or the study leaves them out"
+        text = f"{text.rstrip('.')}. Not compared, {why}: {not_compared}."
     metadata: dict[str, Any] = {
         "days compared": found.days,
         "server bytes": found.server_bytes,
@@ -68,6 +71,7 @@ def judge_coverage(found: Comparison, places: Places, zone: StudyZone) -> Verdic
         "only in the lake": found.only_in_lake,
         "stray bytes": found.stray_bytes,
         "stray bytes in the lake": found.stray_lake_bytes,
+        "streams not compared": not_compared or "none",
         "time zone": f"{zone.name} ({zone.source})",
         **places.metadata(found.cells, strays=found.strays),
     }
@@ -115,7 +119,7 @@ def judge_verification(found: Verification, places: Places, *, share: float, new
     return Verdict(passed=not told, description=" ".join(told) or "As it was committed.", metadata=metadata)
 
 
-def judge_protection(found: Protection, places: Places, *, locked: Sequence[str]) -> Verdict:
+def judge_protection(found: Protection, places: Places, *, locked: str) -> Verdict:
     """``protected``: nothing readable that should be locked, nothing open to others."""
     kinds = ", ".join(sorted({each.kind for each in found.findings}))
     metadata = {
@@ -123,7 +127,7 @@ def judge_protection(found: Protection, places: Places, *, locked: Sequence[str]
         "tables looked at": found.tables,
         "permissions looked at": found.permissions,
         "exposed": found.exposed,
-        "locked streams": ", ".join(locked) or "none",
+        "locked streams": locked,
         **places.metadata([split_key(key) for key in found.partitions]),
     }
     if found.findings:

@@ -17,6 +17,7 @@ from dagster_beiwe.client.capabilities import ROUTES, RouteProbe, ServerCapabili
 from dagster_beiwe.client.downloads import DataStream, check_participants, download_form
 from dagster_beiwe.client.http import HttpPolicy, Request, Traffic, Transport
 from dagster_beiwe.client.json_bodies import parse_json, parse_objects
+from dagster_beiwe.client.server_streams import ServerStreams
 from dagster_beiwe.client.studies import Study, expand_study_id, find_study
 from dagster_beiwe.client.website import export_study_settings
 from dagster_beiwe.credentials import Credentials, host_of
@@ -28,7 +29,7 @@ from dagster_beiwe.errors import (
     TimeRangeError,
 )
 from dagster_beiwe.names import check_study_id
-from dagster_beiwe.streams import STREAM_NAMES, check_streams
+from dagster_beiwe.streams import check_streams
 from dagster_beiwe.windows import Window
 
 logger = logging.getLogger("dagster_beiwe")
@@ -61,6 +62,7 @@ class BeiweClient:
         self.credentials = credentials
         self._transport = Transport(credentials.url, policy=policy or HttpPolicy(), sleep=sleep)
         self._probe = RouteProbe(self._transport)
+        self._streams = ServerStreams(self._transport, self._request)
 
     def __repr__(self) -> str:
         return f"BeiweClient({self.credentials!r})"
@@ -97,6 +99,35 @@ class BeiweClient:
         Raises ``ServerFailedError`` where the server fails to say so, unless ``otherwise`` is given: the answer then.
         """
         return self._probe.supports(capability, otherwise=otherwise)
+
+    # Streams
+
+    def streams(self, study_id: str) -> tuple[str, ...]:
+        """Every stream that the server has, sorted, also ones outside the catalogue. Asked for once in this client's
+        life, of any study; where no answer tells, the catalogue's."""
+        check_study_id(study_id)
+        return self._streams.all(study_id)
+
+    def choose_streams(self, study_id: str, wanted: Iterable[str] = ()) -> tuple[str, ...]:
+        """Those of the wanted streams that the server has, all that it has where none is named; what it lacks is said
+        in the log once.
+
+        Raises ``UnknownStreamError`` for a name that is neither the server's nor in the catalogue, and where the server
+        has none of those wanted.
+        """
+        return self._streams.choose(check_study_id(study_id), check_streams(wanted))
+
+    def refused_streams(self, study_id: str, participant: str, streams: Iterable[str]) -> tuple[str, ...]:
+        """The streams that get-data answers 404 to, found by halving the list, and left out of ``streams`` from now on.
+
+        None where it is the study or the participant that the server does not know.
+        """
+        return self._streams.refused(study_id, participant, check_streams(streams))
+
+    @property
+    def uncounted_streams(self) -> frozenset[str]:
+        """Streams whose bytes the daily statistics turned out not to tell."""
+        return self._streams.uncounted
 
     # Keys and studies
 
@@ -216,7 +247,9 @@ class BeiweClient:
     def data_quantities(self, study_id: str) -> dict[str, dict[str, int]]:
         """{participant: {stream: bytes}} over all time, every participant and stream, 0 where there is nothing."""
         form = {"study_id": check_study_id(study_id)}
-        return answers.quantities_from(*self._json(ROUTES["data_quantities"], form))
+        found = answers.quantities_from(*self._json(ROUTES["data_quantities"], form))
+        self._streams.learn(name for counts in found.values() for name in counts)
+        return found
 
     def summary_statistics(
         self,
@@ -230,20 +263,18 @@ class BeiweClient:
         """Bytes per participant, day (of the study's zone) and stream, sorted by participant and day.
 
         Both dates are inclusive; no participants and no streams mean all of them. Long lists of participants are
-        asked for in several requests. Days on which only an unchunked stream arrived may lag behind.
+        asked for in several requests. Days on which only an unchunked stream arrived may lag behind. What the server
+        does not count is left out: see ``uncounted_streams``.
         """
-        form = {"study_id": check_study_id(study_id)}
-        names = check_streams(streams, available=STREAM_NAMES) or STREAM_NAMES
-        fields = ",".join(["date", "participant_id", *(f"beiwe_{name}_bytes" for name in names)])
-        query = {"fields": fields, **_date_options(start_date, end_date)}
-        wanted = tuple(participants)
-        batches = _batches(check_participants(wanted)) if wanted else [""]
+        query = _date_options(start_date, end_date)
+        ids = check_participants(wanted) if (wanted := tuple(participants)) else ()
+        names = self._streams.named(check_study_id(study_id), streams) or self.streams(study_id)
         route = ROUTES["summary_statistics"]
         found: list[answers.DailyBytes] = []
-        for batch in batches:
+        for batch in _batches(ids) or [""]:
             options = {**query, "participant_ids": batch} if batch else query
-            found += self._array(
-                self._request(route, form, options), lambda rows: answers.daily_bytes_from(rows, route, names)
+            found += self._streams.statistics(
+                study_id, names, options, lambda rows: answers.daily_bytes_from(rows, route, names)
             )
         return sorted(found, key=lambda record: (record.participant, record.day))
 
@@ -295,12 +326,15 @@ class BeiweClient:
     ) -> Iterator[DataStream]:
         """The archive of all files of the participants and streams whose hour lies in the window.
 
-        No streams mean every stream; at least one participant must be named. ``registry`` lists files to leave out:
-        {storage path without ``CHUNKED_DATA/``: base64 SHA-1 of the plain file held}. ``compressed`` chooses
-        get-data/v2 (zstd) or v1; None takes v2 where the server has it. Opening is retried, a body that breaks off is
-        not: it raises ``ConnectionFailedError`` while being read. Read fast: what waits, waits in the server's memory.
+        No streams mean every stream that the server has; at least one participant must be named. ``registry`` lists
+        files to leave out: {storage path without ``CHUNKED_DATA/``: base64 SHA-1 of the plain file held}.
+        ``compressed`` chooses get-data/v2 (zstd) or v1; None takes v2 where the server has it. Opening is retried, a
+        body that breaks off is not: it raises ``ConnectionFailedError`` while being read. Read fast: what waits, waits
+        in the server's memory.
         """
-        form = download_form(study_id, participants=participants, streams=streams, window=window, registry=registry)
+        names = [streams] if isinstance(streams, str) else list(streams)
+        form = download_form(study_id, participants=participants, streams=names, window=window, registry=registry)
+        self._streams.named(study_id, names)
         zstd = self.supports("data_v2", otherwise=False) if compressed is None else compressed
         request = self._request("get-data/v2" if zstd else "get-data/v1", form)
         with self._transport.open(request) as response:

@@ -11,7 +11,7 @@ import requests
 from dagster_beiwe.client.http import Request, Transport
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.names import CHUNKED_PREFIX, check_participant_id, check_study_id
-from dagster_beiwe.streams import STREAM_NAMES, check_streams
+from dagster_beiwe.streams import check_streams
 from dagster_beiwe.windows import Window, server_time_range
 
 
@@ -50,10 +50,6 @@ def check_participants(participants: Iterable[str]) -> tuple[str, ...]:
     return ids
 
 
-def _streams(names: Iterable[str]) -> tuple[str, ...]:
-    return check_streams([names] if isinstance(names, str) else names, available=STREAM_NAMES) or STREAM_NAMES
-
-
 def download_form(
     study_id: str,
     *,
@@ -64,18 +60,20 @@ def download_form(
 ) -> dict[str, str]:
     """The form fields of get-data, without keys.
 
-    Lists go out as JSON, never empty: an empty one means everything, and a bare id of digits alone is refused. The
-    field ``user_ids`` is the one that every server version reads. Registry keys must not have the prefix
-    ``CHUNKED_DATA/``, with which current servers leave out files that have changed.
+    Lists go out as JSON, never empty: an empty one means everything, and a bare id of digits alone is refused. Where no
+    stream is named, the field is left out, which means all that the server has. The field ``user_ids`` is the one that
+    every server version reads. Registry keys must not have the prefix ``CHUNKED_DATA/``, with which current servers
+    leave out files that have changed.
     """
     start, end = server_time_range(window)
     form = {
         "study_id": check_study_id(study_id),
         "user_ids": json.dumps(check_participants(participants)),
-        "data_streams": json.dumps(_streams(streams)),
         "time_start": start,
         "time_end": end,
     }
+    if names := check_streams(streams):
+        form["data_streams"] = json.dumps(names)
     if registry:
         prefixed = sum(1 for key in registry if key.startswith(CHUNKED_PREFIX))
         if prefixed:

@@ -1,12 +1,15 @@
 """What the statuses of a Beiwe server mean.
 
-The server explains nothing: its error bodies are empty, except that a missing route has an HTML page. Both kinds of
-404 therefore have to be told apart by their bodies. Nothing that the server sends is quoted, neither bodies nor the
-address of a redirect: a server that echoes the keys, by mistake or on purpose, would put them into our logs.
+The server explains little: its error bodies are empty, except that a missing route has an HTML page, a route that has
+nothing may say so in a short text, and the daily statistics name the fields that they lack. Both kinds of 404 therefore
+have to be told apart by their bodies. Nothing that the server sends is quoted, neither bodies nor the address of a
+redirect: a server that echoes the keys, by mistake or on purpose, would put them into our logs.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -28,6 +31,9 @@ from dagster_beiwe.errors import (
 
 BUSY_STATUSES = frozenset({429, 502, 503, 504})
 
+_LONGEST_TEXT_BYTES = 1000
+_REFUSED_FIELD = re.compile(r"(?P<name>[a-z][a-z0-9_-]{0,99}) is not a valid field")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -45,6 +51,12 @@ class Answer:
     @property
     def has_body(self) -> bool:
         return bool(self.body.strip())
+
+    @property
+    def is_short_text(self) -> bool:
+        """Whether the body is a sentence and not a page. The content type does not tell: all is called HTML."""
+        text = self.body.strip()
+        return 0 < len(text) <= _LONGEST_TEXT_BYTES and text.isascii() and not text.startswith(b"<")
 
 
 def error_for_status(answer: Answer, what: str) -> ServerError | None:
@@ -80,7 +92,7 @@ def _refusal(answer: Answer, what: str) -> ServerError:
             "the study: ask its administrator; otherwise make new keys on the website.",
             status=status,
         )
-    if status == 404 and answer.has_body:
+    if status == 404 and answer.has_body and not answer.is_short_text:
         return RouteMissingError(
             f"Expected {what} to exist, got the server's page for unknown addresses (404). This version of the server "
             "lacks the endpoint, or BEIWE_URL is not the address of a Beiwe server.",
@@ -102,7 +114,18 @@ def _refusal(answer: Answer, what: str) -> ServerError:
         f"Expected {what} to accept the request, got status {status}. "
         f"{_REFUSAL_HINTS.get(status, 'Check BEIWE_URL and what lies between here and the server.')}",
         status=status,
+        fields=_refused_fields(answer),
     )
+
+
+def _refused_fields(answer: Answer) -> list[str]:
+    """The fields that a refusal names, as ``{"errors": ["<name> is not a valid field", ...]}``; nothing else of it."""
+    try:
+        errors = json.loads(answer.body)["errors"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return []
+    found = [_REFUSED_FIELD.match(text) for text in errors if isinstance(text, str)] if isinstance(errors, list) else []
+    return [match["name"] for match in found if match]
 
 
 _REFUSAL_HINTS = {

@@ -87,7 +87,7 @@ class Misbehaviour:
       there as if complete
     - ``status``: this ``status``, with ``retry_after`` if given; ``maintenance``: the operators' 503;
       ``html_200``: a page with status 200; ``redirect``: ``status`` (default 302) to ``location``
-    - ``wrong_json``: the JSON text ``body`` instead of what was asked for
+    - ``wrong_json``: the JSON text ``body`` instead of what was asked for, with this ``status`` if given
     - ``wrong_crc``, ``hash_mismatch``, ``zstd_garbage``, ``zip_bomb`` (``size_bytes`` of zeros, ``declared`` or not),
       ``hostile_names`` (``names``): on the members in scope; ``duplicate_members``: the first of them twice
     - ``missing_registry``, ``unknown_stream`` (one more member), ``missing_object`` (members left out)
@@ -242,7 +242,7 @@ def _instead(one: Misbehaviour) -> Answer:
     if one.name == "redirect":
         return Answer(status=one.status or 302, headers={"Location": one.location})
     if one.name == "wrong_json":
-        return Answer(body=one.body.encode(), content_type=JSON)
+        return Answer(status=one.status or 200, body=one.body.encode(), content_type=JSON)
     answer = refused(one.status or 500)
     headers: dict[str, Any] = {"Retry-After": one.retry_after} if one.retry_after is not None else {}
     return replace(answer, headers=headers, content_type=HTML)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from dagster_beiwe.encryption import CIPHERS
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.names import as_code
-from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelt_streams
+from dagster_beiwe.streams import check_streams, misspelt_streams
 from dagster_beiwe.studies.time_zones import check_time_zone
 from dagster_beiwe.windows import Granularity, check_granularity
 
@@ -171,7 +171,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
 @dataclass(frozen=True, kw_only=True)
 class StudyFacts:
     """One study as its assets know it. ``start`` is the first day of data, None where nobody knows it yet. Where nobody
-    knows the ``name``, the id stands in its place.
+    knows the ``name``, the id stands in its place. No ``streams`` are all that the server has.
 
     Holds no secret: it is stored in the definitions of the assets as metadata.
     """
@@ -214,7 +214,7 @@ class StudyFacts:
             key=config.key or key,
             start=config.start or start,
             window=check_granularity(config.window),
-            streams=check_streams(config.streams) or STREAM_NAMES,
+            streams=check_streams(config.streams),
             plain_streams=check_streams(config.plain_streams),
             encryption=config.encryption,
             recipients=config.recipients,
@@ -233,6 +233,16 @@ class StudyFacts:
     def title(self) -> str:
         """The name for descriptions and logs, on one line and without effect in Markdown: it is the server's text."""
         return as_code(self.name)
+
+    @property
+    def encrypted(self) -> str:
+        """Which streams are stored encrypted, in words."""
+        plain = set(self.plain_streams)
+        if self.encryption == "none" or (self.streams and plain.issuperset(self.streams)):
+            return "none"
+        if self.streams:
+            return ", ".join(stream for stream in self.streams if stream not in plain)
+        return f"all but {', '.join(self.plain_streams)}" if plain else "all"
 
     @property
     def is_named(self) -> bool:

@@ -107,15 +107,17 @@ def counts_around(
         start_date=(min(window.start for window in windows) - around).date(),
         end_date=(max(window.end for window in windows) + around).date(),
         participants=few if len(few) <= FEW_PARTICIPANTS else (),
-        streams=study.streams,
+        streams=client.choose_streams(study.id, study.streams),
     )
-    return DailyIndex.of(zone.zone, records, slack_days=slack_days)
+    return DailyIndex.of(zone.zone, records, slack_days=slack_days, uncounted=client.uncounted_streams)
 
 
 def all_counts(client: BeiweClient, study: StudyFacts, zone: StudyZone, *, participants: Sequence[str]) -> DailyIndex:
     """All that the server counts of some participants, also outside of every window. Raises as ``counts_around``."""
-    records = client.summary_statistics(study.id, participants=participants, streams=study.streams)
-    return DailyIndex.of(zone.zone, records, slack_days=0 if zone.certain else 1)
+    streams = client.choose_streams(study.id, study.streams)
+    records = client.summary_statistics(study.id, participants=participants, streams=streams)
+    slack_days = 0 if zone.certain else 1
+    return DailyIndex.of(zone.zone, records, slack_days=slack_days, uncounted=client.uncounted_streams)
 
 
 def batches(participants: Sequence[str], *, days: int) -> Iterator[Sequence[str]]:

@@ -67,6 +67,7 @@ class Comparer:
         if not self._client.supports("file_hashes", otherwise=False):
             yield from (Compared(cell=cell, outcome="not told") for cell in cells)
             return
+        self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
         for _, own in groupby(cells, key=lambda cell: cell.participant):
             for stretch in stretches(own):
                 yield from self._stretch(stretch)
@@ -107,7 +108,11 @@ class Comparer:
                 yield _failed(cells[0], error)
             return
         except NotFoundError as error:
-            yield from (_failed(cell, error) for cell in cells)
+            if self._client.refused_streams(self._lake.study_id, cells[0].participant, self._streams):
+                self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
+                yield from self._group(group)
+            else:
+                yield from (_failed(cell, error) for cell in cells)
             return
         self._failures_in_a_row = 0
         if equal := [manifest for cell, manifest in group.items() if cell not in different]:

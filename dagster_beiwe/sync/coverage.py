@@ -38,7 +38,8 @@ class Coverage:
     ``gaps`` are what the lake lacks in windows, ``surplus`` what only the lake (still) has. ``stray_bytes`` is what the
     server counts on days outside all windows, ``stray_lake_bytes`` what the lake holds of these days; ``strays`` are
     those of them on which the two differ. Days cut by the first or last window's edge are compared as a whole: windows
-    and strays together.
+    and strays together. ``not_compared`` are streams that the lake has files of, and that are not asked for or whose
+    bytes the server does not tell.
     """
 
     days: int = 0
@@ -49,6 +50,7 @@ class Coverage:
     gaps: list[Gap] = field(default_factory=list)
     surplus: list[Gap] = field(default_factory=list)
     strays: list[Gap] = field(default_factory=list)
+    not_compared: set[str] = field(default_factory=set)
 
     @property
     def complete(self) -> bool:
@@ -74,6 +76,7 @@ def measure_coverage(
         span = Window(windows[0].start, windows[-1].end)
         for participant in participants:
             held = _held(lake, participant, windows=windows, span=span, daily=daily, streams=streams)
+            result.not_compared |= held.not_compared | daily.uncounted.intersection(streams)
             _compare(result, participant, held, span=span, windows=windows, daily=daily, streams=streams)
     return result
 
@@ -111,6 +114,7 @@ class _Held:
 
     windows: _Sizes = field(default_factory=dict)
     strays: _Sizes = field(default_factory=dict)
+    not_compared: set[str] = field(default_factory=set)
 
 
 def _held(
@@ -131,7 +135,10 @@ def _held(
     for key in sorted(lake.windows(participant), key=lambda key: key not in keys):
         manifest = lake.manifest(participant, key)
         for record in manifest.files if manifest else ():
-            if record.stream not in streams or record.key in known:
+            if record.stream not in streams or record.stream in daily.uncounted:
+                held.not_compared.add(record.stream)
+                continue
+            if record.key in known:
                 continue
             known.add(record.key)
             if record.present and (key in keys or record.moment not in span):

@@ -24,19 +24,28 @@ class DailyIndex:
     """Daily byte counts of one study, by participant, day of the study's ``zone``, and stream.
 
     Where the zone is a guess, ``slack_days`` is 1: no two zones are more than about a day apart, so a file lies at most
-    one day beside the day that it is counted to.
+    one day beside the day that it is counted to. Of ``uncounted`` streams the server tells no bytes, so that nothing
+    follows from their having none here.
     """
 
     zone: tzinfo
     counts: Mapping[str, Mapping[date, Mapping[str, int]]]
     slack_days: int = 0
+    uncounted: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, zone: tzinfo, records: Iterable[DailyBytes], *, slack_days: int = 0) -> DailyIndex:
+    def of(
+        cls,
+        zone: tzinfo,
+        records: Iterable[DailyBytes],
+        *,
+        slack_days: int = 0,
+        uncounted: frozenset[str] = frozenset(),
+    ) -> DailyIndex:
         counts: dict[str, dict[date, Mapping[str, int]]] = {}
         for record in records:
             counts.setdefault(record.participant, {})[record.day] = record.bytes_by_stream
-        return cls(zone, counts, slack_days)
+        return cls(zone, counts, slack_days, uncounted)
 
     def bytes_of(self, participant: str, day: date, stream: str) -> int:
         """What the server has of a participant's day; 0 where it has nothing."""
@@ -128,7 +137,9 @@ class DailyIndex:
         return [
             (day, stream)
             for (day, stream), size_bytes in sorted(held.items())
-            if size_bytes > self.bytes_of(participant, day, stream) and self.hours_of(day, window)
+            if stream not in self.uncounted
+            and size_bytes > self.bytes_of(participant, day, stream)
+            and self.hours_of(day, window)
         ]
 
 

@@ -19,7 +19,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError, NotFoundError
 from dagster_beiwe.lake import Changes, FileRecord, Hole, LakeWriter, Manifest, Merge, Occasion, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
-from dagster_beiwe.streams import STREAM_NAMES, check_streams
+from dagster_beiwe.streams import check_streams
 from dagster_beiwe.sync.compare import Compared, Comparer, are_compared
 from dagster_beiwe.sync.daily import DailyIndex
 from dagster_beiwe.sync.facts import Cell, FetchPolicy, Problem, Progress, WindowReport
@@ -37,8 +37,9 @@ _DEFAULT_POLICY = FetchPolicy()
 class StudySync:
     """Synchronises windows of one study; for one thread.
 
-    ``streams`` empty means all; an unknown one raises ``UnknownStreamError`` at once. ``daily`` is what the server
-    counts per day, if that is known: it lets requests be planned, and files that have vanished be noticed.
+    ``streams`` empty means all that the server has; what it lacks of others is left out, and said in the log once.
+    ``daily`` is what the server counts per day, if that is known: it lets requests be planned, and files that have
+    vanished be noticed.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class StudySync:
         daily: DailyIndex | None = None,
     ) -> None:
         self._client, self._lake, self._run_id, self._policy = client, lake, run_id, policy
-        self._streams = check_streams(streams, available=STREAM_NAMES) or STREAM_NAMES
+        self._streams = check_streams(streams)
         self._daily = daily
 
     def run(
@@ -79,6 +80,7 @@ class StudySync:
             self._lake.writer(run_id=self._run_id) as writer,
             Fetcher(self._client, self._lake, writer, self._policy, on_bytes=meter.received) as fetcher,
         ):
+            self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
             if moved_only:
                 for report in self._unmoved(wanted):
                     wanted.remove(report.cell)
@@ -123,15 +125,27 @@ class StudySync:
             group = next_cells(cells, self._estimate, guess, self._policy)
             cells = cells[len(group) :]
             size_bytes = 0
+            left = list(group)
             try:
                 for report in self._group(group, fetcher, writer):
                     size_bytes += report.size_bytes
+                    left.remove(report.cell)
                     yield report
             except NotFoundError as error:
-                yield from self._not_found((*group, *cells), error, writer)
+                cells = [*left, *cells]
+                if self._leave_out_refused_streams(cells[0].participant):
+                    continue
+                yield from self._not_found(cells, error, writer)
                 return
             hours = sum(cell.window.hours for cell in group)
             guess = guess_hours(hours=hours, size_bytes=size_bytes, previous_guess=guess, policy=self._policy)
+
+    def _leave_out_refused_streams(self, participant: str) -> bool:
+        """Whether a 404 was about streams. The server may have lost them since it told which it has."""
+        refused = self._client.refused_streams(self._lake.study_id, participant, self._streams)
+        if refused:
+            self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
+        return bool(refused)
 
     def _not_found(self, cells: Sequence[Cell], error: NotFoundError, writer: LakeWriter) -> Iterator[WindowReport]:
         """Windows of a participant for whom the server answers 404: vanished with the participant, or refused."""
@@ -141,7 +155,8 @@ class StudySync:
             return
         for cell in cells:
             manifest = self._lake.manifest(cell.participant, cell.window)
-            haul = Haul(vanished={record.key for record in manifest.files} if manifest else set())
+            known = [record for record in manifest.files if record.stream in self._streams] if manifest else []
+            haul = Haul(vanished={record.key for record in known})
             merged = self._commit(cell, manifest, haul, writer)
             yield replace(_report(cell, merged.manifest, merged.changes, haul), participant_gone=True)
 

@@ -31,6 +31,8 @@ def withdrawn(
     found = set()
     for record in unlisted:
         day = daily.day_of(record.moment)
+        if record.stream in daily.uncounted:
+            continue
         if came.get((day, record.stream), 0) == daily.bytes_of(participant, day, record.stream):
             found.add(record.key)
     return found

@@ -23,7 +23,6 @@ from dagster_beiwe.errors import (
     UnknownStreamError,
 )
 from dagster_beiwe.simulator import SimulatedServer, World
-from dagster_beiwe.streams import STREAM_NAMES
 from dagster_beiwe.windows import Window
 
 END = datetime(2026, 3, 4, tzinfo=timezone.utc)
@@ -79,10 +78,10 @@ def test_the_form_is_what_every_server_version_reads(client: BeiweClient, server
     }
 
 
-def test_no_streams_mean_every_stream_by_name() -> None:
-    """An empty list is never sent."""
+def test_no_list_is_sent_empty() -> None:
+    """Without the field the server takes every stream that it has."""
     form = download_form(STUDY, participants=["a"], streams=[], window=WINDOW, registry=None)
-    assert json.loads(form["data_streams"]) == list(STREAM_NAMES)
+    assert "data_streams" not in form
 
 
 def test_files_in_the_registry_are_left_out(client: BeiweClient) -> None:
@@ -98,7 +97,7 @@ def test_files_in_the_registry_are_left_out(client: BeiweClient) -> None:
     [
         ({"participants": []}, ConfigurationError),
         ({"participants": ["../x"]}, ConfigurationError),
-        ({"streams": ["gsp"]}, UnknownStreamError),
+        ({"streams": ["GPS"]}, UnknownStreamError),
         ({"registry": {"CHUNKED_DATA/a/b.csv": "x"}}, ConfigurationError),
     ],
 )
@@ -109,6 +108,13 @@ def test_what_would_mean_something_else_is_not_sent(
     with pytest.raises(expected):
         download(client, **options)
     assert client.traffic.requests_sent == 0
+
+
+def test_a_misspelt_stream_is_told_by_the_streams_of_the_server(client: BeiweClient, server: SimulatedServer) -> None:
+    """It is asked for them, and no data is: a 404 would not say why."""
+    with pytest.raises(UnknownStreamError, match=r"'gsp'.*Did you mean 'gps'\?.*wifi"):
+        download(client, streams=["gsp"])
+    assert [asked.route for asked in asked_of(server)] == ["/get-participant-data-quantities/v1"]
 
 
 def test_a_single_name_is_not_taken_apart_into_letters(client: BeiweClient, server: SimulatedServer) -> None:

@@ -99,7 +99,7 @@ def test_many_participants_are_asked_for_in_short_addresses() -> None:
 
     ids = [f"part{number:04d}" for number in range(1000)]
     with ScriptedServer(answer=answer) as server, client_of(server.url) as (client, _):
-        assert client.summary_statistics(STUDY, participants=ids) == []
+        assert client.summary_statistics(STUDY, participants=ids, streams=STREAM_NAMES) == []
 
     batches = [parse_qs(urlsplit(asked.path).query)["participant_ids"][0].split(",") for asked in server.asked]
     assert all(len(asked.path) < 4000 for asked in server.asked)
@@ -172,9 +172,9 @@ def test_malformed_participants_are_not_sent(client: BeiweClient, bad: str) -> N
 
 
 def test_wrong_options_of_statistics_are_not_sent(client: BeiweClient) -> None:
-    """Unknown streams and reversed dates."""
+    """Names that no stream can have, and reversed dates."""
     with pytest.raises(UnknownStreamError, match="accelerometer"):
-        client.summary_statistics(STUDY, streams=["accelerometr"])
+        client.summary_statistics(STUDY, streams=["Accelerometer"])
     with pytest.raises(TimeRangeError):
         client.summary_statistics(STUDY, start_date=date(2026, 3, 2), end_date=date(2026, 3, 1))
     assert client.traffic.requests_sent == 0

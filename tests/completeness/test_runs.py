@@ -124,7 +124,7 @@ def test_a_tick_requests_no_more_than_dagster_submits_in_time(monkeypatch: pytes
 
 
 def test_settled_participants_are_not_read_again_until_their_counts_move() -> None:
-    """A mark also moves with what the lake holds, another zone, start or streams, and once a week."""
+    """A mark also moves with what the lake holds, another zone or start, a stream with data, and once a week."""
     daily = counts_of(*PEOPLE)
     totals = {one: {"gps": 10} for one in PEOPLE}
     digest = {window.key: IndexEntry(1, "", daily.digest(PEOPLE[0], window, ("gps",))) for window in WINDOWS}
@@ -146,7 +146,8 @@ def test_settled_participants_are_not_read_again_until_their_counts_move() -> No
     assert sum(looked_at(replace(GRID, today=GRID.today + timedelta(days=1))) for _ in "a") < 8
     held = GRID.marks(totals, zone="UTC", held={PEOPLE[0]: "repaired"})
     assert look_for_changes(GRID, lambda _: daily, never_committed, marks=held, cursor=cursor).looked_at == 1
-    assert looked_at(replace(GRID, streams=("gps", "calls"))) == 8
+    more = replace(GRID, streams=("gps", "calls"))
+    assert (looked_at(more), looked_at(more, person05={"gps": 10, "calls": 5})) == (0, 1)
 
 
 def test_a_participant_who_is_gone_does_not_break_the_order() -> None:

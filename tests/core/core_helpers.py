@@ -140,7 +140,8 @@ def sync(client: BeiweClient, lake: StudyLake, cells: Iterable[Cell], **options:
 
 def daily(client: BeiweClient, zone: str = "America/New_York") -> DailyIndex:
     """What the server counts per day now."""
-    return DailyIndex.of(ZoneInfo(zone), client.summary_statistics(STUDY))
+    records = client.summary_statistics(STUDY)
+    return DailyIndex.of(ZoneInfo(zone), records, uncounted=client.uncounted_streams)
 
 
 def downloads(server: SimulatedServer) -> int:

@@ -9,7 +9,6 @@ import pytest
 
 from dagster_beiwe import StudyConfig, StudyFacts
 from dagster_beiwe.errors import ConfigurationError, UnknownStreamError
-from dagster_beiwe.streams import STREAM_NAMES
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def test_facts_travel_in_metadata() -> None:
     """IO managers learn about a study from the definition of the asset that they read."""
     config = StudyConfig("Sleep", plain_streams=["calls"], window="monthly", owners=["a@b.org"], study_pk=4)
     facts = StudyFacts.of(config, id="a" * 24, name="Sleep", key="sleep", start=date(2024, 3, 1))
-    assert facts.streams == STREAM_NAMES
+    assert facts.streams == ()
     assert facts.plain_streams == ("calls",)
     assert StudyFacts.from_metadata(facts.to_metadata()) == facts
     assert StudyFacts.from_metadata({}) is None

@@ -1,0 +1,240 @@
+"""Which streams and fields a server has. It tells, or it refuses what it lacks; either is remembered.
+
+Releases of the server add and remove streams, and forks have their own, so no list of ours decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+from dagster_beiwe.client.answers import quantities_from
+from dagster_beiwe.client.capabilities import ROUTES
+from dagster_beiwe.client.downloads import download_form
+from dagster_beiwe.client.http import Request, Transport
+from dagster_beiwe.client.json_bodies import parse_json, parse_objects
+from dagster_beiwe.errors import (
+    BadAnswerError,
+    NotFoundError,
+    RedirectError,
+    RequestRefusedError,
+    RouteMissingError,
+    ServerFailedError,
+    UnknownStreamError,
+)
+from dagster_beiwe.streams import STREAM_NAMES, STREAMS, check_streams, is_stream_name, misspelt_streams
+from dagster_beiwe.windows import Window
+
+logger = logging.getLogger("dagster_beiwe")
+
+_T = TypeVar("_T")
+
+_TABLEAU_PAGE = "tableau/summary-statistics-wdc/v1"
+"""Open to everybody: which fields the daily statistics have. Since May 2025."""
+
+_CANNOT_TELL = (
+    RouteMissingError,
+    NotFoundError,
+    RequestRefusedError,
+    ServerFailedError,
+    BadAnswerError,
+    RedirectError,
+)
+"""What keeps one way of asking for the streams from telling them, and not the next."""
+
+_NO_DATA = Window(datetime(2000, 1, 1, tzinfo=timezone.utc), datetime(2000, 1, 1, 1, tzinfo=timezone.utc))
+"""After 1970, where clocks are that were never set, and before the first phones."""
+
+_ROW_FIELDS = ("date", "participant_id")
+
+_COUNT_FIELD = re.compile(r"\bbeiwe_([a-z0-9_-]{1,80})_bytes\b")
+
+
+def count_field(stream: str) -> str:
+    """The field of the daily statistics with a stream's bytes."""
+    return f"beiwe_{stream}_bytes"
+
+
+def streams_of_fields(names: Iterable[str]) -> list[str]:
+    """The streams that some fields count, or that are counted in a text about fields."""
+    return [stream for name in names for stream in _COUNT_FIELD.findall(name)]
+
+
+class ServerStreams:
+    """Asks for the streams of a server, and remembers them for the life of a client; used by several threads.
+
+    All studies of a server have the same streams, also those without data. ``request`` makes a request with the
+    client's keys from a route, a form and a query.
+    """
+
+    def __init__(
+        self, transport: Transport, request: Callable[[str, Mapping[str, str], Mapping[str, str]], Request]
+    ) -> None:
+        self._transport, self._request = transport, request
+        self._lock = threading.Lock()
+        self._told: frozenset[str] = frozenset()
+        self._untold: set[str] = set()
+        self._refused: set[str] = set()
+        self._refused_fields: set[str] = set()
+        self._said: set[str] = set()
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Take in the whole list of streams, as some answer had it; an empty one tells nothing."""
+        given = set(names)
+        usable = {name for name in given if is_stream_name(name)}
+        with self._lock:
+            self._told = frozenset(usable) or self._told
+        if left_out := len(given) - len(usable):
+            self._say(
+                f"The server has {left_out} data streams whose names cannot be those of folders; they are left out."
+            )
+        if new := sorted(usable - STREAMS.keys()):
+            self._say(
+                f"The server has data streams that this version does not describe: {', '.join(new)}. They are fetched "
+                "and stored like the others."
+            )
+
+    def all(self, study_id: str, wanted: Iterable[str] = ()) -> tuple[str, ...]:
+        """The streams of the server, sorted: as told, or else by the first way to ask that tells them.
+
+        Where none does, those of the catalogue, and whatever is wanted: get-data will refuse it if need be.
+        """
+        for ask in (self._of_quantities, self._of_statistics, self._of_page):
+            if self._told or study_id in self._untold:
+                break
+            try:
+                self.learn(ask(study_id))
+            except _CANNOT_TELL as error:
+                logger.debug("The server's streams are asked for in another way: %s", error)
+        with self._lock:
+            self._untold.add(study_id)
+            return tuple(sorted((self._told or {*STREAM_NAMES, *wanted}) - self._refused))
+
+    def named(self, study_id: str, names: Iterable[str]) -> tuple[str, ...]:
+        """Names of streams, checked. The server is asked for its own only if one is not in the catalogue."""
+        found = check_streams(names)
+        if all(name in STREAMS for name in found):
+            return found
+        return check_streams(found, available=self.all(study_id, found))
+
+    def choose(self, study_id: str, wanted: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the wanted streams that the server has, all of its streams where no name is given; what it lacks is
+        said once.
+
+        Raises ``UnknownStreamError`` for a name that is neither one of the server's nor in the catalogue, and where the
+        server has none of those that are wanted.
+        """
+        available = self.all(study_id, wanted)
+        names = check_streams(wanted, available={*available, *self._refused})
+        missing = [name for name in names if name not in available]
+        if names and len(missing) == len(names):
+            raise UnknownStreamError(
+                f"This server has none of the data streams {', '.join(missing)}; nothing was requested. "
+                f"It has: {', '.join(available)}. Correct the streams of the study."
+            )
+        if missing:
+            self._say_missing(missing)
+        return tuple(name for name in names if name in available) or available
+
+    def refused(self, study_id: str, participant: str, streams: tuple[str, ...]) -> tuple[str, ...]:
+        """The streams that get-data refuses, whatever the server told; they are left out from now on."""
+        if not self._takes(study_id, participant, ()):
+            return ()
+        found = tuple(self._refused_of(study_id, participant, streams))
+        with self._lock:
+            self._refused |= set(found)
+        if found:
+            self._say_missing(found)
+        return found
+
+    def statistics(
+        self,
+        study_id: str,
+        streams: Iterable[str],
+        options: Mapping[str, str],
+        read: Callable[[Iterator[dict[str, Any]]], list[_T]],
+    ) -> list[_T]:
+        """Rows of the daily statistics, without the fields that the server turns out to lack."""
+        fields = [*_ROW_FIELDS, *map(count_field, streams)]
+        while True:
+            with self._lock:
+                left = [name for name in fields if name not in self._refused_fields]
+            query = {"fields": ",".join(left), **options}
+            try:
+                return self._rows(study_id, query, read)
+            except RequestRefusedError as error:
+                refused = error.fields.intersection(left)
+                if not refused or refused.intersection(_ROW_FIELDS):
+                    raise
+            with self._lock:
+                self._refused_fields |= refused
+            self._say(f"The server's daily statistics lack {', '.join(sorted(refused))}; they are read without.")
+
+    @property
+    def uncounted(self) -> frozenset[str]:
+        """Streams whose bytes the daily statistics do not tell."""
+        with self._lock:
+            return frozenset(streams_of_fields(self._refused_fields))
+
+    def _of_quantities(self, study_id: str) -> Iterable[str]:
+        answer = self._transport.read(self._request(ROUTES["data_quantities"], {"study_id": study_id}, {}))
+        counts = quantities_from(parse_json(answer, ROUTES["data_quantities"]), ROUTES["data_quantities"])
+        return {name for sizes in counts.values() for name in sizes}
+
+    def _of_statistics(self, study_id: str) -> Iterable[str]:
+        """One row without a choice of fields has them all."""
+        rows: list[dict[str, Any]] = self._rows(study_id, {"limit": "1"}, list)
+        return streams_of_fields(name for row in rows for name in row)
+
+    def _of_page(self, study_id: str) -> Iterable[str]:
+        page = self._transport.read(Request(path=f"{_TABLEAU_PAGE}/{study_id}", method="GET"))
+        return streams_of_fields([page.decode("utf-8", errors="replace")])
+
+    def _rows(
+        self, study_id: str, query: Mapping[str, str], read: Callable[[Iterator[dict[str, Any]]], list[_T]]
+    ) -> list[_T]:
+        route = ROUTES["summary_statistics"]
+        request = self._request(route, {"study_id": study_id}, query)
+        return self._transport.consume(request, lambda chunks: read(parse_objects(chunks, route)))
+
+    def _takes(self, study_id: str, participant: str, streams: tuple[str, ...]) -> bool:
+        """Whether get-data takes some streams of a participant. It is asked for an hour without data."""
+        form = download_form(study_id, participants=[participant], streams=streams, window=_NO_DATA, registry=None)
+        try:
+            self._transport.read(self._request("get-data/v1", form, {}))
+        except NotFoundError:
+            return False
+        return True
+
+    def _refused_of(self, study_id: str, participant: str, streams: tuple[str, ...]) -> Iterator[str]:
+        if not streams or self._takes(study_id, participant, streams):
+            return
+        middle = len(streams) // 2
+        if not middle:
+            yield from streams
+        else:
+            yield from self._refused_of(study_id, participant, streams[:middle])
+            yield from self._refused_of(study_id, participant, streams[middle:])
+
+    def _say_missing(self, names: Iterable[str]) -> None:
+        with self._lock:
+            new = [name for name in names if name not in self._said]
+            self._said.update(new)
+        if not new:
+            return
+        hints = [f" Did you mean {meant!r} by {name!r}?" for name, meant in misspelt_streams(new).items()]
+        self._say(
+            f"The server does not have the data streams {', '.join(new)} (any more). Their files stay in the lake; "
+            f"the other streams are fetched.{''.join(hints)}"
+        )
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            first = text not in self._said
+            self._said.add(text)
+        if first:
+            logger.warning("%s", text)
