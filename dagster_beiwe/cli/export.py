@@ -7,9 +7,10 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster_beiwe.cli.context import (
     add_study_option,
@@ -20,12 +21,15 @@ from dagster_beiwe.cli.context import (
     user_path,
     utc_hour,
 )
-from dagster_beiwe.errors import ConfigurationError, TimeRangeError
+from dagster_beiwe.errors import ConfigurationError, NotATableError, TimeRangeError
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.storage import LocalStorage, Storage
 from dagster_beiwe.names import check_participant_id
 from dagster_beiwe.private_files import FileTree, make_folder
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelt_streams, stream_named
+
+if TYPE_CHECKING:
+    from dagster_beiwe.reading.frames import ParseReport
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
 
@@ -54,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
     target = _checked_target(options.to, lake_of_all.storage)
     is_new = not target.exists()
     files = size_bytes = 0
+    tables = _Tables()
     for _, lake in studies_in_lake(lake_of_all, options.study):
         unknown = {check_participant_id(each) for each in options.participant} - set(lake.participants())
         if unknown:
@@ -62,10 +67,11 @@ def run(options: argparse.Namespace) -> int:
         _check_held(lake, streams)
         make_folder(target)
         print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)
-        for size in _export(lake, options, streams, FileTree(target)):
+        for size in _export(lake, options, streams, FileTree(target), tables):
             files, size_bytes = files + 1, size_bytes + size
     if files:
         print(f"{files} files, {human_size(size_bytes)}, in {target}")
+        tables.tell()
         return 0
     if is_new:
         target.rmdir()
@@ -111,7 +117,33 @@ def _checked_target(folder: Path, storage: Storage) -> Path:
     return folder
 
 
-def _export(lake: StudyLake, options: argparse.Namespace, streams: tuple[str, ...], target: FileTree) -> Iterator[int]:
+@dataclass
+class _Tables:
+    """What became of the rows of all tables, and which streams are none."""
+
+    rows: int = 0
+    repaired_rows: int = 0
+    set_aside_rows: int = 0
+    not_tables: set[str] = field(default_factory=set)
+
+    def add(self, report: ParseReport) -> None:
+        self.rows += report.rows
+        self.repaired_rows += report.repaired_rows
+        self.set_aside_rows += report.set_aside_rows
+
+    def tell(self) -> None:
+        if self.repaired_rows or self.set_aside_rows:
+            print(
+                f"Of {self.rows + self.set_aside_rows} rows, {self.repaired_rows} did not fit their header and were "
+                f"repaired, {self.set_aside_rows} fitted none and were left out: see docs/reading.md."
+            )
+        if self.not_tables:
+            print(f"No tables, so written as the files that they are: {', '.join(sorted(self.not_tables))}.")
+
+
+def _export(
+    lake: StudyLake, options: argparse.Namespace, streams: tuple[str, ...], target: FileTree, tables: _Tables
+) -> Iterator[int]:
     """Write the selection; yields the size of each file."""
     for participant in dict.fromkeys(options.participant) or lake.participants():
         records = [
@@ -128,7 +160,12 @@ def _export(lake: StudyLake, options: argparse.Namespace, streams: tuple[str, ..
         else:
             for stream in sorted({record.stream for record in records if _may_be_table(record.stream)}):
                 chosen = [record for record in records if record.stream == stream]
-                yield _write_table(lake, participant, stream, chosen, target, options.format)
+                try:
+                    yield _write_table(lake, participant, stream, chosen, target, options.format, tables)
+                except NotATableError:
+                    tables.not_tables.add(stream)
+                    for record in chosen:
+                        yield _write_file(lake, participant, record, target)
 
 
 def _write_file(lake: StudyLake, participant: str, record: FileRecord, target: FileTree) -> int:
@@ -138,7 +175,13 @@ def _write_file(lake: StudyLake, participant: str, record: FileRecord, target: F
 
 
 def _write_table(
-    lake: StudyLake, participant: str, stream: str, records: list[FileRecord], target: FileTree, form: str
+    lake: StudyLake,
+    participant: str,
+    stream: str,
+    records: list[FileRecord],
+    target: FileTree,
+    form: str,
+    tables: _Tables,
 ) -> int:
     from dagster_beiwe.reading.frames import FrameBuilder  # pandas is slow to import, and most commands don't need it
 
@@ -148,6 +191,7 @@ def _write_table(
             lake.read(participant, record), participant=participant, time=record.moment, survey_id=record.survey_id
         )
     frame = builder.build()
+    tables.add(builder.report)
     with _create(target, f"{participant}/{stream}.{form}") as file:
         if form == "csv":
             frame.to_csv(file, index=False)

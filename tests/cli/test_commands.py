@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -270,6 +271,15 @@ def test_export_writes_tables(lake: StudyLake, tmp_path: Path, form: str, read: 
     assert path.name == f"gps.{form}"
     days = pd.to_datetime(frame["timestamp"], unit="ms", utc=True).dt.date.astype(str)
     assert set(days) == {"2026-03-03", "2026-03-04"}
+
+
+def test_export_tells_of_rows_that_did_not_fit(
+    lake: StudyLake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Answers with commas are longer than their header."""
+    arguments = ["--stream", "survey_answers", "--format", "csv", "--to", str(tmp_path / "tables")]
+    assert main(["export", "--study", "Sleep", *arguments]) == 0
+    assert re.search(r"Of \d+ rows, [1-9]\d* did not fit their header and were repaired, 0 ", capsys.readouterr().out)
 
 
 def test_export_opens_what_age_locked(
