@@ -9,6 +9,7 @@ Catch ``BeiweError`` to catch them all::
     │   │   ├── KeyringPassphraseError  none given, or the wrong one
     │   │   └── KeyringSectionError     no such section, or one that can't be used
     │   ├── UnknownStreamError      a stream name that Beiwe does not have
+    │   ├── NotATableError          a stream of files that are no tables: recordings, images, JSON
     │   ├── TimeRangeError          naive, reversed or unaligned times
     │   └── PassphraseMissingError  a lake that must be locked, and nothing to lock it with
     ├── ServerError                 talking to the Beiwe server failed
@@ -71,6 +72,10 @@ class KeyringSectionError(CredentialsError):
 
 class UnknownStreamError(ConfigurationError):
     """A data stream was named that Beiwe does not have."""
+
+
+class NotATableError(ConfigurationError):
+    """A stream was to be read as a table, but its files are none: recordings, images, JSON."""
 
 
 class TimeRangeError(ConfigurationError):

@@ -60,7 +60,8 @@ class EncryptedLakeIOManager(dg.ConfigurableIOManager):
             tell_of_partitioned_check(context)
             view = BeiwePartitions.of_keys(lake, input_partition_keys(context))
         else:
-            view = BeiwePartitions.of(lake)
+            # Before anything of the study was committed, everything is nothing.
+            view = BeiwePartitions.of(lake) if lake.exists else BeiwePartitions(lake, ())
         context.log.info(
             "Raw data of %s: %d windows of %d participants, of which the lake holds %d.",
             study.title,

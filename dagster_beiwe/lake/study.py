@@ -83,6 +83,11 @@ class StudyLake:
                 self._authenticator = found
             return found
 
+    @property
+    def exists(self) -> bool:
+        """Whether anything of the study was ever committed to the lake."""
+        return self.storage.exists(key_path(self.study_id))
+
     def form(self, stream: str) -> FileForm:
         """How files of a stream are stored."""
         return FileForm(cipher=None if stream in self._plain_streams else self._cipher, compression=self._compression)

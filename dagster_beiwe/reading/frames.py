@@ -19,6 +19,7 @@ is known to have on either platform is there, then those that only the files kno
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -29,9 +30,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.errors import ConfigurationError, NotATableError
 from dagster_beiwe.reading.parsing import Parsed, SetAsideRow, arrow_type, milliseconds, parse
-from dagster_beiwe.reading.rows import TIMESTAMP
+from dagster_beiwe.reading.rows import TIMESTAMP, is_table
 from dagster_beiwe.streams import Stream, stream_named
 
 PARTICIPANT: Final = "participant"
@@ -116,10 +117,12 @@ def read_csv(
     ``columns`` selects by the names in the header (None: all of them); the others are not converted. ``start`` and
     ``end`` keep the rows with start <= ``timestamp`` < end, both aware; a stream without ``timestamp`` is not filtered.
     ``hour`` is the one in the file's name, which shows whether a ``timestamp`` is in seconds. A file of any content
-    gives a result. Raises ``UnknownStreamError``, ``ConfigurationError`` for an audio stream and ``TimeRangeError`` for
-    naive times.
+    gives a result, unless its stream is one that the catalogue does not know. Raises ``UnknownStreamError``,
+    ``NotATableError`` and ``TimeRangeError`` for naive times.
     """
     known = _table_stream(stream)
+    if not known.known and not is_table(data):
+        raise _no_table(stream, "files that are no CSV")
     first, last = milliseconds("start", start), milliseconds("end", end)
     found: Parsed = parse(data, known, columns=columns, hour=milliseconds("hour", hour))
     return ParsedFile(
@@ -167,19 +170,19 @@ class FrameBuilder:
         end: datetime | None = None,
     ) -> None:
         self._stream = _table_stream(stream)
-        self._columns = None if columns is None else tuple(columns)
+        self._columns = None if columns is None else check_list("columns", columns)
         self._start, self._end = start, end
         self._range = milliseconds("start", start), milliseconds("end", end)
+        self._names: dict[str, None] = {}
         self._files: list[ParsedFile] = []
         self._origins: list[tuple[str, int | None, str | None]] = []
 
     def add(self, data: bytes, *, participant: str, time: datetime | None = None, survey_id: str | None = None) -> None:
         """Parse one file and keep its rows. ``time`` is the one in the file's name, aware."""
         moment = milliseconds("time", time)
-        if not self._stream.chunked and moment is not None:
-            first, last = self._range
-            if (first is not None and moment < first) or (last is not None and moment >= last):
-                return
+        outside = moment is not None and not self._holds(moment)
+        if outside and self._stream.known and not self._stream.chunked:
+            return
         parsed = read_csv(
             data,
             self._stream.name,
@@ -188,8 +191,20 @@ class FrameBuilder:
             end=self._end,
             hour=time if self._stream.chunked else None,
         )
+        self._names |= dict.fromkeys(parsed.names)
+        if outside and not self._stream.chunked and TIMESTAMP not in parsed.names:
+            return
         self._files.append(parsed)
         self._origins.append((participant, moment, survey_id))
+
+    def _holds(self, moment: int) -> bool:
+        first, last = self._range
+        return (first is None or first <= moment) and (last is None or moment < last)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every column of the files so far, also those that were not selected."""
+        return tuple(self._names)
 
     @property
     def report(self) -> ParseReport:
@@ -217,14 +232,44 @@ class FrameBuilder:
         return frame
 
 
+def check_list(what: str, values: Iterable[str]) -> tuple[str, ...]:
+    """The values as a tuple; a text, which would be taken as a list of letters, raises ``ConfigurationError``."""
+    if isinstance(values, str):
+        raise ConfigurationError(
+            f"The {what} are the text {values[:60]!r}; nothing was read. Give a list: [{values!r}]."
+        )
+    return tuple(values)
+
+
+def check_columns(columns: Iterable[str] | None, stream: str, found: Iterable[str]) -> None:
+    """Raise ``ConfigurationError`` for a column that neither the catalogue nor any file that was read has.
+
+    Of a stream outside the catalogue nothing is known before a file of it was read.
+    """
+    known = stream_named(stream)
+    there = dict.fromkeys([*(name for header in known.known_headers for name in header), *found])
+    for name in columns or () if there else ():
+        if name not in {*there, PARTICIPANT, FILE_TIME, SURVEY_ID}:
+            close = difflib.get_close_matches(str(name).lower(), there, n=1, cutoff=0.5)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ConfigurationError(
+                f"{stream} has no column {str(name)[:60]!r}, and none of the files that were read has one; nothing was "
+                f"returned.{hint} Its columns are: {', '.join(there)}."
+            )
+
+
 def _table_stream(stream: str) -> Stream:
     known = stream_named(stream)
     if known.audio:
-        raise ConfigurationError(
-            f"Expected a stream of tables, got {stream!r}, which holds recordings; nothing was read. "
-            "Load recordings as files, or choose another stream."
-        )
+        raise _no_table(stream, "recordings")
     return known
+
+
+def _no_table(stream: str, what: str) -> NotATableError:
+    return NotATableError(
+        f"{stream} holds {what}; nothing was read as a table. List them with `files({stream!r})` and read each with "
+        "`open`, or choose another stream."
+    )
 
 
 def _as_datetime64(milliseconds: int | None) -> np.datetime64:

@@ -33,6 +33,7 @@ from dagster_beiwe.errors import (
 )
 from dagster_beiwe.names import check_participant_id, is_participant_id, parse_member_name
 from dagster_beiwe.private_files import FileTree
+from dagster_beiwe.reading.frames import check_list
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
 from dagster_beiwe.streams import STREAMS, stream_named
 from dagster_beiwe.windows import Granularity, check_granularity, window_of
@@ -76,7 +77,9 @@ class ManoTree(RawFiles):
                 f"{self.folder} holds no data of Beiwe; nothing was read. Give mano's output_dir: a folder with one "
                 "folder per participant, and in each one folder per stream."
             )
-        self._participants = held if participants is None else [check_participant_id(each) for each in participants]
+        self._participants = (
+            held if participants is None else [*map(check_participant_id, check_list("participants", participants))]
+        )
         if absent := sorted(set(self._participants) - set(held)):
             raise ConfigurationError(
                 f"Expected participants that the folder {self.folder} holds, got {', '.join(absent)}; nothing was "

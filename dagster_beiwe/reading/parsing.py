@@ -76,10 +76,8 @@ class Parsed:
     missing_headers: int = 0
 
 
-def milliseconds(name: str, moment: datetime | None) -> int | None:
-    """Unix milliseconds, rounded up, which keeps half-open ranges exact. Raises ``TimeRangeError`` unless aware."""
-    if moment is None:
-        return None
+def check_time(name: str, moment: object) -> None:
+    """Raise ``TimeRangeError`` for anything but an aware datetime."""
     if not isinstance(moment, datetime):
         raise TimeRangeError(
             f"The {name} is {str(moment)[:40]!r}, of type {type(moment).__name__}; nothing was read. Give an aware "
@@ -90,6 +88,13 @@ def milliseconds(name: str, moment: datetime | None) -> int | None:
             f"The {name} {moment.isoformat()} has no time zone; nothing was read. Add it, for instance "
             "datetime(..., tzinfo=timezone.utc)."
         )
+
+
+def milliseconds(name: str, moment: datetime | None) -> int | None:
+    """Unix milliseconds, rounded up, which keeps half-open ranges exact. Raises ``TimeRangeError`` unless aware."""
+    if moment is None:
+        return None
+    check_time(name, moment)
     return -((_EPOCH - moment) // _MILLISECOND)
 
 

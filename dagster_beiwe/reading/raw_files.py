@@ -13,8 +13,8 @@ from typing import BinaryIO, Final
 import pandas as pd
 
 from dagster_beiwe.errors import TimeRangeError
-from dagster_beiwe.reading.frames import FrameBuilder, read_csv
-from dagster_beiwe.reading.parsing import SetAsideRow
+from dagster_beiwe.reading.frames import FrameBuilder, check_columns, read_csv
+from dagster_beiwe.reading.parsing import SetAsideRow, check_time
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelt_streams, stream_named
 
 _HOUR: Final = timedelta(hours=1)
@@ -52,11 +52,8 @@ class TimeRange:
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start), ("end", self.end)):
-            if value is not None and value.tzinfo is None:
-                raise TimeRangeError(
-                    f"Expected an aware {name}, got the naive {value.isoformat()}; nothing was read. Add the zone, for "
-                    "instance datetime(..., tzinfo=timezone.utc)."
-                )
+            if value is not None:
+                check_time(name, value)
         if self.start is not None and self.end is not None and self.start >= self.end:
             raise TimeRangeError(
                 f"Expected a start before the end, got {self.start.isoformat()} to {self.end.isoformat()}; nothing was "
@@ -78,8 +75,12 @@ class TimeRange:
         return (self.end is None or start < self.end) and (self.start is None or end > self.start)
 
     def holds(self, file: RawFile) -> bool:
-        """Whether a file may have rows in this range: hourly files cover an hour, others count by their time alone."""
-        if stream_named(file.stream).chunked:
+        """Whether a file may have rows in this range: hourly files cover an hour, others count by their time alone.
+
+        Those of a stream outside the catalogue may be hourly.
+        """
+        stream = stream_named(file.stream)
+        if stream.chunked or not stream.known:
             return self.overlaps(file.time, file.time + _HOUR)
         return (self.start is None or file.time >= self.start) and (self.end is None or file.time < self.end)
 
@@ -138,11 +139,13 @@ class RawFiles(ABC):
         Types and columns are the same whether or not there are rows; see ``reading.frames``. Files outside
         the time range are not opened. Rows that had to be repaired are counted in ``frame.attrs["beiwe"]``, beside the
         numbers of files and rows. For more data than fits into memory use ``iter_frames``. Raises
-        ``UnknownStreamError``, ``ConfigurationError`` for audio, ``TimeRangeError`` and ``IntegrityError``.
+        ``UnknownStreamError``, ``NotATableError`` for recordings and the like, ``ConfigurationError`` for a column that
+        neither the catalogue nor any file has, ``TimeRangeError`` and ``IntegrityError``.
         """
         names, span = self._wanted(stream, start, end)
         builder = self._builder(stream, columns, span)
         self._fill(builder, self._select(names, span))
+        check_columns(columns, stream, builder.names)
         return self._noted(builder.build(), stream)
 
     def iter_frames(
@@ -155,7 +158,8 @@ class RawFiles(ABC):
     ) -> Iterator[tuple[str, str, pd.DataFrame]]:
         """Participant, window key and DataFrame of one window after the other; see ``read``.
 
-        Only one window is held in memory. Windows without a file of the stream are passed over.
+        Only one window is held in memory. Windows without a file of the stream are passed over. That no file has a
+        column is known, and raised, at the end.
         """
         names, span = self._wanted(stream, start, end)
         self._builder(stream, columns, span)  # wrong arguments are refused here, not at the first step
@@ -180,12 +184,15 @@ class RawFiles(ABC):
     def _frames(
         self, stream: str, columns: Sequence[str] | None, names: frozenset[str] | None, span: TimeRange | None
     ) -> Iterator[tuple[str, str, pd.DataFrame]]:
+        found: set[str] = set()
         for participant, window, files in self.by_window():
             chosen = [file for file in files if file.present and _is_wanted(file, names, span)]
             if chosen:
                 builder = self._builder(stream, columns, span)
                 self._fill(builder, chosen)
+                found.update(builder.names)
                 yield participant, window, builder.build()
+        check_columns(columns, stream, found)
 
     def _noted(self, frame: pd.DataFrame, stream: str) -> pd.DataFrame:  # noqa: ARG002
         """The frame, with more counts in its attributes."""

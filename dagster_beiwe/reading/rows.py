@@ -30,6 +30,7 @@ _TIME: Final = re.compile(
     r"\s*(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:?00)?\s*",
     re.ASCII,
 )
+_LONGEST_HEADER_BYTES: Final = 65536
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z_ ]*|-?[0-9]{1,2}", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
@@ -133,6 +134,16 @@ def is_data(names: Sequence[str], stream: Stream) -> bool:
     if known:
         return known.isdisjoint(names)
     return len(names) > 1 and read_integer(names[0]) is not None and read_time(names[1]) is not None
+
+
+def is_table(data: bytes) -> bool:
+    """Whether the first line of a file can be one of a table: text, and not the beginning of JSON or a page."""
+    line = data.lstrip(b"\n")[:_LONGEST_HEADER_BYTES].partition(b"\n")[0]
+    try:
+        text = line.decode("utf-8").lstrip("\ufeff").rstrip("\r").replace("\t", " ")
+    except UnicodeDecodeError:
+        return False
+    return text.isprintable() and not text.startswith(("{", "[", "<"))
 
 
 def fit_row(cells: Sequence[str], header: tuple[str, ...] | None, stream: Stream) -> Fitted | SetAside:

@@ -21,7 +21,8 @@ import pandas as pd
 from dagster_beiwe.errors import ConfigurationError, IntegrityError
 from dagster_beiwe.lake.manifest import FileRecord, Manifest
 from dagster_beiwe.lake.study import StudyLake
-from dagster_beiwe.names import check_participant_id
+from dagster_beiwe.names import check_participant_id, is_study_id
+from dagster_beiwe.reading.frames import check_list
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
 
 _LONGEST_WINDOW: Final = timedelta(days=31)
@@ -147,12 +148,15 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         """Everything that the lake holds of a study, or of some participants, in [start, end).
 
         ``strays`` adds what phones with a wrong clock dated outside all windows, if the lake holds it. Raises
-        ``WrongPassphraseError`` at once, and ``ConfigurationError`` for a participant whom the lake does not hold.
+        ``WrongPassphraseError`` at once, and ``ConfigurationError`` where the lake holds nothing of the study or of a
+        participant.
         """
         _ = lake.authenticator  # a wrong passphrase is found here
+        if not lake.exists:
+            raise _nothing_held(lake)
         span = TimeRange(start, end)
         held = lake.participants()
-        wanted = held if participants is None else list(participants)
+        wanted = held if participants is None else check_list("participants", participants)
         if absent := sorted(set(map(check_participant_id, wanted)) - set(held)):
             raise ConfigurationError(
                 f"Expected participants that the lake holds, got {', '.join(absent)}; nothing was read. The lake holds "
@@ -240,6 +244,15 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         if participant not in self._held:
             self._held[participant] = frozenset(self._lake.windows(participant))
         return window in self._held[participant]
+
+
+def _nothing_held(lake: StudyLake) -> ConfigurationError:
+    others = [name for name in lake.storage.list("") if is_study_id(name)]
+    held = f"It holds the studies {', '.join(others)}" if others else "It holds no study at all"
+    return ConfigurationError(
+        f"The lake at {lake.storage.describe()} holds nothing of study {lake.study_id}; nothing was read. {held}: "
+        "correct the place or the id, or materialize raw_data first."
+    )
 
 
 def _record(file: RawFile, records: Mapping[str, FileRecord]) -> FileRecord:

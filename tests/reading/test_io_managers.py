@@ -141,6 +141,21 @@ def test_no_partitions_give_everything(project: Project) -> None:
     assert seen_windows(project, None, None) == [f"{each}|{week}" for each in (ANDROID, IOS) for week in WEEKS]
 
 
+def test_before_the_first_commit_everything_is_nothing(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study without data yet is no mistake of an asset over all of it."""
+    monkeypatch.setenv("BEIWE_LAKE", str(tmp_path / "not yet there"))
+    rows: list[int] = []
+
+    @dg.asset(ins=project.raw_input())
+    def downstream(raw: BeiwePartitions) -> None:
+        rows.append(len(raw.read("gps")))
+
+    assert project.run(downstream).success
+    assert rows == [0]
+
+
 def test_loading_raw_data_is_logged_once(project: Project) -> None:
     """Not a line per partition."""
 

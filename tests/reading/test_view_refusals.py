@@ -16,7 +16,7 @@ from dagster_beiwe.errors import (
     UnknownStreamError,
     WrongPassphraseError,
 )
-from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.reading import BeiwePartitions, RawFile
 from dagster_beiwe.simulator import SimulatedServer, World
 
@@ -101,19 +101,61 @@ def test_recordings_are_no_tables(view: BeiwePartitions) -> None:
         view.iter_frames("audio_recordings")
 
 
-@pytest.mark.parametrize(("start", "end"), [(datetime(2024, 3, 5), None), (NOW, START), (START, START)])
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(datetime(2024, 3, 5), None), (NOW, START), (START, START), ("2024-03-05", None), (None, START.date()), (0, None)],
+)
 def test_unusable_times_are_refused(view: BeiwePartitions, start: datetime, end: datetime | None) -> None:
-    """Naive ones, and a start that is not before the end."""
+    """Naive ones, texts and numbers, which say no zone, and a start that is not before the end."""
     with pytest.raises(TimeRangeError):
         view.read("gps", start=start, end=end)
     with pytest.raises(TimeRangeError):
         view.files(start=start, end=end)
 
 
+def test_times_of_a_view_are_checked_when_it_is_made(shared_lake: StudyLake) -> None:
+    """With what to write instead."""
+    with pytest.raises(TimeRangeError, match=r"start is '2024-03-05', of type str.*datetime\(2024, 3, 1, tzinfo"):
+        BeiwePartitions.of(shared_lake, start="2024-03-05")  # type: ignore[arg-type]
+
+
+def test_misspelt_columns_are_refused(view: BeiwePartitions) -> None:
+    """Neither NaN nor an empty frame: also where no file is in the range, and a single text for a list."""
+    hint = r"gps has no column 'latitud'.*Did you mean 'latitude'\? Its columns are: timestamp, UTC time, latitude"
+    with pytest.raises(ConfigurationError, match=hint):
+        view.read("gps", columns=["timestamp", "latitud"])
+    with pytest.raises(ConfigurationError, match=hint):
+        view.read("gps", columns=["latitud"], end=START)
+    with pytest.raises(ConfigurationError, match=hint):
+        list(view.iter_frames("gps", columns=["latitud"]))
+    with pytest.raises(ConfigurationError, match=r"'Latitude'.*'latitude'"):
+        view.read("gps", columns=["Latitude"])
+    with pytest.raises(ConfigurationError, match=r"Give a list: \['latitude'\]"):
+        view.read("gps", columns="latitude")
+    frame = view.read("survey_answers", columns=["participant", "file time", "survey id", "answer"])
+    assert frame["answer"].notna().all()
+
+
+def test_a_folder_that_is_no_lake_is_refused(tmp_path: Path, shared_lake: StudyLake) -> None:
+    """A missing folder, one with other things, and a lake of other studies."""
+    study_id = "A" * 24
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("text")
+    for folder in ("missing", "other"):
+        lake = BeiweLake(tmp_path / folder).study(shared_lake.study_id, passphrase="any")
+        with pytest.raises(ConfigurationError, match=f"holds nothing of study {shared_lake.study_id}.*no study at all"):
+            BeiwePartitions.of(lake)
+    lake = BeiweLake(shared_lake.storage.describe()).study(study_id, passphrase="any")
+    with pytest.raises(ConfigurationError, match=f"holds nothing of study {study_id}.*{shared_lake.study_id}"):
+        BeiwePartitions.of(lake)
+
+
 def test_unknown_participants_are_refused(shared_lake: StudyLake) -> None:
     """A wrong id is not "no data"."""
     with pytest.raises(ConfigurationError, match="nobody99"):
         BeiwePartitions.of(shared_lake, participants=[ANDROID, "nobody99"])
+    with pytest.raises(ConfigurationError, match=r"Give a list: \['android1'\]"):
+        BeiwePartitions.of(shared_lake, participants=ANDROID)
     with pytest.raises(ConfigurationError, match="participant id"):
         BeiwePartitions.of_keys(shared_lake, ["../../etc|2024-03-04"])
 
