@@ -101,6 +101,14 @@ def listed(keys: Sequence[str]) -> str:
     return f"{', '.join(keys[:_NAMED])}{more}"
 
 
+def never_seen_advice(participants: Iterable[str]) -> str:
+    """What to do about partitions of participants who never were on the server."""
+    return (
+        f"Never seen on the server, and nothing of them is in the lake: {listed(sorted(participants))}. If an id was "
+        "mistyped when it became a partition, `dagster-beiwe partitions remove` removes it."
+    )
+
+
 def is_passing(error_name: str) -> bool:
     """Whether trying again soon may help."""
     return error_name in PASSING

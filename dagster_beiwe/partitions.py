@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time, timezone
 from typing import Protocol
 
@@ -22,6 +22,9 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 REFRESH_TAG = "beiwe/refresh"
 MOVED_ONLY = "moved"
 """Value of the tag ``REFRESH_TAG``: windows whose counts have not moved are recorded again without asking for them."""
+
+PARTICIPANTS_METADATA = "participants"
+"""Metadata of the roster: the ids that the server listed when it was materialised."""
 
 COMFORTABLE_PARTITIONS = 100_000
 """Above this number of partitions per asset Dagster's pages and daemons become slow."""
@@ -130,6 +133,26 @@ def range_keys(
         return None
     key_range = dg.PartitionKeyRange(start, end)
     return list(partitions.get_partition_keys_in_range(key_range, dynamic_partitions_store=instance))
+
+
+def recorded_participants(instance: dg.DagsterInstance, study_key: str) -> set[str]:
+    """Participants of whom Dagster has recorded a window of raw data, ever."""
+    keys = instance.get_materialized_partitions(dg.AssetKey(["beiwe", study_key, "raw_data"]))
+    return {key.rpartition("|")[0] for key in keys}
+
+
+def refreshed_participants(instance: dg.DagsterInstance, study_key: str, partitions: Sequence[str]) -> Collection[str]:
+    """Who of the partitions is to be fetched again: whom the last roster has, or of whom anything was ever fetched.
+
+    Others were made partitions by hand. Before the first roster everybody counts.
+    """
+    event = instance.get_latest_materialization_event(dg.AssetKey(["beiwe", study_key, "roster"]))
+    materialization = event.asset_materialization if event else None
+    roster = materialization.metadata.get(PARTICIPANTS_METADATA) if materialization else None
+    if not isinstance(roster, dg.JsonMetadataValue):
+        return partitions
+    strangers = set(partitions) - {str(each) for each in roster.value or ()}
+    return set(partitions) - (strangers - recorded_participants(instance, study_key) if strangers else set())
 
 
 def rectangle_tags(participants: Sequence[str], windows: Sequence[str]) -> Mapping[str, str]:

@@ -25,7 +25,8 @@ from dagster_beiwe.assets.window_events import (
     window_event,
     window_metadata,
 )
-from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, with_retries
+from dagster_beiwe.errors import UnknownParticipantError
+from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
 from dagster_beiwe.partitions import (
     MOVED_ONLY,
     REFRESH_TAG,
@@ -176,12 +177,17 @@ class _Ingest:
     def _failure(self, *, total: int) -> dg.Failure:
         names = sorted(self._failed)
         participants, windows = zip(*map(split_key, names), strict=True)
+        unknown = {split_key(name)[0] for name in names if self._failed[name] == UnknownParticipantError.__name__}
+        again = [name for name in names if split_key(name)[0] not in unknown]
+        errors = ", ".join(sorted({self._failed[name] for name in again}))
+        description = (
+            f"{len(names)} of {total} windows are incomplete; what could be had of them is in the lake, the others are "
+            "done and recorded."
+        )
+        if again:
+            description += f" Errors: {errors}. See the run's log, then materialise again: {listed(again)}"
         return dg.Failure(
-            description=(
-                f"{len(names)} of {total} windows are incomplete; what could be had of them is in the lake, the others "
-                f"are done and recorded. Errors: {', '.join(sorted(set(self._failed.values())))}. See the run's log, "
-                f"then materialise again: {listed(names)}"
-            ),
+            description=f"{description} {never_seen_advice(unknown)}" if unknown else description,
             metadata={
                 "unfinished partitions": len(names),
                 "participants": listed(sorted(set(participants))),

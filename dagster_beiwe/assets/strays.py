@@ -12,8 +12,8 @@ from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.recorded import recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import RouteMissingError, ServerFailedError
-from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, with_retries
+from dagster_beiwe.errors import RouteMissingError, ServerFailedError, UnknownParticipantError
+from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
 from dagster_beiwe.names import check_participant_id
 from dagster_beiwe.partitions import participant_partitions, study_windows
 from dagster_beiwe.resource import BeiweResource
@@ -117,11 +117,13 @@ def _event(key: dg.AssetKey, participant: str, reports: Sequence[WindowReport]) 
 
 def _failure(failed: dict[str, str], *, total: int) -> dg.Failure:
     errors = sorted(set(failed.values()))
+    unknown = [each for each, error in failed.items() if error == UnknownParticipantError.__name__]
+    again = sorted(failed.keys() - set(unknown))
+    description = f"Strays of {len(failed)} of {total} participants are incomplete ({'; '.join(errors)})."
+    if again:
+        description += f" Materialise again: {listed(again)}"
     return dg.Failure(
-        description=(
-            f"Strays of {len(failed)} of {total} participants are incomplete ({'; '.join(errors)}). Materialise again: "
-            f"{listed(sorted(failed))}"
-        ),
+        description=f"{description} {never_seen_advice(unknown)}" if unknown else description,
         metadata={"unfinished partitions": len(failed)},
         allow_retries=any(is_passing(name) for error in errors for name in error.split(", ")),
     )

@@ -14,9 +14,15 @@ from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.run_log import in_run_log, log_capabilities
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
-from dagster_beiwe.failures import RETRY_POLICY, with_retries
+from dagster_beiwe.failures import RETRY_POLICY, listed, with_retries
 from dagster_beiwe.names import as_code
-from dagster_beiwe.partitions import participants_name, too_many_partitions, window_keys
+from dagster_beiwe.partitions import (
+    PARTICIPANTS_METADATA,
+    participants_name,
+    recorded_participants,
+    too_many_partitions,
+    window_keys,
+)
 from dagster_beiwe.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
@@ -110,9 +116,20 @@ def build_roster_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETR
         windows = len(window_keys(study, now=datetime.now(timezone.utc)))
         if warning := too_many_partitions(study, participants=len(before) + len(added), windows=windows):
             context.log.warning(warning)
+        absent = before - set(participants)
+        never_seen = sorted(absent - recorded_participants(context.instance, study.key)) if absent else []
+        if never_seen:
+            context.log.warning(
+                "%d partitions are of participants whom the server does not list and of whom nothing was ever fetched: "
+                "%s. If an id was mistyped, `dagster-beiwe partitions remove` removes it.",
+                len(never_seen),
+                listed(never_seen),
+            )
         metadata = {
             "partitions added": len(added),
-            "no longer on the server": len(before - set(participants)),
+            "no longer on the server": len(absent) - len(never_seen),
+            "never seen": len(never_seen),
+            PARTICIPANTS_METADATA: dg.MetadataValue.json(participants),
             "refused ids": refused,
             "has participant table": bool(table),
         }

@@ -15,7 +15,13 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.covering import Rectangle
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.names import is_participant_id
-from dagster_beiwe.partitions import participant_partitions, participants_name, too_many_partitions, window_keys
+from dagster_beiwe.partitions import (
+    participant_partitions,
+    participants_name,
+    recorded_participants,
+    too_many_partitions,
+    window_keys,
+)
 from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.roster import enrolment_order
 
@@ -71,11 +77,7 @@ def build_roster_sensor(
         cursor = RosterCursor.from_text(context.cursor, partitions=before)
         gone = tuple(sorted(set(before) - set(ids)))
         if gone and gone != cursor.gone:
-            context.log.warning(
-                "%d participants are partitions but no longer on the server; their data and history are kept: %s",
-                len(gone),
-                ", ".join(gone[:50]),
-            )
+            _tell_of_absent(context, gone, recorded_participants(context.instance, study.key))
         windows = window_keys(study, now=datetime.now(timezone.utc))
         added = [each for each in ids if each not in set(before)]
         order = [*before, *added]
@@ -96,6 +98,25 @@ def build_roster_sensor(
         )
 
     return participants
+
+
+def _tell_of_absent(context: dg.SensorEvaluationContext, absent: Collection[str], recorded: Collection[str]) -> None:
+    """Partitions that are not on the server: of those who left it, and of those who never were there."""
+    left = [each for each in absent if each in recorded]
+    never_seen = [each for each in absent if each not in recorded]
+    if left:
+        context.log.warning(
+            "%d participants are partitions but no longer on the server; their data and history are kept: %s",
+            len(left),
+            ", ".join(left[:50]),
+        )
+    if never_seen:
+        context.log.warning(
+            "%d partitions are of participants whom the server does not list and of whom nothing was ever fetched. If "
+            "an id was mistyped, `dagster-beiwe partitions remove` removes it: %s",
+            len(never_seen),
+            ", ".join(never_seen[:50]),
+        )
 
 
 def stretches(order: Sequence[str], wanted: Collection[str]) -> Iterator[list[str]]:

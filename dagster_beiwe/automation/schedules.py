@@ -11,8 +11,9 @@ from datetime import timezone
 import dagster as dg
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
+from dagster_beiwe.automation.roster_sensor import stretches
 from dagster_beiwe.covering import Rectangle
-from dagster_beiwe.partitions import MOVED_ONLY, REFRESH_TAG, participants_name, window_keys
+from dagster_beiwe.partitions import MOVED_ONLY, REFRESH_TAG, participants_name, refreshed_participants, window_keys
 from dagster_beiwe.studies.config import StudyFacts
 
 DEFAULT_CRON = "0 5 * * *"
@@ -47,9 +48,11 @@ def build_refresh_schedule(
         table_keys = [asset.key for asset in tables]
         run_key = f"{moment:%Y-%m-%dT%H:%M:%S} tables"
         yield dg.RunRequest(run_key=run_key, asset_selection=table_keys, asset_check_keys=[])
-        participants = context.instance.get_dynamic_partitions(participants_name(study.id))
+        order = context.instance.get_dynamic_partitions(participants_name(study.id))
+        wanted = refreshed_participants(context.instance, study.key, order)
         windows = window_keys(study, now=moment)[-study.refresh_windows :]
-        for run in Rectangle(tuple(participants), tuple(windows)).pieces(PARTITIONS_PER_RUN):
+        rectangles = [Rectangle(tuple(stretch), tuple(windows)) for stretch in stretches(order, wanted)]
+        for run in (piece for rectangle in rectangles for piece in rectangle.pieces(PARTITIONS_PER_RUN)):
             run_key = f"{moment:%Y-%m-%dT%H:%M:%S} {run.range}"
             keys = [asset.key for asset in raw_data]
             tags = {**run.tags, REFRESH_TAG: MOVED_ONLY}

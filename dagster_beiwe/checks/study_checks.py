@@ -32,7 +32,7 @@ from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.protect import Exposure, look_for_exposures
 from dagster_beiwe.lake.storage import LocalStorage
 from dagster_beiwe.lake.verify import verify_study
-from dagster_beiwe.partitions import participants_name, study_windows
+from dagster_beiwe.partitions import participants_name, recorded_participants, study_windows
 from dagster_beiwe.pickles import pickles_below
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.choice import facts_of_study
@@ -183,7 +183,13 @@ class _Inspection:
         with self._resource.get_client() as client:
             ids = client.participants(self._study.id)
             table = _ids_in_table(client, self._study)
-        return judge_roster(ids=ids, table=table, partitions=self._participants, held=self._lake.participants())
+        return judge_roster(
+            ids=ids,
+            table=table,
+            partitions=self._participants,
+            held=self._lake.participants(),
+            recorded=recorded_participants(self._instance, self._study.key),
+        )
 
     def _settings(self) -> Verdict:
         key = settings_key(self._study)

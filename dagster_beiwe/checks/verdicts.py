@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,19 +145,31 @@ def judge_protection(found: Protection, places: Places, *, locked: str) -> Verdi
 
 
 def judge_roster(
-    *, ids: Sequence[str], table: Sequence[str] | None, partitions: Sequence[str], held: Sequence[str]
+    *,
+    ids: Sequence[str],
+    table: Sequence[str] | None,
+    partitions: Sequence[str],
+    held: Sequence[str],
+    recorded: Collection[str] = (),
 ) -> Verdict:
-    """``roster``: who is on the server, in its table, a partition, in the lake. ``table`` None: the server has none."""
-    vanished = sorted({*partitions, *held} - set(ids))
+    """``roster``: who is on the server, in its table, a partition, in the lake. ``table`` None: the server has none.
+
+    ``recorded`` are those of whom Dagster has recorded raw data: a partition that is neither there nor anywhere else
+    never was a participant.
+    """
+    seen = {*held, *recorded}
+    never_seen = sorted(set(partitions) - seen - set(ids))
+    vanished = sorted({*partitions, *held} - set(ids) - set(never_seen))
     flagged = sorted(set(ids) - set(table)) if table is not None else []
     absent = sorted(set(ids) - set(partitions))
     found = [
         _named(vanished, "no longer on the server, data and history are kept (`dagster-beiwe purge` removes data)"),
+        _named(never_seen, "never seen on the server, a typing slip? `dagster-beiwe partitions remove` removes it"),
         _named(flagged, "flagged as deleted on the server"),
         _named(absent, "not a partition yet: materialise the roster, or turn on the sensor for participants"),
     ]
     return Verdict(
-        passed=not vanished and not flagged and not absent,
+        passed=not (vanished or never_seen or flagged or absent),
         severity=_WARN,
         description=" ".join(filter(None, found)) or "Server, partitions and lake agree.",
         metadata={
@@ -165,6 +177,7 @@ def judge_roster(
             "partitions": len(partitions),
             "in the lake": len(held),
             "no longer on the server": _listed(vanished),
+            "never seen": _listed(never_seen),
             "flagged as deleted": _listed(flagged),
             "not a partition yet": _listed(absent),
         },

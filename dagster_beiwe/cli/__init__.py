@@ -1,5 +1,5 @@
 """The command line: ``dagster-beiwe demo``, ``check``, ``keyring``, ``verify``, ``export``, ``purge``,
-``rekey``.
+``rekey``, ``partitions``.
 
 Exit status: 0 when all is well, 1 when something was found or failed, 2 when the call or the configuration is wrong.
 """
@@ -13,12 +13,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dagster_beiwe.cli import check, demo, export, keyring, purge, rekey, verify
+from dagster_beiwe.cli import check, demo, export, keyring, partitions, purge, rekey, verify
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import BeiweError, ConfigurationError
 from dagster_beiwe.names import one_line
 
-COMMANDS = (demo, check, keyring, verify, export, purge, rekey)
+COMMANDS = (demo, check, keyring, verify, export, partitions, purge, rekey)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dagster_beiwe.lake.index import index_path
 from dagster_beiwe.lake.roll import change_roll
 from dagster_beiwe.lake.seals import FOLDER
+from dagster_beiwe.lake.storage import Storage
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.table_list import TableEntry, list_tables, stem_of
 from dagster_beiwe.names import check_participant_id, is_study_id
@@ -39,6 +40,14 @@ def purge_participant(lake: StudyLake, participant: str, *, run_id: str) -> Purg
         entries = [entry for entry in list_tables(lake.storage) if not _is_foreign(entry, lake.study_id)]
         tables = _purge_tables(lake, participant)
     return Purge(files=len(paths), tables=tables, remaining=_remaining(entries, participant, others))
+
+
+def holds_anything(storage: Storage, study_id: str, participant: str) -> bool:
+    """Whether anything of a participant lies in the lake: files of the study, or tables that name them as partition."""
+    if any(storage.walk(f"{study_id}/{check_participant_id(participant)}")):
+        return True
+    entries = (entry for entry in list_tables(storage) if not _is_foreign(entry, study_id))
+    return any(participant in _parts(entry.partition) for entry in entries)
 
 
 def _purge_tables(lake: StudyLake, participant: str) -> int:

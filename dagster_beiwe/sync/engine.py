@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import CommitConflictError, NotFoundError
+from dagster_beiwe.errors import CommitConflictError, NotFoundError, UnknownParticipantError
 from dagster_beiwe.lake import Changes, FileRecord, Hole, LakeWriter, Manifest, Merge, Occasion, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.streams import check_streams
@@ -149,9 +149,11 @@ class StudySync:
 
     def _not_found(self, cells: Sequence[Cell], error: NotFoundError, writer: LakeWriter) -> Iterator[WindowReport]:
         """Windows of a participant for whom the server answers 404: vanished with the participant, or refused."""
-        if not self._is_gone(cells[0].participant):
+        participant = cells[0].participant
+        listed = self._is_on_the_server(participant)
+        if listed or not self._lake.windows(participant):
             for cell in cells:
-                yield _refused(cell, self._streams, error)
+                yield _refused(cell, self._streams, error if listed else _unknown(participant))
             return
         for cell in cells:
             manifest = self._lake.manifest(cell.participant, cell.window)
@@ -160,14 +162,13 @@ class StudySync:
             merged = self._commit(cell, manifest, haul, writer)
             yield replace(_report(cell, merged.manifest, merged.changes, haul), participant_gone=True)
 
-    def _is_gone(self, participant: str) -> bool:
-        """Whether the server had a participant and has no more: neither lists nor counts anything of one in the lake.
+    def _is_on_the_server(self, participant: str) -> bool:
+        """Whether the server lists a participant or counts anything of one.
 
         Raises ``NotFoundError`` if it is the study that is gone.
         """
         listed = participant in self._client.participants(self._lake.study_id)
-        counted = self._daily is not None and self._daily.counts_anything(participant)
-        return not listed and not counted and bool(self._lake.windows(participant))
+        return listed or (self._daily is not None and self._daily.counts_anything(participant))
 
     def _group(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
         manifests = {cell: self._lake.manifest(cell.participant, cell.window) for cell in cells}
@@ -319,6 +320,13 @@ def _problems(haul: Haul, cell: Cell) -> list[Problem]:
     """What could not be brought in of one window."""
     parts = (problem.inside(cell.window) for problem in haul.problems.values())
     return [part for part in parts if part]
+
+
+def _unknown(participant: str) -> UnknownParticipantError:
+    return UnknownParticipantError(
+        f"The server does not list the participant {participant}, and the lake holds nothing of this id. Nothing was "
+        "fetched. Correct the id if it was mistyped."
+    )
 
 
 def _refused(cell: Cell, streams: tuple[str, ...], error: NotFoundError) -> WindowReport:

@@ -253,6 +253,8 @@ def test_roster_tells_who_vanished_was_flagged_or_is_new(lab: Lab) -> None:
     lab.world.flag_deleted(BERT)
     newcomer = lab.world.add_participant(lab.study.id, ParticipantPlan(os=""))
     lab.instance.add_dynamic_partitions(f"beiwe/{lab.study.id}/participants", ["gone1234"])
+    fetched = dg.AssetMaterialization(lab.key("raw_data"), partition=f"gone1234|{WEEKS[0]}")
+    lab.instance.report_runless_asset_event(fetched)
     evaluation = lab.check("roster")
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
     told = values(evaluation)

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
+from worlds import WEEKS
 
 from dagster_beiwe import BeiweResource, EnvCredentials
 from dagster_beiwe.assets.coverage import build_coverage_asset
@@ -127,11 +128,14 @@ def test_a_malformed_id_does_not_hide_the_others(
 def test_participants_that_vanish_keep_their_partitions(
     tables: Tables, study: StudyFacts, instance: dg.DagsterInstance
 ) -> None:
-    """They are counted, never removed."""
-    instance.add_dynamic_partitions(participants_name(study.id), ["gone1234"])
+    """They are counted, never removed; a mistyped id, of which nothing was ever recorded, is counted apart."""
+    instance.add_dynamic_partitions(participants_name(study.id), ["gone1234", "slip1234"])
+    fetched = dg.AssetMaterialization(["beiwe", study.key, "raw_data"], partition=f"gone1234|{WEEKS[0]}")
+    instance.report_runless_asset_event(fetched)
     _, event = tables.materialize(build_roster_asset(study, retry_policy=AT_ONCE))
     assert event.metadata["no longer on the server"].value == 1
-    assert "gone1234" in instance.get_dynamic_partitions(participants_name(study.id))
+    assert event.metadata["never seen"].value == 1
+    assert {"gone1234", "slip1234"} <= {*instance.get_dynamic_partitions(participants_name(study.id))}
 
 
 def test_settings_change_their_version_only_when_they_change(
