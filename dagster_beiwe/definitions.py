@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
 from dagster_beiwe.assets import assets_of, build_studies_asset, tables_of
+from dagster_beiwe.automation.audit import DEFAULT_AUDIT_CRON, build_audit_job, build_audit_schedule
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.automation.roster_sensor import build_roster_sensor
 from dagster_beiwe.automation.schedules import (
@@ -55,14 +56,15 @@ logger = logging.getLogger("dagster_beiwe")
 class Automation(dg.Resolvable, BaseModel):
     """When things run by themselves. ``running`` turns schedules and sensors on where nobody has switched them yet.
 
-    ``refresh_cron`` and ``checks_cron`` are in UTC; ``roster_seconds`` is the time between two looks at the
-    participants, ``changes_seconds`` between two looks at the server's counts, which move about every hour.
+    ``refresh_cron``, ``audit_cron`` and ``checks_cron`` are in UTC; ``roster_seconds`` is the time between two looks at
+    the participants, ``changes_seconds`` between two looks at the server's counts, which move about every hour.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     running: bool = False
     refresh_cron: str = DEFAULT_CRON
+    audit_cron: str = DEFAULT_AUDIT_CRON
     checks_cron: str = DEFAULT_CHECKS_CRON
     roster_seconds: int = 600
     changes_seconds: int = 3600
@@ -178,10 +180,13 @@ def _study_definitions(study: StudyFacts, *, pool: str, automation: Automation) 
     *_, restatements, coverage, _, raw_data = assets
     summaries = [restatements, coverage]
     checks = checks_of(study)
+    audits = [build_audit_job(study, raw_data.key, pool=pool)] if study.audit_days else []
     return dg.Definitions(
         assets=assets,
         asset_checks=[checks],
+        jobs=audits,
         schedules=[
+            *(build_audit_schedule(study, job, cron=automation.audit_cron, running=running) for job in audits),
             build_refresh_schedule(study, assets, cron=automation.refresh_cron, running=running),
             build_checks_schedule(study, summaries, checks, cron=automation.checks_cron, running=running),
         ],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from dagster_beiwe.covering import Place
+from dagster_beiwe.lake.index import IndexEntry
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync import Coverage, Gap
 
@@ -19,7 +20,7 @@ Row = dict[str, Any]
 
 @dataclass(kw_only=True)
 class Comparison:
-    """The lake against the server's bytes per day; ``today`` is of the study's zone.
+    """The lake against the server's bytes per day, and what is known of contents; ``today`` is of the study's zone.
 
     Gaps of today and yesterday may be on their way and are ``recent``; older ones are ``old``. What only the lake has
     is ``surplus``, but not on these days, nor of streams that the server counts late (those that are not chunked).
@@ -36,6 +37,10 @@ class Comparison:
     recent: int = 0
     surplus: int = 0
     only_in_lake: int = 0
+    windows: int = 0
+    never_compared: int = 0
+    compared_at: datetime | None = None
+    """When that of the windows was compared by content whose turn was longest ago; some were never."""
     cells: set[Place] = field(default_factory=set)
     """Partitions to run again."""
     strays_to_fetch: set[str] = field(default_factory=set)
@@ -86,6 +91,15 @@ class Comparison:
                 self.strays_to_fetch.add(gap.participant)
             elif stream_named(gap.stream).chunked:
                 self.strays_gone.add(gap.participant)
+
+    def add_contents(self, index: Mapping[str, IndexEntry], windows: Collection[str]) -> None:
+        """Take in when the contents of a participant's windows were compared."""
+        for entry in (entry for key, entry in index.items() if key in windows):
+            self.windows += 1
+            if entry.compared_at is None:
+                self.never_compared += 1
+            else:
+                self.compared_at = min(filter(None, (self.compared_at, entry.compared_at)))
 
     def _note(self, kind: str, gap: Gap, reason: Callable[[Gap], str]) -> None:
         self.cells |= {(gap.participant, window) for window in gap.windows}

@@ -45,7 +45,7 @@ from dagster_beiwe.sync import DailyIndex, Gap, measure_coverage
 from dagster_beiwe.windows import Window
 
 CHECKS = {
-    "complete": ("coverage", "Every byte that the server counts per participant, day and stream is in the lake."),
+    "complete": ("coverage", "Bytes per participant, day and stream are those that the server counts."),
     "intact": ("coverage", "Manifests are authentic, files are as they were committed, none is missing or too many."),
     "protected": ("coverage", "Locked streams and tables are locked, permissions closed to others, nothing pickled."),
     "roster": ("roster", "Participants on the server, partitions and lake agree; nobody vanished or was flagged."),
@@ -138,6 +138,7 @@ class _Inspection:
     def _complete(self) -> Verdict:
         lake = self._lake
         days = (self._windows[-1].end - self._windows[0].start).days
+        keys = {window.key for window in self._windows}
         with self._resource.get_client() as client:
             zone = find_zone(self._study, self._instance, client).zone
             streams = client.choose_streams(self._study.id, self._study.streams)
@@ -150,6 +151,8 @@ class _Inspection:
                     return _not_told()
                 coverage = measure_coverage(lake, daily, participants=batch, windows=self._windows, streams=streams)
                 found.add(coverage, partial(self._reason, lake, daily, streams))
+                for participant in batch:
+                    found.add_contents(lake.index(participant), keys)
         return judge_coverage(found, self._places(), zone)
 
     def _intact(self) -> Verdict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 import dagster as dg
@@ -32,7 +33,10 @@ class Verdict:
 
 
 def judge_coverage(found: Comparison, places: Places, zone: StudyZone) -> Verdict:
-    """``complete``: old gaps are errors, all else is a warning."""
+    """``complete``: old gaps are errors, all else is a warning.
+
+    Sizes tell what is missing; that contents agree is only said as of when they were compared.
+    """
     text = "; ".join(
         filter(
             None,
@@ -57,10 +61,10 @@ def judge_coverage(found: Comparison, places: Places, zone: StudyZone) -> Verdic
             ],
         )
     )
-    text = text or "The lake holds every byte that the server counts."
+    text = f"{text or 'Sizes agree on every day'}. {_contents(found)}"
     if not_compared := ", ".join(sorted(found.not_compared)):
         why = "as the server does not count them or the study leaves them out"
-        text = f"{text.rstrip('.')}. Not compared, {why}: {not_compared}."
+        text = f"{text} Not compared, {why}: {not_compared}."
     metadata: dict[str, Any] = {
         "days compared": found.days,
         "server bytes": found.server_bytes,
@@ -72,6 +76,9 @@ def judge_coverage(found: Comparison, places: Places, zone: StudyZone) -> Verdic
         "stray bytes": found.stray_bytes,
         "stray bytes in the lake": found.stray_lake_bytes,
         "streams not compared": not_compared or "none",
+        "contents compared up to": _minute(found.compared_at) if found.compared_at else "never",
+        "windows": found.windows,
+        "windows never compared": found.never_compared,
         "time zone": f"{zone.name} ({zone.source})",
         **places.metadata(found.cells, strays=found.strays),
     }
@@ -83,6 +90,14 @@ def judge_coverage(found: Comparison, places: Places, zone: StudyZone) -> Verdic
         description=text if zone.certain else f"{text} The time zone is a guess: set `time_zone` for the study.",
         metadata=metadata,
     )
+
+
+def _contents(found: Comparison) -> str:
+    """What is known of the contents of windows, which may differ though sizes agree."""
+    if found.compared_at is None:
+        return "Contents were never compared." if found.windows else "Nothing was fetched yet."
+    never = _counted(found.never_compared, "window was never compared", "windows were never compared")
+    return f"Contents compared up to {_minute(found.compared_at)}{never and f'; {never}'}."
 
 
 def judge_verification(found: Verification, places: Places, *, share: float, newest_roll: int = 0) -> Verdict:
@@ -216,6 +231,10 @@ def judge_settings(
             **({"history": table_of(rows)} if rows else {}),
         },
     )
+
+
+def _minute(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat(timespec="minutes")
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -14,13 +14,14 @@ from datetime import date, datetime, timezone
 from typing import Annotated, Any, Literal, get_args
 
 import dagster as dg
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from dagster_beiwe.encryption import CIPHERS
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.names import as_code
 from dagster_beiwe.streams import check_streams, misspelt_streams
 from dagster_beiwe.studies.time_zones import check_time_zone
+from dagster_beiwe.sync.audit import DEFAULT_AUDIT, AuditPolicy
 from dagster_beiwe.windows import Granularity, check_granularity
 
 EVERY_STUDY = "*"
@@ -86,6 +87,8 @@ class StudyConfig(dg.Resolvable, BaseModel):
     - ``time_zone``: the study's time zone, in which the server counts days. Servers since September 2025 tell it.
     - ``remove_vanished``: remove files that the server no longer has; they are kept and marked otherwise.
     - ``verify_share``: the part of the stored files that the check ``intact`` reads, others each day; 1 means all.
+    - ``audit_days``: each window is compared with the server by hash this often at least, new ones daily; 0 turns that
+      off. ``audit_requests`` and ``audit_bytes`` (sent and received) are what it may take in a day.
     - ``deployment``: which server; the key of its ``BeiweResource`` among the resources.
     - ``owners``: e-mail addresses or ``team:...``, shown on the assets.
     - ``study_pk``: the study's number in the website's address, only for the settings of servers older than March 2025.
@@ -107,6 +110,9 @@ class StudyConfig(dg.Resolvable, BaseModel):
     time_zone: str | None = None
     remove_vanished: bool = False
     verify_share: float = DEFAULT_VERIFY_SHARE
+    audit_days: int = Field(default=DEFAULT_AUDIT.days, ge=0, le=3650)
+    audit_requests: int = Field(default=DEFAULT_AUDIT.requests, ge=1)
+    audit_bytes: int = Field(default=DEFAULT_AUDIT.size_bytes, ge=1)
     deployment: str = DEFAULT_DEPLOYMENT
     owners: tuple[str, ...] = ()
     study_pk: int | None = None
@@ -190,6 +196,9 @@ class StudyFacts:
     time_zone: str | None = None
     remove_vanished: bool = False
     verify_share: float = DEFAULT_VERIFY_SHARE
+    audit_days: int = DEFAULT_AUDIT.days
+    audit_requests: int = DEFAULT_AUDIT.requests
+    audit_bytes: int = DEFAULT_AUDIT.size_bytes
     deployment: str = DEFAULT_DEPLOYMENT
     owners: tuple[str, ...] = ()
     study_pk: int | None = None
@@ -223,11 +232,18 @@ class StudyFacts:
             time_zone=config.time_zone,
             remove_vanished=config.remove_vanished,
             verify_share=config.verify_share,
+            audit_days=config.audit_days,
+            audit_requests=config.audit_requests,
+            audit_bytes=config.audit_bytes,
             deployment=config.deployment,
             owners=config.owners,
             study_pk=config.study_pk,
             hidden=hidden,
         )
+
+    @property
+    def audit(self) -> AuditPolicy:
+        return AuditPolicy(days=self.audit_days, requests=self.audit_requests, size_bytes=self.audit_bytes)
 
     @property
     def title(self) -> str:

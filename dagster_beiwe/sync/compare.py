@@ -7,7 +7,8 @@ answers and recordings are never changed under their key, so servers compare onl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import groupby
@@ -15,7 +16,7 @@ from typing import Literal
 
 from dagster_beiwe.archive import REGISTRY, read_archive
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import NotFoundError
+from dagster_beiwe.errors import ConnectionFailedError, IntegrityError, NotFoundError
 from dagster_beiwe.lake import FileRecord, LakeWriter, Manifest, StudyLake
 from dagster_beiwe.names import MemberName
 from dagster_beiwe.sync.facts import Cell, FetchPolicy
@@ -25,28 +26,35 @@ from dagster_beiwe.sync.pairing import RegistryEntry, pair
 from dagster_beiwe.sync.pieces import Piece, registry_of, registry_size, stretches
 from dagster_beiwe.windows import Window
 
-Outcome = Literal["equal", "different", "not told", "failed"]
+Outcome = Literal["equal", "different", "not told", "incomplete", "failed"]
 
 _ENOUGH_BYTES = 32 * 1024 * 1024
 """An archive that goes on longer is not read to its end: windows that differ are fetched anyway."""
 
 _HOPELESS = 6
-"""Failures in a row after which the server counts as out of reach."""
+"""Failures in a row after which what fails is not cut any more."""
+
+_OUT_OF_REACH = 3
+"""So many in a row of a server that does not even answer end the comparison: the client tries several times each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
     """What the comparison of a window found.
 
-    ``different``: the server has other content, or the window is not complete in the lake. ``not told``: servers before
-    2026-01-08 compare nothing. Both are for ``StudySync.run``. ``failed``: the server could not be asked, as ``error``
-    (the error's class name) and ``message`` tell; nothing is known, and nothing was changed.
+    ``different``: the server has other content. ``not told``: servers before 2026-01-08 compare nothing. Both are for
+    ``StudySync.run``. ``incomplete``: the window was never fetched, or a part of it could not be. ``failed``: it could
+    not be compared, as ``error`` (the error's class name) and ``message`` tell; nothing was changed.
     """
 
     cell: Cell
     outcome: Outcome
     error: str = ""
     message: str = ""
+
+
+class _EnoughError(Exception):
+    """Whoever asked for the comparison does not want another request."""
 
 
 class _CutOffError(Exception):
@@ -57,30 +65,38 @@ class Comparer:
     """Compares windows of one study, and notes in the lake when they were compared."""
 
     def __init__(
-        self, client: BeiweClient, lake: StudyLake, writer: LakeWriter, streams: tuple[str, ...], policy: FetchPolicy
+        self,
+        client: BeiweClient,
+        lake: StudyLake,
+        writer: LakeWriter,
+        streams: tuple[str, ...],
+        policy: FetchPolicy,
+        *,
+        go_on: Callable[[], bool],
     ) -> None:
         self._client, self._lake, self._writer, self._streams, self._policy = client, lake, writer, streams, policy
+        self._go_on = go_on
+        self._by_hash = client.supports("file_hashes", otherwise=False)
         self._failures_in_a_row = 0
 
     def compare(self, cells: Iterable[Cell]) -> Iterator[Compared]:
         """What is found, participant by participant, in the order in which they are first named."""
-        if not self._client.supports("file_hashes", otherwise=False):
-            yield from (Compared(cell=cell, outcome="not told") for cell in cells)
-            return
-        self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
-        for _, own in groupby(cells, key=lambda cell: cell.participant):
-            for stretch in stretches(own):
-                yield from self._stretch(stretch)
+        if self._by_hash:
+            self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
+        with suppress(_EnoughError):
+            for _, own in groupby(cells, key=lambda cell: cell.participant):
+                for stretch in stretches(own):
+                    yield from self._stretch(stretch)
 
     def _stretch(self, cells: Sequence[Cell]) -> Iterator[Compared]:
         """Consecutive windows, in requests that list as much as a request may."""
         group: dict[Cell, Manifest] = {}
         size = 0
         for cell in cells:
-            manifest = self._lake.manifest(cell.participant, cell.window)
-            if manifest is None or not manifest.complete:
+            manifest, unfit = self._manifest(cell)
+            if manifest is None:
                 yield from self._group(group)
-                yield Compared(cell=cell, outcome="different")
+                yield unfit
                 group, size = {}, 0
                 continue
             added = registry_size(registry_of(manifest.files, self._piece([cell])))
@@ -90,35 +106,57 @@ class Comparer:
             group[cell], size = manifest, size + added
         yield from self._group(group)
 
+    def _manifest(self, cell: Cell) -> tuple[Manifest | None, Compared]:
+        """The manifest of a complete window; None with what is to be said of any other."""
+        unfit = Compared(cell=cell, outcome="incomplete")
+        try:
+            manifest = self._lake.manifest(cell.participant, cell.window)
+        except IntegrityError as error:
+            manifest, unfit = None, _failed(cell, error)
+        return manifest if manifest and manifest.complete else None, unfit
+
     def _group(self, group: Mapping[Cell, Manifest]) -> Iterator[Compared]:
         """Ask for what differs of consecutive windows; where that fails, of fewer."""
-        if not group:
-            return
         cells, at = list(group), datetime.now(timezone.utc)
+        if cells and not self._go_on():
+            raise _EnoughError
+        if not cells or not self._by_hash:
+            yield from (Compared(cell=cell, outcome="not told") for cell in cells)
+            return
         try:
             different = self._different(cells, [record for manifest in group.values() for record in manifest.files])
         except (*DIVISIBLE, _CutOffError) as error:
-            self._failures_in_a_row += 1
-            if self._failures_in_a_row >= _HOPELESS and not isinstance(error, _CutOffError):
-                raise
-            if len(cells) > 1:
-                for half in (cells[: len(cells) // 2], cells[len(cells) // 2 :]):
-                    yield from self._group({cell: group[cell] for cell in half})
-            else:
-                yield _failed(cells[0], error)
+            yield from self._smaller(group, error)
             return
         except NotFoundError as error:
-            if self._client.refused_streams(self._lake.study_id, cells[0].participant, self._streams):
-                self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
-                yield from self._group(group)
-            else:
-                yield from (_failed(cell, error) for cell in cells)
+            yield from self._not_found(group, error)
             return
         self._failures_in_a_row = 0
         if equal := [manifest for cell, manifest in group.items() if cell not in different]:
             self._writer.note_compared(equal, at=at)
         for cell in cells:
             yield Compared(cell=cell, outcome="different" if cell in different else "equal")
+
+    def _smaller(self, group: Mapping[Cell, Manifest], error: Exception) -> Iterator[Compared]:
+        """What failed for some windows, asked for fewer. Raises the error of a server that does not even answer."""
+        self._failures_in_a_row += 1
+        if isinstance(error, ConnectionFailedError) and self._failures_in_a_row >= _OUT_OF_REACH:
+            raise error
+        cells = list(group)
+        if len(cells) > 1 and self._failures_in_a_row < _HOPELESS:
+            for half in (cells[: len(cells) // 2], cells[len(cells) // 2 :]):
+                yield from self._group({cell: group[cell] for cell in half})
+        else:
+            yield from (_failed(cell, error) for cell in cells)
+
+    def _not_found(self, group: Mapping[Cell, Manifest], error: NotFoundError) -> Iterator[Compared]:
+        """Windows that the server answers 404 for, asked without the streams that it does not have any more."""
+        participant = next(iter(group)).participant
+        if self._client.refused_streams(self._lake.study_id, participant, self._streams):
+            self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
+            yield from self._group(group)
+        else:
+            yield from (_failed(cell, error) for cell in group)
 
     def _different(self, cells: Sequence[Cell], held: Sequence[FileRecord]) -> set[Cell]:
         """The windows of which something comes, though the server is told what is held."""

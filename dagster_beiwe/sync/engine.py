@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import CommitConflictError, NotFoundError
+from dagster_beiwe.errors import CommitConflictError, NotFoundError, UnknownParticipantError
 from dagster_beiwe.lake import Changes, FileRecord, Hole, LakeWriter, Manifest, Merge, Occasion, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.streams import check_streams
@@ -92,15 +92,18 @@ class StudySync:
                     yield report
         meter.report()
 
-    def compare(self, cells: Iterable[Cell]) -> Iterator[Compared]:
+    def compare(
+        self, cells: Iterable[Cell], *, go_on: Callable[[], bool] = lambda: True
+    ) -> Generator[Compared, None, None]:
         """Compare the contents of committed windows with the server's, by hash: what is equal does not travel.
 
         When they were compared is noted in the lake, and nothing is committed. Windows that differ, or of which the
-        server does not tell, are to be given to ``run``. One request covers consecutive windows of a participant; the
-        next one is sent when its first window is asked for. Raises as ``run``.
+        server does not tell, are to be given to ``run``. One request covers consecutive windows of a participant.
+        ``go_on`` is asked before each; where it says no, the comparison ends. Raises as ``run``.
         """
         with self._lake.writer(run_id=self._run_id) as writer:
-            yield from Comparer(self._client, self._lake, writer, self._streams, self._policy).compare(cells)
+            comparer = Comparer(self._client, self._lake, writer, self._streams, self._policy, go_on=go_on)
+            yield from comparer.compare(cells)
 
     def _unmoved(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:
         """Complete windows of which the server counts what it counted when they were committed."""
@@ -153,7 +156,7 @@ class StudySync:
         listed = self._is_on_the_server(participant)
         if listed or not self._lake.windows(participant):
             for cell in cells:
-                yield replace(_refused(cell, self._streams, error), participant_unknown=not listed)
+                yield _refused(cell, self._streams, error if listed else _unknown(participant))
             return
         for cell in cells:
             manifest = self._lake.manifest(cell.participant, cell.window)
@@ -320,6 +323,13 @@ def _problems(haul: Haul, cell: Cell) -> list[Problem]:
     """What could not be brought in of one window."""
     parts = (problem.inside(cell.window) for problem in haul.problems.values())
     return [part for part in parts if part]
+
+
+def _unknown(participant: str) -> UnknownParticipantError:
+    return UnknownParticipantError(
+        f"The server does not list the participant {participant}, and the lake holds nothing of this id. Nothing was "
+        "fetched. Correct the id if it was mistyped."
+    )
 
 
 def _refused(cell: Cell, streams: tuple[str, ...], error: NotFoundError) -> WindowReport:

@@ -41,8 +41,7 @@ class WindowReport:
     ``unchanged_bytes`` count the files and plain bytes of this commit. ``missing_upstream`` counts held files that the
     server did not send and yet may count: it may have lost them, so they stay as present. ``mislisted`` counts files
     that were stored although the server listed another hash, twice. ``downloaded_bytes`` and ``requests`` are counted
-    on one window of each request. ``participant_gone`` tells that the server no longer has the participant;
-    ``participant_unknown`` that neither the server nor the lake has anything of one, so that the id may be mistyped.
+    on one window of each request. ``participant_gone`` tells that the server no longer has the participant.
     """
 
     cell: Cell
@@ -66,7 +65,6 @@ class WindowReport:
     requests: int = 0
     files_by_stream: Mapping[str, int] = field(default_factory=dict)
     participant_gone: bool = False
-    participant_unknown: bool = False
     problems: tuple[Problem, ...] = ()
 
 

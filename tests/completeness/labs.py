@@ -11,6 +11,7 @@ import pandas as pd
 
 from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
 from dagster_beiwe.assets import assets_of
+from dagster_beiwe.automation.audit import build_audit_job
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.checks import checks_of
 from dagster_beiwe.client import HttpPolicy
@@ -28,6 +29,7 @@ PASSPHRASE = "a passphrase for tests only"
 PARTICIPANTS = ("anna0001", "bert0002", "cleo0003")
 AT_ONCE = dg.RetryPolicy(max_retries=0)
 
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 START_TAG, END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -84,6 +86,7 @@ class Lab:
             assets=assets,
             asset_checks=[self.checks],
             sensors=[self.sensor],
+            jobs=[build_audit_job(self.study, assets[-1].key, pool="beiwe_test", retry_policy=AT_ONCE)],
             resources=self.resources,
             executor=dg.in_process_executor,
         )
@@ -122,11 +125,16 @@ class Lab:
         """Materialise assets by name and evaluate checks by name."""
         wanted = {key for key in self.checks.check_keys if key.name in checks}
         job = self.job.get_subset(asset_selection={self.key(name) for name in names}, asset_check_selection=wanted)
-        run_config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        if config:
-            run_config["ops"] = {f"{self.study.key}_checks": {"config": config}}
+        ops = {f"{self.study.key}_checks": {"config": config}} if config else {}
+        run_config: dict[str, Any] = {**QUIET, "ops": ops}
         return job.execute_in_process(
             instance=self.instance, tags=tags, partition_key=partition, run_config=run_config, raise_on_error=False
+        )
+
+    def audit(self) -> dg.ExecuteInProcessResult:
+        """One run of the audit."""
+        return self.definitions.resolve_job_def("sleep_audit").execute_in_process(
+            instance=self.instance, run_config=QUIET, raise_on_error=False
         )
 
     def enrol(self) -> None:

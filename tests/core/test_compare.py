@@ -127,7 +127,7 @@ def test_a_list_that_is_too_long_is_cut(
     assert downloads(server) > 20
 
 
-def test_windows_that_were_never_fetched_are_for_a_run(client: BeiweClient, lake: StudyLake, world: World) -> None:
+def test_windows_that_were_never_fetched_are_told_apart(client: BeiweClient, lake: StudyLake, world: World) -> None:
     """So are incomplete ones, whatever lies around them; the order is that of the cells."""
     days = cells_of(PERSON, granularity="daily")[:5]
     bad = days[1].window
@@ -138,7 +138,7 @@ def test_windows_that_were_never_fetched_are_for_a_run(client: BeiweClient, lake
         )
         own = stack.enter_context(client_of(server))
         sync(own, lake, [*days[:3], days[4]])
-    assert outcomes(compare(client, lake, days)) == ["equal", "different", "equal", "different", "equal"]
+    assert outcomes(compare(client, lake, days)) == ["equal", "incomplete", "equal", "incomplete", "equal"]
 
 
 @pytest.mark.parametrize("profile", ["2024-12", "2025-11", "2026-01-01"])
@@ -224,6 +224,22 @@ def test_a_commit_in_between_is_not_called_compared(lake: StudyLake, folder: Pat
     assert compared_at(lake) == [None]
     commit(lake, {}, compared_at=NOW + DAY)
     assert compared_at(lake) == [NOW + DAY]
+
+
+def test_a_comparison_ends_before_the_request_that_is_too_much(
+    server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """What was compared until then is noted; the rest is as it was."""
+    days = cells_of(PERSON, granularity="daily")
+    sync(client, lake, days)
+    before = compared_at(lake)
+    server.forget_requests()
+    enough = StudySync(client, lake, run_id="audit", policy=FetchPolicy(registry_bytes=5_000))
+    found = list(enough.compare(days, go_on=lambda: downloads(server) < 2))
+    assert downloads(server) == 2
+    assert 0 < len(found) < len(days)
+    moved = [now != then for now, then in zip(compared_at(lake), before, strict=True)]
+    assert moved == [number < len(found) for number in range(len(days))]
 
 
 def test_several_participants_keep_their_order(lake: StudyLake) -> None:

@@ -238,6 +238,17 @@ def test_automation_is_off_unless_asked_for(server: SimulatedServer) -> None:
         assert {each.default_status.value for each in found} == {status}
 
 
+def test_the_audit_is_a_job_with_a_schedule_unless_it_is_off(server: SimulatedServer) -> None:
+    """Without partitions: a partitioned job's backfill would name one partition for all."""
+    for days, names in ((30, {"sleep_and_mood_audit"}), (0, set())):
+        configs = [StudyConfig("Sleep and Mood", audit_days=days)]
+        repository = build_beiwe_definitions(configs).get_repository_def()
+        jobs = [each for each in repository.get_all_jobs() if "audit" in each.name]
+        assert {job.name for job in jobs} == names
+        assert all(job.partitions_def is None for job in jobs)
+        assert {each.job_name for each in repository.schedule_defs if "audit" in each.name} == names
+
+
 @dg.asset
 def nothing() -> None:
     """An asset that only does something."""

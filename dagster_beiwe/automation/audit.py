@@ -1,0 +1,265 @@
+"""The audit: compare the contents of the lake with the server's by hash, a part of them each day.
+
+Byte counts do not move where a file was restated with other content of the same size, so neither the sensor nor
+``complete`` sees it. The audit is a job of one step and not a run of ``raw_data``: Dagster would plan an event for each
+window, tens of thousands a month, and show all windows of a run that failed as failed. Only windows that the server had
+restated are recorded.
+"""
+
+# Without `from __future__ import annotations`: Dagster reads the types of contexts when it decorates.
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from itertools import groupby
+
+import dagster as dg
+
+from dagster_beiwe.assets.run_log import in_run_log
+from dagster_beiwe.assets.window_events import errors_of, log_oddities, log_problems, window_event, window_metadata
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.errors import IntegrityError
+from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, with_retries
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.partitions import join_key, participants_name, study_windows
+from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.server_counts import counts_for_cells
+from dagster_beiwe.sync import Cell, Compared, DailyIndex, FetchPolicy, StudySync, WindowReport
+from dagster_beiwe.sync.audit import Budget, Taken, beginning_at, due_windows
+
+DEFAULT_AUDIT_CRON = "0 6 * * *"
+
+AUDIT_TAG = "beiwe/audit"
+"""Tag of every run of the audit: the study's id."""
+
+REQUESTS_TAG, BYTES_TAG, NEXT_TAG = "beiwe/audit_requests", "beiwe/audit_bytes", "beiwe/audit_next"
+"""Tags that a run gives itself: what it has taken of the day's budget, and the window at which the next one goes on."""
+
+_RUNS_SEEN = 50
+"""Of earlier runs of the audit: there is one a day, and those that somebody started."""
+
+
+def build_audit_job(
+    study: StudyFacts, raw_data: dg.AssetKey, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
+) -> dg.JobDefinition:
+    """``<key>_audit``: compares the windows of a study that are due, within the day's budget, and fetches what differs.
+
+    A window is noted in the lake the moment it is compared: a run that dies is simply started again.
+    """
+
+    @dg.op(
+        name=f"{study.key}_compare_contents",
+        ins={},
+        out=dg.Out(dg.Nothing),
+        required_resource_keys={study.deployment},
+        pool=pool,
+        description=f"Compares windows of {study.title} with the server by hash, and fetches those that differ.",
+    )
+    def compare_contents(context: dg.OpExecutionContext) -> None:
+        audit = _Audit(context, study, raw_data)
+        with in_run_log(context.log):
+            with_retries(audit.run, policy=retry_policy, log=context.log)
+
+    @dg.job(
+        name=f"{study.key}_audit",
+        tags={AUDIT_TAG: study.id},
+        description=(
+            f"Compares the contents of {study.title} in the lake with the server's, by hash: each window every "
+            f"{study.audit_days} days, new ones daily. Equal windows are noted in the lake only."
+        ),
+    )
+    def audit() -> None:
+        compare_contents()
+
+    return audit
+
+
+def build_audit_schedule(
+    study: StudyFacts, job: dg.JobDefinition, *, cron: str = DEFAULT_AUDIT_CRON, running: bool = False
+) -> dg.ScheduleDefinition:
+    """Runs the audit daily."""
+    return dg.ScheduleDefinition(
+        name=f"{study.key}_audit",
+        job=job,
+        cron_schedule=cron,
+        default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
+        description=f"Compares contents of {study.title} with the server by hash.",
+    )
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """What earlier runs leave: what those of today have taken of the budget, and the window at which to go on."""
+
+    taken: Taken
+    next: tuple[str, str]
+
+
+def _earlier_runs(instance: dg.DagsterInstance, study: StudyFacts, *, but: str, now: datetime) -> _Earlier:
+    records = instance.get_run_records(filters=dg.RunsFilter(tags={AUDIT_TAG: study.id}), limit=_RUNS_SEEN)
+    others = [record for record in records if record.dagster_run.run_id != but]
+    taken = Taken()
+    for record in others:
+        if record.create_timestamp.astimezone(timezone.utc).date() == now.date():
+            tags = record.dagster_run.tags
+            taken += Taken(requests=int(tags.get(REQUESTS_TAG, 0)), size_bytes=int(tags.get(BYTES_TAG, 0)))
+    places = (record.dagster_run.tags[NEXT_TAG] for record in others if NEXT_TAG in record.dagster_run.tags)
+    participant, _, window = next(places, "").rpartition("|")
+    return _Earlier(taken, (participant, window))
+
+
+class _Audit:
+    """One run; ``run`` again goes on with the windows that are still due, and with what is left of the budget."""
+
+    def __init__(self, context: dg.OpExecutionContext, study: StudyFacts, raw_data: dg.AssetKey) -> None:
+        self._context, self._study, self._raw_data = context, study, raw_data
+        self._now = datetime.now(timezone.utc)
+        self._earlier = _earlier_runs(context.instance, study, but=context.run_id, now=self._now)
+        self._taken = Taken()
+        self._next: Cell | None = None
+        self._equal: list[Cell] = []
+        self._restated: list[Cell] = []
+        self._failed: dict[str, str] = {}
+
+    def run(self) -> None:
+        self._failed.clear()
+        resource: BeiweResource = getattr(self._context.resources, self._study.deployment)
+        lake = resource.study_lake(self._study)
+        with resource.get_client() as client:
+            budget = Budget(self._study.audit, client.traffic, taken=self._earlier.taken + self._taken)
+            try:
+                self._compare(client, lake, budget)
+            finally:
+                self._taken += Taken.of(client.traffic)
+                self._note()
+        if self._failed:
+            raise self._failure()
+
+    def _compare(self, client: BeiweClient, lake: StudyLake, budget: Budget) -> None:
+        cells = self._due(client, lake)
+        done = 0
+        sync = self._sync(client, lake)
+        with closing(sync.compare(self._hand_out(cells), go_on=budget.is_left)) as found:
+            for _, own in groupby(found, key=lambda each: each.cell.participant):
+                results = list(own)
+                done += len(results)
+                for each in results:
+                    self._take(each)
+                wanted = [each.cell for each in results if each.outcome in ("different", "not told")]
+                if left := self._fetch(client, lake, wanted, budget):
+                    self._next = left
+                    break
+            else:
+                self._next = cells[done] if done < len(cells) else None
+        self._context.log.info(
+            "%d windows were equal, %d were restated, %d failed; %d of %d that are due were compared.",
+            len(self._equal),
+            len(self._restated),
+            len(self._failed),
+            done,
+            len(cells),
+        )
+
+    def _due(self, client: BeiweClient, lake: StudyLake) -> list[Cell]:
+        """Windows that are due of participants whom the server has, beginning where the run before ended."""
+        windows = study_windows(self._study, now=self._now)
+        policy = self._study.audit
+        if not client.supports("file_hashes", otherwise=False):
+            policy = replace(policy, recent_days=0)  # to send the newest windows again each day is too much
+        on_server = set(client.participants(self._study.id))
+        order = self._context.instance.get_dynamic_partitions(participants_name(self._study.id))
+        cells = []
+        for participant in filter(on_server.__contains__, order):
+            try:
+                index = lake.index(participant)
+            except IntegrityError as error:
+                self._fail(participant, error=type(error).__name__, message=str(error))
+                continue
+            due = due_windows(participant, windows, index, policy=policy, now=self._now)
+            cells += [Cell(participant, window) for window in due]
+        return beginning_at(cells, self._earlier.next, order=order)
+
+    def _hand_out(self, cells: Sequence[Cell]) -> Iterator[Cell]:
+        """The cells; if a participant's make the run fail, the next run begins with whoever comes then."""
+        for cell in cells:
+            self._next = cell
+            yield cell
+        self._next = None
+
+    def _take(self, found: Compared) -> None:
+        if found.outcome == "equal":
+            self._equal.append(found.cell)
+        elif found.outcome == "failed":
+            self._fail(_key(found.cell), error=found.error, message=found.message)
+
+    def _fetch(self, client: BeiweClient, lake: StudyLake, cells: Sequence[Cell], budget: Budget) -> Cell | None:
+        """Fetch windows of a participant while the budget lasts, at least one; the first that has to wait, if any."""
+        if not cells:
+            return None
+        daily = counts_for_cells(client, self._study, self._context.instance, cells, self._context.run.tags)
+        left = list(cells)
+        with closing(self._sync(client, lake, daily=daily).run(cells)) as reports:
+            for report in reports:
+                left.remove(report.cell)
+                self._record(report)
+                if left and not budget.is_left():
+                    return left[0]
+        return None
+
+    def _record(self, report: WindowReport) -> None:
+        log_oddities(report, self._context.log)
+        if not report.complete:
+            log_problems(report, self._context.log)
+            self._failed[_key(report.cell)] = errors_of(report)
+        elif report.added or report.changed or report.vanished:
+            self._restated.append(report.cell)
+            self._context.log_event(
+                window_event(
+                    self._raw_data,
+                    _key(report.cell),
+                    metadata=window_metadata(report),
+                    version=report.data_version,
+                )
+            )
+        else:
+            self._equal.append(report.cell)
+
+    def _sync(self, client: BeiweClient, lake: StudyLake, *, daily: DailyIndex | None = None) -> StudySync:
+        return StudySync(
+            client,
+            lake,
+            streams=self._study.streams,
+            run_id=self._context.run_id,
+            policy=FetchPolicy(remove_vanished=self._study.remove_vanished),
+            daily=daily,
+        )
+
+    def _fail(self, what: str, *, error: str, message: str) -> None:
+        self._context.log.error("%s: %s: %s", what, error, message)
+        self._failed[what] = error
+
+    def _note(self) -> None:
+        """Let the run's tags say what it has taken of the budget, and where the next run goes on."""
+        tags = {
+            REQUESTS_TAG: str(self._taken.requests),
+            BYTES_TAG: str(self._taken.size_bytes),
+            NEXT_TAG: _key(self._next) if self._next else "",
+        }
+        self._context.instance.add_run_tags(self._context.run_id, tags)
+
+    def _failure(self) -> dg.Failure:
+        errors = sorted(set(self._failed.values()))
+        return dg.Failure(
+            description=(
+                f"{len(self._failed)} windows could not be compared or fetched ({', '.join(errors)}). What was "
+                f"compared is noted; these stay due. See the run's log: {listed(sorted(self._failed))}"
+            ),
+            metadata={"failed": len(self._failed)},
+            allow_retries=any(is_passing(name) for error in errors for name in error.split(", ")),
+        )
+
+
+def _key(cell: Cell) -> str:
+    return str(join_key(cell.participant, cell.window.key))

@@ -1,0 +1,112 @@
+"""Which windows are due to be compared with the server by hash. No side effects."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta, timezone
+
+from dagster_beiwe.client.http import Traffic
+from dagster_beiwe.lake.index import IndexEntry
+from dagster_beiwe.sync.facts import Cell
+from dagster_beiwe.windows import Window
+
+_NEVER = datetime.max.replace(tzinfo=timezone.utc)
+
+_AGAIN = timedelta(hours=20)
+"""New windows are due again after this time: daily, also where an audit begins somewhat earlier than the day before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditPolicy:
+    """How often windows are compared, and what a day's comparisons may cost.
+
+    Each window is due every ``days``, those that ended in the last ``recent_days`` each day; 0 ``days`` turn the audit
+    off. After ``requests`` of a day (UTC), or ``size_bytes`` sent and received, the rest waits for the next day.
+    """
+
+    days: int = 30
+    recent_days: int = 14
+    requests: int = 2_000
+    size_bytes: int = 2_000_000_000
+
+
+DEFAULT_AUDIT = AuditPolicy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Requests sent, and bytes sent and received."""
+
+    requests: int = 0
+    size_bytes: int = 0
+
+    @classmethod
+    def of(cls, traffic: Traffic) -> Taken:
+        return cls(requests=traffic.requests_sent, size_bytes=traffic.bytes_sent + traffic.bytes_received)
+
+    def __add__(self, other: Taken) -> Taken:
+        return Taken(requests=self.requests + other.requests, size_bytes=self.size_bytes + other.size_bytes)
+
+
+class Budget:
+    """What a day's comparisons may still take, beside what was ``taken`` before; counts the traffic of a client."""
+
+    def __init__(self, policy: AuditPolicy, traffic: Traffic, *, taken: Taken = Taken()) -> None:  # frozen
+        self._policy, self._traffic, self._before = policy, traffic, taken
+
+    def is_left(self) -> bool:
+        """Whether there is any left."""
+        taken = self._before + Taken.of(self._traffic)
+        return taken.requests < self._policy.requests and taken.size_bytes < self._policy.size_bytes
+
+
+def due_windows(
+    participant: str,
+    windows: Sequence[Window],
+    index: Mapping[str, IndexEntry],
+    *,
+    policy: AuditPolicy,
+    now: datetime,
+) -> list[Window]:
+    """A participant's committed windows that are due, oldest first; ``windows`` are all there are.
+
+    All older windows of a participant are due on one day, each participant's on a day of its own, so that few requests
+    cover them and no day has more to do than others. One that was never compared is due at once.
+    """
+    if not policy.days:
+        return []
+    turn = _latest_turn(participant, now, days=policy.days)
+    recent = now - timedelta(days=policy.recent_days) if policy.recent_days else _NEVER
+
+    def is_due(window: Window) -> bool:
+        entry = index.get(window.key)
+        if entry is None:
+            return False
+        if entry.compared_at is None:
+            return True
+        return entry.compared_at < max(turn, now - _AGAIN if window.end > recent else turn)
+
+    return [window for window in windows if is_due(window)]
+
+
+def beginning_at(cells: Sequence[Cell], place: tuple[str, str], *, order: Sequence[str]) -> list[Cell]:
+    """The cells, turned so that they begin at a participant's window or the first one after it.
+
+    The cells are in the ``order`` of participants, and those of each by time. Whoever stopped there goes on there, so
+    that windows which fail again and again do not keep others from their turn.
+    """
+    number = {participant: index for index, participant in enumerate(order)}
+    participant, window = place
+    first = (number.get(participant, 0), window if participant in number else "")
+    start = sum((number[cell.participant], cell.window.key) < first for cell in cells)
+    return [*cells[start:], *cells[:start]]
+
+
+def _latest_turn(participant: str, now: datetime, *, days: int) -> datetime:
+    """The beginning of the last day (UTC) that is the participant's own, of each ``days``."""
+    share = int(hashlib.sha256(participant.encode()).hexdigest()[:8], 16)
+    today = now.astimezone(timezone.utc).date()
+    age = (today.toordinal() + share) % days
+    return datetime.combine(today - timedelta(days=age), time(), timezone.utc)
