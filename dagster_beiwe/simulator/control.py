@@ -21,6 +21,8 @@ MUTATIONS = frozenset(
         "add_hour",
         "add_rows",
         "change_settings",
+        "change_zone",
+        "count",
         "flag_deleted",
         "forget_sha1",
         "hide_study",

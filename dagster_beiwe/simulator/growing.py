@@ -77,6 +77,7 @@ def grow_participant(
         deleted=person.deleted,
         interventions=dict.fromkeys(study.interventions),
         fields=dict.fromkeys(study.fields, ""),
+        zone=study.time_zone,
     )
     content = person.content or plan.content
     if study.interventions and person.os:

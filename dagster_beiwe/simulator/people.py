@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from dagster_beiwe.simulator.counts import Counts
 from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.surveys import Survey, default_device_settings
 
@@ -37,7 +38,11 @@ class Upload:
 
 @dataclass(kw_only=True)
 class Participant:
-    """A participant and their files by registry key. Times are aware UTC; None where there was no phone yet."""
+    """A participant and their files by registry key. Times are aware UTC; None where there was no phone yet.
+
+    ``counts`` are the rows of daily byte counts; None until somebody asks for them or something changes: then the files
+    are counted that there are, in the zone ``zone`` that the study had when they were made.
+    """
 
     id: str
     study_id: str
@@ -49,6 +54,8 @@ class Participant:
     interventions: dict[str, date | None] = field(default_factory=dict)
     fields: dict[str, str] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
+    counts: Counts | None = None
+    zone: str = "UTC"
     late_uploads: list[Upload] = field(default_factory=list)
     experiment: bool = False
 

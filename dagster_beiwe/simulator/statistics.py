@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from datetime import date, datetime, timezone
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from dagster_beiwe.simulator.answers import JSON, Answer, json_answer
 from dagster_beiwe.simulator.forms import Request
@@ -52,41 +51,14 @@ def fields_of(profile: Profile) -> tuple[str, ...]:
     )
 
 
-DailyBytes = dict[tuple[str, date], dict[str, int]]
-
-
-def daily_bytes(world: World, study: Study) -> DailyBytes:
-    """Plain bytes by (participant, day in the study's zone) and stream; a file counts where its bin starts."""
-    zone = ZoneInfo(study.time_zone)
-    days: dict[int, date] = {}
-    cells: DailyBytes = defaultdict(lambda: defaultdict(int))
-    files = world.files(study.id)
-    processed: dict[tuple[str, date], datetime] = {}
-    for file in files:
-        day = days.get(file.bin_ms)
-        if day is None:
-            day = days[file.bin_ms] = file.bin.astimezone(zone).date()
-        if file.chunked:
-            place = (file.participant_id, day)
-            processed[place] = max(processed.get(place, file.arrived), file.arrived)
-    for file in files:
-        place = (file.participant_id, days[file.bin_ms])
-        arrived_alone = not file.chunked and processed.get(place, _NEVER) < file.arrived
-        if not (world.unchunked_lag and arrived_alone):
-            cells[place][file.stream] += file.size_bytes
-    return cells
-
-
-_NEVER = datetime.min.replace(tzinfo=timezone.utc)
-
-
 def data_quantities(world: World, profile: Profile, study: Study) -> dict[str, dict[str, int]]:
     """All streams of the server for every participant, also without data."""
     names = [field.removeprefix("beiwe_") for field in stream_fields(profile)]
     totals = {one: dict.fromkeys(names, 0) for one in study.participants}
-    for (participant_id, _), streams in daily_bytes(world, study).items():
-        for name in names:
-            totals[participant_id][name] += streams.get(name.removesuffix("_bytes"), 0)
+    for participant_id, total in totals.items():
+        for row in world.counts(participant_id).values():
+            for name in names:
+                total[name] += row.sizes.get(name.removesuffix("_bytes"), 0)
     return totals
 
 
@@ -113,10 +85,8 @@ def summary_statistics(world: World, profile: Profile, study: Study, request: Re
     wanted = None if ids is None else set(ids.split(","))
     rows = [
         row
-        for row in _rows(world, study, known)
-        if (first is None or row["date"] >= first)
-        and (last is None or row["date"] <= last)
-        and (wanted is None or row["participant_id"] in wanted)
+        for row in _rows(world, study, known, wanted)
+        if (first is None or row["date"] >= first) and (last is None or row["date"] <= last)
     ]
     ordered = sorted(rows, key=lambda row: (row[order_by] is not None, row[order_by] or 0, row["participant_id"]))
     if direction == "descending":
@@ -126,15 +96,16 @@ def summary_statistics(world: World, profile: Profile, study: Study, request: Re
     return json_answer([{name: row[name] for name in fields} for row in ordered], chunked=True)
 
 
-def _rows(world: World, study: Study, known: tuple[str, ...]) -> list[dict[str, Any]]:
-    zone, rows = ZoneInfo(study.time_zone), []
-    for (participant_id, day), streams in daily_bytes(world, study).items():
-        row: dict[str, Any] = dict.fromkeys(known)
-        noon = datetime(day.year, day.month, day.day, 12, tzinfo=zone)
-        row.update(date=day.isoformat(), study_id=study.id, timezone=noon.strftime("%Z"), participant_id=participant_id)
-        row.update({f"beiwe_{name}_bytes": size_bytes for name, size_bytes in streams.items()})
-        rows.append(row)
-    return rows
+def _rows(world: World, study: Study, known: tuple[str, ...], wanted: set[str] | None) -> Iterator[dict[str, Any]]:
+    for participant_id in study.participants:
+        if wanted is not None and participant_id not in wanted:
+            continue
+        for day, counted in world.counts(participant_id).items():
+            row: dict[str, Any] = dict.fromkeys(known)
+            row.update(date=day.isoformat(), study_id=study.id, participant_id=participant_id)
+            row.update(timezone=counted.abbreviation(day))
+            row.update({f"beiwe_{name}_bytes": size_bytes for name, size_bytes in counted.sizes.items()})
+            yield row
 
 
 def _day(request: Request, name: str, words: str, errors: list[str]) -> str | None:

@@ -13,8 +13,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from dagster_beiwe.simulator.content import BlobCache, ms_of
+from dagster_beiwe.simulator.counts import CountedDay, Counts, count_days
 from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.growing import grow_participant, grow_researchers, grow_study, make_file, word
 from dagster_beiwe.simulator.histories import phone_name
@@ -29,8 +31,9 @@ class World:
 
     ``now`` is the world's clock (aware UTC): uploads arrive at it, and the participant table measures activity
     against it. It stands still unless it is set. ``unchunked_lag`` switches on the server's habit of not counting
-    survey answers and recordings that arrived without sensor data of their day. ``processing`` is whether the server's
-    background processing ran lately.
+    survey answers and recordings that arrived without sensor data of their day. ``counts_wait`` lets what happens from
+    now on reach the daily counts only with ``count``. ``processing`` is whether the server's background processing ran
+    lately.
     """
 
     def __init__(self, *, seed: int, now: datetime, cache_bytes: int = 128 * 1024 * 1024) -> None:
@@ -40,6 +43,8 @@ class World:
         self.studies: dict[str, Study] = {}
         self.researchers: list[Researcher] = []
         self.unchunked_lag = False
+        self.counts_wait = False
+        self._uncounted: dict[str, list[StoredFile]] = {}
         self.processing = True
         self._plans: dict[str, StudyPlan] = {}
         self._cache = BlobCache(cache_bytes)
@@ -155,33 +160,38 @@ class World:
             return made
 
     def withdraw(self, participant_id: str, *, stream: str | None = None, hour: datetime | None = None) -> int:
-        """Data deleted at a researcher's request: all, one stream, or one hour. The id stays. Returns file count."""
+        """Data deleted at a researcher's request: all, one stream, or one hour. The id stays. Returns file count.
+
+        The days are counted again; a stream that has no file left on a day keeps its count, as on the real server.
+        """
         with self.lock:
-            files = self.participant(participant_id).files
+            person = self.participant(participant_id)
             gone = [
-                key
-                for key, file in files.items()
+                file
+                for file in person.files.values()
                 if (stream is None or file.stream == stream) and (hour is None or hour <= file.bin < hour + _HOUR)
             ]
-            for key in gone:
-                del files[key]
+            self._counts(person)
+            for file in gone:
+                del person.files[file.key]
+            self._processed(person, gone)
             return len(gone)
 
     def lose_object(self, participant_id: str, stream: str, hour: datetime) -> StoredFile:
         """An object gone from storage: left out silently from now on, and its SHA-1 forgotten by the server."""
         with self.lock:
-            return self._put(replace(self.file(participant_id, stream, hour), lost=True, has_sha1=False))
+            return self._store(replace(self.file(participant_id, stream, hour), lost=True, has_sha1=False))
 
     def restore_object(self, participant_id: str, stream: str, hour: datetime) -> StoredFile:
         """The object is back; its SHA-1 stays forgotten, so registry answers hold the MD5."""
         with self.lock:
-            return self._put(replace(self.file(participant_id, stream, hour), lost=False))
+            return self._store(replace(self.file(participant_id, stream, hour), lost=False))
 
     def forget_sha1(self, participant_id: str) -> None:
         """No SHA-1 known for any file of the participant, as for data untouched since before 2025-03."""
         with self.lock:
             for file in list(self.participant(participant_id).files.values()):
-                self._put(replace(file, has_sha1=False))
+                self._store(replace(file, has_sha1=False))
 
     def reprocess(
         self,
@@ -194,13 +204,17 @@ class World:
     ) -> list[StoredFile]:
         """Chunked files with their bin in [start, end) gain ``fraction`` more rows, as after a server-side repair."""
         with self.lock:
-            return [
-                self._put(
+            person = self.participant(participant_id)
+            self._counts(person)
+            grown = [
+                self._store(
                     replace(file, extra=(*file.extra, max(1, int(file.rows * fraction))), arrived=self.now, _facts={})
                 )
-                for file in list(self.participant(participant_id).files.values())
+                for file in list(person.files.values())
                 if file.chunked and start <= file.bin < end and stream in (None, file.stream)
             ]
+            self._processed(person, grown)
+            return grown
 
     def add_participant(self, study_id: str, plan: ParticipantPlan | None = None) -> str:
         """Enrol a participant (without data, unless the plan has a ``start``); returns the id."""
@@ -273,6 +287,51 @@ class World:
         )
         return replace(file, arrived=self.now)
 
+    def counts(self, participant_id: str) -> Counts:
+        """The rows of daily byte counts of a participant, by day, as they are now."""
+        with self.lock:
+            rows = self._counts(self.participant(participant_id))
+            return {day: CountedDay(zone=row.zone, sizes=dict(row.sizes)) for day, row in rows.items()}
+
+    def count(self) -> None:
+        """Let what waits for it (``counts_wait``) reach the daily counts."""
+        with self.lock:
+            waiting, self._uncounted = self._uncounted, {}
+            for participant_id, files in waiting.items():
+                self._count(self.participant(participant_id), files)
+
+    def change_zone(self, study_id: str, time_zone: str) -> None:
+        """Rows that were counted stay as they are; what is processed from now on is counted by the new zone."""
+        with self.lock:
+            self.studies[study_id].time_zone = time_zone
+
     def _put(self, file: StoredFile) -> StoredFile:
+        """Store a file that was processed just now."""
+        person = self.participant(file.participant_id)
+        self._counts(person)
+        self._store(file)
+        if file.chunked or not self.unchunked_lag:
+            self._processed(person, [file])
+        return file
+
+    def _store(self, file: StoredFile) -> StoredFile:
         self.participant(file.participant_id).files[file.key] = file
         return file
+
+    def _counts(self, person: Participant) -> Counts:
+        """The table itself; before the first change it is written from the files that there are."""
+        if person.counts is None:
+            person.counts = {}
+            count_days(person.counts, person.files.values(), person.zone)
+        return person.counts
+
+    def _processed(self, person: Participant, files: list[StoredFile]) -> None:
+        if self.counts_wait:
+            self._uncounted.setdefault(person.id, []).extend(files)
+        else:
+            self._count(person, files)
+
+    def _count(self, person: Participant, files: list[StoredFile]) -> None:
+        zone = self.studies[person.study_id].time_zone
+        days = {file.bin.astimezone(ZoneInfo(zone)).date() for file in files}
+        count_days(self._counts(person), person.files.values(), zone, days)

@@ -129,7 +129,46 @@ def test_withdrawn_data_vanishes_and_the_id_stays(world: World, client: Client) 
     world.withdraw("andr1aaa")
     assert client.registry(user_ids='["andr1aaa"]') == {}
     assert "andr1aaa" in client.post("get-users/v1", study_id=ALPHA).json()
-    assert not any(cell[0] == "andr1aaa" for cell in daily_bytes(client, ALPHA))
+
+
+def test_the_count_of_the_last_file_of_a_day_stays(world: World, client: Client) -> None:
+    """A day's remaining files are counted again; a stream that has none is not written, so its count is left over."""
+    before = daily_bytes(client, ALPHA)
+    cell = ("andr1aaa", "2026-10-05", "gps")
+    lost = world.file("andr1aaa", "gps", hour(8)).size_bytes
+    world.withdraw("andr1aaa", stream="gps", hour=hour(8))
+    assert daily_bytes(client, ALPHA) == {**before, cell: before[cell] - lost}
+    world.withdraw("andr1aaa")
+    assert daily_bytes(client, ALPHA) == {**before, cell: before[cell] - lost}
+
+
+def test_counts_can_wait(world: World, client: Client) -> None:
+    """They reach the table some time after the files."""
+    world.counts_wait = True
+    before = daily_bytes(client, ALPHA)
+    world.add_rows("andr1aaa", "gps", hour(8))
+    assert daily_bytes(client, ALPHA) == before
+    world.count()
+    assert daily_bytes(client, ALPHA) != before
+
+
+def test_a_change_of_zone_counts_no_day_again(world: World, client: Client) -> None:
+    """Each row tells the zone that it was counted in, and only days that are processed later have the new one."""
+
+    def zones() -> dict[str, set[str]]:
+        found = defaultdict(set)
+        for row in client.post("get-summary-statistics/v1", study_id=ALPHA).json():
+            found[str(row["timezone"])].add(f"{row['participant_id']} {row['date']}")
+        return found
+
+    before, rows = daily_bytes(client, ALPHA), zones()
+    assert set(rows) == {"EDT"}
+    world.change_zone(ALPHA, "Asia/Tokyo")
+    assert (daily_bytes(client, ALPHA), zones()) == (before, rows)
+    world.lose_object("andr1aaa", "gps", hour(8))
+    assert zones() == rows
+    world.add_rows("andr1aaa", "gps", hour(8))
+    assert zones()["JST"] == {"andr1aaa 2026-10-05"}
 
 
 def test_participants_join_and_register(world: World, client: Client) -> None:
