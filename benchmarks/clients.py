@@ -87,7 +87,7 @@ def _ours_backfill(job: Job) -> Measured:
         daily = DailyIndex.of(zone, client.summary_statistics(study_id))
         cells = []
         for participant in client.participants(study_id):
-            days = sorted(daily.counts.get(participant, ()))
+            days = sorted(daily.days.get(participant, ()))
             if days:
                 start = datetime.combine(days[0], datetime.min.time(), zone)
                 end = datetime.combine(days[-1] + timedelta(days=1), datetime.min.time(), zone)

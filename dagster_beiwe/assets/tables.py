@@ -28,7 +28,12 @@ from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
 from dagster_beiwe.studies.discovery import KnownStudy, StudyMemory, learn_starts, refresh_studies
 from dagster_beiwe.studies.roster import content_hash, roster_rows, roster_version
-from dagster_beiwe.studies.server_counts import ZONE_METADATA, ZONE_SOURCE_METADATA
+from dagster_beiwe.studies.server_counts import (
+    FORMER_ZONES_METADATA,
+    ZONE_METADATA,
+    ZONE_SOURCE_METADATA,
+    told_by_settings,
+)
 from dagster_beiwe.studies.settings import SettingsSnapshot, changed_settings, describe_changes, read_settings
 from dagster_beiwe.studies.time_zones import StudyZone, zone_of_phones
 
@@ -169,6 +174,8 @@ def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
 
         with in_run_log(context.log):
             snapshot, zone = with_retries(ask, policy=retry_policy, log=context.log)
+        if last := told_by_settings(study, context.instance):
+            zone = zone.after(last.zone.known)
         if snapshot.missing:
             context.log.warning("This server is too old to tell: %s.", ", ".join(snapshot.missing))
         now, before = snapshot.fingerprints(), json_before(context.instance, key, FINGERPRINTS_METADATA)
@@ -182,6 +189,7 @@ def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
             "not told by this server": dg.MetadataValue.json(list(snapshot.missing)),
             ZONE_METADATA: zone.name,
             ZONE_SOURCE_METADATA: zone.source,
+            **({FORMER_ZONES_METADATA: " ".join(zone.former)} if zone.former else {}),
             FINGERPRINTS_METADATA: dg.MetadataValue.json(now),
             SHOWN_METADATA: dg.MetadataValue.json(shown),
         }

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import date, timedelta
+from datetime import date
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_TICK, RUNS_PER_TICK
 from dagster_beiwe.automation.requested import Change
@@ -39,9 +39,10 @@ logger = logging.getLogger("dagster_beiwe")
 class ChangesCursor:
     """What an evaluation leaves for the next: marks of settled participants, and the place to go on at.
 
-    ``zone`` and ``zone_source`` are the study's time zone as it was last told, at ``zone_at``; ``looked_at`` is when
-    the server was last asked for counts (both Unix times in seconds). ``unchecked`` is set while runs were requested or
-    seen after which nothing has been checked yet; ``recorded`` names the newest window that was seen to be recorded.
+    ``zone`` and ``zone_source`` are the study's time zone as it was last told, at ``zone_at``; ``former_zones`` are
+    those before it. ``looked_at`` is when the server was last asked for counts (both Unix times in seconds).
+    ``unchecked`` is set while runs were requested or seen after which nothing has been checked yet; ``recorded`` names
+    the newest window that was seen to be recorded.
     Small: some 25 bytes per participant.
     """
 
@@ -49,13 +50,15 @@ class ChangesCursor:
     next: str = ""
     zone: str = ""
     zone_source: str = ""
+    former_zones: Sequence[str] = ()
     zone_at: float = 0.0
     looked_at: float = 0.0
     unchecked: bool = False
     recorded: str = ""
 
     def to_text(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        told = {name: value for name, value in asdict(self).items() if value}
+        return json.dumps(told, separators=(",", ":"))
 
     @classmethod
     def from_text(cls, text: str | None) -> ChangesCursor:
@@ -67,6 +70,7 @@ class ChangesCursor:
                 next=str(value.get("next", "")),
                 zone=str(value.get("zone", "")),
                 zone_source=str(value.get("zone_source", "")),
+                former_zones=tuple(map(str, value.get("former_zones", ()))),
                 zone_at=float(value.get("zone_at", 0)),
                 looked_at=float(value.get("looked_at", 0)),
                 unchecked=bool(value.get("unchecked", False)),
@@ -115,8 +119,7 @@ class Grid:
 
     def to_keep(self, mark: str, participant: str, daily: DailyIndex) -> str:
         """What to keep of a settled participant. Data dated later than all windows will be in one that is to come."""
-        last = daily.day_of(self.windows[-1].end - timedelta(seconds=1))
-        later = any(day > last and any(sizes.values()) for day, sizes in daily.counts.get(participant, {}).items())
+        later = daily.counts_after(participant, self.windows[-1].end)
         return self._until_next_window(mark) if later else mark
 
     def _until_next_window(self, mark: str) -> str:

@@ -145,7 +145,7 @@ def _look(
     """Ask the server what moved, as far as the time goes."""
     started = time.monotonic()
     lake = resource.study_lake(study)
-    known = StudyZone.from_texts(cursor.zone, cursor.zone_source)
+    known = StudyZone.from_texts(cursor.zone, cursor.zone_source, cursor.former_zones)
     with resource.get_client(policy=SENSOR_POLICY) as client:
         told = find_zone(study, instance, client, remembered=ToldZone(zone=known, at=cursor.zone_at) if known else None)
         totals = _totals(client, study)
@@ -155,6 +155,7 @@ def _look(
             cursor,
             zone=told.zone.name,
             zone_source=told.zone.source,
+            former_zones=told.zone.former,
             zone_at=told.at,
             looked_at=now.timestamp(),
         )

@@ -260,7 +260,7 @@ def _reason(lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Wind
         if not daily.agrees(index[window.key].counted, gap.participant, window, streams):
             return "changed since it was fetched"
     if gap.server_bytes < gap.lake_bytes:
-        return "sent but not counted"
+        return "more held than counted: deleted or lost on the server, or not counted yet"
     return "gap or stray" if gap.cut else "counted but not sent by the server"
 
 

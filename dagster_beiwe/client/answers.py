@@ -22,6 +22,8 @@ _T = TypeVar("_T")
 _FIRST_DAY, _LAST_DAY = date(1900, 1, 2), date(2199, 12, 30)
 """Phones with a wrong clock reach far, but what lies beyond belongs to no window (``windows.stray_windows``)."""
 
+_LONGEST_ZONE = 40
+
 _IDS = "participant ids of letters, digits, _ and -"
 
 _COUNT_LIMIT = 1 << 40
@@ -32,13 +34,15 @@ _COUNT_LIMIT = 1 << 40
 class DailyBytes:
     """What the server counted for one participant and one day.
 
-    ``day`` is a calendar day in the study's time zone. ``bytes_by_stream`` holds the plain sizes of that day's files,
+    ``day`` is a calendar day of ``zone``, the abbreviation (``EDT``) of the time zone that the study had when the day
+    was counted; None where the server does not tell. ``bytes_by_stream`` holds the plain sizes of that day's files,
     summed; streams without any are left out.
     """
 
     participant: str
     day: date
     bytes_by_stream: Mapping[str, int]
+    zone: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +157,8 @@ def daily_bytes_from(rows: Iterable[dict[str, Any]], route: str, streams: Iterab
         counts = {stream: row.get(name) for name, stream in fields.items()}
         if not all(_is_count(value) for value in counts.values()):
             raise wrong_shape(route, "byte counts per stream")
-        present = {stream: value for stream, value in counts.items() if value}
-        found.append(DailyBytes(participant=participant, day=day, bytes_by_stream=MappingProxyType(present)))
+        present = MappingProxyType({stream: value for stream, value in counts.items() if value})
+        found.append(DailyBytes(participant=participant, day=day, bytes_by_stream=present, zone=_zone(row)))
     if left_out and not found:
         raise wrong_shape(route, "a participant and a date in each object", f" (all {left_out} have not)")
     if left_out:
@@ -211,6 +215,12 @@ def _day(value: Any) -> date | None:
     except (TypeError, ValueError):
         return None
     return day if _FIRST_DAY <= day <= _LAST_DAY else None
+
+
+def _zone(row: Mapping[str, Any]) -> str | None:
+    """The abbreviation of a time zone that a row tells, if it does."""
+    value = row.get("timezone")
+    return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_ZONE and value.isprintable() else None
 
 
 def _is_outside(value: Any) -> bool:

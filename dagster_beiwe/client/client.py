@@ -260,7 +260,8 @@ class BeiweClient:
         participants: Iterable[str] = (),
         streams: Iterable[str] = (),
     ) -> list[answers.DailyBytes]:
-        """Bytes per participant, day (of the study's zone) and stream, sorted by participant and day.
+        """Bytes per participant, day (of the zone that the study had when it was counted) and stream, sorted by
+        participant and day.
 
         Both dates are inclusive; no participants and no streams mean all of them. Long lists of participants are
         asked for in several requests. Days on which only an unchunked stream arrived may lag behind. What the server

@@ -159,7 +159,7 @@ class ServerStreams:
         read: Callable[[Iterator[dict[str, Any]]], list[_T]],
     ) -> list[_T]:
         """Rows of the daily statistics, without the fields that the server turns out to lack."""
-        fields = [*_ROW_FIELDS, *map(count_field, streams)]
+        fields = [*_ROW_FIELDS, "timezone", *map(count_field, streams)]
         while True:
             with self._lock:
                 left = [name for name in fields if name not in self._refused_fields]

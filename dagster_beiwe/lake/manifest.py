@@ -42,7 +42,9 @@ class FileRecord:
     between files. ``member`` is its name in Beiwe's tree, ``path`` where it is stored, both below the participant's
     folder. ``time`` is the bin time. Sizes are bytes; ``size_bytes``, ``md5``, ``sha1`` and ``sha256`` (hexadecimal)
     are of the plain content (``md5`` is None where it was not needed), ``stored_*`` of what lies in the lake.
-    ``known_by`` names the hash by which the server knows the file. Times are ISO 8601 in UTC. ``last_seen`` is when
+    ``known_by`` names the hash by which the server knows the file. ``counted_in`` is the row (date and zone) of the
+    server's daily counts that is known to have counted the file with this content, seen at ``counted_at``; both are
+    empty if none is. Times are ISO 8601 in UTC. ``last_seen`` is when
     the server last had the file, None where that is the manifest's own ``committed_at``. ``vanished_at`` is set
     while the server no longer has the file; ``times_vanished`` counts how often that was found.
     """
@@ -65,6 +67,8 @@ class FileRecord:
     fetched_at: str
     run_id: str
     known_by: HashName = "sha1"
+    counted_in: str = ""
+    counted_at: str = ""
     restatements: int = 0
     previous: PreviousVersion | None = None
     last_seen: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from dagster_beiwe.lake.manifest import FileRecord, HashName, Hole, Manifest, PreviousVersion, total_bytes
@@ -50,6 +50,8 @@ class Occasion:
     """Keys of files that are taken out because what is stored of them can't be used."""
     unseen: Collection[str] = ()
     """Keys of other files that were not found on the server this time, though nobody knows whether they are gone."""
+    counted_in: Mapping[str, str] = field(default_factory=dict)
+    """The row of the server's daily counts that is known to have counted a file, by key; see ``FileRecord``."""
     counted: str = ""
     """Digest of the server's counts; see ``Manifest``."""
     compared_at: datetime | None = None
@@ -114,6 +116,7 @@ def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion)
         records[key] = _marked(records[key], occasion)
     if old:
         records = {key: _dated(record, arrived, old, occasion) for key, record in records.items()}
+    records = {key: _counted(record, occasion) for key, record in records.items()}
     gone = {*occasion.damaged, *(occasion.vanished if occasion.remove_vanished else ())}
     removed |= {key: records.pop(key) for key in records.keys() & gone}
     paths = {record.path for record in before.values()}
@@ -154,7 +157,13 @@ def _marked(record: FileRecord, occasion: Occasion) -> FileRecord:
     """The record of a file that the server no longer has, marked with the first day of that."""
     if not record.present:
         return record
-    return replace(record, vanished_at=_text(occasion.now), times_vanished=record.times_vanished + 1)
+    return replace(
+        record,
+        vanished_at=_text(occasion.now),
+        times_vanished=record.times_vanished + 1,
+        counted_in="",
+        counted_at="",
+    )
 
 
 def _dated(record: FileRecord, arrived: Collection[str], old: Manifest, occasion: Occasion) -> FileRecord:
@@ -170,10 +179,18 @@ def _dated(record: FileRecord, arrived: Collection[str], old: Manifest, occasion
     return record if record.last_seen == last_seen else replace(record, last_seen=last_seen)
 
 
+def _counted(record: FileRecord, occasion: Occasion) -> FileRecord:
+    """The record with the row that is known to have counted it: what was known stays known until the file changes."""
+    row = occasion.counted_in.get(record.key, "") if record.present else ""
+    if not row or row == record.counted_in:
+        return record
+    return replace(record, counted_in=row, counted_at=_text(occasion.now))
+
+
 def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, name: str) -> FileRecord:
     """The record of a file that is stored now. ``known`` is what is known of it from before."""
     staged, member = arrival.staged, arrival.member
-    now = _text(occasion.now)
+    now, row = _text(occasion.now), occasion.counted_in.get(arrival.key, "")
     restated = known is not None and known.sha256 != staged.sha256
     previous = known.previous if known else None
     if known and restated:
@@ -197,6 +214,8 @@ def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, n
         fetched_at=now,
         run_id=occasion.run_id,
         known_by=arrival.known_by or (known.known_by if known else "sha1"),
+        counted_in=row,
+        counted_at=now if row else "",
         restatements=(known.restatements if known else 0) + restated,
         previous=previous,
         times_vanished=known.times_vanished if known else 0,

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.client import BeiweClient, DailyBytes
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.time_zones import StudyZone, ask_time_zone, check_time_zone
@@ -20,8 +20,11 @@ from dagster_beiwe.windows import Window
 ZONE_METADATA = "time zone"
 ZONE_SOURCE_METADATA = "time zone told by"
 
+FORMER_ZONES_METADATA = "former time zones"
+
 ZONE_TAG = "beiwe/time_zone"
-"""Tag of a run: the zone that whoever requested it goes by, so that both mean the same days."""
+"""Tag of a run: the zone that whoever requested it goes by, who told it, and former ones, so that both mean the same
+days."""
 
 ZONE_SECONDS = 24 * 3600
 """A zone that was told longer ago is asked for again: researchers may change it."""
@@ -59,15 +62,22 @@ def find_zone(
     remembered: ToldZone | None = None,
 ) -> ToldZone:
     """The study's time zone: as configured; as its settings or ``remembered`` last told, while that is fresh; otherwise
-    asked from the server. That nobody knows it is not remembered. Raises ``ServerError``.
+    asked from the server. That nobody knows it is not remembered. What settings and ``remembered`` told before is known
+    as the study's former zones. Raises ``ServerError``.
     """
     now = time.time()
+    known = [each for each in (remembered, told_by_settings(study, instance)) if each]
+    former = [name for each in known for name in each.zone.known]
+
+    def found(zone: StudyZone, at: float) -> ToldZone:
+        return ToldZone(zone=zone.after(former), at=at)
+
     if study.time_zone is not None:
-        return ToldZone(zone=StudyZone(name=check_time_zone(study.time_zone), source="configuration"), at=now)
-    told = [each for each in (remembered, _told_by_settings(study, instance)) if each and each.zone.source in _TOLD]
+        return found(StudyZone(name=check_time_zone(study.time_zone), source="configuration"), now)
+    told = [each for each in known if each.zone.source in _TOLD]
     newest = max(told, key=lambda each: each.at, default=None)
     if newest and now - newest.at < ZONE_SECONDS:
-        return newest
+        return found(newest.zone, newest.at)
     try:
         asked = ask_time_zone(client, study.id)
     except ServerFailedError as error:
@@ -76,14 +86,18 @@ def find_zone(
         logger.warning(
             "The time zone of %a could not be asked from the server; the last known is used. %s", study.name, error
         )
-        return newest
-    return newest if newest and asked.source == "unknown" else ToldZone(zone=asked, at=now)
+        return found(newest.zone, newest.at)
+    return found(newest.zone, newest.at) if newest and asked.source == "unknown" else found(asked, now)
 
 
-def _told_by_settings(study: StudyFacts, instance: dg.DagsterInstance) -> ToldZone | None:
+def told_by_settings(study: StudyFacts, instance: dg.DagsterInstance) -> ToldZone | None:
+    """The zone as the settings told it at their last materialization, and the former ones known then."""
     event = instance.get_latest_materialization_event(settings_key(study))
     metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
-    zone = StudyZone.from_texts(*(_text(metadata.get(name)) for name in (ZONE_METADATA, ZONE_SOURCE_METADATA)))
+    name, source, former = (
+        _text(metadata.get(each)) for each in (ZONE_METADATA, ZONE_SOURCE_METADATA, FORMER_ZONES_METADATA)
+    )
+    zone = StudyZone.from_texts(name, source, former.split())
     return ToldZone(zone=zone, at=event.timestamp) if event and zone else None
 
 
@@ -100,8 +114,7 @@ def counts_around(
     ``participants`` narrows them down where these are few.
     """
     few = sorted(set(participants))
-    slack_days = 0 if zone.certain else 1
-    around = _DAY * (1 + slack_days)
+    around = 2 * _DAY  # wherever the study is, and a day beside it where its zone is not certain
     records = client.summary_statistics(
         study.id,
         start_date=(min(window.start for window in windows) - around).date(),
@@ -109,15 +122,24 @@ def counts_around(
         participants=few if len(few) <= FEW_PARTICIPANTS else (),
         streams=client.choose_streams(study.id, study.streams),
     )
-    return DailyIndex.of(zone.zone, records, slack_days=slack_days, uncounted=client.uncounted_streams)
+    return _index(client, zone, records)
 
 
 def all_counts(client: BeiweClient, study: StudyFacts, zone: StudyZone, *, participants: Sequence[str]) -> DailyIndex:
     """All that the server counts of some participants, also outside of every window. Raises as ``counts_around``."""
     streams = client.choose_streams(study.id, study.streams)
     records = client.summary_statistics(study.id, participants=participants, streams=streams)
-    slack_days = 0 if zone.certain else 1
-    return DailyIndex.of(zone.zone, records, slack_days=slack_days, uncounted=client.uncounted_streams)
+    return _index(client, zone, records)
+
+
+def _index(client: BeiweClient, zone: StudyZone, records: Iterable[DailyBytes]) -> DailyIndex:
+    return DailyIndex.of(
+        zone.zone,
+        records,
+        former=zone.former_zones,
+        certain=zone.certain,
+        uncounted=client.uncounted_streams,
+    )
 
 
 def batches(participants: Sequence[str], *, days: int) -> Iterator[Sequence[str]]:
@@ -148,13 +170,13 @@ def counts_for_cells(
 
 
 def zone_tag(zone: StudyZone) -> Mapping[str, str]:
-    return {ZONE_TAG: f"{zone.name} {zone.source}"}
+    return {ZONE_TAG: " ".join((zone.name, zone.source, *zone.former))}
 
 
 def zone_of_tag(tags: Mapping[str, str]) -> StudyZone | None:
     """The zone in a run's tags, if there is one."""
-    name, _, source = tags.get(ZONE_TAG, "").partition(" ")
-    return StudyZone.from_texts(name, source)
+    name, source, *former = [*tags.get(ZONE_TAG, "").split(), "", ""]
+    return StudyZone.from_texts(name, source, former)
 
 
 def _text(value: object) -> str:

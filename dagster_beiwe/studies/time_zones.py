@@ -1,13 +1,14 @@
 """The time zone of a study: the server counts bytes per calendar day of it.
 
-Servers since September 2025 tell it with the settings. Before, the phones' zones are the best that can be known; a
-wrong guess moves the borders of days by some hours, so that `complete` sees differences where there are none.
+Servers since September 2025 tell it with the settings. Before, the phones' zones are the best that can be known. Days
+that were counted tell the abbreviation of the zone they were counted in; see ``dagster_beiwe.sync.day_zones``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Literal, cast, get_args
 from zoneinfo import ZoneInfo
@@ -19,23 +20,46 @@ Source = Literal["configuration", "server", "phones", "unknown"]
 _SOURCES: tuple[str, ...] = get_args(Source)
 
 PHONES_COLUMN = "Last Timezone"
+_MOST_FORMER = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyZone:
-    """The zone's IANA name, and who said so. ``unknown`` is UTC for want of anything better."""
+    """The zone's IANA name, and who said so. ``unknown`` is UTC for want of anything better.
+
+    ``former`` are other zones that the study is known to have had, newest first: days that were counted then stay as
+    they are.
+    """
 
     name: str
     source: Source
+    former: tuple[str, ...] = ()
 
     @classmethod
-    def from_texts(cls, name: str, source: str) -> StudyZone | None:
+    def from_texts(cls, name: str, source: str, former: Iterable[str] = ()) -> StudyZone | None:
         """What was once stored as text, if it is a zone."""
-        return cls(name=name, source=cast("Source", source)) if source in _SOURCES and _is_zone(name) else None
+        if source not in _SOURCES or not _is_zone(name):
+            return None
+        return cls(name=name, source=cast("Source", source)).after(former)
+
+    def after(self, former: Iterable[str]) -> StudyZone:
+        """The same, with zones that the study had before. Only a few are kept: nobody moves a study often."""
+        names = dict.fromkeys((*self.former, *former))
+        kept = [name for name in names if name != self.name and _is_zone(name)]
+        return replace(self, former=tuple(kept[:_MOST_FORMER]))
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """What is to be remembered: zones that the study surely had."""
+        return ((self.name,) if self.certain else ()) + self.former
 
     @property
     def zone(self) -> tzinfo:
         return ZoneInfo(self.name)
+
+    @property
+    def former_zones(self) -> tuple[tzinfo, ...]:
+        return tuple(ZoneInfo(name) for name in self.former)
 
     @property
     def certain(self) -> bool:

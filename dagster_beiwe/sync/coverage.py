@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime
 
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.sync.daily import DailyIndex
+from dagster_beiwe.sync.day_zones import Span
 from dagster_beiwe.sync.facts import Cell
 from dagster_beiwe.windows import Window
-
-_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,16 +105,30 @@ def dirty_cells(
 
 
 _Sizes = dict[tuple[date, str], int]
-"""Plain bytes by local day and stream."""
+"""Plain bytes by counted day and stream."""
 
 
 @dataclass(frozen=True)
 class _Held:
-    """What the lake holds of what the server had when it was last looked at: in windows, and outside all of them."""
+    """What the lake holds of what the server had when it was last looked at: in windows, and outside all of them.
+
+    ``files`` are the bin time and size of every file, by stream, in order.
+    """
 
     windows: _Sizes = field(default_factory=dict)
     strays: _Sizes = field(default_factory=dict)
     not_compared: set[str] = field(default_factory=set)
+    files: dict[str, list[tuple[datetime, int]]] = field(default_factory=dict)
+
+    def explains(self, count: int, stream: str, readings: Iterable[Span], *, outdated: bool) -> bool:
+        """Whether a count is right in some reading of its day; one that is ``outdated`` may lack what came since."""
+        files = self.files.get(stream, [])
+        for start, end in readings:
+            part = files[bisect_left(files, (start,)) : bisect_left(files, (end,))]
+            size_bytes = sum(size_bytes for _, size_bytes in part)
+            if size_bytes == count or (outdated and size_bytes > count):
+                return True
+        return False
 
 
 def _held(
@@ -141,10 +155,15 @@ def _held(
             if record.key in known:
                 continue
             known.add(record.key)
-            if record.present and (key in keys or record.moment not in span):
+            moment = record.moment
+            if record.present and (key in keys or moment not in span):
                 sizes = held.windows if key in keys else held.strays
-                place = (daily.day_of(record.moment), record.stream)
-                sizes[place] = sizes.get(place, 0) + record.size_bytes
+                held.files.setdefault(record.stream, []).append((moment, record.size_bytes))
+                for day in daily.days_of(participant, moment):
+                    place = (day.day, record.stream)
+                    sizes[place] = sizes.get(place, 0) + record.size_bytes
+    for files in held.files.values():
+        files.sort()
     return held
 
 
@@ -159,15 +178,20 @@ def _compare(
     streams: Collection[str],
 ) -> None:
     counted = {
-        (day, stream): size_bytes
-        for day, sizes in daily.counts.get(participant, {}).items()
-        for stream, size_bytes in sizes.items()
+        (day.day, stream)
+        for day in daily.days.get(participant, {}).values()
+        for stream in day.sizes
         if stream in streams
     }
-    for day, stream in sorted(counted.keys() | held.windows.keys() | held.strays.keys()):
-        server_bytes = counted.get((day, stream), 0)
-        lake_bytes = held.windows.get((day, stream), 0) + held.strays.get((day, stream), 0)
-        hours = daily.hours_of(day, span)
+    for date_, stream in sorted(counted | held.windows.keys() | held.strays.keys()):
+        day = daily.day(participant, date_)
+        server_bytes = day.sizes.get(stream, 0)
+        lake_bytes = held.windows.get((date_, stream), 0) + held.strays.get((date_, stream), 0)
+        if 0 < server_bytes != lake_bytes and held.explains(
+            server_bytes, stream, daily.readings(day), outdated=daily.is_outdated(participant, day)
+        ):
+            lake_bytes = server_bytes
+        hours = day.hours_in(span)
         if hours is None:
             result.stray_bytes += server_bytes
             result.stray_lake_bytes += lake_bytes
@@ -177,15 +201,15 @@ def _compare(
             result.lake_bytes += lake_bytes
         if server_bytes == lake_bytes:
             continue
-        reach = daily.reach_of(day, span) if hours else None
+        reach = day.reach_in(span) if hours else None
         gap = Gap(
             participant=participant,
-            day=day,
+            day=date_,
             stream=stream,
             server_bytes=server_bytes,
             lake_bytes=lake_bytes,
             windows=tuple(window.key for window in windows if reach and _overlap(window, reach)),
-            cut=hours is not None and hours != daily.hours_of(day, Window(hours.start - _DAY, hours.end + _DAY)),
+            cut=hours is not None and hours != day.whole_hours,
         )
         found = result.gaps if server_bytes > lake_bytes else result.surplus
         (found if hours else result.strays).append(gap)

@@ -1,37 +1,94 @@
 """The server's byte counts per participant, day and stream: what one cheap request tells about a whole study.
 
-A day is one of the study's time zone; a file counts to the day in which its hour starts. Source: the server's
+A file counts to the day in which its hour starts, by the zone that the day's row names. Source: the server's
 get-summary-statistics/v1, whose counts are the sums of the plain sizes of that day's files (936 of 937 cells compared
-were equal to the byte; unchunked files that arrive alone may be counted late).
+were equal to the byte; unchunked files that arrive alone may be counted late). There is one row per participant and
+date. After a change of the study's zone, rows counted before it and after it lie side by side: a moment may belong to
+two of them, or to none.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, tzinfo
 
 from dagster_beiwe.client import DailyBytes
-from dagster_beiwe.windows import Window, local_day
+from dagster_beiwe.sync.day_zones import DayHours, Span, StudyZones, day_hours, other_hours
+from dagster_beiwe.windows import Window
+
+_DAY = timedelta(days=1)
+_HOUR = timedelta(hours=1)
+_NEAR = (-2, -1, 0, 1, 2)
+"""No two zones are more than 26 hours apart: a moment may be two dates further on in another one."""
 
 _FORM = "2:"
 _TAG, _PART = 4, 12  # hexadecimal digits: which stream, and with the hash of its counts
 
 
 @dataclass(frozen=True)
-class DailyIndex:
-    """Daily byte counts of one study, by participant, day of the study's ``zone``, and stream.
+class CountedDay:
+    """One participant's calendar day: its hours, and what the server counts in them.
 
-    Where the zone is a guess, ``slack_days`` is 1: no two zones are more than about a day apart, so a file lies at most
-    one day beside the day that it is counted to. Of ``uncounted`` streams the server tells no bytes, so that nothing
-    follows from their having none here.
+    ``row`` names the row (date and zone) that it comes from; it is empty for a day of which the server has none.
+    ``zone`` is what the row names, None if it does not.
     """
 
-    zone: tzinfo
-    counts: Mapping[str, Mapping[date, Mapping[str, int]]]
-    slack_days: int = 0
+    day: date
+    hours: DayHours
+    sizes: Mapping[str, int]
+    row: str = ""
+    zone: str | None = None
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.hours.start <= moment < self.hours.end
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is known which files the counts are of."""
+        return bool(self.row) and self.hours.certain
+
+    @property
+    def whole_hours(self) -> Window:
+        """The full hours in which files lie that are counted to the day.
+
+        In zones offset by half an hour, the day before and the day itself share an hour: its hourly files belong to
+        the former, what the phone opened in its second half to the latter.
+        """
+        return Window(_hour_of(self.hours.start), _hour_of(self.hours.end + _HOUR - timedelta(microseconds=1)))
+
+    @property
+    def reach(self) -> Window:
+        """The full hours in which its files may lie: with the days beside it, if its hours are not known."""
+        hours = self.whole_hours
+        return hours if self.hours.exact else Window(hours.start - _DAY, hours.end + _DAY)
+
+    def touches(self, window: Window) -> bool:
+        """Whether files counted to it may lie in a window."""
+        slack = timedelta(0) if self.hours.exact else _DAY
+        return self.hours.start - slack < window.end and window.start < self.hours.end + slack
+
+    def hours_in(self, window: Window) -> Window | None:
+        """Its full hours that lie in a window, if any."""
+        return _common(self.whole_hours, window)
+
+    def reach_in(self, window: Window) -> Window | None:
+        """The hours of a window in which its files may lie, if any."""
+        return _common(self.reach, window)
+
+
+@dataclass(frozen=True)
+class DailyIndex:
+    """Daily byte counts of one study, by participant and date; made by ``of``."""
+
+    zones: StudyZones
+    days: Mapping[str, Mapping[date, CountedDay]]
     uncounted: frozenset[str] = frozenset()
+    _mixed: frozenset[str] = frozenset()
+    """Participants with a row that was not counted in the present zone."""
+    _dates: dict[datetime, date] = field(default_factory=dict, repr=False, compare=False)
+    _blank: dict[date, CountedDay] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -39,26 +96,81 @@ class DailyIndex:
         zone: tzinfo,
         records: Iterable[DailyBytes],
         *,
-        slack_days: int = 0,
+        former: Iterable[tzinfo] = (),
+        certain: bool = True,
         uncounted: frozenset[str] = frozenset(),
     ) -> DailyIndex:
-        counts: dict[str, dict[date, Mapping[str, int]]] = {}
+        """``zone`` is the study's at present, ``former`` what else it is known to have had; ``certain`` is False if the
+        present one is a guess. Of ``uncounted`` streams the server tells no bytes, so that nothing follows from their
+        having none here."""
+        zones = StudyZones(zone, tuple(former), certain)
+        days: dict[str, dict[date, CountedDay]] = {}
+        mixed = set()
         for record in records:
-            counts.setdefault(record.participant, {})[record.day] = record.bytes_by_stream
-        return cls(zone, counts, slack_days, uncounted)
+            hours, present = (day_hours(zones, record.day, name) for name in (record.zone, None))
+            if (hours.start, hours.end) != (present.start, present.end):
+                mixed.add(record.participant)
+            own = days.setdefault(record.participant, {})
+            if record.day in own:  # servers have one row for each date
+                hours = replace(hours, exact=False, certain=False)
+            row = f"{record.day.isoformat()} {record.zone or zone}"
+            own[record.day] = CountedDay(record.day, hours, record.bytes_by_stream, row, record.zone)
+        return cls(zones, days, uncounted, frozenset(mixed))
 
-    def bytes_of(self, participant: str, day: date, stream: str) -> int:
-        """What the server has of a participant's day; 0 where it has nothing."""
-        return self.counts.get(participant, {}).get(day, {}).get(stream, 0)
+    def days_of(self, participant: str, moment: datetime) -> tuple[CountedDay, ...]:
+        """The days to which a file with this bin time is counted.
+
+        A date without a row is a day by the present zone, of which nothing is counted. None where the date has a row
+        that was counted in another zone, in which the moment is of no day: nobody counts it.
+        """
+        days = self.days.get(participant, {})
+        present = self._dates.get(moment)
+        if present is None:
+            present = self._dates[moment] = moment.astimezone(self.zones.current).date()
+        if participant in self._mixed:
+            near = (days.get(present + number * _DAY) for number in _NEAR)
+            if found := tuple(day for day in near if day and moment in day):
+                return found
+            return () if present in days else (self.day(participant, present),)
+        return (self.day(participant, present),)
+
+    def day(self, participant: str, day: date) -> CountedDay:
+        """What the server counts of a participant's date; a day without counts where it has no row."""
+        if counted := self.days.get(participant, {}).get(day):
+            return counted
+        blank = self._blank.get(day)
+        if blank is None:
+            blank = self._blank[day] = CountedDay(day, day_hours(self.zones, day, None), {})
+        return blank
+
+    def readings(self, day: CountedDay) -> tuple[Span, ...]:
+        """The hours that a day's count may be of, the likeliest first."""
+        others = other_hours(self.zones, day.day, day.zone) if day.row else ()
+        return ((day.hours.start, day.hours.end), *others)
+
+    def is_outdated(self, participant: str, day: CountedDay) -> bool:
+        """Whether a day's count may lack what came since the study's zone changed.
+
+        Then it was counted in a former zone, and shares hours with a day of another one: what changes in these hours is
+        counted there alone.
+        """
+        if participant not in self._mixed or day.hours == day_hours(self.zones, day.day, None):
+            return False
+        near = (self.days[participant].get(day.day + number * _DAY) for number in _NEAR if number)
+        return any(other.hours.start < day.hours.end and day.hours.start < other.hours.end for other in near if other)
 
     def counts_anything(self, participant: str) -> bool:
         """Whether the server counts any byte of a participant."""
-        return any(any(sizes.values()) for sizes in self.counts.get(participant, {}).values())
+        return any(any(day.sizes.values()) for day in self.days.get(participant, {}).values())
+
+    def counts_after(self, participant: str, moment: datetime) -> bool:
+        """Whether the server counts anything of a participant on days that begin later."""
+        days = self.days.get(participant, {}).values()
+        return any(day.hours.start >= moment and any(day.sizes.values()) for day in days)
 
     def expected_bytes(self, participant: str, window: Window) -> int:
-        """About what a window holds: the sum of the local days that overlap it."""
-        days = self.counts.get(participant, {})
-        return sum(sum(days[day].values()) for day in self._counted(participant, window, slack_days=0))
+        """About what a window holds: the sum of the days that overlap it."""
+        return sum(sum(day.sizes.values()) for day in self.counted_days(participant, window) if day.hours_in(window))
 
     def digest(self, participant: str, window: Window, streams: Collection[str]) -> str:
         """A fingerprint of what is counted for the days that may overlap a window; it moves when any count does.
@@ -66,12 +178,11 @@ class DailyIndex:
         It has a part for each stream that is counted, so that streams which come and go do not move it: see
         ``agrees``.
         """
-        days = self.counts.get(participant, {})
         counted: dict[str, list[tuple[str, int]]] = {}
         for day in self.counted_days(participant, window):
-            for stream, size_bytes in days[day].items():
+            for stream, size_bytes in day.sizes.items():
                 if size_bytes and stream in streams:
-                    counted.setdefault(stream, []).append((day.isoformat(), size_bytes))
+                    counted.setdefault(stream, []).append((day.day.isoformat(), size_bytes))
         return _FORM + "".join(sorted(_tag(stream) + _short_hash(repr(sizes), 8) for stream, sizes in counted.items()))
 
     def agrees(self, counted: str, participant: str, window: Window, streams: Collection[str]) -> bool:
@@ -84,63 +195,25 @@ class DailyIndex:
         same = _FORM + "".join(part for part in parts if part[:_TAG] in tags)
         return counted.startswith(_FORM) and same == self.digest(participant, window, streams)
 
-    def counted_days(self, participant: str, window: Window) -> list[date]:
-        """The days with a count that overlap a window, or may where the zone is a guess; oldest first."""
-        return self._counted(participant, window, slack_days=self.slack_days)
-
-    def _counted(self, participant: str, window: Window, *, slack_days: int) -> list[date]:
-        days = self.counts.get(participant, {})
-        first = self.day_of(window.start) - timedelta(days=slack_days)
-        last = self.day_of(window.end - timedelta(seconds=1)) + timedelta(days=slack_days)
-        length = (last - first).days + 1
+    def counted_days(self, participant: str, window: Window) -> list[CountedDay]:
+        """The days with a count that overlap a window, or may where their hours are not known; oldest first."""
+        days = self.days.get(participant, {})
+        first = window.start.date() - 2 * _DAY
+        length = (window.end.date() - first).days + 3
         if length > len(days):  # windows of strays have a hundred years
-            return sorted(day for day in days if days[day] and first <= day <= last)
-        return [day for number in range(length) if days.get(day := first + timedelta(days=number))]
+            found: Iterable[CountedDay | None] = (days[day] for day in sorted(days))
+        else:
+            found = (days.get(first + number * _DAY) for number in range(length))
+        return [day for day in found if day and day.sizes and day.touches(window)]
 
-    def reach_of(self, day: date, window: Window) -> Window | None:
-        """The hours of a window in which files counted to a day may lie: with those of the days beside it, if the zone
-        is a guess."""
-        days = (day + timedelta(days=number) for number in range(-self.slack_days, self.slack_days + 1))
-        found = [hours for hours in (self.hours_of(each, window) for each in days) if hours]
-        return Window(found[0].start, found[-1].end) if found else None
 
-    def day_of(self, moment: datetime) -> date:
-        """The local day that a file with this bin time is counted to."""
-        return moment.astimezone(self.zone).date()
+def _common(hours: Window, window: Window) -> Window | None:
+    start, end = max(hours.start, window.start), min(hours.end, window.end)
+    return Window(start, end) if start < end else None
 
-    def day_hours(self, day: date) -> Window:
-        """The full hours in which files lie that are counted to a local day.
 
-        In zones offset by half an hour, the day before and the day itself share an hour: its hourly files belong to
-        the former, what the phone opened in its second half to the latter.
-        """
-        start, end = local_day(day, self.zone)
-        return Window(start.replace(minute=0, second=0), _next_hour(end))
-
-    def hours_of(self, day: date, window: Window) -> Window | None:
-        """The hours of a day that lie in a window, if any."""
-        hours = self.day_hours(day)
-        start, end = max(hours.start, window.start), min(hours.end, window.end)
-        return Window(start, end) if start < end else None
-
-    def shrunken(
-        self, participant: str, files: Iterable[tuple[datetime, str, int]], window: Window
-    ) -> list[tuple[date, str]]:
-        """Days and streams of a window of which more is held than the server counts: something has vanished there.
-
-        ``files`` are the bin time, stream and size of all that is held of the participant in and around the window.
-        """
-        held: dict[tuple[date, str], int] = {}
-        for moment, stream, size_bytes in files:
-            place = (self.day_of(moment), stream)
-            held[place] = held.get(place, 0) + size_bytes
-        return [
-            (day, stream)
-            for (day, stream), size_bytes in sorted(held.items())
-            if stream not in self.uncounted
-            and size_bytes > self.bytes_of(participant, day, stream)
-            and self.hours_of(day, window)
-        ]
+def _hour_of(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def _tag(stream: str) -> str:
@@ -149,8 +222,3 @@ def _tag(stream: str) -> str:
 
 def _short_hash(text: str, length: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
-
-
-def _next_hour(moment: datetime) -> datetime:
-    full = moment.replace(minute=0, second=0, microsecond=0)
-    return full if full == moment else full + timedelta(hours=1)

@@ -22,12 +22,12 @@ from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.sync.compare import Compared, Comparer, are_compared
 from dagster_beiwe.sync.daily import DailyIndex
+from dagster_beiwe.sync.deletions import Ledger, pieces_to_list, rest_of_days
 from dagster_beiwe.sync.facts import Cell, FetchPolicy, Problem, Progress, WindowReport
 from dagster_beiwe.sync.fetch import Fetcher
 from dagster_beiwe.sync.haul import Haul, Hauler
 from dagster_beiwe.sync.meter import Meter
-from dagster_beiwe.sync.pieces import Piece, guess_hours, next_cells, pieces_of, stretches
-from dagster_beiwe.sync.vanished import days_to_list, withdrawn
+from dagster_beiwe.sync.pieces import guess_hours, next_cells, pieces_of, stretches
 from dagster_beiwe.windows import Window, order_of_key
 
 _CONFLICT_ATTEMPTS = 3
@@ -170,8 +170,14 @@ class StudySync:
 
         Raises ``NotFoundError`` if it is the study that is gone.
         """
-        listed = participant in self._client.participants(self._lake.study_id)
-        return listed or (self._daily is not None and self._daily.counts_anything(participant))
+        study_id = self._lake.study_id
+        if participant in self._client.participants(study_id):
+            return True
+        # What is known of the counts may be those of a few days only.
+        return self._daily is not None and (
+            self._daily.counts_anything(participant)
+            or any(day.bytes_by_stream for day in self._client.summary_statistics(study_id, participants=[participant]))
+        )
 
     def _group(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
         manifests = {cell: self._lake.manifest(cell.participant, cell.window) for cell in cells}
@@ -195,50 +201,45 @@ class StudySync:
         hauler = Hauler(fetcher, self._policy, held, relist=lists_everything)
         for piece in pieces_of(cells, self._streams, self._estimate, self._policy):
             hauler.bring(piece)
-        if held:
-            self._look_for_vanished(cells, held, hauler.haul, fetcher, listed=lists_everything)
-        return hauler.haul
+        haul = hauler.haul
+        if self._daily is not None:
+            around = {record.key: record for record in (*self._neighbours(cells), *held)}
+            ledger = Ledger(self._daily, cells[0].participant, around)
+            if held:
+                self._look_for_deletions(cells, held, ledger, haul, fetcher, listed=lists_everything)
+            haul.counted_in = ledger.counted(haul.arrivals, haul.vanished)
+        elif haul.unlisted and not self._client.supports("summary_statistics", otherwise=True):
+            # Servers without counts end the archive where an object is lost: what one leaves out is gone.
+            haul.vanished |= haul.unlisted
+        return haul
 
-    def _look_for_vanished(
-        self, cells: Sequence[Cell], held: Sequence[FileRecord], haul: Haul, fetcher: Fetcher, *, listed: bool
+    def _look_for_deletions(
+        self,
+        cells: Sequence[Cell],
+        held: Sequence[FileRecord],
+        ledger: Ledger,
+        haul: Haul,
+        fetcher: Fetcher,
+        *,
+        listed: bool,
     ) -> None:
-        """List whole days anew where held files seem to be gone, and decide which have vanished.
+        """List whole days anew where held files seem to be gone, and decide which were deleted upstream.
 
         Where nothing is ``listed`` yet, an answer does not tell a file that is unchanged from one that is gone: those
         days are looked at of which the lake holds more than the server counts.
         """
-        participant, span = cells[0].participant, Window(cells[0].window.start, cells[-1].window.end)
-        if self._daily is None:
-            # Servers without counts end the archive where an object is lost: what one leaves out is gone.
-            if haul.unlisted and not self._client.supports("summary_statistics", otherwise=True):
-                haul.vanished |= haul.unlisted
-            return
+        participant, span = ledger.participant, Window(cells[0].window.start, cells[-1].window.end)
         if listed:
             unlisted = [record for record in held if record.present and record.key in haul.unlisted]
-            pieces = days_to_list(self._daily, participant, span, unlisted)
+            pieces = rest_of_days(ledger.daily, participant, span, unlisted)
         else:
-            shrunken = self._daily.shrunken(participant, self._sizes(cells, held, haul), span)
-            pieces = [
-                Piece(participant, self._daily.day_hours(day), (stream,))
-                for day, stream in shrunken
-                if stream in self._streams
-            ]
+            here = [(day, name) for day, name in ledger.surplus(haul.arrivals, self._streams) if day.hours_in(span)]
+            pieces = pieces_to_list(participant, here, piece_bytes=self._policy.piece_bytes)
         lister = Hauler(fetcher, self._policy, held, haul=haul, relist=True)
         for piece in pieces:
             lister.bring(piece)
-        unlisted = [record for record in held if record.key in haul.unlisted]
-        haul.vanished |= withdrawn(self._daily, participant, unlisted, haul.arrivals.values())
+        haul.vanished |= ledger.deleted(haul.unlisted, haul.arrivals)
         lister.leave_out(span)
-
-    def _sizes(
-        self, cells: Sequence[Cell], held: Sequence[FileRecord], haul: Haul
-    ) -> Iterator[tuple[datetime, str, int]]:
-        """Time, stream and size of what the lake holds in and around the cells, with what has arrived."""
-        for record in (*held, *self._neighbours(cells)):
-            if record.present and record.key not in haul.arrivals:
-                yield record.moment, record.stream, record.size_bytes
-        for new in haul.arrivals.values():
-            yield new.member.time, new.member.stream, new.staged.size_bytes
 
     def _neighbours(self, cells: Sequence[Cell]) -> Iterator[FileRecord]:
         """What is held in the windows before and after: a local day may lie in two windows of UTC."""
@@ -281,6 +282,7 @@ class StudySync:
             vanished=frozenset(haul.vanished),
             remove_vanished=self._policy.remove_vanished and self._daily is not None,
             unseen=frozenset(haul.missing_upstream),
+            counted_in=haul.counted_in,
             counted=self._daily.digest(cell.participant, cell.window, self._streams) if self._daily else "",
             compared_at=haul.begun_at if self._are_compared(cell, manifest, haul) else None,
         )

@@ -33,8 +33,8 @@ class Haul:
     """What was brought in.
 
     ``unlisted`` are keys of held files that did not come although they were asked for; ``vanished`` those of them that
-    the server no longer has, as far as that is proven. ``mislisted`` are keys of arrivals that have another hash than
-    the server lists, each time.
+    were deleted upstream, as far as that is proven. ``mislisted`` are keys of arrivals that have another hash than the
+    server lists, each time. ``counted_in`` has the row of daily counts that is known to have counted a file, by key.
     """
 
     arrivals: dict[str, Arrival] = field(default_factory=dict)
@@ -42,6 +42,7 @@ class Haul:
     unlisted: set[str] = field(default_factory=set)
     vanished: set[str] = field(default_factory=set)
     mislisted: set[str] = field(default_factory=set)
+    counted_in: dict[str, str] = field(default_factory=dict)
     downloaded_bytes: int = 0
     begun_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 

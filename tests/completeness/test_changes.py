@@ -73,6 +73,7 @@ def test_a_late_hour_of_last_month_runs_exactly_its_window(lab: Lab) -> None:
 
 def test_vanished_and_new_files_are_followed(lab: Lab) -> None:
     """An hour that a researcher had deleted, and one that came after all."""
+    lab.world.add_hour(ANNA, "gps", moment(day_of_week(0), 13))
     lab.backfill()
     lab.follow()
     lab.world.withdraw(ANNA, stream="gps", hour=moment(day_of_week(0)))
@@ -199,7 +200,7 @@ def test_a_run_asks_for_counts_of_its_own_days_and_participants(lab: Lab) -> Non
     lab.run("raw_data", tags=dict(rectangle_tags([BERT], WEEKS[1:3])))
     (query,) = [dict(record.query) for record in lab.server.requests if "summary" in record.route]
     assert query["participant_ids"] == BERT
-    assert (query["start_date"], query["end_date"]) == ((day_of_week(1, -1)).isoformat(), day_of_week(3, 1).isoformat())
+    assert (query["start_date"], query["end_date"]) == (day_of_week(1, -2).isoformat(), day_of_week(3, 2).isoformat())
     assert lab.lake.index(BERT)[WEEKS[1]].counted
 
 

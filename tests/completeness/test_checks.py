@@ -87,6 +87,7 @@ def test_a_gap_of_these_days_is_a_warning(lab: Lab) -> None:
 
 def test_vanished_files_are_surplus_until_they_are_noticed(lab: Lab) -> None:
     """A warning with the window to run; afterwards the file is kept, marked and no surplus."""
+    lab.world.add_hour(ANNA, "gps", moment(day_of_week(0), 13))
     lab.backfill()
     lab.world.withdraw(ANNA, stream="gps", hour=moment(day_of_week(0)))
     evaluation = lab.check("complete")
@@ -318,9 +319,10 @@ def test_coverage_lists_what_the_lake_holds_and_is_checked_with_it(lab: Lab) -> 
 def test_restatements_list_what_changed_and_vanished(open_lab: Callable[..., Lab], remove: bool) -> None:
     """Sizes and hashes before and after, no content; the setting removes vanished files, and the list tells."""
     lab = open_lab(remove_vanished=remove)
+    hour = moment(day_of_week(1))
+    lab.world.add_hour(BERT, "gps", hour + HOUR)
     lab.backfill()
     assert len(lab.table("restatements")) == 0
-    hour = moment(day_of_week(1))
     old = lab.world.file(ANNA, "gps", hour)
     new = lab.world.add_rows(ANNA, "gps", hour, rows=9)
     lab.world.withdraw(BERT, stream="gps", hour=hour)
@@ -339,4 +341,4 @@ def test_restatements_list_what_changed_and_vanished(open_lab: Callable[..., Lab
     assert gone["first_seen"] <= gone["last_seen"] <= gone["vanished_at"]
     assert (row["state"], row["times_vanished"]) == ("present", 0)
     files = lab.lake.manifest(BERT, WEEKS[1]).files  # type: ignore[union-attr]
-    assert len(files) == (13 if remove else 14)
+    assert len(files) == (14 if remove else 15)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dagster_beiwe.automation import changes
 from dagster_beiwe.automation.changes import ChangesCursor, Grid, choose_runs, look_for_changes
+from dagster_beiwe.client.answers import DailyBytes
 from dagster_beiwe.covering import Rectangle, cover
 from dagster_beiwe.lake.index import IndexEntry
 from dagster_beiwe.studies.server_counts import batches
@@ -61,7 +62,8 @@ def test_a_cross_is_cut_along_the_better_side() -> None:
 
 
 def counts_of(*people: str, on: date = date(2026, 1, 7)) -> DailyIndex:
-    return DailyIndex(timezone.utc, {one: {on: {"gps": 10}} for one in people})
+    counts = [DailyBytes(participant=one, day=on, bytes_by_stream={"gps": 10}) for one in people]
+    return DailyIndex.of(timezone.utc, counts)
 
 
 def never_committed(_: str) -> Mapping[str, IndexEntry]:
@@ -168,8 +170,8 @@ def test_a_rectangle_names_itself_as_dagster_does() -> None:
 def test_a_new_window_is_looked_at_where_data_are_dated_later() -> None:
     """It is empty for all others, and the counts of everybody are much to ask for."""
     grid = replace(GRID, windows=WINDOWS[:-1])
-    daily = DailyIndex(timezone.utc, {one: {date(2026, 1, 7): {"gps": 10}} for one in PEOPLE})
-    daily = replace(daily, counts={**daily.counts, PEOPLE[3]: {WINDOWS[-1].start.date(): {"gps": 10}}})
+    daily = counts_of(*PEOPLE)
+    daily = replace(daily, days={**daily.days, **counts_of(PEOPLE[3], on=WINDOWS[-1].start.date()).days})
     marks = grid.marks({one: {"gps": 10} for one in PEOPLE}, zone="UTC")
 
     def committed(participant: str) -> Mapping[str, IndexEntry]:

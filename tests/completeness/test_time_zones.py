@@ -9,12 +9,13 @@ from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from labs import PARTICIPANTS, Lab, moment, raw_data_requests, world_of
+from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, raw_data_requests, world_of
 
 from dagster_beiwe import StudyConfig
 from dagster_beiwe.automation.changes import ChangesCursor
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
+from dagster_beiwe.studies.server_counts import find_zone
 from dagster_beiwe.studies.time_zones import StudyZone, ask_time_zone
 
 ANNA = PARTICIPANTS[0]
@@ -116,25 +117,78 @@ def test_an_hour_before_midnight_counts_to_its_local_day(open_lab: Callable[...,
     assert lab.requested() == []
 
 
-def test_a_changed_zone_is_learnt_and_the_runs_go_by_it(lab: Lab) -> None:
-    """The settings were never materialised: the sensor asks for the zone once a day, and gives it to its runs."""
+def learn_zone(lab: Lab) -> None:
+    """The sensor asks for the zone once a day: that day is over."""
+    lab.cursor = replace(ChangesCursor.from_text(lab.cursor), zone_at=0).to_text()
+
+
+def test_a_change_of_zone_alone_requests_nothing(lab: Lab) -> None:
+    """The server counts no day again: what was complete stays so, by the zone that each day names."""
     lab.enrol()
     lab.follow()
-    lab.world.study(lab.study.id).time_zone = "Asia/Tokyo"
-    lab.cursor = replace(ChangesCursor.from_text(lab.cursor), zone_at=0).to_text()
+    lab.world.change_zone(lab.study.id, "Asia/Tokyo")
+    learn_zone(lab)
+    assert lab.follow() == []
+    cursor = ChangesCursor.from_text(lab.cursor)
+    assert (cursor.zone, cursor.former_zones, set(cursor.settled)) == (
+        "Asia/Tokyo", ("America/New_York",), set(PARTICIPANTS),
+    )  # fmt: skip
+    evaluation = lab.check("complete")
+    assert evaluation.passed
+    assert evaluation.metadata["time zone"].value == "Asia/Tokyo (server)"
+
+
+def test_after_a_change_of_zone_new_data_is_followed_and_compared(open_lab: Callable[..., Lab]) -> None:
+    """Days of both zones lie side by side, and share hours; runs go by the zones that the sensor knows."""
+    lab = open_lab(world_of(ANNA, hours=(2, 14, 20)), streams=("gps", "power_state"))
+    lab.enrol()
+    lab.follow()
+    lab.world.change_zone(lab.study.id, "Asia/Tokyo")
+    learn_zone(lab)
+    lab.world.add_rows(ANNA, "gps", moment(day_of_week(1), 20))
+    lab.world.add_hour(ANNA, "gps", moment(day_of_week(2), 3))
     requests = raw_data_requests(lab.tick())
-    assert requests
-    assert {request.tags["beiwe/time_zone"] for request in requests} == {"Asia/Tokyo server"}
+    assert {request.tags["beiwe/time_zone"] for request in requests} == {"Asia/Tokyo server America/New_York"}
+    assert sorted(key for request in requests for key in lab.partitions_of(request)) == [
+        f"{ANNA}|{WEEKS[1]}",
+        f"{ANNA}|{WEEKS[2]}",
+    ]
     for request in requests:
-        lab.run("raw_data", tags=dict(request.tags))
-    assert lab.requested() == []
+        assert lab.run("raw_data", tags=dict(request.tags)).success
+    assert lab.follow() == []
+    assert {row.zone for row in lab.world.counts(ANNA).values()} == {"Asia/Tokyo", "America/New_York"}
+    assert lab.check("complete").passed
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "Asia/Kolkata"])
+def test_a_study_that_moved_before_anybody_looked_is_complete(open_lab: Callable[..., Lab], zone: str) -> None:
+    """Nobody remembers the former zone, which the days name by ``IST``: that of Israel, or of India."""
+    lab = open_lab(world_of(ANNA, zone="Asia/Jerusalem", hours=(2, 14, 20)))
+    lab.world.change_zone(lab.study.id, zone)
+    lab.backfill()
+    assert lab.check("complete").passed
+    lab.world.add_rows(ANNA, "gps", moment(day_of_week(1), 20))
+    assert lab.follow()
+    assert lab.follow() == []
+
+
+def test_settings_remember_former_zones(lab: Lab) -> None:
+    """For runs and checks that nobody gives the zones to."""
+    lab.run("settings")
+    lab.world.change_zone(lab.study.id, "Asia/Tokyo")
+    lab.run("settings")
+    lab.world.change_zone(lab.study.id, "Europe/Berlin")
+    lab.run("settings")
+    with lab.beiwe.get_client() as client:
+        zone = find_zone(lab.study, lab.instance, client).zone
+    assert (zone.name, zone.former) == ("Europe/Berlin", ("Asia/Tokyo", "America/New_York"))
 
 
 def test_sensor_and_run_agree_while_the_server_says_otherwise(lab: Lab) -> None:
     """For a day at most: what the sensor remembers is what its runs go by, so that nothing is requested for ever."""
     lab.enrol()
     lab.follow()
-    lab.world.study(lab.study.id).time_zone = "Asia/Tokyo"
+    lab.world.change_zone(lab.study.id, "Asia/Tokyo")
     lab.world.add_rows(ANNA, "gps", moment(lab.study.start or date.min))
     assert lab.follow()
     lab.tick()

@@ -138,10 +138,10 @@ def sync(client: BeiweClient, lake: StudyLake, cells: Iterable[Cell], **options:
     return list(StudySync(client, lake, run_id="run-1", **options).run(cells))  # type: ignore[arg-type]
 
 
-def daily(client: BeiweClient, zone: str = "America/New_York") -> DailyIndex:
-    """What the server counts per day now."""
+def daily(client: BeiweClient, zone: str = "America/New_York", *former: str) -> DailyIndex:
+    """What the server counts per day now, in a study of this zone that had the ``former`` ones."""
     records = client.summary_statistics(STUDY)
-    return DailyIndex.of(ZoneInfo(zone), records, uncounted=client.uncounted_streams)
+    return DailyIndex.of(ZoneInfo(zone), records, former=map(ZoneInfo, former), uncounted=client.uncounted_streams)
 
 
 def downloads(server: SimulatedServer) -> int:

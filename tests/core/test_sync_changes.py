@@ -214,8 +214,8 @@ def test_vanished_files_are_noticed_by_the_daily_counts(zone: str, remove: bool,
 
 
 def test_a_vanished_file_that_comes_back_is_present_again(world: World, client: BeiweClient, lake: StudyLake) -> None:
-    """An object that was lost for a while is marked, and unmarked when it is back."""
-    sync(client, lake, cells_of(PERSON))
+    """A file that was deleted for a while is marked, and unmarked when it is back."""
+    sync(client, lake, cells_of(PERSON), daily=daily(client))
     lost = world.file(PERSON, "gps", LATE)
     world.withdraw(PERSON, stream="gps", hour=LATE)
     (gone, _) = sync(client, lake, cells_of(PERSON), daily=daily(client))
@@ -245,7 +245,7 @@ def test_without_the_counts_of_a_server_that_has_them_nothing_vanishes(profile: 
     world = small_world()
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
     with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
-        sync(client, lake, cells_of(PERSON))
+        sync(client, lake, cells_of(PERSON), daily=daily(client))
         everything = held(lake)
         world.withdraw(PERSON, stream="gps", hour=LATE)
         reports = sync(client, lake, cells_of(PERSON), policy=REMOVE)

@@ -36,7 +36,7 @@ import time_machine
 from fault_scene import PASSPHRASE, STREAMS, STUDY
 from life_daemon import Daemon
 from life_lab import KILL_SHARE_VARIABLE, START_VARIABLE, KillingLauncher
-from soak import BEGIN, FAULTS, HOUR, PEOPLE, Remote
+from soak import BEGIN, FAULTS, HOUR, PEOPLE, Remote, agree, key_of
 
 from dagster_beiwe.lake import BeiweLake
 from dagster_beiwe.lake.verify import verify_study
@@ -125,6 +125,7 @@ class Life:
         self._remote, self._folder, self._clock = remote, folder, clock
         self._rng = random.Random(seed)
         self._hours: list[tuple[str, str, datetime]] = []
+        self._deleted: set[str] = set()
         self._now = BEGIN
         self._daemon = Daemon(folder / "home")
         self.diary = Diary()
@@ -167,6 +168,7 @@ class Life:
         if chunked and self._rng.random() < DELETED_RATE:
             place = self._rng.choice(chunked)
             self._hours.remove(place)
+            self._deleted.add(key_of(*place))
             self._remote.do("withdraw", participant_id=place[0], stream=place[1], hour=place[2])
             self.diary.deleted += 1
 
@@ -213,7 +215,7 @@ class Life:
             for record in manifest.files
             if record.present
         }
-        self.diary.equal = held == truth
+        self.diary.equal = agree(held, truth, self._deleted)
         self.diary.files_on_server, self.diary.files_in_lake = len(truth), len(held)
         self.diary.findings = len(verify_study(lake).findings)
         left = (".part", ".pending", ".run")

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from multiprocessing.connection import Connection
@@ -176,6 +176,17 @@ class Remote:
         self._pipe.close()
 
 
+def key_of(person: str, stream: str, hour: datetime) -> str:
+    """The registry key of an hourly file, as the lake has it."""
+    return f"{STUDY}/{person}/{stream}/{hour:%Y-%m-%dT%H:%M:%S}.csv"
+
+
+def agree(held: Mapping[str, str], truth: Mapping[str, str], deleted: Collection[str]) -> bool:
+    """Whether every file of the server is held as it is. What else is held was deleted there, which can't be proven
+    where other data of its day came at the same time, or it was the day's last file."""
+    return truth.items() <= held.items() and held.keys() - truth.keys() <= set(deleted)
+
+
 class Soak:
     """One study, its server, its lake, and chance."""
 
@@ -184,6 +195,7 @@ class Soak:
         self._rng = random.Random(seed)
         self._now = BEGIN
         self._hours: list[tuple[str, str, datetime]] = []
+        self._deleted: set[str] = set()
         self._client, self._lake = self._new_client(), self._new_lake()
         self.diary = Diary()
 
@@ -221,6 +233,7 @@ class Soak:
         if chunked and self._rng.random() < DELETED_RATE:
             place = self._rng.choice(chunked)
             self._hours.remove(place)
+            self._deleted.add(key_of(*place))
             self._remote.do("withdraw", participant_id=place[0], stream=place[1], hour=place[2])
             self.diary.deleted += 1
 
@@ -279,7 +292,7 @@ class Soak:
         result = verify_study(self._lake)
         files = [path for path in self._folder.rglob("*") if path.is_file()]
         inside = [path for path in files if ".beiwe" in path.parts]
-        self.diary.equal = held == truth
+        self.diary.equal = agree(held, truth, self._deleted)
         self.diary.files_on_server, self.diary.files_in_lake = len(truth), len(held)
         self.diary.findings = len(result.findings)
         self.diary.leftovers = sum(path.name.endswith((".part", ".pending", ".run")) for path in files)

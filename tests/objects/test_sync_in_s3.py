@@ -57,8 +57,9 @@ def restate(world: World) -> None:
 def test_a_study_comes_into_s3_and_stays_in_step(s3: S3, url: str, world: World, server: SimulatedServer) -> None:
     """First all of it, then nothing, then what was restated, then without what has vanished."""
     lake = BeiweLake(url).study(STUDY, passphrase="a passphrase")
+    world.add_hour(ONE, "gps", MORNING + timedelta(hours=1))
     first = sync(server, lake)
-    assert sum(report.added for report in first) == len(truth(world)) == 22
+    assert sum(report.added for report in first) == len(truth(world)) == 23
     assert contents(lake) == truth(world)
     assert not any(report.added or report.changed for report in sync(server, lake))
     restate(world)

@@ -232,7 +232,7 @@ def test_strays_are_there_for_who_asks(server: SimulatedServer, lake: StudyLake)
 
 def test_files_that_the_server_no_longer_has_are_left_out(server: SimulatedServer, lake: StudyLake) -> None:
     """Unless they are asked for; the lake keeps them."""
-    fill(server, lake, cells_of(ANDROID))
+    fill(server, lake, cells_of(ANDROID), counted=True)
     hour = START + timedelta(hours=10)
     server.world.withdraw(ANDROID, stream="gps", hour=hour)
     fill(server, lake, cells_of(ANDROID), counted=True)

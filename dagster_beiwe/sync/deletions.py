@@ -1,0 +1,185 @@
+"""Tell files that were deleted upstream from those that the server has only lost. No side effects.
+
+A file that is missing from an archive proves nothing: since October 2025 a server leaves out an object that is lost
+from its storage as silently as one that was deleted, and the lake may then hold the last copy. But it goes on counting
+what it lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from dagster_beiwe.lake import Arrival, FileRecord
+from dagster_beiwe.sync.daily import CountedDay, DailyIndex
+from dagster_beiwe.sync.pieces import Piece
+from dagster_beiwe.windows import Window
+
+Place = tuple[date, str]
+"""A counted day (the date of its row) and a stream."""
+
+
+@dataclass(frozen=True)
+class HeldFile:
+    """A file that the lake holds of one day and stream.
+
+    ``counted`` tells that the day's row is known to have counted it, ``sent`` that it came now: both with this content.
+    """
+
+    key: str
+    size_bytes: int
+    counted: bool
+    sent: bool
+
+
+def deleted_upstream(count: int, files: Iterable[HeldFile]) -> set[str]:
+    """Keys of the files that the server cannot have any more; ``count`` is what its row has of their day and stream.
+
+    A row is written as a whole, from all files that the server has at that moment. So what was counted once is in the
+    count for as long as it is not deleted, whether its object can still be read or not. A file is deleted if the
+    files that came, and were counted before, account for every byte of the count: there is no room for it.
+
+    | what else may be behind a file that does not come | what speaks against it |
+    |---|---|
+    | its object is lost | it would still be counted, and the count larger |
+    | lost, and an uncounted file of the same size came | uncounted files do not account for bytes of the count |
+    | lost, with another size since | however small, it would be counted |
+    | lost before it was ever counted | it was counted before |
+    | deleted, but the row was not written again, or it was the last file | the count is larger: nothing is believed |
+    | the row is missing or empty | an empty count proves nothing |
+    """
+    held = list(files)
+    accounted = sum(file.size_bytes for file in held if file.counted and file.sent)
+    if not 0 < accounted == count:
+        return set()
+    return {file.key for file in held if file.counted and not file.sent}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The held files of a participant in and around some windows, beside what the server counts of their days."""
+
+    daily: DailyIndex
+    participant: str
+    held: Mapping[str, FileRecord]
+
+    def deleted(self, unlisted: Collection[str], arrivals: Mapping[str, Arrival]) -> set[str]:
+        """Those of the ``unlisted`` files that were deleted upstream. ``arrivals`` are all files that came of the days
+        in question."""
+        found: set[str] = set()
+        wanted = {place for key in unlisted if key in self.held for place in self._places(self.held[key])}
+        for (date_, stream), files in self._by_place(self.held.values()).items():
+            day = self.daily.day(self.participant, date_)
+            if day.certain and (date_, stream) in wanted:
+                counted = _counted_by(day.row, files)
+                found |= deleted_upstream(
+                    day.sizes.get(stream, 0),
+                    (
+                        HeldFile(each.key, each.size_bytes, each.key in counted, _same(each, arrivals.get(each.key)))
+                        for each in files
+                    ),
+                )
+        return found & set(unlisted)
+
+    def surplus(self, arrivals: Mapping[str, Arrival], streams: Collection[str]) -> list[tuple[CountedDay, str]]:
+        """Days and streams of which the server counts less than it has counted before, of files that have not just
+        changed: something may have been deleted there."""
+        held = (
+            record
+            for key, record in self.held.items()
+            if record.stream in streams and (key not in arrivals or _same(record, arrivals[key]))
+        )
+        found = []
+        for (date_, stream), files in sorted(self._by_place(held).items()):
+            day = self.daily.day(self.participant, date_)
+            counted = _counted_by(day.row, files) if day.certain else set()
+            if sum(each.size_bytes for each in files if each.key in counted) > day.sizes.get(stream, 0) > 0:
+                found.append((day, stream))
+        return found
+
+    def counted(self, arrivals: Mapping[str, Arrival], deleted: Collection[str]) -> dict[str, str]:
+        """{key: row} of the files whose row is known to have counted them: all of a day and stream, if the count is
+        their sum to the byte. ``arrivals`` take the place of what was held, ``deleted`` are left out."""
+        sizes: dict[Place, int] = {}
+        keys: dict[Place, list[str]] = {}
+        held = {
+            key: (record.moment, record.stream, record.size_bytes)
+            for key, record in self.held.items()
+            if record.present and key not in deleted
+        }
+        came = {
+            key: (arrival.member.time, arrival.member.stream, arrival.staged.size_bytes)
+            for key, arrival in arrivals.items()
+        }
+        for key, (moment, stream, size_bytes) in {**held, **came}.items():
+            for day in self.daily.days_of(self.participant, moment):
+                place = (day.day, stream)
+                sizes[place] = sizes.get(place, 0) + size_bytes
+                keys.setdefault(place, []).append(key)
+        found: dict[str, str] = {}
+        for (date_, stream), size_bytes in sizes.items():
+            day = self.daily.day(self.participant, date_)
+            if day.certain and size_bytes == day.sizes.get(stream, 0):
+                found.update(dict.fromkeys(keys[date_, stream], day.row))
+        return found
+
+    def _by_place(self, records: Iterable[FileRecord]) -> dict[Place, list[FileRecord]]:
+        found: dict[Place, list[FileRecord]] = {}
+        for record in records:
+            for place in self._places(record) if record.present else ():
+                found.setdefault(place, []).append(record)
+        return found
+
+    def _places(self, record: FileRecord) -> Iterator[Place]:
+        for day in self.daily.days_of(self.participant, record.moment):
+            yield day.day, record.stream
+
+
+def _counted_by(row: str, files: Iterable[FileRecord]) -> set[str]:
+    """Keys of the files of a day and stream that its row is known to have counted.
+
+    When it last was seen to count all that was held, that was also what was held in a neighboring window then, whose
+    records are not written by such a commit.
+    """
+    held = list(files)
+    seen = max((each.counted_at for each in held if each.counted_in == row), default="")
+    return {each.key for each in held if each.counted_in == row or (each.fetched_at < seen and not each.times_vanished)}
+
+
+def _same(record: FileRecord, arrival: Arrival | None) -> bool:
+    return arrival is not None and arrival.staged.sha256 == record.sha256
+
+
+def pieces_to_list(participant: str, places: Iterable[tuple[CountedDay, str]], *, piece_bytes: int) -> list[Piece]:
+    """Requests for everything of some days and streams: days in a row together, as far as they fit into one."""
+    streams: dict[date, tuple[CountedDay, list[str]]] = {}
+    for day, stream in places:
+        streams.setdefault(day.day, (day, []))[1].append(stream)
+    found: list[Piece] = []
+    size_bytes = 0
+    for _, (day, names) in sorted(streams.items(), key=lambda item: item[1][0].hours.start):
+        hours, named = day.whole_hours, tuple(names)
+        expected = sum(day.sizes.get(name, 0) for name in named)
+        last = found[-1] if found else None
+        size_bytes += expected
+        if last and last.streams == named and hours.start <= last.window.end and size_bytes <= piece_bytes:
+            found[-1] = Piece(participant, Window(last.window.start, max(last.window.end, hours.end)), named)
+        else:
+            found.append(Piece(participant, hours, named))
+            size_bytes = expected
+    return found
+
+
+def rest_of_days(daily: DailyIndex, participant: str, span: Window, unlisted: Iterable[FileRecord]) -> list[Piece]:
+    """What is left to ask for of the days of ``unlisted`` files, after all of ``span`` was asked for."""
+    places = {
+        (day.whole_hours, record.stream) for record in unlisted for day in daily.days_of(participant, record.moment)
+    }
+    return [Piece(participant, part, (stream,)) for hours, stream in sorted(places) for part in _outside(hours, span)]
+
+
+def _outside(hours: Window, span: Window) -> Sequence[Window]:
+    """The parts of ``hours`` before and after ``span``."""
+    parts = ((hours.start, min(hours.end, span.start)), (max(hours.start, span.end), hours.end))
+    return [Window(start, end) for start, end in parts if start < end]
