@@ -78,7 +78,7 @@ def test_daily_bytes_can_be_narrowed(client: BeiweClient, server: SimulatedServe
     assert [(one.participant, one.day, set(one.bytes_by_stream)) for one in found] == [("12345678", day, {"gps"})]
     last = asked_of(server)[-1]
     query = dict(last.query)
-    assert query["fields"] == "date,participant_id,beiwe_gps_bytes"
+    assert query["fields"] == "date,participant_id,timezone,beiwe_gps_bytes"
     assert query["start_date"] == day.isoformat()
     assert dict(last.form) == {"study_id": STUDY}
 
