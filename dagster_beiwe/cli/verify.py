@@ -15,7 +15,7 @@ from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.keys import key_path
 from dagster_beiwe.lake.repair import repair_study
-from dagster_beiwe.lake.seals import KEY_PLACE, unowned_tables
+from dagster_beiwe.lake.seals import KEY_PLACE, unaccounted_tables, unowned_tables
 from dagster_beiwe.lake.verify import Finding, Verification, verify_study
 from dagster_beiwe.names import check_participant_id, one_line
 
@@ -73,6 +73,8 @@ def _tables_of_no_study(lake: BeiweLake, *, as_json: bool) -> bool:
     findings = [Finding(kind="table changed", participant="", path=path) for path in sorted(changed)]
     unowned = sorted(set(unowned_tables(lake.storage, lake.studies())) - changed)
     findings += [Finding(kind="table without owner", participant="", path=path) for path in unowned]
+    strangers = unaccounted_tables(lake.storage)
+    findings += [Finding(kind="file unlisted", participant="", path=path) for path in strangers]
     if findings and as_json:
         print(json.dumps({"study_id": None, "intact": False, "findings": list(map(str, findings))}))
     elif findings:

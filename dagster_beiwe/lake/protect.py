@@ -16,6 +16,7 @@ from typing import Literal
 
 from dagster_beiwe.encryption import Cipher
 from dagster_beiwe.errors import IntegrityError
+from dagster_beiwe.lake.accounts import is_document
 from dagster_beiwe.lake.merge import STRAYS_FOLDER
 from dagster_beiwe.lake.storage import LocalStorage
 from dagster_beiwe.lake.study import StudyLake
@@ -76,16 +77,16 @@ def look_for_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
     result = Protection()
     windows: dict[str, dict[str, str]] = {}
     for path in lake.storage.walk(lake.study_id):
-        participant, stream = _place(path)
-        if participant is None or not _chosen(path, share):
+        if is_document(path.removeprefix(f"{lake.study_id}/")) or not _chosen(path, share):
             continue
+        participant, stream = _place(path)
         cipher = lake.form(stream).cipher
         result.files += 1
         if cipher is None or _is_encrypted(_head(lake, path), cipher):
             continue
-        if participant not in windows:
+        if participant and participant not in windows:
             windows[participant] = _windows_by_path(lake, participant)
-        window = windows[participant].get(path)
+        window = windows[participant].get(path) if participant else None
         result.note(Exposure(kind="readable file", path=path, participant=participant, window=window))
     cipher = lake.form(TABLES_FOLDER).cipher
     for path in _tables(lake):
@@ -106,11 +107,11 @@ def _is_encrypted(head: bytes, cipher: Cipher) -> bool:
 
 
 def _place(path: str) -> tuple[str | None, str]:
-    """Participant and stream of a path in the lake; no participant for the lake's own documents."""
-    parts = path.split("/")
-    if len(parts) < 3 or not is_participant_id(parts[1]) or parts[2] == ".beiwe":
-        return None, ""
-    return parts[1], parts[3] if parts[2] == STRAYS_FOLDER and len(parts) > 3 else parts[2]
+    """Participant and stream of a path in the lake, where it tells of any."""
+    _, *above, _ = path.split("/")
+    participant = above[0] if above and is_participant_id(above[0]) else None
+    folders = above[2:] if above[1:2] == [STRAYS_FOLDER] else above[1:]
+    return participant, folders[0] if folders else ""
 
 
 def _head(lake: StudyLake, path: str) -> bytes:

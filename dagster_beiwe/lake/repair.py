@@ -9,7 +9,7 @@ from dagster_beiwe.lake.manifest import FileRecord, Hole, Manifest
 from dagster_beiwe.lake.merge import Occasion
 from dagster_beiwe.lake.roll import rebuild_roll
 from dagster_beiwe.lake.study import StudyLake
-from dagster_beiwe.lake.verify import Finding, findings_now
+from dagster_beiwe.lake.verify import Finding, findings_now, unlisted_in_study
 from dagster_beiwe.lake.writer import LakeWriter, running
 
 _NO_ROLL = ("roll changed", "roll missing")
@@ -26,13 +26,19 @@ def repair_study(lake: StudyLake, findings: Iterable[Finding], *, run_id: str) -
     """
     findings = list(findings)
     kinds = {finding.kind for finding in findings}
+    misplaced = {each.participant for each in findings if each.kind == "file unlisted" and each.path == ""}
     present = {each.participant for each in findings if each.participant and each.kind != "participant missing"}
     if kinds.intersection(_NO_ROLL):  # first: nothing is written without it
         rebuild_roll(lake.storage, lake.authenticator, lake.study_id, running=running(lake))
     with lake.writer(run_id=run_id) as writer:
-        for participant in sorted(present):
+        for participant in misplaced:  # a file or a link where a folder belongs
+            writer.delete(participant, "")
+        for participant in sorted(present - misplaced):
             with writer.lock(participant):
                 _repair(lake, writer, participant, findings, run_id=run_id)
+        for finding in unlisted_in_study(lake):
+            if finding in findings and finding.path:
+                lake.storage.delete(finding.path)
     if kinds.intersection(_ROLL_DIFFERS):
         rebuild_roll(lake.storage, lake.authenticator, lake.study_id, running=running(lake))
     return sorted({f"{each.participant}|{each.window}" for each in findings if each.window})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
 from typing import Final
 from urllib.parse import quote
 
-from dagster_beiwe.errors import IntegrityError
+from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.keys import key_path
 from dagster_beiwe.lake.manifest import Authenticator, sealed_fields
 from dagster_beiwe.lake.shapes import ShapeError, read_as
@@ -26,6 +28,10 @@ LAKE: Final = "lake"
 """Owners of tables that belong to no study: without and with a passphrase."""
 
 _LONGEST_NAME: Final = 120
+_ACCOUNTED: Final = re.compile(
+    rf"{re.escape(key_path(KEY_PLACE))}|"
+    r"\.tables/(?:[^/]+/)*(?:[^./][^/]*\.(?:json|parquet|parquet\.lock)|\.lease/[0-9]{8})"
+)
 _UNKNOWN: Final = "nobody known (damaged)"
 
 
@@ -75,6 +81,22 @@ def unowned_tables(storage: Storage, studies: Collection[str]) -> Iterator[str]:
         stem = path.removesuffix(".lock").removesuffix(".parquet")
         if stem != path and not storage.exists(f"{stem}.json"):
             yield stem
+
+
+def unaccounted_tables(storage: Storage) -> Iterator[str]:
+    """Files among the tables that are neither of a table nor of one that is just being written."""
+    for path in list(storage.walk(FOLDER)):
+        if not _ACCOUNTED.fullmatch(path) and _stays(storage, path):
+            yield path
+
+
+def _stays(storage: Storage, path: str) -> bool:
+    """Whether a file lies there while nobody writes tables in its folder."""
+    folder, _, name = path.rpartition("/")
+    with ExitStack() as stack:
+        with suppress(LakeUnavailableError):  # a lake that can only be read: a second look has to do
+            stack.enter_context(storage.lock(folder))
+        return name in storage.list(folder)
 
 
 def read_seal(storage: Storage, path: str) -> bytes:

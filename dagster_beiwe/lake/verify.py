@@ -15,13 +15,13 @@ from datetime import datetime, timezone
 from typing import Literal
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
+from dagster_beiwe.lake.accounts import unaccounted_in_study, unaccounted_of
 from dagster_beiwe.lake.index import Index, IndexEntry, IndexMark, read_index
 from dagster_beiwe.lake.keys import key_path
 from dagster_beiwe.lake.manifest import FileRecord, Manifest
 from dagster_beiwe.lake.roll import Roll, read_roll, roll_path
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.names import is_participant_id
-from dagster_beiwe.private_files import PART_SUFFIX
 
 FindingKind = Literal[
     "manifest changed", "manifest missing", "manifest rolled back", "index changed", "index missing",
@@ -90,6 +90,8 @@ def verify_study(
     day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
     result = Verification()
     lake.authenticate(create=False)
+    if not participants:
+        result.findings += unlisted_in_study(lake)
     if not lake.storage.exists(key_path(lake.study_id)):
         return result  # a study that was never begun, or whose first run has not come further
     roll, broken = _roll(lake)
@@ -105,6 +107,11 @@ def verify_study(
             look = Look(lake, participant, read=lambda record: _chosen(record, day, share), on_window=on_window)
             result.findings += _confirmed(lake, participant, look.into(result))
     return result
+
+
+def unlisted_in_study(lake: StudyLake) -> list[Finding]:
+    """Files beside the participants' folders that nothing accounts for."""
+    return [Finding(kind="file unlisted", participant="", path=path) for path in unaccounted_in_study(lake)]
 
 
 def findings_now(lake: StudyLake, participant: str, suspects: Collection[Finding]) -> list[Finding]:
@@ -168,7 +175,8 @@ class Look:
                 self._check_file(manifest, record, result)
             if self._on_window:
                 self._on_window(result)
-        self._find_unlisted(listed)
+        for path in unaccounted_of(self._lake, self._participant, listed):
+            self._found("file unlisted", path=path)
         return self._findings
 
     def _found(self, kind: FindingKind, *, window: str | None = None, path: str | None = None) -> None:
@@ -222,14 +230,6 @@ class Look:
                 kind = "file changed"
         if kind:
             self._found(kind, window=manifest.window, path=record.path)
-
-    def _find_unlisted(self, listed: Collection[str]) -> None:
-        """Files that no manifest lists: renamed, planted, or left by a run that died."""
-        folder = self._lake.folder(self._participant)
-        for path in self._lake.storage.walk(folder):
-            below = path.removeprefix(f"{folder}/")
-            if not below.startswith(".beiwe/") and not below.endswith(PART_SUFFIX) and below not in listed:
-                self._found("file unlisted", path=below)
 
 
 def _doubt(index: Index, roll: Roll | None, participant: str, *, windows: bool) -> FindingKind | None:
