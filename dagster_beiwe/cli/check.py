@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from dagster_beiwe.cli.context import load_credentials, open_lake, study_passphrase, study_secrets
+from dagster_beiwe.cli.server_check import check_studies
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import BeiweError
 from dagster_beiwe.lake.keys import key_path, open_authenticator
@@ -27,9 +28,7 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
         missing = client.capabilities().missing
         print(f"Endpoints   {'all are there' if not missing else 'missing: ' + ', '.join(missing)}")
         studies = client.studies()
-        print(f"Studies     {len(studies) or 'none: ask the administrator of the study to add the researcher'}")
-        for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
-            print(f"  {study_id}  {len(client.participants(study_id)):5d} participants  {one_line(name)}")
+        answers = check_studies(client, studies)
     if not os.environ.get("BEIWE_LAKE"):
         print("Lake        none: set BEIWE_LAKE to the folder or URL of the lake")
         return 1
@@ -40,7 +39,7 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
         fits, verdict = _check_passphrase(lake.storage, study_id, passphrase)
         usable = usable and fits
         print(f"  {study_id}  {verdict}")
-    return 0 if usable and studies else 1
+    return 0 if usable and studies and answers else 1
 
 
 def _check_place(storage: Storage) -> bool:

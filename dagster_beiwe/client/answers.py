@@ -130,13 +130,19 @@ def objects_from(answer: Any, route: str) -> list[dict[str, Any]]:
 
 
 def quantities_from(answer: Any, route: str) -> dict[str, dict[str, int]]:
-    """{participant: {stream: bytes}}, all streams, all participants but those with a malformed id."""
+    """{participant: {stream: bytes}}, all streams, all participants but those with a malformed id.
+
+    Fields that do not end in ``_bytes`` count no stream.
+    """
     rows = object_from(answer, route)
     found: dict[str, dict[str, int]] = {}
     for participant, counts in _usable(rows.items(), lambda item: is_participant_id(item[0]), route, _IDS):
-        if not isinstance(counts, dict) or not all(_is_count(value) for value in counts.values()):
+        if not isinstance(counts, dict):
             raise wrong_shape(route, "byte counts per stream")
-        found[participant] = {name.removesuffix("_bytes"): value or 0 for name, value in counts.items()}
+        sizes = {name.removesuffix("_bytes"): value for name, value in counts.items() if name.endswith("_bytes")}
+        if not all(_is_count(value) for value in sizes.values()):
+            raise wrong_shape(route, "byte counts per stream")
+        found[participant] = {stream: value or 0 for stream, value in sizes.items()}
     return found
 
 

@@ -14,19 +14,20 @@ from typing_extensions import Self
 
 from dagster_beiwe.client import answers
 from dagster_beiwe.client.capabilities import ROUTES, RouteProbe, ServerCapabilities
-from dagster_beiwe.client.downloads import DataStream, check_participants, download_form
+from dagster_beiwe.client.downloads import NO_DATA, DataStream, check_participants, download_form
 from dagster_beiwe.client.http import HttpPolicy, Request, Traffic, Transport
 from dagster_beiwe.client.json_bodies import parse_json, parse_objects
 from dagster_beiwe.client.server_streams import ServerStreams
+from dagster_beiwe.client.statistics_query import batches, date_options
 from dagster_beiwe.client.studies import Study, expand_study_id, find_study
 from dagster_beiwe.client.website import export_study_settings
 from dagster_beiwe.credentials import Credentials, host_of
 from dagster_beiwe.errors import (
     BadAnswerError,
     ConfigurationError,
+    NotFoundError,
     RouteMissingError,
     ServerFailedError,
-    TimeRangeError,
 )
 from dagster_beiwe.names import check_study_id
 from dagster_beiwe.streams import check_streams
@@ -35,9 +36,6 @@ from dagster_beiwe.windows import Window
 logger = logging.getLogger("dagster_beiwe")
 
 _T = TypeVar("_T")
-
-_QUERY_LIMIT_BYTES = 3_000
-"""For the ids in one query string: common proxies refuse addresses longer than 4 to 8 kB."""
 
 
 class BeiweClient:
@@ -122,7 +120,19 @@ class BeiweClient:
 
         None where it is the study or the participant that the server does not know.
         """
-        return self._streams.refused(study_id, participant, check_streams(streams))
+
+        def takes(names: tuple[str, ...]) -> bool:
+            try:
+                with self.get_data(study_id, participants=[participant], streams=names, window=NO_DATA) as download:
+                    return any(download)
+            except NotFoundError:
+                return False
+
+        return self._streams.refused(takes, check_streams(streams))
+
+    def told_streams(self, study_id: str) -> tuple[str, ...]:
+        """The streams as the server tells them; raises ``RouteMissingError`` where none of its answers does."""
+        return self._streams.told(check_study_id(study_id))
 
     @property
     def uncounted_streams(self) -> frozenset[str]:
@@ -267,12 +277,12 @@ class BeiweClient:
         asked for in several requests. Days on which only an unchunked stream arrived may lag behind. What the server
         does not count is left out: see ``uncounted_streams``.
         """
-        query = _date_options(start_date, end_date)
+        query = date_options(start_date, end_date)
         ids = check_participants(wanted) if (wanted := tuple(participants)) else ()
         names = self._streams.named(check_study_id(study_id), streams) or self.streams(study_id)
         route = ROUTES["summary_statistics"]
         found: list[answers.DailyBytes] = []
-        for batch in _batches(ids) or [""]:
+        for batch in batches(ids) or [""]:
             options = {**query, "participant_ids": batch} if batch else query
             found += self._streams.statistics(
                 study_id, names, options, lambda rows: answers.daily_bytes_from(rows, route, names)
@@ -370,23 +380,3 @@ class BeiweClient:
         (checked,) = check_participants([participant])
         route = ROUTES[capability]
         return self._array(self._request(route, {"participant_id": checked}), lambda rows: read(rows, route))
-
-
-def _date_options(start_date: date | None, end_date: date | None) -> dict[str, str]:
-    if start_date is not None and end_date is not None and start_date > end_date:
-        raise TimeRangeError(
-            f"Expected a start date not after the end date, got {start_date} and {end_date}; nothing was requested."
-        )
-    given = {"start_date": start_date, "end_date": end_date}
-    return {name: day.strftime("%Y-%m-%d") for name, day in given.items() if day is not None}
-
-
-def _batches(participants: tuple[str, ...]) -> list[str]:
-    """Comma-separated ids, each text short enough for a query string (a comma takes three bytes there)."""
-    batches: list[str] = []
-    for participant in participants:
-        if batches and len(batches[-1]) + 2 * batches[-1].count(",") + len(participant) + 3 <= _QUERY_LIMIT_BYTES:
-            batches[-1] += f",{participant}"
-        else:
-            batches.append(participant)
-    return batches

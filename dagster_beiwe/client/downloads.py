@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timezone
 from typing import Literal
 
 import requests
@@ -13,6 +14,9 @@ from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.names import CHUNKED_PREFIX, check_participant_id, check_study_id
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.windows import Window, server_time_range
+
+NO_DATA = Window(datetime(2000, 1, 1, tzinfo=timezone.utc), datetime(2000, 1, 1, 1, tzinfo=timezone.utc))
+"""An hour after 1970, where clocks are that were never set, and before the first phones."""
 
 
 class DataStream:

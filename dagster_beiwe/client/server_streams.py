@@ -9,12 +9,10 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from dagster_beiwe.client.answers import quantities_from
 from dagster_beiwe.client.capabilities import ROUTES
-from dagster_beiwe.client.downloads import download_form
 from dagster_beiwe.client.http import Request, Transport
 from dagster_beiwe.client.json_bodies import parse_json, parse_objects
 from dagster_beiwe.errors import (
@@ -27,7 +25,6 @@ from dagster_beiwe.errors import (
     UnknownStreamError,
 )
 from dagster_beiwe.streams import STREAM_NAMES, STREAMS, check_streams, is_stream_name, misspelt_streams
-from dagster_beiwe.windows import Window
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -45,9 +42,6 @@ _CANNOT_TELL = (
     RedirectError,
 )
 """What keeps one way of asking for the streams from telling them, and not the next."""
-
-_NO_DATA = Window(datetime(2000, 1, 1, tzinfo=timezone.utc), datetime(2000, 1, 1, 1, tzinfo=timezone.utc))
-"""After 1970, where clocks are that were never set, and before the first phones."""
 
 _ROW_FIELDS = ("date", "participant_id")
 
@@ -114,6 +108,17 @@ class ServerStreams:
             self._untold.add(study_id)
             return tuple(sorted((self._told or {*STREAM_NAMES, *wanted}) - self._refused))
 
+    def told(self, study_id: str) -> tuple[str, ...]:
+        """The same; raises ``RouteMissingError`` where no answer of the server names them."""
+        found = self.all(study_id)
+        if not self._told:
+            raise RouteMissingError(
+                "No answer of this server names its data streams (it is older than July 2024, or the study has no "
+                "participant yet). Those of the catalogue are asked for.",
+                status=404,
+            )
+        return found
+
     def named(self, study_id: str, names: Iterable[str]) -> tuple[str, ...]:
         """Names of streams, checked. The server is asked for its own only if one is not in the catalogue."""
         found = check_streams(names)
@@ -140,11 +145,14 @@ class ServerStreams:
             self._say_missing(missing)
         return tuple(name for name in names if name in available) or available
 
-    def refused(self, study_id: str, participant: str, streams: tuple[str, ...]) -> tuple[str, ...]:
-        """The streams that get-data refuses, whatever the server told; they are left out from now on."""
-        if not self._takes(study_id, participant, ()):
+    def refused(self, takes: Callable[[tuple[str, ...]], bool], streams: tuple[str, ...]) -> tuple[str, ...]:
+        """The streams that get-data refuses, whatever the server told; they are left out from now on.
+
+        ``takes`` tells whether get-data takes a request for some streams, and for all where none is named.
+        """
+        if not takes(()):
             return ()
-        found = tuple(self._refused_of(study_id, participant, streams))
+        found = tuple(_refused_of(takes, streams))
         with self._lock:
             self._refused |= set(found)
         if found:
@@ -201,25 +209,6 @@ class ServerStreams:
         request = self._request(route, {"study_id": study_id}, query)
         return self._transport.consume(request, lambda chunks: read(parse_objects(chunks, route)))
 
-    def _takes(self, study_id: str, participant: str, streams: tuple[str, ...]) -> bool:
-        """Whether get-data takes some streams of a participant. It is asked for an hour without data."""
-        form = download_form(study_id, participants=[participant], streams=streams, window=_NO_DATA, registry=None)
-        try:
-            self._transport.read(self._request("get-data/v1", form, {}))
-        except NotFoundError:
-            return False
-        return True
-
-    def _refused_of(self, study_id: str, participant: str, streams: tuple[str, ...]) -> Iterator[str]:
-        if not streams or self._takes(study_id, participant, streams):
-            return
-        middle = len(streams) // 2
-        if not middle:
-            yield from streams
-        else:
-            yield from self._refused_of(study_id, participant, streams[:middle])
-            yield from self._refused_of(study_id, participant, streams[middle:])
-
     def _say_missing(self, names: Iterable[str]) -> None:
         with self._lock:
             new = [name for name in names if name not in self._said]
@@ -238,3 +227,16 @@ class ServerStreams:
             self._said.add(text)
         if first:
             logger.warning("%s", text)
+
+
+def _refused_of(
+    takes: Callable[[tuple[str, ...]], bool], streams: tuple[str, ...], *, refused: bool = False
+) -> list[str]:
+    """Those that are refused, found by halving the list; ``refused``: one of them is, so that need not be asked."""
+    if not streams or (not refused and takes(streams)):
+        return []
+    middle = len(streams) // 2
+    if not middle:
+        return list(streams)
+    first = _refused_of(takes, streams[:middle])
+    return first + _refused_of(takes, streams[middle:], refused=not first)

@@ -34,12 +34,14 @@ _AMBIENT_AUDIO_REMOVED = date(2026, 7, 31)
 class Profile:
     """A server as it was on a day. Dates are commit dates of the server's repository.
 
-    ``own_streams`` and ``lacks`` are how a branch or fork differs from the main line of that day.
+    ``own_streams`` and ``lacks`` are how a branch or fork differs from the main line of that day. ``still_counted`` are
+    streams that get-data lacks though they are counted: code and tables are not always updated together.
     """
 
     day: date
     own_streams: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    still_counted: tuple[str, ...] = ()
 
     @classmethod
     def named(cls, name: str) -> Profile:
@@ -54,7 +56,7 @@ class Profile:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """Every stream that get-data takes and that is counted, sorted."""
+        """Every stream that get-data takes, sorted."""
         removed = {*self.lacks, *(["ambient_audio"] if self.day >= _AMBIENT_AUDIO_REMOVED else [])}
         return tuple(sorted({*STREAM_NAMES, *self.own_streams} - removed))
 
@@ -65,6 +67,11 @@ class Profile:
         if self.day < date(2026, 1, 8):
             return "full-path-sha1"
         return "short-path-sha1" if self.day < date(2026, 1, 16) else "any-value-by-full-path"
+
+    @property
+    def counted_streams(self) -> tuple[str, ...]:
+        """Every stream that has totals and a field of the daily statistics, sorted."""
+        return tuple(sorted({*self.streams, *self.still_counted}))
 
     @property
     def csv_for_all(self) -> bool:

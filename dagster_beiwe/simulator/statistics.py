@@ -34,7 +34,7 @@ _ANALYSES = {"jasmine": _JASMINE, "willow": _WILLOW, "sycamore": _SYCAMORE, "oak
 
 def stream_fields(profile: Profile) -> tuple[str, ...]:
     """The byte counts of each stream. The server's own order puts audio recordings after texts."""
-    ordered = sorted(profile.streams, key=lambda name: "voice" if name == "audio_recordings" else name)
+    ordered = sorted(profile.counted_streams, key=lambda name: "voice" if name == "audio_recordings" else name)
     return tuple(f"beiwe_{name}_bytes" for name in ordered)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -75,15 +76,14 @@ def test_streams_that_the_catalogue_lacks_are_chosen_and_said_once(
 
 def test_streams_that_get_data_refuses_are_found_by_halving(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever the totals tell. They are left out from then on, and said once."""
-    lies = {PERSON: {f"{name}_bytes": 1 for name in [*STREAM_NAMES, "moon_phase"]}}
     with SimulatedServer(world, profile="2026-08") as server, BeiweClient(credentials_for(server)) as client:
-        server.misbehave("wrong_json", route=QUANTITIES, body=json.dumps(lies))
+        server.profile = replace(server.profile, still_counted=("ambient_audio", "moon_phase"))
         assert {"ambient_audio", "moon_phase"} < set(client.streams(STUDY))
         assert client.refused_streams(STUDY, PERSON, client.streams(STUDY)) == ("ambient_audio", "moon_phase")
         assert client.streams(STUDY) == server.profile.streams
         assert client.choose_streams(STUDY, ["gps", "moon_phase"]) == ("gps",)
         probes = [asked for asked in asked_of(server) if asked.route.startswith("/get-data")]
-    assert len(probes) <= 16
+    assert len(probes) <= 15
     assert all(asked.bytes_sent < 200 for asked in probes)
     said = [record.getMessage() for record in caplog.records if "does not have" in record.getMessage()]
     assert len(said) == 1
@@ -94,7 +94,7 @@ def test_a_404_about_the_participant_refuses_no_stream(client: BeiweClient) -> N
     """It is asked first whether the server has the participant at all."""
     assert client.refused_streams(STUDY, "nobody99", STREAM_NAMES) == ()
     assert client.streams(STUDY) == STREAM_NAMES
-    assert client.traffic.requests_sent == 2
+    assert client.traffic.requests_sent == 3  # is there a v2, all streams of nobody99, which streams are there
 
 
 def test_fields_that_the_statistics_lack_are_dropped_and_remembered(
@@ -139,6 +139,13 @@ def test_only_a_page_says_that_a_route_is_missing(body: bytes, error: type[Excep
         pytest.raises(error),
     ):
         client.data_quantities(STUDY)
+
+
+def test_totals_that_count_no_stream_are_left_alone(client: BeiweClient, server: SimulatedServer) -> None:
+    """A field that comes later hides no stream."""
+    body = json.dumps({PERSON: {"gps_bytes": 7, "moon_bytes": None, "counted_at": "2026-08-01"}})
+    server.misbehave("wrong_json", route=QUANTITIES, body=body)
+    assert client.data_quantities(STUDY) == {PERSON: {"gps": 7, "moon": 0}}
 
 
 @pytest.mark.parametrize("name", ["../x", "GPS", "a b", ""])

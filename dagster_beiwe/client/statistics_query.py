@@ -1,0 +1,30 @@
+"""The options of get-summary-statistics, which servers read from the query string."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from dagster_beiwe.errors import TimeRangeError
+
+_QUERY_LIMIT_BYTES = 3_000
+"""For the ids in one query string: common proxies refuse addresses longer than 4 to 8 kB."""
+
+
+def date_options(start_date: date | None, end_date: date | None) -> dict[str, str]:
+    if start_date is not None and end_date is not None and start_date > end_date:
+        raise TimeRangeError(
+            f"Expected a start date not after the end date, got {start_date} and {end_date}; nothing was requested."
+        )
+    given = {"start_date": start_date, "end_date": end_date}
+    return {name: day.strftime("%Y-%m-%d") for name, day in given.items() if day is not None}
+
+
+def batches(participants: tuple[str, ...]) -> list[str]:
+    """Comma-separated ids, each text short enough for a query string (a comma takes three bytes there)."""
+    found: list[str] = []
+    for participant in participants:
+        if found and len(found[-1]) + 2 * found[-1].count(",") + len(participant) + 3 <= _QUERY_LIMIT_BYTES:
+            found[-1] += f",{participant}"
+        else:
+            found.append(participant)
+    return found
