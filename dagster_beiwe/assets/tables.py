@@ -27,7 +27,7 @@ from dagster_beiwe.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
 from dagster_beiwe.studies.discovery import KnownStudy, StudyMemory, learn_starts, refresh_studies
-from dagster_beiwe.studies.roster import content_hash, roster_rows, roster_version
+from dagster_beiwe.studies.roster import PARTICIPANT_COLUMN, content_hash, ids_in_table, roster_rows, roster_version
 from dagster_beiwe.studies.server_counts import (
     FORMER_ZONES_METADATA,
     ZONE_METADATA,
@@ -156,12 +156,12 @@ def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RE
         owners=list(study.owners),
         required_resource_keys={study.deployment},
         io_manager_key=table_io_manager_key(study.deployment),
-        description=f"Device settings, surveys with their history, and interventions of the study {study.title}.",
+        description=f"Data streams, device settings, surveys with their history, and interventions of {study.title}.",
         metadata={
             **study.to_metadata(),
             **_schema(
-                section="device_setting, survey, survey_version, intervention, intervention_date or study",
-                name="Name of the setting, id of the survey or participant, or a number",
+                section="data_stream, device_setting, survey, survey_version, intervention, intervention_date or study",
+                name="Name of the setting or stream, id of the survey or participant, or a number",
                 value="JSON text",
             ),
         },
@@ -224,10 +224,16 @@ def _output(frame: pd.DataFrame, metadata: dict[str, Any], *, version: str) -> d
 def _participant_table(client: BeiweClient, study: StudyFacts, log: Any) -> list[dict[str, Any]]:
     """The table, or nothing where the server lacks it or fails to make it (a known fault of some versions)."""
     try:
-        return client.participant_table(study.id)
+        table = client.participant_table(study.id)
     except (RouteMissingError, ServerFailedError) as error:
         log.warning("The roster of %s has ids only: the server gives no participant table. %s", study.title, error)
         return []
+    if ids_in_table(table) is None:
+        log.warning(
+            "The roster of %s has ids only: the server's table has no column %r.", study.title, PARTICIPANT_COLUMN
+        )
+        return []
+    return table
 
 
 def _zone(snapshot: SettingsSnapshot, study: StudyFacts, client: BeiweClient) -> StudyZone:

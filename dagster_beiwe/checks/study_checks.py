@@ -38,7 +38,7 @@ from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.choice import facts_of_study
 from dagster_beiwe.studies.config import StudyConfig, StudyFacts
 from dagster_beiwe.studies.discovery import StudyMemory
-from dagster_beiwe.studies.roster import PARTICIPANT_COLUMN
+from dagster_beiwe.studies.roster import ids_in_table
 from dagster_beiwe.studies.server_counts import all_counts, batches, find_zone, settings_key
 from dagster_beiwe.studies.settings import changed_settings, describe_changes, read_settings
 from dagster_beiwe.sync import DailyIndex, Gap, measure_coverage
@@ -266,7 +266,7 @@ def _reason(lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Wind
 
 def _ids_in_table(client: BeiweClient, study: StudyFacts) -> list[str] | None:
     try:
-        return [str(row.get(PARTICIPANT_COLUMN)) for row in client.participant_table(study.id)]
+        return ids_in_table(client.participant_table(study.id))
     except (RouteMissingError, ServerFailedError):
         return None
 

@@ -48,6 +48,7 @@ LOADING_SECONDS = 15.0
 
 _REMEDY = "Its raw_data waits until it is known: set `start` in the study's configuration, or BEIWE_START."
 _DAY = timedelta(days=1)
+_CREATED = "Created On"  # a column of the participant table
 _LARGEST_BYTES = 16 * 1024 * 1024
 _BEIWE_BEGAN = date(2013, 1, 1)
 
@@ -184,9 +185,12 @@ def first_data_day(client: BeiweClient, study_id: str, *, today: date) -> date:
 
     The table's days are in the study's time zone: one day is taken off. A study without participants begins now. Days
     before Beiwe or after tomorrow are not believed: what is learned here is kept for good. Raises
-    ``RouteMissingError`` on servers older than June 2024.
+    ``RouteMissingError`` on servers older than June 2024, and on one whose table does not have the column.
     """
-    days = [_parse_day(row.get("Created On")) for row in client.participant_table(study_id)]
+    table = client.participant_table(study_id)
+    if table and not any(_CREATED in row for row in table):
+        raise RouteMissingError(f"The server's participant table has no column {_CREATED!r}.", status=404)
+    days = [_parse_day(row.get(_CREATED)) for row in table]
     first = min((day for day in days if day is not None and _BEIWE_BEGAN <= day <= today + _DAY), default=today)
     return (first - _DAY).replace(day=1)
 
@@ -209,7 +213,7 @@ def learn_starts(
             memory.remember_start(study.id, first_data_day(client, study.id, today=datetime.now(timezone.utc).date()))
         except RouteMissingError:
             logger.warning(
-                "The server can't say when study %r began (it is older than June 2024), so its raw_data has no "
+                "The server can't say when study %r began (it may be older than June 2024), so its raw_data has no "
                 "windows yet. Set `start` in the study's configuration, or BEIWE_START.",
                 study.name,
             )

@@ -47,6 +47,13 @@ def roster_rows(participants: Iterable[str], table: Iterable[Row]) -> list[dict[
     return joined
 
 
+def ids_in_table(table: Sequence[Row]) -> list[str] | None:
+    """The ids that the server's table has; None where it has rows, and none of them a column of ids."""
+    if table and not any(PARTICIPANT_COLUMN in row for row in table):
+        return None
+    return [str(row.get(PARTICIPANT_COLUMN)) for row in table]
+
+
 def _column(name: str) -> str:
     return "participant (server)" if name == "participant" else name
 

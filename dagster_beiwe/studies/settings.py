@@ -9,9 +9,10 @@ from typing import Any
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError
+from dagster_beiwe.streams import stream_named
 from dagster_beiwe.studies.roster import content_hash
 
-SECTIONS = ("study", "device_setting", "survey", "survey_version", "intervention", "intervention_date")
+SECTIONS = ("study", "data_stream", "device_setting", "survey", "survey_version", "intervention", "intervention_date")
 
 _DATES = "intervention_date"
 
@@ -76,6 +77,7 @@ def read_settings(client: BeiweClient, study_id: str, *, study_pk: int | None) -
         "settings": lambda: _study_settings(client.settings(study_id, study_pk=study_pk)),
         "survey history": lambda: _survey_versions(client.survey_history(study_id)),
         "intervention dates": lambda: _intervention_dates(client.interventions(study_id)),
+        "data streams": lambda: _data_streams(client.told_streams(study_id)),
     }
     values: Settings = {}
     missing: list[str] = []
@@ -126,6 +128,11 @@ def _survey_versions(answer: Mapping[str, Any]) -> Settings:
 
 def _intervention_dates(answer: Mapping[str, Any]) -> Settings:
     return {(_DATES, participant): dates for participant, dates in answer.items()}
+
+
+def _data_streams(names: Iterable[str]) -> Settings:
+    """The streams of the server; ``new`` are those that the catalogue does not describe."""
+    return {("data_stream", name): "described" if stream_named(name).known else "new" for name in names}
 
 
 def _sorted_json(values: Iterable[Any]) -> list[Any]:

@@ -115,22 +115,20 @@ def test_a_stream_that_the_server_loses_keeps_its_files(
     check_lake(folder, lake)
 
 
-def test_a_stream_that_comes_is_fetched_where_it_has_data(
-    world: World, server: SimulatedServer, lake: StudyLake
-) -> None:
+def test_a_stream_that_comes_is_fetched_where_it_has_data(lake: StudyLake) -> None:
     """Windows of which nothing of it is counted count as fetched."""
-    world.withdraw(PERSON, stream="omniring")
-    world.withdraw(PERSON, stream="image_survey")
+    world = small_world(streams=("ambient_audio", "gps"), hours=(5,))
     world.add_hour(PERSON, "omniring", START + 9 * DAY)
-    with client_of(server) as client:
-        sync(client, lake, cells_of(PERSON), daily=daily(client))
-    server.profile = Profile.named("image_survey")
-    server.forget_requests()
-    with client_of(server) as client:
-        run = StudySync(client, lake, run_id="run-2", daily=daily(client))
-        reports = list(run.run(cells_of(PERSON), moved_only=True))
-    assert [(report.generation, report.added) for report in reports] == [(1, 0), (2, 1)]
-    assert downloads(server) == 1
+    with SimulatedServer(world) as server:
+        with client_of(server) as client:
+            sync(client, lake, cells_of(PERSON), daily=daily(client))
+        server.profile = Profile.named("image_survey")
+        server.forget_requests()
+        with client_of(server) as client:
+            run = StudySync(client, lake, run_id="run-2", daily=daily(client))
+            reports = list(run.run(cells_of(PERSON), moved_only=True))
+        assert [(report.generation, report.added) for report in reports] == [(1, 0), (2, 1)]
+        assert downloads(server) == 1
     assert contents(lake) == served(world, "image_survey")
 
 

@@ -146,6 +146,16 @@ def test_a_start_that_is_missing_is_asked_for_again(
     assert with_raw_data(build_beiwe_definitions()) == {"sleep_and_mood"}
 
 
+def test_a_table_that_does_not_say_when_somebody_joined_gives_no_start(
+    server: SimulatedServer, caplog: pytest.LogCaptureFixture, at_once: None
+) -> None:
+    """What is learned is kept for good: today would hide all data of before."""
+    with server.misbehave("wrong_json", route="/get-participant-table-data/*", body='[{"Patient ID": "a"}]'):
+        assert with_raw_data(build_beiwe_definitions()) == set()
+    assert "Set `start`" in caplog.text
+    assert with_raw_data(build_beiwe_definitions()) == {"sleep_and_mood"}
+
+
 def test_a_study_that_is_gone_says_so(
     server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

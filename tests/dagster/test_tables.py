@@ -170,6 +170,33 @@ def test_intervention_dates_change_the_settings_without_naming_anybody(
         assert participant not in str({name: value.value for name, value in event.metadata.items()})
 
 
+def test_settings_name_the_servers_data_streams_and_tell_when_one_comes_or_goes(
+    tables: Tables, study: StudyFacts, server: SimulatedServer
+) -> None:
+    """``new`` are those outside the catalogue."""
+    asset = build_settings_asset(study, retry_policy=AT_ONCE)
+    tables.materialize(asset)
+    server.profile = Profile.named("ai_chat_logs")
+    frame, event = tables.materialize(asset)
+    streams = frame[frame["section"] == "data_stream"].set_index("name")["value"].map(json.loads).to_dict()
+    assert streams == {name: "new" if name == "ai_chat_logs" else "described" for name in server.profile.streams}
+    changes = {change["setting"] for change in event.metadata["changes"].value}
+    assert {each for each in changes if each.startswith("data_stream/")} == {
+        "data_stream/ai_chat_logs",
+        "data_stream/ambient_audio",
+    }
+
+
+def test_a_participant_table_without_ids_leaves_the_roster_with_ids_only(
+    tables: Tables, study: StudyFacts, server: SimulatedServer
+) -> None:
+    """A column that a server lacks is said, and fails nothing."""
+    server.misbehave("wrong_json", route="/get-participant-table-data/*", body='[{"Participant": "a"}]')
+    frame, event = tables.materialize(build_roster_asset(study, retry_policy=AT_ONCE))
+    assert list(frame.columns) == ["participant"]
+    assert event.metadata["has participant table"].value is False
+
+
 @pytest.mark.parametrize("build", [build_roster_asset, build_settings_asset, build_coverage_asset])
 @pytest.mark.parametrize("passphrase", [None, "another one"])
 def test_a_passphrase_that_can_not_do_fails_at_once(
