@@ -211,6 +211,21 @@ def key_describes(key: str, study_id: str, member: MemberName) -> bool:
     return stem == f"{member.time:%Y-%m-%dT%H:%M:%S}"
 
 
+def place_of_key(key: str) -> tuple[str, datetime] | None:
+    """Stream and bin time that a registry key tells; None for a key that does not tell them in a known form."""
+    parts = short_key(key).split("/")
+    stem = parts[-1].split(".", 1)[0]
+    stream = _STREAM_OF_FOLDER.get(parts[2], parts[2]) if len(parts) > 3 else ""
+    if not _KEY.fullmatch(key) or not stream:
+        return None
+    if _MILLISECONDS.fullmatch(stem):
+        return stream, _EPOCH + timedelta(seconds=int(stem) // 1000)
+    try:
+        return stream, datetime.strptime(stem, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+
+
 def _parse_time(text: str, name: str) -> datetime:
     try:
         return datetime.fromisoformat(text.replace("_", ":")).replace(tzinfo=timezone.utc)

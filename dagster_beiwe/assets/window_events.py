@@ -53,6 +53,7 @@ def window_metadata(report: WindowReport) -> Metadata:
         "unchanged_bytes": report.unchanged_bytes,
         "missing_upstream": report.missing_upstream,
         "mislisted": report.mislisted,
+        "unchecked": report.unchecked,
         "downloaded_bytes": report.downloaded_bytes,
         "requests": report.requests,
     }
@@ -86,12 +87,14 @@ def log_problems(report: WindowReport, log: logging.Logger) -> None:
 
 def log_oddities(report: WindowReport, log: logging.Logger) -> None:
     """Warn of files that are no failure and yet deserve a look."""
-    if report.missing_upstream or report.mislisted:
+    if report.missing_upstream or report.mislisted or report.unchecked:
         log.warning(
-            "%s, %s: %d held files are no longer sent though the server may count them, and are kept; %d files "
-            "came with another hash than the server lists, and are stored. If it stays so, tell the operators.",
+            "%s, %s: %d held files are no longer sent, and are kept because it is not certain that they were deleted; "
+            "%d files came with another hash than the server lists, and are stored; %d files came before an archive "
+            "broke off, could not be checked, and are requested again. If it stays so, tell the operators.",
             report.cell.participant,
             report.cell.window.key,
             report.missing_upstream,
             report.mislisted,
+            report.unchecked,
         )

@@ -42,7 +42,8 @@ class FileRecord:
     between files. ``member`` is its name in Beiwe's tree, ``path`` where it is stored, both below the participant's
     folder. ``time`` is the bin time. Sizes are bytes; ``size_bytes``, ``md5``, ``sha1`` and ``sha256`` (hexadecimal)
     are of the plain content (``md5`` is None where it was not needed), ``stored_*`` of what lies in the lake.
-    ``known_by`` names the hash by which the server knows the file. ``counted_in`` is the row (date and zone) of the
+    ``known_by`` names the hash by which the server knows the file. ``checked`` is False if it came in an archive that
+    broke off before it told hashes, and has not come again since. ``counted_in`` is the row (date and zone) of the
     server's daily counts that is known to have counted the file with this content, seen at ``counted_at``; both are
     empty if none is. Times are ISO 8601 in UTC. ``last_seen`` is when
     the server last had the file, None where that is the manifest's own ``committed_at``. ``vanished_at`` is set
@@ -67,6 +68,7 @@ class FileRecord:
     fetched_at: str
     run_id: str
     known_by: HashName = "sha1"
+    checked: bool = True
     counted_in: str = ""
     counted_at: str = ""
     restatements: int = 0

@@ -20,7 +20,8 @@ class Arrival:
     """A file that was downloaded, checked and staged. ``key`` is its identity; ``form`` how it was stored.
 
     ``known_by`` names the hash by which the server knows it, None if the server did not tell. ``compared`` tells
-    whether the server gave any hash to compare it with.
+    whether the server gave any hash to compare it with. ``checked`` is False for what came in an archive that broke off
+    before it told hashes.
     """
 
     key: str
@@ -29,6 +30,7 @@ class Arrival:
     form: FileForm
     known_by: HashName | None = None
     compared: bool = False
+    checked: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,7 @@ def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion)
                 known,
                 md5=known.md5 or arrival.staged.md5,
                 known_by=arrival.known_by or known.known_by,
+                checked=known.checked or arrival.checked,
                 vanished_at=None,
             )
             discards.append(arrival.staged.part)
@@ -214,6 +217,7 @@ def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, n
         fetched_at=now,
         run_id=occasion.run_id,
         known_by=arrival.known_by or (known.known_by if known else "sha1"),
+        checked=arrival.checked,
         counted_in=row,
         counted_at=now if row else "",
         restatements=(known.restatements if known else 0) + restated,

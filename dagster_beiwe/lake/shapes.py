@@ -19,7 +19,7 @@ class ShapeError(ValueError):
 
 
 def read_as(kind: type[T], value: object) -> T:
-    """``value``, as JSON gives it, as a ``kind``: text, whole numbers from 0 on, and what is made of them.
+    """``value``, as JSON gives it, as a ``kind``: text, whole numbers from 0 on, truth, and what is made of them.
 
     Known are dataclasses, ``dict`` with text as keys, ``tuple`` (of any length, or with a type for each entry),
     ``Literal`` texts, and ``| None``.
@@ -36,6 +36,8 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return _text
     if kind is int:
         return _number
+    if kind is bool:
+        return lambda value: _of(bool, value)
     if is_dataclass(kind):
         return _dataclass_reader(kind)
     if origin is Literal:

@@ -41,6 +41,7 @@ Name = Literal[
     "status",
     "trickle",
     "unknown_stream",
+    "unpacked",
     "wrong_crc",
     "wrong_json",
     "zip_bomb",
@@ -66,6 +67,7 @@ _ON_MEMBERS = frozenset(
         "missing_registry",
         "poisoned_hour",
         "unknown_stream",
+        "unpacked",
         "wrong_crc",
         "zip_bomb",
         "zstd_garbage",
@@ -90,7 +92,8 @@ class Misbehaviour:
     - ``wrong_json``: the JSON text ``body`` instead of what was asked for, with this ``status`` if given
     - ``wrong_crc``, ``hash_mismatch``, ``zstd_garbage``, ``zip_bomb`` (``size_bytes`` of zeros, ``declared`` or not),
       ``hostile_names`` (``names``): on the members in scope; ``duplicate_members``: the first of them twice
-    - ``missing_registry``, ``unknown_stream`` (one more member), ``missing_object`` (members left out)
+    - ``missing_registry``, ``unknown_stream`` (one more member), ``missing_object`` (members left out),
+      ``unpacked`` (the same, but they are listed)
     - ``poisoned_hour``: a member that can't be read; ``mode`` is ``abort`` or ``garbage`` (default: by version)
     """
 
@@ -276,6 +279,8 @@ def _bend_entry(entry: Entry, one: Misbehaviour, number: int, *, zstd: bool) -> 
         return replace(entry, name=one.names[number % len(one.names)])
     if one.name == "poisoned_hour" and (one.mode or ("garbage" if zstd else "abort")) == "abort":
         return replace(entry, poisoned=True)
+    if one.name == "unpacked":
+        return replace(entry, name=None)
     if one.name == "wrong_crc":
         return replace(entry, alter=lambda member: replace(member, crc32=member.crc32 ^ 0xFFFFFFFF))
     if one.name == "zip_bomb" and zstd:

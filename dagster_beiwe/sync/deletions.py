@@ -98,30 +98,46 @@ class Ledger:
                 found.append((day, stream))
         return found
 
+    def contradicted(self, mislisted: Collection[str], arrivals: Mapping[str, Arrival]) -> set[str]:
+        """Those of the arrivals with a hash that the server does not list whose size the count of their day speaks
+        against: with them, it is not the sum of what is there. No count speaks against nothing."""
+        found = set()
+        sums = self._sums(arrivals) if mislisted else {}
+        for key in mislisted & arrivals.keys():
+            member = arrivals[key].member
+            for day in self.daily.days_of(self.participant, member.time):
+                count = day.sizes.get(member.stream, 0)
+                if day.certain and count and count != sums[day.day, member.stream][0]:
+                    found.add(key)
+        return found
+
     def counted(self, arrivals: Mapping[str, Arrival], deleted: Collection[str]) -> dict[str, str]:
         """{key: row} of the files whose row is known to have counted them: all of a day and stream, if the count is
         their sum to the byte. ``arrivals`` take the place of what was held, ``deleted`` are left out."""
-        sizes: dict[Place, int] = {}
-        keys: dict[Place, list[str]] = {}
-        held = {
+        found: dict[str, str] = {}
+        for (date_, stream), (size_bytes, keys) in self._sums(arrivals, deleted).items():
+            day = self.daily.day(self.participant, date_)
+            if day.certain and size_bytes == day.sizes.get(stream, 0):
+                found.update(dict.fromkeys(keys, day.row))
+        return found
+
+    def _sums(
+        self, arrivals: Mapping[str, Arrival], deleted: Collection[str] = ()
+    ) -> dict[Place, tuple[int, list[str]]]:
+        """Bytes and keys of what there is of each day and stream."""
+        files = {
             key: (record.moment, record.stream, record.size_bytes)
             for key, record in self.held.items()
             if record.present and key not in deleted
         }
-        came = {
-            key: (arrival.member.time, arrival.member.stream, arrival.staged.size_bytes)
-            for key, arrival in arrivals.items()
-        }
-        for key, (moment, stream, size_bytes) in {**held, **came}.items():
+        for key, arrival in arrivals.items():
+            files[key] = (arrival.member.time, arrival.member.stream, arrival.staged.size_bytes)
+        found: dict[Place, tuple[int, list[str]]] = {}
+        for key, (moment, stream, size_bytes) in files.items():
             for day in self.daily.days_of(self.participant, moment):
-                place = (day.day, stream)
-                sizes[place] = sizes.get(place, 0) + size_bytes
-                keys.setdefault(place, []).append(key)
-        found: dict[str, str] = {}
-        for (date_, stream), size_bytes in sizes.items():
-            day = self.daily.day(self.participant, date_)
-            if day.certain and size_bytes == day.sizes.get(stream, 0):
-                found.update(dict.fromkeys(keys[date_, stream], day.row))
+                known, keys = found.get((day.day, stream), (0, []))
+                keys.append(key)
+                found[day.day, stream] = (known + size_bytes, keys)
         return found
 
     def _by_place(self, records: Iterable[FileRecord]) -> dict[Place, list[FileRecord]]:

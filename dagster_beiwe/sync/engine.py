@@ -205,6 +205,8 @@ class StudySync:
         if self._daily is not None:
             around = {record.key: record for record in (*self._neighbours(cells), *held)}
             ledger = Ledger(self._daily, cells[0].participant, around)
+            for key in ledger.contradicted(haul.mislisted, haul.arrivals):
+                hauler.refuse(key)
             if held:
                 self._look_for_deletions(cells, held, ledger, haul, fetcher, listed=lists_everything)
             haul.counted_in = ledger.counted(haul.arrivals, haul.vanished)
@@ -316,6 +318,7 @@ def _report(cell: Cell, manifest: Manifest, changes: Changes, haul: Haul) -> Win
         unchanged_bytes=changes.unchanged_bytes,
         missing_upstream=sum(record.key in haul.missing_upstream for record in present),
         mislisted=sum(record.key in haul.mislisted for record in present),
+        unchecked=sum(not record.checked for record in present),
         files_by_stream=dict(Counter(record.stream for record in present)),
         problems=tuple(_problems(haul, cell)),
     )

@@ -40,8 +40,9 @@ class WindowReport:
     ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now; ``added`` to
     ``unchanged_bytes`` count the files and plain bytes of this commit. ``missing_upstream`` counts held files that the
     server did not send and yet may count: it may have lost them, so they stay as present. ``mislisted`` counts files
-    that were stored although the server listed another hash, twice. ``downloaded_bytes`` and ``requests`` are counted
-    on one window of each request. ``participant_gone`` tells that the server no longer has the participant.
+    that were stored although the server listed another hash, twice; ``unchecked`` those that came in an archive that
+    broke off before it told hashes, and are requested again by the next run. ``downloaded_bytes`` and ``requests`` are
+    counted on one window of each request. ``participant_gone`` tells that the server no longer has the participant.
     """
 
     cell: Cell
@@ -61,6 +62,7 @@ class WindowReport:
     unchanged_bytes: int = 0
     missing_upstream: int = 0
     mislisted: int = 0
+    unchecked: int = 0
     downloaded_bytes: int = 0
     requests: int = 0
     files_by_stream: Mapping[str, int] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,8 @@ class Fetched:
     asked for uncompressed. ``unknown`` members are whole, and have to be asked for again to be compared by MD5.
     ``failure`` is set when the rest of the piece did not come; then ``arrivals`` holds hourly files only, whose
     identity does not depend on the registry. ``listed`` are the keys of all files that came, once the whole piece has.
+    ``entries`` are those of the members. ``unpacked`` are keys that were listed without a member: servers
+    before 2025-04-04 pack only one of several files with the same name.
     """
 
     arrivals: list[Arrival] = field(default_factory=list)
@@ -60,6 +62,8 @@ class Fetched:
     unknown: list[MemberName] = field(default_factory=list)
     failure: BeiweError | None = None
     listed: frozenset[str] = frozenset()
+    entries: list[tuple[MemberName, RegistryEntry]] = field(default_factory=list)
+    unpacked: frozenset[str] = frozenset()
     downloaded_bytes: int = 0
 
 
@@ -87,10 +91,18 @@ class Fetcher:
         self._threads.__exit__(kind, *exception)
 
     def keeps(self, record: FileRecord) -> bool:
-        """Whether a held file is stored as the study's files are stored now. If not, because its stream is locked or
-        compressed otherwise since then, it counts as not held: it is fetched and stored anew."""
+        """Whether a held file need not come again: it was checked, and is stored as the study's files are stored now.
+
+        If not, because its archive broke off before the registry, or its stream is encrypted or compressed otherwise
+        since then, it counts as not held: it is fetched and stored anew.
+        """
         form = self._lake.form(record.stream)
-        return (record.encryption, record.compression) == (form.encryption, form.compression)
+        return record.checked and (record.encryption, record.compression) == (form.encryption, form.compression)
+
+    @property
+    def compares_hashes(self) -> bool:
+        """Whether the server leaves out what a request lists only if its hash is the same."""
+        return self._client.supports("file_hashes", otherwise=False)
 
     def fetch(
         self, piece: Piece, held: Mapping[str, str] | None, *, md5: bool = False, compressed: bool | None = None
@@ -102,7 +114,7 @@ class Fetcher:
         not have are returned, others raised.
         """
         result = Fetched()
-        tells_sha1 = self._client.supports("file_hashes", otherwise=False)
+        tells_sha1 = self.compares_hashes
         asks = held is not None and not held and tells_sha1
         registry = question_of(self._lake.study_id, piece) if asks else held
         md5 = md5 or self._saw_md5 or not (tells_sha1 and registry) or piece.window.start < _SHA1_KEPT_SINCE
@@ -128,7 +140,8 @@ class Fetcher:
                         else:
                             intake.add(expected_name(member, piece), member, zstd=download.version == 2)
                         self._on_bytes(member.size_bytes)
-                    paired = pair(self._lake.study_id, intake.names, entries)
+                    paired = found = pair(self._lake.study_id, intake.names, entries)
+                    result.entries = [*zip(intake.names, found, strict=True)]
                 except DIVISIBLE as error:
                     result.failure = bare(error)
                 finally:
@@ -140,6 +153,7 @@ class Fetcher:
         self._sort_out(result, intake, paired, answers_registry=bool(registry))
         if result.failure is None:
             result.listed = frozenset(entry.key for entry in entries)
+            result.unpacked = result.listed - {entry.key for _, entry in result.entries}
         return result
 
     def discard(self, arrival: Arrival) -> None:
@@ -174,6 +188,8 @@ class Fetcher:
             else:
                 known_by = hash_name(entry.value) if answers_registry else None
                 arrival = self._arrival(name, outcome, entry, known_by)
+                if result.failure:
+                    arrival = replace(arrival, checked=False)
                 if hash_agrees(entry.value, outcome):
                     result.arrivals.append(arrival)
                 else:
@@ -202,6 +218,29 @@ class HashMismatchError(DamagedMemberError):
             member=name.name,
         )
         self.arrival = arrival
+
+
+class CountMismatchError(DamagedMemberError):
+    """A file whose hash is wrong, and whose size does not fit the bytes that the server counts."""
+
+    def __init__(self, name: MemberName) -> None:
+        super().__init__(
+            "A file came twice with the same content, with another hash than the server lists, and of a size that does "
+            "not fit the bytes that the server counts for its day; it was not stored, and its hour stays open. The "
+            "next run requests it again. If it stays so, tell the server's operators.",
+            member=name.name,
+        )
+
+
+class UnpackedFileError(ArchiveError):
+    """Files that a server lists and never packs."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"The server lists {number} more files of this hour than it packs, although those with the same name were "
+            "named as held; they were not stored, and the hour stays open. The next run requests it again. Servers "
+            "since April 2025 pack all files: ask the operators to update it."
+        )
 
 
 def expected_name(member: Member, piece: Piece) -> MemberName:

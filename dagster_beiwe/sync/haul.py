@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 
 from dagster_beiwe.errors import BeiweError, DamagedMemberError, RequestTooLargeError, ServerFailedError
 from dagster_beiwe.lake import Arrival, FileRecord
 from dagster_beiwe.lake.staging import FrameTooLargeError
-from dagster_beiwe.names import MemberName
+from dagster_beiwe.names import MemberName, place_of_key
 from dagster_beiwe.sync.facts import FetchPolicy, Problem
-from dagster_beiwe.sync.fetch import Fetched, Fetcher, HashMismatchError
+from dagster_beiwe.sync.fetch import CountMismatchError, Fetched, Fetcher, HashMismatchError, UnpackedFileError
 from dagster_beiwe.sync.pairing import told_as
 from dagster_beiwe.sync.pieces import Piece, registry_of, registry_size
 from dagster_beiwe.windows import Window
@@ -118,6 +118,7 @@ class Hauler:
                 # While nothing has come at all, an hour without files does not tell that others will come.
                 if fetched.listed or registry or self.haul.arrivals:
                     self._failures_in_a_row = 0
+                self._note_checked(registry or {})
                 self._look_after(piece, fetched)
                 return None
             self._failures += 1
@@ -149,11 +150,18 @@ class Hauler:
                 self._fetcher.discard(earlier)
             self.haul.arrivals[arrival.key] = arrival
 
+    def _note_checked(self, registry: Mapping[str, str]) -> None:
+        """What came before an archive broke off, and was not sent again now, has the hash that the server has."""
+        if self._fetcher.compares_hashes:
+            for key in registry.keys() & self.haul.arrivals.keys():
+                self.haul.arrivals[key] = replace(self.haul.arrivals[key], checked=True)
+
     def _look_after(self, piece: Piece, fetched: Fetched) -> None:
         """Ask again for members that came damaged, too large or to be compared by MD5, and note what is left out."""
         if self._relist:
             here = {record.key for record in self._held if piece.covers(record.moment, record.stream)}
             self.haul.unlisted |= here - fetched.listed - self.haul.arrivals.keys()
+        self._ask_for_unpacked(piece, fetched)
         names = [*fetched.unknown, *(name for name, _ in fetched.damaged)]
         if fetched.unknown:
             for _, error in fetched.damaged:
@@ -163,6 +171,35 @@ class Hauler:
         elif fetched.damaged:
             too_large = any(isinstance(error, FrameTooLargeError) for _, error in fetched.damaged)
             self._ask_again(_around(piece, names), fetched.damaged, compressed=False if too_large else None)
+
+    def _ask_for_unpacked(self, piece: Piece, fetched: Fetched) -> None:
+        """Ask for files that are listed and not packed, because another file has their name; such servers leave out
+        what a request lists with the hash that they told themselves. What never is packed is given up by its hour."""
+        held = {record.key for record in self._held if record.present}
+        places: dict[Piece, set[str]] = {}
+        for key in fetched.unpacked - held - self.haul.arrivals.keys():
+            stream, moment = place_of_key(key) or ("", piece.window.start)
+            known = piece.covers(moment, stream)
+            place = Piece(piece.participant, _hour_of(moment), (stream,)) if known else piece
+            places.setdefault(place, set()).add(key)
+        for place, keys in places.items():
+            told = {entry.key: entry.value for name, entry in fetched.entries if place.covers(name.time, name.stream)}
+            missing, before = keys, 0
+            while missing and len(missing) != before:  # as long as each request brings another one
+                before = len(missing)
+                again = self._fetch(place, told)
+                told |= {entry.key: entry.value for _, entry in again.entries}
+                missing = keys - self.haul.arrivals.keys()
+            if missing:
+                self._give_up(place, UnpackedFileError(len(missing)))
+
+    def refuse(self, key: str) -> None:
+        """Take back a file that was accepted with another hash than the server lists, and leave its hour open."""
+        arrival = self.haul.arrivals.pop(key)
+        self.haul.mislisted.discard(key)
+        self._fetcher.discard(arrival)
+        place = Piece(arrival.member.participant, _hour_of(arrival.member.time), (arrival.member.stream,))
+        self._give_up(place, CountMismatchError(arrival.member))
 
     def _ask_again(self, piece: Piece, firsts: Sequence[Damage], *, compressed: bool | None = None) -> None:
         """Ask once more, in one request, for members that came damaged; give up the hours of those that fail again."""
@@ -216,8 +253,13 @@ class Hauler:
 
 def _only(piece: Piece, name: MemberName) -> Piece:
     """The piece of one member's hour and stream."""
-    hour = name.time.replace(minute=0, second=0)
-    return Piece(piece.participant, Window(hour, hour + _HOUR), (name.stream,))
+    return Piece(piece.participant, _hour_of(name.time), (name.stream,))
+
+
+def _hour_of(moment: datetime) -> Window:
+    """The full hour around a bin time."""
+    hour = moment.replace(minute=0, second=0)
+    return Window(hour, hour + _HOUR)
 
 
 def _around(piece: Piece, names: Sequence[MemberName]) -> Piece:
