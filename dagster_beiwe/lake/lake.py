@@ -64,17 +64,17 @@ def open_storage(url: str | os.PathLike[str]) -> Storage:
     Raises ``ConfigurationError`` for a URL that can't be used, without repeating it: it may hold credentials.
     """
     text = os.fspath(url)
-    if text.startswith("file://"):
-        return LocalStorage(_path_of_file_url(text))
-    if "://" not in text:
+    protocol, separator, path = text.partition("://")
+    if not separator:
         return LocalStorage(text)
+    if protocol in ("file", "local"):  # fsspec has two names for it, and opens local files without care
+        return LocalStorage(_path_of_url(path))
     from dagster_beiwe.lake.objects import ObjectStorage  # fsspec's import is slow, and most lakes are local
 
     return ObjectStorage(text)
 
 
-def _path_of_file_url(url: str) -> str:
-    path = url.removeprefix("file://")
+def _path_of_url(path: str) -> str:
     if not path.startswith("/"):
         raise ConfigurationError(
             "Expected the lake's folder as a path or as file:///folder, got a file URL with a host in it; nothing was "

@@ -285,7 +285,7 @@ def _open_store(url: str) -> tuple[Any, str, str]:
             f"Expected the package that reaches {protocol}:// URLs, got none; nothing was opened. Install it: "
             '`pip install "dagster-beiwe[s3]"` for S3, `pip install gcsfs` for Google, `pip install adlfs` for Azure.'
         ) from None
-    except ValueError:
+    except (ValueError, TypeError, AttributeError, OSError):  # no protocol of fsspec's, or one that is no store
         raise ConfigurationError(
             f"Expected a folder or a URL that fsspec knows as the lake's place, got one that starts with "
             f"{protocol}://; nothing was opened. Correct BEIWE_LAKE."

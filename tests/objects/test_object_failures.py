@@ -16,6 +16,7 @@ from dagster_beiwe.errors import ConfigurationError, IntegrityError, LakeUnavail
 from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.object_files import PIECE_BYTES
 from dagster_beiwe.lake.objects import _PLACE, ObjectStorage
+from dagster_beiwe.lake.storage import LocalStorage
 
 
 @pytest.fixture
@@ -54,14 +55,26 @@ def test_urls_with_credentials_options_or_caches_are_refused(given: str) -> None
     assert "geheim" not in str(caught.value)
 
 
-@pytest.mark.parametrize("given", ["file://user:geheim@host/lake", "file://geheim/lake"])
+@pytest.mark.parametrize(
+    "given", ["zip:///tmp/a.zip", "reference:///tmp/x", "dir:///tmp/x", "FILE:///tmp/x", "nothing://x"]
+)
+def test_a_url_of_no_store_is_refused(given: str) -> None:
+    """Whatever fsspec makes of it."""
+    with pytest.raises(ConfigurationError, match="BEIWE_LAKE"):
+        open_storage(given)
+
+
+@pytest.mark.parametrize("given", ["file://user:geheim@host/lake", "file://geheim/lake", "local://geheim/lake"])
 def test_a_file_url_with_a_host_makes_no_folder(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be a folder of that name in the working folder."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match="BEIWE_LAKE") as caught:
         open_storage(given)
     assert "geheim" not in str(caught.value)
-    assert open_storage("file:///data/lake@home").describe() == "/data/lake@home"
+    for protocol in ("file", "local"):
+        storage = open_storage(f"{protocol}:///data/lake@home")
+        assert isinstance(storage, LocalStorage)
+        assert storage.describe() == "/data/lake@home"
     assert list(tmp_path.iterdir()) == []
 
 
