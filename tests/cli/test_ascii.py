@@ -12,15 +12,18 @@ from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from filled_lake import END, PASSPHRASE, START, fill
 
 from dagster_beiwe.cli import COMMANDS, main
 from dagster_beiwe.credentials import credentials_from_keyring
 from dagster_beiwe.lake import BeiweLake
+from dagster_beiwe.partitions import participants_name
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 
 NAME = "Étude Schmerz → 睡眠 😴"
+SLIP = "anna1l11"
 ESCAPED = r"\xc9tude Schmerz \u2192"
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
 RUNS = {
@@ -28,6 +31,7 @@ RUNS = {
     "keyring": ["keyring", "list"],
     "verify": ["-v", "verify", "--study", NAME],
     "export": ["export", "--study", "Étude", "--to", "Ordner für später"],
+    "partitions": ["partitions", "remove", "--study", NAME, "--participant", SLIP, "--yes"],
     "purge": ["purge", "--study", NAME, "--participant", "anna1111", "--yes"],
     "rekey": ["-v", "rekey", "--study", NAME, "--to", "Schlüssel"],
 }
@@ -85,6 +89,15 @@ def ring(server: SimulatedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["keyring", "passphrase", "Zürich", NAME]) == 0
 
 
+def mistype(study_id: str, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition of nobody in Dagster's history."""
+    (home := desk / "home").mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions(participants_name(study_id), [SLIP])
+
+
 @pytest.mark.parametrize("command", RUNS)
 def test_a_name_with_accents_is_escaped(
     site: tuple[SimulatedServer, Path, str],
@@ -95,6 +108,8 @@ def test_a_name_with_accents_is_escaped(
     """Each command does its work, and what it tells of the study can be read."""
     if command == "keyring":
         ring(site[0], monkeypatch)
+    if command == "partitions":
+        mistype(site[2], desk, monkeypatch)
     arguments = [site[2] if each == "Étude" else each for each in RUNS[command]]
     status, shown = shown_by(arguments)
     assert status == 0
