@@ -103,8 +103,10 @@ def window_overview(study: StudyFacts) -> dg.AssetsDefinition:
         counts: Mapping[str, Counter[str]] = {participant: Counter() for participant in raw_data.participants}
         for file in raw_data.files():
             counts[file.participant][file.stream] += 1
-        rows = [{"participant": who, **dict.fromkeys(study.streams, 0), **count} for who, count in counts.items()]
-        table: pd.DataFrame = pd.DataFrame(rows, columns=["participant", *study.streams])
+        sent = sorted({stream for count in counts.values() for stream in count})
+        streams = list(dict.fromkeys([*study.streams, *sent]))  # the study lists none: then those that came
+        rows = [{"participant": who, **dict.fromkeys(streams, 0), **count} for who, count in counts.items()]
+        table: pd.DataFrame = pd.DataFrame(rows, columns=["participant", *streams])
         return table
 
     return overview
