@@ -18,7 +18,6 @@ Catch ``BeiweError`` to catch them all::
     │   ├── RedirectError           the server sent the client elsewhere; credentials did not follow
     │   ├── AccessDeniedError       403: wrong keys, or a study out of reach
     │   ├── NotFoundError           404, empty: no such study, participant or stream
-    │   │   └── UnknownParticipantError nor has the server or the lake anything of this participant
     │   ├── RouteMissingError       404, HTML: this server version lacks the endpoint
     │   ├── RequestRefusedError     other 4xx: the server does not accept the request as it is
     │   │   └── RequestTooLargeError    413: the body is over the proxy's limit
@@ -117,10 +116,6 @@ class AccessDeniedError(ServerError):
 
 class NotFoundError(ServerError):
     """404 with an empty body or a short text: the study, participant or stream does not exist, or has nothing."""
-
-
-class UnknownParticipantError(NotFoundError):
-    """Neither the server nor the lake has anything of a participant: the id may be mistyped."""
 
 
 class RouteMissingError(ServerError):

@@ -25,7 +25,6 @@ from dagster_beiwe.assets.window_events import (
     window_event,
     window_metadata,
 )
-from dagster_beiwe.errors import UnknownParticipantError
 from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
 from dagster_beiwe.partitions import (
     MOVED_ONLY,
@@ -98,12 +97,14 @@ class _Ingest:
         self._open: dict[str, Cell] | None = None
         self._failed: dict[str, str] = {}
         self._gone: set[str] = set()
+        self._unknown: set[str] = set()
         self._retry_helps = False
 
     def run(self) -> None:
         if self._open is None:
             self._open = self._begin()
         self._failed.clear()
+        self._unknown.clear()
         self._retry_helps = False
         if self._open:
             self._sync(self._open)
@@ -171,14 +172,15 @@ class _Ingest:
 
     def _give_up(self, key: str, report: WindowReport) -> None:
         self._failed[key] = errors_of(report)
+        if report.participant_unknown:
+            self._unknown.add(report.cell.participant)
         self._retry_helps = self._retry_helps or any(is_passing(problem.error) for problem in report.problems)
         log_problems(report, self._context.log)
 
     def _failure(self, *, total: int) -> dg.Failure:
         names = sorted(self._failed)
         participants, windows = zip(*map(split_key, names), strict=True)
-        unknown = {split_key(name)[0] for name in names if self._failed[name] == UnknownParticipantError.__name__}
-        again = [name for name in names if split_key(name)[0] not in unknown]
+        again = [name for name in names if split_key(name)[0] not in self._unknown]
         errors = ", ".join(sorted({self._failed[name] for name in again}))
         description = (
             f"{len(names)} of {total} windows are incomplete; what could be had of them is in the lake, the others are "
@@ -187,7 +189,7 @@ class _Ingest:
         if again:
             description += f" Errors: {errors}. See the run's log, then materialise again: {listed(again)}"
         return dg.Failure(
-            description=f"{description} {never_seen_advice(unknown)}" if unknown else description,
+            description=f"{description} {never_seen_advice(self._unknown)}" if self._unknown else description,
             metadata={
                 "unfinished partitions": len(names),
                 "participants": listed(sorted(set(participants))),

@@ -12,7 +12,7 @@ from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.recorded import recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import RouteMissingError, ServerFailedError, UnknownParticipantError
+from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
 from dagster_beiwe.names import check_participant_id
 from dagster_beiwe.partitions import participant_partitions, study_windows
@@ -56,14 +56,16 @@ def build_strays_asset(
 
             def fetch() -> None:
                 failed: dict[str, str] = {}
+                unknown: set[str] = set()
                 for participant, reports in _fetch(context, study, list(open_ones)):
                     if problems := [problem for report in reports for problem in report.problems]:
                         failed[participant] = ", ".join(sorted({problem.error for problem in problems}))
+                        unknown |= {participant} if any(report.participant_unknown for report in reports) else set()
                         continue
                     context.log_event(_event(key, participant, reports))
                     del open_ones[participant]
                 if failed:
-                    raise _failure(failed, total=len(participants))
+                    raise _failure(failed, unknown, total=len(participants))
 
             with in_run_log(context.log):
                 with_retries(fetch, policy=retry_policy, log=context.log, unfinished=lambda: open_ones)
@@ -115,10 +117,9 @@ def _event(key: dg.AssetKey, participant: str, reports: Sequence[WindowReport]) 
     )
 
 
-def _failure(failed: dict[str, str], *, total: int) -> dg.Failure:
+def _failure(failed: dict[str, str], unknown: set[str], *, total: int) -> dg.Failure:
     errors = sorted(set(failed.values()))
-    unknown = [each for each, error in failed.items() if error == UnknownParticipantError.__name__]
-    again = sorted(failed.keys() - set(unknown))
+    again = sorted(failed.keys() - unknown)
     description = f"Strays of {len(failed)} of {total} participants are incomplete ({'; '.join(errors)})."
     if again:
         description += f" Materialise again: {listed(again)}"

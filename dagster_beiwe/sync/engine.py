@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import CommitConflictError, NotFoundError, UnknownParticipantError
+from dagster_beiwe.errors import CommitConflictError, NotFoundError
 from dagster_beiwe.lake import Changes, FileRecord, Hole, LakeWriter, Manifest, Merge, Occasion, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.streams import check_streams
@@ -156,7 +156,7 @@ class StudySync:
         listed = self._is_on_the_server(participant)
         if listed or not self._lake.windows(participant):
             for cell in cells:
-                yield _refused(cell, self._streams, error if listed else _unknown(participant))
+                yield replace(_refused(cell, self._streams, error), participant_unknown=not listed)
             return
         for cell in cells:
             manifest = self._lake.manifest(cell.participant, cell.window)
@@ -328,13 +328,6 @@ def _problems(haul: Haul, cell: Cell) -> list[Problem]:
     """What could not be brought in of one window."""
     parts = (problem.inside(cell.window) for problem in haul.problems.values())
     return [part for part in parts if part]
-
-
-def _unknown(participant: str) -> UnknownParticipantError:
-    return UnknownParticipantError(
-        f"The server does not list the participant {participant}, and the lake holds nothing of this id. Nothing was "
-        "fetched. Correct the id if it was mistyped."
-    )
 
 
 def _refused(cell: Cell, streams: tuple[str, ...], error: NotFoundError) -> WindowReport:

@@ -42,7 +42,8 @@ class WindowReport:
     server did not send and yet may count: it may have lost them, so they stay as present. ``mislisted`` counts files
     that were stored although the server listed another hash, twice; ``unchecked`` those that came in an archive that
     broke off before it told hashes, and are requested again by the next run. ``downloaded_bytes`` and ``requests`` are
-    counted on one window of each request. ``participant_gone`` tells that the server no longer has the participant.
+    counted on one window of each request. ``participant_gone`` tells that the server no longer has the participant;
+    ``participant_unknown`` that neither the server nor the lake has anything of one, so that the id may be mistyped.
     """
 
     cell: Cell
@@ -67,6 +68,7 @@ class WindowReport:
     requests: int = 0
     files_by_stream: Mapping[str, int] = field(default_factory=dict)
     participant_gone: bool = False
+    participant_unknown: bool = False
     problems: tuple[Problem, ...] = ()
 
 
