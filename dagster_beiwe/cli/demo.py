@@ -24,7 +24,8 @@ from typing import Any
 from dagster_beiwe.cli.context import user_path
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.private_files import make_folder, read_file, write_file
-from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.simulator import PROFILE_NAMES, SimulatedServer, World
+from dagster_beiwe.simulator.profiles import CURRENT, Profile
 
 SEED = 1
 _PROJECT = "beiwe_project"
@@ -56,6 +57,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--folder", type=user_path, default=Path(".demo"), help="where to keep the demo's lake and history"
     )
+    parser.add_argument(
+        "--profile", type=_profile, default=CURRENT, help=f"server generation: {', '.join(PROFILE_NAMES)} or a date"
+    )
     parser.add_argument("--port", type=_port, default=3000, help="port of the UI; another one is taken if it is in use")
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     parser.set_defaults(run=run)
@@ -69,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         return run_scenario()
     folder: Path = options.folder.absolute()
     world = World.demo(seed=SEED, now=_begin(folder))
-    with SimulatedServer(world, control=True) as server:
+    with SimulatedServer(world, profile=options.profile, control=True) as server:
         os.environ.update(_environment(folder, server))
         from dagster_beiwe.cli.headless import prepare, run_everything  # imports Dagster, once the settings are made
 
@@ -160,6 +164,14 @@ def _answers(url: str, process: subprocess.Popen[bytes], stop: threading.Event) 
         except OSError:
             stop.wait(0.5)
     return False
+
+
+def _profile(text: str) -> str:
+    try:
+        Profile.named(text)
+    except (ValueError, TypeError):
+        raise argparse.ArgumentTypeError(f"expected {', '.join(PROFILE_NAMES)} or a date, got {text[:40]!r}") from None
+    return text
 
 
 def _port(text: str) -> int:

@@ -10,6 +10,7 @@ from types import FrameType
 
 from dagster_beiwe.simulator.profiles import CURRENT, PROFILE_NAMES
 from dagster_beiwe.simulator.server import SimulatedServer
+from dagster_beiwe.simulator.versions import page
 from dagster_beiwe.simulator.world import World
 
 
@@ -18,7 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same studies and keys")
     parser.add_argument("--profile", default=CURRENT, help=f"server generation: {', '.join(PROFILE_NAMES)} or a date")
+    parser.add_argument("--versions", action="store_true", help="print the page about server versions, and end")
     options = parser.parse_args(arguments)
+    if options.versions:
+        print(page(), end="")
+        return 0
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
