@@ -154,7 +154,7 @@ class Hauler:
         """What came before an archive broke off, and was not sent again now, has the hash that the server has."""
         if self._fetcher.compares_hashes:
             for key in registry.keys() & self.haul.arrivals.keys():
-                self.haul.arrivals[key] = replace(self.haul.arrivals[key], checked=True)
+                self.haul.arrivals[key] = replace(self.haul.arrivals[key], checked=True, compared=True)
 
     def _look_after(self, piece: Piece, fetched: Fetched) -> None:
         """Ask again for members that came damaged, too large or to be compared by MD5, and note what is left out."""

@@ -166,6 +166,16 @@ def test_a_first_fetch_counts_where_the_server_tells_each_hash(client: BeiweClie
     assert all(at and at >= began for at in compared_at(lake))
 
 
+def test_what_came_before_an_archive_broke_off_counts_when_the_server_leaves_it_out(
+    server: SimulatedServer, client: BeiweClient, lake: StudyLake
+) -> None:
+    """The next request lists its hash, and it is not sent again: that is a comparison."""
+    server.misbehave("silent_cut", route="/get-data/*", times=1)
+    reports = sync(client, lake, cells_of(PERSON))
+    assert all(report.complete for report in reports)
+    assert None not in compared_at(lake)
+
+
 def test_what_was_not_compared_does_not_count(
     server: SimulatedServer, client: BeiweClient, lake: StudyLake, world: World
 ) -> None:
