@@ -86,7 +86,6 @@ def test_complete_says_what_it_knows_of_contents(lab: Lab) -> None:
         with lab.lake.writer(run_id="repair") as writer:
             writer.rebuild_index(one)
         assert text in (lab.check("complete").description or "")
-    restate(lab, CLEO, 0)
     lab.world.add_rows(ANNA, "gps", moment(day_of_week(1)))
     assert (lab.check("complete").description or "").startswith("1 day of a stream is incomplete. Contents were never")
 
@@ -234,7 +233,7 @@ def test_a_manifest_that_can_not_be_trusted_keeps_nobody_from_being_compared(lab
 
 
 def test_who_is_gone_from_the_server_is_left_alone(lab: Lab) -> None:
-    """That is for the roster to tell; nothing of the participant is marked because of the audit."""
+    """That is for the roster to tell; nothing is marked because of the audit, and `complete` tells of the others."""
     lab.backfill()
     forget(lab)
     del lab.world.study(lab.study.id).participants[CLEO]
@@ -242,6 +241,8 @@ def test_who_is_gone_from_the_server_is_left_alone(lab: Lab) -> None:
     manifest = lab.lake.manifest(CLEO, WEEKS[0])
     assert manifest
     assert all(record.present for record in manifest.files)
+    today = datetime.now(timezone.utc).date().isoformat()
+    assert f"Contents compared up to {today}" in (lab.check("complete").description or "")
 
 
 def test_an_older_server_sends_windows_again_within_the_budget(open_lab: Callable[..., Lab]) -> None:
