@@ -85,7 +85,8 @@ def _sections(results: Results) -> Iterator[str]:
     yield "## Dagster at scale"
     yield (
         "What definitions, sensors, backfills and events cost for studies of up to 2,000 participants is measured in "
-        "[Dagster at scale](dagster-scale.md)."
+        "[Dagster at scale](dagster-scale.md); what comparing contents by hash costs, in "
+        "[its own page](audit-cost.md)."
     )
 
 
