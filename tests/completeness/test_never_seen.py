@@ -43,7 +43,7 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return str(data.description)
 
 
-def test_raw_data_refuses_the_partition_and_does_all_others(slipped: Lab) -> None:
+def test_it_is_refused_and_told_from_who_has_left(slipped: Lab) -> None:
     """With what to do, and without the advice to run it again; who has left is recorded as before."""
     result = slipped.run("raw_data", tags=dict(rectangle_tags(slipped.partitions, WEEKS[:2])))
     message = failure(result)
@@ -55,15 +55,11 @@ def test_raw_data_refuses_the_partition_and_does_all_others(slipped: Lab) -> Non
     assert recorded == {f"{one}|{week}" for one in ("anna0001", "bert0002") for week in WEEKS[:2]}
     assert slipped.lake.participants() == ["anna0001", "bert0002"]
     assert f"nothing of them is in the lake: {SLIP}" in failure(slipped.run("strays", tags={"dagster/partition": SLIP}))
-
-
-def test_the_check_tells_who_never_was_there_from_who_has_left(slipped: Lab) -> None:
-    """A slip is nobody's history."""
     evaluation = slipped.check("roster")
     assert not evaluation.passed
+    assert f"{SLIP}: never seen on the server" in str(evaluation.description)
     told = values(evaluation)
     assert (told["never seen"], told["no longer on the server"]) == (SLIP, "bert0002")
-    assert f"{SLIP}: never seen on the server" in str(evaluation.description)
 
 
 def test_refreshes_leave_it_out(slipped: Lab) -> None:
