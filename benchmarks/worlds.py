@@ -140,4 +140,6 @@ def _world(
     """One study. Participants given by their ids alone have no data yet."""
     plans = [ParticipantPlan(id=one, start=NOW) if isinstance(one, str) else one for one in participants]
     study = StudyPlan(name="Benchmark", time_zone="America/New_York", participants=plans, content=content)
-    return World.build(study, now=NOW, cache_bytes=_CACHE_BYTES)
+    world = World.build(study, now=NOW, cache_bytes=_CACHE_BYTES)
+    world.unchunked_lag = False  # recordings without sensor data stand for those of a study that has both
+    return world

@@ -7,12 +7,15 @@ it is, and a stream whose last file of a day was deleted keeps its count.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 from dagster_beiwe.simulator.files import StoredFile
+
+_DAY = timedelta(days=1)
 
 
 @dataclass(kw_only=True)
@@ -34,9 +37,12 @@ def count_days(counts: Counts, files: Iterable[StoredFile], zone: str, days: Ite
     """Write the rows of some days, or of all days with files, from the files that there are."""
     local = ZoneInfo(zone)
     wanted = None if days is None else set(days)
+    first_ms, last_ms = _around(wanted) if wanted else (-math.inf, math.inf)
     memory: dict[int, date] = {}
     found: dict[date, dict[str, int]] = {}
     for file in files:
+        if not first_ms <= file.start_ms < last_ms:
+            continue
         day = memory.get(file.bin_ms)
         if day is None:
             day = memory[file.bin_ms] = file.bin.astimezone(local).date()
@@ -47,3 +53,9 @@ def count_days(counts: Counts, files: Iterable[StoredFile], zone: str, days: Ite
         row = counts.setdefault(day, CountedDay(zone=zone))
         row.zone = zone
         row.sizes.update(sizes)
+
+
+def _around(days: set[date]) -> tuple[float, float]:
+    """Milliseconds between which these days lie in any zone: to pass over other files quickly."""
+    first, last = (datetime.combine(day, time(), timezone.utc) for day in (min(days), max(days)))
+    return (first - _DAY).timestamp() * 1000, (last + 2 * _DAY).timestamp() * 1000

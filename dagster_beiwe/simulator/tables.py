@@ -59,7 +59,7 @@ def _row(world: World, profile: Profile, study: Study, person: Participant, zone
     last = [
         ("First Registration Date", registered),
         ("Last Registration", registered),
-        ("Last Timezone", study.time_zone if registered else None),
+        ("Last Timezone", person.zone if registered else None),
         ("Last Upload", local(uploaded)),
         ("Last Survey Download", local(uploaded)),
         ("Last Set Password", None),

@@ -30,8 +30,8 @@ class World:
     """Everything the server knows. Build one with ``World.demo()`` or ``World.build(...)``.
 
     ``now`` is the world's clock (aware UTC): uploads arrive at it, and the participant table measures activity
-    against it. It stands still unless it is set. ``unchunked_lag`` switches on the server's habit of not counting
-    survey answers and recordings that arrived without sensor data of their day. ``counts_wait`` lets what happens from
+    against it. It stands still unless it is set. ``unchunked_lag`` is the server's habit of not counting survey
+    answers and recordings that arrive without sensor data of their day. ``counts_wait`` lets what happens from
     now on reach the daily counts only with ``count``. ``processing`` is whether the server's background processing ran
     lately.
     """
@@ -42,7 +42,7 @@ class World:
         self.lock = threading.RLock()
         self.studies: dict[str, Study] = {}
         self.researchers: list[Researcher] = []
-        self.unchunked_lag = False
+        self.unchunked_lag = True
         self.counts_wait = False
         self._uncounted: dict[str, list[StoredFile]] = {}
         self.processing = True

@@ -101,7 +101,6 @@ def test_vanished_files_are_surplus_until_they_are_noticed(lab: Lab) -> None:
 def test_survey_answers_that_are_counted_late_are_no_surplus(open_lab: Callable[..., Lab]) -> None:
     """The server counts them when sensor data of the day are processed."""
     lab = open_lab(streams=("gps", "survey_answers"))
-    lab.world.unchunked_lag = True
     lab.world.advance(timedelta(hours=1))
     lab.world.add_answers(ANNA, moment(day_of_week(1), 15))
     lab.backfill()

@@ -195,6 +195,7 @@ def test_vanished_files_are_noticed_by_the_daily_counts(zone: str, remove: bool,
     world = small_world(time_zone=zone, hours=(0, 5, 18, 23))
     moment = START + 3 * DAY + 18 * HOUR + timedelta(minutes=40)  # half past midnight or so in Asia
     world.add_hour(PERSON, "survey_answers", moment)
+    world.add_rows(PERSON, "gps", START + 3 * DAY + 23 * HOUR)  # so that the answers of the day are counted
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
     policy = FetchPolicy(remove_vanished=remove)
     with SimulatedServer(world) as server, client_of(server) as client:
