@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dagster_beiwe.errors import ConfigurationError, NotATableError
-from dagster_beiwe.reading.parsing import Parsed, SetAsideRow, arrow_type, milliseconds, parse
+from dagster_beiwe.reading.parsing import Parsed, arrow_type, milliseconds, parse
 from dagster_beiwe.reading.rows import TIMESTAMP, is_table
 from dagster_beiwe.streams import Stream, stream_named
 
@@ -69,23 +69,11 @@ class ParseReport:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ParsedFile:
-    """One parsed file as an Arrow table of the columns it has, with the counts of ``ParseReport``.
-
-    ``set_aside`` has the rows that are not in the table, with their text; ``names`` are the columns of the file, also
-    those that were not selected.
-    """
+class ParsedFile(Parsed):
+    """One parsed file of a stream, with the rows that were set aside and their text."""
 
     stream: str
-    table: pa.Table
-    names: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
-    repaired_rows: int = 0
-    set_aside: tuple[SetAsideRow, ...] = ()
-    unreadable_values: int = 0
-    corrected_times: int = 0
-    undecodable_bytes: int = 0
-    missing_headers: int = 0
 
     @property
     def set_aside_rows(self) -> int:
@@ -124,19 +112,9 @@ def read_csv(
     if not known.known and not is_table(data):
         raise _no_table(stream, "files that are no CSV")
     first, last = milliseconds("start", start), milliseconds("end", end)
-    found: Parsed = parse(data, known, columns=columns, hour=milliseconds("hour", hour))
-    return ParsedFile(
-        stream=stream,
-        table=_between(found.table, first, last),
-        names=found.names,
-        columns=None if columns is None else tuple(columns),
-        repaired_rows=found.repaired_rows,
-        set_aside=found.set_aside,
-        unreadable_values=found.unreadable_values,
-        corrected_times=found.corrected_times,
-        undecodable_bytes=found.undecodable_bytes,
-        missing_headers=found.missing_headers,
-    )
+    found = parse(data, known, columns=columns, hour=milliseconds("hour", hour))
+    selected = None if columns is None else tuple(columns)
+    return ParsedFile(stream=stream, columns=selected, **(vars(found) | {"table": _between(found.table, first, last)}))
 
 
 def combine(files: Iterable[ParsedFile], stream: str, *, columns: Sequence[str] | None = None) -> pd.DataFrame:

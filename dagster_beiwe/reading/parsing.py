@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, Final
 
 import numpy as np
@@ -48,7 +48,10 @@ _ARROW_TYPES: Final[dict[ColumnType, Any]] = {
     "text": pa.string(),
     "time": _UTC_MILLISECONDS,
 }
+_LONGEST_HEADER_BYTES: Final = 4096
+_BLOCK_BYTES: Final = 64 * 1024
 _LARGEST_BLOCK_BYTES: Final = 2**31 - 2
+_STAMP: Final = re.compile("[0-9]{1,18}")
 _UNDECODABLE: Final = re.compile("[\udc80-\udcff]")
 
 
@@ -109,7 +112,8 @@ def parse(data: bytes, stream: Stream, *, columns: Sequence[str] | None, hour: i
     ``hour`` is the start of the hour, in Unix milliseconds, that the file's name says its rows are of.
     """
     line, _, body = data.lstrip(b"\n").partition(b"\n")
-    head = _read_head(line, stream)
+    # What is as long is no header, and would lie in the cache for nothing.
+    head = (_read_head if len(line) <= _LONGEST_HEADER_BYTES else _read_head.__wrapped__)(line, stream)
     found = _by_arrow(body, head, columns, stream) if head.tells_rows_apart and b"\r" not in data else None
     return _with_right_times(found or _by_rows(data, stream, columns), hour)
 
@@ -140,7 +144,7 @@ def _read_head(line: bytes, stream: Stream) -> _Head:
 
 
 def _selected(names: Sequence[str], columns: Sequence[str] | None) -> list[str]:
-    """The columns to keep: those asked for, and the first two, which carry the time and count the rows."""
+    """The columns to keep: those asked for, and ``timestamp``; at least one, which counts the rows."""
     return [name for name in names if columns is None or name in columns or name == TIMESTAMP] or list(names[:1])
 
 
@@ -155,16 +159,16 @@ def _by_arrow(body: bytes, head: _Head, columns: Sequence[str] | None, stream: S
         return None
     if any(_speaks_for_another_shape(table[name], stream, name, words) for name, words in head.witnesses.items()):
         return None
-    return Parsed(table=table.select(wanted), names=head.names)
+    return Parsed(table=table.select(wanted) if len(parsed) > len(wanted) else table, names=head.names)
 
 
 def _has_repeated_times(body: bytes, rows: int) -> bool:
     """Whether there are more or fewer times than rows. In most files a T stands nowhere else, and is fast to count."""
     characters = np.frombuffer(body, np.uint8)
-    is_letter = characters == ord("T")
-    if np.count_nonzero(is_letter) == rows:
+    blocks = range(0, len(body), _BLOCK_BYTES)  # small ones, as fresh memory for large ones takes longer than counting
+    if sum(int(np.count_nonzero(characters[at : at + _BLOCK_BYTES] == ord("T"))) for at in blocks) == rows:
         return False
-    places = np.flatnonzero(is_letter[:-3])
+    places = np.flatnonzero(characters[:-3] == ord("T"))
     return int(np.count_nonzero(characters[places + 3] == ord(":"))) != rows
 
 
@@ -190,7 +194,8 @@ def _speaks_for_another_shape(column: pa.ChunkedArray, stream: Stream, name: str
     if pa.types.is_string(column.type):
         return any(not may_stand_in(stream, name, word or "") for word in pc.unique(column).to_pylist())
     codes = [code for word in words if (code := read_number(word)) is not None]
-    return bool(np.isin(column.to_numpy(), codes).any())
+    numbers = column.to_numpy()
+    return bool(np.isin(numbers[numbers == np.rint(numbers)], codes).any())
 
 
 def _parsed(body: bytes, header: Sequence[str], types: dict[str, Any]) -> pa.Table | None:
@@ -286,9 +291,10 @@ class _Rows:
 
     def _plain(self, cells: list[str]) -> Fitted | None:
         """A row that ``fit_row`` takes as it stands, seen at a glance."""
-        if len(cells) != self._plain_length or not cells[0].isdigit() or (cells[2:] and cells[2][:1] == cells[1][:1]):
+        if len(cells) != self._plain_length or not _STAMP.fullmatch(cells[0]):
             return None
-        return Fitted(self._header or (), cells, repaired=False)
+        may_be_repeated = len(cells) > 2 and cells[2][:1] == cells[1][:1]
+        return None if may_be_repeated else Fitted(self._header or (), cells, repaired=False)
 
     def _take_header(self, names: tuple[str, ...]) -> None:
         self._header = names
@@ -328,26 +334,26 @@ _READERS: Final[dict[Any, Callable[[str], int | float | None]]] = {
 def _with_right_times(parsed: Parsed, hour: int | None) -> Parsed:
     """``timestamp`` in milliseconds, and ``UTC time`` the same moment; rows in which they were not are counted."""
     table = parsed.table
-    if TIMESTAMP not in table.column_names or not table.num_rows or _are_right(table):
+    at, utc_at = (table.schema.get_field_index(name) for name in (TIMESTAMP, UTC_TIME))
+    if at < 0 or not table.num_rows or _are_right([table.column(place) for place in (at, utc_at) if place >= 0]):
         return parsed
-    stamps = table[TIMESTAMP]
-    written = table[UTC_TIME].cast(pa.int64()) if UTC_TIME in table.column_names else None
+    stamps = table.column(at)
+    written = table.column(utc_at).cast(pa.int64()) if utc_at >= 0 else None
     wrong = _in_seconds(stamps, written, hour)
     if wrong is not None:
         stamps = pc.if_else(wrong, pc.multiply(stamps, 1000), stamps)
-        table = table.set_column(table.column_names.index(TIMESTAMP), TIMESTAMP, stamps)
+        table = table.set_column(at, TIMESTAMP, stamps)
     if written is not None and not written.equals(stamps):
         differs = pc.and_(pc.is_valid(stamps), pc.fill_null(pc.not_equal(written, stamps), fill_value=True))
         right = pc.if_else(differs, stamps, written).cast(_UTC_MILLISECONDS)
-        table = table.set_column(table.column_names.index(UTC_TIME), UTC_TIME, right)
+        table = table.set_column(utc_at, UTC_TIME, right)
         wrong = differs if wrong is None else pc.or_(wrong, differs)
     corrected = 0 if wrong is None else pc.sum(wrong).as_py() or 0
     return replace(parsed, table=table, corrected_times=corrected)
 
 
-def _are_right(table: pa.Table) -> bool:
+def _are_right(times: Sequence[pa.ChunkedArray]) -> bool:
     """Whether a glance shows that all times are present, agree and are no seconds, as in nearly every file."""
-    times = [table[name] for name in (TIMESTAMP, UTC_TIME) if name in table.column_names]
     if any(column.null_count or column.num_chunks != 1 for column in times):
         return False
     stamps, *written = (column.chunk(0).to_numpy().view(np.int64) for column in times)
@@ -360,10 +366,11 @@ def _in_seconds(stamps: pa.ChunkedArray, written: pa.ChunkedArray | None, hour: 
     if smallest is None or smallest >= _LARGEST_SECONDS:
         return None
     scaled = pc.multiply(stamps, 1000)
-    proven = pc.is_in(scaled, value_set=pa.array([], pa.int64()))
+    proofs = []
     if hour is not None:
-        proven = pc.and_(pc.greater_equal(scaled, hour), pc.less(scaled, hour + _HOUR_MS))
+        proofs.append(pc.and_(pc.greater_equal(scaled, hour), pc.less(scaled, hour + _HOUR_MS)))
     if written is not None:
-        proven = pc.or_kleene(proven, pc.equal(scaled, written))
-    proven = pc.fill_null(pc.and_kleene(proven, pc.not_equal(stamps, 0)), fill_value=False)
-    return proven if pc.any(proven).as_py() else None
+        proofs.append(pc.and_(pc.equal(scaled, written), pc.not_equal(stamps, 0)))
+    found = [pc.fill_null(proof, fill_value=False) for proof in proofs]
+    proven = reduce(pc.or_, found) if found else None
+    return proven if proven is not None and pc.any(proven).as_py() else None
