@@ -192,6 +192,18 @@ def test_what_was_not_compared_does_not_count(
     assert compared_at(lake) == [None, first[1]]
 
 
+def test_a_file_that_does_not_come_was_not_compared(world: World, lake: StudyLake) -> None:
+    """Where a server sends everything again, and lost it: the time of before stays."""
+    with SimulatedServer(world, profile="2025-11") as server, client_of(server) as client:
+        for _ in range(2):
+            sync(client, lake, cells_of(PERSON), daily=daily(client))
+        before = compared_at(lake)
+        world.lose_object(PERSON, "gps", MORNING)
+        reports = sync(client, lake, cells_of(PERSON), daily=daily(client))
+    assert [report.missing_upstream for report in reports] == [1, 0]
+    assert [new == old for new, old in zip(compared_at(lake), before, strict=True)] == [True, False]
+
+
 def test_a_server_that_can_not_be_asked_leaves_everything_as_it_is(
     server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
 ) -> None:
