@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from dagster_beiwe.assets import assets_of, build_studies_asset, tables_of
 from dagster_beiwe.automation.audit import DEFAULT_AUDIT_CRON, build_audit_job, build_audit_schedule
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
+from dagster_beiwe.automation.dead_runs_sensor import build_dead_runs_sensor
 from dagster_beiwe.automation.roster_sensor import build_roster_sensor
 from dagster_beiwe.automation.schedules import (
     DEFAULT_CHECKS_CRON,
@@ -112,7 +113,8 @@ def build_beiwe_definitions(
     resources = _resources(deployments)
     if default_io_manager:
         resources["io_manager"] = resources[table_io_manager_key(next(iter(deployments)))]
-    return dg.Definitions.merge(*parts, dg.Definitions(resources=resources))
+    common = dg.Definitions(resources=resources, sensors=[build_dead_runs_sensor()])
+    return dg.Definitions.merge(*parts, common)
 
 
 def _find_studies(

@@ -23,6 +23,7 @@ from dagster_beiwe.credentials import (
     secrets_from_keyring,
     study_secret,
 )
+from dagster_beiwe.dead_runs import mark_run
 from dagster_beiwe.encryption import AgeCipher, Cipher, CipherKeys, cipher_by_name, read_identity
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import CredentialsError, PassphraseMissingError
@@ -138,6 +139,11 @@ class BeiweResource(dg.ConfigurableResource[Any]):
     passphrase_variable: str = "BEIWE_LAKE_PASSPHRASE"  # noqa: S105  # a name, not a passphrase
     age_identity_variable: str = "BEIWE_AGE_IDENTITY"
     _names: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """In each process that works for a run: tell the run's log about the process, so that its death is noticed."""
+        if context.instance is not None and context.run is not None:
+            mark_run(context.instance, context.run)
 
     def get_client(self, *, policy: HttpPolicy | None = None) -> BeiweClient:
         """A new client; close it after use (``with``). Raises ``CredentialsError``. Switches off core dumps."""

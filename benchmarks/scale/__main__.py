@@ -137,7 +137,7 @@ def pools(*, quick: bool, folder: Path) -> Facts:
     size = 4 if quick else 5
     changes: Mapping[str, Facts] = {
         "as shipped": {},
-        "by run, not by step": {"granularity": "run"},
+        "by step, not by run": {"granularity": "op"},
         "not limited": {"default_limit": size},
     }
     found = {}

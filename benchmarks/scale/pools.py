@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ import yaml
 
 from benchmarks.scale.process import measure
 from benchmarks.scale.server import STUDY_VARIABLE, WEEKS_VARIABLE, Plan, ServerProcess
+from dagster_beiwe.names import host_slug
+from dagster_beiwe.pools import limit_pool
 
 _ROOT = Path(__file__).parents[2]
 _PATIENCE_SECONDS = 900
@@ -65,6 +68,7 @@ def request_backfill(study: str, people: list[str], weeks: int) -> dict[str, Any
         assert partitions is not None
         keys = list(partitions.get_partition_keys(dynamic_partitions_store=instance))
         assert len(keys) == len(people) * weeks
+        limit_pool(instance, f"beiwe_{host_slug(os.environ['BEIWE_URL'])}")  # as roster does
         instance.add_backfill(
             PartitionBackfill.from_asset_partitions(
                 backfill_id="benchmark",

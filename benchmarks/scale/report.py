@@ -206,10 +206,11 @@ def _pools(pools: Facts) -> Iterator[str]:
     head = ("", "limit, granularity", "runs that succeeded", "runs at once", "downloads at once", "passed")
     yield from _table(head, rows)
     yield (
-        "\nWith `granularity: run` Dagster looks at a pool only in the queue, and at its first use before the default "
-        "limit is known: the runs that are queued at that moment all start (its issue 31936). With `op` each step "
-        "takes a place in the pool itself. A run may then wait as a process, and a killed one keeps its place until "
-        "`free_slots_after_run_end_seconds` has passed.\n"
+        "\nWith `granularity: run` a run waits in the queue until its pool has room. Dagster starts all runs that are "
+        "queued when a pool without a limit is used first (its issue 31936), so `roster` and the sensor for new "
+        "participants give the pool its limit before there is anything to run. With `op` each step takes a place in "
+        "the pool itself: a run may wait as a process, which keeps a processor busy, and a killed one keeps its place "
+        "or its turn until somebody frees it.\n"
     )
 
 

@@ -51,7 +51,7 @@ def assets_of(
 ) -> list[dg.AssetsDefinition]:
     """The assets of a study that was found; ``raw_data`` is the last."""
     assets = [
-        build_roster_asset(study, retry_policy=retry_policy),
+        build_roster_asset(study, pool=pool, retry_policy=retry_policy),
         build_settings_asset(study, retry_policy=retry_policy),
         build_restatements_asset(study, retry_policy=retry_policy),
         build_coverage_asset(study, retry_policy=retry_policy),

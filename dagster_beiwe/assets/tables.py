@@ -24,6 +24,7 @@ from dagster_beiwe.partitions import (
     window_keys,
 )
 from dagster_beiwe.pickles import NO_PARTICIPANTS_METADATA_KEY
+from dagster_beiwe.pools import limit_pool
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
 from dagster_beiwe.studies.discovery import KnownStudy, StudyMemory, learn_starts, refresh_studies
@@ -84,8 +85,11 @@ def build_studies_asset(
     return studies
 
 
-def build_roster_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
-    """``beiwe/<key>/roster``: participants in order of enrolment; each becomes a partition of ``raw_data``."""
+def build_roster_asset(
+    study: StudyFacts, *, pool: str | None = None, retry_policy: dg.RetryPolicy = RETRY_POLICY
+) -> dg.AssetsDefinition:
+    """``beiwe/<key>/roster``: participants in order of enrolment; each becomes a partition of ``raw_data``, which runs
+    in the ``pool``."""
 
     @dg.asset(
         key=["beiwe", study.key, "roster"],
@@ -116,6 +120,8 @@ def build_roster_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETR
         participants = [str(row["participant"]) for row in rows]
         before = set(context.instance.get_dynamic_partitions(participants_name(study.id)))
         added = [each for each in participants if each not in before]
+        if pool:
+            limit_pool(context.instance, pool)
         if added:
             context.instance.add_dynamic_partitions(participants_name(study.id), added)
         windows = len(window_keys(study, now=datetime.now(timezone.utc)))

@@ -22,6 +22,7 @@ from dagster_beiwe.partitions import (
     too_many_partitions,
     window_keys,
 )
+from dagster_beiwe.pools import limit_pool
 from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.roster import enrolment_order
 
@@ -80,6 +81,8 @@ def build_roster_sensor(
             _tell_of_absent(context, gone, recorded_participants(context.instance, study.key))
         windows = window_keys(study, now=datetime.now(timezone.utc))
         added = [each for each in ids if each not in set(before)]
+        if raw_data.op.pool:
+            limit_pool(context.instance, raw_data.op.pool)
         order = [*before, *added]
         batch = _batch([each for each in ids if each not in set(cursor.requested)], windows=len(windows))
         if warning := too_many_partitions(study, participants=len(order), windows=len(windows)):

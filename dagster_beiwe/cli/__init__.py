@@ -1,7 +1,8 @@
 """The command line: ``dagster-beiwe demo``, ``check``, ``keyring``, ``verify``, ``export``, ``purge``,
-``rekey``, ``partitions``.
+``rekey``, ``partitions``, ``runs``.
 
-Exit status: 0 when all is well, 1 when something was found or failed, 2 when the call or the configuration is wrong.
+Exit status: 0 when all is well, 1 when something was found or failed, 2 when the call or the configuration is wrong,
+130 after Ctrl-C, 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,15 +11,22 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from dagster_beiwe.cli import check, demo, export, keyring, partitions, purge, rekey, verify
+from dagster_beiwe.cli import check, demo, export, keyring, partitions, purge, rekey, runs, verify
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import BeiweError, ConfigurationError
 from dagster_beiwe.names import one_line
 
-COMMANDS = (demo, check, keyring, verify, export, partitions, purge, rekey)
+COMMANDS = (demo, check, keyring, verify, export, partitions, purge, rekey, runs)
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM: the command ends as after Ctrl-C."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,13 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = build_parser().parse_args(arguments)
         logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
-        status = int(options.run(options))
+        with _terminable():
+            status = int(options.run(options))
         if sys.stdout is not None:
             sys.stdout.flush()
     except BeiweError as error:
         return _complain(f"{type(error).__name__}: {error}", 2 if isinstance(error, ConfigurationError) else 1)
-    except KeyboardInterrupt:
-        return _complain("Interrupted; what was committed stays.", 130)
+    except KeyboardInterrupt as interrupt:
+        name, status = ("Terminated", 143) if isinstance(interrupt, _TerminatedError) else ("Interrupted", 130)
+        return _complain(f"{name}; what was done so far stays. Call the command again to go on.", status)
     except EOFError:
         return _complain("Expected an answer, got the end of the input; nothing was changed.", 2)
     except BrokenPipeError:  # whoever read the output has seen enough; the interpreter would complain when it ends
@@ -67,6 +77,23 @@ def _show_everything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a command like Ctrl-C, so that it leaves nothing half."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        yield
+        return
+
+    def terminate(number: int, frame: object) -> None:  # noqa: ARG001 - the form of a handler
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _complain(message: str, status: int) -> int:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy, Study
 from dagster_beiwe.client.studies import find_study, matching_studies
@@ -23,6 +24,9 @@ from dagster_beiwe.credentials import (
 from dagster_beiwe.encryption import AgeCipher, Cipher, CrypteaseCipher, read_identity
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 AGE_IDENTITY_VARIABLE = "BEIWE_AGE_IDENTITY"
 
@@ -38,6 +42,17 @@ def load_credentials() -> Credentials:
     if os.environ.get("BEIWE_KEYRING_SECTION") and not os.environ.get("BEIWE_URL"):
         return credentials_from_keyring(prompt=True)
     return credentials_from_env()
+
+
+def dagster_history() -> dg.DagsterInstance:
+    """What ``DAGSTER_HOME`` names, as a context manager; raises ``ConfigurationError`` without it."""
+    if not os.environ.get("DAGSTER_HOME"):
+        raise ConfigurationError(
+            "DAGSTER_HOME is not set, so Dagster's history cannot be found. Nothing was changed. Set it as for Dagster."
+        )
+    from dagster import DagsterInstance  # slow to import, and most commands don't need it
+
+    return DagsterInstance.get()
 
 
 def study_secrets(credentials: Credentials | None) -> Mapping[str, str]:

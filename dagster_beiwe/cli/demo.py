@@ -44,7 +44,7 @@ concurrency:
     max_concurrent_runs: 3
   pools:
     default_limit: 2
-    granularity: op
+    granularity: run
 """
 _START_SECONDS = 120
 _LARGEST_BYTES = 64 * 1024

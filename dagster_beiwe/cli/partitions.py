@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dagster_beiwe.cli.context import add_study_option, confirmed, load_credentials, open_lake
+from dagster_beiwe.cli.context import add_study_option, confirmed, dagster_history, load_credentials, open_lake
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import ConfigurationError
@@ -36,18 +35,14 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    import dagster as dg  # slow to import, and most commands don't need it
+    from dagster_beiwe.partitions import participants_name  # imports Dagster
 
-    from dagster_beiwe.partitions import participants_name
-
-    if not os.environ.get("DAGSTER_HOME"):
-        raise ConfigurationError("DAGSTER_HOME is not set, so there are no partitions. Set it as for Dagster.")
     participant = str(options.participant)
-    with BeiweClient(load_credentials()) as client:
-        study = find_study(client.studies(), options.study)
-        on_the_server = client.participants(study.id)
-    name = participants_name(study.id)
-    with dg.DagsterInstance.get() as instance:
+    with dagster_history() as instance:
+        with BeiweClient(load_credentials()) as client:
+            study = find_study(client.studies(), options.study)
+            on_the_server = client.participants(study.id)
+        name = participants_name(study.id)
         _check_partition(participant, instance.get_dynamic_partitions(name))
         if participant in on_the_server:
             raise _refusal(participant, "The server lists this participant, and the next roster would add it again.")

@@ -22,6 +22,7 @@ from dagster_beiwe import BeiweLake
 from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.names import host_slug
 from dagster_beiwe.partitions import participants_name
+from dagster_beiwe.pools import limit_pool
 from dagster_beiwe.simulator import SimulatedServer
 
 KEY = dg.AssetKey(["beiwe", "deploy", "raw_data"])
@@ -39,8 +40,8 @@ def history(instance: dg.DagsterInstance, server: SimulatedServer) -> dg.Dagster
 
 
 def make_pool(history: dg.DagsterInstance, server: SimulatedServer) -> None:
-    """Two processes that are the first to use a pool, at the same moment, make Dagster itself fail on Postgres."""
-    history.event_log_storage.initialize_concurrency_limit_to_default(f"beiwe_{host_slug(server.url)}")
+    """As ``roster`` does, which has made the participants partitions in a lab."""
+    limit_pool(history, f"beiwe_{host_slug(server.url)}")
 
 
 def test_a_backfill_goes_on_after_a_killed_run(

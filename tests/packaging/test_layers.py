@@ -15,12 +15,13 @@ PACKAGE = Path(dagster_beiwe.__file__).parent
 # From the ground up: a room may import from itself and from those on lower floors.
 FLOORS = [
     {"errors"},
-    {"streams", "windows", "archive", "private_files"},
+    {"streams", "windows", "archive", "private_files", "processes"},
     {"names", "encryption"},
     {"credentials"},
     {"client", "lake"},
     {"sync", "reading"},
     {"studies"},
+    {"dead_runs", "pools"},
     {"partitions", "resource", "failures"},
     {"covering", "io_partitions", "pickles"},
     {"io_managers"},

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 
 import dagster as dg
+from stopping_lab import POOL, START, STUDY_ID
 
 from dagster_beiwe import StudyConfig, build_study_assets
+from dagster_beiwe.automation.dead_runs_sensor import build_dead_runs_sensor
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    from stopping_lab import START, STUDY_ID
-
     study = StudyConfig(STUDY_ID, key="stopping", name="Stopping", start=START.date(), streams=("gps",))
     beiwe = BeiweResource(credentials=EnvCredentials())
     return dg.Definitions(
-        assets=build_study_assets(study, pool="beiwe_test"),
+        assets=build_study_assets(study, pool=POOL),
+        sensors=[build_dead_runs_sensor()],
         resources={
             "beiwe": beiwe,
             "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=beiwe),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -26,13 +27,15 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 STUDY_ID = "StoppingStoppingStopping"
 PASSPHRASE = "a passphrase for tests only"
+POOL = "beiwe_test"
 FIRST, SECOND = "p1person", "p2person"
 _TODAY = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
 START = _TODAY - timedelta(days=_TODAY.weekday() + 7)
 WEEK = f"{START:%Y-%m-%d}"
 KEY = dg.AssetKey(["beiwe", "stopping", "raw_data"])
+ROSTER = dg.AssetKey(["beiwe", "stopping", "roster"])
 KEYS = {f"{FIRST}|{WEEK}", f"{SECOND}|{WEEK}"}
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 180
 
 
 class HoldingServer(SimulatedServer):
@@ -124,6 +127,31 @@ class Lab:
         return (*command, "-m", "stopping_definitions"), {"STOPPING_EXECUTOR": executor}
 
     @contextmanager
+    def forks(self, executor: str) -> Iterator[Callable[[], int]]:
+        """Gives what starts a run of both participants in a fork, and returns its process id."""
+        arguments, variables = self.materialize(executor)
+        with (self.folder / "output.txt").open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, str(HERE / "stopping_forks.py")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                env={**self.environment, **variables},
+                text=True,
+            )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n", self.output()
+
+        def fork() -> int:
+            print(json.dumps(arguments), file=process.stdin, flush=True)
+            return int(process.stdout.readline())
+
+        with process:
+            yield fork
+            process.stdin.close()
+
+    @contextmanager
     def held_run(self, executor: str) -> Iterator[subprocess.Popen[bytes]]:
         """A run that has recorded the first participant and waits for the second's download."""
         command, variables = self.materialize(executor)
@@ -131,17 +159,24 @@ class Lab:
             self.wait_until(lambda: self.server.held.acquire(timeout=0.1), "a download that is held", process)
             yield process
 
-    def run_here(self) -> dg.DagsterRun:
-        """Run both participants in this process."""
-        from stopping_definitions import defs
-
-        job = defs().resolve_implicit_job_def_def_for_assets([KEY])
-        assert job is not None
-        tags = dict(rectangle_tags([FIRST, SECOND], [WEEK]))
+    @contextmanager
+    def variables(self) -> Iterator[None]:
+        """The lab's environment, in this process."""
         with pytest.MonkeyPatch.context() as patch:
             for name in ("URL", "ACCESS_KEY", "SECRET_KEY", "LAKE", "LAKE_PASSPHRASE"):
                 patch.setenv(f"BEIWE_{name}", self.environment[f"BEIWE_{name}"])
-            return job.execute_in_process(instance=self.instance, asset_selection=[KEY], tags=tags).dagster_run
+            yield
+
+    def run_here(self, key: dg.AssetKey = KEY, instance: dg.DagsterInstance | None = None) -> dg.DagsterRun:
+        """Run an asset in this process; of raw data both participants."""
+        from stopping_definitions import defs
+
+        job = defs().resolve_implicit_job_def_def_for_assets([key])
+        assert job is not None
+        tags = dict(rectangle_tags([FIRST, SECOND], [WEEK])) if key == KEY else {}
+        with self.variables():
+            result = job.execute_in_process(instance=instance or self.instance, asset_selection=[key], tags=tags)
+            return result.dagster_run
 
     def wait_until(
         self, happened: Callable[[], bool], what: str, process: subprocess.Popen[bytes] | None = None
@@ -160,6 +195,10 @@ class Lab:
 
     def newest_run(self) -> dg.DagsterRun:
         return self.instance.get_runs(limit=1)[0]
+
+    def is_finished(self, run: dg.DagsterRun) -> bool:
+        now = self.instance.get_run_by_id(run.run_id)
+        return now is not None and now.is_finished
 
     def recorded(self, run: dg.DagsterRun) -> set[str]:
         """Partitions that a run recorded."""

@@ -1,0 +1,91 @@
+"""Runs whose process died without a word: Dagster shows them as running, and counts them, for ever.
+
+Dagster notices the death of a run that a living code server or a container engine has launched. Of any other (started
+with ``dagster asset materialize``, with ``dg launch``, or by a code server that died as well) nobody tells it. So each
+process that works for a run says in the run's log which one it is, and whoever sees that it is gone ends the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Final
+
+import dagster as dg
+from dagster._core.events import EngineEventData
+
+from dagster_beiwe.processes import Worker
+
+_WORKER: Final = "beiwe worker"
+_SILENT = timedelta(minutes=6)
+"""A run that waits for a pool says so every five minutes."""
+
+_OPEN = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+_marked: set[str] = set()
+
+
+def mark_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Say in a run's log which process this is; once, however often it is called."""
+    if run.run_id in _marked:
+        return
+    _marked.add(run.run_id)
+    worker = Worker.here()
+    instance.report_engine_event(
+        f"Working for this run on {worker.host}: process {' of '.join(map(str, worker.processes))}.",
+        run,
+        EngineEventData(metadata={_WORKER: dg.MetadataValue.text(worker.to_text())}),
+    )
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """End the runs whose processes are gone, and give back what they hold in pools; returns their ids.
+
+    Only runs in which this package has a part, and only where it is certain.
+    """
+    dead = list(dead_runs(instance))
+    ended = [run.run_id for run in dead if _end(instance, run)]
+    for run_id in ended:
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+    return ended
+
+
+def dead_runs(instance: dg.DagsterInstance) -> Iterator[dg.DagsterRun]:
+    """Runs that Dagster shows as running and that certainly are not."""
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=list(_OPEN))):
+        workers = list(_workers(instance, run))
+        if all(worker and worker.is_gone() for worker in workers) if workers else _never_began(instance, run):
+            yield run
+
+
+def _end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the run was still open; it may have ended by itself before its process did."""
+    now = instance.get_run_by_id(run.run_id)
+    if now is None or now.status not in _OPEN:
+        return False
+    if now.status == dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(now, "The process of this run is gone.")
+    else:
+        instance.report_run_failed(now, "The process of this run is gone: it was killed, or its machine went down.")
+    return True
+
+
+def _workers(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Worker | None]:
+    """The processes that have worked for a run; None for those that another version describes in its own way."""
+    for log in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+        value = log.dagster_event.engine_event_data.metadata.get(_WORKER) if log.dagster_event else None
+        if isinstance(value, dg.TextMetadataValue) and value.text:
+            try:
+                yield Worker.from_text(value.text)
+            except ValueError:
+                yield None
+
+
+def _never_began(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a run of ours was killed before its first step: nothing comes from it any more."""
+    ours = any(key.path[0] == "beiwe" for key in run.asset_selection or ())
+    if not ours and not any(tag.startswith("beiwe/") for tag in run.tags):
+        return False
+    logs = instance.all_logs(run.run_id)
+    began = any(log.dagster_event_type == dg.DagsterEventType.STEP_START for log in logs)
+    newest = max((log.timestamp for log in logs), default=0.0)
+    return not began and newest < (datetime.now(timezone.utc) - _SILENT).timestamp()

@@ -1,0 +1,101 @@
+"""Which processes do a piece of work, and whether they are certainly gone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """Processes of one user on one machine: {process id: when it started}.
+
+    ``machine`` and ``boot`` are empty where the system does not tell them; ``namespace`` is that of the process ids.
+    """
+
+    host: str
+    machine: str
+    boot: str
+    namespace: str
+    user: str
+    processes: dict[int, str]
+
+    @classmethod
+    def here(cls) -> Worker:
+        """This process, and the one that made it for a part of its work (Dagster's multiprocess executor does so)."""
+        parent = multiprocessing.parent_process()
+        ids = [os.getpid(), *([parent.pid] if parent and parent.pid else [])]
+        machine = _text("/etc/machine-id")
+        return cls(
+            host=platform.node(),
+            machine=hashlib.sha256(machine.encode()).hexdigest()[:16] if machine else "",
+            boot=_text("/proc/sys/kernel/random/boot_id"),
+            namespace=_namespace(),
+            user=str(os.getuid()) if hasattr(os, "getuid") else "",
+            processes={process_id: started for process_id in ids if (started := _started(process_id))},
+        )
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Worker:
+        """Raises ``ValueError`` for anything but what ``to_text`` makes."""
+        try:
+            fields = json.loads(text)
+            processes = {int(process_id): str(started) for process_id, started in fields.pop("processes").items()}
+            return cls(**{name: str(value) for name, value in fields.items()}, processes=processes)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"no worker: {error}") from None
+
+    def is_gone(self) -> bool:
+        """Whether it is certain that none of the processes is alive.
+
+        That cannot be known on another machine, in another container, or by another user, who may not see them.
+        """
+        here = Worker.here()
+        if (self.host, self.machine, self.user) != (here.host, here.machine, here.user) or not self.processes:
+            return False
+        if self.boot != here.boot:
+            return bool(self.machine)
+        if self.namespace != here.namespace:
+            return False
+        return all(_started(process_id) != started for process_id, started in self.processes.items())
+
+
+def _started(process_id: int) -> str:
+    """When a process started, in a form that is good for comparing; empty if there is none, or it has ended."""
+    if Path("/proc/self/stat").exists():
+        # Process id and name come before; the name may hold anything.
+        fields = _text(f"/proc/{process_id}/stat").rpartition(")")[2].split()
+        return fields[19] if fields and fields[0] not in _ENDED else ""
+    try:
+        command = ["ps", "-o", "stat=,lstart=", "-p", str(process_id)]
+        shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+    except FileNotFoundError:
+        return ""
+    return "" if shown.startswith(_ENDED) else shown.partition(" ")[2].strip()
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+_ENDED = ("Z", "X")
+"""States of a process that has ended and that its parent has not taken notice of yet."""

@@ -1,0 +1,147 @@
+"""Runs that are killed without a word: the next one does not wait for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from uuid import uuid4
+
+import dagster as dg
+import pandas as pd
+import pytest
+import time_machine
+from dagster._core.events import DagsterEvent
+from dagster._core.execution.backfill import PartitionBackfill
+from stopping_definitions import defs
+from stopping_lab import FIRST, KEY, KEYS, WEEK, Lab
+
+from dagster_beiwe.cli import main
+from dagster_beiwe.dead_runs import dead_runs, end_dead_runs, mark_run
+from dagster_beiwe.io_managers import EncryptedTableIOManager
+from dagster_beiwe.processes import Worker
+from dagster_beiwe.resource import BeiweResource, EnvCredentials
+
+OPEN = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Dagster of itself
+    pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources` is deprecated"),
+]
+
+
+def kill_runs(lab: Lab, count: int) -> None:
+    """Kill one run after the other in the middle of a download."""
+    with lab.forks("in_process") as fork, lab.server.holding():
+        for _ in range(count):
+            process_id = fork()
+            lab.wait_until(lambda: lab.server.held.acquire(timeout=0.1), "a download that is held")
+            os.kill(process_id, signal.SIGKILL)
+    assert len(lab.instance.get_runs(filters=OPEN)) == count
+
+
+def test_ten_killed_runs(lab: Lab) -> None:
+    """None of them is shown as running any more, and the next run does everything."""
+    kill_runs(lab, 10)
+    assert len(end_dead_runs(lab.instance)) == 10
+    assert not lab.instance.get_runs(filters=OPEN)
+    assert lab.recorded(lab.run_here()) == KEYS
+
+
+def test_a_run_that_was_killed_before_its_first_step(lab: Lab) -> None:
+    """It has told nothing about its process; after some minutes of silence it counts as dead."""
+    with time_machine.travel(datetime.now(timezone.utc) - timedelta(minutes=5)) as clock:
+        silent, waiting, other = (start_run(lab, key) for key in (KEY, KEY, dg.AssetKey("somebody_elses")))
+        assert end_dead_runs(lab.instance) == []
+        clock.shift(timedelta(minutes=5))
+        lab.instance.report_engine_event("Step blocked by limit.", waiting)
+        clock.shift(timedelta(minutes=2))
+        assert end_dead_runs(lab.instance) == [silent.run_id]
+    for run in (waiting, other):
+        assert not lab.is_finished(run)
+        lab.instance.report_run_canceled(run)
+
+
+def start_run(lab: Lab, key: dg.AssetKey) -> dg.DagsterRun:
+    """A run that has started and does nothing."""
+    run = dg.DagsterRun(job_name="nothing", run_id=str(uuid4()), asset_selection=frozenset([key]))
+    lab.instance.add_run(run)
+    event = DagsterEvent(event_type_value=dg.DagsterEventType.PIPELINE_START.value, job_name=run.job_name)
+    lab.instance.report_dagster_event(event, run.run_id)
+    return run
+
+
+def test_runs_that_live_are_left_alone(lab: Lab) -> None:
+    """Whatever Dagster's history says of them; also where their process cannot be seen from here."""
+    run, elsewhere = start_run(lab, KEY), start_run(lab, KEY)
+    mark_run(lab.instance, run)
+    gone = replace(Worker.here(), processes={1: "never"})
+    assert gone.is_gone()
+    other_places = [replace(gone, host="elsewhere"), replace(gone, namespace="container"), replace(gone, user="x")]
+    for worker in other_places:
+        assert not Worker.from_text(worker.to_text()).is_gone()
+    assert replace(Worker.here(), boot="an earlier one").is_gone()
+    assert list(dead_runs(lab.instance)) == []
+    for each in (run, elsewhere):
+        lab.instance.report_run_canceled(each)
+
+
+def test_a_lab_s_own_tables_count(lab: Lab) -> None:
+    """A run has said what its process is where only an IO manager of ours is used."""
+    with dg.DagsterInstance.ephemeral() as instance, lab.variables():
+        tables = EncryptedTableIOManager(beiwe=BeiweResource(credentials=EnvCredentials()))
+        run = dg.materialize([own_table], resources={"tables": tables}, instance=instance)
+        (log,) = (each for each in instance.all_logs(run.run_id) if each.message.startswith("Working for this run"))
+    assert str(os.getpid()) in log.message
+
+
+@dg.asset(io_manager_key="tables")
+def own_table() -> pd.DataFrame:
+    return pd.DataFrame({"number": [1]})
+
+
+def test_the_command_ends_dead_runs(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For a lab without a daemon."""
+    monkeypatch.setenv("DAGSTER_HOME", str(lab.home))
+    with time_machine.travel(datetime.now(timezone.utc) - timedelta(minutes=10)):
+        run = start_run(lab, KEY)
+    assert main(["runs"]) == 1
+    assert run.run_id in capsys.readouterr().out
+    assert main(["runs", "--end-dead", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"dead": [run.run_id], "ended": True}
+    assert main(["runs"]) == 0
+    assert lab.is_finished(run)
+
+
+def test_a_daemon_goes_on_after_killed_runs(lab: Lab) -> None:
+    """As many as may run at once are dead; what is queued runs nevertheless, and can be terminated."""
+    kill_runs(lab, 3)
+    lab.instance.add_backfill(
+        PartitionBackfill.from_asset_partitions(
+            backfill_id="everything",
+            asset_graph=defs().get_repository_def().asset_graph,
+            partition_names=sorted(KEYS),
+            asset_selection=[KEY],
+            backfill_timestamp=time.time(),
+            tags={},
+            dynamic_partitions_store=lab.instance,
+            all_partitions=False,
+            title=None,
+            description=None,
+            run_config=None,
+        )
+    )
+    with lab.server.holding(), lab.program("run", "-m", "stopping_definitions", name="dagster-daemon") as daemon:
+        lab.wait_until(lambda: lab.server.held.acquire(timeout=0.1), "a download of the run that was queued", daemon)
+        (run,) = lab.instance.get_runs(filters=OPEN)
+        began = time.monotonic()
+        assert lab.instance.run_coordinator.cancel_run(run.run_id)
+        lab.wait_until(lambda: lab.is_finished(run), "the run to end", daemon)
+        assert time.monotonic() - began < 10
+    assert lab.newest_run().run_id == run.run_id
+    assert lab.newest_run().status == dg.DagsterRunStatus.CANCELED
+    assert lab.recorded(run) == {f"{FIRST}|{WEEK}"}
