@@ -45,7 +45,7 @@ def run_everything(lake: Path) -> int:
     definitions = _load()
     with dg.DagsterInstance.get() as instance:
         failed = _run_tables(definitions, instance)
-        print("study                      windows  files  plain      downloaded  stored     failed runs")
+        print("study                      windows  files  plain      downloaded  stored     failed runs", flush=True)
         for study in _studies(definitions):
             tally = _backfill(definitions, instance, study)
             failed += tally.failed_runs
@@ -133,6 +133,16 @@ def _execute(
     job = definitions.resolve_implicit_job_def_def_for_assets(keys)
     if job is None:
         raise LookupError(f"No job runs {', '.join(key.to_user_string() for key in keys)}")
-    return job.execute_in_process(
+    result = job.execute_in_process(
         instance=instance, asset_selection=list(keys), tags=tags, run_config=_QUIET, raise_on_error=False
     )
+    return unless_interrupted(result, instance)
+
+
+def unless_interrupted(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    """The result of a run. Raises ``KeyboardInterrupt`` for one that was interrupted, which Dagster takes as a failure:
+    whoever interrupts a command does not want its next run."""
+    run = instance.get_run_by_id(result.run_id)
+    if run is not None and run.tags.get("dagster/failure_reason") == "UNEXPECTED_TERMINATION":
+        raise KeyboardInterrupt
+    return result

@@ -11,6 +11,7 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.checks import CHECKS
+from dagster_beiwe.cli.headless import unless_interrupted
 from dagster_beiwe.definitions import Automation, build_beiwe_definitions
 from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.partitions import RANGE_START_TAG
@@ -121,13 +122,14 @@ class Stage:
         partition: str | None = None,
     ) -> dg.ExecuteInProcessResult:
         job = self._job.get_subset(asset_selection=assets, asset_check_selection=checks)
-        return job.execute_in_process(
+        result = job.execute_in_process(
             instance=self._instance,
             tags=dict(tags or {}),
             partition_key=partition,
             run_config=_QUIET,
             raise_on_error=False,
         )
+        return unless_interrupted(result, self._instance)
 
 
 @contextmanager

@@ -279,7 +279,7 @@ def test_each_window_is_committed_before_it_is_reported(client: BeiweClient, lak
     manifest = lake.manifest(PERSON, report.cell.window)
     assert manifest is not None
     assert (manifest.data_version, manifest.run_id) == (report.data_version, "r")
-    run.close()  # type: ignore[attr-defined]
+    run.close()
     assert lake.windows(PERSON) == [report.cell.window.key]
 
 
@@ -287,7 +287,7 @@ def test_a_run_that_is_left_alone_leaves_nothing(client: BeiweClient, lake: Stud
     """Stopping between two windows removes what was staged for the next."""
     run = StudySync(client, lake, run_id="r").run(cells_of(PERSON))
     next(run)
-    run.close()  # type: ignore[attr-defined]
+    run.close()
     check_lake(folder, lake)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import wait
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import ConnectionFailedError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.sync.intake import Threads
 
 # Faults that pass
 
@@ -292,3 +295,24 @@ def test_a_lost_object_aborts_older_servers_and_costs_one_hour(folder: Path) -> 
         assert first.problems[0].window.start == BAD
         world.restore_object(PERSON, "gps", BAD)
         assert_mended(world, server, client, lake, folder)
+
+
+def test_an_interrupt_leaves_undone_what_waits() -> None:
+    """Of what has arrived and waits for a thread, nothing is encrypted and stored any more only to be thrown away."""
+    begun, go_on, done = threading.Event(), threading.Event(), []
+
+    def work(number: int) -> None:
+        begun.set()
+        go_on.wait(30)
+        done.append(number)
+
+    def interrupted() -> None:
+        with Threads(1) as threads:
+            threads.batches.submit(lambda: wait([threads.files.submit(work, number) for number in range(100)]))
+            begun.wait(30)
+            threading.Timer(0.1, go_on.set).start()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert done == [0]

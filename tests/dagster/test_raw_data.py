@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import dagster as dg
 import pytest
 from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.execution.api import execute_run
 from worlds import PASSPHRASE, WEEKS
 
@@ -294,3 +295,26 @@ def test_events_and_logs_hold_no_secret(
     text += "".join(capfd.readouterr()) + str(run)
     for secret in (server.access_key, server.secret_key, PASSPHRASE):
         assert secret not in text
+
+
+def test_an_interrupt_between_commit_and_record(
+    launcher: Launcher, participants: list[str], server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window is in the lake and not in Dagster's history: the next refresh records it without a download."""
+    record, tags = dg.DagsterInstance.handle_new_event, rectangle_tags(participants[:1], WEEKS[:2])
+
+    def interrupted(instance: dg.DagsterInstance, event: dg.EventLogEntry, **options: object) -> None:
+        if event.dagster_event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
+            raise DagsterExecutionInterruptedError
+        record(instance, event, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dg.DagsterInstance, "handle_new_event", interrupted)
+        run = launcher.run(tags)
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert launcher.events(run) == {}
+    server.forget_requests()
+    refresh = launcher.run({**tags, REFRESH_TAG: MOVED_ONLY})
+    assert set(launcher.events(refresh)) == grid(participants[:1], WEEKS[:2])
+    downloads = [record for record in server.requests if "get-data" in record.route and record.form]
+    assert len(downloads) == 1, "the window that the interrupt came before"

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import dagster as dg
 import pytest
-from stopping_lab import FIRST, KEYS, WEEK, Lab
+from stopping_lab import FIRST, KEYS, ROOT, WEEK, Lab
 
 EXECUTORS = ("in_process", "multiprocess")
 SECONDS = 10
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Dagster of itself
+
+
+def test_a_demo_ends_in_the_middle_of_its_first_run(tmp_path: Path) -> None:
+    """And does not begin the next one."""
+    command = [sys.executable, "-u", "-m", "dagster_beiwe", "demo", "--once", "--folder", str(tmp_path)]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("study ")
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            printed, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert time.monotonic() - began < SECONDS
+    assert (process.returncode, printed) in [(130, ""), (143, "")]
+    assert errors.endswith("Call the command again to go on.\n")
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

@@ -1,0 +1,70 @@
+"""Commands that are told to stop: they end at once, with one line, and leave nothing half."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dagster_beiwe.cli import main
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.simulator.answers import Answer
+from dagster_beiwe.simulator.forms import Request
+from dagster_beiwe.simulator.misbehaviour import Delivery
+
+COMMANDS = {
+    "verify": ["verify"],
+    "export": ["export", "--study", "Sleep", "--to", "plain"],
+    "rekey": ["rekey", "--to", "copy"],
+    "purge": ["purge", "--study", "Sleep", "--participant", "anna1111", "--yes"],
+}
+
+
+class InterruptingServer(SimulatedServer):
+    """Sends this process a signal in the place of its first answer, and then nothing."""
+
+    number = signal.SIGTERM
+
+    def respond(self, request: Request) -> tuple[Answer, Delivery]:
+        os.kill(os.getpid(), self.number)
+        self.stopping.wait()
+        return super().respond(request)
+
+
+@pytest.fixture
+def silent(server: SimulatedServer, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InterruptingServer]:
+    with InterruptingServer(server.world) as running:
+        monkeypatch.setenv("BEIWE_URL", running.url)
+        yield running
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_ends_with_one_line(
+    command: str,
+    number: signal.Signals,
+    status: int,
+    silent: InterruptingServer,
+    lake: StudyLake,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With the exit status that shells give; the lake is as it was."""
+    silent.number = number
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE_NEW", "another passphrase")
+    before = sorted(tmp_path.rglob("*"))
+    handler = signal.getsignal(signal.SIGTERM)
+    assert main(COMMANDS[command]) == status
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith("Terminated; " if number == signal.SIGTERM else "Interrupted; ")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert verify_study(lake).intact
+    assert signal.getsignal(signal.SIGTERM) == handler
