@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from dagster_beiwe.client.answers import quantities_from
@@ -173,14 +173,26 @@ class ServerStreams:
                 left = [name for name in fields if name not in self._refused_fields]
             query = {"fields": ",".join(left), **options}
             try:
-                return self._rows(study_id, query, read)
+                return self._rows(study_id, query, lambda rows: read(self._noted(rows, fields)))
             except RequestRefusedError as error:
                 refused = error.fields.intersection(left)
                 if not refused or refused.intersection(_ROW_FIELDS):
                     raise
-            with self._lock:
-                self._refused_fields |= refused
-            self._say(f"The server's daily statistics lack {', '.join(sorted(refused))}; they are read without.")
+                self._note_missing(refused)
+
+    def _noted(self, rows: Iterator[dict[str, Any]], fields: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """The rows. A server may also leave out what it lacks without a word; all rows have the same fields."""
+        for number, row in enumerate(rows):
+            if not number:
+                self._note_missing(set(fields) - row.keys() - set(_ROW_FIELDS))
+            yield row
+
+    def _note_missing(self, fields: Collection[str]) -> None:
+        with self._lock:
+            new = sorted(set(fields) - self._refused_fields)
+            self._refused_fields.update(new)
+        if new:
+            self._say(f"The server's daily statistics lack {', '.join(new)}; they are read without.")
 
     @property
     def uncounted(self) -> frozenset[str]:

@@ -114,6 +114,15 @@ def test_fields_that_the_statistics_lack_are_dropped_and_remembered(
     assert any("beiwe_ambient_audio_bytes" in record.getMessage() for record in caplog.records)
 
 
+def test_fields_that_are_left_out_without_a_word_are_noticed(client: BeiweClient, server: SimulatedServer) -> None:
+    """A stream without a field is not counted, which is not the same as having no bytes."""
+    row = {"date": "2026-03-02", "participant_id": PERSON, "beiwe_gps_bytes": 7, "moon_phase": "full"}
+    server.misbehave("wrong_json", route=STATISTICS, body=json.dumps([row, row]))
+    (one, _) = client.summary_statistics(STUDY, streams=["gps", "wifi"])
+    assert one.bytes_by_stream == {"gps": 7}
+    assert client.uncounted_streams == {"wifi"}
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b'{"errors": "date"}', b'{"errors": ["date is not a valid field"]}', b'{"errors": [1, null]}']
 )

@@ -31,7 +31,7 @@ from dagster_beiwe.errors import UnknownStreamError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.simulator.profiles import Profile
-from dagster_beiwe.sync import StudySync, measure_coverage
+from dagster_beiwe.sync import FetchPolicy, StudySync, measure_coverage
 from dagster_beiwe.windows import windows_between
 
 STREAMS = ("ai_chat_logs", "ambient_audio", "gps", "image_survey", "omniring", "power_state", "survey_answers")
@@ -113,6 +113,21 @@ def test_a_stream_that_the_server_loses_keeps_its_files(
     said = [record.getMessage() for record in caplog.records if "ambient_audio" in record.getMessage()]
     assert len(said) == 2  # once for each of the two clients
     check_lake(folder, lake)
+
+
+def test_what_a_server_lost_does_not_go_with_a_participant_who_is_deleted_there(
+    world: World, server: SimulatedServer, lake: StudyLake
+) -> None:
+    """Nobody can tell of such files whether they were deleted; the lake may hold the last copy."""
+    with client_of(server) as client:
+        sync(client, lake, cells_of(PERSON))
+    server.profile = Profile.named("2026-08")
+    del world.study(STUDY).participants[PERSON]
+    with client_of(server) as client:
+        policy = FetchPolicy(remove_vanished=True)
+        reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=policy)
+    assert all(report.participant_gone for report in reports)
+    assert streams_in(lake) == {"ambient_audio"}
 
 
 def test_a_stream_that_comes_is_fetched_where_it_has_data(lake: StudyLake) -> None:
