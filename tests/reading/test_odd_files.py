@@ -150,6 +150,40 @@ def test_nul_bytes_are_no_rows() -> None:
     assert read_csv(data, "gps").set_aside_rows == 1
 
 
+@pytest.mark.parametrize(
+    ("stream", "os", "cells", "expected"),
+    [
+        ("accelerometer", 0, (TIME, "3", "0.1", "0.2"), {"accuracy": "3", "x": 0.1}),
+        ("gyro", 0, ("0.1", "0.2", "0.3", ""), {"x": 0.1, "y": 0.2, "z": 0.3}),
+        ("gyro", 1, ("3", "0.4", "0.5"), None),
+        ("survey_timings", 1, ("q1", "S1", "free_response", "Text", "", "a", " b"), {"answer": "a, b"}),
+        ("proximity", 0, (TIME,), {"event": None}),
+        ("app_log", 0, (TIME[:7],), {"event": None}),
+    ],
+    ids=[
+        "repeated time and cut",
+        "comma at the end",
+        "cut to the other length",
+        "typed comma",
+        "time",
+        "part of a time",
+    ],
+)
+def test_the_right_length_alone_proves_nothing(
+    stream: str, os: int, cells: tuple[str, ...], expected: dict[str, object] | None
+) -> None:
+    """A file all rows of which are as long as its header is looked at, too, whichever column is chosen."""
+    header = STREAMS[stream].known_headers[os]
+    assert len(header) == 2 + len(cells)
+    data = csv_file(",".join(header), ",".join([str(T), TIME, *cells]))
+    for columns in (None, ["timestamp", *(expected or ["x"])]):
+        parsed = read_csv(data, stream, columns=columns)
+        assert parsed.set_aside_rows == (expected is None)
+        for name, shown in (expected or {}).items():
+            (found,) = parsed.frame[name].tolist()
+            assert found == shown or (shown is None and pd.isna(found))
+
+
 def test_what_is_chosen_does_not_change_what_is_read() -> None:
     """A row that only its other columns give away is treated the same."""
     header = "timestamp,UTC time,x,y,z"
