@@ -9,11 +9,12 @@ import re
 import stat
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from filled_lake import PASSPHRASE, fill
+from filled_lake import END, PASSPHRASE, START, fill
 
 from dagster_beiwe.cli import COMMANDS, main
 from dagster_beiwe.credentials import read_keyring, write_keyring
@@ -21,7 +22,7 @@ from dagster_beiwe.encryption import AgeCipher
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.tables import TableStore
-from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 
 
 def stored_file(lake: StudyLake, root: Path) -> Path:
@@ -280,6 +281,32 @@ def test_export_tells_of_rows_that_did_not_fit(
     arguments = ["--stream", "survey_answers", "--format", "csv", "--to", str(tmp_path / "tables")]
     assert main(["export", "--study", "Sleep", *arguments]) == 0
     assert re.search(r"Of \d+ rows, [1-9]\d* did not fit their header and were repaired, 0 ", capsys.readouterr().out)
+
+
+def test_export_writes_what_is_no_table_as_files(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stream of pictures, which only this server has, among others that are tables."""
+    plan = StudyPlan(
+        name="Faces",
+        participants=["anna1111"],
+        start=START,
+        end=START + timedelta(days=7),
+        hours=(9,),
+        streams=("gps", "image_survey"),
+    )
+    with SimulatedServer(World.build(plan, now=END), profile="image_survey") as own:
+        for name, value in (("URL", own.url), ("ACCESS_KEY", own.access_key), ("SECRET_KEY", own.secret_key)):
+            monkeypatch.setenv(f"BEIWE_{name}", value)
+        (study_id,) = own.world.studies
+        fill(own, BeiweLake(environment).study(study_id, passphrase=PASSPHRASE))
+        target = tmp_path / "tables"
+        assert main(["export", "--study", "Faces", "--format", "csv", "--to", str(target)]) == 0
+        pictures = {file.read() for file in own.world.files(study_id, streams=["image_survey"])}
+    written = {path.read_bytes() for path in target.rglob("*") if path.is_file() and path.name != "gps.csv"}
+    assert written == pictures != set()
+    assert (target / "anna1111" / "gps.csv").is_file()
+    assert "No tables, so written as the files that they are: image_survey." in capsys.readouterr().out
 
 
 def test_export_opens_what_age_locked(
