@@ -313,7 +313,7 @@ def check_streams(names: Iterable[str], *, available: Collection[str] | None = N
         _check_name(name)
         if available is not None and name not in available:
             raise UnknownStreamError(
-                f"There is no data stream {name!r}; nothing was requested.{_hint(name, available)} "
+                f"There is no data stream {name!r}; nothing was done.{_hint(name, available)} "
                 f"The streams are: {', '.join(sorted(available))}."
             )
     return found
@@ -330,7 +330,7 @@ def _check_name(name: str) -> None:
     if not is_stream_name(name):
         raise UnknownStreamError(
             f"No data stream can have the name {name[:60]!r}: names are lower case letters, digits, '_' and '-', at "
-            f"most {_LONGEST_NAME} of them; nothing was requested.{_hint(name, STREAM_NAMES)}"
+            f"most {_LONGEST_NAME} of them; nothing was done.{_hint(name, STREAM_NAMES)}"
         )
 
 
