@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -57,12 +58,12 @@ def test_streams_that_come_and_go_are_followed_without_fetching_everything_again
     lab = open_lab(world(("ambient_audio", "gps")), profile="2026-03", streams=(), remove_vanished=True)
     lab.backfill()
     assert lab.requested() == []
-    lab.world.add_hour(BERT, "ai_chat_logs", moment(START, 15) + timedelta(weeks=1))
-    lab.server.profile = Profile.named("ai_chat_logs")  # which has no ambient_audio either
+    lab.world.add_hour(BERT, "omniring", moment(START, 15) + timedelta(weeks=1))
+    lab.server.profile = replace(Profile.named("2026-08"), own_streams=("omniring",))
     assert lab.follow() == [f"{BERT}|{WEEKS[1]}"]
     assert lab.requested() == []
     assert lab.run("raw_data", tags=dict(rectangle_tags([ANNA, BERT], WEEKS[:2]))).success
-    assert held(lab) == {"ai_chat_logs", "ambient_audio", "gps"}
+    assert held(lab) == {"ambient_audio", "gps", "omniring"}
     complete = lab.check("complete")
     assert complete.passed
     assert values(complete)["streams not compared"] == "ambient_audio"
