@@ -13,6 +13,7 @@ from typing import Final
 
 import dagster as dg
 from dagster._core.events import EngineEventData
+from dagster._core.launcher import DefaultRunLauncher
 
 from dagster_beiwe.processes import Worker
 
@@ -81,7 +82,12 @@ def _workers(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Worke
 
 
 def _never_began(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether a run of ours was killed before its first step: nothing comes from it any more."""
+    """Whether a run of ours was killed before its first step: nothing comes from it any more.
+
+    Launchers of containers notice that themselves, and a first step may wait long for a container of its own.
+    """
+    if not isinstance(instance.run_launcher, DefaultRunLauncher):
+        return False
     ours = any(key.path[0] == "beiwe" for key in run.asset_selection or ())
     if not ours and not any(tag.startswith("beiwe/") for tag in run.tags):
         return False

@@ -54,18 +54,18 @@ class Worker:
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no worker: {error}") from None
 
-    def is_gone(self) -> bool:
-        """Whether it is certain that none of the processes is alive.
+    def is_gone(self, *, here: Worker | None = None) -> bool:
+        """Whether it is certain, seen from the process ``here``, that none of the processes is alive.
 
         That cannot be known on another machine, in another container, or by another user, who may not see them.
         """
-        here = Worker.here()
+        here = here or Worker.here()
         if (self.host, self.machine, self.user) != (here.host, here.machine, here.user) or not self.processes:
             return False
-        if self.boot != here.boot:
-            return bool(self.machine)
         if self.namespace != here.namespace:
             return False
+        if self.boot != here.boot:  # containers on two machines may share a name and the id in their image
+            return bool(self.machine) and self.namespace == _MACHINE_ITSELF
         return all(_started(process_id) != started for process_id, started in self.processes.items())
 
 
@@ -96,6 +96,9 @@ def _text(path: str) -> str:
     except OSError:
         return ""
 
+
+_MACHINE_ITSELF = "pid:[4026531836]"
+"""The namespace of process ids outside of containers, the same on every Linux; PROC_PID_INIT_INO in its sources."""
 
 _ENDED = ("Z", "X")
 """States of a process that has ended and that its parent has not taken notice of yet."""

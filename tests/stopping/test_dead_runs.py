@@ -53,7 +53,7 @@ def test_ten_killed_runs(lab: Lab) -> None:
 def test_a_run_that_was_killed_before_its_first_step(lab: Lab) -> None:
     """It has told nothing about its process; after some minutes of silence it counts as dead."""
     with time_machine.travel(datetime.now(timezone.utc) - timedelta(minutes=5)) as clock:
-        silent, waiting, other = (start_run(lab, key) for key in (KEY, KEY, dg.AssetKey("somebody_elses")))
+        silent, waiting, other = (start_run(lab.instance, key) for key in (KEY, KEY, dg.AssetKey("somebody_elses")))
         assert end_dead_runs(lab.instance) == []
         clock.shift(timedelta(minutes=5))
         lab.instance.report_engine_event("Step blocked by limit.", waiting)
@@ -64,28 +64,46 @@ def test_a_run_that_was_killed_before_its_first_step(lab: Lab) -> None:
         lab.instance.report_run_canceled(run)
 
 
-def start_run(lab: Lab, key: dg.AssetKey) -> dg.DagsterRun:
+def start_run(instance: dg.DagsterInstance, key: dg.AssetKey) -> dg.DagsterRun:
     """A run that has started and does nothing."""
     run = dg.DagsterRun(job_name="nothing", run_id=str(uuid4()), asset_selection=frozenset([key]))
-    lab.instance.add_run(run)
+    instance.add_run(run)
     event = DagsterEvent(event_type_value=dg.DagsterEventType.PIPELINE_START.value, job_name=run.job_name)
-    lab.instance.report_dagster_event(event, run.run_id)
+    instance.report_dagster_event(event, run.run_id)
     return run
 
 
 def test_runs_that_live_are_left_alone(lab: Lab) -> None:
     """Whatever Dagster's history says of them; also where their process cannot be seen from here."""
-    run, elsewhere = start_run(lab, KEY), start_run(lab, KEY)
+    run, elsewhere = start_run(lab.instance, KEY), start_run(lab.instance, KEY)
     mark_run(lab.instance, run)
     gone = replace(Worker.here(), processes={1: "never"})
     assert gone.is_gone()
     other_places = [replace(gone, host="elsewhere"), replace(gone, namespace="container"), replace(gone, user="x")]
     for worker in other_places:
         assert not Worker.from_text(worker.to_text()).is_gone()
-    assert replace(Worker.here(), boot="an earlier one").is_gone()
     assert list(dead_runs(lab.instance)) == []
     for each in (run, elsewhere):
         lab.instance.report_run_canceled(each)
+
+
+def test_a_machine_that_was_started_again() -> None:
+    """Nothing of before runs any more; containers may only look like the same machine, by an id in their image."""
+    here = replace(Worker.here(), machine="an id", namespace="pid:[4026531836]")
+    assert replace(here, boot="an earlier one").is_gone(here=here)
+    unknown = replace(here, machine="")
+    assert not replace(unknown, boot="an earlier one").is_gone(here=unknown)
+    container = replace(here, namespace="pid:[4026532201]")
+    assert not replace(container, boot="another machine's").is_gone(here=container)
+
+
+def test_containers_that_wait_are_left_alone(lab: Lab) -> None:
+    """Their launcher notices their death, and the first step may wait for hours for a place."""
+    launcher = {"module": "dagster._core.test_utils", "class": "MockedRunLauncher", "config": {}}
+    with dg.instance_for_test(overrides={"run_launcher": launcher}) as instance:
+        with time_machine.travel(datetime.now(timezone.utc) - timedelta(hours=1)):
+            start_run(instance, KEY)
+        assert list(dead_runs(instance)) == []
 
 
 def test_a_lab_s_own_tables_count(lab: Lab) -> None:
@@ -108,7 +126,7 @@ def test_the_command_ends_dead_runs(
     """For a lab without a daemon."""
     monkeypatch.setenv("DAGSTER_HOME", str(lab.home))
     with time_machine.travel(datetime.now(timezone.utc) - timedelta(minutes=10)):
-        run = start_run(lab, KEY)
+        run = start_run(lab.instance, KEY)
     assert main(["runs"]) == 1
     assert run.run_id in capsys.readouterr().out
     assert main(["runs", "--end-dead", "--json"]) == 0
