@@ -177,8 +177,8 @@ class FileTree:
             os.replace(old, new, src_dir_fd=origin, dst_dir_fd=folder)
 
     def delete(self, path: str) -> None:
-        """Remove a file, or whatever lies in its place but a folder; nothing happens if it is gone already."""
-        with suppress(FileNotFoundError), self._above(path) as (folder, name):
+        """Remove a file, or whatever lies in its place but a folder; nothing happens if the tree has none there."""
+        with suppress(FileNotFoundError, NotAFolderError), self._above(path) as (folder, name):
             os.unlink(name, dir_fd=folder)
 
     def status(self, path: str) -> os.stat_result | None:

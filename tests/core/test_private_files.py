@@ -185,11 +185,11 @@ def test_no_link_is_followed_below_a_tree(tmp_path: Path) -> None:
         lambda: tree.write("a/b/new", b"", part=".part"),
         lambda: tree.replace("a/b/file", "file"),
         lambda: tree.names("a/b"),
-        lambda: tree.delete("a/b/file"),
         lambda: tree.delete_folders("a/b"),
     ):
         with pytest.raises(NotAFolderError):
             use()
+    tree.delete("a/b/file")
     assert tree.status("a/b/file") is None
     assert [*tree.walk("")] == [*tree.walk("a")] == ["a"]
     assert sorted(os.listdir(outside / "b")) == ["file"]

@@ -337,7 +337,7 @@ def test_where_one_of_many_cannot_be_stored_no_half_file_stays(folder: Path) -> 
     files = [(f"{name}/.x.part", examine(b"x", name="n", arrives_compressed=False, form=PLAIN)) for name in names]
     folder.mkdir()
     (folder / "a").write_bytes(b"no folder")
-    with ThreadPoolExecutor(2) as pool, pytest.raises(LakeUnavailableError, match="Not a directory"):
+    with ThreadPoolExecutor(2) as pool, pytest.raises(LakeUnavailableError, match="where a folder belongs"):
         store_all(LocalStorage(folder), files, form=PLAIN, pool=pool)
     stored = tree(folder)
     assert stored.pop("a") == b"no folder"
