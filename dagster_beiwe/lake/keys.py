@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 
 from dagster_beiwe.errors import IntegrityError, WrongPassphraseError
 from dagster_beiwe.lake.manifest import Authenticator, sealed_fields
@@ -22,6 +23,7 @@ from dagster_beiwe.lake.storage import Storage
 
 _SCRYPT = {"n": 2**15, "r": 8, "p": 1}
 _MAX_MEMORY_BYTES = 64 * 1024 * 1024
+_KEPT_KEYS = 64
 _FORMAT = 1
 
 
@@ -132,5 +134,8 @@ def _holds_data(storage: Storage, study_id: str) -> bool:
     return any(storage.list(f"{study_id}/{name}/.beiwe") for name in storage.list(study_id))
 
 
+@lru_cache(maxsize=_KEPT_KEYS)
 def _derive(passphrase: str, salt: bytes) -> bytes:
+    """The MAC key. Kept while the process lives, as the passphrase is: sensors open the same studies again and again,
+    and each derivation takes a tenth of a second of a processor."""
     return hashlib.scrypt(passphrase.encode(), salt=salt, maxmem=_MAX_MEMORY_BYTES, dklen=32, **_SCRYPT)
