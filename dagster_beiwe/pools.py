@@ -13,5 +13,14 @@ def limit_pool(instance: dg.DagsterInstance, pool: str) -> None:
     storage = instance.event_log_storage
     if instance.global_op_concurrency_default_limit is None or not storage.supports_global_concurrency_limits:
         return
-    if pool not in {each.name for each in storage.get_pool_limits()}:
+    if _is_limited(instance, pool):
+        return
+    try:
         storage.initialize_concurrency_limit_to_default(pool)
+    except Exception:  # each database has its own for this: others limited the pool at the same moment
+        if not _is_limited(instance, pool):
+            raise
+
+
+def _is_limited(instance: dg.DagsterInstance, pool: str) -> bool:
+    return any(each.name == pool for each in instance.event_log_storage.get_pool_limits())

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
@@ -63,6 +64,14 @@ def test_a_backfill_goes_on_after_a_killed_run(
     assert history.get_materialized_partitions(KEY) == set(partition_keys())
     assert_whole(lake, server)
     assert server.peak_downloads <= 2
+
+
+def test_rosters_of_several_studies_limit_their_pool_together(instance: dg.DagsterInstance) -> None:
+    """Their first refresh begins at the same moment, and Postgres ends the transaction of whoever comes second."""
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(limit_pool, [instance] * 4, ["beiwe_server"] * 4))
+    (pool,) = instance.event_log_storage.get_pool_limits()
+    assert (pool.name, pool.limit) == ("beiwe_server", 2)
 
 
 def test_two_processes_share_a_lake(
