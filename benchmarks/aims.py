@@ -67,7 +67,7 @@ REMARKS = {
     "refresh": (
         "mano has no way to ask for news: it downloads everything again (not locked here, which is to its advantage). "
         "Its own registry can't be sent as it is, and hides changed files if it is sent otherwise. Ours compares one "
-        "answer of daily counts with what is committed; without a difference, no run is started."
+        "answer of totals with what it remembers of the last look; without a difference, no run is started."
     ),
     "reading": (
         "Ours unlocks, decompresses, checks every file against its manifest, and gives the same types for every file; "
@@ -158,7 +158,7 @@ AIMS = (
         value=lambda results: float(results["workloads"]["refresh"]["clients"]["ours"]["requests"]),
         holds=lambda requests: requests <= 1,
         unit="request(s)",
-        reason=lambda _: "More than the one request for the daily counts was made.",
+        reason=lambda _: "More than the one request for the totals was made.",
     ),
     Aim(
         title="Memory beyond a process with Dagster imported",

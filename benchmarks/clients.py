@@ -12,15 +12,20 @@ import json
 import locale
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 from urllib.parse import urlencode, urlsplit
 
 from benchmarks.process import Job, peak_bytes
 from benchmarks.server import Served
+
+if TYPE_CHECKING:
+    from dagster_beiwe.client import BeiweClient
+    from dagster_beiwe.lake import StudyLake
+    from dagster_beiwe.windows import Window
 
 PASSPHRASE = "benchmark passphrase"
 Measured = dict[str, Any]
@@ -98,29 +103,38 @@ def _ours_backfill(job: Job) -> Measured:
 
 
 def _ours_refresh(job: Job) -> Measured:
-    """What a sensor does: the daily counts of the study, compared with what was committed. Prepared by a first sync."""
-    from zoneinfo import ZoneInfo
-
-    from dagster_beiwe.sync import DailyIndex, StudySync, dirty_cells
+    """What a sensor does: the totals of the study, compared with marks of the last look. Prepared by a first sync."""
+    from dagster_beiwe.automation.changes import Grid
+    from dagster_beiwe.lake.index import commits_fingerprint
     from dagster_beiwe.windows import windows_between
 
-    zone = ZoneInfo("America/New_York")
     start, end = (datetime.fromisoformat(text) for text in (job.served.start, job.served.end))
     windows, streams = list(windows_between("weekly", start, end)), job.served.streams
+    grid = Grid(participants=job.served.participants, windows=windows, streams=streams, today=end.date())
+    remembered = Path(f"{job.folder}.marks")
     found: Measured = {}
     with _client(job.served) as client, _measured(found):
         lake = _lake(job)
-        daily = DailyIndex.of(zone, client.summary_statistics(job.served.study_id))
-        dirty = []
-        for participant in job.served.participants:
-            committed = {key: entry.counted for key, entry in lake.index(participant).items()}
-            dirty += dirty_cells(daily, committed, participant=participant, windows=windows, streams=streams)
         if job.options.get("prepare"):
-            sync = StudySync(client, lake, streams=streams, run_id="benchmark", daily=daily)
-            assert all(report.complete for report in sync.run(dirty))
-        else:
-            assert not dirty, "nothing is new, so nothing must be dirty"
+            _sync_everything(client, lake, job, windows)
+        totals = client.data_quantities(job.served.study_id)
+        held = {each: commits_fingerprint(lake.storage, lake.study_id, each) for each in grid.participants}
+        marks = grid.marks(totals, zone="America/New_York", held=held)
+        if job.options.get("prepare"):
+            remembered.write_text(json.dumps(marks), encoding="utf-8")
+        assert marks == json.loads(remembered.read_text(encoding="utf-8")), "nothing is new, so no mark may move"
     return {**found, "files": 0}
+
+
+def _sync_everything(client: BeiweClient, lake: StudyLake, job: Job, windows: Sequence[Window]) -> None:
+    from zoneinfo import ZoneInfo
+
+    from dagster_beiwe.sync import Cell, DailyIndex, StudySync
+
+    daily = DailyIndex.of(ZoneInfo("America/New_York"), client.summary_statistics(job.served.study_id))
+    sync = StudySync(client, lake, streams=job.served.streams, run_id="benchmark", daily=daily)
+    cells = [Cell(participant, window) for participant in job.served.participants for window in windows]
+    assert all(report.complete for report in sync.run(cells))
 
 
 def _without_zstd(get_data: Callable[..., Any]) -> Callable[..., Any]:
