@@ -87,7 +87,7 @@ def _run_tables(definitions: dg.Definitions, instance: dg.DagsterInstance) -> in
         for spec in definitions.resolve_all_asset_specs()
         if spec.key.path[0] == "beiwe" and spec.key.path[-1] in ("studies", "roster", "settings")
     ]
-    return 0 if _execute(definitions, instance, keys).success else 1
+    return 0 if execute(definitions, instance, keys).success else 1
 
 
 def _backfill(definitions: dg.Definitions, instance: dg.DagsterInstance, study: StudyFacts) -> _Tally:
@@ -98,10 +98,10 @@ def _backfill(definitions: dg.Definitions, instance: dg.DagsterInstance, study: 
     downstream = _downstream(definitions, study)
     everything = Rectangle(tuple(instance.get_dynamic_partitions(participants_name(study.id))), tuple(windows))
     for run in everything.pieces(PARTITIONS_PER_RUN):
-        result = _execute(definitions, instance, [key], tags=run.tags)
+        result = execute(definitions, instance, [key], tags=run.tags)
         tally.failed_runs += not result.success
         for table in downstream if result.success else ():
-            tally.failed_runs += not _execute(definitions, instance, [table], tags=run.tags).success
+            tally.failed_runs += not execute(definitions, instance, [table], tags=run.tags).success
         for event in result.get_asset_materialization_events():
             tally.windows += 1
             tally.files += _number(event.materialization, "files")
@@ -123,13 +123,14 @@ def _number(event: dg.AssetMaterialization, name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _execute(
+def execute(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     keys: Sequence[dg.AssetKey],
     *,
     tags: dict[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
+    """Run some assets in this process. Raises ``KeyboardInterrupt`` if that is interrupted."""
     job = definitions.resolve_implicit_job_def_def_for_assets(keys)
     if job is None:
         raise LookupError(f"No job runs {', '.join(key.to_user_string() for key in keys)}")

@@ -38,7 +38,7 @@ if __name__ == "__main__":
         assert made is None or made.exit_code == 0, made.output
         moment = time.time() + 0.2
         children = []
-        for _child in range(4):
+        for _child in range(3):
             process_id = os.fork()
             if not process_id:
                 os._exit(0 if opened(home, moment) else 1)

@@ -72,7 +72,10 @@ class HoldingServer(SimulatedServer):
         try:
             yield
         finally:
-            self._go_on.set()
+            self.let_go()
+
+    def let_go(self) -> None:
+        self._go_on.set()
 
 
 class Lab:
@@ -195,6 +198,16 @@ class Lab:
 
     def newest_run(self) -> dg.DagsterRun:
         return self.instance.get_runs(limit=1)[0]
+
+    def was_canceled(self, run: dg.DagsterRun) -> None:
+        """Check that a held run was canceled, and that nobody took it up again."""
+        assert self.newest_run().run_id == run.run_id
+        assert self.newest_run().status == dg.DagsterRunStatus.CANCELED, self.output()
+        retries = (dg.DagsterEventType.STEP_UP_FOR_RETRY, dg.DagsterEventType.STEP_RESTARTED)
+        assert not [log for kind in retries for log in self.instance.all_logs(run.run_id, of_type=kind)]
+        assert self.recorded(run) == {f"{FIRST}|{WEEK}"}
+        lake = self.folder / "lake"
+        assert not [*lake.rglob("*.part"), *lake.rglob("*.run")]
 
     def is_finished(self, run: dg.DagsterRun) -> bool:
         now = self.instance.get_run_by_id(run.run_id)

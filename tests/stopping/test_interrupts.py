@@ -4,59 +4,49 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
+import threading
 import time
-from pathlib import Path
 
 import dagster as dg
 import pytest
-from stopping_lab import FIRST, KEYS, ROOT, WEEK, Lab
+from stopping_definitions import defs
+from stopping_lab import FIRST, KEY, KEYS, SECOND, WEEK, Lab
 
-EXECUTORS = ("in_process", "multiprocess")
+from dagster_beiwe.cli.headless import execute
+from dagster_beiwe.partitions import rectangle_tags
+
 SECONDS = 10
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Dagster of itself
 
 
-def test_a_demo_ends_in_the_middle_of_its_first_run(tmp_path: Path) -> None:
-    """And does not begin the next one."""
-    command = [sys.executable, "-u", "-m", "dagster_beiwe", "demo", "--once", "--folder", str(tmp_path)]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline().startswith("study ")
-            began = time.monotonic()
-            process.send_signal(signal.SIGTERM)
-            printed, errors = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert time.monotonic() - began < SECONDS
-    assert (process.returncode, printed) in [(130, ""), (143, "")]
-    assert errors.endswith("Call the command again to go on.\n")
-
-
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_terminated_run_ends_and_is_not_retried(lab: Lab, executor: str) -> None:
-    """Within seconds, in the middle of a download; what was committed is recorded, and the next run goes on."""
-    with lab.held_run(executor) as process:
+def test_a_terminated_run_ends_and_is_not_retried(lab: Lab) -> None:
+    """Within seconds, in the middle of a download; what was committed is recorded, and the next run goes on. How a run
+    ends that has a process per step is seen where a daemon terminates one."""
+    with lab.held_run("in_process") as process:
         run = lab.newest_run()
         lab.instance.report_run_canceling(run)  # what Terminate does before it sends the signal
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         process.wait(60)
         assert time.monotonic() - began < SECONDS
-    ended = lab.newest_run()
-    assert ended.run_id == run.run_id
-    assert ended.status == dg.DagsterRunStatus.CANCELED, lab.output()
-    retries = (dg.DagsterEventType.STEP_UP_FOR_RETRY, dg.DagsterEventType.STEP_RESTARTED)
-    assert not [log for kind in retries for log in lab.instance.all_logs(run.run_id, of_type=kind)]
-    assert lab.recorded(run) == {f"{FIRST}|{WEEK}"}
-    assert not [*(lab.folder / "lake").rglob("*.part"), *(lab.folder / "lake").rglob("*.run")]
+    lab.was_canceled(run)
     assert lab.recorded(lab.run_here()) == KEYS
+
+
+def test_a_command_that_runs_assets_ends_with_its_run(lab: Lab) -> None:
+    """Dagster takes an interrupt for the failure of one run; the demo must not begin the next one."""
+    main = os.getpid()
+
+    def interrupt() -> None:
+        lab.server.held.acquire()
+        os.kill(main, signal.SIGINT)
+
+    tags = dict(rectangle_tags([FIRST, SECOND], [WEEK]))
+    with lab.variables(), lab.server.holding():
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            execute(defs(), lab.instance, [KEY], tags=tags)
+        thread.join()
+    assert lab.recorded(lab.newest_run()) == {f"{FIRST}|{WEEK}"}
+    assert lab.newest_run().status == dg.DagsterRunStatus.FAILURE
