@@ -21,6 +21,7 @@ from dagster_beiwe.failures import clear_failures, listed
 from dagster_beiwe.io_partitions import input_partition_keys, output_partition_keys, tell_of_partitioned_check
 from dagster_beiwe.lake.seals import TableVersion
 from dagster_beiwe.lake.tables import TableStore, require_passphrase
+from dagster_beiwe.partitions import partition_event
 from dagster_beiwe.pickles import NO_PARTICIPANTS_METADATA_KEY, refuse_pickles
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.resource import BeiweResource
@@ -220,19 +221,8 @@ def _is_frames(obj: Any) -> bool:
 
 def _record(context: dg.OutputContext, partition: str, version: TableVersion, frame: pd.DataFrame) -> None:
     """A partition that Dagster itself would not record for this output. Its data version is made from its content."""
-    dimensions = partition.keys_by_dimension if isinstance(partition, dg.MultiPartitionKey) else {}
-    context.log_event(
-        dg.AssetMaterialization(
-            asset_key=context.asset_key,
-            partition=partition,
-            metadata=_metadata([version], [frame], context.definition_metadata),
-            tags={
-                "dagster/data_version": version.sha256[:16],
-                "dagster/data_version_is_user_provided": "true",
-                **{f"dagster/partition/{name}": key for name, key in dimensions.items()},
-            },
-        )
-    )
+    metadata = _metadata([version], [frame], context.definition_metadata)
+    context.log_event(partition_event(context.asset_key, partition, metadata=metadata, version=version.sha256[:16]))
 
 
 def _metadata(

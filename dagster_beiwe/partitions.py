@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time, timezone
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import dagster as dg
 
@@ -16,8 +16,12 @@ from dagster_beiwe.windows import Granularity, Window, window_of, window_start
 PARTICIPANT = "participant"
 WINDOW = "window"
 
+PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
+
+_DATA_VERSION_TAG = "dagster/data_version"
+_USER_VERSION_TAG = "dagster/data_version_is_user_provided"
 
 REFRESH_TAG = "beiwe/refresh"
 MOVED_ONLY = "moved"
@@ -28,6 +32,9 @@ PARTICIPANTS_METADATA = "participants"
 
 COMFORTABLE_PARTITIONS = 100_000
 """Above this number of partitions per asset Dagster's pages and daemons become slow."""
+
+
+Metadata: TypeAlias = Mapping[str, dg.MetadataValue[Any]]
 
 
 class RunContext(Protocol):
@@ -133,6 +140,24 @@ def range_keys(
         return None
     key_range = dg.PartitionKeyRange(start, end)
     return list(partitions.get_partition_keys_in_range(key_range, dynamic_partitions_store=instance))
+
+
+def partition_event(
+    asset_key: dg.AssetKey, partition: str, *, metadata: Mapping[str, Any], version: str
+) -> dg.AssetMaterialization:
+    """That a partition was stored, with its own numbers and data version, which an output of several has in common."""
+    dimensions = partition.keys_by_dimension if isinstance(partition, dg.MultiPartitionKey) else {}
+    tags = {
+        _DATA_VERSION_TAG: version,
+        _USER_VERSION_TAG: "true",
+        **{f"{PARTITION_TAG}/{name}": key for name, key in dimensions.items()},
+    }
+    return dg.AssetMaterialization(asset_key=asset_key, partition=partition, metadata=metadata, tags=tags)
+
+
+def version_of(event: dg.AssetMaterialization) -> str:
+    """The data version that a partition's event tells."""
+    return (event.tags or {})[_DATA_VERSION_TAG]
 
 
 def recorded_participants(instance: dg.DagsterInstance, study_key: str) -> set[str]:

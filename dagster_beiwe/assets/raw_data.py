@@ -16,23 +16,18 @@ import dagster as dg
 from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
-from dagster_beiwe.assets.window_events import (
-    Metadata,
-    errors_of,
-    log_oddities,
-    log_problems,
-    version_of,
-    window_event,
-    window_metadata,
-)
+from dagster_beiwe.assets.window_events import errors_of, log_oddities, log_problems, window_metadata
 from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
 from dagster_beiwe.partitions import (
     MOVED_ONLY,
     REFRESH_TAG,
+    Metadata,
     join_key,
+    partition_event,
     raw_data_partitions,
     run_partition_keys,
     split_key,
+    version_of,
     window_of_key,
 )
 from dagster_beiwe.resource import BeiweResource
@@ -158,7 +153,9 @@ class _Ingest:
 
     def _record(self, key: str, *, metadata: Metadata, version: str) -> None:
         """As an event, at once: what was recorded before a run dies stays recorded."""
-        self._context.log_event(window_event(self._key, key, metadata=metadata, version=version))
+        self._context.log_event(
+            partition_event(self._key, join_key(*split_key(key)), metadata=metadata, version=version)
+        )
 
     def _tell(self, report: WindowReport) -> None:
         """Warn of what is no failure and yet deserves a look."""

@@ -15,7 +15,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
 from dagster_beiwe.names import check_participant_id
-from dagster_beiwe.partitions import participant_partitions, study_windows
+from dagster_beiwe.partitions import participant_partitions, partition_event, study_windows
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.server_counts import all_counts, find_zone
@@ -106,15 +106,9 @@ def _event(key: dg.AssetKey, participant: str, reports: Sequence[WindowReport]) 
         "changed": sum(report.changed for report in reports),
         "requests": sum(report.requests for report in reports),
     }
-    return dg.AssetMaterialization(
-        asset_key=key,
-        partition=participant,
-        metadata={name: dg.MetadataValue.int(number) for name, number in numbers.items()},
-        tags={
-            "dagster/data_version": "-".join(report.data_version for report in reports),
-            "dagster/data_version_is_user_provided": "true",
-        },
-    )
+    metadata = {name: dg.MetadataValue.int(number) for name, number in numbers.items()}
+    version = "-".join(report.data_version for report in reports)
+    return partition_event(key, participant, metadata=metadata, version=version)
 
 
 def _failure(failed: dict[str, str], unknown: set[str], *, total: int) -> dg.Failure:

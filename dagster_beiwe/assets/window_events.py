@@ -1,39 +1,13 @@
-"""What is recorded and said of one window of raw data."""
+"""The numbers that are recorded of one window of raw data, and what is said of it in the log."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any, TypeAlias
 
 import dagster as dg
 
-from dagster_beiwe.partitions import PARTICIPANT, WINDOW, join_key, split_key
+from dagster_beiwe.partitions import Metadata
 from dagster_beiwe.sync import WindowReport
-
-_DATA_VERSION_TAG = "dagster/data_version"
-_USER_VERSION_TAG = "dagster/data_version_is_user_provided"
-
-Metadata: TypeAlias = Mapping[str, dg.MetadataValue[Any]]
-
-
-def window_event(asset_key: dg.AssetKey, key: str, *, metadata: Metadata, version: str) -> dg.AssetMaterialization:
-    """That the partition ``key`` was committed, with its data version."""
-    participant, window = split_key(key)
-    tags = {
-        _DATA_VERSION_TAG: version,
-        _USER_VERSION_TAG: "true",
-        f"dagster/partition/{PARTICIPANT}": participant,
-        f"dagster/partition/{WINDOW}": window,
-    }
-    return dg.AssetMaterialization(
-        asset_key=asset_key, partition=join_key(participant, window), metadata=metadata, tags=tags
-    )
-
-
-def version_of(event: dg.AssetMaterialization) -> str:
-    """The data version that a window's event tells."""
-    return (event.tags or {})[_DATA_VERSION_TAG]
 
 
 def window_metadata(report: WindowReport) -> Metadata:

@@ -17,12 +17,12 @@ from itertools import groupby
 import dagster as dg
 
 from dagster_beiwe.assets.run_log import in_run_log
-from dagster_beiwe.assets.window_events import errors_of, log_oddities, log_problems, window_event, window_metadata
+from dagster_beiwe.assets.window_events import errors_of, log_oddities, log_problems, window_metadata
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, with_retries
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.partitions import join_key, participants_name, study_windows
+from dagster_beiwe.partitions import join_key, participants_name, partition_event, study_windows
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.server_counts import counts_for_cells
@@ -216,9 +216,9 @@ class _Audit:
         elif report.added or report.changed or report.vanished:
             self._restated.append(report.cell)
             self._context.log_event(
-                window_event(
+                partition_event(
                     self._raw_data,
-                    _key(report.cell),
+                    join_key(report.cell.participant, report.cell.window.key),
                     metadata=window_metadata(report),
                     version=report.data_version,
                 )

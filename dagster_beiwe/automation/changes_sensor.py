@@ -33,13 +33,18 @@ from dagster_beiwe.covering import Place, Rectangle
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.index import commits_fingerprint
-from dagster_beiwe.partitions import RANGE_END_TAG, RANGE_START_TAG, join_key, participants_name, study_windows
+from dagster_beiwe.partitions import (
+    PARTITION_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    join_key,
+    participants_name,
+    study_windows,
+)
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.server_counts import ToldZone, batches, counts_around, find_zone, zone_tag
 from dagster_beiwe.studies.time_zones import StudyZone
-
-PARTITION_TAG = "dagster/partition"
 
 REQUEST_TAG = "beiwe/request"
 """Tag of a run that the sensor requested: the study's id."""

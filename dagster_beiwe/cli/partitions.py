@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     import dagster as dg
 
 _ACTIVE_BACKFILLS = ("REQUESTED", "CANCELING", "FAILING")
-_PARTITION_TAGS = (
-    "dagster/partition",
-    "dagster/asset_partition_range_start",
-    "dagster/asset_partition_range_end",
-)
 
 
 def add_parser(commands: Any) -> None:
@@ -76,8 +71,10 @@ def _check_lake(study_id: str, participant: str) -> None:
 
 
 def _check_dagster(instance: dg.DagsterInstance, participant: str) -> None:
-    """A backfill or run that began with the partition could not go on without it."""
+    """A backfill, or a run whose range begins or ends with the partition, could not go on without it."""
     from dagster import DagsterRunStatus, RunsFilter
+
+    from dagster_beiwe.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 
     active = [each.backfill_id for each in instance.get_backfills() if each.status.value in _ACTIVE_BACKFILLS]
     if active:
@@ -88,8 +85,9 @@ def _check_dagster(instance: dg.DagsterInstance, participant: str) -> None:
         )
     ended = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
     statuses = [status for status in DagsterRunStatus if status not in ended]
+    tags = (PARTITION_TAG, RANGE_START_TAG, RANGE_END_TAG)
     for run in instance.get_runs(filters=RunsFilter(statuses=statuses)):
-        if any(participant in run.tags.get(tag, "").split("|") for tag in _PARTITION_TAGS):
+        if any(participant in run.tags.get(tag, "").split("|") for tag in tags):
             raise _refusal(participant, f"Run {run.run_id} is about this partition. Wait for it or terminate it.")
 
 
