@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from typing import TypeVar
 
 import dagster as dg
@@ -76,7 +75,9 @@ def with_retries(
     The steps of this package carry no retry policy of Dagster's: Dagster retries a step that was interrupted as well,
     so Terminate would not stop a run, and its in-process executor is deaf while it waits for the next attempt.
     """
-    for attempt in count(1):
+    attempt = 0
+    while True:
+        attempt += 1
         try:
             with clear_failures(unfinished=unfinished):
                 return work()
@@ -92,7 +93,6 @@ def with_retries(
                 failure.description,
             )
         sleep(wait)
-    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def listed(keys: Sequence[str]) -> str:
@@ -109,6 +109,6 @@ def never_seen_advice(participants: Iterable[str]) -> str:
     )
 
 
-def is_passing(error_name: str) -> bool:
-    """Whether trying again soon may help."""
-    return error_name in PASSING
+def is_passing(errors: str) -> bool:
+    """Whether trying again soon may help against an error, or against one of several (``errors_of``), by their names."""
+    return not PASSING.isdisjoint(errors.split(", "))

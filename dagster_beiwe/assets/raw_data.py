@@ -93,14 +93,12 @@ class _Ingest:
         self._failed: dict[str, str] = {}
         self._gone: set[str] = set()
         self._unknown: set[str] = set()
-        self._retry_helps = False
 
     def run(self) -> None:
         if self._open is None:
             self._open = self._begin()
         self._failed.clear()
         self._unknown.clear()
-        self._retry_helps = False
         if self._open:
             self._sync(self._open)
         if self._failed:
@@ -171,7 +169,6 @@ class _Ingest:
         self._failed[key] = errors_of(report)
         if report.participant_unknown:
             self._unknown.add(report.cell.participant)
-        self._retry_helps = self._retry_helps or any(is_passing(problem.error) for problem in report.problems)
         log_problems(report, self._context.log)
 
     def _failure(self, *, total: int) -> dg.Failure:
@@ -192,7 +189,7 @@ class _Ingest:
                 "participants": listed(sorted(set(participants))),
                 "windows": listed(sorted(set(windows))),
             },
-            allow_retries=self._retry_helps,
+            allow_retries=any(map(is_passing, self._failed.values())),
         )
 
     def _cell(self, key: str) -> Cell:
