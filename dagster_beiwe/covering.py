@@ -70,6 +70,12 @@ def cover(
     )
 
 
+def stretches(order: Sequence[str], wanted: Collection[str]) -> Iterator[tuple[str, ...]]:
+    """The wanted ones in the given order, cut where others lie between: a range would take those along."""
+    place = _positions(order)
+    return _stretches(order, sorted(place[each] for each in set(wanted) if each in place))
+
+
 def _blocks(
     lines: Mapping[str, Collection[str]], order: Sequence[str], across: Sequence[str]
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -77,10 +83,10 @@ def _blocks(
     place = _positions(across)
     open_blocks: dict[tuple[str, ...], list[str]] = {}
     for line in order:
-        stretches = set(_stretches(across, sorted(place[each] for each in lines.get(line, ()) if each in place)))
-        for stretch in [each for each in open_blocks if each not in stretches]:
+        found = set(_stretches(across, sorted(place[each] for each in lines.get(line, ()) if each in place)))
+        for stretch in [each for each in open_blocks if each not in found]:
             yield tuple(open_blocks.pop(stretch)), stretch
-        for stretch in stretches:
+        for stretch in found:
             open_blocks.setdefault(stretch, []).append(line)
     for stretch, block in open_blocks.items():
         yield tuple(block), stretch

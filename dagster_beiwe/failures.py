@@ -104,11 +104,11 @@ def listed(keys: Sequence[str]) -> str:
 def never_seen_advice(participants: Iterable[str]) -> str:
     """What to do about partitions of participants who never were on the server."""
     return (
-        f"Never seen on the server, and nothing of them is in the lake: {listed(sorted(participants))}. If an id was "
-        "mistyped when it became a partition, `dagster-beiwe partitions remove` removes it."
+        f"Partitions of participants whom the server does not list, and of whom nothing was ever fetched: "
+        f"{listed(sorted(participants))}. If an id was mistyped, `dagster-beiwe partitions remove` removes it."
     )
 
 
 def is_passing(errors: str) -> bool:
-    """Whether trying again soon may help against an error, or against one of several (``errors_of``), by their names."""
+    """Whether trying again soon may help against an error, or against one of several whose names are joined."""
     return not PASSING.isdisjoint(errors.split(", "))

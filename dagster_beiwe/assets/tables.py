@@ -14,7 +14,7 @@ from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.run_log import in_run_log, log_capabilities
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
-from dagster_beiwe.failures import RETRY_POLICY, listed, with_retries
+from dagster_beiwe.failures import RETRY_POLICY, never_seen_advice, with_retries
 from dagster_beiwe.names import as_code
 from dagster_beiwe.partitions import (
     PARTICIPANTS_METADATA,
@@ -130,12 +130,7 @@ def build_roster_asset(
         absent = before - set(participants)
         never_seen = sorted(absent - recorded_participants(context.instance, study.key)) if absent else []
         if never_seen:
-            context.log.warning(
-                "%d partitions are of participants whom the server does not list and of whom nothing was ever fetched: "
-                "%s. If an id was mistyped, `dagster-beiwe partitions remove` removes it.",
-                len(never_seen),
-                listed(never_seen),
-            )
+            context.log.warning(never_seen_advice(never_seen))
         metadata = {
             "partitions added": len(added),
             "no longer on the server": len(absent) - len(never_seen),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
@@ -12,8 +12,9 @@ import dagster as dg
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, PARTITIONS_PER_TICK, SENSOR_POLICY
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.covering import Rectangle
+from dagster_beiwe.covering import Rectangle, stretches
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
+from dagster_beiwe.failures import never_seen_advice
 from dagster_beiwe.names import is_participant_id
 from dagster_beiwe.partitions import (
     participant_partitions,
@@ -90,7 +91,7 @@ def build_roster_sensor(
         requests = [
             dg.RunRequest(run_key=run.range, tags=run.tags)
             for stretch in stretches(order, batch)
-            for run in Rectangle(tuple(stretch), tuple(windows)).pieces(PARTITIONS_PER_RUN)
+            for run in Rectangle(stretch, tuple(windows)).pieces(PARTITIONS_PER_RUN)
         ]
         counts = f"{len(ids)} participants on the server, {len(added)} new, {len(gone)} gone from it but kept"
         return dg.SensorResult(
@@ -114,25 +115,7 @@ def _tell_of_absent(context: dg.SensorEvaluationContext, absent: Collection[str]
             ", ".join(left[:50]),
         )
     if never_seen:
-        context.log.warning(
-            "%d partitions are of participants whom the server does not list and of whom nothing was ever fetched. If "
-            "an id was mistyped, `dagster-beiwe partitions remove` removes it: %s",
-            len(never_seen),
-            ", ".join(never_seen[:50]),
-        )
-
-
-def stretches(order: Sequence[str], wanted: Collection[str]) -> Iterator[list[str]]:
-    """The wanted ones in the given order, cut where others lie between: a range would take those along."""
-    stretch: list[str] = []
-    for each in order:
-        if each in wanted:
-            stretch.append(each)
-        elif stretch:
-            yield stretch
-            stretch = []
-    if stretch:
-        yield stretch
+        context.log.warning(never_seen_advice(never_seen))
 
 
 def _batch(participants: Sequence[str], *, windows: int) -> list[str]:

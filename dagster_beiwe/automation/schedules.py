@@ -11,8 +11,7 @@ from datetime import timezone
 import dagster as dg
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
-from dagster_beiwe.automation.roster_sensor import stretches
-from dagster_beiwe.covering import Rectangle
+from dagster_beiwe.covering import Rectangle, stretches
 from dagster_beiwe.partitions import MOVED_ONLY, REFRESH_TAG, participants_name, refreshed_participants, window_keys
 from dagster_beiwe.studies.config import StudyFacts
 
@@ -51,7 +50,7 @@ def build_refresh_schedule(
         order = context.instance.get_dynamic_partitions(participants_name(study.id))
         wanted = refreshed_participants(context.instance, study.key, order)
         windows = window_keys(study, now=moment)[-study.refresh_windows :]
-        rectangles = [Rectangle(tuple(stretch), tuple(windows)) for stretch in stretches(order, wanted)]
+        rectangles = [Rectangle(stretch, tuple(windows)) for stretch in stretches(order, wanted)]
         for run in (piece for rectangle in rectangles for piece in rectangle.pieces(PARTITIONS_PER_RUN)):
             run_key = f"{moment:%Y-%m-%dT%H:%M:%S} {run.range}"
             keys = [asset.key for asset in raw_data]

@@ -47,14 +47,14 @@ def test_it_is_refused_and_told_from_who_has_left(slipped: Lab) -> None:
     """With what to do, and without the advice to run it again; who has left is recorded as before."""
     result = slipped.run("raw_data", tags=dict(rectangle_tags(slipped.partitions, WEEKS[:2])))
     message = failure(result)
-    assert f"Never seen on the server, and nothing of them is in the lake: {SLIP}." in message
+    assert f"of whom nothing was ever fetched: {SLIP}." in message
     assert "dagster-beiwe partitions remove" in message
     assert "materialise again" not in message
     logs = slipped.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
     recorded = {str(log.dagster_event.partition) for log in logs if log.dagster_event}
     assert recorded == {f"{one}|{week}" for one in ("anna0001", "bert0002") for week in WEEKS[:2]}
     assert slipped.lake.participants() == ["anna0001", "bert0002"]
-    assert f"nothing of them is in the lake: {SLIP}" in failure(slipped.run("strays", tags={"dagster/partition": SLIP}))
+    assert f"nothing was ever fetched: {SLIP}" in failure(slipped.run("strays", tags={"dagster/partition": SLIP}))
     evaluation = slipped.check("roster")
     assert not evaluation.passed
     assert f"{SLIP}: never seen on the server" in str(evaluation.description)

@@ -15,9 +15,9 @@ from dagster_beiwe import BeiweResource, EnvCredentials
 from dagster_beiwe.assets import assets_of
 from dagster_beiwe.automation import roster_sensor
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
-from dagster_beiwe.automation.roster_sensor import RosterCursor, build_roster_sensor, stretches
+from dagster_beiwe.automation.roster_sensor import RosterCursor, build_roster_sensor
 from dagster_beiwe.automation.schedules import build_refresh_schedule
-from dagster_beiwe.covering import Rectangle
+from dagster_beiwe.covering import Rectangle, stretches
 from dagster_beiwe.errors import ServerError
 from dagster_beiwe.partitions import MOVED_ONLY, REFRESH_TAG, participants_name
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
@@ -174,4 +174,4 @@ def test_stretches_hold_neighbours_only(order: list[str], data: st.DataObject) -
     assert [each for stretch in found for each in stretch] == [each for each in order if each in wanted]
     for stretch in found:
         first, last = order.index(stretch[0]), order.index(stretch[-1])
-        assert order[first : last + 1] == stretch
+        assert tuple(order[first : last + 1]) == stretch
