@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from dagster_beiwe.client.json_bodies import is_text, wrong_shape
+from dagster_beiwe.client.statistics_query import count_field
 from dagster_beiwe.names import is_participant_id, is_study_id
 
 logger = logging.getLogger("dagster_beiwe")
@@ -152,7 +153,7 @@ def daily_bytes_from(rows: Iterable[dict[str, Any]], route: str, streams: Iterab
     Rows of a malformed id, or of a day that no window holds, are left out: they must not hide everybody else's. Nothing
     but such rows is refused.
     """
-    fields = {f"beiwe_{stream}_bytes": stream for stream in streams}
+    fields = {count_field(stream): stream for stream in streams}
     found: list[DailyBytes] = []
     left_out = 0
     for row in rows:

@@ -6,7 +6,6 @@ Releases of the server add and remove streams, and forks have their own, so no l
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from dagster_beiwe.client.answers import quantities_from
 from dagster_beiwe.client.capabilities import ROUTES
 from dagster_beiwe.client.http import Request, Transport
 from dagster_beiwe.client.json_bodies import parse_json, parse_objects
+from dagster_beiwe.client.statistics_query import ROW_FIELDS, count_field, streams_of_fields
 from dagster_beiwe.errors import (
     BadAnswerError,
     NotFoundError,
@@ -42,20 +42,6 @@ _CANNOT_TELL = (
     RedirectError,
 )
 """What keeps one way of asking for the streams from telling them, and not the next."""
-
-_ROW_FIELDS = ("date", "participant_id")
-
-_COUNT_FIELD = re.compile(r"\bbeiwe_([a-z0-9_-]{1,80})_bytes\b")
-
-
-def count_field(stream: str) -> str:
-    """The field of the daily statistics with a stream's bytes."""
-    return f"beiwe_{stream}_bytes"
-
-
-def streams_of_fields(names: Iterable[str]) -> list[str]:
-    """The streams that some fields count, or that are counted in a text about fields."""
-    return [stream for name in names for stream in _COUNT_FIELD.findall(name)]
 
 
 class ServerStreams:
@@ -167,7 +153,7 @@ class ServerStreams:
         read: Callable[[Iterator[dict[str, Any]]], list[_T]],
     ) -> list[_T]:
         """Rows of the daily statistics, without the fields that the server turns out to lack."""
-        fields = [*_ROW_FIELDS, "timezone", *map(count_field, streams)]
+        fields = [*ROW_FIELDS, "timezone", *map(count_field, streams)]
         while True:
             with self._lock:
                 left = [name for name in fields if name not in self._refused_fields]
@@ -176,7 +162,7 @@ class ServerStreams:
                 return self._rows(study_id, query, lambda rows: read(self._noted(rows, fields)))
             except RequestRefusedError as error:
                 refused = error.fields.intersection(left)
-                if not refused or refused.intersection(_ROW_FIELDS):
+                if not refused or refused.intersection(ROW_FIELDS):
                     raise
                 self._note_missing(refused)
 
@@ -184,7 +170,7 @@ class ServerStreams:
         """The rows. A server may also leave out what it lacks without a word; all rows have the same fields."""
         for number, row in enumerate(rows):
             if not number:
-                self._note_missing(set(fields) - row.keys() - set(_ROW_FIELDS))
+                self._note_missing(set(fields) - row.keys() - set(ROW_FIELDS))
             yield row
 
     def _note_missing(self, fields: Collection[str]) -> None:

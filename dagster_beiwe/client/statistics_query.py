@@ -1,13 +1,31 @@
-"""The options of get-summary-statistics, which servers read from the query string."""
+"""The fields and options of get-summary-statistics, which servers read from the query string."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from datetime import date
 
 from dagster_beiwe.errors import TimeRangeError
 
 _QUERY_LIMIT_BYTES = 3_000
 """For the ids in one query string: common proxies refuse addresses longer than 4 to 8 kB."""
+
+
+ROW_FIELDS = ("date", "participant_id")
+"""Without these a row tells nothing."""
+
+_COUNT_FIELD = re.compile(r"\bbeiwe_([a-z0-9_-]{1,80})_bytes\b")
+
+
+def count_field(stream: str) -> str:
+    """The field with a stream's bytes."""
+    return f"beiwe_{stream}_bytes"
+
+
+def streams_of_fields(names: Iterable[str]) -> list[str]:
+    """The streams that some fields count, or that are counted in a text about fields."""
+    return [stream for name in names for stream in _COUNT_FIELD.findall(name)]
 
 
 def date_options(start_date: date | None, end_date: date | None) -> dict[str, str]:
