@@ -145,7 +145,8 @@ class LakeWriter:
             self._align_index(occasion.participant, occasion.window.key, old)
             result = merge(old, arrivals, occasion)
             sealed = self._write(folder, result)
-            self._update_index(sealed, compared_at=self._compared_at(old, sealed, occasion))
+            same = old is not None and old.data_version == sealed.data_version
+            self._update_index(sealed, compared_at=occasion.compared_at, same=same)
         for part in result.discards:
             self._storage.delete(part)
         self._parts.difference_update(arrival.staged.part for arrival in arrivals)
@@ -264,17 +265,14 @@ class LakeWriter:
         if manifest and known < present:
             self._update_index(manifest)
 
-    def _update_index(self, manifest: Manifest, *, compared_at: datetime | None = None) -> None:
+    def _update_index(self, manifest: Manifest, *, compared_at: datetime | None = None, same: bool = False) -> None:
+        """Let the index know a commit. Contents that are the ``same`` as before stay compared when they last were."""
         index = self._read_index(manifest.participant)
+        before = index.windows.get(manifest.window)
+        if same and before:
+            compared_at = compared_at or before.compared_at
         windows = {**index.windows, manifest.window: IndexEntry.of(manifest, compared_at=compared_at)}
         self._write_index(manifest.participant, index, windows)
-
-    def _compared_at(self, old: Manifest | None, new: Manifest, occasion: Occasion) -> datetime | None:
-        """When the contents of a window that is just committed were compared: now, or before if they are the same."""
-        if occasion.compared_at:
-            return occasion.compared_at
-        before = self._read_index(new.participant).windows.get(new.window)
-        return before.compared_at if before and old and old.data_version == new.data_version else None
 
     def _read_index(self, participant: str) -> Index:
         """A participant's index. Raises ``IntegrityError`` if the roll, or this run, knows of a newer one."""
