@@ -54,6 +54,7 @@ def _pickled_outputs(step: StepExecutionContext) -> Iterator[str]:
         if key is not None and layer.get(key).metadata.get(NO_PARTICIPANTS_METADATA_KEY):
             continue
         managers = step.scoped_resources_builder.build(required_resource_keys={output.io_manager_key})
+        # By name: Dagster has one for each kind of storage, in packages that need not be there.
         if any("Pickle" in kind.__name__ for kind in type(getattr(managers, output.io_manager_key)).__mro__):
             yield "/".join(key.path) if key else step.op_def.name
 
