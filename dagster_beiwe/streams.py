@@ -304,7 +304,7 @@ def check_streams(names: Iterable[str], *, available: Collection[str] | None = N
     """The given names, sorted and each once.
 
     Raises ``UnknownStreamError`` for a name that no stream can have, and for one that is neither in the catalogue nor
-    ``available``, where it is known what is: most likely it is misspelt.
+    ``available``, where it is known what is: most likely it is misspelled.
     """
     found = tuple(sorted(set(names)))
     for name in found:
@@ -319,7 +319,7 @@ def check_streams(names: Iterable[str], *, available: Collection[str] | None = N
     return found
 
 
-def misspelt_streams(names: Iterable[str]) -> dict[str, str]:
+def misspelled_streams(names: Iterable[str]) -> dict[str, str]:
     """{name: the catalogue's name that was probably meant}, of names outside the catalogue that come close to one."""
     strange = {name for name in names if name not in STREAMS}
     near = {name: _nearest(name, STREAM_NAMES, cutoff=0.65) for name in sorted(strange)}

@@ -26,7 +26,7 @@ from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.storage import LocalStorage, Storage
 from dagster_beiwe.names import check_participant_id
 from dagster_beiwe.private_files import FileTree, make_folder
-from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelt_streams, stream_named
+from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelled_streams, stream_named
 
 if TYPE_CHECKING:
     from dagster_beiwe.reading.frames import ParseReport
@@ -97,8 +97,8 @@ def _may_be_table(stream: str) -> bool:
 
 
 def _check_held(lake: StudyLake, streams: tuple[str, ...]) -> None:
-    """Raises ``UnknownStreamError`` for a name that is misspelt: neither the catalogue nor the lake has it."""
-    if misspelt_streams(streams):
+    """Raises ``UnknownStreamError`` for a name that is misspelled: neither the catalogue nor the lake has it."""
+    if misspelled_streams(streams):
         files = (file for each in lake.participants() for manifest in lake.manifests(each) for file in manifest.files)
         check_streams(streams, available={*STREAM_NAMES, *(file.stream for file in files)})
 

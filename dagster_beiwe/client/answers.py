@@ -85,7 +85,7 @@ def participants_from(answer: Any, route: str) -> tuple[list[str], int]:
 
 
 def _usable(values: Iterable[_T], fits: Callable[[_T], bool], route: str, expected: str) -> list[_T]:
-    """The values that fit: one that does not must not hide the others. Nothing but such values is refused."""
+    """The values that fit: one that does not must not hide the others. Refused if none fits."""
     every = list(values)
     good = [value for value in every if fits(value)]
     if every and not good:
@@ -150,8 +150,8 @@ def quantities_from(answer: Any, route: str) -> dict[str, dict[str, int]]:
 def daily_bytes_from(rows: Iterable[dict[str, Any]], route: str, streams: Iterable[str]) -> list[DailyBytes]:
     """One record per participant and day, in the order of the rows.
 
-    Rows of a malformed id, or of a day that no window holds, are left out: they must not hide everybody else's. Nothing
-    but such rows is refused.
+    Rows of a malformed id, or of a day that no window holds, are left out: they must not hide everybody else's.
+    Refused if no other row is there.
     """
     fields = {count_field(stream): stream for stream in streams}
     found: list[DailyBytes] = []

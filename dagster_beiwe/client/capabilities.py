@@ -99,9 +99,9 @@ class RouteProbe:
                         raise
                     self._failed.add(capability)
                     logger.warning(
-                        "The server failed when asked whether it has %s; this session takes it that it has %s. %s",
+                        "The server failed when asked whether it has %s; this session assumes that it %s. %s",
                         ROUTES[capability],
-                        "it" if otherwise else "not",
+                        "does" if otherwise else "does not",
                         error,
                     )
                     return otherwise

@@ -24,7 +24,7 @@ from dagster_beiwe.errors import (
     ServerFailedError,
     UnknownStreamError,
 )
-from dagster_beiwe.streams import STREAM_NAMES, STREAMS, check_streams, is_stream_name, misspelt_streams
+from dagster_beiwe.streams import STREAM_NAMES, STREAMS, check_streams, is_stream_name, misspelled_streams
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -213,7 +213,7 @@ class ServerStreams:
             self._said.update(new)
         if not new:
             return
-        hints = [f" Did you mean {meant!r} by {name!r}?" for name, meant in misspelt_streams(new).items()]
+        hints = [f" Did you mean {meant!r} by {name!r}?" for name, meant in misspelled_streams(new).items()]
         self._say(
             f"The server does not have the data streams {', '.join(new)} (any more). Their files stay in the lake; "
             f"the other streams are fetched.{''.join(hints)}"

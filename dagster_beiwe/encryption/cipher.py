@@ -60,7 +60,7 @@ class Cipher(ABC):
     @classmethod
     def from_keys(cls, keys: CipherKeys) -> Self:
         """The cipher for what a configuration gives. Raises ``ConfigurationError`` if something is missing."""
-        raise NotImplementedError(f"{cls.__name__} is built by hand, not by name")
+        raise NotImplementedError(f"{cls.__name__} cannot be made from a name")
 
     @classmethod
     def recognizes(cls, head: bytes) -> bool:

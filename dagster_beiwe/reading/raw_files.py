@@ -15,7 +15,7 @@ import pandas as pd
 from dagster_beiwe.errors import TimeRangeError
 from dagster_beiwe.reading.frames import FrameBuilder, check_columns, read_csv
 from dagster_beiwe.reading.parsing import SetAsideRow, check_time
-from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelt_streams, stream_named
+from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelled_streams, stream_named
 
 _HOUR: Final = timedelta(hours=1)
 _AHEAD: Final = 2
@@ -201,15 +201,15 @@ class RawFiles(ABC):
     def _wanted(
         self, stream: str | None, start: datetime | None, end: datetime | None
     ) -> tuple[frozenset[str] | None, TimeRange | None]:
-        names = None if stream is None else frozenset(check_streams([stream], available=self._held_if_misspelt(stream)))
+        names = None if stream is None else frozenset(check_streams([stream], available=self._held_if_close(stream)))
         return names, self.span.narrowed(start, end)
 
-    def _held_if_misspelt(self, stream: str) -> set[str] | None:
+    def _held_if_close(self, stream: str) -> set[str] | None:
         """The streams that there are files of, where a name comes close to one that is known; None otherwise.
 
         Of other names outside the catalogue there may just be no file in this view.
         """
-        if not misspelt_streams([stream]):
+        if not misspelled_streams([stream]):
             return None
         return {*STREAM_NAMES, *(file.stream for _, _, files in self.by_window() for file in files)}
 

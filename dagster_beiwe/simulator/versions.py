@@ -30,7 +30,7 @@ package is needed for one to come or go:
 - **A stream that the server lost** keeps its files and its history. That is no hole and no deletion, also
   with `remove_vanished: true`, and no window is requested for it. `complete` names it as not compared.
 - **A name in `streams`** may be any that the server has. One that it lacks is left out with a warning, the
-  others are fetched. A misspelt one is an error that names the nearest.
+  others are fetched. A misspelled one is an error that names the nearest.
 
 The streams are the keys of the totals (`get-participant-data-quantities`), or the fields of one row of the
 daily statistics, or those that the page for Tableau lists. Before July 2024 no answer tells them, and those

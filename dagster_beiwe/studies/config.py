@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from dagster_beiwe.encryption import CIPHERS
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.names import as_code
-from dagster_beiwe.streams import check_streams, misspelt_streams
+from dagster_beiwe.streams import check_streams, misspelled_streams
 from dagster_beiwe.studies.time_zones import check_time_zone
 from dagster_beiwe.sync.audit import DEFAULT_AUDIT, AuditPolicy
 from dagster_beiwe.windows import Granularity, check_granularity
@@ -293,8 +293,8 @@ def lake_io_manager_key(deployment: str) -> str:
 
 
 def _check_streams(study: str, names: tuple[str, ...]) -> None:
-    """A server may have streams of its own, so a name that is probably misspelt is no error before it is asked."""
-    for name, meant in misspelt_streams(check_streams(names)).items():
+    """A server may have streams of its own, so a name that is probably misspelled is no error before it is asked."""
+    for name, meant in misspelled_streams(check_streams(names)).items():
         logger.warning(
             "The configuration of study %a names the data stream %r, which is not a known one. Did you mean %r?",
             study,

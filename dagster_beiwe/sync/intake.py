@@ -81,7 +81,7 @@ class _StoppedError(Exception):
 
 
 def is_interrupt(kind: type[BaseException] | None) -> bool:
-    """Whether a block is left because it shall end now: not by an error, which others still have to deal with."""
+    """Whether a block ends because the run must stop now, and not by an error, which others still have to handle."""
     return kind is not None and not issubclass(kind, Exception)
 
 

@@ -110,7 +110,7 @@ def test_what_would_mean_something_else_is_not_sent(
     assert client.traffic.requests_sent == 0
 
 
-def test_a_misspelt_stream_is_told_by_the_streams_of_the_server(client: BeiweClient, server: SimulatedServer) -> None:
+def test_a_misspelled_stream_is_told_by_the_streams_of_the_server(client: BeiweClient, server: SimulatedServer) -> None:
     """It is asked for them, and no data is: a 404 would not say why."""
     with pytest.raises(UnknownStreamError, match=r"'gsp'.*Did you mean 'gps'\?.*wifi"):
         download(client, streams=["gsp"])

@@ -175,7 +175,7 @@ def test_a_server_may_be_updated_while_a_run_goes_on(world: World, server: Simul
 
 
 def test_names_of_streams_are_judged_by_the_server(server: SimulatedServer, lake: StudyLake) -> None:
-    """A misspelt one is an error with the nearest that the server has, before any data is asked for."""
+    """A misspelled one is an error with the nearest that the server has, before any data is asked for."""
     server.profile = Profile.named("image_survey")
     with client_of(server) as client, pytest.raises(UnknownStreamError, match=r"Did you mean 'omniring'.*image_survey"):
         sync(client, lake, cells_of(PERSON), streams=["omnirings"])

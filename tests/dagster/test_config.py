@@ -37,7 +37,7 @@ def test_what_can_not_be_used_is_refused(fields: dict[str, Any], reason: str) ->
 
 
 @pytest.mark.parametrize("field", ["streams", "plain_streams"])
-def test_a_stream_that_is_probably_misspelt_is_warned_of(field: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stream_that_is_probably_misspelled_is_warned_of(field: str, caplog: pytest.LogCaptureFixture) -> None:
     """Only the server can say whether it has a stream, so the configuration warns and does not fail."""
     StudyConfig("Sleep", **{field: ["powerstate"]})
     assert [record.getMessage() for record in caplog.records if "Did you mean 'power_state'" in record.getMessage()]

@@ -35,7 +35,7 @@ class Empty(CrypteaseCipher):
 
 
 @pytest.mark.parametrize("name", MISSPELT)
-def test_no_misspelt_name_stores_plain_text(tmp_path: Path, name: str) -> None:
+def test_no_misspelled_name_stores_plain_text(tmp_path: Path, name: str) -> None:
     """It raises, names the ciphers, and says how plain files are asked for; nothing is made."""
     with pytest.raises(ConfigurationError, match=r"cryptease, age.*`cipher=None`"):
         BeiweLake(tmp_path / "lake").study(STUDY, passphrase=PASSPHRASE, cipher=name)
@@ -71,7 +71,7 @@ def test_cryptease_without_a_passphrase_is_an_error(tmp_path: Path, passphrase: 
 
 
 def test_none_is_the_way_to_plain_files(tmp_path: Path) -> None:
-    """And a misspelt compression is no way to anything."""
+    """And a misspelled compression is no way to anything."""
     lake = BeiweLake(tmp_path)
     assert lake.study(STUDY, passphrase=None, cipher=None).form("gps").encryption == "none"
     wrong: Any = "gzip"

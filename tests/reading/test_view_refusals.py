@@ -119,7 +119,7 @@ def test_times_of_a_view_are_checked_when_it_is_made(shared_lake: StudyLake) -> 
         BeiwePartitions.of(shared_lake, start="2024-03-05")  # type: ignore[arg-type]
 
 
-def test_misspelt_columns_are_refused(view: BeiwePartitions) -> None:
+def test_misspelled_columns_are_refused(view: BeiwePartitions) -> None:
     """Neither NaN nor an empty frame: also where no file is in the range, and a single text for a list."""
     hint = r"gps has no column 'latitud'.*Did you mean 'latitude'\? Its columns are: timestamp, UTC time, latitude"
     with pytest.raises(ConfigurationError, match=hint):
