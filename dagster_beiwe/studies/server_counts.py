@@ -113,6 +113,12 @@ def counts_around(
 
     ``participants`` narrows them down where these are few.
     """
+    return _index(client, zone, _records_around(client, study, windows, participants))
+
+
+def _records_around(
+    client: BeiweClient, study: StudyFacts, windows: Sequence[Window], participants: Iterable[str]
+) -> list[DailyBytes]:
     few = sorted(set(participants))
     around = 2 * _DAY  # wherever the study is, and a day beside it where its zone is not certain
     records = client.summary_statistics(
@@ -122,7 +128,7 @@ def counts_around(
         participants=few if len(few) <= FEW_PARTICIPANTS else (),
         streams=client.choose_streams(study.id, study.streams),
     )
-    return _index(client, zone, records)
+    return list(records)
 
 
 def all_counts(client: BeiweClient, study: StudyFacts, zone: StudyZone, *, participants: Sequence[str]) -> DailyIndex:
@@ -132,12 +138,14 @@ def all_counts(client: BeiweClient, study: StudyFacts, zone: StudyZone, *, parti
     return _index(client, zone, records)
 
 
-def _index(client: BeiweClient, zone: StudyZone, records: Iterable[DailyBytes]) -> DailyIndex:
+def _index(
+    client: BeiweClient, zone: StudyZone, records: Iterable[DailyBytes], *, confirmed: bool = True
+) -> DailyIndex:
     return DailyIndex.of(
         zone.zone,
         records,
         former=zone.former_zones,
-        certain=zone.certain,
+        certain=zone.certain and confirmed,
         uncounted=client.uncounted_streams,
     )
 
@@ -163,10 +171,23 @@ def counts_for_cells(
     participants = {cell.participant for cell in cells}
     try:
         zone = zone_of_tag(tags) or find_zone(study, instance, client).zone
-        return counts_around(client, study, zone, [cell.window for cell in cells], participants=participants)
+        records = _records_around(client, study, [cell.window for cell in cells], participants)
+        return _index(client, zone, records, confirmed=_is_still(client, study, zone))
     except (RouteMissingError, ServerFailedError) as error:
         logger.info("Raw data of %s is fetched without the server's daily counts: %s", study.title, error)
         return None
+
+
+def _is_still(client: BeiweClient, study: StudyFacts, zone: StudyZone) -> bool:
+    """Whether the zone is the study's also now, after the counts were read: what is known of it may be a day old, and
+    days may have been counted anew in another zone of the same name since."""
+    try:
+        told = client.settings(study.id).get("study_time_zone")
+    except RouteMissingError:
+        return True  # nobody can tell
+    except ServerFailedError:
+        return False
+    return told in (None, zone.name)
 
 
 def zone_tag(zone: StudyZone) -> Mapping[str, str]:

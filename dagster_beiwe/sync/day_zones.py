@@ -50,14 +50,16 @@ def day_hours(zones: StudyZones, day: date, name: str | None) -> DayHours:
     """The hours of a day whose row names a zone, or does not (None): then it is the present one.
 
     The zones of that name that the study is known to have had are asked first. If there is none, all zones of the world
-    are: most names have one meaning. Where there is no answer at all, it is taken as the present zone.
+    are: most names have one meaning. Where there is no answer at all, it is taken as the present zone. A name that has
+    more than one meaning in the world is certain only if the present zone is.
     """
     present = local_day(day, zones.current)
     if name is None:
         return DayHours(*present, exact=zones.certain, certain=zones.certain)
     known = _readings(day, name, zones.known)
     readings = known or _readings(day, name, _every_zone())
-    return DayHours(*(readings or [present])[0], exact=len(readings) == 1, certain=len(known) == 1)
+    certain = len(known) == 1 and (zones.certain or len(_readings(day, name, _every_zone())) == 1)
+    return DayHours(*(readings or [present])[0], exact=len(readings) == 1, certain=certain)
 
 
 @lru_cache(maxsize=65536)

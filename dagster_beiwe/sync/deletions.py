@@ -160,7 +160,12 @@ def _counted_by(row: str, files: Iterable[FileRecord]) -> set[str]:
     """
     held = list(files)
     seen = max((each.counted_at for each in held if each.counted_in == row), default="")
-    return {each.key for each in held if each.counted_in == row or (each.fetched_at < seen and not each.times_vanished)}
+    return {
+        each.key
+        for each in held
+        # What was counted in another row was no part of this one, whatever its hours are thought to be by now.
+        if each.counted_in == row or (not each.counted_in and each.fetched_at < seen and not each.times_vanished)
+    }
 
 
 def _same(record: FileRecord, arrival: Arrival | None) -> bool:

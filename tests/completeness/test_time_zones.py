@@ -14,6 +14,7 @@ from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, raw_data_request
 from dagster_beiwe import StudyConfig
 from dagster_beiwe.automation.changes import ChangesCursor
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.names import short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
 from dagster_beiwe.studies.server_counts import find_zone
 from dagster_beiwe.studies.time_zones import StudyZone, ask_time_zone
@@ -193,6 +194,21 @@ def test_sensor_and_run_agree_while_the_server_says_otherwise(lab: Lab) -> None:
     assert lab.follow()
     lab.tick()
     assert set(ChangesCursor.from_text(lab.cursor).settled) == set(PARTICIPANTS)
+
+
+def test_a_zone_of_the_same_name_that_is_not_known_yet_deletes_nothing(open_lab: Callable[..., Lab]) -> None:
+    """Chicago and Shanghai both are CST. A day that is counted anew by the latter lacks what the former counted to it,
+    and the sensor learns of the change a day later."""
+    lab = open_lab(world_of(ANNA, zone="America/Chicago", hours=(12, 20)), streams=("gps",), remove_vanished=True)
+    lab.enrol()
+    lab.follow()
+    evening = moment(day_of_week(1), 20)
+    lab.world.change_zone(lab.study.id, "Asia/Shanghai")
+    lab.world.withdraw(ANNA, stream="gps", hour=evening - timedelta(days=1))
+    lost = lab.world.lose_object(ANNA, "gps", evening)
+    assert lab.follow()
+    held = {record.key for manifest in lab.lake.manifests(ANNA) for record in manifest.files}
+    assert short_key(lost.key) in held
 
 
 def test_an_unknown_zone_is_asked_for_until_it_is_known(open_lab: Callable[..., Lab]) -> None:

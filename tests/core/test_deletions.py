@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from itertools import chain, combinations, product
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+import time_machine
 from core_helpers import (
     DAY,
     HOUR,
@@ -26,10 +29,10 @@ from core_helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.client import BeiweClient, DailyBytes
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, World
-from dagster_beiwe.sync import FetchPolicy
+from dagster_beiwe.sync import DailyIndex, FetchPolicy
 from dagster_beiwe.sync.deletions import HeldFile, deleted_upstream
 
 NOON = START + 3 * DAY + 16 * HOUR
@@ -237,3 +240,30 @@ def test_a_lost_file_that_an_old_day_counts_is_kept_after_a_change_of_zone(profi
         )
         assert sum(report.vanished for report in reports) == 0
         assert contents(lake).keys() == everything.keys()
+
+
+def test_a_file_that_was_counted_in_another_row_was_not_counted_in_this_one(lake: StudyLake) -> None:
+    """Chicago and Shanghai both are CST, and nobody remembers Chicago: by Shanghai's days, a file is of the day after.
+    The row of that day counts what else is held of it, and the file is counted in the row of its own."""
+    world = small_world(time_zone="America/Chicago", hours=(12, 20), streams=("gps",))
+    day, hour = START + 3 * DAY, START + 3 * DAY + 20 * HOUR
+    world.withdraw(PERSON, stream="gps", hour=hour + DAY)
+    cells = cells_of(PERSON, granularity="daily", start=day, end=day + 3 * DAY)
+    with SimulatedServer(world) as server, client_of(server) as client:
+        with time_machine.travel(datetime.now(timezone.utc) - DAY):
+            sync(client, lake, cells[:1], daily=daily(client, "America/Chicago"))
+        sync(client, lake, cells, daily=daily(client, "America/Chicago"))
+        everything = contents(lake)
+        world.change_zone(STUDY, "Asia/Shanghai")
+        world.lose_object(PERSON, "gps", hour)
+        sync(client, lake, cells, daily=daily(client, "Asia/Shanghai"), policy=REMOVE)
+        assert contents(lake) == everything
+
+
+@pytest.mark.parametrize("certain", [True, False])
+def test_a_name_of_several_zones_proves_nothing_while_the_zone_is_a_guess(certain: bool) -> None:
+    """New York's names have one meaning, Chicago's have more."""
+    for zone, name, sure in (("America/New_York", "EST", True), ("America/Chicago", "CST", certain)):
+        row = DailyBytes(participant=PERSON, day=START.date(), bytes_by_stream={"gps": 1}, zone=name)
+        days = DailyIndex.of(ZoneInfo(zone), [row], certain=certain)
+        assert days.day(PERSON, START.date()).certain == sure
