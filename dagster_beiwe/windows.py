@@ -152,16 +152,6 @@ def local_day(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
     return start.astimezone(timezone.utc), end.astimezone(timezone.utc)
 
 
-def windows_of_local_day(granularity: Granularity, day: date, zone: tzinfo) -> list[Window]:
-    """The UTC windows in which files of a local day may lie, oldest first.
-
-    The server counts an hourly file to the local day in which the hour starts, so the hour that begins before local
-    midnight (in zones offset by half an hour) belongs to the day before.
-    """
-    start, end = local_day(day, zone)
-    return list(windows_between(granularity, start, end))
-
-
 def server_time_range(window: Window) -> tuple[str, str]:
     """``time_start`` and ``time_end`` as the server wants them: naive UTC, whole seconds, both inclusive."""
     last_second = window.end - timedelta(seconds=1)

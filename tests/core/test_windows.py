@@ -20,7 +20,6 @@ from dagster_beiwe.windows import (
     window_of,
     window_start,
     windows_between,
-    windows_of_local_day,
 )
 
 UTC = timezone.utc
@@ -166,22 +165,6 @@ def test_days_of_half_hour_zones_start_inside_an_hour() -> None:
     """In India a day begins at 18:30 UTC, in Nepal at 18:15."""
     assert local_day(date(2026, 1, 2), ZoneInfo("Asia/Kolkata"))[0] == datetime(2026, 1, 1, 18, 30, tzinfo=UTC)
     assert local_day(date(2026, 1, 2), ZoneInfo("Asia/Kathmandu"))[0] == datetime(2026, 1, 1, 18, 15, tzinfo=UTC)
-
-
-@given(
-    granularity=granularities,
-    zone=zones,
-    day=st.dates(date(2000, 1, 1), date(2060, 1, 1)),
-    seconds=st.integers(0, 86399),
-)
-def test_every_file_of_a_local_day_lies_in_its_windows(
-    granularity: str, zone: ZoneInfo, day: date, seconds: int
-) -> None:
-    """Whatever second of a local day a file starts in, the day's windows hold it."""
-    start, end = local_day(day, zone)
-    moment = start + timedelta(seconds=seconds)
-    if moment < end:
-        assert any(moment in window for window in windows_of_local_day(check_granularity(granularity), day, zone))
 
 
 def test_unknown_lengths_are_refused_with_the_known_ones() -> None:

@@ -55,7 +55,7 @@ def test_every_known_header_is_read(stream: str, header: tuple[str, ...]) -> Non
     """Both platforms' headers of all streams give the catalogue's types, and every column of the stream."""
     row = [sample(stream, column) for column in header]
     parsed = read_csv(csv_file(",".join(header), ",".join(row), ",".join(row)), stream)
-    assert (parsed.ragged_rows, parsed.unreadable_values, parsed.undecodable_bytes) == (0, 0, 0)
+    assert (parsed.repaired_rows, parsed.unreadable_values, parsed.undecodable_bytes) == (0, 0, 0)
     assert parsed.corrected_times == 2 * ("timestamp" in header), "the sample's two times differ"
     frame = parsed.frame
     assert set(frame.columns) == {name for known in STREAMS[stream].known_headers for name in known}
@@ -103,7 +103,7 @@ def test_surplus_commas_belong_to_the_text_column_by_position() -> None:
     parsed = read_csv(csv_file(header, row), "ios_log")
     assert parsed.frame["msg"].tolist() == ["one, two, three"]
     assert parsed.frame[["event", "d1", "d4"]].to_numpy().tolist() == [["event", "d1", "d4"]]
-    assert parsed.ragged_rows == 1
+    assert parsed.repaired_rows == 1
 
 
 def test_a_surplus_that_no_text_can_hold_sets_the_row_aside() -> None:
@@ -138,7 +138,7 @@ def test_ragged_texts_make_a_round_trip(rows: list[tuple[int, list[str]]]) -> No
     parsed = read_csv(csv_file(LOG, *lines), "app_log")
     assert parsed.frame["timestamp"].tolist() == [time for time, _ in rows]
     assert parsed.frame["event"].fillna("").tolist() == texts
-    assert parsed.ragged_rows == sum("," in text for text in texts)
+    assert parsed.repaired_rows == sum("," in text for text in texts)
 
 
 @settings(max_examples=100, deadline=None)
