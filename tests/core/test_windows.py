@@ -27,9 +27,6 @@ HOUR = timedelta(hours=1)
 
 moments = st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC))
 granularities = st.sampled_from(GRANULARITIES)
-zones = st.sampled_from(
-    ["America/New_York", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "Africa/Cairo"]
-).map(ZoneInfo)
 
 
 @st.composite
