@@ -91,7 +91,7 @@ def _never_began(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     ours = any(key.path[0] == "beiwe" for key in run.asset_selection or ())
     if not ours and not any(tag.startswith("beiwe/") for tag in run.tags):
         return False
-    logs = instance.all_logs(run.run_id)
-    began = any(log.dagster_event_type == dg.DagsterEventType.STEP_START for log in logs)
-    newest = max((log.timestamp for log in logs), default=0.0)
-    return not began and newest < (datetime.now(timezone.utc) - _SILENT).timestamp()
+    began = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START)
+    newest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+    silent_since = max((record.event_log_entry.timestamp for record in newest), default=0.0)
+    return not began and silent_since < (datetime.now(timezone.utc) - _SILENT).timestamp()

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"{type(error).__name__}: {error}", 2 if isinstance(error, ConfigurationError) else 1)
     except KeyboardInterrupt as interrupt:
         name, status = ("Terminated", 143) if isinstance(interrupt, _TerminatedError) else ("Interrupted", 130)
-        return _complain(f"{name}; what was done so far stays. Call the command again to go on.", status)
+        return _complain(f"{name}; what was done so far stays.", status)
     except EOFError:
         return _complain("Expected an answer, got the end of the input; nothing was changed.", 2)
     except BrokenPipeError:  # whoever read the output has seen enough; the interpreter would complain when it ends

@@ -18,9 +18,14 @@ def check_studies(client: BeiweClient, studies: Mapping[str, str]) -> bool:
     print(f"Studies     {len(studies) or 'none: ask the administrator of the study to add the researcher'}")
     usable = True
     for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
-        participants = client.participants(study_id)
-        print(f"  {study_id}  {len(participants):5d} participants  {one_line(name)}")
-        answers, verdict = _check_study(client, study_id, participants)
+        try:
+            participants = client.participants(study_id)
+        except BeiweError as error:
+            print(f"  {study_id}  {one_line(name)}")
+            answers, verdict = False, one_line(f"{type(error).__name__}: {error}")
+        else:
+            print(f"  {study_id}  {len(participants):5d} participants  {one_line(name)}")
+            answers, verdict = _check_study(client, study_id, participants)
         usable = usable and answers
         print(f"  {' ' * len(study_id)}  {verdict}")
     if studies:

@@ -81,6 +81,11 @@ class ParsedFile(Parsed):
         return len(self.set_aside)
 
     @property
+    def ragged_rows(self) -> int:
+        """How many rows did not fit their header: those that were repaired and those set aside."""
+        return self.repaired_rows + self.set_aside_rows
+
+    @property
     def frame(self) -> pd.DataFrame:
         """The file alone as a DataFrame; for many files use ``combine``, which converts once."""
         return combine([self], self.stream, columns=self.columns)

@@ -191,7 +191,8 @@ class Hauler:
                 told |= {entry.key: entry.value for _, entry in again.entries}
                 missing = keys - self.haul.arrivals.keys()
             if missing:
-                self._give_up(place, UnpackedFileError(len(missing)))
+                damage = [error for _, error in again.damaged]
+                self._give_up(place, again.failure or next(iter(damage), UnpackedFileError(len(missing))))
 
     def refuse(self, key: str) -> None:
         """Take back a file that was accepted with another hash than the server lists, and leave its hour open."""

@@ -45,7 +45,11 @@ def test_check_tells_the_streams_and_asks_for_data_and_counts(
 
 @pytest.mark.parametrize(
     ("route", "error"),
-    [("/get-data/v2", "TruncatedArchiveError: "), ("/get-summary-statistics/v1", "BadAnswerError: ")],
+    [
+        ("/get-data/v2", "TruncatedArchiveError: "),
+        ("/get-summary-statistics/v1", "BadAnswerError: "),
+        ("/get-participant-ids/v1", "BadAnswerError: "),
+    ],
 )
 def test_check_finds_what_runs_would_fail_for(
     environment: Path,
@@ -55,10 +59,12 @@ def test_check_finds_what_runs_would_fail_for(
     error: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """That a route exists does not say that it answers."""
+    """That a route exists does not say that it answers; what else there is to tell is told."""
     server.misbehave("silent_cut", route=route, after_bytes=1)
     assert main(["check"]) == 1
-    assert error in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert error in printed
+    assert "Streams     19" in printed
 
 
 def test_check_leaves_out_streams_that_only_get_data_lacks(

@@ -112,6 +112,7 @@ def test_a_surplus_that_no_text_can_hold_sets_the_row_aside() -> None:
     assert parsed.frame["timestamp"].tolist() == [NOON_MS, NOON_MS + 2000]
     assert parsed.frame["accuracy"].tolist() == [12.0, 12.0]
     assert (parsed.repaired_rows, parsed.set_aside_rows, parsed.unreadable_values) == (1, 1, 0)
+    assert parsed.ragged_rows == 2
     (row,) = parsed.set_aside
     assert (row.line, row.reason, row.text) == (3, "no fit", gps_row(1) + ",9")
     assert gps_row(1) not in repr(parsed)
