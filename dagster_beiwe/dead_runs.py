@@ -18,6 +18,8 @@ from dagster._core.launcher import DefaultRunLauncher
 from dagster_beiwe.processes import Worker
 
 _WORKER: Final = "beiwe worker"
+_STEPS: Final = "step_keys"
+"""What only Dagster's in-process and multiprocess executors say about themselves."""
 _SILENT = timedelta(minutes=6)
 """A run that waits for a pool says so every five minutes."""
 
@@ -54,7 +56,8 @@ def dead_runs(instance: dg.DagsterInstance) -> Iterator[dg.DagsterRun]:
     """Runs that Dagster shows as running and that certainly are not."""
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=list(_OPEN))):
         workers = list(_workers(instance, run))
-        if all(worker and worker.is_gone() for worker in workers) if workers else _never_began(instance, run):
+        gone = all(worker and worker.is_gone() for worker in workers) if workers else _never_began(instance, run)
+        if gone and _is_on_one_machine(instance, run):
             yield run
 
 
@@ -79,6 +82,24 @@ def _workers(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Worke
                 yield Worker.from_text(value.text)
             except ValueError:
                 yield None
+
+
+def _is_on_one_machine(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a run is, with its steps, in one process and those that this one has made.
+
+    Other executors (of Kubernetes, Docker, Celery) have their steps elsewhere: a step may wait for its place for hours,
+    and its process may have ended while the run goes on.
+    """
+    logs = iter(instance.all_logs(run.run_id))
+    for log in logs:  # what comes before the start is about how the run was launched
+        if log.dagster_event_type == dg.DagsterEventType.PIPELINE_START:
+            break
+    told = [
+        log.dagster_event.engine_event_data.metadata
+        for log in logs
+        if log.dagster_event and log.dagster_event_type == dg.DagsterEventType.ENGINE_EVENT
+    ]
+    return not told or any(_STEPS in metadata for metadata in told)
 
 
 def _never_began(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

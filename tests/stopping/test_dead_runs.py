@@ -14,13 +14,13 @@ import dagster as dg
 import pandas as pd
 import pytest
 import time_machine
-from dagster._core.events import DagsterEvent
+from dagster._core.events import DagsterEvent, EngineEventData
 from dagster._core.execution.backfill import PartitionBackfill
 from stopping_definitions import defs
 from stopping_lab import KEY, KEYS, Lab
 
 from dagster_beiwe.cli import main
-from dagster_beiwe.dead_runs import dead_runs, end_dead_runs, mark_run
+from dagster_beiwe.dead_runs import _WORKER, dead_runs, end_dead_runs, mark_run
 from dagster_beiwe.io_managers import EncryptedTableIOManager
 from dagster_beiwe.processes import Worker
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
@@ -98,6 +98,31 @@ def test_containers_that_wait_are_left_alone(lab: Lab) -> None:
         with time_machine.travel(datetime.now(timezone.utc) - timedelta(hours=1)):
             start_run(instance, KEY)
         assert list(dead_runs(instance)) == []
+
+
+def test_a_run_with_its_steps_elsewhere_is_left_alone(lab: Lab) -> None:
+    """A step waits for a place in a cluster, or has done its part and left; the run itself goes on."""
+    with time_machine.travel(datetime.now(timezone.utc) - timedelta(minutes=10)):
+        waiting, between, local = (start_run(lab.instance, KEY) for _ in range(3))
+        tell(lab, waiting, "Starting execution with step handler K8sStepHandler.")
+        tell(lab, between, "Starting execution with step handler DockerStepHandler.")
+        tell(lab, local, "Executing steps.", EngineEventData.multiprocess(1, ["step"]))
+    gone = replace(Worker.here(), processes={1: "never"})
+    tell(lab, between, "Working.", EngineEventData(metadata={_WORKER: dg.MetadataValue.text(gone.to_text())}))
+    assert [run.run_id for run in dead_runs(lab.instance)] == [local.run_id]
+    for run in (waiting, between, local):
+        lab.instance.report_run_canceled(run)
+
+
+def tell(lab: Lab, run: dg.DagsterRun, message: str, data: EngineEventData | None = None) -> None:
+    """An event as executors write it."""
+    event = DagsterEvent(
+        event_type_value=dg.DagsterEventType.ENGINE_EVENT.value,
+        job_name=run.job_name,
+        message=message,
+        event_specific_data=data or EngineEventData(),
+    )
+    lab.instance.report_dagster_event(event, run.run_id)
 
 
 def test_a_lab_s_own_tables_count(lab: Lab) -> None:
