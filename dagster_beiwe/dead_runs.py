@@ -7,9 +7,10 @@ process that works for a run says in the run's log which one it is, and whoever 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
-from typing import Final
+from typing import Final, TypeAlias
 
 import dagster as dg
 from dagster._core.events import EngineEventData
@@ -22,6 +23,10 @@ _STEPS: Final = "step_keys"
 """What only Dagster's in-process and multiprocess executors say about themselves."""
 _SILENT = timedelta(minutes=6)
 """A run that waits for a pool says so every five minutes."""
+_SILENT_LOOKS = 8
+
+IsSilent: TypeAlias = Callable[[dg.DagsterRun, "dg.EventLogRecord | None"], bool]
+"""Whether nothing has come from a run for longer than a living one is silent, by the newest entry in its log."""
 
 _OPEN = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 _marked: set[str] = set()
@@ -40,23 +45,58 @@ def mark_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     )
 
 
-def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+def is_silent_by_clock(run: dg.DagsterRun, newest: dg.EventLogRecord | None) -> bool:  # noqa: ARG001 - the form
+    """For somebody who looks once, on a machine whose clock agrees with the run's."""
+    said_at = newest.event_log_entry.timestamp if newest else 0.0
+    return said_at < (datetime.now(timezone.utc) - _SILENT).timestamp()
+
+
+class SilentLooks:
+    """Counts the looks in a row at which a run had nothing new in its log, for somebody who looks every minute.
+
+    No clock is asked: those of two machines may differ, and a laptop that slept has missed nothing.
+    """
+
+    def __init__(self, text: str | None) -> None:
+        try:
+            self._before = {
+                str(run_id): (int(newest), int(looks)) for run_id, (newest, looks) in json.loads(text or "{}").items()
+            }
+        except (ValueError, TypeError, AttributeError):
+            self._before = {}  # counting begins anew
+        self._now: dict[str, tuple[int, int]] = {}
+
+    def __call__(self, run: dg.DagsterRun, newest: dg.EventLogRecord | None) -> bool:
+        said = newest.storage_id if newest else 0
+        known, looks = self._before.get(run.run_id, (said, 0))
+        looks = looks + 1 if said == known else 1
+        self._now[run.run_id] = (said, looks)
+        return looks >= _SILENT_LOOKS
+
+    def to_text(self) -> str:
+        return json.dumps(self._now)
+
+
+def end_dead_runs(instance: dg.DagsterInstance, *, is_silent: IsSilent = is_silent_by_clock) -> list[str]:
     """End the runs whose processes are gone, and give back what they hold in pools; returns their ids.
 
     Only runs in which this package has a part, and only where it is certain.
     """
-    dead = list(dead_runs(instance))
+    dead = list(dead_runs(instance, is_silent=is_silent))
     ended = [run.run_id for run in dead if _end(instance, run)]
     for run_id in ended:
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     return ended
 
 
-def dead_runs(instance: dg.DagsterInstance) -> Iterator[dg.DagsterRun]:
+def dead_runs(instance: dg.DagsterInstance, *, is_silent: IsSilent = is_silent_by_clock) -> Iterator[dg.DagsterRun]:
     """Runs that Dagster shows as running and that certainly are not."""
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=list(_OPEN))):
         workers = list(_workers(instance, run))
-        gone = all(worker and worker.is_gone() for worker in workers) if workers else _never_began(instance, run)
+        if workers:
+            gone = all(worker and worker.is_gone() for worker in workers)
+        else:
+            gone = _never_began(instance, run, is_silent)
         if gone and _is_on_one_machine(instance, run):
             yield run
 
@@ -102,7 +142,7 @@ def _is_on_one_machine(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool
     return not told or any(_STEPS in metadata for metadata in told)
 
 
-def _never_began(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+def _never_began(instance: dg.DagsterInstance, run: dg.DagsterRun, is_silent: IsSilent) -> bool:
     """Whether a run of ours was killed before its first step: nothing comes from it any more.
 
     Launchers of containers notice that themselves, and a first step may wait long for a container of its own.
@@ -112,7 +152,6 @@ def _never_began(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     ours = any(key.path[0] == "beiwe" for key in run.asset_selection or ())
     if not ours and not any(tag.startswith("beiwe/") for tag in run.tags):
         return False
-    began = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START)
     newest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
-    silent_since = max((record.event_log_entry.timestamp for record in newest), default=0.0)
-    return not began and silent_since < (datetime.now(timezone.utc) - _SILENT).timestamp()
+    silent = is_silent(run, newest[0] if newest else None)
+    return silent and not instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from dagster_beiwe.dead_runs import end_dead_runs
+from dagster_beiwe.dead_runs import SilentLooks, end_dead_runs
 
 
 def build_dead_runs_sensor(*, interval_seconds: int = 60) -> dg.SensorDefinition:
@@ -17,7 +17,9 @@ def build_dead_runs_sensor(*, interval_seconds: int = 60) -> dg.SensorDefinition
         description="Marks runs with Beiwe assets whose process is gone as failed, so that none waits for them.",
     )
     def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        ended = end_dead_runs(context.instance)
+        looks = SilentLooks(context.cursor)
+        ended = end_dead_runs(context.instance, is_silent=looks)
+        context.update_cursor(looks.to_text())
         if ended:
             context.log.warning("Runs whose process is gone were ended: %s", ", ".join(ended))
         return dg.SkipReason(f"Ended: {', '.join(ended)}." if ended else "No run is dead.")

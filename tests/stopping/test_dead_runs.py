@@ -19,6 +19,7 @@ from dagster._core.execution.backfill import PartitionBackfill
 from stopping_definitions import defs
 from stopping_lab import KEY, KEYS, Lab
 
+from dagster_beiwe.automation.dead_runs_sensor import build_dead_runs_sensor
 from dagster_beiwe.cli import main
 from dagster_beiwe.dead_runs import _WORKER, dead_runs, end_dead_runs, mark_run
 from dagster_beiwe.io_managers import EncryptedTableIOManager
@@ -56,6 +57,29 @@ def test_a_run_that_was_killed_before_its_first_step(lab: Lab) -> None:
     for run in (waiting, other):
         assert not lab.is_finished(run)
         lab.instance.report_run_canceled(run)
+
+
+def test_the_sensor_asks_no_clock(lab: Lab) -> None:
+    """Clocks of two machines may differ, and laptops sleep: only a log that stays as it is from look to look counts."""
+    run = start_run(lab.instance, KEY)
+    sensor, cursor = build_dead_runs_sensor(), None
+
+    def look() -> None:
+        nonlocal cursor
+        with dg.build_sensor_context(instance=lab.instance, cursor=cursor) as context:
+            sensor(context)
+            cursor = context.cursor
+
+    with time_machine.travel(datetime.now(timezone.utc) + timedelta(days=1)):
+        for _ in range(7):
+            look()
+        here = EngineEventData(metadata={"step_keys": dg.MetadataValue.text("['raw_data']")})
+        lab.instance.report_engine_event("Executing steps in process.", run, here)
+        for _ in range(7):
+            look()
+        assert not lab.is_finished(run)
+        look()
+        assert lab.is_finished(run)
 
 
 def start_run(instance: dg.DagsterInstance, key: dg.AssetKey) -> dg.DagsterRun:
