@@ -46,12 +46,19 @@ def main(arguments: list[str]) -> int:
         return 2
     name, rest = arguments[0], arguments[1:]
     programs = install(EXTRAS[name], lowest=name == "lowest")
-    for command in COMMANDS[name]:
-        program, *options = command
-        status = subprocess.call([str(programs / program), *options, *rest], cwd=HERE, env=environment(programs))
-        if status:
+    *earlier, last = ([str(programs / program), *options, *rest] for program, *options in COMMANDS[name])
+    for command in earlier:
+        if status := subprocess.call(command, cwd=HERE, env=environment(programs)):
             return status
-    return 0
+    return become(last, environment(programs))
+
+
+def become(command: list[str], env: dict[str, str]) -> int:
+    """Run the command in the place of this process, so that SIGTERM and Ctrl-C reach it and it may take its time."""
+    if os.name != "nt":  # where a process can't be replaced
+        os.chdir(HERE)
+        os.execve(command[0], command, env)  # noqa: S606 - no shell is what is wanted
+    return subprocess.call(command, cwd=HERE, env=env)
 
 
 def install(extra: str, *, lowest: bool) -> Path:
@@ -60,7 +67,7 @@ def install(extra: str, *, lowest: bool) -> Path:
     python = oldest_python() if lowest else sys.executable
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
     stamp = folder / f"installed-{extra}"
-    wanted = hashlib.sha256((HERE / "pyproject.toml").read_bytes() + f"{python} {sys.version}".encode()).hexdigest()
+    wanted = stamp_of(python)
     if stamp.exists() and stamp.read_text() == wanted:
         return programs
     if not (programs / "python").exists():
@@ -75,6 +82,11 @@ def install(extra: str, *, lowest: bool) -> Path:
     subprocess.run([*pip, "--editable", f".[{extra}]"], cwd=HERE, check=True)
     stamp.write_text(wanted)
     return programs
+
+
+def stamp_of(python: str) -> str:
+    """What an environment was installed from."""
+    return hashlib.sha256((HERE / "pyproject.toml").read_bytes() + f"{python} {sys.version}".encode()).hexdigest()
 
 
 def oldest_python() -> str:
