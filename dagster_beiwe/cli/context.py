@@ -45,10 +45,16 @@ def load_credentials() -> Credentials:
 
 
 def dagster_history() -> dg.DagsterInstance:
-    """What ``DAGSTER_HOME`` names, as a context manager; raises ``ConfigurationError`` without it."""
-    if not os.environ.get("DAGSTER_HOME"):
+    """What ``DAGSTER_HOME`` names, as a context manager; raises ``ConfigurationError`` where there is none."""
+    home = os.environ.get("DAGSTER_HOME")
+    if not home:
         raise ConfigurationError(
             "DAGSTER_HOME is not set, so Dagster's history cannot be found. Nothing was changed. Set it as for Dagster."
+        )
+    if not (user_path(home).is_absolute() and user_path(home).is_dir()):
+        raise ConfigurationError(
+            f"DAGSTER_HOME is {home[:200]!r}, which is not the absolute path of a folder, so Dagster's history cannot "
+            "be found. Nothing was changed. Correct it, or mount its disk."
         )
     from dagster import DagsterInstance  # slow to import, and most commands don't need it
 

@@ -110,3 +110,15 @@ def test_without_a_yes_or_a_home_nothing_happens(
     monkeypatch.delenv("DAGSTER_HOME")
     assert main(command) == 2
     assert "DAGSTER_HOME is not set" in capsys.readouterr().err
+
+
+def test_a_mistyped_home_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistyped DAGSTER_HOME, or one whose disk is not mounted, is a message and no traceback."""
+    (tmp_path / "file").touch()
+    for home in ("not/absolute", f"{tmp_path}/absent", f"{tmp_path}/file"):
+        monkeypatch.setenv("DAGSTER_HOME", home)
+        for command in (["runs"], ["partitions", "remove", "--study", "S", "--participant", SLIP]):
+            assert main(command) == 2
+            assert f"DAGSTER_HOME is {home!r}" in capsys.readouterr().err
