@@ -79,7 +79,7 @@ def read_keyring(
         return _parsed(file, plain)
     raise KeyringFileError(
         f"Expected a keyring encrypted with cryptease in {file}, got a file that is not; nothing was used. Make it "
-        f"with `dagster-beiwe keyring` or `crypt.py --encrypt`. ({reason})"
+        f"with `dagster-beiwe keyring set SECTION` or `crypt.py --encrypt`. ({reason})"
     )
 
 
@@ -209,8 +209,8 @@ def _read_locked(file: Path) -> bytes:
         data = read_file(file, limit_bytes=_KEYRING_LIMIT_BYTES, follow=True)
     except FileNotFoundError:
         raise KeyringFileError(
-            f"Expected the keyring file {file}, which does not exist. Make it with `dagster-beiwe keyring`, or name "
-            "another in BEIWE_KEYRING_FILE."
+            f"Expected the keyring file {file}, which does not exist. Make it with `dagster-beiwe keyring set "
+            "SECTION`, or name another in BEIWE_KEYRING_FILE."
         ) from None
     except FileTooLargeError:
         raise KeyringFileError(
@@ -230,8 +230,8 @@ def _read_locked(file: Path) -> bytes:
     if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[") and b"\0" not in data:
         raise KeyringFileError(
             f"Expected an encrypted keyring in {file}, got readable JSON: the keys lie open. Nothing was used. Encrypt "
-            "it with `crypt.py --encrypt` or `dagster-beiwe keyring`, delete the readable file, and make new keys on "
-            "the website if anybody else could read it."
+            "it with `crypt.py --encrypt` or `dagster-beiwe keyring set SECTION`, delete the readable file, and make "
+            "new keys on the website if anybody else could read it."
         )
     return data
 
