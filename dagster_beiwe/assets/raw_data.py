@@ -176,12 +176,12 @@ class _Ingest:
         participants, windows = zip(*map(split_key, names), strict=True)
         again = [name for name in names if split_key(name)[0] not in self._unknown]
         errors = ", ".join(sorted({self._failed[name] for name in again}))
-        description = (
-            f"{len(names)} of {total} windows are incomplete; what could be had of them is in the lake, the others are "
-            "done and recorded."
-        )
+        description = f"{len(names)} of {total} windows were refused; the others are done and recorded."
         if again:
-            description += f" Errors: {errors}. See the run's log, then materialise again: {listed(again)}"
+            description = (
+                f"{len(names)} of {total} windows are incomplete; what could be had of them is in the lake, the others "
+                f"are done and recorded. Errors: {errors}. See the run's log, then materialise again: {listed(again)}"
+            )
         return dg.Failure(
             description=f"{description} {never_seen_advice(self._unknown)}" if self._unknown else description,
             metadata={

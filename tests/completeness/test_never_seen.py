@@ -50,6 +50,8 @@ def test_it_is_refused_and_told_from_who_has_left(slipped: Lab) -> None:
     assert f"of whom nothing was ever fetched: {SLIP}." in message
     assert "dagster-beiwe partitions remove" in message
     assert "materialise again" not in message
+    assert "windows were refused" in message
+    assert "incomplete" not in message
     logs = slipped.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
     recorded = {str(log.dagster_event.partition) for log in logs if log.dagster_event}
     assert recorded == {f"{one}|{week}" for one in ("anna0001", "bert0002") for week in WEEKS[:2]}
