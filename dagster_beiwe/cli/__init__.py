@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _show_everything()
     try:
         options = build_parser().parse_args(arguments)
-        logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
+        _log_from(logging.INFO if options.verbose else logging.WARNING)
         with _terminable():
             status = int(options.run(options))
         if sys.stdout is not None:
@@ -70,6 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             1,
         )
     return status
+
+
+def _log_from(level: int) -> None:
+    """Show what is logged, from a level on, also while a run in this process lets its own log have more."""
+    handler = logging.StreamHandler()
+    handler.setLevel(level)
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
 
 
 def _show_everything() -> None:

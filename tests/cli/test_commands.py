@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import stat
@@ -427,3 +428,21 @@ def test_study_passphrases_come_from_the_keyring_beside_keys(
     if not server_known:
         monkeypatch.delenv("BEIWE_URL")
     assert main(["verify"]) == 0
+
+
+@pytest.mark.parametrize(("options", "shown"), [([], False), (["-v"], True)])
+def test_what_a_run_logs_is_shown_only_if_asked_for(
+    options: list[str], shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run in this process lowers the level of this package's logger, for its own log."""
+
+    def run(_options: object) -> int:
+        monkeypatch.setattr(logging.getLogger("dagster_beiwe"), "level", logging.INFO)
+        logging.getLogger("dagster_beiwe.client").info("a detail")
+        return 0
+
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.root, "level", logging.WARNING)
+    monkeypatch.setattr("dagster_beiwe.cli.runs.run", run)
+    assert main([*options, "runs"]) == 0
+    assert ("a detail" in capsys.readouterr().err) is shown
