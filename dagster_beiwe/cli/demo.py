@@ -45,6 +45,12 @@ concurrency:
   pools:
     default_limit: 2
     granularity: run
+run_monitoring:
+  enabled: true
+  cancel_timeout_seconds: 60
+run_retries:
+  enabled: true
+  max_retries: 1
 """
 _START_SECONDS = 120
 _LARGEST_BYTES = 64 * 1024

@@ -231,8 +231,8 @@ def check_columns(columns: Iterable[str] | None, stream: str, found: Iterable[st
             close = difflib.get_close_matches(str(name).lower(), there, n=1, cutoff=0.5)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigurationError(
-                f"{stream} has no column {str(name)[:60]!r}, and none of the files that were read has one; nothing was "
-                f"returned.{hint} Its columns are: {', '.join(there)}."
+                f"{stream} has no column {str(name)[:60]!r}, and none of the files that were read has one, so it is "
+                f"empty in all frames.{hint} Its columns are: {', '.join(there)}."
             )
 
 

@@ -180,7 +180,14 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         return f"<BeiwePartitions of study {self.study_id}: {len(self._cells)} windows>"
 
     def __getitem__(self, key: str) -> WindowFiles:
-        participant, window = self._cells[str(key)]
+        try:
+            participant, window = self._cells[str(key)]
+        except KeyError:
+            example = f", such as {next(iter(self._cells))!r}" if self._cells else ""
+            raise KeyError(
+                f"The view has no window {str(key)[:60]!r}. Its {len(self._cells)} keys are participant and first day "
+                f"of a window{example}."
+            ) from None
         with self._lock:
             cell = self._kept.pop(str(key), None) or WindowFiles(self._lake, participant, window, span=self.span)
             self._kept[str(key)] = cell

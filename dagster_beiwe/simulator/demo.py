@@ -32,7 +32,7 @@ def demo_plans(now: datetime) -> tuple[StudyPlan, ...]:
             time_zone="America/New_York",
             start=now - 7 * _WEEK,
             hours=(13, 20),
-            streams=_STREAMS,
+            streams=(*_STREAMS, "ambient_audio"),
             content=_SMALL,
             participants=(
                 ParticipantPlan(),

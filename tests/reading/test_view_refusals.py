@@ -70,6 +70,14 @@ def stored_path(lake: StudyLake, file: RawFile) -> Path:
     return path
 
 
+def test_a_key_that_is_none_is_told_how_keys_look(shared_lake: StudyLake) -> None:
+    """And a view stays a mapping."""
+    view = BeiwePartitions.of(shared_lake)
+    with pytest.raises(KeyError, match=r"keys are participant and first day of a window, such as '\w+\|20"):
+        view["nobody"]
+    assert view.get("nobody") is None
+
+
 def test_a_wrong_passphrase_is_found_before_anything_is_read(shared_lake: StudyLake, shared_world: World) -> None:
     """Not as garbage in a frame."""
     other = study_lake(Path(shared_lake.storage.describe()), shared_world, passphrase="another one")
