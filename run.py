@@ -25,15 +25,17 @@ NOT_WITH_LOWEST = {
     "tests/leaks": "a minute, and watched with the newest versions, which are what a lab installs",
     "tests/packaging": "builds a wheel in an environment of its own",
 }
+# Whole files, in the order of tests/conftest.py: what a file shares is made once.
+TWO_PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 COMMANDS = {
     "demo": [["dagster-beiwe", "demo"]],
-    "test": [["python", "-m", "pytest"]],
+    "test": [["python", "-m", "pytest", *TWO_PROCESSES]],
     "lint": [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", *SOURCES],
         ["mypy"],
     ],
-    "lowest": [["python", "-m", "pytest", *(f"--ignore={folder}" for folder in NOT_WITH_LOWEST)]],
+    "lowest": [["python", "-m", "pytest", *TWO_PROCESSES, *(f"--ignore={folder}" for folder in NOT_WITH_LOWEST)]],
 }
 
 

@@ -8,6 +8,18 @@ from collections.abc import Iterator
 
 import pytest
 
+LONG_FILES = (
+    "test_leaks.py",
+    "test_fault_life.py",
+    "test_wheel.py",
+    "test_benchmarks.py",
+    "test_dead_runs.py",
+    "test_interrupts.py",
+    "test_postgres_and_s3.py",
+    "test_fault_soak.py",
+    "test_completeness_docs.py",
+)
+
 
 def pytest_configure() -> None:
     """Take back what a script that starts the tests in the background leaves: an ignored Ctrl-C.
@@ -18,6 +30,13 @@ def pytest_configure() -> None:
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where two processes share the files (``run.py test``), the longest go first, or one would wait for the other."""
+    if hasattr(config, "workerinput"):
+        places = {name: place for place, name in enumerate(LONG_FILES)}
+        items.sort(key=lambda item: places.get(item.path.name, len(LONG_FILES)))
 
 
 @pytest.fixture

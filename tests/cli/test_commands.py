@@ -404,14 +404,21 @@ def test_keyring_is_made_listed_and_used(
     assert main(["check"]) == 0
 
 
-def test_every_command_is_documented() -> None:
+def test_every_command_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
     """The page names each command, and each command explains itself."""
     page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
     for module in COMMANDS:
         name = module.__name__.rpartition(".")[2]
         assert f"`{name} " in page or f"`{name}`" in page or f"`{name} [" in page
-        shown = subprocess.run([sys.executable, "-m", "dagster_beiwe", name, "--help"], capture_output=True, check=True)
-        assert b"usage:" in shown.stdout
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main([name, "--help"])
+        assert f"usage: dagster-beiwe {name}" in capsys.readouterr().out
+
+
+def test_the_package_is_a_command() -> None:
+    """As a module, too."""
+    shown = subprocess.run([sys.executable, "-m", "dagster_beiwe", "--help"], capture_output=True, check=True)
+    assert b"usage:" in shown.stdout
 
 
 @pytest.mark.parametrize("server_known", [True, False])

@@ -216,11 +216,11 @@ def test_large_windows_are_cut_and_small_ones_joined(
 def test_a_backfill_without_knowing_the_start_takes_few_requests(
     world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
 ) -> None:
-    """Two years of empty days before the data cost a handful of requests."""
-    sync(client, lake, cells_of(PERSON, granularity="daily", start=START - 730 * DAY))
+    """Two years of empty weeks before the data cost a handful of requests."""
+    sync(client, lake, cells_of(PERSON, start=START - 728 * DAY))
     assert contents(lake) == truth(world)
     assert downloads(server) <= 8
-    assert len(lake.windows(PERSON)) == 744
+    assert len(lake.windows(PERSON)) == 106
 
 
 # What must not be mixed
