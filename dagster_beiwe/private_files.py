@@ -317,8 +317,12 @@ def _kind(path: _AnyPath, folder: int | None) -> str:
 
 def _read(file: BinaryIO, limit_bytes: int, path: _AnyPath) -> bytes:
     """All of a file, whose size is looked at before and may have grown since."""
-    if os.fstat(file.fileno()).st_size <= limit_bytes:
-        data = file.read(limit_bytes + 1)
+    size_bytes = os.fstat(file.fileno()).st_size
+    if size_bytes <= limit_bytes:
+        data = file.read(size_bytes + 1)  # as much memory is taken as is asked for
+        if len(data) <= size_bytes:
+            return data
+        data += file.read(limit_bytes - size_bytes)
         if len(data) <= limit_bytes:
             return data
     raise FileTooLargeError(limit_bytes, path)
