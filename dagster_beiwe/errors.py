@@ -32,9 +32,11 @@ Catch ``BeiweError`` to catch them all::
     │   └── WrongPassphraseError    the passphrase differs from the one that locked the data
     └── LakeError                   the lake on disk or in the object store
         ├── LakeUnavailableError    it can't be read or written (permissions, full disk, network)
+        │   └── OutcomeUnknownError     the store did not say whether a commit was made
         ├── IntegrityError          what is stored differs from what was committed
         ├── WindowMismatchError     windows of another length were committed before
         ├── CommitConflictError     another run committed the same window meanwhile
+        ├── PastStateError          what a past state held was collected or withdrawn
         └── TableMissingError       a table or partition that was never written
 
 Messages say what was expected, what came, what was done and what to do next. They never hold a secret, a URL with
@@ -195,6 +197,10 @@ class LakeUnavailableError(LakeError):
     """The lake can't be read or written: permissions, a full disk, or the object store."""
 
 
+class OutcomeUnknownError(LakeUnavailableError):
+    """The store did not say whether a commit was made; it may still appear."""
+
+
 class IntegrityError(LakeError):
     """What is stored differs from what was committed."""
 
@@ -205,6 +211,10 @@ class WindowMismatchError(LakeError):
 
 class CommitConflictError(LakeError):
     """Another run committed the same window while this one was downloading it."""
+
+
+class PastStateError(LakeError):
+    """What a past state of the lake held is no longer stored: it was collected, or a participant was withdrawn."""
 
 
 class TableMissingError(LakeError):

@@ -16,6 +16,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -176,6 +177,11 @@ class FileTree:
         with self._above(source) as (origin, old), self._above(target, make=True) as (folder, new):
             os.replace(old, new, src_dir_fd=origin, dst_dir_fd=folder)
 
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name. Raises ``FileExistsError`` if anything has it."""
+        with self._above(source) as (origin, old), self._above(target, make=True) as (folder, new):
+            os.link(old, new, src_dir_fd=origin, dst_dir_fd=folder, follow_symlinks=False)
+
     def delete(self, path: str) -> None:
         """Remove a file, or whatever lies in its place but a folder; nothing happens if the tree has none there."""
         with suppress(FileNotFoundError, NotAFolderError), self._above(path) as (folder, name):
@@ -207,6 +213,14 @@ class FileTree:
             below = f"{here}/" if here else ""
             yield from (f"{below}{name}" for name, is_folder in inside if not is_folder)
             waiting += [f"{below}{name}" for name, is_folder in reversed(inside) if is_folder]
+
+    def scan(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
+        """What ``walk`` gives, and what the system says about each; what is removed meanwhile is left out."""
+        for above, paths in groupby(self.walk(path), key=lambda each: each.rpartition("/")[0]):
+            with suppress(FileNotFoundError, NotAFolderError), self.folder(above) as folder:
+                for each in paths:
+                    with suppress(FileNotFoundError):
+                        yield each, os.stat(each.rpartition("/")[2], dir_fd=folder, follow_symlinks=False)
 
     def delete_folders(self, path: str) -> None:
         """Remove a folder and all below it. Raises an error of the system if a file is left."""

@@ -11,7 +11,7 @@ import io
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timezone
@@ -20,10 +20,11 @@ from typing import Any, BinaryIO, cast
 from dagster_beiwe.errors import BeiweError, ConfigurationError, LakeUnavailableError
 from dagster_beiwe.lake.leases import Lease, SignOfLife, Timing
 from dagster_beiwe.lake.object_files import PIECE_BYTES, Download, Upload
-from dagster_beiwe.lake.storage import LARGEST_DOCUMENT_BYTES, Storage, check_inside, too_large
+from dagster_beiwe.lake.storage import LARGEST_DOCUMENT_BYTES, Storage, StoredFile, check_inside, too_large
 from dagster_beiwe.private_files import PART_SUFFIX
 
 _COPIES_AT_ONCE = 8
+_READS_AT_ONCE = 16
 _CONFLICT_ATTEMPTS = 5
 _DEFAULT_TIMING = Timing()
 _OPTIONS = {
@@ -48,6 +49,8 @@ class ObjectStorage(Storage):
     Credentials and endpoint come from the store's usual environment, never from the URL. Raises
     ``ConfigurationError`` if the URL can't be used or the store's package is not installed; connects on first use.
     """
+
+    locks = False
 
     def __init__(self, url: str, *, run: str = "0", timing: Timing = _DEFAULT_TIMING) -> None:
         self._files, self._root, self._protocol = _open_store(url)
@@ -139,6 +142,36 @@ class ObjectStorage(Storage):
                     self._timing.sleep(0.1 * 2**attempt)  # S3: another request for it is on its way, try again
                 else:
                     return
+
+    def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:  # noqa: ARG002
+        self.put(path, data, exclusive=True)
+
+    def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
+        def read(path: str) -> bytes | None:
+            try:
+                return self.read(path)
+            except FileNotFoundError:
+                return None
+
+        with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="beiwe-read") as pool:
+            return list(pool.map(read, paths))
+
+    def scan(self, path: str) -> Iterator[StoredFile]:
+        with self.explained("listed", path):
+            found = self._files.find(self._full(path), detail=True)
+        start = len(self._full("")) + 1
+        for name, details in found.items():
+            if not name.endswith("/"):
+                yield StoredFile(name[start:], int(details["size"] or 0), _written_at(details))
+
+    def delete_all(self, paths: Sequence[str]) -> None:
+        with ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="beiwe-delete") as pool:
+            for done in [pool.submit(self.remove, path) for path in paths]:
+                done.result()
+
+    @contextmanager
+    def guard(self, path: str, *, exclusive: bool) -> Iterator[None]:  # noqa: ARG002
+        yield
 
     def delete(self, path: str) -> None:
         self._keep()
@@ -291,6 +324,14 @@ def _open_store(url: str) -> tuple[Any, str, str]:
             f"{protocol}://; nothing was opened. Correct BEIWE_LAKE."
         ) from None
     return files, root.rstrip("/"), protocol
+
+
+def _written_at(details: Mapping[str, Any]) -> float:
+    """When an object was written, as a listing tells it; stores have three names for it."""
+    moment = details.get("LastModified") or details.get("mtime") or details.get("last_modified") or details["created"]
+    if isinstance(moment, float):
+        return moment
+    return float((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp())
 
 
 def _code(error: BaseException) -> str:

@@ -12,11 +12,11 @@ import errno
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import BinaryIO, NamedTuple
 
-from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
+from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.private_files import (
     PART_SUFFIX,
     FileTooLargeError,
@@ -30,11 +30,23 @@ from dagster_beiwe.private_files import (
 LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Of manifests and other documents, which are read whole; one of 100,000 files is smaller."""
 
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 _MAY_BE_ABSENT = frozenset({"read", "listed"})
+
+
+class StoredFile(NamedTuple):
+    """A file as a listing tells of it; ``written_at`` is in seconds, by the store's own clock."""
+
+    path: str
+    size_bytes: int
+    written_at: float
 
 
 class Storage(ABC):
     """The few operations that the lake needs of a file system or an object store."""
+
+    locks: bool
+    """Whether ``guard`` keeps others out, even those that were stopped."""
 
     @abstractmethod
     def for_run(self, token: str) -> Storage:
@@ -75,6 +87,33 @@ class Storage(ABC):
         """Write a whole small file in one step. ``exclusive`` raises ``FileExistsError`` if it is there."""
 
     @abstractmethod
+    def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:
+        """Create a small file, whole and durable, that must not be there: else ``FileExistsError``.
+
+        What has to be written before it shows lies in the folder ``staging``, by default its own.
+        """
+
+    @abstractmethod
+    def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
+        """Several small files, at once where that is faster; None for those that are not there."""
+
+    @abstractmethod
+    def scan(self, path: str) -> Iterator[StoredFile]:
+        """All files below a folder, as the store lists them."""
+
+    @abstractmethod
+    def delete_all(self, paths: Sequence[str]) -> None:
+        """Remove several files."""
+
+    @abstractmethod
+    def guard(self, path: str, *, exclusive: bool) -> AbstractContextManager[None]:
+        """Share a folder with other writers, or have it alone, while the block runs. Released if the process dies.
+
+        ``exclusive`` raises ``CommitConflictError`` at once while somebody writes. Does nothing where ``locks`` is not
+        set: object stores know no locks.
+        """
+
+    @abstractmethod
     def delete(self, path: str) -> None:
         """Remove a file; nothing happens if it is gone already."""
 
@@ -96,7 +135,7 @@ class Storage(ABC):
 
     @abstractmethod
     def sync_folder(self, path: str) -> None:
-        """Make the names in a folder durable."""
+        """Make the names in a folder durable, and the folder's own name and those above it."""
 
     @abstractmethod
     def hold(self, path: str) -> AbstractContextManager[None]:
@@ -114,11 +153,15 @@ class Storage(ABC):
 class LocalStorage(Storage):
     """A lake in a local (or mounted) folder. The root and a study's folder may be links, what lies below may not."""
 
+    locks = True
+
     def __init__(self, root: str | os.PathLike[str], *, run: str = "0") -> None:
         self._tree = FileTree(root, links_in_root=True, before_making=self._check_root)
         self.root = self._tree.root
         self._run = run
         self._sign: str | None = None
+        self._named: set[str] = set()
+        """Folders whose own name this process knows to be durable."""
 
     def for_run(self, token: str) -> LocalStorage:
         return LocalStorage(self.root, run=token)
@@ -164,11 +207,70 @@ class LocalStorage(Storage):
         with self.explained("written", path):
             self._tree.write(path, data, part=part, exclusive=exclusive)
 
+    def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:
+        folder, _, name = path.rpartition("/")
+        part = f"{folder if staging is None else staging}/.{self._run}-{os.urandom(8).hex()}-{name}{PART_SUFFIX}"
+        with self.explained("written", path):
+            try:
+                with self._tree.create(part.lstrip("/")) as file:
+                    file.write(data)
+                self._link(part.lstrip("/"), path)
+            finally:
+                with suppress(OSError):  # there is nothing to remove but after a failure, which is the error to tell
+                    self._tree.delete(part.lstrip("/"))
+        self.sync_folder(folder)
+
+    def _link(self, part: str, path: str) -> None:
+        try:
+            self._tree.link(part, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            raise LakeUnavailableError(
+                f"The file system of the lake at {self.describe()} has no hard links, and nothing else creates a file "
+                "whole and only once. Nothing was committed. Put the lake on another file system."
+            ) from None
+
+    def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
+        found: list[bytes | None] = []
+        for path in paths:
+            try:
+                found.append(self.read(path))
+            except FileNotFoundError:
+                found.append(None)
+        return found
+
+    def scan(self, path: str) -> Iterator[StoredFile]:
+        with self.explained("listed", path):
+            for each, status in self._tree.scan(path):
+                yield StoredFile(each, status.st_size, status.st_mtime)
+
+    def delete_all(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            self.delete(path)
+
+    @contextmanager
+    def guard(self, path: str, *, exclusive: bool) -> Iterator[None]:
+        import fcntl
+
+        with ExitStack() as stack:
+            with self.explained("locked", path):
+                descriptor = stack.enter_context(self._tree.folder(path, make=True))
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
+                except BlockingIOError:
+                    raise CommitConflictError(
+                        f"A run is writing to {path!r} in the lake at {self.describe()}. Nothing was done. Stop the "
+                        "study's schedules and sensors, let the run end, and call again."
+                    ) from None
+            yield
+
     def delete(self, path: str) -> None:
         with self.explained("removed", path):
             self._tree.delete(path)
 
     def delete_folder(self, path: str) -> None:
+        self._named = {each for each in self._named if not f"{each}/".startswith(f"{path}/")}
         with self.explained("removed", path):
             self._tree.delete_folders(path)
 
@@ -227,8 +329,16 @@ class LocalStorage(Storage):
         return False
 
     def sync_folder(self, path: str) -> None:
-        with self.explained("written", path), self._tree.folder(path) as folder:
-            os.fsync(folder)
+        with self.explained("written", path):
+            with self._tree.folder(path) as folder:
+                os.fsync(folder)
+            # A folder that another run made may not have a durable name yet. Here each name is made so once.
+            while path and path not in self._named:
+                above = path.rpartition("/")[0]
+                with self._tree.folder(above) as folder:
+                    os.fsync(folder)
+                self._named.add(path)
+                path = above
 
     def _check_root(self) -> None:
         """Before a folder is made anew: if the lake itself went away, an empty one must not start in its place."""

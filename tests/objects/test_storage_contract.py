@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
+from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.object_files import PIECE_BYTES
 from dagster_beiwe.lake.storage import LocalStorage, Storage
 
@@ -222,3 +223,36 @@ def test_a_document_is_not_read_beyond_its_limit(storage: Storage) -> None:
     assert storage.read("a/empty", limit_bytes=5) == b""
     with pytest.raises(IntegrityError, match="at most 4 bytes"):
         storage.read("a/document", limit_bytes=4)
+
+
+def test_a_new_file_is_whole_durable_and_the_only_one(storage: Storage) -> None:
+    """What has to be written before it shows lies elsewhere, and nothing of it is left."""
+    storage.create_new("a/log/000", b"first", staging="a/staging")
+    with pytest.raises(FileExistsError):
+        storage.create_new("a/log/000", b"second", staging="a/staging")
+    storage.create_new("a/other", b"beside")
+    assert storage.read_all(["a/log/000", "a/none", "a/other"]) == [b"first", None, b"beside"]
+    assert storage.list("a/log") == ["000"]
+    assert storage.list("a/staging") == []
+
+
+def test_a_listing_tells_sizes_and_times(storage: Storage) -> None:
+    """Of all files below a folder, by the store's own clock."""
+    before = time.time()
+    for name, data in (("a/b/one", b"1"), ("a/two", b"22"), ("ab/three", b"333")):
+        storage.create_new(name, data)
+    found = {file.path: file for file in storage.scan("a")}
+    assert {path: file.size_bytes for path, file in found.items()} == {"a/b/one": 1, "a/two": 2}
+    assert all(abs(file.written_at - before) < 60 for file in found.values())
+    storage.delete_all(["a/b/one", "a/none", "a/two"])
+    assert list(storage.scan("a")) == []
+
+
+def test_a_guard_keeps_others_out_where_there_are_locks(storage: Storage) -> None:
+    """Writers share a folder, and whoever wants it alone is refused; an object store cannot know."""
+    with storage.guard("a", exclusive=False), storage.guard("a", exclusive=False):
+        if storage.locks:
+            with pytest.raises(CommitConflictError), storage.guard("a", exclusive=True):
+                pytest.fail("nobody was kept out")
+    with storage.guard("a", exclusive=True):
+        pass

@@ -1,0 +1,180 @@
+"""What one run plans, writes and commits on one state of a log.
+
+A batch reads the state first and writes afterwards, so that everything it made is younger than the record it names as
+its base. Files that a record may name are left in place until it is known that none does.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from dagster_beiwe.lake.catalog.authentication import digest
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.records import Change, Place
+from dagster_beiwe.lake.catalog.store import create
+from dagster_beiwe.lake.layout import Subject
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+MOST_CHANGES: Final = 16
+LINGER_SECONDS: Final = 1.0
+
+_encoder = msgspec.json.Encoder()
+
+
+class Batch:
+    """A batch of changes planned on ``state``; use it as a context manager.
+
+    A marker says whom it may write to, so that a collector knows where to look if the run dies. It is removed at the
+    end, unless something is left that a record may yet name.
+    """
+
+    def __init__(self, catalog: Catalog, *, run_id: str, subjects: Iterable[Subject]) -> None:
+        self._catalog, self._run_id = catalog, run_id
+        catalog.refresh()
+        catalog.durable_head()  # what is planned on a record must not outlive it
+        self.state = catalog.state
+        self.base: Final = self.state.number
+        self._places = {subject: Place(self._token(subject), "", subject.asset) for subject in subjects}
+        self._marker = catalog.layout.marker(self.base, os.urandom(8).hex(), 0)
+        self._staged: dict[Place, list[str]] = {}
+        self._in_doubt = False
+
+    def __enter__(self) -> Self:
+        places = _encoder.encode(list(self._places.values()))
+        create(self._catalog.store, self._marker, places, staging=self._catalog.layout.staging)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for place in list(self._staged):
+            self.discard(place)
+        if not self._in_doubt:
+            self._catalog.store.delete(self._marker)
+
+    def place(self, subject: Subject, window: str = "") -> Place:
+        """What the log calls a window of a participant, or a table."""
+        return self._places[subject]._replace(window=window)
+
+    def own_name(self, stem: str, suffix: str) -> str:
+        """A name that nobody else has or will have, for what is not the first version of a file."""
+        return f"{stem}~{self.base}-{os.urandom(2).hex()}{suffix}"
+
+    def create(self, place: Place, path: str, data: bytes) -> None:
+        """Write a file for a change. It is removed again if the change does not count.
+
+        ``FileExistsError`` means that the name is taken: by a dead run, or by this one, whose answer was lost.
+        """
+        try:
+            self._catalog.store.create_new(path, data, staging=self._catalog.layout.staging)
+        except BaseException:
+            self._in_doubt = True  # nobody knows whose the file is, if there is one: a collector will
+            raise
+        self._staged.setdefault(place, []).append(path)
+
+    def change(
+        self, subject: Subject, window: str, manifest: bytes, *, complete: bool = True, counts: str = ""
+    ) -> Change:
+        """Write a manifest, whose files are durable, and say what is to be committed."""
+        place, nonce = self.place(subject, window), os.urandom(4).hex()
+        path = self._catalog.layout.home(subject).manifest(window, self.base, nonce)
+        self._in_doubt, doubt = True, self._in_doubt
+        create(self._catalog.store, path, manifest, staging=self._catalog.layout.staging)
+        self._in_doubt = doubt
+        self._staged.setdefault(place, []).append(path)
+        return Change(
+            token=place.token,
+            base=self.base,
+            nonce=nonce,
+            sha256=digest(manifest),
+            size_bytes=len(manifest),
+            window=window,
+            asset=subject.asset,
+            complete=complete,
+            counts=self._catalog.identities.fingerprint(subject, counts, self.state) if counts else "",
+        )
+
+    def commit(self, changes: Sequence[Change]) -> dict[Place, str]:
+        """Commit changes in one record. Returns those that do not count, and why: what they wrote is removed."""
+        staged = {change.place: self._staged.pop(change.place, []) for change in changes}
+        doubt, self._in_doubt = self._in_doubt, True  # from here on a record may name them
+        committed = self._catalog.commit(changes, run_id=self._run_id)
+        self._in_doubt = doubt
+        refused = {change.place: reason for change, reason in committed.refused}
+        for place in refused:
+            self._staged[place] = staged[place]
+            self.discard(place)
+        return refused
+
+    def discard(self, place: Place) -> None:
+        """Remove what was written for a change that no record names.
+
+        Somebody else's file can't be hit: a name that a collector has deleted does not come again.
+        """
+        doubt, self._in_doubt = self._in_doubt, True  # until all of it is done
+        self._catalog.store.delete_all(self._staged.pop(place, []))
+        self._in_doubt = doubt
+
+    def _token(self, subject: Subject) -> str:
+        return self._catalog.identities.give(subject, self.state)
+
+
+class GroupCommit:
+    """Lets changes of several threads, or that are finished within a second, share a record.
+
+    ``commit`` is how a batch commits several changes at once.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Change]], dict[Place, str]],
+        *,
+        most: int = MOST_CHANGES,
+        linger_seconds: float = LINGER_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._commit, self._most, self._linger, self._monotonic = commit, most, linger_seconds, monotonic
+        self._queue: list[tuple[Change, Future[str | None]]] = []
+        self._since = 0.0
+        self._lock, self._turn = threading.Lock(), threading.Lock()
+
+    def submit(self, change: Change) -> Future[str | None]:
+        """Commit a change now or with the next ones. The result is why it does not count, None if it does.
+
+        Commits what waits if there is enough of it or it waits long enough; ``flush`` commits the rest.
+        """
+        result: Future[str | None] = Future()
+        with self._lock:
+            if not self._queue:
+                self._since = self._monotonic()
+            self._queue.append((change, result))
+            due = len(self._queue) >= self._most or self._monotonic() - self._since >= self._linger
+        if due:
+            self.flush()
+        return result
+
+    def flush(self) -> None:
+        """Commit all that waits. What fails is told to whoever asks for the result."""
+        with self._turn:
+            while True:
+                with self._lock:
+                    group, self._queue = self._queue[: self._most], self._queue[self._most :]
+                if not group:
+                    return
+                try:
+                    refused = self._commit([change for change, _ in group])
+                except BaseException as error:
+                    for _, result in group:
+                        result.set_exception(error)
+                    if not isinstance(error, Exception):
+                        raise
+                else:
+                    for change, result in group:
+                        result.set_result(refused.get(change.place))

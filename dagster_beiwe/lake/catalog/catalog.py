@@ -1,0 +1,417 @@
+"""One log, opened: what a study holds now and held before, and the one place where a commit happens."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Final
+
+from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, PastStateError
+from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
+from dagster_beiwe.lake.catalog.checkpoints import Checkpoints
+from dagster_beiwe.lake.catalog.identities import Identities
+from dagster_beiwe.lake.catalog.key_file import new_log, open_log
+from dagster_beiwe.lake.catalog.log import Log, missing
+from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Change, Commit, Head, encode
+from dagster_beiwe.lake.catalog.state import MARK_EVERY, RULES, Entry, Rules, State, Version
+from dagster_beiwe.lake.catalog.store import Store
+from dagster_beiwe.lake.catalog.witness import Witness
+from dagster_beiwe.lake.layout import RECORDS_PER_FOLDER, LogLayout, Subject
+
+logger = logging.getLogger("dagster_beiwe")
+
+Draft = Callable[[State, dict[str, Any]], AnyRecord | None]
+"""Makes the next record on a state from what every record has; None where there is nothing to commit on it."""
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc).replace(microsecond=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a catalog goes by: its rules, its clocks, and how long it may trust what it saw of the log."""
+
+    rules: Rules = RULES
+    log: type[Log] = Log
+    now: Callable[[], datetime] = _now
+    monotonic: Callable[[], float] = time.monotonic
+    look_after_seconds: float = 10.0
+    checkpoint_every: int = MARK_EVERY
+    records_per_folder: int = RECORDS_PER_FOLDER
+    log2_n: int = 15
+    """What it costs to make the key of a new log; see ``key_file``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Committed:
+    """What came of a commit: the head afterwards, and the changes that did not count, each with the reason."""
+
+    head: Head
+    refused: tuple[tuple[Change, str], ...] = ()
+
+
+TERMS: Final = Terms()
+
+
+class Catalog:
+    """What one log says. Usable from several threads; states that it hands out stay as they are.
+
+    Use ``open`` or ``create``. ``witness`` is another place that remembers the log's records.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        folder: str,
+        first: bytes,
+        key: tuple[Authenticator, Begin],
+        *,
+        witness: Store | None,
+        terms: Terms,
+    ) -> None:
+        self.store, self.layout, self.terms = store, LogLayout(folder, terms.records_per_folder), terms
+        self._first = first
+        self._authenticator, self.begin = key
+        self._log = terms.log(store, self.layout, self._authenticator)
+        self.identities = Identities(
+            store, self.layout, self._authenticator, lineage=self.begin.lineage, now=terms.now, newest=self.refresh
+        )
+        self._checkpoints = Checkpoints(
+            store, self.layout, self._authenticator, learn=self.identities.learn, rebuild=self._replayed
+        )
+        self._witness = Witness(witness, folder) if witness else None
+        self._lock = threading.RLock()
+        self._seen: set[Head] = set()
+        self._hashes: dict[int, str] = {}
+        self._proven_exclusive = False
+        self._checkpoint_at = 0
+        self._looked_at = terms.monotonic()
+        self._state = self._loaded()
+
+    @classmethod
+    def open(
+        cls, store: Store, folder: str, passphrase: str | None, *, witness: Store | None = None, terms: Terms = TERMS
+    ) -> Catalog | None:
+        """The catalog of a log, None if there is none.
+
+        Raises ``WrongPassphraseError`` before anything else is read, ``IntegrityError`` for a log that is not whole.
+        ``check`` is still to be called: what the lake alone cannot know is not looked at here.
+        """
+        layout = LogLayout(folder, terms.records_per_folder)
+        try:
+            first = store.read(layout.record(0))
+        except FileNotFoundError:
+            if _holds_data(store, layout):
+                raise missing(layout.record(0)) from None
+            return None
+        key = open_log(first, folder, passphrase, name=layout.record(0), place=store.describe())
+        return cls(store, folder, first, key, witness=witness, terms=terms)
+
+    @classmethod
+    def create(
+        cls, store: Store, folder: str, passphrase: str | None, *, witness: Store | None = None, terms: Terms = TERMS
+    ) -> Catalog:
+        """Like ``open``, and begins the log if there is none."""
+        layout = LogLayout(folder, terms.records_per_folder)
+        for _ in range(3):
+            if (found := cls.open(store, folder, passphrase, witness=witness, terms=terms)) is not None:
+                return found
+            authenticator, data = new_log(folder, passphrase, terms.now(), log2_n=terms.log2_n)
+            terms.log(store, layout, authenticator).create(0, data)  # if another run comes first, its record counts
+        raise missing(layout.record(0))
+
+    @property
+    def state(self) -> State:
+        """The newest state that this process has seen."""
+        return self._state
+
+    @property
+    def keyed(self) -> bool:
+        """Whether records are authenticated, not only guarded against accidents."""
+        return self._authenticator.keyed
+
+    def refresh(self) -> State:
+        """The newest state there is."""
+        with self._lock:
+            self._state = self._continued(self._state)
+            return self._state
+
+    def check(self, remembered: Iterable[Head] = ()) -> None:
+        """Raise ``IntegrityError`` if the log lacks a record that somebody has seen: it was cut or put back.
+
+        Asked are its checkpoints, the witness, and whoever ``remembered`` a head, such as Dagster.
+        """
+        with self._lock:
+            self._seen.update(remembered)
+            if self._witness is not None:
+                self._tell(self._witness)
+            if any(head.number > self._state.number for head in self._seen):
+                self.refresh()  # others may have gone on
+            for head in sorted(self._seen):
+                if not self.knows(head):
+                    raise _cut(self.layout.log, head, self._state.number)
+            self._seen.clear()  # what is in the chain stays in it
+
+    def knows(self, head: Head) -> bool:
+        """Whether a record is in this log, or was given up when the log was restored from a backup."""
+        state = self._state
+        if head in state.lost:
+            return True
+        if head.number > state.number:
+            return False
+        if (known := self._hash(head.number)) is None:
+            last = min(-(-head.number // MARK_EVERY) * MARK_EVERY, state.number)
+            previous = self._log.entry(head.number, self._log.read(head.number))
+            chain = [previous, *self._log.after(head.number, previous.digest, last=last)]
+            if chain[-1].digest != self._hash(last):
+                return False
+            known = previous.digest
+        return known == head.digest
+
+    def durable_head(self) -> Head:
+        """The newest head that this process has seen, safe to be remembered: no loss of power takes it away."""
+        with self._lock:
+            self._log.make_durable(self._state.number)
+            return self._state.head
+
+    def record(self, number: int) -> bytes:
+        """The bytes of a record of the log."""
+        data = self._log.read(number)
+        self._log.entry(number, data)
+        assert data is not None
+        return data
+
+    def history(self, *, after: int = -1, last: int | None = None, packs: bool = True) -> Iterator[Entry]:
+        """All records in order, each proven. Without ``packs`` every single file is read."""
+        previous = "" if after < 0 else self._log.entry(after, self._log.read(after)).digest
+        yield from self._log.after(after, previous, last=self._state.number if last is None else last, packs=packs)
+
+    def at(self, when: int | str | datetime) -> State:
+        """A past state: by number, by the name of a snapshot, or the last one whose time is not later.
+
+        Raises ``PastStateError`` if there is none. What was withdrawn since is in no state.
+        """
+        state = self.refresh()
+        number = self._number(when)
+        if not 0 <= number <= state.number:
+            raise PastStateError(
+                f"The log at {self.layout.log!r} has no state {when!s}; its newest is {state.number}. Nothing was "
+                "read. `dagster-beiwe history` lists them."
+            )
+        return (state if number == state.number else self._replayed(number)).without(state.purged)
+
+    def commit(self, changes: Sequence[Change], *, run_id: str) -> Committed:
+        """Commit versions whose files and manifests are durable, in one record. What conflicts is left out and told.
+
+        Raises ``OutcomeUnknownError`` where the store did not say what came of it.
+        """
+        refused: list[tuple[Change, str]] = []
+
+        def draft(state: State, start: dict[str, Any]) -> Commit | None:
+            refused.clear()
+            good: dict[object, Change] = {}
+            for change in changes:
+                reason = self.terms.rules.refusal(state, change)
+                if reason is None and change.place in good:
+                    reason = "the same commit changes it twice"
+                if reason is None:
+                    good[change.place] = change
+                else:
+                    refused.append((change, reason))
+            return Commit(**start, changes=tuple(good.values())) if good else None
+
+        self.append(draft, run_id=run_id)
+        return Committed(head=self.durable_head(), refused=tuple(refused))
+
+    def append(self, draft: Draft, *, run_id: str, unchecked: bool = False) -> Entry | None:
+        """Commit the record that ``draft`` makes on the newest state; it is asked again if another run comes first.
+
+        ``unchecked`` commits to a log that lacks what somebody has seen: only to accept that.
+        """
+        with self._lock:
+            self._prepare(unchecked=unchecked)
+            while True:
+                number = self._state.number + 1
+                start = {"number": number, "previous": self._state.digest, "time": self.terms.now(), "run": run_id}
+                record = draft(self._state, start)
+                if record is None:
+                    return None
+                data = encode(self._authenticator, record)
+                if self._log.create(number, data):
+                    break
+                self.refresh()
+            entry = Entry(record, digest(data))
+            self._state = self._state.replayed([entry], self.terms.rules)
+            self._hashes[number] = entry.digest
+            self._derive(entry.head, data)
+            return entry
+
+    def absent(self, subject: Subject, window: str, version: Version) -> Exception:
+        """The error for a file of a version that is not there."""
+        state = self.refresh()
+        token = self.identities.token(subject, state)
+        what = f"Version {version.at} of {subject}" + (f", window {window}," if window else "")
+        if token is None:
+            return PastStateError(f"{what} was withdrawn from the lake. Nothing was read.")
+        versions = state.section(subject.asset).windows(token).get(window, ())
+        if version in versions:
+            return IntegrityError(
+                f"{what} is incomplete: a file that it names is missing from the lake. It was not read. The file was "
+                "removed after it was committed: restore it from a backup, or run `dagster-beiwe verify --repair` and "
+                "the partition again."
+            )
+        return PastStateError(
+            f"{what} was collected: it was superseded, and neither kept long enough nor by a snapshot. Nothing was "
+            "read. Open the newest state, or keep states with `dagster-beiwe snapshot create`."
+        )
+
+    def manifest(self, subject: Subject, window: str, version: Version) -> bytes:
+        """The stored bytes of a version's manifest, proven."""
+        path = self.layout.home(subject).manifest(window, version.base, version.nonce)
+        try:
+            data = self.store.read(path, limit_bytes=version.size_bytes)
+        except FileNotFoundError:
+            raise self.absent(subject, window, version) from None
+        if bytes.fromhex(digest(data)) != version.sha256:
+            raise IntegrityError(
+                f"{path!r} is not the manifest that record {version.at} of the log names. It was not used. It was "
+                "changed or damaged: restore it from a backup, or run `dagster-beiwe verify --repair`."
+            )
+        return data
+
+    def write_checkpoint(self) -> None:
+        """Keep the newest state, to open it quickly."""
+        with self._lock:
+            self.durable_head()  # a checkpoint is remembered, too
+            self.identities.resolve(self._state)
+            self._checkpoints.write(self._state, self.identities.known)
+            self._checkpoint_at = self._state.number
+
+    def forget_checkpoints(self) -> None:
+        """Remove what holds the ids of people who were withdrawn, and keep the newest state anew."""
+        with self._lock:
+            self._checkpoints.remove_all()
+            self.identities.forget(self._state.purged)
+            self.write_checkpoint()
+
+    def lost_heads(self, remembered: Iterable[Head] = ()) -> list[Head]:
+        """Records that somebody has seen and that this log lacks."""
+        seen = {*self._seen, *remembered}
+        if self._witness is not None:
+            seen.update(itertools.chain.from_iterable(self._witness.heads()))
+        return sorted(head for head in seen if not self.knows(head))
+
+    def _loaded(self) -> State:
+        """The newest state, from the newest checkpoint that counts."""
+        found: State | None = None
+        for name, number in self._checkpoints.heads():
+            state = self._checkpoints.read(name)
+            if state is None:
+                continue
+            data = self._log.read(number)
+            if data is not None and digest(data) == state.digest:
+                found, self._checkpoint_at = state, number
+                self._hashes[number] = state.digest
+                break
+            self._seen.add(state.head)
+        folders = self._log.folders_above(found.number if found else -1)  # listed first: others may go on meanwhile
+        state = self._continued(found or State())
+        if any(start > state.number + 1 for start in folders):
+            state = self._continued(state)
+            self._log.check_nothing_above(state.number, folders)
+        return state
+
+    def _continued(self, state: State) -> State:
+        entries = list(self._log.after(state.number, state.digest))
+        self._hashes.update({entry.record.number: entry.digest for entry in entries})
+        return state.replayed(entries, self.terms.rules)
+
+    def _replayed(self, number: int) -> State:
+        """The state at a past record, from the newest checkpoint before it, else from the first record on."""
+        state = State()
+        for name, at in self._checkpoints.heads():
+            if at <= number and (found := self._checkpoints.read(name)) is not None and self.knows(found.head):
+                state = found
+                break
+        return state.replayed(self._log.after(state.number, state.digest, last=number), self.terms.rules)
+
+    def _number(self, when: int | str | datetime) -> int:
+        if isinstance(when, int):
+            return when
+        if isinstance(when, str):
+            snapshot = self._state.snapshots.get(when)
+            return snapshot.at.number if snapshot else -1
+        return max((each.record.number for each in self.history() if each.record.time <= when), default=-1)
+
+    def _hash(self, number: int) -> str | None:
+        if number in self._hashes:
+            return self._hashes[number]
+        return self._state.mark(number) if number % MARK_EVERY == 0 else None
+
+    def _prepare(self, *, unchecked: bool) -> None:
+        """Look before a commit: the store creates exclusively, the log is still there, and nobody saw more of it."""
+        if not self._proven_exclusive:
+            self._log.prove_exclusive(self._first)
+            self._proven_exclusive = True
+        if self.terms.monotonic() - self._looked_at > self.terms.look_after_seconds:
+            data = self._log.read(self._state.number)
+            if data is None or digest(data) != self._state.digest:
+                raise _cut(self.layout.log, self._state.head, self._state.number - 1)
+            self._looked_at = self.terms.monotonic()
+            self.refresh()
+        if not unchecked:
+            self.check()
+
+    def _tell(self, witness: Witness) -> None:
+        """Compare with what a witness has seen last, and tell it what it has missed."""
+        newest = -1
+        for heads in witness.heads():
+            seen = [head for head in heads if head not in self._state.lost]
+            self._seen.update(head for head in seen[:1] if head.number <= self._state.number)
+            self._seen.update(head for head in seen if self._hash(head.number) not in (None, head.digest))
+            self._seen.update(head for head in seen if head.number > self._state.number)
+            if seen:
+                newest = seen[0].number
+                break
+        self.durable_head()
+        for number in range(newest + 1, self._state.number + 1):
+            data = self.record(number)
+            witness.note(Head(number, digest(data)), data)
+
+    def _derive(self, head: Head, data: bytes) -> None:
+        """Tell the witness of a commit, and write what is derived from the log when it is due.
+
+        The commit is done already: what fails here is made up for by the next one.
+        """
+        try:
+            if self._witness is not None:
+                self._witness.note(head, data)
+            if head.number - self._checkpoint_at >= self.terms.checkpoint_every:
+                self.write_checkpoint()
+            if (head.number + 1) % self.layout.records_per_folder == 0:
+                self._log.pack(head.number // self.layout.records_per_folder)
+        except (LakeUnavailableError, IntegrityError) as error:
+            logger.warning(
+                "What follows commit %s was not written; the next one makes up for it: %s", head.number, error
+            )
+
+
+def _holds_data(store: Store, layout: LogLayout) -> bool:
+    """Whether there are records or manifests, so that the first record must be there."""
+    if store.list(layout.record_folder(0)) or store.list(layout.log):
+        return True
+    return any(store.list(layout.home(Subject(name)).folder + "/.beiwe") for name in store.list(layout.folder))
+
+
+def _cut(log: str, head: Head, number: int) -> IntegrityError:
+    return IntegrityError(
+        f"The log at {log!r} ends at record {number} or differs, but record {head.number} with hash "
+        f"{head.digest[:16]} was seen in it. Nothing was read or written. The study was cut or put back to an older "
+        "state: restore the newest copy, or, if going back was wanted, run `dagster-beiwe verify --accept`."
+    )

@@ -1,0 +1,282 @@
+"""Remove what no retained state names: superseded versions, and files of commits that never were.
+
+The order is what makes it safe. First the homes are listed; then a record raises the floor, so that nothing planned
+before it can be committed any more; only then is deleted, from that list alone, what no version names that the log
+retained at that record. Age never makes a deletion safe: it only chooses a floor that spares runs that are at work.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from dagster_beiwe.errors import IntegrityError, PastStateError
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.records import Collect, Place, Snapshot
+from dagster_beiwe.lake.catalog.state import Entry, Floor, State, Version
+from dagster_beiwe.lake.catalog.store import create
+from dagster_beiwe.lake.layout import (
+    Home,
+    Subject,
+    checkpoint_number,
+    is_token,
+    planned_on,
+    record_number,
+)
+from dagster_beiwe.lake.storage import StoredFile
+
+_HOUR: Final = 3600.0
+_DAY: Final = 24 * _HOUR
+_markers: msgspec.json.Decoder[list[Place]] = msgspec.json.Decoder(list[Place])
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """How long superseded versions are kept: all of them for two days, then one a day, up to ``keep_days``.
+
+    ``spare_seconds`` is the age of the runs that a collection on an object store spares, ``margin_seconds`` how far the
+    store's own times may be apart.
+    """
+
+    keep_days: float = 30
+    all_seconds: float = 2 * _DAY
+    spare_seconds: float = _DAY
+    margin_seconds: float = _HOUR
+
+    def superseded(
+        self, versions: Sequence[Version], snapshots: Iterable[Snapshot], now: datetime
+    ) -> Iterator[Version]:
+        """Of one window's versions those that are no longer kept. The newest one always is."""
+        marks = [snapshot.at.number for snapshot in snapshots]
+        last_of_day = {version.time // int(_DAY): version.at for version in versions[:-1]}
+        for version, following in itertools.pairwise(versions):
+            age = now.timestamp() - following.time
+            daily = last_of_day[version.time // int(_DAY)] == version.at
+            kept = age < _HOUR or (age < self.keep_days * _DAY and (age < self.all_seconds or daily))
+            if not kept and not any(version.at <= mark < following.at for mark in marks):
+                yield version
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """What a collection did. ``left`` counts files that no version names and that may still be committed."""
+
+    number: int | None = None
+    versions: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    left: int = 0
+    skipped: tuple[Subject, ...] = ()
+    """Whoever has a manifest that cannot be read: nothing of theirs was removed."""
+
+
+@dataclass
+class _Plan:
+    """What a collection is about to do on one state."""
+
+    dropped: list[tuple[Place, int]] = field(default_factory=list)
+    burnt: list[tuple[Place, str]] = field(default_factory=list)
+    doomed: list[StoredFile] = field(default_factory=list)
+    left: dict[Subject, int] = field(default_factory=dict)
+    skipped: list[Subject] = field(default_factory=list)
+
+
+class Collector:
+    """Collects one log. ``named`` tells which files a manifest names, as paths in the lake."""
+
+    def __init__(
+        self, catalog: Catalog, named: Callable[[Home, bytes], Iterable[str]], *, retention: Retention, run_id: str
+    ) -> None:
+        self._catalog, self._named, self._retention, self._run_id = catalog, named, retention, run_id
+        self._store, self._layout = catalog.store, catalog.layout
+        self._named_by: dict[tuple[Subject, str, int], frozenset[str]] = {}
+
+    def collect(self, also: Iterable[Subject] = ()) -> Collected:
+        """Collect where dead runs may have left files, where versions are superseded, and wherever ``also`` is.
+
+        Raises ``CommitConflictError`` on a local disk while a run writes to the study, ``IntegrityError`` on a log that
+        was cut.
+        """
+        alone = self._store.locks
+        with self._store.guard(self._layout.inside, exclusive=True):
+            state = self._catalog.refresh()
+            self._catalog.check()
+            markers = self._markers()
+            subjects = {*also, *self._superseded(state), *itertools.chain.from_iterable(markers.values())}
+            if not subjects:
+                return Collected()
+            own = self._mark(state, subjects)
+            plan, entry = self._begin(subjects, alone=alone)
+            self._store.delete_all([file.path for file in plan.doomed])
+            # Whoever is alone sees all that a batch has written; else only batches that were too late for the list are
+            # sure to have written nothing since.
+            self._tidy(own, markers, plan, before=entry.record.number if alone else state.floor)
+        return Collected(
+            number=entry.record.number,
+            versions=len(plan.dropped),
+            files=len(plan.doomed),
+            size_bytes=sum(file.size_bytes for file in plan.doomed),
+            left=sum(plan.left.values()),
+            skipped=tuple(plan.skipped),
+        )
+
+    def _begin(self, subjects: Iterable[Subject], *, alone: bool) -> tuple[_Plan, Entry]:
+        """List, then raise the floor. Returns what may be deleted from then on."""
+        spared = None if alone else self._floor()
+        listed = {subject: self._listed(subject) for subject in sorted(subjects, key=str)}
+        self._refuse_cut_log(self._catalog.refresh(), itertools.chain.from_iterable(listed.values()))
+        plan = _Plan()
+
+        def draft(state: State, start: dict[str, Any]) -> Collect:
+            nonlocal plan
+            plan = _Plan()
+            floor = Floor(start["number"]) if spared is None else spared
+            for subject, files in listed.items():
+                self._plan(plan, state, subject, files, floor, start["time"])
+            return Collect(
+                **start, floor=max(floor.number, state.floor), dropped=tuple(plan.dropped), burnt=tuple(plan.burnt)
+            )
+
+        entry = self._catalog.append(draft, run_id=self._run_id)
+        assert entry is not None
+        return plan, entry
+
+    def _plan(
+        self, plan: _Plan, state: State, subject: Subject, files: Sequence[StoredFile], floor: Floor, now: datetime
+    ) -> None:
+        """Add what is to be done about one subject's files."""
+        token = self._catalog.identities.token(subject, state)
+        if token is None:  # nobody's, or of one whose token was lost: then nothing tells which files are named
+            self._catalog.identities.resolve(state)
+        windows = state.section(subject.asset).windows(token) if token else {}
+        dropped = [
+            (window, version)
+            for window, versions in windows.items()
+            for version in self._retention.superseded(versions, state.snapshots.values(), now)
+            if version.at <= floor.number
+        ]
+        kept = [
+            (window, each) for window, versions in windows.items() for each in versions if (window, each) not in dropped
+        ]
+        try:
+            retained = self._files(subject, kept)
+        except (IntegrityError, PastStateError):
+            plan.skipped.append(subject)
+            return
+        superseded: frozenset[str] = frozenset()
+        with suppress(IntegrityError, PastStateError):  # then its files are judged as any that no version names
+            superseded = self._files(subject, dropped)
+        plan.dropped += [(Place(token or "", window, subject.asset), version.at) for window, version in dropped]
+        rules, burnt = self._catalog.terms.rules, ""
+        for file in files:
+            if file.path in retained or is_token(file.path):
+                continue
+            if file.path not in superseded and not rules.may_delete(file, floor, self._retention.margin_seconds):
+                plan.left[subject] = plan.left.get(subject, 0) + 1
+                continue
+            plan.doomed.append(file)
+            if file.path not in superseded and planned_on(file.path) is None:
+                burnt = max(burnt, file.path.rpartition("/")[2])
+        if burnt and token and not self._store.locks:
+            plan.burnt.append((Place(token, "", subject.asset), burnt))
+
+    def _files(self, subject: Subject, versions: Iterable[tuple[str, Version]]) -> frozenset[str]:
+        """All that these versions name, with their manifests."""
+        found: set[str] = set()
+        home = self._layout.home(subject)
+        for window, version in versions:
+            if not version.readable:
+                continue
+            key = (subject, window, version.at)
+            if key not in self._named_by:
+                manifest = self._catalog.manifest(subject, window, version)
+                path = home.manifest(window, version.base, version.nonce)
+                self._named_by[key] = frozenset((path, *self._named(home, manifest)))
+            found |= self._named_by[key]
+        return frozenset(found)
+
+    def _superseded(self, state: State) -> Iterator[Subject]:
+        """Subjects with a version that is no longer kept."""
+        now, snapshots = self._catalog.terms.now(), state.snapshots.values()
+        for asset in list(state.sections):
+            section = state.section(asset)
+            tokens = [
+                token
+                for token in section
+                if any(
+                    any(self._retention.superseded(each, snapshots, now)) for each in section.windows(token).values()
+                )
+            ]
+            yield from self._catalog.identities.subjects(asset, tokens, state)
+
+    def _floor(self) -> Floor:
+        """The newest record that is older than the runs to be spared, by the store's own clock."""
+        head = self._catalog.state.number
+        before = self._catalog.terms.now().timestamp() - self._retention.spare_seconds
+        each = self._layout.records_per_folder
+        start = head // each * each
+        for first in (start, start - each) if start else (start,):
+            found = [
+                Floor(first + place, file.written_at)
+                for file in self._store.scan(self._layout.record_folder(first))
+                if (place := record_number(file.path.rpartition("/")[2])) is not None and file.written_at <= before
+            ]
+            if found:
+                return max(found)
+        return Floor(0, -math.inf)
+
+    def _listed(self, subject: Subject) -> list[StoredFile]:
+        home = self._layout.home(subject)
+        return [file for file in self._store.scan(home.folder) if file.path.startswith(home.prefix)]
+
+    def _refuse_cut_log(self, state: State, files: Iterable[StoredFile]) -> None:
+        for file in files:
+            if (planned_on(file.path) or 0) > state.number:
+                raise IntegrityError(
+                    f"{file.path!r} was planned on a record that the log does not have: it ends at {state.number}. "
+                    "Nothing was removed. The log was cut or put back to an older state: restore the newest copy."
+                )
+
+    def _markers(self) -> dict[str, list[Subject]]:
+        """The markers of batches that are at work or died, and whom they may have written to."""
+        found = {}
+        for name in self._store.list(self._layout.runs):
+            path = f"{self._layout.runs}/{name}"
+            try:
+                places = _markers.decode(self._store.read(path))
+            except (FileNotFoundError, IntegrityError, msgspec.MsgspecError):
+                continue
+            found[path] = [
+                subject
+                for asset in {place.asset for place in places}
+                for subject in self._catalog.identities.subjects(
+                    asset, [place.token for place in places if place.asset == asset], self._catalog.state
+                )
+            ]
+        return found
+
+    def _mark(self, state: State, subjects: Iterable[Subject]) -> str:
+        """Leave a marker: what this collection may not come to delete is found by the next one."""
+        tokens = [(self._catalog.identities.token(subject, state), subject.asset) for subject in subjects]
+        path = self._layout.marker(state.number, os.urandom(8).hex(), 0)
+        places = [Place(token, "", asset) for token, asset in tokens if token]
+        create(self._store, path, _encoder.encode(places), staging=self._layout.staging)
+        return path
+
+    def _tidy(self, own: str, markers: Mapping[str, Sequence[Subject]], plan: _Plan, *, before: int) -> None:
+        """Remove the markers of batches that can commit nothing any more and have left nothing."""
+        untidy = {*plan.left, *plan.skipped}
+        for path, subjects in markers.items():
+            base = checkpoint_number(path.rpartition("/")[2])
+            if base is not None and base < before and untidy.isdisjoint(subjects):
+                self._store.delete(path)
+        self._store.delete(own)

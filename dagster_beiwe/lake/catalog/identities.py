@@ -1,0 +1,177 @@
+"""Whose a token is. A token is random and lies in its subject's own folder, so that it is gone when the folder is."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+
+import msgspec
+
+from dagster_beiwe.errors import CommitConflictError, IntegrityError
+from dagster_beiwe.lake.catalog.authentication import Authenticator, parsed
+from dagster_beiwe.lake.catalog.checkpoints import Identity
+from dagster_beiwe.lake.catalog.records import AssetPath, Fixed, Number, Token
+from dagster_beiwe.lake.catalog.state import State
+from dagster_beiwe.lake.catalog.store import Store, create
+from dagster_beiwe.lake.layout import TABLES, LogLayout, Subject, is_token
+from dagster_beiwe.names import is_participant_id
+
+KIND = "beiwe-token"
+
+
+class _TokenFile(Fixed, frozen=True, kw_only=True):
+    lineage: Token
+    asset: AssetPath
+    name: str | None
+    token: Token
+    secret: Token
+    epoch: Number
+    burnt: str
+
+
+_decoder: msgspec.json.Decoder[_TokenFile] = msgspec.json.Decoder(_TokenFile)
+_encoder = msgspec.json.Encoder()
+
+
+class Identities:
+    """The subjects of one log and their tokens, as far as this process knows them.
+
+    A token's file has the newest withdrawal in its name, the epoch, so that whoever is stopped while he withdraws
+    somebody can never remove the file of somebody who came later under the same name. A token counts if the log has
+    versions of it, or if it is of the state's own epoch: the log takes no other into use.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        layout: LogLayout,
+        authenticator: Authenticator,
+        *,
+        lineage: str,
+        now: Callable[[], datetime],
+        newest: Callable[[], State],
+    ) -> None:
+        self._store, self._layout, self._authenticator = store, layout, authenticator
+        self._lineage, self._now, self._newest = lineage, now, newest
+        self.known: dict[str, dict[str, Identity]] = {}
+        self._tokens: dict[Subject, set[str]] = {}
+
+    def learn(self, asset: str, identities: Mapping[str, Identity]) -> None:
+        self.known.setdefault(asset, {}).update(identities)
+        for token, identity in identities.items():
+            self._tokens.setdefault(Subject(identity.name, asset), set()).add(token)
+
+    def forget(self, purged: Iterable[str]) -> None:
+        """Forget whose these tokens were."""
+        gone = frozenset(purged)
+        for asset, identities in self.known.items():
+            self.known[asset] = {token: each for token, each in identities.items() if token not in gone}
+        self._tokens = {subject: left for subject, tokens in self._tokens.items() if (left := tokens - gone)}
+
+    def token(self, subject: Subject, state: State) -> str | None:
+        """A subject's token; None for one that has none, or whose data was withdrawn and who has not come again."""
+        return (
+            self._counting(subject, state) or (self._look([subject], state) and self._counting(subject, state)) or None
+        )
+
+    def give(self, subject: Subject, state: State) -> str:
+        """A subject's token, a new one if it has none. Raises ``CommitConflictError`` while it is being withdrawn."""
+        if (token := self._counting(subject, state)) is not None:
+            return token
+        if self._look([subject], state) & state.purged.keys():
+            raise CommitConflictError(
+                f"The withdrawal of {subject} is not finished. Nothing was written. Let it end, or run `dagster-beiwe "
+                "purge` again."
+            )
+        if (token := self._counting(subject, state)) is not None:
+            self._store.sync_folder(self._layout.home(subject).manifests.rpartition("/")[0])
+            return token  # whoever made its file may have died before its name was durable
+        self.resolve(state)  # else it might be somebody's whose token was lost
+        document = _TokenFile(
+            lineage=self._lineage,
+            asset=subject.asset,
+            name=subject.name,
+            token=os.urandom(16).hex(),
+            secret=os.urandom(16).hex(),
+            epoch=state.epoch,
+            burnt=self._now().isoformat() if state.epoch and not self._store.locks else "",
+        )
+        data = self._authenticator.sign(KIND, _encoder.encode(document) + b"\n")
+        path = self._layout.home(subject).token(state.epoch)
+        if create(self._store, path, data, staging=self._layout.staging):
+            self._learn(document)
+        else:  # another run gave one
+            self._look([subject], state)
+        return self._counting(subject, state) or document.token
+
+    def may_be_first(self, subject: Subject, name: str, state: State) -> bool:
+        """Whether a file's first version may have its own name: nobody who was stopped may come to delete it."""
+        token = self.give(subject, state)
+        burnt = state.burnt.get(token, (0, ""))[1]
+        return name > max(burnt, self.known[subject.asset][token].burnt)
+
+    def fingerprint(self, subject: Subject, counts: str, state: State) -> str:
+        """What a record may say of the server's counts: nobody without the subject's own secret can compare it."""
+        secret = bytes.fromhex(self.known[subject.asset][self.give(subject, state)].secret)
+        return hmac.new(secret, counts.encode(), hashlib.sha256).hexdigest()[:16]
+
+    def subjects(self, asset: str, tokens: Iterable[str], state: State) -> list[Subject]:
+        """Whose these tokens are; left out are those whose folder is gone."""
+        tokens = list(tokens)
+        if not self.known.get(asset, {}).keys() >= set(tokens):
+            if asset:
+                self._read(file.path for file in self._store.scan(f"{TABLES}/{asset}") if is_token(file.path))
+            else:
+                self._look(
+                    [Subject(name) for name in self._store.list(self._layout.folder) if is_participant_id(name)], state
+                )
+        known = self.known.get(asset, {})
+        return [Subject(known[token].name, asset) for token in tokens if token in known]
+
+    def resolve(self, state: State) -> None:
+        """Find whose all tokens of a state are. Raises ``IntegrityError`` if somebody's are not to be found."""
+        for asset in state.sections:
+            self.subjects(asset, state.section(asset), state)
+            lacking = set(state.section(asset)) - self.known.get(asset, {}).keys()
+            if lacking and (lacking := lacking - self._newest().purged.keys()):  # or it was withdrawn since
+                raise IntegrityError(
+                    f"{len(lacking)} of the subjects in the log at {self._layout.log!r} have no folder with their "
+                    "token. Their data was not read. Folders were removed: restore them from a backup."
+                )
+
+    def _counting(self, subject: Subject, state: State) -> str | None:
+        section, known = state.section(subject.asset), self.known.get(subject.asset, {})
+        tokens = self._tokens.get(subject, set()) - state.purged.keys()
+        in_use = [token for token in tokens if token in section]
+        return next(iter(in_use or [token for token in tokens if known[token].epoch == state.epoch]), None)
+
+    def _look(self, subjects: Iterable[Subject], state: State) -> set[str]:
+        """Read the token files of subjects; the tokens found."""
+        epochs = sorted({0, *state.purged.values()})
+        return self._read(self._layout.home(subject).token(epoch) for subject in subjects for epoch in epochs)
+
+    def _read(self, paths: Iterable[str]) -> set[str]:
+        paths, found = list(paths), set()
+        for path, data in zip(paths, self._store.read_all(paths), strict=True):
+            if data is not None:
+                document = self._document(path, data)
+                self._learn(document)
+                found.add(document.token)
+        return found
+
+    def _learn(self, document: _TokenFile) -> None:
+        identity = Identity(document.name, document.secret, document.epoch, document.burnt)
+        self.learn(document.asset, {document.token: identity})
+
+    def _document(self, path: str, data: bytes) -> _TokenFile:
+        document = parsed(_decoder, self._authenticator.body(KIND, data, name=path), name=path)
+        home = self._layout.home(Subject(document.name, document.asset))
+        if document.lineage != self._lineage or home.token(document.epoch) != path:
+            raise IntegrityError(
+                f"{path!r} is the token of another subject or of another log. It was not used. Files were swapped "
+                "(restore them from a backup), or two tables have names that lead to the same place (rename one)."
+            )
+        return document

@@ -1,0 +1,80 @@
+"""Keep past states, and accept one that a backup brought back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dagster_beiwe.errors import ConfigurationError, PastStateError
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.records import Accept, Head, Place, Repair, Snapshot, Unsnapshot
+from dagster_beiwe.lake.catalog.state import State
+
+
+def add_snapshot(
+    catalog: Catalog, name: str, at: Head, *, run_id: str, content: str, participants: int, files: int, size_bytes: int
+) -> Snapshot:
+    """Keep the state at a record, whose plain content has this digest.
+
+    Raises ``PastStateError`` if a collection has run since that record: then take the snapshot of a newer state.
+    """
+    made: list[Snapshot] = []
+
+    def draft(state: State, start: dict[str, Any]) -> Snapshot:
+        if name in state.snapshots:
+            raise ConfigurationError(
+                f"There is a snapshot {name!r} already, of record {state.snapshots[name].at.number}. Nothing was "
+                "written. Choose another name."
+            )
+        if at.number < state.collected or not catalog.knows(at):
+            raise PastStateError(
+                f"The state of record {at.number} may have been collected since, by record {state.collected}. Nothing "
+                "was written. Take the snapshot of the newest state."
+            )
+        made[:] = [
+            Snapshot(
+                **start,
+                name=name,
+                at=at,
+                content=content,
+                participants=participants,
+                files=files,
+                size_bytes=size_bytes,
+            )
+        ]
+        return made[0]
+
+    catalog.append(draft, run_id=run_id)
+    return made[0]
+
+
+def remove_snapshot(catalog: Catalog, name: str, *, run_id: str) -> bool:
+    """Keep a past state no longer. False if there is no such snapshot."""
+
+    def draft(state: State, start: dict[str, Any]) -> Unsnapshot | None:
+        return Unsnapshot(**start, name=name) if name in state.snapshots else None
+
+    return catalog.append(draft, run_id=run_id) is not None
+
+
+def accept_restored(catalog: Catalog, remembered: Iterable[Head], *, run_id: str) -> tuple[Head, ...]:
+    """Give up the records that somebody has seen and a restored log lacks. Returns them.
+
+    All runs have to be stopped for good before: one that still has the lost records in mind would leave a gap.
+    """
+    lost = tuple(catalog.lost_heads(remembered))
+
+    def draft(state: State, start: dict[str, Any]) -> Accept | None:  # noqa: ARG001
+        return Accept(**start, lost=lost) if lost else None
+
+    catalog.append(draft, run_id=run_id, unchecked=True)
+    return lost
+
+
+def take_out(catalog: Catalog, places: Iterable[Place], *, run_id: str) -> None:
+    """Take out the newest versions of windows that cannot be read, so that the next run fetches them again."""
+
+    def draft(state: State, start: dict[str, Any]) -> Repair | None:  # noqa: ARG001
+        return Repair(**start, places=tuple(places))
+
+    catalog.append(draft, run_id=run_id)

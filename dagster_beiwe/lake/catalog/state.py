@@ -1,0 +1,338 @@
+"""What a log says at one of its records: the versions of every window and table, and what may still be committed.
+
+Versions come out of a checkpoint packed, a slice for each
+subject, and are unpacked when somebody asks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Final, NamedTuple
+
+import msgspec
+
+from dagster_beiwe.errors import IntegrityError
+from dagster_beiwe.lake.catalog.records import (
+    Accept,
+    AnyRecord,
+    Begin,
+    Change,
+    Collect,
+    Commit,
+    Head,
+    Place,
+    Purge,
+    Repair,
+    Snapshot,
+    Unsnapshot,
+)
+from dagster_beiwe.lake.layout import planned_on
+from dagster_beiwe.lake.storage import StoredFile
+
+MARK_EVERY: Final = 64
+"""Of so many records the state keeps one hash, to prove that an older record is in the chain; a checkpoint is due."""
+
+
+class Version(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """One version of a window or table: record ``at`` committed it at ``time`` (seconds). The rest is its change's.
+
+    Without a nonce it says that the version before could not be read and was taken out.
+    """
+
+    at: int
+    time: int
+    base: int
+    nonce: str
+    sha256: bytes
+    size_bytes: int
+    complete: bool
+    counts: str
+
+    @property
+    def readable(self) -> bool:
+        return bool(self.nonce)
+
+
+Windows = dict[str, tuple[Version, ...]]
+"""Of each window the versions that are retained, newest last."""
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Windows] = msgspec.msgpack.Decoder(Windows)
+
+
+class Entry(NamedTuple):
+    """A record, and the hash of its bytes."""
+
+    record: AnyRecord
+    digest: str
+
+    @property
+    def head(self) -> Head:
+        return Head(self.record.number, self.digest)
+
+
+class Section:
+    """The versions of one asset's subjects, or of all participants, by token."""
+
+    def __init__(self, slices: Mapping[str, msgspec.Raw | Windows] | None = None) -> None:
+        self._slices: dict[str, msgspec.Raw | Windows] = dict(slices or {})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._slices)
+
+    def __len__(self) -> int:
+        return len(self._slices)
+
+    def __contains__(self, token: object) -> bool:
+        return token in self._slices
+
+    def windows(self, token: str) -> Windows:
+        """A subject's versions; not to be changed."""
+        found = self._slices.get(token)
+        if found is None:
+            return {}
+        return _decoder.decode(found) if isinstance(found, msgspec.Raw) else found
+
+    def packed(self) -> dict[str, msgspec.Raw]:
+        return {
+            token: found if isinstance(found, msgspec.Raw) else msgspec.Raw(_encoder.encode(found))
+            for token, found in self._slices.items()
+        }
+
+    def copy(self) -> Section:
+        return Section(self._slices)
+
+    def put(self, token: str, windows: Windows) -> None:
+        self._slices[token] = windows
+
+    def remove(self, token: str) -> None:
+        self._slices.pop(token, None)
+
+
+class Floor(NamedTuple):
+    """The record that a collection raises the floor to, and when the store wrote it.
+
+    Who has the log for himself takes his own record, which is younger than all that he has listed.
+    """
+
+    number: int
+    written_at: float = math.inf
+
+
+class Rules:
+    """What may be committed on a state, and what a collector may delete: the rules that the design page proves."""
+
+    def refusal(self, state: State, change: Change) -> str | None:
+        """Why a change does not count on a state any more, None if it does."""
+        if change.token in state.purged:
+            return "its data was withdrawn"
+        if change.base > state.number:
+            return "it was planned on a record that this log does not have"
+        if change.base < self.floor(state, change.token):
+            return "a collection has begun since it was planned"
+        section = state.section(change.asset)
+        if change.token not in section and change.base < state.epoch:
+            return "somebody was withdrawn since it was planned"
+        versions = section.windows(change.token).get(change.window)
+        if versions and versions[-1].at > change.base:
+            return "another run committed it since it was planned"
+        return None
+
+    def may_delete(self, file: StoredFile, floor: Floor, margin_seconds: float) -> bool:
+        """Whether nothing that is committed after the floor was raised can name a file that no version names now.
+
+        A name tells what its batch was planned on; only of a first version's own name the store's clock has to say it.
+        """
+        base = planned_on(file.path)
+        if base is not None:
+            return base < floor.number
+        return file.written_at < floor.written_at - margin_seconds
+
+    def floor(self, state: State, token: str) -> int:
+        """The record before which nothing of a subject may have been planned."""
+        burnt = state.burnt.get(token)
+        return max(state.floor, burnt[0] if burnt else 0)
+
+
+RULES: Final = Rules()
+
+
+@dataclass(kw_only=True)
+class State:
+    """``number`` and ``digest`` are those of the newest record. A state that was handed out is never changed.
+
+    ``burnt`` has, for each subject whose folder held files of no version, the record that began to delete them, and
+    the last name that must not come again. ``marks`` are hashes of every 64th record, 32 bytes each.
+    """
+
+    number: int = -1
+    digest: str = ""
+    time: datetime = datetime(1970, 1, 1, tzinfo=timezone.utc)
+    floor: int = 0
+    collected: int = 0
+    purged: dict[str, int] = field(default_factory=dict)
+    burnt: dict[str, tuple[int, str]] = field(default_factory=dict)
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    lost: frozenset[Head] = frozenset()
+    marks: bytes = b""
+    sections: dict[str, Section | Callable[[], Section]] = field(default_factory=dict)
+
+    @property
+    def head(self) -> Head:
+        return Head(self.number, self.digest)
+
+    @property
+    def epoch(self) -> int:
+        """The newest withdrawal, 0 if there was none."""
+        return max(self.purged.values(), default=0)
+
+    def section(self, asset: str = "") -> Section:
+        """The versions of an asset's tables, or of the participants; read from the checkpoint when first asked for."""
+        found = self.sections.get(asset)
+        if found is None:
+            return Section()
+        if not isinstance(found, Section):
+            found = self.sections[asset] = found()
+        return found
+
+    def current(self, token: str, asset: str = "") -> dict[str, Version]:
+        """The newest version of each window of a participant (of a table, under the empty key), oldest window first."""
+        windows = self.section(asset).windows(token)
+        return {key: versions[-1] for key, versions in sorted(windows.items()) if versions[-1].readable}
+
+    def mark(self, number: int) -> str | None:
+        """The hash of a record whose number is a multiple of 64."""
+        start = number // MARK_EVERY * 32
+        return self.marks[start : start + 32].hex() if number <= self.number else None
+
+    def replayed(self, entries: Iterable[Entry], rules: Rules = RULES) -> State:
+        """The state after more records. Raises ``IntegrityError`` for a record that must not have been committed."""
+        entries = list(entries)
+        if not entries:
+            return self
+        state = replace(
+            self,
+            purged=dict(self.purged),
+            burnt=dict(self.burnt),
+            snapshots=dict(self.snapshots),
+            sections=dict(self.sections),
+        )
+        replay = _Replay(state, rules)
+        for entry in entries:
+            replay.take(entry)
+        return state
+
+    def without(self, purged: Mapping[str, int]) -> State:
+        """The state without subjects whose data was withdrawn later."""
+        later = purged.keys() - self.purged.keys()
+        if not later:
+            return self
+        sections: dict[str, Section | Callable[[], Section]] = {}
+        for asset in self.sections:
+            sections[asset] = section = self.section(asset).copy()
+            for token in later:
+                section.remove(token)
+        return replace(self, sections=sections, purged={**self.purged, **{token: purged[token] for token in later}})
+
+
+class _Replay:
+    """Records taken into a state that nobody else has. Only what they touch is copied."""
+
+    def __init__(self, state: State, rules: Rules) -> None:
+        self._state, self._rules = state, rules
+        self._own: set[str] = set()
+        self._unpacked: set[tuple[str, str]] = set()
+
+    def take(self, entry: Entry) -> None:  # noqa: C901 - one case for each kind of record
+        record, state = entry.record, self._state
+        now = int(record.time.timestamp())
+        match record:
+            case Commit():
+                for change in record.changes:
+                    self._commit(record.number, now, change)
+            case Collect():
+                self._collect(record)
+            case Purge():
+                for place in record.places:
+                    state.purged[place.token] = record.number
+                    self._section(place.asset).remove(place.token)
+            case Snapshot():
+                state.snapshots[record.name] = record
+            case Unsnapshot():
+                state.snapshots.pop(record.name, None)
+            case Accept():
+                state.lost |= set(record.lost)
+            case Repair():
+                for place in record.places:
+                    self._append(place, Version(record.number, now, record.number, "", b"", 0, False, ""))
+            case Begin():
+                pass
+        state.number, state.digest, state.time = record.number, entry.digest, record.time
+        if record.number % MARK_EVERY == 0:
+            state.marks += bytes.fromhex(entry.digest)
+
+    def _collect(self, record: Collect) -> None:
+        state = self._state
+        if not state.floor <= record.floor <= record.number:
+            raise _forbidden(record.number, "its floor is below the one before, or above itself")
+        state.floor, state.collected = record.floor, record.number
+        for place, at in record.dropped:
+            self._drop(place, at)
+        for place, name in record.burnt:
+            state.burnt[place.token] = (record.number, max(name, state.burnt.get(place.token, (0, ""))[1]))
+
+    def _commit(self, number: int, now: int, change: Change) -> None:
+        if (reason := self._rules.refusal(self._state, change)) is not None:
+            raise _forbidden(number, reason)
+        version = Version(
+            number,
+            now,
+            change.base,
+            change.nonce,
+            bytes.fromhex(change.sha256),
+            change.size_bytes,
+            change.complete,
+            change.counts,
+        )
+        self._append(change.place, version)
+
+    def _append(self, place: Place, version: Version) -> None:
+        windows = self._windows(place)
+        windows[place.window] = (*windows.get(place.window, ()), version)
+
+    def _drop(self, place: Place, at: int) -> None:
+        windows = self._windows(place)
+        kept = tuple(version for version in windows.get(place.window, ()) if version.at != at)
+        if kept:
+            windows[place.window] = kept
+        else:
+            windows.pop(place.window, None)
+        if not windows:
+            self._section(place.asset).remove(place.token)
+            self._unpacked.discard((place.asset, place.token))
+
+    def _section(self, asset: str) -> Section:
+        if asset not in self._own:
+            self._own.add(asset)
+            self._state.sections[asset] = self._state.section(asset).copy()
+        return self._state.section(asset)
+
+    def _windows(self, place: Place) -> Windows:
+        """A subject's versions, of which this replay has its own copy."""
+        section = self._section(place.asset)
+        windows = section.windows(place.token)
+        if (place.asset, place.token) not in self._unpacked:
+            self._unpacked.add((place.asset, place.token))
+            windows = dict(windows)
+            section.put(place.token, windows)
+        return windows
+
+
+def _forbidden(number: int, reason: str) -> IntegrityError:
+    return IntegrityError(
+        f"Record {number} of the log must not have been committed: {reason}. The study was not used. Records were "
+        "mixed from two copies of the lake, or an older version wrote it: restore the study from a backup."
+    )

@@ -1,0 +1,52 @@
+"""Withdraw people from a log: the record first, then their folders, then what is derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.records import Place, Purge
+from dagster_beiwe.lake.catalog.state import State
+from dagster_beiwe.lake.layout import Subject, is_token
+
+
+def withdraw(catalog: Catalog, subjects: Iterable[Subject], *, run_id: str) -> list[str]:
+    """Remove these subjects from every state, and all of their files. Returns the paths that were removed.
+
+    From the record on, nothing that was planned of them can be committed. Done again it goes on where it was
+    interrupted. On a local disk it raises ``CommitConflictError`` while a run writes; on an object store a run that was
+    at work may still lay files there: it is certain only when ``Collector.collect(also=subjects)`` finds nothing.
+    """
+    subjects = list(subjects)
+    with catalog.store.guard(catalog.layout.inside, exclusive=True):
+        homes = {subject: catalog.layout.home(subject) for subject in subjects}
+        # Listed before the record: what lies there afterwards may be of somebody who came again.
+        paths = [
+            file.path
+            for home in homes.values()
+            for file in catalog.store.scan(home.folder)
+            if file.path.startswith(home.prefix)
+        ]
+        state = catalog.refresh()
+        tokens = {subject: catalog.identities.token(subject, state) for subject in subjects}
+        if None in tokens.values():  # nobody's, or of one whose token was lost: then its folder must stay
+            catalog.identities.resolve(state)
+
+        def draft(state: State, start: dict[str, Any]) -> Purge | None:
+            places = [
+                Place(token, "", subject.asset)
+                for subject, token in tokens.items()
+                if token is not None and token not in state.purged
+            ]
+            return Purge(**start, places=tuple(places)) if places else None
+
+        catalog.append(draft, run_id=run_id)
+        # The token last: as long as it is there, a withdrawal that was interrupted is found and goes on.
+        catalog.store.delete_all([path for path in paths if not is_token(path)])
+        catalog.forget_checkpoints()
+        catalog.store.delete_all([path for path in paths if is_token(path)])
+        for subject, home in homes.items():
+            if not subject.asset and not any(True for _ in catalog.store.scan(home.folder)):
+                catalog.store.delete_folder(home.folder)
+    return paths

@@ -1,0 +1,158 @@
+"""Where everything in the lake lies: paths, names, and what they say. No other module spells out a path.
+
+Names that a log owns never come twice: a record's number is used once, and all that a batch writes beside a first
+version's own name carries ``~<base>-<nonce>``, the record it was planned on and a random text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+INSIDE: Final = ".beiwe"
+"""Folder of what the lake keeps about data, in a study's folder and in a participant's."""
+TABLES: Final = ".tables"
+"""Where tables lie in the lake. No stream has this name, so a study's cipher encrypts them all."""
+RECORDS_PER_FOLDER: Final = 1000
+"""An object store lists that many names in one request."""
+
+_LONGEST_NAME: Final = 120
+_OWNER: Final = "token-"
+_MANIFEST: Final = ".json.zst"
+_TOKEN_FILE = re.compile(rf"(?:/{re.escape(INSIDE)}/|~){_OWNER}\d{{1,12}}$")
+_PLANNED = re.compile(r"~(\d{1,12})-[0-9a-f]{4,16}(?=\.)")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose data a version is: a participant's, or one partition's of a table.
+
+    ``asset`` is empty for participants, else the table's path below ``.tables``; ``name`` is the participant's id or
+    the partition key, None for a table without partitions.
+    """
+
+    name: str | None
+    asset: str = ""
+
+    def __str__(self) -> str:
+        if not self.asset:
+            return f"participant {self.name}"
+        return f"table {self.asset}" + (f" [{self.name}]" if self.name is not None else "")
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where one subject's files lie: every path of theirs starts with ``prefix``."""
+
+    prefix: str
+    tokens: str
+    manifests: str
+
+    @property
+    def folder(self) -> str:
+        return self.prefix.rpartition("/")[0]
+
+    def token(self, epoch: int) -> str:
+        """Where the file lies that says whose the data is; ``epoch`` is the newest withdrawal when it was made."""
+        return f"{self.tokens}{epoch}"
+
+    def manifest(self, window: str, base: int, nonce: str) -> str:
+        """Where a version's manifest lies; ``window`` is empty for tables."""
+        return f"{self.manifests}{window}~{base}-{nonce}{_MANIFEST}"
+
+    def is_manifest(self, path: str) -> bool:
+        return path.startswith(self.manifests) and path.endswith(_MANIFEST)
+
+
+@dataclass(frozen=True)
+class LogLayout:
+    """Places of one log: a study's, or that of the tables of no study. ``folder`` is its own folder."""
+
+    folder: str
+    records_per_folder: int = RECORDS_PER_FOLDER
+
+    @property
+    def inside(self) -> str:
+        return f"{self.folder}/{INSIDE}"
+
+    @property
+    def log(self) -> str:
+        return f"{self.inside}/log"
+
+    @property
+    def checkpoints(self) -> str:
+        return f"{self.inside}/checkpoints"
+
+    @property
+    def runs(self) -> str:
+        return f"{self.inside}/runs"
+
+    @property
+    def staging(self) -> str:
+        """Folder of files that are not finished; the log's own folder holds finished records only."""
+        return f"{self.inside}/staging"
+
+    def record(self, number: int) -> str:
+        return f"{self.record_folder(number)}/{number % self.records_per_folder:03}"
+
+    def record_folder(self, number: int) -> str:
+        return f"{self.log}/{number // self.records_per_folder:06}"
+
+    def pack(self, thousand: int) -> str:
+        """Where a copy of a full folder of records lies, in one file."""
+        return f"{self.inside}/packs/{thousand:06}"
+
+    def checkpoint(self, number: int, nonce: str) -> str:
+        return f"{self.checkpoints}/{number:012}-{nonce}"
+
+    def marker(self, base: int, run: str, count: int) -> str:
+        """A batch's note of whom it may write to."""
+        return f"{self.runs}/{base}-{run}-{count}"
+
+    def home(self, subject: Subject) -> Home:
+        if not subject.asset:
+            folder = f"{self.folder}/{subject.name}/"
+            return Home(folder, f"{folder}{INSIDE}/{_OWNER}", f"{folder}{INSIDE}/")
+        stem = f"{TABLES}/{subject.asset}"
+        if subject.name is not None:
+            stem += "".join(f"/{safe_name(part)}" for part in subject.name.split("|"))
+        return Home(f"{stem}~", f"{stem}~{_OWNER}", stem)
+
+
+def record_number(name: str) -> int | None:
+    """The place of a record, or of a folder of records, as its name tells it."""
+    return int(name) if name.isdecimal() and len(name) in (3, 6) else None
+
+
+def checkpoint_number(name: str) -> int | None:
+    """The record that a checkpoint or a marker was made at."""
+    number = name.partition("-")[0]
+    return int(number) if number.isdecimal() and len(number) <= 12 else None
+
+
+def is_token(path: str) -> bool:
+    """Whether a file says whose its folder's data is."""
+    return _TOKEN_FILE.search(path) is not None
+
+
+def planned_on(path: str) -> int | None:
+    """The record that a file's batch was planned on; None for a first version under its own name."""
+    found = _PLANNED.search(path.rpartition("/")[2])
+    return int(found[1]) if found else None
+
+
+def asset_path(asset_key: Sequence[str]) -> str:
+    """Where an asset's tables lie, below ``.tables``."""
+    return "/".join(map(safe_name, asset_key))
+
+
+def safe_name(part: str) -> str:
+    """A file name for any text: equal only for equal texts, without dots or separators, of bounded length."""
+    name = quote(part, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 33]}~{hashlib.sha256(part.encode()).hexdigest()[:32]}"
