@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 from datetime import datetime
+from functools import lru_cache
 
 from dagster_beiwe.errors import IntegrityError, WrongPassphraseError
 from dagster_beiwe.lake.catalog.authentication import Authenticator
 from dagster_beiwe.lake.catalog.records import KIND, Begin, Head, decode, decode_unproven, encode
 
+_KEPT_KEYS = 64
 _MAX_MEMORY_BYTES = 192 * 1024 * 1024
 
 
@@ -75,13 +77,11 @@ def open_log(data: bytes, study: str, passphrase: str | None, *, name: str, plac
 def _authenticator(record: Begin, passphrase: str | None) -> Authenticator:
     if passphrase is None:
         return Authenticator(None)
-    key = hashlib.scrypt(
-        passphrase.encode(),
-        salt=bytes.fromhex(record.salt),
-        n=2**record.log2_n,
-        r=record.r,
-        p=record.p,
-        maxmem=_MAX_MEMORY_BYTES,
-        dklen=32,
-    )
-    return Authenticator(key)
+    return Authenticator(_derive(passphrase, bytes.fromhex(record.salt), record.log2_n, record.r, record.p))
+
+
+@lru_cache(maxsize=_KEPT_KEYS)
+def _derive(passphrase: str, salt: bytes, log2_n: int, r: int, p: int) -> bytes:
+    """The MAC key. Kept while the process lives, as the passphrase is: sensors open the same studies again and again,
+    and each derivation takes a tenth of a second of a processor."""
+    return hashlib.scrypt(passphrase.encode(), salt=salt, n=2**log2_n, r=r, p=p, maxmem=_MAX_MEMORY_BYTES, dklen=32)
