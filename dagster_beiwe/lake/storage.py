@@ -103,7 +103,7 @@ class Storage(ABC):
 
     @abstractmethod
     def delete_all(self, paths: Sequence[str]) -> None:
-        """Remove several files."""
+        """Remove several files, so that no loss of power brings them back."""
 
     @abstractmethod
     def guard(self, path: str, *, exclusive: bool) -> AbstractContextManager[None]:
@@ -248,6 +248,9 @@ class LocalStorage(Storage):
     def delete_all(self, paths: Sequence[str]) -> None:
         for path in paths:
             self.delete(path)
+        for folder in sorted({path.rpartition("/")[0] for path in paths}):
+            with suppress(FileNotFoundError), self.explained("listed", folder), self._tree.folder(folder) as descriptor:
+                os.fsync(descriptor)
 
     @contextmanager
     def guard(self, path: str, *, exclusive: bool) -> Iterator[None]:

@@ -42,6 +42,8 @@ class Process:
 
     name: str
     dead: bool = False
+    born: int = 0
+    """How often the log had been cut or put back when it began."""
     base: int = 0
     """What its newest batch was planned on."""
     seen: set[tuple[int, str]] = field(default_factory=set)
@@ -126,7 +128,7 @@ class World:
         """How often somebody cut the log or laid a backup back."""
 
     def process(self, name: str) -> Process:
-        process = Process(f"{name}{len(self.processes)}")
+        process = Process(f"{name}{len(self.processes)}", born=self.broken_in)
         self.processes.append(process)
         return process
 
@@ -372,6 +374,9 @@ class ModelStore:
     def delete_all(self, paths: Sequence[str]) -> None:
         for path in paths:
             self.delete(path)
+        if self._world.kind == "disk":
+            for folder in {path.rpartition("/")[0]: None for path in paths}:
+                self.sync_folder(folder)
 
     def delete_folder(self, path: str) -> None:
         world = self._world
@@ -384,7 +389,7 @@ class ModelStore:
         world.step(self._process)
         if self._sync:
             world.undurable = {each for each in world.undurable if each.rpartition("/")[0] != path}
-            world.ghosts = {each: blob for each, blob in world.ghosts.items() if each.rpartition("/")[0] != path}
+            world.ghosts.clear()  # a journal keeps the order of removals
 
     @contextmanager
     def guard(self, path: str, *, exclusive: bool) -> Iterator[None]:
@@ -441,7 +446,8 @@ class ModelStore:
             raise Violation(f"1: {self._process.name} removes {path}")
         if path in world.cut_away and self._process.name.startswith("collector") and world.shows_cut():
             raise Violation(f"6: {self._process.name} removes {path}, which a log named that was cut since")
-        if path in world.truth.named():
+        # Of a log that was cut since, an old process may know too much: then the cut has done the harm.
+        if path in world.truth.named() and self._process.born == world.broken_in:
             raise Violation(f"5: {self._process.name} removes {path}, which a retained version names")
         del world.files[path]
         if path not in world.undurable:

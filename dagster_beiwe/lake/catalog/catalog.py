@@ -288,8 +288,11 @@ class Catalog:
     def write_checkpoint(self) -> None:
         """Keep the newest state, to open it quickly."""
         with self._lock:
+            state = None
+            while state is not self._state:  # others may go on while names are looked up
+                state = self._state
+                self.identities.resolve(state)
             self.durable_head()  # a checkpoint is remembered, too
-            self.identities.resolve(self._state)
             self._checkpoints.write(self._state, self.identities.known)
             self._checkpoint_at = self._state.number
 

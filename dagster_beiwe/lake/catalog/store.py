@@ -44,7 +44,7 @@ class Store(Protocol):
         """Remove a file; nothing happens if it is gone already."""
 
     def delete_all(self, paths: Sequence[str]) -> None:
-        """Remove several files; raises only after each was tried."""
+        """Remove several files, so that no loss of power brings them back."""
 
     def delete_folder(self, path: str) -> None:
         """Remove a folder in which there are no files any more."""

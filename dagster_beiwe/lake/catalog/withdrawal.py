@@ -49,4 +49,5 @@ def withdraw(catalog: Catalog, subjects: Iterable[Subject], *, run_id: str) -> l
         for subject, home in homes.items():
             if not subject.asset and not any(True for _ in catalog.store.scan(home.folder)):
                 catalog.store.delete_folder(home.folder)
+        catalog.store.sync_folder(catalog.layout.folder)
     return paths
