@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from dagster_beiwe.lake.catalog.catalog import TERMS, Catalog
+from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.checkpoints import Identity
 from dagster_beiwe.lake.catalog.key_file import open_log
 from dagster_beiwe.lake.catalog.records import Change
+from dagster_beiwe.lake.catalog.terms import TERMS
 from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.objects import ObjectStorage
 from dagster_beiwe.lake.storage import Storage

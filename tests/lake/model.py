@@ -22,12 +22,13 @@ from dagster_beiwe.errors import (
     PastStateError,
 )
 from dagster_beiwe.lake.catalog.batch import Batch
-from dagster_beiwe.lake.catalog.catalog import Catalog, Terms
+from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import Collector, Retention
 from dagster_beiwe.lake.catalog.log import Log
 from dagster_beiwe.lake.catalog.past import accept_restored, add_snapshot, remove_snapshot
 from dagster_beiwe.lake.catalog.records import Change, Head, Place
 from dagster_beiwe.lake.catalog.state import RULES, Rules, State
+from dagster_beiwe.lake.catalog.terms import Terms
 from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.layout import Home, Subject
 

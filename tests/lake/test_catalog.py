@@ -24,10 +24,11 @@ from dagster_beiwe.errors import (
     WrongPassphraseError,
 )
 from dagster_beiwe.lake.catalog.batch import Batch, GroupCommit
-from dagster_beiwe.lake.catalog.catalog import TERMS, Catalog, Terms
+from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import Collector, Retention
 from dagster_beiwe.lake.catalog.past import accept_restored, add_snapshot, remove_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Head
+from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.layout import Home, Subject, asset_path
 from dagster_beiwe.lake.storage import LocalStorage

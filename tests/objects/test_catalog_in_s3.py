@@ -8,8 +8,9 @@ from datetime import timedelta
 from object_helpers import S3
 
 from dagster_beiwe.lake.catalog.batch import Batch
-from dagster_beiwe.lake.catalog.catalog import TERMS, Catalog
+from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import Collector, Retention
+from dagster_beiwe.lake.catalog.terms import TERMS
 from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.objects import ObjectStorage

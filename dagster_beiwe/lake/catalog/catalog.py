@@ -5,47 +5,28 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, PastStateError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
 from dagster_beiwe.lake.catalog.checkpoints import Checkpoints
 from dagster_beiwe.lake.catalog.identities import Identities
 from dagster_beiwe.lake.catalog.key_file import new_log, open_log
-from dagster_beiwe.lake.catalog.log import Log, missing
+from dagster_beiwe.lake.catalog.log import missing
 from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Change, Commit, Head, encode
-from dagster_beiwe.lake.catalog.state import MARK_EVERY, RULES, Entry, Rules, State, Version
+from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version
 from dagster_beiwe.lake.catalog.store import Store
+from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
-from dagster_beiwe.lake.layout import RECORDS_PER_FOLDER, LogLayout, Subject
+from dagster_beiwe.lake.layout import LogLayout, Subject
 
 logger = logging.getLogger("dagster_beiwe")
 
 Draft = Callable[[State, dict[str, Any]], AnyRecord | None]
 """Makes the next record on a state from what every record has; None where there is nothing to commit on it."""
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc).replace(microsecond=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What a catalog goes by: its rules, its clocks, and how long it may trust what it saw of the log."""
-
-    rules: Rules = RULES
-    log: type[Log] = Log
-    now: Callable[[], datetime] = _now
-    monotonic: Callable[[], float] = time.monotonic
-    look_after_seconds: float = 10.0
-    checkpoint_every: int = MARK_EVERY
-    records_per_folder: int = RECORDS_PER_FOLDER
-    log2_n: int = 15
-    """What it costs to make the key of a new log; see ``key_file``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +35,6 @@ class Committed:
 
     head: Head
     refused: tuple[tuple[Change, str], ...] = ()
-
-
-TERMS: Final = Terms()
 
 
 class Catalog:
