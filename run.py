@@ -22,6 +22,7 @@ NOT_WITH_LOWEST = {
     "tests/benchmarks": "figures, not behaviour",
     "tests/deploy": "minutes of Postgres and daemons; the same code runs in tests/dagster and tests/objects",
     "tests/docs": "the documents do not depend on versions",
+    "tests/lake": "decisions of our own, which do not depend on versions",
     "tests/leaks": "a minute, and watched with the newest versions, which are what a lab installs",
     "tests/packaging": "builds a wheel in an environment of its own",
 }
