@@ -75,9 +75,12 @@ def _readable_table(frame: pd.DataFrame) -> pa.Table:
 
 
 def _is_lost_as_category(dtype: pd.CategoricalDtype) -> bool:
-    """Parquet keeps no dictionaries of these types (durations come back as numbers): the positions are stored then."""
+    """Parquet keeps no dictionaries of these types (durations come back as numbers): the positions are stored then.
+
+    Times with a zone come back with another one, which pandas before 3 takes for none of the categories.
+    """
     values = dtype.categories.dtype
-    return values.kind == "m" or isinstance(values, (pd.PeriodDtype, pd.IntervalDtype))
+    return values.kind == "m" or isinstance(values, (pd.PeriodDtype, pd.IntervalDtype, pd.DatetimeTZDtype))
 
 
 def _packed_categories(kinds: Mapping[str, pd.CategoricalDtype]) -> bytes:
