@@ -46,6 +46,7 @@ def test_a_file_that_nothing_accounts_for_is_named_and_taken_out(lake: StudyLake
     assert verify_study(lake).findings == []
     (place := folder / STUDY / path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     place.write_text("timestamp,latitude,longitude\n1700000000000,47.1,8.5\n")
+    place.chmod(0o644)
     found = verify_study(lake).findings
     assert [finding.kind for finding in found] == ["file unlisted"]
     assert str(found[0]).endswith(path)
