@@ -163,9 +163,13 @@ class FileTree:
 
     def create(self, path: str, *, durable: bool = True) -> BinaryIO:
         """A new file for writing, on the disk when it is closed. Raises ``FileExistsError`` if anything is there."""
-        with self._above(path, make=True) as (folder, name):
-            descriptor = os.open(name, _CREATE, FILE_MODE, dir_fd=folder)
+        descriptor = self.open_new(path)
         return DurableFile(descriptor) if durable else os.fdopen(descriptor, "wb")
+
+    def open_new(self, path: str) -> int:
+        """A descriptor of a new file, for writing. Raises ``FileExistsError`` if anything is there."""
+        with self._above(path, make=True) as (folder, name):
+            return os.open(name, _CREATE, FILE_MODE, dir_fd=folder)
 
     def write(self, path: str, data: bytes, *, part: str, exclusive: bool = False) -> None:
         """Put a small file in its place in one step; ``part`` is its name until then."""

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 from dagster_beiwe.errors import BeiweError, ConfigurationError, LakeUnavailableError
 from dagster_beiwe.lake.leases import Lease, SignOfLife, Timing
 from dagster_beiwe.lake.object_files import PIECE_BYTES, Download, Upload
-from dagster_beiwe.lake.storage import LARGEST_DOCUMENT_BYTES, Storage, StoredFile, check_inside, too_large
+from dagster_beiwe.lake.storage import LARGEST_DOCUMENT_BYTES, NewFile, Storage, StoredFile, check_inside, too_large
 from dagster_beiwe.private_files import PART_SUFFIX
 
 _COPIES_AT_ONCE = 8
@@ -89,8 +89,8 @@ class ObjectStorage(Storage):
             file = self._files.open(self._full(path), "rb", block_size=PIECE_BYTES)
         return cast("BinaryIO", io.BufferedReader(Download(self, path, file)))
 
-    def create(self, path: str) -> BinaryIO:
-        return cast("BinaryIO", Upload(self, path))
+    def create(self, path: str, *, otherwise: str | None = None) -> NewFile:
+        return cast("NewFile", Upload(self, path, otherwise))
 
     def move(self, source: str, target: str) -> None:
         self._keep()

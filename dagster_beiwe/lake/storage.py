@@ -9,16 +9,18 @@ with what to do about them; a file that is not there is ``FileNotFoundError``. H
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.private_files import (
     PART_SUFFIX,
+    DurableFile,
     FileTooLargeError,
     FileTree,
     NotAFolderError,
@@ -40,6 +42,13 @@ class StoredFile(NamedTuple):
     path: str
     size_bytes: int
     written_at: float
+
+
+class NewFile(BinaryIO):
+    """A file while it is written. A block that ends with an exception removes it."""
+
+    path: str
+    """Where it lies, once it is closed."""
 
 
 class Storage(ABC):
@@ -69,8 +78,12 @@ class Storage(ABC):
         """A file for reading, seekable. Raises ``FileNotFoundError``."""
 
     @abstractmethod
-    def create(self, path: str) -> BinaryIO:
-        """A new file for writing; on close it is durable. Meant for temporary names."""
+    def create(self, path: str, *, otherwise: str | None = None) -> NewFile:
+        """A new file for writing: when it is closed it is durable, and its name is after ``sync_folder``.
+
+        It goes to ``otherwise``, a name that nobody else has, if ``path`` is taken, or if the store cannot tell; and
+        raises ``FileExistsError``, now or when it is closed, if there is no other name.
+        """
 
     @abstractmethod
     def move(self, source: str, target: str) -> None:
@@ -159,7 +172,8 @@ class LocalStorage(Storage):
         self._tree = FileTree(root, links_in_root=True, before_making=self._check_root)
         self.root = self._tree.root
         self._run = run
-        self._sign: str | None = None
+        self._kept: list[str] = []
+        """Folders and files that are there as long as the lake is."""
         self._named: set[str] = set()
         """Folders whose own name this process knows to be durable."""
 
@@ -185,9 +199,14 @@ class LocalStorage(Storage):
         with self.explained("read", path):
             return self._tree.open(path)
 
-    def create(self, path: str) -> BinaryIO:
-        with self.explained("written", path):
-            return self._tree.create(path)
+    def create(self, path: str, *, otherwise: str | None = None) -> NewFile:
+        try:
+            with self.explained("written", path):
+                return cast("NewFile", _NewLocalFile(self, path, self._tree.open_new(path)))
+        except FileExistsError:
+            if otherwise is None:
+                raise
+        return self.create(otherwise)
 
     def move(self, source: str, target: str) -> None:
         with self.explained("written", target):
@@ -266,7 +285,11 @@ class LocalStorage(Storage):
                         f"A run is writing to {path!r} in the lake at {self.describe()}. Nothing was done. Stop the "
                         "study's schedules and sensors, let the run end, and call again."
                     ) from None
-            yield
+            self._kept.append(path)
+            try:
+                yield
+            finally:
+                self._kept.remove(path)
 
     def delete(self, path: str) -> None:
         with self.explained("removed", path):
@@ -306,11 +329,11 @@ class LocalStorage(Storage):
         with self.lock(path.rpartition("/")[0]), self.explained("locked", path):
             file = self._tree.create(path, durable=False)
             fcntl.flock(file, fcntl.LOCK_EX)
-        self._sign = path
+        self._kept.append(path)
         try:
             yield
         finally:
-            self._sign = None
+            self._kept.remove(path)
             try:
                 self.delete(path)
             finally:
@@ -345,7 +368,7 @@ class LocalStorage(Storage):
 
     def _check_root(self) -> None:
         """Before a folder is made anew: if the lake itself went away, an empty one must not start in its place."""
-        if self._sign is not None and self._tree.status(self._sign) is None:
+        if any(self._tree.status(path) is None for path in tuple(self._kept)):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     @contextmanager
@@ -364,6 +387,40 @@ class LocalStorage(Storage):
                 f"{error.strerror or type(error).__name__!r} at {path!r}; nothing that was committed before is lost. "
                 f"{_advice(error.errno)} Then run the same partitions again."
             ) from None
+
+
+class _NewLocalFile(DurableFile):
+    """A file that has its own name from the beginning. It is removed unless all of it reaches the disk."""
+
+    def __init__(self, storage: LocalStorage, path: str, descriptor: int) -> None:
+        super().__init__(descriptor)
+        self._storage, self.path = storage, path
+
+    def write(self, data: Any) -> int:
+        with self._storage.explained("written", self.path):
+            return super().write(data)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            with self._storage.explained("written", self.path):
+                super().close()
+        except BaseException:
+            self._remove()
+            raise
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            self.close()
+        elif not self.closed:
+            with suppress(OSError):
+                io.BufferedWriter.close(self)  # nothing of it needs to reach the disk
+            self._remove()
+
+    def _remove(self) -> None:
+        with suppress(LakeUnavailableError):  # the failure before it is the error to tell
+            self._storage.delete(self.path)
 
 
 def check_inside(path: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -69,17 +70,55 @@ def test_one_of_many_exclusive_writes_at_once_wins(storage: Storage) -> None:
     assert storage.read("a/key") == b"%d" % won.index(True)
 
 
+SIZES = pytest.mark.parametrize("size", [10, 2 * PIECE_BYTES + 7], ids=["few", "pieces"])
+
+
 @pytest.mark.parametrize("size", [0, 10, PIECE_BYTES, 2 * PIECE_BYTES + 7], ids=["none", "few", "piece", "pieces"])
-def test_a_created_file_shows_when_it_is_closed(storage: Storage, size: int) -> None:
-    """Of every size, written in pieces of another."""
-    if isinstance(storage, LocalStorage) or ("memory" in storage.describe() and size > PIECE_BYTES):
-        pytest.skip("shows at once: only temporary names are created")
+def test_a_created_file_is_whole_when_it_is_closed(storage: Storage, size: int) -> None:
+    """Of every size, written in parts of another; in an object store nothing shows before."""
     data = os.urandom(size)
-    with storage.create("a/.token-1.part") as file:
+    with storage.create("a/b/file", otherwise="a/b/file~1-aaaa") as file:
         for start in range(0, size, 3_000_001):
             file.write(data[start : start + 3_000_001])
-        assert not storage.exists("a/.token-1.part")
-    assert storage.read("a/.token-1.part") == data
+        shows = isinstance(storage, LocalStorage) or ("memory" in storage.describe() and size > PIECE_BYTES)
+        assert (storage.list("a/b") != []) == shows
+    storage.sync_folder("a/b")
+    assert storage.list("a/b") == [file.path.removeprefix("a/b/")]
+    assert storage.read(file.path) == data
+    assert file.path == "a/b/file" or size > PIECE_BYTES
+
+
+@SIZES
+def test_a_created_file_replaces_nothing(storage: Storage, size: int) -> None:
+    """It goes to its other name, and where it has none that is an error."""
+    data = os.urandom(size)
+    put(storage, "a/file", b"of a dead run")
+    with storage.create("a/file", otherwise="a/file~1-aaaa") as file:
+        file.write(data)
+    assert file.path == "a/file~1-aaaa"
+    assert storage.read(file.path) == data
+    assert storage.read("a/file") == b"of a dead run"
+    if size <= PIECE_BYTES or isinstance(storage, LocalStorage):
+        with pytest.raises(FileExistsError), storage.create("a/file") as file:
+            file.write(data)
+    assert storage.list("a") == ["file", "file~1-aaaa"]
+    assert storage.read("a/file") == b"of a dead run"
+
+
+@SIZES
+def test_a_file_that_breaks_off_is_removed(storage: Storage, size: int) -> None:
+    """And what is in its way is not."""
+
+    def break_off(name: str) -> None:
+        with storage.create(name, otherwise=f"{name}~1-aaaa") as file:
+            file.write(bytes(size))
+            raise KeyError
+
+    put(storage, "a/taken", b"")
+    for name in ("a/file", "a/taken"):
+        with pytest.raises(KeyError):
+            break_off(name)
+    assert storage.list("a") == ["taken"]
 
 
 def test_a_file_is_read_from_any_place(storage: Storage) -> None:
@@ -256,3 +295,30 @@ def test_a_guard_keeps_others_out_where_there_are_locks(storage: Storage) -> Non
                 pytest.fail("nobody was kept out")
     with storage.guard("a", exclusive=True):
         pass
+
+
+def test_a_lake_that_went_away_is_not_begun_anew(tmp_path: Path) -> None:
+    """An empty folder in its place, as under a mount that was taken off, stays empty."""
+    storage = LocalStorage(tmp_path / "lake")
+    with storage.guard("study/.beiwe", exclusive=False):
+        put(storage, "study/person/file", b"x")
+        (tmp_path / "lake").rename(tmp_path / "elsewhere")
+        (tmp_path / "lake").mkdir()
+        with pytest.raises(LakeUnavailableError, match="mount"):
+            put(storage, "study/person/other", b"x")
+    assert list((tmp_path / "lake").iterdir()) == []
+    put(storage, "study/person/other", b"x")
+
+
+def test_a_file_that_the_disk_refuses_is_removed_and_explained(tmp_path: Path) -> None:
+    """With what to do about it; /dev/full says that it is full."""
+    storage = LocalStorage(tmp_path / "lake")
+
+    def fill() -> None:
+        with open("/dev/full", "wb") as full, storage.create("a/file") as file:
+            os.dup2(full.fileno(), file.fileno())
+            file.write(bytes(200_000))
+
+    with pytest.raises(LakeUnavailableError, match="Free space"):
+        fill()
+    assert storage.list("a") == []
