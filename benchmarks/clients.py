@@ -104,8 +104,9 @@ def _ours_backfill(job: Job) -> Measured:
 
 def _ours_refresh(job: Job) -> Measured:
     """What a sensor does: the totals of the study, compared with marks of the last look. Prepared by a first sync."""
-    from dagster_beiwe.automation.changes import Grid
     from dagster_beiwe.lake.index import commits_fingerprint
+
+    from dagster_beiwe.automation.changes import Grid
     from dagster_beiwe.windows import windows_between
 
     start, end = (datetime.fromisoformat(text) for text in (job.served.start, job.served.end))

@@ -18,7 +18,7 @@ from datetime import date
 from dagster_beiwe.automation.limits import PARTITIONS_PER_TICK, RUNS_PER_TICK
 from dagster_beiwe.automation.requested import Change
 from dagster_beiwe.covering import Place, Rectangle, cover
-from dagster_beiwe.lake.index import IndexEntry
+from dagster_beiwe.lake.catalog.state import Version
 from dagster_beiwe.sync import DailyIndex, dirty_cells
 from dagster_beiwe.windows import Window
 
@@ -29,8 +29,6 @@ LOOK_AGAIN_DAYS = 7
 
 RETRY_SECONDS = 6 * 3600
 """A window is requested again for the same change this long after its last run was: it may have failed."""
-
-_NEVER = IndexEntry(generation=0, mac="")
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -143,7 +141,7 @@ def _one_by_one(participants: Sequence[str]) -> Iterable[Sequence[str]]:
 def look_for_changes(
     grid: Grid,
     ask: Callable[[Sequence[str]], DailyIndex],
-    committed: Callable[[str], Mapping[str, IndexEntry]],
+    committed: Callable[[str], Mapping[str, Version]],
     *,
     marks: Mapping[str, str],
     cursor: ChangesCursor,
@@ -180,20 +178,22 @@ def look_for_changes(
                 settled[participant] = grid.to_keep(marks[participant], participant, daily)
             for window in found:
                 if (participant, window.key) not in busy:
-                    entry = known.get(window.key, _NEVER)
-                    counted = daily.digest(participant, window, grid.streams)
-                    dirty[participant, window.key] = Change(entry.counted, counted, entry.generation)
+                    version = known.get(window.key)
+                    counted = daily.digest(participant, window, grid.streams, b"")
+                    dirty[participant, window.key] = Change(
+                        version.counts if version else "", counted, version.at if version else 0
+                    )
     return Look(dirty=dirty, settled=settled, looked_at=looked_at)
 
 
 def _dirty_windows(
     grid: Grid,
     daily: DailyIndex,
-    known: Mapping[str, IndexEntry],
+    known: Mapping[str, Version],
     participant: str,
     is_recorded: Callable[[Place], bool],
 ) -> list[Window]:
-    counted = {key: entry.counted for key, entry in known.items()}
+    counted = {key: entry.counts for key, entry in known.items()}
     cells = dirty_cells(daily, counted, participant=participant, windows=grid.windows, streams=grid.streams)
     moved = {cell.window.key for cell in cells}
     return [

@@ -6,9 +6,9 @@ for the counts per day: those of a study of 500 participants are 100 MB a year, 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -32,7 +32,6 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.covering import Place, Rectangle
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.index import commits_fingerprint
 from dagster_beiwe.partitions import (
     PARTITION_TAG,
     RANGE_END_TAG,
@@ -230,9 +229,12 @@ def _totals(client: BeiweClient, study: StudyFacts) -> Mapping[str, Mapping[str,
 
 def _held(lake: StudyLake, participants: Sequence[str]) -> dict[str, str]:
     """A short digest of each participant's commits."""
-    fingerprint = partial(commits_fingerprint, lake.storage, lake.study_id)
-    with ThreadPoolExecutor(_READERS) as readers:
-        return dict(zip(participants, readers.map(fingerprint, participants), strict=True))
+    lake = lake.at()
+    held = {}
+    for participant in participants:
+        commits = [(key, version.at) for key, version in lake.index(participant).items()]
+        held[participant] = hashlib.sha256(repr(commits).encode()).hexdigest()[:12] if commits else ""
+    return held
 
 
 def _recorded_windows(instance: dg.DagsterInstance, raw_data: dg.AssetKey) -> Callable[[Place], bool]:

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 from dagster_beiwe.covering import Place
-from dagster_beiwe.lake.index import IndexEntry
+from dagster_beiwe.lake.catalog.state import Version
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync import Coverage, Gap
 
@@ -92,7 +92,7 @@ class Comparison:
             elif stream_named(gap.stream).chunked:
                 self.strays_gone.add(gap.participant)
 
-    def add_contents(self, index: Mapping[str, IndexEntry], windows: Collection[str]) -> None:
+    def add_contents(self, index: Mapping[str, Version], windows: Collection[str]) -> None:
         """Take in when the contents of a participant's windows were compared."""
         for entry in (entry for key, entry in index.items() if key in windows):
             self.windows += 1

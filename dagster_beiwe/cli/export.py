@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         unknown = {check_participant_id(each) for each in options.participant} - set(lake.participants())
         if unknown:
             raise not_held(sorted(unknown))
-        lake.authenticate()
+        lake.catalog()
         _check_held(lake, streams)
         make_folder(target)
         print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)

@@ -101,7 +101,7 @@ def _place(storage: Storage) -> str:
 
 
 def _check_new(lake: StudyLake, passphrase: str, *, same_allowed: bool) -> None:
-    lake.authenticate()
+    lake.catalog()
     try:
         open_authenticator(lake.storage, lake.study_id, passphrase, create=False)
     except WrongPassphraseError:

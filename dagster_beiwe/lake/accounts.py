@@ -1,3 +1,4 @@
+# ruff: noqa: F821
 """Which files nothing accounts for: neither a manifest, nor the lake's own bookkeeping, nor a run that is not yet over.
 
 What a run has left that died belongs to it as long as its ``.run`` file says so: the next run takes both away.
@@ -10,7 +11,6 @@ from collections.abc import Collection, Iterator
 
 from dagster_beiwe.lake.storage import Storage
 from dagster_beiwe.lake.study import StudyLake
-from dagster_beiwe.lake.writer import running
 from dagster_beiwe.names import is_participant_id
 
 _TOKEN = r"(?P<token>[0-9a-f]{16})"  # noqa: S105 - the form of a run's token, not a password

@@ -9,15 +9,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
+from typing import Any, NoReturn
 
-from dagster_beiwe.errors import IntegrityError, WrongPassphraseError
-from dagster_beiwe.lake.manifest import Authenticator, sealed_fields
+from dagster_beiwe.errors import IntegrityError, TimeRangeError, WrongPassphraseError
 from dagster_beiwe.lake.shapes import read_as
 from dagster_beiwe.lake.storage import Storage
 
@@ -25,6 +26,82 @@ _SCRYPT = {"n": 2**15, "r": 8, "p": 1}
 _MAX_MEMORY_BYTES = 64 * 1024 * 1024
 _KEPT_KEYS = 64
 _FORMAT = 1
+_text = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class Authenticator:
+    """Makes and checks the MACs of one study's manifests."""
+
+    def __init__(self, key: bytes | None) -> None:
+        self._key = key
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "Expected no pickling or copying of Authenticator, which holds a key; nothing was written. Open the study "
+            "again where it is needed."
+        )
+
+    def mac(self, purpose: str, payload: bytes) -> str:
+        """``hmac-sha256:...`` with a key, ``sha256:...`` without. ``purpose`` keeps kinds of documents apart."""
+        data = purpose.encode() + b"\0" + payload
+        if self._key is None:
+            return "sha256:" + hashlib.sha256(data).hexdigest()
+        return "hmac-sha256:" + hmac.new(self._key, data, hashlib.sha256).hexdigest()
+
+    def seal(self, purpose: str, document: Mapping[str, Any]) -> bytes:
+        """The document as JSON with its MAC."""
+        return self.sealed(purpose, document)[1]
+
+    def sealed(self, purpose: str, document: Mapping[str, Any]) -> tuple[str, bytes]:
+        """The MAC of a document, and the document as JSON with it."""
+        body = {key: value for key, value in document.items() if key != "mac"}
+        mac = self.mac(purpose, _canonical(body))
+        return mac, _pretty({**body, "mac": mac})
+
+    def unseal(self, purpose: str, data: bytes, *, name: str) -> dict[str, Any]:
+        """The document, if its MAC is right; raises ``IntegrityError`` otherwise. Its fields may be anything."""
+        try:
+            document = json.loads(data)
+            mac, body = document["mac"], {key: value for key, value in document.items() if key != "mac"}
+            given, right = mac.encode(), self.mac(purpose, _canonical(body)).encode()
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise IntegrityError(_changed(name, "JSON with a MAC", "something else")) from None
+        if not hmac.compare_digest(right, given):
+            raise IntegrityError(_changed(name, "the MAC of its content", "another one"))
+        return {**body, "mac": mac}
+
+
+@contextmanager
+def sealed_fields(name: str) -> Iterator[None]:
+    """Turn what is wrong with a sealed document's fields into an ``IntegrityError``; ``name`` is for messages."""
+    try:
+        yield
+    except (KeyError, ValueError, TimeRangeError):
+        raise IntegrityError(_changed(name, "the fields of such a document", "others")) from None
+
+
+def _canonical(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _pretty(document: Mapping[str, Any]) -> bytes:
+    """A line for each field and each entry of a list. Python's own indentation takes ten times as long."""
+    fields = (f"{_text(name)}: {_lines(value)}" for name, value in document.items())
+    return ("{\n " + ",\n ".join(fields) + "\n}\n").encode()
+
+
+def _lines(value: Any) -> str:
+    if isinstance(value, (list, tuple)) and value:
+        return "[\n  " + ",\n  ".join(map(_text, value)) + "\n ]"
+    return _text(value)
+
+
+def _changed(name: str, expected: str, got: str) -> str:
+    return (
+        f"Expected {expected} in {name!r}, got {got}; it was not trusted. It was changed or damaged after it was "
+        "committed, or the passphrase is another one: run `dagster-beiwe verify`, restore it from a backup, or remove "
+        "it and run the partition again."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,10 @@
+# ruff: noqa: F821
 """Remove a participant from the lake for good: raw data, and the tables that are of nobody else."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dagster_beiwe.lake.index import index_path
-from dagster_beiwe.lake.roll import change_roll
 from dagster_beiwe.lake.seals import FOLDER
 from dagster_beiwe.lake.storage import Storage
 from dagster_beiwe.lake.study import StudyLake

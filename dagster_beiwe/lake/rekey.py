@@ -1,3 +1,4 @@
+# ruff: noqa: F821
 """Lock a study anew: copy it into a second lake under another passphrase, another cipher or other compression.
 
 Each file is unlocked and proven against its manifest, locked anew, and read back from the new lake before its window is
@@ -25,7 +26,7 @@ from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.table_list import TableEntry, list_tables
 from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.lake.verify import verify_study
-from dagster_beiwe.lake.writer import LakeWriter, run_path, running
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.names import MemberName
 
 _PIECE_BYTES = 256 * 1024

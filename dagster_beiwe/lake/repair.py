@@ -1,3 +1,4 @@
+# ruff: noqa: F821
 """Take out of a study what was found to be damaged, so that it can be fetched again."""
 
 from __future__ import annotations
@@ -7,10 +8,9 @@ from datetime import datetime, timezone
 
 from dagster_beiwe.lake.manifest import FileRecord, Hole, Manifest
 from dagster_beiwe.lake.merge import Occasion
-from dagster_beiwe.lake.roll import rebuild_roll
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.verify import Finding, findings_now, unlisted_in_study
-from dagster_beiwe.lake.writer import LakeWriter, running
+from dagster_beiwe.lake.writer import LakeWriter
 
 _NO_ROLL = ("roll changed", "roll missing")
 _ROLL_DIFFERS = ("roll rolled back", "participant missing")

@@ -12,8 +12,7 @@ from typing import Final
 from urllib.parse import quote
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
-from dagster_beiwe.lake.keys import key_path
-from dagster_beiwe.lake.manifest import Authenticator, sealed_fields
+from dagster_beiwe.lake.keys import Authenticator, key_path, sealed_fields
 from dagster_beiwe.lake.shapes import ShapeError, read_as
 from dagster_beiwe.lake.storage import Storage
 

@@ -1,7 +1,8 @@
-"""Take files' bytes as they arrive, check and hash them, lock them, and write them under temporary names.
+"""Take files' bytes as they arrive, check and hash them, encrypt them, and write them where they will stay.
 
-The plain bytes of a locked file exist in memory only: of a large file a piece at a time (``stage_file``); small files
-are checked one by one (``examine``) and then locked together (``store_all``), which ciphers do several times faster.
+The plain bytes of an encrypted file exist in memory only: of a large file a chunk at a time (``stage_file``); small
+files are checked one by one (``examine``) and then encrypted together (``store_all``), which ciphers do several times
+faster. A file that no manifest names does not count.
 """
 
 from __future__ import annotations
@@ -45,14 +46,22 @@ class FrameTooLargeError(DamagedMemberError):
     """A zstd frame can't be checked in bounded memory; the file has to be asked for uncompressed."""
 
 
+@dataclass(frozen=True)
+class FilePlace:
+    """Where a new file goes: to ``path`` if that is free, else to ``otherwise``, a name that nobody else has."""
+
+    path: str
+    otherwise: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class StagedFile:
-    """A file that lies complete and locked under a temporary name, not yet committed.
+    """A file that lies complete in its place in the lake, ``path``, not yet committed.
 
     Hashes are hexadecimal; ``md5`` is None where it was not asked for.
     """
 
-    part: str
+    path: str
     size_bytes: int
     md5: str | None
     sha1: str
@@ -82,7 +91,7 @@ class FileForm:
 
 def stage_file(
     storage: Storage,
-    part: str,
+    place: FilePlace,
     body: Iterable[bytes],
     *,
     name: str,
@@ -90,31 +99,26 @@ def stage_file(
     form: FileForm,
     md5: bool = False,
 ) -> StagedFile:
-    """Store ``body`` under the temporary name ``part``.
+    """Store ``body`` in its place.
 
     ``arrives_compressed`` says that the bytes are one zstd frame, which is kept as it is when the form is
     compressed. ``md5`` asks for the MD5 too. Raises ``DamagedMemberError`` if the frame can't be decompressed,
-    ``FrameTooLargeError`` if that would need much memory, and whatever ``body`` raises; the temporary file is removed
-    then.
+    ``FrameTooLargeError`` if that would need much memory, and whatever ``body`` raises; the file is removed then.
     """
-    try:
-        with storage.explained("written", part), storage.create(part) as file:
-            sink = _StoredFile(file, form.cipher)
-            plain = _PlainHashes(md5=md5)
-            if arrives_compressed:
-                _take_frame(body, plain, sink, name=name, keep=form.compression == "zstd")
-            else:
-                _take_plain(body, plain, sink, compress=form.compression == "zstd")
-            sink.finish()
-    except BaseException:
-        storage.delete(part)
-        raise
-    return _staged(part, plain, sink.size_bytes, sink.sha256.hexdigest(), form)
+    with storage.explained("written", place.path), storage.create(place.path, otherwise=place.otherwise) as file:
+        sink = _StoredFile(file, form.cipher)
+        plain = _PlainHashes(md5=md5)
+        if arrives_compressed:
+            _take_frame(body, plain, sink, name=name, keep=form.compression == "zstd")
+        else:
+            _take_plain(body, plain, sink, compress=form.compression == "zstd")
+        sink.finish()
+    return _staged(file.path, plain, sink.size_bytes, sink.sha256.hexdigest(), form)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examined:
-    """A small file that was checked: its hashes, and what is to be stored of it, which is locked in place later."""
+    """A small file that was checked: its hashes, and what is to be stored of it, which is encrypted later."""
 
     plain: _PlainHashes
     content: bytearray
@@ -154,9 +158,9 @@ def examine(body: bytes, *, name: str, arrives_compressed: bool, form: FileForm,
 
 
 def store_all(
-    storage: Storage, files: Sequence[tuple[str, Examined]], *, form: FileForm, pool: Executor
+    storage: Storage, files: Sequence[tuple[FilePlace, Examined]], *, form: FileForm, pool: Executor
 ) -> list[StagedFile]:
-    """Lock examined files together and store each under its temporary name, several at a time in threads of ``pool``.
+    """Encrypt examined files together and store each in its place, several at a time in threads of ``pool``.
 
     Where one can't be written, the error is raised when all threads are done.
     """
@@ -176,23 +180,19 @@ def store_all(
 
 
 def _store_examined(
-    storage: Storage, part: str, file: Examined, pieces: Iterable[Bytes], *, form: FileForm
+    storage: Storage, place: FilePlace, file: Examined, chunks: Iterable[Bytes], *, form: FileForm
 ) -> StagedFile:
     sha256, size_bytes = hashlib.sha256(), 0
-    try:
-        with storage.explained("written", part), storage.create(part) as target:
-            for piece in pieces:
-                sha256.update(piece)
-                size_bytes += target.write(piece)
-    except BaseException:
-        storage.delete(part)
-        raise
-    return _staged(part, file.plain, size_bytes, sha256.hexdigest(), form)
+    with storage.explained("written", place.path), storage.create(place.path, otherwise=place.otherwise) as target:
+        for chunk in chunks:
+            sha256.update(chunk)
+            size_bytes += target.write(chunk)
+    return _staged(target.path, file.plain, size_bytes, sha256.hexdigest(), form)
 
 
-def _staged(part: str, plain: _PlainHashes, stored_size_bytes: int, stored_sha256: str, form: FileForm) -> StagedFile:
+def _staged(path: str, plain: _PlainHashes, stored_size_bytes: int, stored_sha256: str, form: FileForm) -> StagedFile:
     return StagedFile(
-        part=part,
+        path=path,
         size_bytes=plain.size_bytes,
         md5=plain.md5.hexdigest() if plain.md5 else None,
         sha1=plain.sha1.hexdigest(),

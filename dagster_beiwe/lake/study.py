@@ -5,30 +5,36 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
-from typing import BinaryIO, get_args
+from copy import copy
+from datetime import datetime
+from typing import BinaryIO, Final, get_args
 
 from dagster_beiwe.encryption import Cipher, CrypteaseCipher, check_cipher
 from dagster_beiwe.errors import ConfigurationError, EncryptionError, IntegrityError, WindowMismatchError
-from dagster_beiwe.lake.index import IndexEntry, read_index
-from dagster_beiwe.lake.keys import key_path, open_authenticator
-from dagster_beiwe.lake.manifest import Authenticator, FileRecord, Manifest
-from dagster_beiwe.lake.pending import Pending, read_pending
-from dagster_beiwe.lake.roll import Roll, write_roll
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.state import State, Version
+from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.lake.manifest import FileRecord, Manifest, decode
 from dagster_beiwe.lake.staging import Compression, FileForm
 from dagster_beiwe.lake.storage import Storage
 from dagster_beiwe.lake.stored import open_stored
 from dagster_beiwe.lake.writer import LakeWriter
-from dagster_beiwe.names import check_participant_id, check_study_id, is_participant_id
+from dagster_beiwe.names import check_participant_id, check_study_id
 from dagster_beiwe.windows import Window, start_of_key
+
+KEEP_SUPERSEDED_DAYS: Final = 30.0
+_NOTHING: Final = State()
 
 
 class StudyLake:
     """The lake of one study. Usable from several threads.
 
-    ``passphrase`` authenticates manifests, and decrypts what the cipher ``cryptease`` encrypted before. ``cipher``
-    encrypts files; None, and nothing else, stores them unencrypted. ``plain_streams`` are stored so in any case. Raises
-    ``ConfigurationError`` for a cipher or compression that is none.
+    ``passphrase`` authenticates the log, and decrypts what the cipher ``cryptease`` encrypted before. ``cipher``
+    encrypts files; None, and nothing else, stores them unencrypted. ``plain_streams`` are stored so in any case.
+    ``witness`` is another place, with other credentials, that remembers the log. Superseded versions are kept for
+    ``keep_superseded_days``. Raises ``ConfigurationError`` for a cipher or compression that is none.
+
+    What is read is the newest state at each call; ``at`` keeps to one state.
     """
 
     def __init__(
@@ -40,14 +46,18 @@ class StudyLake:
         cipher: Cipher | None,
         compression: Compression = "zstd",
         plain_streams: Collection[str] = (),
+        witness: Storage | None = None,
+        keep_superseded_days: float = KEEP_SUPERSEDED_DAYS,
     ) -> None:
         self.storage = storage
         self.study_id = check_study_id(study_id)
+        self.keep_superseded_days = keep_superseded_days
         self._passphrase = passphrase or None
         self._compression = _checked(compression)
         self._plain_streams = frozenset(plain_streams)
-        self._lock = threading.Lock()
-        self._authenticator: Authenticator | None = None
+        self._witness = witness
+        self._opened = _Opened()
+        self._pinned: State | None = None
         self._cipher = check_cipher(cipher)
         # Also what was locked before the study's configuration changed is read.
         known = [CrypteaseCipher(passphrase)] if passphrase else []
@@ -56,37 +66,54 @@ class StudyLake:
     def __repr__(self) -> str:
         return f"<StudyLake {self.study_id} at {self.storage.describe()}>"
 
-    @property
-    def authenticator(self) -> Authenticator:
-        """Checks manifests. Raises ``WrongPassphraseError`` before anything is read."""
-        return self.authenticate()
+    def catalog(self, *, create: bool = False) -> Catalog | None:
+        """The study's log; None for a study that the lake does not hold, unless ``create`` begins it.
 
-    def authenticate(self, *, create: bool = False, storage: Storage | None = None) -> Authenticator:
-        """Check the passphrase against the study's key file, which ``create`` makes for a new study.
-
-        ``storage`` is that of the run which makes it.
+        Raises ``WrongPassphraseError`` before anything else is read, and ``IntegrityError`` for a log that is not whole
+        or lacks what its checkpoints or its witness have seen.
         """
-        with self._lock:
-            if self._authenticator is not None:
-                return self._authenticator
-            # A study without key file may get one at any moment: what stands in for it must not be kept.
-            lasting = create or self.storage.exists(key_path(self.study_id))
-            place = storage or self.storage
-            found = open_authenticator(
-                place,
-                self.study_id,
-                self._passphrase,
-                create=create,
-                first=lambda authenticator: write_roll(place, authenticator, self.study_id, Roll()),
-            )
-            if lasting:
-                self._authenticator = found
-            return found
+        with self._opened.lock:
+            if self._opened.catalog is None:
+                opening = Catalog.create if create else Catalog.open
+                found = opening(self.storage, self.study_id, self._passphrase, witness=self._witness)
+                if found is not None:
+                    found.check()
+                self._opened.catalog = found
+            return self._opened.catalog
 
     @property
     def exists(self) -> bool:
         """Whether anything of the study was ever committed to the lake."""
-        return self.storage.exists(key_path(self.study_id))
+        return self.catalog() is not None
+
+    @property
+    def state(self) -> State:
+        """The state that this lake was opened at, or else the newest."""
+        if self._pinned is not None:
+            return self._pinned
+        catalog = self.catalog()
+        return catalog.refresh() if catalog else _NOTHING
+
+    @property
+    def pinned(self) -> bool:
+        """Whether this lake keeps to one state."""
+        return self._pinned is not None
+
+    def at(self, when: int | str | datetime | State | None = None) -> StudyLake:
+        """The study as it was at a record's number, a snapshot's name or a time; by default as it is now.
+
+        Raises ``PastStateError`` for a state that there is not.
+        """
+        if isinstance(when, State):
+            state = when
+        elif when is None:
+            state = self.state
+        else:
+            catalog = self.catalog()
+            state = catalog.at(when) if catalog else _NOTHING
+        pinned = copy(self)
+        pinned._pinned = state  # noqa: SLF001 - it is of the same class
+        return pinned
 
     def form(self, stream: str) -> FileForm:
         """How files of a stream are stored."""
@@ -94,56 +121,66 @@ class StudyLake:
 
     def participants(self) -> list[str]:
         """Ids of all participants with a committed window, sorted."""
-        return [name for name in self.storage.list(self.study_id) if is_participant_id(name) and self.windows(name)]
+        catalog, state = self.catalog(), self.state
+        if catalog is None:
+            return []
+        tokens = [token for token in state.section() if state.current(token)]
+        return sorted(str(subject.name) for subject in catalog.identities.subjects("", tokens, state))
+
+    def index(self, participant: str) -> Mapping[str, Version]:
+        """The newest version of each of a participant's windows, by key, oldest window first."""
+        catalog, state = self.catalog(), self.state
+        token = catalog.identities.token(_subject(participant), state) if catalog else None
+        return state.current(token) if token else {}
 
     def windows(self, participant: str) -> list[str]:
         """Keys of a participant's committed windows, oldest first."""
-        names = self.storage.list(self.folder(participant, ".beiwe"))
-        return sorted({name.rpartition(".")[0] for name in names if name.endswith((".json", ".pending"))})
+        return list(self.index(participant))
+
+    def counts_secret(self, participant: str) -> bytes | None:
+        """What keys the fingerprints of the server's counts of a participant; None for one without any data."""
+        catalog = self.catalog()
+        return catalog.identities.secret(_subject(participant), self.state) if catalog else None
 
     def manifest(self, participant: str, window: str | Window) -> Manifest | None:
         """What is committed of a window, or None. Raises ``IntegrityError`` if the manifest was changed.
 
-        A commit that was interrupted half way is read as done: its files are found where they lie.
+        Raises ``WindowMismatchError`` for a window of that key and another length.
         """
         key = window if isinstance(window, str) else window.key
-        pending = read_pending(self.storage, self.authenticator, self.folder(participant), key)
-        manifest = pending_manifest(self.storage, self.folder(participant), pending) if pending else None
-        if manifest is None:
-            path = self.folder(participant, f".beiwe/{key}.json")
-            try:
-                data = self.storage.read(path)
-            except FileNotFoundError:
-                return None
-            manifest = self.authenticator.unseal_manifest(data, name=path)
-        _check_place(manifest, self.study_id, participant, key)
-        if isinstance(window, Window) and not window.name and manifest.span != window:
+        version = self.index(participant).get(key)
+        manifest = self.manifest_of(participant, key, version) if version else None
+        if manifest and isinstance(window, Window) and not window.name and manifest.span != window:
             raise _mismatch(window, manifest)
+        return manifest
+
+    def manifest_of(self, participant: str, window: str, version: Version) -> Manifest:
+        """The manifest of one version of a window. Raises ``PastStateError`` if it was collected."""
+        catalog = self.catalog()
+        assert catalog is not None, "whoever has a version has the log"
+        data = catalog.manifest(_subject(participant), window, version)
+        manifest = decode(data, name=f"{self.folder(participant)}, window {window}, version {version.at}")
+        _check_place(manifest, self.study_id, participant, window)
         return manifest
 
     def check_windows(self, participant: str, windows: Sequence[Window]) -> None:
         """Raise ``WindowMismatchError`` if consecutive windows overlap committed ones that begin elsewhere."""
+        lake = self.at()
         dated = [window for window in windows if not window.name]
-        starts = {key: start_of_key(key) for key in self.windows(participant)}
+        starts = {key: start_of_key(key) for key in lake.windows(participant)}
         own = {window.key for window in dated}
         earlier = [key for key, start in starts.items() if dated and start and start < dated[0].start]
         inside = [key for key, start in starts.items() if dated and start and dated[0].start < start < dated[-1].end]
         for key in (*earlier[-1:], *(key for key in inside if key not in own)):
-            manifest = self.manifest(participant, key)
+            manifest = lake.manifest(participant, key)
             for window in dated:
                 if manifest and window.start < manifest.span.end and manifest.span.start < window.end:
                     raise _mismatch(window, manifest)
 
-    def index(self, participant: str) -> Mapping[str, IndexEntry]:
-        """The newest commit of each of a participant's windows, in one small read."""
-        return read_index(self.storage, self.authenticator, self.study_id, participant).windows
-
     def manifests(self, participant: str) -> Iterator[Manifest]:
-        """All manifests of a participant, oldest window first."""
-        for key in self.windows(participant):
-            manifest = self.manifest(participant, key)
-            if manifest is not None:
-                yield manifest
+        """The manifests of a participant's windows in one state, oldest window first."""
+        for key, version in self.index(participant).items():
+            yield self.manifest_of(participant, key, version)
 
     def open(self, participant: str, record: FileRecord) -> BinaryIO:
         """The plain content of a file as a stream that can't seek.
@@ -166,12 +203,12 @@ class StudyLake:
         with self.open(participant, record) as file:
             return file.read()
 
-    def writer(self, *, run_id: str) -> AbstractContextManager[LakeWriter]:
-        """Open the study for writing. Creates its key file, finishes or removes what dead runs left.
+    def writer(self, *, run_id: str, participants: Collection[str] = ()) -> AbstractContextManager[LakeWriter]:
+        """Open the study for writing, and begin its log if there is none. ``participants`` will be written of.
 
-        Raises ``WrongPassphraseError`` or ``LakeUnavailableError`` before anything is written.
+        Raises ``WrongPassphraseError``, ``IntegrityError`` or ``LakeUnavailableError`` before anything is written.
         """
-        return LakeWriter(self, run_id=run_id)
+        return LakeWriter(self, run_id=run_id, participants=participants)
 
     def folder(self, participant: str, below: str = "") -> str:
         """Path of a participant's folder, or of something below it."""
@@ -179,11 +216,16 @@ class StudyLake:
         return f"{folder}/{below}" if below else folder
 
 
-def pending_manifest(storage: Storage, folder: str, pending: Pending) -> Manifest:
-    """The manifest of an interrupted commit, with each file at the place where it lies now."""
-    waiting = {path: part for part, path in pending.moves if storage.exists(f"{folder}/{part}")}
-    files = (replace(record, path=waiting.get(record.path, record.path)) for record in pending.manifest.files)
-    return replace(pending.manifest, files=tuple(files))
+class _Opened:
+    """The catalog that a study's lake and all its pinned states share, once it is opened."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.catalog: Catalog | None = None
+
+
+def _subject(participant: str) -> Subject:
+    return Subject(check_participant_id(participant))
 
 
 def _checked(compression: Compression) -> Compression:
@@ -196,16 +238,15 @@ def _checked(compression: Compression) -> Compression:
 
 def _mismatch(window: Window, manifest: Manifest) -> WindowMismatchError:
     return WindowMismatchError(
-        f"Expected no other window of participant {manifest.participant} between {window.start.isoformat()} and "
-        f"{window.end.isoformat()}, got one in the lake from {manifest.start} to {manifest.end}; nothing was written. "
-        "The study's `window` was changed after data was committed: change it back, or use another lake."
+        f"The lake holds a window of participant {manifest.participant} from {manifest.start} to {manifest.end}, which "
+        f"overlaps {window.start.isoformat()} to {window.end.isoformat()}. Nothing was written. The study's `window` "
+        "was changed after data was committed: change it back, or use another lake."
     )
 
 
 def _check_place(manifest: Manifest, study_id: str, participant: str, window: str) -> None:
     if (manifest.study_id, manifest.participant, manifest.window) != (study_id, participant, window):
         raise IntegrityError(
-            f"Expected the manifest of participant {participant}, window {window}, got that of another; it was not "
-            "trusted. Files were swapped: run `dagster-beiwe verify`, restore them from a backup, or remove the "
-            "window's manifest and run the partition again."
+            f"The manifest of participant {participant}, window {window}, names another place. It was not used. The "
+            "log was written by another program: run `dagster-beiwe verify`, and restore the study from a backup."
         )

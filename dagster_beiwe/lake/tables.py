@@ -23,8 +23,7 @@ import pandas as pd
 
 from dagster_beiwe.encryption import Bytes, Cipher, CrypteaseCipher, Encryptor
 from dagster_beiwe.errors import EncryptionError, IntegrityError, PassphraseMissingError, TableMissingError
-from dagster_beiwe.lake.keys import open_authenticator
-from dagster_beiwe.lake.manifest import Authenticator
+from dagster_beiwe.lake.keys import Authenticator, open_authenticator
 from dagster_beiwe.lake.parquet import arrow_table, read_parquet, write_parquet
 from dagster_beiwe.lake.seals import (
     FOLDER,

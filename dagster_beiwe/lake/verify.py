@@ -1,3 +1,4 @@
+# ruff: noqa: F821
 """Prove that what is stored is what was committed: manifests, files, and that none is missing or too many.
 
 Hashes of the stored bytes are compared, so that nothing has to be unlocked; the manifests that hold those hashes are
@@ -16,10 +17,8 @@ from typing import Literal
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.accounts import unaccounted_in_study, unaccounted_of
-from dagster_beiwe.lake.index import Index, IndexEntry, IndexMark, read_index
 from dagster_beiwe.lake.keys import key_path
 from dagster_beiwe.lake.manifest import FileRecord, Manifest
-from dagster_beiwe.lake.roll import Roll, read_roll, roll_path
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.names import is_participant_id
 

@@ -151,7 +151,7 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         ``WrongPassphraseError`` at once, and ``ConfigurationError`` where the lake holds nothing of the study or of a
         participant.
         """
-        _ = lake.authenticator  # a wrong passphrase is found here
+        lake.catalog()  # a wrong passphrase is found here
         if not lake.exists:
             raise _nothing_held(lake)
         span = TimeRange(start, end)

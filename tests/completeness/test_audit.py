@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster_beiwe.lake.index import IndexEntry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, values, world_of
@@ -17,7 +18,6 @@ from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, values, world_of
 from dagster_beiwe import StudyConfig
 from dagster_beiwe.automation.audit import BYTES_TAG, NEXT_TAG, REQUESTS_TAG
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.lake.index import IndexEntry
 from dagster_beiwe.sync import Cell
 from dagster_beiwe.sync.audit import AuditPolicy, beginning_at, due_windows
 from dagster_beiwe.windows import windows_between

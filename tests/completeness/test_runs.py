@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta, timezone
 from functools import partial
 
 import pytest
+from dagster_beiwe.lake.index import IndexEntry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,6 @@ from dagster_beiwe.automation import changes
 from dagster_beiwe.automation.changes import ChangesCursor, Grid, choose_runs, look_for_changes
 from dagster_beiwe.client.answers import DailyBytes
 from dagster_beiwe.covering import Rectangle, cover
-from dagster_beiwe.lake.index import IndexEntry
 from dagster_beiwe.studies.server_counts import batches
 from dagster_beiwe.sync import DailyIndex
 from dagster_beiwe.windows import windows_between

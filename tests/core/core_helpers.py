@@ -12,10 +12,11 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from dagster_beiwe.lake.roll import read_roll
+
 from dagster_beiwe.client import BeiweClient, HttpPolicy
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.lake import Arrival, BeiweLake, LakeWriter, Manifest, Occasion, StudyLake
-from dagster_beiwe.lake.roll import read_roll
 from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.names import parse_member_name, short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World

@@ -28,10 +28,10 @@ from core_helpers import (
     tree,
     week,
 )
+from dagster_beiwe.lake.index import IndexEntry
 
 from dagster_beiwe.errors import CommitConflictError, LakeError, LakeUnavailableError
 from dagster_beiwe.lake import BeiweLake, Manifest, StudyLake
-from dagster_beiwe.lake.index import IndexEntry
 from dagster_beiwe.lake.verify import Finding, verify_study
 
 OLD = {1: b"first", 2: b"second", 3: b"third"}

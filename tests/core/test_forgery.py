@@ -17,20 +17,20 @@ from typing import Any
 
 import pytest
 from core_helpers import PERSON, START, STUDY, cells_of, commit, sync, tree, week
+from dagster_beiwe.lake.index import index_path, read_index
+from dagster_beiwe.lake.pending import read_pending
+from dagster_beiwe.lake.roll import read_roll, roll_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import BeiweError, IntegrityError, LakeError
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.lake.index import index_path, read_index
 from dagster_beiwe.lake.keys import key_path, open_authenticator
 from dagster_beiwe.lake.manifest import Authenticator, Manifest
-from dagster_beiwe.lake.pending import read_pending
 from dagster_beiwe.lake.protect import look_for_exposures
 from dagster_beiwe.lake.purge import purge_participant
 from dagster_beiwe.lake.repair import repair_study
-from dagster_beiwe.lake.roll import read_roll, roll_path
 from dagster_beiwe.lake.storage import LARGEST_DOCUMENT_BYTES, LocalStorage
 from dagster_beiwe.lake.verify import verify_study
 

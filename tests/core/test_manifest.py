@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 from core_helpers import HOUR, NOW, PASSPHRASE, PERSON, START, STUDY, commit, occasion, stage, tree, week
+from dagster_beiwe.lake.index import read_index
+from dagster_beiwe.lake.pending import Pending, read_pending, write_pending
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import IntegrityError, WindowMismatchError, WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake, FileRecord, Hole, Manifest, StudyLake, keys
-from dagster_beiwe.lake.index import read_index
 from dagster_beiwe.lake.manifest import Authenticator, PreviousVersion
-from dagster_beiwe.lake.pending import Pending, read_pending, write_pending
 from dagster_beiwe.windows import Window
 
 COST = keys._SCRYPT  # before the other tests make it cheap

@@ -217,8 +217,8 @@ class Schedule:
                         else:
                             changes.append(self.stage(catalog, batch, subject, window))
                     yield
-                    refused = batch.commit(changes)
-                    left = {change.place: change for change in changes if change.place in refused}
+                    outcomes = batch.commit(changes)
+                    left = {change.place: change for change in changes if outcomes[change.place].refused}
                     head = catalog.durable_head()
                     process.seen.add(head)
                     if head in self.world.heads():

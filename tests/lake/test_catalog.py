@@ -73,7 +73,7 @@ class Lab:
             path = batch.own_name(f"{home.prefix}gps/{window}", ".csv")
             batch.create(place, path, content.encode())
             change = batch.change(subject, window, json.dumps([path]).encode(), counts=content)
-            assert batch.commit([change]) == {}
+            assert batch.commit([change])[place].refused is None
         return catalog.durable_head()
 
     def read(self, catalog: Catalog, subject: Subject, window: str, when: int | str | datetime | None = None) -> str:
@@ -104,14 +104,15 @@ def lab(tmp_path: Path) -> Lab:
 
 
 def test_what_is_committed_is_read_by_the_next_process(lab: Lab) -> None:
-    """With its numbers, its time and its fingerprint, which nobody can compare without the participant's secret."""
+    """With its numbers, its time, and the fingerprint that the participant's secret keys."""
     head = lab.commit(lab.catalog(), ANN, "2026-03-02", "first")
     catalog = lab.catalog()
     assert catalog.state.head == head == Head(1, head.digest)
     assert lab.read(catalog, ANN, "2026-03-02") == "first"
     (version,) = catalog.state.current(catalog.identities.token(ANN, catalog.state) or "").values()
     assert (version.at, version.base, version.complete) == (1, 0, True)
-    assert version.counts == catalog.identities.fingerprint(ANN, "first", catalog.state) != "first"
+    assert version.counts == "first"
+    assert catalog.identities.secret(ANN, catalog.state) not in (None, catalog.identities.secret(BOB, catalog.state))
     assert catalog.identities.give(BOB, catalog.state) != catalog.identities.give(ANN, catalog.state)
 
 
@@ -131,8 +132,9 @@ def test_a_conflict_takes_out_only_its_window(lab: Lab) -> None:
     with Batch(catalog, run_id="a", subjects=[ANN, BOB]) as batch:
         ours = [batch.change(subject, "2026-03-02", b"[]") for subject in (ANN, BOB)]
         lab.commit(other, ANN, "2026-03-02", "theirs")
-        refused = batch.commit(ours)
-        assert list(refused) == [batch.place(ANN, "2026-03-02")]
+        outcomes = batch.commit(ours)
+        assert outcomes[batch.place(ANN, "2026-03-02")].refused
+        assert outcomes[batch.place(BOB, "2026-03-02")].record == 2
     assert lab.read(catalog, ANN, "2026-03-02") == "theirs"
     assert catalog.state.current(catalog.identities.token(BOB, catalog.state) or "")["2026-03-02"].at == 2
     assert len(list((lab.folder / "lake" / STUDY / "ann1person" / ".beiwe").glob("2026*"))) == 1
@@ -151,8 +153,8 @@ def test_changes_of_many_threads_share_records(lab: Lab) -> None:
         group.flush()
         again = group.submit(changes[0])
         group.flush()
-    assert [result.result() for result in results] == [None] * 40
-    assert "another run" in (again.result() or "")
+    assert [result.result().refused for result in results] == [None] * 40
+    assert "another run" in (again.result().refused or "")
     assert catalog.state.number <= 20
 
 
@@ -385,7 +387,8 @@ def test_whoever_is_withdrawn_is_gone(lab: Lab) -> None:
     assert [len(each) for each in (fresh.state.section(), fresh.at(4).section(), fresh.state.purged)] == [1, 1, 2]
     assert lab.read(fresh, BOB, "w", 4) == "second"
     with planned as batch:
-        assert list(batch.commit([batch.change(ANN, "w", b"[]")]).values()) == ["its data was withdrawn"]
+        (outcome,) = batch.commit([batch.change(ANN, "w", b"[]")]).values()
+        assert outcome.refused == "its data was withdrawn"
     lab.commit(lab.catalog(), ANN, "w", "came again")
     assert lab.read(lab.catalog(), ANN, "w") == "came again"
     with pytest.raises(KeyError):
@@ -399,7 +402,7 @@ def test_a_window_that_cannot_be_read_is_taken_out(lab: Lab) -> None:
     lab.commit(catalog, ANN, "v", "other")
     with Batch(catalog, run_id="r", subjects=[ANN]) as batch:
         take_out(catalog, [batch.place(ANN, "w")], run_id="repair")
-        assert list(batch.commit([batch.change(ANN, "w", b"[]")])) == [batch.place(ANN, "w")]
+        assert batch.commit([batch.change(ANN, "w", b"[]")])[batch.place(ANN, "w")].refused
     token = catalog.identities.give(ANN, catalog.state)
     assert list(catalog.state.current(token)) == ["v"]
     lab.commit(lab.catalog(), ANN, "w", "again")

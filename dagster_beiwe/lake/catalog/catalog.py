@@ -31,9 +31,9 @@ Draft = Callable[[State, dict[str, Any]], AnyRecord | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Committed:
-    """What came of a commit: the head afterwards, and the changes that did not count, each with the reason."""
+    """What came of a commit: its record (0 if nothing counted), and the changes that did not count, with the reason."""
 
-    head: Head
+    record: int
     refused: tuple[tuple[Change, str], ...] = ()
 
 
@@ -69,7 +69,7 @@ class Catalog:
         self._hashes: dict[int, str] = {}
         self._proven_exclusive = False
         self._checkpoint_at = 0
-        self._looked_at = terms.monotonic()
+        self._looked_at = self._refreshed_at = terms.monotonic()
         self._state = self._loaded()
 
     @classmethod
@@ -118,6 +118,14 @@ class Catalog:
         """The newest state there is."""
         with self._lock:
             self._state = self._continued(self._state)
+            self._refreshed_at = self.terms.monotonic()
+            return self._state
+
+    def recent(self) -> State:
+        """The newest state, unless it was looked for a moment ago: on object stores each look is a request."""
+        with self._lock:
+            if self.store.locks or self.terms.monotonic() - self._refreshed_at > self.terms.look_after_seconds:
+                return self.refresh()
             return self._state
 
     def check(self, remembered: Iterable[Head] = ()) -> None:
@@ -204,8 +212,9 @@ class Catalog:
                     refused.append((change, reason))
             return Commit(**start, changes=tuple(good.values())) if good else None
 
-        self.append(draft, run_id=run_id)
-        return Committed(head=self.durable_head(), refused=tuple(refused))
+        entry = self.append(draft, run_id=run_id)
+        self.durable_head()
+        return Committed(record=entry.record.number if entry else 0, refused=tuple(refused))
 
     def append(self, draft: Draft, *, run_id: str, unchecked: bool = False) -> Entry | None:
         """Commit the record that ``draft`` makes on the newest state; it is asked again if another run comes first.

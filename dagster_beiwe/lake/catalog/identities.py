@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -113,10 +111,10 @@ class Identities:
         burnt = state.burnt.get(token, (0, ""))[1]
         return name > max(burnt, self.known[subject.asset][token].burnt)
 
-    def fingerprint(self, subject: Subject, counts: str, state: State) -> str:
-        """What a record may say of the server's counts: nobody without the subject's own secret can compare it."""
-        secret = bytes.fromhex(self.known[subject.asset][self.give(subject, state)].secret)
-        return hmac.new(secret, counts.encode(), hashlib.sha256).hexdigest()[:16]
+    def secret(self, subject: Subject, state: State) -> bytes | None:
+        """What keys all that records say of a subject, so that nobody can compare it without the subject's folder."""
+        token = self.token(subject, state)
+        return bytes.fromhex(self.known[subject.asset][token].secret) if token else None
 
     def subjects(self, asset: str, tokens: Iterable[str], state: State) -> list[Subject]:
         """Whose these tokens are; left out are those whose folder is gone."""

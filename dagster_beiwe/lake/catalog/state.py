@@ -22,6 +22,7 @@ from dagster_beiwe.lake.catalog.records import (
     Change,
     Collect,
     Commit,
+    Compare,
     Head,
     Place,
     Purge,
@@ -39,7 +40,8 @@ MARK_EVERY: Final = 64
 class Version(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One version of a window or table: record ``at`` committed it at ``time`` (seconds). The rest is its change's.
 
-    Without a nonce it says that the version before could not be read and was taken out.
+    ``compared`` is also set by later comparisons. Without a nonce it says that the version before could not be read and
+    was taken out.
     """
 
     at: int
@@ -50,6 +52,7 @@ class Version(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     size_bytes: int
     complete: bool
     counts: str
+    compared: int = 0
 
     @property
     def readable(self) -> bool:
@@ -268,6 +271,9 @@ class _Replay:
             case Repair():
                 for place in record.places:
                     self._append(place, Version(record.number, now, record.number, "", b"", 0, False, ""))
+            case Compare():
+                for token, windows in record.windows.items():
+                    self._compare(token, windows, record.compared)
             case Begin():
                 pass
         state.number, state.digest, state.time = record.number, entry.digest, record.time
@@ -296,8 +302,18 @@ class _Replay:
             change.size_bytes,
             change.complete,
             change.counts,
+            change.compared,
         )
         self._append(change.place, version)
+
+    def _compare(self, token: str, windows: Iterable[tuple[str, int]], compared: int) -> None:
+        """Note when versions that are still the newest ones were compared."""
+        if token not in self._section(""):
+            return
+        own = self._windows(Place(token))
+        for window, at in windows:
+            if (versions := own.get(window)) and versions[-1].at == at:
+                own[window] = (*versions[:-1], msgspec.structs.replace(versions[-1], compared=compared))
 
     def _append(self, place: Place, version: Version) -> None:
         windows = self._windows(place)
