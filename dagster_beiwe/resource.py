@@ -24,7 +24,7 @@ from dagster_beiwe.credentials import (
     study_secret,
 )
 from dagster_beiwe.dead_runs import mark_run
-from dagster_beiwe.encryption import AgeCipher, Cipher, CipherKeys, cipher_by_name, read_identity
+from dagster_beiwe.encryption import Cipher, CipherKeys, cipher_by_name, read_identity
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import CredentialsError, PassphraseMissingError
 from dagster_beiwe.lake import BeiweLake, StudyLake
@@ -131,7 +131,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
 
     ``lake_variable`` and ``passphrase_variable`` are the names of environment variables: the first holds a folder or
     an fsspec URL, the second the passphrase of every study that has none in the keyring. ``age_identity_variable`` is
-    the name of the one that holds the path of a private key file, for reading what the cipher ``age`` locked.
+    the name of the one that holds the path of a private key file, for reading what the cipher ``age`` encrypted.
     """
 
     credentials: BeiweCredentials
@@ -203,12 +203,14 @@ class BeiweResource(dg.ConfigurableResource[Any]):
                 f"{self.passphrase_variable}, or add the study to SECRETS in the keyring, or configure "
                 "`encryption: none` to store its data unlocked."
             )
+        identity = read_identity(self.age_identity_variable)
         return self.get_lake().study(
             study.id,
             passphrase=passphrase,
-            cipher=self._cipher(study, passphrase),
+            cipher=_cipher(study, CipherKeys(passphrase=passphrase, recipients=study.recipients, identity=identity)),
             compression=study.compression,
             plain_streams=study.plain_streams,
+            identity=identity,
         )
 
     def check_passphrase(self, study: StudyFacts) -> None:
@@ -220,14 +222,10 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         forbid_core_dumps()  # also where the credentials are the lab's own class
         return self.credentials.load()
 
-    def _cipher(self, study: StudyFacts, passphrase: str | None) -> Cipher | None:
-        """The configured name as a cipher: the one place where ``none`` becomes ``None``, which encrypts nothing."""
-        if study.encryption == NO_ENCRYPTION:
-            return None
-        path = os.environ.get(self.age_identity_variable) if study.encryption == AgeCipher.name else None
-        identity = read_identity(path, variable=self.age_identity_variable) if path else None
-        keys = CipherKeys(passphrase=passphrase, recipients=study.recipients, identity=identity)
-        return cipher_by_name(study.encryption, keys)
+
+def _cipher(study: StudyFacts, keys: CipherKeys) -> Cipher | None:
+    """The configured name as a cipher: the one place where ``none`` becomes ``None``, which encrypts nothing."""
+    return None if study.encryption == NO_ENCRYPTION else cipher_by_name(study.encryption, keys)
 
 
 def _missing_variables(names: list[str], *, why: str = "") -> CredentialsError:

@@ -6,10 +6,17 @@ import argparse
 import os
 from typing import Any
 
-from dagster_beiwe.cli.context import load_credentials, open_lake, study_passphrase, study_secrets
+from dagster_beiwe.cli.context import (
+    AGE_IDENTITY_VARIABLE,
+    load_credentials,
+    open_lake,
+    study_passphrase,
+    study_secrets,
+)
 from dagster_beiwe.cli.server_check import check_studies
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import BeiweError
+from dagster_beiwe.encryption import read_identity
+from dagster_beiwe.errors import BeiweError, ConfigurationError
 from dagster_beiwe.lake.keys import key_path, open_authenticator
 from dagster_beiwe.lake.storage import LocalStorage, Storage
 from dagster_beiwe.names import one_line
@@ -29,6 +36,7 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
         print(f"Endpoints   {'all are there' if not missing else 'missing: ' + ', '.join(missing)}")
         studies = client.studies()
         answers = check_studies(client, studies)
+    has_keys = _check_identity()
     if not os.environ.get("BEIWE_LAKE"):
         print("Lake        none: set BEIWE_LAKE to the folder or URL of the lake")
         return 1
@@ -39,7 +47,19 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
         fits, verdict = _check_passphrase(lake.storage, study_id, passphrase)
         usable = usable and fits
         print(f"  {study_id}  {verdict}")
-    return 0 if usable and studies and answers else 1
+    return 0 if usable and studies and answers and has_keys else 1
+
+
+def _check_identity() -> bool:
+    """Whether the private key of age can be used, where there is to be one."""
+    try:
+        identity = read_identity(AGE_IDENTITY_VARIABLE)
+    except ConfigurationError as error:
+        print(f"Identity    {one_line(str(error))}")
+        return False
+    if identity is not None:
+        print("Identity    the private key of age can be read.")
+    return True
 
 
 def _check_place(storage: Storage) -> bool:

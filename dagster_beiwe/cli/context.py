@@ -21,7 +21,7 @@ from dagster_beiwe.credentials import (
     secrets_from_keyring,
     study_secret,
 )
-from dagster_beiwe.encryption import AgeCipher, Cipher, CrypteaseCipher, read_identity
+from dagster_beiwe.encryption import read_identity
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 
@@ -124,17 +124,11 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
     chosen = [Study(id=key, name=name) for key, name in stored.items()]
     if wanted is not None:
         chosen = [find_study(stored, wanted)]
-    secrets = study_secrets(credentials)
+    secrets, identity = study_secrets(credentials), read_identity(AGE_IDENTITY_VARIABLE)
     for study in chosen:
         passphrase = study_passphrase(secrets, study.id, study.name)
-        yield study, lake.study(study.id, passphrase=passphrase, cipher=_reading_cipher(passphrase))
-
-
-def _reading_cipher(passphrase: str | None) -> Cipher | None:
-    """What opens the lake's files; with an identity of age, those that the passphrase locked are opened too."""
-    if path := os.environ.get(AGE_IDENTITY_VARIABLE):
-        return AgeCipher(identity=read_identity(path, variable=AGE_IDENTITY_VARIABLE))
-    return CrypteaseCipher(passphrase) if passphrase else None
+        cipher = "cryptease" if passphrase else None
+        yield study, lake.study(study.id, passphrase=passphrase, cipher=cipher, identity=identity)
 
 
 def _not_held(lake: BeiweLake, stored: Mapping[str, str], names: Mapping[str, str], wanted: str) -> ConfigurationError:

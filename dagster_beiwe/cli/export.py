@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -56,7 +57,6 @@ def run(options: argparse.Namespace) -> int:
         )
     lake_of_all = open_lake()
     target = _checked_target(options.to, lake_of_all.storage)
-    is_new = not target.exists()
     files = size_bytes = 0
     tables = _Tables()
     for _, lake in studies_in_lake(lake_of_all, options.study):
@@ -65,18 +65,30 @@ def run(options: argparse.Namespace) -> int:
             raise not_held(sorted(unknown))
         lake.catalog()
         _check_held(lake, streams)
-        make_folder(target)
         print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)
-        for size in _export(lake, options, streams, FileTree(target), tables):
-            files, size_bytes = files + 1, size_bytes + size
+        with _new_files(target) as tree:
+            for size in _export(lake, options, streams, tree, tables):
+                files, size_bytes = files + 1, size_bytes + size
     if files:
         print(f"{files} files, {human_size(size_bytes)}, in {target}")
         tables.tell()
         return 0
-    if is_new:
-        target.rmdir()
     print("The lake holds no file of this selection; nothing was written.")
     return 1
+
+
+@contextmanager
+def _new_files(folder: Path) -> Iterator[FileTree]:
+    """The folder to write into. Folders that were made and stayed empty are removed in the end."""
+    is_new = not folder.exists()
+    make_folder(folder)
+    try:
+        yield FileTree(folder)
+    finally:
+        for path, _, _ in os.walk(folder, topdown=False):
+            if is_new or path != str(folder):
+                with suppress(OSError):  # it is not empty
+                    Path(path).rmdir()
 
 
 def _streams(options: argparse.Namespace) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from dagster_beiwe.cli.context import (
+    AGE_IDENTITY_VARIABLE,
     add_study_option,
     ask_twice,
     can_ask,
@@ -17,6 +18,7 @@ from dagster_beiwe.cli.context import (
     open_lake,
     studies_in_lake,
 )
+from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher, read_identity
 from dagster_beiwe.errors import ConfigurationError, WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.keys import open_authenticator
@@ -49,6 +51,8 @@ def add_parser(commands: Any) -> None:
     add_study_option(parser, required=False)
     parser.add_argument("--to", required=True, help="folder or URL of the new lake; what is there already is kept")
     parser.add_argument("--compression", choices=("zstd", "none"), help="store files so (default: as they are)")
+    parser.add_argument("--recipient", action="append", default=[], metavar="age1...",
+                        help="encrypt files with age, for this public key; may be repeated")  # fmt: skip
     parser.add_argument("--lock-all", action="store_true", help="lock files that are stored plain as well")
     parser.set_defaults(run=run)
 
@@ -59,11 +63,13 @@ def run(options: argparse.Namespace) -> int:
     old, new = open_lake(), lake_at(options.to)
     _check_places(old, new)
     passphrase = _new_passphrase()
+    identity = read_identity(AGE_IDENTITY_VARIABLE)
+    cipher = AgeCipher(recipients=options.recipient) if options.recipient else CrypteaseCipher(passphrase)
     form: dict[str, Any] = {"compression": options.compression, "lock_all": options.lock_all}
     damaged = []
     for study, lake in studies_in_lake(old, options.study):
         _check_new(lake, passphrase, same_allowed=any(form.values()))
-        target = new.study(study.id, passphrase=passphrase)
+        target = new.study(study.id, passphrase=passphrase, cipher=cipher, identity=identity)
         done = rekey_study(lake, target, run_id="rekey", on_window=_log_progress, **form)
         damaged += done.damaged_tables
         print(

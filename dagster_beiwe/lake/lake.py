@@ -40,14 +40,15 @@ class BeiweLake:
         cipher: Cipher | str | None = "cryptease",
         compression: Compression = "zstd",
         plain_streams: Collection[str] = (),
+        identity: str | None = None,
     ) -> StudyLake:
         """One study's part; see ``StudyLake`` for the settings and errors.
 
-        ``cipher`` is a cipher, or the name of one that the passphrase is enough for; only ``None`` stores files
-        unencrypted. Raises ``ConfigurationError`` for an unknown name, or one that needs more than the passphrase.
+        ``cipher`` is a cipher, or the name of one that the passphrase or the ``identity`` of age is enough for; only
+        ``None`` stores files unencrypted. Raises ``ConfigurationError`` for an unknown name, or one that needs more.
         """
         if isinstance(cipher, str):
-            cipher = cipher_by_name(cipher, CipherKeys(passphrase=passphrase))
+            cipher = cipher_by_name(cipher, CipherKeys(passphrase=passphrase, identity=identity))
         return StudyLake(
             self.storage,
             study_id,
@@ -55,6 +56,7 @@ class BeiweLake:
             cipher=cipher,
             compression=compression,
             plain_streams=plain_streams,
+            identity=identity,
         )
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dagster_beiwe.encryption import Cipher
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.accounts import is_document
 from dagster_beiwe.lake.merge import STRAYS_FOLDER
@@ -82,7 +81,7 @@ def look_for_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
         participant, stream = _place(path)
         cipher = lake.form(stream).cipher
         result.files += 1
-        if cipher is None or _is_encrypted(_head(lake, path), cipher):
+        if cipher is None or lake.ring.is_encrypted(_head(lake, path)):
             continue
         if participant and participant not in windows:
             windows[participant] = _windows_by_path(lake, participant)
@@ -91,7 +90,7 @@ def look_for_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
     cipher = lake.form(TABLES_FOLDER).cipher
     for path in _tables(lake):
         result.tables += 1
-        if cipher is not None and not _is_encrypted(_head(lake, path), cipher):
+        if cipher is not None and not lake.ring.is_encrypted(_head(lake, path)):
             result.note(Exposure(kind="readable table", path=path))
     if isinstance(lake.storage, LocalStorage):
         for place, mode in _modes(lake.storage.root, lake.study_id):
@@ -99,11 +98,6 @@ def look_for_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
             if mode & _OTHERS:
                 result.note(Exposure(kind="open to others", path=place, mode=f"{mode:04o}"))
     return result
-
-
-def _is_encrypted(head: bytes, cipher: Cipher) -> bool:
-    """Whether a file that begins with ``head`` can be one of a cipher; an empty file has nothing to read."""
-    return not head or cipher.recognizes(head)
 
 
 def _place(path: str) -> tuple[str | None, str]:

@@ -81,9 +81,8 @@ def rekey_study(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    cipher = target.form("").cipher
-    # Files that can be unlocked here were read back; of others only the stored bytes can be proven.
-    found = verify_study(target, share=0.0 if cipher is None or cipher.can_decrypt else 1.0)
+    # Files that can be decrypted here were read back; of others only the stored bytes can be proven.
+    found = verify_study(target, share=0.0 if target.ring.can_decrypt(target.form("").encryption) else 1.0)
     if not found.intact:
         raise IntegrityError(
             f"Expected the copy of study {source.study_id} at {target.storage.describe()} to be as it was written, got "
@@ -134,13 +133,14 @@ def _copy_tables(source: TableStore, target: TableStore, tables: Iterable[TableE
         result.tables += 1
         if target.exists(table.asset_key, partition=table.partition):
             with suppress(IntegrityError, TableMissingError):  # a call that died left it: it is copied again
-                there, _ = target.load(table.asset_key, partition=table.partition)
+                there, _ = target.stored(table.asset_key, partition=table.partition)
                 if there.sha256 == version.sha256:
                     continue
                 if there.written_at > version.written_at:
                     raise _used(f"table {'/'.join(table.asset_key)}", "written")
         target.adopt(table.asset_key, version, data, partition=table.partition)
-        target.load(table.asset_key, partition=table.partition)
+        read = target.load if target.can_decrypt else target.stored
+        read(table.asset_key, partition=table.partition)
         result.tables_copied += 1
 
 
@@ -210,7 +210,7 @@ class _Copy:
             encryption=file.encryption,
             compression=file.compression,
         )
-        if form.cipher is None or form.cipher.can_decrypt:
+        if self._target.ring.can_decrypt(form.encryption):
             part = file.part.removeprefix(f"{self._target.folder(participant)}/")
             with self._target.open(participant, replace(copy, path=part)) as back:
                 while back.read(_PIECE_BYTES):

@@ -9,8 +9,8 @@ from copy import copy
 from datetime import datetime
 from typing import BinaryIO, Final, get_args
 
-from dagster_beiwe.encryption import Cipher, CrypteaseCipher, check_cipher
-from dagster_beiwe.errors import ConfigurationError, EncryptionError, IntegrityError, WindowMismatchError
+from dagster_beiwe.encryption import Cipher, CipherKeys, KeyRing
+from dagster_beiwe.errors import ConfigurationError, IntegrityError, WindowMismatchError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.state import State, Version
 from dagster_beiwe.lake.layout import Subject
@@ -29,10 +29,11 @@ _NOTHING: Final = State()
 class StudyLake:
     """The lake of one study. Usable from several threads.
 
-    ``passphrase`` authenticates the log, and decrypts what the cipher ``cryptease`` encrypted before. ``cipher``
-    encrypts files; None, and nothing else, stores them unencrypted. ``plain_streams`` are stored so in any case.
-    ``witness`` is another place, with other credentials, that remembers the log. Superseded versions are kept for
-    ``keep_superseded_days``. Raises ``ConfigurationError`` for a cipher or compression that is none.
+    ``passphrase`` authenticates the log. ``cipher`` encrypts files; None, and nothing else, stores them unencrypted.
+    ``plain_streams`` are stored so in any case. Files are decrypted whatever cipher encrypted them, with the passphrase
+    or ``identity``, the content of a private key file of age. ``witness`` is another place, with other credentials,
+    that remembers the log. Superseded versions are kept for ``keep_superseded_days``. Raises ``ConfigurationError`` for
+    a cipher, an identity or a compression that is none.
 
     What is read is the newest state at each call; ``at`` keeps to one state.
     """
@@ -48,6 +49,7 @@ class StudyLake:
         plain_streams: Collection[str] = (),
         witness: Storage | None = None,
         keep_superseded_days: float = KEEP_SUPERSEDED_DAYS,
+        identity: str | None = None,
     ) -> None:
         self.storage = storage
         self.study_id = check_study_id(study_id)
@@ -58,10 +60,7 @@ class StudyLake:
         self._witness = witness
         self._opened = _Opened()
         self._pinned: State | None = None
-        self._cipher = check_cipher(cipher)
-        # Also what was locked before the study's configuration changed is read.
-        known = [CrypteaseCipher(passphrase)] if passphrase else []
-        self._ciphers: dict[str, Cipher] = {each.name: each for each in (*known, cipher) if each is not None}
+        self.ring = KeyRing(cipher, CipherKeys(passphrase=self._passphrase, identity=identity))
 
     def __repr__(self) -> str:
         return f"<StudyLake {self.study_id} at {self.storage.describe()}>"
@@ -117,7 +116,9 @@ class StudyLake:
 
     def form(self, stream: str) -> FileForm:
         """How files of a stream are stored."""
-        return FileForm(cipher=None if stream in self._plain_streams else self._cipher, compression=self._compression)
+        return FileForm(
+            cipher=None if stream in self._plain_streams else self.ring.cipher, compression=self._compression
+        )
 
     def participants(self) -> list[str]:
         """Ids of all participants with a committed window, sorted."""
@@ -186,17 +187,9 @@ class StudyLake:
         """The plain content of a file as a stream that can't seek.
 
         Raises ``IntegrityError`` at the end if what was read is not what was committed, and ``EncryptionError`` if
-        it is locked in a way that can't be opened here.
+        its key was not given, or is a wrong one.
         """
-        cipher = None
-        if record.encryption != "none":
-            cipher = self._ciphers.get(record.encryption)
-            if cipher is None or not cipher.can_decrypt:
-                raise EncryptionError(
-                    f"Expected a key for files locked with {record.encryption!r}, got none; nothing was read. Give "
-                    "the study's passphrase (or age identity) to the lake."
-                )
-        return open_stored(self.storage, self.folder(participant, record.path), record, cipher)
+        return open_stored(self.storage, self.folder(participant, record.path), record, self.ring)
 
     def read(self, participant: str, record: FileRecord) -> bytes:
         """The plain content of a file, checked before it is returned."""

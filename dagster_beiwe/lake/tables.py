@@ -21,8 +21,8 @@ from typing import BinaryIO, Final
 
 import pandas as pd
 
-from dagster_beiwe.encryption import Bytes, Cipher, CrypteaseCipher, Encryptor
-from dagster_beiwe.errors import EncryptionError, IntegrityError, PassphraseMissingError, TableMissingError
+from dagster_beiwe.encryption import Bytes, CipherKeys, CrypteaseCipher, Encryptor, KeyRing
+from dagster_beiwe.errors import IntegrityError, PassphraseMissingError, TableMissingError
 from dagster_beiwe.lake.keys import Authenticator, open_authenticator
 from dagster_beiwe.lake.parquet import arrow_table, read_parquet, write_parquet
 from dagster_beiwe.lake.seals import (
@@ -62,9 +62,9 @@ class TableStore:
     """
 
     def __init__(
-        self, storage: Storage, *, owner: str, cipher: Cipher | None, authenticate: Callable[[bool], Authenticator]
+        self, storage: Storage, *, owner: str, ring: KeyRing, authenticate: Callable[[bool], Authenticator]
     ) -> None:
-        self._storage, self._owner, self._cipher, self._authenticate = storage, owner, cipher, authenticate
+        self._storage, self._owner, self._ring, self._authenticate = storage, owner, ring, authenticate
 
     @classmethod
     def of_study(cls, lake: StudyLake) -> TableStore:
@@ -72,7 +72,7 @@ class TableStore:
         return cls(
             lake.storage,
             owner=lake.study_id,
-            cipher=lake.form(FOLDER).cipher,
+            ring=lake.ring,
             authenticate=lambda create: lake.authenticate(create=create),
         )
 
@@ -82,17 +82,22 @@ class TableStore:
         return cls(
             storage,
             owner=LAKE,
-            cipher=CrypteaseCipher(passphrase),
+            ring=KeyRing(CrypteaseCipher(passphrase), CipherKeys(passphrase=passphrase)),
             authenticate=lambda create: open_authenticator(storage, KEY_PLACE, passphrase, create=create),
         )
 
     @classmethod
     def of_nobody(cls, storage: Storage) -> TableStore:
         """Tables without anything about participants: unencrypted, and their seals find accidents but not attacks."""
-        return cls(storage, owner=NOBODY, cipher=None, authenticate=lambda _: Authenticator(None))
+        return cls(storage, owner=NOBODY, ring=KeyRing(None, CipherKeys()), authenticate=lambda _: Authenticator(None))
 
     def __repr__(self) -> str:
         return f"<TableStore of {self._owner} at {self._storage.describe()}>"
+
+    @property
+    def can_decrypt(self) -> bool:
+        """Whether what is written here can be read here."""
+        return self._ring.cipher is None or self._ring.can_decrypt(self._ring.cipher.name)
 
     def write(
         self, asset_key: Sequence[str], frame: pd.DataFrame, *, partition: str | None = None, run_id: str = ""
@@ -146,6 +151,11 @@ class TableStore:
 
     def load(self, asset_key: Sequence[str], *, partition: str | None = None) -> tuple[TableVersion, bytes]:
         """A table's plain Parquet file, proven, and what was written about it. Raises as ``read`` does."""
+        version, stored = self.stored(asset_key, partition=partition)
+        return version, self._ring.decrypt(stored, version.encryption, sha256=version.sha256, name=version.file)
+
+    def stored(self, asset_key: Sequence[str], *, partition: str | None = None) -> tuple[TableVersion, bytes]:
+        """What ``load`` gives, but as it is stored: whoever cannot decrypt it can prove it, too."""
         path, seal = self._committed(asset_key, partition)
         try:
             return self._load(path, seal)
@@ -196,10 +206,10 @@ class TableStore:
         return table_path(asset_key, partition).rpartition("/")[0], seal
 
     def _load(self, folder: str, seal: Seal) -> tuple[TableVersion, bytes]:
-        """The plain Parquet file of whichever version lies there."""
+        """The stored file of whichever version lies there."""
         for version in seal.versions:
             if version is not None and (stored := self._stored(f"{folder}/{version.file}", version)) is not None:
-                return version, _unlocked(stored, version, self._cipher)
+                return version, stored
         if None in seal.versions:
             raise TableMissingError(
                 f"Expected the table {_describe(seal.asset_key, seal.partition)}, got only the beginning of its first "
@@ -274,12 +284,12 @@ class TableStore:
 
     def _stage(self, part: str, name: str, origin: _Origin, fill: Callable[[_LockedFile], object]) -> TableVersion:
         with self._storage.explained("written", part), self._storage.create(part) as file:
-            sink = _LockedFile(file, None if self._cipher is None else self._cipher.encryptor())
+            sink = _LockedFile(file, None if self._ring.cipher is None else self._ring.cipher.encryptor())
             fill(sink)
             sink.finish()
         return TableVersion(
-            file=f"{name}.parquet" if self._cipher is None else f"{name}.parquet.lock",
-            encryption="none" if self._cipher is None else self._cipher.name,
+            file=f"{name}.parquet" if self._ring.cipher is None else f"{name}.parquet.lock",
+            encryption="none" if self._ring.cipher is None else self._ring.cipher.name,
             size_bytes=sink.size_bytes,
             sha256=sink.sha256.hexdigest(),
             stored_size_bytes=sink.stored_size_bytes,
@@ -317,24 +327,6 @@ class _LockedFile(io.RawIOBase):
         self.stored_size_bytes += len(data)
         self.stored_sha256.update(data)
         self._file.write(data)
-
-
-def _unlocked(stored: bytes, version: TableVersion, cipher: Cipher | None) -> bytes:
-    data = stored
-    if version.encryption != "none":
-        if cipher is None or cipher.name != version.encryption or not cipher.can_decrypt:
-            raise EncryptionError(
-                f"Expected a key for a table locked with {version.encryption!r}, got none; nothing was read. Give the "
-                "study's passphrase (or age identity) to the lake."
-            )
-        decryptor = cipher.decryptor()
-        data = decryptor.update(stored) + decryptor.finish()
-    if hashlib.sha256(data).hexdigest() != version.sha256:
-        raise IntegrityError(
-            f"Expected the table {version.file!r} to unlock to what was written, got other bytes; nothing was read. "
-            "The passphrase was changed while the lake's key file was kept: restore the passphrase."
-        )
-    return data
 
 
 def _describe(asset_key: Sequence[str], partition: str | None) -> str:

@@ -321,8 +321,9 @@ def test_settings_that_name_something_else_than_a_file(
 ) -> None:
     """A private key's path, and a keyring's: an error that says so."""
     plant(place := tmp_path / "file", kind)
+    monkeypatch.setenv("BEIWE_AGE_IDENTITY", str(place))
     with pytest.raises(ConfigurationError, match="BEIWE_AGE_IDENTITY"):
-        read_identity(str(place), variable="BEIWE_AGE_IDENTITY")
+        read_identity("BEIWE_AGE_IDENTITY")
     with pytest.raises(KeyringFileError, match=rf"{place} is a .*, not a regular file"):
         read_keyring(place, passphrase=PASSPHRASE)
     monkeypatch.setenv("NRG_KEYRING_PASS", PASSPHRASE)
