@@ -23,9 +23,10 @@ DEADLINE_SECONDS = 60
 CHILD = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from dagster_beiwe.lake import LakeWriter, keys
+from dagster_beiwe.lake import LakeWriter
+from dagster_beiwe.lake.catalog import key_file
 from fault_scene import *
-keys._SCRYPT = {"n": 16, "r": 8, "p": 1}
+key_file.LOG2_N = 10
 commit = LakeWriter.commit
 def commit_or_wait(writer, occasion, arrivals, **base):
     if occasion.participant == SECOND:
