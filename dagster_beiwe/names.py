@@ -28,7 +28,7 @@ _MEMBER_TIME = re.compile(
     r"\.[A-Za-z0-9]{1,16}(?:-duplicate-[A-Za-z0-9]{1,64})?\)?",
     re.ASCII,
 )
-_PART_OF_PATH = re.compile(r"[A-Za-z0-9_.+() -]{1,255}")
+_PART_OF_PATH = re.compile(r"[A-Za-z0-9_.+()~ -]{1,255}")
 _KEY = re.compile(r"[A-Za-z0-9_./:+ -]{1,500}")
 _MILLISECONDS = re.compile(r"-?[0-9]{1,13}")
 _STREAM_OF_FOLDER = {stream.storage_folder: stream.name for stream in STREAMS.values() if stream.storage_folder}

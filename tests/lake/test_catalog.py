@@ -388,7 +388,7 @@ def test_whoever_is_withdrawn_is_gone(lab: Lab) -> None:
     assert lab.read(fresh, BOB, "w", 4) == "second"
     with planned as batch:
         (outcome,) = batch.commit([batch.change(ANN, "w", b"[]")]).values()
-        assert outcome.refused == "its data was withdrawn"
+        assert "withdrawn" in (outcome.refused or "")
     lab.commit(lab.catalog(), ANN, "w", "came again")
     assert lab.read(lab.catalog(), ANN, "w") == "came again"
     with pytest.raises(KeyError):

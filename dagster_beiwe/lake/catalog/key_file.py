@@ -23,7 +23,12 @@ _MAX_MEMORY_BYTES = 192 * 1024 * 1024
 
 
 def new_log(
-    study: str, passphrase: str | None, now: datetime, *, log2_n: int | None = None, former: tuple[str, Head] | None = None
+    study: str,
+    passphrase: str | None,
+    now: datetime,
+    *,
+    log2_n: int | None = None,
+    former: tuple[str, Head] | None = None,
 ) -> tuple[Authenticator, bytes]:
     """The key and the first record of a new log, whose key costs scrypt 2 to the power ``log2_n`` (``LOG2_N``).
 
