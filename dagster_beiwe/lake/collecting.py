@@ -1,0 +1,23 @@
+"""Remove from a study what no version that is kept names: superseded files, and what dead runs left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.collector import Collected, Collector, Retention
+from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.lake.manifest import named
+
+
+def collect(catalog: Catalog, *, keep_days: float, run_id: str, also: Iterable[Subject] = ()) -> Collected:
+    """Collect one study's log; see ``Collector.collect`` for where it looks, and the errors.
+
+    Superseded versions are kept for ``keep_days``, and at least for an hour.
+    """
+    return Collector(catalog, named, retention=Retention(keep_days=keep_days), run_id=run_id).collect(also)
+
+
+def dead_runs_left_something(catalog: Catalog) -> bool:
+    """Whether runs have died, or write at this moment: only those leave a marker."""
+    return bool(catalog.store.list(catalog.layout.runs))
