@@ -216,7 +216,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
     def check_passphrase(self, study: StudyFacts) -> None:
         """Raise now what would stop a study's data from being stored: ``PassphraseMissingError``, or
         ``WrongPassphraseError`` where the lake was locked with another. For steps that ask the server first."""
-        self.study_lake(study).authenticate()
+        self.study_lake(study).catalog()
 
     def _loaded(self) -> Credentials:
         forbid_core_dumps()  # also where the credentials are the lab's own class

@@ -136,7 +136,7 @@ class _Inspection:
         )
 
     def _complete(self) -> Verdict:
-        lake = self._lake
+        lake = self._lake.at()
         days = (self._windows[-1].end - self._windows[0].start).days
         keys = {window.key for window in self._windows}
         with self._resource.get_client() as client:
@@ -251,14 +251,14 @@ def _changes(
 
 def _reason(lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Window], streams: Sequence[str]) -> str:
     """Why a day is not as the server counts it, as far as the lake knows."""
-    index = lake.index(gap.participant)
+    index, secret = lake.index(gap.participant), lake.counts_secret(gap.participant)
     for window in windows:
         manifest = lake.manifest(gap.participant, window)
         if manifest is None:
             return "never fetched"
         if manifest.holes:
             return "could not be fetched: " + ", ".join(sorted({hole.error for hole in manifest.holes}))
-        if not daily.agrees(index[window.key].counted, gap.participant, window, streams):
+        if not daily.agrees(index[window.key].counts, gap.participant, window, streams, secret):
             return "changed since it was fetched"
     if gap.server_bytes < gap.lake_bytes:
         return "more held than counted: deleted or lost on the server, or not counted yet"

@@ -131,8 +131,14 @@ class StudyLake:
     def index(self, participant: str) -> Mapping[str, Version]:
         """The newest version of each of a participant's windows, by key, oldest window first."""
         catalog, state = self.catalog(), self.state
-        token = catalog.identities.token(_subject(participant), state) if catalog else None
+        token = catalog.identities.held(_subject(participant), state) if catalog else None
         return state.current(token) if token else {}
+
+    def versions(self, participant: str) -> Mapping[str, Sequence[Version]]:
+        """Of each of a participant's windows the versions that are retained, newest last."""
+        catalog, state = self.catalog(), self.state
+        token = catalog.identities.held(_subject(participant), state) if catalog else None
+        return state.section().windows(token) if token else {}
 
     def windows(self, participant: str) -> list[str]:
         """Keys of a participant's committed windows, oldest first."""
@@ -140,8 +146,11 @@ class StudyLake:
 
     def counts_secret(self, participant: str) -> bytes | None:
         """What keys the fingerprints of the server's counts of a participant; None for one without any data."""
-        catalog = self.catalog()
-        return catalog.identities.secret(_subject(participant), self.state) if catalog else None
+        catalog, state = self.catalog(), self.state
+        subject = _subject(participant)
+        if catalog is None or catalog.identities.held(subject, state) is None:
+            return None
+        return catalog.identities.secret(subject, state)
 
     def manifest(self, participant: str, window: str | Window) -> Manifest | None:
         """What is committed of a window, or None. Raises ``IntegrityError`` if the manifest was changed.

@@ -10,10 +10,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster_beiwe.lake.index import IndexEntry
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, values, world_of
+from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, values, version, world_of
 
 from dagster_beiwe import StudyConfig
 from dagster_beiwe.automation.audit import BYTES_TAG, NEXT_TAG, REQUESTS_TAG
@@ -106,7 +105,7 @@ def test_every_window_is_compared_often_enough(days: int, people: list[str], lat
     for day in range(1, 2 * days + 2):
         now = FIRST_DAY + 84 * DAY + day * DAY + timedelta(hours=(day * late) % 6)
         for one in people:
-            index = {window.key: IndexEntry(1, "", "", at[one, window.key]) for window in WINDOWS}
+            index = {window.key: version(compared=int(at[one, window.key].timestamp())) for window in WINDOWS}
             for window in due_windows(one, WINDOWS, index, policy=policy, now=now):
                 at[one, window.key] = now
         for one, window in product(people, WINDOWS):
@@ -118,7 +117,7 @@ def test_every_window_is_compared_often_enough(days: int, people: list[str], lat
 def test_old_windows_are_due_on_days_of_their_own() -> None:
     """Whoever has a turn has it for all windows at once; no day has twice the work of another."""
     people = [f"person{number}" for number in range(3_000)]
-    index = {window.key: IndexEntry(1, "", "", FIRST_DAY + 500 * DAY) for window in WINDOWS}
+    index = {window.key: version(compared=int((FIRST_DAY + 500 * DAY).timestamp())) for window in WINDOWS}
     now = FIRST_DAY + 501 * DAY
     due = [len(due_windows(one, WINDOWS, index, policy=AuditPolicy(), now=now)) for one in people]
     assert set(due) == {0, len(WINDOWS)}
@@ -127,7 +126,7 @@ def test_old_windows_are_due_on_days_of_their_own() -> None:
 
 def test_what_was_never_compared_is_due_at_once_and_what_was_never_fetched_is_not() -> None:
     """Unless the audit is off."""
-    index = {WINDOWS[0].key: IndexEntry(1, "")}
+    index = {WINDOWS[0].key: version()}
     now = FIRST_DAY + 500 * DAY
     assert due_windows(ANNA, WINDOWS, index, policy=AuditPolicy(), now=now) == WINDOWS[:1]
     assert due_windows(ANNA, WINDOWS, index, policy=AuditPolicy(days=0), now=now) == []

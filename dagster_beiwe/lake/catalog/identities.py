@@ -75,6 +75,14 @@ class Identities:
             self._counting(subject, state) or (self._look([subject], state) and self._counting(subject, state)) or None
         )
 
+    def held(self, subject: Subject, state: State) -> str | None:
+        """The token under which a state has versions of a subject; None if it has none, mostly without a request."""
+        section = state.section(subject.asset)
+        token = self._counting(subject, state)
+        if token is None and not self.known.get(subject.asset, {}).keys() >= set(section):
+            token = self.token(subject, state)
+        return token if token in section else None
+
     def give(self, subject: Subject, state: State) -> str:
         """A subject's token, a new one if it has none. Raises ``CommitConflictError`` while it is being withdrawn."""
         if (token := self._counting(subject, state)) is not None:
@@ -123,9 +131,8 @@ class Identities:
             if asset:
                 self._read(file.path for file in self._store.scan(f"{TABLES}/{asset}") if is_token(file.path))
             else:
-                self._look(
-                    [Subject(name) for name in self._store.list(self._layout.folder) if is_participant_id(name)], state
-                )
+                subjects = [Subject(name) for name in self._store.list(self._layout.folder) if is_participant_id(name)]
+                self._look([each for each in subjects if self._counting(each, state) not in tokens], state)
         known = self.known.get(asset, {})
         return [Subject(known[token].name, asset) for token in tokens if token in known]
 
