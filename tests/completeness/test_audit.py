@@ -35,16 +35,21 @@ def restate(lab: Lab, participant: str, week: int, *, day: int = 2) -> None:
 
 
 def compared(lab: Lab) -> dict[str, datetime | None]:
-    return {f"{one}|{week}": entry.compared_at for one in PARTICIPANTS for week, entry in lab.lake.index(one).items()}
+    held = {f"{one}|{week}": version.compared for one in PARTICIPANTS for week, version in lab.lake.index(one).items()}
+    return {key: datetime.fromtimestamp(at, timezone.utc) if at else None for key, at in held.items()}
 
 
 def forget(lab: Lab, *keys: str, days: int = 100) -> None:
     """As if windows (all, if none is named) had been compared long ago."""
+    note(lab, *keys, at=datetime.now(timezone.utc) - days * DAY)
+
+
+def note(lab: Lab, *keys: str, at: datetime) -> None:
     with lab.lake.writer(run_id="long ago") as writer:
         for one in PARTICIPANTS:
-            manifests = [each for each in lab.lake.manifests(one) if not keys or f"{one}|{each.window}" in keys]
-            if manifests:
-                writer.note_compared(manifests, at=datetime.now(timezone.utc) - days * DAY)
+            held = lab.lake.index(one).items()
+            windows = [(key, each.at) for key, each in held if not keys or f"{one}|{key}" in keys]
+            writer.note_compared(one, windows, at=at)
 
 
 def recorded(result: dg.ExecuteInProcessResult) -> list[str]:
@@ -82,8 +87,7 @@ def test_complete_says_what_it_knows_of_contents(lab: Lab) -> None:
         (BERT, "; 8 windows"),
         (CLEO, "Contents were never comp"),
     ):
-        with lab.lake.writer(run_id="repair") as writer:
-            writer.rebuild_index(one)
+        note(lab, *(f"{one}|{week}" for week in WEEKS), at=datetime.fromtimestamp(0, timezone.utc))
         assert text in (lab.check("complete").description or "")
     lab.world.add_rows(ANNA, "gps", moment(day_of_week(1)))
     assert (lab.check("complete").description or "").startswith("1 day of a stream is incomplete. Contents were never")
@@ -174,7 +178,7 @@ def test_an_audit_that_finds_nothing_records_nothing(lab: Lab) -> None:
     """One request for each participant, and no event about any partition, planned or done."""
     lab.backfill()
     forget(lab)
-    began = datetime.now(timezone.utc)
+    began = datetime.now(timezone.utc).replace(microsecond=0)
     lab.server.forget_requests()
     result = lab.audit()
     assert result.success
@@ -224,8 +228,7 @@ def test_a_manifest_that_can_not_be_trusted_keeps_nobody_from_being_compared(lab
     """It is named, as `intact` names it."""
     lab.backfill()
     forget(lab)
-    path = f"{lab.study.id}/{ANNA}/.beiwe/{WEEKS[1]}.json"
-    lab.lake.storage.write(path, lab.lake.storage.read(path).replace(b'"gps"', b'"gsp"', 1))
+    lab.damage_manifest(ANNA, WEEKS[1])
     assert not lab.audit().success
     old = [key for key, at in compared(lab).items() if at and datetime.now(timezone.utc) - at > DAY]
     assert old == [f"{ANNA}|{WEEKS[1]}"]

@@ -13,6 +13,9 @@ from labs import NOW, PARTICIPANTS, WEEKS, Lab, day_of_week, moment, values, wor
 from dagster_beiwe.automation import changes_sensor
 from dagster_beiwe.automation.changes import ChangesCursor
 from dagster_beiwe.errors import ServerError
+from dagster_beiwe.lake.catalog.past import take_out
+from dagster_beiwe.lake.catalog.records import Place
+from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.partitions import rectangle_tags, study_windows
 from dagster_beiwe.studies import server_counts
 from dagster_beiwe.studies.server_counts import counts_around
@@ -201,7 +204,7 @@ def test_a_run_asks_for_counts_of_its_own_days_and_participants(lab: Lab) -> Non
     (query,) = [dict(record.query) for record in lab.server.requests if "summary" in record.route]
     assert query["participant_ids"] == BERT
     assert (query["start_date"], query["end_date"]) == (day_of_week(1, -2).isoformat(), day_of_week(3, 2).isoformat())
-    assert lab.lake.index(BERT)[WEEKS[1]].counted
+    assert lab.lake.index(BERT)[WEEKS[1]].counts
 
 
 def test_what_failed_is_tried_again_six_hours_after_its_last_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +228,10 @@ def test_a_lake_that_lost_windows_is_noticed_at_once(open_lab: Callable[..., Lab
     lab = open_lab(world_of(*PARTICIPANTS, zone="UTC"))
     lab.backfill()
     lab.tick()
-    lab.lake.storage.delete(f"{lab.study.id}/.beiwe/{ANNA}.index")
+    catalog, windows = lab.lake.catalog(), lab.lake.windows(ANNA)
+    assert catalog
+    token = catalog.identities.token(Subject(ANNA), catalog.state) or ""
+    take_out(catalog, [Place(token, window) for window in windows], run_id="repair")
     assert lab.requested() == [key for key in lab.windows_with_data() if key.startswith(ANNA)]
 
 
