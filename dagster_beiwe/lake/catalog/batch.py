@@ -83,7 +83,8 @@ class Batch:
         new = [subject for subject in subjects if subject not in self._places]
         if new:
             places = {
-                subject: Place(self._catalog.identities.give(subject, self._catalog.state), "", subject.asset) for subject in new
+                subject: Place(self._catalog.identities.give(subject, self._catalog.state), "", subject.asset)
+                for subject in new
             }
             marker = self._catalog.layout.marker(self.base, os.urandom(8).hex(), len(self._markers))
             self._markers.append(marker)
