@@ -104,9 +104,7 @@ class Upload(io.RawIOBase):
             if self._pieces is None:
                 self._put(self._buffer.getvalue())
             else:
-                with self._storage.explained("written", self.path):
-                    self._pieces.close()
-                    self._pieces.commit()
+                self._complete()
         except BaseException:
             self.abandon()
             raise
@@ -121,6 +119,15 @@ class Upload(io.RawIOBase):
                 self._put(data)
             elif not self._lies_there(data):
                 raise
+
+    def _complete(self) -> None:
+        with self._storage.explained("written", self.path):
+            self._pieces.close()
+            try:
+                self._pieces.commit()
+            except FileNotFoundError:  # no such upload: the answer was lost, and the client has asked again
+                if self._storage.size_bytes(self.path) != self._size_bytes:
+                    raise
 
     def _lies_there(self, data: bytes) -> bool:
         with suppress(FileNotFoundError, IntegrityError):  # IntegrityError: it is larger

@@ -11,7 +11,7 @@ import io
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timezone
@@ -19,6 +19,8 @@ from typing import Any, BinaryIO, cast
 
 from dagster_beiwe.errors import BeiweError, ConfigurationError, LakeUnavailableError
 from dagster_beiwe.lake.leases import Lease, SignOfLife, Timing
+from dagster_beiwe.lake.object_clients import client_of
+from dagster_beiwe.lake.object_errors import advice, code, is_of_the_store
 from dagster_beiwe.lake.object_files import PIECE_BYTES, Download, Upload
 from dagster_beiwe.lake.storage import LARGEST_DOCUMENT_BYTES, NewFile, Storage, StoredFile, check_inside, too_large
 from dagster_beiwe.private_files import PART_SUFFIX
@@ -39,8 +41,6 @@ _PLACE = re.compile(
 """URLs that can hold no credential: messages show them whole."""
 
 _MAY_BE_ABSENT = frozenset({"read", "listed"})
-_CLIENTS = frozenset({"adlfs", "aiobotocore", "aiohttp", "asyncio", "azure", "botocore", "fsspec", "gcsfs", "google"})
-"""Packages whose errors tell of the store. Not all of them are ``OSError``."""
 
 
 class ObjectStorage(Storage):
@@ -54,6 +54,7 @@ class ObjectStorage(Storage):
 
     def __init__(self, url: str, *, run: str = "0", timing: Timing = _DEFAULT_TIMING) -> None:
         self._files, self._root, self._protocol = _open_store(url)
+        self._client = client_of(self._files, self._protocol)
         self._url, self._run, self._timing = url, run, timing
         self._signs: set[SignOfLife] = set()
         self._held = threading.local()
@@ -70,7 +71,7 @@ class ObjectStorage(Storage):
             try:
                 data = bytes(self._files.cat_file(self._full(path), start=0, end=limit_bytes + 1))
             except OSError as error:
-                if _code(error) != "InvalidRange":  # S3: there is no first byte
+                if code(error) != "InvalidRange":  # S3: there is no first byte
                     raise
                 data = b""
         if len(data) > limit_bytes:
@@ -120,7 +121,7 @@ class ObjectStorage(Storage):
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-        self._remove_all([source for source, _ in moves])
+        self.delete_all([source for source, _ in moves])
 
     def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
         self._keep()
@@ -135,9 +136,9 @@ class ObjectStorage(Storage):
                 except (FileExistsError, FileNotFoundError):
                     raise
                 except OSError as error:
-                    if exclusive and _code(error) == "PreconditionFailed":
+                    if exclusive and code(error) == "PreconditionFailed":
                         raise FileExistsError(path) from None
-                    if _code(error) != "ConditionalRequestConflict" or attempt == _CONFLICT_ATTEMPTS - 1:
+                    if code(error) != "ConditionalRequestConflict" or attempt == _CONFLICT_ATTEMPTS - 1:
                         raise
                     self._timing.sleep(0.1 * 2**attempt)  # S3: another request for it is on its way, try again
                 else:
@@ -157,16 +158,20 @@ class ObjectStorage(Storage):
             return list(pool.map(read, paths))
 
     def scan(self, path: str) -> Iterator[StoredFile]:
-        with self.explained("listed", path):
-            found = self._files.find(self._full(path), detail=True)
         start = len(self._full("")) + 1
-        for name, details in found.items():
-            if not name.endswith("/"):
-                yield StoredFile(name[start:], int(details["size"] or 0), _written_at(details))
+        with self.explained("listed", path), suppress(FileNotFoundError):
+            for each in self._client.scan(self._full(path)):
+                if not each.name.endswith("/"):
+                    yield StoredFile(each.name[start:], each.size_bytes, each.written_at)
 
     def delete_all(self, paths: Sequence[str]) -> None:
+        names = {self._full(path): path for path in paths}
+        left: Sequence[str] = list(names)
+        if len(names) > 1:
+            with self.explained("removed", paths[0]):
+                left = self._client.delete_many(left)
         with ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="beiwe-delete") as pool:
-            for done in [pool.submit(self.remove, path) for path in paths]:
+            for done in [pool.submit(self.remove, names[name]) for name in left]:
                 done.result()
 
     @contextmanager
@@ -182,33 +187,20 @@ class ObjectStorage(Storage):
         with self.explained("removed", path), suppress(FileNotFoundError):
             self._files.rm_file(self._full(path))
 
-    def _remove_all(self, paths: Sequence[str]) -> None:
-        with self.explained("removed", paths[0] if paths else ""):
-            try:
-                if paths:
-                    self._files.rm([self._full(path) for path in paths])
-            except FileNotFoundError:  # some stores stop at the first one that is gone
-                for path in paths:
-                    self.remove(path)
-
     def delete_folder(self, path: str) -> None:
-        """Nothing to do: a folder is there as long as something is in it."""
+        """A folder is there as long as something is in it; but consoles and other programs leave markers of folders."""
+        with self.explained("removed", path):
+            self._client.delete_markers(self._full(path))
 
     def list(self, path: str) -> list[str]:
-        folder = f"{self._full(path)}/"
         try:
             with self.explained("listed", path):
-                found = self._files.ls(self._full(path), detail=False)
+                return sorted(self._client.names(self._full(path)))
         except FileNotFoundError:
             return []
-        names = {name.removeprefix(folder).strip("/") for name in found if name.startswith(folder)}
-        return sorted(names - {""})
 
     def walk(self, path: str) -> Iterator[str]:
-        with self.explained("listed", path):
-            found = self._files.find(self._full(path))
-        start = len(self._full("")) + 1
-        yield from (name[start:] for name in found if not name.endswith("/"))
+        return (file.path for file in self.scan(path))
 
     @contextmanager
     def lock(self, path: str) -> Iterator[None]:
@@ -257,6 +249,11 @@ class ObjectStorage(Storage):
         finally:
             self.remove(probe)
 
+    def size_bytes(self, path: str) -> int:
+        """The size of an object. Raises ``FileNotFoundError``."""
+        with self.explained("read", path):
+            return int(self._files.size(self._full(path)))
+
     def start_upload(self, path: str) -> Any:
         """A file of fsspec's that shows after ``close`` and ``commit``."""
         with self.explained("written", path):
@@ -288,16 +285,13 @@ class ObjectStorage(Storage):
         except Exception as error:
             if isinstance(error, FileNotFoundError) and done in _MAY_BE_ABSENT:
                 raise
-            if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _CLIENTS:
+            if not is_of_the_store(error):
                 raise
-            raise self._unavailable(done, path, _code(error) or type(error).__name__) from None
-
-    def _unavailable(self, done: str, path: str, got: str) -> LakeUnavailableError:
-        # Not the error's own words: they may hold the endpoint's URL, and a URL may hold credentials.
-        return LakeUnavailableError(
-            f"Expected that the lake at {self.describe()} can be {done}, got {got!r} at {path!r}; nothing that was "
-            f"committed before is lost. {_advice(got)} Then run the same partitions again."
-        )
+            got = code(error) or type(error).__name__
+            raise LakeUnavailableError(
+                f"The lake at {self.describe()} could not be {done}: {got!r} at {path!r}. Nothing that was committed "
+                f"before is lost. {advice(error)} Then run the same partitions again."
+            ) from None
 
 
 def _open_store(url: str) -> tuple[Any, str, str]:
@@ -324,28 +318,3 @@ def _open_store(url: str) -> tuple[Any, str, str]:
             f"{protocol}://; nothing was opened. Correct BEIWE_LAKE."
         ) from None
     return files, root.rstrip("/"), protocol
-
-
-def _written_at(details: Mapping[str, Any]) -> float:
-    """When an object was written, as a listing tells it; stores have three names for it."""
-    moment = details.get("LastModified") or details.get("mtime") or details.get("last_modified") or details["created"]
-    if isinstance(moment, float):
-        return moment
-    return float((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp())
-
-
-def _code(error: BaseException) -> str:
-    """What the store calls an error, such as ``AccessDenied``; empty if it did not say."""
-    for each in (error, error.__cause__):
-        answer = getattr(each, "response", None)
-        if isinstance(answer, dict):
-            return str(answer.get("Error", {}).get("Code", ""))
-    return ""
-
-
-def _advice(got: str) -> str:
-    if got in ("FileNotFoundError", "NoSuchBucket"):
-        return "Create the bucket, or correct BEIWE_LAKE."
-    if "Credential" in got or got in ("PermissionError", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-        return "Check the store's credentials and what they allow (docs/object-stores.md)."
-    return "Check the network and the store's endpoint (docs/object-stores.md)."

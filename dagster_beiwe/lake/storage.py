@@ -15,7 +15,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.private_files import (
@@ -28,6 +28,9 @@ from dagster_beiwe.private_files import (
     OutsideTreeError,
     is_below,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Of manifests and other documents, which are read whole; one of 100,000 files is smaller."""
@@ -49,6 +52,9 @@ class NewFile(BinaryIO):
 
     path: str
     """Where it lies, once it is closed."""
+
+    @abstractmethod
+    def __enter__(self) -> Self: ...
 
 
 class Storage(ABC):
@@ -383,9 +389,9 @@ class LocalStorage(Storage):
             if isinstance(error, FileExistsError) or (isinstance(error, FileNotFoundError) and done in _MAY_BE_ABSENT):
                 raise
             raise LakeUnavailableError(
-                f"Expected that the lake at {self.describe()} can be {done}, got "
-                f"{error.strerror or type(error).__name__!r} at {path!r}; nothing that was committed before is lost. "
-                f"{_advice(error.errno)} Then run the same partitions again."
+                f"The lake at {self.describe()} could not be {done}: {error.strerror or type(error).__name__!r} at "
+                f"{path!r}. Nothing that was committed before is lost. {_advice(error.errno)} Then run the same "
+                "partitions again."
             ) from None
 
 

@@ -46,8 +46,8 @@ def withdraw(catalog: Catalog, subjects: Iterable[Subject], *, run_id: str) -> l
         catalog.store.delete_all([path for path in paths if not is_token(path)])
         catalog.forget_checkpoints()
         catalog.store.delete_all([path for path in paths if is_token(path)])
-        for subject, home in homes.items():
-            if not subject.asset and not any(True for _ in catalog.store.scan(home.folder)):
-                catalog.store.delete_folder(home.folder)
+        for folder in {home.folder for home in homes.values()}:  # a table's partition may have one to itself
+            if not any(True for _ in catalog.store.scan(folder)):
+                catalog.store.delete_folder(folder)
         catalog.store.sync_folder(catalog.layout.folder)
     return paths
