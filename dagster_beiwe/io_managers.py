@@ -19,7 +19,7 @@ from pandas.api.types import union_categoricals
 from dagster_beiwe.errors import ConfigurationError, TableMissingError
 from dagster_beiwe.failures import clear_failures, listed
 from dagster_beiwe.io_partitions import input_partition_keys, output_partition_keys, tell_of_partitioned_check
-from dagster_beiwe.lake.seals import TableVersion
+from dagster_beiwe.lake.manifest import TableManifest
 from dagster_beiwe.lake.tables import TableStore, require_passphrase
 from dagster_beiwe.partitions import partition_event
 from dagster_beiwe.pickles import NO_PARTICIPANTS_METADATA_KEY, refuse_pickles
@@ -127,22 +127,19 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         key = list(context.asset_key.path)
         store = self._store(key, context.definition_metadata)
         run_id = "" if context.run_id is None else context.run_id
-        versions = {
-            partition: store.write(key, frame, partition=partition, run_id=run_id)
-            for partition, frame in frames.items()
-        }
-        context.add_output_metadata(_metadata(versions.values(), frames.values(), context.definition_metadata))
+        written = store.write_all(key, frames, run_id=run_id)
+        context.add_output_metadata(_metadata(written.values(), frames.values(), context.definition_metadata))
         told = set(context.asset_partition_keys) if keys else set()
         for partition in keys:
             if partition not in told:
-                _record(context, partition, versions[str(partition)], frames[str(partition)])
+                _record(context, partition, written[str(partition)], frames[str(partition)])
 
     @clear_failures()
     def load_input(self, context: dg.InputContext) -> Any:
         key, metadata = list(context.asset_key.path), _upstream_metadata(context)
         if not metadata.get(NO_PARTICIPANTS_METADATA_KEY):
             refuse_pickles(context)
-        store = self._store(key, metadata)
+        store = self._store(key, metadata).at()  # all partitions as they are now, whatever is written meanwhile
         if not context.has_asset_partitions:
             return store.read(key)
         tell_of_partitioned_check(context)
@@ -151,8 +148,8 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         as_dict = annotation is dict or get_origin(annotation) is dict
         if len(wanted) == 1 and not as_dict and annotation is not TablePartitions:
             return store.read(key, partition=wanted[0])
-        stored = {partition: store.exists(key, partition=partition) for partition in wanted}
-        there, absent = ([each for each in wanted if stored[each] is here] for here in (True, False))
+        stored = store.partitions(key)
+        there, absent = ([each for each in wanted if (each in stored) is here] for here in (True, False))
         if absent and not (context.definition_metadata or {}).get(_ALLOW_MISSING):
             raise TableMissingError(
                 f"Expected {len(wanted)} partitions of {'/'.join(key)}, got {len(there)}; nothing was read. "
@@ -219,14 +216,14 @@ def _is_frames(obj: Any) -> bool:
     return all(isinstance(frame, pd.DataFrame) for frame in frames)
 
 
-def _record(context: dg.OutputContext, partition: str, version: TableVersion, frame: pd.DataFrame) -> None:
+def _record(context: dg.OutputContext, partition: str, table: TableManifest, frame: pd.DataFrame) -> None:
     """A partition that Dagster itself would not record for this output. Its data version is made from its content."""
-    metadata = _metadata([version], [frame], context.definition_metadata)
-    context.log_event(partition_event(context.asset_key, partition, metadata=metadata, version=version.sha256[:16]))
+    metadata = _metadata([table], [frame], context.definition_metadata)
+    context.log_event(partition_event(context.asset_key, partition, metadata=metadata, version=table.sha256[:16]))
 
 
 def _metadata(
-    versions: Collection[TableVersion], frames: Collection[pd.DataFrame], definition: Mapping[str, Any] | None
+    tables: Collection[TableManifest], frames: Collection[pd.DataFrame], definition: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Numbers, and the names and types of columns: never a value."""
     known = (definition or {}).get("dagster/column_schema")
@@ -237,10 +234,10 @@ def _metadata(
         for name, dtype in frame.dtypes.items()
     ]
     return {
-        "dagster/row_count": sum(version.rows for version in versions),
-        "dagster/size_bytes": sum(version.stored_size_bytes for version in versions),
+        "dagster/row_count": sum(table.rows for table in tables),
+        "dagster/size_bytes": sum(table.stored_size_bytes for table in tables),
         "dagster/column_schema": dg.TableSchema(columns),
-        "encryption": ", ".join(sorted({version.encryption for version in versions})),
+        "encryption": ", ".join(sorted({table.encryption for table in tables})),
     }
 
 

@@ -16,7 +16,11 @@ from urllib.parse import quote
 INSIDE: Final = ".beiwe"
 """Folder of what the lake keeps about data, in a study's folder and in a participant's."""
 TABLES: Final = ".tables"
-"""Where tables lie in the lake. No stream has this name, so a study's cipher encrypts them all."""
+"""Folder of a log's tables, in its own folder. No stream has this name, so a study's cipher encrypts them all."""
+NO_STUDY: Final = ".lake"
+"""Folder of the tables that belong to no study, and of their log, which the lake's own passphrase authenticates."""
+NOBODY: Final = ".plain"
+"""Folder of the tables that are about nobody and of no study, and of their log: nothing is encrypted there."""
 RECORDS_PER_FOLDER: Final = 1000
 """An object store lists that many names in one request."""
 
@@ -31,7 +35,7 @@ _PLANNED = re.compile(r"~(\d{1,12})-[0-9a-f]{4,16}(?=\.)")
 class Subject:
     """Whose data a version is: a participant's, or one partition's of a table.
 
-    ``asset`` is empty for participants, else the table's path below ``.tables``; ``name`` is the participant's id or
+    ``asset`` is empty for participants, else the asset's path below ``.tables``; ``name`` is the participant's id or
     the partition key, None for a table without partitions.
     """
 
@@ -46,11 +50,15 @@ class Subject:
 
 @dataclass(frozen=True)
 class Home:
-    """Where one subject's files lie: every path of theirs starts with ``prefix``."""
+    """Where one subject's files lie: every path of theirs starts with ``prefix``, and no other's does."""
 
     prefix: str
     tokens: str
     manifests: str
+
+    @property
+    def of_table(self) -> bool:
+        return self.prefix.endswith("~")
 
     @property
     def folder(self) -> str:
@@ -70,7 +78,7 @@ class Home:
 
 @dataclass(frozen=True)
 class LogLayout:
-    """Places of one log: a study's, or that of the tables of no study. ``folder`` is its own folder."""
+    """Places of one log: a study's, or one of tables that belong to no study. All of them lie in ``folder``."""
 
     folder: str
     records_per_folder: int = RECORDS_PER_FOLDER
@@ -113,11 +121,15 @@ class LogLayout:
         """A batch's note of whom it may write to."""
         return f"{self.runs}/{base}-{run}-{count}"
 
+    def tables(self, asset: str = "") -> str:
+        """The folder of an asset's tables, or of all; one without partitions lies beside it."""
+        return f"{self.folder}/{TABLES}/{asset}".rstrip("/")
+
     def home(self, subject: Subject) -> Home:
         if not subject.asset:
             folder = f"{self.folder}/{subject.name}/"
             return Home(folder, f"{folder}{INSIDE}/{_OWNER}", f"{folder}{INSIDE}/")
-        stem = f"{TABLES}/{subject.asset}"
+        stem = self.tables(subject.asset)
         if subject.name is not None:
             stem += "".join(f"/{safe_name(part)}" for part in subject.name.split("|"))
         return Home(f"{stem}~", f"{stem}~{_OWNER}", stem)
@@ -155,4 +167,5 @@ def safe_name(part: str) -> str:
     name = quote(part, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
     if len(name) <= _LONGEST_NAME:
         return name
-    return f"{name[: _LONGEST_NAME - 33]}~{hashlib.sha256(part.encode()).hexdigest()[:32]}"
+    # Nothing that is quoted has "%-", and "~" ends the name that a table's files begin with.
+    return f"{name[: _LONGEST_NAME - 34]}%-{hashlib.sha256(part.encode()).hexdigest()[:32]}"

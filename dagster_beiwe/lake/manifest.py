@@ -1,6 +1,6 @@
-"""The manifest of one version of a participant's window: which files it has, and what is known of each.
+"""The manifest of one version of a participant's window, or of a table: which files it has, and what is known of each.
 
-A window's files exist if the manifest of its newest version lists them. The log's record names a manifest by its hash,
+Files exist if the manifest of the newest version lists them. The log's record names a manifest by its hash,
 so a manifest needs no proof of its own. Stored as JSON, compressed with zstd, under a name that never comes twice.
 """
 
@@ -148,7 +148,28 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         return {record.key: record for record in self.files}
 
 
+class TableManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What was committed of one table: ``partition`` is None for one without partitions.
+
+    ``file`` is its name beside the manifest. ``size_bytes`` and ``sha256`` are of the plain Parquet file, ``stored_*``
+    of what lies in the lake. Times are ISO 8601 in UTC.
+    """
+
+    asset_key: tuple[str, ...]
+    partition: str | None = None
+    file: str
+    encryption: str
+    rows: Count
+    size_bytes: Count
+    sha256: str
+    stored_size_bytes: Count
+    stored_sha256: str
+    written_at: str
+    run_id: str
+
+
 _decoder: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(Manifest)
+_table_decoder: msgspec.json.Decoder[TableManifest] = msgspec.json.Decoder(TableManifest)
 _encoder = msgspec.json.Encoder()
 
 
@@ -170,7 +191,7 @@ def decode_document(decoder: msgspec.json.Decoder[T], data: bytes, *, name: str)
         ) from None
 
 
-def encode(manifest: Manifest) -> bytes:
+def encode(manifest: Manifest | TableManifest) -> bytes:
     """A manifest as it is stored."""
     return encode_document(manifest)
 
@@ -181,17 +202,25 @@ def decode(data: bytes, *, name: str) -> Manifest:
     try:
         _check(manifest)
     except (ValueError, TimeRangeError):
-        raise IntegrityError(
-            f"{name!r} names a place or a time that no manifest has. It was not used. It was forged or damaged: "
-            "restore it from a backup, or run `dagster-beiwe verify --repair`."
-        ) from None
+        raise _forged(name) from None
+    return manifest
+
+
+def decode_table(data: bytes, *, name: str) -> TableManifest:
+    """The manifest of a table in stored bytes; ``name`` is for messages. Raises ``IntegrityError`` for other bytes."""
+    manifest = decode_document(_table_decoder, data, name=name)
+    if "/" in manifest.file or manifest.file in (".", ".."):
+        raise _forged(name)
     return manifest
 
 
 def named(home: Home, data: bytes) -> Iterator[str]:
     """Paths in the lake of the files that a stored manifest names, for the collector."""
-    for record in decode(data, name=home.folder).files:
-        yield f"{home.folder}/{record.path}"
+    if home.of_table:
+        yield f"{home.folder}/{decode_table(data, name=home.prefix).file}"
+    else:
+        for record in decode(data, name=home.folder).files:
+            yield f"{home.folder}/{record.path}"
 
 
 def total_bytes(records: Iterable[FileRecord]) -> int:
@@ -209,3 +238,10 @@ def _check(manifest: Manifest) -> None:
         is_study_id(manifest.study_id) and is_participant_id(manifest.participant) and is_plain_name(manifest.window)
     ):
         raise ValueError("a place that no manifest has")
+
+
+def _forged(name: str) -> IntegrityError:
+    return IntegrityError(
+        f"{name!r} names a place or a time that no manifest has. It was not used. It was forged or damaged: restore it "
+        "from a backup, or run `dagster-beiwe verify --repair`."
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
@@ -12,6 +11,7 @@ from typing import BinaryIO, Final, get_args
 from dagster_beiwe.encryption import Cipher, CipherKeys, KeyRing
 from dagster_beiwe.errors import ConfigurationError, IntegrityError, WindowMismatchError
 from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.opening import NOTHING, Opening
 from dagster_beiwe.lake.catalog.state import State, Version
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import FileRecord, Manifest, decode
@@ -23,7 +23,6 @@ from dagster_beiwe.names import check_participant_id, check_study_id
 from dagster_beiwe.windows import Window, start_of_key
 
 KEEP_SUPERSEDED_DAYS: Final = 30.0
-_NOTHING: Final = State()
 
 
 class StudyLake:
@@ -57,8 +56,7 @@ class StudyLake:
         self._passphrase = passphrase or None
         self._compression = _checked(compression)
         self._plain_streams = frozenset(plain_streams)
-        self._witness = witness
-        self._opened = _Opened()
+        self.log = Opening(storage, study_id, self._passphrase, witness=witness)
         self._pinned: State | None = None
         self.ring = KeyRing(cipher, CipherKeys(passphrase=self._passphrase, identity=identity))
 
@@ -71,14 +69,7 @@ class StudyLake:
         Raises ``WrongPassphraseError`` before anything else is read, and ``IntegrityError`` for a log that is not whole
         or lacks what its checkpoints or its witness have seen.
         """
-        with self._opened.lock:
-            if self._opened.catalog is None:
-                opening = Catalog.create if create else Catalog.open
-                found = opening(self.storage, self.study_id, self._passphrase, witness=self._witness)
-                if found is not None:
-                    found.check()
-                self._opened.catalog = found
-            return self._opened.catalog
+        return self.log.catalog(create=create)
 
     @property
     def exists(self) -> bool:
@@ -88,10 +79,7 @@ class StudyLake:
     @property
     def state(self) -> State:
         """The state that this lake was opened at, or else the newest."""
-        if self._pinned is not None:
-            return self._pinned
-        catalog = self.catalog()
-        return catalog.refresh() if catalog else _NOTHING
+        return self._pinned if self._pinned is not None else self.log.state()
 
     @property
     def pinned(self) -> bool:
@@ -109,7 +97,7 @@ class StudyLake:
             state = self.state
         else:
             catalog = self.catalog()
-            state = catalog.at(when) if catalog else _NOTHING
+            state = catalog.at(when) if catalog else NOTHING
         pinned = copy(self)
         pinned._pinned = state  # noqa: SLF001 - it is of the same class
         return pinned
@@ -216,14 +204,6 @@ class StudyLake:
         """Path of a participant's folder, or of something below it."""
         folder = f"{self.study_id}/{check_participant_id(participant)}"
         return f"{folder}/{below}" if below else folder
-
-
-class _Opened:
-    """The catalog that a study's lake and all its pinned states share, once it is opened."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.catalog: Catalog | None = None
 
 
 def _subject(participant: str) -> Subject:

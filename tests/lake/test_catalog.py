@@ -123,7 +123,7 @@ def test_records_name_nobody(lab: Lab) -> None:
     lab.commit(catalog, Subject("ann1person|2026-03-02", asset_path(["beiwe", "sleep"])), "", "table")
     catalog.write_checkpoint()
     assert all(b"ann1person" not in path.read_bytes() for path in lab.records())
-    assert [path.name for path in (lab.folder / "lake" / ".tables/beiwe/sleep/ann1person").iterdir()]
+    assert [path.name for path in (lab.folder / "lake" / STUDY / ".tables/beiwe/sleep/ann1person").iterdir()]
 
 
 def test_a_conflict_takes_out_only_its_window(lab: Lab) -> None:

@@ -93,14 +93,21 @@ class Catalog:
 
     @classmethod
     def create(
-        cls, store: Store, folder: str, passphrase: str | None, *, witness: Store | None = None, terms: Terms = TERMS
+        cls,
+        store: Store,
+        folder: str,
+        passphrase: str | None,
+        *,
+        witness: Store | None = None,
+        former: tuple[str, Head] | None = None,
+        terms: Terms = TERMS,
     ) -> Catalog:
-        """Like ``open``, and begins the log if there is none."""
+        """Like ``open``, and begins the log if there is none: ``former`` is the lineage and head that it carries on."""
         layout = LogLayout(folder, terms.records_per_folder)
         for _ in range(3):
             if (found := cls.open(store, folder, passphrase, witness=witness, terms=terms)) is not None:
                 return found
-            authenticator, data = new_log(folder, passphrase, terms.now(), log2_n=terms.log2_n)
+            authenticator, data = new_log(folder, passphrase, terms.now(), log2_n=terms.log2_n, former=former)
             terms.log(store, layout, authenticator).create(0, data)  # if another run comes first, its record counts
         raise missing(layout.record(0))
 
@@ -127,14 +134,6 @@ class Catalog:
             if self.store.locks or self.terms.monotonic() - self._refreshed_at > self.terms.look_after_seconds:
                 return self.refresh()
             return self._state
-
-    def prepare(self) -> None:
-        """Look whether commits will be possible: the store takes files, creates them exclusively, and ``check`` agrees.
-
-        A first commit looks too; whoever is about to fetch much does it before.
-        """
-        with self._lock:
-            self._prepare(unchecked=False)
 
     def check(self, remembered: Iterable[Head] = ()) -> None:
         """Raise ``IntegrityError`` if the log lacks a record that somebody has seen: it was cut or put back.
@@ -402,7 +401,7 @@ class Catalog:
 
 def _holds_data(store: Store, layout: LogLayout) -> bool:
     """Whether there are records or manifests, so that the first record must be there."""
-    if any(store.list(f"{layout.log}/{name}") for name in store.list(layout.log)):
+    if store.list(layout.record_folder(0)) or store.list(layout.log):
         return True
     return any(store.list(layout.home(Subject(name)).folder + "/.beiwe") for name in store.list(layout.folder))
 

@@ -14,7 +14,7 @@ from dagster_beiwe.lake.catalog.checkpoints import Identity
 from dagster_beiwe.lake.catalog.records import AssetPath, Fixed, Number, Token
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.store import Store, create
-from dagster_beiwe.lake.layout import TABLES, LogLayout, Subject, is_token
+from dagster_beiwe.lake.layout import LogLayout, Subject, is_token
 from dagster_beiwe.names import is_participant_id
 
 KIND = "beiwe-token"
@@ -95,7 +95,7 @@ class Identities:
         if (token := self._counting(subject, state)) is not None:
             self._store.sync_folder(self._layout.home(subject).manifests.rpartition("/")[0])
             return token  # whoever made its file may have died before its name was durable
-        self.resolve(state)  # else it might be somebody's whose token was lost
+        self._resolve(subject.asset, state)  # else it might be somebody's whose token was lost
         document = _TokenFile(
             lineage=self._lineage,
             asset=subject.asset,
@@ -111,7 +111,9 @@ class Identities:
             self._learn(document)
         else:  # another run gave one
             self._look([subject], state)
-        return self._counting(subject, state) or document.token
+        if (token := self._counting(subject, state)) is None:
+            raise _taken(path)
+        return token
 
     def may_be_first(self, subject: Subject, name: str, state: State) -> bool:
         """Whether a file's first version may have its own name: nobody who was stopped may come to delete it."""
@@ -129,7 +131,9 @@ class Identities:
         tokens = list(tokens)
         if not self.known.get(asset, {}).keys() >= set(tokens):
             if asset:
-                self._read(file.path for file in self._store.scan(f"{TABLES}/{asset}") if is_token(file.path))
+                folder = self._layout.tables(asset)
+                self._read(file.path for file in self._store.scan(folder) if is_token(file.path))
+                self._look([Subject(None, asset)], state)
             else:
                 subjects = [Subject(name) for name in self._store.list(self._layout.folder) if is_participant_id(name)]
                 self._look([each for each in subjects if self._counting(each, state) not in tokens], state)
@@ -138,14 +142,23 @@ class Identities:
 
     def resolve(self, state: State) -> None:
         """Find whose all tokens of a state are. Raises ``IntegrityError`` if somebody's are not to be found."""
-        for asset in state.sections:
-            self.subjects(asset, state.section(asset), state)
-            lacking = set(state.section(asset)) - self.known.get(asset, {}).keys()
-            if lacking and (lacking := lacking - self._newest().purged.keys()):  # or it was withdrawn since
-                raise IntegrityError(
-                    f"{len(lacking)} of the subjects in the log at {self._layout.log!r} have no folder with their "
-                    "token. Their data was not read. Folders were removed: restore them from a backup."
-                )
+        for asset in list(state.sections):
+            self._resolve(asset, state)
+
+    def _resolve(self, asset: str, state: State) -> None:
+        if not self._unknown(asset, state):
+            return
+        self.subjects(asset, state.section(asset), state)
+        lacking = self._unknown(asset, state)
+        if lacking and (lacking := lacking - self._newest().purged.keys()):  # or it was withdrawn since
+            raise IntegrityError(
+                f"{len(lacking)} of the subjects in the log at {self._layout.log!r} have no folder with their "
+                "token. Their data was not read. Folders were removed: restore them from a backup."
+            )
+
+    def _unknown(self, asset: str, state: State) -> set[str]:
+        known = self.known.get(asset, {})
+        return {token for token in state.section(asset) if token not in known}
 
     def _counting(self, subject: Subject, state: State) -> str | None:
         section, known = state.section(subject.asset), self.known.get(subject.asset, {})
@@ -175,8 +188,12 @@ class Identities:
         document = parsed(_decoder, self._authenticator.body(KIND, data, name=path), name=path)
         home = self._layout.home(Subject(document.name, document.asset))
         if document.lineage != self._lineage or home.token(document.epoch) != path:
-            raise IntegrityError(
-                f"{path!r} is the token of another subject or of another log. It was not used. Files were swapped "
-                "(restore them from a backup), or two tables have names that lead to the same place (rename one)."
-            )
+            raise _taken(path)
         return document
+
+
+def _taken(path: str) -> IntegrityError:
+    return IntegrityError(
+        f"{path!r} is the token of another subject or of another log. It was not used. Files were swapped (restore "
+        "them from a backup), or two tables have names that lead to the same place (rename one)."
+    )
