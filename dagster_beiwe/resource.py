@@ -132,12 +132,15 @@ class BeiweResource(dg.ConfigurableResource[Any]):
     ``lake_variable`` and ``passphrase_variable`` are the names of environment variables: the first holds a folder or
     an fsspec URL, the second the passphrase of every study that has none in the keyring. ``age_identity_variable`` is
     the name of the one that holds the path of a private key file, for reading what the cipher ``age`` encrypted.
+    ``witness_variable`` is the name of the one that holds another folder or URL, which remembers the studies' logs;
+    without a value there is no witness.
     """
 
     credentials: BeiweCredentials
     lake_variable: str = "BEIWE_LAKE"
     passphrase_variable: str = "BEIWE_LAKE_PASSPHRASE"  # noqa: S105  # a name, not a passphrase
     age_identity_variable: str = "BEIWE_AGE_IDENTITY"
+    witness_variable: str = "BEIWE_WITNESS"
     _names: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
@@ -155,7 +158,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         url = os.environ.get(self.lake_variable)
         if not url:
             raise _missing_variables([self.lake_variable])
-        return BeiweLake(url)
+        return BeiweLake(url, witness=os.environ.get(self.witness_variable) or None)
 
     def passphrase(self, study: StudyFacts | None = None) -> str | None:
         """The study's passphrase from the keyring, or else the lake's; None where there is neither. Without a study,
@@ -211,6 +214,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
             compression=study.compression,
             plain_streams=study.plain_streams,
             identity=identity,
+            keep_superseded_days=study.keep_superseded_days,
         )
 
     def check_passphrase(self, study: StudyFacts) -> None:

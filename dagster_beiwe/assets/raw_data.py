@@ -144,7 +144,7 @@ class _Ingest:
                     key = join_key(report.cell.participant, report.cell.window.key)
                     self._tell(report)
                     if report.complete:
-                        self._record(key, metadata=window_metadata(report), version=report.data_version)
+                        self._record(key, metadata=window_metadata(report, lake), version=report.data_version)
                         del left[key]
                     else:
                         self._give_up(key, report)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -74,18 +75,25 @@ def study_passphrase(secrets: Mapping[str, str], study_id: str, name: str) -> st
 
 
 def open_lake() -> BeiweLake:
-    """The lake that ``BEIWE_LAKE`` names; raises ``ConfigurationError`` without it."""
+    """The lake that ``BEIWE_LAKE`` names, with the witness of ``BEIWE_WITNESS``.
+
+    Raises ``ConfigurationError`` without the former.
+    """
     url = os.environ.get("BEIWE_LAKE")
     if not url:
         raise ConfigurationError(
             "Expected BEIWE_LAKE to name the lake's folder or URL, got nothing. Set it as for Dagster."
         )
-    return lake_at(url)
+    return lake_at(url, witness=os.environ.get("BEIWE_WITNESS"))
 
 
-def lake_at(url: str) -> BeiweLake:
+def lake_at(url: str, *, witness: str | None = None) -> BeiweLake:
     """The lake in a folder or at a URL. Raises ``ConfigurationError`` where there can be none."""
-    return BeiweLake(url if "://" in url else user_path(url))
+    return BeiweLake(_place(url), witness=_place(witness) if witness else None)
+
+
+def _place(url: str) -> str | Path:
+    return url if "://" in url else user_path(url)
 
 
 def user_path(text: str) -> Path:
@@ -128,7 +136,16 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
     for study in chosen:
         passphrase = study_passphrase(secrets, study.id, study.name)
         cipher = "cryptease" if passphrase else None
-        yield study, lake.study(study.id, passphrase=passphrase, cipher=cipher, identity=identity)
+        yield (
+            study,
+            lake.study(
+                study.id,
+                passphrase=passphrase,
+                cipher=cipher,
+                identity=identity,
+                keep_superseded_days=math.inf,  # only the project's configuration knows better
+            ),
+        )
 
 
 def _not_held(lake: BeiweLake, stored: Mapping[str, str], names: Mapping[str, str], wanted: str) -> ConfigurationError:
@@ -162,6 +179,16 @@ def utc_hour(text: str) -> datetime:
         raise TimeRangeError(
             f"Expected a time like 2024-03-01 or 2024-03-01T13:00, got {text[:40]!r}; nothing was done."
         ) from None
+
+
+def past_state(text: str) -> int | datetime | str:
+    """A past state of the command line: a record's number, a date or time, or else a snapshot's name."""
+    if text.isdecimal():
+        return int(text)
+    try:
+        return utc_hour(text)
+    except TimeRangeError:
+        return text
 
 
 def confirmed(question: str, *, yes: bool) -> bool:

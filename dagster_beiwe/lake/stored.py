@@ -19,17 +19,11 @@ _BUFFER_BYTES = 256 * 1024
 def open_stored(storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> BinaryIO:
     """The plain content of a stored file. Reading raises ``IntegrityError`` where it differs from the record.
 
-    Raises ``EncryptionError`` at once if no key for it was given, and while it is read if the key is a wrong one.
+    Raises ``FileNotFoundError``, and ``EncryptionError``: at once if no key for it was given, and while it is read if
+    the key is a wrong one.
     """
     ring.reader(record.encryption, name=path)
-    try:
-        raw = storage.open(path)
-    except FileNotFoundError:
-        raise IntegrityError(
-            f"Expected the committed file {path!r} in the lake at {storage.describe()}, got none; nothing was read. "
-            "It was removed after it was committed: restore it from a backup, or run its partition again with "
-            "`dagster-beiwe verify --repair`."
-        ) from None
+    raw = storage.open(path)
     return cast("BinaryIO", io.BufferedReader(StoredReader(raw, storage, path, record, ring), _BUFFER_BYTES))
 
 

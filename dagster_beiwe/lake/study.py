@@ -9,9 +9,15 @@ from datetime import datetime
 from typing import BinaryIO, Final, get_args
 
 from dagster_beiwe.encryption import Cipher, CipherKeys, KeyRing
-from dagster_beiwe.errors import ConfigurationError, IntegrityError, WindowMismatchError
+from dagster_beiwe.errors import (
+    ConfigurationError,
+    IntegrityError,
+    PastStateError,
+    TimeRangeError,
+    WindowMismatchError,
+)
 from dagster_beiwe.lake.catalog.catalog import Catalog
-from dagster_beiwe.lake.catalog.opening import NOTHING, Opening
+from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.catalog.state import State, Version
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import FileRecord, Manifest, decode
@@ -23,6 +29,9 @@ from dagster_beiwe.names import check_participant_id, check_study_id
 from dagster_beiwe.windows import Window, start_of_key
 
 KEEP_SUPERSEDED_DAYS: Final = 30.0
+
+When = int | str | datetime
+"""A past state: a record's number, a snapshot's name, or a time."""
 
 
 class StudyLake:
@@ -86,18 +95,27 @@ class StudyLake:
         """Whether this lake keeps to one state."""
         return self._pinned is not None
 
-    def at(self, when: int | str | datetime | State | None = None) -> StudyLake:
+    def at(self, when: When | State | None = None) -> StudyLake:
         """The study as it was at a record's number, a snapshot's name or a time; by default as it is now.
 
-        Raises ``PastStateError`` for a state that there is not.
+        Raises ``PastStateError`` for a state that there is not, ``TimeRangeError`` for a time without a zone.
         """
+        if isinstance(when, datetime) and when.tzinfo is None:
+            raise TimeRangeError(
+                f"The time {when.isoformat()} of a past state has no zone; nothing was read. Add it, for instance "
+                "datetime(..., tzinfo=timezone.utc)."
+            )
         if isinstance(when, State):
             state = when
         elif when is None:
             state = self.state
+        elif (catalog := self.catalog()) is not None:
+            state = catalog.at(when)
         else:
-            catalog = self.catalog()
-            state = catalog.at(when) if catalog else NOTHING
+            raise PastStateError(
+                f"The lake at {self.storage.describe()} holds nothing of study {self.study_id}, so it has no state "
+                f"{when!s}. Nothing was read."
+            )
         pinned = copy(self)
         pinned._pinned = state  # noqa: SLF001 - it is of the same class
         return pinned
@@ -180,17 +198,21 @@ class StudyLake:
         for key, version in self.index(participant).items():
             yield self.manifest_of(participant, key, version)
 
-    def open(self, participant: str, record: FileRecord) -> BinaryIO:
-        """The plain content of a file as a stream that can't seek.
+    def open(self, participant: str, record: FileRecord, *, window: str = "") -> BinaryIO:
+        """The plain content of a file as a stream that can't seek; ``window`` is the one whose manifest names it.
 
         Raises ``IntegrityError`` at the end if what was read is not what was committed, and ``EncryptionError`` if
-        its key was not given, or is a wrong one.
+        its key was not given, or is a wrong one. Where the window is told, a file of a version that was collected since
+        raises ``PastStateError``.
         """
-        return open_stored(self.storage, self.folder(participant, record.path), record, self.ring)
+        try:
+            return open_stored(self.storage, self.folder(participant, record.path), record, self.ring)
+        except FileNotFoundError:
+            raise self._absent(participant, record, window) from None
 
-    def read(self, participant: str, record: FileRecord) -> bytes:
+    def read(self, participant: str, record: FileRecord, *, window: str = "") -> bytes:
         """The plain content of a file, checked before it is returned."""
-        with self.open(participant, record) as file:
+        with self.open(participant, record, window=window) as file:
             return file.read()
 
     def writer(self, *, run_id: str, participants: Collection[str] = ()) -> AbstractContextManager[LakeWriter]:
@@ -204,6 +226,17 @@ class StudyLake:
         """Path of a participant's folder, or of something below it."""
         folder = f"{self.study_id}/{check_participant_id(participant)}"
         return f"{folder}/{below}" if below else folder
+
+    def _absent(self, participant: str, record: FileRecord, window: str) -> Exception:
+        catalog, version = self.catalog(), self.index(participant).get(window)
+        error = catalog.absent(_subject(participant), window, version) if catalog and version else None
+        if isinstance(error, PastStateError):
+            return error
+        return IntegrityError(
+            f"The committed file {self.folder(participant, record.path)!r} is missing from the lake at "
+            f"{self.storage.describe()}; nothing was read. It was removed after it was committed: restore it from a "
+            "backup, or run its partition again after `dagster-beiwe verify --repair`."
+        )
 
 
 def _subject(participant: str) -> Subject:

@@ -254,7 +254,7 @@ class Catalog:
         if token is None:
             return PastStateError(f"{what} was withdrawn from the lake. Nothing was read.")
         versions = state.section(subject.asset).windows(token).get(window, ())
-        if version in versions:
+        if any(each.at == version.at for each in versions):
             return IntegrityError(
                 f"{what} is incomplete: a file that it names is missing from the lake. It was not read. The file was "
                 "removed after it was committed: restore it from a backup, or run `dagster-beiwe verify --repair` and "
