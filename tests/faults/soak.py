@@ -295,7 +295,7 @@ class Soak:
         self.diary.equal = agree(held, truth, self._deleted)
         self.diary.files_on_server, self.diary.files_in_lake = len(truth), len(held)
         self.diary.findings = len(result.findings)
-        self.diary.leftovers = sum(path.name.endswith((".part", ".pending", ".run")) for path in files)
+        self.diary.leftovers = sum(path.suffix == ".part" or path.parent.name == "runs" for path in files)
         self.diary.manifest_bytes = sum(path.stat().st_size for path in inside)
         self.diary.stored_bytes = sum(path.stat().st_size for path in files) - self.diary.manifest_bytes
         self.diary.requests += self._client.traffic.requests_sent

@@ -52,7 +52,7 @@ def caught_in_the_middle(server: SimulatedServer, folder: Path) -> Iterator[subp
             assert process.stdout is not None
             if not process.stdout.readline():
                 pytest.fail(f"the run ended, or never came to the second participant: {process.communicate()}")
-            assert [*folder.rglob(f"{SECOND}/{BAD_STREAM}/.*.part")]
+            assert [*folder.rglob(f"{SECOND}/{BAD_STREAM}/*")]
             yield process
         finally:
             process.kill()

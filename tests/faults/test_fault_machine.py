@@ -180,17 +180,17 @@ def test_lake_removed(client: BeiweClient, server: SimulatedServer, lake_folder:
 
 
 def test_study_begun_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that looks for the key file just before another one writes it, and its manifests, takes that one."""
+    """A run that looks for the log's first record just before another one writes it, and more, takes that one."""
     world = new_world()
     real = storage.LocalStorage.read
     late: list[str] = []
 
-    def read(self: storage.LocalStorage, path: str) -> bytes:
-        if path.endswith("study.key") and not late:
+    def read(self: storage.LocalStorage, path: str, **options: int) -> bytes:
+        if path.endswith(".beiwe/log/000000/000") and not late:
             late.append(path)
             fill(tmp_path / "lake", world)  # the other run, between the look and what follows
             raise FileNotFoundError(path)
-        return real(self, path)
+        return real(self, path, **options)
 
     monkeypatch.setattr(storage.LocalStorage, "read", read)
     with SimulatedServer(world) as server, client_of(server, []) as client:
