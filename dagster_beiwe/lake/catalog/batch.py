@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from dagster_beiwe.errors import LakeUnavailableError, OutcomeUnknownError
 from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.records import Change, Place
@@ -138,7 +139,11 @@ class Batch:
         path = self._catalog.layout.home(subject).manifest(window, base, nonce)
         self._staged.setdefault(place, []).extend(files)
         self._in_doubt, doubt = True, self._in_doubt
-        create(self._catalog.store, path, manifest, staging=self._catalog.layout.staging)
+        try:
+            create(self._catalog.store, path, manifest, staging=self._catalog.layout.staging)
+        except LakeUnavailableError as error:
+            self._in_doubt = doubt or isinstance(error, OutcomeUnknownError)
+            raise
         self._in_doubt = doubt
         self._staged[place].append(path)
         return Change(

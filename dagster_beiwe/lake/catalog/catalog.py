@@ -18,7 +18,7 @@ from dagster_beiwe.lake.catalog.key_file import new_log, open_log
 from dagster_beiwe.lake.catalog.log import missing
 from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Change, Commit, Head, encode
 from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version
-from dagster_beiwe.lake.catalog.store import Store
+from dagster_beiwe.lake.catalog.store import Store, read
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
 from dagster_beiwe.lake.layout import LogLayout, Subject
@@ -82,12 +82,12 @@ class Catalog:
         ``check`` is still to be called: what the lake alone cannot know is not looked at here.
         """
         layout = LogLayout(folder, terms.records_per_folder)
-        try:
-            first = store.read(layout.record(0))
-        except FileNotFoundError:
-            if _holds_data(store, layout):
-                raise missing(layout.record(0)) from None
-            return None
+        first = read(store, layout.record(0))
+        if first is None:
+            if not _holds_data(store, layout):
+                return None
+            if (first := read(store, layout.record(0))) is None:  # or another run has begun the log since
+                raise missing(layout.record(0))
         key = open_log(first, folder, passphrase, name=layout.record(0), place=store.describe())
         return cls(store, folder, first, key, witness=witness, terms=terms)
 
