@@ -19,5 +19,5 @@ def collect(catalog: Catalog, *, keep_days: float, run_id: str, also: Iterable[S
 
 
 def dead_runs_left_something(catalog: Catalog) -> bool:
-    """Whether runs have died, or write at this moment: only those leave a marker."""
-    return bool(catalog.store.list(catalog.layout.runs))
+    """Whether runs have died, or write at this moment: only those leave a marker, or a file that is not finished."""
+    return any(catalog.store.list(folder) for folder in (catalog.layout.runs, catalog.layout.staging))

@@ -100,6 +100,7 @@ class LakeWriter:
                 collect(catalog, keep_days=self._lake.keep_superseded_days, run_id=self._run_id)
         with ExitStack() as opening:
             opening.enter_context(self._storage.guard(catalog.layout.inside, exclusive=False))
+            catalog.prepare()
             state = catalog.refresh()
             subjects = map(Subject, self._participants)
             known = [subject for subject in subjects if catalog.identities.token(subject, state)]

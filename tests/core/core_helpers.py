@@ -16,6 +16,7 @@ from dagster_beiwe.client import BeiweClient, HttpPolicy
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.lake import Arrival, BeiweLake, LakeWriter, Manifest, Occasion, StudyLake
 from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.lake.writer import Submitted
 from dagster_beiwe.names import parse_member_name, short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
@@ -228,6 +229,7 @@ def check_lake(folder: Path, lake: StudyLake) -> None:
     assert leftovers(folder) == []
     assert strays(folder, fresh) == []
     assert too_open(folder) == []
+    assert verify_study(fresh).findings == []
 
 
 def as_other_user() -> bool:

@@ -83,10 +83,8 @@ class Batch:
         """Give these subjects tokens and mark them, before anything is written to them."""
         new = [subject for subject in subjects if subject not in self._places]
         if new:
-            places = {
-                subject: Place(self._catalog.identities.give(subject, self._catalog.state), "", subject.asset)
-                for subject in new
-            }
+            give, newest = self._catalog.identities.give, self._catalog.state
+            places = {subject: Place(give(subject, newest), "", subject.asset) for subject in new}
             marker = self._catalog.layout.marker(self.base, os.urandom(8).hex(), len(self._markers))
             self._markers.append(marker)
             data = _encoder.encode(list(places.values()))

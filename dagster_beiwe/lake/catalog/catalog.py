@@ -135,6 +135,14 @@ class Catalog:
                 return self.refresh()
             return self._state
 
+    def prepare(self) -> None:
+        """Look whether commits will be possible: the store takes files, creates them exclusively, and ``check`` agrees.
+
+        A first commit looks too; whoever is about to fetch much does it before.
+        """
+        with self._lock:
+            self._prepare(unchecked=False)
+
     def check(self, remembered: Iterable[Head] = ()) -> None:
         """Raise ``IntegrityError`` if the log lacks a record that somebody has seen: it was cut or put back.
 
@@ -401,7 +409,7 @@ class Catalog:
 
 def _holds_data(store: Store, layout: LogLayout) -> bool:
     """Whether there are records or manifests, so that the first record must be there."""
-    if store.list(layout.record_folder(0)) or store.list(layout.log):
+    if any(store.list(f"{layout.log}/{name}") for name in store.list(layout.log)):
         return True
     return any(store.list(layout.home(Subject(name)).folder + "/.beiwe") for name in store.list(layout.folder))
 

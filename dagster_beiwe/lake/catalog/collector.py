@@ -110,6 +110,10 @@ class Collector:
         with self._store.guard(self._layout.inside, exclusive=True):
             state = self._catalog.refresh()
             self._catalog.check()
+            if alone:  # nobody is at work: what is not finished never will be
+                self._store.delete_all(
+                    [f"{self._layout.staging}/{name}" for name in self._store.list(self._layout.staging)]
+                )
             markers = self._markers()
             subjects = {*also, *self._superseded(state), *itertools.chain.from_iterable(markers.values())}
             if not subjects:

@@ -67,6 +67,7 @@ def create(store: Store, path: str, data: bytes, *, staging: str) -> bool:
     their own file is in the way. Raises ``OutcomeUnknownError`` where nobody can know; then it may still appear.
     """
     failure: Exception | None = None
+    absent = False
     for _ in range(_ATTEMPTS):
         try:
             store.create_new(path, data, staging=staging)
@@ -78,11 +79,15 @@ def create(store: Store, path: str, data: bytes, *, staging: str) -> bool:
                 if found == data:
                     store.sync_folder(path.rpartition("/")[0])
                 return found == data
+            absent = True
         except LakeUnavailableError as error:
-            failure = error
+            failure, absent = error, False
+    if absent and store.locks and failure is not None:  # no request is on its way to a disk
+        raise failure
     raise OutcomeUnknownError(
         f"The lake at {store.describe()} did not say whether {path!r} was written. It may still appear, so what it "
-        "names was left in place. Check the disk or the store, then run the same partitions again."
+        "names was left in place. Check the disk or the store, then run the same partitions again. What failed last: "
+        f"{failure}"
     ) from failure
 
 
