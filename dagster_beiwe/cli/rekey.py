@@ -21,7 +21,7 @@ from dagster_beiwe.cli.context import (
 from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher, read_identity
 from dagster_beiwe.errors import ConfigurationError, WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.lake.keys import open_authenticator
+from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.storage import LocalStorage, Storage
 from dagster_beiwe.names import one_line
 
@@ -70,12 +70,12 @@ def run(options: argparse.Namespace) -> int:
     for study, lake in studies_in_lake(old, options.study):
         _check_new(lake, passphrase, same_allowed=any(form.values()))
         target = new.study(study.id, passphrase=passphrase, cipher=cipher, identity=identity)
-        done = rekey_study(lake, target, run_id="rekey", on_window=_log_progress, **form)
+        done = rekey_study(lake, target, on_window=_log_progress, **form)
         damaged += done.damaged_tables
         print(
             f"{one_line(study.name)} ({study.id}): {done.participants} participants, {done.windows} windows "
             f"({done.windows_copied} copied: {done.files_copied} files, {human_size(done.bytes_copied)}), "
-            f"{done.tables} tables ({done.tables_copied} copied)."
+            f"{done.tables} tables ({done.tables_copied} copied), {done.snapshots} snapshots."
         )
     if options.study is None:
         known = os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
@@ -107,9 +107,10 @@ def _place(storage: Storage) -> str:
 
 
 def _check_new(lake: StudyLake, passphrase: str, *, same_allowed: bool) -> None:
-    lake.catalog()
+    lake.catalog()  # raises for a wrong passphrase of today
     try:
-        open_authenticator(lake.storage, lake.study_id, passphrase, create=False)
+        if Opening(lake.storage, lake.study_id, passphrase).catalog() is None:
+            return
     except WrongPassphraseError:
         return
     if same_allowed:

@@ -59,7 +59,7 @@ class TableFiles:
         self, storage: Storage, folder: str, log: Opening, ring: KeyRing, *, state: State | None = None
     ) -> None:
         self.storage, self.layout, self.ring = storage, LogLayout(folder), ring
-        self._log, self._pinned = log, state
+        self.log, self._pinned = log, state
 
     @classmethod
     def of_study(cls, lake: StudyLake) -> Self:
@@ -83,11 +83,11 @@ class TableFiles:
     @property
     def state(self) -> State:
         """The state that tables are read in: the newest, unless this keeps to one."""
-        return self._pinned if self._pinned is not None else self._log.state()
+        return self._pinned if self._pinned is not None else self.log.state()
 
     def catalog(self, *, create: bool = False) -> Catalog | None:
         """The log of the tables; None if it was never begun, unless ``create`` begins it."""
-        return self._log.catalog(create=create)
+        return self.log.catalog(create=create)
 
     def at(self, state: State | None = None) -> Self:
         """The tables as they are in a state, by default now, whatever is written later."""
@@ -112,7 +112,13 @@ class TableFiles:
 
     def exists(self, asset_key: Sequence[str], *, partition: str | None = None) -> bool:
         """Whether something was written; it is not opened."""
-        return self._newest(_subject(asset_key, partition)) is not None
+        return self.newest(_subject(asset_key, partition)) is not None
+
+    def newest(self, subject: Subject) -> Version | None:
+        """The newest version of a table; None if it was never written."""
+        catalog, state = self.catalog(), self.state
+        token = catalog.identities.token(subject, state) if catalog and subject.asset in state.sections else None
+        return state.current(token, subject.asset).get("") if token else None
 
     def load(self, asset_key: Sequence[str], *, partition: str | None = None) -> tuple[TableManifest, bytes]:
         """A table's plain Parquet file, proven, and what was written about it.
@@ -121,7 +127,7 @@ class TableFiles:
         ``WrongPassphraseError``, and ``EncryptionError`` if its key is missing.
         """
         subject = _subject(asset_key, partition)
-        version = self._newest(subject)
+        version = self.newest(subject)
         if version is None:
             raise TableMissingError(
                 f"{self.layout.folder!r} in the lake at {self.storage.describe()} holds no {subject}. Nothing was "
@@ -180,7 +186,7 @@ class TableFiles:
                 except IntegrityError:
                     yield self.layout.home(subject).manifests
 
-    def adopt(self, manifest: TableManifest, data: bytes) -> TableManifest:
+    def adopt(self, manifest: TableManifest, data: bytes, *, run_id: str) -> None:
         """Store what another log has as a table, ``data`` being its plain Parquet file, with its history."""
         content = TableContent(
             fill=lambda sink: sink.write(data),
@@ -188,9 +194,7 @@ class TableFiles:
             written_at=manifest.written_at,
             run_id=manifest.run_id,
         )
-        return self.commit(manifest.asset_key, {manifest.partition: content}, run_id=manifest.run_id)[
-            manifest.partition
-        ]
+        self.commit(manifest.asset_key, {manifest.partition: content}, run_id=run_id)
 
     def commit(
         self, asset_key: Sequence[str], tables: Mapping[str | None, TableContent], *, run_id: str
@@ -205,7 +209,7 @@ class TableFiles:
                 f"Tables in {self.layout.folder!r} were opened at one state, which cannot be written. Nothing was "
                 "stored. Open the study without `as_of`."
             )
-        catalog = self._log.catalog(create=True)
+        catalog = self.log.catalog(create=True)
         assert catalog is not None, "create makes one"
         committed: dict[str | None, TableManifest] = {}
         refused: list[str] = []
@@ -275,11 +279,6 @@ class TableFiles:
             version = tokens[catalog.identities.token(subject, state) or ""]
             assert version is not None
             yield subject, version
-
-    def _newest(self, subject: Subject) -> Version | None:
-        catalog, state = self.catalog(), self.state
-        token = catalog.identities.token(subject, state) if catalog and subject.asset in state.sections else None
-        return state.current(token, subject.asset).get("") if token else None
 
     def _path(self, subject: Subject, manifest: TableManifest) -> str:
         return f"{self.layout.home(subject).folder}/{manifest.file}"

@@ -56,6 +56,7 @@ class Identities:
         self._lineage, self._now, self._newest = lineage, now, newest
         self.known: dict[str, dict[str, Identity]] = {}
         self._tokens: dict[Subject, set[str]] = {}
+        self._inherited: dict[Subject, str] = {}
 
     def learn(self, asset: str, identities: Mapping[str, Identity]) -> None:
         self.known.setdefault(asset, {}).update(identities)
@@ -101,7 +102,7 @@ class Identities:
             asset=subject.asset,
             name=subject.name,
             token=os.urandom(16).hex(),
-            secret=os.urandom(16).hex(),
+            secret=self._inherited.get(subject) or os.urandom(16).hex(),
             epoch=state.epoch,
             burnt=self._now().isoformat() if state.epoch and not self._store.locks else "",
         )
@@ -114,6 +115,10 @@ class Identities:
         if (token := self._counting(subject, state)) is None:
             raise _taken(path)
         return token
+
+    def inherit(self, subject: Subject, secret: bytes) -> None:
+        """Give the subject this secret with its token: another log has keyed with it what is copied here."""
+        self._inherited[subject] = secret.hex()
 
     def may_be_first(self, subject: Subject, name: str, state: State) -> bool:
         """Whether a file's first version may have its own name: nobody who was stopped may come to delete it."""
