@@ -17,7 +17,7 @@ from dagster_beiwe.cli.server_check import check_studies
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.encryption import read_identity
 from dagster_beiwe.errors import BeiweError, ConfigurationError
-from dagster_beiwe.lake.keys import key_path, open_authenticator
+from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.storage import LocalStorage, Storage
 from dagster_beiwe.names import one_line
 
@@ -73,20 +73,19 @@ def _check_place(storage: Storage) -> bool:
             + "If data should be there, correct BEIWE_LAKE, or mount its disk."
         )
         return usable
-    probe = ".dagster-beiwe-check"
-    storage.write(probe, b"")
+    probe = f".dagster-beiwe-check-{os.urandom(8).hex()}"
+    storage.create_new(probe, b"")
     storage.delete(probe)
     print(f"Lake        {storage.describe()}: can be written")
     return True
 
 
 def _check_passphrase(storage: Storage, study_id: str, passphrase: str | None) -> tuple[bool, str]:
-    """Whether runs of a study can lock its data as it was locked so far, and that in words."""
+    """Whether runs of a study can encrypt its data as it was encrypted so far, and that in words."""
     try:
-        open_authenticator(storage, study_id, passphrase, create=False)
+        held = Opening(storage, study_id, passphrase).catalog() is not None
     except BeiweError as error:
         return False, one_line(str(error))
-    held = storage.exists(key_path(study_id))
     if passphrase:
         return True, "passphrase accepted" if held else "new study: there is nothing to compare the passphrase with"
     if held:

@@ -51,7 +51,7 @@ def test_check_finds_a_wrong_passphrase_without_writing(
     """A passphrase that differs from the lake's is told, with a status that a script notices."""
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", "another one")
     assert main(["check"]) == 1
-    assert "Expected the passphrase that study" in capsys.readouterr().out
+    assert "The passphrase is not the one that study" in capsys.readouterr().out
 
 
 def test_check_accepts_what_the_lake_was_written_with(lake: StudyLake, capsys: pytest.CaptureFixture[str]) -> None:
