@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
 
+from dagster_beiwe.errors import CommitConflictError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import Collected, Collector, Retention
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import named
+
+_DUE_AFTER: Final = 256
+"""Records after which superseded versions are looked for."""
 
 
 def collect(catalog: Catalog, *, keep_days: float, run_id: str, also: Iterable[Subject] = ()) -> Collected:
@@ -16,6 +22,14 @@ def collect(catalog: Catalog, *, keep_days: float, run_id: str, also: Iterable[S
     Superseded versions are kept for ``keep_days``, and at least for an hour.
     """
     return Collector(catalog, named, retention=Retention(keep_days=keep_days), run_id=run_id).collect(also)
+
+
+def collect_if_due(catalog: Catalog, *, keep_days: float, run_id: str) -> None:
+    """Collect a log that has grown by many records since, or in which runs have died; not while others write to it."""
+    state = catalog.state
+    if state.number - state.collected >= _DUE_AFTER or (catalog.store.locks and dead_runs_left_something(catalog)):
+        with suppress(CommitConflictError):  # the next run looks again
+            collect(catalog, keep_days=keep_days, run_id=run_id)
 
 
 def dead_runs_left_something(catalog: Catalog) -> bool:

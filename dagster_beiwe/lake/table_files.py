@@ -26,14 +26,14 @@ from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.catalog.state import State, Version
+from dagster_beiwe.lake.collecting import collect_if_due
 from dagster_beiwe.lake.layout import NO_STUDY, NOBODY, LogLayout, Subject, asset_path
 from dagster_beiwe.lake.manifest import TableManifest, decode_table, encode
 from dagster_beiwe.lake.storage import Storage
+from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS, StudyLake
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from dagster_beiwe.lake.study import StudyLake
 
 _TRIES: Final = 5
 
@@ -56,26 +56,51 @@ class TableFiles:
     """
 
     def __init__(
-        self, storage: Storage, folder: str, log: Opening, ring: KeyRing, *, state: State | None = None
+        self,
+        storage: Storage,
+        folder: str,
+        log: Opening,
+        ring: KeyRing,
+        *,
+        keep_superseded_days: float,
+        state: State | None = None,
     ) -> None:
         self.storage, self.layout, self.ring = storage, LogLayout(folder), ring
-        self.log, self._pinned = log, state
+        self.log, self._pinned, self._keep_days = log, state, keep_superseded_days
 
     @classmethod
     def of_study(cls, lake: StudyLake) -> Self:
         """Tables of a study: encrypted and authenticated as its raw data is, and in the state that the lake is in."""
-        return cls(lake.storage, lake.study_id, lake.log, lake.ring, state=lake.state if lake.pinned else None)
+        return cls(
+            lake.storage,
+            lake.study_id,
+            lake.log,
+            lake.ring,
+            keep_superseded_days=lake.keep_superseded_days,
+            state=lake.state if lake.pinned else None,
+        )
 
     @classmethod
-    def of_lake(cls, storage: Storage, *, passphrase: str, witness: Storage | None = None) -> Self:
+    def of_lake(
+        cls,
+        storage: Storage,
+        *,
+        passphrase: str,
+        witness: Storage | None = None,
+        keep_superseded_days: float = KEEP_SUPERSEDED_DAYS,
+    ) -> Self:
         """Tables of no study, encrypted with the lake's passphrase."""
         ring = KeyRing(CrypteaseCipher(passphrase), CipherKeys(passphrase=passphrase))
-        return cls(storage, NO_STUDY, Opening(storage, NO_STUDY, passphrase, witness=witness), ring)
+        log = Opening(storage, NO_STUDY, passphrase, witness=witness)
+        return cls(storage, NO_STUDY, log, ring, keep_superseded_days=keep_superseded_days)
 
     @classmethod
-    def of_nobody(cls, storage: Storage, *, witness: Storage | None = None) -> Self:
+    def of_nobody(
+        cls, storage: Storage, *, witness: Storage | None = None, keep_superseded_days: float = KEEP_SUPERSEDED_DAYS
+    ) -> Self:
         """Tables without anything about participants: unencrypted, and their log finds accidents but not attacks."""
-        return cls(storage, NOBODY, Opening(storage, NOBODY, None, witness=witness), KeyRing(None, CipherKeys()))
+        log = Opening(storage, NOBODY, None, witness=witness)
+        return cls(storage, NOBODY, log, KeyRing(None, CipherKeys()), keep_superseded_days=keep_superseded_days)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} in {self.layout.folder} at {self.storage.describe()}>"
@@ -211,6 +236,7 @@ class TableFiles:
             )
         catalog = self.log.catalog(create=True)
         assert catalog is not None, "create makes one"
+        collect_if_due(catalog, keep_days=self._keep_days, run_id=run_id)
         committed: dict[str | None, TableManifest] = {}
         refused: list[str] = []
         with self.storage.guard(catalog.layout.inside, exclusive=False):

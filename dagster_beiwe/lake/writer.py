@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +18,7 @@ from dagster_beiwe.errors import CommitConflictError, ConfigurationError, LakeUn
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, GroupCommit, Outcome
 from dagster_beiwe.lake.catalog.records import Compare
 from dagster_beiwe.lake.catalog.state import State
-from dagster_beiwe.lake.collecting import collect, dead_runs_left_something
+from dagster_beiwe.lake.collecting import collect_if_due
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import Manifest, encode
 from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, merge, plain_name
@@ -95,9 +95,7 @@ class LakeWriter:
     def __enter__(self) -> Self:
         catalog = self._lake.catalog(create=True)
         assert catalog is not None, "create makes one"
-        if self._storage.locks and dead_runs_left_something(catalog):
-            with suppress(CommitConflictError):  # others write: the next run looks again
-                collect(catalog, keep_days=self._lake.keep_superseded_days, run_id=self._run_id)
+        collect_if_due(catalog, keep_days=self._lake.keep_superseded_days, run_id=self._run_id)
         with ExitStack() as opening:
             opening.enter_context(self._storage.guard(catalog.layout.inside, exclusive=False))
             catalog.prepare()

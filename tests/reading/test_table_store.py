@@ -24,6 +24,7 @@ from dagster_beiwe.errors import (
     TableMissingError,
     WrongPassphraseError,
 )
+from dagster_beiwe.lake import collecting
 from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.lake.lake import BeiweLake, open_storage
 from dagster_beiwe.lake.layout import LogLayout, Subject, asset_path, planned_on
@@ -462,6 +463,21 @@ def test_superseded_tables_are_kept_and_then_collected(folder: Path, frame: pd.D
     assert len(tables_below(folder)) == 1
     with pytest.raises(PastStateError, match="was collected"):
         before.read(KEY)
+
+
+def test_tables_of_no_study_are_collected_without_a_run_of_one(
+    folder: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written again and again does not grow for ever, nor does what a dead run left stay."""
+    monkeypatch.setattr(collecting, "_DUE_AFTER", 4)
+    store = TableStore.of_lake(open_storage(folder), passphrase=PASSPHRASE, keep_superseded_days=0)
+    catalog = store.catalog(create=True)
+    assert catalog is not None
+    for hour in range(12):
+        catalog.terms = replace(catalog.terms, now=lambda hour=hour: datetime.now(timezone.utc) + timedelta(hours=hour))
+        store.write(["overview"], frame)
+    assert len(tables_below(folder)) <= 6
+    assert not list(store.damaged())
 
 
 def test_a_study_without_encryption_has_plain_tables(folder: Path, frame: pd.DataFrame, shared_world: World) -> None:
