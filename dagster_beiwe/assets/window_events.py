@@ -7,29 +7,9 @@ import logging
 import dagster as dg
 
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.catalog.records import Head
 from dagster_beiwe.partitions import Metadata
+from dagster_beiwe.remembered import head_metadata
 from dagster_beiwe.sync import WindowReport
-
-RECORD_METADATA = "log_record"
-"""Metadata of a materialization: the number of the newest record of the study's log when it was recorded."""
-HASH_METADATA = "log_hash"
-"""The hash of that record: what Dagster remembers, so that a lake that is put back is noticed."""
-
-
-def head_metadata(lake: StudyLake) -> Metadata:
-    """What Dagster remembers of a study's log; nothing of a study that has none."""
-    catalog = lake.catalog()
-    if catalog is None:
-        return {}
-    head = catalog.durable_head()
-    return {RECORD_METADATA: dg.MetadataValue.int(head.number), HASH_METADATA: dg.MetadataValue.text(head.digest)}
-
-
-def head_of(metadata: Metadata) -> Head | None:
-    """The record that an event's metadata remembers."""
-    number, digest = (getattr(metadata.get(name), "value", None) for name in (RECORD_METADATA, HASH_METADATA))
-    return Head(number, digest) if isinstance(number, int) and isinstance(digest, str) else None
 
 
 def window_metadata(report: WindowReport, lake: StudyLake) -> Metadata:

@@ -25,6 +25,7 @@ from dagster_beiwe.credentials import (
 from dagster_beiwe.encryption import read_identity
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.catalog.opening import Seen
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -60,6 +61,16 @@ def dagster_history() -> dg.DagsterInstance:
     from dagster import DagsterInstance  # slow to import, and most commands don't need it
 
     return DagsterInstance.get()
+
+
+def heads_in_dagster() -> list[Seen]:
+    """What Dagster has seen of the logs of studies, where ``DAGSTER_HOME`` says where its history is."""
+    if not os.environ.get("DAGSTER_HOME"):
+        return []
+    with dagster_history() as instance:
+        from dagster_beiwe.remembered import all_remembered_heads
+
+        return all_remembered_heads(instance)
 
 
 def study_secrets(credentials: Credentials | None) -> Mapping[str, str]:

@@ -29,6 +29,23 @@ _OWNER: Final = "token-"
 _MANIFEST: Final = ".json.zst"
 _TOKEN_FILE = re.compile(rf"(?:/{re.escape(INSIDE)}/|~){_OWNER}\d{{1,12}}$")
 _PLANNED = re.compile(r"~(\d{1,12})-[0-9a-f]{4,16}(?=\.)")
+_FIRST = re.compile(r"\d{4}-\d\d-\d\d \d\d_\d\d_\d\d(?:\+00_00)?(?:_\d{1,6})?\.[A-Za-z0-9.]{1,32}")
+_MANIFEST_FILE = re.compile(rf"~(\d{{1,12}})-([0-9a-f]{{8}}){re.escape(_MANIFEST)}$")
+_NUMBERED = r"\d{1,12}-[0-9a-f]{8}" + re.escape(_MANIFEST)
+_DOCUMENT = re.compile(
+    rf"""{re.escape(INSIDE)}/(?:
+        log/\d{{6}}/\d{{3}}
+        | checkpoints/\d{{12}}-[0-9a-f]{{8}}(?:\.people|\.tables)?
+        | packs/\d{{6}}
+        | runs/\d{{1,12}}-[0-9a-f]{{16}}-\d{{1,6}}
+        | staging/\.[0-9a-z]+-[0-9a-f]{{16}}-[^/]+\.part
+        | aside/[^/]+
+    )
+    | [A-Za-z0-9_-]{{1,64}}/{re.escape(INSIDE)}/(?:{_OWNER}\d{{1,12}} | [A-Za-z0-9_-]{{1,64}}~{_NUMBERED})
+    | {re.escape(TABLES)}/(?:[^/]+/)*[^/]+~(?:{_OWNER}\d{{1,12}} | {_NUMBERED})
+    """,
+    re.VERBOSE,
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +117,11 @@ class LogLayout:
         return f"{self.inside}/runs"
 
     @property
+    def aside(self) -> str:
+        """Folder of files that lay in a record's place and are none."""
+        return f"{self.inside}/aside"
+
+    @property
     def staging(self) -> str:
         """Folder of files that are not finished; the log's own folder holds finished records only."""
         return f"{self.inside}/staging"
@@ -149,6 +171,22 @@ def checkpoint_number(name: str) -> int | None:
 def is_token(path: str) -> bool:
     """Whether a file says whose its folder's data is."""
     return _TOKEN_FILE.search(path) is not None
+
+
+def is_document(path: str) -> bool:
+    """Whether a path below a log's folder has the form of a document of the lake itself, readable by design."""
+    return _DOCUMENT.fullmatch(path) is not None
+
+
+def is_made_here(path: str) -> bool:
+    """Whether a run may have given a file this name."""
+    return planned_on(path) is not None or _FIRST.fullmatch(path.rpartition("/")[2]) is not None
+
+
+def version_of(path: str) -> tuple[int, str] | None:
+    """Base and nonce of the version whose manifest a file's name says it is."""
+    found = _MANIFEST_FILE.search(path)
+    return (int(found[1]), found[2]) if found else None
 
 
 def planned_on(path: str) -> int | None:

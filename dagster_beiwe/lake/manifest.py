@@ -214,13 +214,19 @@ def decode_table(data: bytes, *, name: str) -> TableManifest:
     return manifest
 
 
-def named(home: Home, data: bytes) -> Iterator[str]:
-    """Paths in the lake of the files that a stored manifest names, for the collector."""
+def stored_files(home: Home, data: bytes) -> Iterator[tuple[str, int, str]]:
+    """Path in the lake, size and SHA-256 of each file that a stored manifest names, as it lies there."""
     if home.of_table:
-        yield f"{home.folder}/{decode_table(data, name=home.prefix).file}"
+        table = decode_table(data, name=home.prefix)
+        yield f"{home.folder}/{table.file}", table.stored_size_bytes, table.stored_sha256
     else:
         for record in decode(data, name=home.folder).files:
-            yield f"{home.folder}/{record.path}"
+            yield f"{home.folder}/{record.path}", record.stored_size_bytes, record.stored_sha256
+
+
+def named(home: Home, data: bytes) -> Iterator[str]:
+    """Paths in the lake of the files that a stored manifest names, for the collector."""
+    return (path for path, _, _ in stored_files(home, data))
 
 
 def total_bytes(records: Iterable[FileRecord]) -> int:

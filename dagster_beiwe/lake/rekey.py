@@ -196,12 +196,13 @@ class _Copy:
 
     def _take_out(self, catalog: Catalog, source: StudyLake) -> None:
         """Take out windows that the state of the old lake does not have: there they were repaired."""
-        state, places = catalog.refresh(), []
+        state = catalog.refresh()
+        versions: list[tuple[Place, int]] = []
         for participant in self._target.participants():
             token = catalog.identities.token(Subject(participant), state) or ""
-            places += [Place(token, key) for key in state.current(token).keys() - source.index(participant).keys()]
-        if places:
-            take_out(catalog, places, run_id=_RUN_ID)
+            held, wanted = state.current(token), source.index(participant)
+            versions += [(Place(token, key), version.at) for key, version in held.items() if key not in wanted]
+        take_out(catalog, versions, run_id=_RUN_ID)
 
     def _window(self, plan: Plan, source: StudyLake, window: str, version: Version) -> Future[Outcome] | None:
         """Commit one window as the old lake has it; None if it is there already."""

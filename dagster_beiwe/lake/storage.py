@@ -40,11 +40,18 @@ _MAY_BE_ABSENT = frozenset({"read", "listed"})
 
 
 class StoredFile(NamedTuple):
-    """A file as a listing tells of it; ``written_at`` is in seconds, by the store's own clock."""
+    """A file as a listing tells of it; ``written_at`` is in seconds, by the store's own clock.
+
+    Links, pipes and whatever else is no file have the size -1.
+    """
 
     path: str
     size_bytes: int
     written_at: float
+
+    @property
+    def is_regular(self) -> bool:
+        return self.size_bytes >= 0
 
 
 class NewFile(BinaryIO):
@@ -268,7 +275,8 @@ class LocalStorage(Storage):
     def scan(self, path: str) -> Iterator[StoredFile]:
         with self.explained("listed", path):
             for each, status in self._tree.scan(path):
-                yield StoredFile(each, status.st_size, status.st_mtime)
+                size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else -1
+                yield StoredFile(each, size_bytes, status.st_mtime)
 
     def delete_all(self, paths: Sequence[str]) -> None:
         for path in paths:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from copy import copy
 from datetime import datetime
 from typing import BinaryIO, Final, get_args
@@ -120,6 +120,12 @@ class StudyLake:
         pinned._pinned = state  # noqa: SLF001 - it is of the same class
         return pinned
 
+    def reopened(self) -> StudyLake:
+        """The same study, whose log is to be read anew, as another process would."""
+        again = copy(self)
+        again.log = self.log.reopened()
+        return again
+
     def form(self, stream: str) -> FileForm:
         """How files of a stream are stored."""
         return FileForm(
@@ -188,9 +194,7 @@ class StudyLake:
         earlier = [key for key, start in starts.items() if dated and start and start < dated[0].start]
         inside = [key for key, start in starts.items() if dated and start and dated[0].start < start < dated[-1].end]
         for key in (*earlier[-1:], *(key for key in inside if key not in own)):
-            manifest = None
-            with suppress(IntegrityError):  # nothing can be committed to that window, whatever its length
-                manifest = lake.manifest(participant, key)
+            manifest = lake.manifest(participant, key)
             for window in dated:
                 if manifest and window.start < manifest.span.end and manifest.span.start < window.end:
                     raise _mismatch(window, manifest)

@@ -18,11 +18,12 @@ from worlds import PASSPHRASE, WEEKS
 
 from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
-from dagster_beiwe.assets.window_events import head_of
 from dagster_beiwe.client import HttpPolicy
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.io_managers import EncryptedLakeIOManager
+from dagster_beiwe.lake.catalog.records import Head
 from dagster_beiwe.partitions import MOVED_ONLY, REFRESH_TAG, participants_name, rectangle_tags
+from dagster_beiwe.remembered import seen_in
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.studies.config import StudyFacts
@@ -134,13 +135,14 @@ def test_each_partition_has_its_own_numbers_and_version(launcher: Launcher, part
 def test_dagster_remembers_the_log(launcher: Launcher, participants: list[str], study: StudyFacts) -> None:
     """A record's number and hash that are in it, with each partition."""
     events = launcher.events(launcher.run(rectangle_tags(participants[:1], WEEKS[:2])))
-    heads = [head_of(event.metadata) for event in events.values()]
+    heads = [Head(seen.number, seen.digest) for event in events.values() if (seen := seen_in(event.metadata))]
     lake = BeiweResource(credentials=EnvCredentials()).study_lake(study)
     catalog = lake.catalog()
     assert catalog
-    assert all(head and catalog.knows(head) for head in heads)
+    assert len(heads) == 2
+    assert all(catalog.knows(head) for head in heads)
     assert lake.state.head in heads
-    assert head_of({}) is None
+    assert seen_in({}) is None
 
 
 def test_a_run_does_not_go_on_in_a_lake_that_was_put_back(

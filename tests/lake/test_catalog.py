@@ -401,7 +401,9 @@ def test_a_window_that_cannot_be_read_is_taken_out(lab: Lab) -> None:
     lab.commit(catalog, ANN, "w", "first")
     lab.commit(catalog, ANN, "v", "other")
     with Batch(catalog, run_id="r", subjects=[ANN]) as batch:
-        take_out(catalog, [batch.place(ANN, "w")], run_id="repair")
+        (version,) = catalog.state.section().windows(batch.place(ANN).token)["w"]
+        found = (batch.place(ANN, "w"), version.at)
+        assert take_out(catalog, [found, (batch.place(ANN, "v"), version.at)], run_id="repair") == [found[0]]
         assert batch.commit([batch.change(ANN, "w", b"[]")])[batch.place(ANN, "w")].refused
     token = catalog.identities.give(ANN, catalog.state)
     assert list(catalog.state.current(token)) == ["v"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, PastStateError
+from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, PastStateError, WrongPassphraseError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
 from dagster_beiwe.lake.catalog.checkpoints import Checkpoints
 from dagster_beiwe.lake.catalog.identities import Identities
@@ -84,11 +84,21 @@ class Catalog:
         layout = LogLayout(folder, terms.records_per_folder)
         first = read(store, layout.record(0))
         if first is None:
-            if not _holds_data(store, layout):
+            seen = Witness(witness, folder).newest() if witness else None
+            if seen is None and not _holds_data(store, layout):
                 return None
             if (first := read(store, layout.record(0))) is None:  # or another run has begun the log since
-                raise missing(layout.record(0))
-        key = open_log(first, folder, passphrase, name=layout.record(0), place=store.describe())
+                raise missing(layout.record(0)) if seen is None else _removed(layout.log, seen)
+        try:
+            key = open_log(first, folder, passphrase, name=layout.record(0), place=store.describe())
+        except WrongPassphraseError:
+            if witness and not Witness(witness, folder).agrees(Head(0, digest(first))):
+                raise IntegrityError(
+                    f"{layout.record(0)!r} is not the first record that the log's witness has seen. Nothing was read "
+                    "or written. It was changed or replaced: restore it from a backup, or from the witness with "
+                    "`dagster-beiwe verify --repair`."
+                ) from None
+            raise
         return cls(store, folder, first, key, witness=witness, terms=terms)
 
     @classmethod
@@ -305,6 +315,20 @@ class Catalog:
             self.identities.forget(self._state.purged)
             self.write_checkpoint()
 
+    def damaged_copies(self) -> list[str]:
+        """Checkpoints and packs that are not what the log says. They are derived: they can be removed."""
+        found = [
+            f"{self.layout.checkpoints}/{name}"
+            for name, _ in self._checkpoints.heads()
+            if (state := self._checkpoints.read(name)) is None or not self.knows(state.head)
+        ]
+        each = self.layout.records_per_folder
+        for thousand in range((self._state.number + 1) // each):
+            path = self.layout.pack(thousand)
+            if (data := read(self.store, path)) is not None and data != self._log.packed(thousand):
+                found.append(path)
+        return found
+
     def lost_heads(self, remembered: Iterable[Head] = ()) -> list[Head]:
         """Records that somebody has seen and that this log lacks."""
         seen = {*self._seen, *remembered}
@@ -412,6 +436,13 @@ def _holds_data(store: Store, layout: LogLayout) -> bool:
     if any(store.list(f"{layout.log}/{name}") for name in store.list(layout.log)):
         return True
     return any(store.list(layout.home(Subject(name)).folder + "/.beiwe") for name in store.list(layout.folder))
+
+
+def _removed(log: str, seen: Head) -> IntegrityError:
+    return IntegrityError(
+        f"There is no log at {log!r}, though its witness has seen {seen.number + 1} records of it. Nothing was read or "
+        "written. The study was removed: restore it from a backup."
+    )
 
 
 def _cut(log: str, head: Head, number: int) -> IntegrityError:

@@ -128,7 +128,7 @@ class Collector:
             number=entry.record.number,
             versions=len(plan.dropped),
             files=len(plan.doomed),
-            size_bytes=sum(file.size_bytes for file in plan.doomed),
+            size_bytes=sum(max(file.size_bytes, 0) for file in plan.doomed),
             left=sum(plan.left.values()),
             skipped=tuple(plan.skipped),
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from datetime import datetime
 
 import msgspec
@@ -97,21 +98,9 @@ class Identities:
             self._store.sync_folder(self._layout.home(subject).manifests.rpartition("/")[0])
             return token  # whoever made its file may have died before its name was durable
         self._resolve(subject.asset, state)  # else it might be somebody's whose token was lost
-        document = _TokenFile(
-            lineage=self._lineage,
-            asset=subject.asset,
-            name=subject.name,
-            token=os.urandom(16).hex(),
-            secret=self._inherited.get(subject) or os.urandom(16).hex(),
-            epoch=state.epoch,
-            burnt=self._now().isoformat() if state.epoch and not self._store.locks else "",
-        )
-        data = self._authenticator.sign(KIND, _encoder.encode(document) + b"\n")
         path = self._layout.home(subject).token(state.epoch)
-        if create(self._store, path, data, staging=self._layout.staging):
-            self._learn(document)
-        else:  # another run gave one
-            self._look([subject], state)
+        if not self._write(subject, os.urandom(16).hex(), self._new_identity(subject, state)):
+            self._look([subject], state)  # another run gave one
         if (token := self._counting(subject, state)) is None:
             raise _taken(path)
         return token
@@ -126,22 +115,38 @@ class Identities:
         burnt = state.burnt.get(token, (0, ""))[1]
         return name > max(burnt, self.known[subject.asset][token].burnt)
 
+    def owner(self, path: str, data: bytes) -> tuple[Subject, str]:
+        """Whose a token is, as its file tells, and the token. Raises ``IntegrityError`` for one that is not proven."""
+        document = self._document(path, data)
+        self._learn(document)
+        return Subject(document.name, document.asset), document.token
+
+    def restore(self, subject: Subject, token: str, state: State) -> None:
+        """Write the file of a token that is in use again, where there is none any more.
+
+        Where nobody remembers its secret it gets another: then what records say of the server's counts agrees no more.
+        """
+        identity = self.known.get(subject.asset, {}).get(token) or self._new_identity(subject, state)
+        if not self._write(subject, token, identity):
+            raise _taken(self._layout.home(subject).token(identity.epoch))
+
     def secret(self, subject: Subject, state: State) -> bytes | None:
         """What keys all that records say of a subject, so that nobody can compare it without the subject's folder."""
         token = self.token(subject, state)
         return bytes.fromhex(self.known[subject.asset][token].secret) if token else None
 
     def subjects(self, asset: str, tokens: Iterable[str], state: State) -> list[Subject]:
-        """Whose these tokens are; left out are those whose folder is gone."""
+        """Whose these tokens are; left out are those whose folder is gone, or whose token is damaged."""
         tokens = list(tokens)
         if not self.known.get(asset, {}).keys() >= set(tokens):
             if asset:
                 folder = self._layout.tables(asset)
-                self._read(file.path for file in self._store.scan(folder) if is_token(file.path))
-                self._look([Subject(None, asset)], state)
+                self._read([file.path for file in self._store.scan(folder) if is_token(file.path)], lenient=True)
+                self._look([Subject(None, asset)], state, lenient=True)
             else:
                 subjects = [Subject(name) for name in self._store.list(self._layout.folder) if is_participant_id(name)]
-                self._look([each for each in subjects if self._counting(each, state) not in tokens], state)
+                unknown = [each for each in subjects if self._counting(each, state) not in tokens]
+                self._look(unknown, state, lenient=True)
         known = self.known.get(asset, {})
         return [Subject(known[token].name, asset) for token in tokens if token in known]
 
@@ -165,24 +170,63 @@ class Identities:
         known = self.known.get(asset, {})
         return {token for token in state.section(asset) if token not in known}
 
+    def _new_identity(self, subject: Subject, state: State) -> Identity:
+        burnt = self._now().isoformat() if state.epoch and not self._store.locks else ""
+        secret = self._inherited.get(subject) or os.urandom(16).hex()
+        return Identity(subject.name, secret, state.epoch, burnt)
+
+    def _write(self, subject: Subject, token: str, identity: Identity) -> bool:
+        """Write a token's file; False if another lies in its place."""
+        document = _TokenFile(
+            lineage=self._lineage,
+            asset=subject.asset,
+            name=subject.name,
+            token=token,
+            secret=identity.secret,
+            epoch=identity.epoch,
+            burnt=identity.burnt,
+        )
+        data = self._authenticator.sign(KIND, _encoder.encode(document) + b"\n")
+        path = self._layout.home(subject).token(identity.epoch)
+        if not create(self._store, path, data, staging=self._layout.staging):
+            return False
+        self._learn(document)
+        return True
+
     def _counting(self, subject: Subject, state: State) -> str | None:
         section, known = state.section(subject.asset), self.known.get(subject.asset, {})
         tokens = self._tokens.get(subject, set()) - state.purged.keys()
         in_use = [token for token in tokens if token in section]
         return next(iter(in_use or [token for token in tokens if known[token].epoch == state.epoch]), None)
 
-    def _look(self, subjects: Iterable[Subject], state: State) -> set[str]:
+    def _look(self, subjects: Iterable[Subject], state: State, *, lenient: bool = False) -> set[str]:
         """Read the token files of subjects; the tokens found."""
         epochs = sorted({0, *state.purged.values()})
-        return self._read(self._layout.home(subject).token(epoch) for subject in subjects for epoch in epochs)
+        paths = [self._layout.home(subject).token(epoch) for subject in subjects for epoch in epochs]
+        return self._read(paths, lenient=lenient)
 
-    def _read(self, paths: Iterable[str]) -> set[str]:
-        paths, found = list(paths), set()
-        for path, data in zip(paths, self._store.read_all(paths), strict=True):
+    def _read(self, paths: Sequence[str], *, lenient: bool) -> set[str]:
+        """The tokens in these files; ``lenient`` leaves out damaged ones, which are the matter of one subject only."""
+        found = set()
+        for path, data in zip(paths, self._contents(paths, lenient=lenient), strict=True):
             if data is not None:
-                document = self._document(path, data)
-                self._learn(document)
-                found.add(document.token)
+                with suppress(IntegrityError) if lenient else nullcontext():
+                    document = self._document(path, data)
+                    self._learn(document)
+                    found.add(document.token)
+        return found
+
+    def _contents(self, paths: Sequence[str], *, lenient: bool) -> list[bytes | None]:
+        try:
+            return self._store.read_all(paths)
+        except IntegrityError:
+            if not lenient:
+                raise
+        found: list[bytes | None] = []
+        for path in paths:
+            found.append(None)
+            with suppress(IntegrityError, FileNotFoundError):  # a link, or a file in a folder's place
+                found[-1] = self._store.read(path)
         return found
 
     def _learn(self, document: _TokenFile) -> None:

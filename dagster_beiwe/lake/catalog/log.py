@@ -7,6 +7,7 @@ answered, because clients repeat requests whose answer was lost.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -109,12 +110,22 @@ class Log:
 
     def pack(self, thousand: int) -> None:
         """Keep a copy of a full folder of records in one file, to read it at once. Whoever comes first writes it."""
+        if (data := self.packed(thousand)) is not None:
+            create(self._store, self._layout.pack(thousand), data, staging=self._layout.staging)
+
+    def packed(self, thousand: int) -> bytes | None:
+        """What the pack of a folder of records holds; None while the folder is not full."""
         first = thousand * self._layout.records_per_folder
         data = self._store.read_all(
             [self._layout.record(first + place) for place in range(self._layout.records_per_folder)]
         )
-        if None not in data:
-            create(self._store, self._layout.pack(thousand), _pack_encoder.encode(data), staging=self._layout.staging)
+        return None if None in data else _pack_encoder.encode(data)
+
+    def packed_copies(self, number: int) -> Iterator[bytes]:
+        """What the packs have of a record, not proven."""
+        thousand, place = divmod(number, self._layout.records_per_folder)
+        with suppress(FileNotFoundError, msgspec.MsgspecError, IntegrityError):
+            yield from _pack_decoder.decode(self._store.read(self._layout.pack(thousand)))[place : place + 1]
 
     def _numbers(self, first: int, last: int | None) -> Iterator[range]:
         """The numbers from ``first`` to ``last``, else of the records that are there, a folder at a time."""

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
+from typing import NamedTuple
 
+from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.catalog.catalog import Catalog
-from dagster_beiwe.lake.catalog.records import Head
+from dagster_beiwe.lake.catalog.healing import Healed, heal
+from dagster_beiwe.lake.catalog.past import accept_restored
+from dagster_beiwe.lake.catalog.records import Begin, Head
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.store import Store
 
@@ -13,11 +18,21 @@ NOTHING = State()
 """What a log says that was never begun."""
 
 
+class Seen(NamedTuple):
+    """The head of a log as it is remembered outside of the lake: in whose folder, and of which lineage it was."""
+
+    folder: str
+    number: int
+    digest: str
+    lineage: str
+
+
 class Opening:
     """The log in a folder, opened once for all who share this. Usable from several threads."""
 
     def __init__(self, store: Store, folder: str, passphrase: str | None, *, witness: Store | None = None) -> None:
-        self._store, self._folder, self._passphrase, self._witness = store, folder, passphrase, witness
+        self.store, self.folder = store, folder
+        self._passphrase, self._witness = passphrase, witness
         self._lock = threading.RLock()
         self._catalog: Catalog | None = None
 
@@ -31,16 +46,64 @@ class Opening:
             if self._catalog is None:
                 if create:
                     found: Catalog | None = Catalog.create(
-                        self._store, self._folder, self._passphrase, witness=self._witness, former=former
+                        self.store, self.folder, self._passphrase, witness=self._witness, former=former
                     )
                 else:
-                    found = Catalog.open(self._store, self._folder, self._passphrase, witness=self._witness)
+                    found = Catalog.open(self.store, self.folder, self._passphrase, witness=self._witness)
                 if found is not None:
                     found.check()
                 self._catalog = found
             return self._catalog
 
+    def reopened(self) -> Opening:
+        """The same log, to be read anew, as another process would."""
+        return Opening(self.store, self.folder, self._passphrase, witness=self._witness)
+
+    def seen(self) -> Seen | None:
+        """The newest head that this process has seen, to be remembered elsewhere; None if there is no log."""
+        catalog = self.catalog()
+        if catalog is None:
+            return None
+        return Seen(self.folder, *catalog.durable_head(), catalog.begin.lineage)
+
+    def check(self, remembered: Iterable[Seen] = ()) -> Catalog | None:
+        """The log, once it is certain that it has all that somebody has seen of it, such as Dagster.
+
+        Raises ``IntegrityError`` if it lacks any: it was cut, put back, or removed.
+        """
+        own = [each for each in remembered if each.folder == self.folder]
+        catalog = self.catalog()
+        if catalog is not None:
+            catalog.check(_heads(own, catalog.begin))
+        elif own:
+            raise IntegrityError(
+                f"The lake at {self.store.describe()} has no log in {self.folder!r}, though record "
+                f"{max(each.number for each in own)} of it was seen. Nothing was read or written. The folder was "
+                "removed: restore it from a backup."
+            )
+        return catalog
+
+    def accept(self, remembered: Iterable[Seen], *, run_id: str) -> tuple[Head, ...]:
+        """Give up the records that somebody has seen and the log lacks, because it was restored on purpose."""
+        catalog = Catalog.open(self.store, self.folder, self._passphrase, witness=self._witness)
+        if catalog is None:
+            return ()
+        own = [each for each in remembered if each.folder == self.folder]
+        return accept_restored(catalog, _heads(own, catalog.begin), run_id=run_id)
+
+    def heal(self) -> Healed:
+        """Bring back what is missing of the log; see ``healing.heal``."""
+        return heal(self.store, self.folder, self._passphrase, witness=self._witness)
+
     def state(self) -> State:
         """The newest state."""
         catalog = self.catalog()
         return catalog.refresh() if catalog else NOTHING
+
+
+def _heads(seen: Iterable[Seen], begin: Begin) -> list[Head]:
+    """What the log must have: all that was seen, but for what the log has seen that it was copied from."""
+    former = begin.former.number if begin.former else -1
+    return [
+        Head(each.number, each.digest) for each in seen if each.lineage != begin.former_lineage or each.number > former
+    ]

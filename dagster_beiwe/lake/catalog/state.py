@@ -181,6 +181,8 @@ class State:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     lost: frozenset[Head] = frozenset()
     marks: bytes = b""
+    withdrawn: dict[str, int] = field(default_factory=dict)
+    """Of a past state: the participants in it who were withdrawn since, each with the record that did it."""
     sections: dict[str, Section | Callable[[], Section]] = field(default_factory=dict)
 
     @property
@@ -238,7 +240,12 @@ class State:
             sections[asset] = section = self.section(asset).copy()
             for token in later:
                 section.remove(token)
-        return replace(self, sections=sections, purged={**self.purged, **{token: purged[token] for token in later}})
+        return replace(
+            self,
+            sections=sections,
+            purged={**self.purged, **{token: purged[token] for token in later}},
+            withdrawn={token: purged[token] for token in later if token in self.section()},
+        )
 
 
 class _Replay:

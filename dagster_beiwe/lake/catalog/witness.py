@@ -33,6 +33,16 @@ class Witness:
             start = int(folder) * RECORDS_PER_FOLDER
             yield sorted((Head(start + int(name[1]), name[2]) for name in found if name), reverse=True)
 
+    def newest(self) -> Head | None:
+        """The newest record that it has seen."""
+        return next((heads[0] for heads in self.heads() if heads), None)
+
+    def agrees(self, head: Head) -> bool:
+        """Whether it has seen a record, or nothing of that number."""
+        folder, place = divmod(head.number, RECORDS_PER_FOLDER)
+        names = [name for name in self._store.list(f"{self._folder}/{folder:06}") if name.startswith(f"{place:03}-")]
+        return not names or f"{place:03}-{head.digest}" in names
+
     def note(self, head: Head, data: bytes) -> None:
         """Remember a record."""
         with suppress(FileExistsError):  # the name tells the content: it is there already
