@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from dagster_beiwe.errors import CommitConflictError, ConfigurationError, LakeUnavailableError
+from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, GroupCommit, Outcome
 from dagster_beiwe.lake.catalog.records import Compare
 from dagster_beiwe.lake.catalog.state import State
@@ -37,11 +37,15 @@ _MOST_COMPARED: Final = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run goes by while it brings windows of one participant up to date: the lake in one state."""
+    """What a run goes by while it brings windows of one participant up to date: the lake in one state.
+
+    Nothing may be committed to windows whose manifest is ``damaged``: they have to be repaired first.
+    """
 
     lake: StudyLake
     participant: str
     manifests: dict[str, Manifest | None]
+    damaged: dict[str, IntegrityError]
     base: int
     taken: frozenset[str] = field(repr=False)
     """Paths of the windows' files: nothing new gets their names."""
@@ -120,14 +124,20 @@ class LakeWriter:
         if any(waiting == participant for waiting, _ in self._waiting):
             self.flush()
         lake = self._lake.at(self._batch.plan())
-        manifests = {
-            window if isinstance(window, str) else window.key: lake.manifest(participant, window) for window in windows
-        }
+        manifests: dict[str, Manifest | None] = {}
+        damaged: dict[str, IntegrityError] = {}
+        for window in windows:
+            key = window if isinstance(window, str) else window.key
+            try:
+                manifests[key] = lake.manifest(participant, window)
+            except IntegrityError as error:
+                damaged[key] = error
         held = (record for manifest in manifests.values() if manifest for record in manifest.files)
         self._plan = Plan(
             lake=lake,
             participant=participant,
             manifests=manifests,
+            damaged=damaged,
             base=self._batch.base,
             taken=frozenset(lake.folder(participant, record.path) for record in held),
         )

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import CommitConflictError, NotFoundError
+from dagster_beiwe.errors import BeiweError, CommitConflictError, IntegrityError, NotFoundError
 from dagster_beiwe.lake import Changes, FileRecord, Hole, LakeWriter, Manifest, Occasion, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.lake.writer import Plan, Submitted
@@ -114,12 +115,16 @@ class StudySync:
         for cell in tuple(cells):
             version = lake.index(cell.participant).get(cell.window.key)
             secret = lake.counts_secret(cell.participant)
-            if (
+            if not (
                 version
                 and version.complete
                 and self._daily.agrees(version.counts, cell.participant, cell.window, self._streams, secret)
-                and (manifest := lake.manifest(cell.participant, cell.window))
             ):
+                continue
+            manifest = None
+            with suppress(IntegrityError):  # that is told when the window's turn comes
+                manifest = lake.manifest(cell.participant, cell.window)
+            if manifest:
                 present = [record for record in manifest.files if record.present]
                 unchanged = Changes(unchanged=len(present), unchanged_bytes=total_bytes(present))
                 yield _report(cell, manifest, unchanged, Haul(), record=version.at)
@@ -190,6 +195,11 @@ class StudySync:
     def _group(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
         """Windows that share requests. Where commits share a record, so do those of these windows."""
         plan = writer.plan(cells[0].participant, [cell.window for cell in cells])
+        if plan.damaged:
+            yield from (_refused(cell, self._streams, plan.damaged[cell.window.key]) for cell in _damaged(cells, plan))
+            for rest in stretches([cell for cell in cells if cell.window.key in plan.manifests]):
+                yield from self._group(rest, fetcher, writer)
+            return
         requests_before = self._client.traffic.requests_sent
         haul = self._haul(cells, plan, fetcher)
         requests = self._client.traffic.requests_sent - requests_before
@@ -262,6 +272,8 @@ class StudySync:
         """Plan and fetch one window again after another run has committed it."""
         for attempt in range(_CONFLICT_ATTEMPTS):
             plan = writer.plan(cell.participant, [cell.window])
+            if plan.damaged:
+                return _refused(cell, self._streams, plan.damaged[cell.window.key])
             haul = self._haul([cell], plan, fetcher)
             commit = self._commit(cell, plan, haul, writer)
             writer.flush()
@@ -315,7 +327,9 @@ def _neighbours(cells: Sequence[Cell], lake: StudyLake) -> Iterator[FileRecord]:
     before = [key for key in keys if order_of_key(key) < first][-1:]
     after = [key for key in keys if order_of_key(key) > last][:1]
     for key in (*before, *after):
-        manifest = lake.manifest(cells[0].participant, key)
+        manifest = None
+        with suppress(IntegrityError):  # less is held then than counted, from which nothing follows
+            manifest = lake.manifest(cells[0].participant, key)
         for record in manifest.files if manifest else ():
             # What was a stray of the future once may be in one of these windows by now.
             if not cells[0].window.start <= record.moment < cells[-1].window.end:
@@ -360,7 +374,12 @@ def _problems(haul: Haul, cell: Cell) -> list[Problem]:
     return [part for part in parts if part]
 
 
-def _refused(cell: Cell, streams: tuple[str, ...], error: NotFoundError) -> WindowReport:
+def _damaged(cells: Iterable[Cell], plan: Plan) -> Iterator[Cell]:
+    return (cell for cell in cells if cell.window.key in plan.damaged)
+
+
+def _refused(cell: Cell, streams: tuple[str, ...], error: BeiweError) -> WindowReport:
+    """The report of a window that nothing was committed to."""
     problem = Problem(
         participant=cell.participant,
         window=cell.window,
