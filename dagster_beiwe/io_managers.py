@@ -166,12 +166,12 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         study = StudyFacts.from_metadata(metadata or {})
         if study is not None:
             return TableStore.of_study(self.beiwe.study_lake(study))
-        storage = self.beiwe.get_lake().storage
+        lake = self.beiwe.get_lake()
         passphrase = self.beiwe.passphrase()
         if passphrase is None and (metadata or {}).get(NO_PARTICIPANTS_METADATA_KEY):
-            return TableStore.of_nobody(storage)
+            return TableStore.of_nobody(lake.storage, witness=lake.witness)
         found = require_passphrase(asset_key, passphrase, variable=self.beiwe.passphrase_variable)
-        return TableStore.of_lake(storage, passphrase=found)
+        return TableStore.of_lake(lake.storage, passphrase=found, witness=lake.witness)
 
 
 def _frames_by_partition(

@@ -170,9 +170,12 @@ class Catalog:
             self._seen.clear()  # what is in the chain stays in it
 
     def knows(self, head: Head) -> bool:
-        """Whether a record is in this log, or was given up when the log was restored from a backup."""
+        """Whether a record is in this log, or was given up when the log was restored from a backup.
+
+        The head of a log that this one carries on is known, too.
+        """
         state = self._state
-        if head in state.lost:
+        if head in state.lost or head == self.begin.former:
             return True
         if head.number > state.number:
             return False
