@@ -249,6 +249,7 @@ def test_snapshots_come_over(lake: StudyLake, place: Path) -> None:
         add_snapshot(log_of(lake), name, log_of(lake).refresh().head, run_id="paper", **facts)  # type: ignore[arg-type]
         vanish(lake)
         TableStore.of_study(lake).write(["lab", "daily"], FRAME.head(0))
+        TableStore.of_study(lake).write(["lab", f"after {name}"], FRAME)
         states["second"] = states.get("second", (contents(lake), history(lake)))
         assert states[name][1] != history(lake)
         new = at(place, lake.study_id)
@@ -259,6 +260,10 @@ def test_snapshots_come_over(lake: StudyLake, place: Path) -> None:
         assert (contents(past), history(past)) == (content, told)
         assert log_of(new).state.snapshots[name].content == f"digest of {name}"
         assert len(TableStore.of_study(past).read(["lab", "daily"])) == (name == "first")
+        assert [TableStore.of_study(past).exists(["lab", f"after {each}"]) for each in states] == [
+            name == "second",
+            False,
+        ]
     assert verify_study(new).intact
 
 
@@ -280,7 +285,7 @@ def test_what_was_taken_out_is_not_in_the_new_lake(lake: StudyLake, place: Path)
     catalog = log_of(lake)
     tokens = {each: catalog.identities.token(Subject(each), catalog.state) or "" for each in lake.participants()}
     (first, *others) = lake.windows("anna1111")
-    take_out(catalog, [Place(tokens["anna1111"], first)], run_id="verify")
+    take_out(catalog, [(Place(tokens["anna1111"], first), lake.index("anna1111")[first].at)], run_id="verify")
     rekey_study(lake, new)
     assert new.windows("anna1111") == others
 
