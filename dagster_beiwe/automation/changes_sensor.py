@@ -33,6 +33,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.covering import Place, Rectangle
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.partitions import (
     PARTITION_TAG,
     RANGE_END_TAG,
@@ -64,6 +65,10 @@ _OPEN = [
 
 _BELIEVED = timedelta(hours=24)
 """A run whose process died may be shown as running for ever: after this time its windows are requested again."""
+
+
+_LOGS: dict[str, Opening] = {}
+"""Logs that this process has read, by study."""
 
 
 def build_changes_sensor(
@@ -147,7 +152,7 @@ def _look(
 ) -> _Outcome:
     """Ask the server what moved, as far as the time goes."""
     started = time.monotonic()
-    lake = resource.study_lake(study).at()
+    lake = _opened(resource.study_lake(study))
     known = StudyZone.from_texts(cursor.zone, cursor.zone_source, cursor.former_zones)
     with resource.get_client(policy=SENSOR_POLICY) as client:
         told = find_zone(study, instance, client, remembered=ToldZone(zone=known, at=cursor.zone_at) if known else None)
@@ -225,6 +230,14 @@ def _totals(client: BeiweClient, study: StudyFacts) -> Mapping[str, Mapping[str,
         return client.data_quantities(study.id)
     except RouteMissingError:
         return None
+
+
+def _opened(lake: StudyLake) -> StudyLake:
+    """The newest state; its log goes on from what this process has read before, so that a look is two requests."""
+    if (before := _LOGS.get(lake.study_id)) is not None:
+        lake.log.take_over(before)
+    _LOGS[lake.study_id] = lake.log
+    return lake.at()
 
 
 def _fingerprints(lake: StudyLake) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -224,7 +225,7 @@ def test_what_failed_is_tried_again_six_hours_after_its_last_run(lab: Lab, monke
 
 
 def test_a_lake_that_lost_windows_is_noticed_at_once(open_lab: Callable[..., Lab]) -> None:
-    """By a repair, say: the mark of a settled participant is of the lake too, whatever the server says."""
+    """By a repair, say, or all of them: the mark of a settled participant is of the lake too, whatever the server says."""
     lab = open_lab(world_of(*PARTICIPANTS, zone="UTC"))
     lab.backfill()
     lab.tick()
@@ -233,6 +234,8 @@ def test_a_lake_that_lost_windows_is_noticed_at_once(open_lab: Callable[..., Lab
     token = catalog.identities.token(Subject(ANNA), catalog.state) or ""
     take_out(catalog, [Place(token, window) for window in windows], run_id="repair")
     assert lab.requested() == [key for key in lab.windows_with_data() if key.startswith(ANNA)]
+    shutil.rmtree(lab.lake.storage.describe())
+    assert lab.requested() == lab.windows_with_data()
 
 
 def test_windows_that_dagster_does_not_know_of_are_recorded(lab: Lab) -> None:

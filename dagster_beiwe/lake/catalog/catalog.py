@@ -153,6 +153,12 @@ class Catalog:
         with self._lock:
             self._prepare(unchecked=False)
 
+    def stands(self) -> bool:
+        """Whether the newest record that this process has seen is still in the log."""
+        state = self._state
+        data = self._log.read(state.number)
+        return data is not None and digest(data) == state.digest
+
     def check(self, remembered: Iterable[Head] = ()) -> None:
         """Raise ``IntegrityError`` if the log lacks a record that somebody has seen: it was cut or put back.
 
@@ -392,8 +398,7 @@ class Catalog:
             self._log.prove_exclusive(self._first)
             self._proven_exclusive = True
         if self.terms.monotonic() - self._looked_at > self.terms.look_after_seconds:
-            data = self._log.read(self._state.number)
-            if data is None or digest(data) != self._state.digest:
+            if not self.stands():
                 raise _cut(self.layout.log, self._state.head, self._state.number - 1)
             self._looked_at = self.terms.monotonic()
             self.refresh()

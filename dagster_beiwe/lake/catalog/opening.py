@@ -95,6 +95,17 @@ class Opening:
         """Bring back what is missing of the log; see ``healing.heal``."""
         return heal(self.store, self.folder, self._passphrase, witness=self._witness)
 
+    def take_over(self, before: Opening) -> None:
+        """Use the log as another has opened it, if it is this one and goes on from there: that saves reading it."""
+        catalog = before._catalog
+        if catalog is not None and self._terms() == before._terms() and catalog.stands():
+            with self._lock:
+                self._catalog = catalog
+
+    def _terms(self) -> tuple[str | None, ...]:
+        witness = self._witness.describe() if self._witness else None
+        return self.store.describe(), self.folder, self._passphrase, witness
+
     def state(self) -> State:
         """The newest state."""
         catalog = self.catalog()
