@@ -193,24 +193,6 @@ class TableFiles:
             )
         return manifest
 
-    def damaged(self) -> Iterator[str]:
-        """Where tables are not what was written, without suffix. Nothing is decrypted.
-
-        Raises ``WrongPassphraseError``.
-        """
-        catalog, state = self.catalog(), self.state
-        if catalog is None:
-            return
-        for asset in sorted(filter(None, state.sections)):
-            found = list(self._of_asset(catalog, state, asset))
-            if len(found) < sum(bool(state.current(token, asset)) for token in state.section(asset)):
-                yield self.layout.tables(asset)  # of some only the log knows
-            for subject, version in found:
-                try:
-                    self.stored(subject, version)
-                except IntegrityError:
-                    yield self.layout.home(subject).manifests
-
     def adopt(self, manifest: TableManifest, data: bytes, *, run_id: str) -> None:
         """Store what another log has as a table, ``data`` being its plain Parquet file, with its history."""
         content = TableContent(
