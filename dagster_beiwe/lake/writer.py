@@ -103,7 +103,7 @@ class LakeWriter:
         with ExitStack() as opening:
             opening.enter_context(self._storage.guard(catalog.layout.inside, exclusive=False))
             catalog.prepare()
-            state = catalog.refresh()
+            state = catalog.recent()
             subjects = map(Subject, self._participants)
             known = [subject for subject in subjects if catalog.identities.token(subject, state)]
             self._catalog = catalog
@@ -121,7 +121,7 @@ class LakeWriter:
 
     def plan(self, participant: str, windows: Iterable[Window | str]) -> Plan:
         """Look at what the lake holds of these windows now; what is staged and committed next goes by that."""
-        if any(waiting == participant for waiting, _ in self._waiting):
+        if self._group.due or any(waiting == participant for waiting, _ in self._waiting):
             self.flush()
         lake = self._lake.at(self._batch.plan())
         manifests: dict[str, Manifest | None] = {}
@@ -222,11 +222,6 @@ class LakeWriter:
         """Commit all that waits to share a record."""
         self._group.flush()
         self._waiting.clear()
-
-    @property
-    def due(self) -> bool:
-        """Whether what waits has waited long enough."""
-        return self._group.due
 
     def note_compared(self, participant: str, windows: Iterable[tuple[str, int]], *, at: datetime) -> None:
         """Note that the contents of windows, each with its record, were compared and are the server's.

@@ -10,30 +10,44 @@ alone; the good rest is committed, the hole is reported and stays open.
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import BeiweError, CommitConflictError, IntegrityError, NotFoundError
-from dagster_beiwe.lake import Changes, FileRecord, Hole, LakeWriter, Manifest, Occasion, StudyLake
+from dagster_beiwe.errors import CommitConflictError, IntegrityError, NotFoundError
+from dagster_beiwe.lake import Changes, FileRecord, LakeWriter, Manifest, Occasion, StudyLake
+from dagster_beiwe.lake.catalog.batch import LINGER_SECONDS
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.lake.writer import Plan, Submitted
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.sync.compare import Compared, Comparer, are_compared
 from dagster_beiwe.sync.daily import DailyIndex
 from dagster_beiwe.sync.deletions import Ledger, pieces_to_list, rest_of_days
-from dagster_beiwe.sync.facts import Cell, FetchPolicy, Problem, Progress, WindowReport
+from dagster_beiwe.sync.facts import Cell, FetchPolicy, Progress, WindowReport
 from dagster_beiwe.sync.fetch import Fetcher
 from dagster_beiwe.sync.haul import Haul, Hauler
 from dagster_beiwe.sync.meter import Meter
 from dagster_beiwe.sync.pieces import guess_hours, next_cells, pieces_of, stretches
+from dagster_beiwe.sync.reports import committed_report, hole_of, problems_in, refused_report, report_of
 from dagster_beiwe.windows import Window, order_of_key
 
 _CONFLICT_ATTEMPTS = 3
 _DEFAULT_POLICY = FetchPolicy()
+
+
+@dataclass(frozen=True)
+class _Commit:
+    """A window that was handed to the writer; ``requests`` are counted on the ``first`` window of those they cover."""
+
+    cell: Cell
+    commit: Submitted
+    haul: Haul
+    requests: int
+    first: bool
 
 
 class StudySync:
@@ -57,6 +71,8 @@ class StudySync:
         self._client, self._lake, self._run_id, self._policy = client, lake, run_id, policy
         self._streams = check_streams(streams)
         self._daily = daily
+        self._waiting: deque[_Commit | WindowReport] = deque()
+        self._brought_bytes = 0
 
     def run(
         self,
@@ -92,6 +108,10 @@ class StudySync:
                 for report in self._stretch(stretch, fetcher, writer):
                     meter.committed(report)
                     yield report
+            writer.flush()
+            for report in self._committed(fetcher, writer):
+                meter.committed(report)
+                yield report
         meter.report()
 
     def compare(
@@ -127,29 +147,31 @@ class StudySync:
             if manifest:
                 present = [record for record in manifest.files if record.present]
                 unchanged = Changes(unchanged=len(present), unchanged_bytes=total_bytes(present))
-                yield _report(cell, manifest, unchanged, Haul(), record=version.at)
+                yield report_of(cell, manifest, unchanged, Haul(), record=version.at)
 
     def _stretch(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
         """Consecutive windows of one participant, in requests of a suitable size."""
-        self._lake.check_windows(cells[0].participant, [cell.window for cell in cells])
+        plan = writer.plan(cells[0].participant, [])
+        plan.lake.check_windows(cells[0].participant, [cell.window for cell in cells])
         guess = self._policy.first_piece_hours
-        while cells:
-            group = next_cells(cells, self._estimate, guess, self._policy)
-            cells = cells[len(group) :]
-            size_bytes = 0
-            left = list(group)
+        left = list(cells)
+        while left:
+            group = next_cells(left, self._estimate, guess, self._policy)
+            began, before = time.monotonic(), self._brought_bytes
             try:
-                for report in self._group(group, fetcher, writer):
-                    size_bytes += report.size_bytes
-                    left.remove(report.cell)
-                    yield report
+                for cell in self._group(group, fetcher, writer):
+                    left.remove(cell)
+                    yield from self._committed(fetcher, writer)
             except NotFoundError as error:
-                cells = [*left, *cells]
                 if self._leave_out_refused_streams(cells[0].participant):
                     continue
-                yield from self._not_found(cells, error, writer)
+                yield from self._not_found(left, error, writer)
                 return
+            if time.monotonic() - began >= LINGER_SECONDS:  # else the next windows may share the record
+                writer.flush()
+                yield from self._committed(fetcher, writer)
             hours = sum(cell.window.hours for cell in group)
+            size_bytes = self._brought_bytes - before
             guess = guess_hours(hours=hours, size_bytes=size_bytes, previous_guess=guess, policy=self._policy)
 
     def _leave_out_refused_streams(self, participant: str) -> bool:
@@ -165,7 +187,7 @@ class StudySync:
         listed = self._is_on_the_server(participant)
         if listed or not self._lake.windows(participant):
             for cell in cells:
-                yield replace(_refused(cell, self._streams, error), participant_unknown=not listed)
+                yield replace(refused_report(cell, self._streams, error), participant_unknown=not listed)
             return
         plan = writer.plan(participant, [cell.window for cell in cells])
         submitted = []
@@ -176,7 +198,7 @@ class StudySync:
             submitted.append((cell, haul, self._commit(cell, plan, haul, writer)))
         writer.flush()
         for cell, haul, commit in submitted:
-            yield replace(_committed(cell, commit, haul), participant_gone=True)
+            yield replace(committed_report(cell, commit, haul), participant_gone=True)
 
     def _is_on_the_server(self, participant: str) -> bool:
         """Whether the server lists a participant or counts anything of one.
@@ -192,32 +214,39 @@ class StudySync:
             or any(day.bytes_by_stream for day in self._client.summary_statistics(study_id, participants=[participant]))
         )
 
-    def _group(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
-        """Windows that share requests. Where commits share a record, so do those of these windows."""
+    def _group(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[Cell]:
+        """Bring windows in with shared requests; yields each one when it is handed to the writer, or can't be."""
         plan = writer.plan(cells[0].participant, [cell.window for cell in cells])
         if plan.damaged:
-            yield from (_refused(cell, self._streams, plan.damaged[cell.window.key]) for cell in _damaged(cells, plan))
+            for cell in cells:
+                if error := plan.damaged.get(cell.window.key):
+                    self._waiting.append(refused_report(cell, self._streams, error))
+                    yield cell
             for rest in stretches([cell for cell in cells if cell.window.key in plan.manifests]):
                 yield from self._group(rest, fetcher, writer)
             return
         requests_before = self._client.traffic.requests_sent
         haul = self._haul(cells, plan, fetcher)
         requests = self._client.traffic.requests_sent - requests_before
-        waiting: list[tuple[Cell, Submitted]] = []
         for number, cell in enumerate(cells):
-            waiting.append((cell, self._commit(cell, plan, haul, writer)))
-            if number == len(cells) - 1:
-                writer.flush()
-            while waiting and waiting[0][1].done:
-                report = self._outcome(*waiting.pop(0), haul, fetcher, writer)
-                first = report.cell == cells[0]
-                yield replace(report, requests=requests, downloaded_bytes=haul.downloaded_bytes) if first else report
+            commit = self._commit(cell, plan, haul, writer)
+            self._brought_bytes += total_bytes(record for record in commit.merge.manifest.files if record.present)
+            self._waiting.append(_Commit(cell, commit, haul, requests=0 if number else requests, first=not number))
+            yield cell
 
-    def _outcome(self, cell: Cell, commit: Submitted, haul: Haul, fetcher: Fetcher, writer: LakeWriter) -> WindowReport:
+    def _committed(self, fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
+        """The reports of windows that wait no longer to share a record, in order."""
+        while self._waiting and (isinstance(self._waiting[0], WindowReport) or self._waiting[0].commit.done):
+            first = self._waiting.popleft()
+            yield first if isinstance(first, WindowReport) else self._outcome(first, fetcher, writer)
+
+    def _outcome(self, done: _Commit, fetcher: Fetcher, writer: LakeWriter) -> WindowReport:
         try:
-            return _committed(cell, commit, haul)
+            report = committed_report(done.cell, done.commit, done.haul)
         except CommitConflictError:
-            return self._again(cell, fetcher, writer)
+            return self._again(done.cell, fetcher, writer)
+        downloaded_bytes = done.haul.downloaded_bytes if done.first else 0
+        return replace(report, requests=done.requests, downloaded_bytes=downloaded_bytes)
 
     def _haul(self, cells: Sequence[Cell], plan: Plan, fetcher: Fetcher) -> Haul:
         held = [record for manifest in plan.manifests.values() if manifest for record in manifest.files]
@@ -273,12 +302,12 @@ class StudySync:
         for attempt in range(_CONFLICT_ATTEMPTS):
             plan = writer.plan(cell.participant, [cell.window])
             if plan.damaged:
-                return _refused(cell, self._streams, plan.damaged[cell.window.key])
+                return refused_report(cell, self._streams, plan.damaged[cell.window.key])
             haul = self._haul([cell], plan, fetcher)
             commit = self._commit(cell, plan, haul, writer)
             writer.flush()
             try:
-                report = _committed(cell, commit, haul)
+                report = committed_report(cell, commit, haul)
             except CommitConflictError:
                 if attempt == _CONFLICT_ATTEMPTS - 1:
                     raise
@@ -296,7 +325,7 @@ class StudySync:
             streams=self._streams,
             run_id=self._run_id,
             now=datetime.now(timezone.utc),
-            holes=tuple(_hole(problem) for problem in _problems(haul, cell)),
+            holes=tuple(hole_of(problem) for problem in problems_in(haul, cell)),
             vanished=frozenset(haul.vanished),
             remove_vanished=self._policy.remove_vanished and self._daily is not None,
             unseen=frozenset(haul.missing_upstream),
@@ -334,75 +363,3 @@ def _neighbours(cells: Sequence[Cell], lake: StudyLake) -> Iterator[FileRecord]:
             # What was a stray of the future once may be in one of these windows by now.
             if not cells[0].window.start <= record.moment < cells[-1].window.end:
                 yield record
-
-
-def _committed(cell: Cell, commit: Submitted, haul: Haul) -> WindowReport:
-    """The report of a window that is committed. Raises ``CommitConflictError`` if it is not."""
-    record = commit.record()
-    return _report(cell, commit.merge.manifest, commit.merge.changes, haul, record=record)
-
-
-def _report(cell: Cell, manifest: Manifest, changes: Changes, haul: Haul, *, record: int) -> WindowReport:
-    present = [record for record in manifest.files if record.present]
-    return WindowReport(
-        cell=cell,
-        complete=manifest.complete,
-        data_version=manifest.data_version,
-        record=record,
-        files=len(present),
-        size_bytes=total_bytes(present),
-        stored_bytes=sum(record.stored_size_bytes for record in present),
-        added=changes.added,
-        changed=changes.changed,
-        vanished=changes.vanished,
-        unchanged=changes.unchanged,
-        added_bytes=changes.added_bytes,
-        changed_bytes=changes.changed_bytes,
-        vanished_bytes=changes.vanished_bytes,
-        unchanged_bytes=changes.unchanged_bytes,
-        missing_upstream=sum(record.key in haul.missing_upstream for record in present),
-        mislisted=sum(record.key in haul.mislisted for record in present),
-        unchecked=sum(not record.checked for record in present),
-        files_by_stream=dict(Counter(record.stream for record in present)),
-        problems=tuple(_problems(haul, cell)),
-    )
-
-
-def _problems(haul: Haul, cell: Cell) -> list[Problem]:
-    """What could not be brought in of one window."""
-    parts = (problem.inside(cell.window) for problem in haul.problems.values())
-    return [part for part in parts if part]
-
-
-def _damaged(cells: Iterable[Cell], plan: Plan) -> Iterator[Cell]:
-    return (cell for cell in cells if cell.window.key in plan.damaged)
-
-
-def _refused(cell: Cell, streams: tuple[str, ...], error: BeiweError) -> WindowReport:
-    """The report of a window that nothing was committed to."""
-    problem = Problem(
-        participant=cell.participant,
-        window=cell.window,
-        streams=streams,
-        error=type(error).__name__,
-        message=str(error),
-    )
-    return WindowReport(
-        cell=cell,
-        complete=False,
-        data_version="",
-        record=0,
-        files=0,
-        size_bytes=0,
-        stored_bytes=0,
-        problems=(problem,),
-    )
-
-
-def _hole(problem: Problem) -> Hole:
-    return Hole(
-        start=problem.window.start.isoformat(),
-        end=problem.window.end.isoformat(),
-        streams=problem.streams,
-        error=problem.error,
-    )
