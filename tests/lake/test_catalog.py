@@ -374,6 +374,7 @@ def test_whoever_is_withdrawn_is_gone(lab: Lab) -> None:
     lab.commit(catalog, table, "", "table")
     secret = catalog.identities.known[""][catalog.identities.give(ANN, catalog.state)].secret
     planned = Batch(catalog, run_id="old", subjects=[ANN])
+    lab.storage.create_new(f"{catalog.layout.staging}/.0-{'0' * 16}-ann1person~token-0.part", b"of a run that died")
     withdraw(catalog, [ANN, table], run_id="purge")
     everything = b"".join(
         str(path.relative_to(lab.folder)).encode() + path.read_bytes()

@@ -44,6 +44,8 @@ def withdraw(catalog: Catalog, subjects: Iterable[Subject], *, run_id: str) -> l
         catalog.append(draft, run_id=run_id)
         # The token last: as long as it is there, a withdrawal that was interrupted is found and goes on.
         catalog.store.delete_all([path for path in paths if not is_token(path)])
+        if catalog.store.locks:  # nobody else writes: what dead runs have not finished may be of these subjects, too
+            catalog.store.delete_all([file.path for file in catalog.store.scan(catalog.layout.staging)])
         catalog.forget_checkpoints()
         catalog.store.delete_all([path for path in paths if is_token(path)])
         for folder in {home.folder for home in homes.values()}:  # a table's partition may have one to itself
