@@ -193,7 +193,7 @@ class _Audit:
         order = self._context.instance.get_dynamic_partitions(participants_name(self._study.id))
         cells = []
         lake = lake.at()
-        for participant in filter(on_server.intersection(lake.participants()).__contains__, order):
+        for participant in filter(on_server.intersection(lake.participants(skip_damaged=True)).__contains__, order):
             due = due_windows(participant, windows, lake.index(participant), policy=policy, now=self._now)
             cells += [Cell(participant, window) for window in due]
         return beginning_at(cells, self._earlier.next, order=order)

@@ -246,7 +246,7 @@ def _fingerprints(lake: StudyLake) -> dict[str, str]:
         participant: hashlib.sha256(
             repr([(key, version.at) for key, version in lake.index(participant).items()]).encode()
         ).hexdigest()[:12]
-        for participant in lake.participants()
+        for participant in lake.participants(skip_damaged=True)
     }
 
 

@@ -147,7 +147,7 @@ class _Inspection:
             zone = find_zone(self._study, self._instance, client).zone
             streams = client.choose_streams(self._study.id, self._study.streams)
             on_server = set(client.participants(self._study.id))
-            everybody = sorted({*self._participants, *on_server, *lake.participants()})
+            everybody = sorted({*self._participants, *on_server, *lake.participants(skip_damaged=True)})
             found = Comparison(today=self._now.astimezone(zone.zone).date())
             for batch in batches(everybody, days=days):
                 try:
@@ -184,7 +184,7 @@ class _Inspection:
             ids=ids,
             table=table,
             partitions=self._participants,
-            held=self._lake.participants(),
+            held=self._lake.participants(skip_damaged=True),
             recorded=recorded_participants(self._instance, self._study.key),
         )
 

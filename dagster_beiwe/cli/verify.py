@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
             part, share=options.share, participants=wanted, as_of=options.as_of, remembered=remembered
         )
         known = {finding.participant for finding in result.findings}
-        known |= wanted.intersection(part.participants()) if result.head else wanted
+        known |= wanted.intersection(part.participants(skip_damaged=True)) if result.head else wanted
         unknown -= known
         if wanted and result.intact and not wanted & known:
             continue

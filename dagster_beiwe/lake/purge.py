@@ -42,9 +42,14 @@ def purge_participant(lake: StudyLake, participant: str, *, run_id: str) -> Purg
     tables = list(_tables(lake, catalog))
     own = [subject for subject in tables if participant in _parts(subject)]
     others = frozenset(lake.participants()) - {participant}
+    strays = list(_strays(lake, catalog, tables, participant))
     by_participant = {subject.asset for subject in own}
     shared = {subject.asset for subject in tables if others.isdisjoint(_parts(subject))}
-    return _purge(lake, catalog, [Subject(participant), *own], sorted(shared - by_participant), run_id=run_id)
+    purge = _purge(lake, catalog, [Subject(participant), *own], sorted(shared - by_participant), run_id=run_id)
+    lake.storage.delete_all(strays)
+    for path in strays:
+        _remove_folders(lake, path.rpartition("/")[0], catalog.layout.tables())
+    return purge
 
 
 def purge_study(lake: StudyLake, *, run_id: str) -> Purge:
@@ -52,18 +57,19 @@ def purge_study(lake: StudyLake, *, run_id: str) -> Purge:
     catalog = lake.catalog()
     if catalog is None:
         return Purge(files=0, tables=0, remaining=(), record=0, certain=True)
+    tables = list(_tables(lake, catalog))
     people = [Subject(name) for name in lake.storage.list(lake.study_id) if is_participant_id(name)]
-    return _purge(lake, catalog, [*people, *_tables(lake, catalog)], [], run_id=run_id)
+    purge = _purge(lake, catalog, [*people, *tables], [], run_id=run_id)
+    lake.storage.delete_all([file.path for file in lake.storage.scan(catalog.layout.tables())])
+    return purge
 
 
 def holds_anything(storage: Storage, study_id: str, participant: str) -> bool:
     """Whether anything of a participant lies in the lake: files of the study, or tables that name them as partition."""
     layout = LogLayout(study_id)
-    name = safe_name(check_participant_id(participant))
-    tables = (file.path.removeprefix(layout.tables()) for file in storage.scan(layout.tables()))
-    return any(True for _ in storage.scan(layout.home(Subject(participant)).folder)) or any(
-        name in (part.partition("~")[0] for part in path.split("/")) for path in tables
-    )
+    if any(True for _ in storage.scan(layout.home(Subject(check_participant_id(participant))).folder)):
+        return True
+    return any(_is_of(file.path, participant) for file in storage.scan(layout.tables()))
 
 
 def _purge(
@@ -73,7 +79,9 @@ def _purge(
     if not lake.storage.locks:  # else nobody was at work, and nothing can come any more
         collect(catalog, keep_days=lake.keep_superseded_days, run_id=run_id, also=subjects)
     for subject in subjects:
-        _remove_folders(lake, catalog, subject)
+        if subject.asset:
+            home = catalog.layout.home(subject)
+            _remove_folders(lake, home.folder, catalog.layout.tables(subject.asset))
     state = catalog.refresh()
     tables = {path.partition("~")[0] for path in paths if path.startswith(f"{catalog.layout.tables()}/")}
     return Purge(
@@ -101,12 +109,21 @@ def _parts(subject: Subject) -> list[str]:
     return [] if subject.name is None else subject.name.split("|")
 
 
-def _remove_folders(lake: StudyLake, catalog: Catalog, subject: Subject) -> None:
-    """Remove the empty folders of a table, whose names may be the participant's."""
-    if not subject.asset:
-        return
-    top = catalog.layout.tables(subject.asset)
-    folder = catalog.layout.home(subject).folder
+def _strays(lake: StudyLake, catalog: Catalog, tables: Iterable[Subject], participant: str) -> Iterator[str]:
+    """Files of no table, whose place among them is the participant's: their name or bytes may tell of somebody."""
+    prefixes = tuple(catalog.layout.home(subject).prefix for subject in tables)
+    for file in lake.storage.scan(catalog.layout.tables()):
+        if not file.path.startswith(prefixes) and _is_of(file.path, participant):
+            yield file.path
+
+
+def _is_of(path: str, participant: str) -> bool:
+    """Whether a part of a path is a participant's, as in that of a table with the participant as one dimension."""
+    return safe_name(participant) in (part.partition("~")[0] for part in path.split("/"))
+
+
+def _remove_folders(lake: StudyLake, folder: str, top: str) -> None:
+    """Remove folders that are empty now, below ``top``: their names may be the participant's."""
     while folder.startswith(f"{top}/") and not any(True for _ in lake.storage.scan(folder)):
         lake.storage.delete_folder(folder)
         folder = folder.rpartition("/")[0]

@@ -132,11 +132,17 @@ class StudyLake:
             cipher=None if stream in self._plain_streams else self.ring.cipher, compression=self._compression
         )
 
-    def participants(self) -> list[str]:
-        """Ids of all participants with a committed window, sorted."""
+    def participants(self, *, skip_damaged: bool = False) -> list[str]:
+        """Ids of all participants with a committed window, sorted.
+
+        Raises ``IntegrityError`` if somebody's folder or token is damaged or gone, unless ``skip_damaged``: then they
+        are left out, for who goes on with the others.
+        """
         catalog, state = self.catalog(), self.state
         if catalog is None:
             return []
+        if not skip_damaged:
+            catalog.identities.resolve(state, "")
         tokens = [token for token in state.section() if state.current(token)]
         return sorted(str(subject.name) for subject in catalog.identities.subjects("", tokens, state))
 

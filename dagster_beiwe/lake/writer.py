@@ -199,6 +199,8 @@ class LakeWriter:
 
         It does not count if another run has committed the window since the plan: see ``Submitted.record``.
         """
+        if (damage := plan.damaged.get(occasion.window.key)) is not None:
+            raise damage
         arrivals = list(arrivals)
         old = plan.manifests[occasion.window.key]
         result = merge(old, arrivals, occasion)

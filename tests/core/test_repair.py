@@ -146,7 +146,7 @@ def test_a_version_of_the_past_that_was_damaged_is_told_and_given_up(lake: Study
 def test_what_is_committed_while_the_lake_is_verified_is_no_finding(lake: StudyLake, folder: Path) -> None:
     """A file that a run adds to a window that was already looked at is not unlisted."""
     commit(lake, {1: b"first"})
-    seen = []
+    seen: list[int] = []
 
     def meanwhile(so_far: Verification) -> None:
         if not seen:

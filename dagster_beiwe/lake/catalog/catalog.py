@@ -148,9 +148,11 @@ class Catalog:
     def prepare(self) -> None:
         """Look whether commits will be possible: the store takes files, creates them exclusively, and ``check`` agrees.
 
-        A first commit looks too; whoever is about to fetch much does it before.
+        No record may be missing, also of those that a checkpoint stands for. A first commit looks too, but for that;
+        whoever is about to fetch much does it before.
         """
         with self._lock:
+            self._log.check_there(self._state.number)
             self._prepare(unchecked=False)
 
     def stands(self) -> bool:

@@ -81,8 +81,10 @@ class Identities:
         """The token under which a state has versions of a subject; None if it has none, mostly without a request."""
         section = state.section(subject.asset)
         token = self._counting(subject, state)
-        if token is None and not self.known.get(subject.asset, {}).keys() >= set(section):
+        if token is None and self._unknown(subject.asset, state):
             token = self.token(subject, state)
+            if token is None:  # then nobody's, unless it is among those that are lost
+                self._resolve(subject.asset, state)
         return token if token in section else None
 
     def give(self, subject: Subject, state: State) -> str:
@@ -150,9 +152,9 @@ class Identities:
         known = self.known.get(asset, {})
         return [Subject(known[token].name, asset) for token in tokens if token in known]
 
-    def resolve(self, state: State) -> None:
+    def resolve(self, state: State, *assets: str) -> None:
         """Find whose all tokens of a state are. Raises ``IntegrityError`` if somebody's are not to be found."""
-        for asset in list(state.sections):
+        for asset in assets or list(state.sections):
             self._resolve(asset, state)
 
     def _resolve(self, asset: str, state: State) -> None:

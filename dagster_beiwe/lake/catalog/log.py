@@ -96,6 +96,15 @@ class Log:
             if any(record_number(name) is not None for name in names):
                 raise missing(self._layout.record(number + 1))
 
+    def check_there(self, last: int) -> None:
+        """Raise ``IntegrityError`` if a record up to ``last`` is missing, as far as listings tell."""
+        each = self._layout.records_per_folder
+        for first in range(0, last + 1, each):
+            there = set(map(record_number, self._store.list(self._layout.record_folder(first))))
+            lacking = set(range(min(each, last + 1 - first))) - there
+            if lacking:
+                raise missing(self._layout.record(first + min(lacking)))
+
     def prove_exclusive(self, first: bytes) -> None:
         """Try to create the first record again, with its own bytes. ``LakeUnavailableError`` if that succeeds."""
         try:

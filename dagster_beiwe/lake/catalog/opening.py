@@ -35,6 +35,8 @@ class Opening:
         self._passphrase, self._witness = passphrase, witness
         self._lock = threading.RLock()
         self._catalog: Catalog | None = None
+        self._removed: IntegrityError | None = None
+        """Why no other log is begun where one was seen."""
 
     def catalog(self, *, create: bool = False, former: tuple[str, Head] | None = None) -> Catalog | None:
         """The log's catalog; None if there is no log, unless ``create`` begins it. ``former`` is what it carries on.
@@ -44,6 +46,8 @@ class Opening:
         """
         with self._lock:
             if self._catalog is None:
+                if create and self._removed is not None:
+                    raise self._removed
                 if create:
                     found: Catalog | None = Catalog.create(
                         self.store, self.folder, self._passphrase, witness=self._witness, former=former
@@ -76,11 +80,12 @@ class Opening:
         if catalog is not None:
             catalog.check(_heads(own, catalog.begin))
         elif own:
-            raise IntegrityError(
+            self._removed = IntegrityError(
                 f"The lake at {self.store.describe()} has no log in {self.folder!r}, though record "
                 f"{max(each.number for each in own)} of it was seen. Nothing was read or written. The folder was "
                 "removed: restore it from a backup."
             )
+            raise self._removed
         return catalog
 
     def accept(self, remembered: Iterable[Seen], *, run_id: str) -> tuple[Head, ...]:
