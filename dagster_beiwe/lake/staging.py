@@ -106,7 +106,7 @@ def stage_file(
     ``FrameTooLargeError`` if that would need much memory, and whatever ``body`` raises; the file is removed then.
     """
     with storage.explained("written", place.path), storage.create(place.path, otherwise=place.otherwise) as file:
-        sink = _StoredFile(file, form.cipher)
+        sink = EncryptedFile(file, form.cipher)
         plain = _PlainHashes(md5=md5)
         if arrives_compressed:
             _take_frame(body, plain, sink, name=name, keep=form.compression == "zstd")
@@ -233,8 +233,8 @@ class _Kept:
         return len(data)
 
 
-class _StoredFile:
-    """Locks, hashes and writes what is to be stored."""
+class EncryptedFile:
+    """Encrypts, counts, hashes and writes what is to be stored; unchanged without a cipher."""
 
     def __init__(self, file: BinaryIO, cipher: Cipher | None) -> None:
         self._file = file
@@ -242,7 +242,7 @@ class _StoredFile:
         self.size_bytes = 0
         self.sha256 = hashlib.sha256()
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Bytes) -> int:
         self._store(self._encryptor.update(data) if self._encryptor else data)
         return len(data)
 
@@ -250,13 +250,13 @@ class _StoredFile:
         if self._encryptor:
             self._store(self._encryptor.finish())
 
-    def _store(self, data: bytes) -> None:
+    def _store(self, data: Bytes) -> None:
         self.size_bytes += len(data)
         self.sha256.update(data)
         self._file.write(data)
 
 
-def _take_plain(body: Iterable[bytes], plain: _PlainHashes, sink: _StoredFile | _Kept, *, compress: bool) -> None:
+def _take_plain(body: Iterable[bytes], plain: _PlainHashes, sink: EncryptedFile | _Kept, *, compress: bool) -> None:
     # The frame's window is bounded, unlike the server's, so that it can be read back in little memory.
     packer = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False).compressobj() if compress else None
     for piece in body:
@@ -269,7 +269,7 @@ def _take_plain(body: Iterable[bytes], plain: _PlainHashes, sink: _StoredFile | 
         sink.write(packer.flush())
 
 
-def _take_frame(body: Iterable[bytes], plain: _PlainHashes, sink: _StoredFile, *, name: str, keep: bool) -> None:
+def _take_frame(body: Iterable[bytes], plain: _PlainHashes, sink: EncryptedFile, *, name: str, keep: bool) -> None:
     pieces = iter(body)
     head = b""
     for piece in pieces:

@@ -20,7 +20,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from dagster_beiwe.encryption import Bytes, CipherKeys, CrypteaseCipher, Encryptor, KeyRing
+from dagster_beiwe.encryption import Bytes, CipherKeys, CrypteaseCipher, KeyRing
 from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, TableMissingError
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
@@ -29,6 +29,7 @@ from dagster_beiwe.lake.catalog.state import State, Version
 from dagster_beiwe.lake.collecting import collect_if_due
 from dagster_beiwe.lake.layout import NO_STUDY, NOBODY, LogLayout, Subject, asset_path
 from dagster_beiwe.lake.manifest import TableManifest, decode_table, encode
+from dagster_beiwe.lake.staging import EncryptedFile
 from dagster_beiwe.lake.storage import Storage
 from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS, StudyLake
 
@@ -264,9 +265,10 @@ class TableFiles:
         stem = self.layout.home(_subject(asset_key, partition)).manifests
         path = batch.own_name(stem, ".parquet" if cipher is None else ".parquet.lock")
         with self.storage.explained("written", path), self.storage.create(path) as file:
-            sink = _Sink(file, None if cipher is None else cipher.encryptor())
+            stored = EncryptedFile(file, cipher)
+            sink = _Sink(stored)
             content.fill(sink)  # type: ignore[arg-type]  # as much of a file as its writers need
-            sink.finish()
+            stored.finish()
         return TableManifest(
             asset_key=tuple(asset_key),
             partition=partition,
@@ -275,8 +277,8 @@ class TableFiles:
             rows=content.rows,
             size_bytes=sink.size_bytes,
             sha256=sink.sha256.hexdigest(),
-            stored_size_bytes=sink.stored_size_bytes,
-            stored_sha256=sink.stored_sha256.hexdigest(),
+            stored_size_bytes=stored.size_bytes,
+            stored_sha256=stored.sha256.hexdigest(),
             written_at=content.written_at,
             run_id=content.run_id,
         )
@@ -298,13 +300,12 @@ class TableFiles:
 
 
 class _Sink(io.RawIOBase):
-    """Where Parquet is written to: counts, hashes, encrypts, and passes on."""
+    """Where Parquet is written to: counts and hashes the plain bytes, and passes them on."""
 
-    def __init__(self, file: BinaryIO, encryptor: Encryptor | None) -> None:
+    def __init__(self, stored: EncryptedFile) -> None:
         super().__init__()
-        self._file, self._encryptor = file, encryptor
-        self.size_bytes = self.stored_size_bytes = 0
-        self.sha256, self.stored_sha256 = hashlib.sha256(), hashlib.sha256()
+        self._stored = stored
+        self.size_bytes, self.sha256 = 0, hashlib.sha256()
 
     def writable(self) -> bool:
         return True
@@ -315,17 +316,7 @@ class _Sink(io.RawIOBase):
     def write(self, data: Bytes) -> int:  # type: ignore[override]
         self.size_bytes += len(data)
         self.sha256.update(data)
-        self._store(self._encryptor.update(data) if self._encryptor else bytes(data))
-        return len(data)
-
-    def finish(self) -> None:
-        if self._encryptor:
-            self._store(self._encryptor.finish())
-
-    def _store(self, data: bytes) -> None:
-        self.stored_size_bytes += len(data)
-        self.stored_sha256.update(data)
-        self._file.write(data)
+        return self._stored.write(data)
 
 
 def _subject(asset_key: Iterable[str], partition: str | None) -> Subject:
