@@ -22,7 +22,10 @@ from dagster_beiwe.credentials import read_keyring, write_keyring
 from dagster_beiwe.encryption import AgeCipher
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
+from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.lake import open_storage
+from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 
@@ -270,6 +273,33 @@ def test_export_writes_beiwes_own_tree(lake: StudyLake, tmp_path: Path, server: 
     assert {path.read_bytes() for path in files} == {file.read() for file in expected}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert {stat.S_IMODE(path.stat().st_mode) for path in target.rglob("*") if path.is_dir()} == {0o700}
+
+
+def test_export_reads_past_states(lake: StudyLake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By number or name of a snapshot, after what they had was taken out; a state that there is not is said."""
+    catalog = lake.catalog()
+    assert catalog
+    head = catalog.refresh().head
+    add_snapshot(catalog, "paper-1", head, run_id="test", content="", participants=2, files=1, size_bytes=1)
+    token = catalog.identities.token(Subject("anna1111"), catalog.state) or ""
+    take_out(
+        catalog,
+        [(Place(token, window), version.at) for window, version in lake.index("anna1111").items()],
+        run_id="test",
+    )
+
+    def exported(name: str, *as_of: str) -> set[str]:
+        assert main(["export", "--study", "Sleep", "--stream", "gps", "--to", str(tmp_path / name), *as_of]) == 0
+        return {str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).rglob("*.csv")}
+
+    now = exported("now")
+    assert {path.partition("/")[0] for path in now} == {"bert2222"}
+    by_name = exported("name", "--as-of", "paper-1")
+    assert by_name == exported("number", "--as-of", str(head.number)) > now
+    for as_of in ("2000-01-01", "9999", "paper-2"):
+        assert main(["export", "--study", "Sleep", "--to", str(tmp_path / "none"), "--as-of", as_of]) == 2
+        assert "has no state" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(("form", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])

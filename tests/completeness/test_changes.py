@@ -229,10 +229,10 @@ def test_a_lake_that_lost_windows_is_noticed_at_once(open_lab: Callable[..., Lab
     lab = open_lab(world_of(*PARTICIPANTS, zone="UTC"))
     lab.backfill()
     lab.tick()
-    catalog, windows = lab.lake.catalog(), lab.lake.windows(ANNA)
+    catalog, windows = lab.lake.catalog(), lab.lake.index(ANNA)
     assert catalog
     token = catalog.identities.token(Subject(ANNA), catalog.state) or ""
-    take_out(catalog, [Place(token, window) for window in windows], run_id="repair")
+    take_out(catalog, [(Place(token, window), version.at) for window, version in windows.items()], run_id="repair")
     assert lab.requested() == [key for key in lab.windows_with_data() if key.startswith(ANNA)]
     shutil.rmtree(lab.lake.storage.describe())
     assert lab.requested() == lab.windows_with_data()
