@@ -67,8 +67,8 @@ def run(options: argparse.Namespace) -> int:
         if unknown:
             raise not_held(sorted(unknown))
         _check_held(lake, streams)
-        print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)
         with _new_files(target) as tree:
+            print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)
             for size in _export(lake, options, streams, tree, tables):
                 files, size_bytes = files + 1, size_bytes + size
     if files:
