@@ -131,10 +131,15 @@ class TableFiles:
             yield from self._of_asset(catalog, state, asset)
 
     def partitions(self, asset_key: Sequence[str]) -> frozenset[str | None]:
-        """The partitions of an asset that were written; None stands for a table without partitions."""
-        catalog, state = self.catalog(), self.state
-        found = self._of_asset(catalog, state, asset_path(asset_key)) if catalog else ()
-        return frozenset(subject.name for subject, _ in found)
+        """The partitions of an asset that were written; None stands for a table without partitions.
+
+        Raises ``IntegrityError`` if it can't be told whose one of its tables is.
+        """
+        catalog, state, asset = self.catalog(), self.state, asset_path(asset_key)
+        if catalog is None:
+            return frozenset()
+        catalog.identities.resolve(state, asset)
+        return frozenset(subject.name for subject, _ in self._of_asset(catalog, state, asset))
 
     def exists(self, asset_key: Sequence[str], *, partition: str | None = None) -> bool:
         """Whether something was written; it is not opened."""
@@ -155,6 +160,8 @@ class TableFiles:
         subject = _subject(asset_key, partition)
         version = self.newest(subject)
         if version is None:
+            if (catalog := self.catalog()) is not None:
+                catalog.identities.resolve(self.state, subject.asset)  # else it might be one whose token was removed
             raise TableMissingError(
                 f"{self.layout.folder!r} in the lake at {self.storage.describe()} holds no {subject}. Nothing was "
                 "read. Materialise it first; again, if the asset's study (its metadata) was changed since."
@@ -223,6 +230,7 @@ class TableFiles:
         committed: dict[str | None, TableManifest] = {}
         refused: list[str] = []
         with self.storage.guard(catalog.layout.inside, exclusive=False):
+            catalog.prepare()
             for _ in range(_TRIES):
                 waiting = {each: content for each, content in tables.items() if each not in committed}
                 while waiting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,23 @@ def test_swapped_tables_are_refused(store: TableStore, folder: Path, frame: pd.D
             action()
 
 
+def test_a_table_whose_token_was_removed_is_not_taken_for_one_that_was_never_written(
+    store: TableStore, folder: Path, frame: pd.DataFrame, shared_world: World
+) -> None:
+    """Neither by who reads it nor by who asks for what is there, nor is another one written over it."""
+    store.write(KEY, frame, partition="ab12")
+    (folder / f"{store.layout.tables('beiwe/sleep/daily_gps')}/ab12~token-0").unlink()
+    again = TableStore.of_study(study_lake(folder, shared_world))
+    for action in (
+        lambda: again.read(KEY, partition="ab12"),
+        lambda: again.partitions(KEY),
+        lambda: again.write(KEY, frame, partition="ab12"),
+    ):
+        with pytest.raises(IntegrityError, match="Folders were removed"):
+            action()
+    assert damaged(again)
+
+
 def test_tables_that_would_lie_in_one_place_are_refused(store: TableStore, frame: pd.DataFrame) -> None:
     """A partition of one asset, and an asset below it."""
     store.write(["lab", "daily"], frame, partition="all")
@@ -479,7 +497,8 @@ def test_tables_of_no_study_are_collected_without_a_run_of_one(
     catalog = store.catalog(create=True)
     assert catalog is not None
     for hour in range(12):
-        catalog.terms = replace(catalog.terms, now=lambda hour=hour: datetime.now(timezone.utc) + timedelta(hours=hour))
+        now = datetime.now(timezone.utc) + timedelta(hours=hour)
+        catalog.terms = replace(catalog.terms, now=partial(now.replace, microsecond=0))
         store.write(["overview"], frame)
     assert len(tables_below(folder)) <= 6
     assert not damaged(store)
