@@ -156,6 +156,14 @@ class Held:
         return tuple(version.at for version in self.versions.get(window, ()))
 
 
+def fingerprints(lake: StudyLake) -> dict[str, str]:
+    """A short digest of each participant's commits."""
+    return {
+        participant: _digest(repr([(key, version.at) for key, version in lake.index(participant).items()]))
+        for participant in lake.participants()
+    }
+
+
 def _one_by_one(participants: Sequence[str]) -> Iterable[Sequence[str]]:
     return ([each] for each in participants)
 

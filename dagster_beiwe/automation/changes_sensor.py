@@ -6,7 +6,6 @@ for the counts per day: those of a study of 500 participants are 100 MB a year, 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from dagster_beiwe.automation.changes import (
     Held,
     Look,
     choose_runs,
+    fingerprints,
     look_for_changes,
 )
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, SENSOR_POLICY
@@ -158,7 +158,7 @@ def _look(
         told = find_zone(study, instance, client, remembered=ToldZone(zone=known, at=cursor.zone_at) if known else None)
         totals = _totals(client, study)
         grid = replace(grid, streams=client.choose_streams(study.id, study.streams))
-        marks = {} if totals is None else grid.marks(totals, zone=told.zone.name, held=_fingerprints(lake))
+        marks = {} if totals is None else grid.marks(totals, zone=told.zone.name, held=fingerprints(lake))
         cursor = replace(
             cursor,
             zone=told.zone.name,
@@ -238,16 +238,6 @@ def _opened(lake: StudyLake) -> StudyLake:
         lake.log.take_over(before)
     _LOGS[lake.study_id] = lake.log
     return lake.at()
-
-
-def _fingerprints(lake: StudyLake) -> dict[str, str]:
-    """A short digest of each participant's commits."""
-    return {
-        participant: hashlib.sha256(
-            repr([(key, version.at) for key, version in lake.index(participant).items()]).encode()
-        ).hexdigest()[:12]
-        for participant in lake.participants(skip_damaged=True)
-    }
 
 
 def _recorded_windows(instance: dg.DagsterInstance, raw_data: dg.AssetKey) -> Callable[[Place], bool]:
