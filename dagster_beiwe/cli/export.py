@@ -82,13 +82,13 @@ def run(options: argparse.Namespace) -> int:
 @contextmanager
 def _new_files(folder: Path) -> Iterator[FileTree]:
     """The folder to write into. Folders that were made and stayed empty are removed in the end."""
-    is_new = not folder.exists()
+    before = {path for path, _, _ in os.walk(folder)}
     make_folder(folder)
     try:
         yield FileTree(folder)
     finally:
         for path, _, _ in os.walk(folder, topdown=False):
-            if is_new or path != str(folder):
+            if path not in before:
                 with suppress(OSError):  # it is not empty
                     Path(path).rmdir()
 
