@@ -36,8 +36,8 @@ _NEXT = """The old lake is as it was. Now
   1. set BEIWE_LAKE to the new place, and BEIWE_LAKE_PASSPHRASE (or the studies' entries in the keyring) to the new
      passphrase, where Dagster runs and for this command; if you have a witness, set BEIWE_WITNESS to an empty place,
      because the old one remembers the old log;
-  2. run `dagster-beiwe verify`, and each study's check `intact` once with `accept_older: true`, because the new log
-     counts its records from 1 again;
+  2. run `dagster-beiwe verify`; if runs went on between two calls of this command, run each study's check `intact`
+     once with `accept_older: true`, because the new log knows the old one as it was at the first call;
   3. keep the new passphrase where the lake is not, and destroy the old lake and its backups: whoever knows the old
      passphrase can read them."""
 

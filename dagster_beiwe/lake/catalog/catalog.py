@@ -178,12 +178,9 @@ class Catalog:
             self._seen.clear()  # what is in the chain stays in it
 
     def knows(self, head: Head) -> bool:
-        """Whether a record is in this log, or was given up when the log was restored from a backup.
-
-        The head of a log that this one carries on is known, too.
-        """
+        """Whether a record is in this log, or was given up when the log was restored from a backup."""
         state = self._state
-        if head in state.lost or head == self.begin.former:
+        if head in state.lost:
             return True
         if head.number > state.number:
             return False
