@@ -38,7 +38,7 @@ _DOCUMENT = re.compile(
         | checkpoints/\d{{12}}-[0-9a-f]{{8}}(?:\.people|\.tables)?
         | packs/\d{{6}}
         | runs/\d{{1,12}}-[0-9a-f]{{16}}-\d{{1,6}}
-        | staging/\.[0-9a-z]+-[0-9a-f]{{16}}-[^/]+\.part
+        | staging/\.[0-9a-f]{{16}}-[^/]+\.part
         | aside/[^/]+
     )
     | [A-Za-z0-9_-]{{1,64}}/{re.escape(INSIDE)}/(?:{_OWNER}\d{{1,12}} | [A-Za-z0-9_-]{{1,64}}~{_NUMBERED})

@@ -43,9 +43,9 @@ class Download(io.RawIOBase):
 
     def _replaced(self) -> IntegrityError:
         return IntegrityError(
-            f"Expected {self._path!r} in the lake at {self._storage.describe()} to stay as it was while it was read, "
-            "got another version of it; what was read must not be used. Another run has committed since: read the "
-            "window again."
+            f"{self._path!r} in the lake at {self._storage.describe()} was replaced while it was read; what was read "
+            "must not be used. This package replaces no file: look who else can write to the lake, and run "
+            "`dagster-beiwe verify`."
         )
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -112,7 +112,7 @@ class Upload(io.RawIOBase):
 
     def _put(self, data: bytes) -> None:
         try:
-            self._storage.put(self.path, data, exclusive=True)
+            self._storage.create_new(self.path, data)
         except FileExistsError:  # also where the answer was lost, and the client has asked again
             if self._otherwise is not None:
                 self.path, self._otherwise = self._otherwise, None
@@ -144,7 +144,7 @@ class Upload(io.RawIOBase):
         try:
             with self._storage.explained("removed", self.path), suppress(FileNotFoundError):
                 self._pieces.discard()
-            self._storage.remove(self.path)
+            self._storage.delete(self.path)
         except LakeUnavailableError as error:
             logger.warning("The pieces of an upload that was given up may be left in the store: %s", error)
 

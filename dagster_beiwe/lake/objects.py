@@ -1,34 +1,28 @@
 """A lake in an object store: S3, Google Cloud Storage, Azure, or whatever else fsspec knows.
 
-Such a store has no rename, no locks, no folders and no file modes. What replaces them: an upload shows when it is
-complete; a copy inside the store, then a delete; a lease (see ``leases``); names with slashes; the bucket's own rules.
-Nothing is cached: listings and sizes are the store's at that moment.
+Such a store has no locks, no folders and no file modes. What the lake needs it has: an object shows when it is whole,
+and is created only if there is none of that name. Nothing is cached: listings and sizes are the store's at that moment.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import re
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import timezone
 from typing import Any, BinaryIO, cast
 
 from dagster_beiwe.errors import BeiweError, ConfigurationError, LakeUnavailableError
-from dagster_beiwe.lake.leases import Lease, SignOfLife, Timing
 from dagster_beiwe.lake.object_clients import client_of
 from dagster_beiwe.lake.object_errors import advice, code, is_of_the_store
 from dagster_beiwe.lake.object_files import PIECE_BYTES, Download, Upload
 from dagster_beiwe.lake.storage import LARGEST_DOCUMENT_BYTES, NewFile, Storage, StoredFile, check_inside, too_large
-from dagster_beiwe.private_files import PART_SUFFIX
 
-_COPIES_AT_ONCE = 8
+_REMOVALS_AT_ONCE = 8
 _READS_AT_ONCE = 16
 _CONFLICT_ATTEMPTS = 5
-_DEFAULT_TIMING = Timing()
 _OPTIONS = {
     "s3": {"max_concurrency": 1},  # more makes it ask for the size before each read, and holds more pieces in memory
 }
@@ -52,16 +46,9 @@ class ObjectStorage(Storage):
 
     locks = False
 
-    def __init__(self, url: str, *, run: str = "0", timing: Timing = _DEFAULT_TIMING) -> None:
+    def __init__(self, url: str) -> None:
         self._files, self._root, self._protocol = _open_store(url)
         self._client = client_of(self._files, self._protocol)
-        self._url, self._run, self._timing = url, run, timing
-        self._signs: set[SignOfLife] = set()
-        self._held = threading.local()
-        self._proven_exclusive = False
-
-    def for_run(self, token: str) -> ObjectStorage:
-        return ObjectStorage(self._url, run=token, timing=self._timing)
 
     def describe(self) -> str:
         return f"{self._protocol}://{self._root.strip('/')}"
@@ -93,59 +80,21 @@ class ObjectStorage(Storage):
     def create(self, path: str, *, otherwise: str | None = None) -> NewFile:
         return cast("NewFile", Upload(self, path, otherwise))
 
-    def move(self, source: str, target: str) -> None:
-        self._keep()
-        with self.explained("written", target):
-            self._files.cp_file(self._full(source), self._full(target))
-        self.remove(source)
-
-    def move_all(self, moves: Iterable[tuple[str, str]]) -> None:
-        moves = list(moves)
-        leases = self._leases()
-
-        def duplicate(move: tuple[str, str]) -> None:
-            for lease in leases:
-                lease.check()
-            source, target = move
-            with self.explained("written", target):
-                try:
-                    self._files.cp_file(self._full(source), self._full(target))
-                except FileNotFoundError:
-                    if not self.exists(target):
-                        raise
-
-        with ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="beiwe-copy") as pool:
-            try:
-                for _ in pool.map(duplicate, moves):
-                    self._keep()
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
-        self.delete_all([source for source, _ in moves])
-
-    def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
-        self._keep()
-        self.put(path, data, exclusive=exclusive)
-
-    def put(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
-        """Like ``write``, also when this run's locks have run out."""
+    def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:  # noqa: ARG002
         with self.explained("written", path):
             for attempt in range(_CONFLICT_ATTEMPTS):
                 try:
-                    self._files.pipe_file(self._full(path), data, **({"mode": "create"} if exclusive else {}))
+                    self._files.pipe_file(self._full(path), data, mode="create")
                 except (FileExistsError, FileNotFoundError):
                     raise
                 except OSError as error:
-                    if exclusive and code(error) == "PreconditionFailed":
+                    if code(error) == "PreconditionFailed":
                         raise FileExistsError(path) from None
                     if code(error) != "ConditionalRequestConflict" or attempt == _CONFLICT_ATTEMPTS - 1:
                         raise
-                    self._timing.sleep(0.1 * 2**attempt)  # S3: another request for it is on its way, try again
+                    time.sleep(0.1 * 2**attempt)  # S3: another request for it is on its way, try again
                 else:
                     return
-
-    def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:  # noqa: ARG002
-        self.put(path, data, exclusive=True)
 
     def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
         def read(path: str) -> bytes | None:
@@ -170,8 +119,8 @@ class ObjectStorage(Storage):
         if len(names) > 1:
             with self.explained("removed", paths[0]):
                 left = self._client.delete_many(left)
-        with ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="beiwe-delete") as pool:
-            for done in [pool.submit(self.remove, names[name]) for name in left]:
+        with ThreadPoolExecutor(_REMOVALS_AT_ONCE, thread_name_prefix="beiwe-delete") as pool:
+            for done in [pool.submit(self.delete, names[name]) for name in left]:
                 done.result()
 
     @contextmanager
@@ -179,11 +128,6 @@ class ObjectStorage(Storage):
         yield
 
     def delete(self, path: str) -> None:
-        self._keep()
-        self.remove(path)
-
-    def remove(self, path: str) -> None:
-        """Like ``delete``, also when this run's locks have run out."""
         with self.explained("removed", path), suppress(FileNotFoundError):
             self._files.rm_file(self._full(path))
 
@@ -199,55 +143,8 @@ class ObjectStorage(Storage):
         except FileNotFoundError:
             return []
 
-    def walk(self, path: str) -> Iterator[str]:
-        return (file.path for file in self.scan(path))
-
-    @contextmanager
-    def lock(self, path: str) -> Iterator[None]:
-        for sign in self._signs:
-            sign.check()
-        lease = Lease(self, path, self._timing)
-        lease.acquire()
-        held, self._held.leases = self._leases(), (*self._leases(), lease)
-        try:
-            if not self._proven_exclusive:
-                lease.prove_exclusive()
-                self._proven_exclusive = True
-            yield
-        finally:
-            self._held.leases = held
-            lease.release()
-
     def sync_folder(self, path: str) -> None:
         """Nothing to do: what the store has confirmed is durable."""
-
-    @contextmanager
-    def hold(self, path: str) -> Iterator[None]:
-        with SignOfLife(self, path, self._timing) as sign:
-            self._signs.add(sign)
-            try:
-                yield
-            finally:
-                self._signs.discard(sign)
-
-    def is_held(self, path: str) -> bool:
-        age = self.age_seconds(path)
-        return age is not None and age < self._timing.dead_seconds
-
-    def age_seconds(self, path: str) -> float | None:
-        """How long ago an object was written, by the store's own clock; None if it is not there."""
-        try:
-            written_at = self._written_at(path)
-        except FileNotFoundError:
-            return None
-        if self._timing.store_clock is not None:
-            return self._timing.store_clock() - written_at
-        probe = f"{path.rpartition('/')[0]}/.{self._run}-{os.urandom(8).hex()}{PART_SUFFIX}"
-        self.put(probe, b"")
-        try:
-            return self._written_at(probe) - written_at
-        finally:
-            self.remove(probe)
 
     def size_bytes(self, path: str) -> int:
         """The size of an object. Raises ``FileNotFoundError``."""
@@ -258,19 +155,6 @@ class ObjectStorage(Storage):
         """A file of fsspec's that shows after ``close`` and ``commit``."""
         with self.explained("written", path):
             return self._files.open(self._full(path), "wb", block_size=PIECE_BYTES, autocommit=False)
-
-    def _written_at(self, path: str) -> float:
-        with self.explained("read", path):
-            moment = self._files.modified(self._full(path))
-            return float((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp())
-
-    def _leases(self) -> tuple[Lease, ...]:
-        """The locks that this thread holds."""
-        return getattr(self._held, "leases", ())
-
-    def _keep(self) -> None:
-        for lease in self._leases():
-            lease.keep()
 
     def _full(self, path: str) -> str:
         check_inside(path)

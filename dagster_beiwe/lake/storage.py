@@ -1,7 +1,7 @@
 """Where the lake's bytes are: a local folder, or any object store that fsspec knows.
 
 Paths are relative to the lake's root, with ``/``; one that leads out of it is refused with ``IntegrityError``. A file
-is written under a temporary name and appears under its own name in one step. Failures become ``LakeUnavailableError``
+gets its name once: nothing is ever replaced. Failures become ``LakeUnavailableError``
 with what to do about them; a file that is not there is ``FileNotFoundError``. How local files are opened and made is
 ``private_files``' matter.
 """
@@ -13,7 +13,7 @@ import io
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
@@ -71,10 +71,6 @@ class Storage(ABC):
     """Whether ``guard`` keeps others out, even those that were stopped."""
 
     @abstractmethod
-    def for_run(self, token: str) -> Storage:
-        """The same storage, whose temporary names start with ``.<token>-`` so that they can be told apart."""
-
-    @abstractmethod
     def describe(self) -> str:
         """Where this is, for messages: never with credentials."""
 
@@ -97,20 +93,6 @@ class Storage(ABC):
         It goes to ``otherwise``, a name that nobody else has, if ``path`` is taken, or if the store cannot tell; and
         raises ``FileExistsError``, now or when it is closed, if there is no other name.
         """
-
-    @abstractmethod
-    def move(self, source: str, target: str) -> None:
-        """Put ``source`` under the name ``target``, replacing what is there in one step."""
-
-    def move_all(self, moves: Iterable[tuple[str, str]]) -> None:
-        """Move each source to its target, in any order. A source that is gone was moved by an earlier try."""
-        for source, target in moves:
-            if self.exists(source):
-                self.move(source, target)
-
-    @abstractmethod
-    def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
-        """Write a whole small file in one step. ``exclusive`` raises ``FileExistsError`` if it is there."""
 
     @abstractmethod
     def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:
@@ -152,24 +134,8 @@ class Storage(ABC):
         """Names directly below a folder, sorted; empty if there is no such folder."""
 
     @abstractmethod
-    def walk(self, path: str) -> Iterator[str]:
-        """Paths of all files below a folder, and of links, which are not followed."""
-
-    @abstractmethod
-    def lock(self, path: str) -> AbstractContextManager[None]:
-        """Hold a folder's lock while committing; waits for other holders. Released if the process dies."""
-
-    @abstractmethod
     def sync_folder(self, path: str) -> None:
         """Make the names in a folder durable, and the folder's own name and those above it."""
-
-    @abstractmethod
-    def hold(self, path: str) -> AbstractContextManager[None]:
-        """Keep the file ``path`` while the block runs, as a sign that its run is alive; see ``is_held``."""
-
-    @abstractmethod
-    def is_held(self, path: str) -> bool:
-        """Whether the run that keeps the file ``path`` is still alive."""
 
     @abstractmethod
     def explained(self, done: str, path: str) -> AbstractContextManager[None]:
@@ -181,17 +147,13 @@ class LocalStorage(Storage):
 
     locks = True
 
-    def __init__(self, root: str | os.PathLike[str], *, run: str = "0") -> None:
+    def __init__(self, root: str | os.PathLike[str]) -> None:
         self._tree = FileTree(root, links_in_root=True, before_making=self._check_root)
         self.root = self._tree.root
-        self._run = run
-        self._kept: list[str] = []
-        """Folders and files that are there as long as the lake is."""
+        self._guarded: list[str] = []
+        """Folders that are there as long as the lake is."""
         self._named: set[str] = set()
         """Folders whose own name this process knows to be durable."""
-
-    def for_run(self, token: str) -> LocalStorage:
-        return LocalStorage(self.root, run=token)
 
     def describe(self) -> str:
         return str(self.root)
@@ -221,35 +183,17 @@ class LocalStorage(Storage):
                 raise
         return self.create(otherwise)
 
-    def move(self, source: str, target: str) -> None:
-        with self.explained("written", target):
-            self._tree.replace(source, target)
-
-    def move_all(self, moves: Iterable[tuple[str, str]]) -> None:
-        for source, target in moves:
-            with self.explained("written", target):
-                try:
-                    self._tree.replace(source, target)
-                except FileNotFoundError:  # it was moved already
-                    if self.exists(source):
-                        raise
-
-    def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
-        part = f".{self._run}-{os.urandom(8).hex()}-{path.rpartition('/')[2]}{PART_SUFFIX}"
-        with self.explained("written", path):
-            self._tree.write(path, data, part=part, exclusive=exclusive)
-
     def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:
         folder, _, name = path.rpartition("/")
-        part = f"{folder if staging is None else staging}/.{self._run}-{os.urandom(8).hex()}-{name}{PART_SUFFIX}"
+        part = f"{folder if staging is None else staging}/.{os.urandom(8).hex()}-{name}{PART_SUFFIX}".lstrip("/")
         with self.explained("written", path):
             try:
-                with self._tree.create(part.lstrip("/")) as file:
+                with self._tree.create(part) as file:
                     file.write(data)
-                self._link(part.lstrip("/"), path)
+                self._link(part, path)
             finally:
                 with suppress(OSError):  # there is nothing to remove but after a failure, which is the error to tell
-                    self._tree.delete(part.lstrip("/"))
+                    self._tree.delete(part)
         self.sync_folder(folder)
 
     def _link(self, part: str, path: str) -> None:
@@ -299,11 +243,11 @@ class LocalStorage(Storage):
                         f"A run is writing to {path!r} in the lake at {self.describe()}. Nothing was done. Stop the "
                         "study's schedules and sensors, let the run end, and call again."
                     ) from None
-            self._kept.append(path)
+            self._guarded.append(path)
             try:
                 yield
             finally:
-                self._kept.remove(path)
+                self._guarded.remove(path)
 
     def delete(self, path: str) -> None:
         with self.explained("removed", path):
@@ -321,53 +265,6 @@ class LocalStorage(Storage):
             except (FileNotFoundError, NotADirectoryError):  # also a lake that is no folder: whoever reads on is told
                 return []
 
-    def walk(self, path: str) -> Iterator[str]:
-        with self.explained("listed", path):
-            yield from self._tree.walk(path)
-
-    @contextmanager
-    def lock(self, path: str) -> Iterator[None]:
-        import fcntl  # not on Windows, where a lake on an object store still works
-
-        with ExitStack() as stack:
-            with self.explained("locked", path):
-                descriptor = stack.enter_context(self._tree.folder(path, make=True))
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-
-    @contextmanager
-    def hold(self, path: str) -> Iterator[None]:
-        import fcntl
-
-        # Under the folder's lock: others would take the run for dead before it has locked its own file.
-        with self.lock(path.rpartition("/")[0]), self.explained("locked", path):
-            file = self._tree.create(path, durable=False)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        self._kept.append(path)
-        try:
-            yield
-        finally:
-            self._kept.remove(path)
-            try:
-                self.delete(path)
-            finally:
-                file.close()
-
-    def is_held(self, path: str) -> bool:
-        import fcntl
-
-        with self.lock(path.rpartition("/")[0]), self.explained("read", path):
-            try:
-                file = self._tree.open(path)
-            except (FileNotFoundError, NotRegularFileError):  # what is no file was not put there by a run
-                return False
-            with file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return True
-        return False
-
     def sync_folder(self, path: str) -> None:
         with self.explained("written", path):
             with self._tree.folder(path) as folder:
@@ -382,7 +279,7 @@ class LocalStorage(Storage):
 
     def _check_root(self) -> None:
         """Before a folder is made anew: if the lake itself went away, an empty one must not start in its place."""
-        if any(self._tree.status(path) is None for path in tuple(self._kept)):
+        if any(self._tree.status(path) is None for path in tuple(self._guarded)):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     @contextmanager

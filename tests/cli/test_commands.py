@@ -60,12 +60,12 @@ def test_check_finds_a_wrong_passphrase_without_writing(
 
 def test_check_accepts_what_the_lake_was_written_with(lake: StudyLake, capsys: pytest.CaptureFixture[str]) -> None:
     """Only where there is something to compare the passphrase with is it called accepted; nothing is left behind."""
-    before = sorted(lake.storage.walk(""))
+    before = sorted(lake.storage.scan(""))
     assert main(["check"]) == 0
     printed = capsys.readouterr().out
     assert "can be written" in printed
     assert f"{lake.study_id}  passphrase accepted" in printed
-    assert sorted(lake.storage.walk("")) == before
+    assert sorted(lake.storage.scan("")) == before
 
 
 @pytest.mark.parametrize(

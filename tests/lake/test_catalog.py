@@ -470,7 +470,8 @@ def test_a_store_that_replaces_is_refused(lab: Lab) -> None:
 
     class Replacing(LocalStorage):
         def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:
-            self.write(path, data)
+            self.delete(path)
+            super().create_new(path, data, staging=staging)
 
     lab.catalog()
     catalog = Catalog.create(Replacing(lab.folder / "lake"), STUDY, PASSPHRASE, terms=TERMS)

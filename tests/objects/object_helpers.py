@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.leases import Timing
 from dagster_beiwe.lake.objects import ObjectStorage
 from dagster_beiwe.names import short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
@@ -152,23 +150,6 @@ class S3:
         return [upload["Key"] for upload in found.get("Uploads", [])]
 
 
-class Clock:
-    """A clock that goes on only when somebody waits for it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-LATER = Timing(store_clock=lambda: time.time() + 3600)
-"""An hour later, as far as leases and signs of life are concerned."""
-
-
 def small_world(**plan: object) -> World:
     """Ten days over two weeks of two participants: a file each a day."""
     usual: dict[str, object] = {
@@ -187,9 +168,8 @@ def cells_of(*people: str) -> list[Cell]:
     return [Cell(person, window) for person in people for window in windows_between("weekly", START, NOW)]
 
 
-def study_lake(url: str, *, timing: Timing | None = None, passphrase: str = PASSPHRASE) -> StudyLake:
-    storage = ObjectStorage(url, timing=timing or Timing())
-    return StudyLake(storage, STUDY, passphrase=passphrase, cipher=CrypteaseCipher(passphrase))
+def study_lake(url: str, *, passphrase: str = PASSPHRASE) -> StudyLake:
+    return StudyLake(ObjectStorage(url), STUDY, passphrase=passphrase, cipher=CrypteaseCipher(passphrase))
 
 
 @contextmanager
@@ -208,28 +188,27 @@ def sync(server: SimulatedServer, lake: StudyLake, *people: str) -> list[WindowR
 
 
 _ELSEWHERE = """
-import os, signal, sys
+import sys
 sys.path.insert(0, {folder!r})
 from object_helpers import *
 
 lake_url, url, access_key, secret_key = sys.argv[1:]
-{before}
 with client_of(url, access_key, secret_key) as client:
     for report in StudySync(client, study_lake(lake_url), run_id="elsewhere").run(cells_of(PEOPLE[0])):
-        print(report.cell.participant, report.generation, report.files, flush=True)
+        print(report.cell.participant, report.files, flush=True)
 """
 
 
-def sync_elsewhere(server: SimulatedServer, lake_url: str, *, before: str = "") -> subprocess.Popen[str]:
-    """The first participant, in another process; ``before`` is run there first."""
-    script = _ELSEWHERE.format(folder=os.path.dirname(__file__), before=before)
+def sync_elsewhere(server: SimulatedServer, lake_url: str) -> subprocess.Popen[str]:
+    """The first participant, in another process."""
+    script = _ELSEWHERE.format(folder=os.path.dirname(__file__))
     arguments = [lake_url, server.url, server.access_key, server.secret_key]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-c", script, *arguments], **pipes)  # type: ignore[call-overload, no-any-return]
 
 
 def contents(lake: StudyLake, *people: str) -> dict[str, str]:
-    """{key: SHA-256} of all present files, read back and unlocked from the lake."""
+    """{key: SHA-256} of all present files, read back and decrypted from the lake."""
     return {
         record.key: hashlib.sha256(lake.read(person, record)).hexdigest()
         for person in people or PEOPLE
@@ -246,6 +225,5 @@ def truth(world: World, *people: str) -> dict[str, str]:
 
 
 def leftovers(lake: StudyLake) -> list[str]:
-    """Objects that only a running commit may have."""
-    found = lake.storage.walk(STUDY)
-    return [path for path in found if path.endswith((".part", ".pending", ".run"))]
+    """Objects that only a running commit may have, or a run that died."""
+    return [file.path for file in lake.storage.scan(f"{STUDY}/.beiwe/runs")]

@@ -13,7 +13,7 @@ import pytest
 from object_helpers import S3, Answer, Call
 
 from dagster_beiwe.errors import LakeUnavailableError, OutcomeUnknownError
-from dagster_beiwe.lake.catalog.batch import Batch
+from dagster_beiwe.lake.catalog.batch import Batch, Outcome
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import Collector, Retention
 from dagster_beiwe.lake.catalog.records import Place
@@ -32,14 +32,15 @@ NETWORK = "Check the network"
 BUSY = "too much to do"
 
 
-def commit(catalog: Catalog, window: str = "w", data: bytes = b"[]") -> dict[Place, str]:
-    """One window, with a file of its own."""
+def commit(catalog: Catalog, window: str = "w", data: bytes = b"[]") -> dict[Place, Outcome]:
+    """One window, with a file of its own. Returns what does not count."""
     with Batch(catalog, run_id="r", subjects=[ANN]) as batch:
         home = catalog.layout.home(ANN)
         path, storage = f"{home.folder}/gps/{window}.csv", cast("ObjectStorage", catalog.store)
         with storage.create(path, otherwise=batch.own_name(path, "")) as file:
             file.write(data)
-        return batch.commit([batch.change(ANN, window, data)])
+        outcomes = batch.commit([batch.change(ANN, window, data, files=[file.path])])
+        return {place: outcome for place, outcome in outcomes.items() if outcome.refused}
 
 
 def lost_once(method: str, pattern: str) -> Callable[[Call], Answer]:
@@ -140,6 +141,18 @@ def test_whatever_is_written_is_written_on_condition(url: str, s3: S3) -> None:
     assert [path for path, condition in puts if condition != "*"] == []
 
 
+def test_a_conflict_of_conditional_writes_is_tried_again(url: str, s3: S3) -> None:
+    """S3 answers 409 while another request for the same name is on its way."""
+    codes = ["ConditionalRequestConflict", "ConditionalRequestConflict"]
+    s3.meddle = lambda call: call.refuse("409 Conflict", codes.pop()) if codes else call.pass_on()
+    storage = ObjectStorage(url)
+    storage.create_new("study/file", b"1")
+    assert storage.read("study/file") == b"1"
+    codes.append("ConditionalRequestConflict")
+    with pytest.raises(FileExistsError):
+        storage.create_new("study/file", b"2")
+
+
 def refused_keys(pattern: str, *, alone: bool) -> Callable[[Call], Answer]:
     """A removal that says 200, and that these keys were not removed; asked for ``alone``, they are not either."""
 
@@ -210,7 +223,8 @@ def test_markers_of_folders_are_no_files_and_go_with_the_person(url: str, s3: S3
     bucket, _, root = url.removeprefix("s3://").partition("/")
     before = sorted(file.path for file in catalog.store.scan(""))
     person, log = f"{STUDY}/{ANN.name}", catalog.layout.log
-    for folder in (STUDY, person, f"{person}/gps", f"{person}/empty", f".tables/lab/daily/{ANN.name}", f"{log}/000000"):
+    tables = catalog.layout.home(table).folder
+    for folder in (STUDY, person, f"{person}/gps", f"{person}/empty", tables, f"{log}/000000"):
         s3.administrator.put_object(Bucket=bucket, Key=f"{root}/{folder}/", Body=b"")
     assert sorted(file.path for file in catalog.store.scan("")) == before
     assert catalog.store.list(person) == [".beiwe", "empty", "gps"]
