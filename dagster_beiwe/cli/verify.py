@@ -109,7 +109,8 @@ def _print(study_id: str, name: str, result: Verification, *, as_json: bool) -> 
     if result.head:
         print(f"  The log ends at record {result.head.number}, hash {result.head.digest}.")
     if result.withdrawn:
-        print(f"  {result.withdrawn} participants of this state were withdrawn since.")
+        records = ", ".join(f"record {number}" for number in dict.fromkeys(result.withdrawn))
+        print(f"  {len(result.withdrawn)} withdrawn since, {records}: they are in no state any more.")
     for finding in result.findings[:_SHOWN]:
         print(f"  {one_line(str(finding))}")
     if len(result.findings) > _SHOWN:

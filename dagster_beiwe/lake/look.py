@@ -62,7 +62,7 @@ class Verification:
     """What was looked at, and what was found. ``intact`` if there are no findings.
 
     ``head`` is the newest record of the log, None if there is no log: whoever remembers it notices if the study is cut
-    or put back. ``withdrawn`` counts participants of a past state who were withdrawn since.
+    or put back. ``withdrawn`` has the records that have withdrawn participants of a past state since, one for each.
     """
 
     head: Seen | None = None
@@ -72,7 +72,7 @@ class Verification:
     files: int = 0
     files_checked: int = 0
     bytes_checked: int = 0
-    withdrawn: int = 0
+    withdrawn: tuple[int, ...] = ()
     findings: list[Finding] = field(default_factory=list)
 
     @property

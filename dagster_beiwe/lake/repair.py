@@ -50,6 +50,16 @@ def repair_study(lake: StudyLake, findings: Iterable[Finding], *, run_id: str) -
     if catalog is None:
         lake.storage.delete_all([each.path for each in suspects if each.path and not each.participant])
         return []
+    with lake.storage.guard(catalog.layout.inside, exclusive=False):
+        _repair(lake, catalog, suspects, run_id=run_id)
+    with suppress(CommitConflictError):  # others write: a later collection does it
+        collect(catalog, keep_days=lake.keep_superseded_days, run_id=run_id)
+    return partitions_of(suspects)
+
+
+def _repair(lake: StudyLake, catalog: Catalog, suspects: list[Finding], *, run_id: str) -> None:
+    """Repair what was found in a study whose log is whole; ``suspects`` gets what is found meanwhile."""
+    kinds = {each.kind for each in suspects}
     if kinds.intersection(("log damaged", *_TOKENS)):
         _remove_links(lake, suspects)
         _Owners(lake, catalog).restore(run_id=run_id)
@@ -58,9 +68,6 @@ def repair_study(lake: StudyLake, findings: Iterable[Finding], *, run_id: str) -
     _take_out(lake, catalog, found, run_id=run_id)
     later = look_again(lake.storage, lake.log, found).findings if found else []
     _remove(lake, catalog, [each for each in later if each.kind == "file unlisted"], found, run_id=run_id)
-    with suppress(CommitConflictError):  # others write: a later collection does it
-        collect(catalog, keep_days=lake.keep_superseded_days, run_id=run_id)
-    return partitions_of(suspects)
 
 
 def _heal(lake: StudyLake, finding: Finding) -> None:

@@ -73,7 +73,7 @@ def verify_log(
         state = newest
         if as_of is not None:
             state = catalog.at(as_of)
-            result.withdrawn = len(state.withdrawn)
+            result.withdrawn = tuple(sorted(state.withdrawn.values()))
         elif not participants:
             result.findings += _copies(catalog, newest)
         look = Look(

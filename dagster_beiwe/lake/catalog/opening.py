@@ -94,7 +94,8 @@ class Opening:
         if catalog is None:
             return ()
         own = [each for each in remembered if each.folder == self.folder]
-        return accept_restored(catalog, _heads(own, catalog.begin), run_id=run_id)
+        with self.store.guard(catalog.layout.inside, exclusive=False):
+            return accept_restored(catalog, _heads(own, catalog.begin), run_id=run_id)
 
     def heal(self) -> Healed:
         """Bring back what is missing of the log; see ``healing.heal``."""
