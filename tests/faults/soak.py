@@ -275,8 +275,9 @@ class Soak:
         windows = list(windows_between("daily", BEGIN, self._now))
         cells: list[Cell] = []
         for person in PEOPLE:
-            committed = {key: entry.counted for key, entry in self._lake.index(person).items()}
-            cells += dirty_cells(daily, committed, participant=person, windows=windows, streams=STREAMS)
+            committed = {key: version.counts for key, version in self._lake.index(person).items()}
+            secret = self._lake.counts_secret(person)
+            cells += dirty_cells(daily, committed, secret=secret, participant=person, windows=windows, streams=STREAMS)
         return cells
 
     def _settle(self) -> None:
