@@ -69,6 +69,7 @@ class Upload(io.RawIOBase):
 
     def __init__(self, storage: ObjectStorage, path: str, otherwise: str | None = None) -> None:
         self._storage, self.path, self._otherwise = storage, path, otherwise
+        self.doubtful = False
         self._buffer = io.BytesIO()
         self._pieces: Any = None
         self._size_bytes = 0
@@ -115,7 +116,7 @@ class Upload(io.RawIOBase):
             self._storage.create_new(self.path, data)
         except FileExistsError:  # also where the answer was lost, and the client has asked again
             if self._otherwise is not None:
-                self.path, self._otherwise = self._otherwise, None
+                self.path, self._otherwise, self.doubtful = self._otherwise, None, True
                 self._put(data)
             elif not self._lies_there(data):
                 raise

@@ -18,7 +18,7 @@ import zstandard
 
 from dagster_beiwe.encryption import Bytes, Cipher
 from dagster_beiwe.errors import DamagedMemberError
-from dagster_beiwe.lake.storage import Storage
+from dagster_beiwe.lake.storage import NewFile, Storage
 
 Compression = Literal["zstd", "none"]
 
@@ -58,7 +58,8 @@ class FilePlace:
 class StagedFile:
     """A file that lies complete in its place in the lake, ``path``, not yet committed.
 
-    Hashes are hexadecimal; ``md5`` is None where it was not asked for.
+    Hashes are hexadecimal; ``md5`` is None where it was not asked for. ``doubtful`` says that it may lie there under
+    another name too.
     """
 
     path: str
@@ -70,6 +71,7 @@ class StagedFile:
     stored_sha256: str
     encryption: str
     compression: Compression
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,7 @@ def stage_file(
         else:
             _take_plain(body, plain, sink, compress=form.compression == "zstd")
         sink.finish()
-    return _staged(file.path, plain, sink.size_bytes, sink.sha256.hexdigest(), form)
+    return _staged(file, plain, sink.size_bytes, sink.sha256.hexdigest(), form)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,12 +189,15 @@ def _store_examined(
         for chunk in chunks:
             sha256.update(chunk)
             size_bytes += target.write(chunk)
-    return _staged(target.path, file.plain, size_bytes, sha256.hexdigest(), form)
+    return _staged(target, file.plain, size_bytes, sha256.hexdigest(), form)
 
 
-def _staged(path: str, plain: _PlainHashes, stored_size_bytes: int, stored_sha256: str, form: FileForm) -> StagedFile:
+def _staged(
+    file: NewFile, plain: _PlainHashes, stored_size_bytes: int, stored_sha256: str, form: FileForm
+) -> StagedFile:
     return StagedFile(
-        path=path,
+        path=file.path,
+        doubtful=file.doubtful,
         size_bytes=plain.size_bytes,
         md5=plain.md5.hexdigest() if plain.md5 else None,
         sha1=plain.sha1.hexdigest(),

@@ -59,6 +59,8 @@ class NewFile(BinaryIO):
 
     path: str
     """Where it lies, once it is closed."""
+    doubtful: bool
+    """Whether it may lie under the other name too, because an answer of the store was lost."""
 
     @abstractmethod
     def __enter__(self) -> Self: ...
@@ -302,6 +304,8 @@ class LocalStorage(Storage):
 
 class _NewLocalFile(DurableFile):
     """A file that has its own name from the beginning. It is removed unless all of it reaches the disk."""
+
+    doubtful = False
 
     def __init__(self, storage: LocalStorage, path: str, descriptor: int) -> None:
         super().__init__(descriptor)

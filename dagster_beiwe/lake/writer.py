@@ -7,9 +7,9 @@ version counts; from then on the new one does. What a dead run left is garbage t
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -164,16 +164,18 @@ class LakeWriter:
         ``form`` stands in for that of the member's stream; ``md5`` asks for that hash too.
         """
         form = form or self._lake.form(member.stream)
-        file = stage_file(
-            self._storage,
-            self._place(member, form),
-            body,
-            name=member.name,
-            arrives_compressed=arrives_compressed,
-            form=form,
-            md5=md5,
-        )
-        self._staged.add(file.path)
+        place = self._place(member, form)
+        with self._doubted(LakeUnavailableError):
+            file = stage_file(
+                self._storage,
+                place,
+                body,
+                name=member.name,
+                arrives_compressed=arrives_compressed,
+                form=form,
+                md5=md5,
+            )
+        self._note([file])
         return file
 
     def stage_all(self, files: Sequence[tuple[MemberName, Examined]], *, pool: Executor) -> list[StagedFile]:
@@ -184,14 +186,16 @@ class LakeWriter:
             by_form.setdefault(self._lake.form(member.stream), []).append(number)
         for form, numbers in by_form.items():
             places = [(self._place(files[number][0], form), files[number][1]) for number in numbers]
-            staged.update(zip(numbers, store_all(self._storage, places, form=form, pool=pool), strict=True))
-        self._staged.update(file.path for file in staged.values())
+            with self._doubted(BaseException):  # of the others nobody knows whether they were stored
+                staged.update(zip(numbers, store_all(self._storage, places, form=form, pool=pool), strict=True))
+        self._note(staged.values())
         return [staged[number] for number in range(len(files))]
 
     def discard(self, staged: Iterable[StagedFile]) -> None:
         """Remove staged files that will not be committed."""
         paths = [file.path for file in staged]
-        self._storage.delete_all(paths)
+        with self._doubted(LakeUnavailableError):
+            self._storage.delete_all(paths)
         self._staged.difference_update(paths)
 
     def commit(self, plan: Plan, occasion: Occasion, arrivals: Iterable[Arrival]) -> Submitted:
@@ -274,8 +278,24 @@ class LakeWriter:
             return FilePlace(own)
         return FilePlace(first, otherwise=own)
 
+    @contextmanager
+    def _doubted(self, *failures: type[BaseException]) -> Iterator[None]:
+        """Where something fails so, files may lie there, or appear, that this run does not know: its marker stays."""
+        try:
+            yield
+        except failures:
+            self._batch.doubt()
+            raise
+
+    def _note(self, files: Iterable[StagedFile]) -> None:
+        for file in files:
+            self._staged.add(file.path)
+            if file.doubtful:
+                self._batch.doubt()
+
     def _discard_staged(self) -> None:
-        self._storage.delete_all(sorted(self._staged))
+        with self._doubted(LakeUnavailableError):
+            self._storage.delete_all(sorted(self._staged))
 
     def _note_compared(self) -> None:
         if not self._compared:

@@ -116,14 +116,16 @@ class Collector:
                 )
             markers = self._markers()
             subjects = {*also, *self._superseded(state), *itertools.chain.from_iterable(markers.values())}
-            if not subjects:
+            if not subjects:  # markers of those who had not begun with anybody
+                self._tidy(markers, _Plan(), before=state.number + 1 if alone else state.floor)
                 return Collected()
             own = self._mark(state, subjects)
             plan, entry = self._begin(subjects, alone=alone)
             self._store.delete_all([file.path for file in plan.doomed])
             # Whoever is alone sees all that a batch has written; else only batches that were too late for the list are
             # sure to have written nothing since.
-            self._tidy(own, markers, plan, before=entry.record.number if alone else state.floor)
+            self._tidy(markers, plan, before=entry.record.number if alone else state.floor)
+            self._store.delete(own)
         return Collected(
             number=entry.record.number,
             versions=len(plan.dropped),
@@ -276,11 +278,10 @@ class Collector:
         create(self._store, path, _encoder.encode(places), staging=self._layout.staging)
         return path
 
-    def _tidy(self, own: str, markers: Mapping[str, Sequence[Subject]], plan: _Plan, *, before: int) -> None:
+    def _tidy(self, markers: Mapping[str, Sequence[Subject]], plan: _Plan, *, before: int) -> None:
         """Remove the markers of batches that can commit nothing any more and have left nothing."""
         untidy = {*plan.left, *plan.skipped}
         for path, subjects in markers.items():
             base = checkpoint_number(path.rpartition("/")[2])
             if base is not None and base < before and untidy.isdisjoint(subjects):
                 self._store.delete(path)
-        self._store.delete(own)
