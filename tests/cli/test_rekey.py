@@ -269,6 +269,21 @@ def test_snapshots_come_over(lake: StudyLake, place: Path) -> None:
     assert verify_study(new).intact
 
 
+def test_a_snapshot_of_a_state_that_the_copy_has_passed_comes_over(lake: StudyLake, place: Path) -> None:
+    """The new lake goes back to it, and on to the newest state again."""
+    before, told, new = log_of(lake).refresh().head, history(lake), at(place, lake.study_id)
+    vanish(lake)
+    TableStore.of_study(lake).write(["lab", "later"], FRAME)
+    rekey_study(lake, new)
+    facts = {"content": "digest", "participants": 2, "files": 9, "size_bytes": 99}
+    add_snapshot(log_of(lake), "late", before, run_id="paper", **facts)  # type: ignore[arg-type]
+    rekey_study(lake, new)
+    assert (history(new.at("late")), history(new)) == (told, history(lake))
+    tables = [TableStore.of_study(each) for each in (new.at("late"), new)]
+    assert [each.exists(["lab", "later"]) for each in tables] == [False, True]
+    assert verify_study(new).intact
+
+
 def test_counts_of_the_server_agree_in_the_new_lake(lake: StudyLake, place: Path) -> None:
     """A sensor finds nothing to do there: fingerprints are made with the same secret."""
     new = at(place, lake.study_id)
