@@ -11,11 +11,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks import limits, machine, suite
+from benchmarks import lake, limits, machine, suite
 from benchmarks.report import as_document, as_text
 from benchmarks.worlds import Scale
 
-_NAMES = (*suite.WORKLOADS, "memory", "limits")
+_NAMES = (*suite.WORKLOADS, "memory", "limits", "lake")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +58,9 @@ def run(
         _say(f"{name} ...")
         if name == "memory":
             results[name] = suite.measure_memory(scale, folder=folder, say=_say)
+        elif name == "lake":
+            before = results.get(name, {}).get("before")
+            results[name] = {**lake.measure(scale, folder=folder / name), **({"before": before} if before else {})}
         elif name == "limits":
             size_bytes = {"full": 32_000_000, "quick": 8_000_000, "tiny": 100_000}[scale]
             results[name] = limits.measure(folder, size_bytes=size_bytes, files={"full": 500}.get(scale, 50))
