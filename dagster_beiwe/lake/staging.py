@@ -164,7 +164,7 @@ def store_all(
 ) -> list[StagedFile]:
     """Encrypt examined files together and store each in its place, several at a time in threads of ``pool``.
 
-    Where one can't be written, the error is raised when all threads are done.
+    If one cannot be written, the error is raised when all threads are done, and the others are removed.
     """
     contents: list[Iterator[Bytes]] = [iter([file.content]) for _, file in files]
     if form.cipher is not None:
@@ -173,12 +173,24 @@ def store_all(
 
     step = max(1, min(_FILES_PER_JOB, len(jobs) // _FEWEST_JOBS))
 
-    def store(start: int) -> list[StagedFile]:
-        return [_store_examined(storage, *job, form=form) for job in jobs[start : start + step]]
+    stored: dict[int, StagedFile] = {}
+
+    def store(start: int) -> None:
+        for number, job in enumerate(jobs[start : start + step], start):
+            stored[number] = _store_examined(storage, *job, form=form)
 
     waiting = [pool.submit(store, start) for start in range(0, len(jobs), step)]
-    wait(waiting)
-    return [staged for one in waiting for staged in one.result()]
+    try:
+        wait(waiting)
+        for one in waiting:
+            one.result()
+    except BaseException:
+        for one in waiting:
+            one.cancel()
+        wait(waiting)
+        storage.delete_all([file.path for file in stored.values()])
+        raise
+    return [stored[number] for number in range(len(jobs))]
 
 
 def _store_examined(

@@ -165,7 +165,7 @@ class LakeWriter:
         """
         form = form or self._lake.form(member.stream)
         place = self._place(member, form)
-        with self._doubted(LakeUnavailableError):
+        with self._doubted(unless=self._storage.locks):  # a disk has removed it
             file = stage_file(
                 self._storage,
                 place,
@@ -186,15 +186,16 @@ class LakeWriter:
             by_form.setdefault(self._lake.form(member.stream), []).append(number)
         for form, numbers in by_form.items():
             places = [(self._place(files[number][0], form), files[number][1]) for number in numbers]
-            with self._doubted(BaseException):  # of the others nobody knows whether they were stored
-                staged.update(zip(numbers, store_all(self._storage, places, form=form, pool=pool), strict=True))
-        self._note(staged.values())
+            with self._doubted(unless=self._storage.locks):
+                stored = store_all(self._storage, places, form=form, pool=pool)
+            self._note(stored)
+            staged.update(zip(numbers, stored, strict=True))
         return [staged[number] for number in range(len(files))]
 
     def discard(self, staged: Iterable[StagedFile]) -> None:
         """Remove staged files that will not be committed."""
         paths = [file.path for file in staged]
-        with self._doubted(LakeUnavailableError):
+        with self._doubted():
             self._storage.delete_all(paths)
         self._staged.difference_update(paths)
 
@@ -279,12 +280,13 @@ class LakeWriter:
         return FilePlace(first, otherwise=own)
 
     @contextmanager
-    def _doubted(self, *failures: type[BaseException]) -> Iterator[None]:
-        """Where something fails so, files may lie there, or appear, that this run does not know: its marker stays."""
+    def _doubted(self, *, unless: bool = False) -> Iterator[None]:
+        """If the lake fails meanwhile, something may be left there, or still appear: the run's marker stays."""
         try:
             yield
-        except failures:
-            self._batch.doubt()
+        except LakeUnavailableError:
+            if not unless:
+                self._batch.doubt()
             raise
 
     def _note(self, files: Iterable[StagedFile]) -> None:
@@ -294,7 +296,7 @@ class LakeWriter:
                 self._batch.doubt()
 
     def _discard_staged(self) -> None:
-        with self._doubted(LakeUnavailableError):
+        with self._doubted():
             self._storage.delete_all(sorted(self._staged))
 
     def _note_compared(self) -> None:
