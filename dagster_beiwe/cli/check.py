@@ -17,9 +17,10 @@ from dagster_beiwe.cli.server_check import check_studies
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.encryption import read_identity
 from dagster_beiwe.errors import BeiweError, ConfigurationError
+from dagster_beiwe.lake import BeiweLake
 from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.storage import LocalStorage, Storage
-from dagster_beiwe.names import one_line
+from dagster_beiwe.names import is_study_id, one_line
 
 
 def add_parser(commands: Any) -> None:
@@ -41,10 +42,10 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
         print("Lake        none: set BEIWE_LAKE to the folder or URL of the lake")
         return 1
     lake, secrets = open_lake(), study_secrets(credentials)
-    usable = _check_place(lake.storage)
+    usable = _check_place(lake.storage) and _check_witness(lake.witness)
     for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
         passphrase = study_passphrase(secrets, study_id, name)
-        fits, verdict = _check_passphrase(lake.storage, study_id, passphrase)
+        fits, verdict = _check_passphrase(lake, study_id, passphrase)
         usable = usable and fits
         print(f"  {study_id}  {verdict}")
     return 0 if usable and studies and answers and has_keys else 1
@@ -80,10 +81,23 @@ def _check_place(storage: Storage) -> bool:
     return True
 
 
-def _check_passphrase(storage: Storage, study_id: str, passphrase: str | None) -> tuple[bool, str]:
-    """Whether runs of a study can encrypt its data as it was encrypted so far, and that in words."""
+def _check_witness(witness: Storage | None) -> bool:
+    """Whether the witness can be read, where there is one; nothing is written to a place that nobody cleans up."""
+    if witness is None:
+        return True
     try:
-        held = Opening(storage, study_id, passphrase).catalog() is not None
+        studies = sum(map(is_study_id, witness.list("")))
+    except BeiweError as error:
+        print(f"Witness     {one_line(str(error))}")
+        return False
+    print(f"Witness     {witness.describe()}: can be read; studies in it: {studies}")
+    return True
+
+
+def _check_passphrase(lake: BeiweLake, study_id: str, passphrase: str | None) -> tuple[bool, str]:
+    """Whether runs of a study can go on in its log and encrypt as was done so far, and that in words."""
+    try:
+        held = Opening(lake.storage, study_id, passphrase, witness=lake.witness).catalog() is not None
     except BeiweError as error:
         return False, one_line(str(error))
     if passphrase:

@@ -103,6 +103,26 @@ def test_check_finds_a_lake_that_cannot_be_made(
     assert "It can't be made" in capsys.readouterr().out
 
 
+def test_check_reads_the_witness(
+    lake: StudyLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lake that lost what the witness has seen fails, as every run would; so does a place that is none."""
+    monkeypatch.setenv("BEIWE_WITNESS", str(tmp_path / "witness"))
+    assert main(["check"]) == 0
+    assert "witness: can be read; studies in it: 0" in capsys.readouterr().out
+    assert main(["check"]) == 0
+    assert "witness: can be read; studies in it: 1" in capsys.readouterr().out
+    records = sorted((tmp_path / "lake" / lake.study_id / ".beiwe" / "log" / "000000").iterdir())
+    records[-1].unlink()
+    assert main(["check"]) == 1
+    assert "was cut or put back" in capsys.readouterr().out
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("BEIWE_WITNESS", str(tmp_path / "file" / "witness"))
+    assert main(["check"]) == 1
+    assert "\nWitness     " in (out := capsys.readouterr().out)
+    assert "Not a directory" in out
+
+
 def test_wrong_keys_end_in_one_clear_line(
     environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
