@@ -119,6 +119,9 @@ class Look:
     ) -> None:
         self._catalog, self._storage, self._state, self._result = catalog, storage, state, result
         self._read, self._past, self._on_window = read, past, on_window
+        self._hashes: dict[str, str] = {}
+        self._kinds: dict[str, FindingKind] = {}
+        """Of the files of one subject that were read their hashes, and what is wrong with those that could not be."""
         self._found: set[str] = set()
         """Tokens whose files were looked at."""
         self._ownerless: list[Finding] = []
@@ -175,6 +178,8 @@ class Look:
 
     def _place(self, files: Mapping[str, StoredFile], name: str) -> None:
         """Look at the files of one subject: a participant's by name, a table's by what its token says."""
+        self._hashes.clear()
+        self._kinds.clear()
         findings, listed, tokens = self._owners(files, name)
         for token, subject in tokens.items():
             section, home = self._state.section(subject.asset), self._catalog.layout.home(subject)
@@ -258,13 +263,15 @@ class Look:
                 kind = "file missing"
             elif files[path].size_bytes != size_bytes:
                 kind = "file changed"
-            elif (held.newest or self._past) and self._read(path):
-                kind = self._compare(path, size_bytes, sha256)
+            elif self._read(path) and self._sha256(path, size_bytes) != sha256:
+                kind = self._kinds.get(path, "file changed")
             if kind:
                 yield self._of(held, subject, kind, path)
 
-    def _compare(self, path: str, size_bytes: int, sha256: str) -> FindingKind | None:
-        """Read a file, and compare it."""
+    def _sha256(self, path: str, size_bytes: int) -> str:
+        """The hash of a file, which is read once, however many versions name it; else why there is none is noted."""
+        if path in self._hashes:
+            return self._hashes[path]
         found, count = hashlib.sha256(), 0
         try:
             with self._storage.open(path) as file:
@@ -272,14 +279,15 @@ class Look:
                     count += len(chunk)
                     found.update(chunk)
         except FileNotFoundError:
-            return "file missing"
-        except IntegrityError:  # no file any more
-            return "file changed"
+            self._kinds[path] = "file missing"
         except LakeUnavailableError:
-            return "file unreadable"
-        self._result.files_checked += 1
+            self._kinds[path] = "file unreadable"
+        except IntegrityError:  # no file any more
+            self._kinds[path] = "file changed"
+        self._result.files_checked += path not in self._kinds
         self._result.bytes_checked += count
-        return None if count == size_bytes and found.hexdigest() == sha256 else "file changed"
+        self._hashes[path] = "" if path in self._kinds else found.hexdigest()
+        return self._hashes[path]
 
     def _contents(self, paths: Sequence[str]) -> dict[str, bytes | None]:
         """Several manifests; None for those that cannot be read."""

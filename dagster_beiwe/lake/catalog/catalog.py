@@ -61,7 +61,11 @@ class Catalog:
             store, self.layout, self._authenticator, lineage=self.begin.lineage, now=terms.now, newest=self.refresh
         )
         self._checkpoints = Checkpoints(
-            store, self.layout, self._authenticator, learn=self.identities.learn, rebuild=self._replayed
+            store,
+            self.layout,
+            self._authenticator,
+            learn=self.identities.learn,
+            rebuild=lambda number: self._replayed(number, to=number - 1),
         )
         self._witness = Witness(witness, folder) if witness else None
         self._lock = threading.RLock()
@@ -328,7 +332,7 @@ class Catalog:
         found = [
             f"{self.layout.checkpoints}/{name}"
             for name, _ in self._checkpoints.heads()
-            if (state := self._checkpoints.read(name)) is None or not self.knows(state.head)
+            if (head := self._checkpoints.whole(name)) is None or not self.knows(head)
         ]
         each = self.layout.records_per_folder
         for thousand in range((self._state.number + 1) // each):
@@ -369,11 +373,15 @@ class Catalog:
         self._hashes.update({entry.record.number: entry.digest for entry in entries})
         return state.replayed(entries, self.terms.rules)
 
-    def _replayed(self, number: int) -> State:
-        """The state at a past record, from the newest checkpoint before it, else from the first record on."""
+    def _replayed(self, number: int, *, to: int | None = None) -> State:
+        """The state at a past record, from the newest checkpoint up to ``to``, else from the first record on."""
         state = State()
         for name, at in self._checkpoints.heads():
-            if at <= number and (found := self._checkpoints.read(name)) is not None and self.knows(found.head):
+            if (
+                at <= (number if to is None else to)
+                and (found := self._checkpoints.read(name)) is not None
+                and self.knows(found.head)
+            ):
                 state = found
                 break
         return state.replayed(self._log.after(state.number, state.digest, last=number), self.terms.rules)

@@ -72,7 +72,8 @@ class Checkpoints:
     """The checkpoints of one log.
 
     ``learn`` is told whose tokens are, asset by asset, when a section is read. ``rebuild`` replays the log up to a
-    record for a section that is gone: checkpoints of others may have replaced it since.
+    record, without the checkpoint of that record, for a section that is gone or damaged: checkpoints of others may have
+    replaced it since.
     """
 
     def __init__(
@@ -123,6 +124,16 @@ class Checkpoints:
             self._written = {}
             return None
         return state
+
+    def whole(self, name: str) -> Head | None:
+        """The record that a root names; None if it, or a section of it, cannot be used."""
+        state = self.read(name)
+        try:
+            for asset, (_, file) in list(self._written.items()):
+                self._section(file, asset)
+        except (FileNotFoundError, IntegrityError):
+            return None
+        return state.head if state else None
 
     def write(self, state: State, identities: Mapping[str, Mapping[str, Identity]]) -> None:
         """Keep a state, and remove older checkpoints but the last ones."""
