@@ -54,16 +54,19 @@ class ObjectStorage(Storage):
         return f"{self._protocol}://{self._root.strip('/')}"
 
     def read(self, path: str, *, limit_bytes: int = LARGEST_DOCUMENT_BYTES) -> bytes:
-        with self.explained("read", path):
-            try:
-                data = bytes(self._files.cat_file(self._full(path), start=0, end=limit_bytes + 1))
-            except OSError as error:
-                if code(error) != "InvalidRange":  # S3: there is no first byte
-                    raise
-                data = b""
+        data = self._beginning(path, limit_bytes + 1)
         if len(data) > limit_bytes:
             raise too_large(path, limit_bytes)
         return data
+
+    def _beginning(self, path: str, size_bytes: int) -> bytes:
+        with self.explained("read", path):
+            try:
+                return bytes(self._files.cat_file(self._full(path), start=0, end=size_bytes))
+            except OSError as error:
+                if code(error) != "InvalidRange":  # S3: there is no first byte
+                    raise
+                return b""
 
     def exists(self, path: str) -> bool:
         try:
@@ -72,7 +75,9 @@ class ObjectStorage(Storage):
         except FileNotFoundError:
             return False
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, size_bytes: int | None = None) -> BinaryIO:
+        if size_bytes is not None and size_bytes <= PIECE_BYTES:
+            return io.BytesIO(self._beginning(path, size_bytes + 1))
         with self.explained("read", path):
             file = self._files.open(self._full(path), "rb", block_size=PIECE_BYTES)
         return cast("BinaryIO", io.BufferedReader(Download(self, path, file)))

@@ -85,8 +85,12 @@ class Storage(ABC):
         """Whether there is a file."""
 
     @abstractmethod
-    def open(self, path: str) -> BinaryIO:
-        """A file for reading, seekable. Raises ``FileNotFoundError``."""
+    def open(self, path: str, *, size_bytes: int | None = None) -> BinaryIO:
+        """A file for reading, seekable. Raises ``FileNotFoundError``.
+
+        ``size_bytes`` is how large it should be, where that is known: it saves a request. Of a larger file the rest
+        may be missing then.
+        """
 
     @abstractmethod
     def create(self, path: str, *, otherwise: str | None = None) -> NewFile:
@@ -172,7 +176,7 @@ class LocalStorage(Storage):
             status = self._tree.status(path)
             return status is not None and stat.S_ISREG(status.st_mode)
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, size_bytes: int | None = None) -> BinaryIO:  # noqa: ARG002
         with self.explained("read", path):
             return self._tree.open(path)
 

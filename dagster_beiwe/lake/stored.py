@@ -23,7 +23,7 @@ def open_stored(storage: Storage, path: str, record: FileRecord, ring: KeyRing) 
     the key is a wrong one.
     """
     ring.reader(record.encryption, name=path)
-    raw = storage.open(path)
+    raw = storage.open(path, size_bytes=record.stored_size_bytes)
     return cast("BinaryIO", io.BufferedReader(StoredReader(raw, storage, path, record, ring), _BUFFER_BYTES))
 
 

@@ -62,8 +62,8 @@ def test_a_study_comes_into_s3_and_stays_in_step(s3: S3, url: str, world: World,
     assert not any("acl" in path for _, path in s3.requests)
 
 
-def test_a_new_file_costs_one_request(s3: S3, url: str, world: World, server: SimulatedServer) -> None:
-    """And a window its manifest; the windows share a record, and the run looks a few times at the log."""
+def test_a_file_costs_one_request(s3: S3, url: str, world: World, server: SimulatedServer) -> None:
+    """Both ways. A window costs its manifest; windows share a record, and the run looks a few times at the log."""
     sync(server, study_lake(url), PEOPLE[1])
     s3.requests.clear()
     reports = sync(server, study_lake(url), ONE)
@@ -73,6 +73,9 @@ def test_a_new_file_costs_one_request(s3: S3, url: str, world: World, server: Si
     assert len(paths) == files
     assert set(paths.values()) == {1}
     assert len(s3.requests) - files - len(reports) <= 20
+    s3.requests.clear()
+    assert contents(study_lake(url), ONE) == truth(world, ONE)
+    assert sum("/gps/" in path for _, path in s3.requests) == files
 
 
 @pytest.mark.parametrize(
