@@ -82,7 +82,8 @@ class S3Client(Client):
                 )
             except OSError:  # some stores have no such request; whoever removes one by one learns what is wrong
                 return [*left, *names[start:]]
-            left += [keys[error["Key"]] for error in answer.get("Errors", ())]
+            failed = {str(error.get("Key")) for error in answer.get("Errors", ())}
+            left += [keys[key] for key in failed] if failed <= keys.keys() else part
         return left
 
     def delete_markers(self, folder: str) -> None:
