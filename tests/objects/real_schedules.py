@@ -18,8 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
 from typing import Any
 from unittest import mock
 
@@ -38,10 +40,16 @@ MOST_WRITES = 17
 """Of a process; prime to the number of faults."""
 LEAP = 3 * 86_400.0
 PATIENCE_SECONDS = 60.0
-_context = get_context("forkserver")
-_context.set_forkserver_preload(["real_processes"])
-with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):  # it looks for that module nowhere else
-    forkserver.ensure_running()
+
+
+@cache
+def forking() -> ForkServerContext:
+    """A process that has imported what others need, to be forked."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["real_processes"])
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):  # it looks for that module nowhere else
+        forkserver.ensure_running()
+    return context
 
 
 @dataclass(eq=False)
@@ -129,9 +137,9 @@ class Schedule:
             rules=self.rules,
             fault=fault,
         )
-        mine, theirs = _context.Pipe(duplex=False)
+        mine, theirs = forking().Pipe(duplex=False)
         in_child = order if self.s3 is None else Order(**{**vars(order), "fault": None})
-        process = _context.Process(target=work, args=(in_child, theirs))
+        process = forking().Process(target=work, args=(in_child, theirs))
         self.actors[name] = started = Actor(order, process, mine)
         process.start()
         theirs.close()
