@@ -10,6 +10,7 @@ Which study an asset belongs to, and so which passphrase, comes from the metadat
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, get_origin
 
 import dagster as dg
@@ -19,11 +20,13 @@ from pandas.api.types import union_categoricals
 from dagster_beiwe.errors import ConfigurationError, TableMissingError
 from dagster_beiwe.failures import clear_failures, listed
 from dagster_beiwe.io_partitions import input_partition_keys, output_partition_keys, tell_of_partitioned_check
+from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.manifest import TableManifest
 from dagster_beiwe.lake.tables import TableStore, require_passphrase
 from dagster_beiwe.partitions import partition_event
 from dagster_beiwe.pickles import NO_PARTICIPANTS_METADATA_KEY, refuse_pickles
 from dagster_beiwe.reading import BeiwePartitions
+from dagster_beiwe.remembered import remembered_heads
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts
 
@@ -56,7 +59,7 @@ class EncryptedLakeIOManager(dg.ConfigurableIOManager):
                 "its metadata; nothing was read. Depend on ['beiwe', <study key>, 'raw_data']."
             )
         refuse_pickles(context)
-        lake = self.beiwe.study_lake(study)
+        lake = _as_remembered(self.beiwe.study_lake(study), study, context)
         if context.has_asset_partitions:
             tell_of_partitioned_check(context)
             view = BeiwePartitions.of_keys(lake, input_partition_keys(context))
@@ -71,6 +74,19 @@ class EncryptedLakeIOManager(dg.ConfigurableIOManager):
             len(view) - len(view.missing),
         )
         return view
+
+
+def _as_remembered(lake: StudyLake, study: StudyFacts, context: dg.InputContext | dg.OutputContext) -> StudyLake:
+    """The lake, once it is certain that it has all that Dagster has seen of it.
+
+    A context that somebody has made by hand may know no history: then nobody remembers.
+    """
+    instance = None
+    with suppress(dg.DagsterInvariantViolationError):
+        instance = context.instance if isinstance(context, dg.InputContext) else context.step_context.instance
+    if instance is not None:
+        lake.log.check(remembered_heads(instance, study.key))
+    return lake
 
 
 class TablePartitions(Mapping[str, pd.DataFrame]):
@@ -125,7 +141,7 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         keys = output_partition_keys(context)
         frames = _frames_by_partition(context, keys, obj)
         key = list(context.asset_key.path)
-        store = self._store(key, context.definition_metadata)
+        store = self._store(key, context.definition_metadata, context)
         run_id = "" if context.run_id is None else context.run_id
         written = store.write_all(key, frames, run_id=run_id)
         context.add_output_metadata(_metadata(written.values(), frames.values(), context.definition_metadata))
@@ -139,7 +155,9 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         key, metadata = list(context.asset_key.path), _upstream_metadata(context)
         if not metadata.get(NO_PARTICIPANTS_METADATA_KEY):
             refuse_pickles(context)
-        store = self._store(key, metadata).at()  # all partitions as they are now, whatever is written meanwhile
+        store = self._store(
+            key, metadata, context
+        ).at()  # all partitions as they are now, whatever is written meanwhile
         if not context.has_asset_partitions:
             return store.read(key)
         tell_of_partitioned_check(context)
@@ -162,10 +180,12 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
             return view.concat()
         return dict(view) if as_dict else view
 
-    def _store(self, asset_key: list[str], metadata: Mapping[str, Any] | None) -> TableStore:
+    def _store(
+        self, asset_key: list[str], metadata: Mapping[str, Any] | None, context: dg.InputContext | dg.OutputContext
+    ) -> TableStore:
         study = StudyFacts.from_metadata(metadata or {})
         if study is not None:
-            return TableStore.of_study(self.beiwe.study_lake(study))
+            return TableStore.of_study(_as_remembered(self.beiwe.study_lake(study), study, context))
         lake = self.beiwe.get_lake()
         passphrase = self.beiwe.passphrase()
         if passphrase is None and (metadata or {}).get(NO_PARTICIPANTS_METADATA_KEY):

@@ -17,6 +17,7 @@ from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, values, version,
 from dagster_beiwe import StudyConfig
 from dagster_beiwe.automation.audit import BYTES_TAG, NEXT_TAG, REQUESTS_TAG
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.lake.catalog import collector
 from dagster_beiwe.sync import Cell
 from dagster_beiwe.sync.audit import AuditPolicy, beginning_at, due_windows
 from dagster_beiwe.windows import windows_between
@@ -188,6 +189,20 @@ def test_an_audit_that_finds_nothing_records_nothing(lab: Lab) -> None:
     lab.server.forget_requests()
     assert lab.audit().success
     assert downloads(lab) == 0
+
+
+def test_an_audit_collects_what_is_superseded(open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a day, however old the last version is that is kept; what is current stays."""
+    lab = open_lab(keep_superseded_days=0)
+    lab.backfill()
+    restate(lab, BERT, 0)
+    forget(lab, f"{BERT}|{WEEKS[0]}")
+    assert lab.audit().success
+    assert len(lab.lake.versions(BERT)[WEEKS[0]]) == 2
+    monkeypatch.setattr(collector, "_HOUR", 0.0)
+    assert lab.audit().success
+    assert len(lab.lake.versions(BERT)[WEEKS[0]]) == 1
+    assert lab.check("intact", verify_share=1.0).passed
 
 
 def test_a_budget_ends_an_audit_and_the_next_day_goes_on(open_lab: Callable[..., Lab]) -> None:

@@ -199,10 +199,21 @@ def test_intact_finds_a_study_that_was_put_back_as_a_whole(lab: Lab, tmp_path: P
         evaluation = lab.check("intact")
         assert not evaluation.passed
         assert "cut or put back to an older state" in (evaluation.description or "")
-    assert not lab.run("raw_data").success
+    everything = dict(rectangle_tags(lab.partitions, WEEKS))
+    before = tree(folder)
+    for name, tags in (("raw_data", everything), ("roster", {})):
+        result = lab.run(name, tags=tags)
+        failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        assert any("cut or put back" in str(failure) for failure in failures)
+    assert tree(folder) == before
     assert lab.check("intact", accept_older=True).passed
     assert lab.check("intact").passed
     lab.backfill()
+    assert lab.run("roster").success
+
+
+def tree(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_protected_finds_readable_files_and_loose_permissions(lab: Lab, tmp_path: Path) -> None:
