@@ -10,17 +10,14 @@ alone; the good rest is committed, the hole is reported and stays open.
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, NotFoundError
 from dagster_beiwe.lake import Changes, FileRecord, LakeWriter, Manifest, Occasion, StudyLake
-from dagster_beiwe.lake.catalog.batch import LINGER_SECONDS
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.lake.writer import Plan, Submitted
 from dagster_beiwe.streams import check_streams
@@ -37,17 +34,6 @@ from dagster_beiwe.windows import Window, order_of_key
 
 _CONFLICT_ATTEMPTS = 3
 _DEFAULT_POLICY = FetchPolicy()
-
-
-@dataclass(frozen=True)
-class _Commit:
-    """A window that was handed to the writer; ``requests`` are counted on the ``first`` window of those they cover."""
-
-    cell: Cell
-    commit: Submitted
-    haul: Haul
-    requests: int
-    first: bool
 
 
 class StudySync:
@@ -71,8 +57,6 @@ class StudySync:
         self._client, self._lake, self._run_id, self._policy = client, lake, run_id, policy
         self._streams = check_streams(streams)
         self._daily = daily
-        self._waiting: deque[_Commit | WindowReport] = deque()
-        self._brought_bytes = 0
 
     def run(
         self,
@@ -108,10 +92,6 @@ class StudySync:
                 for report in self._stretch(stretch, fetcher, writer):
                     meter.committed(report)
                     yield report
-            writer.flush()
-            for report in self._committed(fetcher, writer):
-                meter.committed(report)
-                yield report
         meter.report()
 
     def compare(
@@ -151,27 +131,26 @@ class StudySync:
 
     def _stretch(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
         """Consecutive windows of one participant, in requests of a suitable size."""
-        plan = writer.plan(cells[0].participant, [])
-        plan.lake.check_windows(cells[0].participant, [cell.window for cell in cells])
+        lake = writer.plan(cells[0].participant, []).lake
+        lake.check_windows(cells[0].participant, [cell.window for cell in cells])
         guess = self._policy.first_piece_hours
-        left = list(cells)
-        while left:
-            group = next_cells(left, self._estimate, guess, self._policy)
-            began, before = time.monotonic(), self._brought_bytes
+        while cells:
+            group = next_cells(cells, self._estimate, guess, self._policy)
+            cells = cells[len(group) :]
+            size_bytes = 0
+            left = list(group)
             try:
-                for cell in self._group(group, fetcher, writer):
-                    left.remove(cell)
-                    yield from self._committed(fetcher, writer)
+                for report in self._group(group, fetcher, writer):
+                    size_bytes += report.size_bytes
+                    left.remove(report.cell)
+                    yield report
             except NotFoundError as error:
+                cells = [*left, *cells]
                 if self._leave_out_refused_streams(cells[0].participant):
                     continue
-                yield from self._not_found(left, error, writer)
+                yield from self._not_found(cells, error, writer)
                 return
-            if time.monotonic() - began >= LINGER_SECONDS:  # else the next windows may share the record
-                writer.flush()
-                yield from self._committed(fetcher, writer)
             hours = sum(cell.window.hours for cell in group)
-            size_bytes = self._brought_bytes - before
             guess = guess_hours(hours=hours, size_bytes=size_bytes, previous_guess=guess, policy=self._policy)
 
     def _leave_out_refused_streams(self, participant: str) -> bool:
@@ -214,39 +193,33 @@ class StudySync:
             or any(day.bytes_by_stream for day in self._client.summary_statistics(study_id, participants=[participant]))
         )
 
-    def _group(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[Cell]:
-        """Bring windows in with shared requests; yields each one when it is handed to the writer, or can't be."""
+    def _group(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
+        """Windows that share requests. Where commits share a record, so do those of these windows."""
         plan = writer.plan(cells[0].participant, [cell.window for cell in cells])
         if plan.damaged:
-            for cell in cells:
-                if error := plan.damaged.get(cell.window.key):
-                    self._waiting.append(refused_report(cell, self._streams, error))
-                    yield cell
+            for key, error in plan.damaged.items():
+                yield from (refused_report(cell, self._streams, error) for cell in cells if cell.window.key == key)
             for rest in stretches([cell for cell in cells if cell.window.key in plan.manifests]):
                 yield from self._group(rest, fetcher, writer)
             return
         requests_before = self._client.traffic.requests_sent
         haul = self._haul(cells, plan, fetcher)
         requests = self._client.traffic.requests_sent - requests_before
+        waiting: list[tuple[Cell, Submitted]] = []
         for number, cell in enumerate(cells):
-            commit = self._commit(cell, plan, haul, writer)
-            self._brought_bytes += total_bytes(record for record in commit.merge.manifest.files if record.present)
-            self._waiting.append(_Commit(cell, commit, haul, requests=0 if number else requests, first=not number))
-            yield cell
+            waiting.append((cell, self._commit(cell, plan, haul, writer)))
+            if number == len(cells) - 1:
+                writer.flush()
+            while waiting and waiting[0][1].done:
+                report = self._outcome(*waiting.pop(0), haul, fetcher, writer)
+                first = report.cell == cells[0]
+                yield replace(report, requests=requests, downloaded_bytes=haul.downloaded_bytes) if first else report
 
-    def _committed(self, fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
-        """The reports of windows that wait no longer to share a record, in order."""
-        while self._waiting and (isinstance(self._waiting[0], WindowReport) or self._waiting[0].commit.done):
-            first = self._waiting.popleft()
-            yield first if isinstance(first, WindowReport) else self._outcome(first, fetcher, writer)
-
-    def _outcome(self, done: _Commit, fetcher: Fetcher, writer: LakeWriter) -> WindowReport:
+    def _outcome(self, cell: Cell, commit: Submitted, haul: Haul, fetcher: Fetcher, writer: LakeWriter) -> WindowReport:
         try:
-            report = committed_report(done.cell, done.commit, done.haul)
+            return committed_report(cell, commit, haul)
         except CommitConflictError:
-            return self._again(done.cell, fetcher, writer)
-        downloaded_bytes = done.haul.downloaded_bytes if done.first else 0
-        return replace(report, requests=done.requests, downloaded_bytes=downloaded_bytes)
+            return self._again(cell, fetcher, writer)
 
     def _haul(self, cells: Sequence[Cell], plan: Plan, fetcher: Fetcher) -> Haul:
         held = [record for manifest in plan.manifests.values() if manifest for record in manifest.files]
