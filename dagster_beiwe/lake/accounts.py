@@ -14,7 +14,7 @@ from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.layout import TABLES, is_document
-from dagster_beiwe.lake.storage import Storage
+from dagster_beiwe.lake.storage import Storage, StoredFile
 from dagster_beiwe.names import is_participant_id
 
 _markers: msgspec.json.Decoder[list[Place]] = msgspec.json.Decoder(list[Place])
@@ -40,10 +40,18 @@ def strangers(storage: Storage, folder: str, *, begun: bool) -> Iterator[str]:
     for name in storage.list(folder):
         if begun and (is_participant_id(name) or name == TABLES):
             continue
-        for file in storage.scan(f"{folder}/{name}"):
+        for file in files_at(storage, f"{folder}/{name}"):
             known = begun and is_document(file.path.removeprefix(f"{folder}/")) and file.is_regular
             if not known and lies_there(storage, file.path):
                 yield file.path
+
+
+def files_at(storage: Storage, path: str) -> list[StoredFile]:
+    """All files below a folder; or what lies in its place, which is no part of a lake and so counts as no file."""
+    found = list(storage.scan(path))
+    if not found and storage.exists(path):  # in an object store a file has no folder's place
+        return [StoredFile(path, -1, 0.0)]
+    return found
 
 
 def lies_there(storage: Storage, path: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
-from dagster_beiwe.lake.accounts import lies_there, read_markers
+from dagster_beiwe.lake.accounts import files_at, lies_there, read_markers
 from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.opening import Seen
@@ -130,7 +130,7 @@ class Look:
     def participant(self, name: str) -> None:
         """Look at a participant's folder, or at what lies in its place."""
         home = self._catalog.layout.home(Subject(name))
-        self._place({file.path: file for file in self._storage.scan(home.folder)}, name)
+        self._place({file.path: file for file in files_at(self._storage, home.folder)}, name)
         self._result.participants += 1
 
     def tables(self) -> None:

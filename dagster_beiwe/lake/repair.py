@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 
 from dagster_beiwe.errors import CommitConflictError, IntegrityError
+from dagster_beiwe.lake.accounts import files_at
 from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import burn, drop, take_out
@@ -138,7 +139,7 @@ def _remove_links(lake: StudyLake, findings: Iterable[Finding]) -> None:
     """Remove what is no file, and may stand where a folder belongs."""
     paths = {_path(lake, each) for each in findings if each.kind == "file unlisted"}
     for path in sorted(paths):
-        if any(file.path == path and not file.is_regular for file in lake.storage.scan(path)):
+        if any(file.path == path and not file.is_regular for file in files_at(lake.storage, path)):
             lake.storage.delete(path)
 
 
