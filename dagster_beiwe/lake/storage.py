@@ -66,8 +66,11 @@ class NewFile(BinaryIO):
     def __enter__(self) -> Self: ...
 
 
-class Storage(ABC):
-    """The few operations that the lake needs of a file system or an object store."""
+class Store(ABC):
+    """What the log needs of the place where it lies.
+
+    Failures are ``LakeUnavailableError``: then nobody knows whether the request was carried out or still will be.
+    """
 
     locks: bool
     """Whether ``guard`` keeps others out, even those that were stopped."""
@@ -79,6 +82,53 @@ class Storage(ABC):
     @abstractmethod
     def read(self, path: str, *, limit_bytes: int = LARGEST_DOCUMENT_BYTES) -> bytes:
         """A whole small file. Raises ``FileNotFoundError``, and ``IntegrityError`` for a larger one."""
+
+    @abstractmethod
+    def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
+        """Several small files, at once where that is faster; None for those that are not there."""
+
+    @abstractmethod
+    def list(self, path: str) -> list[str]:
+        """Names directly below a folder, sorted; empty if there is no such folder."""
+
+    @abstractmethod
+    def scan(self, path: str) -> Iterator[StoredFile]:
+        """All files below a folder, as the store lists them."""
+
+    @abstractmethod
+    def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:
+        """Create a small file, whole and durable, that must not be there: else ``FileExistsError``.
+
+        What has to be written before it shows lies in the folder ``staging``, by default its own.
+        """
+
+    @abstractmethod
+    def delete(self, path: str) -> None:
+        """Remove a file; nothing happens if it is gone already."""
+
+    @abstractmethod
+    def delete_all(self, paths: Sequence[str]) -> None:
+        """Remove several files, so that no loss of power brings them back."""
+
+    @abstractmethod
+    def delete_folder(self, path: str) -> None:
+        """Remove a folder in which there are no files any more; nothing to do on object stores."""
+
+    @abstractmethod
+    def sync_folder(self, path: str) -> None:
+        """Make the names in a folder durable, and the folder's own name and those above it."""
+
+    @abstractmethod
+    def guard(self, path: str, *, exclusive: bool) -> AbstractContextManager[None]:
+        """Share a folder with other writers, or have it alone, while the block runs. Released if the process dies.
+
+        ``exclusive`` raises ``CommitConflictError`` at once while somebody writes. Does nothing where ``locks`` is not
+        set: object stores know no locks.
+        """
+
+
+class Storage(Store):
+    """The few operations that the lake needs of a file system or an object store."""
 
     @abstractmethod
     def exists(self, path: str) -> bool:
@@ -99,49 +149,6 @@ class Storage(ABC):
         It goes to ``otherwise``, a name that nobody else has, if ``path`` is taken, or if the store cannot tell; and
         raises ``FileExistsError``, now or when it is closed, if there is no other name.
         """
-
-    @abstractmethod
-    def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:
-        """Create a small file, whole and durable, that must not be there: else ``FileExistsError``.
-
-        What has to be written before it shows lies in the folder ``staging``, by default its own.
-        """
-
-    @abstractmethod
-    def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
-        """Several small files, at once where that is faster; None for those that are not there."""
-
-    @abstractmethod
-    def scan(self, path: str) -> Iterator[StoredFile]:
-        """All files below a folder, as the store lists them."""
-
-    @abstractmethod
-    def delete_all(self, paths: Sequence[str]) -> None:
-        """Remove several files, so that no loss of power brings them back."""
-
-    @abstractmethod
-    def guard(self, path: str, *, exclusive: bool) -> AbstractContextManager[None]:
-        """Share a folder with other writers, or have it alone, while the block runs. Released if the process dies.
-
-        ``exclusive`` raises ``CommitConflictError`` at once while somebody writes. Does nothing where ``locks`` is not
-        set: object stores know no locks.
-        """
-
-    @abstractmethod
-    def delete(self, path: str) -> None:
-        """Remove a file; nothing happens if it is gone already."""
-
-    @abstractmethod
-    def delete_folder(self, path: str) -> None:
-        """Remove a folder in which there are no files any more; nothing to do on object stores."""
-
-    @abstractmethod
-    def list(self, path: str) -> list[str]:
-        """Names directly below a folder, sorted; empty if there is no such folder."""
-
-    @abstractmethod
-    def sync_folder(self, path: str) -> None:
-        """Make the names in a folder durable, and the folder's own name and those above it."""
 
     @abstractmethod
     def explained(self, done: str, path: str) -> AbstractContextManager[None]:

@@ -18,10 +18,11 @@ from dagster_beiwe.lake.catalog.key_file import new_log, open_log
 from dagster_beiwe.lake.catalog.log import missing
 from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Change, Commit, Head, encode
 from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version
-from dagster_beiwe.lake.catalog.store import Store, read
+from dagster_beiwe.lake.catalog.store import read
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
 from dagster_beiwe.lake.layout import LogLayout, Subject
+from dagster_beiwe.lake.storage import Store
 
 logger = logging.getLogger("dagster_beiwe")
 

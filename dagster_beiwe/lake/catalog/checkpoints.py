@@ -19,8 +19,9 @@ from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest, parsed
 from dagster_beiwe.lake.catalog.records import Digest, Fixed, Head, Snapshot
 from dagster_beiwe.lake.catalog.state import Section, State
-from dagster_beiwe.lake.catalog.store import Store, create
+from dagster_beiwe.lake.catalog.store import create
 from dagster_beiwe.lake.layout import LogLayout, checkpoint_number
+from dagster_beiwe.lake.storage import Store
 
 KIND = "beiwe-checkpoint"
 _KEPT = 2

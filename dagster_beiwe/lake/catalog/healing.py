@@ -16,10 +16,11 @@ from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.key_file import open_log
 from dagster_beiwe.lake.catalog.log import missing
 from dagster_beiwe.lake.catalog.records import Head
-from dagster_beiwe.lake.catalog.store import Store, create
+from dagster_beiwe.lake.catalog.store import create
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
 from dagster_beiwe.lake.layout import LogLayout, record_number
+from dagster_beiwe.lake.storage import Store
 
 
 @dataclass

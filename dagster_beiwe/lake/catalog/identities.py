@@ -14,8 +14,9 @@ from dagster_beiwe.lake.catalog.authentication import Authenticator, parsed
 from dagster_beiwe.lake.catalog.checkpoints import Identity
 from dagster_beiwe.lake.catalog.records import AssetPath, Fixed, Number, Token
 from dagster_beiwe.lake.catalog.state import State
-from dagster_beiwe.lake.catalog.store import Store, create
+from dagster_beiwe.lake.catalog.store import create
 from dagster_beiwe.lake.layout import LogLayout, Subject, is_token
+from dagster_beiwe.lake.storage import Store
 from dagster_beiwe.names import is_participant_id
 
 KIND = "beiwe-token"

@@ -15,8 +15,9 @@ from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
 from dagster_beiwe.lake.catalog.records import decode
 from dagster_beiwe.lake.catalog.state import Entry
-from dagster_beiwe.lake.catalog.store import Store, create, read
+from dagster_beiwe.lake.catalog.store import create, read
 from dagster_beiwe.lake.layout import LogLayout, record_number
+from dagster_beiwe.lake.storage import Store
 
 _pack_encoder = msgspec.msgpack.Encoder()
 _pack_decoder = msgspec.msgpack.Decoder(list[bytes])

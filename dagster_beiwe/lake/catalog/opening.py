@@ -12,7 +12,7 @@ from dagster_beiwe.lake.catalog.healing import Healed, heal
 from dagster_beiwe.lake.catalog.past import accept_restored
 from dagster_beiwe.lake.catalog.records import Begin, Head
 from dagster_beiwe.lake.catalog.state import State
-from dagster_beiwe.lake.catalog.store import Store
+from dagster_beiwe.lake.storage import Store
 
 NOTHING = State()
 """What a log says that was never begun."""

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from dagster_beiwe.lake.catalog.records import Head
-from dagster_beiwe.lake.catalog.store import Store
 from dagster_beiwe.lake.layout import RECORDS_PER_FOLDER
+from dagster_beiwe.lake.storage import Store
 
 _NAME = re.compile(r"(\d{3})-([0-9a-f]{64})")
 
