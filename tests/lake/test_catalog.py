@@ -126,6 +126,24 @@ def test_records_name_nobody(lab: Lab) -> None:
     assert [path.name for path in (lab.folder / "lake" / STUDY / ".tables/beiwe/sleep/ann1person").iterdir()]
 
 
+def test_a_look_at_the_past_leaves_nothing_old_in_the_next_checkpoint(lab: Lab) -> None:
+    """Sections that did not change are used again: those of the newest checkpoint, not of the one that was read last."""
+    table = Subject(None, asset_path(["beiwe", "sleep"]))
+    catalog = lab.catalog()
+    for content in ("first", "second"):
+        lab.commit(catalog, table, "", content)
+        catalog.write_checkpoint()
+    catalog = lab.catalog()
+    assert (
+        catalog.at(1).current(catalog.identities.token(table, catalog.state) or "", table.asset)[""].counts == "first"
+    )
+    lab.commit(catalog, ANN, "w", "hers")
+    catalog.write_checkpoint()
+    catalog = lab.catalog()
+    token = catalog.identities.token(table, catalog.state) or ""
+    assert catalog.state.current(token, table.asset)[""].counts == "second"
+
+
 def test_a_conflict_takes_out_only_its_window(lab: Lab) -> None:
     """The rest of the batch is committed, and what was written for the refused window is removed."""
     catalog, other = lab.catalog(), lab.catalog()

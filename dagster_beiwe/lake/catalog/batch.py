@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from dagster_beiwe.errors import LakeUnavailableError, OutcomeUnknownError
 from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.catalog import Catalog
-from dagster_beiwe.lake.catalog.records import Change, Place
+from dagster_beiwe.lake.catalog.records import Change, Commit, Place
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.store import create
 from dagster_beiwe.lake.layout import Subject
@@ -158,17 +158,41 @@ class Batch:
         )
 
     def commit(self, changes: Sequence[Change]) -> dict[Place, Outcome]:
-        """Commit changes in one record. What those wrote that do not count is removed."""
+        """Commit changes in one record. What those wrote that do not count is removed.
+
+        Raises ``OutcomeUnknownError`` where the store did not say what came of it.
+        """
         staged = {change.place: self._staged.pop(change.place, []) for change in changes}
         doubt, self._in_doubt = self._in_doubt, True  # from here on a record may name them
-        committed = self._catalog.commit(changes, run_id=self._run_id)
+        record, refused = self._append(changes)
         self._in_doubt = doubt
-        outcomes = {change.place: Outcome(record=committed.record) for change in changes}
-        for change, reason in committed.refused:
+        outcomes = {change.place: Outcome(record=record) for change in changes}
+        for change, reason in refused:
             outcomes[change.place] = Outcome(record=0, refused=reason)
             self._staged[change.place] = staged[change.place]
             self.discard(change.place)
         return outcomes
+
+    def _append(self, changes: Sequence[Change]) -> tuple[int, list[tuple[Change, str]]]:
+        """Append a record of what counts, if anything does; its number (0 if nothing counts), and what does not."""
+        refused: list[tuple[Change, str]] = []
+
+        def draft(state: State, start: dict[str, Any]) -> Commit | None:
+            refused.clear()
+            good: dict[object, Change] = {}
+            for change in changes:
+                reason = self._catalog.terms.rules.refusal(state, change)
+                if reason is None and change.place in good:
+                    reason = "the same commit changes it twice"
+                if reason is None:
+                    good[change.place] = change
+                else:
+                    refused.append((change, reason))
+            return Commit(**start, changes=tuple(good.values())) if good else None
+
+        entry = self._catalog.append(draft, run_id=self._run_id)
+        self._catalog.durable_head()
+        return (entry.record.number if entry else 0), refused
 
     def discard(self, place: Place) -> None:
         """Remove what was written for a change that no record names.

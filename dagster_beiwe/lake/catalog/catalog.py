@@ -5,20 +5,19 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, PastStateError, WrongPassphraseError
+from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, PastStateError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
 from dagster_beiwe.lake.catalog.checkpoints import Checkpoints
+from dagster_beiwe.lake.catalog.first_record import find_first, open_first
 from dagster_beiwe.lake.catalog.identities import Identities
-from dagster_beiwe.lake.catalog.key_file import new_log, open_log
-from dagster_beiwe.lake.catalog.log import missing
-from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Change, Commit, Head, encode
+from dagster_beiwe.lake.catalog.key_file import new_log
+from dagster_beiwe.lake.catalog.log import cut, missing
+from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Head, encode
 from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version
-from dagster_beiwe.lake.catalog.store import read
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
 from dagster_beiwe.lake.layout import LogLayout, Subject
@@ -28,14 +27,6 @@ logger = logging.getLogger("dagster_beiwe")
 
 Draft = Callable[[State, dict[str, Any]], AnyRecord | None]
 """Makes the next record on a state from what every record has; None where there is nothing to commit on it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Committed:
-    """What came of a commit: its record (0 if nothing counted), and the changes that did not count, with the reason."""
-
-    record: int
-    refused: tuple[tuple[Change, str], ...] = ()
 
 
 class Catalog:
@@ -87,23 +78,11 @@ class Catalog:
         ``check`` is still to be called: what the lake alone cannot know is not looked at here.
         """
         layout = LogLayout(folder, terms.records_per_folder)
-        first = read(store, layout.record(0))
+        remembering = Witness(witness, folder) if witness else None
+        first = find_first(store, layout, remembering)
         if first is None:
-            seen = Witness(witness, folder).newest() if witness else None
-            if seen is None and not _holds_data(store, layout):
-                return None
-            if (first := read(store, layout.record(0))) is None:  # or another run has begun the log since
-                raise missing(layout.record(0)) if seen is None else _removed(layout.log, seen)
-        try:
-            key = open_log(first, folder, passphrase, name=layout.record(0), place=store.describe())
-        except WrongPassphraseError:
-            if witness and not Witness(witness, folder).agrees(Head(0, digest(first))):
-                raise IntegrityError(
-                    f"{layout.record(0)!r} is not the first record that the log's witness has seen. Nothing was read "
-                    "or written. It was changed or replaced: restore it from a backup, or from the witness with "
-                    "`dagster-beiwe verify --repair`."
-                ) from None
-            raise
+            return None
+        key = open_first(first, passphrase, layout, place=store.describe(), witness=remembering)
         return cls(store, folder, first, key, witness=witness, terms=terms)
 
     @classmethod
@@ -179,7 +158,7 @@ class Catalog:
                 self.refresh()  # others may have gone on
             for head in sorted(self._seen):
                 if not self.knows(head):
-                    raise _cut(self.layout.log, head, self._state.number)
+                    raise cut(self.layout.log, head, self._state.number)
             self._seen.clear()  # what is in the chain stays in it
 
     def knows(self, head: Head) -> bool:
@@ -229,30 +208,6 @@ class Catalog:
                 "read. `dagster-beiwe history` lists them."
             )
         return (state if number == state.number else self._replayed(number)).without(state.purged)
-
-    def commit(self, changes: Sequence[Change], *, run_id: str) -> Committed:
-        """Commit versions whose files and manifests are durable, in one record. What conflicts is left out and told.
-
-        Raises ``OutcomeUnknownError`` where the store did not say what came of it.
-        """
-        refused: list[tuple[Change, str]] = []
-
-        def draft(state: State, start: dict[str, Any]) -> Commit | None:
-            refused.clear()
-            good: dict[object, Change] = {}
-            for change in changes:
-                reason = self.terms.rules.refusal(state, change)
-                if reason is None and change.place in good:
-                    reason = "the same commit changes it twice"
-                if reason is None:
-                    good[change.place] = change
-                else:
-                    refused.append((change, reason))
-            return Commit(**start, changes=tuple(good.values())) if good else None
-
-        entry = self.append(draft, run_id=run_id)
-        self.durable_head()
-        return Committed(record=entry.record.number if entry else 0, refused=tuple(refused))
 
     def append(self, draft: Draft, *, run_id: str, unchecked: bool = False) -> Entry | None:
         """Commit the record that ``draft`` makes on the newest state; it is asked again if another run comes first.
@@ -335,12 +290,7 @@ class Catalog:
             for name, _ in self._checkpoints.heads()
             if (head := self._checkpoints.whole(name)) is None or not self.knows(head)
         ]
-        each = self.layout.records_per_folder
-        for thousand in range((self._state.number + 1) // each):
-            path = self.layout.pack(thousand)
-            if (data := read(self.store, path)) is not None and data != self._log.packed(thousand):
-                found.append(path)
-        return found
+        return found + self._log.damaged_packs(self._state.number)
 
     def lost_heads(self, remembered: Iterable[Head] = ()) -> list[Head]:
         """Records that somebody has seen and that this log lacks."""
@@ -407,7 +357,7 @@ class Catalog:
             self._proven_exclusive = True
         if self.terms.monotonic() - self._looked_at > self.terms.look_after_seconds:
             if not self.stands():
-                raise _cut(self.layout.log, self._state.head, self._state.number - 1)
+                raise cut(self.layout.log, self._state.head, self._state.number - 1)
             self._looked_at = self.terms.monotonic()
             self.refresh()
         if not unchecked:
@@ -445,25 +395,3 @@ class Catalog:
             logger.warning(
                 "What follows commit %s was not written; the next one makes up for it: %s", head.number, error
             )
-
-
-def _holds_data(store: Store, layout: LogLayout) -> bool:
-    """Whether there are records or manifests, so that the first record must be there."""
-    if any(store.list(f"{layout.log}/{name}") for name in store.list(layout.log)):
-        return True
-    return any(store.list(layout.home(Subject(name)).folder + "/.beiwe") for name in store.list(layout.folder))
-
-
-def _removed(log: str, seen: Head) -> IntegrityError:
-    return IntegrityError(
-        f"There is no log at {log!r}, though its witness has seen {seen.number + 1} records of it. Nothing was read or "
-        "written. The study was removed: restore it from a backup."
-    )
-
-
-def _cut(log: str, head: Head, number: int) -> IntegrityError:
-    return IntegrityError(
-        f"The log at {log!r} ends at record {number} or differs, but record {head.number} with hash "
-        f"{head.digest[:16]} was seen in it. Nothing was read or written. The study was cut or put back to an older "
-        "state: restore the newest copy, or, if going back was wanted, run `dagster-beiwe verify --accept`."
-    )

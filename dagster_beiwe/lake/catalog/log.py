@@ -13,7 +13,7 @@ import msgspec
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
-from dagster_beiwe.lake.catalog.records import decode
+from dagster_beiwe.lake.catalog.records import Head, decode
 from dagster_beiwe.lake.catalog.state import Entry
 from dagster_beiwe.lake.catalog.store import create, read
 from dagster_beiwe.lake.layout import LogLayout, record_number
@@ -131,6 +131,15 @@ class Log:
         )
         return None if None in data else _pack_encoder.encode(data)
 
+    def damaged_packs(self, last: int) -> list[str]:
+        """Packs of full folders up to a record that are not copies of the records that lie there."""
+        found = []
+        for thousand in range((last + 1) // self._layout.records_per_folder):
+            path = self._layout.pack(thousand)
+            if (data := read(self._store, path)) is not None and data != self.packed(thousand):
+                found.append(path)
+        return found
+
     def packed_copies(self, number: int) -> Iterator[bytes]:
         """What the packs have of a record, not proven."""
         thousand, place = divmod(number, self._layout.records_per_folder)
@@ -187,4 +196,13 @@ def missing(name: str) -> IntegrityError:
         f"Record {name!r} is missing from the log, though later ones are there. Nothing was read or written. It was "
         "removed, or a backup was restored in part: restore the study from a backup, or from its witness with "
         "`dagster-beiwe verify --repair`."
+    )
+
+
+def cut(log: str, head: Head, number: int) -> IntegrityError:
+    """The error for a log that ends at ``number`` or differs, though somebody has seen ``head`` in it."""
+    return IntegrityError(
+        f"The log at {log!r} ends at record {number} or differs, but record {head.number} with hash "
+        f"{head.digest[:16]} was seen in it. Nothing was read or written. The study was cut or put back to an older "
+        "state: restore the newest copy, or, if going back was wanted, run `dagster-beiwe verify --accept`."
     )
