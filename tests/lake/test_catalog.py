@@ -127,7 +127,7 @@ def test_records_name_nobody(lab: Lab) -> None:
 
 
 def test_a_look_at_the_past_leaves_nothing_old_in_the_next_checkpoint(lab: Lab) -> None:
-    """Sections that did not change are used again: those of the newest checkpoint, not of the one that was read last."""
+    """Sections that did not change are used again: those of the newest checkpoint, not of the last that was read."""
     table = Subject(None, asset_path(["beiwe", "sleep"]))
     catalog = lab.catalog()
     for content in ("first", "second"):
