@@ -8,40 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
-from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.catalog.catalog import Catalog
-from dagster_beiwe.lake.catalog.records import Place
+from dagster_beiwe.lake.catalog.collector import read_markers
 from dagster_beiwe.lake.layout import TABLES, is_document
 from dagster_beiwe.lake.storage import Storage, StoredFile
 from dagster_beiwe.names import is_participant_id
 
-_markers: msgspec.json.Decoder[list[Place]] = msgspec.json.Decoder(list[Place])
 
-
-def read_markers(catalog: Catalog) -> dict[str, list[Place]]:
-    """The markers of batches that are at work or died, and whom they may have written to."""
-    found = {}
-    for name in catalog.store.list(catalog.layout.runs):
-        path = f"{catalog.layout.runs}/{name}"
-        try:
-            found[path] = _markers.decode(catalog.store.read(path))
-        except (FileNotFoundError, IntegrityError, msgspec.MsgspecError):
-            continue
-    return found
-
-
-def strangers(storage: Storage, folder: str, *, begun: bool) -> Iterator[str]:
+def strangers(storage: Storage, folder: str, catalog: Catalog | None) -> Iterator[str]:
     """Files in a log's folder that are neither of a participant, nor a table's, nor a document of the log.
 
-    If the log was not ``begun`` no file is any of these.
+    If no log was begun no file is any of these.
     """
     for name in storage.list(folder):
-        if begun and (is_participant_id(name) or name == TABLES):
+        if catalog and (is_participant_id(name) or name == TABLES):
             continue
         for file in files_at(storage, f"{folder}/{name}"):
-            known = begun and is_document(file.path.removeprefix(f"{folder}/")) and file.is_regular
+            known = catalog and is_document(file.path.removeprefix(f"{folder}/")) and file.is_regular
+            if known and catalog and file.path.startswith(f"{catalog.layout.runs}/"):
+                known = file.path in read_markers(catalog)
             if not known and lies_there(storage, file.path):
                 yield file.path
 

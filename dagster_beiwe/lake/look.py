@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
-from dagster_beiwe.lake.accounts import files_at, lies_there, read_markers
+from dagster_beiwe.lake.accounts import files_at, lies_there
 from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.collector import read_markers
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.catalog.state import State, Version

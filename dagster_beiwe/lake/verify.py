@@ -87,7 +87,7 @@ def verify_log(
         )
         _look_at_all(look, storage, log.folder, participants)
     if not participants and as_of is None:
-        result.findings += unlisted(storage, log.folder, begun=catalog is not None)
+        result.findings += unlisted(storage, log.folder, catalog)
     return result
 
 
@@ -104,13 +104,13 @@ def look_again(storage: Storage, log: Opening, suspects: Collection[Finding]) ->
         look = Look(catalog, storage, catalog.refresh(), result, read=paths.__contains__)
         beside = any(not each.participant for each in suspects)
         _look_at_all(look, storage, log.folder, () if beside else {each.participant for each in suspects})
-    result.findings += unlisted(storage, log.folder, begun=catalog is not None)
+    result.findings += unlisted(storage, log.folder, catalog)
     return result
 
 
-def unlisted(storage: Storage, folder: str, *, begun: bool = True) -> list[Finding]:
+def unlisted(storage: Storage, folder: str, catalog: Catalog | None) -> list[Finding]:
     """Files beside those of participants and tables that nothing accounts for; where no log was begun that is all."""
-    return [Finding(kind="file unlisted", path=path) for path in strangers(storage, folder, begun=begun)]
+    return [Finding(kind="file unlisted", path=path) for path in strangers(storage, folder, catalog)]
 
 
 def _look_at_all(look: Look, storage: Storage, folder: str, participants: Collection[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.lake.history import history
 from dagster_beiwe.lake.purge import purge_participant, purge_study
 from dagster_beiwe.lake.snapshots import citation, contents_of, create_snapshot, delete_snapshot, snapshots
+from dagster_beiwe.lake.table_files import TableContent, TableFiles
 from dagster_beiwe.lake.verify import verify_study
 
 OTHER = "p2person"
@@ -89,13 +92,18 @@ def test_the_digest_is_that_of_the_exported_files(lake: StudyLake, tmp_path: Pat
     assert all(each in text for each in (snapshot.content, snapshot.at.digest, "3 participants", "5 files"))
 
 
-def test_a_snapshot_says_who_was_withdrawn_since(lake: StudyLake, folder: Path) -> None:
+def test_a_snapshot_says_who_was_withdrawn_since(lake: StudyLake, folder: Path, tmp_path: Path) -> None:
     """The others stay readable in it; nothing in the lake links to the person, and the chain verifies."""
     fill(lake)
+    tables = TableFiles.of_study(lake)
+    for person in (PERSON, OTHER):
+        content = TableContent(fill=lambda file: file.write(b"rows"), rows=1, written_at="now", run_id="r")
+        tables.commit(["lab", "days"], {f"{person}|2026-03-02": content}, run_id="r")
     state = lake.state.number
     create_snapshot(lake, "paper", run_id="s")
+    shutil.copytree(folder / STUDY / PERSON, tmp_path / "hers")
     purge = purge_participant(lake, PERSON, run_id="purge")
-    assert purge.certain
+    assert (purge.certain, purge.tables) == (True, 1)
     assert purge.files
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
     (kept,) = snapshots(lake)
@@ -108,8 +116,12 @@ def test_a_snapshot_says_who_was_withdrawn_since(lake: StudyLake, folder: Path) 
     for path in folder.rglob("*"):
         assert PERSON not in path.name
         assert not path.is_file() or PERSON.encode() not in path.read_bytes()
+    shutil.copytree(tmp_path / "hers", folder / STUDY / PERSON)
+    assert {each.kind for each in verify_study(lake).findings} == {"file unlisted"}
+    assert lake.participants() == [OTHER]
     again = purge_participant(lake, PERSON, run_id="purge")
-    assert (again.files, again.certain) == (0, True)
+    assert (again.files > 0, again.certain, again.record) == (True, True, purge.record)
+    assert purge_participant(lake, PERSON, run_id="purge").files == 0
     commit(lake, {1: b"came again"})
     assert lake.participants() == [PERSON, OTHER]
     assert list(contents(lake.at("paper")).values()) == [b"hers"]
@@ -152,3 +164,15 @@ def test_a_study_is_read_as_it_was_at_a_time(lake: StudyLake) -> None:
     assert lake.at(2).manifest(PERSON, week()) == first
     assert [event.number for event in history(lake, PERSON)] == [2, 3]
     assert {event.windows for event in history(lake, PERSON)} == {(week().key,)}
+
+
+def test_history_marks_times_that_run_backwards(lake: StudyLake) -> None:
+    """The clock of a machine was wrong: numbers tell the order, and a time means the last record that is not later."""
+    commit(lake, {1: b"first"})
+    catalog = lake.catalog()
+    assert catalog
+    now = catalog.state.time
+    catalog.terms = replace(catalog.terms, now=lambda: now - timedelta(days=1))
+    commit(lake, {1: b"second"})
+    assert [event.backwards for event in history(lake)] == [False, False, True]
+    assert lake.at(now).state.number == 2

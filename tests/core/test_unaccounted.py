@@ -25,6 +25,7 @@ STRANGERS = [
     ".beiwe/log/000000/000.old",
     ".beiwe/checkpoints/notes.txt",
     ".beiwe/runs/evil",
+    ".beiwe/runs/0-0123456789abcdef-0",
     ".beiwe/.0-fedcba9876543210-001.part",
     ".beiwe/sub/log/000000/000",
     f"{PERSON}/file.csv",
@@ -39,7 +40,7 @@ STRANGERS = [
     ".tables/beiwe/core/table.csv",
     ".tables/beiwe/core~1-01234567.parquet",
 ]
-READABLE_BY_DESIGN = (".json.zst", "/.beiwe/sub/token-0")
+READABLE_BY_DESIGN = (".json.zst", "/.beiwe/sub/token-0", "runs/0-0123456789abcdef-0")
 
 
 @pytest.mark.parametrize("path", STRANGERS)

@@ -254,21 +254,16 @@ class Collector:
 
     def _markers(self) -> dict[str, list[Subject]]:
         """The markers of batches that are at work or died, and whom they may have written to."""
-        found = {}
-        for name in self._store.list(self._layout.runs):
-            path = f"{self._layout.runs}/{name}"
-            try:
-                places = _markers.decode(self._store.read(path))
-            except (FileNotFoundError, IntegrityError, msgspec.MsgspecError):
-                continue
-            found[path] = [
+        return {
+            path: [
                 subject
                 for asset in {place.asset for place in places}
                 for subject in self._catalog.identities.subjects(
                     asset, [place.token for place in places if place.asset == asset], self._catalog.state
                 )
             ]
-        return found
+            for path, places in read_markers(self._catalog).items()
+        }
 
     def _mark(self, state: State, subjects: Iterable[Subject]) -> str:
         """Leave a marker: what this collection may not come to delete is found by the next one."""
@@ -285,3 +280,13 @@ class Collector:
             base = checkpoint_number(path.rpartition("/")[2])
             if base is not None and base < before and untidy.isdisjoint(subjects):
                 self._store.delete(path)
+
+
+def read_markers(catalog: Catalog) -> dict[str, list[Place]]:
+    """The markers of batches that are at work or died, by path, and whom they may have written to."""
+    found = {}
+    for name in catalog.store.list(catalog.layout.runs):
+        path = f"{catalog.layout.runs}/{name}"
+        with suppress(FileNotFoundError, IntegrityError, msgspec.MsgspecError, RecursionError):
+            found[path] = _markers.decode(catalog.store.read(path))
+    return found
