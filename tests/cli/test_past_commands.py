@@ -6,12 +6,15 @@ import json
 import shutil
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from filled_lake import PASSPHRASE
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.layout import LogLayout
 from dagster_beiwe.lake.snapshots import contents_of
+from dagster_beiwe.remembered import seen_metadata
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
@@ -85,4 +88,28 @@ def test_a_lake_that_was_put_back_on_purpose_is_accepted_by_name(
     assert main(["verify", "--accept"]) == 2
     assert main(["verify", "--accept", "--yes"]) == 0
     assert "gave up 1 record" in capsys.readouterr().err
+    assert main(["verify"]) == 0
+
+
+def test_verify_asks_dagster_where_its_history_is(
+    lake: StudyLake,
+    environment: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A log that was cut agrees with itself; with DAGSTER_HOME the newest materialization tells, unless accepted."""
+    seen = lake.log.seen()
+    assert seen
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    with dg.DagsterInstance.get() as instance:
+        key = dg.AssetKey(["beiwe", "sleep", "raw_data"])
+        instance.report_runless_asset_event(dg.AssetMaterialization(key, metadata=seen_metadata(seen)))
+    assert main(["verify"]) == 0
+    (environment / LogLayout(lake.study_id).record(seen.number)).unlink()
+    capsys.readouterr()
+    assert main(["verify", "--share", "0"]) == 1
+    assert f"but record {seen.number} with hash {seen.digest[:16]} was seen in it" in capsys.readouterr().out
+    assert main(["verify", "--accept", "--repair", "--yes"]) == 1
     assert main(["verify"]) == 0
