@@ -132,7 +132,10 @@ def _accept(study: Study, lake: StudyLake, remembered: Sequence[Seen], *, yes: b
 
 
 def _repair(lake: StudyLake, result: Verification, *, yes: bool) -> None:
-    question = "Damaged files, and files that nothing accounts for, will be removed; the former must be fetched again."
+    question = (
+        "Damaged files, and files that nothing accounts for, will be removed. What is damaged must be fetched again, "
+        "and so must everything of participants whose folder is gone."
+    )
     if not confirmed(question, yes=yes):
         print("  Nothing was changed.")
         return

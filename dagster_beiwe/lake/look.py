@@ -131,8 +131,8 @@ class Look:
     def participant(self, name: str) -> None:
         """Look at a participant's folder, or at what lies in its place."""
         home = self._catalog.layout.home(Subject(name))
-        self._place({file.path: file for file in files_at(self._storage, home.folder)}, name)
-        self._result.participants += 1
+        held = self._place({file.path: file for file in files_at(self._storage, home.folder)}, name)
+        self._result.participants += held or not self._past
 
     def tables(self) -> None:
         """Look at all tables of the log."""
@@ -177,8 +177,11 @@ class Look:
         known = identities.known.get(asset, {}).get(token)
         return (known.name if known else None) or ""
 
-    def _place(self, files: Mapping[str, StoredFile], name: str) -> None:
-        """Look at the files of one subject: a participant's by name, a table's by what its token says."""
+    def _place(self, files: Mapping[str, StoredFile], name: str) -> bool:
+        """Look at the files of one subject: a participant's by name, a table's by what its token says.
+
+        Whether the state has any version of it.
+        """
         self._hashes.clear()
         self._kinds.clear()
         findings, listed, tokens = self._owners(files, name)
@@ -206,6 +209,7 @@ class Look:
             for path in unlisted:
                 sure = tokens or not files[path].is_regular
                 (self._result.findings if sure else self._ownerless).append(self._finding("file unlisted", path, name))
+        return any(token in self._state.section(subject.asset) for token, subject in tokens.items())
 
     def _owners(self, files: Mapping[str, StoredFile], name: str) -> tuple[list[Finding], set[str], dict[str, Subject]]:
         """What is wrong with the tokens among these files; their paths; and whose those are that are right."""
@@ -356,7 +360,7 @@ class Look:
     def _of(self, held: _Held, subject: Subject, kind: FindingKind, path: str, *, detail: str = "") -> Finding:
         """A finding about a version."""
         place, at = held.place, held.version.at
-        if not (held.newest or self._past):
+        if not (held.newest or self._past or kind == "file unreadable"):
             detail = detail or f"{kind}; record {at} committed it"
             kind = "past version damaged"
         if subject.asset:

@@ -15,7 +15,7 @@ from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.withdrawal import give_up
 from dagster_beiwe.lake.collecting import collect
-from dagster_beiwe.lake.layout import Home, LogLayout, Subject, is_token, planned_on, version_of
+from dagster_beiwe.lake.layout import LogLayout, Subject, is_token, planned_on, version_of
 from dagster_beiwe.lake.look import Finding, partitions_of
 from dagster_beiwe.lake.manifest import FileRecord, Hole, Manifest, decode, decode_table
 from dagster_beiwe.lake.merge import Occasion
@@ -24,7 +24,7 @@ from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.verify import look_again, verify_study
 from dagster_beiwe.names import is_participant_id
 
-_FILES = ("file changed", "file missing", "file unreadable")
+_FILES = ("file changed", "file missing")
 _MANIFESTS = ("manifest changed", "manifest missing", "table changed")
 _TOKENS = ("token changed", "participant missing", "table missing")
 
@@ -97,14 +97,15 @@ def _take_out(lake: StudyLake, catalog: Catalog, findings: list[Finding], *, run
         with lake.writer(run_id=run_id) as writer:
             for (participant, window), paths in by_window.items():
                 plan = writer.plan(participant, [window])
-                manifest = plan.manifests[window]
+                manifest = plan.manifests.get(window)
                 gone = [record for record in manifest.files if record.path in paths] if manifest else []
                 if manifest and gone:
                     submitted = writer.commit(plan, _opened(manifest, gone, run_id), [])
                     writer.flush()
                     with suppress(CommitConflictError):  # a run has committed the window: then that counts
                         submitted.record()
-    drop(catalog, [(each.place, each.at) for each in findings if each.place and each.at], run_id=run_id)
+    damaged = [each for each in findings if each.kind != "file unreadable"]  # it may be readable tomorrow
+    drop(catalog, [(each.place, each.at) for each in damaged if each.place and each.at], run_id=run_id)
 
 
 def _remove(lake: StudyLake, catalog: Catalog, unlisted: list[Finding], found: list[Finding], *, run_id: str) -> None:
@@ -118,15 +119,21 @@ def _remove(lake: StudyLake, catalog: Catalog, unlisted: list[Finding], found: l
     prefixes = tuple(catalog.layout.home(subject).prefix for subject in owners.values())
     doomed = [_path(lake, each) for each in unlisted if each in found or _path(lake, each).startswith(prefixes)]
     if not lake.storage.locks:
-        names = {place: _first_names(doomed, catalog.layout.home(subject)) for place, subject in owners.items()}
-        burn(catalog, {place: max(own) for place, own in names.items() if own}, run_id=run_id)
+        burn(catalog, _first_names(catalog, doomed), run_id=run_id)
     lake.storage.delete_all(doomed)
 
 
-def _first_names(paths: Iterable[str], home: Home) -> list[str]:
-    """Of these files the names that were a first version's own, which may be given again."""
-    own = [path for path in paths if path.startswith(home.prefix) and planned_on(path) is None]
-    return [path.rpartition("/")[2] for path in own]
+def _first_names(catalog: Catalog, paths: Iterable[str]) -> dict[Place, str]:
+    """Of each participant the last of the names that were a first version's own: they might be given again."""
+    state, names = catalog.refresh(), dict[Place, str]()
+    for path in paths:
+        participant = path.removeprefix(f"{catalog.layout.folder}/").partition("/")[0]
+        if is_participant_id(participant) and planned_on(path) is None:
+            token = catalog.identities.token(Subject(participant), state)
+            if token is not None:
+                place = Place(token)
+                names[place] = max(names.get(place, ""), path.rpartition("/")[2])
+    return names
 
 
 def _path(lake: StudyLake, finding: Finding) -> str:
