@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from dagster_beiwe.lake.catalog.batch import Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.checkpoints import Identity
 from dagster_beiwe.lake.catalog.key_file import open_log
@@ -48,16 +49,17 @@ def changes(number: int, base: int, tokens: Sequence[str]) -> list[Change]:
 def fill(storage: Storage, windows: int) -> float:
     """Commit windows, keep a checkpoint, and commit 63 records more. Returns the records committed in a second."""
     catalog = Catalog.create(storage, STUDY, "a passphrase", terms=replace(TERMS, checkpoint_every=10**9))
+    batch = Batch(catalog, run_id="fill")
     tokens = [os.urandom(16).hex() for _ in range(max(1, windows // WINDOWS_EACH))]
     catalog.identities.learn("", {token: Identity(token[:8], token, 0, "") for token in tokens})
     started, count = time.perf_counter(), 0
     for number in range(0, windows, CHANGES_A_RECORD):
-        catalog.commit(changes(number, catalog.state.number, tokens), run_id="fill")
+        batch.commit(changes(number, catalog.state.number, tokens))
         count += 1
     seconds = time.perf_counter() - started
     catalog.write_checkpoint()
     for number in range(63):
-        catalog.commit(changes(number * CHANGES_A_RECORD, catalog.state.number, tokens), run_id="fill")
+        batch.commit(changes(number * CHANGES_A_RECORD, catalog.state.number, tokens))
     return count / seconds
 
 

@@ -13,14 +13,13 @@ tell of restated, vanished and missing files. Whoever was withdrawn is in none o
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, PassphraseMissingError
-from dagster_beiwe.lake.catalog.batch import Outcome
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
@@ -33,7 +32,7 @@ from dagster_beiwe.lake.storage import Storage
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.table_files import TableFiles
 from dagster_beiwe.lake.verify import Finding, verify_study
-from dagster_beiwe.lake.writer import LakeWriter, Plan
+from dagster_beiwe.lake.writer import LakeWriter, Plan, Submitted
 from dagster_beiwe.names import MemberName
 
 _RUN_ID: Final = "rekey"
@@ -188,7 +187,7 @@ class _Copy:
                     on_window(self._result)
             self._writer.flush()
             for key, commit in zip(changed, commits, strict=True):
-                if commit is not None and (reason := commit.result(timeout=0).refused):
+                if commit is not None and commit.outcome and (reason := commit.outcome.refused):
                     raise _used(f"window {key} of participant {participant} could not be committed: {reason}")
                 self._copied[participant, key] = index[key]
         _copy_tables(TableFiles.of_study(source), TableFiles.of_study(self._target), self._result)
@@ -209,7 +208,7 @@ class _Copy:
             versions += [(Place(token, key), version.at) for key, version in held.items() if key not in wanted]
         take_out(catalog, versions, run_id=_RUN_ID)
 
-    def _window(self, plan: Plan, source: StudyLake, window: str, version: Version) -> Future[Outcome] | None:
+    def _window(self, plan: Plan, source: StudyLake, window: str, version: Version) -> Submitted | None:
         """Commit one window as the old lake has it; None if it is there already."""
         manifest = source.manifest_of(plan.participant, window, version)
         there = plan.manifests[window]

@@ -277,6 +277,7 @@ class TableFiles:
             sink = _Sink(stored)
             content.fill(sink)  # type: ignore[arg-type]  # as much of a file as its writers need
             stored.finish()
+        batch.note(path)
         return TableManifest(
             asset_key=tuple(asset_key),
             partition=partition,

@@ -7,21 +7,21 @@ version counts; from then on the new one does. What a dead run left is garbage t
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, LakeUnavailableError
-from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, GroupCommit, Outcome
-from dagster_beiwe.lake.catalog.records import Compare
+from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, Outcome
+from dagster_beiwe.lake.catalog.records import Change, Compare
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.collecting import collect_if_due
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import Manifest, encode
-from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, merge, plain_name
+from dagster_beiwe.lake.merge import Arrival, Changes, Occasion, merge, plain_name
 from dagster_beiwe.lake.staging import Examined, FileForm, FilePlace, StagedFile, stage_file, store_all
 from dagster_beiwe.names import MemberName, check_participant_id
 
@@ -51,28 +51,23 @@ class Plan:
     """Paths of the windows' files: nothing new gets their names."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Submitted:
-    """A commit that is done or waits for others to share its record."""
+    """A commit that is done or waits for others to share its record: then it has no outcome yet."""
 
-    merge: Merge
-    _outcome: Future[Outcome] = field(repr=False)
-
-    @property
-    def done(self) -> bool:
-        """Whether it waits no longer."""
-        return self._outcome.done()
+    manifest: Manifest
+    changes: Changes
+    outcome: Outcome | None = None
 
     def record(self) -> int:
         """The record that committed it; for after ``flush``. Raises ``CommitConflictError`` if it does not count."""
-        outcome = self._outcome.result(timeout=0)
-        if outcome.refused is not None:
-            manifest = self.merge.manifest
+        assert self.outcome is not None, "whoever asks has flushed"
+        if self.outcome.refused is not None:
             raise CommitConflictError(
-                f"Window {manifest.window} of participant {manifest.participant} was not committed: {outcome.refused}. "
-                "The lake holds the other version. Run the partition again."
+                f"Window {self.manifest.window} of participant {self.manifest.participant} was not committed: "
+                f"{self.outcome.refused}. The lake holds the other version. Run the partition again."
             )
-        return outcome.record
+        return self.outcome.record
 
 
 class LakeWriter:
@@ -91,8 +86,7 @@ class LakeWriter:
         self._lake, self._storage, self._run_id = lake, lake.storage, run_id
         self._participants = [check_participant_id(each) for each in participants]
         self._joining = threading.Lock()
-        self._staged: set[str] = set()
-        self._waiting: set[tuple[str, str]] = set()
+        self._waiting: list[tuple[Change, Submitted]] = []
         self._compared: list[tuple[str, str, int, datetime]] = []
         self._plan: Plan | None = None
 
@@ -108,8 +102,6 @@ class LakeWriter:
             known = [subject for subject in subjects if catalog.identities.token(subject, state)]
             self._catalog = catalog
             self._batch = opening.enter_context(Batch(catalog, run_id=self._run_id, subjects=known))
-            self._group = GroupCommit(self._batch.commit, most=1 if self._storage.locks else MOST_CHANGES)
-            opening.callback(self._discard_staged)
             self._open = opening.pop_all()
         return self
 
@@ -121,8 +113,7 @@ class LakeWriter:
 
     def plan(self, participant: str, windows: Iterable[Window | str]) -> Plan:
         """Look at what the lake holds of these windows now; what is staged and committed next goes by that."""
-        if self._group.due or any(waiting == participant for waiting, _ in self._waiting):
-            self.flush()
+        self.flush()
         lake = self._lake.at(self._batch.plan())
         manifests: dict[str, Manifest | None] = {}
         damaged: dict[str, IntegrityError] = {}
@@ -165,7 +156,7 @@ class LakeWriter:
         """
         form = form or self._lake.form(member.stream)
         place = self._place(member, form)
-        with self._doubted(unless=self._storage.locks):  # a disk has removed it
+        with self._doubted():
             file = stage_file(
                 self._storage,
                 place,
@@ -175,7 +166,7 @@ class LakeWriter:
                 form=form,
                 md5=md5,
             )
-        self._note([file])
+        self._batch.note(file.path, doubtful=file.doubtful)
         return file
 
     def stage_all(self, files: Sequence[tuple[MemberName, Examined]], *, pool: Executor) -> list[StagedFile]:
@@ -186,18 +177,16 @@ class LakeWriter:
             by_form.setdefault(self._lake.form(member.stream), []).append(number)
         for form, numbers in by_form.items():
             places = [(self._place(files[number][0], form), files[number][1]) for number in numbers]
-            with self._doubted(unless=self._storage.locks):
+            with self._doubted():
                 stored = store_all(self._storage, places, form=form, pool=pool)
-            self._note(stored)
+            for file in stored:
+                self._batch.note(file.path, doubtful=file.doubtful)
             staged.update(zip(numbers, stored, strict=True))
         return [staged[number] for number in range(len(files))]
 
     def discard(self, staged: Iterable[StagedFile]) -> None:
         """Remove staged files that will not be committed."""
-        paths = [file.path for file in staged]
-        with self._doubted():
-            self._storage.delete_all(paths)
-        self._staged.difference_update(paths)
+        self._batch.remove([file.path for file in staged])
 
     def commit(self, plan: Plan, occasion: Occasion, arrivals: Iterable[Arrival]) -> Submitted:
         """Commit what arrived for a participant's window, now or with others that share the record.
@@ -217,39 +206,26 @@ class LakeWriter:
         version = plan.lake.index(occasion.participant).get(occasion.window.key)
         before = version.compared if same and version else 0  # contents that are the same stay compared
         compared = int(compared_at.timestamp()) if compared_at else before
-        return Submitted(merge=result, _outcome=self._submit(plan, result.manifest, files, compared))
+        return self.adopt(plan, result.manifest, files, compared=compared, changes=result.changes)
 
     def adopt(
-        self, plan: Plan, manifest: Manifest, staged: Collection[StagedFile], *, compared: int = 0
-    ) -> Future[Outcome]:
-        """Commit a window as another lake has it; ``staged`` has the files that are new here."""
-        return self._submit(plan, manifest, staged, compared)
-
-    def flush(self) -> None:
-        """Commit all that waits to share a record."""
-        self._group.flush()
-        self._waiting.clear()
-
-    def note_compared(self, participant: str, windows: Iterable[tuple[str, int]], *, at: datetime) -> None:
-        """Note that the contents of windows, each with its record, were compared and are the server's.
-
-        That is no commit: manifests and data versions stay as they are. Of a window that another run has committed
-        since, nothing is noted.
-        """
-        self._compared += [(participant, window, record, at) for window, record in windows]
-        if len(self._compared) >= _MOST_COMPARED:
-            self._note_compared()
-
-    def _submit(self, plan: Plan, manifest: Manifest, files: Collection[StagedFile], compared: int) -> Future[Outcome]:
+        self,
+        plan: Plan,
+        manifest: Manifest,
+        files: Collection[StagedFile],
+        *,
+        compared: int,
+        changes: Changes | None = None,
+    ) -> Submitted:
+        """Commit a window as the manifest says, which may be another lake's; ``files`` are new here."""
         subject = Subject(manifest.participant)
         self._batch.join([subject])
-        if (place := (manifest.participant, manifest.window)) in self._waiting:
+        place = self._batch.place(subject, manifest.window)
+        if any(waiting.place == place for waiting, _ in self._waiting):
             self.flush()
-        self._waiting.add(place)
         paths = [file.path for file in files]
         for folder in sorted({path.rpartition("/")[0] for path in paths}):
             self._storage.sync_folder(folder)
-        self._staged.difference_update(paths)
         change = self._batch.change(
             subject,
             manifest.window,
@@ -260,7 +236,29 @@ class LakeWriter:
             counts=manifest.counted if manifest.complete else "",
             compared=compared,
         )
-        return self._group.submit(change)
+        submitted = Submitted(manifest=manifest, changes=changes or Changes())
+        self._waiting.append((change, submitted))
+        if len(self._waiting) >= (1 if self._storage.locks else MOST_CHANGES):
+            self.flush()
+        return submitted
+
+    def flush(self) -> None:
+        """Commit all that waits to share a record."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            outcomes = self._batch.commit([change for change, _ in waiting])
+            for change, submitted in waiting:
+                submitted.outcome = outcomes[change.place]
+
+    def note_compared(self, participant: str, windows: Iterable[tuple[str, int]], *, at: datetime) -> None:
+        """Note that the contents of windows, each with its record, were compared and are the server's.
+
+        That is no commit: manifests and data versions stay as they are. Of a window that another run has committed
+        since, nothing is noted.
+        """
+        self._compared += [(participant, window, record, at) for window, record in windows]
+        if len(self._compared) >= _MOST_COMPARED:
+            self._note_compared()
 
     def _place(self, member: MemberName, form: FileForm) -> FilePlace:
         """Where a new file goes: under Beiwe's own name if it is the first one of that name."""
@@ -279,25 +277,9 @@ class LakeWriter:
             return FilePlace(own)
         return FilePlace(first, otherwise=own)
 
-    @contextmanager
-    def _doubted(self, *, unless: bool = False) -> Iterator[None]:
-        """If the lake fails meanwhile, something may be left there, or still appear: the run's marker stays."""
-        try:
-            yield
-        except LakeUnavailableError:
-            if not unless:
-                self._batch.doubt()
-            raise
-
-    def _note(self, files: Iterable[StagedFile]) -> None:
-        for file in files:
-            self._staged.add(file.path)
-            if file.doubtful:
-                self._batch.doubt()
-
-    def _discard_staged(self) -> None:
-        with self._doubted():
-            self._storage.delete_all(sorted(self._staged))
+    def _doubted(self) -> AbstractContextManager[None]:
+        """If the lake fails meanwhile, something may still appear there; a disk has removed it."""
+        return nullcontext() if self._storage.locks else self._batch.doubted(LakeUnavailableError)
 
     def _note_compared(self) -> None:
         if not self._compared:

@@ -210,7 +210,7 @@ class StudySync:
             waiting.append((cell, self._commit(cell, plan, haul, writer)))
             if number == len(cells) - 1:
                 writer.flush()
-            while waiting and waiting[0][1].done:
+            while waiting and waiting[0][1].outcome:
                 report = self._outcome(*waiting.pop(0), haul, fetcher, writer)
                 first = report.cell == cells[0]
                 yield replace(report, requests=requests, downloaded_bytes=haul.downloaded_bytes) if first else report

@@ -15,7 +15,7 @@ from dagster_beiwe.sync.haul import Haul
 def committed_report(cell: Cell, commit: Submitted, haul: Haul) -> WindowReport:
     """The report of a window that is committed. Raises ``CommitConflictError`` if it is not."""
     record = commit.record()
-    return report_of(cell, commit.merge.manifest, commit.merge.changes, haul, record=record)
+    return report_of(cell, commit.manifest, commit.changes, haul, record=record)
 
 
 def report_of(cell: Cell, manifest: Manifest, changes: Changes, haul: Haul, *, record: int) -> WindowReport:

@@ -84,7 +84,7 @@ def vanish(lake: StudyLake, participant: str = "anna1111") -> Manifest:
         commit = writer.commit(writer.plan(participant, [manifest.span]), occasion, [])
         writer.flush()
         commit.record()
-    return commit.merge.manifest
+    return commit.manifest
 
 
 def all_files(folder: Path) -> dict[str, bytes]:

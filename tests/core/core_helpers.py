@@ -108,7 +108,7 @@ def finished(writer: LakeWriter, commit: Submitted) -> Manifest:
     """The manifest of a commit that counts. Raises ``CommitConflictError`` if it does not."""
     writer.flush()
     commit.record()
-    return commit.merge.manifest
+    return commit.manifest
 
 
 # A small study on a simulated server

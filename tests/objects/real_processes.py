@@ -159,7 +159,7 @@ def write(lake: Lake, order: Order, rng: random.Random, tell: Tell) -> None:
             commit = writer.commit(plan, occasion, arrivals)
             writer.flush()
             with suppress(CommitConflictError):
-                record, manifest = commit.record(), commit.merge.manifest
+                record, manifest = commit.record(), commit.manifest
                 tell(("committed", record, person, window.key, {file.key: file.sha256 for file in manifest.files}))
     tell(("seen", tuple(lake.catalog().durable_head())))
 

@@ -87,6 +87,19 @@ def laid_back(folder: Path, files: dict[str, bytes]) -> None:
         (folder / path).write_bytes(data)
 
 
+def test_tables_of_which_one_cannot_be_written_leave_nothing(store: TableStore, folder: Path) -> None:
+    """They were to share a record: what was stored of the first ones goes too."""
+
+    def fails(sink: Any) -> None:
+        raise RuntimeError("no rows")
+
+    good = TableContent(fill=lambda sink: sink.write(b"rows"), rows=1, written_at="", run_id="r")
+    with pytest.raises(RuntimeError, match="no rows"):
+        store.commit(KEY, {"a": good, "b": replace(good, fill=fails)}, run_id="r")
+    assert tables_below(folder) == []
+    assert verify_log(store.storage, store.log).findings == []
+
+
 def test_a_table_comes_back_with_its_types(store: TableStore, frame: pd.DataFrame) -> None:
     """Categories, nullable integers, aware times in milliseconds, texts with missing values."""
     version = store.write(KEY, frame)

@@ -7,16 +7,13 @@ its base. Files that a record may name are left in place until it is known that 
 from __future__ import annotations
 
 import os
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from dagster_beiwe.errors import LakeUnavailableError, OutcomeUnknownError
 from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.records import Change, Commit, Place
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 MOST_CHANGES: Final = 16
-LINGER_SECONDS: Final = 1.0
+"""So many changes share a record."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -54,7 +51,10 @@ class Batch:
         self._subjects = tuple(subjects)
         self._places: dict[Subject, Place] = {}
         self._markers: list[str] = []
+        self._loose: set[str] = set()
+        """Files that were written, and that no change names yet."""
         self._staged: dict[Place, list[str]] = {}
+        """What was written for each change that is not committed."""
         self._in_doubt = False
         self.plan()
 
@@ -63,6 +63,7 @@ class Batch:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.remove(sorted(self._loose))
         for place in list(self._staged):
             self.discard(place)
         if not self._in_doubt:
@@ -99,21 +100,23 @@ class Batch:
         """A name that nobody else has or will have, for what is not the first version of a file."""
         return f"{stem}~{self.base}-{os.urandom(4).hex()}{suffix}"
 
-    def doubt(self) -> None:
-        """Keep the markers: something may lie there that this batch does not know."""
-        self._in_doubt = True
-
-    def create(self, place: Place, path: str, data: bytes) -> None:
-        """Write a file for a change. It is removed again if the change does not count.
-
-        ``FileExistsError`` means that the name is taken: by a dead run, or by this one, whose answer was lost.
-        """
+    @contextmanager
+    def doubted(self, kind: type[BaseException] = BaseException) -> Iterator[None]:
+        """If the block fails in this way, something may lie there that this batch does not know: its markers stay."""
         try:
-            self._catalog.store.create_new(path, data, staging=self._catalog.layout.staging)
-        except BaseException:
-            self._in_doubt = True  # nobody knows whose the file is, if there is one: a collector will
+            yield
+        except kind:
+            self._in_doubt = True
             raise
-        self._staged.setdefault(place, []).append(path)
+
+    def note(self, path: str, *, doubtful: bool = False) -> None:
+        """Note a file that was written for a change to come: if none takes it, it is removed at the end.
+
+        ``doubtful`` says that it may lie under another name too.
+        """
+        self._loose.add(path)
+        if doubtful:
+            self._in_doubt = True
 
     def change(
         self,
@@ -135,15 +138,12 @@ class Batch:
         base = self.base if base is None else base
         place, nonce = self.place(subject, window), os.urandom(4).hex()
         path = self._catalog.layout.home(subject).manifest(window, base, nonce)
-        self._staged.setdefault(place, []).extend(files)
-        self._in_doubt, doubt = True, self._in_doubt
-        try:
+        staged = self._staged.setdefault(place, [])
+        staged.extend(files)
+        self._loose.difference_update(staged)
+        with self.doubted():
             create(self._catalog.store, path, manifest, staging=self._catalog.layout.staging)
-        except LakeUnavailableError as error:
-            self._in_doubt = doubt or isinstance(error, OutcomeUnknownError)
-            raise
-        self._in_doubt = doubt
-        self._staged[place].append(path)
+        staged.append(path)
         return Change(
             token=place.token,
             base=base,
@@ -163,102 +163,43 @@ class Batch:
         Raises ``OutcomeUnknownError`` where the store did not say what came of it.
         """
         staged = {change.place: self._staged.pop(change.place, []) for change in changes}
-        doubt, self._in_doubt = self._in_doubt, True  # from here on a record may name them
-        record, refused = self._append(changes)
-        self._in_doubt = doubt
-        outcomes = {change.place: Outcome(record=record) for change in changes}
-        for change, reason in refused:
-            outcomes[change.place] = Outcome(record=0, refused=reason)
-            self._staged[change.place] = staged[change.place]
-            self.discard(change.place)
+        with self.doubted():  # from here on a record may name them
+            record, refused = self._append(changes)
+        outcomes = {}
+        for place, files in staged.items():
+            reason = refused.get(place)
+            outcomes[place] = Outcome(record=0 if reason else record, refused=reason)
+            if reason:
+                self._staged[place] = files
+                self.discard(place)
         return outcomes
 
-    def _append(self, changes: Sequence[Change]) -> tuple[int, list[tuple[Change, str]]]:
-        """Append a record of what counts, if anything does; its number (0 if nothing counts), and what does not."""
-        refused: list[tuple[Change, str]] = []
+    def _append(self, changes: Sequence[Change]) -> tuple[int, dict[Place, str]]:
+        """Append a record of what counts; its number (0 if nothing counts), and why what does not is refused."""
+        assert len({change.place for change in changes}) == len(changes), "a record changes each place once"
+        refused: dict[Place, str] = {}
 
         def draft(state: State, start: dict[str, Any]) -> Commit | None:
             refused.clear()
-            good: dict[object, Change] = {}
             for change in changes:
-                reason = self._catalog.terms.rules.refusal(state, change)
-                if reason is None and change.place in good:
-                    reason = "the same commit changes it twice"
-                if reason is None:
-                    good[change.place] = change
-                else:
-                    refused.append((change, reason))
-            return Commit(**start, changes=tuple(good.values())) if good else None
+                if (reason := self._catalog.terms.rules.refusal(state, change)) is not None:
+                    refused[change.place] = reason
+            good = tuple(change for change in changes if change.place not in refused)
+            return Commit(**start, changes=good) if good else None
 
         entry = self._catalog.append(draft, run_id=self._run_id)
         self._catalog.durable_head()
         return (entry.record.number if entry else 0), refused
 
     def discard(self, place: Place) -> None:
-        """Remove what was written for a change that no record names.
+        """Remove what was written for a change that no record names."""
+        self.remove(self._staged.pop(place, []))
+
+    def remove(self, paths: Collection[str]) -> None:
+        """Remove files that no record names.
 
         Somebody else's file can't be hit: a name that a collector has deleted does not come again.
         """
-        doubt, self._in_doubt = self._in_doubt, True  # until all of it is done
-        self._catalog.store.delete_all(self._staged.pop(place, []))
-        self._in_doubt = doubt
-
-
-class GroupCommit:
-    """Lets changes of several threads, or that are finished within a second, share a record.
-
-    ``commit`` is how a batch commits several changes at once.
-    """
-
-    def __init__(
-        self,
-        commit: Callable[[Sequence[Change]], dict[Place, Outcome]],
-        *,
-        most: int = MOST_CHANGES,
-        linger_seconds: float = LINGER_SECONDS,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._commit, self._most, self._linger, self._monotonic = commit, most, linger_seconds, monotonic
-        self._queue: list[tuple[Change, Future[Outcome]]] = []
-        self._since = 0.0
-        self._lock, self._turn = threading.Lock(), threading.Lock()
-
-    def submit(self, change: Change) -> Future[Outcome]:
-        """Commit a change now or with the next ones.
-
-        Commits what waits if there is enough of it or it waits long enough; ``flush`` commits the rest.
-        """
-        result: Future[Outcome] = Future()
-        with self._lock:
-            if not self._queue:
-                self._since = self._monotonic()
-            self._queue.append((change, result))
-        if self.due:
-            self.flush()
-        return result
-
-    @property
-    def due(self) -> bool:
-        """Whether enough changes wait, or wait long enough."""
-        with self._lock:
-            waited = self._monotonic() - self._since
-            return bool(self._queue) and (len(self._queue) >= self._most or waited >= self._linger)
-
-    def flush(self) -> None:
-        """Commit all that waits. What fails is told to whoever asks for the result."""
-        with self._turn:
-            while True:
-                with self._lock:
-                    group, self._queue = self._queue[: self._most], self._queue[self._most :]
-                if not group:
-                    return
-                try:
-                    outcomes = self._commit([change for change, _ in group])
-                except BaseException as error:
-                    for _, result in group:
-                        result.set_exception(error)
-                    if not isinstance(error, Exception):
-                        raise
-                else:
-                    for change, result in group:
-                        result.set_result(outcomes[change.place])
+        with self.doubted():
+            self._catalog.store.delete_all(list(paths))
+        self._loose.difference_update(paths)
