@@ -6,13 +6,12 @@ read. Hashes of the stored bytes are compared, so nothing has to be decrypted.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
+from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.accounts import files_at, lies_there
 from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.catalog import Catalog
@@ -23,6 +22,7 @@ from dagster_beiwe.lake.catalog.state import State, Version
 from dagster_beiwe.lake.layout import Home, Subject, is_made_here, is_token
 from dagster_beiwe.lake.manifest import stored_files
 from dagster_beiwe.lake.storage import Storage, StoredFile
+from dagster_beiwe.lake.stored_hashes import StoredHashes
 
 FindingKind = Literal[
     "log damaged", "copy changed", "participant missing", "token changed", "manifest missing", "manifest changed",
@@ -32,8 +32,6 @@ FindingKind = Literal[
 
 _UNTOLD = ("manifest missing", "manifest changed", "table changed", "past version damaged")
 """Kinds of findings that may mean that nobody knows which files a version names."""
-
-_CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +118,7 @@ class Look:
     ) -> None:
         self._catalog, self._storage, self._state, self._result = catalog, storage, state, result
         self._read, self._past, self._on_window = read, past, on_window
-        self._hashes: dict[str, str] = {}
-        self._kinds: dict[str, FindingKind] = {}
-        """Of the files of one subject that were read their hashes, and what is wrong with those that could not be."""
+        self._hashes = StoredHashes(storage)
         self._found: set[str] = set()
         """Tokens whose files were looked at."""
         self._ownerless: list[Finding] = []
@@ -183,7 +179,6 @@ class Look:
         Whether the state has any version of it.
         """
         self._hashes.clear()
-        self._kinds.clear()
         findings, listed, tokens = self._owners(files, name)
         for token, subject in tokens.items():
             section, home = self._state.section(subject.asset), self._catalog.layout.home(subject)
@@ -209,6 +204,7 @@ class Look:
             for path in unlisted:
                 sure = tokens or not files[path].is_regular
                 (self._result.findings if sure else self._ownerless).append(self._finding("file unlisted", path, name))
+        self._result.files_checked, self._result.bytes_checked = self._hashes.files, self._hashes.size_bytes
         return any(token in self._state.section(subject.asset) for token, subject in tokens.items())
 
     def _owners(self, files: Mapping[str, StoredFile], name: str) -> tuple[list[Finding], set[str], dict[str, Subject]]:
@@ -259,40 +255,19 @@ class Look:
         except IntegrityError as error:
             yield self._of(held, subject, "manifest changed", "", detail=str(error))
             return
+        there = {path: size for path, size, _ in wanted if path in files and files[path].size_bytes == size}
+        self._hashes.read_ahead({path: size for path, size in there.items() if self._read(path)})
         for path, size_bytes, sha256 in wanted:
             listed.add(path)
             if held.newest:
                 self._result.files += 1
             kind: FindingKind | None = None
-            if path not in files:
-                kind = "file missing"
-            elif files[path].size_bytes != size_bytes:
-                kind = "file changed"
-            elif self._read(path) and self._sha256(path, size_bytes) != sha256:
-                kind = self._kinds.get(path, "file changed")
+            if path not in there:
+                kind = "file changed" if path in files else "file missing"
+            elif self._read(path):
+                kind = self._hashes.wrong(path, size_bytes, sha256)
             if kind:
                 yield self._of(held, subject, kind, path)
-
-    def _sha256(self, path: str, size_bytes: int) -> str:
-        """The hash of a file, which is read once, however many versions name it; else why there is none is noted."""
-        if path in self._hashes:
-            return self._hashes[path]
-        found, count = hashlib.sha256(), 0
-        try:
-            with self._storage.open(path) as file:
-                while count <= size_bytes and (chunk := file.read(_CHUNK_BYTES)):
-                    count += len(chunk)
-                    found.update(chunk)
-        except FileNotFoundError:
-            self._kinds[path] = "file missing"
-        except LakeUnavailableError:
-            self._kinds[path] = "file unreadable"
-        except IntegrityError:  # no file any more
-            self._kinds[path] = "file changed"
-        self._result.files_checked += path not in self._kinds
-        self._result.bytes_checked += count
-        self._hashes[path] = "" if path in self._kinds else found.hexdigest()
-        return self._hashes[path]
 
     def _contents(self, paths: Sequence[str]) -> dict[str, bytes | None]:
         """Several manifests; None for those that cannot be read."""

@@ -29,6 +29,8 @@ def test_verify_asks_nothing_file_by_file(url: str, s3: S3, server: SimulatedSer
     assert "HEAD" not in {method for method, _ in s3.requests}
     s3.requests.clear()
     assert verify_study(lake).files_checked == 22
+    assert len([path for _, path in s3.requests if "/gps/" in path]) == 22
+    assert "HEAD" not in {method for method, _ in s3.requests}
 
 
 def test_what_is_damaged_in_s3_is_taken_out_and_fetched_again(url: str, server: SimulatedServer, world: World) -> None:
