@@ -89,9 +89,6 @@ class Home:
         """Where a version's manifest lies; ``window`` is empty for tables."""
         return f"{self.manifests}{window}~{base}-{nonce}{_MANIFEST}"
 
-    def is_manifest(self, path: str) -> bool:
-        return path.startswith(self.manifests) and path.endswith(_MANIFEST)
-
 
 @dataclass(frozen=True)
 class LogLayout:

@@ -9,17 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any
+
+from dagster_beiwe.lake.storage import StoredFile
 
 _KEYS_IN_A_REQUEST = 1000
-
-
-class StoredObject(NamedTuple):
-    """An object as a listing tells of it; ``written_at`` is in seconds, by the store's own clock."""
-
-    name: str
-    size_bytes: int
-    written_at: float
 
 
 class Client:
@@ -33,10 +27,10 @@ class Client:
         found = self._files.ls(folder, detail=False)
         return {name.removeprefix(f"{folder}/").strip("/") for name in found if name.startswith(f"{folder}/")} - {""}
 
-    def scan(self, folder: str) -> Iterator[StoredObject]:
+    def scan(self, folder: str) -> Iterator[StoredFile]:
         """All objects below a folder; markers too, where the store has them."""
         for name, details in self._files.find(folder, detail=True).items():
-            yield StoredObject(name, int(details["size"] or 0), _written_at(details))
+            yield StoredFile(name, int(details["size"] or 0), _written_at(details))
 
     def delete_many(self, names: Sequence[str]) -> Sequence[str]:
         """Remove many objects at once, where that is possible. Returns those that may be left."""
@@ -45,7 +39,7 @@ class Client:
     def delete_markers(self, folder: str) -> None:
         """Remove a folder in which there are no files, and those below it."""
         with suppress(FileNotFoundError):
-            if not any(not each.name.endswith("/") for each in self.scan(folder)):
+            if not any(not each.path.endswith("/") for each in self.scan(folder)):
                 self._files.rm(folder, recursive=True)
 
 
@@ -63,11 +57,11 @@ class S3Client(Client):
             )
         } - {""}
 
-    def scan(self, folder: str) -> Iterator[StoredObject]:
+    def scan(self, folder: str) -> Iterator[StoredFile]:
         above = folder.removesuffix(self._key(folder))
         for page in self._pages(folder):
             for each in page.get("Contents", ()):
-                yield StoredObject(above + each["Key"], each["Size"], each["LastModified"].timestamp())
+                yield StoredFile(above + each["Key"], each["Size"], each["LastModified"].timestamp())
 
     def delete_many(self, names: Sequence[str]) -> Sequence[str]:
         left: list[str] = []
@@ -87,7 +81,7 @@ class S3Client(Client):
         return left
 
     def delete_markers(self, folder: str) -> None:
-        for name in self.delete_many([each.name for each in self.scan(folder) if each.name.endswith("/")]):
+        for name in self.delete_many([each.path for each in self.scan(folder) if each.path.endswith("/")]):
             self._files.rm_file(name)
 
     def _key(self, name: str) -> str:

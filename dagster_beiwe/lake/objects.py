@@ -14,11 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
-from dagster_beiwe.errors import BeiweError, ConfigurationError, LakeUnavailableError
+from dagster_beiwe.errors import BeiweError, ConfigurationError
 from dagster_beiwe.lake.object_clients import client_of
 from dagster_beiwe.lake.object_errors import advice, code, is_of_the_store
 from dagster_beiwe.lake.object_files import PIECE_BYTES, Download, Upload
-from dagster_beiwe.lake.storage import LARGEST_DOCUMENT_BYTES, NewFile, Storage, StoredFile, check_inside, too_large
+from dagster_beiwe.lake.storage import (
+    LARGEST_DOCUMENT_BYTES,
+    MAY_BE_ABSENT,
+    NewFile,
+    Storage,
+    StoredFile,
+    check_inside,
+    too_large,
+    unavailable,
+)
 
 _REMOVALS_AT_ONCE = 8
 _READS_AT_ONCE = 16
@@ -33,8 +42,6 @@ _PLACE = re.compile(
     r"(?:/[^@:?#]*)?"
 )
 """URLs that can hold no credential: messages show them whole."""
-
-_MAY_BE_ABSENT = frozenset({"read", "listed"})
 
 
 class ObjectStorage(Storage):
@@ -115,8 +122,8 @@ class ObjectStorage(Storage):
         start = len(self._full("")) + 1
         with self.explained("listed", path), suppress(FileNotFoundError):
             for each in self._client.scan(self._full(path)):
-                if not each.name.endswith("/"):
-                    yield StoredFile(each.name[start:], each.size_bytes, each.written_at)
+                if not each.path.endswith("/"):
+                    yield each._replace(path=each.path[start:])
 
     def delete_all(self, paths: Sequence[str]) -> None:
         names = {self._full(path): path for path in paths}
@@ -172,15 +179,12 @@ class ObjectStorage(Storage):
         except (FileExistsError, BeiweError):
             raise
         except Exception as error:
-            if isinstance(error, FileNotFoundError) and done in _MAY_BE_ABSENT:
+            if isinstance(error, FileNotFoundError) and done in MAY_BE_ABSENT:
                 raise
             if not is_of_the_store(error):
                 raise
             got = code(error) or type(error).__name__
-            raise LakeUnavailableError(
-                f"The lake at {self.describe()} could not be {done}: {got!r} at {path!r}. Nothing that was committed "
-                f"before is lost. {advice(error)} Then run the same partitions again."
-            ) from None
+            raise unavailable(self, done, path, got, advice(error)) from None
 
 
 def _open_store(url: str) -> tuple[Any, str, str]:

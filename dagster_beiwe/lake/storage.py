@@ -36,7 +36,8 @@ LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Of manifests and other documents, which are read whole; one of 100,000 files is smaller."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
-_MAY_BE_ABSENT = frozenset({"read", "listed"})
+MAY_BE_ABSENT = frozenset({"read", "listed"})
+"""What was done where a file that is not there is no failure."""
 
 
 class StoredFile(NamedTuple):
@@ -304,13 +305,10 @@ class LocalStorage(Storage):
         except OSError as error:
             if done == "read" and isinstance(error, (NotRegularFileError, NotAFolderError)):
                 raise _no_file(path) from None
-            if isinstance(error, FileExistsError) or (isinstance(error, FileNotFoundError) and done in _MAY_BE_ABSENT):
+            if isinstance(error, FileExistsError) or (isinstance(error, FileNotFoundError) and done in MAY_BE_ABSENT):
                 raise
-            raise LakeUnavailableError(
-                f"The lake at {self.describe()} could not be {done}: {error.strerror or type(error).__name__!r} at "
-                f"{path!r}. Nothing that was committed before is lost. {_advice(error.errno)} Then run the same "
-                "partitions again."
-            ) from None
+            got = error.strerror or type(error).__name__
+            raise unavailable(self, done, path, got, _advice(error.errno)) from None
 
 
 class _NewLocalFile(DurableFile):
@@ -359,6 +357,14 @@ def _outside(path: str) -> IntegrityError:
     return IntegrityError(
         f"Expected a path inside the lake, got {path[:200]!a}; nothing was touched there. A document of the lake was "
         "forged, or damaged: run `dagster-beiwe verify`, and look who can write to the lake."
+    )
+
+
+def unavailable(store: Store, done: str, path: str, got: str, advice: str) -> LakeUnavailableError:
+    """The error for a failure of the place where the lake lies."""
+    return LakeUnavailableError(
+        f"The lake at {store.describe()} could not be {done}: {got!r} at {path!r}. Nothing that was committed before "
+        f"is lost. {advice} Then run the same partitions again."
     )
 
 

@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest, parsed
-from dagster_beiwe.lake.catalog.records import Digest, Fixed, Head, Snapshot
+from dagster_beiwe.lake.catalog.records import Digest, Fixed, Head, Number, Snapshot
 from dagster_beiwe.lake.catalog.state import Section, State
 from dagster_beiwe.lake.catalog.store import create
 from dagster_beiwe.lake.layout import LogLayout, checkpoint_number
@@ -47,14 +47,17 @@ class SectionFile(NamedTuple):
 
 
 class _Root(Fixed, frozen=True, kw_only=True):
-    head: Head
+    """A state, but for its sections, of which it has the files."""
+
+    number: Number
+    digest: Digest
     time: datetime
     floor: int
     collected: int
     purged: dict[str, int]
     burnt: dict[str, tuple[int, str]]
-    snapshots: tuple[Snapshot, ...]
-    lost: tuple[Head, ...]
+    snapshots: dict[str, Snapshot]
+    lost: frozenset[Head]
     marks: bytes
     sections: dict[str, SectionFile]
 
@@ -63,6 +66,8 @@ class _Section(Fixed, frozen=True):
     identities: dict[str, Identity]
     windows: dict[str, msgspec.Raw]
 
+
+_FACTS = tuple(name for name in _Root.__struct_fields__ if name != "sections")
 
 _encoder = msgspec.msgpack.Encoder()
 _roots: msgspec.msgpack.Decoder[_Root] = msgspec.msgpack.Decoder(_Root)
@@ -104,21 +109,10 @@ class Checkpoints:
         try:
             data = self._store.read(path)
             root = parsed(_roots, self._authenticator.body(KIND, data, name=path), name=path)
-            number = root.head.number
             self._written = {asset: (None, file) for asset, file in root.sections.items()}
-            state = State(
-                number=number,
-                digest=root.head.digest,
-                time=root.time,
-                floor=root.floor,
-                collected=root.collected,
-                purged=root.purged,
-                burnt=root.burnt,
-                snapshots={each.name: each for each in root.snapshots},
-                lost=frozenset(root.lost),
-                marks=root.marks,
-                sections={asset: self._loader(asset, file, number) for asset, file in root.sections.items()},
-            )
+            state = State(**_facts(root))
+            for asset, file in root.sections.items():
+                state.sections[asset] = self._loader(asset, file, root.number)
             if people := root.sections.get(""):
                 state.sections[""] = self._section(people, "")
         except (FileNotFoundError, IntegrityError):
@@ -146,18 +140,7 @@ class Checkpoints:
                 file = self._write_section(asset, state.number, found, identities.get(asset, {}))
                 self._written[asset] = (found, file)
             sections[asset] = file
-        root = _Root(
-            head=state.head,
-            time=state.time,
-            floor=state.floor,
-            collected=state.collected,
-            purged=state.purged,
-            burnt=state.burnt,
-            snapshots=tuple(state.snapshots.values()),
-            lost=tuple(sorted(state.lost)),
-            marks=state.marks,
-            sections=sections,
-        )
+        root = _Root(sections=sections, **_facts(state))
         data = self._authenticator.sign(KIND, _encoder.encode(root))
         create(self._store, self._new_name(state.number), data, staging=self._layout.staging)
         self._remove_old({file.file for file in sections.values()})
@@ -211,3 +194,7 @@ class Checkpoints:
             if number is not None and number < oldest and name not in used:
                 with suppress(FileNotFoundError):
                     self._store.delete(f"{self._layout.checkpoints}/{name}")
+
+
+def _facts(source: _Root | State) -> dict[str, Any]:
+    return {name: getattr(source, name) for name in _FACTS}
