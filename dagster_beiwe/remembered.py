@@ -53,8 +53,9 @@ def seen_in(metadata: Metadata) -> Seen | None:
 
 
 def remembered_heads(instance: dg.DagsterInstance, study_key: str) -> list[Seen]:
-    """The newest heads of a study's log that Dagster has seen, one of each lineage."""
-    return _newest([*_of_raw_data(instance, study_key), *_of_check(instance, study_key)])
+    """The newest heads of a study's log that Dagster has seen: with materializations, and with the check."""
+    sources = (_of_raw_data(instance, study_key), _of_check(instance, study_key))
+    return [seen for source in sources if (seen := _newest(source)) is not None]
 
 
 def all_remembered_heads(instance: dg.DagsterInstance) -> list[Seen]:
@@ -77,9 +78,7 @@ def _of_check(instance: dg.DagsterInstance, study_key: str) -> Iterator[Seen | N
             yield seen_in(evaluation.metadata)
 
 
-def _newest(heads: Iterable[Seen | None]) -> list[Seen]:
-    newest: dict[tuple[str, str], Seen] = {}
-    for seen in filter(None, heads):
-        key = (seen.folder, seen.lineage)
-        newest[key] = max(newest.get(key, seen), seen, key=lambda each: each.number)
-    return list(newest.values())
+def _newest(heads: Iterable[Seen | None]) -> Seen | None:
+    """The head with the highest number, of the log that was seen last: `rekey` may have put it in another's place."""
+    seen = list(filter(None, heads))
+    return max((each for each in seen if each.lineage == seen[0].lineage), key=lambda each: each.number, default=None)
