@@ -27,10 +27,10 @@ RECORDS_PER_FOLDER: Final = 1000
 _LONGEST_NAME: Final = 120
 _OWNER: Final = "token-"
 _MANIFEST: Final = ".json.zst"
-_TOKEN_FILE = re.compile(rf"(?:/{re.escape(INSIDE)}/|~){_OWNER}\d{{1,12}}$")
-_PLANNED = re.compile(r"~(\d{1,12})-[0-9a-f]{4,16}(?=\.)")
-_FIRST = re.compile(r"\d{4}-\d\d-\d\d \d\d_\d\d_\d\d(?:\+00_00)?(?:_\d{1,6})?\.[A-Za-z0-9.]{1,32}")
-_MANIFEST_FILE = re.compile(rf"~(\d{{1,12}})-([0-9a-f]{{8}}){re.escape(_MANIFEST)}$")
+_TOKEN_FILE = re.compile(rf"(?:/{re.escape(INSIDE)}/|~){_OWNER}\d{{1,12}}\Z", re.ASCII)
+_PLANNED = re.compile(r"~(\d{1,12})-[0-9a-f]{4,16}(?=\.)", re.ASCII)
+_FIRST = re.compile(r"\d{4}-\d\d-\d\d \d\d_\d\d_\d\d(?:\+00_00)?(?:_\d{1,6})?\.[A-Za-z0-9.]{1,32}", re.ASCII)
+_MANIFEST_FILE = re.compile(rf"~(\d{{1,12}})-([0-9a-f]{{8}}){re.escape(_MANIFEST)}\Z", re.ASCII)
 _NUMBERED = r"\d{1,12}-[0-9a-f]{8}" + re.escape(_MANIFEST)
 _DOCUMENT = re.compile(
     rf"""{re.escape(INSIDE)}/(?:
@@ -44,7 +44,7 @@ _DOCUMENT = re.compile(
     | [A-Za-z0-9_-]{{1,64}}/{re.escape(INSIDE)}/(?:{_OWNER}\d{{1,12}} | [A-Za-z0-9_-]{{1,64}}~{_NUMBERED})
     | {re.escape(TABLES)}/(?:[^/]+/)*[^/]+~(?:{_OWNER}\d{{1,12}} | {_NUMBERED})
     """,
-    re.VERBOSE,
+    re.ASCII | re.VERBOSE,
 )
 
 
@@ -156,13 +156,17 @@ class LogLayout:
 
 def record_number(name: str) -> int | None:
     """The place of a record, or of a folder of records, as its name tells it."""
-    return int(name) if name.isdecimal() and len(name) in (3, 6) else None
+    return int(name) if _is_number(name) and len(name) in (3, 6) else None
 
 
 def checkpoint_number(name: str) -> int | None:
     """The record that a checkpoint or a marker was made at."""
     number = name.partition("-")[0]
-    return int(number) if number.isdecimal() and len(number) <= 12 else None
+    return int(number) if _is_number(number) and len(number) <= 12 else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()  # other scripts have digits, too, in names that nobody here gives
 
 
 def is_token(path: str) -> bool:

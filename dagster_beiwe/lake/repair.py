@@ -13,6 +13,7 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import burn, drop, take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.catalog.state import State
+from dagster_beiwe.lake.catalog.store import clear
 from dagster_beiwe.lake.catalog.withdrawal import give_up
 from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.lake.layout import LogLayout, Subject, is_token, planned_on, version_of
@@ -82,7 +83,8 @@ def _forget_copies(lake: StudyLake, findings: Iterable[Finding]) -> None:
     layout = LogLayout(lake.study_id)
     paths = [each.path for each in findings if each.kind == "copy changed" and each.path]
     paths += [f"{layout.checkpoints}/{name}" for name in lake.storage.list(layout.checkpoints)]
-    lake.storage.delete_all(sorted({*paths} - {layout.checkpoints}))
+    for path in sorted({*paths} - {layout.checkpoints}):
+        clear(lake.storage, path)
 
 
 def _take_out(lake: StudyLake, catalog: Catalog, findings: list[Finding], *, run_id: str) -> None:

@@ -13,6 +13,7 @@ from core_helpers import PASSPHRASE, PERSON, STUDY, cells_of, check_lake, commit
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.purge import purge_participant
 from dagster_beiwe.lake.repair import repair_study
 from dagster_beiwe.lake.verify import Finding, Verification, verify_study
 from dagster_beiwe.simulator import SimulatedServer
@@ -107,6 +108,38 @@ def test_a_damaged_log_stops_the_study(lake: StudyLake, folder: Path) -> None:
     with pytest.raises(IntegrityError, match="002"):
         repair_study(fresh, found, run_id="repair")
     assert (folder / STUDY / ".beiwe/log/000000/003").exists()
+
+
+@pytest.mark.parametrize("kind", ["empty", "full"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ".beiwe/log/000000/003",
+        ".beiwe/log/000009/000",
+        ".beiwe/checkpoints/000000000002-01234567",
+        ".beiwe/checkpoints/000000000002-01234567.people",
+        ".beiwe/packs/000000",
+        f"{PERSON}/.beiwe/token-0",
+    ],
+)
+def test_a_folder_in_the_place_of_a_document_is_taken_out(lake: StudyLake, folder: Path, place: str, kind: str) -> None:
+    """Nothing that the lake makes has a folder there, so neither a repair nor a withdrawal stops at it."""
+    commit(lake, {1: b"first"})
+    commit(lake, {1: b"hers"}, participant="p2person")
+    taken = folder / STUDY / place
+    taken.unlink(missing_ok=True)
+    taken.mkdir(parents=True)
+    if kind == "full":
+        (taken / "x").write_bytes(b"")
+    fresh = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    repair_study(fresh, verify_study(fresh).findings, run_id="repair")
+    fresh = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    assert verify_study(fresh).findings == []
+    assert fresh.participants() == [PERSON, "p2person"]
+    if "checkpoints" in place:
+        taken.mkdir(parents=True, exist_ok=True)
+        assert purge_participant(fresh, PERSON, run_id="purge").certain
+        assert not taken.exists()
 
 
 @pytest.mark.parametrize("number", [0, 2, 3])

@@ -26,6 +26,8 @@ STRANGERS = [
     ".beiwe/checkpoints/notes.txt",
     ".beiwe/runs/evil",
     ".beiwe/runs/0-0123456789abcdef-0",
+    ".beiwe/log/000000/\u0660\u0660\u0665",
+    ".beiwe/log/\u0660\u0660\u0660\u0660\u0660\u0665/000",
     ".beiwe/.0-fedcba9876543210-001.part",
     ".beiwe/sub/log/000000/000",
     f"{PERSON}/file.csv",

@@ -54,6 +54,22 @@ def test_what_is_damaged_in_s3_is_taken_out_and_fetched_again(url: str, server: 
     assert verify_study(lake).findings == []
 
 
+@pytest.mark.parametrize("name", ["000000/007/x", "000000/007/", "000009/000/x"])
+def test_what_lies_in_the_place_of_a_record_is_taken_out(url: str, s3: S3, server: SimulatedServer, name: str) -> None:
+    """An object below it, or a marker of a folder, looks like a record in a listing."""
+    sync(server, lake := study_lake(url), PEOPLE[0])
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    number = lake.state.number + 1
+    key = f"{prefix}/{lake.study_id}/.beiwe/log/{name.replace('007', f'{number:03}')}"
+    s3.administrator.put_object(Bucket=bucket, Key=key, Body=b"")
+    found = verify_study(study_lake(url)).findings
+    assert [each.kind for each in found] == ["log damaged"]
+    repair_study(study_lake(url), found, run_id="repair")
+    lake = study_lake(url)
+    assert verify_study(lake).findings == []
+    sync(server, lake, PEOPLE[1])
+
+
 def test_a_withdrawal_is_certain_when_a_later_collection_has_found_nothing(
     url: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest, parsed
 from dagster_beiwe.lake.catalog.records import Digest, Fixed, Head, Number, Snapshot
 from dagster_beiwe.lake.catalog.state import Section, State
-from dagster_beiwe.lake.catalog.store import create
+from dagster_beiwe.lake.catalog.store import clear, create
 from dagster_beiwe.lake.layout import LogLayout, checkpoint_number
 from dagster_beiwe.lake.storage import Store
 
@@ -149,7 +149,7 @@ class Checkpoints:
         """Remove every checkpoint, with the ids in it."""
         self._written = {}
         for name in self._store.list(self._layout.checkpoints):
-            self._store.delete(f"{self._layout.checkpoints}/{name}")
+            clear(self._store, f"{self._layout.checkpoints}/{name}")
 
     def _loader(self, asset: str, file: SectionFile, number: int) -> Callable[[], Section]:
         def load() -> Section:

@@ -16,7 +16,7 @@ from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.key_file import open_log
 from dagster_beiwe.lake.catalog.log import missing
 from dagster_beiwe.lake.catalog.records import Head
-from dagster_beiwe.lake.catalog.store import create
+from dagster_beiwe.lake.catalog.store import clear, create
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
 from dagster_beiwe.lake.layout import LogLayout, record_number
@@ -140,9 +140,9 @@ class _Healing:
         folder, _, name = path.rpartition("/")
         if name not in self._store.list(folder):
             return
-        if (data := self._own(number)) is not None:  # else it is a link or no file, and holds nothing of its own
+        if (data := self._own(number)) is not None:  # else it is no file, and no record was lost with it
             if number and self._is_authentic(number, data):  # but it does not follow the one before
                 raise missing(path)
             self._store.create_new(f"{self._layout.aside}/{number:012}-{os.urandom(4).hex()}", data)
-        self._store.delete(path)
+        clear(self._store, path)
         self._healed.aside.append(number)

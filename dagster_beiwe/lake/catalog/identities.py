@@ -14,7 +14,7 @@ from dagster_beiwe.lake.catalog.authentication import Authenticator, parsed
 from dagster_beiwe.lake.catalog.checkpoints import Identity
 from dagster_beiwe.lake.catalog.records import AssetPath, Fixed, Number, Token
 from dagster_beiwe.lake.catalog.state import State
-from dagster_beiwe.lake.catalog.store import create
+from dagster_beiwe.lake.catalog.store import clear, create
 from dagster_beiwe.lake.layout import LogLayout, Subject, is_token
 from dagster_beiwe.lake.storage import Store
 from dagster_beiwe.names import is_participant_id
@@ -130,8 +130,15 @@ class Identities:
         Where nobody remembers its secret it gets another: then what records say of the server's counts agrees no more.
         """
         identity = self.known.get(subject.asset, {}).get(token) or self._new_identity(subject, state)
+        path = self._layout.home(subject).token(identity.epoch)
+        try:
+            self._store.read(path)
+        except IntegrityError:  # what lies there is no file, and holds no token
+            clear(self._store, path)
+        except FileNotFoundError:
+            pass
         if not self._write(subject, token, identity):
-            raise _taken(self._layout.home(subject).token(identity.epoch))
+            raise _taken(path)
 
     def secret(self, subject: Subject, state: State) -> bytes | None:
         """What keys all that records say of a subject, so that nobody can compare it without the subject's folder."""

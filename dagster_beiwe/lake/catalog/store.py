@@ -39,6 +39,13 @@ def create(store: Store, path: str, data: bytes, *, staging: str) -> bool:
     ) from failure
 
 
+def clear(store: Store, path: str) -> None:
+    """Remove whatever lies in a file's place, be it a folder with all that is in it."""
+    store.delete_all([file.path for file in store.scan(path)])
+    store.delete_folder(path)
+    store.delete(path)
+
+
 def read(store: Store, path: str) -> bytes | None:
     """A file, or None: a listing decides whether it is there, because some file systems remember that it was not."""
     try:
