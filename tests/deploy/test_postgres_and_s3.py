@@ -107,7 +107,7 @@ def first_two_together(begin: Callable[[], None]) -> Callable[[], None]:
 
 
 def assert_whole(lake: str, server: SimulatedServer, people: Sequence[str] = PEOPLE) -> None:
-    """The lake holds every file of these participants, is intact, and has nothing besides."""
+    """The lake holds every file of these participants, and is intact."""
     study = BeiweLake(lake).study(STUDY_ID, passphrase=PASSPHRASE)
     result = verify_study(study)
     assert result.findings == []

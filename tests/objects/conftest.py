@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 from object_helpers import S3, small_world
 
@@ -18,8 +19,11 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3]:
+    clients = fsspec.get_filesystem_class("s3")
+    clients.clear_instance_cache()  # those of other tests go on with the server that they were made for
     with S3() as server:
         yield server
+    clients.clear_instance_cache()
 
 
 @pytest.fixture
