@@ -86,7 +86,7 @@ def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[S
         print("Tables of no study need BEIWE_LAKE_PASSPHRASE, which is not set: not looked at.", file=sys.stderr)
     intact = True
     for name, log in logs.items():
-        result = verify_log(lake.storage, log, share=share, remembered=remembered)
+        result = verify_log(log, share=share, remembered=remembered)
         if not result.intact:
             intact = False
             _print(log.folder, name, result, as_json=as_json)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from dagster_beiwe.errors import CommitConflictError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import Collected, Collector, Retention
+from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import named
 
@@ -24,7 +25,17 @@ def collect(catalog: Catalog, *, keep_days: float, run_id: str, also: Iterable[S
     return Collector(catalog, named, retention=Retention(keep_days=keep_days), run_id=run_id).collect(also)
 
 
-def collect_if_due(catalog: Catalog, *, keep_days: float, run_id: str) -> None:
+@contextmanager
+def open_for_writing(log: Opening, *, keep_days: float, run_id: str) -> Iterator[Catalog]:
+    """The log, begun if there is none, collected if that is due, and fit for commits; shared with others who write."""
+    catalog = log.begun()
+    _collect_if_due(catalog, keep_days=keep_days, run_id=run_id)
+    with catalog.store.guard(catalog.layout.inside, exclusive=False):
+        catalog.prepare()
+        yield catalog
+
+
+def _collect_if_due(catalog: Catalog, *, keep_days: float, run_id: str) -> None:
     """Collect a log that has grown by many records since, or in which runs have died; not while others write to it."""
     state = catalog.state
     if state.number - state.collected >= _DUE_AFTER or (catalog.store.locks and dead_runs_left_something(catalog)):

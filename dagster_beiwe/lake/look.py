@@ -19,6 +19,7 @@ from dagster_beiwe.lake.catalog.collector import read_markers
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.catalog.state import State, Version
+from dagster_beiwe.lake.catalog.store import all_readable
 from dagster_beiwe.lake.layout import Home, Subject, is_made_here, is_token
 from dagster_beiwe.lake.manifest import stored_files
 from dagster_beiwe.lake.storage import Storage, StoredFile
@@ -271,16 +272,7 @@ class Look:
 
     def _contents(self, paths: Sequence[str]) -> dict[str, bytes | None]:
         """Several manifests; None for those that cannot be read."""
-        try:
-            return dict(zip(paths, self._storage.read_all(paths), strict=True))
-        except IntegrityError:  # one of them is no file: find out which
-            return {path: self._content(path) for path in paths}
-
-    def _content(self, path: str) -> bytes | None:
-        try:
-            return self._storage.read(path)
-        except (FileNotFoundError, IntegrityError):
-            return None
+        return dict(zip(paths, all_readable(self._storage, paths), strict=True))
 
     def _still(self, findings: Sequence[Finding]) -> Iterator[Finding]:
         """Findings of versions that are still kept: others may have been collected or withdrawn meanwhile."""

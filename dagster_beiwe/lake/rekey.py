@@ -306,8 +306,7 @@ def _begin(source: Opening, target: Opening) -> Catalog:
     """The log of the copy. Raises ``CommitConflictError`` if it has records that are no copies."""
     former = source.catalog()
     assert former is not None, "whoever is copied has a log"
-    catalog = target.catalog(create=True, former=(former.begin.lineage, former.durable_head()))
-    assert catalog is not None, "create makes one"
+    catalog = target.begun(former=(former.begin.lineage, former.durable_head()))
     if catalog.begin.former_lineage != former.begin.lineage:
         raise _used("it holds something else in that place")
     if number := next((each.record.number for each in catalog.history() if each.record.run not in ("", _RUN_ID)), 0):

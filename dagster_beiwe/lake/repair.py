@@ -66,9 +66,9 @@ def _repair(lake: StudyLake, catalog: Catalog, suspects: list[Finding], *, run_i
         _remove_links(lake, suspects)
         _Owners(lake, catalog).restore(run_id=run_id)
         suspects += verify_study(lake, share=0).findings
-    found = [each for each in look_again(lake.storage, lake.log, suspects).findings if each in suspects]
+    found = [each for each in look_again(lake.log, suspects).findings if each in suspects]
     _take_out(lake, catalog, found, run_id=run_id)
-    later = look_again(lake.storage, lake.log, found).findings if found else []
+    later = look_again(lake.log, found).findings if found else []
     _remove(lake, catalog, [each for each in later if each.kind == "file unlisted"], found, run_id=run_id)
 
 

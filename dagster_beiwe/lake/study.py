@@ -72,13 +72,13 @@ class StudyLake:
     def __repr__(self) -> str:
         return f"<StudyLake {self.study_id} at {self.storage.describe()}>"
 
-    def catalog(self, *, create: bool = False) -> Catalog | None:
-        """The study's log; None for a study that the lake does not hold, unless ``create`` begins it.
+    def catalog(self) -> Catalog | None:
+        """The study's log; None for a study that the lake does not hold.
 
         Raises ``WrongPassphraseError`` before anything else is read, and ``IntegrityError`` for a log that is not whole
         or lacks what its checkpoints or its witness have seen.
         """
-        return self.log.catalog(create=create)
+        return self.log.catalog()
 
     @property
     def exists(self) -> bool:

@@ -26,7 +26,7 @@ from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.catalog.state import State, Version
-from dagster_beiwe.lake.collecting import collect_if_due
+from dagster_beiwe.lake.collecting import open_for_writing
 from dagster_beiwe.lake.layout import NO_STUDY, NOBODY, LogLayout, Subject, asset_path
 from dagster_beiwe.lake.manifest import TableManifest, decode_table, encode
 from dagster_beiwe.lake.staging import EncryptedFile
@@ -58,23 +58,19 @@ class TableFiles:
 
     def __init__(
         self,
-        storage: Storage,
-        folder: str,
         log: Opening,
         ring: KeyRing,
         *,
         keep_superseded_days: float,
         state: State | None = None,
     ) -> None:
-        self.storage, self.layout, self.ring = storage, LogLayout(folder), ring
+        self.storage, self.layout, self.ring = log.storage, LogLayout(log.folder), ring
         self.log, self._pinned, self._keep_days = log, state, keep_superseded_days
 
     @classmethod
     def of_study(cls, lake: StudyLake) -> Self:
         """Tables of a study: encrypted and authenticated as its raw data is, and in the state that the lake is in."""
         return cls(
-            lake.storage,
-            lake.study_id,
             lake.log,
             lake.ring,
             keep_superseded_days=lake.keep_superseded_days,
@@ -93,7 +89,7 @@ class TableFiles:
         """Tables of no study, encrypted with the lake's passphrase."""
         ring = KeyRing(CrypteaseCipher(passphrase), CipherKeys(passphrase=passphrase))
         log = Opening(storage, NO_STUDY, passphrase, witness=witness)
-        return cls(storage, NO_STUDY, log, ring, keep_superseded_days=keep_superseded_days)
+        return cls(log, ring, keep_superseded_days=keep_superseded_days)
 
     @classmethod
     def of_nobody(
@@ -101,7 +97,7 @@ class TableFiles:
     ) -> Self:
         """Tables without anything about participants: unencrypted, and their log finds accidents but not attacks."""
         log = Opening(storage, NOBODY, None, witness=witness)
-        return cls(storage, NOBODY, log, KeyRing(None, CipherKeys()), keep_superseded_days=keep_superseded_days)
+        return cls(log, KeyRing(None, CipherKeys()), keep_superseded_days=keep_superseded_days)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} in {self.layout.folder} at {self.storage.describe()}>"
@@ -111,9 +107,9 @@ class TableFiles:
         """The state that tables are read in: the newest, unless this keeps to one."""
         return self._pinned if self._pinned is not None else self.log.state()
 
-    def catalog(self, *, create: bool = False) -> Catalog | None:
-        """The log of the tables; None if it was never begun, unless ``create`` begins it."""
-        return self.log.catalog(create=create)
+    def catalog(self) -> Catalog | None:
+        """The log of the tables; None if it was never begun."""
+        return self.log.catalog()
 
     def at(self, state: State | None = None) -> Self:
         """The tables as they are in a state, by default now, whatever is written later."""
@@ -224,13 +220,9 @@ class TableFiles:
                 f"Tables in {self.layout.folder!r} were opened at one state, which cannot be written. Nothing was "
                 "stored. Open the study without `as_of`."
             )
-        catalog = self.log.catalog(create=True)
-        assert catalog is not None, "create makes one"
-        collect_if_due(catalog, keep_days=self._keep_days, run_id=run_id)
         committed: dict[str | None, TableManifest] = {}
         refused: list[str] = []
-        with self.storage.guard(catalog.layout.inside, exclusive=False):
-            catalog.prepare()
+        with open_for_writing(self.log, keep_days=self._keep_days, run_id=run_id) as catalog:
             for _ in range(_TRIES):
                 waiting = {each: content for each, content in tables.items() if each not in committed}
                 while waiting:

@@ -13,7 +13,6 @@ from dagster_beiwe.lake.catalog.opening import Opening, Seen
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.look import Finding, FindingKind, Look, Verification
-from dagster_beiwe.lake.storage import Storage
 from dagster_beiwe.lake.study import StudyLake, When
 from dagster_beiwe.names import is_participant_id
 
@@ -31,7 +30,6 @@ def verify_study(
 ) -> Verification:
     """Check one study with its tables; see ``verify_log``."""
     return verify_log(
-        lake.storage,
         lake.log,
         share=share,
         participants=participants,
@@ -42,7 +40,6 @@ def verify_study(
 
 
 def verify_log(
-    storage: Storage,
     log: Opening,
     *,
     share: float = 1.0,
@@ -78,20 +75,20 @@ def verify_log(
             result.findings += _copies(catalog, newest)
         look = Look(
             catalog,
-            storage,
+            log.storage,
             state,
             result,
             read=lambda path: _chosen(path, day, share),
             past=as_of is not None,
             on_window=on_window,
         )
-        _look_at_all(look, storage, log.folder, participants)
+        _look_at_all(look, log, participants)
     if not participants and as_of is None:
-        result.findings += unlisted(storage, log.folder, catalog)
+        result.findings += _unlisted(log, catalog)
     return result
 
 
-def look_again(storage: Storage, log: Opening, suspects: Collection[Finding]) -> Verification:
+def look_again(log: Opening, suspects: Collection[Finding]) -> Verification:
     """What is found now, reading the files that were suspected."""
     result = Verification()
     catalog = log.catalog()
@@ -101,20 +98,20 @@ def look_again(storage: Storage, log: Opening, suspects: Collection[Finding]) ->
             f"{home(Subject(each.participant)).folder}/{each.path}" if each.participant else each.path
             for each in suspects
         }
-        look = Look(catalog, storage, catalog.refresh(), result, read=paths.__contains__)
+        look = Look(catalog, log.storage, catalog.refresh(), result, read=paths.__contains__)
         beside = any(not each.participant for each in suspects)
-        _look_at_all(look, storage, log.folder, () if beside else {each.participant for each in suspects})
-    result.findings += unlisted(storage, log.folder, catalog)
+        _look_at_all(look, log, () if beside else {each.participant for each in suspects})
+    result.findings += _unlisted(log, catalog)
     return result
 
 
-def unlisted(storage: Storage, folder: str, catalog: Catalog | None) -> list[Finding]:
+def _unlisted(log: Opening, catalog: Catalog | None) -> list[Finding]:
     """Files beside those of participants and tables that nothing accounts for; where no log was begun that is all."""
-    return [Finding(kind="file unlisted", path=path) for path in strangers(storage, folder, catalog)]
+    return [Finding(kind="file unlisted", path=path) for path in strangers(log.storage, log.folder, catalog)]
 
 
-def _look_at_all(look: Look, storage: Storage, folder: str, participants: Collection[str]) -> None:
-    for name in storage.list(folder):
+def _look_at_all(look: Look, log: Opening, participants: Collection[str]) -> None:
+    for name in log.storage.list(log.folder):
         if is_participant_id(name) and (not participants or name in participants):
             look.participant(name)
     if not participants:

@@ -18,7 +18,7 @@ from dagster_beiwe.errors import CommitConflictError, ConfigurationError, Integr
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, Outcome
 from dagster_beiwe.lake.catalog.records import Change, Compare
 from dagster_beiwe.lake.catalog.state import State
-from dagster_beiwe.lake.collecting import collect_if_due
+from dagster_beiwe.lake.collecting import open_for_writing
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import Manifest, encode
 from dagster_beiwe.lake.merge import Arrival, Changes, Occasion, merge, plain_name
@@ -91,12 +91,11 @@ class LakeWriter:
         self._plan: Plan | None = None
 
     def __enter__(self) -> Self:
-        catalog = self._lake.catalog(create=True)
-        assert catalog is not None, "create makes one"
-        collect_if_due(catalog, keep_days=self._lake.keep_superseded_days, run_id=self._run_id)
+        lake = self._lake
         with ExitStack() as opening:
-            opening.enter_context(self._storage.guard(catalog.layout.inside, exclusive=False))
-            catalog.prepare()
+            catalog = opening.enter_context(
+                open_for_writing(lake.log, keep_days=lake.keep_superseded_days, run_id=self._run_id)
+            )
             state = catalog.recent()
             subjects = map(Subject, self._participants)
             known = [subject for subject in subjects if catalog.identities.token(subject, state)]

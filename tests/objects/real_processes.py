@@ -103,9 +103,12 @@ class OpeningOnTerms(Opening):
         self.terms = terms
         self.opened: Catalog | None = None
 
-    def catalog(self, *, create: bool = True, former: object = None) -> Catalog | None:
+    def catalog(self) -> Catalog:
+        return self.begun()
+
+    def begun(self, *, former: object = None) -> Catalog:
         if self.opened is None:
-            catalog = Catalog.create(self.store, STUDY, None, terms=self.terms)
+            catalog = Catalog.create(self.storage, STUDY, None, terms=self.terms)
             catalog.check()
             self.opened = catalog
         return self.opened
@@ -125,10 +128,8 @@ class Lake(StudyLake):
         )
         self.log = OpeningOnTerms(self.storage, self.terms)
 
-    def catalog(self, *, create: bool = True) -> Catalog:
-        catalog = self.log.catalog(create=create)
-        assert catalog is not None, "it is made"
-        return catalog
+    def catalog(self) -> Catalog:
+        return self.log.begun()
 
 
 def write(lake: Lake, order: Order, rng: random.Random, tell: Tell) -> None:

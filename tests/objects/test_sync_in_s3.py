@@ -95,7 +95,7 @@ def test_a_run_that_is_killed_is_finished_by_the_next(
     if restated:
         sync(server, study_lake(url), ONE)
     else:
-        study_lake(url).catalog(create=True)
+        study_lake(url).log.begun()
     old = truth(world, ONE) if restated else {}
     restate(world)
     dying: list[subprocess.Popen[str]] = []

@@ -79,7 +79,7 @@ def stored(folder: Path) -> dict[str, bytes]:
 
 
 def damaged(store: TableStore) -> list[Finding]:
-    return verify_log(store.storage, store.log).findings
+    return verify_log(store.log).findings
 
 
 def laid_back(folder: Path, files: dict[str, bytes]) -> None:
@@ -97,7 +97,7 @@ def test_tables_of_which_one_cannot_be_written_leave_nothing(store: TableStore, 
     with pytest.raises(RuntimeError, match="no rows"):
         store.commit(KEY, {"a": good, "b": replace(good, fill=fails)}, run_id="r")
     assert tables_below(folder) == []
-    assert verify_log(store.storage, store.log).findings == []
+    assert verify_log(store.log).findings == []
 
 
 def test_a_table_comes_back_with_its_types(store: TableStore, frame: pd.DataFrame) -> None:
@@ -507,8 +507,7 @@ def test_tables_of_no_study_are_collected_without_a_run_of_one(
     """What is written again and again does not grow for ever, nor does what a dead run left stay."""
     monkeypatch.setattr(collecting, "_DUE_AFTER", 4)
     store = TableStore.of_lake(open_storage(folder), passphrase=PASSPHRASE, keep_superseded_days=0)
-    catalog = store.catalog(create=True)
-    assert catalog is not None
+    catalog = store.log.begun()
     for hour in range(12):
         now = datetime.now(timezone.utc) + timedelta(hours=hour)
         catalog.terms = replace(catalog.terms, now=partial(now.replace, microsecond=0))

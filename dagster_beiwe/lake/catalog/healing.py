@@ -16,7 +16,7 @@ from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.key_file import open_log
 from dagster_beiwe.lake.catalog.log import missing
 from dagster_beiwe.lake.catalog.records import Head
-from dagster_beiwe.lake.catalog.store import clear, create
+from dagster_beiwe.lake.catalog.store import clear, create, readable
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
 from dagster_beiwe.lake.layout import LogLayout, record_number
@@ -98,10 +98,7 @@ class _Healing:
             yield from self._log.packed_copies(number)
 
     def _own(self, number: int) -> bytes | None:
-        try:
-            return self._store.read(self._layout.record(number))
-        except (FileNotFoundError, IntegrityError):
-            return None
+        return readable(self._store, self._layout.record(number))
 
     def _put(self, number: int, data: bytes) -> None:
         """Let a record lie in its place; what lies there instead is no record of this log."""

@@ -14,7 +14,7 @@ from dagster_beiwe.lake.catalog.authentication import Authenticator, parsed
 from dagster_beiwe.lake.catalog.checkpoints import Identity
 from dagster_beiwe.lake.catalog.records import AssetPath, Fixed, Number, Token
 from dagster_beiwe.lake.catalog.state import State
-from dagster_beiwe.lake.catalog.store import clear, create
+from dagster_beiwe.lake.catalog.store import all_readable, clear, create
 from dagster_beiwe.lake.layout import LogLayout, Subject, is_token
 from dagster_beiwe.lake.storage import Store
 from dagster_beiwe.names import is_participant_id
@@ -218,25 +218,13 @@ class Identities:
     def _read(self, paths: Sequence[str], *, lenient: bool) -> set[str]:
         """The tokens in these files; ``lenient`` leaves out damaged ones, which are the matter of one subject only."""
         found = set()
-        for path, data in zip(paths, self._contents(paths, lenient=lenient), strict=True):
+        contents = all_readable(self._store, paths) if lenient else self._store.read_all(paths)
+        for path, data in zip(paths, contents, strict=True):
             if data is not None:
                 with suppress(IntegrityError) if lenient else nullcontext():
                     document = self._document(path, data)
                     self._learn(document)
                     found.add(document.token)
-        return found
-
-    def _contents(self, paths: Sequence[str], *, lenient: bool) -> list[bytes | None]:
-        try:
-            return self._store.read_all(paths)
-        except IntegrityError:
-            if not lenient:
-                raise
-        found: list[bytes | None] = []
-        for path in paths:
-            found.append(None)
-            with suppress(IntegrityError, FileNotFoundError):  # a link, or a file in a folder's place
-                found[-1] = self._store.read(path)
         return found
 
     def _learn(self, document: _TokenFile) -> None:

@@ -12,7 +12,7 @@ from dagster_beiwe.lake.catalog.healing import Healed, heal
 from dagster_beiwe.lake.catalog.past import accept_restored
 from dagster_beiwe.lake.catalog.records import Begin, Head
 from dagster_beiwe.lake.catalog.state import State
-from dagster_beiwe.lake.storage import Store
+from dagster_beiwe.lake.storage import Storage
 
 NOTHING = State()
 """What a log says that was never begun."""
@@ -30,38 +30,45 @@ class Seen(NamedTuple):
 class Opening:
     """The log in a folder, opened once for all who share this. Usable from several threads."""
 
-    def __init__(self, store: Store, folder: str, passphrase: str | None, *, witness: Store | None = None) -> None:
-        self.store, self.folder = store, folder
+    def __init__(
+        self, storage: Storage, folder: str, passphrase: str | None, *, witness: Storage | None = None
+    ) -> None:
+        self.storage, self.folder = storage, folder
         self._passphrase, self._witness = passphrase, witness
         self._lock = threading.RLock()
         self._catalog: Catalog | None = None
         self._removed: IntegrityError | None = None
         """Why no other log is begun where one was seen."""
 
-    def catalog(self, *, create: bool = False, former: tuple[str, Head] | None = None) -> Catalog | None:
-        """The log's catalog; None if there is no log, unless ``create`` begins it. ``former`` is what it carries on.
+    def catalog(self) -> Catalog | None:
+        """The log's catalog; None if there is no log.
 
         Raises ``WrongPassphraseError`` before anything else is read, and ``IntegrityError`` for a log that is not whole
         or lacks what its checkpoints or its witness have seen.
         """
         with self._lock:
             if self._catalog is None:
-                if create and self._removed is not None:
-                    raise self._removed
-                if create:
-                    found: Catalog | None = Catalog.create(
-                        self.store, self.folder, self._passphrase, witness=self._witness, former=former
-                    )
-                else:
-                    found = Catalog.open(self.store, self.folder, self._passphrase, witness=self._witness)
+                found = Catalog.open(self.storage, self.folder, self._passphrase, witness=self._witness)
                 if found is not None:
                     found.check()
                 self._catalog = found
             return self._catalog
 
+    def begun(self, *, former: tuple[str, Head] | None = None) -> Catalog:
+        """The log's catalog; the log is begun if there is none. ``former`` is what it carries on."""
+        with self._lock:
+            if self._catalog is not None:
+                return self._catalog
+            if self._removed is not None:
+                raise self._removed
+            made = Catalog.create(self.storage, self.folder, self._passphrase, witness=self._witness, former=former)
+            made.check()
+            self._catalog = made
+            return made
+
     def reopened(self) -> Opening:
         """The same log, to be read anew, as another process would."""
-        return Opening(self.store, self.folder, self._passphrase, witness=self._witness)
+        return Opening(self.storage, self.folder, self._passphrase, witness=self._witness)
 
     def seen(self) -> Seen | None:
         """The newest head that this process has seen, to be remembered elsewhere; None if there is no log."""
@@ -81,7 +88,7 @@ class Opening:
             catalog.check(_heads(own, catalog.begin))
         elif own:
             self._removed = IntegrityError(
-                f"The lake at {self.store.describe()} has no log in {self.folder!r}, though record "
+                f"The lake at {self.storage.describe()} has no log in {self.folder!r}, though record "
                 f"{max(each.number for each in own)} of it was seen. Nothing was read or written. The folder was "
                 "removed: restore it from a backup."
             )
@@ -90,16 +97,16 @@ class Opening:
 
     def accept(self, remembered: Iterable[Seen], *, run_id: str) -> tuple[Head, ...]:
         """Give up the records that somebody has seen and the log lacks, because it was restored on purpose."""
-        catalog = Catalog.open(self.store, self.folder, self._passphrase, witness=self._witness)
+        catalog = Catalog.open(self.storage, self.folder, self._passphrase, witness=self._witness)
         if catalog is None:
             return ()
         own = [each for each in remembered if each.folder == self.folder]
-        with self.store.guard(catalog.layout.inside, exclusive=False):
+        with self.storage.guard(catalog.layout.inside, exclusive=False):
             return accept_restored(catalog, _heads(own, catalog.begin), run_id=run_id)
 
     def heal(self) -> Healed:
         """Bring back what is missing of the log; see ``healing.heal``."""
-        return heal(self.store, self.folder, self._passphrase, witness=self._witness)
+        return heal(self.storage, self.folder, self._passphrase, witness=self._witness)
 
     def take_over(self, before: Opening) -> None:
         """Use the log as another has opened it, if it is this one and goes on from there: that saves reading it."""
@@ -110,7 +117,7 @@ class Opening:
 
     def _terms(self) -> tuple[str | None, ...]:
         witness = self._witness.describe() if self._witness else None
-        return self.store.describe(), self.folder, self._passphrase, witness
+        return self.storage.describe(), self.folder, self._passphrase, witness
 
     def state(self) -> State:
         """The newest state."""

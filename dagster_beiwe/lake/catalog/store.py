@@ -1,8 +1,10 @@
-"""How the catalog learns what came of a request."""
+"""Ask a store in the ways that the catalog needs: what came of a request, and what is there."""
 
 from __future__ import annotations
 
-from dagster_beiwe.errors import LakeUnavailableError, OutcomeUnknownError
+from collections.abc import Sequence
+
+from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, OutcomeUnknownError
 from dagster_beiwe.lake.storage import Store
 
 _ATTEMPTS = 3
@@ -58,3 +60,19 @@ def read(store: Store, path: str) -> bytes | None:
         return store.read(path)
     except FileNotFoundError:  # removed since it was listed
         return None
+
+
+def readable(store: Store, path: str) -> bytes | None:
+    """A file; None if it is not there, or is none: a link, or below a file that stands in a folder's place."""
+    try:
+        return store.read(path)
+    except (FileNotFoundError, IntegrityError):
+        return None
+
+
+def all_readable(store: Store, paths: Sequence[str]) -> list[bytes | None]:
+    """Several files, each as ``readable`` has it."""
+    try:
+        return store.read_all(paths)
+    except IntegrityError:  # one of them is none: find out which
+        return [readable(store, path) for path in paths]
