@@ -173,32 +173,14 @@ _table_decoder: msgspec.json.Decoder[TableManifest] = msgspec.json.Decoder(Table
 _encoder = msgspec.json.Encoder()
 
 
-def encode_document(document: Struct) -> bytes:
-    """A typed document as it is stored."""
-    return zstandard.ZstdCompressor(level=_LEVEL).compress(_encoder.encode(document))
-
-
-def decode_document(decoder: msgspec.json.Decoder[T], data: bytes, *, name: str) -> T:
-    """A stored document as its decoder reads it; ``name`` is for messages. Raises ``IntegrityError``."""
-    try:
-        if zstandard.frame_content_size(data) not in range(_LARGEST_BYTES):  # it would be taken as memory at once
-            raise ValueError("a size that no document has")
-        return decoder.decode(zstandard.ZstdDecompressor().decompress(data))
-    except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, RecursionError):
-        raise IntegrityError(
-            f"{name!r} does not have the fields of such a document. It was not used. A newer version wrote it (update "
-            "dagster-beiwe), or it was damaged: restore it from a backup, or run `dagster-beiwe verify --repair`."
-        ) from None
-
-
 def encode(manifest: Manifest | TableManifest) -> bytes:
     """A manifest as it is stored."""
-    return encode_document(manifest)
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(_encoder.encode(manifest))
 
 
 def decode(data: bytes, *, name: str) -> Manifest:
     """The manifest in stored bytes; ``name`` is for messages. Raises ``IntegrityError`` for anything else."""
-    manifest = decode_document(_decoder, data, name=name)
+    manifest = _decoded(_decoder, data, name=name)
     try:
         _check(manifest)
     except (ValueError, TimeRangeError):
@@ -208,7 +190,7 @@ def decode(data: bytes, *, name: str) -> Manifest:
 
 def decode_table(data: bytes, *, name: str) -> TableManifest:
     """The manifest of a table in stored bytes; ``name`` is for messages. Raises ``IntegrityError`` for other bytes."""
-    manifest = decode_document(_table_decoder, data, name=name)
+    manifest = _decoded(_table_decoder, data, name=name)
     if "/" in manifest.file or manifest.file in (".", ".."):
         raise _forged(name)
     return manifest
@@ -232,6 +214,19 @@ def named(home: Home, data: bytes) -> Iterator[str]:
 def total_bytes(records: Iterable[FileRecord]) -> int:
     """Sum of the plain sizes."""
     return sum(record.size_bytes for record in records)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], data: bytes, *, name: str) -> T:
+    """A stored document as its decoder reads it; ``name`` is for messages. Raises ``IntegrityError``."""
+    try:
+        if zstandard.frame_content_size(data) not in range(_LARGEST_BYTES):  # it would be taken as memory at once
+            raise ValueError("a size that no document has")
+        return decoder.decode(zstandard.ZstdDecompressor().decompress(data))
+    except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, RecursionError):
+        raise IntegrityError(
+            f"{name!r} does not have the fields of such a document. It was not used. A newer version wrote it (update "
+            "dagster-beiwe), or it was damaged: restore it from a backup, or run `dagster-beiwe verify --repair`."
+        ) from None
 
 
 def _check(manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ faster. A file that no manifest names does not count.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass
@@ -147,9 +148,9 @@ def examine(body: bytes, *, name: str, arrives_compressed: bool, form: FileForm,
     plain = _PlainHashes(md5=md5)
     keep = form.compression == "zstd"
     if not arrives_compressed:
-        kept = _Kept()
+        kept = io.BytesIO()
         _take_plain([body], plain, kept, compress=keep)
-        return Examined(plain=plain, content=bytearray().join(kept.pieces))
+        return Examined(plain=plain, content=bytearray(kept.getbuffer()))
     _declared_size(body, name)
     try:
         content = zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
@@ -239,17 +240,6 @@ class _PlainHashes:
         return len(data)
 
 
-class _Kept:
-    """Keeps what is to be stored."""
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        self.pieces.append(data)
-        return len(data)
-
-
 class EncryptedFile:
     """Encrypts, counts, hashes and writes what is to be stored; unchanged without a cipher."""
 
@@ -273,7 +263,9 @@ class EncryptedFile:
         self._file.write(data)
 
 
-def _take_plain(body: Iterable[bytes], plain: _PlainHashes, sink: EncryptedFile | _Kept, *, compress: bool) -> None:
+def _take_plain(
+    body: Iterable[bytes], plain: _PlainHashes, sink: EncryptedFile | io.BytesIO, *, compress: bool
+) -> None:
     # The frame's window is bounded, unlike the server's, so that it can be read back in little memory.
     packer = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False).compressobj() if compress else None
     for piece in body:

@@ -148,14 +148,12 @@ class StudyLake:
 
     def index(self, participant: str) -> Mapping[str, Version]:
         """The newest version of each of a participant's windows, by key, oldest window first."""
-        catalog, state = self.catalog(), self.state
-        token = catalog.identities.held(_subject(participant), state) if catalog else None
+        state, token = self._held(participant)
         return state.current(token) if token else {}
 
     def versions(self, participant: str) -> Mapping[str, Sequence[Version]]:
         """Of each of a participant's windows the versions that are retained, newest last."""
-        catalog, state = self.catalog(), self.state
-        token = catalog.identities.held(_subject(participant), state) if catalog else None
+        state, token = self._held(participant)
         return state.section().windows(token) if token else {}
 
     def windows(self, participant: str) -> list[str]:
@@ -164,11 +162,8 @@ class StudyLake:
 
     def counts_secret(self, participant: str) -> bytes | None:
         """What keys the fingerprints of the server's counts of a participant; None for one without any data."""
-        catalog, state = self.catalog(), self.state
-        subject = _subject(participant)
-        if catalog is None or catalog.identities.held(subject, state) is None:
-            return None
-        return catalog.identities.secret(subject, state)
+        catalog, (state, token) = self.catalog(), self._held(participant)
+        return catalog.identities.secret(_subject(participant), state) if catalog and token else None
 
     def manifest(self, participant: str, window: str | Window) -> Manifest | None:
         """What is committed of a window, or None. Raises ``IntegrityError`` if the manifest was changed.
@@ -240,6 +235,11 @@ class StudyLake:
         """Path of a participant's folder, or of something below it."""
         folder = f"{self.study_id}/{check_participant_id(participant)}"
         return f"{folder}/{below}" if below else folder
+
+    def _held(self, participant: str) -> tuple[State, str | None]:
+        """The state, and the token under which it has versions of a participant."""
+        catalog, state, subject = self.catalog(), self.state, _subject(participant)
+        return state, catalog.identities.held(subject, state) if catalog else None
 
     def _absent(self, participant: str, record: FileRecord, window: str) -> Exception:
         catalog, version = self.catalog(), self.index(participant).get(window)

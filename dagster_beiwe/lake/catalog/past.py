@@ -18,7 +18,6 @@ def add_snapshot(
 
     Raises ``PastStateError`` if a collection has run since that record: then take the snapshot of a newer state.
     """
-    made: list[Snapshot] = []
 
     def draft(state: State, start: dict[str, Any]) -> Snapshot:
         if name in state.snapshots:
@@ -31,21 +30,18 @@ def add_snapshot(
                 f"The state of record {at.number} may have been collected since, by record {state.collected}. Nothing "
                 "was written. Take the snapshot of the newest state."
             )
-        made[:] = [
-            Snapshot(
-                **start,
-                name=name,
-                at=at,
-                content=content,
-                participants=participants,
-                files=files,
-                size_bytes=size_bytes,
-            )
-        ]
-        return made[0]
+        facts: dict[str, Any] = {
+            "content": content,
+            "participants": participants,
+            "files": files,
+            "size_bytes": size_bytes,
+        }
+        return Snapshot(**start, **facts, name=name, at=at)
 
-    catalog.append(draft, run_id=run_id)
-    return made[0]
+    entry = catalog.append(draft, run_id=run_id)
+    assert entry is not None
+    assert isinstance(entry.record, Snapshot)
+    return entry.record
 
 
 def remove_snapshot(catalog: Catalog, name: str, *, run_id: str) -> bool:
@@ -77,14 +73,13 @@ def take_out(catalog: Catalog, versions: Iterable[tuple[Place, int]], *, run_id:
     Left alone, and not returned, are those that are no longer the newest ones.
     """
     versions = list(versions)
-    places: list[Place] = []
 
     def draft(state: State, start: dict[str, Any]) -> Repair | None:
-        places[:] = [place for place, at in versions if at in _retained(state, place)[-1:]]
-        return Repair(**start, places=tuple(places)) if places else None
+        places = tuple(place for place, at in versions if at in _retained(state, place)[-1:])
+        return Repair(**start, places=places) if places else None
 
-    catalog.append(draft, run_id=run_id)
-    return places
+    entry = catalog.append(draft, run_id=run_id)
+    return list(entry.record.places) if entry and isinstance(entry.record, Repair) else []
 
 
 def drop(catalog: Catalog, versions: Iterable[tuple[Place, int]], *, run_id: str) -> None:
