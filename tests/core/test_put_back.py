@@ -173,6 +173,16 @@ def test_a_study_that_was_removed_is_noticed_by_who_remembers(
     assert noticed is (memory != "nobody" or not all_of_it)
 
 
+def test_who_has_just_committed_notices_another_log_too(folder: Path) -> None:
+    """It is as long as the own one was. A commit on top of it would leave a chain that nothing can mend."""
+    lake, copies, _ = history(folder)
+    lay_back(folder, copies[2])
+    commit(opened(folder), {1: b"another version"})
+    with pytest.raises(IntegrityError, match="differs"):
+        commit(lake, {2: b"more"})
+    assert verify_study(opened(folder)).intact
+
+
 def test_commits_since_the_last_event_are_not_missed(folder: Path) -> None:
     """A run that was killed told Dagster only of what it had done before."""
     _, copies, heads = history(folder)

@@ -355,9 +355,10 @@ class Catalog:
         if not self._proven_exclusive:
             self._log.prove_exclusive(self._first)
             self._proven_exclusive = True
-        if self.terms.monotonic() - self._looked_at > self.terms.look_after_seconds:
-            if not self.stands():
-                raise cut(self.layout.log, self._state.head, self._state.number - 1)
+        due = self.terms.monotonic() - self._looked_at > self.terms.look_after_seconds
+        if (due or self.store.locks) and not self.stands():  # on a disk that costs next to nothing
+            raise cut(self.layout.log, self._state.head, self._state.number - 1)
+        if due:
             self._looked_at = self.terms.monotonic()
             self.refresh()
         if not unchecked:
