@@ -6,7 +6,9 @@ left that died is accounted for until a collection removes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import read_markers
@@ -23,12 +25,13 @@ def strangers(storage: Storage, folder: str, catalog: Catalog | None) -> Iterato
     for name in storage.list(folder):
         if catalog and (is_participant_id(name) or name == TABLES):
             continue
-        for file in files_at(storage, f"{folder}/{name}"):
-            known = catalog and is_document(file.path.removeprefix(f"{folder}/")) and file.is_regular
-            if known and catalog and file.path.startswith(f"{catalog.layout.runs}/"):
-                known = file.path in read_markers(catalog)
-            if not known and lies_there(storage, file.path):
-                yield file.path
+        files = files_at(storage, f"{folder}/{name}")
+        known: set[str] = set()
+        if catalog:
+            known.update(each.path for each in files if each.is_regular and is_document(each.path[len(folder) + 1 :]))
+            if markers := {path for path in known if path.startswith(f"{catalog.layout.runs}/")}:
+                known -= markers - {*read_markers(catalog)}
+        yield from still_there(storage, [each.path for each in files if each.path not in known])
 
 
 def files_at(storage: Storage, path: str) -> list[StoredFile]:
@@ -39,7 +42,8 @@ def files_at(storage: Storage, path: str) -> list[StoredFile]:
     return found
 
 
-def lies_there(storage: Storage, path: str) -> bool:
-    """Whether anything, be it a link or a pipe, still lies there: runs end meanwhile, and take away what was theirs."""
-    folder, _, name = path.rpartition("/")
-    return name in storage.list(folder)
+def still_there(storage: Storage, paths: Iterable[str]) -> Iterator[str]:
+    """Those of these paths where anything, be it a link or a pipe, lies: runs end, and take away what was theirs."""
+    for folder, own in groupby(sorted((path.rpartition("/")[0], path) for path in paths), key=itemgetter(0)):
+        there = {*storage.list(folder)}
+        yield from (path for _, path in own if path.rpartition("/")[2] in there)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from dagster_beiwe.errors import IntegrityError
-from dagster_beiwe.lake.accounts import files_at, lies_there
+from dagster_beiwe.lake.accounts import files_at, still_there
 from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import read_markers
@@ -311,10 +311,8 @@ class Look:
                 for data in filter(None, self._contents(manifests).values()):
                     named.update(path for path, _, _ in stored_files(home, data))
         maybe_named = not all_told or bool(marked & tokens.keys())
-        for path in paths:
-            if path in named or (maybe_named and is_made_here(path)) or not lies_there(self._storage, path):
-                continue
-            yield path
+        left = [path for path in paths if not (path in named or (maybe_named and is_made_here(path)))]
+        yield from still_there(self._storage, left)
 
     def _newest(self) -> State:
         """The newest state, from the one that was proven."""

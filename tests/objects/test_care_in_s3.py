@@ -33,6 +33,20 @@ def test_verify_asks_nothing_file_by_file(url: str, s3: S3, server: SimulatedSer
     assert "HEAD" not in {method for method, _ in s3.requests}
 
 
+def test_verify_asks_nothing_stranger_by_stranger(url: str, s3: S3, server: SimulatedServer) -> None:
+    """Files that nothing accounts for, and markers, are as many as somebody wants them to be."""
+    sync(server, lake := study_lake(url), PEOPLE[0])
+    places = (".beiwe/log/000000/{}.old", ".beiwe/runs/{}", f"{PEOPLE[0]}/gps/{{}}", "notes/{}", "p9person/gps/{}")
+    counts = []
+    for numbers in (range(2), range(2, 12)):
+        for path in (place.format(number) for place in places for number in numbers):
+            lake.storage.create_new(f"{lake.study_id}/{path}", b"whose?")
+        s3.requests.clear()
+        assert len(verify_study(study_lake(url)).findings) == len(places) * (numbers.stop)
+        counts.append(len([path for _, path in s3.requests if "/runs/" not in path]))
+    assert counts[0] == counts[1]
+
+
 def test_what_is_damaged_in_s3_is_taken_out_and_fetched_again(url: str, server: SimulatedServer, world: World) -> None:
     """A file and a manifest that were replaced, and files that nothing accounts for."""
     sync(server, lake := study_lake(url))
