@@ -22,10 +22,11 @@ from dagster_beiwe.cli.context import (
 from dagster_beiwe.client import Study
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.lake.catalog.opening import Opening, Seen
-from dagster_beiwe.lake.layout import NO_STUDY, NOBODY
+from dagster_beiwe.lake.catalog.opening import Seen
+from dagster_beiwe.lake.layout import NO_STUDY
 from dagster_beiwe.lake.repair import repair_study
-from dagster_beiwe.lake.verify import Verification, verify_log, verify_study
+from dagster_beiwe.lake.table_files import TableFiles
+from dagster_beiwe.lake.verify import Verification, verify_study
 from dagster_beiwe.names import check_participant_id, one_line
 
 _SHOWN = 50
@@ -79,17 +80,17 @@ def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[S
     """Look at the tables that belong to no study; whether they are intact."""
     passphrase = os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
     held = set(lake.storage.list(""))
-    logs = {"Tables about nobody": Opening(lake.storage, NOBODY, None, witness=lake.witness)}
+    logs = {"Tables about nobody": TableFiles.of_nobody(lake.storage, witness=lake.witness)}
     if passphrase:
-        logs["Tables of no study"] = Opening(lake.storage, NO_STUDY, passphrase, witness=lake.witness)
+        logs["Tables of no study"] = TableFiles.of_lake(lake.storage, passphrase=passphrase, witness=lake.witness)
     elif NO_STUDY in held:
         print("Tables of no study need BEIWE_LAKE_PASSPHRASE, which is not set: not looked at.", file=sys.stderr)
     intact = True
-    for name, log in logs.items():
-        result = verify_log(log, share=share, remembered=remembered)
+    for name, tables in logs.items():
+        result = verify_study(tables, share=share, remembered=remembered)
         if not result.intact:
             intact = False
-            _print(log.folder, name, result, as_json=as_json)
+            _print(tables.log.folder, name, result, as_json=as_json)
     return intact
 
 

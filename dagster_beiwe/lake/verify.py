@@ -14,13 +14,14 @@ from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.look import Finding, FindingKind, Look, Verification
 from dagster_beiwe.lake.study import StudyLake, When
+from dagster_beiwe.lake.table_files import TableFiles
 from dagster_beiwe.names import is_participant_id
 
-__all__ = ["Finding", "FindingKind", "Verification", "verify_log", "verify_study"]
+__all__ = ["Finding", "FindingKind", "Verification", "verify_study"]
 
 
 def verify_study(
-    lake: StudyLake,
+    lake: StudyLake | TableFiles,
     *,
     share: float = 1.0,
     participants: Collection[str] = (),
@@ -28,27 +29,9 @@ def verify_study(
     remembered: Iterable[Seen] = (),
     on_window: Callable[[Verification], None] | None = None,
 ) -> Verification:
-    """Check one study with its tables; see ``verify_log``."""
-    return verify_log(
-        lake.log,
-        share=share,
-        participants=participants,
-        as_of=as_of,
-        remembered=remembered,
-        on_window=on_window,
-    )
+    """Check a study with its tables, or the tables of no study: the log, all that it names, and what lies beside.
 
-
-def verify_log(
-    log: Opening,
-    *,
-    share: float = 1.0,
-    participants: Collection[str] = (),
-    as_of: When | None = None,
-    remembered: Iterable[Seen] = (),
-    on_window: Callable[[Verification], None] | None = None,
-) -> Verification:
-    """Check one log and all that it names; ``participants`` narrows it down, and leaves out what lies beside them.
+    ``participants`` narrows it down, and leaves out what lies beside them.
 
     ``share`` is the part of the files whose bytes are read, between 0 and 1, chosen anew each day so that a small
     share covers everything with time; the others are checked by their size. With 1 also every record of the log is read
@@ -56,6 +39,7 @@ def verify_log(
 
     A damaged log is the one finding of its study. Raises ``WrongPassphraseError`` first, and ``PastStateError``.
     """
+    log = lake.log
     day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
     result = Verification()
     try:

@@ -32,7 +32,7 @@ from dagster_beiwe.lake.layout import LogLayout, Subject, asset_path, planned_on
 from dagster_beiwe.lake.storage import LocalStorage
 from dagster_beiwe.lake.table_files import TableContent
 from dagster_beiwe.lake.tables import TableStore
-from dagster_beiwe.lake.verify import Finding, verify_log
+from dagster_beiwe.lake.verify import Finding, verify_study
 from dagster_beiwe.simulator import World
 
 KEY = ["beiwe", "sleep", "daily_gps"]
@@ -79,7 +79,7 @@ def stored(folder: Path) -> dict[str, bytes]:
 
 
 def damaged(store: TableStore) -> list[Finding]:
-    return verify_log(store.log).findings
+    return verify_study(store).findings
 
 
 def laid_back(folder: Path, files: dict[str, bytes]) -> None:
@@ -97,7 +97,7 @@ def test_tables_of_which_one_cannot_be_written_leave_nothing(store: TableStore, 
     with pytest.raises(RuntimeError, match="no rows"):
         store.commit(KEY, {"a": good, "b": replace(good, fill=fails)}, run_id="r")
     assert tables_below(folder) == []
-    assert verify_log(store.log).findings == []
+    assert verify_study(store).findings == []
 
 
 def test_a_table_comes_back_with_its_types(store: TableStore, frame: pd.DataFrame) -> None:

@@ -23,9 +23,6 @@ class Witness:
     def __init__(self, store: Store, folder: str) -> None:
         self._store, self._folder = store, folder
 
-    def describe(self) -> str:
-        return self._store.describe()
-
     def heads(self) -> Iterator[list[Head]]:
         """What it has seen, a folder at a time, newest first."""
         folders = [name for name in self._store.list(self._folder) if record_number(name) is not None]
