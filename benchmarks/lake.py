@@ -31,6 +31,8 @@ Costs = dict[str, Any]
 SIZES = {"full": (20, 5), "quick": (6, 3), "tiny": (2, 1)}
 """Participants and weeks. Each window has a small file a day."""
 
+_RUNS = {"full": 5, "quick": 3, "tiny": 1}
+"""How often a folder is measured; the fastest of each counts, because other programs only make it slower."""
 _NOW = datetime(2026, 3, 2, tzinfo=timezone.utc)  # a Monday
 _PASSPHRASE = "benchmark"
 
@@ -39,14 +41,23 @@ def measure(scale: str, *, folder: Path) -> Costs:
     """Seconds and requests of what is done with a study's windows, in a folder and in an object store."""
     participants, weeks = SIZES[scale]
     folder.mkdir(exist_ok=True)
-    found: Costs = {"windows": participants * weeks, "participants": participants}
-    found["folder"] = _measure(lambda: str(folder / "lake"), Counter(), participants=participants, weeks=weeks)
-    with _s3() as counts:
-        found["s3"] = _measure(lambda: "s3://lake/a", counts, participants=participants, weeks=weeks)
+    found: Costs = {
+        "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
+        "load": os.getloadavg()[0],
+        "windows": participants * weeks,
+        "participants": participants,
+    }
+    runs = [
+        _measure(str(folder / str(number)), Counter(), participants=participants, weeks=weeks)
+        for number in range(_RUNS[scale])
+    ]
+    found["folder"] = {name: min((run[name] for run in runs), key=lambda cost: cost["seconds"]) for name in runs[0]}
+    with s3_on_loopback() as counts:
+        found["s3"] = _measure("s3://lake/a", counts, participants=participants, weeks=weeks)
     return found
 
 
-def _measure(place: Callable[[], str], requests: Counter[str], *, participants: int, weeks: int) -> Costs:
+def _measure(place: str, requests: Counter[str], *, participants: int, weeks: int) -> Costs:
     start = _NOW - timedelta(weeks=weeks)
     plan = StudyPlan(participants=participants, start=start, streams=("gps",), hours=(9,), content=ContentPlan(rows=5))
     world = World.build(plan, now=_NOW)
@@ -57,7 +68,7 @@ def _measure(place: Callable[[], str], requests: Counter[str], *, participants: 
     costs: Costs = {}
 
     def lake() -> StudyLake:
-        return BeiweLake(place()).study(study.id, passphrase=_PASSPHRASE)
+        return BeiweLake(place).study(study.id, passphrase=_PASSPHRASE)
 
     def run(name: str, work: Callable[[], object]) -> None:
         requests.clear()
@@ -95,12 +106,14 @@ def _look(lake: StudyLake) -> int:
 
 
 @contextmanager
-def _s3() -> Iterator[Counter[str]]:
+def s3_on_loopback() -> Iterator[Counter[str]]:
     """An empty bucket, and the requests to it: those of data files, and the others."""
     import boto3  # type: ignore[import-untyped]
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from s3fs import S3FileSystem
     from werkzeug.serving import make_server
 
+    S3FileSystem.clear_instance_cache()  # those that are kept know the place of an earlier one
     counts: Counter[str] = Counter()
     store = DomainDispatcherApplication(create_backend_app)
 
