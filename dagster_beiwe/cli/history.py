@@ -11,12 +11,14 @@ from dagster_beiwe.cli.context import add_study_option, not_held, open_lake, stu
 from dagster_beiwe.lake.history import Event, history
 from dagster_beiwe.names import check_participant_id, one_line
 
+_COMMANDS = {"snapshot", "purge"}  # what commands write as their run, where the record's kind says it already
+
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser("history", help="list what happened to a study, record by record")
     add_study_option(parser, required=False)
     parser.add_argument("--participant", help="only what is about this participant")
-    parser.add_argument("--last", type=int, help="only the last so many records of each study")
+    parser.add_argument("--last", type=_count, help="only the newest LAST records of each study")
     parser.add_argument("--json", action="store_true", help="print JSON, one record a line")
     parser.set_defaults(run=run)
 
@@ -30,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             for event in events:
                 facts = {**asdict(event), "time": event.time.isoformat()}
-                print(json.dumps({"study_id": study.id, **facts}))
+                print(json.dumps({"study_id": study.id, "hash": facts.pop("digest"), **facts}))
             continue
         print(f"{one_line(study.name)} ({study.id})")
         for event in events:
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _line(event: Event) -> str:
     numbers = [
-        _counted(event.versions - event.tables, "window"),
+        _counted(event.window_count, "window"),
         _counted(event.participants, "participant"),
         _counted(event.tables, "table"),
     ]
@@ -50,8 +52,14 @@ def _line(event: Event) -> str:
     if event.windows:
         said = ", ".join(event.windows)
     late = "  (its time is before that of the record before)" if event.backwards else ""
-    run = f"  run {one_line(event.run)}" if event.run else ""
+    run = f"  run {one_line(event.run)}" if event.run and event.run not in _COMMANDS else ""
     return f"{event.number:>6}  {event.time:%Y-%m-%d %H:%M:%S}  {event.kind:<10} {said}{run}{late}"
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of records: give 1 or more")
+    return int(text)
 
 
 def _counted(number: int, what: str) -> str:

@@ -51,7 +51,7 @@ def _print(purge: Purge, whose: str) -> None:
     if purge.files or purge.tables:
         print(f"Removed from the lake: {purge.files} files and {purge.tables} tables of {whose}.")
     else:
-        print(f"The lake held nothing of {whose} alone.")
+        print(f"The lake held nothing of {whose}, apart from tables of several participants. Nothing was removed.")
     if purge.record:
         print(f"Record {purge.record} of the log notes the study's newest withdrawal. It names nobody.")
     if not purge.certain:

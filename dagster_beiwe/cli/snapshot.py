@@ -50,12 +50,12 @@ def _list(options: argparse.Namespace) -> int:
             for kept in found:
                 print(json.dumps(_facts(study, kept)))
             continue
-        print(f"{one_line(study.name)} ({study.id}): {len(found)} snapshots")
+        print(f"{one_line(study.name)} ({study.id}): {len(found)} snapshot{'' if len(found) == 1 else 's'}")
         for kept in found:
             snapshot = kept.snapshot
             print(
                 f"  {snapshot.name}: state {snapshot.at.number}, {snapshot.time:%Y-%m-%d %H:%M} UTC; "
-                f"{snapshot.participants} participants, {snapshot.files} files, {human_size(snapshot.size_bytes)}"
+                f"{snapshot.participants:,} participants, {snapshot.files:,} files, {human_size(snapshot.size_bytes)}"
             )
             if kept.withdrawn:
                 print(f"    {_withdrawn(kept)}")
@@ -82,7 +82,7 @@ def _text(lake: StudyLake, snapshot: Snapshot) -> str:
 def _withdrawn(kept: Kept) -> str:
     """Who was withdrawn from a snapshot since, and by which records."""
     records = ", ".join(f"record {number}" for number in dict.fromkeys(kept.withdrawn))
-    return f"{len(kept.withdrawn)} withdrawn since, {records}: they are in no state any more"
+    return f"{len(kept.withdrawn)} withdrawn since, {records}: in no state any more"
 
 
 def _facts(study: Study, kept: Kept) -> dict[str, Any]:

@@ -104,14 +104,14 @@ def _print(study_id: str, name: str, result: Verification, *, as_json: bool) -> 
         return
     print(
         f"{name} ({study_id}): {'intact' if result.intact else f'{len(result.findings)} findings'}; "
-        f"{result.participants} participants, {result.windows} windows, {result.tables} tables, {result.files} files, "
-        f"{result.files_checked} of them read ({human_size(result.bytes_checked)})."
+        f"{result.participants} participants, {result.windows} windows, {result.tables} tables, {result.files:,} "
+        f"files; read {result.files_checked:,}, past versions included ({human_size(result.bytes_checked)})."
     )
     if result.head:
         print(f"  The log ends at record {result.head.number}, hash {result.head.digest}.")
     if result.withdrawn:
         records = ", ".join(f"record {number}" for number in dict.fromkeys(result.withdrawn))
-        print(f"  {len(result.withdrawn)} withdrawn since, {records}: they are in no state any more.")
+        print(f"  {len(result.withdrawn)} withdrawn since, {records}: in no state any more.")
     for finding in result.findings[:_SHOWN]:
         print(f"  {one_line(str(finding))}")
     if len(result.findings) > _SHOWN:

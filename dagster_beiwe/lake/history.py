@@ -27,6 +27,7 @@ from dagster_beiwe.lake.study import StudyLake
 class Event:
     """One record: what it did, to how many participants, windows and tables. ``digest`` is its hash.
 
+    A withdrawal names participants as a whole, so that it counts no windows.
     ``windows`` has the keys of the windows of the one participant who was asked for. ``backwards`` says that its time
     is before that of the record before: the clock of the machine was wrong.
     """
@@ -39,6 +40,7 @@ class Event:
     participants: int = 0
     tables: int = 0
     versions: int = 0
+    window_count: int = 0
     detail: str = ""
     windows: tuple[str, ...] = field(default=())
     backwards: bool = False
@@ -70,6 +72,7 @@ def history(lake: StudyLake, participant: str | None = None) -> Iterator[Event]:
             participants=len({place.token for place in touched if not place.asset}),
             tables=len({(place.token, place.asset) for place in touched if place.asset}),
             versions=len(own if participant else touched),
+            window_count=sum(bool(place.window) for place in (own if participant else touched)),
             detail=_detail(record),
             windows=tuple(sorted({place.window for place in own if place.window})),
             backwards=backwards,

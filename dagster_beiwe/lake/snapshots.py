@@ -109,7 +109,8 @@ def citation(lake: StudyLake, snapshot: Snapshot) -> str:
         f"Snapshot {snapshot.name!r} of Beiwe study {lake.study_id}, taken on {snapshot.time:%Y-%m-%d} (UTC): state "
         f"{snapshot.at.number} of the study's log, whose record has the SHA-256 {snapshot.at.digest}; {people}, "
         f"{snapshot.files:,} files, {snapshot.size_bytes:,} bytes. The SHA-256 of their content is {snapshot.content}: "
-        "that of the output of `sha256sum` over all files, in the order of their names."
+        "that of the output of `sha256sum` over all files, by their paths below the exported folder in the order of "
+        "bytes."
     )
 
 

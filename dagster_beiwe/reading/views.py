@@ -159,7 +159,8 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         if absent := sorted(set(map(check_participant_id, wanted)) - set(held)):
             raise ConfigurationError(
                 f"Expected participants that the lake holds, got {', '.join(absent)}; nothing was read. The lake holds "
-                f"{len(held)} participants of study {lake.study_id}: correct the ids, or materialise their raw data."
+                f"{len(held)} participant{'' if len(held) == 1 else 's'} of study {lake.study_id}: correct the ids, or "
+                "materialise their raw data."
             )
         cells = [(participant, key) for participant in wanted for key in _windows_in(lake, participant, span)]
         if strays:

@@ -316,9 +316,10 @@ def test_export_reads_past_states(lake: StudyLake, tmp_path: Path, capsys: pytes
     assert {path.partition("/")[0] for path in now} == {"bert2222"}
     by_name = exported("name", "--as-of", "paper-1")
     assert by_name == exported("number", "--as-of", str(head.number)) > now
-    for as_of in ("2000-01-01", "9999", "paper-2"):
+    said = {"2000-01-01": "no state of 2000-01-01T00:00:00+00:00", "9999": "no state 9999", "paper-2": "no snapshot"}
+    for as_of, words in said.items():
         assert main(["export", "--study", "Sleep", "--to", str(tmp_path / "none"), "--as-of", as_of]) == 1
-        assert "has no state" in capsys.readouterr().err
+        assert f"has {words}" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 

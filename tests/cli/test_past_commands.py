@@ -31,12 +31,16 @@ def test_history_tells_what_happened(lake: StudyLake, capsys: pytest.CaptureFixt
     assert main(["history", "--json"]) == 0
     events = printed(capsys)
     assert [event["number"] for event in events] == list(range(lake.state.number + 1))
-    assert events[-1]["digest"] == lake.state.digest
+    assert events[-1]["hash"] == lake.state.digest
     assert main(["history", "--participant", "anna1111", "--json"]) == 0
     assert {tuple(event["windows"]) for event in printed(capsys)} <= {("2026-03-02",), ("2026-03-09",)}  # type: ignore[arg-type]
     assert main(["history", "--last", "1"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert main(["history", "--participant", "nobody"]) == 2
+    for none in ("0", "-3", "few"):
+        with pytest.raises(SystemExit):
+            main(["history", "--last", none])
+        assert "give 1 or more" in capsys.readouterr().err
 
 
 def test_a_snapshot_is_made_listed_used_and_removed(
@@ -55,6 +59,10 @@ def test_a_snapshot_is_made_listed_used_and_removed(
     capsys.readouterr()
     assert main(["snapshot", "list", "--json"]) == 0
     (facts,) = printed(capsys)
+    assert main(["history", "--last", "1"]) == 0
+    event = capsys.readouterr().out.splitlines()[-1]
+    assert "purge      1 participant" in event
+    assert "window" not in event
     purged = BeiweLake(environment).study(lake.study_id, passphrase=PASSPHRASE).state.epoch
     assert facts["withdrawn"] == [purged]
     assert main(["verify", "--as-of", "paper"]) == 0
@@ -63,7 +71,7 @@ def test_a_snapshot_is_made_listed_used_and_removed(
     assert printed(capsys)[0]["removed"] is True
     assert main(["snapshot", "remove", "paper", "--study", "Sleep", "--yes"]) == 2
     assert main(["verify", "--as-of", "paper"]) == 1
-    assert "has no state paper" in capsys.readouterr().err
+    assert "has no snapshot 'paper'" in capsys.readouterr().err
 
 
 def test_a_lake_that_was_put_back_on_purpose_is_accepted_by_name(

@@ -109,7 +109,7 @@ def test_a_time_names_the_last_state_that_is_not_later(server: SimulatedServer, 
         ("no such snapshot", PastStateError, "no such snapshot"),
         (10_000, PastStateError, "no state 10000"),
         (-1, PastStateError, "no state -1"),
-        (START - timedelta(days=9000), PastStateError, "has no state"),
+        (START - timedelta(days=9000), PastStateError, "has no state of"),
         (NOW.replace(tzinfo=None), TimeRangeError, "has no zone"),
     ],
 )

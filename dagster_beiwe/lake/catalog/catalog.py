@@ -204,8 +204,8 @@ class Catalog:
         number = self._number(when)
         if not 0 <= number <= state.number:
             raise PastStateError(
-                f"The log at {self.layout.log!r} has no state {when!s}; its newest is {state.number}. Nothing was "
-                "read. `dagster-beiwe history` lists them."
+                f"The log at {self.layout.log!r} has no {_said(when)}; its newest state is {state.number}. Nothing was "
+                "read. `dagster-beiwe history` lists states, `dagster-beiwe snapshot list` snapshots."
             )
         return (state if number == state.number else self._replayed(number)).without(state.purged)
 
@@ -396,3 +396,14 @@ class Catalog:
             logger.warning(
                 "What follows commit %s was not written; the next one makes up for it: %s", head.number, error
             )
+
+
+def _said(when: int | str | datetime) -> str:
+    """A past state as whoever asks for it calls it."""
+    match when:
+        case str():
+            return f"snapshot {when[:80]!r}"
+        case datetime():
+            return f"state of {when.isoformat(timespec='seconds')} or earlier"
+        case _:
+            return f"state {when}"
