@@ -66,7 +66,8 @@ def _repair(lake: StudyLake, catalog: Catalog, suspects: list[Finding], *, run_i
         _remove_links(lake, suspects)
         _Owners(lake, catalog).restore(run_id=run_id)
         suspects += verify_study(lake, share=0).findings
-    found = [each for each in look_again(lake.log, suspects).findings if each in suspects]
+    suspected = {*suspects}
+    found = [each for each in look_again(lake.log, suspects).findings if each in suspected]
     _take_out(lake, catalog, found, run_id=run_id)
     later = look_again(lake.log, found).findings if found else []
     _remove(lake, catalog, [each for each in later if each.kind == "file unlisted"], found, run_id=run_id)
@@ -119,7 +120,8 @@ def _remove(lake: StudyLake, catalog: Catalog, unlisted: list[Finding], found: l
         if (identity := known.get(place.asset, {}).get(place.token)) is not None
     }
     prefixes = tuple(catalog.layout.home(subject).prefix for subject in owners.values())
-    doomed = [_path(lake, each) for each in unlisted if each in found or _path(lake, each).startswith(prefixes)]
+    suspected = {*found}
+    doomed = [_path(lake, each) for each in unlisted if each in suspected or _path(lake, each).startswith(prefixes)]
     if not lake.storage.locks:
         burn(catalog, _first_names(catalog, doomed), run_id=run_id)
     lake.storage.delete_all(doomed)

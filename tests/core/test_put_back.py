@@ -17,6 +17,7 @@ from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.layout import LogLayout
 from dagster_beiwe.lake.protect import look_for_exposures
+from dagster_beiwe.lake.repair import repair_study
 from dagster_beiwe.lake.verify import verify_study
 
 OTHER = "p2person"
@@ -227,6 +228,22 @@ def test_a_record_that_a_checkpoint_stands_for_is_missed_too(folder: Path) -> No
     assert not verify_study(opened(folder)).intact
     with pytest.raises(IntegrityError, match="002"):
         commit(opened(folder), {2: b"more"})
+
+
+def test_tokens_that_a_checkpoint_stands_for_are_found_by_verify_and_written_again(folder: Path) -> None:
+    """Swapped files of tokens give nobody's data to somebody else, as long as a checkpoint says whose it is."""
+    lake, _, _ = history(folder)
+    catalog = lake.catalog()
+    assert catalog
+    catalog.write_checkpoint()
+    swap(folder / STUDY / PERSON / ".beiwe/token-0", folder / STUDY / OTHER / ".beiwe/token-0")
+    commit(opened(folder), {2: b"more"})
+    found = verify_study(opened(folder)).findings
+    assert {each.kind for each in found} == {"token changed", "participant missing"}
+    repair_study(opened(folder), found, run_id="repair")
+    shutil.rmtree(folder / STUDY / ".beiwe/checkpoints")
+    read_both(opened(folder), [])
+    assert verify_study(opened(folder)).intact
 
 
 @pytest.mark.parametrize("passphrase", [PASSPHRASE, None])
