@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from dagster_beiwe.cli.context import (
@@ -25,6 +26,7 @@ from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.layout import NO_STUDY
 from dagster_beiwe.lake.repair import repair_study
+from dagster_beiwe.lake.snapshots import contents_of, snapshots
 from dagster_beiwe.lake.table_files import TableFiles
 from dagster_beiwe.lake.verify import Verification, verify_study
 from dagster_beiwe.names import check_participant_id, one_line
@@ -66,7 +68,8 @@ def run(options: argparse.Namespace) -> int:
         if wanted and result.intact and not wanted & known:
             continue
         intact = intact and result.intact
-        _print(study.id, one_line(study.name), result, as_json=options.json)
+        content = _content(part, options.as_of) if result.intact and not wanted else None
+        _print(study.id, one_line(study.name), result, as_json=options.json, content=content)
         if options.repair and not result.intact:
             _repair(part, result, yes=options.yes)
     if unknown:
@@ -74,6 +77,14 @@ def run(options: argparse.Namespace) -> int:
     if not wanted and options.as_of is None:
         intact = _tables_of_no_study(lake, share=options.share, remembered=remembered, as_json=options.json) and intact
     return 0 if intact else 1
+
+
+def _content(lake: StudyLake, as_of: int | datetime | str | None) -> tuple[str, str] | None:
+    """The hash of a snapshot's content now, and when it was made; None for another state."""
+    if not isinstance(as_of, str):
+        return None
+    (made,) = [kept.snapshot.content for kept in snapshots(lake) if kept.snapshot.name == as_of]
+    return contents_of(lake.at(as_of)).digest, made
 
 
 def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[Seen], as_json: bool) -> bool:
@@ -94,13 +105,17 @@ def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[S
     return intact
 
 
-def _print(study_id: str, name: str, result: Verification, *, as_json: bool) -> None:
+def _print(
+    study_id: str, name: str, result: Verification, *, as_json: bool, content: tuple[str, str] | None = None
+) -> None:
+    now, made = content or (None, None)
     if as_json:
         print(json.dumps({"study_id": study_id, "intact": result.intact, "findings": list(map(str, result.findings)),
                           "partitions": result.partitions, "record": result.head and result.head.number,
                           "hash": result.head and result.head.digest, "participants": result.participants,
                           "windows": result.windows, "tables": result.tables, "files": result.files,
-                          "files_checked": result.files_checked, "withdrawn": result.withdrawn}))  # fmt: skip
+                          "files_checked": result.files_checked, "withdrawn": result.withdrawn,
+                          "content": now, "snapshot_content": made}))  # fmt: skip
         return
     print(
         f"{name} ({study_id}): {'intact' if result.intact else f'{len(result.findings)} findings'}; "
@@ -112,6 +127,13 @@ def _print(study_id: str, name: str, result: Verification, *, as_json: bool) -> 
     if result.withdrawn:
         records = ", ".join(f"record {number}" for number in dict.fromkeys(result.withdrawn))
         print(f"  {len(result.withdrawn)} withdrawn since, {records}: in no state any more.")
+    if now is not None and now == made:
+        print(f"  The content has the SHA-256 {now}, as when the snapshot was made.")
+    elif now is not None:
+        print(
+            f"  The content has the SHA-256 {now}. It had {made} when the snapshot was made: participants were "
+            "withdrawn since."
+        )
     for finding in result.findings[:_SHOWN]:
         print(f"  {one_line(str(finding))}")
     if len(result.findings) > _SHOWN:

@@ -55,6 +55,9 @@ def test_a_snapshot_is_made_listed_used_and_removed(
     assert "Choose another name" in capsys.readouterr().err
     assert main(["snapshot", "list"]) == 0
     assert f"paper: state {state.number}" in capsys.readouterr().out
+    content = contents_of(lake).digest
+    assert main(["verify", "--as-of", "paper"]) == 0
+    assert f"The content has the SHA-256 {content}, as when the snapshot was made." in capsys.readouterr().out
     assert main(["purge", "--study", "Sleep", "--participant", "anna1111", "--yes"]) == 0
     capsys.readouterr()
     assert main(["snapshot", "list", "--json"]) == 0
@@ -66,7 +69,15 @@ def test_a_snapshot_is_made_listed_used_and_removed(
     purged = BeiweLake(environment).study(lake.study_id, passphrase=PASSPHRASE).state.epoch
     assert facts["withdrawn"] == [purged]
     assert main(["verify", "--as-of", "paper"]) == 0
-    assert f"1 withdrawn since, record {purged}" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"1 withdrawn since, record {purged}" in told
+    assert f"It had {content} when the snapshot was made" in told
+    assert main(["verify", "--as-of", "paper", "--json"]) == 0
+    (facts,) = printed(capsys)
+    assert (facts["snapshot_content"], facts["intact"]) == (content, True)
+    assert facts["content"] != content
+    assert main(["verify", "--as-of", str(state.number), "--json"]) == 0
+    assert printed(capsys)[0]["content"] is None
     assert main(["snapshot", "remove", "paper", "--study", "Sleep", "--yes", "--json"]) == 0
     assert printed(capsys)[0]["removed"] is True
     assert main(["snapshot", "remove", "paper", "--study", "Sleep", "--yes"]) == 2
