@@ -6,10 +6,13 @@ import os
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from core_helpers import PASSPHRASE, PERSON, STUDY, commit, stage
 
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.catalog.records import Place
+from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.protect import look_for_exposures
 from dagster_beiwe.lake.repair import repair_study
 from dagster_beiwe.lake.verify import verify_study
@@ -95,6 +98,26 @@ def test_what_a_run_has_not_finished_is_accounted_for(lake: StudyLake, folder: P
     after = {path.name for path in (folder / STUDY / PERSON / "gps").iterdir()}
     assert (len(before), len(after)) == (3, 2)
     assert verify_study(lake).findings == []
+
+
+def test_a_marker_that_somebody_made_hides_nothing_for_long(lake: StudyLake, folder: Path) -> None:
+    """The next collection takes it away, with what it hid; one of a record that the log does not have is none."""
+    commit(lake, {1: b"first"})
+    catalog = lake.catalog()
+    assert catalog
+    stranger = folder / STUDY / PERSON / "gps/2026-02-25 01_00_00+00_00.csv.zst.lock"
+    marker = msgspec.json.encode([Place(str(catalog.identities.token(Subject(PERSON), catalog.state)))])
+    for base, hidden in ((0, True), (10**11, False)):
+        stranger.write_bytes(b"whose?")
+        place = folder / catalog.layout.marker(base, "0" * 16, 0)
+        place.write_bytes(marker)
+        found = verify_study(lake).findings
+        assert len(found) == (0 if hidden else 2)
+        if hidden:
+            commit(BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE), {2: b"second"})
+        repair_study(lake, found, run_id="repair")
+        assert not place.exists()
+        assert not stranger.exists()
 
 
 def test_runs_that_come_and_go_leave_nothing_to_find(lake: StudyLake, folder: Path) -> None:

@@ -233,7 +233,7 @@ def test_past_states_stay_readable(lab: Lab) -> None:
     assert lab.read(catalog, ANN, "w") == "third"
     with pytest.raises(PastStateError, match="was collected"):
         lab.read(catalog, ANN, "w", 3)
-    with pytest.raises(PastStateError, match="no state"):
+    with pytest.raises(PastStateError, match="no snapshot"):
         catalog.at("thesis")
     with pytest.raises(ConfigurationError, match="already"):
         add_snapshot(catalog, "paper", first, run_id="s", content="", participants=0, files=0, size_bytes=0)

@@ -36,7 +36,7 @@ def test_verify_asks_nothing_file_by_file(url: str, s3: S3, server: SimulatedSer
 def test_verify_asks_nothing_stranger_by_stranger(url: str, s3: S3, server: SimulatedServer) -> None:
     """Files that nothing accounts for, and markers, are as many as somebody wants them to be."""
     sync(server, lake := study_lake(url), PEOPLE[0])
-    places = (".beiwe/log/000000/{}.old", ".beiwe/runs/{}", f"{PEOPLE[0]}/gps/{{}}", "notes/{}", "p9person/gps/{}")
+    places = (".beiwe/log/000000/{}.old", ".beiwe/runs/x{}", f"{PEOPLE[0]}/gps/{{}}", "notes/{}", "p9person/gps/{}")
     counts = []
     for numbers in (range(2), range(2, 12)):
         for path in (place.format(number) for place in places for number in numbers):

@@ -283,9 +283,15 @@ class Collector:
 
 
 def read_markers(catalog: Catalog) -> dict[str, list[Place]]:
-    """The markers of batches that are at work or died, by path, and whom they may have written to."""
+    """The markers of batches that are at work or died, by path, and whom they may have written to.
+
+    One of a record that the log does not have is of no batch, and no collection would ever remove it.
+    """
     found = {}
-    for name in catalog.store.list(catalog.layout.runs):
+    bases = {name: checkpoint_number(name) or 0 for name in catalog.store.list(catalog.layout.runs)}
+    if any(base > catalog.state.number for base in bases.values()):
+        catalog.refresh()
+    for name in (name for name, base in bases.items() if base <= catalog.state.number):
         path = f"{catalog.layout.runs}/{name}"
         with suppress(FileNotFoundError, IntegrityError, msgspec.MsgspecError, RecursionError):
             found[path] = _markers.decode(catalog.store.read(path))
