@@ -221,13 +221,13 @@ def _lake_table(costs: Results) -> tuple[Sequence[str], list[list[str]]]:
     head = ["what"]
     for side in sides:
         before = ", before" if side is not costs else ""
-        head += [f"folder, s{before}", f"S3, s{before}", f"S3, requests{before}", f"of files{before}"]
+        head += [f"folder, s{before}", f"processor s{before}", f"S3, requests{before}", f"of files{before}"]
     rows = []
     for name in costs["folder"]:
         row = [name]
         for side in sides:
             folder, store = side["folder"][name], side["s3"][name]
-            row += [f"{folder['seconds']:.2f}", f"{store['seconds']:.1f}"]
+            row += [f"{folder['seconds']:.2f}", f"{folder['cpu_seconds']:.2f}"]
             row += [f"{store['requests'] + store['of files']:,}", f"{store['of files']:,}"]
         rows.append(row)
     return head, rows
