@@ -17,7 +17,7 @@ from dagster_beiwe.lake.catalog.identities import Identities
 from dagster_beiwe.lake.catalog.key_file import new_log
 from dagster_beiwe.lake.catalog.log import cut, missing
 from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Head, encode
-from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version
+from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version, said
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
 from dagster_beiwe.lake.layout import LogLayout, Subject
@@ -204,7 +204,7 @@ class Catalog:
         number = self._number(when)
         if not 0 <= number <= state.number:
             raise PastStateError(
-                f"The log at {self.layout.log!r} has no {_said(when)}; its newest state is {state.number}. Nothing was "
+                f"The log at {self.layout.log!r} has no {said(when)}; its newest state is {state.number}. Nothing was "
                 "read. `dagster-beiwe history` lists states, `dagster-beiwe snapshot list` snapshots."
             )
         return (state if number == state.number else self._replayed(number)).without(state.purged)
@@ -396,14 +396,3 @@ class Catalog:
             logger.warning(
                 "What follows commit %s was not written; the next one makes up for it: %s", head.number, error
             )
-
-
-def _said(when: int | str | datetime) -> str:
-    """A past state as whoever asks for it calls it."""
-    match when:
-        case str():
-            return f"snapshot {when[:80]!r}"
-        case datetime():
-            return f"state of {when.isoformat(timespec='seconds')} or earlier"
-        case _:
-            return f"state {when}"

@@ -359,3 +359,14 @@ def _forbidden(number: int, reason: str) -> IntegrityError:
         f"Record {number} of the log must not have been committed: {reason}. The study was not used. Records were "
         "mixed from two copies of the lake, or an older version wrote it: restore the study from a backup."
     )
+
+
+def said(when: int | str | datetime) -> str:
+    """A past state as whoever asks for it calls it."""
+    match when:
+        case str():
+            return f"snapshot {when[:80]!r}"
+        case datetime():
+            return f"state of {when.isoformat(timespec='seconds')} or earlier"
+        case _:
+            return f"state {when}"
