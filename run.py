@@ -30,17 +30,18 @@ NOT_WITH_LOWEST = {
     "tests/packaging": "builds a wheel in an environment of its own",
     "tests/stopping/test_dead_runs.py": "minutes of daemons; the newest versions are what a lab installs",
 }
-# Whole files, in the order of tests/conftest.py: what a file shares is made once.
-TWO_PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+# Whole files, in the order of tests/conftest.py: what a file shares is made once. Many tests wait for other processes,
+# so two cores have work for three of these.
+PROCESSES = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
 COMMANDS = {
     "demo": [["dagster-beiwe", "demo"]],
-    "test": [["python", "-m", "pytest", *TWO_PROCESSES]],
+    "test": [["python", "-m", "pytest", *PROCESSES]],
     "lint": [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", *SOURCES],
         ["mypy"],
     ],
-    "lowest": [["python", "-m", "pytest", *TWO_PROCESSES, *(f"--ignore={path}" for path in NOT_WITH_LOWEST)]],
+    "lowest": [["python", "-m", "pytest", *PROCESSES, *(f"--ignore={path}" for path in NOT_WITH_LOWEST)]],
 }
 
 
