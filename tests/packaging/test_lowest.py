@@ -33,7 +33,7 @@ def test_suites_that_are_left_out_exist() -> None:
 
 
 def test_the_long_files_that_go_first_exist() -> None:
-    """With two processes, a long one that is renamed would begin when the others are done."""
+    """With several processes, a long one that is renamed would begin when the others are done."""
     files = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     assert set(_module("tests/conftest.py").LONG_FILES) <= files
 
