@@ -82,10 +82,11 @@ class S3Client(Client):
 
     def delete_markers(self, folder: str) -> None:
         for name in self.delete_many([each.path for each in self.scan(folder) if each.path.endswith("/")]):
-            self._files.rm_file(name)
+            self._files.call_s3("delete_object", Bucket=self._files.split_path(name)[0], Key=self._key(name))
 
     def _key(self, name: str) -> str:
-        return str(self._files.split_path(name)[1])
+        key = str(self._files.split_path(name)[1])
+        return f"{key}/" if name.endswith("/") and not key.endswith("/") else key  # s3fs keeps a marker's slash or not
 
     def _pages(self, folder: str, **options: str) -> Iterator[Mapping[str, Any]]:
         bucket, key, _ = self._files.split_path(folder)
