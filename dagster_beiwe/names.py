@@ -238,3 +238,8 @@ def _parse_time(text: str, name: str) -> datetime:
 
 def _printable(name: str) -> str:
     return ascii(name if len(name) <= 80 else f"{name[:80]}...")
+
+
+def counted(number: int, one: str) -> str:
+    """A number with its noun, as in "1 file" and "2,127 files"."""
+    return f"{number:,} {one}{'' if number == 1 else 's'}"

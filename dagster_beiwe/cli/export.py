@@ -26,7 +26,7 @@ from dagster_beiwe.cli.context import (
 from dagster_beiwe.errors import ConfigurationError, NotATableError, TimeRangeError
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.storage import LocalStorage, Storage
-from dagster_beiwe.names import check_participant_id
+from dagster_beiwe.names import check_participant_id, counted
 from dagster_beiwe.private_files import FileTree, make_folder
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelled_streams, stream_named
 
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
             for size in _export(lake, options, streams, tree, tables):
                 files, size_bytes = files + 1, size_bytes + size
     if files:
-        print(f"{files} files, {human_size(size_bytes)}, in {target}")
+        print(f"{counted(files, 'file')}, {human_size(size_bytes)}, in {target}")
         tables.tell()
         return 0
     print("The lake holds no file of this selection; nothing was written.")

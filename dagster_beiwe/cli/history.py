@@ -9,7 +9,7 @@ from typing import Any
 
 from dagster_beiwe.cli.context import add_study_option, not_held, open_lake, studies_in_lake
 from dagster_beiwe.lake.history import Event, history
-from dagster_beiwe.names import check_participant_id, one_line
+from dagster_beiwe.names import check_participant_id, counted, one_line
 
 _COMMANDS = {"snapshot", "purge"}  # what commands write as their run, where the record's kind says it already
 
@@ -44,9 +44,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _line(event: Event) -> str:
     numbers = [
-        _counted(event.window_count, "window"),
-        _counted(event.participants, "participant"),
-        _counted(event.tables, "table"),
+        counted(number, what)
+        for number, what in (
+            (event.window_count, "window"),
+            (event.participants, "participant"),
+            (event.tables, "table"),
+        )
+        if number > 0
     ]
     said = ", ".join(filter(None, [*numbers, event.detail]))
     if event.windows:
@@ -60,7 +64,3 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of records: give 1 or more")
     return int(text)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}" if number > 0 else ""

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dagster_beiwe.cli.context import add_study_option, confirmed, open_lake, studies_in_lake
-from dagster_beiwe.names import check_participant_id, one_line
+from dagster_beiwe.names import check_participant_id, counted, one_line
 
 if TYPE_CHECKING:
     from dagster_beiwe.lake.purge import Purge
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(purge: Purge, whose: str) -> None:
     if purge.files or purge.tables:
-        print(f"Removed from the lake: {purge.files} files and {purge.tables} tables of {whose}.")
+        print(f"Removed from the lake: {counted(purge.files, 'file')} and {counted(purge.tables, 'table')} of {whose}.")
     else:
         print(f"The lake held nothing of {whose}, apart from tables of several participants. Nothing was removed.")
     if purge.record:

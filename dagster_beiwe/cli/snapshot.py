@@ -11,7 +11,7 @@ from dagster_beiwe.client import Study
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.records import Snapshot
 from dagster_beiwe.lake.snapshots import Kept, citation, create_snapshot, delete_snapshot, snapshots
-from dagster_beiwe.names import one_line
+from dagster_beiwe.names import counted, one_line
 
 
 def add_parser(commands: Any) -> None:
@@ -50,12 +50,13 @@ def _list(options: argparse.Namespace) -> int:
             for kept in found:
                 print(json.dumps(_facts(study, kept)))
             continue
-        print(f"{one_line(study.name)} ({study.id}): {len(found)} snapshot{'' if len(found) == 1 else 's'}")
+        print(f"{one_line(study.name)} ({study.id}): {counted(len(found), 'snapshot')}")
         for kept in found:
             snapshot = kept.snapshot
             print(
                 f"  {snapshot.name}: state {snapshot.at.number}, {snapshot.time:%Y-%m-%d %H:%M} UTC; "
-                f"{snapshot.participants:,} participants, {snapshot.files:,} files, {human_size(snapshot.size_bytes)}"
+                f"{counted(snapshot.participants, 'participant')}, {counted(snapshot.files, 'file')}, "
+                f"{human_size(snapshot.size_bytes)}"
             )
             if kept.withdrawn:
                 print(f"    {_withdrawn(kept)}")

@@ -29,7 +29,7 @@ from dagster_beiwe.lake.repair import repair_study
 from dagster_beiwe.lake.snapshots import contents_of, snapshots
 from dagster_beiwe.lake.table_files import TableFiles
 from dagster_beiwe.lake.verify import Verification, verify_study
-from dagster_beiwe.names import check_participant_id, one_line
+from dagster_beiwe.names import check_participant_id, counted, one_line
 
 _SHOWN = 50
 
@@ -118,9 +118,10 @@ def _print(
                           "content": now, "snapshot_content": made}))  # fmt: skip
         return
     print(
-        f"{name} ({study_id}): {'intact' if result.intact else f'{len(result.findings)} findings'}; "
-        f"{result.participants} participants, {result.windows} windows, {result.tables} tables, {result.files:,} "
-        f"files; read {result.files_checked:,}, past versions included ({human_size(result.bytes_checked)})."
+        f"{name} ({study_id}): {'intact' if result.intact else counted(len(result.findings), 'finding')}; "
+        f"{counted(result.participants, 'participant')}, {counted(result.windows, 'window')}, "
+        f"{counted(result.tables, 'table')}, {counted(result.files, 'file')}; "
+        f"read {result.files_checked:,}, past versions included ({human_size(result.bytes_checked)})."
     )
     if result.head:
         print(f"  The log ends at record {result.head.number}, hash {result.head.digest}.")
@@ -151,7 +152,7 @@ def _accept(study: Study, lake: StudyLake, remembered: Sequence[Seen], *, yes: b
         print("  Nothing was changed.")
         return
     lost = lake.log.accept(remembered, run_id="verify")
-    print(f"{one_line(study.name)}: gave up {len(lost)} records that were seen before.", file=sys.stderr)
+    print(f"{one_line(study.name)}: gave up {counted(len(lost), 'record')} seen before.", file=sys.stderr)
 
 
 def _repair(lake: StudyLake, result: Verification, *, yes: bool) -> None:

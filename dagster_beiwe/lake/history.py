@@ -21,6 +21,7 @@ from dagster_beiwe.lake.catalog.records import (
 )
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.names import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ def _detail(record: AnyRecord) -> str:
         case Unsnapshot():
             return f"{record.name!r} is kept no longer"
         case Accept():
-            return f"gave up {len(record.lost)} records that were seen before"
+            return f"gave up {counted(len(record.lost), 'record')} seen before"
         case Collect():
             return f"nothing planned before record {record.floor} counts any more"
         case _:

@@ -13,6 +13,7 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import add_snapshot, remove_snapshot
 from dagster_beiwe.lake.catalog.records import Snapshot
 from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.names import counted
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _TRIES: Final = 3
@@ -104,11 +105,12 @@ def snapshots(lake: StudyLake) -> Iterator[Kept]:
 
 def citation(lake: StudyLake, snapshot: Snapshot) -> str:
     """A text that names a snapshot in a paper, so that anybody who holds the data can prove which it was."""
-    people = "1 participant" if snapshot.participants == 1 else f"{snapshot.participants:,} participants"
     return (
         f"Snapshot {snapshot.name!r} of Beiwe study {lake.study_id}, taken on {snapshot.time:%Y-%m-%d} (UTC): state "
-        f"{snapshot.at.number} of the study's log, whose record has the SHA-256 {snapshot.at.digest}; {people}, "
-        f"{snapshot.files:,} files, {snapshot.size_bytes:,} bytes. The SHA-256 of their content is {snapshot.content}: "
+        f"{snapshot.at.number} of the study's log, whose record has the SHA-256 {snapshot.at.digest}; "
+        f"{counted(snapshot.participants, 'participant')}, "
+        f"{counted(snapshot.files, 'file')}, {snapshot.size_bytes:,} bytes. "
+        f"The SHA-256 of their content is {snapshot.content}: "
         "that of the output of `sha256sum` over all files, by their paths below the exported folder in the order of "
         "bytes."
     )

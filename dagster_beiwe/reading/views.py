@@ -21,7 +21,7 @@ import pandas as pd
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.manifest import FileRecord, Manifest
 from dagster_beiwe.lake.study import StudyLake, When
-from dagster_beiwe.names import check_participant_id, is_study_id
+from dagster_beiwe.names import check_participant_id, counted, is_study_id
 from dagster_beiwe.reading.frames import check_list
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
 
@@ -159,7 +159,7 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         if absent := sorted(set(map(check_participant_id, wanted)) - set(held)):
             raise ConfigurationError(
                 f"Expected participants that the lake holds, got {', '.join(absent)}; nothing was read. The lake holds "
-                f"{len(held)} participant{'' if len(held) == 1 else 's'} of study {lake.study_id}: correct the ids, or "
+                f"{counted(len(held), 'participant')} of study {lake.study_id}: correct the ids, or "
                 "materialise their raw data."
             )
         cells = [(participant, key) for participant in wanted for key in _windows_in(lake, participant, span)]
