@@ -22,21 +22,26 @@ NOT_WITH_LOWEST = {
     "tests/benchmarks": "figures, not behaviour",
     "tests/deploy": "minutes of Postgres and daemons; the same code runs in tests/dagster and tests/objects",
     "tests/docs": "the documents do not depend on versions",
+    "tests/completeness/test_completeness_docs.py": "a document, too",
+    "tests/faults": "minutes of servers and machines that fail; the same code runs in tests/core",
     "tests/lake": "decisions of our own, which do not depend on versions",
     "tests/leaks": "a minute, and watched with the newest versions, which are what a lab installs",
+    "tests/objects/test_real_schedules.py": "decisions of our own, too",
     "tests/packaging": "builds a wheel in an environment of its own",
+    "tests/stopping/test_dead_runs.py": "minutes of daemons; the newest versions are what a lab installs",
 }
-# Whole files, in the order of tests/conftest.py: what a file shares is made once.
-TWO_PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+# Whole files, in the order of tests/conftest.py: what a file shares is made once. Many tests wait for other processes,
+# so two cores have work for three of these.
+PROCESSES = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
 COMMANDS = {
     "demo": [["dagster-beiwe", "demo"]],
-    "test": [["python", "-m", "pytest", *TWO_PROCESSES]],
+    "test": [["python", "-m", "pytest", *PROCESSES]],
     "lint": [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", *SOURCES],
         ["mypy"],
     ],
-    "lowest": [["python", "-m", "pytest", *TWO_PROCESSES, *(f"--ignore={folder}" for folder in NOT_WITH_LOWEST)]],
+    "lowest": [["python", "-m", "pytest", *PROCESSES, *(f"--ignore={path}" for path in NOT_WITH_LOWEST)]],
 }
 
 

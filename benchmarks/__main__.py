@@ -11,11 +11,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks import limits, machine, suite
+from benchmarks import catalog, lake, limits, machine, suite
 from benchmarks.report import as_document, as_text
 from benchmarks.worlds import Scale
 
-_NAMES = (*suite.WORKLOADS, "memory", "limits")
+_NAMES = (*suite.WORKLOADS, "memory", "limits", "lake")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,16 +48,27 @@ def run(
 ) -> dict[str, Any]:
     """Measure; ``earlier`` results of what is not among ``only`` are kept."""
     results: dict[str, Any] = {"workloads": {}, **(earlier or {})}
-    results |= {
-        "scale": scale,
-        "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
-        "machine": machine.describe(folder),
-        "versions": machine.versions(),
-    }
+    if "taken" not in results or set(only) != {"lake"}:  # which tells by itself when it was measured
+        results |= {
+            "scale": scale,
+            "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
+            "machine": machine.describe(folder),
+            "versions": machine.versions(),
+        }
     for name in only:
         _say(f"{name} ...")
         if name == "memory":
             results[name] = suite.measure_memory(scale, folder=folder, say=_say)
+        elif name == "lake":
+            before = results.get(name, {}).get("before")
+            results[name] = lake.measure(scale, folder=folder / name)
+            sizes = {"full": (26_000, 312_000), "quick": (26_000,)}.get(scale, (64,))
+            results[name]["logs"] = {
+                "in a folder": [catalog.measure(size) for size in sizes],
+                "in S3": [catalog.measure_s3(size) for size in sizes[:1]],
+            }
+            if before:
+                results[name]["before"] = before
         elif name == "limits":
             size_bytes = {"full": 32_000_000, "quick": 8_000_000, "tiny": 100_000}[scale]
             results[name] = limits.measure(folder, size_bytes=size_bytes, files={"full": 500}.get(scale, 50))

@@ -104,8 +104,7 @@ def _ours_backfill(job: Job) -> Measured:
 
 def _ours_refresh(job: Job) -> Measured:
     """What a sensor does: the totals of the study, compared with marks of the last look. Prepared by a first sync."""
-    from dagster_beiwe.automation.changes import Grid
-    from dagster_beiwe.lake.index import commits_fingerprint
+    from dagster_beiwe.automation.changes import Grid, fingerprints
     from dagster_beiwe.windows import windows_between
 
     start, end = (datetime.fromisoformat(text) for text in (job.served.start, job.served.end))
@@ -118,8 +117,7 @@ def _ours_refresh(job: Job) -> Measured:
         if job.options.get("prepare"):
             _sync_everything(client, lake, job, windows)
         totals = client.data_quantities(job.served.study_id)
-        held = {each: commits_fingerprint(lake.storage, lake.study_id, each) for each in grid.participants}
-        marks = grid.marks(totals, zone="America/New_York", held=held)
+        marks = grid.marks(totals, zone="America/New_York", held=fingerprints(lake.at()))
         if job.options.get("prepare"):
             remembered.write_text(json.dumps(marks), encoding="utf-8")
         assert marks == json.loads(remembered.read_text(encoding="utf-8")), "nothing is new, so no mark may move"

@@ -49,7 +49,7 @@ def measure(folder: Path, *, size_bytes: int, files: int) -> dict[str, float]:
 def _open_lake(folder: Path) -> None:
     """Begin a study's lake anew: its key file is made, as it is read in each later run."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        BeiweLake(place).study("LimitLimitLimitLimitLimi", passphrase="benchmark").authenticate(create=True)
+        BeiweLake(place).study("LimitLimitLimitLimitLimi", passphrase="benchmark").log.begun()
 
 
 def _sample(size_bytes: int) -> bytes:

@@ -30,13 +30,17 @@ class Deployment(dg.Resolvable, dg.Model):
     environment_prefix: str = "BEIWE_"
     lake_variable: str = "BEIWE_LAKE"
     passphrase_variable: str = "BEIWE_LAKE_PASSPHRASE"  # noqa: S105  # a name, not a passphrase
+    witness_variable: str = "BEIWE_WITNESS"
 
     def resource(self) -> BeiweResource:
         credentials: BeiweCredentials = EnvCredentials(prefix=self.environment_prefix)
         if self.keyring_section:
             credentials = KeyringCredentials(section=self.keyring_section, path=self.keyring_file or "")
         return BeiweResource(
-            credentials=credentials, lake_variable=self.lake_variable, passphrase_variable=self.passphrase_variable
+            credentials=credentials,
+            lake_variable=self.lake_variable,
+            passphrase_variable=self.passphrase_variable,
+            witness_variable=self.witness_variable,
         )
 
 

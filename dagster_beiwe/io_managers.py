@@ -10,6 +10,7 @@ Which study an asset belongs to, and so which passphrase, comes from the metadat
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, get_origin
 
 import dagster as dg
@@ -19,11 +20,13 @@ from pandas.api.types import union_categoricals
 from dagster_beiwe.errors import ConfigurationError, TableMissingError
 from dagster_beiwe.failures import clear_failures, listed
 from dagster_beiwe.io_partitions import input_partition_keys, output_partition_keys, tell_of_partitioned_check
-from dagster_beiwe.lake.seals import TableVersion
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.manifest import TableManifest
 from dagster_beiwe.lake.tables import TableStore, require_passphrase
 from dagster_beiwe.partitions import partition_event
 from dagster_beiwe.pickles import NO_PARTICIPANTS_METADATA_KEY, refuse_pickles
 from dagster_beiwe.reading import BeiwePartitions
+from dagster_beiwe.remembered import remembered_heads
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts
 
@@ -56,7 +59,7 @@ class EncryptedLakeIOManager(dg.ConfigurableIOManager):
                 "its metadata; nothing was read. Depend on ['beiwe', <study key>, 'raw_data']."
             )
         refuse_pickles(context)
-        lake = self.beiwe.study_lake(study)
+        lake = _as_remembered(self.beiwe.study_lake(study), study, context)
         if context.has_asset_partitions:
             tell_of_partitioned_check(context)
             view = BeiwePartitions.of_keys(lake, input_partition_keys(context))
@@ -71,6 +74,19 @@ class EncryptedLakeIOManager(dg.ConfigurableIOManager):
             len(view) - len(view.missing),
         )
         return view
+
+
+def _as_remembered(lake: StudyLake, study: StudyFacts, context: dg.InputContext | dg.OutputContext) -> StudyLake:
+    """The lake, once it is certain that it has all that Dagster has seen of it.
+
+    A context that somebody has made by hand may know no history: then nobody remembers.
+    """
+    instance = None
+    with suppress(dg.DagsterInvariantViolationError):
+        instance = context.instance if isinstance(context, dg.InputContext) else context.step_context.instance
+    if instance is not None:
+        lake.log.check(remembered_heads(instance, study.key))
+    return lake
 
 
 class TablePartitions(Mapping[str, pd.DataFrame]):
@@ -125,24 +141,23 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         keys = output_partition_keys(context)
         frames = _frames_by_partition(context, keys, obj)
         key = list(context.asset_key.path)
-        store = self._store(key, context.definition_metadata)
+        store = self._store(key, context.definition_metadata, context)
         run_id = "" if context.run_id is None else context.run_id
-        versions = {
-            partition: store.write(key, frame, partition=partition, run_id=run_id)
-            for partition, frame in frames.items()
-        }
-        context.add_output_metadata(_metadata(versions.values(), frames.values(), context.definition_metadata))
+        written = store.write_all(key, frames, run_id=run_id)
+        context.add_output_metadata(_metadata(written.values(), frames.values(), context.definition_metadata))
         told = set(context.asset_partition_keys) if keys else set()
         for partition in keys:
             if partition not in told:
-                _record(context, partition, versions[str(partition)], frames[str(partition)])
+                _record(context, partition, written[str(partition)], frames[str(partition)])
 
     @clear_failures()
     def load_input(self, context: dg.InputContext) -> Any:
         key, metadata = list(context.asset_key.path), _upstream_metadata(context)
         if not metadata.get(NO_PARTICIPANTS_METADATA_KEY):
             refuse_pickles(context)
-        store = self._store(key, metadata)
+        store = self._store(
+            key, metadata, context
+        ).at()  # all partitions as they are now, whatever is written meanwhile
         if not context.has_asset_partitions:
             return store.read(key)
         tell_of_partitioned_check(context)
@@ -151,8 +166,8 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         as_dict = annotation is dict or get_origin(annotation) is dict
         if len(wanted) == 1 and not as_dict and annotation is not TablePartitions:
             return store.read(key, partition=wanted[0])
-        stored = {partition: store.exists(key, partition=partition) for partition in wanted}
-        there, absent = ([each for each in wanted if stored[each] is here] for here in (True, False))
+        stored = store.partitions(key)
+        there, absent = ([each for each in wanted if (each in stored) is here] for here in (True, False))
         if absent and not (context.definition_metadata or {}).get(_ALLOW_MISSING):
             raise TableMissingError(
                 f"Expected {len(wanted)} partitions of {'/'.join(key)}, got {len(there)}; nothing was read. "
@@ -165,16 +180,18 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
             return view.concat()
         return dict(view) if as_dict else view
 
-    def _store(self, asset_key: list[str], metadata: Mapping[str, Any] | None) -> TableStore:
+    def _store(
+        self, asset_key: list[str], metadata: Mapping[str, Any] | None, context: dg.InputContext | dg.OutputContext
+    ) -> TableStore:
         study = StudyFacts.from_metadata(metadata or {})
         if study is not None:
-            return TableStore.of_study(self.beiwe.study_lake(study))
-        storage = self.beiwe.get_lake().storage
+            return TableStore.of_study(_as_remembered(self.beiwe.study_lake(study), study, context))
+        lake = self.beiwe.get_lake()
         passphrase = self.beiwe.passphrase()
         if passphrase is None and (metadata or {}).get(NO_PARTICIPANTS_METADATA_KEY):
-            return TableStore.of_nobody(storage)
+            return TableStore.of_nobody(lake.storage, witness=lake.witness)
         found = require_passphrase(asset_key, passphrase, variable=self.beiwe.passphrase_variable)
-        return TableStore.of_lake(storage, passphrase=found)
+        return TableStore.of_lake(lake.storage, passphrase=found, witness=lake.witness)
 
 
 def _frames_by_partition(
@@ -219,14 +236,14 @@ def _is_frames(obj: Any) -> bool:
     return all(isinstance(frame, pd.DataFrame) for frame in frames)
 
 
-def _record(context: dg.OutputContext, partition: str, version: TableVersion, frame: pd.DataFrame) -> None:
+def _record(context: dg.OutputContext, partition: str, table: TableManifest, frame: pd.DataFrame) -> None:
     """A partition that Dagster itself would not record for this output. Its data version is made from its content."""
-    metadata = _metadata([version], [frame], context.definition_metadata)
-    context.log_event(partition_event(context.asset_key, partition, metadata=metadata, version=version.sha256[:16]))
+    metadata = _metadata([table], [frame], context.definition_metadata)
+    context.log_event(partition_event(context.asset_key, partition, metadata=metadata, version=table.sha256[:16]))
 
 
 def _metadata(
-    versions: Collection[TableVersion], frames: Collection[pd.DataFrame], definition: Mapping[str, Any] | None
+    tables: Collection[TableManifest], frames: Collection[pd.DataFrame], definition: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Numbers, and the names and types of columns: never a value."""
     known = (definition or {}).get("dagster/column_schema")
@@ -237,10 +254,10 @@ def _metadata(
         for name, dtype in frame.dtypes.items()
     ]
     return {
-        "dagster/row_count": sum(version.rows for version in versions),
-        "dagster/size_bytes": sum(version.stored_size_bytes for version in versions),
+        "dagster/row_count": sum(table.rows for table in tables),
+        "dagster/size_bytes": sum(table.stored_size_bytes for table in tables),
         "dagster/column_schema": dg.TableSchema(columns),
-        "encryption": ", ".join(sorted({version.encryption for version in versions})),
+        "encryption": ", ".join(sorted({table.encryption for table in tables})),
     }
 
 

@@ -28,7 +28,7 @@ _MEMBER_TIME = re.compile(
     r"\.[A-Za-z0-9]{1,16}(?:-duplicate-[A-Za-z0-9]{1,64})?\)?",
     re.ASCII,
 )
-_PART_OF_PATH = re.compile(r"[A-Za-z0-9_.+() -]{1,255}")
+_PART_OF_PATH = re.compile(r"[A-Za-z0-9_.+()~ -]{1,255}")
 _KEY = re.compile(r"[A-Za-z0-9_./:+ -]{1,500}")
 _MILLISECONDS = re.compile(r"-?[0-9]{1,13}")
 _STREAM_OF_FOLDER = {stream.storage_folder: stream.name for stream in STREAMS.values() if stream.storage_folder}
@@ -238,3 +238,8 @@ def _parse_time(text: str, name: str) -> datetime:
 
 def _printable(name: str) -> str:
     return ascii(name if len(name) <= 80 else f"{name[:80]}...")
+
+
+def counted(number: int, one: str) -> str:
+    """A number with its noun, as in "1 file" and "2,127 files"."""
+    return f"{number:,} {one}{'' if number == 1 else 's'}"

@@ -108,7 +108,13 @@ def write_file(path: _AnyPath, data: bytes, *, follow: bool = False, exclusive: 
         if not stat.S_ISREG(os.lstat(target).st_mode):
             raise NotRegularFileError(_kind(target, None), target)
     part = os.path.join(os.path.dirname(target), f".{os.urandom(8).hex()}{PART_SUFFIX}")
-    _put(part, target, data, exclusive=exclusive)
+    try:
+        with DurableFile(os.open(part, _CREATE, FILE_MODE)) as file:
+            file.write(data)
+        (os.link if exclusive else os.replace)(part, target)
+    finally:
+        with suppress(OSError):  # there is nothing to remove but after a failure, which is the error to tell
+            os.unlink(part)
 
 
 def make_folder(folder: _AnyPath) -> None:
@@ -163,19 +169,13 @@ class FileTree:
 
     def create(self, path: str, *, durable: bool = True) -> BinaryIO:
         """A new file for writing, on the disk when it is closed. Raises ``FileExistsError`` if anything is there."""
-        with self._above(path, make=True) as (folder, name):
-            descriptor = os.open(name, _CREATE, FILE_MODE, dir_fd=folder)
+        descriptor = self.open_new(path)
         return DurableFile(descriptor) if durable else os.fdopen(descriptor, "wb")
 
-    def write(self, path: str, data: bytes, *, part: str, exclusive: bool = False) -> None:
-        """Put a small file in its place in one step; ``part`` is its name until then."""
+    def open_new(self, path: str) -> int:
+        """A descriptor of a new file, for writing. Raises ``FileExistsError`` if anything is there."""
         with self._above(path, make=True) as (folder, name):
-            _put(part, name, data, exclusive=exclusive, folder=folder)
-
-    def replace(self, source: str, target: str) -> None:
-        """Put ``source`` under the name ``target`` in one step, whatever is there."""
-        with self._above(source) as (origin, old), self._above(target, make=True) as (folder, new):
-            os.replace(old, new, src_dir_fd=origin, dst_dir_fd=folder)
+            return os.open(name, _CREATE, FILE_MODE, dir_fd=folder)
 
     def link(self, source: str, target: str) -> None:
         """Give a file a second name. Raises ``FileExistsError`` if anything has it."""
@@ -340,19 +340,3 @@ def _read(file: BinaryIO, limit_bytes: int, path: _AnyPath) -> bytes:
         if len(data) <= limit_bytes:
             return data
     raise FileTooLargeError(limit_bytes, path)
-
-
-def _put(part: str, target: str, data: bytes, *, exclusive: bool, folder: int | None = None) -> None:
-    """Write a file under the name ``part`` and give it the name ``target`` once it is on the disk."""
-    try:
-        with DurableFile(os.open(part, _CREATE, FILE_MODE, dir_fd=folder)) as file:
-            file.write(data)
-        if exclusive:
-            os.link(part, target, src_dir_fd=folder, dst_dir_fd=folder)
-        else:
-            os.replace(part, target, src_dir_fd=folder, dst_dir_fd=folder)
-        if folder is not None:
-            os.fsync(folder)
-    finally:
-        with suppress(OSError):  # there is nothing to remove but after a failure, which is the error to tell
-            os.unlink(part, dir_fd=folder)

@@ -24,7 +24,7 @@ from dagster_beiwe.credentials import (
     study_secret,
 )
 from dagster_beiwe.dead_runs import mark_run
-from dagster_beiwe.encryption import AgeCipher, Cipher, CipherKeys, cipher_by_name, read_identity
+from dagster_beiwe.encryption import Cipher, CipherKeys, cipher_by_name, read_identity
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import CredentialsError, PassphraseMissingError
 from dagster_beiwe.lake import BeiweLake, StudyLake
@@ -131,13 +131,16 @@ class BeiweResource(dg.ConfigurableResource[Any]):
 
     ``lake_variable`` and ``passphrase_variable`` are the names of environment variables: the first holds a folder or
     an fsspec URL, the second the passphrase of every study that has none in the keyring. ``age_identity_variable`` is
-    the name of the one that holds the path of a private key file, for reading what the cipher ``age`` locked.
+    the name of the one that holds the path of a private key file, for reading what the cipher ``age`` encrypted.
+    ``witness_variable`` is the name of the one that holds another folder or URL, which remembers the studies' logs;
+    without a value there is no witness.
     """
 
     credentials: BeiweCredentials
     lake_variable: str = "BEIWE_LAKE"
     passphrase_variable: str = "BEIWE_LAKE_PASSPHRASE"  # noqa: S105  # a name, not a passphrase
     age_identity_variable: str = "BEIWE_AGE_IDENTITY"
+    witness_variable: str = "BEIWE_WITNESS"
     _names: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
@@ -155,7 +158,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         url = os.environ.get(self.lake_variable)
         if not url:
             raise _missing_variables([self.lake_variable])
-        return BeiweLake(url)
+        return BeiweLake(url, witness=os.environ.get(self.witness_variable) or None)
 
     def passphrase(self, study: StudyFacts | None = None) -> str | None:
         """The study's passphrase from the keyring, or else the lake's; None where there is neither. Without a study,
@@ -203,31 +206,30 @@ class BeiweResource(dg.ConfigurableResource[Any]):
                 f"{self.passphrase_variable}, or add the study to SECRETS in the keyring, or configure "
                 "`encryption: none` to store its data unlocked."
             )
+        identity = read_identity(self.age_identity_variable)
         return self.get_lake().study(
             study.id,
             passphrase=passphrase,
-            cipher=self._cipher(study, passphrase),
+            cipher=_cipher(study, CipherKeys(passphrase=passphrase, recipients=study.recipients, identity=identity)),
             compression=study.compression,
             plain_streams=study.plain_streams,
+            identity=identity,
+            keep_superseded_days=study.keep_superseded_days,
         )
 
     def check_passphrase(self, study: StudyFacts) -> None:
         """Raise now what would stop a study's data from being stored: ``PassphraseMissingError``, or
         ``WrongPassphraseError`` where the lake was locked with another. For steps that ask the server first."""
-        self.study_lake(study).authenticate()
+        self.study_lake(study).catalog()
 
     def _loaded(self) -> Credentials:
         forbid_core_dumps()  # also where the credentials are the lab's own class
         return self.credentials.load()
 
-    def _cipher(self, study: StudyFacts, passphrase: str | None) -> Cipher | None:
-        """The configured name as a cipher: the one place where ``none`` becomes ``None``, which encrypts nothing."""
-        if study.encryption == NO_ENCRYPTION:
-            return None
-        path = os.environ.get(self.age_identity_variable) if study.encryption == AgeCipher.name else None
-        identity = read_identity(path, variable=self.age_identity_variable) if path else None
-        keys = CipherKeys(passphrase=passphrase, recipients=study.recipients, identity=identity)
-        return cipher_by_name(study.encryption, keys)
+
+def _cipher(study: StudyFacts, keys: CipherKeys) -> Cipher | None:
+    """The configured name as a cipher: the one place where ``none`` becomes ``None``, which encrypts nothing."""
+    return None if study.encryption == NO_ENCRYPTION else cipher_by_name(study.encryption, keys)
 
 
 def _missing_variables(names: list[str], *, why: str = "") -> CredentialsError:

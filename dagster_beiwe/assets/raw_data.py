@@ -30,6 +30,7 @@ from dagster_beiwe.partitions import (
     version_of,
     window_of_key,
 )
+from dagster_beiwe.remembered import remembered_heads
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts, lake_io_manager_key
 from dagster_beiwe.studies.server_counts import counts_for_cells
@@ -129,6 +130,7 @@ class _Ingest:
         cells = list(left.values())
         resource: BeiweResource = getattr(self._context.resources, self._study.deployment)
         lake = resource.study_lake(self._study)
+        lake.log.check(remembered_heads(self._context.instance, self._study.key))
         with resource.get_client() as client:
             sync = StudySync(
                 client,
@@ -144,7 +146,7 @@ class _Ingest:
                     key = join_key(report.cell.participant, report.cell.window.key)
                     self._tell(report)
                     if report.complete:
-                        self._record(key, metadata=window_metadata(report), version=report.data_version)
+                        self._record(key, metadata=window_metadata(report, lake), version=report.data_version)
                         del left[key]
                     else:
                         self._give_up(key, report)

@@ -54,8 +54,7 @@ def build_summary_asset(
         resource: BeiweResource = getattr(context.resources, study.deployment)
 
         def read() -> list[Row]:
-            resource.check_passphrase(study)
-            return list(rows(resource.study_lake(study)))
+            return list(rows(resource.study_lake(study).at()))
 
         found = with_retries(read, policy=retry_policy, log=context.log)
         frame = pd.DataFrame(found, columns=list(columns)).astype(types)

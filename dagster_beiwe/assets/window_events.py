@@ -6,11 +6,13 @@ import logging
 
 import dagster as dg
 
+from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.partitions import Metadata
+from dagster_beiwe.remembered import head_metadata
 from dagster_beiwe.sync import WindowReport
 
 
-def window_metadata(report: WindowReport) -> Metadata:
+def window_metadata(report: WindowReport, lake: StudyLake) -> Metadata:
     """Numbers of one committed window: no names of files, no content; below 1 kB, as there is one per partition."""
     window = report.cell.window
     numbers = {
@@ -37,6 +39,7 @@ def window_metadata(report: WindowReport) -> Metadata:
         "streams": dg.MetadataValue.json(dict(report.files_by_stream)),
         "window_start": dg.MetadataValue.timestamp(window.start),
         "window_end": dg.MetadataValue.timestamp(window.end),
+        **head_metadata(lake),
     }
 
 

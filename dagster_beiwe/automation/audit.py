@@ -19,10 +19,12 @@ import dagster as dg
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.window_events import errors_of, log_oddities, log_problems, window_metadata
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import IntegrityError
+from dagster_beiwe.errors import CommitConflictError
 from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, with_retries
 from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.partitions import join_key, participants_name, partition_event, study_windows
+from dagster_beiwe.remembered import remembered_heads
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.server_counts import counts_for_cells
@@ -127,6 +129,7 @@ class _Audit:
         self._failed.clear()
         resource: BeiweResource = getattr(self._context.resources, self._study.deployment)
         lake = resource.study_lake(self._study)
+        lake.log.check(remembered_heads(self._context.instance, self._study.key))
         with resource.get_client() as client:
             budget = Budget(self._study.audit, client.traffic, taken=self._earlier.taken + self._taken)
             try:
@@ -134,8 +137,26 @@ class _Audit:
             finally:
                 self._taken += Taken.of(client.traffic)
                 self._note()
+        self._collect(lake)
         if self._failed:
             raise self._failure()
+
+    def _collect(self, lake: StudyLake) -> None:
+        """Remove from the lake what no version that is kept names, once a day."""
+        catalog = lake.catalog()
+        if catalog is None:
+            return
+        try:
+            collected = collect(catalog, keep_days=lake.keep_superseded_days, run_id=self._context.run_id)
+        except CommitConflictError:  # on a local disk, while a run writes: the next audit does it
+            return
+        if collected.files:
+            self._context.log.info(
+                "Collected %d superseded versions: %d files, %d bytes.",
+                collected.versions,
+                collected.files,
+                collected.size_bytes,
+            )
 
     def _compare(self, client: BeiweClient, lake: StudyLake, budget: Budget) -> None:
         cells = self._due(client, lake)
@@ -171,13 +192,9 @@ class _Audit:
         on_server = set(client.participants(self._study.id))
         order = self._context.instance.get_dynamic_partitions(participants_name(self._study.id))
         cells = []
-        for participant in filter(on_server.__contains__, order):
-            try:
-                index = lake.index(participant)
-            except IntegrityError as error:
-                self._fail(participant, error=type(error).__name__, message=str(error))
-                continue
-            due = due_windows(participant, windows, index, policy=policy, now=self._now)
+        lake = lake.at()
+        for participant in filter(on_server.intersection(lake.participants(skip_damaged=True)).__contains__, order):
+            due = due_windows(participant, windows, lake.index(participant), policy=policy, now=self._now)
             cells += [Cell(participant, window) for window in due]
         return beginning_at(cells, self._earlier.next, order=order)
 
@@ -203,12 +220,12 @@ class _Audit:
         with closing(self._sync(client, lake, daily=daily).run(cells)) as reports:
             for report in reports:
                 left.remove(report.cell)
-                self._record(report)
+                self._record(report, lake)
                 if left and not budget.is_left():
                     return left[0]
         return None
 
-    def _record(self, report: WindowReport) -> None:
+    def _record(self, report: WindowReport, lake: StudyLake) -> None:
         log_oddities(report, self._context.log)
         if not report.complete:
             log_problems(report, self._context.log)
@@ -219,7 +236,7 @@ class _Audit:
                 partition_event(
                     self._raw_data,
                     join_key(report.cell.participant, report.cell.window.key),
-                    metadata=window_metadata(report),
+                    metadata=window_metadata(report, lake),
                     version=report.data_version,
                 )
             )

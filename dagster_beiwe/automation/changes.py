@@ -18,7 +18,8 @@ from datetime import date
 from dagster_beiwe.automation.limits import PARTITIONS_PER_TICK, RUNS_PER_TICK
 from dagster_beiwe.automation.requested import Change
 from dagster_beiwe.covering import Place, Rectangle, cover
-from dagster_beiwe.lake.index import IndexEntry
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.catalog.state import Version
 from dagster_beiwe.sync import DailyIndex, dirty_cells
 from dagster_beiwe.windows import Window
 
@@ -29,8 +30,6 @@ LOOK_AGAIN_DAYS = 7
 
 RETRY_SECONDS = 6 * 3600
 """A window is requested again for the same change this long after its last run was: it may have failed."""
-
-_NEVER = IndexEntry(generation=0, mac="")
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -136,6 +135,35 @@ class Look:
     stopped_at: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What the lake holds of a participant: each window's retained versions, newest last, and the secret of the
+    fingerprints."""
+
+    versions: Mapping[str, Sequence[Version]] = field(default_factory=dict)
+    secret: bytes | None = None
+
+    @classmethod
+    def of(cls, lake: StudyLake, participant: str) -> Held:
+        return cls(versions=lake.versions(participant), secret=lake.counts_secret(participant))
+
+    def counts(self) -> dict[str, str]:
+        """Each window's counts fingerprint; empty for one that is incomplete."""
+        newest = ((key, versions[-1]) for key, versions in self.versions.items())
+        return {key: version.counts for key, version in newest if version.readable}
+
+    def commits(self, window: str) -> tuple[int, ...]:
+        return tuple(version.at for version in self.versions.get(window, ()))
+
+
+def fingerprints(lake: StudyLake) -> dict[str, str]:
+    """A short digest of each participant's commits."""
+    return {
+        participant: _digest(repr([(key, version.at) for key, version in lake.index(participant).items()]))
+        for participant in lake.participants()
+    }
+
+
 def _one_by_one(participants: Sequence[str]) -> Iterable[Sequence[str]]:
     return ([each] for each in participants)
 
@@ -143,7 +171,7 @@ def _one_by_one(participants: Sequence[str]) -> Iterable[Sequence[str]]:
 def look_for_changes(
     grid: Grid,
     ask: Callable[[Sequence[str]], DailyIndex],
-    committed: Callable[[str], Mapping[str, IndexEntry]],
+    held: Callable[[str], Held],
     *,
     marks: Mapping[str, str],
     cursor: ChangesCursor,
@@ -156,8 +184,8 @@ def look_for_changes(
     """Compare counts with what is committed, beginning where the last evaluation ended.
 
     ``ask`` gives the counts of some participants, of each of the ``batches`` in turn, so that no more than one is in
-    memory. ``committed`` gives a participant's committed windows; ``marks`` is empty where
-    nobody knows them, and then nobody settles. ``busy`` windows are those of runs that wait or run: they are left to
+    memory. ``held`` gives what the lake holds of a participant; ``marks`` is empty where nobody knows them, and then
+    nobody settles. ``busy`` windows are those of runs that wait or run: they are left to
     them. Committed windows that are not recorded as materialised are dirty too. At least one batch is looked at,
     however little time there is.
     """
@@ -174,27 +202,32 @@ def look_for_changes(
         daily = ask(batch)
         for participant in batch:
             looked_at += 1
-            known = committed(participant)
-            found = _dirty_windows(grid, daily, known, participant, is_recorded)
+            known = held(participant)
+            counted = known.counts()
+            found = _dirty_windows(grid, daily, counted, known.secret, participant, is_recorded)
             if not found and participant in marks:
                 settled[participant] = grid.to_keep(marks[participant], participant, daily)
             for window in found:
                 if (participant, window.key) not in busy:
-                    entry = known.get(window.key, _NEVER)
-                    counted = daily.digest(participant, window, grid.streams)
-                    dirty[participant, window.key] = Change(entry.counted, counted, entry.generation)
+                    dirty[participant, window.key] = Change(
+                        committed=counted.get(window.key, ""),
+                        counted=daily.digest(participant, window, grid.streams, b""),
+                        commits=known.commits(window.key),
+                    )
     return Look(dirty=dirty, settled=settled, looked_at=looked_at)
 
 
 def _dirty_windows(
     grid: Grid,
     daily: DailyIndex,
-    known: Mapping[str, IndexEntry],
+    counted: Mapping[str, str],
+    secret: bytes | None,
     participant: str,
     is_recorded: Callable[[Place], bool],
 ) -> list[Window]:
-    counted = {key: entry.counted for key, entry in known.items()}
-    cells = dirty_cells(daily, counted, participant=participant, windows=grid.windows, streams=grid.streams)
+    cells = dirty_cells(
+        daily, counted, secret=secret, participant=participant, windows=grid.windows, streams=grid.streams
+    )
     moved = {cell.window.key for cell in cells}
     return [
         window

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -21,18 +20,20 @@ from dagster_beiwe.automation.changes import (
     ChangesCursor,
     Choice,
     Grid,
+    Held,
     Look,
     choose_runs,
+    fingerprints,
     look_for_changes,
 )
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, SENSOR_POLICY
-from dagster_beiwe.automation.requested import Change, codes_of, latest_requests, not_requested
+from dagster_beiwe.automation.requested import Request, latest_requests, not_requested, request_tag
 from dagster_beiwe.automation.schedules import checks_request, checks_target
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.covering import Place, Rectangle
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.index import commits_fingerprint
+from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.partitions import (
     PARTITION_TAG,
     RANGE_END_TAG,
@@ -65,7 +66,9 @@ _OPEN = [
 _BELIEVED = timedelta(hours=24)
 """A run whose process died may be shown as running for ever: after this time its windows are requested again."""
 
-_READERS = 16
+
+_LOGS: dict[str, Opening] = {}
+"""Logs that this process has read, by study."""
 
 
 def build_changes_sensor(
@@ -149,13 +152,13 @@ def _look(
 ) -> _Outcome:
     """Ask the server what moved, as far as the time goes."""
     started = time.monotonic()
-    lake = resource.study_lake(study)
+    lake = _opened(resource.study_lake(study))
     known = StudyZone.from_texts(cursor.zone, cursor.zone_source, cursor.former_zones)
     with resource.get_client(policy=SENSOR_POLICY) as client:
         told = find_zone(study, instance, client, remembered=ToldZone(zone=known, at=cursor.zone_at) if known else None)
         totals = _totals(client, study)
         grid = replace(grid, streams=client.choose_streams(study.id, study.streams))
-        marks = {} if totals is None else grid.marks(totals, zone=told.zone.name, held=_held(lake, grid.participants))
+        marks = {} if totals is None else grid.marks(totals, zone=told.zone.name, held=fingerprints(lake))
         cursor = replace(
             cursor,
             zone=told.zone.name,
@@ -168,7 +171,7 @@ def _look(
             look = look_for_changes(
                 grid,
                 lambda batch: counts_around(client, study, told.zone, grid.windows, participants=batch),
-                lake.index,
+                partial(Held.of, lake),
                 marks=marks,
                 cursor=cursor,
                 batches=partial(batches, days=grid.days),
@@ -185,7 +188,8 @@ def _look(
     latest = _latest_requests(instance, study, grid, since=now - timedelta(seconds=RETRY_SECONDS)) if look.dirty else {}
     changes = not_requested(look.dirty, latest)
     choice = choose_runs(grid, changes, start=cursor.next, largest=PARTITIONS_PER_RUN)
-    request = partial(_request, study=study, changes=changes, raw_data=raw_data, zone=told.zone, now=now)
+    tag = partial(request_tag, changes=changes, record=max(lake.state.number, 0))
+    request = partial(_request, study=study, tag=tag, raw_data=raw_data, zone=told.zone, now=now)
     return _outcome(look, choice, cursor, tuple(map(request, choice.runs)))
 
 
@@ -206,7 +210,7 @@ def _request(
     run: Rectangle,
     *,
     study: StudyFacts,
-    changes: Mapping[Place, Change],
+    tag: Callable[[Rectangle], str],
     raw_data: dg.AssetKey,
     zone: StudyZone,
     now: datetime,
@@ -214,7 +218,7 @@ def _request(
     """A run of raw data. Its key is new each time: what was requested lately is left out by its tags."""
     return dg.RunRequest(
         run_key=f"{run.range} {now.isoformat()}",
-        tags={**run.tags, **zone_tag(zone), REQUEST_TAG: study.id, CHANGES_TAG: codes_of(run, changes)},
+        tags={**run.tags, **zone_tag(zone), REQUEST_TAG: study.id, CHANGES_TAG: tag(run)},
         asset_selection=[raw_data],
         asset_check_keys=[],
     )
@@ -228,11 +232,12 @@ def _totals(client: BeiweClient, study: StudyFacts) -> Mapping[str, Mapping[str,
         return None
 
 
-def _held(lake: StudyLake, participants: Sequence[str]) -> dict[str, str]:
-    """A short digest of each participant's commits."""
-    fingerprint = partial(commits_fingerprint, lake.storage, lake.study_id)
-    with ThreadPoolExecutor(_READERS) as readers:
-        return dict(zip(participants, readers.map(fingerprint, participants), strict=True))
+def _opened(lake: StudyLake) -> StudyLake:
+    """The newest state; its log goes on from what this process has read before, so that a look is two requests."""
+    if (before := _LOGS.get(lake.study_id)) is not None:
+        lake.log.take_over(before)
+    _LOGS[lake.study_id] = lake.log
+    return lake.at()
 
 
 def _recorded_windows(instance: dg.DagsterInstance, raw_data: dg.AssetKey) -> Callable[[Place], bool]:
@@ -256,7 +261,7 @@ def _newest_recorded(instance: dg.DagsterInstance, raw_data: dg.AssetKey) -> str
 
 def _latest_requests(
     instance: dg.DagsterInstance, study: StudyFacts, grid: Grid, *, since: datetime
-) -> dict[Place, str]:
+) -> dict[Place, Request]:
     """What each window was last requested for since then."""
     runs = instance.get_runs(filters=dg.RunsFilter(tags={REQUEST_TAG: study.id}, created_after=since))
     return latest_requests((_rectangle(run, grid), run.tags.get(CHANGES_TAG, "")) for run in runs)

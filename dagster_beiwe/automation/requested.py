@@ -9,72 +9,83 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dagster_beiwe.covering import Place, Rectangle
 
-_CHARACTERS = 5
+_CHARACTERS = 4
 """Of a code: Postgres has an index of tags, which refuses values above some 2,600 bytes, and a run has 500 windows."""
 
 _COUNTED = slice(0, 3)
 _COMMITTED = slice(3, 4)
-_GENERATION = 4
-_DIGITS = string.ascii_letters + string.digits + "-_"
+
+
+class Request(NamedTuple):
+    """What a window was requested for, and the newest record of the study's log at that time."""
+
+    code: str
+    record: int
 
 
 @dataclass(frozen=True)
 class Change:
     """Why a window is requested: what is ``counted`` has another counts fingerprint than it was ``committed`` with.
 
-    ``committed`` is empty for a window that was never committed or is incomplete; ``generation`` counts its commits.
+    ``committed`` is empty for a window that was never committed or is incomplete; ``commits`` are the records that
+    committed the versions of it that the lake still has.
     """
 
     committed: str
     counted: str
-    generation: int = 0
+    commits: tuple[int, ...] = ()
 
     @property
     def code(self) -> str:
         """The change in a few characters. Two counts of a window share theirs once in 262,144 times."""
-        return _short(self.counted, 3) + _short(self.committed, 1) + _DIGITS[self.generation % len(_DIGITS)]
+        return _short(self.counted, 3) + _short(self.committed, 1)
 
-    def is_that_of(self, code: str) -> bool:
+    def is_that_of(self, request: Request) -> bool:
         """Whether a window was requested for this change.
 
         One that its run left incomplete has lost the fingerprint it was committed with: then the counts decide. One
         that somebody else committed since has changed anew, even if it changed back.
         """
         own = self.code
-        if own[_COUNTED] != code[_COUNTED]:
+        if own[_COUNTED] != request.code[_COUNTED]:
             return False
-        commits = _DIGITS.index(own[_GENERATION]) - _DIGITS.index(code[_GENERATION])
-        by_its_run_only = commits % len(_DIGITS) <= 1
-        return not self.committed or (own[_COMMITTED] == code[_COMMITTED] and by_its_run_only)
+        by_its_run_only = sum(record > request.record for record in self.commits) <= 1
+        return not self.committed or (own[_COMMITTED] == request.code[_COMMITTED] and by_its_run_only)
 
 
-def codes_of(run: Rectangle, changes: Mapping[Place, Change]) -> str:
-    """What a run's windows are requested for, as its tag keeps it."""
-    return "".join(changes[place].code for place in run.places())
+def request_tag(run: Rectangle, changes: Mapping[Place, Change], *, record: int) -> str:
+    """What a run's windows are requested for, as its tag keeps it; ``record`` is the newest of the study's log."""
+    return f"{record}:" + "".join(changes[place].code for place in run.places())
 
 
-def latest_requests(runs: Iterable[tuple[Rectangle, str]]) -> dict[Place, str]:
-    """What each window was last requested for, of runs with their codes, newest first.
+def latest_requests(runs: Iterable[tuple[Rectangle, str]]) -> dict[Place, Request]:
+    """What each window was last requested for, of runs with their tags, newest first.
 
-    A run whose codes do not fit its windows is left out: a participant of it is no partition any more.
+    A run whose tag does not fit its windows is left out: a participant of it is no partition any more.
     """
-    latest: dict[Place, str] = {}
-    for run, codes in runs:
-        if len(codes) == len(run) * _CHARACTERS:
+    latest: dict[Place, Request] = {}
+    for run, tag in runs:
+        record, _, codes = tag.partition(":")
+        if record.isdecimal() and len(codes) == len(run) * _CHARACTERS:
             for number, place in enumerate(run.places()):
-                latest.setdefault(place, codes[number * _CHARACTERS : (number + 1) * _CHARACTERS])
+                code = codes[number * _CHARACTERS : (number + 1) * _CHARACTERS]
+                latest.setdefault(place, Request(code, int(record)))
     return latest
 
 
-def not_requested(changes: Mapping[Place, Change], latest: Mapping[Place, str]) -> dict[Place, Change]:
+def not_requested(changes: Mapping[Place, Change], latest: Mapping[Place, Request]) -> dict[Place, Change]:
     """The changes that windows were not last requested for."""
-    return {place: change for place, change in changes.items() if not change.is_that_of(latest.get(place, ""))}
+    return {
+        place: change
+        for place, change in changes.items()
+        if not ((request := latest.get(place)) and change.is_that_of(request))
+    }
 
 
 def _short(text: str, characters: int) -> str:

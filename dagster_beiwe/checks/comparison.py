@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timezone
 from typing import Any
 
 from dagster_beiwe.covering import Place
-from dagster_beiwe.lake.index import IndexEntry
+from dagster_beiwe.lake.catalog.state import Version
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync import Coverage, Gap
 
@@ -92,14 +92,15 @@ class Comparison:
             elif stream_named(gap.stream).chunked:
                 self.strays_gone.add(gap.participant)
 
-    def add_contents(self, index: Mapping[str, IndexEntry], windows: Collection[str]) -> None:
+    def add_contents(self, index: Mapping[str, Version], windows: Collection[str]) -> None:
         """Take in when the contents of a participant's windows were compared."""
-        for entry in (entry for key, entry in index.items() if key in windows):
+        for version in (version for key, version in index.items() if key in windows):
             self.windows += 1
-            if entry.compared_at is None:
+            if not version.compared:
                 self.never_compared += 1
             else:
-                self.compared_at = min(filter(None, (self.compared_at, entry.compared_at)))
+                compared_at = datetime.fromtimestamp(version.compared, timezone.utc)
+                self.compared_at = min(filter(None, (self.compared_at, compared_at)))
 
     def _note(self, kind: str, gap: Gap, reason: Callable[[Gap], str]) -> None:
         self.cells |= {(gap.participant, window) for window in gap.windows}

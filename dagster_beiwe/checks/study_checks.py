@@ -18,7 +18,6 @@ from dagster_beiwe.assets.tables import CHANGES_METADATA, FINGERPRINTS_METADATA,
 from dagster_beiwe.checks.comparison import Comparison
 from dagster_beiwe.checks.places import Places
 from dagster_beiwe.checks.verdicts import (
-    ROLL_METADATA,
     Verdict,
     judge_coverage,
     judge_protection,
@@ -34,6 +33,7 @@ from dagster_beiwe.lake.storage import LocalStorage
 from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.partitions import participants_name, recorded_participants, study_windows
 from dagster_beiwe.pickles import pickles_below
+from dagster_beiwe.remembered import remembered_heads
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.choice import facts_of_study
 from dagster_beiwe.studies.config import StudyConfig, StudyFacts
@@ -46,7 +46,10 @@ from dagster_beiwe.windows import Window
 
 CHECKS = {
     "complete": ("coverage", "Bytes per participant, day and stream are those that the server counts."),
-    "intact": ("coverage", "Manifests are authentic, files are as they were committed, none is missing or too many."),
+    "intact": (
+        "coverage",
+        "The log is whole, files are as they were committed, and none is missing or too many.",
+    ),
     "protected": ("coverage", "Locked streams and tables are locked, permissions closed to others, nothing pickled."),
     "roster": ("roster", "Participants on the server, partitions and lake agree; nobody vanished or was flagged."),
     "settings": ("settings", "No setting of the study changed lately; what changed, from what to what, and when."),
@@ -65,7 +68,8 @@ class ChecksConfig(dg.Config):
         default=None, ge=0, le=1, description="Part of the files that `intact` reads; the study's own if not given."
     )
     accept_older: bool = Field(
-        default=False, description="`intact` takes a lake that was put back from a backup on purpose as the newest one."
+        default=False,
+        description="`intact` accepts a study that was put back from a backup on purpose.",
     )
     settings_days: int = Field(default=7, ge=1, description="For how long `settings` warns of a change.")
 
@@ -136,14 +140,14 @@ class _Inspection:
         )
 
     def _complete(self) -> Verdict:
-        lake = self._lake
+        lake = self._lake.at()
         days = (self._windows[-1].end - self._windows[0].start).days
         keys = {window.key for window in self._windows}
         with self._resource.get_client() as client:
             zone = find_zone(self._study, self._instance, client).zone
             streams = client.choose_streams(self._study.id, self._study.streams)
             on_server = set(client.participants(self._study.id))
-            everybody = sorted({*self._participants, *on_server, *lake.participants()})
+            everybody = sorted({*self._participants, *on_server, *lake.participants(skip_damaged=True)})
             found = Comparison(today=self._now.astimezone(zone.zone).date())
             for batch in batches(everybody, days=days):
                 try:
@@ -158,22 +162,11 @@ class _Inspection:
 
     def _intact(self) -> Verdict:
         share = self._study.verify_share if self._config.verify_share is None else self._config.verify_share
-        newest = 0 if self._config.accept_older else self._newest_roll()
-        return judge_verification(
-            verify_study(self._lake, share=share), self._places(), share=share, newest_roll=newest
-        )
-
-    def _newest_roll(self) -> int:
-        """The edition of the study's roll that this check has seen at its last time, 0 before the first one."""
-        key = dg.AssetCheckKey(dg.AssetKey(["beiwe", self._study.key, CHECKS["intact"][0]]), "intact")
-        history = self._instance.event_log_storage.get_asset_check_execution_history(key, limit=_HISTORY)
-        for record in history:
-            # The newest record is that of this very run, which is planned and has nothing to tell yet.
-            if isinstance(evaluation := record.evaluation, dg.AssetCheckEvaluation):
-                value = evaluation.metadata.get(ROLL_METADATA)
-                if isinstance(value, dg.IntMetadataValue) and value.value is not None:
-                    return value.value
-        return 0
+        remembered = remembered_heads(self._instance, self._study.key)
+        if self._config.accept_older:
+            self._lake.log.accept(remembered, run_id=self._context.run.run_id)
+        found = verify_study(self._lake, share=share, remembered=remembered)
+        return judge_verification(found, self._places(), share=share, remembered=remembered)
 
     def _protected(self) -> Verdict:
         lake = self._lake
@@ -191,7 +184,7 @@ class _Inspection:
             ids=ids,
             table=table,
             partitions=self._participants,
-            held=self._lake.participants(),
+            held=self._lake.participants(skip_damaged=True),
             recorded=recorded_participants(self._instance, self._study.key),
         )
 
@@ -251,14 +244,14 @@ def _changes(
 
 def _reason(lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Window], streams: Sequence[str]) -> str:
     """Why a day is not as the server counts it, as far as the lake knows."""
-    index = lake.index(gap.participant)
+    index, secret = lake.index(gap.participant), lake.counts_secret(gap.participant)
     for window in windows:
         manifest = lake.manifest(gap.participant, window)
         if manifest is None:
             return "never fetched"
         if manifest.holes:
             return "could not be fetched: " + ", ".join(sorted({hole.error for hole in manifest.holes}))
-        if not daily.agrees(index[window.key].counted, gap.participant, window, streams):
+        if not daily.agrees(index[window.key].counts, gap.participant, window, streams, secret):
             return "changed since it was fetched"
     if gap.server_bytes < gap.lake_bytes:
         return "more held than counted: deleted or lost on the server, or not counted yet"

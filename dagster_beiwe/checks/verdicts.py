@@ -11,12 +11,13 @@ import dagster as dg
 
 from dagster_beiwe.checks.comparison import SHOWN, Comparison
 from dagster_beiwe.checks.places import Places, table_of
+from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.protect import Protection
 from dagster_beiwe.lake.verify import Verification
 from dagster_beiwe.partitions import split_key
+from dagster_beiwe.remembered import seen_metadata
 from dagster_beiwe.studies.time_zones import StudyZone
 
-ROLL_METADATA = "roll edition"
 _NAMED = 1_000
 
 _ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
@@ -100,11 +101,12 @@ def _contents(found: Comparison) -> str:
     return f"Contents compared up to {_minute(found.compared_at)}{never and f'; {never}'}."
 
 
-def judge_verification(found: Verification, places: Places, *, share: float, newest_roll: int = 0) -> Verdict:
+def judge_verification(
+    found: Verification, places: Places, *, share: float, remembered: Collection[Seen] = ()
+) -> Verdict:
     """``intact``: everything is as it was committed.
 
-    ``newest_roll`` is the edition of the study's roll at the last check. A lower one now is a study that was put back
-    as a whole, which the lake itself can't show.
+    ``remembered`` are heads of the log that Dagster has seen. They stay remembered if the log has lost them.
     """
     rows = [
         {"what": each.kind, "participant": each.participant, "window": each.window or "", "path": each.path or ""}
@@ -113,25 +115,26 @@ def judge_verification(found: Verification, places: Places, *, share: float, new
     metadata = {
         "participants": found.participants,
         "windows": found.windows,
+        "tables": found.tables,
         "files": found.files,
         "files read": found.files_checked,
         "bytes read": found.bytes_checked,
         "share": share,
         "findings": len(found.findings),
-        ROLL_METADATA: max(found.roll, newest_roll),
+        **seen_metadata(found.head or max(remembered, key=lambda seen: seen.number, default=None)),
         **places.metadata([split_key(key) for key in found.partitions]),
     }
     if rows:
         metadata["first findings"] = table_of(rows)
+    damage = " ".join(each.detail for each in found.findings if each.kind == "log damaged")
     kinds = ", ".join(sorted({each.kind for each in found.findings}))
     bad = f"{kinds}. Run `dagster-beiwe verify --repair`, then materialise the partitions named here."
-    older = (
-        f"The whole study is older than at the last check (its roll is edition {found.roll}, and was {newest_roll}): "
-        "later commits are gone. If it was put back from a backup on purpose, run this check once with "
-        "`accept_older: true`; else restore it."
-    )
-    told = [*([older] if found.roll < newest_roll else []), *([bad] if kinds else [])]
-    return Verdict(passed=not told, description=" ".join(told) or "As it was committed.", metadata=metadata)
+    if damage:
+        bad = (
+            f"{damage} If the study was put back from a backup on purpose, stop all runs, and run this check once with "
+            "`accept_older: true`. Until then no run writes to the study."
+        )
+    return Verdict(passed=found.intact, description=bad if kinds else "As it was committed.", metadata=metadata)
 
 
 def judge_protection(found: Protection, places: Places, *, locked: str) -> Verdict:

@@ -1,5 +1,5 @@
-"""The command line: ``dagster-beiwe demo``, ``check``, ``keyring``, ``verify``, ``export``, ``purge``,
-``rekey``, ``partitions``, ``runs``.
+"""The command line: ``dagster-beiwe demo``, ``check``, ``keyring``, ``history``, ``snapshot``, ``verify``, ``export``,
+``purge``, ``rekey``, ``partitions``, ``runs``.
 
 Exit status: 0 when all is well, 1 when something was found or failed, 2 when the call or the configuration is wrong,
 130 after Ctrl-C, 143 after SIGTERM.
@@ -17,12 +17,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from dagster_beiwe.cli import check, demo, export, keyring, partitions, purge, rekey, runs, verify
+from dagster_beiwe.cli import check, demo, export, history, keyring, partitions, purge, rekey, runs, snapshot, verify
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import BeiweError, ConfigurationError
 from dagster_beiwe.names import one_line
 
-COMMANDS = (demo, check, keyring, verify, export, partitions, purge, rekey, runs)
+COMMANDS = (demo, check, keyring, history, snapshot, verify, export, partitions, purge, rekey, runs)
 
 
 class _TerminatedError(KeyboardInterrupt):

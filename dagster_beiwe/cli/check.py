@@ -6,13 +6,21 @@ import argparse
 import os
 from typing import Any
 
-from dagster_beiwe.cli.context import load_credentials, open_lake, study_passphrase, study_secrets
+from dagster_beiwe.cli.context import (
+    AGE_IDENTITY_VARIABLE,
+    load_credentials,
+    open_lake,
+    study_passphrase,
+    study_secrets,
+)
 from dagster_beiwe.cli.server_check import check_studies
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import BeiweError
-from dagster_beiwe.lake.keys import key_path, open_authenticator
+from dagster_beiwe.encryption import read_identity
+from dagster_beiwe.errors import BeiweError, ConfigurationError
+from dagster_beiwe.lake import BeiweLake
+from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.storage import LocalStorage, Storage
-from dagster_beiwe.names import one_line
+from dagster_beiwe.names import is_study_id, one_line
 
 
 def add_parser(commands: Any) -> None:
@@ -29,17 +37,30 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command tak
         print(f"Endpoints   {'all are there' if not missing else 'missing: ' + ', '.join(missing)}")
         studies = client.studies()
         answers = check_studies(client, studies)
+    has_keys = _check_identity()
     if not os.environ.get("BEIWE_LAKE"):
         print("Lake        none: set BEIWE_LAKE to the folder or URL of the lake")
         return 1
     lake, secrets = open_lake(), study_secrets(credentials)
-    usable = _check_place(lake.storage)
+    usable = _check_place(lake.storage) and _check_witness(lake.witness)
     for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
         passphrase = study_passphrase(secrets, study_id, name)
-        fits, verdict = _check_passphrase(lake.storage, study_id, passphrase)
+        fits, verdict = _check_passphrase(lake, study_id, passphrase)
         usable = usable and fits
         print(f"  {study_id}  {verdict}")
-    return 0 if usable and studies and answers else 1
+    return 0 if usable and studies and answers and has_keys else 1
+
+
+def _check_identity() -> bool:
+    """Whether the private key of age can be used, where there is to be one."""
+    try:
+        identity = read_identity(AGE_IDENTITY_VARIABLE)
+    except ConfigurationError as error:
+        print(f"Identity    {one_line(str(error))}")
+        return False
+    if identity is not None:
+        print("Identity    the private key of age can be read.")
+    return True
 
 
 def _check_place(storage: Storage) -> bool:
@@ -53,20 +74,32 @@ def _check_place(storage: Storage) -> bool:
             + "If data should be there, correct BEIWE_LAKE, or mount its disk."
         )
         return usable
-    probe = ".dagster-beiwe-check"
-    storage.write(probe, b"")
+    probe = f".dagster-beiwe-check-{os.urandom(8).hex()}"
+    storage.create_new(probe, b"")
     storage.delete(probe)
     print(f"Lake        {storage.describe()}: can be written")
     return True
 
 
-def _check_passphrase(storage: Storage, study_id: str, passphrase: str | None) -> tuple[bool, str]:
-    """Whether runs of a study can lock its data as it was locked so far, and that in words."""
+def _check_witness(witness: Storage | None) -> bool:
+    """Whether the witness can be read, where there is one; nothing is written to a place that nobody cleans up."""
+    if witness is None:
+        return True
     try:
-        open_authenticator(storage, study_id, passphrase, create=False)
+        studies = sum(map(is_study_id, witness.list("")))
+    except BeiweError as error:
+        print(f"Witness     {one_line(str(error))}")
+        return False
+    print(f"Witness     {witness.describe()}: can be read; studies in it: {studies}")
+    return True
+
+
+def _check_passphrase(lake: BeiweLake, study_id: str, passphrase: str | None) -> tuple[bool, str]:
+    """Whether runs of a study can go on in its log and encrypt as was done so far, and that in words."""
+    try:
+        held = Opening(lake.storage, study_id, passphrase, witness=lake.witness).catalog() is not None
     except BeiweError as error:
         return False, one_line(str(error))
-    held = storage.exists(key_path(study_id))
     if passphrase:
         return True, "passphrase accepted" if held else "new study: there is nothing to compare the passphrase with"
     if held:

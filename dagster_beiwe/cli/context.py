@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,9 +22,10 @@ from dagster_beiwe.credentials import (
     secrets_from_keyring,
     study_secret,
 )
-from dagster_beiwe.encryption import AgeCipher, Cipher, CrypteaseCipher, read_identity
+from dagster_beiwe.encryption import read_identity
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.catalog.opening import Seen
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -61,6 +63,16 @@ def dagster_history() -> dg.DagsterInstance:
     return DagsterInstance.get()
 
 
+def heads_in_dagster() -> list[Seen]:
+    """What Dagster has seen of the logs of studies, where ``DAGSTER_HOME`` says where its history is."""
+    if not os.environ.get("DAGSTER_HOME"):
+        return []
+    with dagster_history() as instance:
+        from dagster_beiwe.remembered import all_remembered_heads
+
+        return all_remembered_heads(instance)
+
+
 def study_secrets(credentials: Credentials | None) -> Mapping[str, str]:
     """SECRETS of the keyring, which stand beside keys in the environment too, and need none to read a lake."""
     if credentials is not None and not os.environ.get("BEIWE_URL"):
@@ -74,18 +86,25 @@ def study_passphrase(secrets: Mapping[str, str], study_id: str, name: str) -> st
 
 
 def open_lake() -> BeiweLake:
-    """The lake that ``BEIWE_LAKE`` names; raises ``ConfigurationError`` without it."""
+    """The lake that ``BEIWE_LAKE`` names, with the witness of ``BEIWE_WITNESS``.
+
+    Raises ``ConfigurationError`` without the former.
+    """
     url = os.environ.get("BEIWE_LAKE")
     if not url:
         raise ConfigurationError(
             "Expected BEIWE_LAKE to name the lake's folder or URL, got nothing. Set it as for Dagster."
         )
-    return lake_at(url)
+    return lake_at(url, witness=os.environ.get("BEIWE_WITNESS"))
 
 
-def lake_at(url: str) -> BeiweLake:
+def lake_at(url: str, *, witness: str | None = None) -> BeiweLake:
     """The lake in a folder or at a URL. Raises ``ConfigurationError`` where there can be none."""
-    return BeiweLake(url if "://" in url else user_path(url))
+    return BeiweLake(_place(url), witness=_place(witness) if witness else None)
+
+
+def _place(url: str) -> str | Path:
+    return url if "://" in url else user_path(url)
 
 
 def user_path(text: str) -> Path:
@@ -124,17 +143,20 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
     chosen = [Study(id=key, name=name) for key, name in stored.items()]
     if wanted is not None:
         chosen = [find_study(stored, wanted)]
-    secrets = study_secrets(credentials)
+    secrets, identity = study_secrets(credentials), read_identity(AGE_IDENTITY_VARIABLE)
     for study in chosen:
         passphrase = study_passphrase(secrets, study.id, study.name)
-        yield study, lake.study(study.id, passphrase=passphrase, cipher=_reading_cipher(passphrase))
-
-
-def _reading_cipher(passphrase: str | None) -> Cipher | None:
-    """What opens the lake's files; with an identity of age, those that the passphrase locked are opened too."""
-    if path := os.environ.get(AGE_IDENTITY_VARIABLE):
-        return AgeCipher(identity=read_identity(path, variable=AGE_IDENTITY_VARIABLE))
-    return CrypteaseCipher(passphrase) if passphrase else None
+        cipher = "cryptease" if passphrase else None
+        yield (
+            study,
+            lake.study(
+                study.id,
+                passphrase=passphrase,
+                cipher=cipher,
+                identity=identity,
+                keep_superseded_days=math.inf,  # only the project's configuration knows better
+            ),
+        )
 
 
 def _not_held(lake: BeiweLake, stored: Mapping[str, str], names: Mapping[str, str], wanted: str) -> ConfigurationError:
@@ -168,6 +190,16 @@ def utc_hour(text: str) -> datetime:
         raise TimeRangeError(
             f"Expected a time like 2024-03-01 or 2024-03-01T13:00, got {text[:40]!r}; nothing was done."
         ) from None
+
+
+def past_state(text: str) -> int | datetime | str:
+    """A past state of the command line: a record's number, a date or time, or else a snapshot's name."""
+    if text.isdecimal():
+        return int(text)
+    try:
+        return utc_hour(text)
+    except TimeRangeError:
+        return text
 
 
 def confirmed(question: str, *, yes: bool) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ from dagster_beiwe.cli.context import (
     human_size,
     not_held,
     open_lake,
+    past_state,
     studies_in_lake,
     user_path,
     utc_hour,
@@ -24,7 +26,7 @@ from dagster_beiwe.cli.context import (
 from dagster_beiwe.errors import ConfigurationError, NotATableError, TimeRangeError
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.storage import LocalStorage, Storage
-from dagster_beiwe.names import check_participant_id
+from dagster_beiwe.names import check_participant_id, counted
 from dagster_beiwe.private_files import FileTree, make_folder
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelled_streams, stream_named
 
@@ -41,6 +43,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--stream", action="append", default=[], help="default: all; may be repeated")
     parser.add_argument("--start", type=utc_hour, default=_FIRST, help="first hour, UTC")
     parser.add_argument("--end", type=utc_hour, default=_LAST, help="hour to stop before, UTC")
+    parser.add_argument("--as-of", type=past_state, help="a past state: a record's number, a time (UTC) or a snapshot")
     parser.add_argument("--format", choices=("tree", "csv", "parquet"), default="tree",
                         help="tree: Beiwe's own files; csv, parquet: one table per participant and stream")  # fmt: skip
     parser.add_argument("--to", required=True, type=user_path, help="folder to write to; it is made if need be")
@@ -56,27 +59,38 @@ def run(options: argparse.Namespace) -> int:
         )
     lake_of_all = open_lake()
     target = _checked_target(options.to, lake_of_all.storage)
-    is_new = not target.exists()
     files = size_bytes = 0
     tables = _Tables()
-    for _, lake in studies_in_lake(lake_of_all, options.study):
+    for _, newest in studies_in_lake(lake_of_all, options.study):
+        lake = newest.at(options.as_of)
         unknown = {check_participant_id(each) for each in options.participant} - set(lake.participants())
         if unknown:
             raise not_held(sorted(unknown))
-        lake.authenticate()
         _check_held(lake, streams)
-        make_folder(target)
-        print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)
-        for size in _export(lake, options, streams, FileTree(target), tables):
-            files, size_bytes = files + 1, size_bytes + size
+        with _new_files(target) as tree:
+            print("What is exported is NOT protected any more: keep it where patient data may be.", file=sys.stderr)
+            for size in _export(lake, options, streams, tree, tables):
+                files, size_bytes = files + 1, size_bytes + size
     if files:
-        print(f"{files} files, {human_size(size_bytes)}, in {target}")
+        print(f"{counted(files, 'file')}, {human_size(size_bytes)}, in {target}")
         tables.tell()
         return 0
-    if is_new:
-        target.rmdir()
     print("The lake holds no file of this selection; nothing was written.")
     return 1
+
+
+@contextmanager
+def _new_files(folder: Path) -> Iterator[FileTree]:
+    """The folder to write into. Folders that were made and stayed empty are removed in the end."""
+    before = {path for path, _, _ in os.walk(folder)}
+    make_folder(folder)
+    try:
+        yield FileTree(folder)
+    finally:
+        for path, _, _ in os.walk(folder, topdown=False):
+            if path not in before:
+                with suppress(OSError):  # it is not empty
+                    Path(path).rmdir()
 
 
 def _streams(options: argparse.Namespace) -> tuple[str, ...]:
@@ -146,8 +160,8 @@ def _export(
 ) -> Iterator[int]:
     """Write the selection; yields the size of each file."""
     for participant in dict.fromkeys(options.participant) or lake.participants():
-        records = [
-            record
+        found = [
+            (manifest.window, record)
             for manifest in lake.manifests(participant)
             for record in manifest.files
             if record.present
@@ -155,21 +169,24 @@ def _export(
             and options.start <= record.moment < options.end
         ]
         if options.format == "tree":
-            for record in records:
-                yield _write_file(lake, participant, record, target)
+            for window, record in found:
+                yield _write_file(lake, participant, window, record, target)
         else:
-            for stream in sorted({record.stream for record in records if _may_be_table(record.stream)}):
-                chosen = [record for record in records if record.stream == stream]
+            for stream in sorted({record.stream for _, record in found if _may_be_table(record.stream)}):
+                chosen = [(window, record) for window, record in found if record.stream == stream]
                 try:
                     yield _write_table(lake, participant, stream, chosen, target, options.format, tables)
                 except NotATableError:
                     tables.not_tables.add(stream)
-                    for record in chosen:
-                        yield _write_file(lake, participant, record, target)
+                    for window, record in chosen:
+                        yield _write_file(lake, participant, window, record, target)
 
 
-def _write_file(lake: StudyLake, participant: str, record: FileRecord, target: FileTree) -> int:
-    with _create(target, f"{participant}/{record.member}") as file, lake.open(participant, record) as source:
+def _write_file(lake: StudyLake, participant: str, window: str, record: FileRecord, target: FileTree) -> int:
+    with (
+        _create(target, f"{participant}/{record.member}") as file,
+        lake.open(participant, record, window=window) as source,
+    ):
         shutil.copyfileobj(source, file, 256 * 1024)
     return record.size_bytes
 
@@ -178,7 +195,7 @@ def _write_table(
     lake: StudyLake,
     participant: str,
     stream: str,
-    records: list[FileRecord],
+    records: list[tuple[str, FileRecord]],
     target: FileTree,
     form: str,
     tables: _Tables,
@@ -186,10 +203,9 @@ def _write_table(
     from dagster_beiwe.reading.frames import FrameBuilder  # pandas is slow to import, and most commands don't need it
 
     builder = FrameBuilder(stream)
-    for record in records:
-        builder.add(
-            lake.read(participant, record), participant=participant, time=record.moment, survey_id=record.survey_id
-        )
+    for window, record in records:
+        data = lake.read(participant, record, window=window)
+        builder.add(data, participant=participant, time=record.moment, survey_id=record.survey_id)
     frame = builder.build()
     tables.add(builder.report)
     with _create(target, f"{participant}/{stream}.{form}") as file:

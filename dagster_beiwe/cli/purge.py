@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from dagster_beiwe.cli.context import add_study_option, confirmed, open_lake, studies_in_lake
-from dagster_beiwe.names import check_participant_id, one_line
+from dagster_beiwe.names import check_participant_id, counted, one_line
+
+if TYPE_CHECKING:
+    from dagster_beiwe.lake.purge import Purge
 
 _BEYOND = """Not reached from here:
   the Beiwe server, from which the next run would fetch the data again: delete it there first;
@@ -15,35 +20,49 @@ _BEYOND = """Not reached from here:
 
 
 def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("purge", help="remove a participant's raw data and own tables from the lake")
+    parser = commands.add_parser("purge", help="remove a participant, or a whole study, from the lake")
     add_study_option(parser, required=True)
-    parser.add_argument("--participant", required=True, type=str)
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--participant", type=str)
+    who.add_argument("--whole-study", action="store_true", help="everybody's data, and all tables of the study")
     parser.add_argument("--yes", action="store_true", help="remove without asking")
+    parser.add_argument("--json", action="store_true", help="print what was removed as JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    from dagster_beiwe.lake.purge import purge_participant  # pandas is slow to import, and most commands don't need it
+    from dagster_beiwe.lake.purge import purge_participant, purge_study
 
-    participant = check_participant_id(options.participant)
+    participant = None if options.whole_study else check_participant_id(options.participant)
     ((study, lake),) = studies_in_lake(open_lake(), options.study)
-    name = one_line(study.name)
-    question = f"Raw data and tables of participant {participant} of {name} will be removed from the lake."
-    if not confirmed(question, yes=options.yes):
+    whose = f"{f'participant {participant}' if participant else 'every participant'} of {one_line(study.name)}"
+    if not confirmed(f"Raw data and tables of {whose} will be removed from the lake.", yes=options.yes):
         print("Nothing was changed.")
         return 1
-    purge = purge_participant(lake, participant, run_id="purge")
-    if purge.files or purge.tables:
-        print(
-            f"Removed from the lake: {purge.files} files and {purge.tables} tables of participant {participant} of "
-            f"{name}."
-        )
+    purge = purge_participant(lake, participant, run_id="purge") if participant else purge_study(lake, run_id="purge")
+    if options.json:
+        print(json.dumps({"study_id": study.id, "participant": participant, **asdict(purge)}))
     else:
-        print(f"The lake held nothing of participant {participant} of {name} alone.")
+        _print(purge, whose)
+    return 0 if purge.certain and (purge.files or purge.tables) else 1
+
+
+def _print(purge: Purge, whose: str) -> None:
+    if purge.files or purge.tables:
+        print(f"Removed from the lake: {counted(purge.files, 'file')} and {counted(purge.tables, 'table')} of {whose}.")
+    else:
+        print(f"The lake held nothing of {whose}, apart from tables of several participants. Nothing was removed.")
+    if purge.record:
+        print(f"Record {purge.record} of the log notes the study's newest withdrawal. It names nobody.")
+    if not purge.certain:
+        print(
+            "This lake lies in an object store, where nobody can know whether a run that was at work will still lay "
+            "files there. None of them can be committed. Call this command again after a day: it removes them, and "
+            "says when it is certain that nothing is left."
+        )
     if purge.remaining:
         print(
             "These tables are of several participants, and may still hold rows of this one. Materialise them again:\n  "
             + "\n  ".join(purge.remaining)
         )
     print(_BEYOND)
-    return 0 if purge.files or purge.tables else 1

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from dagster_beiwe.cli.context import (
+    AGE_IDENTITY_VARIABLE,
     add_study_option,
     ask_twice,
     can_ask,
@@ -17,9 +18,10 @@ from dagster_beiwe.cli.context import (
     open_lake,
     studies_in_lake,
 )
+from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher, read_identity
 from dagster_beiwe.errors import ConfigurationError, WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.lake.keys import open_authenticator
+from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.storage import LocalStorage, Storage
 from dagster_beiwe.names import one_line
 
@@ -32,9 +34,10 @@ NEW_PASSPHRASE = "BEIWE_LAKE_PASSPHRASE_NEW"  # noqa: S105 - a name, not a passp
 
 _NEXT = """The old lake is as it was. Now
   1. set BEIWE_LAKE to the new place, and BEIWE_LAKE_PASSPHRASE (or the studies' entries in the keyring) to the new
-     passphrase, where Dagster runs and for this command;
-  2. run `dagster-beiwe verify`, and each study's check `intact` once with `accept_older: true`, because the new lake
-     counts its runs from 1 again;
+     passphrase, where Dagster runs and for this command; if you have a witness, set BEIWE_WITNESS to an empty place,
+     because the old one remembers the old log;
+  2. run `dagster-beiwe verify`; if runs went on between two calls of this command, run each study's check `intact`
+     once with `accept_older: true`, because the new log knows the old one as it was at the first call;
   3. keep the new passphrase where the lake is not, and destroy the old lake and its backups: whoever knows the old
      passphrase can read them."""
 
@@ -49,6 +52,8 @@ def add_parser(commands: Any) -> None:
     add_study_option(parser, required=False)
     parser.add_argument("--to", required=True, help="folder or URL of the new lake; what is there already is kept")
     parser.add_argument("--compression", choices=("zstd", "none"), help="store files so (default: as they are)")
+    parser.add_argument("--recipient", action="append", default=[], metavar="age1...",
+                        help="encrypt files with age, for this public key; may be repeated")  # fmt: skip
     parser.add_argument("--lock-all", action="store_true", help="lock files that are stored plain as well")
     parser.set_defaults(run=run)
 
@@ -59,17 +64,19 @@ def run(options: argparse.Namespace) -> int:
     old, new = open_lake(), lake_at(options.to)
     _check_places(old, new)
     passphrase = _new_passphrase()
+    identity = read_identity(AGE_IDENTITY_VARIABLE)
+    cipher = AgeCipher(recipients=options.recipient) if options.recipient else CrypteaseCipher(passphrase)
     form: dict[str, Any] = {"compression": options.compression, "lock_all": options.lock_all}
     damaged = []
     for study, lake in studies_in_lake(old, options.study):
         _check_new(lake, passphrase, same_allowed=any(form.values()))
-        target = new.study(study.id, passphrase=passphrase)
-        done = rekey_study(lake, target, run_id="rekey", on_window=_log_progress, **form)
+        target = new.study(study.id, passphrase=passphrase, cipher=cipher, identity=identity)
+        done = rekey_study(lake, target, on_window=_log_progress, **form)
         damaged += done.damaged_tables
         print(
             f"{one_line(study.name)} ({study.id}): {done.participants} participants, {done.windows} windows "
             f"({done.windows_copied} copied: {done.files_copied} files, {human_size(done.bytes_copied)}), "
-            f"{done.tables} tables ({done.tables_copied} copied)."
+            f"{done.tables} tables ({done.tables_copied} copied), {done.snapshots} snapshots."
         )
     if options.study is None:
         known = os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
@@ -101,9 +108,10 @@ def _place(storage: Storage) -> str:
 
 
 def _check_new(lake: StudyLake, passphrase: str, *, same_allowed: bool) -> None:
-    lake.authenticate()
+    lake.catalog()  # raises for a wrong passphrase of today
     try:
-        open_authenticator(lake.storage, lake.study_id, passphrase, create=False)
+        if Opening(lake.storage, lake.study_id, passphrase).catalog() is None:
+            return
     except WrongPassphraseError:
         return
     if same_allowed:

@@ -23,6 +23,7 @@ from dagster_beiwe.encryption.cipher import (
 )
 from dagster_beiwe.encryption.cryptease import CrypteaseCipher, decrypt_bytes, encrypt_bytes
 from dagster_beiwe.encryption.registry import CIPHERS, check_cipher, cipher_by_name
+from dagster_beiwe.encryption.ring import KeyRing, wrong_key
 
 __all__ = [
     "CIPHERS",
@@ -34,10 +35,12 @@ __all__ = [
     "CrypteaseCipher",
     "Decryptor",
     "Encryptor",
+    "KeyRing",
     "check_cipher",
     "cipher_by_name",
     "decrypt_bytes",
     "decrypting_reader",
     "encrypt_bytes",
     "read_identity",
+    "wrong_key",
 ]

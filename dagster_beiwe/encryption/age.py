@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,9 +32,16 @@ class AgeCipher(Cipher):
     """
 
     name = "age"
+    key_name = "identity"
+    where_keys_come_from = "Let BEIWE_AGE_IDENTITY name the file with that private key; it may hold several"
 
     def __init__(self, *, recipients: Sequence[str] = (), identity: str | None = None) -> None:
         self._identities = _age_identities(identity) if identity else []
+        if identity and not self._identities:
+            raise ConfigurationError(
+                "The given identity is neither one of age (AGE-SECRET-KEY-1...) nor an ssh private key without "
+                "passphrase. Nothing was read or written. Give the content of the key file."
+            )
         self._recipients = [_age_recipient(text, number) for number, text in enumerate(recipients, start=1)]
         if not self._recipients:
             self._recipients = [key.to_public() for key in self._identities if hasattr(key, "to_public")]
@@ -48,6 +56,10 @@ class AgeCipher(Cipher):
     @classmethod
     def from_keys(cls, keys: CipherKeys) -> Self:
         return cls(recipients=keys.recipients, identity=keys.identity)
+
+    @classmethod
+    def can_decrypt_with(cls, keys: CipherKeys) -> bool:
+        return bool(keys.identity)
 
     @classmethod
     def recognizes(cls, head: bytes) -> bool:
@@ -72,15 +84,25 @@ class AgeCipher(Cipher):
         return _AgeFile(lambda reader, writer: decrypt(reader, writer, identities))
 
 
-def read_identity(path: str, *, variable: str) -> str:
-    """The content of the private key file that the environment variable names; raises ``ConfigurationError``."""
-    try:
-        return read_file(Path(path).expanduser(), limit_bytes=_LONGEST_IDENTITY_BYTES, follow=True).decode()
-    except (OSError, RuntimeError, ValueError):  # no home, no regular file, no text
-        raise ConfigurationError(
-            f"Expected {variable} to name a readable file with a private key of age; nothing was done. Correct the "
-            "path, or unset it on a host that only writes."
-        ) from None
+def read_identity(variable: str) -> str | None:
+    """The content of the private key file that the environment variable names; None where it is not set.
+
+    Raises ``ConfigurationError`` if there is no such file, or no private key in it.
+    """
+    path = os.environ.get(variable)
+    if not path:
+        return None
+    text = ""
+    with suppress(OSError, RuntimeError, ValueError):  # no home, no regular file, no text
+        text = read_file(Path(path).expanduser(), limit_bytes=_LONGEST_IDENTITY_BYTES, follow=True).decode()
+    if text and _age_identities(text):
+        return text
+    what = "a file without a private key of age" if text else "no file that can be read"
+    raise ConfigurationError(
+        f"{variable} names {what}. Nothing was read or written. Correct the path, write the key into the file "
+        f"(AGE-SECRET-KEY-1..., or an ssh private key without passphrase), or unset {variable} on a host that only "
+        "writes."
+    )
 
 
 class _AgeFile:
@@ -133,16 +155,11 @@ def _age_recipient(text: str, number: int) -> Any:
 
 
 def _age_identities(text: str) -> list[Any]:
-    """The identities of a key file: an ssh key, or a line per age key with comments between."""
+    """The identities of a key file (an ssh key, or a line per age key with comments between); none for another text."""
     pyrage = _pyrage()
     with suppress(pyrage.IdentityError, pyrage.DecryptError):
         if "PRIVATE KEY-----" in text:
             return [pyrage.ssh.Identity.from_buffer(text.encode())]
         lines = (line.strip() for line in text.splitlines())
-        keys = [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
-        if keys:
-            return keys
-    raise ConfigurationError(
-        "Expected an identity of age (AGE-SECRET-KEY-1...) or an ssh private key without passphrase, got something "
-        "else; nothing was done. Give the content of the key file."
-    )
+        return [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
+    return []

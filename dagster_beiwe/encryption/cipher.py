@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_PARQUET: Final = b"PAR1"
 
 PIECE_BYTES: Final = 256 * 1024
 """How much to pass to ``update`` at once: large enough for the ciphers to run in parallel threads."""
@@ -57,18 +58,30 @@ class Cipher(ABC):
     can_decrypt: bool = True
     """False for a host that writes what it cannot read."""
 
+    key_name: str = "key"
+    """What messages call the key that decrypts."""
+
+    where_keys_come_from: str = "Give the lake the cipher with that key"
+    """What messages tell to do about a key that is missing or wrong."""
+
     @classmethod
     def from_keys(cls, keys: CipherKeys) -> Self:
         """The cipher for what a configuration gives. Raises ``ConfigurationError`` if something is missing."""
         raise NotImplementedError(f"{cls.__name__} cannot be made from a name")
 
     @classmethod
+    def can_decrypt_with(cls, keys: CipherKeys) -> bool:  # noqa: ARG003 - subclasses look
+        """Whether a configuration's keys are enough for ``from_keys`` to make a cipher that decrypts."""
+        return False
+
+    @classmethod
     def recognizes(cls, head: bytes) -> bool:
         """Whether a file that begins with ``head`` (64 bytes, or all of it) can be one of this cipher.
 
-        Of a cipher that does not say, all that can be told is that the file is neither text nor compressed text.
+        Of a cipher that does not say, all that can be told is that the file is neither text, nor compressed text, nor
+        a table.
         """
-        return not head.startswith(_ZSTD) and not _is_text(head)
+        return not head.startswith((_ZSTD, _PARQUET)) and not _is_text(head)
 
     @abstractmethod
     def encryptor(self) -> Encryptor:

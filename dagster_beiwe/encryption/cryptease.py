@@ -44,6 +44,8 @@ class CrypteaseCipher(Cipher):
     """
 
     name = "cryptease"
+    key_name = "passphrase"
+    where_keys_come_from = "Set BEIWE_LAKE_PASSPHRASE, or the study's entry in the keyring's SECRETS"
 
     def __init__(self, passphrase: str) -> None:
         if not passphrase:
@@ -65,6 +67,10 @@ class CrypteaseCipher(Cipher):
     @classmethod
     def from_keys(cls, keys: CipherKeys) -> Self:
         return cls(keys.passphrase or "")
+
+    @classmethod
+    def can_decrypt_with(cls, keys: CipherKeys) -> bool:
+        return bool(keys.passphrase)
 
     @classmethod
     def recognizes(cls, head: bytes) -> bool:

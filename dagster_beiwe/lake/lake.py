@@ -9,12 +9,14 @@ from dagster_beiwe.encryption import Cipher, CipherKeys, cipher_by_name
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.staging import Compression
 from dagster_beiwe.lake.storage import LocalStorage, Storage
-from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS, StudyLake, When
 from dagster_beiwe.names import is_study_id
 
 
 class BeiweLake:
     """An encrypted lake of Beiwe data, in a folder or at any URL that fsspec knows.
+
+    ``witness`` is another folder or URL, which remembers every record of the studies' logs.
 
     >>> import tempfile
     >>> lake = BeiweLake(tempfile.mkdtemp())
@@ -22,8 +24,14 @@ class BeiweLake:
     []
     """
 
-    def __init__(self, url: str | os.PathLike[str]) -> None:
+    def __init__(self, url: str | os.PathLike[str], *, witness: str | os.PathLike[str] | None = None) -> None:
         self.storage = open_storage(url)
+        self.witness = open_storage(witness) if witness else None
+        if self.witness is not None and f"{self.witness.describe()}/".startswith(f"{self.storage.describe()}/"):
+            raise ConfigurationError(
+                f"The witness {self.witness.describe()} lies in the lake that it has to watch, or is the lake; nothing "
+                "was opened. Name another place, which whoever can change the lake can't change."
+            )
 
     def __repr__(self) -> str:
         return f"<BeiweLake at {self.storage.describe()}>"
@@ -40,22 +48,32 @@ class BeiweLake:
         cipher: Cipher | str | None = "cryptease",
         compression: Compression = "zstd",
         plain_streams: Collection[str] = (),
+        identity: str | None = None,
+        keep_superseded_days: float = KEEP_SUPERSEDED_DAYS,
+        as_of: When | None = None,
     ) -> StudyLake:
         """One study's part; see ``StudyLake`` for the settings and errors.
 
-        ``cipher`` is a cipher, or the name of one that the passphrase is enough for; only ``None`` stores files
-        unencrypted. Raises ``ConfigurationError`` for an unknown name, or one that needs more than the passphrase.
+        ``as_of`` opens a past state, to be read only: a record's number, a snapshot's name or an aware time. What was
+        collected or withdrawn since raises ``PastStateError``.
+
+        ``cipher`` is a cipher, or the name of one that the passphrase or the ``identity`` of age is enough for; only
+        ``None`` stores files unencrypted. Raises ``ConfigurationError`` for an unknown name, or one that needs more.
         """
         if isinstance(cipher, str):
-            cipher = cipher_by_name(cipher, CipherKeys(passphrase=passphrase))
-        return StudyLake(
+            cipher = cipher_by_name(cipher, CipherKeys(passphrase=passphrase, identity=identity))
+        lake = StudyLake(
             self.storage,
             study_id,
             passphrase=passphrase,
             cipher=cipher,
             compression=compression,
             plain_streams=plain_streams,
+            identity=identity,
+            witness=self.witness,
+            keep_superseded_days=keep_superseded_days,
         )
+        return lake if as_of is None else lake.at(as_of)
 
 
 def open_storage(url: str | os.PathLike[str]) -> Storage:

@@ -16,22 +16,43 @@ from urllib.parse import quote
 INSIDE: Final = ".beiwe"
 """Folder of what the lake keeps about data, in a study's folder and in a participant's."""
 TABLES: Final = ".tables"
-"""Where tables lie in the lake. No stream has this name, so a study's cipher encrypts them all."""
+"""Folder of a log's tables, in its own folder. No stream has this name, so a study's cipher encrypts them all."""
+NO_STUDY: Final = ".lake"
+"""Folder of the tables that belong to no study, and of their log, which the lake's own passphrase authenticates."""
+NOBODY: Final = ".plain"
+"""Folder of the tables that are about nobody and of no study, and of their log: nothing is encrypted there."""
 RECORDS_PER_FOLDER: Final = 1000
 """An object store lists that many names in one request."""
 
 _LONGEST_NAME: Final = 120
 _OWNER: Final = "token-"
 _MANIFEST: Final = ".json.zst"
-_TOKEN_FILE = re.compile(rf"(?:/{re.escape(INSIDE)}/|~){_OWNER}\d{{1,12}}$")
-_PLANNED = re.compile(r"~(\d{1,12})-[0-9a-f]{4,16}(?=\.)")
+_TOKEN_FILE = re.compile(rf"(?:/{re.escape(INSIDE)}/|~){_OWNER}\d{{1,12}}\Z", re.ASCII)
+_PLANNED = re.compile(r"~(\d{1,12})-[0-9a-f]{4,16}(?=\.)", re.ASCII)
+_FIRST = re.compile(r"\d{4}-\d\d-\d\d \d\d_\d\d_\d\d(?:\+00_00)?(?:_\d{1,6})?\.[A-Za-z0-9.]{1,32}", re.ASCII)
+_MANIFEST_FILE = re.compile(rf"~(\d{{1,12}})-([0-9a-f]{{8}}){re.escape(_MANIFEST)}\Z", re.ASCII)
+_NUMBERED = r"\d{1,12}-[0-9a-f]{8}" + re.escape(_MANIFEST)
+_DOCUMENT = re.compile(
+    rf"""{re.escape(INSIDE)}/(?:
+        log/\d{{6}}/\d{{3}}
+        | checkpoints/\d{{12}}-[0-9a-f]{{8}}(?:\.people|\.tables)?
+        | packs/\d{{6}}
+        | runs/\d{{1,12}}-[0-9a-f]{{16}}-\d{{1,6}}
+        | staging/\.[0-9a-f]{{16}}-[^/]+\.part
+        | aside/[^/]+
+    )
+    | [A-Za-z0-9_-]{{1,64}}/{re.escape(INSIDE)}/(?:{_OWNER}\d{{1,12}} | [A-Za-z0-9_-]{{1,64}}~{_NUMBERED})
+    | {re.escape(TABLES)}/(?:[^/]+/)*[^/]+~(?:{_OWNER}\d{{1,12}} | {_NUMBERED})
+    """,
+    re.ASCII | re.VERBOSE,
+)
 
 
 @dataclass(frozen=True)
 class Subject:
     """Whose data a version is: a participant's, or one partition's of a table.
 
-    ``asset`` is empty for participants, else the table's path below ``.tables``; ``name`` is the participant's id or
+    ``asset`` is empty for participants, else the asset's path below ``.tables``; ``name`` is the participant's id or
     the partition key, None for a table without partitions.
     """
 
@@ -46,11 +67,15 @@ class Subject:
 
 @dataclass(frozen=True)
 class Home:
-    """Where one subject's files lie: every path of theirs starts with ``prefix``."""
+    """Where one subject's files lie: every path of theirs starts with ``prefix``, and no other's does."""
 
     prefix: str
     tokens: str
     manifests: str
+
+    @property
+    def of_table(self) -> bool:
+        return self.prefix.endswith("~")
 
     @property
     def folder(self) -> str:
@@ -64,13 +89,10 @@ class Home:
         """Where a version's manifest lies; ``window`` is empty for tables."""
         return f"{self.manifests}{window}~{base}-{nonce}{_MANIFEST}"
 
-    def is_manifest(self, path: str) -> bool:
-        return path.startswith(self.manifests) and path.endswith(_MANIFEST)
-
 
 @dataclass(frozen=True)
 class LogLayout:
-    """Places of one log: a study's, or that of the tables of no study. ``folder`` is its own folder."""
+    """Places of one log: a study's, or one of tables that belong to no study. All of them lie in ``folder``."""
 
     folder: str
     records_per_folder: int = RECORDS_PER_FOLDER
@@ -90,6 +112,11 @@ class LogLayout:
     @property
     def runs(self) -> str:
         return f"{self.inside}/runs"
+
+    @property
+    def aside(self) -> str:
+        """Folder of files that lay in a record's place and are none."""
+        return f"{self.inside}/aside"
 
     @property
     def staging(self) -> str:
@@ -113,11 +140,15 @@ class LogLayout:
         """A batch's note of whom it may write to."""
         return f"{self.runs}/{base}-{run}-{count}"
 
+    def tables(self, asset: str = "") -> str:
+        """The folder of an asset's tables, or of all; one without partitions lies beside it."""
+        return f"{self.folder}/{TABLES}/{asset}".rstrip("/")
+
     def home(self, subject: Subject) -> Home:
         if not subject.asset:
             folder = f"{self.folder}/{subject.name}/"
             return Home(folder, f"{folder}{INSIDE}/{_OWNER}", f"{folder}{INSIDE}/")
-        stem = f"{TABLES}/{subject.asset}"
+        stem = self.tables(subject.asset)
         if subject.name is not None:
             stem += "".join(f"/{safe_name(part)}" for part in subject.name.split("|"))
         return Home(f"{stem}~", f"{stem}~{_OWNER}", stem)
@@ -125,18 +156,38 @@ class LogLayout:
 
 def record_number(name: str) -> int | None:
     """The place of a record, or of a folder of records, as its name tells it."""
-    return int(name) if name.isdecimal() and len(name) in (3, 6) else None
+    return int(name) if _is_number(name) and len(name) in (3, 6) else None
 
 
 def checkpoint_number(name: str) -> int | None:
     """The record that a checkpoint or a marker was made at."""
     number = name.partition("-")[0]
-    return int(number) if number.isdecimal() and len(number) <= 12 else None
+    return int(number) if _is_number(number) and len(number) <= 12 else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()  # other scripts have digits, too, in names that nobody here gives
 
 
 def is_token(path: str) -> bool:
     """Whether a file says whose its folder's data is."""
     return _TOKEN_FILE.search(path) is not None
+
+
+def is_document(path: str) -> bool:
+    """Whether a path below a log's folder has the form of a document of the lake itself, readable by design."""
+    return _DOCUMENT.fullmatch(path) is not None
+
+
+def is_made_here(path: str) -> bool:
+    """Whether a run may have given a file this name."""
+    return planned_on(path) is not None or _FIRST.fullmatch(path.rpartition("/")[2]) is not None
+
+
+def version_of(path: str) -> tuple[int, str] | None:
+    """Base and nonce of the version whose manifest a file's name says it is."""
+    found = _MANIFEST_FILE.search(path)
+    return (int(found[1]), found[2]) if found else None
 
 
 def planned_on(path: str) -> int | None:
@@ -155,4 +206,5 @@ def safe_name(part: str) -> str:
     name = quote(part, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
     if len(name) <= _LONGEST_NAME:
         return name
-    return f"{name[: _LONGEST_NAME - 33]}~{hashlib.sha256(part.encode()).hexdigest()[:32]}"
+    # Nothing that is quoted has "%-", and "~" ends the name that a table's files begin with.
+    return f"{name[: _LONGEST_NAME - 34]}%-{hashlib.sha256(part.encode()).hexdigest()[:32]}"

@@ -1,41 +1,43 @@
-"""The manifest of one participant and window: what was committed, and the proof that it is still that.
+"""The manifest of one version of a participant's window, or of a table: which files it has, and what is known of each.
 
-A window's files exist if its manifest lists them. Manifests are JSON. With a passphrase they end in a keyed MAC over
-their canonical form; without one, in a plain digest, which finds accidents but not attacks.
+Files exist if the manifest of the newest version lists them. The log's record names a manifest by its hash,
+so a manifest needs no proof of its own. Stored as JSON, compressed with zstd, under a name that never comes twice.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Final, Literal, TypeVar
+
+import msgspec
+import zstandard
+from msgspec import Meta, Struct
 
 from dagster_beiwe.errors import IntegrityError, TimeRangeError
-from dagster_beiwe.lake.shapes import ShapeError, read_as
+from dagster_beiwe.lake.layout import Home
 from dagster_beiwe.names import is_participant_id, is_path_below, is_plain_name, is_study_id
 from dagster_beiwe.windows import Window
 
-FORMAT = 1
 HashName = Literal["sha1", "md5"]
-_text = json.JSONEncoder(ensure_ascii=False).encode
+Count = Annotated[int, Meta(ge=0)]
+
+_LARGEST_BYTES: Final = 256 * 1024 * 1024
+_LEVEL: Final = 3
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PreviousVersion:
+class PreviousVersion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a file was before the server restated it."""
 
-    size_bytes: int
+    size_bytes: Count
     sha256: str
     fetched_at: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileRecord:
+class FileRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One file of a window.
 
     ``key`` is its registry key without storage prefix: the identity, because the server's ``_2`` suffixes move
@@ -56,11 +58,11 @@ class FileRecord:
     stream: str
     survey_id: str | None
     time: str
-    size_bytes: int
+    size_bytes: Count
     md5: str | None
     sha1: str
     sha256: str
-    stored_size_bytes: int
+    stored_size_bytes: Count
     stored_sha256: str
     encryption: str
     compression: str
@@ -71,11 +73,11 @@ class FileRecord:
     checked: bool = True
     counted_in: str = ""
     counted_at: str = ""
-    restatements: int = 0
+    restatements: Count = 0
     previous: PreviousVersion | None = None
     last_seen: str | None = None
     vanished_at: str | None = None
-    times_vanished: int = 0
+    times_vanished: Count = 0
 
     @property
     def moment(self) -> datetime:
@@ -88,8 +90,7 @@ class FileRecord:
         return self.vanished_at is None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hole:
+class Hole(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of a window that could not be fetched: half-open UTC hours, the streams, and why."""
 
     start: str
@@ -98,15 +99,13 @@ class Hole:
     error: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What is committed of one participant's window.
+class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What was committed of one participant's window.
 
-    ``generation`` counts commits from 1; ``previous_mac`` is the MAC of the one before, so that commits form a
-    chain. ``removed`` are records of files that are no longer in the lake: their history, which goes on if they come
-    again. ``streams`` were asked for. ``complete`` is False while ``holes`` are open. ``counted`` is a fingerprint of
-    what the server counted for the window's days just before it was fetched, empty if that is not known: when the
-    server's numbers do not agree with it, the window has moved.
+    ``removed`` are records of files that are no longer in the lake: their history, which goes on if they come again.
+    ``streams`` were asked for. ``complete`` is False while ``holes`` are open. ``counted`` is a fingerprint of what the
+    server counted for the window's days just before it was fetched, made with the participant's secret, and empty if
+    that is not known: when the server's numbers do not agree with it, the window has moved.
     """
 
     study_id: str
@@ -114,8 +113,6 @@ class Manifest:
     window: str
     start: str
     end: str
-    generation: int
-    previous_mac: str
     committed_at: str
     run_id: str
     streams: tuple[str, ...]
@@ -123,24 +120,6 @@ class Manifest:
     removed: tuple[FileRecord, ...] = ()
     holes: tuple[Hole, ...] = ()
     counted: str = ""
-    format: int = FORMAT
-    mac: str = field(default="", compare=False)
-
-    @classmethod
-    def from_document(cls, document: object, name: str) -> Manifest:
-        """The manifest in a JSON document; ``name`` is for messages. Raises ``IntegrityError`` for other fields."""
-        with sealed_fields(name):
-            manifest = read_as(cls, document)
-            _check(manifest)
-        return manifest
-
-    def to_document(self) -> dict[str, Any]:
-        """The manifest as JSON holds it; ``asdict`` would copy every value of every file, which takes long."""
-        files, removed = (
-            [{**vars(file), "previous": file.previous and vars(file.previous)} for file in records]
-            for records in (self.files, self.removed)
-        )
-        return {**vars(self), "files": files, "removed": removed, "holes": [vars(hole) for hole in self.holes]}
 
     @property
     def complete(self) -> bool:
@@ -169,110 +148,101 @@ class Manifest:
         return {record.key: record for record in self.files}
 
 
-class Authenticator:
-    """Makes and checks the MACs of one study's manifests."""
+class TableManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What was committed of one table: ``partition`` is None for one without partitions.
 
-    def __init__(self, key: bytes | None) -> None:
-        self._key = key
+    ``file`` is its name beside the manifest. ``size_bytes`` and ``sha256`` are of the plain Parquet file, ``stored_*``
+    of what lies in the lake. Times are ISO 8601 in UTC.
+    """
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "Expected no pickling or copying of Authenticator, which holds a key; nothing was written. Open the study "
-            "again where it is needed."
-        )
-
-    def mac(self, purpose: str, payload: bytes) -> str:
-        """``hmac-sha256:...`` with a key, ``sha256:...`` without. ``purpose`` keeps kinds of documents apart."""
-        data = purpose.encode() + b"\0" + payload
-        if self._key is None:
-            return "sha256:" + hashlib.sha256(data).hexdigest()
-        return "hmac-sha256:" + hmac.new(self._key, data, hashlib.sha256).hexdigest()
-
-    def seal(self, purpose: str, document: Mapping[str, Any]) -> bytes:
-        """The document as JSON with its MAC."""
-        return self.sealed(purpose, document)[1]
-
-    def sealed(self, purpose: str, document: Mapping[str, Any]) -> tuple[str, bytes]:
-        """The MAC of a document, and the document as JSON with it."""
-        body = {key: value for key, value in document.items() if key != "mac"}
-        mac = self.mac(purpose, _canonical(body))
-        return mac, _pretty({**body, "mac": mac})
-
-    def unseal(self, purpose: str, data: bytes, *, name: str) -> dict[str, Any]:
-        """The document, if its MAC is right; raises ``IntegrityError`` otherwise. Its fields may be anything."""
-        try:
-            document = json.loads(data)
-            mac, body = document["mac"], {key: value for key, value in document.items() if key != "mac"}
-            given, right = mac.encode(), self.mac(purpose, _canonical(body)).encode()
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            raise IntegrityError(_changed(name, "JSON with a MAC", "something else")) from None
-        if not hmac.compare_digest(right, given):
-            raise IntegrityError(_changed(name, "the MAC of its content", "another one"))
-        return {**body, "mac": mac}
-
-    def seal_manifest(self, manifest: Manifest) -> tuple[Manifest, bytes]:
-        """The manifest with its MAC, and its bytes."""
-        body = manifest.to_document()
-        del body["mac"]
-        sealed = replace(manifest, mac=self.mac("manifest", _canonical(body)))
-        return sealed, _pretty({**body, "mac": sealed.mac})
-
-    def unseal_manifest(self, data: bytes, *, name: str) -> Manifest:
-        """Read a manifest; raises ``IntegrityError`` if it was changed or is of a newer format."""
-        document = self.unseal("manifest", data, name=name)
-        if document.get("format") != FORMAT:
-            raise IntegrityError(
-                f"Expected a manifest of format {FORMAT} at {name!r}, got {document.get('format')!r}; it was not read. "
-                "It was written by a newer version: update dagster-beiwe."
-            )
-        return Manifest.from_document(document, name)
+    asset_key: tuple[str, ...]
+    partition: str | None = None
+    file: str
+    encryption: str
+    rows: Count
+    size_bytes: Count
+    sha256: str
+    stored_size_bytes: Count
+    stored_sha256: str
+    written_at: str
+    run_id: str
 
 
-@contextmanager
-def sealed_fields(name: str) -> Iterator[None]:
-    """Turn what is wrong with a sealed document's fields into an ``IntegrityError``; ``name`` is for messages."""
+_decoder: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(Manifest)
+_table_decoder: msgspec.json.Decoder[TableManifest] = msgspec.json.Decoder(TableManifest)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(manifest: Manifest | TableManifest) -> bytes:
+    """A manifest as it is stored."""
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(_encoder.encode(manifest))
+
+
+def decode(data: bytes, *, name: str) -> Manifest:
+    """The manifest in stored bytes; ``name`` is for messages. Raises ``IntegrityError`` for anything else."""
+    manifest = _decoded(_decoder, data, name=name)
     try:
-        yield
-    except (KeyError, ValueError, TimeRangeError):
-        raise IntegrityError(_changed(name, "the fields of such a document", "others")) from None
+        _check(manifest)
+    except (ValueError, TimeRangeError):
+        raise _forged(name) from None
+    return manifest
 
 
-def _check(manifest: Manifest) -> None:
-    """Raise ``ShapeError`` for places outside the participant's folder, and whatever times raise that are none."""
-    _ = manifest.span
-    for record in (*manifest.files, *manifest.removed):
-        if record.moment.tzinfo is None or not (is_path_below(record.path) and is_path_below(record.member)):
-            raise ShapeError("a path or a time that no file has")
-    if not (
-        is_study_id(manifest.study_id) and is_participant_id(manifest.participant) and is_plain_name(manifest.window)
-    ):
-        raise ShapeError("a place that no manifest has")
+def decode_table(data: bytes, *, name: str) -> TableManifest:
+    """The manifest of a table in stored bytes; ``name`` is for messages. Raises ``IntegrityError`` for other bytes."""
+    manifest = _decoded(_table_decoder, data, name=name)
+    if "/" in manifest.file or manifest.file in (".", ".."):
+        raise _forged(name)
+    return manifest
 
 
-def _canonical(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+def stored_files(home: Home, data: bytes) -> Iterator[tuple[str, int, str]]:
+    """Path in the lake, size and SHA-256 of each file that a stored manifest names, as it lies there."""
+    if home.of_table:
+        table = decode_table(data, name=home.prefix)
+        yield f"{home.folder}/{table.file}", table.stored_size_bytes, table.stored_sha256
+    else:
+        for record in decode(data, name=home.folder).files:
+            yield f"{home.folder}/{record.path}", record.stored_size_bytes, record.stored_sha256
 
 
-def _pretty(document: Mapping[str, Any]) -> bytes:
-    """A line for each field and each entry of a list. Python's own indentation takes ten times as long."""
-    fields = (f"{_text(name)}: {_lines(value)}" for name, value in document.items())
-    return ("{\n " + ",\n ".join(fields) + "\n}\n").encode()
-
-
-def _lines(value: Any) -> str:
-    if isinstance(value, (list, tuple)) and value:
-        return "[\n  " + ",\n  ".join(map(_text, value)) + "\n ]"
-    return _text(value)
-
-
-def _changed(name: str, expected: str, got: str) -> str:
-    return (
-        f"Expected {expected} in {name!r}, got {got}; it was not trusted. It was changed or damaged after it was "
-        "committed, or the passphrase is another one: run `dagster-beiwe verify`, restore it from a backup, or remove "
-        "it and run the partition again."
-    )
+def named(home: Home, data: bytes) -> Iterator[str]:
+    """Paths in the lake of the files that a stored manifest names, for the collector."""
+    return (path for path, _, _ in stored_files(home, data))
 
 
 def total_bytes(records: Iterable[FileRecord]) -> int:
     """Sum of the plain sizes."""
     return sum(record.size_bytes for record in records)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], data: bytes, *, name: str) -> T:
+    """A stored document as its decoder reads it; ``name`` is for messages. Raises ``IntegrityError``."""
+    try:
+        if zstandard.frame_content_size(data) not in range(_LARGEST_BYTES):  # it would be taken as memory at once
+            raise ValueError("a size that no document has")
+        return decoder.decode(zstandard.ZstdDecompressor().decompress(data))
+    except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, RecursionError):
+        raise IntegrityError(
+            f"{name!r} does not have the fields of such a document. It was not used. A newer version wrote it (update "
+            "dagster-beiwe), or it was damaged: restore it from a backup, or run `dagster-beiwe verify --repair`."
+        ) from None
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise ``ValueError`` for places outside the participant's folder, and whatever times raise that are none."""
+    _ = manifest.span
+    for record in (*manifest.files, *manifest.removed):
+        if record.moment.tzinfo is None or not (is_path_below(record.path) and is_path_below(record.member)):
+            raise ValueError("a path or a time that no file has")
+    if not (
+        is_study_id(manifest.study_id) and is_participant_id(manifest.participant) and is_plain_name(manifest.window)
+    ):
+        raise ValueError("a place that no manifest has")
+
+
+def _forged(name: str) -> IntegrityError:
+    return IntegrityError(
+        f"{name!r} names a place or a time that no manifest has. It was not used. It was forged or damaged: restore it "
+        "from a backup, or run `dagster-beiwe verify --repair`."
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from dagster_beiwe.lake.manifest import FileRecord, HashName, Hole, Manifest, PreviousVersion, total_bytes
 from dagster_beiwe.lake.staging import FileForm, StagedFile
@@ -76,16 +78,10 @@ class Changes:
 
 @dataclass(frozen=True, kw_only=True)
 class Merge:
-    """The new manifest, the staged files to put in place (from, to), those of no use, and the stored ones to remove.
-
-    ``replaces`` tells whether stored files are replaced or removed, so that old and new could be mixed half way.
-    """
+    """The new manifest, and the staged files that it does not need."""
 
     manifest: Manifest
-    moves: tuple[tuple[str, str], ...]
-    discards: tuple[str, ...]
-    removals: tuple[str, ...]
-    replaces: bool
+    discards: tuple[StagedFile, ...]
     changes: Changes
 
 
@@ -95,8 +91,8 @@ def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion)
     removed = {record.key: record for record in old.removed} if old else {}
     before = dict(records)
     arrived = set()
-    members = {record.member for record in records.values()}
-    moves, discards = [], []
+    members = {record.member for record in (*records.values(), *removed.values())}
+    discards = []
     for arrival in arrivals:
         arrived.add(arrival.key)
         known, removed_before = records.get(arrival.key), removed.pop(arrival.key, None)
@@ -108,13 +104,12 @@ def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion)
                 checked=known.checked or arrival.checked,
                 vanished_at=None,
             )
-            discards.append(arrival.staged.part)
+            discards.append(arrival.staged)
             continue
-        name = known.member if known else _free_name(arrival.member, occasion.window, members)
-        record = _record(arrival, known or removed_before, occasion, name=name)
+        earlier = known or removed_before
+        name = earlier.member if earlier else _free_name(arrival.member, occasion.window, members)
         members.add(name)
-        records[arrival.key] = record
-        moves.append((arrival.staged.part, record.path))
+        records[arrival.key] = _record(arrival, earlier, occasion, name=name)
     for key in records.keys() & set(occasion.vanished):
         records[key] = _marked(records[key], occasion)
     if old:
@@ -122,32 +117,10 @@ def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion)
     records = {key: _counted(record, occasion) for key, record in records.items()}
     gone = {*occasion.damaged, *(occasion.vanished if occasion.remove_vanished else ())}
     removed |= {key: records.pop(key) for key in records.keys() & gone}
-    paths = {record.path for record in before.values()}
-    removals = paths - {record.path for record in records.values()}
     return Merge(
-        manifest=_manifest(old, records.values(), removed.values(), occasion),
-        moves=tuple(moves),
+        manifest=_manifest(records.values(), removed.values(), occasion),
         discards=tuple(discards),
-        removals=tuple(sorted(removals)),
-        replaces=bool(removals) or any(path in paths for _, path in moves),
         changes=_changes(before, records),
-    )
-
-
-def adoption(old: Manifest | None, manifest: Manifest, staged: Mapping[str, StagedFile]) -> Merge:
-    """The commit that makes a window what another lake's ``manifest`` says, in place of ``old``.
-
-    ``staged`` has the files that have to be put in place, by the path of their record.
-    """
-    paths = {record.path for record in old.files} if old else set()
-    removals = paths - {record.path for record in manifest.files}
-    return Merge(
-        manifest=replace(manifest, generation=old.generation + 1 if old else 1, previous_mac=old.mac if old else ""),
-        moves=tuple((file.part, path) for path, file in staged.items()),
-        discards=(),
-        removals=tuple(sorted(removals)),
-        replaces=bool(removals) or not paths.isdisjoint(staged),
-        changes=Changes(),
     )
 
 
@@ -201,7 +174,7 @@ def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, n
     return FileRecord(
         key=arrival.key,
         member=name,
-        path=name + arrival.form.suffix,
+        path=staged.path.removeprefix(f"{occasion.study_id}/{occasion.participant}/"),
         stream=member.stream,
         survey_id=member.survey_id,
         time=_text(member.time),
@@ -227,32 +200,32 @@ def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, n
 
 
 def _free_name(member: MemberName, window: Window, taken: Collection[str]) -> str:
-    """A name for a file in Beiwe's tree: numbered where another file of the same second has it.
-
-    The number in the server's own name means nothing: it moves from file to file between identical requests.
-    """
+    """A name for a file in Beiwe's tree: numbered where another file of the same second has it."""
     folder = f"{STRAYS_FOLDER}/{member.folder}" if window.name else member.folder
-    stem, _, extension = member.name.partition(".")
-    stem = stem[: len("YYYY-MM-DD hh_mm_ss+00_00")]
     number = 1
     while True:
-        name = f"{folder}/{stem}{f'_{number}' if number > 1 else ''}.{extension}"
+        name = f"{folder}/{plain_name(member, number)}"
         if name not in taken:
             return name
         number += 1
 
 
-def _manifest(
-    old: Manifest | None, records: Iterable[FileRecord], removed: Iterable[FileRecord], occasion: Occasion
-) -> Manifest:
+def plain_name(member: MemberName, number: int = 1) -> str:
+    """The name of a file in Beiwe's tree, without folder; ``number`` tells files of one second apart.
+
+    The number in the server's own name means nothing: it moves from file to file between identical requests.
+    """
+    stem, _, extension = member.name.partition(".")
+    return f"{stem[: len('YYYY-MM-DD hh_mm_ss+00_00')]}{f'_{number}' if number > 1 else ''}.{extension}"
+
+
+def _manifest(records: Iterable[FileRecord], removed: Iterable[FileRecord], occasion: Occasion) -> Manifest:
     return Manifest(
         study_id=occasion.study_id,
         participant=occasion.participant,
         window=occasion.window.key,
         start=_text(occasion.window.start),
         end=_text(occasion.window.end),
-        generation=old.generation + 1 if old else 1,
-        previous_mac=old.mac if old else "",
         committed_at=_text(occasion.now),
         run_id=occasion.run_id,
         streams=occasion.streams,

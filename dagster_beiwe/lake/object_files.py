@@ -43,9 +43,9 @@ class Download(io.RawIOBase):
 
     def _replaced(self) -> IntegrityError:
         return IntegrityError(
-            f"Expected {self._path!r} in the lake at {self._storage.describe()} to stay as it was while it was read, "
-            "got another version of it; what was read must not be used. Another run has committed since: read the "
-            "window again."
+            f"{self._path!r} in the lake at {self._storage.describe()} was replaced while it was read; what was read "
+            "must not be used. This package replaces no file: look who else can write to the lake, and run "
+            "`dagster-beiwe verify`."
         )
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -63,11 +63,13 @@ class Download(io.RawIOBase):
 class Upload(io.RawIOBase):
     """A new object: one request if it is small, else in pieces. Nothing of it shows before it is closed.
 
-    A block that ends with an exception leaves nothing.
+    A block that ends with an exception leaves nothing. ``otherwise`` is its name if the other one is taken, and if it
+    is large: stores can't complete pieces on condition that nothing is there.
     """
 
-    def __init__(self, storage: ObjectStorage, path: str) -> None:
-        self._storage, self._path = storage, path
+    def __init__(self, storage: ObjectStorage, path: str, otherwise: str | None = None) -> None:
+        self._storage, self.path, self._otherwise = storage, path, otherwise
+        self.doubtful = False
         self._buffer = io.BytesIO()
         self._pieces: Any = None
         self._size_bytes = 0
@@ -81,7 +83,8 @@ class Upload(io.RawIOBase):
     def write(self, data: Any) -> int:
         size_bytes = memoryview(data).nbytes
         if self._pieces is None and self._size_bytes + size_bytes > PIECE_BYTES:
-            self._pieces = self._storage.start_upload(self._path)
+            self.path = self._otherwise or self.path
+            self._pieces = self._storage.start_upload(self.path)
             self._pass_on(self._buffer.getvalue())
             self._buffer = io.BytesIO()
         if self._pieces is None:
@@ -92,7 +95,7 @@ class Upload(io.RawIOBase):
         return size_bytes
 
     def _pass_on(self, data: Any) -> None:
-        with self._storage.explained("written", self._path):
+        with self._storage.explained("written", self.path):
             self._pieces.write(data)
 
     def close(self) -> None:
@@ -100,15 +103,37 @@ class Upload(io.RawIOBase):
             return
         try:
             if self._pieces is None:
-                self._storage.put(self._path, self._buffer.getvalue())
+                self._put(self._buffer.getvalue())
             else:
-                with self._storage.explained("written", self._path):
-                    self._pieces.close()
-                    self._pieces.commit()
+                self._complete()
         except BaseException:
             self.abandon()
             raise
         super().close()
+
+    def _put(self, data: bytes) -> None:
+        try:
+            self._storage.create_new(self.path, data)
+        except FileExistsError:  # also where the answer was lost, and the client has asked again
+            if self._otherwise is not None:
+                self.path, self._otherwise, self.doubtful = self._otherwise, None, True
+                self._put(data)
+            elif not self._lies_there(data):
+                raise
+
+    def _complete(self) -> None:
+        with self._storage.explained("written", self.path):
+            self._pieces.close()
+            try:
+                self._pieces.commit()
+            except FileNotFoundError:  # no such upload: the answer was lost, and the client has asked again
+                if self._storage.size_bytes(self.path) != self._size_bytes:
+                    raise
+
+    def _lies_there(self, data: bytes) -> bool:
+        with suppress(FileNotFoundError, IntegrityError):  # IntegrityError: it is larger
+            return self._storage.read(self.path, limit_bytes=len(data)) == data
+        return False
 
     def abandon(self) -> None:
         """Give up the upload."""
@@ -118,9 +143,9 @@ class Upload(io.RawIOBase):
         with suppress(AttributeError):  # some stores' files can't be marked, and need not be
             self._pieces.closed = True  # or it would be uploaded when it is collected
         try:
-            with self._storage.explained("removed", self._path), suppress(FileNotFoundError):
+            with self._storage.explained("removed", self.path), suppress(FileNotFoundError):
                 self._pieces.discard()
-            self._storage.remove(self._path)
+            self._storage.delete(self.path)
         except LakeUnavailableError as error:
             logger.warning("The pieces of an upload that was given up may be left in the store: %s", error)
 

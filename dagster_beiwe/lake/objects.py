@@ -1,32 +1,37 @@
 """A lake in an object store: S3, Google Cloud Storage, Azure, or whatever else fsspec knows.
 
-Such a store has no rename, no locks, no folders and no file modes. What replaces them: an upload shows when it is
-complete; a copy inside the store, then a delete; a lease (see ``leases``); names with slashes; the bucket's own rules.
-Nothing is cached: listings and sizes are the store's at that moment.
+Such a store has no locks, no folders and no file modes. What the lake needs it has: an object shows when it is whole,
+and is created only if there is none of that name. Nothing is cached: listings and sizes are the store's at that moment.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import re
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import timezone
 from typing import Any, BinaryIO, cast
 
-from dagster_beiwe.errors import BeiweError, ConfigurationError, LakeUnavailableError
-from dagster_beiwe.lake.leases import Lease, SignOfLife, Timing
+from dagster_beiwe.errors import BeiweError, ConfigurationError
+from dagster_beiwe.lake.object_clients import client_of
+from dagster_beiwe.lake.object_errors import advice, code, is_of_the_store
 from dagster_beiwe.lake.object_files import PIECE_BYTES, Download, Upload
-from dagster_beiwe.lake.storage import LARGEST_DOCUMENT_BYTES, Storage, StoredFile, check_inside, too_large
-from dagster_beiwe.private_files import PART_SUFFIX
+from dagster_beiwe.lake.storage import (
+    LARGEST_DOCUMENT_BYTES,
+    MAY_BE_ABSENT,
+    NewFile,
+    Storage,
+    StoredFile,
+    check_inside,
+    too_large,
+    unavailable,
+)
 
-_COPIES_AT_ONCE = 8
+_REMOVALS_AT_ONCE = 8
 _READS_AT_ONCE = 16
 _CONFLICT_ATTEMPTS = 5
-_DEFAULT_TIMING = Timing()
 _OPTIONS = {
     "s3": {"max_concurrency": 1},  # more makes it ask for the size before each read, and holds more pieces in memory
 }
@@ -38,10 +43,6 @@ _PLACE = re.compile(
 )
 """URLs that can hold no credential: messages show them whole."""
 
-_MAY_BE_ABSENT = frozenset({"read", "listed"})
-_CLIENTS = frozenset({"adlfs", "aiobotocore", "aiohttp", "asyncio", "azure", "botocore", "fsspec", "gcsfs", "google"})
-"""Packages whose errors tell of the store. Not all of them are ``OSError``."""
-
 
 class ObjectStorage(Storage):
     """A lake below a URL such as ``s3://bucket/lake``. Usable from several threads.
@@ -52,30 +53,27 @@ class ObjectStorage(Storage):
 
     locks = False
 
-    def __init__(self, url: str, *, run: str = "0", timing: Timing = _DEFAULT_TIMING) -> None:
+    def __init__(self, url: str) -> None:
         self._files, self._root, self._protocol = _open_store(url)
-        self._url, self._run, self._timing = url, run, timing
-        self._signs: set[SignOfLife] = set()
-        self._held = threading.local()
-        self._proven_exclusive = False
-
-    def for_run(self, token: str) -> ObjectStorage:
-        return ObjectStorage(self._url, run=token, timing=self._timing)
+        self._client = client_of(self._files, self._protocol)
 
     def describe(self) -> str:
         return f"{self._protocol}://{self._root.strip('/')}"
 
     def read(self, path: str, *, limit_bytes: int = LARGEST_DOCUMENT_BYTES) -> bytes:
-        with self.explained("read", path):
-            try:
-                data = bytes(self._files.cat_file(self._full(path), start=0, end=limit_bytes + 1))
-            except OSError as error:
-                if _code(error) != "InvalidRange":  # S3: there is no first byte
-                    raise
-                data = b""
+        data = self._beginning(path, limit_bytes + 1)
         if len(data) > limit_bytes:
             raise too_large(path, limit_bytes)
         return data
+
+    def _beginning(self, path: str, size_bytes: int) -> bytes:
+        with self.explained("read", path):
+            try:
+                return bytes(self._files.cat_file(self._full(path), start=0, end=size_bytes))
+            except OSError as error:
+                if code(error) != "InvalidRange":  # S3: there is no first byte
+                    raise
+                return b""
 
     def exists(self, path: str) -> bool:
         try:
@@ -84,67 +82,31 @@ class ObjectStorage(Storage):
         except FileNotFoundError:
             return False
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, size_bytes: int | None = None) -> BinaryIO:
+        if size_bytes is not None and size_bytes <= PIECE_BYTES:
+            return io.BytesIO(self._beginning(path, size_bytes + 1))
         with self.explained("read", path):
             file = self._files.open(self._full(path), "rb", block_size=PIECE_BYTES)
         return cast("BinaryIO", io.BufferedReader(Download(self, path, file)))
 
-    def create(self, path: str) -> BinaryIO:
-        return cast("BinaryIO", Upload(self, path))
+    def create(self, path: str, *, otherwise: str | None = None) -> NewFile:
+        return cast("NewFile", Upload(self, path, otherwise))
 
-    def move(self, source: str, target: str) -> None:
-        self._keep()
-        with self.explained("written", target):
-            self._files.cp_file(self._full(source), self._full(target))
-        self.remove(source)
-
-    def move_all(self, moves: Iterable[tuple[str, str]]) -> None:
-        moves = list(moves)
-        leases = self._leases()
-
-        def duplicate(move: tuple[str, str]) -> None:
-            for lease in leases:
-                lease.check()
-            source, target = move
-            with self.explained("written", target):
-                try:
-                    self._files.cp_file(self._full(source), self._full(target))
-                except FileNotFoundError:
-                    if not self.exists(target):
-                        raise
-
-        with ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="beiwe-copy") as pool:
-            try:
-                for _ in pool.map(duplicate, moves):
-                    self._keep()
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
-        self._remove_all([source for source, _ in moves])
-
-    def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
-        self._keep()
-        self.put(path, data, exclusive=exclusive)
-
-    def put(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
-        """Like ``write``, also when this run's locks have run out."""
+    def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:  # noqa: ARG002
         with self.explained("written", path):
             for attempt in range(_CONFLICT_ATTEMPTS):
                 try:
-                    self._files.pipe_file(self._full(path), data, **({"mode": "create"} if exclusive else {}))
+                    self._files.pipe_file(self._full(path), data, mode="create")
                 except (FileExistsError, FileNotFoundError):
                     raise
                 except OSError as error:
-                    if exclusive and _code(error) == "PreconditionFailed":
+                    if code(error) == "PreconditionFailed":
                         raise FileExistsError(path) from None
-                    if _code(error) != "ConditionalRequestConflict" or attempt == _CONFLICT_ATTEMPTS - 1:
+                    if code(error) != "ConditionalRequestConflict" or attempt == _CONFLICT_ATTEMPTS - 1:
                         raise
-                    self._timing.sleep(0.1 * 2**attempt)  # S3: another request for it is on its way, try again
+                    time.sleep(0.1 * 2**attempt)  # S3: another request for it is on its way, try again
                 else:
                     return
-
-    def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:  # noqa: ARG002
-        self.put(path, data, exclusive=True)
 
     def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
         def read(path: str) -> bytes | None:
@@ -157,16 +119,20 @@ class ObjectStorage(Storage):
             return list(pool.map(read, paths))
 
     def scan(self, path: str) -> Iterator[StoredFile]:
-        with self.explained("listed", path):
-            found = self._files.find(self._full(path), detail=True)
         start = len(self._full("")) + 1
-        for name, details in found.items():
-            if not name.endswith("/"):
-                yield StoredFile(name[start:], int(details["size"] or 0), _written_at(details))
+        with self.explained("listed", path), suppress(FileNotFoundError):
+            for each in self._client.scan(self._full(path)):
+                if not each.path.endswith("/"):
+                    yield each._replace(path=each.path[start:])
 
     def delete_all(self, paths: Sequence[str]) -> None:
-        with ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="beiwe-delete") as pool:
-            for done in [pool.submit(self.remove, path) for path in paths]:
+        names = {self._full(path): path for path in paths}
+        left: Sequence[str] = list(names)
+        if len(names) > 1:
+            with self.explained("removed", paths[0]):
+                left = self._client.delete_many(left)
+        with ThreadPoolExecutor(_REMOVALS_AT_ONCE, thread_name_prefix="beiwe-delete") as pool:
+            for done in [pool.submit(self.delete, names[name]) for name in left]:
                 done.result()
 
     @contextmanager
@@ -174,106 +140,33 @@ class ObjectStorage(Storage):
         yield
 
     def delete(self, path: str) -> None:
-        self._keep()
-        self.remove(path)
-
-    def remove(self, path: str) -> None:
-        """Like ``delete``, also when this run's locks have run out."""
         with self.explained("removed", path), suppress(FileNotFoundError):
             self._files.rm_file(self._full(path))
 
-    def _remove_all(self, paths: Sequence[str]) -> None:
-        with self.explained("removed", paths[0] if paths else ""):
-            try:
-                if paths:
-                    self._files.rm([self._full(path) for path in paths])
-            except FileNotFoundError:  # some stores stop at the first one that is gone
-                for path in paths:
-                    self.remove(path)
-
     def delete_folder(self, path: str) -> None:
-        """Nothing to do: a folder is there as long as something is in it."""
+        """A folder is there as long as something is in it; but consoles and other programs leave markers of folders."""
+        with self.explained("removed", path):
+            self._client.delete_markers(self._full(path))
 
     def list(self, path: str) -> list[str]:
-        folder = f"{self._full(path)}/"
         try:
             with self.explained("listed", path):
-                found = self._files.ls(self._full(path), detail=False)
+                return sorted(self._client.names(self._full(path)))
         except FileNotFoundError:
             return []
-        names = {name.removeprefix(folder).strip("/") for name in found if name.startswith(folder)}
-        return sorted(names - {""})
-
-    def walk(self, path: str) -> Iterator[str]:
-        with self.explained("listed", path):
-            found = self._files.find(self._full(path))
-        start = len(self._full("")) + 1
-        yield from (name[start:] for name in found if not name.endswith("/"))
-
-    @contextmanager
-    def lock(self, path: str) -> Iterator[None]:
-        for sign in self._signs:
-            sign.check()
-        lease = Lease(self, path, self._timing)
-        lease.acquire()
-        held, self._held.leases = self._leases(), (*self._leases(), lease)
-        try:
-            if not self._proven_exclusive:
-                lease.prove_exclusive()
-                self._proven_exclusive = True
-            yield
-        finally:
-            self._held.leases = held
-            lease.release()
 
     def sync_folder(self, path: str) -> None:
         """Nothing to do: what the store has confirmed is durable."""
 
-    @contextmanager
-    def hold(self, path: str) -> Iterator[None]:
-        with SignOfLife(self, path, self._timing) as sign:
-            self._signs.add(sign)
-            try:
-                yield
-            finally:
-                self._signs.discard(sign)
-
-    def is_held(self, path: str) -> bool:
-        age = self.age_seconds(path)
-        return age is not None and age < self._timing.dead_seconds
-
-    def age_seconds(self, path: str) -> float | None:
-        """How long ago an object was written, by the store's own clock; None if it is not there."""
-        try:
-            written_at = self._written_at(path)
-        except FileNotFoundError:
-            return None
-        if self._timing.store_clock is not None:
-            return self._timing.store_clock() - written_at
-        probe = f"{path.rpartition('/')[0]}/.{self._run}-{os.urandom(8).hex()}{PART_SUFFIX}"
-        self.put(probe, b"")
-        try:
-            return self._written_at(probe) - written_at
-        finally:
-            self.remove(probe)
+    def size_bytes(self, path: str) -> int:
+        """The size of an object. Raises ``FileNotFoundError``."""
+        with self.explained("read", path):
+            return int(self._files.size(self._full(path)))
 
     def start_upload(self, path: str) -> Any:
         """A file of fsspec's that shows after ``close`` and ``commit``."""
         with self.explained("written", path):
             return self._files.open(self._full(path), "wb", block_size=PIECE_BYTES, autocommit=False)
-
-    def _written_at(self, path: str) -> float:
-        with self.explained("read", path):
-            moment = self._files.modified(self._full(path))
-            return float((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp())
-
-    def _leases(self) -> tuple[Lease, ...]:
-        """The locks that this thread holds."""
-        return getattr(self._held, "leases", ())
-
-    def _keep(self) -> None:
-        for lease in self._leases():
-            lease.keep()
 
     def _full(self, path: str) -> str:
         check_inside(path)
@@ -286,18 +179,12 @@ class ObjectStorage(Storage):
         except (FileExistsError, BeiweError):
             raise
         except Exception as error:
-            if isinstance(error, FileNotFoundError) and done in _MAY_BE_ABSENT:
+            if isinstance(error, FileNotFoundError) and done in MAY_BE_ABSENT:
                 raise
-            if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _CLIENTS:
+            if not is_of_the_store(error):
                 raise
-            raise self._unavailable(done, path, _code(error) or type(error).__name__) from None
-
-    def _unavailable(self, done: str, path: str, got: str) -> LakeUnavailableError:
-        # Not the error's own words: they may hold the endpoint's URL, and a URL may hold credentials.
-        return LakeUnavailableError(
-            f"Expected that the lake at {self.describe()} can be {done}, got {got!r} at {path!r}; nothing that was "
-            f"committed before is lost. {_advice(got)} Then run the same partitions again."
-        )
+            got = code(error) or type(error).__name__
+            raise unavailable(self, done, path, got, advice(error)) from None
 
 
 def _open_store(url: str) -> tuple[Any, str, str]:
@@ -324,28 +211,3 @@ def _open_store(url: str) -> tuple[Any, str, str]:
             f"{protocol}://; nothing was opened. Correct BEIWE_LAKE."
         ) from None
     return files, root.rstrip("/"), protocol
-
-
-def _written_at(details: Mapping[str, Any]) -> float:
-    """When an object was written, as a listing tells it; stores have three names for it."""
-    moment = details.get("LastModified") or details.get("mtime") or details.get("last_modified") or details["created"]
-    if isinstance(moment, float):
-        return moment
-    return float((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp())
-
-
-def _code(error: BaseException) -> str:
-    """What the store calls an error, such as ``AccessDenied``; empty if it did not say."""
-    for each in (error, error.__cause__):
-        answer = getattr(each, "response", None)
-        if isinstance(answer, dict):
-            return str(answer.get("Error", {}).get("Code", ""))
-    return ""
-
-
-def _advice(got: str) -> str:
-    if got in ("FileNotFoundError", "NoSuchBucket"):
-        return "Create the bucket, or correct BEIWE_LAKE."
-    if "Credential" in got or got in ("PermissionError", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-        return "Check the store's credentials and what they allow (docs/object-stores.md)."
-    return "Check the network and the store's endpoint (docs/object-stores.md)."

@@ -6,7 +6,6 @@ Only beginnings of files are read: a locked file begins with its cipher's header
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -14,18 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dagster_beiwe.encryption import Cipher
 from dagster_beiwe.errors import IntegrityError
-from dagster_beiwe.lake.accounts import is_document
+from dagster_beiwe.lake.layout import TABLES, is_document
 from dagster_beiwe.lake.merge import STRAYS_FOLDER
 from dagster_beiwe.lake.storage import LocalStorage
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.names import is_participant_id
-from dagster_beiwe.private_files import PART_SUFFIX
 
 ExposureKind = Literal["readable file", "readable table", "open to others", "readable pickle"]
-
-TABLES_FOLDER = ".tables"
 
 _OTHERS = 0o077
 _HEAD_BYTES = 64
@@ -73,26 +68,24 @@ class Protection:
 
 
 def look_for_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
-    """Look at every stored file of a study (``share`` of them, chosen by name), its tables, and all permissions."""
+    """Look at every stored file of a study and its tables (``share`` of them, chosen by name), and all permissions."""
     result = Protection()
     windows: dict[str, dict[str, str]] = {}
-    for path in lake.storage.walk(lake.study_id):
-        if is_document(path.removeprefix(f"{lake.study_id}/")) or not _chosen(path, share):
+    for path in (file.path for file in lake.storage.scan(lake.study_id)):
+        below = path.removeprefix(f"{lake.study_id}/")
+        if is_document(below) or not _chosen(path, share):
             continue
-        participant, stream = _place(path)
-        cipher = lake.form(stream).cipher
-        result.files += 1
-        if cipher is None or _is_encrypted(_head(lake, path), cipher):
+        of_table = below.startswith(f"{TABLES}/")
+        participant, stream = (None, TABLES) if of_table else _place(below)
+        result.tables += of_table
+        result.files += not of_table
+        if lake.form(stream).cipher is None or lake.ring.is_encrypted(_head(lake, path)):
             continue
         if participant and participant not in windows:
             windows[participant] = _windows_by_path(lake, participant)
         window = windows[participant].get(path) if participant else None
-        result.note(Exposure(kind="readable file", path=path, participant=participant, window=window))
-    cipher = lake.form(TABLES_FOLDER).cipher
-    for path in _tables(lake):
-        result.tables += 1
-        if cipher is not None and not _is_encrypted(_head(lake, path), cipher):
-            result.note(Exposure(kind="readable table", path=path))
+        kind: ExposureKind = "readable table" if of_table else "readable file"
+        result.note(Exposure(kind=kind, path=path, participant=participant, window=window))
     if isinstance(lake.storage, LocalStorage):
         for place, mode in _modes(lake.storage.root, lake.study_id):
             result.permissions += 1
@@ -101,14 +94,9 @@ def look_for_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
     return result
 
 
-def _is_encrypted(head: bytes, cipher: Cipher) -> bool:
-    """Whether a file that begins with ``head`` can be one of a cipher; an empty file has nothing to read."""
-    return not head or cipher.recognizes(head)
-
-
 def _place(path: str) -> tuple[str | None, str]:
-    """Participant and stream of a path in the lake, where it tells of any."""
-    _, *above, _ = path.split("/")
+    """Participant and stream of a path below the study's folder, where it tells of any."""
+    *above, _ = path.split("/")
     participant = above[0] if above and is_participant_id(above[0]) else None
     folders = above[2:] if above[1:2] == [STRAYS_FOLDER] else above[1:]
     return participant, folders[0] if folders else ""
@@ -130,37 +118,18 @@ def _windows_by_path(lake: StudyLake, participant: str) -> dict[str, str]:
     }
 
 
-def _tables(lake: StudyLake) -> Iterator[str]:
-    """Tables that a seal of this study lies beside, and temporary files beside them."""
-    for path in lake.storage.walk(TABLES_FOLDER):
-        folder, _, name = path.rpartition("/")
-        if name.endswith(".json") and _owner(lake, path) == lake.study_id:
-            stem = name.removesuffix(".json")
-            for beside in (f"{stem}.parquet.lock", f"{stem}.parquet", f".{stem}{PART_SUFFIX}"):
-                if lake.storage.exists(f"{folder}/{beside}"):
-                    yield f"{folder}/{beside}"
-
-
-def _owner(lake: StudyLake, path: str) -> str:
-    try:
-        return str(json.loads(lake.storage.read(path))["owner"])
-    except (FileNotFoundError, IntegrityError, ValueError, KeyError, TypeError, RecursionError):
-        return ""  # not a seal that can be read; whoever reads the table is told
-
-
 def _modes(root: Path, study_id: str) -> Iterator[tuple[str, int]]:
-    """Paths below the root with their permissions: the root, the study's tree and the tables."""
+    """Paths below the root with their permissions: the root and the study's tree."""
     if root.is_dir():  # not before the first run
         yield ".", stat.S_IMODE(root.stat().st_mode)
-    for top in (study_id, TABLES_FOLDER):
-        for folder, _, names in os.walk(root / top):
-            for path in (Path(folder), *(Path(folder) / name for name in names)):
-                try:
-                    mode = path.stat().st_mode if path == root / top else path.lstat().st_mode
-                except FileNotFoundError:  # a temporary file of a run that goes on meanwhile
-                    continue
-                if not stat.S_ISLNK(mode):  # that is `verify`'s matter; its own mode says nothing
-                    yield path.relative_to(root).as_posix(), stat.S_IMODE(mode)
+    for folder, _, names in os.walk(root / study_id):
+        for path in (Path(folder), *(Path(folder) / name for name in names)):
+            try:
+                mode = path.stat().st_mode if path == root / study_id else path.lstat().st_mode
+            except FileNotFoundError:  # a temporary file of a run that goes on meanwhile
+                continue
+            if not stat.S_ISLNK(mode):  # that is `verify`'s matter; its own mode says nothing
+                yield path.relative_to(root).as_posix(), stat.S_IMODE(mode)
 
 
 def _chosen(path: str, share: float) -> bool:

@@ -1,12 +1,14 @@
-"""Take files' bytes as they arrive, check and hash them, lock them, and write them under temporary names.
+"""Take files' bytes as they arrive, check and hash them, encrypt them, and write them where they will stay.
 
-The plain bytes of a locked file exist in memory only: of a large file a piece at a time (``stage_file``); small files
-are checked one by one (``examine``) and then locked together (``store_all``), which ciphers do several times faster.
+The plain bytes of an encrypted file exist in memory only: of a large file a chunk at a time (``stage_file``); small
+files are checked one by one (``examine``) and then encrypted together (``store_all``), which ciphers do several times
+faster. A file that no manifest names does not count.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ import zstandard
 
 from dagster_beiwe.encryption import Bytes, Cipher
 from dagster_beiwe.errors import DamagedMemberError
-from dagster_beiwe.lake.storage import Storage
+from dagster_beiwe.lake.storage import NewFile, Storage
 
 Compression = Literal["zstd", "none"]
 
@@ -45,14 +47,23 @@ class FrameTooLargeError(DamagedMemberError):
     """A zstd frame can't be checked in bounded memory; the file has to be asked for uncompressed."""
 
 
+@dataclass(frozen=True)
+class FilePlace:
+    """Where a new file goes: to ``path`` if that is free, else to ``otherwise``, a name that nobody else has."""
+
+    path: str
+    otherwise: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class StagedFile:
-    """A file that lies complete and locked under a temporary name, not yet committed.
+    """A file that lies complete in its place in the lake, ``path``, not yet committed.
 
-    Hashes are hexadecimal; ``md5`` is None where it was not asked for.
+    Hashes are hexadecimal; ``md5`` is None where it was not asked for. ``doubtful`` says that it may lie there under
+    another name too.
     """
 
-    part: str
+    path: str
     size_bytes: int
     md5: str | None
     sha1: str
@@ -61,6 +72,7 @@ class StagedFile:
     stored_sha256: str
     encryption: str
     compression: Compression
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +94,7 @@ class FileForm:
 
 def stage_file(
     storage: Storage,
-    part: str,
+    place: FilePlace,
     body: Iterable[bytes],
     *,
     name: str,
@@ -90,31 +102,26 @@ def stage_file(
     form: FileForm,
     md5: bool = False,
 ) -> StagedFile:
-    """Store ``body`` under the temporary name ``part``.
+    """Store ``body`` in its place.
 
     ``arrives_compressed`` says that the bytes are one zstd frame, which is kept as it is when the form is
     compressed. ``md5`` asks for the MD5 too. Raises ``DamagedMemberError`` if the frame can't be decompressed,
-    ``FrameTooLargeError`` if that would need much memory, and whatever ``body`` raises; the temporary file is removed
-    then.
+    ``FrameTooLargeError`` if that would need much memory, and whatever ``body`` raises; the file is removed then.
     """
-    try:
-        with storage.explained("written", part), storage.create(part) as file:
-            sink = _StoredFile(file, form.cipher)
-            plain = _PlainHashes(md5=md5)
-            if arrives_compressed:
-                _take_frame(body, plain, sink, name=name, keep=form.compression == "zstd")
-            else:
-                _take_plain(body, plain, sink, compress=form.compression == "zstd")
-            sink.finish()
-    except BaseException:
-        storage.delete(part)
-        raise
-    return _staged(part, plain, sink.size_bytes, sink.sha256.hexdigest(), form)
+    with storage.explained("written", place.path), storage.create(place.path, otherwise=place.otherwise) as file:
+        sink = EncryptedFile(file, form.cipher)
+        plain = _PlainHashes(md5=md5)
+        if arrives_compressed:
+            _take_frame(body, plain, sink, name=name, keep=form.compression == "zstd")
+        else:
+            _take_plain(body, plain, sink, compress=form.compression == "zstd")
+        sink.finish()
+    return _staged(file, plain, sink.size_bytes, sink.sha256.hexdigest(), form)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examined:
-    """A small file that was checked: its hashes, and what is to be stored of it, which is locked in place later."""
+    """A small file that was checked: its hashes, and what is to be stored of it, which is encrypted later."""
 
     plain: _PlainHashes
     content: bytearray
@@ -141,9 +148,9 @@ def examine(body: bytes, *, name: str, arrives_compressed: bool, form: FileForm,
     plain = _PlainHashes(md5=md5)
     keep = form.compression == "zstd"
     if not arrives_compressed:
-        kept = _Kept()
+        kept = io.BytesIO()
         _take_plain([body], plain, kept, compress=keep)
-        return Examined(plain=plain, content=bytearray().join(kept.pieces))
+        return Examined(plain=plain, content=bytearray(kept.getbuffer()))
     _declared_size(body, name)
     try:
         content = zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
@@ -154,11 +161,11 @@ def examine(body: bytes, *, name: str, arrives_compressed: bool, form: FileForm,
 
 
 def store_all(
-    storage: Storage, files: Sequence[tuple[str, Examined]], *, form: FileForm, pool: Executor
+    storage: Storage, files: Sequence[tuple[FilePlace, Examined]], *, form: FileForm, pool: Executor
 ) -> list[StagedFile]:
-    """Lock examined files together and store each under its temporary name, several at a time in threads of ``pool``.
+    """Encrypt examined files together and store each in its place, several at a time in threads of ``pool``.
 
-    Where one can't be written, the error is raised when all threads are done.
+    If one cannot be written, the error is raised when all threads are done, and the others are removed.
     """
     contents: list[Iterator[Bytes]] = [iter([file.content]) for _, file in files]
     if form.cipher is not None:
@@ -167,32 +174,43 @@ def store_all(
 
     step = max(1, min(_FILES_PER_JOB, len(jobs) // _FEWEST_JOBS))
 
-    def store(start: int) -> list[StagedFile]:
-        return [_store_examined(storage, *job, form=form) for job in jobs[start : start + step]]
+    stored: dict[int, StagedFile] = {}
+
+    def store(start: int) -> None:
+        for number, job in enumerate(jobs[start : start + step], start):
+            stored[number] = _store_examined(storage, *job, form=form)
 
     waiting = [pool.submit(store, start) for start in range(0, len(jobs), step)]
-    wait(waiting)
-    return [staged for one in waiting for staged in one.result()]
+    try:
+        wait(waiting)
+        for one in waiting:
+            one.result()
+    except BaseException:
+        for one in waiting:
+            one.cancel()
+        wait(waiting)
+        storage.delete_all([file.path for file in stored.values()])
+        raise
+    return [stored[number] for number in range(len(jobs))]
 
 
 def _store_examined(
-    storage: Storage, part: str, file: Examined, pieces: Iterable[Bytes], *, form: FileForm
+    storage: Storage, place: FilePlace, file: Examined, chunks: Iterable[Bytes], *, form: FileForm
 ) -> StagedFile:
     sha256, size_bytes = hashlib.sha256(), 0
-    try:
-        with storage.explained("written", part), storage.create(part) as target:
-            for piece in pieces:
-                sha256.update(piece)
-                size_bytes += target.write(piece)
-    except BaseException:
-        storage.delete(part)
-        raise
-    return _staged(part, file.plain, size_bytes, sha256.hexdigest(), form)
+    with storage.explained("written", place.path), storage.create(place.path, otherwise=place.otherwise) as target:
+        for chunk in chunks:
+            sha256.update(chunk)
+            size_bytes += target.write(chunk)
+    return _staged(target, file.plain, size_bytes, sha256.hexdigest(), form)
 
 
-def _staged(part: str, plain: _PlainHashes, stored_size_bytes: int, stored_sha256: str, form: FileForm) -> StagedFile:
+def _staged(
+    file: NewFile, plain: _PlainHashes, stored_size_bytes: int, stored_sha256: str, form: FileForm
+) -> StagedFile:
     return StagedFile(
-        part=part,
+        path=file.path,
+        doubtful=file.doubtful,
         size_bytes=plain.size_bytes,
         md5=plain.md5.hexdigest() if plain.md5 else None,
         sha1=plain.sha1.hexdigest(),
@@ -222,19 +240,8 @@ class _PlainHashes:
         return len(data)
 
 
-class _Kept:
-    """Keeps what is to be stored."""
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        self.pieces.append(data)
-        return len(data)
-
-
-class _StoredFile:
-    """Locks, hashes and writes what is to be stored."""
+class EncryptedFile:
+    """Encrypts, counts, hashes and writes what is to be stored; unchanged without a cipher."""
 
     def __init__(self, file: BinaryIO, cipher: Cipher | None) -> None:
         self._file = file
@@ -242,7 +249,7 @@ class _StoredFile:
         self.size_bytes = 0
         self.sha256 = hashlib.sha256()
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Bytes) -> int:
         self._store(self._encryptor.update(data) if self._encryptor else data)
         return len(data)
 
@@ -250,13 +257,15 @@ class _StoredFile:
         if self._encryptor:
             self._store(self._encryptor.finish())
 
-    def _store(self, data: bytes) -> None:
+    def _store(self, data: Bytes) -> None:
         self.size_bytes += len(data)
         self.sha256.update(data)
         self._file.write(data)
 
 
-def _take_plain(body: Iterable[bytes], plain: _PlainHashes, sink: _StoredFile | _Kept, *, compress: bool) -> None:
+def _take_plain(
+    body: Iterable[bytes], plain: _PlainHashes, sink: EncryptedFile | io.BytesIO, *, compress: bool
+) -> None:
     # The frame's window is bounded, unlike the server's, so that it can be read back in little memory.
     packer = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False).compressobj() if compress else None
     for piece in body:
@@ -269,7 +278,7 @@ def _take_plain(body: Iterable[bytes], plain: _PlainHashes, sink: _StoredFile | 
         sink.write(packer.flush())
 
 
-def _take_frame(body: Iterable[bytes], plain: _PlainHashes, sink: _StoredFile, *, name: str, keep: bool) -> None:
+def _take_frame(body: Iterable[bytes], plain: _PlainHashes, sink: EncryptedFile, *, name: str, keep: bool) -> None:
     pieces = iter(body)
     head = b""
     for piece in pieces:

@@ -1,7 +1,7 @@
 """Where the lake's bytes are: a local folder, or any object store that fsspec knows.
 
 Paths are relative to the lake's root, with ``/``; one that leads out of it is refused with ``IntegrityError``. A file
-is written under a temporary name and appears under its own name in one step. Failures become ``LakeUnavailableError``
+gets its name once: nothing is ever replaced. Failures become ``LakeUnavailableError``
 with what to do about them; a file that is not there is ``FileNotFoundError``. How local files are opened and made is
 ``private_files``' matter.
 """
@@ -9,16 +9,18 @@ with what to do about them; a file that is not there is ``FileNotFoundError``. H
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.private_files import (
     PART_SUFFIX,
+    DurableFile,
     FileTooLargeError,
     FileTree,
     NotAFolderError,
@@ -27,30 +29,52 @@ from dagster_beiwe.private_files import (
     is_below,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Of manifests and other documents, which are read whole; one of 100,000 files is smaller."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
-_MAY_BE_ABSENT = frozenset({"read", "listed"})
+MAY_BE_ABSENT = frozenset({"read", "listed"})
+"""What was done where a file that is not there is no failure."""
 
 
 class StoredFile(NamedTuple):
-    """A file as a listing tells of it; ``written_at`` is in seconds, by the store's own clock."""
+    """A file as a listing tells of it; ``written_at`` is in seconds, by the store's own clock.
+
+    Links, pipes and whatever else is no file have the size -1.
+    """
 
     path: str
     size_bytes: int
     written_at: float
 
+    @property
+    def is_regular(self) -> bool:
+        return self.size_bytes >= 0
 
-class Storage(ABC):
-    """The few operations that the lake needs of a file system or an object store."""
+
+class NewFile(BinaryIO):
+    """A file while it is written. A block that ends with an exception removes it."""
+
+    path: str
+    """Where it lies, once it is closed."""
+    doubtful: bool
+    """Whether it may lie under the other name too, because an answer of the store was lost."""
+
+    @abstractmethod
+    def __enter__(self) -> Self: ...
+
+
+class Store(ABC):
+    """What the log needs of the place where it lies.
+
+    Failures are ``LakeUnavailableError``: then nobody knows whether the request was carried out or still will be.
+    """
 
     locks: bool
     """Whether ``guard`` keeps others out, even those that were stopped."""
-
-    @abstractmethod
-    def for_run(self, token: str) -> Storage:
-        """The same storage, whose temporary names start with ``.<token>-`` so that they can be told apart."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -61,30 +85,16 @@ class Storage(ABC):
         """A whole small file. Raises ``FileNotFoundError``, and ``IntegrityError`` for a larger one."""
 
     @abstractmethod
-    def exists(self, path: str) -> bool:
-        """Whether there is a file."""
+    def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
+        """Several small files, at once where that is faster; None for those that are not there."""
 
     @abstractmethod
-    def open(self, path: str) -> BinaryIO:
-        """A file for reading, seekable. Raises ``FileNotFoundError``."""
+    def list(self, path: str) -> list[str]:
+        """Names directly below a folder, sorted; empty if there is no such folder."""
 
     @abstractmethod
-    def create(self, path: str) -> BinaryIO:
-        """A new file for writing; on close it is durable. Meant for temporary names."""
-
-    @abstractmethod
-    def move(self, source: str, target: str) -> None:
-        """Put ``source`` under the name ``target``, replacing what is there in one step."""
-
-    def move_all(self, moves: Iterable[tuple[str, str]]) -> None:
-        """Move each source to its target, in any order. A source that is gone was moved by an earlier try."""
-        for source, target in moves:
-            if self.exists(source):
-                self.move(source, target)
-
-    @abstractmethod
-    def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
-        """Write a whole small file in one step. ``exclusive`` raises ``FileExistsError`` if it is there."""
+    def scan(self, path: str) -> Iterator[StoredFile]:
+        """All files below a folder, as the store lists them."""
 
     @abstractmethod
     def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:
@@ -94,16 +104,20 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
-        """Several small files, at once where that is faster; None for those that are not there."""
-
-    @abstractmethod
-    def scan(self, path: str) -> Iterator[StoredFile]:
-        """All files below a folder, as the store lists them."""
+    def delete(self, path: str) -> None:
+        """Remove a file; nothing happens if it is gone already."""
 
     @abstractmethod
     def delete_all(self, paths: Sequence[str]) -> None:
         """Remove several files, so that no loss of power brings them back."""
+
+    @abstractmethod
+    def delete_folder(self, path: str) -> None:
+        """Remove a folder in which there are no files any more; nothing to do on object stores."""
+
+    @abstractmethod
+    def sync_folder(self, path: str) -> None:
+        """Make the names in a folder durable, and the folder's own name and those above it."""
 
     @abstractmethod
     def guard(self, path: str, *, exclusive: bool) -> AbstractContextManager[None]:
@@ -113,37 +127,29 @@ class Storage(ABC):
         set: object stores know no locks.
         """
 
-    @abstractmethod
-    def delete(self, path: str) -> None:
-        """Remove a file; nothing happens if it is gone already."""
+
+class Storage(Store):
+    """The few operations that the lake needs of a file system or an object store."""
 
     @abstractmethod
-    def delete_folder(self, path: str) -> None:
-        """Remove a folder in which there are no files any more; nothing to do on object stores."""
+    def exists(self, path: str) -> bool:
+        """Whether there is a file."""
 
     @abstractmethod
-    def list(self, path: str) -> list[str]:
-        """Names directly below a folder, sorted; empty if there is no such folder."""
+    def open(self, path: str, *, size_bytes: int | None = None) -> BinaryIO:
+        """A file for reading, seekable. Raises ``FileNotFoundError``.
+
+        ``size_bytes`` is how large it should be, where that is known: it saves a request. Of a larger file the rest
+        may be missing then.
+        """
 
     @abstractmethod
-    def walk(self, path: str) -> Iterator[str]:
-        """Paths of all files below a folder, and of links, which are not followed."""
+    def create(self, path: str, *, otherwise: str | None = None) -> NewFile:
+        """A new file for writing: when it is closed it is durable, and its name is after ``sync_folder``.
 
-    @abstractmethod
-    def lock(self, path: str) -> AbstractContextManager[None]:
-        """Hold a folder's lock while committing; waits for other holders. Released if the process dies."""
-
-    @abstractmethod
-    def sync_folder(self, path: str) -> None:
-        """Make the names in a folder durable, and the folder's own name and those above it."""
-
-    @abstractmethod
-    def hold(self, path: str) -> AbstractContextManager[None]:
-        """Keep the file ``path`` while the block runs, as a sign that its run is alive; see ``is_held``."""
-
-    @abstractmethod
-    def is_held(self, path: str) -> bool:
-        """Whether the run that keeps the file ``path`` is still alive."""
+        It goes to ``otherwise``, a name that nobody else has, if ``path`` is taken, or if the store cannot tell; and
+        raises ``FileExistsError``, now or when it is closed, if there is no other name.
+        """
 
     @abstractmethod
     def explained(self, done: str, path: str) -> AbstractContextManager[None]:
@@ -155,16 +161,13 @@ class LocalStorage(Storage):
 
     locks = True
 
-    def __init__(self, root: str | os.PathLike[str], *, run: str = "0") -> None:
+    def __init__(self, root: str | os.PathLike[str]) -> None:
         self._tree = FileTree(root, links_in_root=True, before_making=self._check_root)
         self.root = self._tree.root
-        self._run = run
-        self._sign: str | None = None
+        self._guarded: list[str] = []
+        """Folders that are there as long as the lake is."""
         self._named: set[str] = set()
         """Folders whose own name this process knows to be durable."""
-
-    def for_run(self, token: str) -> LocalStorage:
-        return LocalStorage(self.root, run=token)
 
     def describe(self) -> str:
         return str(self.root)
@@ -181,43 +184,30 @@ class LocalStorage(Storage):
             status = self._tree.status(path)
             return status is not None and stat.S_ISREG(status.st_mode)
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, size_bytes: int | None = None) -> BinaryIO:  # noqa: ARG002
         with self.explained("read", path):
             return self._tree.open(path)
 
-    def create(self, path: str) -> BinaryIO:
-        with self.explained("written", path):
-            return self._tree.create(path)
-
-    def move(self, source: str, target: str) -> None:
-        with self.explained("written", target):
-            self._tree.replace(source, target)
-
-    def move_all(self, moves: Iterable[tuple[str, str]]) -> None:
-        for source, target in moves:
-            with self.explained("written", target):
-                try:
-                    self._tree.replace(source, target)
-                except FileNotFoundError:  # it was moved already
-                    if self.exists(source):
-                        raise
-
-    def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
-        part = f".{self._run}-{os.urandom(8).hex()}-{path.rpartition('/')[2]}{PART_SUFFIX}"
-        with self.explained("written", path):
-            self._tree.write(path, data, part=part, exclusive=exclusive)
+    def create(self, path: str, *, otherwise: str | None = None) -> NewFile:
+        try:
+            with self.explained("written", path):
+                return cast("NewFile", _NewLocalFile(self, path, self._tree.open_new(path)))
+        except FileExistsError:
+            if otherwise is None:
+                raise
+        return self.create(otherwise)
 
     def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:
         folder, _, name = path.rpartition("/")
-        part = f"{folder if staging is None else staging}/.{self._run}-{os.urandom(8).hex()}-{name}{PART_SUFFIX}"
+        part = f"{folder if staging is None else staging}/.{os.urandom(8).hex()}-{name}{PART_SUFFIX}".lstrip("/")
         with self.explained("written", path):
             try:
-                with self._tree.create(part.lstrip("/")) as file:
+                with self._tree.create(part) as file:
                     file.write(data)
-                self._link(part.lstrip("/"), path)
+                self._link(part, path)
             finally:
                 with suppress(OSError):  # there is nothing to remove but after a failure, which is the error to tell
-                    self._tree.delete(part.lstrip("/"))
+                    self._tree.delete(part)
         self.sync_folder(folder)
 
     def _link(self, part: str, path: str) -> None:
@@ -243,7 +233,8 @@ class LocalStorage(Storage):
     def scan(self, path: str) -> Iterator[StoredFile]:
         with self.explained("listed", path):
             for each, status in self._tree.scan(path):
-                yield StoredFile(each, status.st_size, status.st_mtime)
+                size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else -1
+                yield StoredFile(each, size_bytes, status.st_mtime)
 
     def delete_all(self, paths: Sequence[str]) -> None:
         for path in paths:
@@ -266,7 +257,11 @@ class LocalStorage(Storage):
                         f"A run is writing to {path!r} in the lake at {self.describe()}. Nothing was done. Stop the "
                         "study's schedules and sensors, let the run end, and call again."
                     ) from None
-            yield
+            self._guarded.append(path)
+            try:
+                yield
+            finally:
+                self._guarded.remove(path)
 
     def delete(self, path: str) -> None:
         with self.explained("removed", path):
@@ -284,53 +279,6 @@ class LocalStorage(Storage):
             except (FileNotFoundError, NotADirectoryError):  # also a lake that is no folder: whoever reads on is told
                 return []
 
-    def walk(self, path: str) -> Iterator[str]:
-        with self.explained("listed", path):
-            yield from self._tree.walk(path)
-
-    @contextmanager
-    def lock(self, path: str) -> Iterator[None]:
-        import fcntl  # not on Windows, where a lake on an object store still works
-
-        with ExitStack() as stack:
-            with self.explained("locked", path):
-                descriptor = stack.enter_context(self._tree.folder(path, make=True))
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-
-    @contextmanager
-    def hold(self, path: str) -> Iterator[None]:
-        import fcntl
-
-        # Under the folder's lock: others would take the run for dead before it has locked its own file.
-        with self.lock(path.rpartition("/")[0]), self.explained("locked", path):
-            file = self._tree.create(path, durable=False)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        self._sign = path
-        try:
-            yield
-        finally:
-            self._sign = None
-            try:
-                self.delete(path)
-            finally:
-                file.close()
-
-    def is_held(self, path: str) -> bool:
-        import fcntl
-
-        with self.lock(path.rpartition("/")[0]), self.explained("read", path):
-            try:
-                file = self._tree.open(path)
-            except (FileNotFoundError, NotRegularFileError):  # what is no file was not put there by a run
-                return False
-            with file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return True
-        return False
-
     def sync_folder(self, path: str) -> None:
         with self.explained("written", path):
             with self._tree.folder(path) as folder:
@@ -345,7 +293,7 @@ class LocalStorage(Storage):
 
     def _check_root(self) -> None:
         """Before a folder is made anew: if the lake itself went away, an empty one must not start in its place."""
-        if self._sign is not None and self._tree.status(self._sign) is None:
+        if any(self._tree.status(path) is None for path in tuple(self._guarded)):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     @contextmanager
@@ -357,13 +305,46 @@ class LocalStorage(Storage):
         except OSError as error:
             if done == "read" and isinstance(error, (NotRegularFileError, NotAFolderError)):
                 raise _no_file(path) from None
-            if isinstance(error, FileExistsError) or (isinstance(error, FileNotFoundError) and done in _MAY_BE_ABSENT):
+            if isinstance(error, FileExistsError) or (isinstance(error, FileNotFoundError) and done in MAY_BE_ABSENT):
                 raise
-            raise LakeUnavailableError(
-                f"Expected that the lake at {self.describe()} can be {done}, got "
-                f"{error.strerror or type(error).__name__!r} at {path!r}; nothing that was committed before is lost. "
-                f"{_advice(error.errno)} Then run the same partitions again."
-            ) from None
+            got = error.strerror or type(error).__name__
+            raise unavailable(self, done, path, got, _advice(error.errno)) from None
+
+
+class _NewLocalFile(DurableFile):
+    """A file that has its own name from the beginning. It is removed unless all of it reaches the disk."""
+
+    doubtful = False
+
+    def __init__(self, storage: LocalStorage, path: str, descriptor: int) -> None:
+        super().__init__(descriptor)
+        self._storage, self.path = storage, path
+
+    def write(self, data: Any) -> int:
+        with self._storage.explained("written", self.path):
+            return super().write(data)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            with self._storage.explained("written", self.path):
+                super().close()
+        except BaseException:
+            self._remove()
+            raise
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            self.close()
+        elif not self.closed:
+            with suppress(OSError):
+                io.BufferedWriter.close(self)  # nothing of it needs to reach the disk
+            self._remove()
+
+    def _remove(self) -> None:
+        with suppress(LakeUnavailableError):  # the failure before it is the error to tell
+            self._storage.delete(self.path)
 
 
 def check_inside(path: str) -> None:
@@ -376,6 +357,14 @@ def _outside(path: str) -> IntegrityError:
     return IntegrityError(
         f"Expected a path inside the lake, got {path[:200]!a}; nothing was touched there. A document of the lake was "
         "forged, or damaged: run `dagster-beiwe verify`, and look who can write to the lake."
+    )
+
+
+def unavailable(store: Store, done: str, path: str, got: str, advice: str) -> LakeUnavailableError:
+    """The error for a failure of the place where the lake lies."""
+    return LakeUnavailableError(
+        f"The lake at {store.describe()} could not be {done}: {got!r} at {path!r}. Nothing that was committed before "
+        f"is lost. {advice} Then run the same partitions again."
     )
 
 

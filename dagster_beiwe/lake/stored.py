@@ -1,4 +1,4 @@
-"""Read one stored file back: unlock, decompress, and prove that it is what was committed."""
+"""Read one stored file back: decrypt, decompress, and prove that it is what was committed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import BinaryIO, cast
 
 import zstandard
 
-from dagster_beiwe.encryption import Cipher, decrypting_reader
+from dagster_beiwe.encryption import KeyRing, decrypting_reader, wrong_key
 from dagster_beiwe.errors import EncryptionError, IntegrityError
 from dagster_beiwe.lake.manifest import FileRecord
 from dagster_beiwe.lake.storage import Storage
@@ -16,29 +16,28 @@ from dagster_beiwe.lake.storage import Storage
 _BUFFER_BYTES = 256 * 1024
 
 
-def open_stored(storage: Storage, path: str, record: FileRecord, cipher: Cipher | None) -> BinaryIO:
-    """The plain content of a stored file. Reading raises ``IntegrityError`` where it differs from the record."""
-    try:
-        raw = storage.open(path)
-    except FileNotFoundError:
-        raise IntegrityError(
-            f"Expected the committed file {path!r} in the lake at {storage.describe()}, got none; nothing was read. "
-            "It was removed after it was committed: restore it from a backup, or run its partition again with "
-            "`dagster-beiwe verify --repair`."
-        ) from None
-    return cast("BinaryIO", io.BufferedReader(StoredReader(raw, path, record, cipher), _BUFFER_BYTES))
+def open_stored(storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> BinaryIO:
+    """The plain content of a stored file. Reading raises ``IntegrityError`` where it differs from the record.
+
+    Raises ``FileNotFoundError``, and ``EncryptionError``: at once if no key for it was given, and while it is read if
+    the key is a wrong one.
+    """
+    ring.reader(record.encryption, name=path)
+    raw = storage.open(path, size_bytes=record.stored_size_bytes)
+    return cast("BinaryIO", io.BufferedReader(StoredReader(raw, storage, path, record, ring), _BUFFER_BYTES))
 
 
 class StoredReader(io.RawIOBase):
     """Plain bytes of a stored file, hashed while they are read and compared at the end."""
 
-    def __init__(self, raw: BinaryIO, path: str, record: FileRecord, cipher: Cipher | None) -> None:
-        self._path, self._record = path, record
+    def __init__(self, raw: BinaryIO, storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> None:
+        self._storage, self._path, self._record = storage, path, record
+        self._cipher = ring.reader(record.encryption, name=path)
         self._layers: list[BinaryIO] = [raw]
         self._hash = hashlib.sha256()
         self._left = record.size_bytes
-        if cipher is not None:
-            self._layers.append(cast("BinaryIO", decrypting_reader(raw, cipher)))
+        if self._cipher is not None:
+            self._layers.append(cast("BinaryIO", decrypting_reader(raw, self._cipher)))
         if record.compression == "zstd":
             limit = max(record.size_bytes, 8 * 1024 * 1024)
             unpacker = zstandard.ZstdDecompressor(max_window_size=limit)
@@ -77,9 +76,23 @@ class StoredReader(io.RawIOBase):
                 layer.close()
         super().close()
 
-    def _differs(self, got: str) -> IntegrityError:
+    def _differs(self, got: str) -> IntegrityError | EncryptionError:
+        """The error for plain bytes that are not those of the record: a wrong key, if the stored ones are."""
+        if self._cipher is not None and self._is_stored_as_committed():
+            return wrong_key(self._cipher, self._path)
         return IntegrityError(
             f"Expected the content that was committed of {self._path!r}, got {got}; what was read must not be used. "
             "The file was changed or damaged after it was committed: restore it from a backup, or run its partition "
             "again with `dagster-beiwe verify --repair`."
         )
+
+    def _is_stored_as_committed(self) -> bool:
+        digest, left = hashlib.sha256(), self._record.stored_size_bytes + 1  # it may have grown beyond reason
+        try:
+            with self._storage.open(self._path) as file:
+                while chunk := file.read(min(left, _BUFFER_BYTES)):
+                    digest.update(chunk)
+                    left -= len(chunk)
+        except (FileNotFoundError, IntegrityError):  # replaced since it was opened
+            return False
+        return digest.hexdigest() == self._record.stored_sha256

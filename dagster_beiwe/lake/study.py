@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
-from typing import BinaryIO, get_args
+from contextlib import AbstractContextManager, suppress
+from copy import copy
+from datetime import datetime
+from typing import BinaryIO, Final, get_args
 
-from dagster_beiwe.encryption import Cipher, CrypteaseCipher, check_cipher
-from dagster_beiwe.errors import ConfigurationError, EncryptionError, IntegrityError, WindowMismatchError
-from dagster_beiwe.lake.index import IndexEntry, read_index
-from dagster_beiwe.lake.keys import key_path, open_authenticator
-from dagster_beiwe.lake.manifest import Authenticator, FileRecord, Manifest
-from dagster_beiwe.lake.pending import Pending, read_pending
-from dagster_beiwe.lake.roll import Roll, write_roll
+from dagster_beiwe.encryption import Cipher, CipherKeys, KeyRing
+from dagster_beiwe.errors import (
+    ConfigurationError,
+    IntegrityError,
+    PastStateError,
+    TimeRangeError,
+    WindowMismatchError,
+)
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.opening import Opening
+from dagster_beiwe.lake.catalog.state import State, Version
+from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.lake.manifest import FileRecord, Manifest, decode
 from dagster_beiwe.lake.staging import Compression, FileForm
 from dagster_beiwe.lake.storage import Storage
 from dagster_beiwe.lake.stored import open_stored
 from dagster_beiwe.lake.writer import LakeWriter
-from dagster_beiwe.names import check_participant_id, check_study_id, is_participant_id
+from dagster_beiwe.names import check_participant_id, check_study_id
 from dagster_beiwe.windows import Window, start_of_key
+
+KEEP_SUPERSEDED_DAYS: Final = 30.0
+
+When = int | str | datetime
+"""A past state: a record's number, a snapshot's name, or a time."""
 
 
 class StudyLake:
     """The lake of one study. Usable from several threads.
 
-    ``passphrase`` authenticates manifests, and decrypts what the cipher ``cryptease`` encrypted before. ``cipher``
-    encrypts files; None, and nothing else, stores them unencrypted. ``plain_streams`` are stored so in any case. Raises
-    ``ConfigurationError`` for a cipher or compression that is none.
+    ``passphrase`` authenticates the log. ``cipher`` encrypts files; None, and nothing else, stores them unencrypted.
+    ``plain_streams`` are stored so in any case. Files are decrypted whatever cipher encrypted them, with the passphrase
+    or ``identity``, the content of a private key file of age. ``witness`` is another place, with other credentials,
+    that remembers the log. Superseded versions are kept for ``keep_superseded_days``. Raises ``ConfigurationError`` for
+    a cipher, an identity or a compression that is none.
+
+    What is read is the newest state at each call; ``at`` keeps to one state.
     """
 
     def __init__(
@@ -40,150 +55,206 @@ class StudyLake:
         cipher: Cipher | None,
         compression: Compression = "zstd",
         plain_streams: Collection[str] = (),
+        witness: Storage | None = None,
+        keep_superseded_days: float = KEEP_SUPERSEDED_DAYS,
+        identity: str | None = None,
     ) -> None:
         self.storage = storage
         self.study_id = check_study_id(study_id)
+        self.keep_superseded_days = keep_superseded_days
         self._passphrase = passphrase or None
         self._compression = _checked(compression)
         self._plain_streams = frozenset(plain_streams)
-        self._lock = threading.Lock()
-        self._authenticator: Authenticator | None = None
-        self._cipher = check_cipher(cipher)
-        # Also what was locked before the study's configuration changed is read.
-        known = [CrypteaseCipher(passphrase)] if passphrase else []
-        self._ciphers: dict[str, Cipher] = {each.name: each for each in (*known, cipher) if each is not None}
+        self.log = Opening(storage, study_id, self._passphrase, witness=witness)
+        self._pinned: State | None = None
+        self.ring = KeyRing(cipher, CipherKeys(passphrase=self._passphrase, identity=identity))
 
     def __repr__(self) -> str:
         return f"<StudyLake {self.study_id} at {self.storage.describe()}>"
 
-    @property
-    def authenticator(self) -> Authenticator:
-        """Checks manifests. Raises ``WrongPassphraseError`` before anything is read."""
-        return self.authenticate()
+    def catalog(self) -> Catalog | None:
+        """The study's log; None for a study that the lake does not hold.
 
-    def authenticate(self, *, create: bool = False, storage: Storage | None = None) -> Authenticator:
-        """Check the passphrase against the study's key file, which ``create`` makes for a new study.
-
-        ``storage`` is that of the run which makes it.
+        Raises ``WrongPassphraseError`` before anything else is read, and ``IntegrityError`` for a log that is not whole
+        or lacks what its checkpoints or its witness have seen.
         """
-        with self._lock:
-            if self._authenticator is not None:
-                return self._authenticator
-            # A study without key file may get one at any moment: what stands in for it must not be kept.
-            lasting = create or self.storage.exists(key_path(self.study_id))
-            place = storage or self.storage
-            found = open_authenticator(
-                place,
-                self.study_id,
-                self._passphrase,
-                create=create,
-                first=lambda authenticator: write_roll(place, authenticator, self.study_id, Roll()),
-            )
-            if lasting:
-                self._authenticator = found
-            return found
+        return self.log.catalog()
 
     @property
     def exists(self) -> bool:
         """Whether anything of the study was ever committed to the lake."""
-        return self.storage.exists(key_path(self.study_id))
+        return self.catalog() is not None
+
+    @property
+    def state(self) -> State:
+        """The state that this lake was opened at, or else the newest."""
+        return self._pinned if self._pinned is not None else self.log.state()
+
+    @property
+    def pinned(self) -> bool:
+        """Whether this lake keeps to one state."""
+        return self._pinned is not None
+
+    def at(self, when: When | State | None = None) -> StudyLake:
+        """The study as it was at a record's number, a snapshot's name or a time; by default as it is now.
+
+        Raises ``PastStateError`` for a state that there is not, ``TimeRangeError`` for a time without a zone.
+        """
+        if isinstance(when, datetime) and when.tzinfo is None:
+            raise TimeRangeError(
+                f"The time {when.isoformat()} of a past state has no zone; nothing was read. Add it, for instance "
+                "datetime(..., tzinfo=timezone.utc)."
+            )
+        if isinstance(when, State):
+            state = when
+        elif when is None:
+            state = self.state
+        elif (catalog := self.catalog()) is not None:
+            state = catalog.at(when)
+        else:
+            raise PastStateError(
+                f"The lake at {self.storage.describe()} holds nothing of study {self.study_id}, so it has no state "
+                f"{when!s}. Nothing was read."
+            )
+        pinned = copy(self)
+        pinned._pinned = state  # noqa: SLF001 - it is of the same class
+        return pinned
+
+    def reopened(self) -> StudyLake:
+        """The same study, whose log is to be read anew, as another process would."""
+        again = copy(self)
+        again.log = self.log.reopened()
+        return again
 
     def form(self, stream: str) -> FileForm:
         """How files of a stream are stored."""
-        return FileForm(cipher=None if stream in self._plain_streams else self._cipher, compression=self._compression)
+        return FileForm(
+            cipher=None if stream in self._plain_streams else self.ring.cipher, compression=self._compression
+        )
 
-    def participants(self) -> list[str]:
-        """Ids of all participants with a committed window, sorted."""
-        return [name for name in self.storage.list(self.study_id) if is_participant_id(name) and self.windows(name)]
+    def participants(self, *, skip_damaged: bool = False) -> list[str]:
+        """Ids of all participants with a committed window, sorted.
+
+        Raises ``IntegrityError`` if somebody's folder or token is damaged or gone, unless ``skip_damaged``: then they
+        are left out, for who goes on with the others.
+        """
+        catalog, state = self.catalog(), self.state
+        if catalog is None:
+            return []
+        if not skip_damaged:
+            catalog.identities.resolve(state, "")
+        tokens = [token for token in state.section() if state.current(token)]
+        return sorted(str(subject.name) for subject in catalog.identities.subjects("", tokens, state))
+
+    def index(self, participant: str) -> Mapping[str, Version]:
+        """The newest version of each of a participant's windows, by key, oldest window first."""
+        state, token = self._held(participant)
+        return state.current(token) if token else {}
+
+    def versions(self, participant: str) -> Mapping[str, Sequence[Version]]:
+        """Of each of a participant's windows the versions that are retained, newest last."""
+        state, token = self._held(participant)
+        return state.section().windows(token) if token else {}
 
     def windows(self, participant: str) -> list[str]:
         """Keys of a participant's committed windows, oldest first."""
-        names = self.storage.list(self.folder(participant, ".beiwe"))
-        return sorted({name.rpartition(".")[0] for name in names if name.endswith((".json", ".pending"))})
+        return list(self.index(participant))
+
+    def counts_secret(self, participant: str) -> bytes | None:
+        """What keys the fingerprints of the server's counts of a participant; None for one without any data."""
+        catalog, (state, token) = self.catalog(), self._held(participant)
+        return catalog.identities.secret(_subject(participant), state) if catalog and token else None
 
     def manifest(self, participant: str, window: str | Window) -> Manifest | None:
         """What is committed of a window, or None. Raises ``IntegrityError`` if the manifest was changed.
 
-        A commit that was interrupted half way is read as done: its files are found where they lie.
+        Raises ``WindowMismatchError`` for a window of that key and another length.
         """
         key = window if isinstance(window, str) else window.key
-        pending = read_pending(self.storage, self.authenticator, self.folder(participant), key)
-        manifest = pending_manifest(self.storage, self.folder(participant), pending) if pending else None
-        if manifest is None:
-            path = self.folder(participant, f".beiwe/{key}.json")
-            try:
-                data = self.storage.read(path)
-            except FileNotFoundError:
-                return None
-            manifest = self.authenticator.unseal_manifest(data, name=path)
-        _check_place(manifest, self.study_id, participant, key)
-        if isinstance(window, Window) and not window.name and manifest.span != window:
+        version = self.index(participant).get(key)
+        manifest = self.manifest_of(participant, key, version) if version else None
+        if manifest and isinstance(window, Window) and not window.name and manifest.span != window:
             raise _mismatch(window, manifest)
+        return manifest
+
+    def manifest_of(self, participant: str, window: str, version: Version) -> Manifest:
+        """The manifest of one version of a window. Raises ``PastStateError`` if it was collected."""
+        catalog = self.catalog()
+        assert catalog is not None, "whoever has a version has the log"
+        data = catalog.manifest(_subject(participant), window, version)
+        manifest = decode(data, name=f"{self.folder(participant)}, window {window}, version {version.at}")
+        _check_place(manifest, self.study_id, participant, window)
         return manifest
 
     def check_windows(self, participant: str, windows: Sequence[Window]) -> None:
         """Raise ``WindowMismatchError`` if consecutive windows overlap committed ones that begin elsewhere."""
+        lake = self.at()
         dated = [window for window in windows if not window.name]
-        starts = {key: start_of_key(key) for key in self.windows(participant)}
+        starts = {key: start_of_key(key) for key in lake.windows(participant)}
         own = {window.key for window in dated}
         earlier = [key for key, start in starts.items() if dated and start and start < dated[0].start]
         inside = [key for key, start in starts.items() if dated and start and dated[0].start < start < dated[-1].end]
         for key in (*earlier[-1:], *(key for key in inside if key not in own)):
-            manifest = self.manifest(participant, key)
+            manifest = None
+            with suppress(IntegrityError):  # nothing can be committed to that window, whatever its length
+                manifest = lake.manifest(participant, key)
             for window in dated:
                 if manifest and window.start < manifest.span.end and manifest.span.start < window.end:
                     raise _mismatch(window, manifest)
 
-    def index(self, participant: str) -> Mapping[str, IndexEntry]:
-        """The newest commit of each of a participant's windows, in one small read."""
-        return read_index(self.storage, self.authenticator, self.study_id, participant).windows
-
     def manifests(self, participant: str) -> Iterator[Manifest]:
-        """All manifests of a participant, oldest window first."""
-        for key in self.windows(participant):
-            manifest = self.manifest(participant, key)
-            if manifest is not None:
-                yield manifest
+        """The manifests of a participant's windows in one state, oldest window first."""
+        for key, version in self.index(participant).items():
+            yield self.manifest_of(participant, key, version)
 
-    def open(self, participant: str, record: FileRecord) -> BinaryIO:
-        """The plain content of a file as a stream that can't seek.
+    def open(self, participant: str, record: FileRecord, *, window: str = "") -> BinaryIO:
+        """The plain content of a file as a stream that can't seek; ``window`` is the one whose manifest names it.
 
         Raises ``IntegrityError`` at the end if what was read is not what was committed, and ``EncryptionError`` if
-        it is locked in a way that can't be opened here.
+        its key was not given, or is a wrong one. Where the window is told, a file of a version that was collected since
+        raises ``PastStateError``.
         """
-        cipher = None
-        if record.encryption != "none":
-            cipher = self._ciphers.get(record.encryption)
-            if cipher is None or not cipher.can_decrypt:
-                raise EncryptionError(
-                    f"Expected a key for files locked with {record.encryption!r}, got none; nothing was read. Give "
-                    "the study's passphrase (or age identity) to the lake."
-                )
-        return open_stored(self.storage, self.folder(participant, record.path), record, cipher)
+        try:
+            return open_stored(self.storage, self.folder(participant, record.path), record, self.ring)
+        except FileNotFoundError:
+            raise self._absent(participant, record, window) from None
 
-    def read(self, participant: str, record: FileRecord) -> bytes:
+    def read(self, participant: str, record: FileRecord, *, window: str = "") -> bytes:
         """The plain content of a file, checked before it is returned."""
-        with self.open(participant, record) as file:
+        with self.open(participant, record, window=window) as file:
             return file.read()
 
-    def writer(self, *, run_id: str) -> AbstractContextManager[LakeWriter]:
-        """Open the study for writing. Creates its key file, finishes or removes what dead runs left.
+    def writer(self, *, run_id: str, participants: Collection[str] = ()) -> AbstractContextManager[LakeWriter]:
+        """Open the study for writing, and begin its log if there is none. ``participants`` will be written of.
 
-        Raises ``WrongPassphraseError`` or ``LakeUnavailableError`` before anything is written.
+        Raises ``WrongPassphraseError``, ``IntegrityError`` or ``LakeUnavailableError`` before anything is written.
         """
-        return LakeWriter(self, run_id=run_id)
+        return LakeWriter(self, run_id=run_id, participants=participants)
 
     def folder(self, participant: str, below: str = "") -> str:
         """Path of a participant's folder, or of something below it."""
         folder = f"{self.study_id}/{check_participant_id(participant)}"
         return f"{folder}/{below}" if below else folder
 
+    def _held(self, participant: str) -> tuple[State, str | None]:
+        """The state, and the token under which it has versions of a participant."""
+        catalog, state, subject = self.catalog(), self.state, _subject(participant)
+        return state, catalog.identities.held(subject, state) if catalog else None
 
-def pending_manifest(storage: Storage, folder: str, pending: Pending) -> Manifest:
-    """The manifest of an interrupted commit, with each file at the place where it lies now."""
-    waiting = {path: part for part, path in pending.moves if storage.exists(f"{folder}/{part}")}
-    files = (replace(record, path=waiting.get(record.path, record.path)) for record in pending.manifest.files)
-    return replace(pending.manifest, files=tuple(files))
+    def _absent(self, participant: str, record: FileRecord, window: str) -> Exception:
+        catalog, version = self.catalog(), self.index(participant).get(window)
+        error = catalog.absent(_subject(participant), window, version) if catalog and version else None
+        if isinstance(error, PastStateError):
+            return error
+        return IntegrityError(
+            f"The committed file {self.folder(participant, record.path)!r} is missing from the lake at "
+            f"{self.storage.describe()}; nothing was read. It was removed after it was committed: restore it from a "
+            "backup, or run its partition again after `dagster-beiwe verify --repair`."
+        )
+
+
+def _subject(participant: str) -> Subject:
+    return Subject(check_participant_id(participant))
 
 
 def _checked(compression: Compression) -> Compression:
@@ -196,16 +267,15 @@ def _checked(compression: Compression) -> Compression:
 
 def _mismatch(window: Window, manifest: Manifest) -> WindowMismatchError:
     return WindowMismatchError(
-        f"Expected no other window of participant {manifest.participant} between {window.start.isoformat()} and "
-        f"{window.end.isoformat()}, got one in the lake from {manifest.start} to {manifest.end}; nothing was written. "
-        "The study's `window` was changed after data was committed: change it back, or use another lake."
+        f"The lake holds a window of participant {manifest.participant} from {manifest.start} to {manifest.end}, which "
+        f"overlaps {window.start.isoformat()} to {window.end.isoformat()}. Nothing was written. The study's `window` "
+        "was changed after data was committed: change it back, or use another lake."
     )
 
 
 def _check_place(manifest: Manifest, study_id: str, participant: str, window: str) -> None:
     if (manifest.study_id, manifest.participant, manifest.window) != (study_id, participant, window):
         raise IntegrityError(
-            f"Expected the manifest of participant {participant}, window {window}, got that of another; it was not "
-            "trusted. Files were swapped: run `dagster-beiwe verify`, restore them from a backup, or remove the "
-            "window's manifest and run the partition again."
+            f"The manifest of participant {participant}, window {window}, names another place. It was not used. The "
+            "log was written by another program: run `dagster-beiwe verify`, and restore the study from a backup."
         )

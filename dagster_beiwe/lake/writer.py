@@ -1,82 +1,144 @@
-"""Write to one study's lake: stage files as they arrive, then commit a window in one step.
+"""Write to one study's lake: stage files as they arrive, then commit windows in records of the log.
 
-The order makes a crash harmless: staged files (already locked) → record of the commit, if it replaces anything →
-moves → manifest → index. Until the manifest the old version counts; from then on the new one does. The study's roll is
-written before a run's first commit and at its end (see ``roll``).
+The order makes a crash harmless: files (already encrypted) → manifest → record. Until the record is there the old
+version counts; from then on the new one does. What a dead run left is garbage that a later collection removes.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from dagster_beiwe.errors import CommitConflictError, IntegrityError
-from dagster_beiwe.lake.index import Index, IndexEntry, IndexMark, read_index, write_index
-from dagster_beiwe.lake.manifest import Manifest
-from dagster_beiwe.lake.merge import Arrival, Merge, Occasion, adoption, merge
-from dagster_beiwe.lake.pending import Pending, finish, pending_path, read_pending, write_pending
-from dagster_beiwe.lake.roll import Roll, change_roll, read_roll, trusted_indexes
-from dagster_beiwe.lake.staging import Examined, FileForm, StagedFile, stage_file, store_all
-from dagster_beiwe.names import MemberName, is_participant_id
-from dagster_beiwe.private_files import PART_SUFFIX
+from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, LakeUnavailableError
+from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, Outcome
+from dagster_beiwe.lake.catalog.records import Change, Compare
+from dagster_beiwe.lake.catalog.state import State
+from dagster_beiwe.lake.collecting import open_for_writing
+from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.lake.manifest import Manifest, encode
+from dagster_beiwe.lake.merge import Arrival, Changes, Occasion, merge, plain_name
+from dagster_beiwe.lake.staging import Examined, FileForm, FilePlace, StagedFile, stage_file, store_all
+from dagster_beiwe.names import MemberName, check_participant_id
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from dagster_beiwe.lake.study import StudyLake
+    from dagster_beiwe.windows import Window
 
-_RUN_SUFFIX = ".run"
-
-
-def running(lake: StudyLake) -> list[str]:
-    """Tokens of the runs that write to a study, or died while they did."""
-    names = lake.storage.list(f"{lake.study_id}/.beiwe")
-    return [name.removesuffix(_RUN_SUFFIX) for name in names if name.endswith(_RUN_SUFFIX)]
+_MOST_COMPARED: Final = 500
+"""So many comparisons share a record."""
 
 
-def run_path(lake: StudyLake, token: str) -> str:
-    """The file that a run keeps in a study while it lives."""
-    return f"{lake.study_id}/.beiwe/{token}{_RUN_SUFFIX}"
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run goes by while it brings windows of one participant up to date: the lake in one state.
+
+    Nothing may be committed to windows whose manifest is ``damaged``: they have to be repaired first.
+    """
+
+    lake: StudyLake
+    participant: str
+    manifests: dict[str, Manifest | None]
+    damaged: dict[str, IntegrityError]
+    base: int
+    taken: frozenset[str] = field(repr=False)
+    """Paths of the windows' files: nothing new gets their names."""
+
+
+@dataclass(kw_only=True)
+class Submitted:
+    """A commit that is done or waits for others to share its record: then it has no outcome yet."""
+
+    manifest: Manifest
+    changes: Changes
+    outcome: Outcome | None = None
+
+    def record(self) -> int:
+        """The record that committed it; for after ``flush``. Raises ``CommitConflictError`` if it does not count."""
+        assert self.outcome is not None, "whoever asks has flushed"
+        if self.outcome.refused is not None:
+            raise CommitConflictError(
+                f"Window {self.manifest.window} of participant {self.manifest.participant} was not committed: "
+                f"{self.outcome.refused}. The lake holds the other version. Run the partition again."
+            )
+        return self.outcome.record
 
 
 class LakeWriter:
     """One run's write access to a study; use it as a context manager. ``stage`` may be called from several threads.
 
-    A file ``<token>.run`` is kept as a sign of life, in the study's ``.beiwe`` and in that of each participant that
-    the run touches. Temporary files carry the token, so that the next run knows which ones a dead run left.
+    Whoever writes shares the study's guard, which on a local disk keeps collections and withdrawals out. ``plan``
+    before anything of a participant is fetched; ``flush`` before what was committed is told to anybody.
     """
 
-    def __init__(self, lake: StudyLake, *, run_id: str) -> None:
-        self._token = os.urandom(8).hex()
-        self._lake, self._storage, self._run_id = lake, lake.storage.for_run(self._token), run_id
-        self._parts: set[str] = set()
-        self._roll: Roll | None = None
-        self._marks: dict[str, IndexMark] = {}
-        self._held = threading.local()
-        self._numbers = itertools.count()
-        self._touched: set[str] = set()
-        self._lock = threading.Lock()
+    def __init__(self, lake: StudyLake, *, run_id: str, participants: Collection[str] = ()) -> None:
+        if lake.pinned:
+            raise ConfigurationError(
+                f"The lake of study {lake.study_id} was opened at a past state, which cannot be written. Nothing was "
+                "written. Open the study without `as_of`."
+            )
+        self._lake, self._storage, self._run_id = lake, lake.storage, run_id
+        self._participants = [check_participant_id(each) for each in participants]
+        self._joining = threading.Lock()
+        self._waiting: list[tuple[Change, Submitted]] = []
+        self._compared: list[tuple[str, str, int, datetime]] = []
+        self._plan: Plan | None = None
 
     def __enter__(self) -> Self:
-        self._lake.authenticate()
+        lake = self._lake
         with ExitStack() as opening:
-            opening.enter_context(self._storage.hold(self._run_path(self._token)))
-            opening.callback(self._clean_up)
-            opening.callback(self._leave_roll)
-            self._authenticator = self._lake.authenticate(create=True, storage=self._storage)
-            self._remove_leftovers()
+            catalog = opening.enter_context(
+                open_for_writing(lake.log, keep_days=lake.keep_superseded_days, run_id=self._run_id)
+            )
+            state = catalog.recent()
+            subjects = map(Subject, self._participants)
+            known = [subject for subject in subjects if catalog.identities.token(subject, state)]
+            self._catalog = catalog
+            self._batch = opening.enter_context(Batch(catalog, run_id=self._run_id, subjects=known))
             self._open = opening.pop_all()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._open.close()
+    def __exit__(self, kind: object, *rest: object) -> None:
+        with self._open:
+            if not (isinstance(kind, type) and issubclass(kind, LakeUnavailableError)):
+                self.flush()
+                self._note_compared()
+
+    def plan(self, participant: str, windows: Iterable[Window | str]) -> Plan:
+        """Look at what the lake holds of these windows now; what is staged and committed next goes by that."""
+        self.flush()
+        lake = self._lake.at(self._batch.plan())
+        manifests: dict[str, Manifest | None] = {}
+        damaged: dict[str, IntegrityError] = {}
+        for window in windows:
+            key = window if isinstance(window, str) else window.key
+            try:
+                manifests[key] = lake.manifest(participant, window)
+            except IntegrityError as error:
+                damaged[key] = error
+        held = (record for manifest in manifests.values() if manifest for record in manifest.files)
+        self._plan = Plan(
+            lake=lake,
+            participant=participant,
+            manifests=manifests,
+            damaged=damaged,
+            base=self._batch.base,
+            taken=frozenset(lake.folder(participant, record.path) for record in held),
+        )
+        return self._plan
+
+    def counts_secret(self, participant: str) -> bytes:
+        """What keys the fingerprint of the server's counts; made if there is none."""
+        self._batch.join([Subject(participant)])
+        secret = self._catalog.identities.secret(Subject(participant), self._batch.state)
+        assert secret is not None, "who has joined has one"
+        return secret
 
     def stage(
         self,
@@ -87,286 +149,153 @@ class LakeWriter:
         form: FileForm | None = None,
         md5: bool = False,
     ) -> StagedFile:
-        """Check, hash, lock and store one member's bytes under a temporary name in its folder.
+        """Check, hash, encrypt and store one member's bytes in its folder.
 
         ``form`` stands in for that of the member's stream; ``md5`` asks for that hash too.
         """
-        return stage_file(
-            self._storage,
-            self._new_part(member),
-            body,
-            name=member.name,
-            arrives_compressed=arrives_compressed,
-            form=form or self._lake.form(member.stream),
-            md5=md5,
-        )
+        form = form or self._lake.form(member.stream)
+        place = self._place(member, form)
+        with self._doubted():
+            file = stage_file(
+                self._storage,
+                place,
+                body,
+                name=member.name,
+                arrives_compressed=arrives_compressed,
+                form=form,
+                md5=md5,
+            )
+        self._batch.note(file.path, doubtful=file.doubtful)
+        return file
 
     def stage_all(self, files: Sequence[tuple[MemberName, Examined]], *, pool: Executor) -> list[StagedFile]:
-        """Lock and store small members that were examined, together and with the threads of ``pool``."""
+        """Encrypt and store small members that were examined, together and with the threads of ``pool``."""
         staged: dict[int, StagedFile] = {}
         by_form: dict[FileForm, list[int]] = {}
         for number, (member, _) in enumerate(files):
             by_form.setdefault(self._lake.form(member.stream), []).append(number)
         for form, numbers in by_form.items():
-            parts = [(self._new_part(files[number][0]), files[number][1]) for number in numbers]
-            staged.update(zip(numbers, store_all(self._storage, parts, form=form, pool=pool), strict=True))
+            places = [(self._place(files[number][0], form), files[number][1]) for number in numbers]
+            with self._doubted():
+                stored = store_all(self._storage, places, form=form, pool=pool)
+            for file in stored:
+                self._batch.note(file.path, doubtful=file.doubtful)
+            staged.update(zip(numbers, stored, strict=True))
         return [staged[number] for number in range(len(files))]
-
-    def _new_part(self, member: MemberName) -> str:
-        self._touch(member.participant)
-        part = f"{member.folder}/.{self._token}-{next(self._numbers)}{PART_SUFFIX}"
-        path = self._lake.folder(member.participant, part)
-        self._parts.add(path)
-        return path
 
     def discard(self, staged: Iterable[StagedFile]) -> None:
         """Remove staged files that will not be committed."""
-        for file in staged:
-            self._storage.delete(file.part)
-            self._parts.discard(file.part)
+        self._batch.remove([file.path for file in staged])
 
-    def commit(self, occasion: Occasion, arrivals: Iterable[Arrival], *, base_generation: int) -> Merge:
-        """Commit what arrived for a participant's window.
+    def commit(self, plan: Plan, occasion: Occasion, arrivals: Iterable[Arrival]) -> Submitted:
+        """Commit what arrived for a participant's window, now or with others that share the record.
 
-        ``base_generation`` is that of the manifest which the download was planned with (0: none). Raises
-        ``CommitConflictError`` if another run has committed since, and discards what was staged: plan again.
+        It does not count if another run has committed the window since the plan: see ``Submitted.record``.
         """
+        if (damage := plan.damaged.get(occasion.window.key)) is not None:
+            raise damage
         arrivals = list(arrivals)
-        folder = self._lake.folder(occasion.participant)
-        with self.lock(occasion.participant):
-            self._finish_pending(occasion.participant, occasion.window.key)
-            old = self._lake.manifest(occasion.participant, occasion.window)
-            if (old.generation if old else 0) != base_generation:
-                self.discard(arrival.staged for arrival in arrivals)
-                raise CommitConflictError(
-                    f"Expected window {occasion.window.key} of participant {occasion.participant} as this run had "
-                    "planned with, got a newer commit of another run; nothing was written. The window is planned again."
-                )
-            self._align_index(occasion.participant, occasion.window.key, old)
-            result = merge(old, arrivals, occasion)
-            sealed = self._write(folder, result)
-            same = old is not None and old.data_version == sealed.data_version
-            self._update_index(sealed, compared_at=occasion.compared_at, same=same)
-        for part in result.discards:
-            self._storage.delete(part)
-        self._parts.difference_update(arrival.staged.part for arrival in arrivals)
-        return replace(result, manifest=sealed)
-
-    def note_compared(self, manifests: Sequence[Manifest], *, at: datetime) -> None:
-        """Note that the contents of a participant's windows were compared and are the server's.
-
-        That is no commit: manifests, generations and data versions stay as they are. Of a window that another run has
-        committed since, nothing is noted.
-        """
-        (participant,) = {manifest.participant for manifest in manifests}
-        with self.lock(participant):
-            index = self._read_index(participant)
-            macs = {manifest.window: manifest.mac for manifest in manifests}
-            same = {key: entry for key, entry in index.windows.items() if macs.get(key) == entry.mac}
-            if same:
-                noted = {key: replace(entry, compared_at=at) for key, entry in same.items()}
-                self._write_index(participant, index, {**index.windows, **noted})
+        old = plan.manifests[occasion.window.key]
+        result = merge(old, arrivals, occasion)
+        self.discard(result.discards)
+        same = old is not None and old.data_version == result.manifest.data_version
+        useless = set(result.discards)
+        files = [arrival.staged for arrival in arrivals if arrival.staged not in useless]
+        compared_at = occasion.compared_at
+        version = plan.lake.index(occasion.participant).get(occasion.window.key)
+        before = version.compared if same and version else 0  # contents that are the same stay compared
+        compared = int(compared_at.timestamp()) if compared_at else before
+        return self.adopt(plan, result.manifest, files, compared=compared, changes=result.changes)
 
     def adopt(
-        self, manifest: Manifest, staged: Mapping[str, StagedFile], *, compared_at: datetime | None = None
-    ) -> Manifest:
-        """Commit a window as another lake has it; ``staged`` has the files that are new here, by their path.
-
-        Commits are counted as this lake's own. Nobody else may write to the window meanwhile.
-        """
-        folder = self._lake.folder(manifest.participant)
-        with self.lock(manifest.participant):
-            self._finish_pending(manifest.participant, manifest.window)
-            old = self._lake.manifest(manifest.participant, manifest.window)
-            self._align_index(manifest.participant, manifest.window, old)
-            sealed = self._write(folder, adoption(old, manifest, staged))
-            self._update_index(sealed, compared_at=compared_at)
-        self._parts.difference_update(file.part for file in staged.values())
-        return sealed
-
-    def _write(self, folder: str, result: Merge) -> Manifest:
-        moves = tuple((part.removeprefix(f"{folder}/"), path) for part, path in result.moves)
-        pending = Pending(manifest=result.manifest, moves=moves, removals=result.removals)
-        if result.replaces:
-            self._write_pending(folder, pending, {part for part, _ in result.moves})
-        return finish(self._storage, self._authenticator, folder, pending)
-
-    def _write_pending(self, folder: str, pending: Pending, parts: set[str]) -> None:
-        """Write the record of a commit. From then on its staged files are its own: whoever finishes it needs them."""
-        self._parts -= parts
-        try:
-            write_pending(self._storage, self._authenticator, folder, pending)
-        except BaseException:
-            if not self._storage.exists(pending_path(folder, pending.manifest.window)):
-                self._parts |= parts
-            raise
-
-    @contextmanager
-    def lock(self, participant: str) -> Iterator[None]:
-        """Keep others from committing to a participant; this thread may do it inside the block."""
-        held: set[str] = self._held.__dict__.setdefault("participants", set())
-        if participant in held:
-            yield
-            return
-        with self._storage.lock(self._lake.folder(participant, ".beiwe")):
-            held.add(participant)
-            try:
-                yield
-            finally:
-                held.remove(participant)
-
-    def forget(self, participant: str, window: str) -> None:
-        """Drop a window whose manifest can't be trusted, so that the next run fetches it anew. Its files stay."""
-        folder = self._lake.folder(participant)
-        with self.lock(participant):
-            for suffix in ("json", "pending"):
-                self._storage.delete(f"{folder}/.beiwe/{window}.{suffix}")
-            index = self._read_index(participant)
-            self._write_index(participant, index, {key: each for key, each in index.windows.items() if key != window})
-
-    def rebuild_index(self, participant: str) -> None:
-        """Make a participant's index anew from the manifests that can be trusted.
-
-        Nothing tells that they are the newest ones, so no count is kept: their windows are looked at again.
-        """
-        with self.lock(participant):
-            known = self._join_roll().participants.get(participant, IndexMark(0, ""))
-            old = Index()
-            with suppress(IntegrityError):  # that is what it is made anew for
-                old = read_index(self._storage, self._authenticator, self._lake.study_id, participant)
-            windows = {}
-            for window in self._lake.windows(participant):
-                with suppress(IntegrityError):  # named by whoever asked for this, and dropped by ``forget``
-                    if manifest := self._lake.manifest(participant, window):
-                        windows[window] = replace(IndexEntry.of(manifest), counted="")
-            self._write_index(participant, Index(edition=max(known.edition, old.edition)), windows)
-
-    def delete(self, participant: str, path: str) -> None:
-        """Remove a file that no manifest lists. The participant's lock is held."""
-        self._storage.delete(self._lake.folder(participant, path))
-
-    def _align_index(self, participant: str, window: str, manifest: Manifest | None) -> None:
-        """Let the index know a manifest whose run died right after it, before the next one makes that two.
-
-        Raises ``IntegrityError`` if the index knows a newer one: a commit on top would hide that it was put back.
-        """
-        windows = self._read_index(participant).windows
-        known, present = (
-            entry.generation if (entry := windows.get(window)) else 0,
-            manifest.generation if manifest else 0,
+        self,
+        plan: Plan,
+        manifest: Manifest,
+        files: Collection[StagedFile],
+        *,
+        compared: int,
+        changes: Changes | None = None,
+    ) -> Submitted:
+        """Commit a window as the manifest says, which may be another lake's; ``files`` are new here."""
+        subject = Subject(manifest.participant)
+        self._batch.join([subject])
+        place = self._batch.place(subject, manifest.window)
+        if any(waiting.place == place for waiting, _ in self._waiting):
+            self.flush()
+        paths = [file.path for file in files]
+        for folder in sorted({path.rpartition("/")[0] for path in paths}):
+            self._storage.sync_folder(folder)
+        change = self._batch.change(
+            subject,
+            manifest.window,
+            encode(manifest),
+            files=paths,
+            base=plan.base,
+            complete=manifest.complete,
+            counts=manifest.counted if manifest.complete else "",
+            compared=compared,
         )
-        if known > present:
-            raise IntegrityError(
-                f"Expected commit {known} of window {window} of participant {participant}, got "
-                f"{f'commit {present}' if present else 'no manifest'}; nothing was written. It was removed or put back "
-                "to an older state: restore it from a backup, or run `dagster-beiwe verify --repair` and then the "
-                "partition again."
-            )
-        if manifest and known < present:
-            self._update_index(manifest)
+        submitted = Submitted(manifest=manifest, changes=changes or Changes())
+        self._waiting.append((change, submitted))
+        if len(self._waiting) >= (1 if self._storage.locks else MOST_CHANGES):
+            self.flush()
+        return submitted
 
-    def _update_index(self, manifest: Manifest, *, compared_at: datetime | None = None, same: bool = False) -> None:
-        """Let the index know a commit. Contents that are the ``same`` as before stay compared when they last were."""
-        index = self._read_index(manifest.participant)
-        before = index.windows.get(manifest.window)
-        if same and before:
-            compared_at = compared_at or before.compared_at
-        windows = {**index.windows, manifest.window: IndexEntry.of(manifest, compared_at=compared_at)}
-        self._write_index(manifest.participant, index, windows)
+    def flush(self) -> None:
+        """Commit all that waits to share a record."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            outcomes = self._batch.commit([change for change, _ in waiting])
+            for change, submitted in waiting:
+                submitted.outcome = outcomes[change.place]
 
-    def _read_index(self, participant: str) -> Index:
-        """A participant's index. Raises ``IntegrityError`` if the roll, or this run, knows of a newer one."""
-        roll = self._join_roll()
-        index = read_index(self._storage, self._authenticator, self._lake.study_id, participant)
-        known = self._marks.get(participant) or roll.participants.get(participant)
-        if known and not known.precedes(index):
-            raise IntegrityError(
-                f"Expected index {known.edition} of participant {participant}, got "
-                f"{f'another, {index.edition}' if index.edition else 'none'}; nothing was written. It was removed or "
-                "put back to an older state: restore it from a backup, or run `dagster-beiwe verify --repair` and then "
-                "the partition again."
-            )
-        return index
+    def note_compared(self, participant: str, windows: Iterable[tuple[str, int]], *, at: datetime) -> None:
+        """Note that the contents of windows, each with its record, were compared and are the server's.
 
-    def _write_index(self, participant: str, before: Index, windows: Mapping[str, IndexEntry]) -> None:
-        index = Index(windows=windows, edition=before.edition + 1, roll=self._join_roll().edition)
-        study_id = self._lake.study_id
-        self._marks[participant] = write_index(self._storage, self._authenticator, study_id, participant, index)
-
-    def _join_roll(self) -> Roll:
-        """The roll as it was when this run came on it, at the latest now.
-
-        Runs that died are taken off it, and what they left of indexes counts from now on.
+        That is no commit: manifests and data versions stay as they are. Of a window that another run has committed
+        since, nothing is noted.
         """
-        if self._roll is None:
-            storage, authenticator, study_id = self._storage, self._authenticator, self._lake.study_id
-            before = read_roll(storage, authenticator, study_id) or Roll()
-            dead = {token for token in before.sessions if not storage.is_held(self._run_path(token))}
-            left = dict(trusted_indexes(storage, authenticator, study_id)) if dead else {}
-            marks = {participant: index.mark for participant, index in left.items()}
-            self._roll = change_roll(
-                storage, authenticator, study_id, lambda roll: roll.closed(dead, marks).opened(self._token)
-            )
-        return self._roll
+        self._compared += [(participant, window, record, at) for window, record in windows]
+        if len(self._compared) >= _MOST_COMPARED:
+            self._note_compared()
 
-    def _leave_roll(self) -> None:
-        """Put the indexes that this run has written on the roll."""
-        if self._roll is not None:
-            leave = (self._storage, self._authenticator, self._lake.study_id)
-            change_roll(*leave, lambda roll: roll.closed({self._token}, self._marks))
+    def _place(self, member: MemberName, form: FileForm) -> FilePlace:
+        """Where a new file goes: under Beiwe's own name if it is the first one of that name."""
+        subject = Subject(member.participant)
+        with self._joining:
+            self._batch.join([subject])
+        name = plain_name(member)
+        stem, _, extension = name.partition(".")
+        own = self._batch.own_name(
+            self._lake.folder(member.participant, f"{member.folder}/{stem}"), f".{extension}{form.suffix}"
+        )
+        first = self._lake.folder(member.participant, f"{member.folder}/{name}{form.suffix}")
+        taken = self._plan.taken if self._plan else ()
+        identities = self._catalog.identities
+        if first in taken or not identities.may_be_first(subject, name + form.suffix, self._batch.state):
+            return FilePlace(own)
+        return FilePlace(first, otherwise=own)
 
-    def _finish_pending(self, participant: str, window: str) -> None:
-        """Finish what a dead run began to commit. The lock is held, so no living run is at it."""
-        folder = self._lake.folder(participant)
-        pending = read_pending(self._storage, self._authenticator, folder, window)
-        if pending:
-            self._update_index(finish(self._storage, self._authenticator, folder, pending))
+    def _doubted(self) -> AbstractContextManager[None]:
+        """If the lake fails meanwhile, something may still appear there; a disk has removed it."""
+        return nullcontext() if self._storage.locks else self._batch.doubted(LakeUnavailableError)
 
-    def _touch(self, participant: str) -> None:
-        with self._lock:
-            if participant not in self._touched:
-                self._touched.add(participant)
-                self._storage.write(self._lake.folder(participant, f".beiwe/{self._token}{_RUN_SUFFIX}"), b"")
-
-    def _clean_up(self) -> None:
-        for path in self._parts:
-            self._storage.delete(path)
-        for participant in self._touched:
-            self._storage.delete(self._lake.folder(participant, f".beiwe/{self._token}{_RUN_SUFFIX}"))
-
-    def _remove_leftovers(self) -> None:
-        """Finish the commits and remove the temporary files of runs that died."""
-        dead = [
-            token
-            for token in running(self._lake)
-            if token != self._token and not self._storage.is_held(self._run_path(token))
-        ]
-        if not dead:
+    def _note_compared(self) -> None:
+        if not self._compared:
             return
-        for participant in filter(is_participant_id, self._storage.list(self._lake.study_id)):
-            inside = self._storage.list(self._lake.folder(participant, ".beiwe"))
-            for token in dead:
-                if any(name.startswith((f"{token}{_RUN_SUFFIX}", f".{token}-")) for name in inside):
-                    self._finish_all_pending(participant, inside)
-                    self._remove_parts(self._lake.folder(participant), token)
-                    self._storage.delete(self._lake.folder(participant, f".beiwe/{token}{_RUN_SUFFIX}"))
-        self._join_roll()
-        for token in dead:
-            self._remove_parts(f"{self._lake.study_id}/.beiwe", token)
-            self._storage.delete(self._run_path(token))
+        compared, self._compared = self._compared, []
+        first = min(at for *_, at in compared)
 
-    def _finish_all_pending(self, participant: str, inside: Iterable[str]) -> None:
-        windows = [name.removesuffix(".pending") for name in inside if name.endswith(".pending")]
-        if windows:
-            with self.lock(participant):
-                for window in windows:
-                    self._finish_pending(participant, window)
+        def draft(state: State, start: dict[str, Any]) -> Compare | None:
+            windows: dict[str, list[tuple[str, int]]] = {}
+            for participant, window, record, _ in compared:
+                token = self._catalog.identities.token(Subject(participant), state)
+                version = state.current(token).get(window) if token else None
+                if token and version and version.at == record:
+                    windows.setdefault(token, []).append((window, record))
+            if not windows:
+                return None
+            found = {token: tuple(own) for token, own in windows.items()}
+            return Compare(**start, compared=int(first.timestamp()), windows=found)
 
-    def _remove_parts(self, folder: str, token: str) -> None:
-        for path in list(self._storage.walk(folder)):
-            name = path.rpartition("/")[2]
-            if name.startswith(f".{token}-") and name.endswith(PART_SUFFIX):
-                self._storage.delete(path)
-
-    def _run_path(self, token: str) -> str:
-        return run_path(self._lake, token)
+        self._catalog.append(draft, run_id=self._run_id)

@@ -12,35 +12,35 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final
 
 import pandas as pd
 
-from dagster_beiwe.errors import ConfigurationError, IntegrityError
+from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.manifest import FileRecord, Manifest
-from dagster_beiwe.lake.study import StudyLake
-from dagster_beiwe.names import check_participant_id, is_study_id
+from dagster_beiwe.lake.study import StudyLake, When
+from dagster_beiwe.names import check_participant_id, counted, is_study_id
 from dagster_beiwe.reading.frames import check_list
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
 
 _LONGEST_WINDOW: Final = timedelta(days=31)
-_ATTEMPTS: Final = 4
 _KEPT_CELLS: Final = 16
 _EVERYTHING: Final = TimeRange()
 
-T = TypeVar("T")
-
 
 class WindowFiles(RawFiles):
-    """The files of one participant's window; ``key`` is its partition key, ``window`` that of its window."""
+    """The files of one participant's window; ``key`` is its partition key, ``window`` that of its window.
+
+    It keeps the state of the lake that it was made with: what is committed later does not change it.
+    """
 
     def __init__(self, lake: StudyLake, participant: str, window: str, *, span: TimeRange = _EVERYTHING) -> None:
         super().__init__(span)
         self.participant = check_participant_id(participant)
         self.window = window
-        self._lake = lake
+        self._lake = lake.at()
         self._lock = threading.Lock()
         self._loaded: tuple[Manifest | None, dict[str, FileRecord]] | None = None
 
@@ -71,10 +71,10 @@ class WindowFiles(RawFiles):
         return self.manifest is not None and self.manifest.complete
 
     def open(self, file: RawFile) -> BinaryIO:
-        return self._newest(file, lambda record: self._lake.open(self.participant, record))
+        return self._lake.open(self.participant, self._record(file), window=self.window)
 
     def content(self, file: RawFile) -> bytes:
-        return self._newest(file, lambda record: self._lake.read(self.participant, record))
+        return self._lake.read(self.participant, self._record(file), window=self.window)
 
     def by_window(self) -> Iterator[tuple[str, str, Iterable[RawFile]]]:
         manifest = self.manifest
@@ -82,30 +82,26 @@ class WindowFiles(RawFiles):
             files = (_raw_file(manifest, record) for record in manifest.files)
             yield self.participant, self.window, sorted(files, key=lambda file: (file.time, file.name))
 
-    def _load(self, *, again: bool = False) -> tuple[Manifest | None, dict[str, FileRecord]]:
+    def _load(self) -> tuple[Manifest | None, dict[str, FileRecord]]:
         with self._lock:
-            if self._loaded is None or again:
+            if self._loaded is None:
                 manifest = self._lake.manifest(self.participant, self.window)
                 self._loaded = (manifest, manifest.by_key() if manifest else {})
             return self._loaded
 
-    def _newest(self, file: RawFile, read: Callable[[FileRecord], T]) -> T:
-        """``read`` as the manifest says, and again if another run has committed since the manifest was read."""
+    def _record(self, file: RawFile) -> FileRecord:
         if (file.participant, file.window) != (self.participant, self.window):
             raise ConfigurationError(
                 f"Expected a file of {self.key}, got one of {file.participant}|{file.window}; nothing was read. Open "
                 "it with the view that listed it."
             )
-        manifest, records = self._load()
-        for _ in range(_ATTEMPTS):
-            try:
-                return read(_record(file, records))
-            except IntegrityError:
-                newer, records = self._load(again=True)
-                if newer == manifest:
-                    raise
-                manifest = newer
-        return read(_record(file, records))
+        try:
+            return self._load()[1][file.identity]
+        except KeyError:
+            raise ConfigurationError(
+                f"{self.key} has no file {file.name!r} in the state that is read here; nothing was read. Another view "
+                "listed it: list the files again."
+            ) from None
 
 
 class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
@@ -113,7 +109,8 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
 
     ``cells`` are pairs of a participant's id and a window's key; a partition key is ``<participant>|<window>``. The
     mapping holds every cell asked for; those that the lake does not hold have no files and are named by ``missing``.
-    ``start`` and ``end`` (aware) narrow whatever is listed or read. Usable from several threads.
+    ``start`` and ``end`` (aware) narrow whatever is listed or read. The view keeps the state of the lake that it was
+    made with; what was collected meanwhile raises ``PastStateError``. Usable from several threads.
     """
 
     def __init__(
@@ -126,7 +123,7 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
     ) -> None:
         super().__init__(TimeRange(start, end))
         self.study_id = lake.study_id
-        self._lake = lake
+        self._lake = lake.at()
         self._cells: dict[str, tuple[str, str]] = {
             f"{check_participant_id(participant)}|{window}": (participant, window) for participant, window in cells
         }
@@ -144,23 +141,26 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         start: datetime | None = None,
         end: datetime | None = None,
         strays: bool = False,
+        as_of: When | None = None,
     ) -> BeiwePartitions:
         """Everything that the lake holds of a study, or of some participants, in [start, end).
 
-        ``strays`` adds what phones with a wrong clock dated outside all windows, if the lake holds it. Raises
-        ``WrongPassphraseError`` at once, and ``ConfigurationError`` where the lake holds nothing of the study or of a
-        participant.
+        ``strays`` adds what phones with a wrong clock dated outside all windows, if the lake holds it. ``as_of`` reads
+        a past state: a record's number, a snapshot's name or an aware time. Raises ``WrongPassphraseError`` at once,
+        ``ConfigurationError`` where the lake holds nothing of the study or of a participant, and ``PastStateError`` for
+        a state that is not there.
         """
-        _ = lake.authenticator  # a wrong passphrase is found here
         if not lake.exists:
             raise _nothing_held(lake)
+        lake = lake.at(as_of)
         span = TimeRange(start, end)
         held = lake.participants()
         wanted = held if participants is None else check_list("participants", participants)
         if absent := sorted(set(map(check_participant_id, wanted)) - set(held)):
             raise ConfigurationError(
                 f"Expected participants that the lake holds, got {', '.join(absent)}; nothing was read. The lake holds "
-                f"{len(held)} participants of study {lake.study_id}: correct the ids, or materialise their raw data."
+                f"{counted(len(held), 'participant')} of study {lake.study_id}: correct the ids, or "
+                "materialise their raw data."
             )
         cells = [(participant, key) for participant in wanted for key in _windows_in(lake, participant, span)]
         if strays:
@@ -260,16 +260,6 @@ def _nothing_held(lake: StudyLake) -> ConfigurationError:
         f"The lake at {lake.storage.describe()} holds nothing of study {lake.study_id}; nothing was read. {held}: "
         "correct the place or the id, or materialize raw_data first."
     )
-
-
-def _record(file: RawFile, records: Mapping[str, FileRecord]) -> FileRecord:
-    try:
-        return records[file.identity]
-    except KeyError:
-        raise IntegrityError(
-            f"Expected the file {file.name!r} that was listed, got a newer commit without it; nothing was read. List "
-            "the files again."
-        ) from None
 
 
 def _raw_file(manifest: Manifest, record: FileRecord) -> RawFile:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from dagster_beiwe.encryption import CIPHERS
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS
 from dagster_beiwe.names import as_code
 from dagster_beiwe.streams import check_streams, misspelled_streams
 from dagster_beiwe.studies.time_zones import check_time_zone
@@ -83,6 +84,8 @@ class StudyConfig(dg.Resolvable, BaseModel):
     - ``encryption``: ``cryptease`` (mano and ``crypt.py`` open it), ``age``, or ``none`` to lock nothing.
     - ``recipients``: public keys (``age1...``) of those who may read what ``age`` locks; it needs one at least.
     - ``compression``: ``zstd`` keeps the server's compressed files; ``none`` stores what mano stored.
+    - ``keep_superseded_days``: how long versions that were replaced stay readable; snapshots keep them for good. 0: an
+      hour at least.
     - ``refresh_windows``: how many of the newest windows the schedule fetches again.
     - ``time_zone``: the study's time zone, in which the server counts days. Servers since September 2025 tell it.
     - ``remove_vanished``: remove files that the server no longer has; they are kept and marked otherwise.
@@ -106,6 +109,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
     encryption: str = "cryptease"
     recipients: tuple[str, ...] = ()
     compression: str = "zstd"
+    keep_superseded_days: float = Field(default=KEEP_SUPERSEDED_DAYS, ge=0, le=36500)
     refresh_windows: int = 3
     time_zone: str | None = None
     remove_vanished: bool = False
@@ -192,6 +196,7 @@ class StudyFacts:
     encryption: str = "cryptease"
     recipients: tuple[str, ...] = ()
     compression: Compression = "zstd"
+    keep_superseded_days: float = KEEP_SUPERSEDED_DAYS
     refresh_windows: int = 3
     time_zone: str | None = None
     remove_vanished: bool = False
@@ -228,6 +233,7 @@ class StudyFacts:
             encryption=config.encryption,
             recipients=config.recipients,
             compression="none" if config.compression == "none" else "zstd",
+            keep_superseded_days=config.keep_superseded_days,
             refresh_windows=config.refresh_windows,
             time_zone=config.time_zone,
             remove_vanished=config.remove_vanished,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta, timezone
 
 from dagster_beiwe.client.http import Traffic
-from dagster_beiwe.lake.index import IndexEntry
+from dagster_beiwe.lake.catalog.state import Version
 from dagster_beiwe.sync.facts import Cell
 from dagster_beiwe.windows import Window
 
@@ -65,7 +65,7 @@ class Budget:
 def due_windows(
     participant: str,
     windows: Sequence[Window],
-    index: Mapping[str, IndexEntry],
+    index: Mapping[str, Version],
     *,
     policy: AuditPolicy,
     now: datetime,
@@ -81,12 +81,11 @@ def due_windows(
     recent = now - timedelta(days=policy.recent_days) if policy.recent_days else _NEVER
 
     def is_due(window: Window) -> bool:
-        entry = index.get(window.key)
-        if entry is None:
+        version = index.get(window.key)
+        if version is None:
             return False
-        if entry.compared_at is None:
-            return True
-        return entry.compared_at < max(turn, now - _AGAIN if window.end > recent else turn)
+        due = max(turn, now - _AGAIN if window.end > recent else turn)
+        return version.compared < due.timestamp()
 
     return [window for window in windows if is_due(window)]
 

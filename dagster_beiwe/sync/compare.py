@@ -78,6 +78,8 @@ class Comparer:
         self._go_on = go_on
         self._by_hash = client.supports("file_hashes", otherwise=False)
         self._failures_in_a_row = 0
+        self._records: dict[str, int] = {}
+        """Of the participant at hand, the record that committed each window."""
 
     def compare(self, cells: Iterable[Cell]) -> Iterator[Compared]:
         """What is found, participant by participant, in the order in which they are first named."""
@@ -92,8 +94,10 @@ class Comparer:
         """Consecutive windows, in requests that list as much as a request may."""
         group: dict[Cell, Manifest] = {}
         size = 0
+        lake = self._lake.at()
+        self._records = {key: version.at for key, version in lake.index(cells[0].participant).items()}
         for cell in cells:
-            manifest, unfit = self._manifest(cell)
+            manifest, unfit = _manifest(lake, cell)
             if manifest is None:
                 yield from self._group(group)
                 yield unfit
@@ -105,15 +109,6 @@ class Comparer:
                 group, size = {}, 0
             group[cell], size = manifest, size + added
         yield from self._group(group)
-
-    def _manifest(self, cell: Cell) -> tuple[Manifest | None, Compared]:
-        """The manifest of a complete window; None with what is to be said of any other."""
-        unfit = Compared(cell=cell, outcome="incomplete")
-        try:
-            manifest = self._lake.manifest(cell.participant, cell.window)
-        except IntegrityError as error:
-            manifest, unfit = None, _failed(cell, error)
-        return manifest if manifest and manifest.complete else None, unfit
 
     def _group(self, group: Mapping[Cell, Manifest]) -> Iterator[Compared]:
         """Ask for what differs of consecutive windows; where that fails, of fewer."""
@@ -132,8 +127,8 @@ class Comparer:
             yield from self._not_found(group, error)
             return
         self._failures_in_a_row = 0
-        if equal := [manifest for cell, manifest in group.items() if cell not in different]:
-            self._writer.note_compared(equal, at=at)
+        equal = [(cell.window.key, self._records[cell.window.key]) for cell in cells if cell not in different]
+        self._writer.note_compared(cells[0].participant, equal, at=at)
         for cell in cells:
             yield Compared(cell=cell, outcome="different" if cell in different else "equal")
 
@@ -207,6 +202,16 @@ class Comparer:
 
     def _piece(self, cells: Sequence[Cell]) -> Piece:
         return Piece(cells[0].participant, Window(cells[0].window.start, cells[-1].window.end), self._streams)
+
+
+def _manifest(lake: StudyLake, cell: Cell) -> tuple[Manifest | None, Compared]:
+    """The manifest of a complete window; None with what is to be said of any other."""
+    unfit = Compared(cell=cell, outcome="incomplete")
+    try:
+        manifest = lake.manifest(cell.participant, cell.window)
+    except IntegrityError as error:
+        manifest, unfit = None, _failed(cell, error)
+    return manifest if manifest and manifest.complete else None, unfit
 
 
 def _failed(cell: Cell, error: Exception) -> Compared:

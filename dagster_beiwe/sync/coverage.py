@@ -72,6 +72,7 @@ def measure_coverage(
 ) -> Coverage:
     """Compare the windows (consecutive, oldest first) of participants. Raises ``IntegrityError`` for bad manifests."""
     result = Coverage()
+    lake = lake.at()
     if windows:
         span = Window(windows[0].start, windows[-1].end)
         for participant in participants:
@@ -85,21 +86,22 @@ def dirty_cells(
     daily: DailyIndex,
     committed: Mapping[str, str],
     *,
+    secret: bytes | None,
     participant: str,
     windows: Sequence[Window],
     streams: Collection[str],
 ) -> list[Cell]:
     """The windows of a participant whose counts have moved since they were committed.
 
-    ``committed`` has the digest of the counts for each committed window; a window that was never committed, or has
-    open holes, is dirty as soon as the server has anything in it.
+    ``committed`` has each committed window's counts fingerprint, made with the participant's ``secret``; a window that
+    was never committed, or has open holes, is dirty as soon as the server has anything in it.
     """
     cells = []
     for window in windows:
         known = committed.get(window.key, "")
         if not known and not daily.counted_days(participant, window):
             continue
-        if not daily.agrees(known, participant, window, streams):
+        if not daily.agrees(known, participant, window, streams, secret):
             cells.append(Cell(participant, window))
     return cells
 

@@ -9,7 +9,8 @@ two of them, or to none.
 
 from __future__ import annotations
 
-import hashlib
+import base64
+import hmac
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, tzinfo
@@ -23,8 +24,8 @@ _HOUR = timedelta(hours=1)
 _NEAR = (-2, -1, 0, 1, 2)
 """No two zones are more than 26 hours apart: a moment may be two dates further on in another one."""
 
-_FORM = "2:"
-_TAG, _PART = 4, 12  # hexadecimal digits: which stream, and with the hash of its counts
+_FORM = "3:"
+_TAG, _PART = 2, 6  # characters of base 64: which stream, and with the hash of its counts
 
 
 @dataclass(frozen=True)
@@ -172,28 +173,36 @@ class DailyIndex:
         """About what a window holds: the sum of the days that overlap it."""
         return sum(sum(day.sizes.values()) for day in self.counted_days(participant, window) if day.hours_in(window))
 
-    def digest(self, participant: str, window: Window, streams: Collection[str]) -> str:
+    def digest(self, participant: str, window: Window, streams: Collection[str], secret: bytes) -> str:
         """A fingerprint of what is counted for the days that may overlap a window; it moves when any count does.
 
         It has a part for each stream that is counted, so that streams which come and go do not move it: see
-        ``agrees``.
+        ``agrees``. Nobody can compare it with the server's counts without the participant's ``secret``.
         """
         counted: dict[str, list[tuple[str, int]]] = {}
         for day in self.counted_days(participant, window):
             for stream, size_bytes in day.sizes.items():
                 if size_bytes and stream in streams:
                     counted.setdefault(stream, []).append((day.day.isoformat(), size_bytes))
-        return _FORM + "".join(sorted(_tag(stream) + _short_hash(repr(sizes), 8) for stream, sizes in counted.items()))
+        parts = (
+            _tag(stream) + _short_hash(f"{stream}{sizes}".encode(), secret, _PART - _TAG)
+            for stream, sizes in counted.items()
+        )
+        return _FORM + "".join(sorted(parts))
 
-    def agrees(self, counted: str, participant: str, window: Window, streams: Collection[str]) -> bool:
+    def agrees(
+        self, counted: str, participant: str, window: Window, streams: Collection[str], secret: bytes | None
+    ) -> bool:
         """Whether a window's counts are those of an earlier fingerprint, as far as it is about these streams.
 
         A stream that was not asked for then agrees where nothing of it is counted.
         """
+        if secret is None or not counted.startswith(_FORM):
+            return False
         tags = {_tag(stream) for stream in streams}
         parts = [counted[start : start + _PART] for start in range(len(_FORM), len(counted), _PART)]
         same = _FORM + "".join(part for part in parts if part[:_TAG] in tags)
-        return counted.startswith(_FORM) and same == self.digest(participant, window, streams)
+        return same == self.digest(participant, window, streams, secret)
 
     def counted_days(self, participant: str, window: Window) -> list[CountedDay]:
         """The days with a count that overlap a window, or may where their hours are not known; oldest first."""
@@ -217,8 +226,8 @@ def _hour_of(moment: datetime) -> datetime:
 
 
 def _tag(stream: str) -> str:
-    return _short_hash(stream, _TAG)
+    return _short_hash(stream.encode(), b"", _TAG)
 
 
-def _short_hash(text: str, length: int) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+def _short_hash(data: bytes, secret: bytes, length: int) -> str:
+    return base64.urlsafe_b64encode(hmac.digest(secret, data, "sha256"))[:length].decode()

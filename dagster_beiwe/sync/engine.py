@@ -10,24 +10,26 @@ alone; the good rest is committed, the hole is reported and stays open.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import CommitConflictError, NotFoundError
-from dagster_beiwe.lake import Changes, FileRecord, Hole, LakeWriter, Manifest, Merge, Occasion, StudyLake
+from dagster_beiwe.errors import CommitConflictError, IntegrityError, NotFoundError
+from dagster_beiwe.lake import Changes, FileRecord, LakeWriter, Manifest, Occasion, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
+from dagster_beiwe.lake.writer import Plan, Submitted
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.sync.compare import Compared, Comparer, are_compared
 from dagster_beiwe.sync.daily import DailyIndex
 from dagster_beiwe.sync.deletions import Ledger, pieces_to_list, rest_of_days
-from dagster_beiwe.sync.facts import Cell, FetchPolicy, Problem, Progress, WindowReport
+from dagster_beiwe.sync.facts import Cell, FetchPolicy, Progress, WindowReport
 from dagster_beiwe.sync.fetch import Fetcher
 from dagster_beiwe.sync.haul import Haul, Hauler
 from dagster_beiwe.sync.meter import Meter
 from dagster_beiwe.sync.pieces import guess_hours, next_cells, pieces_of, stretches
+from dagster_beiwe.sync.reports import committed_report, hole_of, problems_in, refused_report, report_of
 from dagster_beiwe.windows import Window, order_of_key
 
 _CONFLICT_ATTEMPTS = 3
@@ -77,7 +79,7 @@ class StudySync:
         wanted = sorted(set(cells))
         meter = Meter(len(wanted), self._policy.progress_seconds, on_progress)
         with (
-            self._lake.writer(run_id=self._run_id) as writer,
+            self._lake.writer(run_id=self._run_id, participants={cell.participant for cell in wanted}) as writer,
             Fetcher(self._client, self._lake, writer, self._policy, on_bytes=meter.received) as fetcher,
         ):
             self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
@@ -109,20 +111,28 @@ class StudySync:
         """Complete windows of which the server counts what it counted when they were committed."""
         if self._daily is None:
             return
+        lake = self._lake.at()
         for cell in tuple(cells):
-            manifest = self._lake.manifest(cell.participant, cell.window)
-            if (
-                manifest
-                and manifest.complete
-                and self._daily.agrees(manifest.counted, cell.participant, cell.window, self._streams)
+            version = lake.index(cell.participant).get(cell.window.key)
+            secret = lake.counts_secret(cell.participant)
+            if not (
+                version
+                and version.complete
+                and self._daily.agrees(version.counts, cell.participant, cell.window, self._streams, secret)
             ):
+                continue
+            manifest = None
+            with suppress(IntegrityError):  # that is told when the window's turn comes
+                manifest = lake.manifest(cell.participant, cell.window)
+            if manifest:
                 present = [record for record in manifest.files if record.present]
                 unchanged = Changes(unchanged=len(present), unchanged_bytes=total_bytes(present))
-                yield _report(cell, manifest, unchanged, Haul())
+                yield report_of(cell, manifest, unchanged, Haul(), record=version.at)
 
     def _stretch(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
         """Consecutive windows of one participant, in requests of a suitable size."""
-        self._lake.check_windows(cells[0].participant, [cell.window for cell in cells])
+        lake = writer.plan(cells[0].participant, []).lake
+        lake.check_windows(cells[0].participant, [cell.window for cell in cells])
         guess = self._policy.first_piece_hours
         while cells:
             group = next_cells(cells, self._estimate, guess, self._policy)
@@ -156,14 +166,18 @@ class StudySync:
         listed = self._is_on_the_server(participant)
         if listed or not self._lake.windows(participant):
             for cell in cells:
-                yield replace(_refused(cell, self._streams, error), participant_unknown=not listed)
+                yield replace(refused_report(cell, self._streams, error), participant_unknown=not listed)
             return
+        plan = writer.plan(participant, [cell.window for cell in cells])
+        submitted = []
         for cell in cells:
-            manifest = self._lake.manifest(cell.participant, cell.window)
+            manifest = plan.manifests[cell.window.key]
             known = [record for record in manifest.files if record.stream in self._streams] if manifest else []
             haul = Haul(vanished={record.key for record in known})
-            merged = self._commit(cell, manifest, haul, writer)
-            yield replace(_report(cell, merged.manifest, merged.changes, haul), participant_gone=True)
+            submitted.append((cell, haul, self._commit(cell, plan, haul, writer)))
+        writer.flush()
+        for cell, haul, commit in submitted:
+            yield replace(committed_report(cell, commit, haul), participant_gone=True)
 
     def _is_on_the_server(self, participant: str) -> bool:
         """Whether the server lists a participant or counts anything of one.
@@ -180,22 +194,35 @@ class StudySync:
         )
 
     def _group(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
-        manifests = {cell: self._lake.manifest(cell.participant, cell.window) for cell in cells}
+        """Windows that share requests. Where commits share a record, so do those of these windows."""
+        plan = writer.plan(cells[0].participant, [cell.window for cell in cells])
+        if plan.damaged:
+            for key, error in plan.damaged.items():
+                yield from (refused_report(cell, self._streams, error) for cell in cells if cell.window.key == key)
+            for rest in stretches([cell for cell in cells if cell.window.key in plan.manifests]):
+                yield from self._group(rest, fetcher, writer)
+            return
         requests_before = self._client.traffic.requests_sent
-        haul = self._haul(cells, manifests, fetcher)
+        haul = self._haul(cells, plan, fetcher)
         requests = self._client.traffic.requests_sent - requests_before
+        waiting: list[tuple[Cell, Submitted]] = []
         for number, cell in enumerate(cells):
-            try:
-                merged = self._commit(cell, manifests[cell], haul, writer)
-            except CommitConflictError:
-                yield self._again(cell, fetcher, writer)
-                continue
-            report = _report(cell, merged.manifest, merged.changes, haul)
-            first = number == 0
-            yield replace(report, requests=requests, downloaded_bytes=haul.downloaded_bytes) if first else report
+            waiting.append((cell, self._commit(cell, plan, haul, writer)))
+            if number == len(cells) - 1:
+                writer.flush()
+            while waiting and waiting[0][1].outcome:
+                report = self._outcome(*waiting.pop(0), haul, fetcher, writer)
+                first = report.cell == cells[0]
+                yield replace(report, requests=requests, downloaded_bytes=haul.downloaded_bytes) if first else report
 
-    def _haul(self, cells: Sequence[Cell], manifests: dict[Cell, Manifest | None], fetcher: Fetcher) -> Haul:
-        held = [record for manifest in manifests.values() if manifest for record in manifest.files]
+    def _outcome(self, cell: Cell, commit: Submitted, haul: Haul, fetcher: Fetcher, writer: LakeWriter) -> WindowReport:
+        try:
+            return committed_report(cell, commit, haul)
+        except CommitConflictError:
+            return self._again(cell, fetcher, writer)
+
+    def _haul(self, cells: Sequence[Cell], plan: Plan, fetcher: Fetcher) -> Haul:
+        held = [record for manifest in plan.manifests.values() if manifest for record in manifest.files]
         # Servers of before 2026-01-08 can't leave out what is held by its hash: they send, and so list, everything.
         lists_everything = bool(held) and not self._client.supports("file_hashes", otherwise=False)
         hauler = Hauler(fetcher, self._policy, held, relist=lists_everything)
@@ -203,7 +230,7 @@ class StudySync:
             hauler.bring(piece)
         haul = hauler.haul
         if self._daily is not None:
-            around = {record.key: record for record in (*self._neighbours(cells), *held)}
+            around = {record.key: record for record in (*_neighbours(cells, plan.lake), *held)}
             ledger = Ledger(self._daily, cells[0].participant, around)
             for key in ledger.contradicted(haul.mislisted, haul.arrivals):
                 hauler.refuse(key)
@@ -243,36 +270,27 @@ class StudySync:
         haul.vanished |= ledger.deleted(haul.unlisted, haul.arrivals)
         lister.leave_out(span)
 
-    def _neighbours(self, cells: Sequence[Cell]) -> Iterator[FileRecord]:
-        """What is held in the windows before and after: a local day may lie in two windows of UTC."""
-        keys = sorted(self._lake.windows(cells[0].participant), key=order_of_key)
-        first, last = (order_of_key(cell.window.key) for cell in (cells[0], cells[-1]))
-        before = [key for key in keys if order_of_key(key) < first][-1:]
-        after = [key for key in keys if order_of_key(key) > last][:1]
-        for key in (*before, *after):
-            manifest = self._lake.manifest(cells[0].participant, key)
-            for record in manifest.files if manifest else ():
-                # What was a stray of the future once may be in one of these windows by now.
-                if not cells[0].window.start <= record.moment < cells[-1].window.end:
-                    yield record
-
     def _again(self, cell: Cell, fetcher: Fetcher, writer: LakeWriter) -> WindowReport:
         """Plan and fetch one window again after another run has committed it."""
         for attempt in range(_CONFLICT_ATTEMPTS):
-            manifest = self._lake.manifest(cell.participant, cell.window)
-            haul = self._haul([cell], {cell: manifest}, fetcher)
+            plan = writer.plan(cell.participant, [cell.window])
+            if plan.damaged:
+                return refused_report(cell, self._streams, plan.damaged[cell.window.key])
+            haul = self._haul([cell], plan, fetcher)
+            commit = self._commit(cell, plan, haul, writer)
+            writer.flush()
             try:
-                merged = self._commit(cell, manifest, haul, writer)
+                report = committed_report(cell, commit, haul)
             except CommitConflictError:
                 if attempt == _CONFLICT_ATTEMPTS - 1:
                     raise
             else:
-                report = _report(cell, merged.manifest, merged.changes, haul)
                 return replace(report, downloaded_bytes=haul.downloaded_bytes)
         raise AssertionError("unreachable")
 
-    def _commit(self, cell: Cell, manifest: Manifest | None, haul: Haul, writer: LakeWriter) -> Merge:
+    def _commit(self, cell: Cell, plan: Plan, haul: Haul, writer: LakeWriter) -> Submitted:
         arrivals = [arrival for arrival in haul.arrivals.values() if arrival.member.time in cell.window]
+        manifest = plan.manifests[cell.window.key]
         occasion = Occasion(
             study_id=self._lake.study_id,
             participant=cell.participant,
@@ -280,15 +298,21 @@ class StudySync:
             streams=self._streams,
             run_id=self._run_id,
             now=datetime.now(timezone.utc),
-            holes=tuple(_hole(problem) for problem in _problems(haul, cell)),
+            holes=tuple(hole_of(problem) for problem in problems_in(haul, cell)),
             vanished=frozenset(haul.vanished),
             remove_vanished=self._policy.remove_vanished and self._daily is not None,
             unseen=frozenset(haul.missing_upstream),
             counted_in=haul.counted_in,
-            counted=self._daily.digest(cell.participant, cell.window, self._streams) if self._daily else "",
+            counted=self._counted(cell, writer),
             compared_at=haul.begun_at if self._are_compared(cell, manifest, haul) else None,
         )
-        return writer.commit(occasion, arrivals, base_generation=manifest.generation if manifest else 0)
+        return writer.commit(plan, occasion, arrivals)
+
+    def _counted(self, cell: Cell, writer: LakeWriter) -> str:
+        """The fingerprint of what the server counts of a window, empty if that is not known."""
+        if self._daily is None:
+            return ""
+        return self._daily.digest(cell.participant, cell.window, self._streams, writer.counts_secret(cell.participant))
 
     def _are_compared(self, cell: Cell, manifest: Manifest | None, haul: Haul) -> bool:
         by_hash = self._client.supports("file_hashes", otherwise=False)
@@ -298,62 +322,17 @@ class StudySync:
         return None if self._daily is None else self._daily.expected_bytes(participant, window)
 
 
-def _report(cell: Cell, manifest: Manifest, changes: Changes, haul: Haul) -> WindowReport:
-    present = [record for record in manifest.files if record.present]
-    return WindowReport(
-        cell=cell,
-        complete=manifest.complete,
-        data_version=manifest.data_version,
-        generation=manifest.generation,
-        files=len(present),
-        size_bytes=total_bytes(present),
-        stored_bytes=sum(record.stored_size_bytes for record in present),
-        added=changes.added,
-        changed=changes.changed,
-        vanished=changes.vanished,
-        unchanged=changes.unchanged,
-        added_bytes=changes.added_bytes,
-        changed_bytes=changes.changed_bytes,
-        vanished_bytes=changes.vanished_bytes,
-        unchanged_bytes=changes.unchanged_bytes,
-        missing_upstream=sum(record.key in haul.missing_upstream for record in present),
-        mislisted=sum(record.key in haul.mislisted for record in present),
-        unchecked=sum(not record.checked for record in present),
-        files_by_stream=dict(Counter(record.stream for record in present)),
-        problems=tuple(_problems(haul, cell)),
-    )
-
-
-def _problems(haul: Haul, cell: Cell) -> list[Problem]:
-    """What could not be brought in of one window."""
-    parts = (problem.inside(cell.window) for problem in haul.problems.values())
-    return [part for part in parts if part]
-
-
-def _refused(cell: Cell, streams: tuple[str, ...], error: NotFoundError) -> WindowReport:
-    problem = Problem(
-        participant=cell.participant,
-        window=cell.window,
-        streams=streams,
-        error=type(error).__name__,
-        message=str(error),
-    )
-    return WindowReport(
-        cell=cell,
-        complete=False,
-        data_version="",
-        generation=0,
-        files=0,
-        size_bytes=0,
-        stored_bytes=0,
-        problems=(problem,),
-    )
-
-
-def _hole(problem: Problem) -> Hole:
-    return Hole(
-        start=problem.window.start.isoformat(),
-        end=problem.window.end.isoformat(),
-        streams=problem.streams,
-        error=problem.error,
-    )
+def _neighbours(cells: Sequence[Cell], lake: StudyLake) -> Iterator[FileRecord]:
+    """What is held in the windows before and after: a local day may lie in two windows of UTC."""
+    keys = sorted(lake.windows(cells[0].participant), key=order_of_key)
+    first, last = (order_of_key(cell.window.key) for cell in (cells[0], cells[-1]))
+    before = [key for key in keys if order_of_key(key) < first][-1:]
+    after = [key for key in keys if order_of_key(key) > last][:1]
+    for key in (*before, *after):
+        manifest = None
+        with suppress(IntegrityError):  # less is held then than counted, from which nothing follows
+            manifest = lake.manifest(cells[0].participant, key)
+        for record in manifest.files if manifest else ():
+            # What was a stray of the future once may be in one of these windows by now.
+            if not cells[0].window.start <= record.moment < cells[-1].window.end:
+                yield record

@@ -34,7 +34,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class WindowReport:
-    """One window after it was committed.
+    """One window after it was committed by a ``record`` of the lake's log (0 if it was not).
 
     ``complete`` is False if a part could not be fetched: the good rest is committed, and ``problems`` name the holes.
     ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now; ``added`` to
@@ -49,7 +49,7 @@ class WindowReport:
     cell: Cell
     complete: bool
     data_version: str
-    generation: int
+    record: int
     files: int
     size_bytes: int
     stored_bytes: int

@@ -14,7 +14,7 @@ from benchmarks.report import as_document, as_text
 
 pytestmark = pytest.mark.skipif(find_spec("mano") is None, reason="mano, the other side of the benchmarks, is missing")
 
-ONLY = ("small", "refresh", "memory", "limits")
+ONLY = ("small", "refresh", "memory", "limits", "lake")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,15 @@ def test_both_sides_do_the_same_work(results: dict[str, Any]) -> None:
 def test_a_refresh_with_nothing_new_takes_one_request(results: dict[str, Any]) -> None:
     """One request tells that nothing is new, and no window is dirty."""
     assert results["workloads"]["refresh"]["clients"]["ours"]["requests"] == 1
+
+
+def test_the_lake_costs_what_is_promised(results: dict[str, Any]) -> None:
+    """Few requests beside those of the files; one more for a look at an open log."""
+    costs = results["lake"]["s3"]
+    assert costs["look again"]["requests"] == 1
+    assert costs["nothing new"]["of files"] == 0
+    assert costs["first fetch"]["of files"] == 7 * results["lake"]["windows"]
+    assert "S3, requests, before" in as_text({**results, "lake": {**results["lake"], "before": results["lake"]}})
 
 
 def test_results_survive_json_and_become_text_and_documentation(results: dict[str, Any], tmp_path: Path) -> None:

@@ -7,12 +7,11 @@ import json
 import os
 import signal
 import sys
-from typing import BinaryIO
 
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.rekey import rekey_study
-from dagster_beiwe.lake.storage import LocalStorage
+from dagster_beiwe.lake.storage import LocalStorage, NewFile
 
 
 class DyingStorage(LocalStorage):
@@ -21,16 +20,17 @@ class DyingStorage(LocalStorage):
     count = itertools.count()
     last = 0
 
-    def for_run(self, token: str) -> DyingStorage:
-        return DyingStorage(self.root, run=token)
-
-    def create(self, path: str) -> BinaryIO:
+    def create(self, path: str, *, otherwise: str | None = None) -> NewFile:
         self._live()
-        return super().create(path)
+        return super().create(path, otherwise=otherwise)
 
-    def move(self, source: str, target: str) -> None:
+    def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:
         self._live()
-        super().move(source, target)
+        super().create_new(path, data, staging=staging)
+
+    def sync_folder(self, path: str) -> None:
+        self._live()
+        super().sync_folder(path)
 
     def delete(self, path: str) -> None:
         self._live()
@@ -47,4 +47,4 @@ if __name__ == "__main__":
     old = BeiweLake(order["old"]).study(order["study_id"], passphrase=order["passphrase"])
     passphrase, storage = order["new_passphrase"], DyingStorage(order["new"])
     new = StudyLake(storage, order["study_id"], passphrase=passphrase, cipher=CrypteaseCipher(passphrase))
-    rekey_study(old, new, run_id="killed")
+    rekey_study(old, new)

@@ -30,6 +30,8 @@ RUNS = {
     "check": ["check"],
     "keyring": ["keyring", "list"],
     "verify": ["-v", "verify", "--study", NAME],
+    "history": ["history", "--study", NAME],
+    "snapshot": ["snapshot", "list", "--study", NAME],
     "export": ["export", "--study", "Étude", "--to", "Ordner für später"],
     "partitions": ["partitions", "remove", "--study", NAME, "--participant", SLIP, "--yes"],
     "purge": ["purge", "--study", NAME, "--participant", "anna1111", "--yes"],

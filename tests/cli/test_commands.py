@@ -20,8 +20,12 @@ from filled_lake import END, PASSPHRASE, START, fill
 from dagster_beiwe.cli import COMMANDS, main
 from dagster_beiwe.credentials import read_keyring, write_keyring
 from dagster_beiwe.encryption import AgeCipher
+from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
+from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.lake import open_storage
+from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 
@@ -51,17 +55,17 @@ def test_check_finds_a_wrong_passphrase_without_writing(
     """A passphrase that differs from the lake's is told, with a status that a script notices."""
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", "another one")
     assert main(["check"]) == 1
-    assert "Expected the passphrase that study" in capsys.readouterr().out
+    assert "The passphrase is not the one that study" in capsys.readouterr().out
 
 
 def test_check_accepts_what_the_lake_was_written_with(lake: StudyLake, capsys: pytest.CaptureFixture[str]) -> None:
     """Only where there is something to compare the passphrase with is it called accepted; nothing is left behind."""
-    before = sorted(lake.storage.walk(""))
+    before = sorted(lake.storage.scan(""))
     assert main(["check"]) == 0
     printed = capsys.readouterr().out
     assert "can be written" in printed
     assert f"{lake.study_id}  passphrase accepted" in printed
-    assert sorted(lake.storage.walk("")) == before
+    assert sorted(lake.storage.scan("")) == before
 
 
 @pytest.mark.parametrize(
@@ -97,6 +101,26 @@ def test_check_finds_a_lake_that_cannot_be_made(
     monkeypatch.setenv("BEIWE_LAKE", str(tmp_path / "file" / "lake"))
     assert main(["check"]) == 1
     assert "It can't be made" in capsys.readouterr().out
+
+
+def test_check_reads_the_witness(
+    lake: StudyLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lake that lost what the witness has seen fails, as every run would; so does a place that is none."""
+    monkeypatch.setenv("BEIWE_WITNESS", str(tmp_path / "witness"))
+    assert main(["check"]) == 0
+    assert "witness: can be read; studies in it: 0" in capsys.readouterr().out
+    assert main(["check"]) == 0
+    assert "witness: can be read; studies in it: 1" in capsys.readouterr().out
+    records = sorted((tmp_path / "lake" / lake.study_id / ".beiwe" / "log" / "000000").iterdir())
+    records[-1].unlink()
+    assert main(["check"]) == 1
+    assert "was cut or put back" in capsys.readouterr().out
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("BEIWE_WITNESS", str(tmp_path / "file" / "witness"))
+    assert main(["check"]) == 1
+    assert "\nWitness     " in (out := capsys.readouterr().out)
+    assert "Not a directory" in out
 
 
 def test_wrong_keys_end_in_one_clear_line(
@@ -168,13 +192,18 @@ def test_verify_finds_a_changed_table(lake: StudyLake, environment: Path, capsys
     for name in ("one", "two", "three"):
         store.write(["lab", name], pd.DataFrame({"days": [len(name)]}))
     assert main(["verify"]) == 0
-    files = {name: environment / ".tables" / "lab" / f"{name}.parquet.lock" for name in ("one", "two", "three")}
+    tables = environment / lake.study_id / ".tables" / "lab"
+    files = {name: next(tables.glob(f"{name}~*.parquet.lock")) for name in ("one", "two", "three")}
     files["one"].write_bytes(files["one"].read_bytes()[:-1])
     files["two"].write_bytes(files["three"].read_bytes())
     capsys.readouterr()
     assert main(["verify", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["findings"]
-    assert sorted(found) == ["table changed: .tables/lab/one", "table changed: .tables/lab/two"]
+    expected = [f"table changed: {files[name].relative_to(environment)}" for name in ("one", "two")]
+    assert sorted(found) == sorted(expected)
+    assert main(["verify", "--repair", "--yes"]) == 1
+    assert main(["verify"]) == 0
+    assert [store.exists(["lab", name]) for name in files] == [False, False, True]
 
 
 def lake_table(environment: Path, passphrase: str | None) -> Path:
@@ -182,28 +211,32 @@ def lake_table(environment: Path, passphrase: str | None) -> Path:
     storage = open_storage(environment)
     name = "locked" if passphrase else "plain"
     store = TableStore.of_lake(storage, passphrase=passphrase) if passphrase else TableStore.of_nobody(storage)
-    version = store.write(["lab", name], pd.DataFrame({"days": [1]}))
-    return environment / ".tables" / "lab" / version.file
+    store.write(["lab", name], pd.DataFrame({"days": [1]}))
+    return next(environment.glob(f".*/.tables/lab/{name}~*.parquet*"))
 
 
-@pytest.mark.parametrize("damage", ["seal removed", "owner edited", "seal emptied"])
-def test_verify_finds_a_table_that_nobody_answers_for(
+@pytest.mark.parametrize("damage", ["removed", "put back", "emptied"])
+def test_verify_finds_a_table_without_its_manifest(
     lake: StudyLake, environment: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
-    """Who removes or edits a seal does not get the table out of sight."""
-    TableStore.of_study(lake).write(["lab", "one"], pd.DataFrame({"days": [1]}))
+    """Also one that was put back together with the older table."""
+    store = TableStore.of_study(lake)
+    store.write(["lab", "one"], pd.DataFrame({"days": [1]}))
+    older = {path: path.read_bytes() for path in (environment / lake.study_id / ".tables").rglob("one~*")}
+    store.write(["lab", "one"], pd.DataFrame({"days": [2]}))
     assert main(["verify"]) == 0
-    seal = environment / ".tables" / "lab" / "one.json"
-    if damage == "seal removed":
-        seal.unlink()
-    else:
-        seal.write_bytes(seal.read_bytes().replace(lake.study_id.encode(), b"me") if "owner" in damage else b"")
+    newer = [path for path in (environment / lake.study_id / ".tables").rglob("one~*") if path not in older]
+    for path in newer:
+        if damage == "put back":
+            path.write_bytes(next(data for each, data in older.items() if each.suffix == path.suffix))
+        elif path.suffix == ".zst":
+            path.unlink() if damage == "removed" else path.write_bytes(b"")
     capsys.readouterr()
     assert main(["verify", "--json"]) == 1
-    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert found[-1] == {"study_id": None, "intact": False, "findings": ["table without owner: .tables/lab/one"]}
-    assert main(["verify"]) == 1
-    assert "Tables of no study: 1 findings" in capsys.readouterr().out
+    (found,) = json.loads(capsys.readouterr().out)["findings"]
+    assert found.startswith("table changed: ")
+    with pytest.raises(IntegrityError):
+        TableStore.of_study(BeiweLake(environment).study(lake.study_id, passphrase=PASSPHRASE)).read(["lab", "one"])
 
 
 @pytest.mark.parametrize("locked", [True, False])
@@ -219,7 +252,7 @@ def test_verify_looks_at_tables_of_no_study(
     assert main(["verify"]) == 0
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     assert main(["verify"]) == 1
-    assert f"table changed: .tables/lab/{'locked' if locked else 'plain'}" in capsys.readouterr().out
+    assert f"table changed: {path.relative_to(environment)}" in capsys.readouterr().out
 
 
 def test_verify_says_which_tables_it_can_not_look_at(
@@ -260,6 +293,34 @@ def test_export_writes_beiwes_own_tree(lake: StudyLake, tmp_path: Path, server: 
     assert {path.read_bytes() for path in files} == {file.read() for file in expected}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert {stat.S_IMODE(path.stat().st_mode) for path in target.rglob("*") if path.is_dir()} == {0o700}
+
+
+def test_export_reads_past_states(lake: StudyLake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By number or name of a snapshot, after what they had was taken out; a state that there is not is said."""
+    catalog = lake.catalog()
+    assert catalog
+    head = catalog.refresh().head
+    add_snapshot(catalog, "paper-1", head, run_id="test", content="", participants=2, files=1, size_bytes=1)
+    token = catalog.identities.token(Subject("anna1111"), catalog.state) or ""
+    take_out(
+        catalog,
+        [(Place(token, window), version.at) for window, version in lake.index("anna1111").items()],
+        run_id="test",
+    )
+
+    def exported(name: str, *as_of: str) -> set[str]:
+        assert main(["export", "--study", "Sleep", "--stream", "gps", "--to", str(tmp_path / name), *as_of]) == 0
+        return {str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).rglob("*.csv")}
+
+    now = exported("now")
+    assert {path.partition("/")[0] for path in now} == {"bert2222"}
+    by_name = exported("name", "--as-of", "paper-1")
+    assert by_name == exported("number", "--as-of", str(head.number)) > now
+    said = {"2000-01-01": "no state of 2000-01-01T00:00:00+00:00", "9999": "no state 9999", "paper-2": "no snapshot"}
+    for as_of, words in said.items():
+        assert main(["export", "--study", "Sleep", "--to", str(tmp_path / "none"), "--as-of", as_of]) == 1
+        assert f"has {words}" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(("form", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
@@ -362,16 +423,18 @@ def test_purge_removes_the_participants_tables_and_names_the_shared_ones(
     own.write(["lab", "weeks"], frame, partition="2026-03-02")
     own.write(["lab", "berts"], frame, partition="bert2222")
     other.write(["other", "files"], frame, partition="anna1111")
-    orphan = environment / ".tables" / "lab" / "daily" / "anna1111" / ".2026-03-09.part"
+    orphan = environment / lake.study_id / ".tables" / "lab" / "daily" / "anna1111" / "2026-03-09~0-0a.parquet.lock"
     orphan.write_bytes(b"left by a run that died")
     assert main(["purge", "--study", "Sleep", "--participant", "anna1111", "--yes"]) == 0
     printed = capsys.readouterr().out
     assert "and 2 tables of participant anna1111" in printed
     assert "Materialise them again:\n  lab/roster\n  lab/weeks\nNot reached" in printed
-    left = {path.relative_to(environment / ".tables").as_posix() for path in environment.rglob("*anna1111*")}
-    others = {"other/files/anna1111", "lab/files/anna11112"}
-    files = {f"{stem}{suffix}" for stem in others for suffix in (".json", ".parquet.lock")}
-    assert left == {*files, "lab/daily/anna11112"}
+    left = {path.relative_to(environment).as_posix().partition("~")[0] for path in environment.rglob("*anna1111*")}
+    tables = f"{lake.study_id}/.tables/lab"
+    others = {"OtherOtherOtherOtherOthe/.tables/other/files/anna1111", f"{tables}/files/anna11112"}
+    assert left == {*others, f"{tables}/daily/anna11112"}
+    records = b"".join(path.read_bytes() for path in environment.rglob("log/*/*"))
+    assert b"anna1111" not in records
     pd.testing.assert_frame_equal(own.read(["lab", "daily"], partition="bert2222|2026-03-02"), frame)
     assert main(["verify", "--study", "Sleep"]) == 0
 

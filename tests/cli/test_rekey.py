@@ -7,18 +7,22 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 import pytest
 from filled_lake import PASSPHRASE, fill
 
 from dagster_beiwe.cli import main
-from dagster_beiwe.errors import IntegrityError, WrongPassphraseError
+from dagster_beiwe.errors import CommitConflictError, IntegrityError, WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake, FileRecord, Manifest, Occasion, StudyLake
-from dagster_beiwe.lake.rekey import rekey_study
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
+from dagster_beiwe.lake.catalog.records import Place
+from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.lake.rekey import Rekeyed, rekey_study
 from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer
@@ -66,54 +70,73 @@ def history(lake: StudyLake) -> list[tuple[object, ...]]:
 
 
 def _facts(record: FileRecord) -> FileRecord:
-    return replace(record, stored_size_bytes=0, stored_sha256="")
+    return msgspec.structs.replace(record, stored_size_bytes=0, stored_sha256="")
 
 
-def vanish(lake: StudyLake, *, at: datetime) -> Manifest:
+def vanish(lake: StudyLake, participant: str = "anna1111") -> Manifest:
     """A commit after which the first file of a window counts as gone from the server."""
-    manifest = next(lake.manifests("anna1111"))
+    manifest = next(lake.manifests(participant))
     occasion = Occasion(
-        study_id=lake.study_id, participant="anna1111", window=manifest.span, streams=manifest.streams, run_id="later",
-        now=at, vanished=[manifest.files[0].key],
+        study_id=lake.study_id, participant=participant, window=manifest.span, streams=manifest.streams,
+        run_id="later", now=datetime.now(timezone.utc), vanished=[manifest.files[0].key],
     )  # fmt: skip
     with lake.writer(run_id="later") as writer:
-        return writer.commit(occasion, [], base_generation=manifest.generation).manifest
+        commit = writer.commit(writer.plan(participant, [manifest.span]), occasion, [])
+        writer.flush()
+        commit.record()
+    return commit.manifest
+
+
+def all_files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def log_of(lake: StudyLake) -> Catalog:
+    catalog = lake.catalog()
+    assert catalog is not None
+    return catalog
 
 
 def test_everything_comes_over_under_the_new_passphrase(
-    lake: StudyLake, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lake: StudyLake, environment: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Raw data, history and tables; the old passphrase is refused, and the old lake is as it was."""
-    vanish(lake, at=datetime.now(timezone.utc))
+    vanish(lake)
     TableStore.of_study(lake).write(["lab", "daily"], FRAME, partition="anna1111|2026-03-02", run_id="run")
     TableStore.of_lake(lake.storage, passphrase=PASSPHRASE).write(["lab", "all"], FRAME)
     TableStore.of_nobody(lake.storage).write(["lab", "studies"], FRAME)
-    before = {path: lake.storage.read(path) for path in lake.storage.walk("")}
+    before = all_files(environment)
     assert main(["rekey", "--to", str(place)]) == 0
     printed = capsys.readouterr().out
     assert "2 participants, 4 windows (4 copied: " in printed
-    assert "1 tables (1 copied)." in printed
+    assert "1 tables (1 copied), 0 snapshots." in printed
     assert "Tables of no study: 2 (2 copied)." in printed
-    assert {path: lake.storage.read(path) for path in lake.storage.walk("")} == before
+    assert all_files(environment) == before
     new = at(place, lake.study_id)
     assert contents(new) == contents(lake)
     assert history(new) == history(lake)
+    remembered = lake.log.seen()  # as Dagster does after each run
+    assert remembered is not None
+    assert new.log.check([remembered]) is not None
     old_table, new_table = (
         TableStore.of_study(each).load(["lab", "daily"], partition="anna1111|2026-03-02") for each in (lake, new)
     )
     assert new_table[1] == old_table[1]
+    assert (log_of(new).begin.former_lineage, log_of(new).begin.former) == (
+        log_of(lake).begin.lineage, log_of(lake).state.head,
+    )  # fmt: skip
     assert (new_table[0].written_at, new_table[0].run_id) == (old_table[0].written_at, "run")
     shared = TableStore.of_lake(new.storage, passphrase=NEW)
     pd.testing.assert_frame_equal(shared.read(["lab", "all"]), FRAME)
     with pytest.raises(WrongPassphraseError):
-        at(place, lake.study_id, PASSPHRASE).authenticate()
+        at(place, lake.study_id, PASSPHRASE).catalog()
     monkeypatch.setenv("BEIWE_LAKE", str(place))
     assert main(["verify"]) == 1
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", NEW)
     assert main(["verify"]) == 0
 
 
-@pytest.mark.parametrize("last", [1, 4, 31, 61, 62, 90])
+@pytest.mark.parametrize("last", [1, 5, 34, 63, 131, 134])
 def test_a_call_that_was_killed_is_continued(lake: StudyLake, environment: Path, place: Path, last: int) -> None:
     """Wherever it died, the new lake is sound as far as it goes, holds no plain byte, and comes to the same end."""
     order = {
@@ -137,7 +160,7 @@ def test_a_call_that_was_killed_is_continued(lake: StudyLake, environment: Path,
     assert history(new) == history(lake)
     assert verify_study(new).intact
     assert not list(place.rglob("*.part"))
-    assert not list(place.rglob("*.run"))
+    assert not list(place.rglob(".beiwe/runs/*"))
 
 
 def test_a_second_call_copies_what_came_since(lake: StudyLake, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +168,7 @@ def test_a_second_call_copies_what_came_since(lake: StudyLake, place: Path, caps
     assert main(["rekey", "--to", str(place)]) == 0
     assert main(["rekey", "--to", str(place)]) == 0
     assert "4 windows (0 copied: 0 files, 0 B)" in capsys.readouterr().out
-    vanish(lake, at=datetime.now(timezone.utc))
+    vanish(lake)
     assert main(["rekey", "--to", str(place)]) == 0
     assert "4 windows (1 copied: 0 files, 0 B)" in capsys.readouterr().out
     assert history(at(place, lake.study_id)) == history(lake)
@@ -168,17 +191,17 @@ def test_a_new_lake_that_is_in_use_is_not_put_back(
     """A call with the two places as they were before the switch changes nothing."""
     assert main(["rekey", "--to", str(place)]) == 0
     new = at(place, lake.study_id)
-    vanish(new, at=datetime.now(timezone.utc))
+    vanish(new)
     before = history(new)
     assert main(["rekey", "--to", str(place)]) == 1
     assert "The new lake is in use already" in capsys.readouterr().err
     assert history(at(place, lake.study_id)) == before
 
 
-def test_a_changed_lake_is_not_sealed_anew(
+def test_a_changed_lake_is_not_copied(
     lake: StudyLake, environment: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither a manifest that was put back nor a file that was changed becomes good by copying it."""
+    """A file that was changed does not become good by copying it, nor is one left out that is missing."""
     manifest = next(lake.manifests("anna1111"))
     victim = environment / lake.folder("anna1111", manifest.files[0].path)
     whole = victim.read_bytes()
@@ -186,15 +209,10 @@ def test_a_changed_lake_is_not_sealed_anew(
     assert main(["rekey", "--to", str(place)]) == 1
     assert "IntegrityError" in capsys.readouterr().err
     assert at(place, lake.study_id).manifest("anna1111", manifest.window) is None
-    victim.write_bytes(whole)
-    path = environment / lake.folder("anna1111", f".beiwe/{manifest.window}.json")
-    older = path.read_bytes()
-    for _ in range(2):
-        vanish(lake, at=datetime.now(timezone.utc))
-    path.write_bytes(older)
+    victim.unlink()
     shutil.rmtree(place)
     assert main(["rekey", "--to", str(place)]) == 1
-    assert "manifest rolled back" in capsys.readouterr().err
+    assert "file missing" in capsys.readouterr().err
     assert not place.exists()
 
 
@@ -202,20 +220,103 @@ def test_nothing_is_copied_while_a_run_writes(lake: StudyLake, place: Path, caps
     """What it commits would be missed."""
     with lake.writer(run_id="run"):
         assert main(["rekey", "--to", str(place)]) == 1
-    assert "without a run that writes to it" in capsys.readouterr().err
+    assert "A run is writing" in capsys.readouterr().err
     assert not place.exists()
+
+
+def test_what_a_run_commits_meanwhile_is_not_missed(lake: StudyLake, environment: Path, place: Path) -> None:
+    """The call ends with an error; the next one copies that, too."""
+    writer, new = BeiweLake(environment).study(lake.study_id, passphrase=PASSPHRASE), at(place, lake.study_id)
+
+    def commit(done: Rekeyed) -> None:
+        if done.windows_copied == 1:
+            vanish(writer)
+
+    with pytest.raises(CommitConflictError, match="A run has written to study"):
+        rekey_study(lake, new, on_window=commit)
+    assert history(new) != history(lake)
+    rekey_study(lake, new)
+    assert history(new) == history(lake)
+
+
+def test_snapshots_come_over(lake: StudyLake, place: Path) -> None:
+    """Each with its state and its digest, and each past window under the new passphrase; a second call adds new ones.
+
+    Other past states stay in the old lake.
+    """
+    TableStore.of_study(lake).write(["lab", "daily"], FRAME)
+    states = {"first": (contents(lake), history(lake))}
+    for name in ("first", "second"):
+        facts = {"content": f"digest of {name}", "participants": 2, "files": 9, "size_bytes": 99}
+        add_snapshot(log_of(lake), name, log_of(lake).refresh().head, run_id="paper", **facts)  # type: ignore[arg-type]
+        vanish(lake)
+        TableStore.of_study(lake).write(["lab", "daily"], FRAME.head(0))
+        TableStore.of_study(lake).write(["lab", f"after {name}"], FRAME)
+        states["second"] = states.get("second", (contents(lake), history(lake)))
+        assert states[name][1] != history(lake)
+        new = at(place, lake.study_id)
+        assert rekey_study(lake, new).snapshots == len(log_of(lake).state.snapshots)
+        assert history(new) == history(lake)
+    for name, (content, told) in states.items():
+        past = new.at(name)
+        assert (contents(past), history(past)) == (content, told)
+        assert log_of(new).state.snapshots[name].content == f"digest of {name}"
+        assert len(TableStore.of_study(past).read(["lab", "daily"])) == (name == "first")
+        assert [TableStore.of_study(past).exists(["lab", f"after {each}"]) for each in states] == [
+            name == "second",
+            False,
+        ]
+    assert verify_study(new).intact
+
+
+def test_a_snapshot_of_a_state_that_the_copy_has_passed_comes_over(lake: StudyLake, place: Path) -> None:
+    """The new lake goes back to it, and on to the newest state again."""
+    before, told, new = log_of(lake).refresh().head, history(lake), at(place, lake.study_id)
+    vanish(lake)
+    TableStore.of_study(lake).write(["lab", "later"], FRAME)
+    rekey_study(lake, new)
+    facts = {"content": "digest", "participants": 2, "files": 9, "size_bytes": 99}
+    add_snapshot(log_of(lake), "late", before, run_id="paper", **facts)  # type: ignore[arg-type]
+    rekey_study(lake, new)
+    assert (history(new.at("late")), history(new)) == (told, history(lake))
+    tables = [TableStore.of_study(each) for each in (new.at("late"), new)]
+    assert [each.exists(["lab", "later"]) for each in tables] == [False, True]
+    assert verify_study(new).intact
+
+
+def test_counts_of_the_server_agree_in_the_new_lake(lake: StudyLake, place: Path) -> None:
+    """A sensor finds nothing to do there: fingerprints are made with the same secret."""
+    new = at(place, lake.study_id)
+    rekey_study(lake, new)
+    for participant in lake.participants():
+        assert new.counts_secret(participant) == lake.counts_secret(participant) is not None
+        old_index, new_index = lake.index(participant), new.index(participant)
+        facts = [[(key, each.counts, each.complete) for key, each in index.items()] for index in (old_index, new_index)]
+        assert facts[0] == facts[1]
+
+
+def test_what_was_taken_out_is_not_in_the_new_lake(lake: StudyLake, place: Path) -> None:
+    """Nor is a participant who was withdrawn."""
+    new = at(place, lake.study_id)
+    rekey_study(lake, new)
+    catalog = log_of(lake)
+    tokens = {each: catalog.identities.token(Subject(each), catalog.state) or "" for each in lake.participants()}
+    (first, *others) = lake.windows("anna1111")
+    take_out(catalog, [(Place(tokens["anna1111"], first), lake.index("anna1111")[first].at)], run_id="verify")
+    rekey_study(lake, new)
+    assert new.windows("anna1111") == others
 
 
 def test_compression_and_locks_can_change_on_the_way(lake: StudyLake, environment: Path, place: Path) -> None:
     """Files that lie plain stay so unless asked otherwise; names follow what they are."""
     bare = BeiweLake(environment.parent / "bare").study(lake.study_id, passphrase=None, cipher=None)
-    rekey_study(lake, bare, run_id="test", compression="none")
+    rekey_study(lake, bare, compression="none")
     assert {record.encryption for record in _records(bare)} == {"none"}
     assert {record.path for record in _records(bare)} == {record.member for record in _records(bare)}
     new = at(place, lake.study_id)
-    rekey_study(bare, new, run_id="test")
+    rekey_study(bare, new)
     assert {record.encryption for record in _records(new)} == {"none"}
-    rekey_study(bare, new, run_id="test", compression="zstd", lock_all=True)
+    rekey_study(bare, new, compression="zstd", lock_all=True)
     assert {record.path for record in _records(new)} == {f"{record.member}.zst.lock" for record in _records(new)}
     assert contents(new) == contents(lake)
     assert verify_study(new).intact
@@ -227,9 +328,10 @@ def test_damaged_tables_are_named_and_the_rest_is_copied(
     """They can be materialised again."""
     for name in ("good", "bad"):
         TableStore.of_study(lake).write(["lab", name], FRAME)
-    (environment / ".tables" / "lab" / "bad.parquet.lock").write_bytes(b"")
+    (bad,) = (environment / lake.study_id / ".tables" / "lab").glob("bad~*.parquet.lock")
+    bad.write_bytes(b"")
     assert main(["rekey", "--to", str(place)]) == 1
-    assert "Materialise them again: .tables/lab/bad\n" in capsys.readouterr().out
+    assert f"Materialise them again: {lake.study_id}/.tables/lab/bad\n" in capsys.readouterr().out
     pd.testing.assert_frame_equal(TableStore.of_study(at(place, lake.study_id)).read(["lab", "good"]), FRAME)
     with pytest.raises(IntegrityError):
         TableStore.of_study(lake).read(["lab", "bad"])

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from labs import PARTICIPANTS, PASSPHRASE, Lab, world_of
 
-from dagster_beiwe.lake import keys
+from dagster_beiwe.lake.catalog import key_file
 from dagster_beiwe.simulator import SimulatedServer, World
 
 DAGSTERS_OWN_WARNINGS = (
@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys of these lakes need not resist anybody: deriving real ones would take most of the tests' time."""
-    monkeypatch.setitem(keys._SCRYPT, "n", 2**4)
+    monkeypatch.setattr(key_file, "LOG2_N", 10)
 
 
 @pytest.fixture

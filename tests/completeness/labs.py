@@ -17,6 +17,9 @@ from dagster_beiwe.checks import checks_of
 from dagster_beiwe.client import HttpPolicy
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
 from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.catalog.state import Version
+from dagster_beiwe.lake.layout import LogLayout, Subject
+from dagster_beiwe.lake.storage import LocalStorage
 from dagster_beiwe.partitions import PARTICIPANT, WINDOW, participants_name, rectangle_tags
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.studies.config import StudyFacts
@@ -31,6 +34,11 @@ AT_ONCE = dg.RetryPolicy(max_retries=0)
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 START_TAG, END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+def version(at: int = 1, *, counts: str = "", compared: int = 0) -> Version:
+    """A complete version of some window."""
+    return Version(at, 0, 0, "0" * 8, b"", 0, True, counts, compared)
 
 
 def moment(day: date, hour: int = 12) -> datetime:
@@ -96,6 +104,15 @@ class Lab:
     @property
     def lake(self) -> StudyLake:
         return self.beiwe.study_lake(self.study)
+
+    def damage_manifest(self, participant: str, window: str) -> None:
+        """Change a byte of what a window's newest version says."""
+        lake = self.lake
+        version = lake.index(participant)[window]
+        assert isinstance(lake.storage, LocalStorage)
+        home = LogLayout(lake.study_id).home(Subject(participant))
+        path = lake.storage.root / home.manifest(window, version.base, version.nonce)
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
 
     @property
     def partitions(self) -> list[str]:

@@ -12,12 +12,12 @@ import dagster as dg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, values, world_of
+from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, values, version, world_of
 
 from dagster_beiwe import StudyConfig
 from dagster_beiwe.automation.audit import BYTES_TAG, NEXT_TAG, REQUESTS_TAG
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.lake.index import IndexEntry
+from dagster_beiwe.lake.catalog import collector
 from dagster_beiwe.sync import Cell
 from dagster_beiwe.sync.audit import AuditPolicy, beginning_at, due_windows
 from dagster_beiwe.windows import windows_between
@@ -36,16 +36,21 @@ def restate(lab: Lab, participant: str, week: int, *, day: int = 2) -> None:
 
 
 def compared(lab: Lab) -> dict[str, datetime | None]:
-    return {f"{one}|{week}": entry.compared_at for one in PARTICIPANTS for week, entry in lab.lake.index(one).items()}
+    held = {f"{one}|{week}": version.compared for one in PARTICIPANTS for week, version in lab.lake.index(one).items()}
+    return {key: datetime.fromtimestamp(at, timezone.utc) if at else None for key, at in held.items()}
 
 
 def forget(lab: Lab, *keys: str, days: int = 100) -> None:
     """As if windows (all, if none is named) had been compared long ago."""
+    note(lab, *keys, at=datetime.now(timezone.utc) - days * DAY)
+
+
+def note(lab: Lab, *keys: str, at: datetime) -> None:
     with lab.lake.writer(run_id="long ago") as writer:
         for one in PARTICIPANTS:
-            manifests = [each for each in lab.lake.manifests(one) if not keys or f"{one}|{each.window}" in keys]
-            if manifests:
-                writer.note_compared(manifests, at=datetime.now(timezone.utc) - days * DAY)
+            held = lab.lake.index(one).items()
+            windows = [(key, each.at) for key, each in held if not keys or f"{one}|{key}" in keys]
+            writer.note_compared(one, windows, at=at)
 
 
 def recorded(result: dg.ExecuteInProcessResult) -> list[str]:
@@ -83,8 +88,7 @@ def test_complete_says_what_it_knows_of_contents(lab: Lab) -> None:
         (BERT, "; 8 windows"),
         (CLEO, "Contents were never comp"),
     ):
-        with lab.lake.writer(run_id="repair") as writer:
-            writer.rebuild_index(one)
+        note(lab, *(f"{one}|{week}" for week in WEEKS), at=datetime.fromtimestamp(0, timezone.utc))
         assert text in (lab.check("complete").description or "")
     lab.world.add_rows(ANNA, "gps", moment(day_of_week(1)))
     assert (lab.check("complete").description or "").startswith("1 day of a stream is incomplete. Contents were never")
@@ -106,7 +110,7 @@ def test_every_window_is_compared_often_enough(days: int, people: list[str], lat
     for day in range(1, 2 * days + 2):
         now = FIRST_DAY + 84 * DAY + day * DAY + timedelta(hours=(day * late) % 6)
         for one in people:
-            index = {window.key: IndexEntry(1, "", "", at[one, window.key]) for window in WINDOWS}
+            index = {window.key: version(compared=int(at[one, window.key].timestamp())) for window in WINDOWS}
             for window in due_windows(one, WINDOWS, index, policy=policy, now=now):
                 at[one, window.key] = now
         for one, window in product(people, WINDOWS):
@@ -118,7 +122,7 @@ def test_every_window_is_compared_often_enough(days: int, people: list[str], lat
 def test_old_windows_are_due_on_days_of_their_own() -> None:
     """Whoever has a turn has it for all windows at once; no day has twice the work of another."""
     people = [f"person{number}" for number in range(3_000)]
-    index = {window.key: IndexEntry(1, "", "", FIRST_DAY + 500 * DAY) for window in WINDOWS}
+    index = {window.key: version(compared=int((FIRST_DAY + 500 * DAY).timestamp())) for window in WINDOWS}
     now = FIRST_DAY + 501 * DAY
     due = [len(due_windows(one, WINDOWS, index, policy=AuditPolicy(), now=now)) for one in people]
     assert set(due) == {0, len(WINDOWS)}
@@ -127,7 +131,7 @@ def test_old_windows_are_due_on_days_of_their_own() -> None:
 
 def test_what_was_never_compared_is_due_at_once_and_what_was_never_fetched_is_not() -> None:
     """Unless the audit is off."""
-    index = {WINDOWS[0].key: IndexEntry(1, "")}
+    index = {WINDOWS[0].key: version()}
     now = FIRST_DAY + 500 * DAY
     assert due_windows(ANNA, WINDOWS, index, policy=AuditPolicy(), now=now) == WINDOWS[:1]
     assert due_windows(ANNA, WINDOWS, index, policy=AuditPolicy(days=0), now=now) == []
@@ -175,7 +179,7 @@ def test_an_audit_that_finds_nothing_records_nothing(lab: Lab) -> None:
     """One request for each participant, and no event about any partition, planned or done."""
     lab.backfill()
     forget(lab)
-    began = datetime.now(timezone.utc)
+    began = datetime.now(timezone.utc).replace(microsecond=0)
     lab.server.forget_requests()
     result = lab.audit()
     assert result.success
@@ -185,6 +189,20 @@ def test_an_audit_that_finds_nothing_records_nothing(lab: Lab) -> None:
     lab.server.forget_requests()
     assert lab.audit().success
     assert downloads(lab) == 0
+
+
+def test_an_audit_collects_what_is_superseded(open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a day, however old the last version is that is kept; what is current stays."""
+    lab = open_lab(keep_superseded_days=0)
+    lab.backfill()
+    restate(lab, BERT, 0)
+    forget(lab, f"{BERT}|{WEEKS[0]}")
+    assert lab.audit().success
+    assert len(lab.lake.versions(BERT)[WEEKS[0]]) == 2
+    monkeypatch.setattr(collector, "_HOUR", 0.0)
+    assert lab.audit().success
+    assert len(lab.lake.versions(BERT)[WEEKS[0]]) == 1
+    assert lab.check("intact", verify_share=1.0).passed
 
 
 def test_a_budget_ends_an_audit_and_the_next_day_goes_on(open_lab: Callable[..., Lab]) -> None:
@@ -225,8 +243,7 @@ def test_a_manifest_that_can_not_be_trusted_keeps_nobody_from_being_compared(lab
     """It is named, as `intact` names it."""
     lab.backfill()
     forget(lab)
-    path = f"{lab.study.id}/{ANNA}/.beiwe/{WEEKS[1]}.json"
-    lab.lake.storage.write(path, lab.lake.storage.read(path).replace(b'"gps"', b'"gsp"', 1))
+    lab.damage_manifest(ANNA, WEEKS[1])
     assert not lab.audit().success
     old = [key for key, at in compared(lab).items() if at and datetime.now(timezone.utc) - at > DAY]
     assert old == [f"{ANNA}|{WEEKS[1]}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -13,6 +14,9 @@ from labs import NOW, PARTICIPANTS, WEEKS, Lab, day_of_week, moment, values, wor
 from dagster_beiwe.automation import changes_sensor
 from dagster_beiwe.automation.changes import ChangesCursor
 from dagster_beiwe.errors import ServerError
+from dagster_beiwe.lake.catalog.past import take_out
+from dagster_beiwe.lake.catalog.records import Place
+from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.partitions import rectangle_tags, study_windows
 from dagster_beiwe.studies import server_counts
 from dagster_beiwe.studies.server_counts import counts_around
@@ -46,12 +50,12 @@ def test_a_comparison_that_finds_nothing_wakes_nobody(lab: Lab) -> None:
     """It is noted in the lake, and yet the next evaluation is one request."""
     lab.backfill()
     lab.follow()
-    before = lab.lake.index(ANNA)
+    before = lab.lake.state.number
     with lab.beiwe.get_client() as client:
         sync = StudySync(client, lab.lake, streams=lab.study.streams, run_id="audit")
         found = list(sync.compare(Cell(ANNA, window) for window in study_windows(lab.study, now=NOW)))
     assert {each.outcome for each in found} == {"equal"}
-    assert lab.lake.index(ANNA) != before
+    assert lab.lake.state.number > before
     lab.server.forget_requests()
     assert lab.tick() == []
     assert lab.routes() == ["/get-participant-data-quantities/v1"]
@@ -201,7 +205,7 @@ def test_a_run_asks_for_counts_of_its_own_days_and_participants(lab: Lab) -> Non
     (query,) = [dict(record.query) for record in lab.server.requests if "summary" in record.route]
     assert query["participant_ids"] == BERT
     assert (query["start_date"], query["end_date"]) == (day_of_week(1, -2).isoformat(), day_of_week(3, 2).isoformat())
-    assert lab.lake.index(BERT)[WEEKS[1]].counted
+    assert lab.lake.index(BERT)[WEEKS[1]].counts
 
 
 def test_what_failed_is_tried_again_six_hours_after_its_last_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,12 +225,17 @@ def test_what_failed_is_tried_again_six_hours_after_its_last_run(lab: Lab, monke
 
 
 def test_a_lake_that_lost_windows_is_noticed_at_once(open_lab: Callable[..., Lab]) -> None:
-    """By a repair, say: the mark of a settled participant is of the lake too, whatever the server says."""
+    """By a repair, say, or all at once: the mark of a settled participant is of the lake too."""
     lab = open_lab(world_of(*PARTICIPANTS, zone="UTC"))
     lab.backfill()
     lab.tick()
-    lab.lake.storage.delete(f"{lab.study.id}/.beiwe/{ANNA}.index")
+    catalog, windows = lab.lake.catalog(), lab.lake.index(ANNA)
+    assert catalog
+    token = catalog.identities.token(Subject(ANNA), catalog.state) or ""
+    take_out(catalog, [(Place(token, window), version.at) for window, version in windows.items()], run_id="repair")
     assert lab.requested() == [key for key in lab.windows_with_data() if key.startswith(ANNA)]
+    shutil.rmtree(lab.lake.storage.describe())
+    assert lab.requested() == lab.windows_with_data()
 
 
 def test_windows_that_dagster_does_not_know_of_are_recorded(lab: Lab) -> None:

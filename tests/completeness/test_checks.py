@@ -198,9 +198,22 @@ def test_intact_finds_a_study_that_was_put_back_as_a_whole(lab: Lab, tmp_path: P
     for _ in range(2):
         evaluation = lab.check("intact")
         assert not evaluation.passed
-        assert "older than at the last check" in (evaluation.description or "")
+        assert "cut or put back to an older state" in (evaluation.description or "")
+    everything = dict(rectangle_tags(lab.partitions, WEEKS))
+    before = tree(folder)
+    for name, tags in (("raw_data", everything), ("roster", {})):
+        result = lab.run(name, tags=tags)
+        failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        assert any("cut or put back" in str(failure) for failure in failures)
+    assert tree(folder) == before
     assert lab.check("intact", accept_older=True).passed
     assert lab.check("intact").passed
+    lab.backfill()
+    assert lab.run("roster").success
+
+
+def tree(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_protected_finds_readable_files_and_loose_permissions(lab: Lab, tmp_path: Path) -> None:
@@ -219,7 +232,7 @@ def test_protected_finds_readable_files_and_loose_permissions(lab: Lab, tmp_path
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert values(evaluation)["partitions to run"] == f"{BERT}|{WEEKS[2]}"
     file.write_bytes(locked)
-    table = next((tmp_path / "lake" / ".tables").rglob("*.parquet.lock"))
+    table = next((tmp_path / "lake" / lab.study.id / ".tables").rglob("*.parquet.lock"))
     table.with_name(table.name.removesuffix(".lock")).write_bytes(b"PAR1 and names of people")
     (tmp_path / "lake").chmod(0o750)
     evaluation = lab.check("protected")

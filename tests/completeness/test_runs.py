@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
@@ -10,15 +10,15 @@ from functools import partial
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from labs import version
 
 from dagster_beiwe.automation import changes
-from dagster_beiwe.automation.changes import ChangesCursor, Grid, choose_runs, look_for_changes
+from dagster_beiwe.automation.changes import ChangesCursor, Grid, Held, choose_runs, look_for_changes
 from dagster_beiwe.client.answers import DailyBytes
 from dagster_beiwe.covering import Rectangle, cover
-from dagster_beiwe.lake.index import IndexEntry
 from dagster_beiwe.studies.server_counts import batches
 from dagster_beiwe.sync import DailyIndex
-from dagster_beiwe.windows import windows_between
+from dagster_beiwe.windows import Window, windows_between
 
 PEOPLE = [f"person{number:02d}" for number in range(8)]
 WINDOWS = list(
@@ -66,8 +66,14 @@ def counts_of(*people: str, on: date = date(2026, 1, 7)) -> DailyIndex:
     return DailyIndex.of(timezone.utc, counts)
 
 
-def never_committed(_: str) -> Mapping[str, IndexEntry]:
-    return {}
+def never_committed(_: str) -> Held:
+    return Held()
+
+
+def committed_as(daily: DailyIndex, participant: str, windows: Sequence[Window] = WINDOWS) -> Held:
+    """All windows, with the counts of some day."""
+    versions = {each.key: [version(counts=daily.digest(participant, each, ("gps",), b"s"))] for each in windows}
+    return Held(versions=versions, secret=b"s")
 
 
 def ticking() -> Iterator[float]:
@@ -84,9 +90,9 @@ def test_whoever_was_not_looked_at_is_the_first_next_time() -> None:
     for _ in range(3):
         looked: list[str] = []
 
-        def committed(participant: str, looked: list[str] = looked) -> Mapping[str, IndexEntry]:
+        def committed(participant: str, looked: list[str] = looked) -> Held:
             looked.append(participant)
-            return {}
+            return Held()
 
         look = look_for_changes(
             GRID,
@@ -129,9 +135,8 @@ def test_settled_participants_are_not_read_again_until_their_counts_move() -> No
     """A mark also moves with what the lake holds, another zone or start, a stream with data, and once a week."""
     daily = counts_of(*PEOPLE)
     totals = {one: {"gps": 10} for one in PEOPLE}
-    digest = {window.key: IndexEntry(1, "", daily.digest(PEOPLE[0], window, ("gps",))) for window in WINDOWS}
     marks = GRID.marks(totals, zone="UTC")
-    first = look_for_changes(GRID, lambda _: daily, lambda _: digest, marks=marks, cursor=ChangesCursor())
+    first = look_for_changes(GRID, lambda _: daily, partial(committed_as, daily), marks=marks, cursor=ChangesCursor())
     assert (first.looked_at, first.dirty) == (8, {})
     cursor = ChangesCursor(settled=first.settled)
 
@@ -173,10 +178,7 @@ def test_a_new_window_is_looked_at_where_data_are_dated_later() -> None:
     daily = counts_of(*PEOPLE)
     daily = replace(daily, days={**daily.days, **counts_of(PEOPLE[3], on=WINDOWS[-1].start.date()).days})
     marks = grid.marks({one: {"gps": 10} for one in PEOPLE}, zone="UTC")
-
-    def committed(participant: str) -> Mapping[str, IndexEntry]:
-        return {each.key: IndexEntry(1, "", daily.digest(participant, each, ("gps",))) for each in grid.windows}
-
+    committed = partial(committed_as, daily, windows=grid.windows)
     settled = look_for_changes(grid, lambda _: daily, committed, marks=marks, cursor=ChangesCursor()).settled
     assert len(settled) == 8
     for later, looked_at in ((grid, 0), (GRID, 1)):
@@ -195,9 +197,9 @@ def test_batches_end_with_the_time_of_an_evaluation() -> None:
         asked.append(len(batch))
         return counts_of(*batch)
 
-    def committed(participant: str) -> Mapping[str, IndexEntry]:
+    def committed(participant: str) -> Held:
         looked.append(participant)
-        return {}
+        return Held()
 
     cursor = ChangesCursor()
     for _ in range(2):

@@ -12,7 +12,8 @@ from core_helpers import PASSPHRASE, STUDY, client_of, small_world
 from hypothesis import HealthCheck, settings
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.lake import BeiweLake, StudyLake, keys
+from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.catalog import key_file
 from dagster_beiwe.simulator import SimulatedServer, World
 
 settings.register_profile(
@@ -33,7 +34,7 @@ def _no_file_left_open() -> Iterator[None]:
 def _cheap_lakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys that cost little, and no waiting for disks: these tests open thousands of lakes."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(keys, "_SCRYPT", {"n": 16, "r": 8, "p": 1})
+    monkeypatch.setattr(key_file, "LOG2_N", 10)
 
 
 @pytest.fixture

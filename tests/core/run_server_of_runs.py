@@ -13,7 +13,8 @@ from datetime import datetime
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
-from dagster_beiwe.lake import BeiweLake, keys
+from dagster_beiwe.lake import BeiweLake
+from dagster_beiwe.lake.catalog import key_file
 from dagster_beiwe.sync import Cell, StudySync
 from dagster_beiwe.windows import windows_between
 
@@ -29,7 +30,7 @@ def run(order: dict[str, str]) -> None:
 
 
 def main() -> None:
-    keys._SCRYPT = {"n": 16, "r": 8, "p": 1}
+    key_file.LOG2_N = 10
     children: list[int] = []
     for line in sys.stdin:
         if line.strip():

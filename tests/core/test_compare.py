@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+import time_machine
 from core_helpers import (
     DAY,
     HOUR,
@@ -27,6 +28,7 @@ from core_helpers import (
     sync,
     tree,
     truth,
+    week,
 )
 
 from dagster_beiwe.client import BeiweClient
@@ -53,8 +55,13 @@ def restate(world: World, moment: datetime = MORNING, person: str = PERSON, stre
     world.set_content(person, stream, moment, content[:-1] + (b"8" if content[-1:] == b"7" else b"7"))
 
 
-def compared_at(lake: StudyLake, person: str = PERSON) -> list[datetime | None]:
-    return [entry.compared_at for _, entry in sorted(lake.index(person).items())]
+def an_hour_later() -> time_machine.travel:
+    """The log keeps seconds: what is done later shows."""
+    return time_machine.travel(datetime.now(timezone.utc) + HOUR)
+
+
+def compared_at(lake: StudyLake, person: str = PERSON) -> list[int]:
+    return [version.compared for version in lake.index(person).values()]
 
 
 def test_content_of_the_same_size_is_found(
@@ -81,7 +88,7 @@ def test_content_of_the_same_size_is_found(
 def test_an_equal_window_is_noted_and_nothing_else(
     server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
 ) -> None:
-    """One small request for all windows; manifests, generations and data versions stay as they are."""
+    """One small request for all windows; manifests and data versions stay as they are."""
     cells = cells_of(PERSON)
     sync(client, lake, cells)
     before, earlier = tree(folder), compared_at(lake)
@@ -89,11 +96,9 @@ def test_an_equal_window_is_noted_and_nothing_else(
     began = datetime.now(timezone.utc)
     assert outcomes(compare(client, lake, cells)) == ["equal", "equal"]
     assert downloads(server) == 1
-    assert {name for name, data in tree(folder).items() if before.get(name) != data} == {
-        f"{STUDY}/.beiwe/{PERSON}.index",
-        *(name for name in before if name.endswith("roll")),
-    }
-    assert all(new and old and new >= began > old for new, old in zip(compared_at(lake), earlier, strict=True))
+    (record,) = (name for name, data in tree(folder).items() if before.get(name) != data)
+    assert record.startswith(f"{STUDY}/.beiwe/log/")
+    assert all(new >= int(began.timestamp()) >= old > 0 for new, old in zip(compared_at(lake), earlier, strict=True))
     check_lake(folder, lake)
 
 
@@ -147,7 +152,7 @@ def test_an_older_server_sends_everything_again(world: World, lake: StudyLake, p
     with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
         sync(client, lake, cells_of(PERSON))
         # Nothing tells the hash of survey answers and recordings at first.
-        assert compared_at(lake) == [None, None]
+        assert compared_at(lake) == [0, 0]
         restate(world)
         server.forget_requests()
         assert outcomes(compare(client, lake, cells_of(PERSON))) == ["not told", "not told"]
@@ -163,7 +168,7 @@ def test_a_first_fetch_counts_where_the_server_tells_each_hash(client: BeiweClie
     """As servers since 2026-01-08 do, also of survey answers."""
     began = datetime.now(timezone.utc)
     sync(client, lake, cells_of(PERSON))
-    assert all(at and at >= began for at in compared_at(lake))
+    assert all(at >= int(began.timestamp()) for at in compared_at(lake))
 
 
 def test_what_came_before_an_archive_broke_off_counts_when_the_server_leaves_it_out(
@@ -173,7 +178,7 @@ def test_what_came_before_an_archive_broke_off_counts_when_the_server_leaves_it_
     server.misbehave("silent_cut", route="/get-data/*", times=1)
     reports = sync(client, lake, cells_of(PERSON))
     assert all(report.complete for report in reports)
-    assert None not in compared_at(lake)
+    assert 0 not in compared_at(lake)
 
 
 def test_what_was_not_compared_does_not_count(
@@ -189,7 +194,7 @@ def test_what_was_not_compared_does_not_count(
     with server.misbehave("poisoned_hour", participant=PERSON, stream="gps", start=MORNING, end=MORNING + HOUR):
         world.add_rows(PERSON, "accelerometer", MORNING)
         sync(client, lake, cells_of(PERSON)[:1], daily=daily(client))
-    assert compared_at(lake) == [None, first[1]]
+    assert compared_at(lake) == [0, first[1]]
 
 
 def test_a_file_that_does_not_come_was_not_compared(world: World, lake: StudyLake) -> None:
@@ -199,7 +204,8 @@ def test_a_file_that_does_not_come_was_not_compared(world: World, lake: StudyLak
             sync(client, lake, cells_of(PERSON), daily=daily(client))
         before = compared_at(lake)
         world.lose_object(PERSON, "gps", MORNING)
-        reports = sync(client, lake, cells_of(PERSON), daily=daily(client))
+        with an_hour_later():
+            reports = sync(client, lake, cells_of(PERSON), daily=daily(client))
     assert [report.missing_upstream for report in reports] == [1, 0]
     assert [new == old for new, old in zip(compared_at(lake), before, strict=True)] == [True, False]
 
@@ -233,19 +239,22 @@ def test_an_archive_that_breaks_off_is_a_difference(
 
 def test_a_commit_in_between_is_not_called_compared(lake: StudyLake, folder: Path) -> None:
     """Nothing is noted of a window that another run has committed since, nor of one that is gone."""
-    old = commit(lake, {1: b"first"})
-    new = commit(lake, {1: b"second"})
-    with lake.writer(run_id="audit") as writer:
-        writer.note_compared([old], at=NOW)
-        assert compared_at(lake) == [None]
-        writer.note_compared([new], at=NOW)
-    assert compared_at(BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)) == [NOW]
+    now = int(NOW.timestamp())
+    records = []
+    for content in (b"first", b"second"):
+        commit(lake, {1: content})
+        records.append(lake.index(PERSON)[week().key].at)
+    for record, noted in zip(records, (0, now), strict=True):
+        with lake.writer(run_id="audit") as writer:
+            writer.note_compared(PERSON, [(week().key, record), ("2020-01-06", record)], at=NOW)
+            writer.note_compared("p2person", [(week().key, record)], at=NOW)
+        assert compared_at(BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)) == [noted]
     commit(lake, {})
-    assert compared_at(lake) == [NOW]  # the same content
+    assert compared_at(lake) == [now]  # the same content
     commit(lake, {2: b"more"})
-    assert compared_at(lake) == [None]
+    assert compared_at(lake) == [0]
     commit(lake, {}, compared_at=NOW + DAY)
-    assert compared_at(lake) == [NOW + DAY]
+    assert compared_at(lake) == [now + DAY.total_seconds()]
 
 
 def test_a_comparison_ends_before_the_request_that_is_too_much(
@@ -257,7 +266,8 @@ def test_a_comparison_ends_before_the_request_that_is_too_much(
     before = compared_at(lake)
     server.forget_requests()
     enough = StudySync(client, lake, run_id="audit", policy=FetchPolicy(registry_bytes=5_000))
-    found = list(enough.compare(days, go_on=lambda: downloads(server) < 2))
+    with an_hour_later():
+        found = list(enough.compare(days, go_on=lambda: downloads(server) < 2))
     assert downloads(server) == 2
     assert 0 < len(found) < len(days)
     moved = [now != then for now, then in zip(compared_at(lake), before, strict=True)]

@@ -18,6 +18,7 @@ PERSON = "anna1111"
 START = datetime(2026, 3, 2, tzinfo=timezone.utc)
 WEEK = Window(START, START + timedelta(days=7))
 DAYS = st.dates(date(2026, 2, 28), date(2026, 3, 12))
+SECRET = bytes(16)
 COUNTS = st.dictionaries(DAYS, st.dictionaries(st.sampled_from(STREAM_NAMES), st.integers(0, 3), max_size=4))
 
 
@@ -45,13 +46,13 @@ def test_a_window_agrees_exactly_where_no_count_of_the_streams_asked_for_moved(
     then: dict[date, dict[str, int]], now: dict[date, dict[str, int]], asked: set[str], asks: set[str]
 ) -> None:
     """Whatever streams came or went between the two: what was not asked for agrees where nothing of it is counted."""
-    before = index(then).digest(PERSON, WEEK, asked)
+    before = index(then).digest(PERSON, WEEK, asked, SECRET)
     expected = in_week(then, asked & asks) == in_week(now, asks)
-    assert index(now).agrees(before, PERSON, WEEK, asks) == expected
+    assert index(now).agrees(before, PERSON, WEEK, asks, SECRET) == expected
 
 
 @pytest.mark.parametrize("counted", ["", "0123456789abcdef"])
 def test_a_fingerprint_that_is_missing_or_of_an_older_form_never_agrees(counted: str) -> None:
     """Such a window is looked at again, also an empty one."""
-    assert not index({}).agrees(counted, PERSON, WEEK, STREAM_NAMES)
-    assert index({}).agrees(index({}).digest(PERSON, WEEK, ()), PERSON, WEEK, STREAM_NAMES)
+    assert not index({}).agrees(counted, PERSON, WEEK, STREAM_NAMES, SECRET)
+    assert index({}).agrees(index({}).digest(PERSON, WEEK, (), SECRET), PERSON, WEEK, STREAM_NAMES, SECRET)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 
 from core_helpers import DAY, HOUR, NOW, PERSON, START, STUDY, occasion
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.lake import Arrival, Hole, Manifest, Merge, Occasion
@@ -25,7 +25,7 @@ def arrival(key: str, content: bytes, *, number: int = 1, form: FileForm = LOCKE
     """A file of the survey answers of one second; ``number`` is the suffix that the server gave this time."""
     suffix = f"_{number}" if number > 1 else ""
     staged = StagedFile(
-        part=f"part-{key}-{content!r}",
+        path=f"{STUDY}/{PERSON}/survey_answers/{key}~{content.hex()}",
         size_bytes=len(content),
         md5=hashlib.md5(content).hexdigest(),
         sha1=hashlib.sha1(content).hexdigest(),
@@ -44,8 +44,8 @@ def merged(old: Manifest | None, *arrivals: Arrival, **facts: object) -> Merge:
     return merge(old, arrivals, occasion(**facts))
 
 
-def contents_by_path(manifest: Manifest) -> dict[str, str]:
-    return {record.path: record.key for record in manifest.files}
+def keys_by_name(manifest: Manifest) -> dict[str, str]:
+    return {record.member: record.key for record in manifest.files}
 
 
 def test_a_first_commit_adds_everything() -> None:
@@ -55,23 +55,24 @@ def test_a_first_commit_adds_everything() -> None:
     assert (result.changes.added, result.changes.added_bytes, result.changes.unchanged) == (1, 5, 0)
     assert (record.first_seen, record.fetched_at, record.run_id) == (NOW.isoformat(), NOW.isoformat(), "run-1")
     assert (record.restatements, record.previous, record.present) == (0, None, True)
-    assert result.moves == (("part-a-b'12345'", record.path),)
+    assert record.path == "survey_answers/a~3132333435"
     assert result.manifest.complete
 
 
 def test_an_empty_window_is_a_commit() -> None:
     """No files is a result like any other."""
     result = merged(None)
-    assert (result.manifest.files, result.manifest.generation, result.manifest.complete) == ((), 1, True)
+    assert (result.manifest.files, result.manifest.complete) == ((), True)
 
 
 def test_restated_files_keep_name_and_first_sight_and_count() -> None:
-    """A changed file stays where it is; what it was before is told, once per restatement."""
+    """A changed file keeps its name and gets a place beside it; what it was before is told, once per restatement."""
     first = merged(None, arrival("a", b"old"), arrival("b", b"same"))
     second = merged(first.manifest, arrival("a", b"newer!"), now=LATER, run_id="run-2")
     third = merged(second.manifest, arrival("a", b"newest"), now=LATER + HOUR)
     old, new, newest = (one.manifest.by_key()[f"{STUDY}/a"] for one in (first, second, third))
-    assert (new.path, new.member, new.first_seen) == (old.path, old.member, NOW.isoformat())
+    assert (new.member, new.first_seen) == (old.member, NOW.isoformat())
+    assert len({old.path, new.path, newest.path}) == 3
     assert (new.fetched_at, new.run_id, new.restatements, newest.restatements) == (LATER.isoformat(), "run-2", 1, 2)
     assert new.previous is not None
     assert (new.previous.sha256, new.previous.size_bytes, new.previous.fetched_at) == (old.sha256, 3, old.fetched_at)
@@ -79,7 +80,7 @@ def test_restated_files_keep_name_and_first_sight_and_count() -> None:
     assert newest.previous.sha256 == new.sha256
     assert (second.changes.changed, second.changes.changed_bytes) == (1, 6)
     assert (second.changes.unchanged, second.changes.unchanged_bytes) == (1, 4)
-    assert (second.changes.added, second.removals) == (0, ())
+    assert second.changes.added == 0
 
 
 def test_the_same_content_again_changes_nothing() -> None:
@@ -87,18 +88,18 @@ def test_the_same_content_again_changes_nothing() -> None:
     first = merged(None, arrival("a", b"same"))
     again = merged(first.manifest, arrival("a", b"same"), now=LATER, run_id="run-2")
     assert again.manifest.files == first.manifest.files
-    assert (again.moves, again.discards) == ((), ("part-a-b'same'",))
+    assert [staged.path for staged in again.discards] == [f"{STUDY}/{PERSON}/survey_answers/a~73616d65"]
     assert (again.changes.unchanged, again.changes.changed, again.changes.added) == (1, 0, 0)
 
 
 def test_moving_suffixes_never_rename_a_file() -> None:
     """The server numbers files of one second anew in each answer; names in the lake belong to keys and stay."""
     first = merged(None, arrival("a", b"A"), arrival("b", b"B", number=2), arrival("c", b"C", number=3)).manifest
-    assert len(contents_by_path(first)) == 3
+    assert len(keys_by_name(first)) == 3
     for order in permutations((1, 2, 3)):
         numbered = zip("abc", order, strict=True)
         shuffled = merged(first, *(arrival(key, key.encode() * 2, number=number) for key, number in numbered))
-        assert contents_by_path(shuffled.manifest) == contents_by_path(first)
+        assert keys_by_name(shuffled.manifest) == keys_by_name(first)
         assert shuffled.changes.changed == 3
 
 
@@ -109,7 +110,7 @@ def test_a_new_file_of_the_same_second_gets_a_free_name() -> None:
     third = merged(second, arrival("c", b"C", number=2)).manifest
     names = {record.key[-1]: record.member.rpartition("+00_00")[2] for record in third.files}
     assert names == {"a": ".csv", "b": "_2.csv", "c": "_3.csv"}
-    assert len(contents_by_path(third)) == 3
+    assert len(keys_by_name(third)) == 3
 
 
 def test_duplicated_uploads_keep_their_extension() -> None:
@@ -128,7 +129,7 @@ def test_vanished_files_are_kept_and_marked() -> None:
     assert (record.present, record.vanished_at) == (False, LATER.isoformat())
     assert (gone.changes.vanished, gone.changes.vanished_bytes, gone.changes.unchanged) == (1, 1, 1)
     assert still.changes.vanished == 0
-    assert gone.removals == ()
+    assert len(gone.manifest.files) == 2
     assert gone.manifest.data_version != first.data_version
     assert gone.manifest.data_version == merged(None, arrival("b", b"B")).manifest.data_version
     assert merged(gone.manifest, arrival("a", b"A")).manifest.data_version == first.data_version
@@ -140,7 +141,6 @@ def test_vanished_files_are_removed_if_that_is_wanted() -> None:
     gone = merged(first, vanished={f"{STUDY}/a"}, remove_vanished=True)
     assert [record.key for record in gone.manifest.files] == [f"{STUDY}/b"]
     assert [record.key for record in gone.manifest.removed] == [f"{STUDY}/a"]
-    assert gone.removals == (first.by_key()[f"{STUDY}/a"].path,)
     assert (gone.changes.vanished, gone.changes.vanished_bytes) == (1, 1)
 
 
@@ -167,7 +167,7 @@ def test_a_file_that_comes_back_goes_on_with_its_history() -> None:
         assert (record.first_seen, record.restatements, record.times_vanished) == (NOW.isoformat(), 2, times)
         assert record.previous is not None
         assert record.previous.sha256 == restated.files[0].sha256
-        assert (len(contents_by_path(back.manifest)), back.manifest.removed) == (2, ())
+        assert (len(keys_by_name(back.manifest)), back.manifest.removed) == (2, ())
 
 
 def test_when_a_file_was_last_seen_is_known_of_each() -> None:
@@ -188,39 +188,24 @@ def test_when_a_file_was_last_seen_is_known_of_each() -> None:
     assert found.last_seen(found.files[0]) == (LATER + DAY).isoformat()
 
 
-def test_another_form_moves_a_file_to_the_name_that_fits() -> None:
-    """After the study's compression or locking was changed, the ending still tells how a file is stored."""
-    forms = [
-        FileForm(cipher=cipher, compression=compression)
-        for cipher in (None, LOCKED.cipher)
-        for compression in ("zstd", "none")
-    ]
-    for before in forms:
-        first = merged(None, arrival("a", b"A", form=before), arrival("b", b"B", form=before)).manifest
-        for after in forms:
-            for content in (b"B", b"new"):
-                result = merged(first, arrival("b", content, form=after))
-                old, new = (manifest.by_key()[f"{STUDY}/b"] for manifest in (first, result.manifest))
-                assert (new.member, new.path) == (old.member, old.member + after.suffix)
-                assert result.removals == ((old.path,) if before != after else ())
-
-
 class OtherCipher(CrypteaseCipher):
-    """Locks under the same ending, but in another way."""
+    """Encrypts under the same ending, but in another way."""
 
     name = "other"
 
 
-def test_replacing_files_is_told() -> None:
-    """Only commits that touch stored files need a record that lets anybody finish them."""
-    first = merged(None, arrival("a", b"A"))
-    assert not first.replaces
-    assert not merged(first.manifest, arrival("b", b"B", number=2)).replaces
-    assert not merged(first.manifest, vanished={f"{STUDY}/a"}).replaces
-    assert merged(first.manifest, arrival("a", b"new")).replaces
-    assert merged(first.manifest, vanished={f"{STUDY}/a"}, remove_vanished=True).replaces
-    other = FileForm(cipher=OtherCipher("x"), compression="zstd")
-    assert merged(first.manifest, arrival("a", b"A", form=other)).replaces
+def test_another_form_is_another_file() -> None:
+    """After the study's compression or cipher was changed, the same content is stored anew, and is no restatement."""
+    ciphers = (None, LOCKED.cipher, OtherCipher("x"))
+    forms = [FileForm(cipher=cipher, compression=form) for cipher in ciphers for form in ("zstd", "none")]
+    for before in forms:
+        first = merged(None, arrival("a", b"A", form=before)).manifest
+        for after in forms:
+            result = merged(first, arrival("a", b"A", form=after))
+            (record,) = result.manifest.files
+            assert (record.encryption, record.compression) == (after.encryption, after.compression)
+            assert (record.member, record.restatements) == (first.files[0].member, 0)
+            assert len(result.discards) == (before == after)
 
 
 def test_holes_leave_a_window_incomplete() -> None:
@@ -245,7 +230,6 @@ def test_any_history_gives_what_came_last(history: list[tuple[dict[str, bytes], 
     manifest: Manifest | None = None
     expected: dict[str, bytes] = {}
     names: dict[str, str] = {}
-    on_disk: set[str] = set()
     for number, (arriving, missing) in enumerate(history):
         vanished = missing - arriving.keys()
         before = manifest.by_key() if manifest else {}
@@ -258,18 +242,16 @@ def test_any_history_gives_what_came_last(history: list[tuple[dict[str, bytes], 
         expected |= arriving
         for key in vanished if remove else ():
             expected.pop(key, None)
-            names.pop(key, None)
         records = manifest.by_key()
         assert {key.rpartition("/")[2]: record.sha256 for key, record in records.items()} == {
             key: hashlib.sha256(content).hexdigest() for key, content in expected.items()
         }
         for key in expected:
-            assert names.setdefault(key, records[f"{STUDY}/{key}"].path) == records[f"{STUDY}/{key}"].path
-        on_disk = (on_disk | {path for _, path in result.moves}) - set(result.removals)
-        assert on_disk == {record.path for record in manifest.files}
-        assert len(on_disk) == len(manifest.files)
+            assert names.setdefault(key, records[f"{STUDY}/{key}"].member) == records[f"{STUDY}/{key}"].member
+        assert len(set(names.values())) == len(names)
         changes = result.changes
         assert changes.added == len(records.keys() - before.keys())
-        assert len(result.moves) + len(result.discards) == len(arriving)
+        placed = {record.path for record in manifest.files}
+        assert len(placed - {record.path for record in before.values()}) + len(result.discards) == len(arriving)
         present = sum(record.present for record in manifest.files)
         assert changes.added + changes.changed + changes.unchanged == present

@@ -182,8 +182,8 @@ def test_no_link_is_followed_below_a_tree(tmp_path: Path) -> None:
     for use in (
         lambda: tree.open("a/b/file"),
         lambda: tree.create("a/b/new"),
-        lambda: tree.write("a/b/new", b"", part=".part"),
-        lambda: tree.replace("a/b/file", "file"),
+        lambda: tree.open_new("a/b/new"),
+        lambda: tree.link("a/b/file", "file"),
         lambda: tree.names("a/b"),
         lambda: tree.delete_folders("a/b"),
     ):
@@ -272,14 +272,11 @@ def test_nothing_in_the_place_of_a_file_makes_anybody_wait(
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "link", "link to nothing"])
-def test_a_sign_of_life_that_is_no_file_is_of_no_run(lake: StudyLake, folder: Path, kind: str) -> None:
-    """The next run takes it away, as that of a run which died, and `purge` does its work."""
+def test_a_marker_that_is_no_file_stops_nobody(lake: StudyLake, folder: Path, kind: str) -> None:
+    """Runs go on, and `purge` does its work."""
     commit(lake, {1: b"first"})
-    place = folder / STUDY / ".beiwe" / f"{'ab' * 8}.run"
-    plant(place, kind)
+    plant(folder / STUDY / ".beiwe" / "runs" / f"0-{'ab' * 8}-0", kind)
     commit(lake, {2: b"second"})
-    assert not os.path.lexists(place)
-    plant(place, kind)
     assert purge_participant(lake, PERSON, run_id="purge").files
     assert not (folder / STUDY / PERSON).exists()
 
@@ -321,8 +318,9 @@ def test_settings_that_name_something_else_than_a_file(
 ) -> None:
     """A private key's path, and a keyring's: an error that says so."""
     plant(place := tmp_path / "file", kind)
+    monkeypatch.setenv("BEIWE_AGE_IDENTITY", str(place))
     with pytest.raises(ConfigurationError, match="BEIWE_AGE_IDENTITY"):
-        read_identity(str(place), variable="BEIWE_AGE_IDENTITY")
+        read_identity("BEIWE_AGE_IDENTITY")
     with pytest.raises(KeyringFileError, match=rf"{place} is a .*, not a regular file"):
         read_keyring(place, passphrase=PASSPHRASE)
     monkeypatch.setenv("NRG_KEYRING_PASS", PASSPHRASE)

@@ -13,117 +13,173 @@ from core_helpers import PASSPHRASE, PERSON, STUDY, cells_of, check_lake, commit
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.purge import purge_participant
 from dagster_beiwe.lake.repair import repair_study
 from dagster_beiwe.lake.verify import Finding, Verification, verify_study
 from dagster_beiwe.simulator import SimulatedServer
 
-Hurt = Callable[[Path, Path, Path], None]
+Hurt = Callable[[Path], object]
 
-HURTS: dict[str, Hurt] = {
-    "manifest removed": lambda manifest, _index, _roll: manifest.unlink(),
-    "manifest emptied": lambda manifest, _index, _roll: manifest.write_bytes(b"{}"),
-    "index removed": lambda _manifest, index, _roll: index.unlink(),
-    "index emptied": lambda _manifest, index, _roll: index.write_bytes(b"{}"),
-    "roll removed": lambda _manifest, _index, roll: roll.unlink(),
-    "roll emptied": lambda _manifest, _index, roll: roll.write_bytes(b"{}"),
-    "participant removed": lambda manifest, index, _roll: (shutil.rmtree(manifest.parent.parent), index.unlink())[1],
-    "participant and roll removed": lambda manifest, index, roll: (
-        shutil.rmtree(manifest.parent.parent), index.unlink(), roll.unlink())[2],
+
+def manifest_of(study: Path) -> Path:
+    return max((study / PERSON / ".beiwe").glob("*.json.zst"))
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+HURTS: dict[str, tuple[Hurt, set[str]]] = {
+    "manifest removed": (lambda study: manifest_of(study).unlink(), {"manifest missing"}),
+    "manifest emptied": (lambda study: manifest_of(study).write_bytes(b""), {"manifest changed"}),
+    "file removed": (lambda study: min((study / PERSON / "gps").iterdir()).unlink(), {"file missing"}),
+    "file changed": (lambda study: flip(min((study / PERSON / "gps").iterdir())), {"file changed"}),
+    "token removed": (lambda study: (study / PERSON / ".beiwe/token-0").unlink(), {"participant missing"}),
+    "token changed": (
+        lambda study: flip(study / PERSON / ".beiwe/token-0"), {"participant missing", "token changed"}
+    ),
+    "participant removed": (lambda study: shutil.rmtree(study / PERSON), {"participant missing"}),
+    "garbage after the log": (
+        lambda study: (study / ".beiwe/log/000000/000" ).with_name(
+            f"{len(list((study / '.beiwe/log/000000').iterdir())):03}").write_bytes(b"x"), {"log damaged"}
+    ),
 }  # fmt: skip
-"""What may happen to a window's manifest, its participant's index and the study's roll."""
-
-
-def places(folder: Path, lake: StudyLake) -> tuple[Path, Path, Path]:
-    """The newest manifest of the participant, the index and the roll."""
-    study = folder / lake.study_id
-    inside = study / ".beiwe"
-    return max((study / PERSON / ".beiwe").glob("*.json")), inside / f"{PERSON}.index", inside / "participants.roll"
+"""What may happen to a participant's folder or to the log, and how it is called."""
 
 
 def kinds(lake: StudyLake) -> set[str]:
     return {finding.kind for finding in verify_study(lake).findings}
 
 
-def test_a_window_that_was_put_back_is_not_committed_over(
-    client: BeiweClient, lake: StudyLake, folder: Path, tmp_path: Path
-) -> None:
-    """An older state of a whole participant folder is noticed before anything new hides it."""
-    sync(client, lake, cells_of(PERSON))
-    shutil.copytree(folder / lake.study_id / PERSON, tmp_path / "older")
-    sync(client, lake, cells_of(PERSON))
-    shutil.rmtree(folder / lake.study_id / PERSON)
-    shutil.copytree(tmp_path / "older", folder / lake.study_id / PERSON)
-    with pytest.raises(IntegrityError, match="put back to an older state"):
-        sync(client, lake, cells_of(PERSON))
-    assert kinds(lake) == {"manifest rolled back"}
-
-
 @pytest.mark.parametrize("hurt", HURTS)
 def test_a_repair_and_a_run_bring_the_lake_back(
     server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path, hurt: str
 ) -> None:
-    """Each damage to manifests and indexes is found; after the repair and a run the lake is intact and whole."""
+    """Each damage is found; after the repair and a run the lake is intact and whole."""
     sync(client, lake, cells_of(PERSON))
     whole = {record.key for manifest in lake.manifests(PERSON) for record in manifest.files}
-    HURTS[hurt](*places(folder, lake))
+    act, expected = HURTS[hurt]
+    act(folder / STUDY)
     found = verify_study(lake)
-    assert not found.intact
+    assert {finding.kind for finding in found.findings} == expected
     repair_study(lake, found.findings, run_id="repair")
+    assert verify_study(lake).findings == []
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
     sync(client, lake, cells_of(PERSON))
     assert verify_study(lake).findings == []
     assert {record.key for manifest in lake.manifests(PERSON) for record in manifest.files} == whole
 
 
-@pytest.mark.parametrize("hurt", ["index removed", "roll removed", "roll emptied"])
-def test_what_would_tell_of_a_loss_is_not_made_anew_by_a_run(
-    client: BeiweClient, lake: StudyLake, folder: Path, hurt: str
-) -> None:
-    """A run refuses to write an index or roll in place of one that is gone: the new one would hide what else is."""
-    sync(client, lake, cells_of(PERSON))
-    HURTS[hurt](*places(folder, lake))
-    with pytest.raises(IntegrityError, match="verify"):
-        sync(client, lake, cells_of(PERSON)[:1])
-    assert kinds(lake) <= {"index missing", "roll missing", "roll changed"}
+def test_a_token_that_was_lost_is_told_by_the_manifests(lake: StudyLake, folder: Path) -> None:
+    """Nothing has to be fetched again: the log proves the manifests, and they say whose they are."""
+    manifest = commit(lake, {1: b"first"})
+    (folder / STUDY / PERSON / ".beiwe/token-0").unlink()
+    assert repair_study(lake, verify_study(lake).findings, run_id="repair") == []
+    assert BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE).manifest(PERSON, week()) == manifest
 
 
-def test_an_index_and_a_roll_that_were_put_back_are_found_and_repaired(
-    client: BeiweClient, lake: StudyLake, folder: Path
-) -> None:
-    """Each was right once; together with a whole older study they still are, which only the roll's edition tells."""
-    _, index, roll = places_after_a_run(client, lake, folder)
-    older = {path: path.read_bytes() for path in (index, roll)}
-    before = verify_study(lake).roll
-    sync(client, lake, cells_of(PERSON))
-    assert verify_study(lake).roll > before
-    for path, kind in ((index, "index rolled back"), (roll, "roll rolled back")):
-        path.write_bytes(older[path])
-        found = verify_study(lake)
-        assert kind in {finding.kind for finding in found.findings}
-        repair_study(lake, found.findings, run_id="repair")
-        assert verify_study(lake).findings == []
-    sync(client, lake, cells_of(PERSON))
+def test_one_damaged_manifest_stops_nobody_else(lake: StudyLake, folder: Path) -> None:
+    """Whoever reads or writes other windows and participants is not told of it."""
+    commit(lake, {1: b"first"})
+    commit(lake, {1: b"hers"}, participant="p2person")
+    manifest_of(folder / STUDY).write_bytes(b"")
+    with pytest.raises(IntegrityError):
+        lake.manifest(PERSON, week())
+    with pytest.raises(IntegrityError):
+        commit(lake, {2: b"second"})
+    commit(lake, {2: b"hers too"}, participant="p2person")
+    assert len(lake.index("p2person")) == 1
+    assert lake.participants() == [PERSON, "p2person"]
+
+
+def test_a_damaged_log_stops_the_study(lake: StudyLake, folder: Path) -> None:
+    """A record that is missing is found wherever it was, and nothing is written over it."""
+    for hour in range(3):
+        commit(lake, {hour: b"%d" % hour})
+    (folder / STUDY / ".beiwe/log/000000/002").unlink()
+    found = verify_study(lake).findings
+    assert [finding.kind for finding in found] == ["log damaged"]
+    assert "002" in found[0].detail
+    fresh = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    with pytest.raises(IntegrityError, match="002"):
+        commit(fresh, {4: b"4"})
+    with pytest.raises(IntegrityError, match="002"):
+        repair_study(fresh, found, run_id="repair")
+    assert (folder / STUDY / ".beiwe/log/000000/003").exists()
+
+
+@pytest.mark.parametrize("kind", ["empty", "full"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ".beiwe/log/000000/003",
+        ".beiwe/log/000009/000",
+        ".beiwe/checkpoints/000000000002-01234567",
+        ".beiwe/checkpoints/000000000002-01234567.people",
+        ".beiwe/packs/000000",
+        f"{PERSON}/.beiwe/token-0",
+    ],
+)
+def test_a_folder_in_the_place_of_a_document_is_taken_out(lake: StudyLake, folder: Path, place: str, kind: str) -> None:
+    """Nothing that the lake makes has a folder there, so neither a repair nor a withdrawal stops at it."""
+    commit(lake, {1: b"first"})
+    commit(lake, {1: b"hers"}, participant="p2person")
+    taken = folder / STUDY / place
+    taken.unlink(missing_ok=True)
+    taken.mkdir(parents=True)
+    if kind == "full":
+        (taken / "x").write_bytes(b"")
+    fresh = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    repair_study(fresh, verify_study(fresh).findings, run_id="repair")
+    fresh = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
+    assert verify_study(fresh).findings == []
+    assert fresh.participants() == [PERSON, "p2person"]
+    if "checkpoints" in place:
+        taken.mkdir(parents=True, exist_ok=True)
+        assert purge_participant(fresh, PERSON, run_id="purge").certain
+        assert not taken.exists()
+
+
+@pytest.mark.parametrize("number", [0, 2, 3])
+@pytest.mark.parametrize("hurt", ["removed", "rotten", "emptied"])
+def test_a_record_comes_back_from_the_witness(folder: Path, tmp_path: Path, number: int, hurt: str) -> None:
+    """The first one, one in the middle, and the last one, which would otherwise be gone unnoticed."""
+    lake = BeiweLake(folder, witness=tmp_path / "witness").study(STUDY, passphrase=PASSPHRASE)
+    for hour in range(3):
+        commit(lake, {hour: b"%d" % hour})
+    record = folder / STUDY / f".beiwe/log/000000/{number:03}"
+    whole = record.read_bytes()
+    acts: dict[str, Callable[[], object]] = {
+        "removed": record.unlink, "rotten": lambda: flip(record), "emptied": lambda: record.write_bytes(b"")
+    }  # fmt: skip
+    acts[hurt]()
+    found = verify_study(lake).findings
+    assert [finding.kind for finding in found] == ["log damaged"]
+    repair_study(lake, found, run_id="repair")
+    assert record.read_bytes() == whole
     assert verify_study(lake).findings == []
 
 
-def places_after_a_run(client: BeiweClient, lake: StudyLake, folder: Path) -> tuple[Path, Path, Path]:
-    sync(client, lake, cells_of(PERSON))
-    return places(folder, lake)
-
-
-def test_an_index_made_anew_lets_its_windows_be_looked_at_again(
-    client: BeiweClient, lake: StudyLake, folder: Path
-) -> None:
-    """Nothing tells that the manifests are the newest ones, so no count stands for them."""
-    _, index, _ = places_after_a_run(client, lake, folder)
-    index.unlink()
-    repair_study(lake, verify_study(lake).findings, run_id="repair")
-    assert {entry.counted for entry in lake.index(PERSON).values()} == {""}
+def test_a_version_of_the_past_that_was_damaged_is_told_and_given_up(lake: StudyLake, folder: Path) -> None:
+    """The newest one is not touched by that."""
+    commit(lake, {1: b"first"})
+    manifest = commit(lake, {1: b"second"})
+    first = min((folder / STUDY / PERSON / "gps").iterdir(), key=lambda path: "~" in path.name)
+    first.write_bytes(b"")
+    found = verify_study(lake)
+    assert [finding.kind for finding in found.findings] == ["past version damaged"]
+    assert found.partitions == []
+    repair_study(lake, found.findings, run_id="repair")
+    assert verify_study(lake).findings == []
+    assert lake.manifest(PERSON, week()) == manifest
 
 
 def test_what_is_committed_while_the_lake_is_verified_is_no_finding(lake: StudyLake, folder: Path) -> None:
     """A file that a run adds to a window that was already looked at is not unlisted."""
     commit(lake, {1: b"first"})
-    seen = []
+    seen: list[int] = []
 
     def meanwhile(so_far: Verification) -> None:
         if not seen:
@@ -143,7 +199,7 @@ def test_what_was_committed_since_it_was_found_is_not_taken_out(lake: StudyLake,
         Finding(kind="file unlisted", participant=PERSON, path=one),
         Finding(kind="file changed", participant=PERSON, window=manifest.window, path=other),
         Finding(kind="file missing", participant=PERSON, window=manifest.window, path=one),
-        Finding(kind="manifest rolled back", participant=PERSON, window=manifest.window),
+        Finding(kind="manifest changed", participant=PERSON, window=manifest.window),
     ]
     repair_study(lake, outdated, run_id="repair")
     assert lake.manifest(PERSON, manifest.window) == manifest

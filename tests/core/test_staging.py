@@ -12,7 +12,20 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from core_helpers import PASSPHRASE, PERSON, START, STUDY, chunked, commit, leftovers, occasion, stage, too_open, tree
+from core_helpers import (
+    PASSPHRASE,
+    PERSON,
+    START,
+    STUDY,
+    chunked,
+    commit,
+    finished,
+    occasion,
+    stage,
+    too_open,
+    tree,
+    week,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +42,7 @@ from dagster_beiwe.lake.staging import (
     LARGEST_FRAME_BYTES,
     Compression,
     FileForm,
+    FilePlace,
     FrameTooLargeError,
     StagedFile,
     examine,
@@ -44,6 +58,7 @@ ROWS = b"timestamp,UTC time,latitude,longitude,altitude,accuracy\n" + b"\n".join
     b"%d,2026-02-23T00:00:%02d.000,42.36%04d,-71.05%04d,12.5,8" % (1771804800000 + 1000 * n, n % 60, n, n)
     for n in range(2000)
 )
+PLACE = FilePlace("a/a.csv")
 CIPHERS: dict[str, Cipher | None] = {"cryptease": CrypteaseCipher(PASSPHRASE), "none": None}
 
 
@@ -58,14 +73,14 @@ PLAIN = FileForm(cipher=None, compression="zstd")
 def put_large(folder: Path, body: bytes, *, compressed: bool = True, form: FileForm = PLAIN) -> StagedFile:
     """The way of large files: piece by piece."""
     pieces = chunked(body, 777)
-    return stage_file(LocalStorage(folder), "a/.x.part", pieces, name="a.csv", arrives_compressed=compressed, form=form)
+    return stage_file(LocalStorage(folder), PLACE, pieces, name="a.csv", arrives_compressed=compressed, form=form)
 
 
 def put_small(folder: Path, body: bytes, *, compressed: bool = True, form: FileForm = PLAIN) -> StagedFile:
     """The way of small files: examined whole, then stored with others."""
     examined = examine(body, name="a.csv", arrives_compressed=compressed, form=form)
     with ThreadPoolExecutor(2) as pool:
-        (staged,) = store_all(LocalStorage(folder), [("a/.x.part", examined)], form=form, pool=pool)
+        (staged,) = store_all(LocalStorage(folder), [(PLACE, examined)], form=form, pool=pool)
     return staged
 
 
@@ -90,10 +105,11 @@ def test_every_way_to_store_keeps_the_content(
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE, cipher=CIPHERS[cipher], compression=compression)
     member = parse_member_name(NAME)
     with lake.writer(run_id="r") as writer:
+        plan = writer.plan(PERSON, [week()])
         body = frame(content) if arrives_compressed else content
         staged = writer.stage(member, chunked(body, 100), arrives_compressed=arrives_compressed, md5=True)
         arrival = Arrival(key="k", member=member, staged=staged, form=lake.form("gps"))
-        manifest = writer.commit(occasion(), [arrival], base_generation=0).manifest
+        manifest = finished(writer, writer.commit(plan, occasion(), [arrival]))
     (record,) = manifest.files
     assert (record.size_bytes, record.sha256) == (len(content), hashlib.sha256(content).hexdigest())
     assert (record.md5, record.sha1) == (hashlib.md5(content).hexdigest(), hashlib.sha1(content).hexdigest())
@@ -123,16 +139,16 @@ def test_the_servers_frame_is_kept_byte_for_byte(folder: Path, put: Put) -> None
     """A compressed file is stored as the server compressed it, inside the lock too."""
     body = frame(ROWS)
     put(folder, body)
-    assert (folder / "a/.x.part").read_bytes() == body
-    (folder / "a/.x.part").unlink()
+    assert (folder / PLACE.path).read_bytes() == body
+    (folder / PLACE.path).unlink()
     put(folder, body, form=FileForm(cipher=CIPHERS["cryptease"], compression="zstd"))
-    assert decrypt_bytes((folder / "a/.x.part").read_bytes(), PASSPHRASE) == body
+    assert decrypt_bytes((folder / PLACE.path).read_bytes(), PASSPHRASE) == body
 
 
 def test_uncompressed_lakes_are_manos(folder: Path, put: Put) -> None:
     """With ``compression: none`` the locked file opens to the very bytes of the CSV."""
     put(folder, frame(ROWS), form=FileForm(cipher=CIPHERS["cryptease"], compression="none"))
-    assert decrypt_bytes((folder / "a/.x.part").read_bytes(), PASSPHRASE) == ROWS
+    assert decrypt_bytes((folder / PLACE.path).read_bytes(), PASSPHRASE) == ROWS
 
 
 def declaring(size: int) -> bytes:
@@ -199,6 +215,10 @@ def test_bombs_stay_small(folder: Path, put: Put, declared: bool) -> None:
     assert tree(folder) == {}
 
 
+def gps_files(folder: Path) -> list[str]:
+    return [name for name in tree(folder) if "/gps/" in name]
+
+
 def test_a_body_that_breaks_off_leaves_nothing(lake: StudyLake, folder: Path) -> None:
     """The error of the connection passes through, and no temporary file stays."""
 
@@ -209,7 +229,7 @@ def test_a_body_that_breaks_off_leaves_nothing(lake: StudyLake, folder: Path) ->
     with lake.writer(run_id="r") as writer:
         with pytest.raises(ConnectionFailedError):
             writer.stage(parse_member_name(NAME), breaking(), arrives_compressed=False)
-        assert not [name for name in leftovers(folder) if "gps" in name]
+        assert not gps_files(folder)
 
 
 def test_staged_files_are_removed_when_the_run_ends(lake: StudyLake, folder: Path) -> None:
@@ -217,10 +237,11 @@ def test_staged_files_are_removed_when_the_run_ends(lake: StudyLake, folder: Pat
     with lake.writer(run_id="r") as writer:
         first = stage(writer, lake, b"a", hours=1)
         stage(writer, lake, b"b", hours=2)
-        assert len([name for name in leftovers(folder) if "gps" in name]) == 2
+        assert len(gps_files(folder)) == 2
         writer.discard([first.staged])
-        assert len([name for name in leftovers(folder) if "gps" in name]) == 1
-    assert leftovers(folder) == []
+        assert len(gps_files(folder)) == 1
+    assert gps_files(folder) == []
+    assert not list((folder / STUDY / ".beiwe" / "runs").iterdir())
 
 
 def test_locking_needs_a_passphrase_at_once(folder: Path) -> None:
@@ -236,11 +257,12 @@ def test_plain_streams_are_plain_and_the_others_locked(folder: Path) -> None:
     """A stream named as plain is stored readable; every other one is not."""
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE, plain_streams=["power_state"], compression="none")
     with lake.writer(run_id="r") as writer:
+        plan = writer.plan(PERSON, [week()])
         arrivals = [
             stage(writer, lake, b"readable", stream="power_state"),
             stage(writer, lake, b"secret coordinate", stream="gps"),
         ]
-        manifest = writer.commit(occasion(), arrivals, base_generation=0).manifest
+        manifest = finished(writer, writer.commit(plan, occasion(), arrivals))
     stored = tree(folder)
     assert any(data == b"readable" for data in stored.values())
     assert not any(b"secret coordinate" in data for data in stored.values())
@@ -296,8 +318,8 @@ def test_no_plain_byte_is_ever_on_disk(folder: Path, locked: bool) -> None:
         staged = writer.stage(parse_member_name(NAME), body(), arrives_compressed=False)
         watcher.done.set()
         watcher.join()
-        held = (folder / staged.part).read_bytes()
-    assert any(name.endswith(".part") for name in watcher.seen)
+        held = (folder / staged.path).read_bytes()
+    assert any(name.endswith(".csv.lock" if locked else ".csv") for name in watcher.seen)
     assert (canary not in held and not watcher.found) is locked
 
 
@@ -331,15 +353,12 @@ def test_small_files_are_told_by_what_they_unpack_to(
     assert small_size(body, len(body), arrives_compressed=compressed, form=form) == held
 
 
-def test_where_one_of_many_cannot_be_stored_no_half_file_stays(folder: Path) -> None:
-    """The error is told when no thread is writing any more; what others have stored by then is whole."""
+def test_where_one_of_many_cannot_be_stored_none_stays(folder: Path) -> None:
+    """The error is told when no thread is writing any more, and what was written by then is removed."""
     names = ["a", *(f"b{number}" for number in range(20))]
-    files = [(f"{name}/.x.part", examine(b"x", name="n", arrives_compressed=False, form=PLAIN)) for name in names]
+    files = [(FilePlace(f"{name}/x"), examine(b"x", name="n", arrives_compressed=False, form=PLAIN)) for name in names]
     folder.mkdir()
     (folder / "a").write_bytes(b"no folder")
     with ThreadPoolExecutor(2) as pool, pytest.raises(LakeUnavailableError, match="where a folder belongs"):
         store_all(LocalStorage(folder), files, form=PLAIN, pool=pool)
-    stored = tree(folder)
-    assert stored.pop("a") == b"no folder"
-    assert "b19/.x.part" in stored
-    assert all(content == files[1][1].content for content in stored.values())
+    assert tree(folder) == {"a": b"no folder"}

@@ -103,7 +103,7 @@ def test_windows_that_have_not_moved_are_told_without_asking(
     server.forget_requests()
     reports = list(StudySync(client, lake, run_id="run-2", daily=moved).run(cells_of(PERSON), moved_only=True))
     assert downloads(server) == 1
-    assert [(report.changed, report.generation) for report in reports] == [(0, 1), (1, 2)]
+    assert [(report.changed, report.record) for report in reports] == [(0, 1), (1, 3)]
     assert (reports[0].unchanged, reports[0].data_version) == (first.files, first.data_version)
     assert contents(lake) == truth(world)
 

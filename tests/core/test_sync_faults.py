@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from concurrent.futures import wait
 from datetime import datetime
@@ -33,6 +34,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import ConnectionFailedError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.sync import Cell
 from dagster_beiwe.sync.intake import Threads
 
 # Faults that pass
@@ -316,3 +318,35 @@ def test_an_interrupt_leaves_undone_what_waits() -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert done == [0]
+
+
+# A damaged lake
+
+
+def held(lake: StudyLake, cell: Cell) -> dict[str, str]:
+    """{key: SHA-256} of what one window holds."""
+    manifest = lake.manifest(cell.participant, cell.window)
+    assert manifest is not None
+    return {record.key: hashlib.sha256(lake.read(cell.participant, record)).hexdigest() for record in manifest.files}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["with counts", "without counts"])
+def test_a_damaged_window_does_not_stop_the_others(
+    world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path, known: bool
+) -> None:
+    """Nothing is committed to a window whose manifest was changed, and its report says why; the rest is brought."""
+    days = cells_of(PERSON, granularity="daily")
+    sync(client, lake, days, daily=daily(client))
+    bad = days[6].window
+    (manifest,) = (folder / lake.folder(PERSON, ".beiwe")).glob(f"{bad.key}~*")
+    manifest.write_bytes(manifest.read_bytes()[:-1] + b"x")
+    committed = lake.index(PERSON)[bad.key].at
+    world.reprocess(PERSON, START, START + 14 * DAY)
+    reports = sync(client, lake, days, **({"daily": daily(client)} if known else {}))
+    assert sorted(report.cell for report in reports) == days
+    (failed,) = (report for report in reports if report.problems)
+    assert (failed.cell, failed.complete, failed.record) == (days[6], False, 0)
+    assert [problem.error for problem in failed.problems] == ["IntegrityError"]
+    assert lake.index(PERSON)[bad.key].at == committed
+    for cell in days[:6] + days[7:]:
+        assert held(lake, cell) == truth(world, start=cell.window.start, end=cell.window.end)

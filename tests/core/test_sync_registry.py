@@ -7,7 +7,6 @@ import hashlib
 import json
 import tracemalloc
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -15,6 +14,7 @@ import pytest
 from core_helpers import DAY, HOUR, NOW, PERSON, START, STUDY, cells_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dagster_beiwe.errors import ArchiveError
 from dagster_beiwe.lake import FileRecord
@@ -166,7 +166,7 @@ def test_hashes_are_md5_or_sha1_or_unknown() -> None:
     content = b"timestamp"
     md5, sha1 = hashlib.md5(content), hashlib.sha1(content)
     staged = StagedFile(
-        part="p", size_bytes=9, md5=md5.hexdigest(), sha1=sha1.hexdigest(), sha256="", stored_size_bytes=9,
+        path="gps/a.csv", size_bytes=9, md5=md5.hexdigest(), sha1=sha1.hexdigest(), sha256="", stored_size_bytes=9,
         stored_sha256="", encryption="none", compression="none",
     )  # fmt: skip
     for digest in (md5.digest(), sha1.digest()):

@@ -24,6 +24,8 @@ from dagster_beiwe.errors import ConfigurationError, UnknownStreamError
         ({"encryption": "rot13"}, "cryptease, age or none"),
         ({"encryption": "age"}, "Expected `recipients` with"),
         ({"compression": "gzip"}, "zstd or none"),
+        ({"keep_superseded_days": -1}, "keep_superseded_days"),
+        ({"keep_superseded_days": float("nan")}, "keep_superseded_days"),
         ({"refresh_windows": 0}, "between 1 and 1000"),
         ({"owners": ["somebody"]}, "e-mail"),
         ({"deployment": "a/b"}, "`deployment` of letters"),

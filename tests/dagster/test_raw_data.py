@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -16,8 +19,11 @@ from worlds import PASSPHRASE, WEEKS
 from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.client import HttpPolicy
+from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.io_managers import EncryptedLakeIOManager
+from dagster_beiwe.lake.catalog.records import Head
 from dagster_beiwe.partitions import MOVED_ONLY, REFRESH_TAG, participants_name, rectangle_tags
+from dagster_beiwe.remembered import seen_in
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.studies.config import StudyFacts
@@ -124,6 +130,50 @@ def test_each_partition_has_its_own_numbers_and_version(launcher: Launcher, part
     assert week.metadata["files"].value == 14
     assert week.metadata["streams"].value == {"gps": 7, "power_state": 7}
     assert len(json.dumps({name: str(value.value) for name, value in week.metadata.items()})) < 1000
+
+
+def test_dagster_remembers_the_log(launcher: Launcher, participants: list[str], study: StudyFacts) -> None:
+    """A record's number and hash that are in it, with each partition."""
+    events = launcher.events(launcher.run(rectangle_tags(participants[:1], WEEKS[:2])))
+    heads = [Head(seen.number, seen.digest) for event in events.values() if (seen := seen_in(event.metadata))]
+    lake = BeiweResource(credentials=EnvCredentials()).study_lake(study)
+    catalog = lake.catalog()
+    assert catalog
+    assert len(heads) == 2
+    assert all(catalog.knows(head) for head in heads)
+    assert lake.state.head in heads
+    assert seen_in({}) is None
+
+
+def test_a_run_does_not_go_on_in_a_lake_that_was_put_back(
+    launcher: Launcher, participants: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The witness remembers what the lake has lost."""
+    monkeypatch.setenv("BEIWE_WITNESS", str(tmp_path / "witness"))
+    assert launcher.run(rectangle_tags(participants[:1], WEEKS[:1])).is_success
+    shutil.copytree(tmp_path / "lake", tmp_path / "older")
+    assert launcher.run(rectangle_tags(participants[:1], WEEKS[1:2])).is_success
+    shutil.rmtree(tmp_path / "lake")
+    shutil.copytree(tmp_path / "older", tmp_path / "lake")
+    run = launcher.run(rectangle_tags(participants[:1], WEEKS[1:2]))
+    assert not run.is_success
+    assert "was cut or put back" in failure_of(launcher, run)
+
+
+def test_settings_of_the_lake_travel(
+    server: SimulatedServer, study: StudyFacts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From the study's configuration and from the environment; a witness in the lake itself is refused."""
+    resource = BeiweResource(credentials=EnvCredentials(), witness_variable="LAB_WITNESS")
+    assert resource.get_lake().witness is None
+    monkeypatch.setenv("LAB_WITNESS", str(tmp_path / "witness"))
+    lake = resource.study_lake(replace(study, keep_superseded_days=7))
+    assert lake.keep_superseded_days == 7
+    assert (witness := resource.get_lake().witness)
+    assert witness.describe() == str(tmp_path / "witness")
+    monkeypatch.setenv("LAB_WITNESS", str(tmp_path / "lake" / "witness"))
+    with pytest.raises(ConfigurationError, match="lies in the lake that it has to watch"):
+        resource.get_lake()
 
 
 def test_unchanged_data_keep_their_version(launcher: Launcher, participants: list[str]) -> None:

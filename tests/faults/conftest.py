@@ -12,7 +12,7 @@ import pytest
 from fault_scene import CheckLosses, Elsewhere, client_of, fill, held, move_on, new_world, truth
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.lake import keys
+from dagster_beiwe.lake.catalog import key_file
 from dagster_beiwe.simulator import SimulatedServer, World
 
 
@@ -28,7 +28,7 @@ def _no_file_left_open() -> Iterator[None]:
 def _cheap_lakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys that cost little, and no waiting for disks: these tests open hundreds of lakes."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(keys, "_SCRYPT", {"n": 16, "r": 8, "p": 1})
+    monkeypatch.setattr(key_file, "LOG2_N", 10)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def filled_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake as yesterday's run left it. Copy it, don't touch it."""
     folder = tmp_path_factory.mktemp("filled") / "lake"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "_SCRYPT", {"n": 16, "r": 8, "p": 1})
+        patch.setattr(key_file, "LOG2_N", 10)
         fill(folder, new_world())
     return folder
 

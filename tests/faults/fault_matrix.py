@@ -370,7 +370,7 @@ MACHINE_FAULTS: tuple[MachineFault, ...] = (
     MachineFault(
         name="our clock is wrong by ten years, both ways",
         check="our_clock_wrong",
-        outcome="recovered: identity and order come from the server's hours and from generations",
+        outcome="recovered: identity and order come from the server's hours and from the log",
     ),
     MachineFault(
         name="study names with unicode, slashes, line breaks, terminal escapes",

@@ -118,7 +118,7 @@ def check_lake(folder: Path) -> None:
     result = verify_study(open_lake(folder))
     assert result.intact, [str(finding) for finding in result.findings]
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert [path for path in files if path.name.endswith((".part", ".pending", ".run"))] == []
+    assert [path for path in files if path.suffix == ".part" or path.parent.name == "runs"] == []
     assert [path for path in folder.rglob("*") if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
 

@@ -218,8 +218,8 @@ class Life:
         self.diary.equal = agree(held, truth, self._deleted)
         self.diary.files_on_server, self.diary.files_in_lake = len(truth), len(held)
         self.diary.findings = len(verify_study(lake).findings)
-        left = (".part", ".pending", ".run")
-        self.diary.leftovers = sum(path.name.endswith(left) for path in (self._folder / "lake").rglob("*"))
+        files = [path for path in (self._folder / "lake").rglob("*") if path.is_file()]
+        self.diary.leftovers = sum(path.suffix == ".part" or path.parent.name == "runs" for path in files)
 
     def _count(self) -> None:
         """Runs, ticks, and the size of what Dagster keeps."""

@@ -275,8 +275,9 @@ class Soak:
         windows = list(windows_between("daily", BEGIN, self._now))
         cells: list[Cell] = []
         for person in PEOPLE:
-            committed = {key: entry.counted for key, entry in self._lake.index(person).items()}
-            cells += dirty_cells(daily, committed, participant=person, windows=windows, streams=STREAMS)
+            committed = {key: version.counts for key, version in self._lake.index(person).items()}
+            secret = self._lake.counts_secret(person)
+            cells += dirty_cells(daily, committed, secret=secret, participant=person, windows=windows, streams=STREAMS)
         return cells
 
     def _settle(self) -> None:
@@ -295,7 +296,7 @@ class Soak:
         self.diary.equal = agree(held, truth, self._deleted)
         self.diary.files_on_server, self.diary.files_in_lake = len(truth), len(held)
         self.diary.findings = len(result.findings)
-        self.diary.leftovers = sum(path.name.endswith((".part", ".pending", ".run")) for path in files)
+        self.diary.leftovers = sum(path.suffix == ".part" or path.parent.name == "runs" for path in files)
         self.diary.manifest_bytes = sum(path.stat().st_size for path in inside)
         self.diary.stored_bytes = sum(path.stat().st_size for path in files) - self.diary.manifest_bytes
         self.diary.requests += self._client.traffic.requests_sent

@@ -24,11 +24,10 @@ import pandas as pd
 from dagster_beiwe.archive import read_archive
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
-from dagster_beiwe.errors import BeiweError, IntegrityError
+from dagster_beiwe.errors import BeiweError, WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.lake.keys import key_path
-from dagster_beiwe.lake.seals import FOLDER as TABLES
-from dagster_beiwe.lake.seals import unowned_tables
+from dagster_beiwe.lake.catalog.opening import Seen
+from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
@@ -58,11 +57,20 @@ class Row:
     found: int
 
 
-def fill(folder: Path) -> tuple[StudyLake, Files]:
-    """Two small windows of each of two participants, in two runs; also everything as it was after the first run.
+@dataclass(frozen=True)
+class Scene:
+    """A lake, all of its files as they are and as they were after the first of two runs, and its newest head."""
 
-    The first run is about one participant; since then her files were restated.
-    """
+    folder: Path
+    lake: StudyLake
+    now: Files
+    older: Files
+    seen: Seen
+
+
+def fill(folder: Path) -> Scene:
+    """Two small windows of each of two participants, in two runs. The first run is about one participant; since then
+    her files were restated."""
     people = [PERSON, OTHER]
     plan = StudyPlan(participants=people, start=START, end=END, hours=(9,), streams=("gps", "survey_answers"))
     with SimulatedServer(World.build(plan, now=END)) as server:
@@ -77,89 +85,98 @@ def fill(folder: Path) -> tuple[StudyLake, Files]:
             server.world.reprocess(PERSON, START, END)
             _sync(client, lake, [Cell(person, window) for person in people for window in windows])
             TableStore.of_study(lake).write(["lab", "days"], pd.DataFrame({"days": [2]}))
-    return lake, older
+    catalog, seen = lake.catalog(), lake.log.seen()
+    assert catalog
+    assert seen
+    catalog.write_checkpoint()
+    return Scene(folder, lake, _files(folder), older, seen)
 
 
 def _sync(client: BeiweClient, lake: StudyLake, cells: list[Cell]) -> None:
     assert all(report.complete for report in StudySync(client, lake, run_id="fill").run(cells))
 
 
-def tamper(folder: Path, lake: StudyLake, older: Files, *, bits: int, seed: int = 1) -> list[Row]:
-    """Each damage is done, looked for, and undone; ``bits`` are flipped per kind of file."""
+def tamper(scene: Scene, *, bits: int, seed: int = 1) -> list[Row]:
+    """Each damage is done, looked for, and undone; ``bits`` are flipped per kind of file. Dagster remembers the log."""
     chance = random.Random(seed)
-    now = _files(folder)
+    now, older, lake = scene.now, scene.older, scene.lake
     study = f"{lake.study_id}/"
-    files = [path for path in now if path.endswith(".lock") and path.startswith(f"{study}{PERSON}/")]
-    manifests = [path for path in now if path.startswith(f"{study}{PERSON}/.beiwe/")]
-    indexes = [f"{study}.beiwe/{person}.index" for person in (PERSON, OTHER)]
-    tables = [path for path in now if path.startswith(f"{TABLES}/")]
-    roll, key = f"{study}.beiwe/participants.roll", f"{study}.beiwe/study.key"
+    person, other = f"{study}{PERSON}/", f"{study}{OTHER}/"
+    files = [path for path in now if path.startswith(person) and path.endswith(".lock")]
+    manifests = [path for path in now if path.startswith(f"{person}.beiwe/") and path.endswith(".zst")]
+    tokens = [f"{person}.beiwe/token-0", f"{other}.beiwe/token-0"]
+    tables = [path for path in now if path.startswith(f"{study}.tables/")]
+    records = [path for path in now if path.startswith(f"{study}.beiwe/log/")]
+    copies = [path for path in now if path.startswith(f"{study}.beiwe/checkpoints/")]
+    cut: Changes = {path: None for path in records if path not in older}
+    alone_or_cut: list[Changes] = [{}, cut, {**cut, **dict.fromkeys(copies)}]
 
     def flipped(paths: list[str]) -> Iterator[Changes]:
         for _ in range(bits):
             path = chance.choice(paths)
             yield {path: _flip(now[path], chance)}
 
+    def with_log(changes: Changes) -> Iterator[Changes]:
+        """Alone, with the log cut to what it was after the first run, and with checkpoints removed as well."""
+        return ({**changes, **others} for others in alone_or_cut)
+
     def row(what: str, damages: Iterable[Changes]) -> Row:
-        return _row(what, folder, now, lake, damages)
+        return _row(what, scene, damages)
 
     rows = [
         row("a bit of a stored file flipped", flipped(files)),
         row("a bit of a manifest flipped", flipped(manifests)),
-        row("a bit of an index flipped", flipped(indexes)),
-        row("a bit of the roll flipped", flipped([roll])),
-        row("a bit of a table or its seal flipped", flipped(tables)),
-        row("the owner in a table's seal edited", [{tables[0]: now[tables[0]].replace(lake.study_id.encode(), b"me")}]),
+        row("a bit of a token flipped", flipped(tokens)),
+        row("a bit of a record flipped", flipped(records)),
+        row("a bit of a checkpoint flipped", flipped(copies)),
+        row("a bit of a table, its manifest or token flipped", flipped(tables)),
         row("a file cut short", ({path: now[path][:-1]} for path in files)),
         row("a file made longer", ({path: now[path] + b"\0"} for path in files)),
         row("two files swapped", (_swapped(now, *pair) for pair in itertools.pairwise(files))),
         row("a file renamed", ({path: None, f"{path}x": now[path]} for path in files)),
-        row("a file deleted", ({path: None} for path in [*files, *manifests, *indexes, *tables, roll, key])),
-        row("two manifests, or two indexes, swapped", (_swapped(now, *pair) for pair in (manifests, indexes))),
-        row("a file put back to an older state", ({path: data} for path, data in older.items() if now[path] != data)),
-        row("a participant removed", _removals(now, older, study, [f"{study}{OTHER}/"], indexes[1], roll)),
-        row("a window removed", _removals(now, older, study, _window(lake, OTHER), indexes[1], roll)),
-        row("a participant put back to an older state",
-            _returns(older, [f"{study}{PERSON}/"], indexes[0], roll)),
-        row("a window put back to an older state", _returns(older, _window(lake, PERSON), indexes[0], roll)),
+        row("a file deleted", ({path: None} for path in [*files, *manifests, *tokens, *tables, *records])),
+        row("two manifests, tokens or records swapped",
+            (_swapped(now, *pair) for each in (manifests, tokens, records) for pair in itertools.pairwise(each))),
+        row("the log cut, and all of its later files kept or removed",
+            with_log(dict.fromkeys(path for path in now if path not in older))),
+        row("a participant removed", with_log({path: None for path in now if path.startswith(other)})),
+        row("a window removed", with_log(dict.fromkeys(_window(lake, OTHER)))),
+        row("a participant put back to an older state", with_log(_returned(now, older, person))),
+        row("a table put back to an older state", with_log(_returned(now, older, f"{study}.tables/"))),
     ]  # fmt: skip
-    assert _files(folder) == now
-    assert verify_study(lake).intact, "every damage is undone before the next"
+    assert _files(scene.folder) == now
+    assert verify_study(lake, remembered=[scene.seen]).intact, "every damage is undone before the next"
     return rows
 
 
 def _window(lake: StudyLake, participant: str) -> list[str]:
     """Paths of a window's manifest and files."""
+    catalog = lake.catalog()
+    assert catalog
     manifest = next(lake.manifests(participant))
-    below = [f".beiwe/{manifest.window}.json", *(record.path for record in manifest.files)]
-    return [lake.folder(participant, path) for path in below]
+    version = lake.index(participant)[manifest.window]
+    path = catalog.layout.home(Subject(participant)).manifest(manifest.window, version.base, version.nonce)
+    return [path, *(lake.folder(participant, record.path) for record in manifest.files)]
 
 
-def _removals(now: Files, older: Files, study: str, victims: list[str], index: str, roll: str) -> Iterator[Changes]:
-    """What is removed, alone and with what could tell of it removed or put back."""
-    gone: Changes = {path: None for path in now if path.startswith(tuple(victims))}
-    for others in ({}, {index: None}, {roll: None}, {index: None, roll: None}):
-        yield {**gone, **others}
-        if roll not in others:
-            yield {**gone, **others, roll: older[roll]}
+def _returned(now: Files, older: Files, below: str) -> Changes:
+    """What came since under a folder is gone."""
+    return {path: None for path in now if path.startswith(below) and path not in older}
 
 
-def _returns(older: Files, victims: list[str], index: str, roll: str) -> Iterator[Changes]:
-    """What is put back, alone and with what could tell of it put back or removed."""
-    back: Changes = {path: data for path, data in older.items() if path.startswith(tuple(victims))}
-    for indexed in ({}, {index: None}, {index: older[index]}):
-        for rolled in ({}, {roll: None}, {roll: older[roll]}):
-            yield {**back, **indexed, **rolled}
-
-
-def fuzz(lake: StudyLake, folder: Path, *, inputs: int, seed: int = 1) -> list[Row]:
+def fuzz(scene: Scene, *, inputs: int, seed: int = 1) -> list[Row]:
     """Damaged archives and manifests either give what was there or an error of this package; found means that."""
     chance = random.Random(seed)
     archive = _archive()
-    manifest = sorted((folder / lake.study_id / PERSON / ".beiwe").glob("*.json"))[0].read_bytes()
+    place, window = scene.folder / _window(scene.lake, PERSON)[0], next(iter(scene.lake.index(PERSON)))
+
+    def read_manifest(data: bytes) -> object:
+        place.write_bytes(data)
+        return scene.lake.manifest(PERSON, window)
+
     readers: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
         "damaged archives read": (archive, lambda data: [b"".join(each.body) for each in read_archive([data])]),
-        "damaged manifests read": (manifest, lambda data: lake.authenticator.unseal_manifest(data, name="fuzz")),
+        "damaged manifests read": (place.read_bytes(), read_manifest),
     }
     rows = []
     for what, (whole, read) in readers.items():
@@ -183,22 +200,21 @@ def table(rows: list[Row]) -> str:
     return measured.table(("what", "tried", "found"), lines)
 
 
-def _row(what: str, folder: Path, now: Files, lake: StudyLake, damages: Iterable[Changes]) -> Row:
+def _row(what: str, scene: Scene, damages: Iterable[Changes]) -> Row:
     tried = found = 0
     for damage in damages:
-        _put(folder, damage)
+        _put(scene.folder, damage)
         tried += 1
-        found += not _intact(lake, folder)
-        _put(folder, {path: now.get(path) for path in damage})
+        found += not _intact(scene)
+        _put(scene.folder, {path: scene.now.get(path) for path in damage})
     return Row(what, tried, found)
 
 
-def _intact(lake: StudyLake, folder: Path) -> bool:
+def _intact(scene: Scene) -> bool:
     """What `verify` says of the lake as a new process opens it; one that it refuses to open was found, too."""
     try:
-        tables = [*TableStore.of_study(lake).damaged(), *unowned_tables(lake.storage, [lake.study_id])]
-        return verify_study(lake).intact and not tables and lake.storage.exists(key_path(lake.study_id))
-    except IntegrityError:
+        return verify_study(scene.lake, remembered=[scene.seen]).intact
+    except WrongPassphraseError:  # the first record was changed
         return False
 
 
@@ -260,8 +276,8 @@ def _damaged(whole: bytes, chance: random.Random) -> bytes:
 def main() -> int:
     folder = Path(tempfile.mkdtemp())
     try:
-        lake, older = fill(folder)
-        rows = [*tamper(folder, lake, older, bits=1000), *fuzz(lake, folder, inputs=50_000)]
+        scene = fill(folder)
+        rows = [*tamper(scene, bits=1000), *fuzz(scene, inputs=50_000)]
     finally:
         shutil.rmtree(folder)
     print(table(rows))

@@ -30,9 +30,9 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from fault_scene import *
 from dagster_beiwe.credentials import read_keyring, write_keyring
-from dagster_beiwe.lake import keys
+from dagster_beiwe.lake.catalog import key_file
 
-keys._SCRYPT = {"n": 16, "r": 8, "p": 1}
+key_file.LOG2_N = 10
 folder = Path(sys.argv[2])
 before = held(folder / "lake")
 assert before

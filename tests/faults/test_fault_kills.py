@@ -23,15 +23,16 @@ DEADLINE_SECONDS = 60
 CHILD = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from dagster_beiwe.lake import LakeWriter, keys
+from dagster_beiwe.lake import LakeWriter
+from dagster_beiwe.lake.catalog import key_file
 from fault_scene import *
-keys._SCRYPT = {"n": 16, "r": 8, "p": 1}
+key_file.LOG2_N = 10
 commit = LakeWriter.commit
-def commit_or_wait(writer, occasion, arrivals, **base):
+def commit_or_wait(writer, plan, occasion, arrivals):
     if occasion.participant == SECOND:
         print("all of the second participant's files are staged", flush=True)
         sys.stdin.read()
-    return commit(writer, occasion, arrivals, **base)
+    return commit(writer, plan, occasion, arrivals)
 LakeWriter.commit = commit_or_wait
 credentials = Credentials(url=sys.argv[2], access_key=sys.argv[3], secret_key=sys.argv[4])
 with BeiweClient(credentials) as client:
@@ -51,7 +52,7 @@ def caught_in_the_middle(server: SimulatedServer, folder: Path) -> Iterator[subp
             assert process.stdout is not None
             if not process.stdout.readline():
                 pytest.fail(f"the run ended, or never came to the second participant: {process.communicate()}")
-            assert [*folder.rglob(f"{SECOND}/{BAD_STREAM}/.*.part")]
+            assert [*folder.rglob(f"{SECOND}/{BAD_STREAM}/*")]
             yield process
         finally:
             process.kill()

@@ -217,8 +217,8 @@ class Schedule:
                         else:
                             changes.append(self.stage(catalog, batch, subject, window))
                     yield
-                    refused = batch.commit(changes)
-                    left = {change.place: change for change in changes if change.place in refused}
+                    outcomes = batch.commit(changes)
+                    left = {change.place: change for change in changes if outcomes[change.place].refused}
                     head = catalog.durable_head()
                     process.seen.add(head)
                     if head in self.world.heads():
@@ -230,6 +230,7 @@ class Schedule:
         version = batch.state.current(place.token).get(window)
         old = json.loads(catalog.manifest(subject, window, version)) if version else {"files": {}, "removed": []}
         files, removed = dict(old["files"]), set(old["removed"])
+        written: list[str] = []
         for key in KEYS:
             chance = self.rng.random()
             if chance < 0.35:
@@ -249,26 +250,31 @@ class Schedule:
                 continue
             data = b"%d" % next(self.count)
             first = key not in files and key not in removed
-            files[key] = (self.write(catalog, batch, subject, window, key, data, first=first), sha256(data).hexdigest())
+            written.append(self.write(catalog, batch, subject, window, key, data, first=first))
+            files[key] = (written[-1], sha256(data).hexdigest())
             removed.discard(key)
         manifest = json.dumps({"files": files, "removed": sorted(removed)}).encode()
-        return batch.change(subject, window, manifest)
+        return batch.change(subject, window, manifest, files=written)
 
     def write(
         self, catalog: Catalog, batch: Batch, subject: Subject, window: str, key: str, data: bytes, *, first: bool
     ) -> str:
         """Write a file: a first version under its own name, if that was never used."""
-        place, home, stem = batch.place(subject, window), catalog.layout.home(subject), f"0-{window}-{key}"
+        home, stem = catalog.layout.home(subject), f"0-{window}-{key}"
         names = catalog.identities
         if first and (self.ways.reuse_names or names.may_be_first(subject, f"{stem}.csv", batch.state)):
             with suppress(FileExistsError):
-                batch.create(place, f"{home.prefix}gps/{stem}.csv", data)
-                return f"{home.prefix}gps/{stem}.csv"
+                return self.put(catalog, batch, f"{home.prefix}gps/{stem}.csv", data)
         while True:
             path = batch.own_name(f"{home.prefix}gps/{stem}", ".csv")
             with suppress(FileExistsError):
-                batch.create(place, path, data)
-                return path
+                return self.put(catalog, batch, path, data)
+
+    def put(self, catalog: Catalog, batch: Batch, path: str, data: bytes) -> str:
+        with batch.doubted():
+            catalog.store.create_new(path, data, staging=catalog.layout.staging)
+        batch.note(path)
+        return path
 
     def superseded(
         self, catalog: Catalog, batch: Batch, subject: Subject, window: str, key: str

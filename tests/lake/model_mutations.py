@@ -110,8 +110,8 @@ class CollectsCutLog(Collector):
 class ForgetsMarkers(Collector):
     """Removes the markers of batches that may still have written after the list was made."""
 
-    def _tidy(self, own: str, markers: Any, plan: Any, *, before: int) -> None:
-        super()._tidy(own, markers, plan, before=10**9)
+    def _tidy(self, markers: Any, plan: Any, *, before: int) -> None:
+        super()._tidy(markers, plan, before=10**9)
 
 
 class ForgetsSnapshots(Retention):

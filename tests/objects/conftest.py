@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 from object_helpers import S3, small_world
 
@@ -18,19 +19,23 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3]:
+    clients = fsspec.get_filesystem_class("s3")
+    clients.clear_instance_cache()  # those of other tests go on with the server that they were made for
     with S3() as server:
         yield server
+    clients.clear_instance_cache()
 
 
 @pytest.fixture
-def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     """The server, with the environment that points to it."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "FSSPEC_S3_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     s3_server.requests.clear()
-    return s3_server
+    yield s3_server
+    s3_server.meddle = None
 
 
 @pytest.fixture

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
-import re
+import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 from zoneinfo import ZoneInfo
 
 from typing_extensions import Self
@@ -22,7 +24,6 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.leases import Timing
 from dagster_beiwe.lake.objects import ObjectStorage
 from dagster_beiwe.names import short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
@@ -36,35 +37,90 @@ NOW = datetime(2026, 3, 9, tzinfo=timezone.utc)
 START = NOW - timedelta(days=14)  # a Monday, as NOW is
 MORNING = START + timedelta(days=3, hours=5)
 """Of the first file."""
-_REQUEST = re.compile(r"(DELETE|GET|HEAD|POST|PUT) (\S+) HTTP/")
+
+
+@dataclass
+class Call:
+    """A request that the store got. It can be passed on later, more than once, or never."""
+
+    method: str
+    path: str
+    body: bytes
+    environ: dict[str, Any]
+    _store: Any
+
+    def pass_on(self, body: bytes | None = None) -> Answer:
+        """Let the store do what was asked for, or another thing."""
+        from werkzeug.test import run_wsgi_app
+
+        data = self.body if body is None else body
+        environ = {**self.environ, "wsgi.input": io.BytesIO(data), "CONTENT_LENGTH": str(len(data))}
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        parts, status, headers = run_wsgi_app(self._store, environ, buffered=True)
+        return Answer(status, list(headers), b"".join(parts))
+
+    def lose_answer(self) -> NoReturn:
+        """Break the connection off."""
+        self.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        raise ConnectionResetError
+
+    def refuse(self, status: str, code: str) -> Answer:
+        """An answer as S3 gives it. That to a HEAD request has no room for the code."""
+        text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>geheim</Message></Error>"
+        headers = [("Content-Type", "application/xml")]
+        return Answer(status, headers, b"" if self.method == "HEAD" else text.encode())
+
+
+class Answer(NamedTuple):
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
 
 
 class S3:
-    """moto's server, and the requests that it got, as ``(method, path)``."""
+    """moto's store on loopback. ``requests`` are those that it got, as ``(method, path)``.
+
+    ``meddle`` is asked for the answer to each of them, if it is set.
+    """
 
     def __init__(self) -> None:
-        self.requests: list[tuple[str, str]] = []
-        from moto.server import ThreadedMotoServer  # slow to import, and processes that only use the store need it not
+        # slow to import, and processes that only use the store need it not
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
 
-        self._log = logging.getLogger("werkzeug")
-        self._log.addHandler(_Listener(self.requests))
-        self._log.setLevel(logging.INFO)
-        self._log.propagate = False
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self.requests: list[tuple[str, str]] = []
+        self.meddle: Callable[[Call], Answer] | None = None
+        self._store = DomainDispatcherApplication(create_backend_app)
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="s3")
 
     def __enter__(self) -> Self:
-        self._server.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._server.stop()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        from werkzeug.wsgi import get_input_stream
+
+        path = environ["RAW_URI"]
+        self.requests.append((environ["REQUEST_METHOD"], path))
+        if self.meddle is None:
+            return self._store(environ, start_response)  # type: ignore[no-any-return]
+        call = Call(environ["REQUEST_METHOD"], path, get_input_stream(environ).read(), environ, self._store)
+        status, headers, body = self.meddle(call)
+        start_response(status, headers)
+        return [body]
 
     @property
     def environment(self) -> dict[str, str]:
         """What a store's client looks for, and nothing of the machine's own."""
-        _, port = self._server.get_host_and_port()
         return {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._server.port}",
             "AWS_ACCESS_KEY_ID": "a-test-key",
             "AWS_SECRET_ACCESS_KEY": "a-test-secret",
             "AWS_DEFAULT_REGION": "us-east-1",
@@ -94,33 +150,6 @@ class S3:
         return [upload["Key"] for upload in found.get("Uploads", [])]
 
 
-class _Listener(logging.Handler):
-    def __init__(self, requests: list[tuple[str, str]]) -> None:
-        super().__init__()
-        self._requests = requests
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if found := _REQUEST.search(record.getMessage()):
-            self._requests.append((found[1], found[2]))
-
-
-class Clock:
-    """A clock that goes on only when somebody waits for it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-LATER = Timing(store_clock=lambda: time.time() + 3600)
-"""An hour later, as far as leases and signs of life are concerned."""
-
-
 def small_world(**plan: object) -> World:
     """Ten days over two weeks of two participants: a file each a day."""
     usual: dict[str, object] = {
@@ -139,9 +168,8 @@ def cells_of(*people: str) -> list[Cell]:
     return [Cell(person, window) for person in people for window in windows_between("weekly", START, NOW)]
 
 
-def study_lake(url: str, *, timing: Timing | None = None, passphrase: str = PASSPHRASE) -> StudyLake:
-    storage = ObjectStorage(url, timing=timing or Timing())
-    return StudyLake(storage, STUDY, passphrase=passphrase, cipher=CrypteaseCipher(passphrase))
+def study_lake(url: str, *, passphrase: str = PASSPHRASE) -> StudyLake:
+    return StudyLake(ObjectStorage(url), STUDY, passphrase=passphrase, cipher=CrypteaseCipher(passphrase))
 
 
 @contextmanager
@@ -160,28 +188,27 @@ def sync(server: SimulatedServer, lake: StudyLake, *people: str) -> list[WindowR
 
 
 _ELSEWHERE = """
-import os, signal, sys
+import sys
 sys.path.insert(0, {folder!r})
 from object_helpers import *
 
 lake_url, url, access_key, secret_key = sys.argv[1:]
-{before}
 with client_of(url, access_key, secret_key) as client:
     for report in StudySync(client, study_lake(lake_url), run_id="elsewhere").run(cells_of(PEOPLE[0])):
-        print(report.cell.participant, report.generation, report.files, flush=True)
+        print(report.cell.participant, report.files, flush=True)
 """
 
 
-def sync_elsewhere(server: SimulatedServer, lake_url: str, *, before: str = "") -> subprocess.Popen[str]:
-    """The first participant, in another process; ``before`` is run there first."""
-    script = _ELSEWHERE.format(folder=os.path.dirname(__file__), before=before)
+def sync_elsewhere(server: SimulatedServer, lake_url: str) -> subprocess.Popen[str]:
+    """The first participant, in another process."""
+    script = _ELSEWHERE.format(folder=os.path.dirname(__file__))
     arguments = [lake_url, server.url, server.access_key, server.secret_key]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-c", script, *arguments], **pipes)  # type: ignore[call-overload, no-any-return]
 
 
 def contents(lake: StudyLake, *people: str) -> dict[str, str]:
-    """{key: SHA-256} of all present files, read back and unlocked from the lake."""
+    """{key: SHA-256} of all present files, read back and decrypted from the lake."""
     return {
         record.key: hashlib.sha256(lake.read(person, record)).hexdigest()
         for person in people or PEOPLE
@@ -198,6 +225,5 @@ def truth(world: World, *people: str) -> dict[str, str]:
 
 
 def leftovers(lake: StudyLake) -> list[str]:
-    """Objects that only a running commit may have."""
-    found = lake.storage.walk(STUDY)
-    return [path for path in found if path.endswith((".part", ".pending", ".run"))]
+    """Objects that only a running commit may have, or a run that died."""
+    return [file.path for file in lake.storage.scan(f"{STUDY}/.beiwe/runs")]

@@ -6,7 +6,6 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import pytest
@@ -114,7 +113,7 @@ def test_a_missing_bucket_is_an_empty_lake_that_can_not_be_written(s3: S3) -> No
     storage = ObjectStorage("s3://never-made/lake")
     assert storage.list("") == []
     with pytest.raises(LakeUnavailableError, match="Create the bucket"):
-        storage.write("study/file", b"")
+        storage.create_new("study/file", b"")
     with pytest.raises(LakeUnavailableError, match="Create the bucket"), storage.create("study/file") as file:
         file.write(b"x")
     names = [bucket["Name"] for bucket in s3.administrator.list_buckets()["Buckets"]]
@@ -127,7 +126,7 @@ def test_a_store_out_of_reach_is_explained_without_its_address(monkeypatch: pyte
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://geheim:geheim@127.0.0.1:9")
     storage = ObjectStorage("s3://bucket/lake")
     with pytest.raises(LakeUnavailableError, match="endpoint") as caught:
-        storage.write("study/file", b"")
+        storage.create_new("study/file", b"")
     assert "geheim" not in str(caught.value)
 
 
@@ -138,7 +137,7 @@ def test_missing_credentials_are_explained(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(LakeUnavailableError, match=r"NoCredentialsError.*Check the store's credentials"):
-        ObjectStorage("s3://bucket/lake").write("study/file", b"")
+        ObjectStorage("s3://bucket/lake").create_new("study/file", b"")
 
 
 @pytest.mark.usefixtures("uncached")
@@ -149,7 +148,7 @@ def test_fsspecs_own_setting_of_the_endpoint_goes_first(s3: S3, url: str, monkey
     fsspec.config.set_conf_env(settings, {"FSSPEC_S3_ENDPOINT_URL": here})
     monkeypatch.setitem(fsspec.config.conf, "s3", settings["s3"])
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    ObjectStorage(url).write("study/file", b"x")
+    ObjectStorage(url).create_new("study/file", b"x")
     assert ("PUT", "/" + url.removeprefix("s3://") + "/study/file") in s3.requests
 
 
@@ -165,7 +164,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(s3: S3, url: str, size: int) -
 
     with pytest.raises(KeyError):
         break_off()
-    assert list(storage.walk("")) == []
+    assert list(storage.scan("")) == []
     assert s3.unfinished_uploads(url) == []
 
 
@@ -176,7 +175,7 @@ def test_an_upload_that_nobody_closes_leaves_nothing(s3: S3, url: str) -> None:
     file.write(os.urandom(PIECE_BYTES + 1))
     del file
     gc.collect()
-    assert list(storage.walk("")) == []
+    assert list(storage.scan("")) == []
     assert s3.unfinished_uploads(url) == []
 
 
@@ -191,35 +190,13 @@ def test_an_upload_that_can_not_be_finished_is_explained(url: str, monkeypatch: 
     with pytest.raises(LakeUnavailableError, match="written") as caught, storage.create("study/.part") as file:
         file.write(b"x")
     assert "secret words" not in str(caught.value)
-    assert list(storage.walk("")) == []
+    assert list(storage.scan("")) == []
 
 
 def test_mistakes_in_the_program_are_not_taken_for_the_stores(url: str) -> None:
     """They pass unchanged."""
     with pytest.raises(ZeroDivisionError), ObjectStorage(url).explained("written", "x"):
         raise ZeroDivisionError
-
-
-def test_a_conflict_of_conditional_writes_is_tried_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3 answers 409 while another request for the same name is on its way."""
-    storage = ObjectStorage(url)
-    real, answers = storage._files.pipe_file, iter(["ConditionalRequestConflict", "PreconditionFailed"])
-
-    def pipe_file(path: str, data: bytes, **options: Any) -> None:
-        code = next(answers, None)
-        if code is None:
-            real(path, data, **options)
-            return
-        error = OSError(5, code)
-        error.__cause__ = type("ClientError", (Exception,), {"response": {"Error": {"Code": code}}})()
-        raise error
-
-    monkeypatch.setattr(storage, "_timing", type(storage._timing)(sleep=lambda seconds: None))
-    monkeypatch.setattr(storage._files, "pipe_file", pipe_file)
-    with pytest.raises(FileExistsError):
-        storage.write("study/key", b"1", exclusive=True)
-    storage.write("study/key", b"2", exclusive=True)
-    assert storage.read("study/key") == b"2"
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_noticed(url: str) -> None:
@@ -229,12 +206,13 @@ def test_a_file_that_is_replaced_while_it_is_read_is_noticed(url: str) -> None:
         file.write(os.urandom(3 * PIECE_BYTES))
     with storage.open("study/file") as reader:
         reader.read(10)
-        storage.write("study/file", os.urandom(100))
-        with pytest.raises(IntegrityError, match="another version"):
+        storage.delete("study/file")
+        storage.create_new("study/file", os.urandom(100))
+        with pytest.raises(IntegrityError, match="was replaced"):
             reader.read(2 * PIECE_BYTES)
 
 
 def test_nothing_is_asked_of_the_store_before_it_is_used(s3: S3, url: str) -> None:
     """Definitions can load while the store is away."""
-    ObjectStorage(url).for_run("token").describe()
+    ObjectStorage(url).describe()
     assert s3.requests == []

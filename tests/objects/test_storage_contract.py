@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +22,8 @@ def put(storage: Storage, path: str, data: bytes) -> None:
 def test_what_is_written_is_read_back(storage: Storage) -> None:
     """Whole, and as a file; names with spaces, colons and plus signs, and no content at all."""
     name = "study/person/gps/2026-03-09 05_00_00+00_00.csv.zst.lock"
-    storage.write(name, b"some bytes")
-    storage.write("study/empty", b"")
+    storage.create_new(name, b"some bytes")
+    storage.create_new("study/empty", b"")
     assert storage.read(name) == b"some bytes"
     assert storage.read("study/empty") == b""
     with storage.open(name) as file:
@@ -31,55 +32,74 @@ def test_what_is_written_is_read_back(storage: Storage) -> None:
         assert file.read() == b""
 
 
-def test_a_write_replaces_what_was_there(storage: Storage) -> None:
-    """Also right after it was read and listed."""
-    storage.write("a/file", b"old and longer")
-    assert storage.read("a/file") == b"old and longer"
-    assert storage.list("a") == ["file"]
-    storage.write("a/file", b"new")
-    assert storage.read("a/file") == b"new"
-    with storage.open("a/file") as file:
-        assert file.seek(0, os.SEEK_END) == 3
-
-
-def test_an_exclusive_write_refuses_to_replace(storage: Storage) -> None:
-    """The first content stays."""
-    storage.write("a/key", b"first", exclusive=True)
-    with pytest.raises(FileExistsError):
-        storage.write("a/key", b"second", exclusive=True)
-    assert storage.read("a/key") == b"first"
-
-
-def test_one_of_many_exclusive_writes_at_once_wins(storage: Storage) -> None:
+def test_of_many_that_create_a_file_at_once_one_wins(storage: Storage) -> None:
     """And what is there is the winner's."""
     if "memory" in storage.describe():
         pytest.skip("fsspec's memory looks first and writes then")
 
     def write(number: int) -> bool:
         try:
-            storage.write("a/key", b"%d" % number, exclusive=True)
+            storage.create_new("a/key", b"%d" % number)
         except FileExistsError:
             return False
         return True
 
-    storage.write("a/other", b"")
+    storage.create_new("a/other", b"")
     with ThreadPoolExecutor(8) as pool:
         won = list(pool.map(write, range(8)))
     assert won.count(True) == 1
     assert storage.read("a/key") == b"%d" % won.index(True)
 
 
+SIZES = pytest.mark.parametrize("size", [10, 2 * PIECE_BYTES + 7], ids=["few", "pieces"])
+
+
 @pytest.mark.parametrize("size", [0, 10, PIECE_BYTES, 2 * PIECE_BYTES + 7], ids=["none", "few", "piece", "pieces"])
-def test_a_created_file_shows_when_it_is_closed(storage: Storage, size: int) -> None:
-    """Of every size, written in pieces of another."""
-    if isinstance(storage, LocalStorage) or ("memory" in storage.describe() and size > PIECE_BYTES):
-        pytest.skip("shows at once: only temporary names are created")
+def test_a_created_file_is_whole_when_it_is_closed(storage: Storage, size: int) -> None:
+    """Of every size, written in parts of another; in an object store nothing shows before."""
     data = os.urandom(size)
-    with storage.create("a/.token-1.part") as file:
+    with storage.create("a/b/file", otherwise="a/b/file~1-aaaa") as file:
         for start in range(0, size, 3_000_001):
             file.write(data[start : start + 3_000_001])
-        assert not storage.exists("a/.token-1.part")
-    assert storage.read("a/.token-1.part") == data
+        shows = isinstance(storage, LocalStorage) or ("memory" in storage.describe() and size > PIECE_BYTES)
+        assert (storage.list("a/b") != []) == shows
+    storage.sync_folder("a/b")
+    assert storage.list("a/b") == [file.path.removeprefix("a/b/")]
+    assert storage.read(file.path) == data
+    assert file.path == "a/b/file" or size > PIECE_BYTES
+
+
+@SIZES
+def test_a_created_file_replaces_nothing(storage: Storage, size: int) -> None:
+    """It goes to its other name, and where it has none that is an error."""
+    data = os.urandom(size)
+    put(storage, "a/file", b"of a dead run")
+    with storage.create("a/file", otherwise="a/file~1-aaaa") as file:
+        file.write(data)
+    assert file.path == "a/file~1-aaaa"
+    assert storage.read(file.path) == data
+    assert storage.read("a/file") == b"of a dead run"
+    if size <= PIECE_BYTES or isinstance(storage, LocalStorage):
+        with pytest.raises(FileExistsError), storage.create("a/file") as file:
+            file.write(data)
+    assert storage.list("a") == ["file", "file~1-aaaa"]
+    assert storage.read("a/file") == b"of a dead run"
+
+
+@SIZES
+def test_a_file_that_breaks_off_is_removed(storage: Storage, size: int) -> None:
+    """And what is in its way is not."""
+
+    def break_off(name: str) -> None:
+        with storage.create(name, otherwise=f"{name}~1-aaaa") as file:
+            file.write(bytes(size))
+            raise KeyError
+
+    put(storage, "a/taken", b"")
+    for name in ("a/file", "a/taken"):
+        with pytest.raises(KeyError):
+            break_off(name)
+    assert storage.list("a") == ["taken"]
 
 
 def test_a_file_is_read_from_any_place(storage: Storage) -> None:
@@ -96,36 +116,13 @@ def test_a_file_is_read_from_any_place(storage: Storage) -> None:
         assert file.read() == b""
 
 
-def test_files_move_over_what_is_there(storage: Storage) -> None:
-    """The source is gone, the target is the new one."""
-    put(storage, "a/.token-1.part", b"new")
-    storage.write("a/file", b"old")
-    storage.move("a/.token-1.part", "a/file")
-    assert storage.read("a/file") == b"new"
-    assert storage.list("a") == ["file"]
-
-
-def test_moving_many_skips_what_was_moved_before(storage: Storage) -> None:
-    """As after a crash in the middle; doing it again changes nothing."""
-    moves = [(f"a/.token-{n}.part", f"a/file {n}") for n in range(12)]
-    for part, path in moves:
-        put(storage, part, path.encode())
-    storage.move_all(moves[:5])
-    storage.move_all(moves)
-    storage.move_all(moves)
-    assert {name: storage.read(f"a/{name}") for name in storage.list("a")} == {
-        path.removeprefix("a/"): path.encode() for _, path in moves
-    }
-    storage.move_all([])
-
-
 def test_a_deleted_file_is_gone(storage: Storage) -> None:
     """At once and everywhere; deleting it again does nothing."""
-    storage.write("a/b/file", b"")
+    storage.create_new("a/b/file", b"")
     storage.delete("a/b/file")
     storage.delete("a/b/file")
     assert not storage.exists("a/b/file")
-    assert list(storage.walk("a")) == []
+    assert list(storage.scan("a")) == []
     storage.delete_folder("a")
     assert storage.list("") == []
 
@@ -136,89 +133,39 @@ def test_what_is_not_there_is_said_to_be_missing(storage: Storage) -> None:
         storage.read("no/file")
     with pytest.raises(FileNotFoundError):
         storage.open("no/file")
-    with pytest.raises(LakeUnavailableError):
-        storage.move("no/file", "no/other")
     assert storage.list("no") == []
-    assert list(storage.walk("no")) == []
+    assert list(storage.scan("no")) == []
     assert not storage.exists("no/file")
 
 
-def test_lists_hold_names_and_walks_hold_paths(storage: Storage) -> None:
+def test_lists_hold_names_and_scans_hold_paths(storage: Storage) -> None:
     """Files and folders directly below; no neighbour whose name begins alike; a folder is no file."""
     for path in ("study/b/x.json", "study/a", "study/b/c/deep", "study2/other"):
-        storage.write(path, b"")
+        storage.create_new(path, b"")
     assert storage.list("study") == ["a", "b"]
     assert storage.list("study/b") == ["c", "x.json"]
     assert storage.list("") == ["study", "study2"]
-    assert sorted(storage.walk("study")) == ["study/a", "study/b/c/deep", "study/b/x.json"]
-    assert len(list(storage.walk(""))) == 4
+    assert sorted(file.path for file in storage.scan("study")) == ["study/a", "study/b/c/deep", "study/b/x.json"]
+    assert len(list(storage.scan(""))) == 4
     assert not storage.exists("study/b")
     assert storage.exists("study/a")
 
 
-def test_a_lock_lets_one_in_at_a_time(storage: Storage) -> None:
-    """Nobody else gets in while it is held; all get in at last."""
-    if "memory" in storage.describe():
-        pytest.skip("fsspec's memory can't create exclusively")
-    inside: list[int] = []
-    most: list[int] = []
-
-    def work(number: int) -> None:
-        with storage.for_run(str(number)).lock("a/.beiwe"):
-            inside.append(number)
-            most.append(len(inside))
-            storage.write("a/shared", b"%d" % number)
-            assert storage.read("a/shared") == b"%d" % number
-            inside.remove(number)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, range(4)))
-    assert most == [1, 1, 1, 1]
-
-
-def test_locks_of_different_folders_do_not_wait_for_each_other(storage: Storage) -> None:
-    """One within the other, and the same one again afterwards."""
-    for _ in range(2):
-        with storage.lock("a/.beiwe"), storage.lock("b/.beiwe"):
-            storage.write("a/file", b"")
-
-
-def test_a_run_is_alive_while_it_holds_its_file(storage: Storage) -> None:
-    """And not before or after; the file is gone then."""
-    other = storage.for_run("other")
-    assert not other.is_held("study/.beiwe/token.run")
-    with storage.hold("study/.beiwe/token.run"):
-        assert other.is_held("study/.beiwe/token.run")
-        assert storage.list("study/.beiwe") == ["token.run"]
-    assert not other.is_held("study/.beiwe/token.run")
-    assert storage.list("study/.beiwe") == []
-
-
-def test_nothing_of_a_failed_block_stays_but_its_lock_is_free(storage: Storage) -> None:
-    """Errors pass through unchanged."""
-    with pytest.raises(KeyError), storage.hold("study/.beiwe/token.run"), storage.lock("study/.beiwe"):
-        raise KeyError
-    with storage.lock("study/.beiwe"):
-        assert not storage.exists("study/.beiwe/token.run")
-
-
 def test_no_path_leads_out_of_the_lake(storage: Storage) -> None:
     """Whatever a forged document says; a name with two dots in it is no way up."""
-    storage.write("a/file..csv", b"x")
+    storage.create_new("a/file..csv", b"x")
     assert storage.exists("a/file..csv")
     for attempt in (storage.read, storage.open, storage.exists, storage.delete, storage.list):
         with pytest.raises(IntegrityError, match="inside the lake"):
             attempt("a/../../outside")
     with pytest.raises(IntegrityError, match="inside the lake"):
-        storage.move("a/file..csv", "../outside")
-    with pytest.raises(IntegrityError, match="inside the lake"):
-        storage.write("/outside", b"x")
+        storage.create_new("/outside", b"x")
 
 
 def test_a_document_is_not_read_beyond_its_limit(storage: Storage) -> None:
     """Up to the limit it is whole."""
-    storage.write("a/document", b"12345")
-    storage.write("a/empty", b"")
+    storage.create_new("a/document", b"12345")
+    storage.create_new("a/empty", b"")
     assert storage.read("a/document", limit_bytes=5) == b"12345"
     assert storage.read("a/empty", limit_bytes=5) == b""
     with pytest.raises(IntegrityError, match="at most 4 bytes"):
@@ -256,3 +203,30 @@ def test_a_guard_keeps_others_out_where_there_are_locks(storage: Storage) -> Non
                 pytest.fail("nobody was kept out")
     with storage.guard("a", exclusive=True):
         pass
+
+
+def test_a_lake_that_went_away_is_not_begun_anew(tmp_path: Path) -> None:
+    """An empty folder in its place, as under a mount that was taken off, stays empty."""
+    storage = LocalStorage(tmp_path / "lake")
+    with storage.guard("study/.beiwe", exclusive=False):
+        put(storage, "study/person/file", b"x")
+        (tmp_path / "lake").rename(tmp_path / "elsewhere")
+        (tmp_path / "lake").mkdir()
+        with pytest.raises(LakeUnavailableError, match="mount"):
+            put(storage, "study/person/other", b"x")
+    assert list((tmp_path / "lake").iterdir()) == []
+    put(storage, "study/person/other", b"x")
+
+
+def test_a_file_that_the_disk_refuses_is_removed_and_explained(tmp_path: Path) -> None:
+    """With what to do about it; /dev/full says that it is full."""
+    storage = LocalStorage(tmp_path / "lake")
+
+    def fill() -> None:
+        with open("/dev/full", "wb") as full, storage.create("a/file") as file:
+            os.dup2(full.fileno(), file.fileno())
+            file.write(bytes(200_000))
+
+    with pytest.raises(LakeUnavailableError, match="Free space"):
+        fill()
+    assert storage.list("a") == []

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import signal
-from collections.abc import Iterable
+import subprocess
+import threading
+from collections import Counter
 from datetime import timedelta
 
 import pytest
 from object_helpers import (
-    LATER,
     MORNING,
     PEOPLE,
     S3,
     STUDY,
+    Answer,
+    Call,
     contents,
     leftovers,
     small_world,
@@ -24,28 +28,11 @@ from object_helpers import (
 
 from dagster_beiwe.errors import WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake
-from dagster_beiwe.lake.objects import ObjectStorage
 from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.simulator import ContentPlan, SimulatedServer, World
 
 DAY = timedelta(days=1)
 ONE = PEOPLE[0]
-
-DIES_IN_A_COMMIT = """
-def dying(self, moves):
-    original(self, list(moves)[:3])
-    os.kill(os.getpid(), signal.SIGKILL)
-original, ObjectStorage.move_all = ObjectStorage.move_all, dying
-"""
-DIES_WHILE_IT_FETCHES = """
-import itertools
-counter = itertools.count()
-def dying(self, path):
-    if next(counter) == 6:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(self, path)
-original, ObjectStorage.create = ObjectStorage.create, dying
-"""
 
 
 def restate(world: World) -> None:
@@ -75,56 +62,68 @@ def test_a_study_comes_into_s3_and_stays_in_step(s3: S3, url: str, world: World,
     assert not any("acl" in path for _, path in s3.requests)
 
 
-def test_a_new_file_costs_three_requests(s3: S3, url: str, world: World, server: SimulatedServer) -> None:
-    """It is put, looked at and copied; temporary ones are deleted a thousand at a time."""
+def test_a_file_costs_one_request(s3: S3, url: str, world: World, server: SimulatedServer) -> None:
+    """Both ways. A window costs its manifest; windows share a record, and the run looks a few times at the log."""
     sync(server, study_lake(url), PEOPLE[1])
     s3.requests.clear()
     reports = sync(server, study_lake(url), ONE)
     files = sum(report.added for report in reports)
-    assert files == 11
-    assert len(s3.requests) <= 3 * files + 40 * len(reports)
-    parts = [method for method, path in s3.requests if path.endswith(".part")]
-    assert (parts.count("PUT"), parts.count("HEAD"), parts.count("DELETE")) == (files, files, 0)
+    assert (files, len(reports)) == (11, 2)
+    paths = Counter(path.rpartition("/")[2] for method, path in s3.requests if method == "PUT" and "/gps/" in path)
+    assert len(paths) == files
+    assert set(paths.values()) == {1}
+    assert len(s3.requests) - files - len(reports) <= 20
+    s3.requests.clear()
+    assert contents(study_lake(url), ONE) == truth(world, ONE)
+    assert sum("/gps/" in path for _, path in s3.requests) == files
 
 
-@pytest.mark.parametrize("death", [DIES_IN_A_COMMIT, DIES_WHILE_IT_FETCHES], ids=["in a commit", "while it fetches"])
-def test_a_killed_first_run_is_finished_by_the_next(
-    url: str, world: World, server: SimulatedServer, death: str
+@pytest.mark.parametrize(
+    ("restated", "pattern", "done"),
+    [
+        (False, "/gps/", True),
+        (True, r"\.json\.zst", True),
+        (False, "/log/000000/(?!000)", False),
+        (True, "/log/000000/(?!000)", True),
+    ],
+    ids=["while it fetches", "before the commit", "in the commit", "after the commit"],
+)
+def test_a_run_that_is_killed_is_finished_by_the_next(
+    s3: S3, url: str, world: World, server: SimulatedServer, *, restated: bool, pattern: str, done: bool
 ) -> None:
-    """Nothing counts that was not committed; nothing is left over; the lease and the dead run's files are cleared."""
-    process = sync_elsewhere(server, url, before=death)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, errors
-    assert contents(study_lake(url), ONE) == {}
-    assert leftovers(study_lake(url)) != []
-    lake = study_lake(url, timing=LATER)
-    sync(server, lake, ONE)
-    assert contents(lake, ONE) == truth(world, ONE)
-    assert verify_study(lake).intact
-    assert leftovers(lake) == []
-
-
-def test_a_run_killed_while_it_replaces_files_is_finished_by_the_next(
-    url: str, world: World, server: SimulatedServer
-) -> None:
-    """Readers see the whole of the new version at once, before and after the next run."""
-    sync(server, study_lake(url), ONE)
-    old = truth(world, ONE)
+    """Until then readers see each window's old version or its new one, and whole."""
+    if restated:
+        sync(server, study_lake(url), ONE)
+    else:
+        study_lake(url).log.begun()
+    old = truth(world, ONE) if restated else {}
     restate(world)
-    process = sync_elsewhere(server, url, before=DIES_IN_A_COMMIT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, errors
-    seen = contents(study_lake(url), ONE)
-    new = truth(world, ONE)
-    assert old != seen != new
-    lake = study_lake(url, timing=LATER)
-    for manifest in lake.manifests(ONE):
-        keys = [record.key for record in manifest.files]
-        assert [seen[key] for key in keys] in ([old[key] for key in keys], [new[key] for key in keys])
+    dying: list[subprocess.Popen[str]] = []
+
+    def kill(call: Call) -> Answer:
+        if call.method != "PUT" or not re.search(pattern, call.path):
+            return call.pass_on()
+        if done:
+            call.pass_on()
+        dying[0].kill()
+        return call.lose_answer()
+
+    s3.meddle = kill
+    dying.append(sync_elsewhere(server, url))
+    _, errors = dying[0].communicate(timeout=60)
+    s3.meddle = None
+    assert dying[0].returncode == -signal.SIGKILL, errors
+    lake, new = study_lake(url), truth(world, ONE)
+    seen = contents(lake, ONE)
+    if pattern.startswith("/log") and done:
+        assert old != seen
+        assert all(digest in (old.get(key), new[key]) for key, digest in seen.items())
+    else:
+        assert seen == old
+    assert leftovers(lake) != []
     sync(server, lake, ONE)
-    assert contents(lake, ONE) == truth(world, ONE)
+    assert contents(lake, ONE) == new
     assert verify_study(lake).intact
-    assert leftovers(lake) == []
 
 
 def test_two_processes_share_a_lake(url: str, world: World, server: SimulatedServer) -> None:
@@ -135,10 +134,11 @@ def test_two_processes_share_a_lake(url: str, world: World, server: SimulatedSer
     lake = study_lake(url)
     assert contents(lake, ONE) == truth(world, ONE)
     assert verify_study(lake).intact
-    assert leftovers(lake) == []
+    named = {lake.folder(ONE, record.path) for manifest in lake.manifests(ONE) for record in manifest.files}
+    assert {file.path for file in lake.storage.scan(f"{STUDY}/{ONE}/gps")} == named
 
 
-def test_a_reader_sees_the_old_version_or_the_new_one(url: str, world: World, server: SimulatedServer) -> None:
+def test_a_reader_sees_the_old_version_or_the_new_one(s3: S3, url: str, world: World, server: SimulatedServer) -> None:
     """Looked at before and after each change that a commit makes in the store."""
     for day in range(3, 11):
         world.withdraw(ONE, hour=MORNING + day * DAY)
@@ -148,32 +148,19 @@ def test_a_reader_sees_the_old_version_or_the_new_one(url: str, world: World, se
         world.add_rows(ONE, "gps", MORNING + day * DAY)
     new = truth(world, ONE)
     seen: list[dict[str, str]] = []
+    reader, one_at_a_time = study_lake(url), threading.Lock()
 
-    reader = study_lake(url)
+    def watch(call: Call) -> Answer:
+        if call.method == "GET" or call.method == "HEAD":
+            return call.pass_on()
+        with one_at_a_time:
+            seen.append(contents(reader, ONE))
+            answer = call.pass_on()
+            seen.append(contents(reader, ONE))
+        return answer
 
-    def look() -> None:
-        seen.append(contents(reader, ONE))
-
-    class Watched(ObjectStorage):
-        def for_run(self, token: str) -> Watched:
-            return Watched(url, run=token)
-
-        def move_all(self, moves: Iterable[tuple[str, str]]) -> None:
-            for move in moves:
-                super().move_all([move])
-                look()
-
-        def write(self, path: str, data: bytes, *, exclusive: bool = False) -> None:
-            super().write(path, data, exclusive=exclusive)
-            look()
-
-        def delete(self, path: str) -> None:
-            super().delete(path)
-            look()
-
-    lake = study_lake(url)
-    lake.storage = Watched(url)
-    sync(server, lake, ONE)
+    s3.meddle = watch
+    sync(server, study_lake(url), ONE)
     assert seen[0] == old
     assert seen[-1] == new
     assert all(each in (old, new) for each in seen)
@@ -185,7 +172,7 @@ def test_a_wrong_passphrase_is_noticed_before_anything_is_written(
 ) -> None:
     """And before anything is downloaded or read."""
     sync(server, study_lake(url), ONE)
-    before = sorted(study_lake(url).storage.walk(""))
+    before = sorted(study_lake(url).storage.scan(""))
     s3.requests.clear()
     server.forget_requests()
     with pytest.raises(WrongPassphraseError):
@@ -194,7 +181,7 @@ def test_a_wrong_passphrase_is_noticed_before_anything_is_written(
         contents(study_lake(url, passphrase="another one"), ONE)
     assert not any(request.route.startswith("get-data") and request.form for request in server.requests)
     assert {method for method, _ in s3.requests} <= {"GET", "HEAD"}
-    assert sorted(study_lake(url).storage.walk("")) == before
+    assert sorted(study_lake(url).storage.scan("")) == before
 
 
 def test_a_large_file_passes_in_pieces(s3: S3, url: str) -> None:

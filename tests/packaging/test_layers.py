@@ -21,7 +21,7 @@ FLOORS = [
     {"client", "lake"},
     {"sync", "reading"},
     {"studies"},
-    {"dead_runs", "pools"},
+    {"dead_runs", "pools", "remembered"},
     {"partitions", "resource", "failures"},
     {"covering", "io_partitions", "pickles"},
     {"io_managers"},

@@ -26,14 +26,14 @@ def _module(path: str) -> ModuleType:
 def test_suites_that_are_left_out_exist() -> None:
     """A suite that is renamed is not left out under its old name."""
     run = _run()
-    assert [folder for folder in run.NOT_WITH_LOWEST if not (ROOT / folder).is_dir()] == []
+    assert [path for path in run.NOT_WITH_LOWEST if not (ROOT / path).exists()] == []
     (command,) = run.COMMANDS["lowest"]
     ignored = {each.removeprefix("--ignore=") for each in command if each.startswith("--ignore=")}
     assert ignored == run.NOT_WITH_LOWEST.keys()
 
 
 def test_the_long_files_that_go_first_exist() -> None:
-    """With two processes, a long one that is renamed would begin when the others are done."""
+    """With several processes, a long one that is renamed would begin when the others are done."""
     files = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     assert set(_module("tests/conftest.py").LONG_FILES) <= files
 

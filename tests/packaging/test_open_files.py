@@ -21,7 +21,7 @@ ALLOWED = {
     ("definitions.py", "memory.touch"): "a method of what remembers studies",
     ("processes.py", "path.read_text"): "the kernel's files in /proc, and the machine's id: only root can write them",
     ("studies/discovery.py", "os.utime"): "sets the time of a file and opens nothing",
-    ("cli/export.py", "target.rmdir"): "the folder that this call has made, and only if it is empty",
+    ("cli/export.py", "path.rmdir"): "folders that this call has made, and only if they are empty",
 }
 """Everywhere else: a path that others can write to may have become something else."""
 

@@ -9,8 +9,17 @@ import pytest
 from reading_helpers import fill, reading_world, study_lake
 
 from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.catalog import key_file
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.simulator import SimulatedServer, World
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_keys() -> Iterator[None]:
+    """Logs whose key costs little."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_file, "LOG2_N", 10)
+        yield
 
 
 @pytest.fixture(scope="session")

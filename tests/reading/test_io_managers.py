@@ -2,6 +2,7 @@
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts when it decorates.
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,13 @@ class Project:
 
     def raw_input(self) -> dict[str, dg.AssetIn]:
         return {"raw": dg.AssetIn(self.raw.key)}
+
+
+def tables_below(project: Project) -> list[str]:
+    """Tables of the study, without what makes the names of their files unique."""
+    root = project.folder / project.study.id
+    paths = [path.relative_to(root).as_posix() for path in root.rglob("*.parquet*")]
+    return sorted(re.sub(r"~\d+-[0-9a-f]{8}(?=\.parquet)", "", path) for path in paths)
 
 
 @pytest.fixture
@@ -190,7 +198,7 @@ def test_a_table_of_a_participant_goes_to_the_lake_and_back(project: Project) ->
     assert event.metadata["encryption"].value == "cryptease"
     columns = {column.name: column.type for column in event.metadata["dagster/column_schema"].value.columns}
     assert columns == {"UTC time": "datetime64[ms, UTC]", "rows": "int64"}
-    assert (project.folder / ".tables/beiwe/sleep/daily_gps" / f"{IOS}.parquet.lock").is_file()
+    assert tables_below(project) == [f".tables/beiwe/sleep/daily_gps/{IOS}.parquet.lock"]
 
     got: list[pd.DataFrame] = []
 
@@ -329,8 +337,7 @@ def test_a_run_over_several_partitions_returns_a_frame_for_each(project: Project
     tags = {"dagster/asset_partition_range_start": ANDROID, "dagster/asset_partition_range_end": IOS}
     result = project.run(ranges, tags=tags)
     assert result.success
-    for participant in (ANDROID, IOS):
-        assert (project.folder / f".tables/beiwe/sleep/ranges/{participant}.parquet.lock").is_file()
+    assert tables_below(project) == [f".tables/beiwe/sleep/ranges/{each}.parquet.lock" for each in (ANDROID, IOS)]
     result = project.run(ranges, tags={**tags, "form": "one"}, raise_on_error=False)
     assert not result.success
     assert "returned one DataFrame, but this run is about 2" in str(result.all_events)
@@ -345,7 +352,7 @@ def test_only_tables_are_stored(project: Project, study: StudyFacts) -> None:
 
     result = project.run(numbers, raise_on_error=False)
     assert "returned a list" in str(result.all_events)
-    assert not (project.folder / ".tables").exists()
+    assert tables_below(project) == []
 
 
 def test_the_lake_io_manager_stores_nothing(project: Project) -> None:
@@ -370,7 +377,7 @@ def overview(**metadata: Any) -> dg.AssetsDefinition:
 def test_a_table_of_no_study_is_locked_with_the_lakes_passphrase(project: Project) -> None:
     """And without one it is not stored, unless it says that it holds nothing about participants."""
     project.run(overview())
-    assert (project.folder / ".tables/overview.parquet.lock").is_file()
+    assert len(list(project.folder.glob(".lake/.tables/overview~*.parquet.lock"))) == 1
 
 
 def test_without_a_passphrase_only_harmless_tables_are_stored(
@@ -381,7 +388,7 @@ def test_without_a_passphrase_only_harmless_tables_are_stored(
     result = project.run(overview(), raise_on_error=False)
     assert "BEIWE_LAKE_PASSPHRASE" in str(result.all_events)
     project.run(overview(**{NO_PARTICIPANTS_METADATA_KEY: True}))
-    assert (project.folder / ".tables/overview.parquet").is_file()
+    assert len(list(project.folder.glob(".plain/.tables/overview~*.parquet"))) == 1
 
 
 def test_what_can_not_be_stored_or_read_is_not_tried_again(project: Project, study: StudyFacts) -> None:

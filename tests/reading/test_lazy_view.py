@@ -29,9 +29,9 @@ class OpenedFiles:
         self.members: list[str] = []
         original = StudyLake.open
 
-        def opened(lake: StudyLake, participant: str, record: Any) -> Any:
+        def opened(lake: StudyLake, participant: str, record: Any, **options: Any) -> Any:
             self.members.append(record.member)
-            return original(lake, participant, record)
+            return original(lake, participant, record, **options)
 
         monkeypatch.setattr(StudyLake, "open", opened)
 
@@ -243,19 +243,6 @@ def test_files_that_the_server_no_longer_has_are_left_out(server: SimulatedServe
     with view.open(vanished) as stream:
         assert stream.read().startswith(b"timestamp,")
     assert (view.read("gps")["UTC time"] >= hour + timedelta(hours=1)).all()
-
-
-def test_a_file_that_is_replaced_while_reading_is_read_again(server: SimulatedServer, lake: StudyLake) -> None:
-    """The view has the manifest from before another run's commit: it takes the newer one."""
-    fill(server, lake, cells_of(ANDROID))
-    view = BeiwePartitions.of(lake)
-    files = list(view.files("gps"))
-    before = len(view[f"{ANDROID}|{WEEKS[0]}"].read("gps"))
-    server.world.add_rows(ANDROID, "gps", START + timedelta(hours=10), rows=7)
-    fill(server, lake, cells_of(ANDROID), run_id="another")
-    assert len(view[f"{ANDROID}|{WEEKS[0]}"].read("gps")) == before + 7
-    with view.open(files[0]) as stream:
-        assert stream.read() == stored_files(server.world, ANDROID, "gps")[files[0].time]
 
 
 def test_manifests_are_read_when_they_are_needed(shared_lake: StudyLake, monkeypatch: pytest.MonkeyPatch) -> None:

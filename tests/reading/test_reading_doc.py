@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import dagster as dg
 import pytest
 from reading_helpers import ANDROID, IOS, PASSPHRASE, START
 
-from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.snapshots import create_snapshot
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.studies.config import StudyFacts
 
@@ -44,6 +46,16 @@ def test_the_example_of_a_notebook(shared_lake: StudyLake) -> None:
     stand_ins = {"/data/lake": folder, "5873fe38644ad7557b168e43": shared_lake.study_id, "abcd1234": ANDROID}
     names = run_example(1, **stand_ins)
     assert len(names["gps"]) == 132
+
+
+def test_the_example_of_past_states(shared_lake: StudyLake, tmp_path: Path) -> None:
+    """On a copy with a snapshot, at states that it has."""
+    shutil.copytree(shared_lake.storage.describe(), folder := tmp_path / "lake")
+    lake = BeiweLake(folder).study(shared_lake.study_id, passphrase=PASSPHRASE)
+    create_snapshot(lake, "paper-1", run_id="test")
+    names = run_example(2, **{"/data/lake": str(folder), "5873fe38644ad7557b168e43": shared_lake.study_id})
+    assert len(names["gps"]) == 264
+    assert len(names["by_number"]) < len(names["by_time"]) == len(names["as_published"]) == 6
 
 
 @pytest.mark.parametrize("method", ["files", "open", "read", "iter_frames", "set_aside", "missing", "incomplete"])

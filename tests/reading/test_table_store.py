@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-from datetime import datetime, timezone
+import re
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,18 @@ from dagster_beiwe.errors import (
     ConfigurationError,
     EncryptionError,
     IntegrityError,
+    PastStateError,
     TableMissingError,
     WrongPassphraseError,
 )
-from dagster_beiwe.lake.lake import open_storage
-from dagster_beiwe.lake.seals import table_path
+from dagster_beiwe.lake import collecting
+from dagster_beiwe.lake.collecting import collect
+from dagster_beiwe.lake.lake import BeiweLake, open_storage
+from dagster_beiwe.lake.layout import LogLayout, Subject, asset_path, planned_on
 from dagster_beiwe.lake.storage import LocalStorage
+from dagster_beiwe.lake.table_files import TableContent
 from dagster_beiwe.lake.tables import TableStore
+from dagster_beiwe.lake.verify import Finding, verify_study
 from dagster_beiwe.simulator import World
 
 KEY = ["beiwe", "sleep", "daily_gps"]
@@ -56,12 +62,42 @@ def frame() -> pd.DataFrame:
     )
 
 
-def files_below(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in (folder / ".tables").rglob("*") if path.is_file())
+def tables_below(folder: Path) -> list[str]:
+    """Tables in the lake: everything but their tokens and manifests, without what makes their names unique."""
+    paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet*")]
+    return sorted(re.sub(r"~\d+-[0-9a-f]{8}(?=\.parquet)", "", path) for path in paths)
 
 
 def stored_file(folder: Path, name: str = "daily_gps") -> Path:
-    return folder / ".tables/beiwe/sleep" / f"{name}.parquet.lock"
+    """The newest file of a table."""
+    paths = folder.glob(f"*/.tables/beiwe/sleep/{name}~*.parquet.lock")
+    return max(paths, key=lambda path: planned_on(path.name) or 0)
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def damaged(store: TableStore) -> list[Finding]:
+    return verify_study(store).findings
+
+
+def laid_back(folder: Path, files: dict[str, bytes]) -> None:
+    for path, data in files.items():
+        (folder / path).write_bytes(data)
+
+
+def test_tables_of_which_one_cannot_be_written_leave_nothing(store: TableStore, folder: Path) -> None:
+    """They were to share a record: what was stored of the first ones goes too."""
+
+    def fails(sink: Any) -> None:
+        raise RuntimeError("no rows")
+
+    good = TableContent(fill=lambda sink: sink.write(b"rows"), rows=1, written_at="", run_id="r")
+    with pytest.raises(RuntimeError, match="no rows"):
+        store.commit(KEY, {"a": good, "b": replace(good, fill=fails)}, run_id="r")
+    assert tables_below(folder) == []
+    assert verify_study(store).findings == []
 
 
 def test_a_table_comes_back_with_its_types(store: TableStore, frame: pd.DataFrame) -> None:
@@ -145,20 +181,20 @@ def test_nothing_readable_is_on_the_disk(
 ) -> None:
     """Neither while it is written nor afterwards, and only the owner may open it."""
     written: list[bytes] = []
-    move = LocalStorage.move
+    sync = LocalStorage.sync_folder
 
-    def moved(storage: LocalStorage, source: str, target: str) -> None:
-        written.extend(path.read_bytes() for path in folder.rglob("*") if path.is_file())
-        move(storage, source, target)
+    def synced(storage: LocalStorage, path: str) -> None:
+        written.extend(stored(folder).values())
+        sync(storage, path)
 
-    monkeypatch.setattr(LocalStorage, "move", moved)
+    monkeypatch.setattr(LocalStorage, "sync_folder", synced)
     store.write(KEY, frame)
-    written += [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
-    assert len(written) > 4
+    written += stored(folder).values()
+    assert len(written) > 10
     for secret in ("Grüße".encode(), b"cd34", b"PAR1", b"metres"):
         assert not any(secret in data for data in written)
-    assert files_below(folder) == [".tables/beiwe/sleep/daily_gps.json", ".tables/beiwe/sleep/daily_gps.parquet.lock"]
-    assert {path.stat().st_mode & 0o777 for path in (folder / ".tables").rglob("*")} == {0o600, 0o700}
+    assert tables_below(folder) == [f"{store.layout.folder}/.tables/beiwe/sleep/daily_gps.parquet.lock"]
+    assert {path.stat().st_mode & 0o777 for path in folder.rglob("*")} == {0o600, 0o700}
 
 
 def test_partitions_have_files_of_their_own(store: TableStore, folder: Path, frame: pd.DataFrame) -> None:
@@ -174,14 +210,15 @@ def test_partitions_have_files_of_their_own(store: TableStore, folder: Path, fra
 
 
 @given(st.lists(st.text(max_size=300), min_size=2, max_size=2, unique=True))
-def test_different_partitions_have_different_paths(keys: list[str]) -> None:
-    """Whatever the keys are; and no path leads out of its asset's folder or is too long for a file system."""
-    paths = [table_path(KEY, key) for key in keys]
-    assert paths[0] != paths[1]
-    for path in paths:
-        parts = path.split("/")
-        assert parts[:4] == [".tables", *KEY]
-        assert all(part.isascii() and 0 < len(part) <= 120 and "." not in part for part in parts[1:])
+def test_different_partitions_have_different_homes(keys: list[str]) -> None:
+    """Whatever the keys are: no home leads out of its asset's folder, and none is the beginning of another's name."""
+    homes = [LogLayout("study").home(Subject(key, asset_path(KEY))) for key in keys]
+    assert not homes[0].prefix.startswith(homes[1].prefix)
+    assert not homes[1].prefix.startswith(homes[0].prefix)
+    for home in homes:
+        parts = home.manifests.split("/")
+        assert parts[:5] == ["study", ".tables", *KEY]
+        assert all(part.isascii() and 0 < len(part) <= 120 and "." not in part for part in parts[2:])
 
 
 @pytest.mark.parametrize("key", ["..", ".", "", "../../etc", "a/b", "/etc/x", "a\\b", "\0", "C:", ".hidden", "..|.."])
@@ -190,7 +227,22 @@ def test_hostile_partition_keys_stay_inside(store: TableStore, folder: Path, fra
     store.write(KEY, frame, partition=key)
     pd.testing.assert_frame_equal(store.read(KEY, partition=key), frame)
     inside = list(folder.rglob("*.parquet.lock"))
-    assert [path.is_relative_to(folder / ".tables/beiwe/sleep/daily_gps") for path in inside] == [True]
+    assert [path.is_relative_to(folder / store.layout.tables("beiwe/sleep/daily_gps")) for path in inside] == [True]
+
+
+def test_several_partitions_share_records(store: TableStore, frame: pd.DataFrame) -> None:
+    """What an asset returns for many partitions costs few commits; a store that was opened before sees none of them."""
+    store.write(KEY, frame, partition="0")
+    before = store.at()
+    written = store.write_all(KEY, {str(number): frame.head(number) for number in range(20)}, run_id="run")
+    assert [written[str(number)].rows for number in range(3)] == [0, 1, 2]
+    assert store.state.number == 3
+    assert store.partitions(KEY) == {str(number) for number in range(20)}
+    assert before.partitions(KEY) == {"0"}
+    assert len(before.read(KEY, partition="0")) == 3
+    assert len(store.read(KEY, partition="0")) == 0
+    with pytest.raises(ConfigurationError, match="opened at one state"):
+        before.write(KEY, frame)
 
 
 def test_what_was_never_written_is_missing(store: TableStore) -> None:
@@ -202,49 +254,84 @@ def test_what_was_never_written_is_missing(store: TableStore) -> None:
 
 
 def test_a_changed_table_is_refused(store: TableStore, folder: Path, frame: pd.DataFrame) -> None:
-    """One bit of the stored file, or the file gone."""
+    """One bit of the stored file or of its manifest, or one of them gone."""
     store.write(KEY, frame)
-    path = stored_file(folder)
-    data = bytearray(path.read_bytes())
-    for position in (0, len(data) // 2, len(data) - 1):
-        data[position] ^= 1
-        path.write_bytes(bytes(data))
-        with pytest.raises(IntegrityError, match="changed, damaged or removed"):
+    for path in (stored_file(folder), next(folder.glob("*/.tables/beiwe/sleep/daily_gps~*.json.zst"))):
+        whole = path.read_bytes()
+        for position in (0, len(whole) // 2, len(whole) - 1):
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+            with pytest.raises(IntegrityError, match="changed or damaged"):
+                store.read(KEY)
+        path.write_bytes(whole + b"x")
+        with pytest.raises(IntegrityError):
             store.read(KEY)
-        data[position] ^= 1
-    path.write_bytes(bytes(data) + b"x")
-    with pytest.raises(IntegrityError):
-        store.read(KEY)
-    path.unlink()
-    with pytest.raises(IntegrityError, match="removed"):
-        store.read(KEY)
+        assert damaged(store)
+        path.unlink()
+        with pytest.raises(IntegrityError, match="missing from the lake"):
+            store.read(KEY)
+        assert damaged(store)
+        path.write_bytes(whole)
+    assert not damaged(store)
 
 
-def test_a_changed_seal_is_refused(store: TableStore, folder: Path, frame: pd.DataFrame) -> None:
-    """Nobody without the passphrase can make one."""
+def test_an_older_table_that_is_put_back_is_not_read(
+    store: TableStore, folder: Path, frame: pd.DataFrame, shared_world: World
+) -> None:
+    """With all that was written about it: only the log tells which one counts, and nothing of it can be replaced."""
     store.write(KEY, frame)
-    path = stored_file(folder).with_name("daily_gps.json")
-    document = json.loads(path.read_bytes())
-    document["versions"][0]["rows"] = 4
-    path.write_text(json.dumps(document))
-    with pytest.raises(IntegrityError):
-        store.read(KEY)
-    path.write_text("{")
-    with pytest.raises(IntegrityError):
-        store.read(KEY)
+    first = stored(folder)
+    store.write(KEY, frame.head(1))
+    tables = store.layout.tables()
+    newer = {path: data for path, data in stored(folder).items() if path.startswith(tables) and path not in first}
+    laid_back(folder, {path: data for path, data in first.items() if path.startswith(tables)})
+    assert len(store.read(KEY)) == 1
+    older = [path for path in first if path.startswith(tables) and "token" not in path]
+    laid_back(folder, dict(zip(sorted(newer), (first[path] for path in sorted(older)), strict=True)))
+    for each in (store, TableStore.of_study(study_lake(folder, shared_world))):
+        with pytest.raises(IntegrityError, match=r"not the manifest that record 2|larger file"):
+            each.read(KEY)
 
 
-def test_swapped_tables_are_refused(store: TableStore, folder: Path, frame: pd.DataFrame) -> None:
-    """One participant's table under another's name, with its seal."""
-    store.write(KEY, frame, partition="ab12")
-    store.write(KEY, frame, partition="cd34")
-    base = folder / ".tables/beiwe/sleep/daily_gps"
-    for suffix in (".json", ".parquet.lock"):
-        (base / f"cd34{suffix}").write_bytes((base / f"ab12{suffix}").read_bytes())
-    with pytest.raises(IntegrityError, match="swapped"):
+def test_swapped_tables_are_refused(store: TableStore, folder: Path, frame: pd.DataFrame, shared_world: World) -> None:
+    """One participant's table under another's name, with all that was written about it."""
+    for key in ("ab12", "cd34"):
+        store.write(KEY, frame, partition=key)
+    base = folder / store.layout.tables("beiwe/sleep/daily_gps")
+    for kind in ("*.parquet.lock", "*.json.zst"):
+        (theirs,), (ours,) = base.glob(f"cd34~{kind}"), base.glob(f"ab12~{kind}")
+        theirs.write_bytes(ours.read_bytes())
+    with pytest.raises(IntegrityError, match=r"not the manifest|larger file"):
         store.read(KEY, partition="cd34")
-    with pytest.raises(IntegrityError, match="swapped"):
-        store.write(KEY, frame, partition="cd34")
+    (base / "cd34~token-0").write_bytes((base / "ab12~token-0").read_bytes())
+    again = TableStore.of_study(study_lake(folder, shared_world))
+    for action in (lambda: again.read(KEY, partition="cd34"), lambda: again.write(KEY, frame, partition="cd34")):
+        with pytest.raises(IntegrityError, match="swapped"):
+            action()
+
+
+def test_a_table_whose_token_was_removed_is_not_taken_for_one_that_was_never_written(
+    store: TableStore, folder: Path, frame: pd.DataFrame, shared_world: World
+) -> None:
+    """Neither by who reads it nor by who asks for what is there, nor is another one written over it."""
+    store.write(KEY, frame, partition="ab12")
+    (folder / f"{store.layout.tables('beiwe/sleep/daily_gps')}/ab12~token-0").unlink()
+    again = TableStore.of_study(study_lake(folder, shared_world))
+    for action in (
+        lambda: again.read(KEY, partition="ab12"),
+        lambda: again.partitions(KEY),
+        lambda: again.write(KEY, frame, partition="ab12"),
+    ):
+        with pytest.raises(IntegrityError, match="Folders were removed"):
+            action()
+    assert damaged(again)
+
+
+def test_tables_that_would_lie_in_one_place_are_refused(store: TableStore, frame: pd.DataFrame) -> None:
+    """A partition of one asset, and an asset below it."""
+    store.write(["lab", "daily"], frame, partition="all")
+    with pytest.raises(IntegrityError, match="two tables have names that lead to the same place"):
+        store.write(["lab", "daily", "all"], frame)
+    assert len(store.read(["lab", "daily"], partition="all")) == 3
 
 
 def test_a_wrong_passphrase_is_found(store: TableStore, folder: Path, frame: pd.DataFrame, shared_world: World) -> None:
@@ -263,52 +350,59 @@ class CrashError(Exception):
     """A run that dies."""
 
 
-@pytest.mark.parametrize("step", range(1, 8))
+@pytest.mark.parametrize("step", range(1, 14))
+@pytest.mark.parametrize("first", [True, False])
 def test_a_crash_leaves_the_old_table_or_the_new_one(
-    store: TableStore, folder: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, step: int
+    folder: Path, frame: pd.DataFrame, shared_world: World, monkeypatch: pytest.MonkeyPatch, step: int, *, first: bool
 ) -> None:
-    """At every step of writing; the next run goes on and leaves no rubbish."""
-    store.write(KEY, frame)
+    """At every step of writing; then the next run goes on."""
     newer = frame.assign(metres=0.0)
+    store = TableStore.of_study(study_lake(folder, shared_world))
+    store.write(["other"] if first else KEY, frame)
     with monkeypatch.context() as patch:
         calls = {"left": step}
-        for name in ("create", "write", "move", "sync_folder", "delete"):
+        for name in ("create", "create_new", "sync_folder", "delete"):
             patch.setattr(LocalStorage, name, crashing(getattr(LocalStorage, name), calls))
         try:
             store.write(KEY, newer)
         except CrashError:
             pass
         else:
-            assert step == 7, "there are fewer steps than this test thinks"
-    found = store.read(KEY)
-    assert found["metres"].equals(frame["metres"]) or found["metres"].equals(newer["metres"])
+            assert step > 7, "there are fewer steps than this test thinks"
+    store = TableStore.of_study(study_lake(folder, shared_world))
+    found = store.read(KEY)["metres"] if store.exists(KEY) else None
+    assert first if found is None else found.equals(frame["metres"]) is not found.equals(newer["metres"])
     store.write(KEY, newer)
     pd.testing.assert_frame_equal(store.read(KEY), newer)
-    assert not [path for path in os.listdir(folder / ".tables/beiwe/sleep") if path.endswith(".part")]
+    assert not damaged(store)
 
 
 def crashing(original: Any, calls: dict[str, int]) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         calls["left"] -= 1
-        if calls["left"] == 0:
+        if calls["left"] <= 0:  # it is dead: nothing that it would do afterwards happens
             raise CrashError
         return original(*args, **kwargs)
 
     return call
 
 
-def test_a_crash_of_the_first_commit_leaves_no_table(
-    store: TableStore, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+def test_two_runs_that_write_one_table_come_one_after_the_other(
+    store: TableStore, folder: Path, frame: pd.DataFrame, shared_world: World
 ) -> None:
-    """Reading says so, and writing again works."""
-    with monkeypatch.context() as patch:
-        patch.setattr(LocalStorage, "move", crashing(LocalStorage.move, {"left": 1}))
-        with pytest.raises(CrashError):
-            store.write(KEY, frame)
-    with pytest.raises(TableMissingError, match="materialise it again"):
-        store.read(KEY)
+    """Whoever has planned before the other's commit writes again."""
+    other = TableStore.of_study(study_lake(folder, shared_world))
     store.write(KEY, frame)
-    assert len(store.read(KEY)) == 3
+
+    def fill(sink: Any) -> None:
+        if other.state.number == 1:
+            other.write(KEY, frame.head(1))
+        sink.write(b"ours")
+
+    content = TableContent(fill=fill, rows=1, written_at="2024-03-04T00:00:00+00:00", run_id="ours")
+    store.commit(KEY, {None: content}, run_id="ours")
+    assert store.load(KEY)[1] == b"ours"
+    assert store.state.number == 3
 
 
 def test_the_index_made_by_a_pivot_comes_back(store: TableStore) -> None:
@@ -361,26 +455,72 @@ def test_tables_of_no_study_are_locked_with_the_lakes_passphrase(folder: Path, f
     """Found wrong before anything is read."""
     lake_store(folder, PASSPHRASE).write(["overview"], frame)
     pd.testing.assert_frame_equal(lake_store(folder, PASSPHRASE).read(["overview"]), frame)
-    assert (folder / ".tables/overview.parquet.lock").is_file()
+    assert tables_below(folder) == [".lake/.tables/overview.parquet.lock"]
     with pytest.raises(WrongPassphraseError):
         lake_store(folder, "another").read(["overview"])
 
 
 def test_a_passphrase_can_be_set_later(folder: Path, frame: pd.DataFrame) -> None:
-    """The plain table is not taken for a locked one; written again it is locked, and the plain one goes."""
+    """The plain table is not taken for an encrypted one; written again it is encrypted."""
     lake_store(folder, None).write(["overview"], frame)
-    assert files_below(folder) == [".tables/overview.json", ".tables/overview.parquet"]
-    with pytest.raises(IntegrityError, match="materialise it again"):
+    assert tables_below(folder) == [".plain/.tables/overview.parquet"]
+    with pytest.raises(TableMissingError, match=r"again, if the asset's study .* was changed"):
         lake_store(folder, PASSPHRASE).read(["overview"])
     lake_store(folder, PASSPHRASE).write(["overview"], frame)
     assert len(lake_store(folder, PASSPHRASE).read(["overview"])) == 3
-    assert not (folder / ".tables/overview.parquet").exists()
+
+
+def test_a_table_can_go_over_to_another_study(
+    store: TableStore, folder: Path, frame: pd.DataFrame, shared_world: World
+) -> None:
+    """What each of them writes is its own, and neither's collection or withdrawal touches the other's."""
+    store.write(KEY, frame)
+    other = TableStore.of_study(BeiweLake(folder).study("OtherOtherOtherOtherOthe", passphrase="another"))
+    with pytest.raises(TableMissingError, match="Materialise it first"):
+        other.read(KEY)
+    other.write(KEY, frame.head(1))
+    assert (len(store.read(KEY)), len(other.read(KEY))) == (3, 1)
+    assert not [*damaged(store), *damaged(other)]
+
+
+def test_superseded_tables_are_kept_and_then_collected(folder: Path, frame: pd.DataFrame, shared_world: World) -> None:
+    """As windows are: a past state is read until its versions are collected, which is said then."""
+    lake = study_lake(folder, shared_world)
+    store = TableStore.of_study(lake)
+    store.write(KEY, frame)
+    before = TableStore.of_study(lake.at(1))
+    store.write(KEY, frame.head(1))
+    catalog = lake.catalog()
+    assert catalog is not None
+    assert len(before.read(KEY)) == 3
+    catalog.terms = replace(catalog.terms, now=lambda: datetime.now(timezone.utc) + timedelta(hours=2))
+    collect(catalog, keep_days=0, run_id="collect")
+    assert len(store.read(KEY)) == 1
+    assert len(tables_below(folder)) == 1
+    with pytest.raises(PastStateError, match="was collected"):
+        before.read(KEY)
+
+
+def test_tables_of_no_study_are_collected_without_a_run_of_one(
+    folder: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written again and again does not grow for ever, nor does what a dead run left stay."""
+    monkeypatch.setattr(collecting, "_DUE_AFTER", 4)
+    store = TableStore.of_lake(open_storage(folder), passphrase=PASSPHRASE, keep_superseded_days=0)
+    catalog = store.log.begun()
+    for hour in range(12):
+        now = datetime.now(timezone.utc) + timedelta(hours=hour)
+        catalog.terms = replace(catalog.terms, now=partial(now.replace, microsecond=0))
+        store.write(["overview"], frame)
+    assert len(tables_below(folder)) <= 6
+    assert not damaged(store)
 
 
 def test_a_study_without_encryption_has_plain_tables(folder: Path, frame: pd.DataFrame, shared_world: World) -> None:
     """Which any tool opens."""
     TableStore.of_study(study_lake(folder, shared_world, cipher=None, passphrase=None)).write(KEY, frame)
-    pd.testing.assert_frame_equal(pd.read_parquet(folder / ".tables/beiwe/sleep/daily_gps.parquet"), frame)
+    (path,) = folder.rglob("*.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(path), frame)
 
 
 def test_tables_of_age_need_the_private_key(folder: Path, frame: pd.DataFrame, shared_world: World) -> None:

@@ -7,17 +7,17 @@ its base. Files that a record may name are left in place until it is known that 
 from __future__ import annotations
 
 import os
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.catalog import Catalog
-from dagster_beiwe.lake.catalog.records import Change, Place
+from dagster_beiwe.lake.catalog.records import Change, Commit, Place
+from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.store import create
 from dagster_beiwe.lake.layout import Subject
 
@@ -25,39 +25,72 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 MOST_CHANGES: Final = 16
-LINGER_SECONDS: Final = 1.0
+"""So many changes share a record."""
 
 _encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a change: the record that committed it, or why it does not count."""
+
+    record: int
+    refused: str | None = None
 
 
 class Batch:
     """A batch of changes planned on ``state``; use it as a context manager.
 
     A marker says whom it may write to, so that a collector knows where to look if the run dies. It is removed at the
-    end, unless something is left that a record may yet name.
+    end, unless something is left that a record may yet name. ``plan`` goes on with a newer state: changes that were
+    prepared before keep the base that they were planned on.
     """
 
-    def __init__(self, catalog: Catalog, *, run_id: str, subjects: Iterable[Subject]) -> None:
+    def __init__(self, catalog: Catalog, *, run_id: str, subjects: Iterable[Subject] = ()) -> None:
         self._catalog, self._run_id = catalog, run_id
-        catalog.refresh()
-        catalog.durable_head()  # what is planned on a record must not outlive it
-        self.state = catalog.state
-        self.base: Final = self.state.number
-        self._places = {subject: Place(self._token(subject), "", subject.asset) for subject in subjects}
-        self._marker = catalog.layout.marker(self.base, os.urandom(8).hex(), 0)
+        self._subjects = tuple(subjects)
+        self._places: dict[Subject, Place] = {}
+        self._markers: list[str] = []
+        self._loose: set[str] = set()
+        """Files that were written, and that no change names yet."""
         self._staged: dict[Place, list[str]] = {}
+        """What was written for each change that is not committed."""
         self._in_doubt = False
+        self.plan()
 
     def __enter__(self) -> Self:
-        places = _encoder.encode(list(self._places.values()))
-        create(self._catalog.store, self._marker, places, staging=self._catalog.layout.staging)
+        self.join(self._subjects)
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.remove(sorted(self._loose))
         for place in list(self._staged):
             self.discard(place)
         if not self._in_doubt:
-            self._catalog.store.delete(self._marker)
+            for marker in self._markers:
+                self._catalog.store.delete(marker)
+
+    def plan(self) -> State:
+        """Take the newest state as the one that following changes are planned on."""
+        self.state = self._catalog.recent()
+        self._catalog.durable_head()  # what is planned on a record must not outlive it
+        self.base = self.state.number
+        self._places = {
+            subject: place for subject, place in self._places.items() if place.token not in self.state.purged
+        }
+        return self.state
+
+    def join(self, subjects: Iterable[Subject]) -> None:
+        """Give these subjects tokens and mark them, before anything is written to them."""
+        new = [subject for subject in subjects if subject not in self._places]
+        if new:
+            give, newest = self._catalog.identities.give, self._catalog.state
+            places = {subject: Place(give(subject, newest), "", subject.asset) for subject in new}
+            marker = self._catalog.layout.marker(self.base, os.urandom(8).hex(), len(self._markers))
+            self._markers.append(marker)
+            data = _encoder.encode(list(places.values()))
+            create(self._catalog.store, marker, data, staging=self._catalog.layout.staging)
+            self._places |= places
 
     def place(self, subject: Subject, window: str = "") -> Place:
         """What the log calls a window of a participant, or a table."""
@@ -65,116 +98,108 @@ class Batch:
 
     def own_name(self, stem: str, suffix: str) -> str:
         """A name that nobody else has or will have, for what is not the first version of a file."""
-        return f"{stem}~{self.base}-{os.urandom(2).hex()}{suffix}"
+        return f"{stem}~{self.base}-{os.urandom(4).hex()}{suffix}"
 
-    def create(self, place: Place, path: str, data: bytes) -> None:
-        """Write a file for a change. It is removed again if the change does not count.
-
-        ``FileExistsError`` means that the name is taken: by a dead run, or by this one, whose answer was lost.
-        """
+    @contextmanager
+    def doubted(self, kind: type[BaseException] = BaseException) -> Iterator[None]:
+        """If the block fails in this way, something may lie there that this batch does not know: its markers stay."""
         try:
-            self._catalog.store.create_new(path, data, staging=self._catalog.layout.staging)
-        except BaseException:
-            self._in_doubt = True  # nobody knows whose the file is, if there is one: a collector will
+            yield
+        except kind:
+            self._in_doubt = True
             raise
-        self._staged.setdefault(place, []).append(path)
+
+    def note(self, path: str, *, doubtful: bool = False) -> None:
+        """Note a file that was written for a change to come: if none takes it, it is removed at the end.
+
+        ``doubtful`` says that it may lie under another name too.
+        """
+        self._loose.add(path)
+        if doubtful:
+            self._in_doubt = True
 
     def change(
-        self, subject: Subject, window: str, manifest: bytes, *, complete: bool = True, counts: str = ""
+        self,
+        subject: Subject,
+        window: str,
+        manifest: bytes,
+        *,
+        files: Iterable[str] = (),
+        base: int | None = None,
+        complete: bool = True,
+        counts: str = "",
+        compared: int = 0,
     ) -> Change:
-        """Write a manifest, whose files are durable, and say what is to be committed."""
+        """Write a manifest, whose files are durable, and say what is to be committed.
+
+        ``files`` were written for it on ``base``, by default the state's; they are removed if the change does not
+        count. ``counts`` is a fingerprint that was made with the subject's secret.
+        """
+        base = self.base if base is None else base
         place, nonce = self.place(subject, window), os.urandom(4).hex()
-        path = self._catalog.layout.home(subject).manifest(window, self.base, nonce)
-        self._in_doubt, doubt = True, self._in_doubt
-        create(self._catalog.store, path, manifest, staging=self._catalog.layout.staging)
-        self._in_doubt = doubt
-        self._staged.setdefault(place, []).append(path)
+        path = self._catalog.layout.home(subject).manifest(window, base, nonce)
+        staged = self._staged.setdefault(place, [])
+        staged.extend(files)
+        self._loose.difference_update(staged)
+        with self.doubted():
+            create(self._catalog.store, path, manifest, staging=self._catalog.layout.staging)
+        staged.append(path)
         return Change(
             token=place.token,
-            base=self.base,
+            base=base,
             nonce=nonce,
             sha256=digest(manifest),
             size_bytes=len(manifest),
             window=window,
             asset=subject.asset,
             complete=complete,
-            counts=self._catalog.identities.fingerprint(subject, counts, self.state) if counts else "",
+            counts=counts,
+            compared=compared,
         )
 
-    def commit(self, changes: Sequence[Change]) -> dict[Place, str]:
-        """Commit changes in one record. Returns those that do not count, and why: what they wrote is removed."""
+    def commit(self, changes: Sequence[Change]) -> dict[Place, Outcome]:
+        """Commit changes in one record. What those wrote that do not count is removed.
+
+        Raises ``OutcomeUnknownError`` where the store did not say what came of it.
+        """
         staged = {change.place: self._staged.pop(change.place, []) for change in changes}
-        doubt, self._in_doubt = self._in_doubt, True  # from here on a record may name them
-        committed = self._catalog.commit(changes, run_id=self._run_id)
-        self._in_doubt = doubt
-        refused = {change.place: reason for change, reason in committed.refused}
-        for place in refused:
-            self._staged[place] = staged[place]
-            self.discard(place)
-        return refused
+        with self.doubted():  # from here on a record may name them
+            record, refused = self._append(changes)
+        outcomes = {}
+        for place, files in staged.items():
+            reason = refused.get(place)
+            outcomes[place] = Outcome(record=0 if reason else record, refused=reason)
+            if reason:
+                self._staged[place] = files
+                self.discard(place)
+        return outcomes
+
+    def _append(self, changes: Sequence[Change]) -> tuple[int, dict[Place, str]]:
+        """Append a record of what counts; its number (0 if nothing counts), and why what does not is refused."""
+        assert len({change.place for change in changes}) == len(changes), "a record changes each place once"
+        refused: dict[Place, str] = {}
+
+        def draft(state: State, start: dict[str, Any]) -> Commit | None:
+            refused.clear()
+            for change in changes:
+                if (reason := self._catalog.terms.rules.refusal(state, change)) is not None:
+                    refused[change.place] = reason
+            good = tuple(change for change in changes if change.place not in refused)
+            return Commit(**start, changes=good) if good else None
+
+        entry = self._catalog.append(draft, run_id=self._run_id)
+        self._catalog.durable_head()
+        return (entry.record.number if entry else 0), refused
 
     def discard(self, place: Place) -> None:
-        """Remove what was written for a change that no record names.
+        """Remove what was written for a change that no record names."""
+        self.remove(self._staged.pop(place, []))
+
+    def remove(self, paths: Collection[str]) -> None:
+        """Remove files that no record names.
 
         Somebody else's file can't be hit: a name that a collector has deleted does not come again.
         """
-        doubt, self._in_doubt = self._in_doubt, True  # until all of it is done
-        self._catalog.store.delete_all(self._staged.pop(place, []))
-        self._in_doubt = doubt
-
-    def _token(self, subject: Subject) -> str:
-        return self._catalog.identities.give(subject, self.state)
-
-
-class GroupCommit:
-    """Lets changes of several threads, or that are finished within a second, share a record.
-
-    ``commit`` is how a batch commits several changes at once.
-    """
-
-    def __init__(
-        self,
-        commit: Callable[[Sequence[Change]], dict[Place, str]],
-        *,
-        most: int = MOST_CHANGES,
-        linger_seconds: float = LINGER_SECONDS,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._commit, self._most, self._linger, self._monotonic = commit, most, linger_seconds, monotonic
-        self._queue: list[tuple[Change, Future[str | None]]] = []
-        self._since = 0.0
-        self._lock, self._turn = threading.Lock(), threading.Lock()
-
-    def submit(self, change: Change) -> Future[str | None]:
-        """Commit a change now or with the next ones. The result is why it does not count, None if it does.
-
-        Commits what waits if there is enough of it or it waits long enough; ``flush`` commits the rest.
-        """
-        result: Future[str | None] = Future()
-        with self._lock:
-            if not self._queue:
-                self._since = self._monotonic()
-            self._queue.append((change, result))
-            due = len(self._queue) >= self._most or self._monotonic() - self._since >= self._linger
-        if due:
-            self.flush()
-        return result
-
-    def flush(self) -> None:
-        """Commit all that waits. What fails is told to whoever asks for the result."""
-        with self._turn:
-            while True:
-                with self._lock:
-                    group, self._queue = self._queue[: self._most], self._queue[self._most :]
-                if not group:
-                    return
-                try:
-                    refused = self._commit([change for change, _ in group])
-                except BaseException as error:
-                    for _, result in group:
-                        result.set_exception(error)
-                    if not isinstance(error, Exception):
-                        raise
-                else:
-                    for change, result in group:
-                        result.set_result(refused.get(change.place))
+        with self.doubted():
+            self._catalog.store.delete_all(list(paths))
+        self._loose.difference_update(paths)

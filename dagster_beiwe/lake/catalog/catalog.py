@@ -5,36 +5,28 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, PastStateError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
 from dagster_beiwe.lake.catalog.checkpoints import Checkpoints
+from dagster_beiwe.lake.catalog.first_record import find_first, open_first
 from dagster_beiwe.lake.catalog.identities import Identities
-from dagster_beiwe.lake.catalog.key_file import new_log, open_log
-from dagster_beiwe.lake.catalog.log import missing
-from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Change, Commit, Head, encode
-from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version
-from dagster_beiwe.lake.catalog.store import Store
+from dagster_beiwe.lake.catalog.key_file import new_log
+from dagster_beiwe.lake.catalog.log import cut, missing
+from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Head, encode
+from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version, said
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
 from dagster_beiwe.lake.layout import LogLayout, Subject
+from dagster_beiwe.lake.storage import Store
 
 logger = logging.getLogger("dagster_beiwe")
 
 Draft = Callable[[State, dict[str, Any]], AnyRecord | None]
 """Makes the next record on a state from what every record has; None where there is nothing to commit on it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Committed:
-    """What came of a commit: the head afterwards, and the changes that did not count, each with the reason."""
-
-    head: Head
-    refused: tuple[tuple[Change, str], ...] = ()
 
 
 class Catalog:
@@ -61,7 +53,11 @@ class Catalog:
             store, self.layout, self._authenticator, lineage=self.begin.lineage, now=terms.now, newest=self.refresh
         )
         self._checkpoints = Checkpoints(
-            store, self.layout, self._authenticator, learn=self.identities.learn, rebuild=self._replayed
+            store,
+            self.layout,
+            self._authenticator,
+            learn=self.identities.learn,
+            rebuild=lambda number: self._replayed(number, to=number - 1),
         )
         self._witness = Witness(witness, folder) if witness else None
         self._lock = threading.RLock()
@@ -69,7 +65,7 @@ class Catalog:
         self._hashes: dict[int, str] = {}
         self._proven_exclusive = False
         self._checkpoint_at = 0
-        self._looked_at = terms.monotonic()
+        self._looked_at = self._refreshed_at = terms.monotonic()
         self._state = self._loaded()
 
     @classmethod
@@ -82,25 +78,30 @@ class Catalog:
         ``check`` is still to be called: what the lake alone cannot know is not looked at here.
         """
         layout = LogLayout(folder, terms.records_per_folder)
-        try:
-            first = store.read(layout.record(0))
-        except FileNotFoundError:
-            if _holds_data(store, layout):
-                raise missing(layout.record(0)) from None
+        remembering = Witness(witness, folder) if witness else None
+        first = find_first(store, layout, remembering)
+        if first is None:
             return None
-        key = open_log(first, folder, passphrase, name=layout.record(0), place=store.describe())
+        key = open_first(first, passphrase, layout, place=store.describe(), witness=remembering)
         return cls(store, folder, first, key, witness=witness, terms=terms)
 
     @classmethod
     def create(
-        cls, store: Store, folder: str, passphrase: str | None, *, witness: Store | None = None, terms: Terms = TERMS
+        cls,
+        store: Store,
+        folder: str,
+        passphrase: str | None,
+        *,
+        witness: Store | None = None,
+        former: tuple[str, Head] | None = None,
+        terms: Terms = TERMS,
     ) -> Catalog:
-        """Like ``open``, and begins the log if there is none."""
+        """Like ``open``, and begins the log if there is none: ``former`` is the lineage and head that it carries on."""
         layout = LogLayout(folder, terms.records_per_folder)
         for _ in range(3):
             if (found := cls.open(store, folder, passphrase, witness=witness, terms=terms)) is not None:
                 return found
-            authenticator, data = new_log(folder, passphrase, terms.now(), log2_n=terms.log2_n)
+            authenticator, data = new_log(folder, passphrase, terms.now(), log2_n=terms.log2_n, former=former)
             terms.log(store, layout, authenticator).create(0, data)  # if another run comes first, its record counts
         raise missing(layout.record(0))
 
@@ -118,7 +119,31 @@ class Catalog:
         """The newest state there is."""
         with self._lock:
             self._state = self._continued(self._state)
+            self._refreshed_at = self.terms.monotonic()
             return self._state
+
+    def recent(self) -> State:
+        """The newest state, unless it was looked for a moment ago: on object stores each look is a request."""
+        with self._lock:
+            if self.store.locks or self.terms.monotonic() - self._refreshed_at > self.terms.look_after_seconds:
+                return self.refresh()
+            return self._state
+
+    def prepare(self) -> None:
+        """Look whether commits will be possible: the store takes files, creates them exclusively, and ``check`` agrees.
+
+        No record may be missing, also of those that a checkpoint stands for. A first commit looks too, but for that;
+        whoever is about to fetch much does it before.
+        """
+        with self._lock:
+            self._log.check_there(self._state.number)
+            self._prepare(unchecked=False)
+
+    def stands(self) -> bool:
+        """Whether the newest record that this process has seen is still in the log."""
+        state = self._state
+        data = self._log.read(state.number)
+        return data is not None and digest(data) == state.digest
 
     def check(self, remembered: Iterable[Head] = ()) -> None:
         """Raise ``IntegrityError`` if the log lacks a record that somebody has seen: it was cut or put back.
@@ -133,7 +158,7 @@ class Catalog:
                 self.refresh()  # others may have gone on
             for head in sorted(self._seen):
                 if not self.knows(head):
-                    raise _cut(self.layout.log, head, self._state.number)
+                    raise cut(self.layout.log, head, self._state.number)
             self._seen.clear()  # what is in the chain stays in it
 
     def knows(self, head: Head) -> bool:
@@ -179,33 +204,10 @@ class Catalog:
         number = self._number(when)
         if not 0 <= number <= state.number:
             raise PastStateError(
-                f"The log at {self.layout.log!r} has no state {when!s}; its newest is {state.number}. Nothing was "
-                "read. `dagster-beiwe history` lists them."
+                f"The log at {self.layout.log!r} has no {said(when)}; its newest state is {state.number}. Nothing was "
+                "read. `dagster-beiwe history` lists states, `dagster-beiwe snapshot list` snapshots."
             )
         return (state if number == state.number else self._replayed(number)).without(state.purged)
-
-    def commit(self, changes: Sequence[Change], *, run_id: str) -> Committed:
-        """Commit versions whose files and manifests are durable, in one record. What conflicts is left out and told.
-
-        Raises ``OutcomeUnknownError`` where the store did not say what came of it.
-        """
-        refused: list[tuple[Change, str]] = []
-
-        def draft(state: State, start: dict[str, Any]) -> Commit | None:
-            refused.clear()
-            good: dict[object, Change] = {}
-            for change in changes:
-                reason = self.terms.rules.refusal(state, change)
-                if reason is None and change.place in good:
-                    reason = "the same commit changes it twice"
-                if reason is None:
-                    good[change.place] = change
-                else:
-                    refused.append((change, reason))
-            return Commit(**start, changes=tuple(good.values())) if good else None
-
-        self.append(draft, run_id=run_id)
-        return Committed(head=self.durable_head(), refused=tuple(refused))
 
     def append(self, draft: Draft, *, run_id: str, unchecked: bool = False) -> Entry | None:
         """Commit the record that ``draft`` makes on the newest state; it is asked again if another run comes first.
@@ -221,10 +223,10 @@ class Catalog:
                 if record is None:
                     return None
                 data = encode(self._authenticator, record)
+                entry = self._log.entry(number, data)  # what nobody could read must not be created
                 if self._log.create(number, data):
                     break
                 self.refresh()
-            entry = Entry(record, digest(data))
             self._state = self._state.replayed([entry], self.terms.rules)
             self._hashes[number] = entry.digest
             self._derive(entry.head, data)
@@ -238,7 +240,7 @@ class Catalog:
         if token is None:
             return PastStateError(f"{what} was withdrawn from the lake. Nothing was read.")
         versions = state.section(subject.asset).windows(token).get(window, ())
-        if version in versions:
+        if any(each.at == version.at for each in versions):
             return IntegrityError(
                 f"{what} is incomplete: a file that it names is missing from the lake. It was not read. The file was "
                 "removed after it was committed: restore it from a backup, or run `dagster-beiwe verify --repair` and "
@@ -281,6 +283,15 @@ class Catalog:
             self.identities.forget(self._state.purged)
             self.write_checkpoint()
 
+    def damaged_copies(self) -> list[str]:
+        """Checkpoints and packs that are not what the log says. They are derived: they can be removed."""
+        found = [
+            f"{self.layout.checkpoints}/{name}"
+            for name, _ in self._checkpoints.heads()
+            if (head := self._checkpoints.whole(name)) is None or not self.knows(head)
+        ]
+        return found + self._log.damaged_packs(self._state.number)
+
     def lost_heads(self, remembered: Iterable[Head] = ()) -> list[Head]:
         """Records that somebody has seen and that this log lacks."""
         seen = {*self._seen, *remembered}
@@ -313,11 +324,15 @@ class Catalog:
         self._hashes.update({entry.record.number: entry.digest for entry in entries})
         return state.replayed(entries, self.terms.rules)
 
-    def _replayed(self, number: int) -> State:
-        """The state at a past record, from the newest checkpoint before it, else from the first record on."""
+    def _replayed(self, number: int, *, to: int | None = None) -> State:
+        """The state at a past record, from the newest checkpoint up to ``to``, else from the first record on."""
         state = State()
         for name, at in self._checkpoints.heads():
-            if at <= number and (found := self._checkpoints.read(name)) is not None and self.knows(found.head):
+            if (
+                at <= (number if to is None else to)
+                and (found := self._checkpoints.read(name)) is not None
+                and self.knows(found.head)
+            ):
                 state = found
                 break
         return state.replayed(self._log.after(state.number, state.digest, last=number), self.terms.rules)
@@ -340,10 +355,10 @@ class Catalog:
         if not self._proven_exclusive:
             self._log.prove_exclusive(self._first)
             self._proven_exclusive = True
-        if self.terms.monotonic() - self._looked_at > self.terms.look_after_seconds:
-            data = self._log.read(self._state.number)
-            if data is None or digest(data) != self._state.digest:
-                raise _cut(self.layout.log, self._state.head, self._state.number - 1)
+        due = self.terms.monotonic() - self._looked_at > self.terms.look_after_seconds
+        if (due or self.store.locks) and not self.stands():  # on a disk that costs next to nothing
+            raise cut(self.layout.log, self._state.head, self._state.number - 1)
+        if due:
             self._looked_at = self.terms.monotonic()
             self.refresh()
         if not unchecked:
@@ -381,18 +396,3 @@ class Catalog:
             logger.warning(
                 "What follows commit %s was not written; the next one makes up for it: %s", head.number, error
             )
-
-
-def _holds_data(store: Store, layout: LogLayout) -> bool:
-    """Whether there are records or manifests, so that the first record must be there."""
-    if store.list(layout.record_folder(0)) or store.list(layout.log):
-        return True
-    return any(store.list(layout.home(Subject(name)).folder + "/.beiwe") for name in store.list(layout.folder))
-
-
-def _cut(log: str, head: Head, number: int) -> IntegrityError:
-    return IntegrityError(
-        f"The log at {log!r} ends at record {number} or differs, but record {head.number} with hash "
-        f"{head.digest[:16]} was seen in it. Nothing was read or written. The study was cut or put back to an older "
-        "state: restore the newest copy, or, if going back was wanted, run `dagster-beiwe verify --accept`."
-    )

@@ -11,16 +11,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest, parsed
-from dagster_beiwe.lake.catalog.records import Digest, Fixed, Head, Snapshot
+from dagster_beiwe.lake.catalog.records import Digest, Fixed, Head, Number, Snapshot
 from dagster_beiwe.lake.catalog.state import Section, State
-from dagster_beiwe.lake.catalog.store import Store, create
+from dagster_beiwe.lake.catalog.store import clear, create
 from dagster_beiwe.lake.layout import LogLayout, checkpoint_number
+from dagster_beiwe.lake.storage import Store
 
 KIND = "beiwe-checkpoint"
 _KEPT = 2
@@ -46,14 +47,17 @@ class SectionFile(NamedTuple):
 
 
 class _Root(Fixed, frozen=True, kw_only=True):
-    head: Head
+    """A state, but for its sections, of which it has the files."""
+
+    number: Number
+    digest: Digest
     time: datetime
     floor: int
     collected: int
     purged: dict[str, int]
     burnt: dict[str, tuple[int, str]]
-    snapshots: tuple[Snapshot, ...]
-    lost: tuple[Head, ...]
+    snapshots: dict[str, Snapshot]
+    lost: frozenset[Head]
     marks: bytes
     sections: dict[str, SectionFile]
 
@@ -62,6 +66,8 @@ class _Section(Fixed, frozen=True):
     identities: dict[str, Identity]
     windows: dict[str, msgspec.Raw]
 
+
+_FACTS = tuple(name for name in _Root.__struct_fields__ if name != "sections")
 
 _encoder = msgspec.msgpack.Encoder()
 _roots: msgspec.msgpack.Decoder[_Root] = msgspec.msgpack.Decoder(_Root)
@@ -72,7 +78,8 @@ class Checkpoints:
     """The checkpoints of one log.
 
     ``learn`` is told whose tokens are, asset by asset, when a section is read. ``rebuild`` replays the log up to a
-    record for a section that is gone: checkpoints of others may have replaced it since.
+    record, without the checkpoint of that record, for a section that is gone or damaged: checkpoints of others may have
+    replaced it since.
     """
 
     def __init__(
@@ -102,27 +109,26 @@ class Checkpoints:
         try:
             data = self._store.read(path)
             root = parsed(_roots, self._authenticator.body(KIND, data, name=path), name=path)
-            number = root.head.number
             self._written = {asset: (None, file) for asset, file in root.sections.items()}
-            state = State(
-                number=number,
-                digest=root.head.digest,
-                time=root.time,
-                floor=root.floor,
-                collected=root.collected,
-                purged=root.purged,
-                burnt=root.burnt,
-                snapshots={each.name: each for each in root.snapshots},
-                lost=frozenset(root.lost),
-                marks=root.marks,
-                sections={asset: self._loader(asset, file, number) for asset, file in root.sections.items()},
-            )
+            state = State(**_facts(root))
+            for asset, file in root.sections.items():
+                state.sections[asset] = self._loader(asset, file, root.number)
             if people := root.sections.get(""):
                 state.sections[""] = self._section(people, "")
         except (FileNotFoundError, IntegrityError):
             self._written = {}
             return None
         return state
+
+    def whole(self, name: str) -> Head | None:
+        """The record that a root names; None if it, or a section of it, cannot be used."""
+        state = self.read(name)
+        try:
+            for asset, (_, file) in list(self._written.items()):
+                self._section(file, asset)
+        except (FileNotFoundError, IntegrityError):
+            return None
+        return state.head if state else None
 
     def write(self, state: State, identities: Mapping[str, Mapping[str, Identity]]) -> None:
         """Keep a state, and remove older checkpoints but the last ones."""
@@ -134,18 +140,7 @@ class Checkpoints:
                 file = self._write_section(asset, state.number, found, identities.get(asset, {}))
                 self._written[asset] = (found, file)
             sections[asset] = file
-        root = _Root(
-            head=state.head,
-            time=state.time,
-            floor=state.floor,
-            collected=state.collected,
-            purged=state.purged,
-            burnt=state.burnt,
-            snapshots=tuple(state.snapshots.values()),
-            lost=tuple(sorted(state.lost)),
-            marks=state.marks,
-            sections=sections,
-        )
+        root = _Root(sections=sections, **_facts(state))
         data = self._authenticator.sign(KIND, _encoder.encode(root))
         create(self._store, self._new_name(state.number), data, staging=self._layout.staging)
         self._remove_old({file.file for file in sections.values()})
@@ -154,7 +149,7 @@ class Checkpoints:
         """Remove every checkpoint, with the ids in it."""
         self._written = {}
         for name in self._store.list(self._layout.checkpoints):
-            self._store.delete(f"{self._layout.checkpoints}/{name}")
+            clear(self._store, f"{self._layout.checkpoints}/{name}")
 
     def _loader(self, asset: str, file: SectionFile, number: int) -> Callable[[], Section]:
         def load() -> Section:
@@ -199,3 +194,7 @@ class Checkpoints:
             if number is not None and number < oldest and name not in used:
                 with suppress(FileNotFoundError):
                     self._store.delete(f"{self._layout.checkpoints}/{name}")
+
+
+def _facts(source: _Root | State) -> dict[str, Any]:
+    return {name: getattr(source, name) for name in _FACTS}

@@ -110,21 +110,27 @@ class Collector:
         with self._store.guard(self._layout.inside, exclusive=True):
             state = self._catalog.refresh()
             self._catalog.check()
+            if alone:  # nobody is at work: what is not finished never will be
+                self._store.delete_all(
+                    [f"{self._layout.staging}/{name}" for name in self._store.list(self._layout.staging)]
+                )
             markers = self._markers()
             subjects = {*also, *self._superseded(state), *itertools.chain.from_iterable(markers.values())}
-            if not subjects:
+            if not subjects:  # markers of those who had not begun with anybody
+                self._tidy(markers, _Plan(), before=state.number + 1 if alone else state.floor)
                 return Collected()
             own = self._mark(state, subjects)
             plan, entry = self._begin(subjects, alone=alone)
             self._store.delete_all([file.path for file in plan.doomed])
             # Whoever is alone sees all that a batch has written; else only batches that were too late for the list are
             # sure to have written nothing since.
-            self._tidy(own, markers, plan, before=entry.record.number if alone else state.floor)
+            self._tidy(markers, plan, before=entry.record.number if alone else state.floor)
+            self._store.delete(own)
         return Collected(
             number=entry.record.number,
             versions=len(plan.dropped),
             files=len(plan.doomed),
-            size_bytes=sum(file.size_bytes for file in plan.doomed),
+            size_bytes=sum(max(file.size_bytes, 0) for file in plan.doomed),
             left=sum(plan.left.values()),
             skipped=tuple(plan.skipped),
         )
@@ -248,21 +254,16 @@ class Collector:
 
     def _markers(self) -> dict[str, list[Subject]]:
         """The markers of batches that are at work or died, and whom they may have written to."""
-        found = {}
-        for name in self._store.list(self._layout.runs):
-            path = f"{self._layout.runs}/{name}"
-            try:
-                places = _markers.decode(self._store.read(path))
-            except (FileNotFoundError, IntegrityError, msgspec.MsgspecError):
-                continue
-            found[path] = [
+        return {
+            path: [
                 subject
                 for asset in {place.asset for place in places}
                 for subject in self._catalog.identities.subjects(
                     asset, [place.token for place in places if place.asset == asset], self._catalog.state
                 )
             ]
-        return found
+            for path, places in read_markers(self._catalog).items()
+        }
 
     def _mark(self, state: State, subjects: Iterable[Subject]) -> str:
         """Leave a marker: what this collection may not come to delete is found by the next one."""
@@ -272,11 +273,26 @@ class Collector:
         create(self._store, path, _encoder.encode(places), staging=self._layout.staging)
         return path
 
-    def _tidy(self, own: str, markers: Mapping[str, Sequence[Subject]], plan: _Plan, *, before: int) -> None:
+    def _tidy(self, markers: Mapping[str, Sequence[Subject]], plan: _Plan, *, before: int) -> None:
         """Remove the markers of batches that can commit nothing any more and have left nothing."""
         untidy = {*plan.left, *plan.skipped}
         for path, subjects in markers.items():
             base = checkpoint_number(path.rpartition("/")[2])
             if base is not None and base < before and untidy.isdisjoint(subjects):
                 self._store.delete(path)
-        self._store.delete(own)
+
+
+def read_markers(catalog: Catalog) -> dict[str, list[Place]]:
+    """The markers of batches that are at work or died, by path, and whom they may have written to.
+
+    One of a record that the log does not have is of no batch, and no collection would ever remove it.
+    """
+    found = {}
+    bases = {name: checkpoint_number(name) or 0 for name in catalog.store.list(catalog.layout.runs)}
+    if any(base > catalog.state.number for base in bases.values()):
+        catalog.refresh()
+    for name in (name for name, base in bases.items() if base <= catalog.state.number):
+        path = f"{catalog.layout.runs}/{name}"
+        with suppress(FileNotFoundError, IntegrityError, msgspec.MsgspecError, RecursionError):
+            found[path] = _markers.decode(catalog.store.read(path))
+    return found

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from datetime import datetime
 
 import msgspec
@@ -15,8 +14,9 @@ from dagster_beiwe.lake.catalog.authentication import Authenticator, parsed
 from dagster_beiwe.lake.catalog.checkpoints import Identity
 from dagster_beiwe.lake.catalog.records import AssetPath, Fixed, Number, Token
 from dagster_beiwe.lake.catalog.state import State
-from dagster_beiwe.lake.catalog.store import Store, create
-from dagster_beiwe.lake.layout import TABLES, LogLayout, Subject, is_token
+from dagster_beiwe.lake.catalog.store import all_readable, clear, create
+from dagster_beiwe.lake.layout import LogLayout, Subject, is_token
+from dagster_beiwe.lake.storage import Store
 from dagster_beiwe.names import is_participant_id
 
 KIND = "beiwe-token"
@@ -58,6 +58,7 @@ class Identities:
         self._lineage, self._now, self._newest = lineage, now, newest
         self.known: dict[str, dict[str, Identity]] = {}
         self._tokens: dict[Subject, set[str]] = {}
+        self._inherited: dict[Subject, str] = {}
 
     def learn(self, asset: str, identities: Mapping[str, Identity]) -> None:
         self.known.setdefault(asset, {}).update(identities)
@@ -77,6 +78,16 @@ class Identities:
             self._counting(subject, state) or (self._look([subject], state) and self._counting(subject, state)) or None
         )
 
+    def held(self, subject: Subject, state: State) -> str | None:
+        """The token under which a state has versions of a subject; None if it has none, mostly without a request."""
+        section = state.section(subject.asset)
+        token = self._counting(subject, state)
+        if token is None and self._unknown(subject.asset, state):
+            token = self.token(subject, state)
+            if token is None:  # then nobody's, unless it is among those that are lost
+                self._resolve(subject.asset, state)
+        return token if token in section else None
+
     def give(self, subject: Subject, state: State) -> str:
         """A subject's token, a new one if it has none. Raises ``CommitConflictError`` while it is being withdrawn."""
         if (token := self._counting(subject, state)) is not None:
@@ -89,23 +100,17 @@ class Identities:
         if (token := self._counting(subject, state)) is not None:
             self._store.sync_folder(self._layout.home(subject).manifests.rpartition("/")[0])
             return token  # whoever made its file may have died before its name was durable
-        self.resolve(state)  # else it might be somebody's whose token was lost
-        document = _TokenFile(
-            lineage=self._lineage,
-            asset=subject.asset,
-            name=subject.name,
-            token=os.urandom(16).hex(),
-            secret=os.urandom(16).hex(),
-            epoch=state.epoch,
-            burnt=self._now().isoformat() if state.epoch and not self._store.locks else "",
-        )
-        data = self._authenticator.sign(KIND, _encoder.encode(document) + b"\n")
+        self._resolve(subject.asset, state)  # else it might be somebody's whose token was lost
         path = self._layout.home(subject).token(state.epoch)
-        if create(self._store, path, data, staging=self._layout.staging):
-            self._learn(document)
-        else:  # another run gave one
-            self._look([subject], state)
-        return self._counting(subject, state) or document.token
+        if not self._write(subject, os.urandom(16).hex(), self._new_identity(subject, state)):
+            self._look([subject], state)  # another run gave one
+        if (token := self._counting(subject, state)) is None:
+            raise _taken(path)
+        return token
+
+    def inherit(self, subject: Subject, secret: bytes) -> None:
+        """Give the subject this secret with its token: another log has keyed with it what is copied here."""
+        self._inherited[subject] = secret.hex()
 
     def may_be_first(self, subject: Subject, name: str, state: State) -> bool:
         """Whether a file's first version may have its own name: nobody who was stopped may come to delete it."""
@@ -113,34 +118,90 @@ class Identities:
         burnt = state.burnt.get(token, (0, ""))[1]
         return name > max(burnt, self.known[subject.asset][token].burnt)
 
-    def fingerprint(self, subject: Subject, counts: str, state: State) -> str:
-        """What a record may say of the server's counts: nobody without the subject's own secret can compare it."""
-        secret = bytes.fromhex(self.known[subject.asset][self.give(subject, state)].secret)
-        return hmac.new(secret, counts.encode(), hashlib.sha256).hexdigest()[:16]
+    def owner(self, path: str, data: bytes) -> tuple[Subject, str]:
+        """Whose a token is, as its file tells, and the token. Raises ``IntegrityError`` for one that is not proven."""
+        document = self._document(path, data)
+        self._learn(document)
+        return Subject(document.name, document.asset), document.token
+
+    def restore(self, subject: Subject, token: str, state: State) -> None:
+        """Write the file of a token that is in use again, where there is none any more.
+
+        Where nobody remembers its secret it gets another: then what records say of the server's counts agrees no more.
+        """
+        identity = self.known.get(subject.asset, {}).get(token) or self._new_identity(subject, state)
+        path = self._layout.home(subject).token(identity.epoch)
+        try:
+            self._store.read(path)
+        except IntegrityError:  # what lies there is no file, and holds no token
+            clear(self._store, path)
+        except FileNotFoundError:
+            pass
+        if not self._write(subject, token, identity):
+            raise _taken(path)
+
+    def secret(self, subject: Subject, state: State) -> bytes | None:
+        """What keys all that records say of a subject, so that nobody can compare it without the subject's folder."""
+        token = self.token(subject, state)
+        return bytes.fromhex(self.known[subject.asset][token].secret) if token else None
 
     def subjects(self, asset: str, tokens: Iterable[str], state: State) -> list[Subject]:
-        """Whose these tokens are; left out are those whose folder is gone."""
+        """Whose these tokens are; left out are those whose folder is gone, or whose token is damaged."""
         tokens = list(tokens)
         if not self.known.get(asset, {}).keys() >= set(tokens):
             if asset:
-                self._read(file.path for file in self._store.scan(f"{TABLES}/{asset}") if is_token(file.path))
+                folder = self._layout.tables(asset)
+                self._read([file.path for file in self._store.scan(folder) if is_token(file.path)], lenient=True)
+                self._look([Subject(None, asset)], state, lenient=True)
             else:
-                self._look(
-                    [Subject(name) for name in self._store.list(self._layout.folder) if is_participant_id(name)], state
-                )
+                subjects = [Subject(name) for name in self._store.list(self._layout.folder) if is_participant_id(name)]
+                unknown = [each for each in subjects if self._counting(each, state) not in tokens]
+                self._look(unknown, state, lenient=True)
         known = self.known.get(asset, {})
         return [Subject(known[token].name, asset) for token in tokens if token in known]
 
-    def resolve(self, state: State) -> None:
+    def resolve(self, state: State, *assets: str) -> None:
         """Find whose all tokens of a state are. Raises ``IntegrityError`` if somebody's are not to be found."""
-        for asset in state.sections:
-            self.subjects(asset, state.section(asset), state)
-            lacking = set(state.section(asset)) - self.known.get(asset, {}).keys()
-            if lacking and (lacking := lacking - self._newest().purged.keys()):  # or it was withdrawn since
-                raise IntegrityError(
-                    f"{len(lacking)} of the subjects in the log at {self._layout.log!r} have no folder with their "
-                    "token. Their data was not read. Folders were removed: restore them from a backup."
-                )
+        for asset in assets or list(state.sections):
+            self._resolve(asset, state)
+
+    def _resolve(self, asset: str, state: State) -> None:
+        if not self._unknown(asset, state):
+            return
+        self.subjects(asset, state.section(asset), state)
+        lacking = self._unknown(asset, state)
+        if lacking and (lacking := lacking - self._newest().purged.keys()):  # or it was withdrawn since
+            raise IntegrityError(
+                f"{len(lacking)} of the subjects in the log at {self._layout.log!r} have no folder with their "
+                "token. Their data was not read. Folders were removed: restore them from a backup."
+            )
+
+    def _unknown(self, asset: str, state: State) -> set[str]:
+        known = self.known.get(asset, {})
+        return {token for token in state.section(asset) if token not in known}
+
+    def _new_identity(self, subject: Subject, state: State) -> Identity:
+        burnt = self._now().isoformat() if state.epoch and not self._store.locks else ""
+        secret = self._inherited.get(subject) or os.urandom(16).hex()
+        return Identity(subject.name, secret, state.epoch, burnt)
+
+    def _write(self, subject: Subject, token: str, identity: Identity) -> bool:
+        """Write a token's file; False if another lies in its place."""
+        document = _TokenFile(
+            lineage=self._lineage,
+            asset=subject.asset,
+            name=subject.name,
+            token=token,
+            secret=identity.secret,
+            epoch=identity.epoch,
+            burnt=identity.burnt,
+        )
+        data = self._authenticator.sign(KIND, _encoder.encode(document) + b"\n")
+        path = self._layout.home(subject).token(identity.epoch)
+        if not create(self._store, path, data, staging=self._layout.staging):
+            return False
+        self._learn(document)
+        return True
 
     def _counting(self, subject: Subject, state: State) -> str | None:
         section, known = state.section(subject.asset), self.known.get(subject.asset, {})
@@ -148,18 +209,22 @@ class Identities:
         in_use = [token for token in tokens if token in section]
         return next(iter(in_use or [token for token in tokens if known[token].epoch == state.epoch]), None)
 
-    def _look(self, subjects: Iterable[Subject], state: State) -> set[str]:
+    def _look(self, subjects: Iterable[Subject], state: State, *, lenient: bool = False) -> set[str]:
         """Read the token files of subjects; the tokens found."""
         epochs = sorted({0, *state.purged.values()})
-        return self._read(self._layout.home(subject).token(epoch) for subject in subjects for epoch in epochs)
+        paths = [self._layout.home(subject).token(epoch) for subject in subjects for epoch in epochs]
+        return self._read(paths, lenient=lenient)
 
-    def _read(self, paths: Iterable[str]) -> set[str]:
-        paths, found = list(paths), set()
-        for path, data in zip(paths, self._store.read_all(paths), strict=True):
+    def _read(self, paths: Sequence[str], *, lenient: bool) -> set[str]:
+        """The tokens in these files; ``lenient`` leaves out damaged ones, which are the matter of one subject only."""
+        found = set()
+        contents = all_readable(self._store, paths) if lenient else self._store.read_all(paths)
+        for path, data in zip(paths, contents, strict=True):
             if data is not None:
-                document = self._document(path, data)
-                self._learn(document)
-                found.add(document.token)
+                with suppress(IntegrityError) if lenient else nullcontext():
+                    document = self._document(path, data)
+                    self._learn(document)
+                    found.add(document.token)
         return found
 
     def _learn(self, document: _TokenFile) -> None:
@@ -170,8 +235,12 @@ class Identities:
         document = parsed(_decoder, self._authenticator.body(KIND, data, name=path), name=path)
         home = self._layout.home(Subject(document.name, document.asset))
         if document.lineage != self._lineage or home.token(document.epoch) != path:
-            raise IntegrityError(
-                f"{path!r} is the token of another subject or of another log. It was not used. Files were swapped "
-                "(restore them from a backup), or two tables have names that lead to the same place (rename one)."
-            )
+            raise _taken(path)
         return document
+
+
+def _taken(path: str) -> IntegrityError:
+    return IntegrityError(
+        f"{path!r} is the token of another subject or of another log. It was not used. Files were swapped (restore "
+        "them from a backup), or two tables have names that lead to the same place (rename one)."
+    )

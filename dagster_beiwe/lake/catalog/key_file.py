@@ -15,14 +15,22 @@ from dagster_beiwe.errors import IntegrityError, WrongPassphraseError
 from dagster_beiwe.lake.catalog.authentication import Authenticator
 from dagster_beiwe.lake.catalog.records import KIND, Begin, Head, decode, decode_unproven, encode
 
+LOG2_N = 15
+"""Making the key of a new log costs scrypt 2 to this power: a tenth of a second of a processor, and 32 MB."""
+
 _KEPT_KEYS = 64
 _MAX_MEMORY_BYTES = 192 * 1024 * 1024
 
 
 def new_log(
-    study: str, passphrase: str | None, now: datetime, *, log2_n: int, former: tuple[str, Head] | None = None
+    study: str,
+    passphrase: str | None,
+    now: datetime,
+    *,
+    log2_n: int | None = None,
+    former: tuple[str, Head] | None = None,
 ) -> tuple[Authenticator, bytes]:
-    """The key and the first record of a new log, whose key costs scrypt 2 to the power ``log2_n``.
+    """The key and the first record of a new log, whose key costs scrypt 2 to the power ``log2_n`` (``LOG2_N``).
 
     ``former`` is the lineage and head that a rekeyed one comes from.
     """
@@ -33,7 +41,7 @@ def new_log(
         study=study,
         lineage=os.urandom(16).hex(),
         salt=os.urandom(16).hex(),
-        log2_n=log2_n,
+        log2_n=log2_n or LOG2_N,
         former_lineage=former[0] if former else None,
         former=former[1] if former else None,
     )

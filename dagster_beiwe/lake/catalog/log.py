@@ -7,15 +7,17 @@ answered, because clients repeat requests whose answer was lost.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
-from dagster_beiwe.lake.catalog.records import decode
+from dagster_beiwe.lake.catalog.records import Head, decode
 from dagster_beiwe.lake.catalog.state import Entry
-from dagster_beiwe.lake.catalog.store import Store, create, read
+from dagster_beiwe.lake.catalog.store import create, read
 from dagster_beiwe.lake.layout import LogLayout, record_number
+from dagster_beiwe.lake.storage import Store
 
 _pack_encoder = msgspec.msgpack.Encoder()
 _pack_decoder = msgspec.msgpack.Decoder(list[bytes])
@@ -95,6 +97,15 @@ class Log:
             if any(record_number(name) is not None for name in names):
                 raise missing(self._layout.record(number + 1))
 
+    def check_there(self, last: int) -> None:
+        """Raise ``IntegrityError`` if a record up to ``last`` is missing, as far as listings tell."""
+        each = self._layout.records_per_folder
+        for first in range(0, last + 1, each):
+            there = set(map(record_number, self._store.list(self._layout.record_folder(first))))
+            lacking = set(range(min(each, last + 1 - first))) - there
+            if lacking:
+                raise missing(self._layout.record(first + min(lacking)))
+
     def prove_exclusive(self, first: bytes) -> None:
         """Try to create the first record again, with its own bytes. ``LakeUnavailableError`` if that succeeds."""
         try:
@@ -109,12 +120,31 @@ class Log:
 
     def pack(self, thousand: int) -> None:
         """Keep a copy of a full folder of records in one file, to read it at once. Whoever comes first writes it."""
+        if (data := self.packed(thousand)) is not None:
+            create(self._store, self._layout.pack(thousand), data, staging=self._layout.staging)
+
+    def packed(self, thousand: int) -> bytes | None:
+        """What the pack of a folder of records holds; None while the folder is not full."""
         first = thousand * self._layout.records_per_folder
         data = self._store.read_all(
             [self._layout.record(first + place) for place in range(self._layout.records_per_folder)]
         )
-        if None not in data:
-            create(self._store, self._layout.pack(thousand), _pack_encoder.encode(data), staging=self._layout.staging)
+        return None if None in data else _pack_encoder.encode(data)
+
+    def damaged_packs(self, last: int) -> list[str]:
+        """Packs of full folders up to a record that are not copies of the records that lie there."""
+        found = []
+        for thousand in range((last + 1) // self._layout.records_per_folder):
+            path = self._layout.pack(thousand)
+            if (data := read(self._store, path)) is not None and data != self.packed(thousand):
+                found.append(path)
+        return found
+
+    def packed_copies(self, number: int) -> Iterator[bytes]:
+        """What the packs have of a record, not proven."""
+        thousand, place = divmod(number, self._layout.records_per_folder)
+        with suppress(FileNotFoundError, msgspec.MsgspecError, IntegrityError):
+            yield from _pack_decoder.decode(self._store.read(self._layout.pack(thousand)))[place : place + 1]
 
     def _numbers(self, first: int, last: int | None) -> Iterator[range]:
         """The numbers from ``first`` to ``last``, else of the records that are there, a folder at a time."""
@@ -166,4 +196,13 @@ def missing(name: str) -> IntegrityError:
         f"Record {name!r} is missing from the log, though later ones are there. Nothing was read or written. It was "
         "removed, or a backup was restored in part: restore the study from a backup, or from its witness with "
         "`dagster-beiwe verify --repair`."
+    )
+
+
+def cut(log: str, head: Head, number: int) -> IntegrityError:
+    """The error for a log that ends at ``number`` or differs, though somebody has seen ``head`` in it."""
+    return IntegrityError(
+        f"The log at {log!r} ends at record {number} or differs, but record {head.number} with hash "
+        f"{head.digest[:16]} was seen in it. Nothing was read or written. The study was cut or put back to an older "
+        "state: restore the newest copy, or, if going back was wanted, run `dagster-beiwe verify --accept`."
     )

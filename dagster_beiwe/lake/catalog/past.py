@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dagster_beiwe.errors import ConfigurationError, PastStateError
 from dagster_beiwe.lake.catalog.catalog import Catalog
-from dagster_beiwe.lake.catalog.records import Accept, Head, Place, Repair, Snapshot, Unsnapshot
+from dagster_beiwe.lake.catalog.records import Accept, Collect, Head, Place, Repair, Snapshot, Unsnapshot
 from dagster_beiwe.lake.catalog.state import State
 
 
@@ -18,7 +18,6 @@ def add_snapshot(
 
     Raises ``PastStateError`` if a collection has run since that record: then take the snapshot of a newer state.
     """
-    made: list[Snapshot] = []
 
     def draft(state: State, start: dict[str, Any]) -> Snapshot:
         if name in state.snapshots:
@@ -31,21 +30,18 @@ def add_snapshot(
                 f"The state of record {at.number} may have been collected since, by record {state.collected}. Nothing "
                 "was written. Take the snapshot of the newest state."
             )
-        made[:] = [
-            Snapshot(
-                **start,
-                name=name,
-                at=at,
-                content=content,
-                participants=participants,
-                files=files,
-                size_bytes=size_bytes,
-            )
-        ]
-        return made[0]
+        facts: dict[str, Any] = {
+            "content": content,
+            "participants": participants,
+            "files": files,
+            "size_bytes": size_bytes,
+        }
+        return Snapshot(**start, **facts, name=name, at=at)
 
-    catalog.append(draft, run_id=run_id)
-    return made[0]
+    entry = catalog.append(draft, run_id=run_id)
+    assert entry is not None
+    assert isinstance(entry.record, Snapshot)
+    return entry.record
 
 
 def remove_snapshot(catalog: Catalog, name: str, *, run_id: str) -> bool:
@@ -71,10 +67,41 @@ def accept_restored(catalog: Catalog, remembered: Iterable[Head], *, run_id: str
     return lost
 
 
-def take_out(catalog: Catalog, places: Iterable[Place], *, run_id: str) -> None:
-    """Take out the newest versions of windows that cannot be read, so that the next run fetches them again."""
+def take_out(catalog: Catalog, versions: Iterable[tuple[Place, int]], *, run_id: str) -> list[Place]:
+    """Take out versions, each with its record, that cannot be read, so that the next run fetches them again.
 
-    def draft(state: State, start: dict[str, Any]) -> Repair | None:  # noqa: ARG001
-        return Repair(**start, places=tuple(places))
+    Left alone, and not returned, are those that are no longer the newest ones.
+    """
+    versions = list(versions)
+
+    def draft(state: State, start: dict[str, Any]) -> Repair | None:
+        places = tuple(place for place, at in versions if at in _retained(state, place)[-1:])
+        return Repair(**start, places=places) if places else None
+
+    entry = catalog.append(draft, run_id=run_id)
+    return list(entry.record.places) if entry and isinstance(entry.record, Repair) else []
+
+
+def drop(catalog: Catalog, versions: Iterable[tuple[Place, int]], *, run_id: str) -> None:
+    """Keep versions that cannot be read no longer, unless they are the newest ones: see ``take_out`` for those."""
+    versions = list(dict.fromkeys(versions))
+
+    def draft(state: State, start: dict[str, Any]) -> Collect | None:
+        dropped = tuple((place, at) for place, at in versions if at in _retained(state, place)[:-1])
+        return Collect(**start, floor=state.floor, dropped=dropped) if dropped else None
 
     catalog.append(draft, run_id=run_id)
+
+
+def burn(catalog: Catalog, names: Mapping[Place, str], *, run_id: str) -> None:
+    """Let first names up to these, which are about to be deleted, never come again: who deletes may be stopped."""
+
+    def draft(state: State, start: dict[str, Any]) -> Collect | None:
+        return Collect(**start, floor=state.floor, burnt=tuple(names.items())) if names else None
+
+    catalog.append(draft, run_id=run_id)
+
+
+def _retained(state: State, place: Place) -> list[int]:
+    """The records that committed the versions of a window, newest last."""
+    return [version.at for version in state.section(place.asset).windows(place.token).get(place.window, ())]

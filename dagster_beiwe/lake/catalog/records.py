@@ -49,7 +49,8 @@ class Change(Fixed, frozen=True):
     """A new version of one window or table.
 
     ``base`` is the record that it was planned on; with ``nonce`` it names the manifest, whose stored bytes have this
-    size and hash. ``counts`` is the fingerprint of the server's counts, keyed by the participant's secret.
+    size and hash. ``counts`` is the fingerprint of the server's counts, keyed by the participant's secret, and
+    ``compared`` when the contents were last compared with the server's (seconds since 1970, 0 for never).
     """
 
     token: Token
@@ -60,7 +61,8 @@ class Change(Fixed, frozen=True):
     window: WindowKey = ""
     asset: AssetPath = ""
     complete: bool = True
-    counts: Annotated[str, Meta(max_length=64)] = ""
+    counts: Annotated[str, Meta(max_length=400)] = ""
+    compared: Number = 0
 
     @property
     def place(self) -> Place:
@@ -138,7 +140,14 @@ class Repair(Record, frozen=True, kw_only=True, tag="repair"):
     places: tuple[Place, ...]
 
 
-AnyRecord = Begin | Commit | Collect | Purge | Snapshot | Unsnapshot | Accept | Repair
+class Compare(Record, frozen=True, kw_only=True, tag="compare"):
+    """The contents of these versions, each with its record, were the server's at ``compared`` (seconds since 1970)."""
+
+    compared: Number
+    windows: dict[Token, tuple[tuple[WindowKey, Number], ...]]
+
+
+AnyRecord = Begin | Commit | Collect | Purge | Snapshot | Unsnapshot | Accept | Repair | Compare
 
 _decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
 _encoder = msgspec.json.Encoder()

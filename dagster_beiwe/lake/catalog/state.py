@@ -22,6 +22,7 @@ from dagster_beiwe.lake.catalog.records import (
     Change,
     Collect,
     Commit,
+    Compare,
     Head,
     Place,
     Purge,
@@ -39,7 +40,8 @@ MARK_EVERY: Final = 64
 class Version(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One version of a window or table: record ``at`` committed it at ``time`` (seconds). The rest is its change's.
 
-    Without a nonce it says that the version before could not be read and was taken out.
+    ``compared`` is also set by later comparisons. Without a nonce it says that the version before could not be read and
+    was taken out.
     """
 
     at: int
@@ -50,6 +52,7 @@ class Version(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     size_bytes: int
     complete: bool
     counts: str
+    compared: int = 0
 
     @property
     def readable(self) -> bool:
@@ -178,6 +181,8 @@ class State:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     lost: frozenset[Head] = frozenset()
     marks: bytes = b""
+    withdrawn: dict[str, int] = field(default_factory=dict)
+    """Of a past state: the participants in it who were withdrawn since, each with the record that did it."""
     sections: dict[str, Section | Callable[[], Section]] = field(default_factory=dict)
 
     @property
@@ -235,7 +240,12 @@ class State:
             sections[asset] = section = self.section(asset).copy()
             for token in later:
                 section.remove(token)
-        return replace(self, sections=sections, purged={**self.purged, **{token: purged[token] for token in later}})
+        return replace(
+            self,
+            sections=sections,
+            purged={**self.purged, **{token: purged[token] for token in later}},
+            withdrawn={token: purged[token] for token in later if token in self.section()},
+        )
 
 
 class _Replay:
@@ -268,6 +278,9 @@ class _Replay:
             case Repair():
                 for place in record.places:
                     self._append(place, Version(record.number, now, record.number, "", b"", 0, False, ""))
+            case Compare():
+                for token, windows in record.windows.items():
+                    self._compare(token, windows, record.compared)
             case Begin():
                 pass
         state.number, state.digest, state.time = record.number, entry.digest, record.time
@@ -296,8 +309,18 @@ class _Replay:
             change.size_bytes,
             change.complete,
             change.counts,
+            change.compared,
         )
         self._append(change.place, version)
+
+    def _compare(self, token: str, windows: Iterable[tuple[str, int]], compared: int) -> None:
+        """Note when versions that are still the newest ones were compared."""
+        if token not in self._section(""):
+            return
+        own = self._windows(Place(token))
+        for window, at in windows:
+            if (versions := own.get(window)) and versions[-1].at == at:
+                own[window] = (*versions[:-1], msgspec.structs.replace(versions[-1], compared=compared))
 
     def _append(self, place: Place, version: Version) -> None:
         windows = self._windows(place)
@@ -336,3 +359,14 @@ def _forbidden(number: int, reason: str) -> IntegrityError:
         f"Record {number} of the log must not have been committed: {reason}. The study was not used. Records were "
         "mixed from two copies of the lake, or an older version wrote it: restore the study from a backup."
     )
+
+
+def said(when: int | str | datetime) -> str:
+    """A past state as whoever asks for it calls it."""
+    match when:
+        case str():
+            return f"snapshot {when[:80]!r}"
+        case datetime():
+            return f"state of {when.isoformat(timespec='seconds')} or earlier"
+        case _:
+            return f"state {when}"

@@ -28,8 +28,8 @@ class Terms:
     look_after_seconds: float = 10.0
     checkpoint_every: int = MARK_EVERY
     records_per_folder: int = RECORDS_PER_FOLDER
-    log2_n: int = 15
-    """What it costs to make the key of a new log; see ``key_file``."""
+    log2_n: int | None = None
+    """What it costs to make the key of a new log, where that is not the usual; see ``key_file``."""
 
 
 TERMS: Final = Terms()

@@ -26,7 +26,7 @@ def withdraw(catalog: Catalog, subjects: Iterable[Subject], *, run_id: str) -> l
             file.path
             for home in homes.values()
             for file in catalog.store.scan(home.folder)
-            if file.path.startswith(home.prefix)
+            if f"{file.path}/".startswith(home.prefix)  # or is a link in the folder's place
         ]
         state = catalog.refresh()
         tokens = {subject: catalog.identities.token(subject, state) for subject in subjects}
@@ -44,10 +44,24 @@ def withdraw(catalog: Catalog, subjects: Iterable[Subject], *, run_id: str) -> l
         catalog.append(draft, run_id=run_id)
         # The token last: as long as it is there, a withdrawal that was interrupted is found and goes on.
         catalog.store.delete_all([path for path in paths if not is_token(path)])
+        if catalog.store.locks:  # nobody else writes: what dead runs have not finished may be of these subjects, too
+            catalog.store.delete_all([file.path for file in catalog.store.scan(catalog.layout.staging)])
         catalog.forget_checkpoints()
         catalog.store.delete_all([path for path in paths if is_token(path)])
-        for subject, home in homes.items():
-            if not subject.asset and not any(True for _ in catalog.store.scan(home.folder)):
-                catalog.store.delete_folder(home.folder)
+        for folder in {home.folder for home in homes.values()}:  # a table's partition may have one to itself
+            if not any(True for _ in catalog.store.scan(folder)):
+                catalog.store.delete_folder(folder)
         catalog.store.sync_folder(catalog.layout.folder)
     return paths
+
+
+def give_up(catalog: Catalog, places: Iterable[Place], *, run_id: str) -> None:
+    """Withdraw subjects whose folder is gone with their token, so that nobody can tell any more whose their data is."""
+    places = list(places)
+
+    def draft(state: State, start: dict[str, Any]) -> Purge | None:
+        left = tuple(place for place in places if place.token not in state.purged)
+        return Purge(**start, places=left) if left else None
+
+    catalog.append(draft, run_id=run_id)
+    catalog.forget_checkpoints()

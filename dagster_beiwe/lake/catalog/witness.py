@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from dagster_beiwe.lake.catalog.records import Head
-from dagster_beiwe.lake.catalog.store import Store
-from dagster_beiwe.lake.layout import RECORDS_PER_FOLDER
+from dagster_beiwe.lake.layout import RECORDS_PER_FOLDER, record_number
+from dagster_beiwe.lake.storage import Store
 
-_NAME = re.compile(r"(\d{3})-([0-9a-f]{64})")
+_NAME = re.compile(r"([0-9]{3})-([0-9a-f]{64})")
 
 
 class Witness:
@@ -23,15 +23,23 @@ class Witness:
     def __init__(self, store: Store, folder: str) -> None:
         self._store, self._folder = store, folder
 
-    def describe(self) -> str:
-        return self._store.describe()
-
     def heads(self) -> Iterator[list[Head]]:
         """What it has seen, a folder at a time, newest first."""
-        for folder in sorted((name for name in self._store.list(self._folder) if name.isdecimal()), reverse=True):
+        folders = [name for name in self._store.list(self._folder) if record_number(name) is not None]
+        for folder in sorted(folders, reverse=True):
             found = map(_NAME.fullmatch, self._store.list(f"{self._folder}/{folder}"))
             start = int(folder) * RECORDS_PER_FOLDER
             yield sorted((Head(start + int(name[1]), name[2]) for name in found if name), reverse=True)
+
+    def newest(self) -> Head | None:
+        """The newest record that it has seen."""
+        return next((heads[0] for heads in self.heads() if heads), None)
+
+    def agrees(self, head: Head) -> bool:
+        """Whether it has seen a record, or nothing of that number."""
+        folder, place = divmod(head.number, RECORDS_PER_FOLDER)
+        names = [name for name in self._store.list(f"{self._folder}/{folder:06}") if name.startswith(f"{place:03}-")]
+        return not names or f"{place:03}-{head.digest}" in names
 
     def note(self, head: Head, data: bytes) -> None:
         """Remember a record."""

@@ -1,0 +1,133 @@
+"""Open one log when it is first needed, and keep it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from dagster_beiwe.errors import IntegrityError
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.healing import Healed, heal
+from dagster_beiwe.lake.catalog.past import accept_restored
+from dagster_beiwe.lake.catalog.records import Begin, Head
+from dagster_beiwe.lake.catalog.state import State
+from dagster_beiwe.lake.storage import Storage
+
+NOTHING = State()
+"""What a log says that was never begun."""
+
+
+class Seen(NamedTuple):
+    """The head of a log as it is remembered outside of the lake: in whose folder, and of which lineage it was."""
+
+    folder: str
+    number: int
+    digest: str
+    lineage: str
+
+
+class Opening:
+    """The log in a folder, opened once for all who share this. Usable from several threads."""
+
+    def __init__(
+        self, storage: Storage, folder: str, passphrase: str | None, *, witness: Storage | None = None
+    ) -> None:
+        self.storage, self.folder = storage, folder
+        self._passphrase, self._witness = passphrase, witness
+        self._lock = threading.RLock()
+        self._catalog: Catalog | None = None
+        self._removed: IntegrityError | None = None
+        """Why no other log is begun where one was seen."""
+
+    def catalog(self) -> Catalog | None:
+        """The log's catalog; None if there is no log.
+
+        Raises ``WrongPassphraseError`` before anything else is read, and ``IntegrityError`` for a log that is not whole
+        or lacks what its checkpoints or its witness have seen.
+        """
+        with self._lock:
+            if self._catalog is None:
+                found = Catalog.open(self.storage, self.folder, self._passphrase, witness=self._witness)
+                if found is not None:
+                    found.check()
+                self._catalog = found
+            return self._catalog
+
+    def begun(self, *, former: tuple[str, Head] | None = None) -> Catalog:
+        """The log's catalog; the log is begun if there is none. ``former`` is what it carries on."""
+        with self._lock:
+            if self._catalog is not None:
+                return self._catalog
+            if self._removed is not None:
+                raise self._removed
+            made = Catalog.create(self.storage, self.folder, self._passphrase, witness=self._witness, former=former)
+            made.check()
+            self._catalog = made
+            return made
+
+    def reopened(self) -> Opening:
+        """The same log, to be read anew, as another process would."""
+        return Opening(self.storage, self.folder, self._passphrase, witness=self._witness)
+
+    def seen(self) -> Seen | None:
+        """The newest head that this process has seen, to be remembered elsewhere; None if there is no log."""
+        catalog = self.catalog()
+        if catalog is None:
+            return None
+        return Seen(self.folder, *catalog.durable_head(), catalog.begin.lineage)
+
+    def check(self, remembered: Iterable[Seen] = ()) -> Catalog | None:
+        """The log, once it is certain that it has all that somebody has seen of it, such as Dagster.
+
+        Raises ``IntegrityError`` if it lacks any: it was cut, put back, or removed.
+        """
+        own = [each for each in remembered if each.folder == self.folder]
+        catalog = self.catalog()
+        if catalog is not None:
+            catalog.check(_heads(own, catalog.begin))
+        elif own:
+            self._removed = IntegrityError(
+                f"The lake at {self.storage.describe()} has no log in {self.folder!r}, though record "
+                f"{max(each.number for each in own)} of it was seen. Nothing was read or written. The folder was "
+                "removed: restore it from a backup."
+            )
+            raise self._removed
+        return catalog
+
+    def accept(self, remembered: Iterable[Seen], *, run_id: str) -> tuple[Head, ...]:
+        """Give up the records that somebody has seen and the log lacks, because it was restored on purpose."""
+        catalog = Catalog.open(self.storage, self.folder, self._passphrase, witness=self._witness)
+        if catalog is None:
+            return ()
+        own = [each for each in remembered if each.folder == self.folder]
+        with self.storage.guard(catalog.layout.inside, exclusive=False):
+            return accept_restored(catalog, _heads(own, catalog.begin), run_id=run_id)
+
+    def heal(self) -> Healed:
+        """Bring back what is missing of the log; see ``healing.heal``."""
+        return heal(self.storage, self.folder, self._passphrase, witness=self._witness)
+
+    def take_over(self, before: Opening) -> None:
+        """Use the log as another has opened it, if it is this one and goes on from there: that saves reading it."""
+        catalog = before._catalog
+        if catalog is not None and self._terms() == before._terms() and catalog.stands():
+            with self._lock:
+                self._catalog = catalog
+
+    def _terms(self) -> tuple[str | None, ...]:
+        witness = self._witness.describe() if self._witness else None
+        return self.storage.describe(), self.folder, self._passphrase, witness
+
+    def state(self) -> State:
+        """The newest state."""
+        catalog = self.catalog()
+        return catalog.refresh() if catalog else NOTHING
+
+
+def _heads(seen: Iterable[Seen], begin: Begin) -> list[Head]:
+    """What the log must have: all that was seen, but for what the log has seen that it was copied from."""
+    former = begin.former.number if begin.former else -1
+    return [
+        Head(each.number, each.digest) for each in seen if each.lineage != begin.former_lineage or each.number > former
+    ]

@@ -1,0 +1,63 @@
+"""What an error of an object store's client means, and what to do about it.
+
+A store says it with a code (``ExpiredToken``), which an answer to a HEAD request has no room for: that is a bare
+status. Clients have exceptions of their own for what never reached the store. An error's words are not repeated: they
+may hold the endpoint's URL, and a URL may hold credentials.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+_CLIENTS = frozenset({"adlfs", "aiobotocore", "aiohttp", "asyncio", "azure", "botocore", "fsspec", "gcsfs", "google"})
+"""Packages whose errors tell of the store. Not all of them are ``OSError``."""
+
+_NETWORK = "Check the network and the store's endpoint (docs/object-stores.md)."
+
+_ADVICE = {
+    "Create the bucket, or correct BEIWE_LAKE.": "FileNotFoundError NoSuchBucket ContainerNotFound 404",
+    "Set this machine's clock: the store has another time.": "RequestTimeTooSkewed RequestExpired",
+    "Name the region of the bucket, or an endpoint in it (docs/object-stores.md).": (
+        "PermanentRedirect TemporaryRedirect Redirect AuthorizationHeaderMalformed IllegalLocation* *Region* 301 307"
+    ),
+    "Free space in the store, or raise its quota.": "*Quota* *StorageFull* InsufficientStorage 507",
+    "The store has too much to do. Wait a while, and run fewer partitions at once.": (
+        "SlowDown* ServiceUnavailable ServerBusy OperationAborted ConditionalRequestConflict *Throttl* "
+        "TooManyRequests* 429 503"
+    ),
+    "Check the store's credentials: that they have not expired, and what they allow (docs/object-stores.md).": (
+        "*Credential* *Token* *SSO* *Login* *Auth* *Permission* *Denied* *Forbidden* *AccessKey* *Security* "
+        "*Signature* AllAccessDisabled AccountProblem NotSignedUp UnrecognizedClient* ProfileNotFound "
+        "Refresh* MetadataRetrievalError 400 401 403"
+    ),
+}
+"""What to do, and patterns of codes and of kinds of exceptions. The first line that has the code counts.
+
+A bare 400 is how S3 answers a HEAD request with a token that has expired.
+"""
+
+
+def is_of_the_store(error: Exception) -> bool:
+    """Whether an error tells of the store; else it is a mistake in the program."""
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _CLIENTS
+
+
+def code(error: BaseException) -> str:
+    """What the store calls an error, such as ``AccessDenied``, or its status; empty if it did not say."""
+    for each in (error, error.__cause__):
+        answer = getattr(each, "response", None)
+        if isinstance(answer, dict):
+            return str(answer.get("Error", {}).get("Code", ""))
+        for name in ("error_code", "status_code", "code"):  # of Azure's and Google's clients
+            if isinstance(given := getattr(each, name, None), (str, int)):
+                return str(given)
+    return "Forbidden" if str(error).startswith("Forbidden") else ""  # of gcsfs
+
+
+def advice(error: BaseException) -> str:
+    """What to do about an error."""
+    for name in (code(error), *(kind.__name__ for kind in type(error).__mro__)):
+        for text, patterns in _ADVICE.items():
+            if any(fnmatchcase(name, pattern) for pattern in patterns.split()):
+                return text
+    return _NETWORK

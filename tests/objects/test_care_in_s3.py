@@ -1,0 +1,101 @@
+"""Looking after a lake in S3: what `verify` asks for, what it repairs, and when a withdrawal is certain."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from object_helpers import PEOPLE, S3, contents, study_lake, sync, truth
+
+from dagster_beiwe.lake import collecting
+from dagster_beiwe.lake.catalog.collector import Retention
+from dagster_beiwe.lake.purge import purge_participant
+from dagster_beiwe.lake.repair import repair_study
+from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.simulator import SimulatedServer, World
+
+
+def test_verify_asks_nothing_file_by_file(url: str, s3: S3, server: SimulatedServer) -> None:
+    """Listings tell the sizes: manifests are read, and the share of the files that was asked for."""
+    sync(server, lake := study_lake(url))
+    s3.requests.clear()
+    found = verify_study(lake, share=0)
+    assert (found.findings, found.files, found.files_checked) == ([], 22, 0)
+    manifests = [path for _, path in s3.requests if path.endswith(".json.zst")]
+    assert len(manifests) == found.windows == 4
+    assert found.head
+    records = 2 * (found.head.number + 1)  # to open the log, and to replay it
+    assert len(s3.requests) - len(manifests) - records <= 10 + 2 * len(PEOPLE)
+    assert "HEAD" not in {method for method, _ in s3.requests}
+    s3.requests.clear()
+    assert verify_study(lake).files_checked == 22
+    assert len([path for _, path in s3.requests if "/gps/" in path]) == 22
+    assert "HEAD" not in {method for method, _ in s3.requests}
+
+
+def test_verify_asks_nothing_stranger_by_stranger(url: str, s3: S3, server: SimulatedServer) -> None:
+    """Files that nothing accounts for, and markers, are as many as somebody wants them to be."""
+    sync(server, lake := study_lake(url), PEOPLE[0])
+    places = (".beiwe/log/000000/{}.old", ".beiwe/runs/x{}", f"{PEOPLE[0]}/gps/{{}}", "notes/{}", "p9person/gps/{}")
+    counts = []
+    for numbers in (range(2), range(2, 12)):
+        for path in (place.format(number) for place in places for number in numbers):
+            lake.storage.create_new(f"{lake.study_id}/{path}", b"whose?")
+        s3.requests.clear()
+        assert len(verify_study(study_lake(url)).findings) == len(places) * (numbers.stop)
+        counts.append(len([path for _, path in s3.requests if "/runs/" not in path]))
+    assert counts[0] == counts[1]
+
+
+def test_what_is_damaged_in_s3_is_taken_out_and_fetched_again(url: str, server: SimulatedServer, world: World) -> None:
+    """A file and a manifest that were replaced, and files that nothing accounts for."""
+    sync(server, lake := study_lake(url))
+    storage = lake.storage
+    files = sorted(file.path for file in storage.scan(lake.folder(PEOPLE[0], "gps")))
+    manifests = [file.path for file in storage.scan(lake.folder(PEOPLE[1], ".beiwe")) if file.path.endswith(".zst")]
+    for path in (files[0], manifests[0]):
+        storage.delete(path)
+        storage.create_new(path, b"not this")
+    for path in (f"{lake.study_id}/notes.txt", f"{files[1]}.copy"):
+        storage.create_new(path, b"whose?")
+    found = verify_study(lake).findings
+    assert sorted(each.kind for each in found) == ["file changed", "file unlisted", "file unlisted", "manifest changed"]
+    repair_study(lake, found, run_id="repair")
+    lake = study_lake(url)
+    assert verify_study(lake).findings == []
+    sync(server, lake)
+    assert contents(lake) == truth(world)
+    assert verify_study(lake).findings == []
+
+
+@pytest.mark.parametrize("name", ["000000/007/x", "000000/007/", "000009/000/x"])
+def test_what_lies_in_the_place_of_a_record_is_taken_out(url: str, s3: S3, server: SimulatedServer, name: str) -> None:
+    """An object below it, or a marker of a folder, looks like a record in a listing."""
+    sync(server, lake := study_lake(url), PEOPLE[0])
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    number = lake.state.number + 1
+    key = f"{prefix}/{lake.study_id}/.beiwe/log/{name.replace('007', f'{number:03}')}"
+    s3.administrator.put_object(Bucket=bucket, Key=key, Body=b"")
+    found = verify_study(study_lake(url)).findings
+    assert [each.kind for each in found] == ["log damaged"]
+    repair_study(study_lake(url), found, run_id="repair")
+    lake = study_lake(url)
+    assert verify_study(lake).findings == []
+    sync(server, lake, PEOPLE[1])
+
+
+def test_a_withdrawal_is_certain_when_a_later_collection_has_found_nothing(
+    url: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was stopped may continue: what it lays there is removed, and nothing of it can be committed."""
+    sync(server, lake := study_lake(url))
+    late = lake.folder(PEOPLE[0], "gps/2026-03-02 05_00_00+00_00~1-01234567.csv")
+    first = purge_participant(lake, PEOPLE[0], run_id="purge")
+    assert (first.certain, first.files > 10) == (False, True)
+    lake.storage.create_new(late, b"of a run that was stopped")
+    assert [each.kind for each in verify_study(lake).findings] == ["file unlisted"]
+    monkeypatch.setattr(collecting, "Retention", partial(Retention, spare_seconds=-60))  # a day later
+    second = purge_participant(lake, PEOPLE[0], run_id="purge")
+    assert (second.files, second.certain) == (1, True)
+    assert not [file.path for file in lake.storage.scan("") if PEOPLE[0] in file.path]
+    assert verify_study(study_lake(url)).findings == []
