@@ -198,8 +198,8 @@ def test_a_witness_is_told_what_it_has_missed(folder: Path, witness: Path) -> No
     shutil.copytree(folder, folder.parent / "older")
     seen = {path.name for path in witness.rglob("*-*")}
     commit(opened(folder), {1: b"second"})
-    opened(folder, witness).catalog()
-    assert len({path.name for path in witness.rglob("*-*")}) == len(seen) + 1
+    commit(opened(folder, witness), {1: b"third"})
+    assert len({path.name for path in witness.rglob("*-*")}) == len(seen) + 2
     lay_back(folder, folder.parent / "older")
     assert is_noticed(folder, witness=witness)
 

@@ -361,6 +361,13 @@ def test_a_witness_notices_what_the_lake_cannot(lab: Lab) -> None:
         lab.catalog(witness=True).check()
 
 
+def test_a_reader_tells_a_witness_nothing(lab: Lab) -> None:
+    """It may have no right to write there, and a mistyped place must not come into being."""
+    lab.commit(lab.catalog(), ANN, "w", "first")
+    lab.catalog(witness=True).check()
+    assert not (lab.folder / "witness").exists()
+
+
 def test_a_restored_backup_is_accepted_by_name(lab: Lab) -> None:
     """What was lost is recorded, and only that is given up."""
     catalog = lab.catalog(witness=True)

@@ -145,15 +145,16 @@ class Catalog:
         data = self._log.read(state.number)
         return data is not None and digest(data) == state.digest
 
-    def check(self, remembered: Iterable[Head] = ()) -> None:
+    def check(self, remembered: Iterable[Head] = (), *, tell: bool = False) -> None:
         """Raise ``IntegrityError`` if the log lacks a record that somebody has seen: it was cut or put back.
 
-        Asked are its checkpoints, the witness, and whoever ``remembered`` a head, such as Dagster.
+        Asked are its checkpoints, the witness, and whoever ``remembered`` a head. Whoever is about to write may
+        ``tell`` the witness what it has missed.
         """
         with self._lock:
             self._seen.update(remembered)
             if self._witness is not None:
-                self._tell(self._witness)
+                self._ask(self._witness, tell=tell)
             if any(head.number > self._state.number for head in self._seen):
                 self.refresh()  # others may have gone on
             for head in sorted(self._seen):
@@ -362,10 +363,10 @@ class Catalog:
             self._looked_at = self.terms.monotonic()
             self.refresh()
         if not unchecked:
-            self.check()
+            self.check(tell=True)
 
-    def _tell(self, witness: Witness) -> None:
-        """Compare with what a witness has seen last, and tell it what it has missed."""
+    def _ask(self, witness: Witness, *, tell: bool) -> None:
+        """Compare with what a witness has seen last, and ``tell`` it what it has missed."""
         newest = -1
         for heads in witness.heads():
             seen = [head for head in heads if head not in self._state.lost]
@@ -375,8 +376,9 @@ class Catalog:
             if seen:
                 newest = seen[0].number
                 break
-        self.durable_head()
-        for number in range(newest + 1, self._state.number + 1):
+        if tell:
+            self.durable_head()
+        for number in range(newest + 1, self._state.number + 1) if tell else ():
             data = self.record(number)
             witness.note(Head(number, digest(data)), data)
 
