@@ -69,7 +69,7 @@ def test_participants_whom_the_lake_does_not_hold_are_named(
     assert "got nobody;" in complaint(capsys)
     assert main(["verify", "--participant", "anna1111", "--participant", "nobody"]) == 2
     printed = capsys.readouterr()
-    assert "intact; 1 participants" in printed.out
+    assert "intact; 1 participant," in printed.out
     assert "got nobody;" in printed.err
 
 
