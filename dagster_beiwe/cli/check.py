@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import suppress
 from typing import Any
 
 from dagster_beiwe.cli.context import (
@@ -86,6 +87,8 @@ def _check_witness(witness: Storage | None) -> bool:
     if witness is None:
         return True
     try:
+        with suppress(FileNotFoundError):  # a listing does not tell a folder that is not there from what is none
+            witness.read(".beiwe")
         studies = sum(map(is_study_id, witness.list("")))
     except BeiweError as error:
         print(f"Witness     {one_line(str(error))}")

@@ -22,10 +22,12 @@ from dagster_beiwe.credentials import read_keyring, write_keyring
 from dagster_beiwe.encryption import AgeCipher
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.lake.storage import LocalStorage
 from dagster_beiwe.lake.tables import TableStore
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 
@@ -110,6 +112,9 @@ def test_check_reads_the_witness(
     monkeypatch.setenv("BEIWE_WITNESS", str(tmp_path / "witness"))
     assert main(["check"]) == 0
     assert "witness: can be read; studies in it: 0" in capsys.readouterr().out
+    assert not (tmp_path / "witness").exists()
+    log = Opening(lake.storage, lake.study_id, PASSPHRASE, witness=LocalStorage(tmp_path / "witness"))
+    log.begun().prepare()  # as a run does before it writes
     assert main(["check"]) == 0
     assert "witness: can be read; studies in it: 1" in capsys.readouterr().out
     records = sorted((tmp_path / "lake" / lake.study_id / ".beiwe" / "log" / "000000").iterdir())
