@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from damage import flip
 from filled_lake import END, PASSPHRASE, START, fill
 
 from dagster_beiwe.cli import COMMANDS, main
@@ -178,9 +179,7 @@ def test_verify_finds_a_flipped_bit_and_repairs_it(
 ) -> None:
     """The damaged file is named with the partition to run; after a repair and a run all is intact again."""
     victim = stored_file(lake, environment)
-    data = bytearray(victim.read_bytes())
-    data[-1] ^= 1
-    victim.write_bytes(data)
+    flip(victim)
     assert main(["verify", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["partitions"] == ["anna1111|2026-03-02"]
@@ -255,7 +254,7 @@ def test_verify_looks_at_tables_of_no_study(
     """A flipped bit is found; what can't be looked at without a passphrase is said."""
     path = lake_table(environment, os.environ["BEIWE_LAKE_PASSPHRASE"] if locked else None)
     assert main(["verify"]) == 0
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    flip(path)
     assert main(["verify"]) == 1
     assert f"table changed: {path.relative_to(environment)}" in capsys.readouterr().out
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from damage import flip
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import StudyLake
@@ -161,9 +162,7 @@ def test_what_was_not_proven_is_not_left_in_an_export(lake: StudyLake, environme
     """A damaged file shows at its end, when its bytes are written already."""
     manifest = next(lake.manifests("anna1111"))
     victim = environment / lake.folder("anna1111", manifest.files[0].path)
-    data = bytearray(victim.read_bytes())
-    data[-1] ^= 1
-    victim.write_bytes(data)
+    flip(victim)
     assert main(EXPORT) == 1
     assert not (desk / "out" / "anna1111" / manifest.files[0].member).exists()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pandas as pd
 import pytest
+from damage import flip
 from filled_lake import PASSPHRASE, fill
 
 from dagster_beiwe.cli import main
@@ -204,8 +205,7 @@ def test_a_changed_lake_is_not_copied(
     """A file that was changed does not become good by copying it, nor is one left out that is missing."""
     manifest = next(lake.manifests("anna1111"))
     victim = environment / lake.folder("anna1111", manifest.files[0].path)
-    whole = victim.read_bytes()
-    victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    flip(victim)
     assert main(["rekey", "--to", str(place)]) == 1
     assert "IntegrityError" in capsys.readouterr().err
     assert at(place, lake.study_id).manifest("anna1111", manifest.window) is None

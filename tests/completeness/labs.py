@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
+from damage import flip
 
 from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
 from dagster_beiwe.assets import assets_of
@@ -111,8 +112,7 @@ class Lab:
         version = lake.index(participant)[window]
         assert isinstance(lake.storage, LocalStorage)
         home = LogLayout(lake.study_id).home(Subject(participant))
-        path = lake.storage.root / home.manifest(window, version.base, version.nonce)
-        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        flip(lake.storage.root / home.manifest(window, version.base, version.nonce))
 
     @property
     def partitions(self) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from core_helpers import PASSPHRASE, PERSON, STUDY, cells_of, check_lake, commit, sync, week
+from damage import flip
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import IntegrityError
@@ -23,12 +24,6 @@ Hurt = Callable[[Path], object]
 
 def manifest_of(study: Path) -> Path:
     return max((study / PERSON / ".beiwe").glob("*.json.zst"))
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 HURTS: dict[str, tuple[Hurt, set[str]]] = {

@@ -29,6 +29,7 @@ from core_helpers import (
     sync,
     truth,
 )
+from damage import flip
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import ConnectionFailedError
@@ -339,7 +340,7 @@ def test_a_damaged_window_does_not_stop_the_others(
     sync(client, lake, days, daily=daily(client))
     bad = days[6].window
     (manifest,) = (folder / lake.folder(PERSON, ".beiwe")).glob(f"{bad.key}~*")
-    manifest.write_bytes(manifest.read_bytes()[:-1] + b"x")
+    flip(manifest)
     committed = lake.index(PERSON)[bad.key].at
     world.reprocess(PERSON, START, START + 14 * DAY)
     reports = sync(client, lake, days, **({"daily": daily(client)} if known else {}))

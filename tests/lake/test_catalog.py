@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from damage import flip
 
 from dagster_beiwe.errors import (
     CommitConflictError,
@@ -211,7 +212,7 @@ def test_a_checkpoint_gives_what_the_records_give(lab: Lab) -> None:
     whole = said(catalog)
     assert said(lab.catalog()) == whole
     for path in folder.iterdir():
-        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        flip(path)
     assert said(lab.catalog()) == whole
     for path in folder.iterdir():
         path.unlink()
@@ -285,14 +286,8 @@ def test_a_passphrase_is_refused_for_a_study_without(lab: Lab) -> None:
         lab.catalog()
 
 
-def _flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[-10] ^= 1
-    path.write_bytes(bytes(data))
-
-
 TAMPERING: dict[str, Callable[[list[Path]], object]] = {
-    "a record is changed": lambda records: _flip(records[2]),
+    "a record is changed": lambda records: flip(records[2], -10),
     "a record is removed": lambda records: records[2].unlink(),
     "two records are swapped": lambda records: records[1].write_bytes(records[2].read_bytes()),
     "an older record is put in a newer one's place": lambda records: records[3].write_bytes(records[1].read_bytes()),

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from damage import flip
 from reading_helpers import ANDROID, IOS, NOW, START, WEEKS, cells_of, fill, study_lake
 
 from dagster_beiwe.errors import (
@@ -54,9 +55,7 @@ def test_a_file_that_was_changed_is_refused(lake: StudyLake, server: SimulatedSe
     fill(server, lake, cells_of(ANDROID, weeks=1))
     view = BeiwePartitions.of(lake)
     path = stored_path(lake, next(view.files("gps")))
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(bytes(data))
+    flip(path)
     with pytest.raises(IntegrityError, match="Expected the content"):
         view.read("gps")
     path.unlink()
