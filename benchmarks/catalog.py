@@ -21,8 +21,8 @@ from dagster_beiwe.lake.catalog.key_file import open_log
 from dagster_beiwe.lake.catalog.records import Change
 from dagster_beiwe.lake.catalog.terms import TERMS
 from dagster_beiwe.lake.lake import open_storage
-from dagster_beiwe.lake.objects import ObjectStorage
-from dagster_beiwe.lake.storage import Storage
+from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.lake.storage.object_store import ObjectStorage
 
 STUDY = "CatalogCatalogCatalogCat"
 WINDOWS_EACH = 52

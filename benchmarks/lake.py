@@ -22,7 +22,7 @@ from typing import Any
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import ContentPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.sync import Cell, StudySync
 from dagster_beiwe.windows import windows_between

@@ -14,7 +14,7 @@ import zstandard
 from benchmarks.worlds import build
 from dagster_beiwe.encryption import AgeCipher, Cipher, CrypteaseCipher
 from dagster_beiwe.lake import BeiweLake
-from dagster_beiwe.lake.storage import LocalStorage
+from dagster_beiwe.lake.storage.local import LocalStorage
 
 _PIECE_BYTES = 256 * 1024
 _FILES_TOGETHER = 300

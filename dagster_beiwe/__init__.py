@@ -55,12 +55,12 @@ if TYPE_CHECKING:
     )
     from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager, TablePartitions
     from dagster_beiwe.lake import BeiweLake
-    from dagster_beiwe.lake.tables import TableStore
-    from dagster_beiwe.partitions import raw_data_partitions
+    from dagster_beiwe.partitions.definitions import raw_data_partitions
     from dagster_beiwe.reading import BeiwePartitions
     from dagster_beiwe.reading.mano_tree import ManoTree
     from dagster_beiwe.resource import BeiweCredentials, BeiweResource, EnvCredentials, KeyringCredentials
     from dagster_beiwe.studies.config import StudyConfig, StudyFacts
+    from dagster_beiwe.tables.store import TableStore
     from dagster_beiwe.windows import Window
 
 _MODULES = {
@@ -108,7 +108,7 @@ _MODULES = {
     "StudyFacts": "studies.config",
     "TableMissingError": "errors",
     "TablePartitions": "io_managers",
-    "TableStore": "lake.tables",
+    "TableStore": "tables.store",
     "TimeRangeError": "errors",
     "TruncatedArchiveError": "errors",
     "UnknownStreamError": "errors",
@@ -120,7 +120,7 @@ _MODULES = {
     "build_study_checks": "checks",
     "credentials_from_env": "credentials",
     "credentials_from_keyring": "credentials",
-    "raw_data_partitions": "partitions",
+    "raw_data_partitions": "partitions.definitions",
 }
 
 __all__ = [

@@ -23,12 +23,12 @@ from dagster_beiwe.credentials import (
     secrets_from_keyring,
     study_secret,
 )
-from dagster_beiwe.dead_runs import mark_run
 from dagster_beiwe.encryption import Cipher, CipherKeys, cipher_by_name, read_identity
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import CredentialsError, PassphraseMissingError
+from dagster_beiwe.ids import host_slug, slug
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.names import host_slug, slug
+from dagster_beiwe.runs.dead_runs import mark_run
 from dagster_beiwe.studies.config import NO_ENCRYPTION, StudyFacts
 
 

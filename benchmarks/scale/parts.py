@@ -95,7 +95,7 @@ def backfills(study: str, participants: int, weeks: int) -> Facts:
     from benchmarks.scale.project import definitions, first_day, history, raw_data
     from benchmarks.scale.selections import selections
     from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
-    from dagster_beiwe.covering import cover
+    from dagster_beiwe.partitions.rectangles import cover
 
     graph = definitions([study], weeks=weeks).get_repository_def().asset_graph
     people = [f"p{number:05}" for number in range(participants)]
@@ -153,7 +153,7 @@ def run(study: str, people: Sequence[str], weeks: int) -> Facts:
     from dagster._core.execution.api import execute_run
 
     from benchmarks.scale.project import definitions, folder_bytes, history, raw_data
-    from dagster_beiwe.partitions import rectangle_tags
+    from dagster_beiwe.partitions.definitions import rectangle_tags
 
     partitions = len(people) * weeks
     windows = sorted({cell.window.key for cell in _cells(people[:1], weeks)})

@@ -15,8 +15,8 @@ import yaml
 
 from benchmarks.scale.process import measure
 from benchmarks.scale.server import STUDY_VARIABLE, WEEKS_VARIABLE, Plan, ServerProcess
-from dagster_beiwe.names import host_slug
-from dagster_beiwe.pools import limit_pool
+from dagster_beiwe.ids import host_slug
+from dagster_beiwe.runs.pools import limit_pool
 
 _ROOT = Path(__file__).parents[2]
 _PATIENCE_SECONDS = 900

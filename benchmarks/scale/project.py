@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from dagster_beiwe import StudyConfig, build_beiwe_definitions
-from dagster_beiwe.partitions import participants_name
+from dagster_beiwe.partitions.definitions import participants_name
 
 SETTINGS = """
 telemetry: {enabled: false}

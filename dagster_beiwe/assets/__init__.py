@@ -13,7 +13,7 @@ from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.assets.restatements import build_restatements_asset
 from dagster_beiwe.assets.strays import build_strays_asset
 from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
-from dagster_beiwe.failures import RETRY_POLICY
+from dagster_beiwe.runs.failures import RETRY_POLICY
 from dagster_beiwe.studies.choice import facts_of_study
 from dagster_beiwe.studies.config import StudyConfig, StudyFacts
 from dagster_beiwe.studies.discovery import StudyMemory

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 import dagster as dg
 
 from dagster_beiwe.assets.summaries import Row, build_summary_asset
-from dagster_beiwe.failures import RETRY_POLICY
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
+from dagster_beiwe.runs.failures import RETRY_POLICY
 from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.windows import start_of_key
 

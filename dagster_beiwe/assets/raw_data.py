@@ -17,8 +17,7 @@ from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.window_events import errors_of, log_oddities, log_problems, window_metadata
-from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
-from dagster_beiwe.partitions import (
+from dagster_beiwe.partitions.definitions import (
     MOVED_ONLY,
     REFRESH_TAG,
     Metadata,
@@ -30,8 +29,9 @@ from dagster_beiwe.partitions import (
     version_of,
     window_of_key,
 )
-from dagster_beiwe.remembered import remembered_heads
 from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
+from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.config import StudyFacts, lake_io_manager_key
 from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.sync import Cell, FetchPolicy, Progress, StudySync, WindowReport

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 
 from dagster_beiwe.assets.summaries import Row, build_summary_asset
-from dagster_beiwe.failures import RETRY_POLICY
 from dagster_beiwe.lake import FileRecord, Manifest, StudyLake
+from dagster_beiwe.runs.failures import RETRY_POLICY
 from dagster_beiwe.studies.config import StudyFacts
 
 COLUMNS = {

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import ServerError
-from dagster_beiwe.failures import is_passing
+from dagster_beiwe.runs.failures import is_passing
 
 
 class _ToRun(logging.Handler):

@@ -13,10 +13,10 @@ from dagster_beiwe.assets.recorded import recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
-from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
-from dagster_beiwe.names import check_participant_id
-from dagster_beiwe.partitions import participant_partitions, partition_event, study_windows
+from dagster_beiwe.ids import check_participant_id
+from dagster_beiwe.partitions.definitions import participant_partitions, partition_event, study_windows
 from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
 from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.server_counts import all_counts, find_zone
 from dagster_beiwe.studies.time_zones import StudyZone

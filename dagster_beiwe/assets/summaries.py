@@ -9,9 +9,9 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.failures import RETRY_POLICY, with_retries
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.failures import RETRY_POLICY, with_retries
 from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
 from dagster_beiwe.studies.roster import content_hash
 

@@ -14,18 +14,17 @@ from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.run_log import in_run_log, log_capabilities
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
-from dagster_beiwe.failures import RETRY_POLICY, never_seen_advice, with_retries
-from dagster_beiwe.names import as_code
-from dagster_beiwe.partitions import (
+from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
+from dagster_beiwe.partitions.definitions import (
     PARTICIPANTS_METADATA,
     participants_name,
     recorded_participants,
     too_many_partitions,
     window_keys,
 )
-from dagster_beiwe.pickles import NO_PARTICIPANTS_METADATA_KEY
-from dagster_beiwe.pools import limit_pool
 from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.failures import RETRY_POLICY, never_seen_advice, with_retries
+from dagster_beiwe.runs.pools import limit_pool
 from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
 from dagster_beiwe.studies.discovery import KnownStudy, StudyMemory, learn_starts, refresh_studies
 from dagster_beiwe.studies.roster import PARTICIPANT_COLUMN, content_hash, ids_in_table, roster_rows, roster_version
@@ -37,6 +36,7 @@ from dagster_beiwe.studies.server_counts import (
 )
 from dagster_beiwe.studies.settings import SettingsSnapshot, changed_settings, describe_changes, read_settings
 from dagster_beiwe.studies.time_zones import StudyZone, zone_of_phones
+from dagster_beiwe.text import as_code
 
 STUDIES_KEY = dg.AssetKey(["beiwe", "studies"])
 

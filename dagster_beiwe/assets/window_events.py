@@ -7,8 +7,8 @@ import logging
 import dagster as dg
 
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.partitions import Metadata
-from dagster_beiwe.remembered import head_metadata
+from dagster_beiwe.partitions.definitions import Metadata
+from dagster_beiwe.runs.remembered_heads import head_metadata
 from dagster_beiwe.sync import WindowReport
 
 

@@ -20,12 +20,12 @@ from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.window_events import errors_of, log_oddities, log_problems, window_metadata
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError
-from dagster_beiwe.failures import RETRY_POLICY, is_passing, listed, with_retries
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.collecting import collect
-from dagster_beiwe.partitions import join_key, participants_name, partition_event, study_windows
-from dagster_beiwe.remembered import remembered_heads
+from dagster_beiwe.partitions.definitions import join_key, participants_name, partition_event, study_windows
 from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.failures import RETRY_POLICY, is_passing, listed, with_retries
+from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.sync import Cell, Compared, DailyIndex, FetchPolicy, StudySync, WindowReport

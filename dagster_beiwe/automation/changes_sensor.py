@@ -30,11 +30,10 @@ from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, SENSOR_POLICY
 from dagster_beiwe.automation.requested import Request, latest_requests, not_requested, request_tag
 from dagster_beiwe.automation.schedules import checks_request, checks_target
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.covering import Place, Rectangle
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.opening import Opening
-from dagster_beiwe.partitions import (
+from dagster_beiwe.partitions.definitions import (
     PARTITION_TAG,
     RANGE_END_TAG,
     RANGE_START_TAG,
@@ -42,6 +41,7 @@ from dagster_beiwe.partitions import (
     participants_name,
     study_windows,
 )
+from dagster_beiwe.partitions.rectangles import Place, Rectangle
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.server_counts import ToldZone, batches, counts_around, find_zone, zone_tag

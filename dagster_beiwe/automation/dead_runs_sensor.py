@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from dagster_beiwe.dead_runs import SilentLooks, end_dead_runs
+from dagster_beiwe.runs.dead_runs import SilentLooks, end_dead_runs
 
 
 def build_dead_runs_sensor(*, interval_seconds: int = 60) -> dg.SensorDefinition:

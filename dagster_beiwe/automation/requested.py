@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dagster_beiwe.covering import Place, Rectangle
+from dagster_beiwe.partitions.rectangles import Place, Rectangle
 
 _CHARACTERS = 4
 """Of a code: Postgres has an index of tags, which refuses values above some 2,600 bytes, and a run has 500 windows."""

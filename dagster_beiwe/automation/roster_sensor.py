@@ -12,18 +12,18 @@ import dagster as dg
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, PARTITIONS_PER_TICK, SENSOR_POLICY
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.covering import Rectangle, stretches
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
-from dagster_beiwe.failures import never_seen_advice
-from dagster_beiwe.names import is_participant_id
-from dagster_beiwe.partitions import (
+from dagster_beiwe.ids import is_participant_id
+from dagster_beiwe.partitions.definitions import (
     participant_partitions,
     participants_name,
     recorded_participants,
     too_many_partitions,
     window_keys,
 )
-from dagster_beiwe.pools import limit_pool
+from dagster_beiwe.partitions.rectangles import Rectangle, stretches
+from dagster_beiwe.runs.failures import never_seen_advice
+from dagster_beiwe.runs.pools import limit_pool
 from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.roster import enrolment_order
 

@@ -11,8 +11,14 @@ from datetime import timezone
 import dagster as dg
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
-from dagster_beiwe.covering import Rectangle, stretches
-from dagster_beiwe.partitions import MOVED_ONLY, REFRESH_TAG, participants_name, refreshed_participants, window_keys
+from dagster_beiwe.partitions.definitions import (
+    MOVED_ONLY,
+    REFRESH_TAG,
+    participants_name,
+    refreshed_participants,
+    window_keys,
+)
+from dagster_beiwe.partitions.rectangles import Rectangle, stretches
 from dagster_beiwe.studies.config import StudyFacts
 
 DEFAULT_CRON = "0 5 * * *"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from typing import Any
 
-from dagster_beiwe.covering import Place
 from dagster_beiwe.lake.catalog.state import Version
+from dagster_beiwe.partitions.rectangles import Place
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync import Coverage, Gap
 

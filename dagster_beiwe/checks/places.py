@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_beiwe.covering import Place, cover
+from dagster_beiwe.partitions.rectangles import Place, cover
 
 ROSTER_FIRST = "not partitions yet, materialise the roster first"
 

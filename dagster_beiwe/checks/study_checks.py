@@ -27,14 +27,14 @@ from dagster_beiwe.checks.verdicts import (
 )
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import BeiweError, RouteMissingError, ServerFailedError
+from dagster_beiwe.io_managers.pickles import pickles_below
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.protect import Exposure, look_for_exposures
-from dagster_beiwe.lake.storage import LocalStorage
-from dagster_beiwe.lake.verify import verify_study
-from dagster_beiwe.partitions import participants_name, recorded_participants, study_windows
-from dagster_beiwe.pickles import pickles_below
-from dagster_beiwe.remembered import remembered_heads
+from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.maintenance.exposure import Exposure, look_for_exposures
+from dagster_beiwe.maintenance.verify import verify_study
+from dagster_beiwe.partitions.definitions import participants_name, recorded_participants, study_windows
 from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.choice import facts_of_study
 from dagster_beiwe.studies.config import StudyConfig, StudyFacts
 from dagster_beiwe.studies.discovery import StudyMemory

@@ -12,10 +12,10 @@ import dagster as dg
 from dagster_beiwe.checks.comparison import SHOWN, Comparison
 from dagster_beiwe.checks.places import Places, table_of
 from dagster_beiwe.lake.catalog.opening import Seen
-from dagster_beiwe.lake.protect import Protection
-from dagster_beiwe.lake.verify import Verification
-from dagster_beiwe.partitions import split_key
-from dagster_beiwe.remembered import seen_metadata
+from dagster_beiwe.maintenance.exposure import Protection
+from dagster_beiwe.maintenance.verify import Verification
+from dagster_beiwe.partitions.definitions import split_key
+from dagster_beiwe.runs.remembered_heads import seen_metadata
 from dagster_beiwe.studies.time_zones import StudyZone
 
 _NAMED = 1_000

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dagster_beiwe.cli import check, demo, export, history, keyring, partitions, purge, rekey, runs, snapshot, verify
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.errors import BeiweError, ConfigurationError
-from dagster_beiwe.names import one_line
+from dagster_beiwe.text import one_line
 
 COMMANDS = (demo, check, keyring, history, snapshot, verify, export, partitions, purge, rekey, runs)
 

@@ -18,10 +18,12 @@ from dagster_beiwe.cli.server_check import check_studies
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.encryption import read_identity
 from dagster_beiwe.errors import BeiweError, ConfigurationError
+from dagster_beiwe.ids import is_study_id
 from dagster_beiwe.lake import BeiweLake
 from dagster_beiwe.lake.catalog.opening import Opening
-from dagster_beiwe.lake.storage import LocalStorage, Storage
-from dagster_beiwe.names import is_study_id, one_line
+from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.text import one_line
 
 
 def add_parser(commands: Any) -> None:

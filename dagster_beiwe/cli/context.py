@@ -68,7 +68,7 @@ def heads_in_dagster() -> list[Seen]:
     if not os.environ.get("DAGSTER_HOME"):
         return []
     with dagster_history() as instance:
-        from dagster_beiwe.remembered import all_remembered_heads
+        from dagster_beiwe.runs.remembered_heads import all_remembered_heads
 
         return all_remembered_heads(instance)
 
@@ -243,15 +243,6 @@ def read_input(*, line: bool = False) -> str:
     raise ConfigurationError(
         "Expected a little UTF-8 text on standard input, got other bytes or more than 64 kB; nothing was changed."
     )
-
-
-def human_size(size_bytes: float) -> str:
-    """A size in the largest unit that keeps it above one: ``1.4 MB``."""
-    for unit in ("B", "kB", "MB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.1f} GB"
 
 
 def _names(credentials: Credentials | None) -> Mapping[str, str]:

@@ -74,14 +74,14 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     os.umask(0o077)  # for Dagster's own files too, in this process and those that it starts
     if options.scenario:
-        from dagster_beiwe.cli.scenario import run_scenario  # imports Dagster
+        from dagster_beiwe.demo.scenario import run_scenario
 
         return run_scenario()
     folder: Path = options.folder.absolute()
     world = World.demo(seed=SEED, now=_begin(folder))
     with SimulatedServer(world, profile=options.profile, control=True) as server:
         os.environ.update(_environment(folder, server))
-        from dagster_beiwe.cli.headless import prepare, run_everything  # imports Dagster, once the settings are made
+        from dagster_beiwe.demo.headless import prepare, run_everything
 
         if options.once:
             return run_everything(folder / "lake")
@@ -112,7 +112,7 @@ def _begin(folder: Path) -> datetime:
         ) from None
 
 
-_OWN_MODULE = "dagster_beiwe.cli.demo_definitions"
+_OWN_MODULE = "dagster_beiwe.demo.definitions"
 
 
 def _environment(folder: Path, server: SimulatedServer) -> dict[str, str]:

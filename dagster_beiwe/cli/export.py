@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_beiwe.cli.context import (
     add_study_option,
-    human_size,
     not_held,
     open_lake,
     past_state,
@@ -24,11 +23,13 @@ from dagster_beiwe.cli.context import (
     utc_hour,
 )
 from dagster_beiwe.errors import ConfigurationError, NotATableError, TimeRangeError
+from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake import FileRecord, StudyLake
-from dagster_beiwe.lake.storage import LocalStorage, Storage
-from dagster_beiwe.names import check_participant_id, counted
+from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.private_files import FileTree, make_folder
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelled_streams, stream_named
+from dagster_beiwe.text import counted, human_size
 
 if TYPE_CHECKING:
     from dagster_beiwe.reading.frames import ParseReport

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from dagster_beiwe.cli.context import add_study_option, not_held, open_lake, studies_in_lake
+from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake.history import Event, history
-from dagster_beiwe.names import check_participant_id, counted, one_line
+from dagster_beiwe.text import counted, one_line
 
 _COMMANDS = {"snapshot", "purge"}  # what commands write as their run, where the record's kind says it already
 

@@ -12,7 +12,7 @@ from typing import Any
 from dagster_beiwe.cli.context import ask_twice, can_ask, read_input, user_path
 from dagster_beiwe.credentials import DEFAULT_KEYRING_FILE, credentials_of_section, read_keyring, write_keyring
 from dagster_beiwe.errors import ConfigurationError, KeyringSectionError
-from dagster_beiwe.names import as_typed, one_line
+from dagster_beiwe.text import as_typed, one_line
 
 _FIELDS = ("URL", "ACCESS_KEY", "SECRET_KEY", "USERNAME", "PASSWORD")
 _OPTIONAL = ("USERNAME", "PASSWORD")

@@ -11,7 +11,8 @@ from dagster_beiwe.cli.context import add_study_option, confirmed, dagster_histo
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.names import is_participant_id, one_line
+from dagster_beiwe.ids import is_participant_id
+from dagster_beiwe.text import one_line
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -30,7 +31,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from dagster_beiwe.partitions import participants_name  # imports Dagster
+    from dagster_beiwe.partitions.definitions import participants_name
 
     participant = str(options.participant)
     with dagster_history() as instance:
@@ -60,7 +61,7 @@ def _check_partition(participant: str, partitions: Sequence[str]) -> None:
 
 
 def _check_lake(study_id: str, participant: str) -> None:
-    from dagster_beiwe.lake.purge import holds_anything  # pandas is slow to import
+    from dagster_beiwe.maintenance.purge import holds_anything
 
     if is_participant_id(participant) and holds_anything(open_lake().storage, study_id, participant):
         raise _refusal(
@@ -74,7 +75,7 @@ def _check_dagster(instance: dg.DagsterInstance, participant: str) -> None:
     """A backfill, or a run whose range begins or ends with the partition, could not go on without it."""
     from dagster import DagsterRunStatus, RunsFilter
 
-    from dagster_beiwe.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
+    from dagster_beiwe.partitions.definitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 
     active = [each.backfill_id for each in instance.get_backfills() if each.status.value in _ACTIVE_BACKFILLS]
     if active:

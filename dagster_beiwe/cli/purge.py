@@ -8,10 +8,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dagster_beiwe.cli.context import add_study_option, confirmed, open_lake, studies_in_lake
-from dagster_beiwe.names import check_participant_id, counted, one_line
+from dagster_beiwe.ids import check_participant_id
+from dagster_beiwe.text import counted, one_line
 
 if TYPE_CHECKING:
-    from dagster_beiwe.lake.purge import Purge
+    from dagster_beiwe.maintenance.purge import Purge
 
 _BEYOND = """Not reached from here:
   the Beiwe server, from which the next run would fetch the data again: delete it there first;
@@ -31,7 +32,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from dagster_beiwe.lake.purge import purge_participant, purge_study
+    from dagster_beiwe.maintenance.purge import purge_participant, purge_study
 
     participant = None if options.whole_study else check_participant_id(options.participant)
     ((study, lake),) = studies_in_lake(open_lake(), options.study)

@@ -13,7 +13,6 @@ from dagster_beiwe.cli.context import (
     add_study_option,
     ask_twice,
     can_ask,
-    human_size,
     lake_at,
     open_lake,
     studies_in_lake,
@@ -22,11 +21,12 @@ from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher, read_identity
 from dagster_beiwe.errors import ConfigurationError, WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Opening
-from dagster_beiwe.lake.storage import LocalStorage, Storage
-from dagster_beiwe.names import one_line
+from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.text import human_size, one_line
 
 if TYPE_CHECKING:
-    from dagster_beiwe.lake.rekey import Rekeyed
+    from dagster_beiwe.maintenance.rekey import Rekeyed
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -59,7 +59,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from dagster_beiwe.lake.rekey import rekey_study, rekey_tables_of_lake  # pandas is slow to import
+    from dagster_beiwe.maintenance.rekey import rekey_study, rekey_tables_of_lake
 
     old, new = open_lake(), lake_at(options.to)
     _check_places(old, new)

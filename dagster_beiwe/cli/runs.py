@@ -17,7 +17,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from dagster_beiwe.dead_runs import dead_runs, end_dead_runs  # imports Dagster
+    from dagster_beiwe.runs.dead_runs import dead_runs, end_dead_runs
 
     with dagster_history() as instance:
         found = end_dead_runs(instance) if options.end_dead else [each.run_id for each in dead_runs(instance)]

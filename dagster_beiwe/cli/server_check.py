@@ -8,8 +8,8 @@ from datetime import datetime, timedelta, timezone
 from dagster_beiwe.archive import read_archive
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import BeiweError, NotFoundError, RouteMissingError
-from dagster_beiwe.names import one_line
 from dagster_beiwe.streams import STREAM_NAMES, stream_named
+from dagster_beiwe.text import one_line
 from dagster_beiwe.windows import Window
 
 

@@ -6,12 +6,12 @@ import argparse
 import json
 from typing import Any
 
-from dagster_beiwe.cli.context import add_study_option, confirmed, human_size, open_lake, studies_in_lake
+from dagster_beiwe.cli.context import add_study_option, confirmed, open_lake, studies_in_lake
 from dagster_beiwe.client import Study
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.records import Snapshot
 from dagster_beiwe.lake.snapshots import Kept, citation, create_snapshot, delete_snapshot, snapshots
-from dagster_beiwe.names import counted, one_line
+from dagster_beiwe.text import counted, human_size, one_line
 
 
 def add_parser(commands: Any) -> None:

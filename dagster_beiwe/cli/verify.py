@@ -14,7 +14,6 @@ from dagster_beiwe.cli.context import (
     add_study_option,
     confirmed,
     heads_in_dagster,
-    human_size,
     not_held,
     open_lake,
     past_state,
@@ -22,14 +21,15 @@ from dagster_beiwe.cli.context import (
 )
 from dagster_beiwe.client import Study
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.layout import NO_STUDY
-from dagster_beiwe.lake.repair import repair_study
 from dagster_beiwe.lake.snapshots import contents_of, snapshots
-from dagster_beiwe.lake.table_files import TableFiles
-from dagster_beiwe.lake.verify import Verification, verify_study
-from dagster_beiwe.names import check_participant_id, counted, one_line
+from dagster_beiwe.maintenance.repair import repair_study
+from dagster_beiwe.maintenance.verify import Verification, verify_study
+from dagster_beiwe.tables.files import TableFiles
+from dagster_beiwe.text import counted, human_size, one_line
 
 _SHOWN = 50
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from dagster_beiwe.client.json_bodies import is_text, wrong_shape
 from dagster_beiwe.client.statistics_query import count_field
-from dagster_beiwe.names import is_participant_id, is_study_id
+from dagster_beiwe.ids import is_participant_id, is_study_id
 
 logger = logging.getLogger("dagster_beiwe")
 

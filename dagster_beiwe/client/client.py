@@ -29,7 +29,7 @@ from dagster_beiwe.errors import (
     RouteMissingError,
     ServerFailedError,
 )
-from dagster_beiwe.names import check_study_id
+from dagster_beiwe.ids import check_study_id
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.windows import Window
 

@@ -11,7 +11,8 @@ import requests
 
 from dagster_beiwe.client.http import Request, Transport
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.names import CHUNKED_PREFIX, check_participant_id, check_study_id
+from dagster_beiwe.ids import check_participant_id, check_study_id
+from dagster_beiwe.member_names import CHUNKED_PREFIX
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.windows import Window, server_time_range
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.names import as_typed
+from dagster_beiwe.text import as_typed
 
 _LISTED = 20
 

@@ -18,8 +18,8 @@ from dagster_beiwe.errors import (
     KeyringPassphraseError,
     KeyringSectionError,
 )
-from dagster_beiwe.names import as_typed
 from dagster_beiwe.private_files import FileTooLargeError, NotRegularFileError, read_file, write_file
+from dagster_beiwe.text import as_typed
 
 DEFAULT_KEYRING_FILE = "~/.nrg-keyring.enc"
 

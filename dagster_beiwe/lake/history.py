@@ -21,7 +21,7 @@ from dagster_beiwe.lake.catalog.records import (
 )
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.study import StudyLake
-from dagster_beiwe.names import counted
+from dagster_beiwe.text import counted
 
 
 @dataclass(frozen=True, kw_only=True)

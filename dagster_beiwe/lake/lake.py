@@ -7,10 +7,11 @@ from collections.abc import Collection
 
 from dagster_beiwe.encryption import Cipher, CipherKeys, cipher_by_name
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.ids import is_study_id
 from dagster_beiwe.lake.staging import Compression
-from dagster_beiwe.lake.storage import LocalStorage, Storage
+from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS, StudyLake, When
-from dagster_beiwe.names import is_study_id
 
 
 class BeiweLake:
@@ -87,7 +88,7 @@ def open_storage(url: str | os.PathLike[str]) -> Storage:
         return LocalStorage(text)
     if protocol in ("file", "local"):  # fsspec has two names for it, and opens local files without care
         return LocalStorage(_path_of_url(path))
-    from dagster_beiwe.lake.objects import ObjectStorage  # fsspec's import is slow, and most lakes are local
+    from dagster_beiwe.lake.storage.object_store import ObjectStorage
 
     return ObjectStorage(text)
 

@@ -16,8 +16,8 @@ import zstandard
 from msgspec import Meta, Struct
 
 from dagster_beiwe.errors import IntegrityError, TimeRangeError
+from dagster_beiwe.ids import is_participant_id, is_path_below, is_plain_name, is_study_id
 from dagster_beiwe.lake.layout import Home
-from dagster_beiwe.names import is_participant_id, is_path_below, is_plain_name, is_study_id
 from dagster_beiwe.windows import Window
 
 HashName = Literal["sha1", "md5"]

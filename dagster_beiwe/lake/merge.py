@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from dagster_beiwe.lake.manifest import FileRecord, HashName, Hole, Manifest, PreviousVersion, total_bytes
 from dagster_beiwe.lake.staging import FileForm, StagedFile
-from dagster_beiwe.names import MemberName
+from dagster_beiwe.member_names import MemberName
 from dagster_beiwe.windows import Window
 
 STRAYS_FOLDER = "strays"

@@ -13,7 +13,7 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import add_snapshot, remove_snapshot
 from dagster_beiwe.lake.catalog.records import Snapshot
 from dagster_beiwe.lake.study import StudyLake
-from dagster_beiwe.names import counted
+from dagster_beiwe.text import counted
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _TRIES: Final = 3

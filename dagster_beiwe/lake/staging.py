@@ -19,7 +19,7 @@ import zstandard
 
 from dagster_beiwe.encryption import Bytes, Cipher
 from dagster_beiwe.errors import DamagedMemberError
-from dagster_beiwe.lake.storage import NewFile, Storage
+from dagster_beiwe.lake.storage.base import NewFile, Storage
 
 Compression = Literal["zstd", "none"]
 

@@ -11,7 +11,7 @@ import zstandard
 from dagster_beiwe.encryption import KeyRing, decrypting_reader, wrong_key
 from dagster_beiwe.errors import EncryptionError, IntegrityError
 from dagster_beiwe.lake.manifest import FileRecord
-from dagster_beiwe.lake.storage import Storage
+from dagster_beiwe.lake.storage.base import Storage
 
 _BUFFER_BYTES = 256 * 1024
 

@@ -16,16 +16,16 @@ from dagster_beiwe.errors import (
     TimeRangeError,
     WindowMismatchError,
 )
+from dagster_beiwe.ids import check_participant_id, check_study_id
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.catalog.state import State, Version
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import FileRecord, Manifest, decode
 from dagster_beiwe.lake.staging import Compression, FileForm
-from dagster_beiwe.lake.storage import Storage
+from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.stored import open_stored
 from dagster_beiwe.lake.writer import LakeWriter
-from dagster_beiwe.names import check_participant_id, check_study_id
 from dagster_beiwe.windows import Window, start_of_key
 
 KEEP_SUPERSEDED_DAYS: Final = 30.0

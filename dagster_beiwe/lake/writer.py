@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, LakeUnavailableError
+from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, Outcome
 from dagster_beiwe.lake.catalog.records import Change, Compare
 from dagster_beiwe.lake.catalog.state import State
@@ -23,7 +24,7 @@ from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import Manifest, encode
 from dagster_beiwe.lake.merge import Arrival, Changes, Occasion, merge, plain_name
 from dagster_beiwe.lake.staging import Examined, FileForm, FilePlace, StagedFile, stage_file, store_all
-from dagster_beiwe.names import MemberName, check_participant_id
+from dagster_beiwe.member_names import MemberName
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -31,7 +31,8 @@ from dagster_beiwe.errors import (
     PassphraseMissingError,
     WrongPassphraseError,
 )
-from dagster_beiwe.names import check_participant_id, is_participant_id, parse_member_name
+from dagster_beiwe.ids import check_participant_id, is_participant_id
+from dagster_beiwe.member_names import parse_member_name
 from dagster_beiwe.private_files import FileTree
 from dagster_beiwe.reading.frames import check_list
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange

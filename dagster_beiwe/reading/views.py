@@ -19,11 +19,12 @@ from typing import BinaryIO, Final
 import pandas as pd
 
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.ids import check_participant_id, is_study_id
 from dagster_beiwe.lake.manifest import FileRecord, Manifest
 from dagster_beiwe.lake.study import StudyLake, When
-from dagster_beiwe.names import check_participant_id, counted, is_study_id
 from dagster_beiwe.reading.frames import check_list
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
+from dagster_beiwe.text import counted
 
 _LONGEST_WINDOW: Final = timedelta(days=31)
 _KEPT_CELLS: Final = 16

@@ -10,9 +10,10 @@ from datetime import date
 
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.names import as_typed, is_study_id
+from dagster_beiwe.ids import is_study_id
 from dagster_beiwe.studies.config import EVERY_STUDY, StudyConfig, StudyFacts
 from dagster_beiwe.studies.discovery import KnownStudy, free_key
+from dagster_beiwe.text import as_typed
 
 logger = logging.getLogger("dagster_beiwe")
 

@@ -19,10 +19,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from dagster_beiwe.encryption import CIPHERS
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS
-from dagster_beiwe.names import as_code
 from dagster_beiwe.streams import check_streams, misspelled_streams
 from dagster_beiwe.studies.time_zones import check_time_zone
 from dagster_beiwe.sync.audit import DEFAULT_AUDIT, AuditPolicy
+from dagster_beiwe.text import as_code
 from dagster_beiwe.windows import Granularity, check_granularity
 
 EVERY_STUDY = "*"

@@ -29,7 +29,7 @@ from dagster_beiwe.errors import (
     RouteMissingError,
     ServerFailedError,
 )
-from dagster_beiwe.names import is_study_id, slug
+from dagster_beiwe.ids import is_study_id, slug
 from dagster_beiwe.private_files import make_folder, read_file, write_file
 
 logger = logging.getLogger("dagster_beiwe")

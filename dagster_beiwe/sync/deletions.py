@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from dagster_beiwe.lake import Arrival, FileRecord
-from dagster_beiwe.sync.daily import CountedDay, DailyIndex
-from dagster_beiwe.sync.pieces import Piece
+from dagster_beiwe.sync.daily_counts import CountedDay, DailyIndex
+from dagster_beiwe.sync.requests import Piece
 from dagster_beiwe.windows import Window
 
 Place = tuple[date, str]

@@ -8,8 +8,8 @@ from dagster_beiwe.errors import BeiweError
 from dagster_beiwe.lake import Changes, Hole, Manifest
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.lake.writer import Submitted
-from dagster_beiwe.sync.facts import Cell, Problem, WindowReport
-from dagster_beiwe.sync.haul import Haul
+from dagster_beiwe.sync.results import Cell, Problem, WindowReport
+from dagster_beiwe.sync.splitting import Haul
 
 
 def committed_report(cell: Cell, commit: Submitted, haul: Haul) -> WindowReport:

@@ -10,8 +10,9 @@ import sys
 
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.lake.rekey import rekey_study
-from dagster_beiwe.lake.storage import LocalStorage, NewFile
+from dagster_beiwe.lake.storage.base import NewFile
+from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.maintenance.rekey import rekey_study
 
 
 class DyingStorage(LocalStorage):

@@ -19,7 +19,7 @@ from filled_lake import END, PASSPHRASE, START, fill
 from dagster_beiwe.cli import COMMANDS, main
 from dagster_beiwe.credentials import credentials_from_keyring
 from dagster_beiwe.lake import BeiweLake
-from dagster_beiwe.partitions import participants_name
+from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 
 NAME = "Étude Schmerz → 睡眠 😴"

@@ -28,9 +28,9 @@ from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.lake.storage import LocalStorage
-from dagster_beiwe.lake.tables import TableStore
+from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
+from dagster_beiwe.tables.store import TableStore
 
 
 def stored_file(lake: StudyLake, root: Path) -> Path:

@@ -13,11 +13,11 @@ from dagster_beiwe.cli import main
 from dagster_beiwe.encryption import AgeCipher, Cipher, CrypteaseCipher
 from dagster_beiwe.errors import EncryptionError, IntegrityError
 from dagster_beiwe.lake import BeiweLake, FileRecord, StudyLake
-from dagster_beiwe.lake.protect import look_for_exposures
-from dagster_beiwe.lake.tables import TableStore
+from dagster_beiwe.maintenance.exposure import look_for_exposures
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.tables.store import TableStore
 
 x25519 = pytest.importorskip("pyrage").x25519
 

@@ -11,7 +11,7 @@ import pytest
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.simulator.answers import Answer
 from dagster_beiwe.simulator.forms import Request

@@ -12,9 +12,9 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.tables import TableStore
-from dagster_beiwe.partitions import participants_name
+from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.tables.store import TableStore
 
 SLIP = "anna1l11"
 

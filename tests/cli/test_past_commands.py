@@ -14,7 +14,7 @@ from dagster_beiwe.cli import main
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.layout import LogLayout
 from dagster_beiwe.lake.snapshots import contents_of
-from dagster_beiwe.remembered import seen_metadata
+from dagster_beiwe.runs.remembered_heads import seen_metadata
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:

@@ -23,10 +23,10 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.lake.rekey import Rekeyed, rekey_study
-from dagster_beiwe.lake.tables import TableStore
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.rekey import Rekeyed, rekey_study
+from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.tables.store import TableStore
 
 NEW = "another horse, another battery"
 FRAME = pd.DataFrame({"who": ["anna1111"], "days": [14]})

@@ -16,7 +16,7 @@ from labs import PARTICIPANTS, START, WEEKS, Lab
 
 from dagster_beiwe import Automation, StudyConfig, build_study_assets, build_study_checks
 from dagster_beiwe.checks import CHECKS
-from dagster_beiwe.cli.scenario import run_scenario
+from dagster_beiwe.demo.scenario import run_scenario
 
 ROOT = Path(__file__).parents[2]
 ASSETS = (ROOT / "docs" / "assets.md").read_text(encoding="utf-8")

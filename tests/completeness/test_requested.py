@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.automation.requested import Change, Request, latest_requests, not_requested, request_tag
-from dagster_beiwe.covering import Place, Rectangle, cover
+from dagster_beiwe.partitions.rectangles import Place, Rectangle, cover
 
 PEOPLE = ("anna0001", "bert0002", "cleo0003")
 WINDOWS = tuple(date(2026, 1, day).isoformat() for day in (5, 12, 19, 26))

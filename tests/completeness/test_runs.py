@@ -15,7 +15,7 @@ from labs import version
 from dagster_beiwe.automation import changes
 from dagster_beiwe.automation.changes import ChangesCursor, Grid, Held, choose_runs, look_for_changes
 from dagster_beiwe.client.answers import DailyBytes
-from dagster_beiwe.covering import Rectangle, cover
+from dagster_beiwe.partitions.rectangles import Rectangle, cover
 from dagster_beiwe.studies.server_counts import batches
 from dagster_beiwe.sync import DailyIndex
 from dagster_beiwe.windows import Window, windows_between

@@ -9,7 +9,7 @@ import dagster as dg
 import time_machine
 from labs import PARTICIPANTS, START, Lab, moment, values, world_of
 
-from dagster_beiwe.partitions import rectangle_tags
+from dagster_beiwe.partitions.definitions import rectangle_tags
 from dagster_beiwe.simulator import ParticipantPlan
 
 ANNA, BERT, CLEO = PARTICIPANTS

@@ -14,7 +14,7 @@ from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment, raw_data_request
 from dagster_beiwe import StudyConfig
 from dagster_beiwe.automation.changes import ChangesCursor
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.names import short_key
+from dagster_beiwe.member_names import short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
 from dagster_beiwe.studies.server_counts import find_zone
 from dagster_beiwe.studies.time_zones import StudyZone, ask_time_zone

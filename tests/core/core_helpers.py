@@ -16,9 +16,9 @@ from dagster_beiwe.client import BeiweClient, HttpPolicy
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.lake import Arrival, BeiweLake, LakeWriter, Manifest, Occasion, StudyLake
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.lake.verify import verify_study
 from dagster_beiwe.lake.writer import Submitted
-from dagster_beiwe.names import parse_member_name, short_key
+from dagster_beiwe.maintenance.verify import verify_study
+from dagster_beiwe.member_names import parse_member_name, short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.sync import Cell, DailyIndex, StudySync, WindowReport
 from dagster_beiwe.windows import Granularity, Window, windows_between

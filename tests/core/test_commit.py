@@ -32,7 +32,7 @@ from core_helpers import (
 
 from dagster_beiwe.errors import CommitConflictError, LakeError, LakeUnavailableError
 from dagster_beiwe.lake import BeiweLake, Manifest, StudyLake
-from dagster_beiwe.lake.verify import Finding, verify_study
+from dagster_beiwe.maintenance.verify import Finding, verify_study
 
 OLD = {1: b"first", 2: b"second", 3: b"third"}
 NEW = {1: b"FIRST, restated", 2: b"SECOND, restated", 4: b"fourth"}

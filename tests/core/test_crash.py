@@ -32,7 +32,7 @@ from core_helpers import (
 )
 
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.names import short_key
+from dagster_beiwe.member_names import short_key
 from dagster_beiwe.simulator import ContentPlan, SimulatedServer, World
 
 KILLS = 7

@@ -27,11 +27,11 @@ from dagster_beiwe.lake.catalog.authentication import Authenticator
 from dagster_beiwe.lake.catalog.batch import Batch
 from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.lake.layout import LogLayout, Subject
-from dagster_beiwe.lake.protect import look_for_exposures
-from dagster_beiwe.lake.purge import purge_participant
-from dagster_beiwe.lake.repair import repair_study
-from dagster_beiwe.lake.storage import LARGEST_DOCUMENT_BYTES
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.lake.storage.base import LARGEST_DOCUMENT_BYTES
+from dagster_beiwe.maintenance.exposure import look_for_exposures
+from dagster_beiwe.maintenance.purge import purge_participant
+from dagster_beiwe.maintenance.repair import repair_study
+from dagster_beiwe.maintenance.verify import verify_study
 
 DIGEST = Authenticator(None)
 LAYOUT = LogLayout(STUDY)

@@ -15,7 +15,7 @@ from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.lake import Arrival, Hole, Manifest, Merge, Occasion
 from dagster_beiwe.lake.merge import merge
 from dagster_beiwe.lake.staging import FileForm, StagedFile
-from dagster_beiwe.names import parse_member_name
+from dagster_beiwe.member_names import parse_member_name
 
 LOCKED = FileForm(cipher=CrypteaseCipher("x"), compression="zstd")
 LATER = NOW + timedelta(days=3)

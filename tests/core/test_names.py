@@ -10,18 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_beiwe.errors import ConfigurationError, HostileArchiveError
-from dagster_beiwe.names import (
-    as_code,
-    check_participant_id,
-    check_study_id,
-    host_slug,
-    key_describes,
-    key_of_chunked_member,
-    one_line,
-    parse_member_name,
-    short_key,
-    slug,
-)
+from dagster_beiwe.ids import check_participant_id, check_study_id, host_slug, slug
+from dagster_beiwe.member_names import key_describes, key_of_chunked_member, parse_member_name, short_key
+from dagster_beiwe.text import as_code, one_line
 
 STUDY = "AbCdEfGhIjKlMnOpQrStUvWx"
 WHEN = datetime(2026, 10, 2, 17, tzinfo=timezone.utc)

@@ -16,10 +16,10 @@ from dagster_beiwe.lake import BeiweLake, Manifest, StudyLake
 from dagster_beiwe.lake.catalog import collector
 from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.lake.history import history
-from dagster_beiwe.lake.purge import purge_participant, purge_study
 from dagster_beiwe.lake.snapshots import citation, contents_of, create_snapshot, delete_snapshot, snapshots
-from dagster_beiwe.lake.table_files import TableContent, TableFiles
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.purge import purge_participant, purge_study
+from dagster_beiwe.maintenance.verify import verify_study
+from dagster_beiwe.tables.files import TableContent, TableFiles
 
 OTHER = "p2person"
 

@@ -18,9 +18,9 @@ from dagster_beiwe.credentials import read_keyring, write_keyring
 from dagster_beiwe.encryption import read_identity
 from dagster_beiwe.errors import ConfigurationError, IntegrityError, KeyringFileError, LakeError, LakeUnavailableError
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.lake.protect import look_for_exposures
-from dagster_beiwe.lake.purge import purge_participant
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.exposure import look_for_exposures
+from dagster_beiwe.maintenance.purge import purge_participant
+from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.private_files import (
     FileTooLargeError,
     FileTree,

@@ -16,9 +16,9 @@ from dagster_beiwe.errors import BeiweError, IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.layout import LogLayout
-from dagster_beiwe.lake.protect import look_for_exposures
-from dagster_beiwe.lake.repair import repair_study
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.exposure import look_for_exposures
+from dagster_beiwe.maintenance.repair import repair_study
+from dagster_beiwe.maintenance.verify import verify_study
 
 OTHER = "p2person"
 LAYOUT = LogLayout(STUDY)

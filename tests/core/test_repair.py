@@ -14,9 +14,9 @@ from damage import flip
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.lake.purge import purge_participant
-from dagster_beiwe.lake.repair import repair_study
-from dagster_beiwe.lake.verify import Finding, Verification, verify_study
+from dagster_beiwe.maintenance.purge import purge_participant
+from dagster_beiwe.maintenance.repair import repair_study
+from dagster_beiwe.maintenance.verify import Finding, Verification, verify_study
 from dagster_beiwe.simulator import SimulatedServer
 
 Hurt = Callable[[Path], object]

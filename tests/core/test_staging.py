@@ -50,8 +50,8 @@ from dagster_beiwe.lake.staging import (
     stage_file,
     store_all,
 )
-from dagster_beiwe.lake.storage import LocalStorage
-from dagster_beiwe.names import parse_member_name
+from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.member_names import parse_member_name
 
 NAME = f"{PERSON}/gps/{START:%Y-%m-%d %H_%M_%S}+00_00.csv"
 ROWS = b"timestamp,UTC time,latitude,longitude,altitude,accuracy\n" + b"\n".join(

@@ -36,7 +36,7 @@ from dagster_beiwe.errors import ConnectionFailedError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.sync import Cell
-from dagster_beiwe.sync.intake import Threads
+from dagster_beiwe.sync.staging_pool import Threads
 
 # Faults that pass
 

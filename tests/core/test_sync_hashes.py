@@ -26,7 +26,7 @@ from core_helpers import (
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.lake import FileRecord, StudyLake
-from dagster_beiwe.names import short_key
+from dagster_beiwe.member_names import short_key
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.streams import STREAMS
 from dagster_beiwe.sync import FetchPolicy

@@ -24,7 +24,7 @@ from core_helpers import (
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.lake import BeiweLake, FileRecord, StudyLake
-from dagster_beiwe.names import short_key
+from dagster_beiwe.member_names import short_key
 from dagster_beiwe.simulator import SimulatedServer, World
 
 AT = BAD + HOUR

@@ -19,19 +19,11 @@ from msgspec.structs import replace
 from dagster_beiwe.errors import ArchiveError
 from dagster_beiwe.lake import FileRecord
 from dagster_beiwe.lake.staging import StagedFile
-from dagster_beiwe.names import MemberName, parse_member_name
+from dagster_beiwe.member_names import MemberName, parse_member_name
 from dagster_beiwe.streams import STREAM_NAMES
 from dagster_beiwe.sync import Cell, FetchPolicy
-from dagster_beiwe.sync.pairing import RegistryEntry, hash_agrees, hash_name, pair, read_registry
-from dagster_beiwe.sync.pieces import (
-    Piece,
-    guess_hours,
-    next_cells,
-    pieces_of,
-    registry_of,
-    registry_size,
-    stretches,
-)
+from dagster_beiwe.sync.registry import RegistryEntry, hash_agrees, hash_name, pair, read_registry
+from dagster_beiwe.sync.requests import Piece, guess_hours, next_cells, pieces_of, registry_of, registry_size, stretches
 from dagster_beiwe.windows import Window, windows_between
 
 PIECE = Piece(PERSON, Window(START, START + 7 * DAY), ("gps", "survey_answers"))

@@ -13,9 +13,9 @@ from core_helpers import PASSPHRASE, PERSON, STUDY, commit, stage
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.lake.protect import look_for_exposures
-from dagster_beiwe.lake.repair import repair_study
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.exposure import look_for_exposures
+from dagster_beiwe.maintenance.repair import repair_study
+from dagster_beiwe.maintenance.verify import verify_study
 
 STRANGERS = [
     "notes.txt",

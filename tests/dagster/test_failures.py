@@ -9,7 +9,7 @@ import pytest
 
 from dagster_beiwe import BeiweResource, EnvCredentials
 from dagster_beiwe.client import HttpPolicy
-from dagster_beiwe.failures import with_retries
+from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.simulator import SimulatedServer
 
 TWICE = dg.RetryPolicy(max_retries=1, delay=30)

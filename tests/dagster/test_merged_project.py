@@ -15,8 +15,8 @@ from dagster._core.execution.api import execute_run
 from worlds import START, WEEKS, small_world
 
 from dagster_beiwe import BeiwePartitions, StudyConfig, StudyFacts, build_beiwe_definitions, raw_data_partitions
-from dagster_beiwe.partitions import participants_name, rectangle_tags
-from dagster_beiwe.pickles import NO_PARTICIPANTS_METADATA_KEY
+from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
+from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer, World
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.partitions import (
+from dagster_beiwe.partitions.definitions import (
     join_key,
     raw_data_partitions,
     split_key,

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from worlds import START, WEEKS
 
-from dagster_beiwe.partitions import participants_name, rectangle_tags
+from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.studies.config import StudyFacts
 

@@ -12,7 +12,7 @@ from worlds import START, WEEKS, small_world
 
 from dagster_beiwe import BeiwePartitions, StudyConfig, build_beiwe_definitions
 from dagster_beiwe.io_managers import TablePartitions
-from dagster_beiwe.partitions import (
+from dagster_beiwe.partitions.definitions import (
     participant_partitions,
     participants_name,
     raw_data_partitions,

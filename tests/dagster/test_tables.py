@@ -16,7 +16,7 @@ from dagster_beiwe import BeiweResource, EnvCredentials
 from dagster_beiwe.assets.coverage import build_coverage_asset
 from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
 from dagster_beiwe.io_managers import EncryptedTableIOManager
-from dagster_beiwe.partitions import participants_name
+from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
 from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.studies.config import StudyFacts

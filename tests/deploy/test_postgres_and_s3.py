@@ -20,10 +20,10 @@ from deploy_helpers import PASSPHRASE, PEOPLE, STUDY_ID, WEEKS, Program, partiti
 
 from beiwe_project.definitions import defs
 from dagster_beiwe import BeiweLake
-from dagster_beiwe.lake.verify import verify_study
-from dagster_beiwe.names import host_slug
-from dagster_beiwe.partitions import participants_name
-from dagster_beiwe.pools import limit_pool
+from dagster_beiwe.ids import host_slug
+from dagster_beiwe.maintenance.verify import verify_study
+from dagster_beiwe.partitions.definitions import participants_name
+from dagster_beiwe.runs.pools import limit_pool
 from dagster_beiwe.simulator import SimulatedServer
 
 KEY = dg.AssetKey(["beiwe", "deploy", "raw_data"])

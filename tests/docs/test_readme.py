@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from dagster_beiwe.partitions import participants_name
+from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 
 REPOSITORY = Path(__file__).parents[2]

@@ -18,8 +18,8 @@ from dagster_beiwe.client import BeiweClient, HttpPolicy
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.lake.verify import verify_study
-from dagster_beiwe.names import short_key
+from dagster_beiwe.maintenance.verify import verify_study
+from dagster_beiwe.member_names import short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.sync import Cell, StudySync, WindowReport
 from dagster_beiwe.windows import windows_between

@@ -39,7 +39,7 @@ from life_lab import KILL_SHARE_VARIABLE, START_VARIABLE, KillingLauncher
 from soak import BEGIN, FAULTS, HOUR, PEOPLE, Remote, agree, key_of
 
 from dagster_beiwe.lake import BeiweLake
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.verify import verify_study
 
 sys.path.append(str(Path(__file__).parents[1]))
 import measured

@@ -36,7 +36,7 @@ from dagster_beiwe.client import BeiweClient, HttpPolicy
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.errors import BeiweError
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.sync import Cell, DailyIndex, StudySync, dirty_cells
 from dagster_beiwe.windows import windows_between

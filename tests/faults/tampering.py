@@ -28,10 +28,10 @@ from dagster_beiwe.errors import BeiweError, WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.lake.tables import TableStore
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 from dagster_beiwe.sync import Cell, StudySync
+from dagster_beiwe.tables.store import TableStore
 from dagster_beiwe.windows import windows_between
 
 sys.path.append(str(Path(__file__).parents[1]))

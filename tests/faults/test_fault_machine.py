@@ -48,9 +48,10 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import BeiweError, LakeUnavailableError
 from dagster_beiwe.lake import storage
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer, StudyPlan, World
-from dagster_beiwe.sync import Cell, DailyIndex, StudySync, engine, measure_coverage
+from dagster_beiwe.sync import Cell, DailyIndex, StudySync, measure_coverage
+from dagster_beiwe.sync import study_sync as engine
 from dagster_beiwe.windows import stray_windows, windows_between
 
 ROOT = Path(__file__).parents[2]

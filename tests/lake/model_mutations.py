@@ -19,7 +19,7 @@ from dagster_beiwe.lake.catalog.records import Change, Head, Place, Snapshot
 from dagster_beiwe.lake.catalog.state import Entry, Floor, Rules, State, Version
 from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.layout import Subject, is_token
-from dagster_beiwe.lake.storage import StoredFile
+from dagster_beiwe.lake.storage.base import StoredFile
 
 
 class NoFloor(Rules):

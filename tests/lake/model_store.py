@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from dagster_beiwe.errors import CommitConflictError, LakeUnavailableError
 from dagster_beiwe.lake.layout import planned_on
-from dagster_beiwe.lake.storage import StoredFile
+from dagster_beiwe.lake.storage.base import StoredFile
 
 STUDY = "S"
 LOG = f"{STUDY}/.beiwe/log/"

@@ -31,7 +31,7 @@ from dagster_beiwe.lake.catalog.records import Head
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.layout import Home, Subject, asset_path
-from dagster_beiwe.lake.storage import LocalStorage
+from dagster_beiwe.lake.storage.local import LocalStorage
 
 STUDY = "CatalogCatalogCatalogCat"
 PASSPHRASE = "correct horse battery staple"

@@ -92,7 +92,7 @@ def _work(definitions: Any, instance: Any, *, plant: bool) -> Iterator[tuple[lis
     """
     import dagster as dg
 
-    from dagster_beiwe.partitions import participants_name, rectangle_tags, window_keys
+    from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags, window_keys
     from dagster_beiwe.studies.config import StudyFacts
 
     specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}

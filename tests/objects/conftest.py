@@ -10,8 +10,9 @@ import fsspec
 import pytest
 from object_helpers import S3, small_world
 
-from dagster_beiwe.lake.objects import ObjectStorage
-from dagster_beiwe.lake.storage import LocalStorage, Storage
+from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.lake.storage.object_store import ObjectStorage
 from dagster_beiwe.simulator import SimulatedServer, World
 
 _numbers = itertools.count()

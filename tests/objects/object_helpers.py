@@ -24,8 +24,8 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.objects import ObjectStorage
-from dagster_beiwe.names import short_key
+from dagster_beiwe.lake.storage.object_store import ObjectStorage
+from dagster_beiwe.member_names import short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.sync import Cell, DailyIndex, StudySync, WindowReport
 from dagster_beiwe.windows import windows_between

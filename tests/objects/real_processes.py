@@ -33,8 +33,8 @@ from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import named
-from dagster_beiwe.lake.storage import Storage
-from dagster_beiwe.names import parse_member_name
+from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.member_names import parse_member_name
 from dagster_beiwe.windows import Window
 
 STUDY = "RealRealRealRealRealReal"

@@ -9,9 +9,9 @@ from object_helpers import PEOPLE, S3, contents, study_lake, sync, truth
 
 from dagster_beiwe.lake import collecting
 from dagster_beiwe.lake.catalog.collector import Retention
-from dagster_beiwe.lake.purge import purge_participant
-from dagster_beiwe.lake.repair import repair_study
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.purge import purge_participant
+from dagster_beiwe.maintenance.repair import repair_study
+from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer, World
 
 

@@ -13,7 +13,7 @@ from dagster_beiwe.lake.catalog.collector import Collector, Retention
 from dagster_beiwe.lake.catalog.terms import TERMS
 from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.lake.objects import ObjectStorage
+from dagster_beiwe.lake.storage.object_store import ObjectStorage
 
 STUDY = "CatalogCatalogCatalogCat"
 ANN = Subject("ann1person")

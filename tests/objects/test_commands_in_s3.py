@@ -10,9 +10,9 @@ from object_helpers import PASSPHRASE, PEOPLE, STUDY, contents, study_lake, sync
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import BeiweLake
-from dagster_beiwe.lake.tables import TableStore
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.tables.store import TableStore
 
 NEW = "another passphrase"
 FRAME = pd.DataFrame({"days": [1]})

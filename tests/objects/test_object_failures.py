@@ -13,9 +13,9 @@ from object_helpers import S3
 
 from dagster_beiwe.errors import ConfigurationError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.lake import open_storage
-from dagster_beiwe.lake.object_files import PIECE_BYTES
-from dagster_beiwe.lake.objects import _PLACE, ObjectStorage
-from dagster_beiwe.lake.storage import LocalStorage
+from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.lake.storage.object_files import PIECE_BYTES
+from dagster_beiwe.lake.storage.object_store import _PLACE, ObjectStorage
 
 
 @pytest.fixture

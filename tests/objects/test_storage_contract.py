@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
-from dagster_beiwe.lake.object_files import PIECE_BYTES
-from dagster_beiwe.lake.storage import LocalStorage, Storage
+from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.lake.storage.object_files import PIECE_BYTES
 
 
 def put(storage: Storage, path: str, data: bytes) -> None:

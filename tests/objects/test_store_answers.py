@@ -20,9 +20,9 @@ from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.catalog.terms import TERMS
 from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.lake.object_errors import advice
-from dagster_beiwe.lake.object_files import PIECE_BYTES
-from dagster_beiwe.lake.objects import ObjectStorage
+from dagster_beiwe.lake.storage.object_errors import advice
+from dagster_beiwe.lake.storage.object_files import PIECE_BYTES
+from dagster_beiwe.lake.storage.object_store import ObjectStorage
 
 STUDY = "AnswersAnswersAnswersAns"
 ANN = Subject("ann1person")

@@ -28,7 +28,7 @@ from object_helpers import (
 
 from dagster_beiwe.errors import WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake
-from dagster_beiwe.lake.verify import verify_study
+from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import ContentPlan, SimulatedServer, World
 
 DAY = timedelta(days=1)

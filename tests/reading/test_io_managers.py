@@ -14,18 +14,23 @@ import pytest
 from reading_helpers import ANDROID, IOS, PASSPHRASE, START, WEEKS, cells_of, fill, study_lake
 
 from dagster_beiwe.io_managers import (
-    NO_PARTICIPANTS_METADATA_KEY,
     EncryptedLakeIOManager,
     EncryptedTableIOManager,
     TablePartitions,
 )
+from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.tables import TableStore
-from dagster_beiwe.partitions import join_key, participant_partitions, raw_data_partitions, window_partitions
+from dagster_beiwe.partitions.definitions import (
+    join_key,
+    participant_partitions,
+    raw_data_partitions,
+    window_partitions,
+)
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.tables.store import TableStore
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"),

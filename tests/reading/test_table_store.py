@@ -29,11 +29,11 @@ from dagster_beiwe.lake import collecting
 from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.lake.lake import BeiweLake, open_storage
 from dagster_beiwe.lake.layout import LogLayout, Subject, asset_path, planned_on
-from dagster_beiwe.lake.storage import LocalStorage
-from dagster_beiwe.lake.table_files import TableContent
-from dagster_beiwe.lake.tables import TableStore
-from dagster_beiwe.lake.verify import Finding, verify_study
+from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.maintenance.verify import Finding, verify_study
 from dagster_beiwe.simulator import World
+from dagster_beiwe.tables.files import TableContent
+from dagster_beiwe.tables.store import TableStore
 
 KEY = ["beiwe", "sleep", "daily_gps"]
 

@@ -21,10 +21,10 @@ from stopping_lab import KEY, KEYS, Lab
 
 from dagster_beiwe.automation.dead_runs_sensor import build_dead_runs_sensor
 from dagster_beiwe.cli import main
-from dagster_beiwe.dead_runs import _WORKER, dead_runs, end_dead_runs, mark_run
 from dagster_beiwe.io_managers import EncryptedTableIOManager
 from dagster_beiwe.processes import Worker
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
+from dagster_beiwe.runs.dead_runs import _WORKER, dead_runs, end_dead_runs, mark_run
 
 OPEN = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
 pytestmark = [

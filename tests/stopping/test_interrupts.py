@@ -12,8 +12,8 @@ import pytest
 from stopping_definitions import defs
 from stopping_lab import FIRST, KEY, KEYS, SECOND, WEEK, Lab
 
-from dagster_beiwe.cli.headless import execute
-from dagster_beiwe.partitions import rectangle_tags
+from dagster_beiwe.demo.headless import execute
+from dagster_beiwe.partitions.definitions import rectangle_tags
 
 SECONDS = 10
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Dagster of itself

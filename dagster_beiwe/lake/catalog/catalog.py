@@ -21,7 +21,7 @@ from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version, 
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
 from dagster_beiwe.lake.layout import LogLayout, Subject
-from dagster_beiwe.lake.storage import Store
+from dagster_beiwe.lake.storage.base import Store
 
 logger = logging.getLogger("dagster_beiwe")
 

@@ -21,7 +21,7 @@ from dagster_beiwe.lake.catalog.records import Digest, Fixed, Head, Number, Snap
 from dagster_beiwe.lake.catalog.state import Section, State
 from dagster_beiwe.lake.catalog.store import clear, create
 from dagster_beiwe.lake.layout import LogLayout, checkpoint_number
-from dagster_beiwe.lake.storage import Store
+from dagster_beiwe.lake.storage.base import Store
 
 KIND = "beiwe-checkpoint"
 _KEPT = 2

@@ -31,7 +31,7 @@ from dagster_beiwe.lake.layout import (
     planned_on,
     record_number,
 )
-from dagster_beiwe.lake.storage import StoredFile
+from dagster_beiwe.lake.storage.base import StoredFile
 
 _HOUR: Final = 3600.0
 _DAY: Final = 24 * _HOUR

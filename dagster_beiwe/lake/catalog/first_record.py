@@ -10,7 +10,7 @@ from dagster_beiwe.lake.catalog.records import Begin, Head
 from dagster_beiwe.lake.catalog.store import read
 from dagster_beiwe.lake.catalog.witness import Witness
 from dagster_beiwe.lake.layout import LogLayout, Subject
-from dagster_beiwe.lake.storage import Store
+from dagster_beiwe.lake.storage.base import Store
 
 
 def find_first(store: Store, layout: LogLayout, witness: Witness | None) -> bytes | None:

@@ -20,7 +20,7 @@ from dagster_beiwe.lake.catalog.store import clear, create, readable
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
 from dagster_beiwe.lake.layout import LogLayout, record_number
-from dagster_beiwe.lake.storage import Store
+from dagster_beiwe.lake.storage.base import Store
 
 
 @dataclass

@@ -10,14 +10,14 @@ from datetime import datetime
 import msgspec
 
 from dagster_beiwe.errors import CommitConflictError, IntegrityError
+from dagster_beiwe.ids import is_participant_id
 from dagster_beiwe.lake.catalog.authentication import Authenticator, parsed
 from dagster_beiwe.lake.catalog.checkpoints import Identity
 from dagster_beiwe.lake.catalog.records import AssetPath, Fixed, Number, Token
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.store import all_readable, clear, create
 from dagster_beiwe.lake.layout import LogLayout, Subject, is_token
-from dagster_beiwe.lake.storage import Store
-from dagster_beiwe.names import is_participant_id
+from dagster_beiwe.lake.storage.base import Store
 
 KIND = "beiwe-token"
 

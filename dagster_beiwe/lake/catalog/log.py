@@ -17,7 +17,7 @@ from dagster_beiwe.lake.catalog.records import Head, decode
 from dagster_beiwe.lake.catalog.state import Entry
 from dagster_beiwe.lake.catalog.store import create, read
 from dagster_beiwe.lake.layout import LogLayout, record_number
-from dagster_beiwe.lake.storage import Store
+from dagster_beiwe.lake.storage.base import Store
 
 _pack_encoder = msgspec.msgpack.Encoder()
 _pack_decoder = msgspec.msgpack.Decoder(list[bytes])

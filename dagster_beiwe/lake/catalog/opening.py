@@ -12,7 +12,7 @@ from dagster_beiwe.lake.catalog.healing import Healed, heal
 from dagster_beiwe.lake.catalog.past import accept_restored
 from dagster_beiwe.lake.catalog.records import Begin, Head
 from dagster_beiwe.lake.catalog.state import State
-from dagster_beiwe.lake.storage import Storage
+from dagster_beiwe.lake.storage.base import Storage
 
 NOTHING = State()
 """What a log says that was never begun."""

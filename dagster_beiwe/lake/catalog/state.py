@@ -31,7 +31,7 @@ from dagster_beiwe.lake.catalog.records import (
     Unsnapshot,
 )
 from dagster_beiwe.lake.layout import planned_on
-from dagster_beiwe.lake.storage import StoredFile
+from dagster_beiwe.lake.storage.base import StoredFile
 
 MARK_EVERY: Final = 64
 """Of so many records the state keeps one hash, to prove that an older record is in the chain; a checkpoint is due."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, OutcomeUnknownError
-from dagster_beiwe.lake.storage import Store
+from dagster_beiwe.lake.storage.base import Store
 
 _ATTEMPTS = 3
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from dagster_beiwe.lake.catalog.records import Head
 from dagster_beiwe.lake.layout import RECORDS_PER_FOLDER, record_number
-from dagster_beiwe.lake.storage import Store
+from dagster_beiwe.lake.storage.base import Store
 
 _NAME = re.compile(r"([0-9]{3})-([0-9a-f]{64})")
 

@@ -1,0 +1,1 @@
+"""``dagster-beiwe demo``: a simulated server and a project beside it."""

@@ -1,0 +1,89 @@
+"""Ids of studies and participants, and the names that are made of them: slugs, parts of paths."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from urllib.parse import urlsplit
+
+from dagster_beiwe.errors import ConfigurationError
+
+_STUDY_ID = re.compile(r"[A-Za-z0-9]{24}")
+_PARTICIPANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PART_OF_PATH = re.compile(r"[A-Za-z0-9_.+()~ -]{1,255}")
+_LONGEST_SLUG = 80  # asset keys become file names of tables, which file systems bound
+
+
+def is_study_id(text: str) -> bool:
+    """Whether the text has the form of a study id: 24 letters and digits."""
+    return _STUDY_ID.fullmatch(text) is not None
+
+
+def is_participant_id(text: str) -> bool:
+    """Whether the text is safe as a participant's id in partitions, folders and requests."""
+    return _PARTICIPANT.fullmatch(text) is not None
+
+
+def is_plain_name(text: str) -> bool:
+    """Whether the text is a window's key or a run's token as they are made here, and so safe as a part of a path."""
+    return _PARTICIPANT.fullmatch(text) is not None
+
+
+def is_path_below(text: str) -> bool:
+    """Whether the text can be the path of data below a participant's folder: it leads neither out nor to ``.beiwe``."""
+    parts = text.split("/")
+    return not text.startswith(".") and all(_PART_OF_PATH.fullmatch(part) and part not in (".", "..") for part in parts)
+
+
+def check_study_id(text: str) -> str:
+    """The id, if it has the form of a study id; raises ``ConfigurationError`` otherwise."""
+    if not is_study_id(text):
+        raise ConfigurationError(
+            f"Expected a study id of 24 letters and digits, got {text[:40]!r} ({len(text)} characters); nothing was "
+            "requested. Copy the id from the study's page on the Beiwe website."
+        )
+    return text
+
+
+def check_participant_id(text: str) -> str:
+    """The id, if it is safe; raises ``ConfigurationError`` otherwise."""
+    if not is_participant_id(text):
+        raise ConfigurationError(
+            f"Expected a participant id of letters, digits, '_' and '-', got {text[:40]!r}; nothing was requested. "
+            "Copy the id from the study's roster."
+        )
+    return text
+
+
+def slug(text: str) -> str:
+    """A short name for asset keys and groups: up to 80 lower case letters, digits and ``_``; accents are dropped.
+
+    Raises ``ConfigurationError`` where nothing is left (a name in another script): give the study a ``key``.
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    result = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:_LONGEST_SLUG].rstrip("_")
+    if not result:
+        raise ConfigurationError(
+            "Expected a study name with at least one Latin letter or digit to make an asset key from, got none; "
+            "nothing was built. Set `key` in the study's configuration."
+        )
+    return result
+
+
+def host_slug(url: str) -> str:
+    """The server's host (and port) as a name for pools: ``beiwe.example.org`` gives ``beiwe_example_org``.
+
+    Raises ``ConfigurationError`` for what is no URL, without repeating it: it may hold a password.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        pass
+    else:
+        return slug(f"{host or 'server'} {port or ''}")
+    # Outside of the except block: the parser's exception holds a part of the URL.
+    raise ConfigurationError(
+        "Expected the URL of a Beiwe server with https and a host name, got a malformed one; nothing was built. Write "
+        "it as https://studies.example.org: the keys go into variables of their own."
+    )

@@ -1,0 +1,1 @@
+"""Where the lake's bytes are: a local folder, or any object store that fsspec knows."""

@@ -1,0 +1,240 @@
+"""A lake in a local folder. How local files are opened and made is ``private_files``' matter."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, BinaryIO, cast
+
+from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
+from dagster_beiwe.lake.storage.base import (
+    LARGEST_DOCUMENT_BYTES,
+    MAY_BE_ABSENT,
+    NewFile,
+    Storage,
+    StoredFile,
+    outside,
+    too_large,
+    unavailable,
+)
+from dagster_beiwe.private_files import (
+    PART_SUFFIX,
+    DurableFile,
+    FileTooLargeError,
+    FileTree,
+    NotAFolderError,
+    NotRegularFileError,
+    OutsideTreeError,
+)
+
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+
+
+class LocalStorage(Storage):
+    """A lake in a local (or mounted) folder. The root and a study's folder may be links, what lies below may not."""
+
+    locks = True
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._tree = FileTree(root, links_in_root=True, before_making=self._check_root)
+        self.root = self._tree.root
+        self._guarded: list[str] = []
+        """Folders that are there as long as the lake is."""
+        self._named: set[str] = set()
+        """Folders whose own name this process knows to be durable."""
+
+    def describe(self) -> str:
+        return str(self.root)
+
+    def read(self, path: str, *, limit_bytes: int = LARGEST_DOCUMENT_BYTES) -> bytes:
+        with self.explained("read", path):
+            try:
+                return self._tree.read(path, limit_bytes=limit_bytes)
+            except FileTooLargeError:
+                raise too_large(path, limit_bytes) from None
+
+    def exists(self, path: str) -> bool:
+        with self.explained("read", path):
+            status = self._tree.status(path)
+            return status is not None and stat.S_ISREG(status.st_mode)
+
+    def open(self, path: str, *, size_bytes: int | None = None) -> BinaryIO:  # noqa: ARG002
+        with self.explained("read", path):
+            return self._tree.open(path)
+
+    def create(self, path: str, *, otherwise: str | None = None) -> NewFile:
+        try:
+            with self.explained("written", path):
+                return cast("NewFile", _NewLocalFile(self, path, self._tree.open_new(path)))
+        except FileExistsError:
+            if otherwise is None:
+                raise
+        return self.create(otherwise)
+
+    def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:
+        folder, _, name = path.rpartition("/")
+        part = f"{folder if staging is None else staging}/.{os.urandom(8).hex()}-{name}{PART_SUFFIX}".lstrip("/")
+        with self.explained("written", path):
+            try:
+                with self._tree.create(part) as file:
+                    file.write(data)
+                self._link(part, path)
+            finally:
+                with suppress(OSError):  # there is nothing to remove but after a failure, which is the error to tell
+                    self._tree.delete(part)
+        self.sync_folder(folder)
+
+    def _link(self, part: str, path: str) -> None:
+        try:
+            self._tree.link(part, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            raise LakeUnavailableError(
+                f"The file system of the lake at {self.describe()} has no hard links, and nothing else creates a file "
+                "whole and only once. Nothing was committed. Put the lake on another file system."
+            ) from None
+
+    def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
+        found: list[bytes | None] = []
+        for path in paths:
+            try:
+                found.append(self.read(path))
+            except FileNotFoundError:
+                found.append(None)
+        return found
+
+    def scan(self, path: str) -> Iterator[StoredFile]:
+        with self.explained("listed", path):
+            for each, status in self._tree.scan(path):
+                size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else -1
+                yield StoredFile(each, size_bytes, status.st_mtime)
+
+    def delete_all(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            self.delete(path)
+        for folder in sorted({path.rpartition("/")[0] for path in paths}):
+            with suppress(FileNotFoundError), self.explained("listed", folder), self._tree.folder(folder) as descriptor:
+                os.fsync(descriptor)
+
+    @contextmanager
+    def guard(self, path: str, *, exclusive: bool) -> Iterator[None]:
+        import fcntl
+
+        with ExitStack() as stack:
+            with self.explained("locked", path):
+                descriptor = stack.enter_context(self._tree.folder(path, make=True))
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
+                except BlockingIOError:
+                    raise CommitConflictError(
+                        f"A run is writing to {path!r} in the lake at {self.describe()}. Nothing was done. Stop the "
+                        "study's schedules and sensors, let the run end, and call again."
+                    ) from None
+            self._guarded.append(path)
+            try:
+                yield
+            finally:
+                self._guarded.remove(path)
+
+    def delete(self, path: str) -> None:
+        with self.explained("removed", path):
+            self._tree.delete(path)
+
+    def delete_folder(self, path: str) -> None:
+        self._named = {each for each in self._named if not f"{each}/".startswith(f"{path}/")}
+        with self.explained("removed", path):
+            self._tree.delete_folders(path)
+
+    def list(self, path: str) -> list[str]:
+        with self.explained("listed", path):
+            try:
+                return self._tree.names(path)
+            except (FileNotFoundError, NotADirectoryError):  # also a lake that is no folder: whoever reads on is told
+                return []
+
+    def sync_folder(self, path: str) -> None:
+        with self.explained("written", path):
+            with self._tree.folder(path) as folder:
+                os.fsync(folder)
+            # A folder that another run made may not have a durable name yet. Here each name is made so once.
+            while path and path not in self._named:
+                above = path.rpartition("/")[0]
+                with self._tree.folder(above) as folder:
+                    os.fsync(folder)
+                self._named.add(path)
+                path = above
+
+    def _check_root(self) -> None:
+        """Before a folder is made anew: if the lake itself went away, an empty one must not start in its place."""
+        if any(self._tree.status(path) is None for path in tuple(self._guarded)):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    @contextmanager
+    def explained(self, done: str, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OutsideTreeError as error:
+            raise outside(error.path) from None
+        except OSError as error:
+            if done == "read" and isinstance(error, (NotRegularFileError, NotAFolderError)):
+                raise _no_file(path) from None
+            if isinstance(error, FileExistsError) or (isinstance(error, FileNotFoundError) and done in MAY_BE_ABSENT):
+                raise
+            got = error.strerror or type(error).__name__
+            raise unavailable(self, done, path, got, _advice(error.errno)) from None
+
+
+class _NewLocalFile(DurableFile):
+    """A file that has its own name from the beginning. It is removed unless all of it reaches the disk."""
+
+    doubtful = False
+
+    def __init__(self, storage: LocalStorage, path: str, descriptor: int) -> None:
+        super().__init__(descriptor)
+        self._storage, self.path = storage, path
+
+    def write(self, data: Any) -> int:
+        with self._storage.explained("written", self.path):
+            return super().write(data)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            with self._storage.explained("written", self.path):
+                super().close()
+        except BaseException:
+            self._remove()
+            raise
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            self.close()
+        elif not self.closed:
+            with suppress(OSError):
+                io.BufferedWriter.close(self)  # nothing of it needs to reach the disk
+            self._remove()
+
+    def _remove(self) -> None:
+        with suppress(LakeUnavailableError):  # the failure before it is the error to tell
+            self._storage.delete(self.path)
+
+
+def _no_file(path: str) -> IntegrityError:
+    return IntegrityError(
+        f"{path!r} in the lake is no regular file, or is reached through a link; it was not opened. This package makes "
+        "neither: look who can write to the lake, and run `dagster-beiwe verify --repair`."
+    )
+
+
+def _advice(number: int | None) -> str:
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "Free space on that disk, or move the lake (BEIWE_LAKE) to a larger one."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Let the user that runs Dagster own the folder, and check that it is not mounted read-only."
+    return "Check the disk and its mount."

@@ -1,0 +1,1 @@
+"""Prove, mend, re-encrypt and purge a lake."""

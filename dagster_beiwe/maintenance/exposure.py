@@ -1,0 +1,136 @@
+"""Look whether anything lies readable in the lake that should be locked, or open to others on the machine.
+
+Only beginnings of files are read: a locked file begins with its cipher's header. What follows is ``verify``'s matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dagster_beiwe.errors import IntegrityError
+from dagster_beiwe.ids import is_participant_id
+from dagster_beiwe.lake.layout import TABLES, is_document
+from dagster_beiwe.lake.merge import STRAYS_FOLDER
+from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.lake.study import StudyLake
+
+ExposureKind = Literal["readable file", "readable table", "open to others", "readable pickle"]
+
+_OTHERS = 0o077
+_HEAD_BYTES = 64
+_KEPT = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """Something that others could read. ``path`` is below the lake's root, or below Dagster's storage for a pickle;
+    ``mode`` as in ``0644`` for permissions."""
+
+    kind: ExposureKind
+    path: str
+    participant: str | None = None
+    window: str | None = None
+    mode: str | None = None
+
+
+@dataclass
+class Protection:
+    """What was looked at and what was found; of many findings the first 1,000 are kept.
+
+    ``permissions`` is how many files and folders were looked at, 0 on object stores, which have no permissions.
+    """
+
+    files: int = 0
+    tables: int = 0
+    permissions: int = 0
+    exposed: int = 0
+    findings: list[Exposure] = field(default_factory=list)
+
+    @property
+    def protected(self) -> bool:
+        return not self.exposed
+
+    @property
+    def partitions(self) -> list[str]:
+        """Partition keys of committed files that are readable, sorted."""
+        return sorted({f"{each.participant}|{each.window}" for each in self.findings if each.window})
+
+    def note(self, finding: Exposure) -> None:
+        self.exposed += 1
+        if len(self.findings) < _KEPT:
+            self.findings.append(finding)
+
+
+def look_for_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
+    """Look at every stored file of a study and its tables (``share`` of them, chosen by name), and all permissions."""
+    result = Protection()
+    windows: dict[str, dict[str, str]] = {}
+    for path in (file.path for file in lake.storage.scan(lake.study_id)):
+        below = path.removeprefix(f"{lake.study_id}/")
+        if is_document(below) or not _chosen(path, share):
+            continue
+        of_table = below.startswith(f"{TABLES}/")
+        participant, stream = (None, TABLES) if of_table else _place(below)
+        result.tables += of_table
+        result.files += not of_table
+        if lake.form(stream).cipher is None or lake.ring.is_encrypted(_head(lake, path)):
+            continue
+        if participant and participant not in windows:
+            windows[participant] = _windows_by_path(lake, participant)
+        window = windows[participant].get(path) if participant else None
+        kind: ExposureKind = "readable table" if of_table else "readable file"
+        result.note(Exposure(kind=kind, path=path, participant=participant, window=window))
+    if isinstance(lake.storage, LocalStorage):
+        for place, mode in _modes(lake.storage.root, lake.study_id):
+            result.permissions += 1
+            if mode & _OTHERS:
+                result.note(Exposure(kind="open to others", path=place, mode=f"{mode:04o}"))
+    return result
+
+
+def _place(path: str) -> tuple[str | None, str]:
+    """Participant and stream of a path below the study's folder, where it tells of any."""
+    *above, _ = path.split("/")
+    participant = above[0] if above and is_participant_id(above[0]) else None
+    folders = above[2:] if above[1:2] == [STRAYS_FOLDER] else above[1:]
+    return participant, folders[0] if folders else ""
+
+
+def _head(lake: StudyLake, path: str) -> bytes:
+    try:
+        with lake.storage.open(path) as file:
+            return file.read(_HEAD_BYTES)
+    except (FileNotFoundError, IntegrityError):  # another run has just replaced it, or it is no file: `verify` tells
+        return b""
+
+
+def _windows_by_path(lake: StudyLake, participant: str) -> dict[str, str]:
+    return {
+        lake.folder(participant, record.path): manifest.window
+        for manifest in lake.manifests(participant)
+        for record in manifest.files
+    }
+
+
+def _modes(root: Path, study_id: str) -> Iterator[tuple[str, int]]:
+    """Paths below the root with their permissions: the root and the study's tree."""
+    if root.is_dir():  # not before the first run
+        yield ".", stat.S_IMODE(root.stat().st_mode)
+    for folder, _, names in os.walk(root / study_id):
+        for path in (Path(folder), *(Path(folder) / name for name in names)):
+            try:
+                mode = path.stat().st_mode if path == root / study_id else path.lstat().st_mode
+            except FileNotFoundError:  # a temporary file of a run that goes on meanwhile
+                continue
+            if not stat.S_ISLNK(mode):  # that is `verify`'s matter; its own mode says nothing
+                yield path.relative_to(root).as_posix(), stat.S_IMODE(mode)
+
+
+def _chosen(path: str, share: float) -> bool:
+    return share >= 1 or int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big") < share * 2**32

@@ -1,0 +1,343 @@
+"""Look at all that is stored of a log's subjects, and find what is not as it was committed.
+
+Sizes come from one listing of a subject's folder: nothing is asked for file by file. Only the files that are chosen are
+read. Hashes of the stored bytes are compared, so nothing has to be decrypted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from dagster_beiwe.errors import IntegrityError
+from dagster_beiwe.lake.catalog.authentication import digest
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.collector import read_markers
+from dagster_beiwe.lake.catalog.opening import Seen
+from dagster_beiwe.lake.catalog.records import Place
+from dagster_beiwe.lake.catalog.state import State, Version
+from dagster_beiwe.lake.catalog.store import all_readable
+from dagster_beiwe.lake.layout import Home, Subject, is_made_here, is_token
+from dagster_beiwe.lake.manifest import stored_files
+from dagster_beiwe.lake.storage.base import Storage, StoredFile
+from dagster_beiwe.maintenance.stored_hashes import StoredHashes
+from dagster_beiwe.maintenance.strangers import files_at, still_there
+
+FindingKind = Literal[
+    "log damaged", "copy changed", "participant missing", "token changed", "manifest missing", "manifest changed",
+    "file missing", "file changed", "file unreadable", "past version damaged", "collected", "file unlisted",
+    "table missing", "table changed",
+]  # fmt: skip
+
+_UNTOLD = ("manifest missing", "manifest changed", "table changed", "past version damaged")
+"""Kinds of findings that may mean that nobody knows which files a version names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something that is not as it was committed. ``window`` and ``path`` are None where they do not apply.
+
+    ``path`` is below the participant's folder; ``participant`` is empty for what belongs to nobody, or to a table: then
+    ``path`` is below the lake's root. ``detail`` says more. ``place`` and ``at`` are the version's: what the log calls
+    its window or table, and the record that committed it.
+    """
+
+    kind: FindingKind
+    participant: str = ""
+    window: str | None = None
+    path: str | None = None
+    detail: str = field(default="", compare=False)
+    place: Place | None = field(default=None, compare=False, repr=False)
+    at: int = field(default=0, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        place = "/".join(part for part in (self.participant, self.window, self.path) if part)
+        return f"{self.kind}: {place}" + (f" ({self.detail})" if self.detail else "")
+
+
+@dataclass
+class Verification:
+    """What was looked at, and what was found. ``intact`` if there are no findings.
+
+    ``head`` is the newest record of the log, None if there is no log: whoever remembers it notices if the study is cut
+    or put back. ``withdrawn`` has the records that have withdrawn participants of a past state since, one for each.
+    """
+
+    head: Seen | None = None
+    participants: int = 0
+    windows: int = 0
+    tables: int = 0
+    files: int = 0
+    files_checked: int = 0
+    bytes_checked: int = 0
+    withdrawn: tuple[int, ...] = ()
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def intact(self) -> bool:
+        return not self.findings
+
+    @property
+    def partitions(self) -> list[str]:
+        """Partition keys to repair and run again, sorted."""
+        return partitions_of(self.findings)
+
+
+def partitions_of(findings: Iterable[Finding]) -> list[str]:
+    """Partition keys of the windows whose newest version is not as it was committed, sorted."""
+    found = [each for each in findings if each.participant and each.kind not in ("past version damaged", "collected")]
+    return sorted({f"{each.participant}|{each.window}" for each in found if each.window})
+
+
+class _Held(NamedTuple):
+    """One version and its window."""
+
+    place: Place
+    version: Version
+    newest: bool
+
+
+class Look:
+    """One look at a log in one state.
+
+    ``read`` says of which paths the bytes are read. ``past`` looks at the state's own versions only, else at all that
+    are retained, and at files that nothing accounts for. What runs commit meanwhile is no finding.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        storage: Storage,
+        state: State,
+        result: Verification,
+        *,
+        read: Callable[[str], bool],
+        past: bool = False,
+        on_window: Callable[[Verification], None] | None = None,
+    ) -> None:
+        self._catalog, self._storage, self._state, self._result = catalog, storage, state, result
+        self._read, self._past, self._on_window = read, past, on_window
+        self._hashes = StoredHashes(storage)
+        self._found: set[str] = set()
+        """Tokens whose files were looked at."""
+        self._ownerless: list[Finding] = []
+        """Files where no token says whose they are: nobody's, unless somebody's token is missing."""
+
+    def participant(self, name: str) -> None:
+        """Look at a participant's folder, or at what lies in its place."""
+        home = self._catalog.layout.home(Subject(name))
+        held = self._place({file.path: file for file in files_at(self._storage, home.folder)}, name)
+        self._result.participants += held or not self._past
+
+    def tables(self) -> None:
+        """Look at all tables of the log."""
+        by_prefix: dict[str, dict[str, StoredFile]] = {}
+        for file in self._storage.scan(self._catalog.layout.tables()):
+            by_prefix.setdefault(f"{file.path.partition('~')[0]}~", {})[file.path] = file
+        for files in by_prefix.values():
+            self._place(files, "")
+
+    def missing(self, *, participants: Collection[str] = ()) -> None:
+        """Subjects of the state whose folder or token was not found; ``participants`` are all that were looked at."""
+        lacking = [
+            (asset, token)
+            for asset in self._state.sections
+            if not (asset and participants)
+            for token in self._state.section(asset)
+            if token not in self._found
+        ]
+        purged = self._newest().purged if lacking else {}
+        names = {token: self._name(asset, token, look=bool(participants)) for asset, token in lacking}
+        elsewhere = {token for token, name in names.items() if participants and name and name not in participants}
+        lacking = [(asset, token) for asset, token in lacking if token not in purged and token not in elsewhere]
+        if not lacking:
+            self._result.findings += self._ownerless
+        for asset, token in lacking:
+            place, name = Place(token, "", asset), names[token]
+            if asset:
+                path = f"{self._catalog.layout.tables(asset)}{name and f' [{name}]'}"
+                self._result.findings.append(Finding(kind="table missing", path=path, place=place))
+            elif name or not participants:
+                detail = "" if name else "somebody whose folder is gone"
+                self._result.findings.append(
+                    Finding(kind="participant missing", participant=name, detail=detail, place=place)
+                )
+
+    def _name(self, asset: str, token: str, *, look: bool) -> str:
+        """Whose a token is, as far as anything tells; empty if nothing does."""
+        identities = self._catalog.identities
+        if look:
+            with suppress(IntegrityError):
+                identities.subjects(asset, [token], self._state)
+        known = identities.known.get(asset, {}).get(token)
+        return (known.name if known else None) or ""
+
+    def _place(self, files: Mapping[str, StoredFile], name: str) -> bool:
+        """Look at the files of one subject: a participant's by name, a table's by what its token says.
+
+        Whether the state has any version of it.
+        """
+        self._hashes.clear()
+        findings, listed, tokens = self._owners(files, name)
+        for token, subject in tokens.items():
+            section, home = self._state.section(subject.asset), self._catalog.layout.home(subject)
+            self._result.tables += bool(subject.asset) and token in section
+            for window, versions in sorted(section.windows(token).items()):
+                place = Place(token, window, subject.asset)
+                kept = versions[-1:] if self._past else versions
+                held = [_Held(place, each, newest=each is versions[-1]) for each in kept if each.readable]
+                findings += self._versions(home, subject, held, files, listed)
+                if held and not subject.asset:
+                    self._result.windows += 1
+                    if self._on_window:
+                        self._on_window(self._result)
+        if findings:
+            findings = list(self._still(findings))
+        self._result.findings += findings
+        if not self._past:
+            unlisted = self._unaccounted(
+                [path for path in files if path not in listed],
+                tokens,
+                all_told=not any(each.kind in _UNTOLD for each in findings),
+            )
+            for path in unlisted:
+                sure = tokens or not files[path].is_regular
+                (self._result.findings if sure else self._ownerless).append(self._finding("file unlisted", path, name))
+        self._result.files_checked, self._result.bytes_checked = self._hashes.files, self._hashes.size_bytes
+        return any(token in self._state.section(subject.asset) for token, subject in tokens.items())
+
+    def _owners(self, files: Mapping[str, StoredFile], name: str) -> tuple[list[Finding], set[str], dict[str, Subject]]:
+        """What is wrong with the tokens among these files; their paths; and whose those are that are right."""
+        findings: list[Finding] = []
+        listed: set[str] = set()
+        tokens: dict[str, Subject] = {}
+        for path in filter(is_token, files):
+            try:
+                subject, token = self._catalog.identities.owner(path, self._storage.read(path))
+            except FileNotFoundError:  # withdrawn meanwhile
+                continue
+            except IntegrityError as error:
+                findings.append(self._finding("token changed", path, name, detail=str(error)))
+                listed.add(path)
+                continue
+            if token not in self._state.purged:  # else it was put back, with all that lies there
+                tokens[token] = subject
+                listed.add(path)
+        self._found |= tokens.keys()
+        return findings, listed, tokens
+
+    def _versions(
+        self, home: Home, subject: Subject, held: Sequence[_Held], files: Mapping[str, StoredFile], listed: set[str]
+    ) -> Iterator[Finding]:
+        """What is wrong with one window's or table's versions; ``listed`` gets all paths that they name."""
+        paths = [home.manifest(each.place.window, each.version.base, each.version.nonce) for each in held]
+        listed.update(paths)
+        contents = self._contents([path for path in paths if path in files])
+        for path, each in zip(paths, held, strict=True):
+            kind: FindingKind | None = None
+            data = contents.get(path)
+            if data is None:
+                kind = "manifest missing" if path not in files else "manifest changed"
+            elif bytes.fromhex(digest(data)) != each.version.sha256:
+                kind = "manifest changed"
+            else:
+                yield from self._files(home, subject, each, data, files, listed)
+            if kind:
+                yield self._of(each, subject, kind, path)
+
+    def _files(
+        self, home: Home, subject: Subject, held: _Held, manifest: bytes, files: Mapping[str, StoredFile],
+        listed: set[str],
+    ) -> Iterator[Finding]:  # fmt: skip
+        try:
+            wanted = list(stored_files(home, manifest))
+        except IntegrityError as error:
+            yield self._of(held, subject, "manifest changed", "", detail=str(error))
+            return
+        there = {path: size for path, size, _ in wanted if path in files and files[path].size_bytes == size}
+        self._hashes.read_ahead({path: size for path, size in there.items() if self._read(path)})
+        for path, size_bytes, sha256 in wanted:
+            listed.add(path)
+            if held.newest:
+                self._result.files += 1
+            kind: FindingKind | None = None
+            if path not in there:
+                kind = "file changed" if path in files else "file missing"
+            elif self._read(path):
+                kind = self._hashes.wrong(path, size_bytes, sha256)
+            if kind:
+                yield self._of(held, subject, kind, path)
+
+    def _contents(self, paths: Sequence[str]) -> dict[str, bytes | None]:
+        """Several manifests; None for those that cannot be read."""
+        return dict(zip(paths, all_readable(self._storage, paths), strict=True))
+
+    def _still(self, findings: Sequence[Finding]) -> Iterator[Finding]:
+        """Findings of versions that are still kept: others may have been collected or withdrawn meanwhile."""
+        newest = self._newest()
+        for each in findings:
+            if each.place is None:
+                yield each
+                continue
+            if each.place.token in newest.purged:
+                continue
+            versions = newest.section(each.place.asset).windows(each.place.token).get(each.place.window, ())
+            if any(version.at == each.at for version in versions):
+                yield each
+            elif self._past:
+                yield Finding(
+                    kind="collected", participant=each.participant, window=each.window, place=each.place, at=each.at
+                )
+
+    def _unaccounted(self, paths: Sequence[str], tokens: Mapping[str, Subject], *, all_told: bool) -> Iterator[str]:
+        """Of files that no version names those that no batch may have left, and that no version names by now.
+
+        ``all_told`` says that every manifest was read: else one of the others may name them.
+        """
+        if not paths:
+            return
+        marked = {place.token for places in read_markers(self._catalog).values() for place in places}
+        newest = self._newest()
+        named: set[str] = set()
+        for token, subject in tokens.items():
+            home = self._catalog.layout.home(subject)
+            before = self._state.section(subject.asset).windows(token)
+            for window, versions in newest.section(subject.asset).windows(token).items():
+                later = [each for each in versions if each.readable and each not in before.get(window, ())]
+                manifests = [home.manifest(window, each.base, each.nonce) for each in later]
+                named.update(manifests)
+                for data in filter(None, self._contents(manifests).values()):
+                    named.update(path for path, _, _ in stored_files(home, data))
+        maybe_named = not all_told or bool(marked & tokens.keys())
+        left = [path for path in paths if not (path in named or (maybe_named and is_made_here(path)))]
+        yield from still_there(self._storage, left)
+
+    def _newest(self) -> State:
+        """The newest state, from the one that was proven."""
+        number = self._catalog.refresh().number
+        if self._past or number <= self._state.number:
+            return self._catalog.state if self._past else self._state
+        later = self._catalog.history(after=self._state.number, last=number)
+        return self._state.replayed(later, self._catalog.terms.rules)
+
+    def _of(self, held: _Held, subject: Subject, kind: FindingKind, path: str, *, detail: str = "") -> Finding:
+        """A finding about a version."""
+        place, at = held.place, held.version.at
+        if not (held.newest or self._past or kind == "file unreadable"):
+            detail = detail or f"{kind}; record {at} committed it"
+            kind = "past version damaged"
+        if subject.asset:
+            kind = kind if kind == "past version damaged" else "table changed"
+            return Finding(kind=kind, path=path, detail=detail, place=place, at=at)
+        name = str(subject.name)
+        below = path.removeprefix(f"{self._catalog.layout.folder}/{name}/")
+        shown = None if kind.startswith("manifest") else below
+        return Finding(kind=kind, participant=name, window=place.window, path=shown, detail=detail, place=place, at=at)
+
+    def _finding(self, kind: FindingKind, path: str, participant: str, *, detail: str = "") -> Finding:
+        """A finding about a file that is of no version."""
+        if participant:
+            path = path.removeprefix(f"{self._catalog.layout.folder}/{participant}").removeprefix("/")
+        return Finding(kind=kind, participant=participant, path=path, detail=detail)

@@ -1,0 +1,232 @@
+"""Take out of a study what was found to be damaged, so that it can be fetched again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime, timezone
+
+from dagster_beiwe.errors import CommitConflictError, IntegrityError
+from dagster_beiwe.ids import is_participant_id
+from dagster_beiwe.lake.catalog.authentication import digest
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.past import burn, drop, take_out
+from dagster_beiwe.lake.catalog.records import Place
+from dagster_beiwe.lake.catalog.state import State
+from dagster_beiwe.lake.catalog.store import clear
+from dagster_beiwe.lake.catalog.withdrawal import give_up
+from dagster_beiwe.lake.collecting import collect
+from dagster_beiwe.lake.layout import LogLayout, Subject, is_token, planned_on, version_of
+from dagster_beiwe.lake.manifest import FileRecord, Hole, Manifest, decode, decode_table
+from dagster_beiwe.lake.merge import Occasion
+from dagster_beiwe.lake.storage.base import StoredFile
+from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.maintenance.look import Finding, partitions_of
+from dagster_beiwe.maintenance.strangers import files_at
+from dagster_beiwe.maintenance.verify import look_again, verify_study
+
+_FILES = ("file changed", "file missing")
+_MANIFESTS = ("manifest changed", "manifest missing", "table changed")
+_TOKENS = ("token changed", "participant missing", "table missing")
+
+
+def repair_study(lake: StudyLake, findings: Iterable[Finding], *, run_id: str) -> list[str]:
+    """Take out what is damaged, so that the next run of the partitions fetches it again.
+
+    Records of the log come back from its witness or its copies, and tokens from what else tells whose they are. Files
+    that nothing accounts for are removed; so are versions whose manifest cannot be trusted, and damaged files of the
+    others. Runs may commit meanwhile: each finding is looked at again, and what has been committed since is left alone.
+    Returns the keys of the partitions to run. What the server no longer has can't be fetched again: keep a copy of the
+    lake if that matters.
+
+    Raises ``IntegrityError`` for a log that nobody remembers as a whole.
+    """
+    suspects = list(findings)
+    kinds = {each.kind for each in suspects}
+    lake = lake.reopened()
+    if "log damaged" in kinds:
+        _heal(lake, next(each for each in suspects if each.kind == "log damaged"))
+    if "copy changed" in kinds:
+        _forget_copies(lake, suspects)
+    catalog = lake.catalog()
+    if catalog is None:
+        lake.storage.delete_all([each.path for each in suspects if each.path and not each.participant])
+        return []
+    with lake.storage.guard(catalog.layout.inside, exclusive=False):
+        _repair(lake, catalog, suspects, run_id=run_id)
+    with suppress(CommitConflictError):  # others write: a later collection does it
+        collect(catalog, keep_days=lake.keep_superseded_days, run_id=run_id)
+    return partitions_of(suspects)
+
+
+def _repair(lake: StudyLake, catalog: Catalog, suspects: list[Finding], *, run_id: str) -> None:
+    """Repair what was found in a study whose log is whole; ``suspects`` gets what is found meanwhile."""
+    kinds = {each.kind for each in suspects}
+    if kinds.intersection(("log damaged", *_TOKENS)):
+        _remove_links(lake, suspects)
+        _Owners(lake, catalog).restore(run_id=run_id)
+        suspects += verify_study(lake, share=0).findings
+    suspected = {*suspects}
+    found = [each for each in look_again(lake.log, suspects).findings if each in suspected]
+    _take_out(lake, catalog, found, run_id=run_id)
+    later = look_again(lake.log, found).findings if found else []
+    _remove(lake, catalog, [each for each in later if each.kind == "file unlisted"], found, run_id=run_id)
+
+
+def _heal(lake: StudyLake, finding: Finding) -> None:
+    healed = lake.log.heal()
+    if not (healed.restored or healed.aside):
+        raise IntegrityError(finding.detail)
+
+
+def _forget_copies(lake: StudyLake, findings: Iterable[Finding]) -> None:
+    """Remove what is derived from the log, so that it is read itself."""
+    layout = LogLayout(lake.study_id)
+    paths = [each.path for each in findings if each.kind == "copy changed" and each.path]
+    paths += [f"{layout.checkpoints}/{name}" for name in lake.storage.list(layout.checkpoints)]
+    for path in sorted({*paths} - {layout.checkpoints}):
+        clear(lake.storage, path)
+
+
+def _take_out(lake: StudyLake, catalog: Catalog, findings: list[Finding], *, run_id: str) -> None:
+    """Take out versions, or of those whose manifest can be trusted the damaged files."""
+    versions = [(each.place, each.at) for each in findings if each.place and each.kind in _MANIFESTS]
+    take_out(catalog, dict.fromkeys(versions), run_id=run_id)
+    by_window: dict[tuple[str, str], set[str]] = {}
+    for each in findings:
+        if each.kind in _FILES and each.window and each.path:
+            by_window.setdefault((each.participant, each.window), set()).add(each.path)
+    if by_window:
+        with lake.writer(run_id=run_id) as writer:
+            for (participant, window), paths in by_window.items():
+                plan = writer.plan(participant, [window])
+                manifest = plan.manifests.get(window)
+                gone = [record for record in manifest.files if record.path in paths] if manifest else []
+                if manifest and gone:
+                    submitted = writer.commit(plan, _opened(manifest, gone, run_id), [])
+                    writer.flush()
+                    with suppress(CommitConflictError):  # a run has committed the window: then that counts
+                        submitted.record()
+    damaged = [each for each in findings if each.kind != "file unreadable"]  # it may be readable tomorrow
+    drop(catalog, [(each.place, each.at) for each in damaged if each.place and each.at], run_id=run_id)
+
+
+def _remove(lake: StudyLake, catalog: Catalog, unlisted: list[Finding], found: list[Finding], *, run_id: str) -> None:
+    """Remove files that nothing accounts for: those that were found, and those of versions that were taken out."""
+    known = catalog.identities.known
+    owners = {
+        place: Subject(identity.name, place.asset)
+        for place in {each.place._replace(window="") for each in found if each.place}
+        if (identity := known.get(place.asset, {}).get(place.token)) is not None
+    }
+    prefixes = tuple(catalog.layout.home(subject).prefix for subject in owners.values())
+    suspected = {*found}
+    doomed = [_path(lake, each) for each in unlisted if each in suspected or _path(lake, each).startswith(prefixes)]
+    if not lake.storage.locks:
+        burn(catalog, _first_names(catalog, doomed), run_id=run_id)
+    lake.storage.delete_all(doomed)
+
+
+def _first_names(catalog: Catalog, paths: Iterable[str]) -> dict[Place, str]:
+    """Of each participant the last of the names that were a first version's own: they might be given again."""
+    state, names = catalog.refresh(), dict[Place, str]()
+    for path in paths:
+        participant = path.removeprefix(f"{catalog.layout.folder}/").partition("/")[0]
+        if is_participant_id(participant) and planned_on(path) is None:
+            token = catalog.identities.token(Subject(participant), state)
+            if token is not None:
+                place = Place(token)
+                names[place] = max(names.get(place, ""), path.rpartition("/")[2])
+    return names
+
+
+def _path(lake: StudyLake, finding: Finding) -> str:
+    """The path of a finding in the lake."""
+    path = finding.path or ""
+    return lake.folder(finding.participant, path) if finding.participant else path
+
+
+def _remove_links(lake: StudyLake, findings: Iterable[Finding]) -> None:
+    """Remove what is no file, and may stand where a folder belongs."""
+    paths = {_path(lake, each) for each in findings if each.kind == "file unlisted"}
+    for path in sorted(paths):
+        if any(file.path == path and not file.is_regular for file in files_at(lake.storage, path)):
+            lake.storage.delete(path)
+
+
+def _opened(manifest: Manifest, gone: list[FileRecord], run_id: str) -> Occasion:
+    """The commit that takes files out of a window and leaves it open, with their hours as holes."""
+    holes = (Hole(start=r.time, end=r.time, streams=(r.stream,), error="IntegrityError") for r in gone)
+    return Occasion(
+        study_id=manifest.study_id,
+        participant=manifest.participant,
+        window=manifest.span,
+        streams=manifest.streams,
+        run_id=run_id,
+        now=datetime.now(timezone.utc),
+        holes=(*manifest.holes, *holes),
+        damaged=frozenset(record.key for record in gone),
+        unseen=frozenset(record.key for record in manifest.files),
+    )
+
+
+class _Owners:
+    """Finds whose the tokens are whose files are gone or damaged."""
+
+    def __init__(self, lake: StudyLake, catalog: Catalog) -> None:
+        self._lake, self._catalog = lake, catalog
+        self._proven: set[str] = set()
+        self._manifests: dict[tuple[int, str], str] = {}
+
+    def restore(self, *, run_id: str) -> None:
+        """Write their files again. Whoever cannot be told is withdrawn: then others can be written, and fetched."""
+        self._scan()
+        state = self._catalog.refresh()
+        lost = []
+        for asset in state.sections:
+            for token in state.section(asset):
+                if token in self._proven:
+                    continue
+                known = self._catalog.identities.known.get(asset, {}).get(token)
+                subject = Subject(known.name, asset) if known else self._by_manifest(state, asset, token)
+                if subject is None:
+                    lost.append(Place(token, "", asset))
+                else:
+                    self._catalog.identities.restore(subject, token, state)
+        if lost:
+            give_up(self._catalog, lost, run_id=run_id)
+
+    def _scan(self) -> None:
+        """Note which tokens are proven and where manifests lie; remove files of tokens that are none."""
+        for file in self._files():
+            if is_token(file.path):
+                try:
+                    _, token = self._catalog.identities.owner(file.path, self._lake.storage.read(file.path))
+                    self._proven.add(token)
+                except IntegrityError:
+                    self._lake.storage.delete(file.path)
+            elif (version := version_of(file.path)) is not None:
+                self._manifests[version] = file.path
+
+    def _files(self) -> Iterator[StoredFile]:
+        layout = self._catalog.layout
+        for name in filter(is_participant_id, self._lake.storage.list(layout.folder)):
+            yield from self._lake.storage.scan(layout.home(Subject(name)).manifests.rstrip("/"))
+        yield from self._lake.storage.scan(layout.tables())
+
+    def _by_manifest(self, state: State, asset: str, token: str) -> Subject | None:
+        """Whose a token is, as the manifest of one of its versions tells, which the log proves."""
+        for versions in state.section(asset).windows(token).values():
+            for version in versions:
+                path = self._manifests.get((version.base, version.nonce))
+                if path is None:
+                    continue
+                with suppress(IntegrityError):
+                    data = self._lake.storage.read(path)
+                    if bytes.fromhex(digest(data)) == version.sha256:
+                        return Subject(_name(path, data, asset), asset)
+        return None
+
+
+def _name(path: str, data: bytes, asset: str) -> str | None:
+    return decode_table(data, name=path).partition if asset else decode(data, name=path).participant

@@ -1,0 +1,89 @@
+"""Hash files as they are stored: each once, small ones several at a time, because object stores answer many at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal
+
+from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
+from dagster_beiwe.lake.storage.base import Storage
+
+Wrong = Literal["file missing", "file changed", "file unreadable"]
+
+_CHUNK_BYTES: Final = 1024 * 1024
+_SMALL_BYTES: Final = 4 * _CHUNK_BYTES
+_BATCH_FILES: Final = 256
+_BATCH_BYTES: Final = 64 * _CHUNK_BYTES
+
+
+class StoredHashes:
+    """The files of a lake that were read, and what they are. ``files`` and ``size_bytes`` count them."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._hashes: dict[str, str] = {}
+        self._wrong: dict[str, Wrong] = {}
+        self.files = self.size_bytes = 0
+
+    def clear(self) -> None:
+        """Forget the files, not how many they were."""
+        self._hashes.clear()
+        self._wrong.clear()
+
+    def read_ahead(self, sizes: Mapping[str, int]) -> None:
+        """Read the small ones of these files, several at a time; what fails is read again when it is asked for."""
+        for batch in _batches({path: size for path, size in sizes.items() if path not in self._hashes}):
+            try:
+                contents = self._storage.read_all(batch)
+            except (IntegrityError, LakeUnavailableError):
+                continue
+            for path, data in zip(batch, contents, strict=True):
+                if data is not None:
+                    self._take(path, len(data), hashlib.sha256(data).hexdigest())
+
+    def wrong(self, path: str, size_bytes: int, sha256: str) -> Wrong | None:
+        """What is wrong with a file that has to have this size and hash; None if nothing is."""
+        if path not in self._hashes and path not in self._wrong:
+            self._read(path, size_bytes)
+        if path in self._wrong:
+            return self._wrong[path]
+        return None if self._hashes[path] == sha256 else "file changed"
+
+    def _read(self, path: str, size_bytes: int) -> None:
+        """Read one file, of any size, a chunk at a time."""
+        found, count = hashlib.sha256(), 0
+        try:
+            with self._storage.open(path) as file:
+                while count <= size_bytes and (chunk := file.read(_CHUNK_BYTES)):
+                    count += len(chunk)
+                    found.update(chunk)
+        except FileNotFoundError:
+            self._wrong[path] = "file missing"
+        except LakeUnavailableError:
+            self._wrong[path] = "file unreadable"
+        except IntegrityError:  # no file any more
+            self._wrong[path] = "file changed"
+        else:
+            self._take(path, count, found.hexdigest())
+
+    def _take(self, path: str, size_bytes: int, sha256: str) -> None:
+        self._hashes[path] = sha256
+        self.files += 1
+        self.size_bytes += size_bytes
+
+
+def _batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Paths of small files, as many together as fit into memory."""
+    batch: list[str] = []
+    total = 0
+    for path, size_bytes in sizes.items():
+        if size_bytes > _SMALL_BYTES:
+            continue
+        if batch and (len(batch) == _BATCH_FILES or total + size_bytes > _BATCH_BYTES):
+            yield batch
+            batch, total = [], 0
+        batch.append(path)
+        total += size_bytes
+    if batch:
+        yield batch

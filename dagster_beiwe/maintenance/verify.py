@@ -1,0 +1,136 @@
+"""Prove that what is stored is what was committed: the log, manifests and files, and that nothing else is there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime, timezone
+
+from dagster_beiwe.errors import IntegrityError
+from dagster_beiwe.ids import is_participant_id
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.opening import Opening, Seen
+from dagster_beiwe.lake.catalog.state import State
+from dagster_beiwe.lake.layout import LogLayout, Subject
+from dagster_beiwe.lake.study import StudyLake, When
+from dagster_beiwe.maintenance.look import Finding, FindingKind, Look, Verification
+from dagster_beiwe.maintenance.strangers import strangers
+from dagster_beiwe.tables.files import TableFiles
+
+__all__ = ["Finding", "FindingKind", "Verification", "verify_study"]
+
+
+def verify_study(
+    lake: StudyLake | TableFiles,
+    *,
+    share: float = 1.0,
+    participants: Collection[str] = (),
+    as_of: When | None = None,
+    remembered: Iterable[Seen] = (),
+    on_window: Callable[[Verification], None] | None = None,
+) -> Verification:
+    """Check a study with its tables, or the tables of no study: the log, all that it names, and what lies beside.
+
+    ``participants`` narrows it down, and leaves out what lies beside them.
+
+    ``share`` is the part of the files whose bytes are read, between 0 and 1, chosen anew each day so that a small
+    share covers everything with time; the others are checked by their size. With 1 also every record of the log is read
+    from its own file. ``as_of`` checks a past state. ``remembered`` are heads that somebody has seen, such as Dagster.
+
+    A damaged log is the one finding of its study. Raises ``WrongPassphraseError`` first, and ``PastStateError``.
+    """
+    log = lake.log
+    day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    result = Verification()
+    try:
+        catalog = log.reopened().check(remembered)
+        newest = _replayed(catalog, whole=share >= 1) if catalog else State()
+    except IntegrityError as error:
+        path = LogLayout(log.folder).log
+        result.findings.append(Finding(kind="log damaged", path=path, detail=str(error)))
+        return result
+    if catalog is not None:
+        result.head = Seen(log.folder, *newest.head, catalog.begin.lineage)
+        state = newest
+        if as_of is not None:
+            state = catalog.at(as_of)
+            result.withdrawn = tuple(sorted(state.withdrawn.values()))
+        elif not participants:
+            result.findings += _copies(catalog, newest)
+        look = Look(
+            catalog,
+            log.storage,
+            state,
+            result,
+            read=lambda path: _chosen(path, day, share),
+            past=as_of is not None,
+            on_window=on_window,
+        )
+        _look_at_all(look, log, participants)
+    if not participants and as_of is None:
+        result.findings += _unlisted(log, catalog)
+    return result
+
+
+def look_again(log: Opening, suspects: Collection[Finding]) -> Verification:
+    """What is found now, reading the files that were suspected."""
+    result = Verification()
+    catalog = log.catalog()
+    if catalog is not None:
+        home = catalog.layout.home
+        paths = {
+            f"{home(Subject(each.participant)).folder}/{each.path}" if each.participant else each.path
+            for each in suspects
+        }
+        look = Look(catalog, log.storage, catalog.refresh(), result, read=paths.__contains__)
+        beside = any(not each.participant for each in suspects)
+        _look_at_all(look, log, () if beside else {each.participant for each in suspects})
+    result.findings += _unlisted(log, catalog)
+    return result
+
+
+def _unlisted(log: Opening, catalog: Catalog | None) -> list[Finding]:
+    """Files beside those of participants and tables that nothing accounts for; where no log was begun that is all."""
+    return [Finding(kind="file unlisted", path=path) for path in strangers(log.storage, log.folder, catalog)]
+
+
+def _look_at_all(look: Look, log: Opening, participants: Collection[str]) -> None:
+    for name in log.storage.list(log.folder):
+        if is_participant_id(name) and (not participants or name in participants):
+            look.participant(name)
+    if not participants:
+        look.tables()
+    look.missing(participants=participants)
+
+
+def _replayed(catalog: Catalog, *, whole: bool) -> State:
+    """The newest state from the first record on, each of which is proven."""
+    number = catalog.state.number
+    return State().replayed(catalog.history(last=number, packs=not whole), catalog.terms.rules)
+
+
+def _copies(catalog: Catalog, proven: State) -> list[Finding]:
+    """What was derived from the log and is not what it says."""
+    paths = catalog.damaged_copies()
+    if not paths and not _same(catalog.at(proven.number), proven):
+        paths = [catalog.layout.checkpoints]
+    return [Finding(kind="copy changed", path=path) for path in paths]
+
+
+def _same(one: State, other: State) -> bool:
+    if (one.digest, one.floor, one.purged, one.burnt, one.snapshots, one.lost) != (
+        other.digest, other.floor, other.purged, other.burnt, other.snapshots, other.lost
+    ):  # fmt: skip
+        return False
+    for asset in one.sections.keys() | other.sections.keys():
+        mine, theirs = one.section(asset), other.section(asset)
+        if {*mine} != {*theirs} or any(mine.windows(token) != theirs.windows(token) for token in mine):
+            return False
+    return True
+
+
+def _chosen(path: str, day: str, share: float) -> bool:
+    if share >= 1:
+        return True
+    number = int.from_bytes(hashlib.sha256(f"{day}|{path}".encode()).digest()[:4], "big")
+    return number < share * 2**32

@@ -1,0 +1,105 @@
+"""Few rectangles that cover scattered cells exactly: each becomes one run of neighbouring participants and windows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dagster_beiwe.partitions.definitions import rectangle_tags
+
+Place = tuple[str, str]
+"""Participant and window key: one partition."""
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Neighbouring participants by consecutive windows, in the order of the partitions."""
+
+    participants: tuple[str, ...]
+    windows: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.participants) * len(self.windows)
+
+    @property
+    def first(self) -> Place:
+        return self.participants[0], self.windows[0]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags that make a run be about this rectangle."""
+        return dict(rectangle_tags(self.participants, self.windows))
+
+    @property
+    def range(self) -> str:
+        """As ``dagster asset materialize --partition-range`` wants it."""
+        return f"{self.participants[0]}|{self.windows[0]}...{self.participants[-1]}|{self.windows[-1]}"
+
+    def places(self) -> Iterator[Place]:
+        return ((participant, window) for participant in self.participants for window in self.windows)
+
+    def pieces(self, size: int) -> Iterator[Rectangle]:
+        """The rectangle cut into ones of at most ``size`` cells."""
+        width = max(1, min(len(self.windows), size))
+        height = max(1, size // width)
+        for top in range(0, len(self.participants), height):
+            for left in range(0, len(self.windows), width):
+                yield Rectangle(self.participants[top : top + height], self.windows[left : left + width])
+
+
+def cover(
+    places: Collection[Place], *, participants: Sequence[str], windows: Sequence[str], largest: int
+) -> list[Rectangle]:
+    """Rectangles of at most ``largest`` cells that hold each of the places once, and nothing else.
+
+    ``participants`` and ``windows`` are all there are, in the order of the partitions; places outside are left out.
+    Merges along both dimensions and takes what gives fewer; sorted by their first cell.
+    """
+    by_row: dict[str, set[str]] = {}
+    by_column: dict[str, set[str]] = {}
+    for participant, window in places:
+        by_row.setdefault(participant, set()).add(window)
+        by_column.setdefault(window, set()).add(participant)
+    wide = [Rectangle(rows, columns) for rows, columns in _blocks(by_row, participants, windows)]
+    high = [Rectangle(rows, columns) for columns, rows in _blocks(by_column, windows, participants)]
+    fewest = min(wide, high, key=len)
+    rows, columns = _positions(participants), _positions(windows)
+    return sorted(
+        (piece for rectangle in fewest for piece in rectangle.pieces(largest)),
+        key=lambda piece: (rows[piece.first[0]], columns[piece.first[1]]),
+    )
+
+
+def stretches(order: Sequence[str], wanted: Collection[str]) -> Iterator[tuple[str, ...]]:
+    """The wanted ones in the given order, cut where others lie between: a range would take those along."""
+    place = _positions(order)
+    return _stretches(order, sorted(place[each] for each in set(wanted) if each in place))
+
+
+def _blocks(
+    lines: Mapping[str, Collection[str]], order: Sequence[str], across: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Neighbouring lines that share a stretch: (lines, stretch). ``lines`` maps each line to what is wanted of it."""
+    place = _positions(across)
+    open_blocks: dict[tuple[str, ...], list[str]] = {}
+    for line in order:
+        found = set(_stretches(across, sorted(place[each] for each in lines.get(line, ()) if each in place)))
+        for stretch in [each for each in open_blocks if each not in found]:
+            yield tuple(open_blocks.pop(stretch)), stretch
+        for stretch in found:
+            open_blocks.setdefault(stretch, []).append(line)
+    for stretch, block in open_blocks.items():
+        yield tuple(block), stretch
+
+
+def _stretches(order: Sequence[str], numbers: Sequence[int]) -> Iterator[tuple[str, ...]]:
+    """Parts of an order by their ascending positions, cut where they do not follow one another."""
+    start = 0
+    for index, number in enumerate(numbers):
+        if index + 1 == len(numbers) or numbers[index + 1] != number + 1:
+            yield tuple(order[numbers[start] : number + 1])
+            start = index + 1
+
+
+def _positions(order: Sequence[str]) -> dict[str, int]:
+    return {each: number for number, each in enumerate(order)}

@@ -1,0 +1,1 @@
+"""How runs of Dagster end, wait, and remember."""

@@ -1,0 +1,221 @@
+"""Compare what the lake holds with what the server counts: per participant, local day and stream."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.sync.daily_counts import DailyIndex
+from dagster_beiwe.sync.day_zones import Span
+from dagster_beiwe.sync.results import Cell
+from dagster_beiwe.windows import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """A day of a stream of which the lake and the server differ, in plain bytes.
+
+    ``windows`` are the keys of the windows that the day lies in: those to run again. ``cut`` is a day that begins
+    before the first window or ends after the last one: what is missing may be in a window or a stray.
+    """
+
+    participant: str
+    day: date
+    stream: str
+    server_bytes: int
+    lake_bytes: int
+    windows: tuple[str, ...]
+    cut: bool = False
+
+
+@dataclass
+class Coverage:
+    """What was compared. ``days`` counts participant, day and stream with anything on either side.
+
+    ``gaps`` are what the lake lacks in windows, ``surplus`` what only the lake (still) has. ``stray_bytes`` is what the
+    server counts on days outside all windows, ``stray_lake_bytes`` what the lake holds of these days; ``strays`` are
+    those of them on which the two differ. Days cut by the first or last window's edge are compared as a whole: windows
+    and strays together. ``not_compared`` are streams that the lake has files of, and that are not asked for or whose
+    bytes the server does not tell.
+    """
+
+    days: int = 0
+    server_bytes: int = 0
+    lake_bytes: int = 0
+    stray_bytes: int = 0
+    stray_lake_bytes: int = 0
+    gaps: list[Gap] = field(default_factory=list)
+    surplus: list[Gap] = field(default_factory=list)
+    strays: list[Gap] = field(default_factory=list)
+    not_compared: set[str] = field(default_factory=set)
+
+    @property
+    def complete(self) -> bool:
+        return not self.gaps
+
+    @property
+    def partitions(self) -> list[str]:
+        """Partition keys to run again, sorted."""
+        return sorted({f"{gap.participant}|{window}" for gap in self.gaps for window in gap.windows})
+
+
+def measure_coverage(
+    lake: StudyLake,
+    daily: DailyIndex,
+    *,
+    participants: Iterable[str],
+    windows: Sequence[Window],
+    streams: Collection[str],
+) -> Coverage:
+    """Compare the windows (consecutive, oldest first) of participants. Raises ``IntegrityError`` for bad manifests."""
+    result = Coverage()
+    lake = lake.at()
+    if windows:
+        span = Window(windows[0].start, windows[-1].end)
+        for participant in participants:
+            held = _held(lake, participant, windows=windows, span=span, daily=daily, streams=streams)
+            result.not_compared |= held.not_compared | daily.uncounted.intersection(streams)
+            _compare(result, participant, held, span=span, windows=windows, daily=daily, streams=streams)
+    return result
+
+
+def dirty_cells(
+    daily: DailyIndex,
+    committed: Mapping[str, str],
+    *,
+    secret: bytes | None,
+    participant: str,
+    windows: Sequence[Window],
+    streams: Collection[str],
+) -> list[Cell]:
+    """The windows of a participant whose counts have moved since they were committed.
+
+    ``committed`` has each committed window's counts fingerprint, made with the participant's ``secret``; a window that
+    was never committed, or has open holes, is dirty as soon as the server has anything in it.
+    """
+    cells = []
+    for window in windows:
+        known = committed.get(window.key, "")
+        if not known and not daily.counted_days(participant, window):
+            continue
+        if not daily.agrees(known, participant, window, streams, secret):
+            cells.append(Cell(participant, window))
+    return cells
+
+
+_Sizes = dict[tuple[date, str], int]
+"""Plain bytes by counted day and stream."""
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What the lake holds of what the server had when it was last looked at: in windows, and outside all of them.
+
+    ``files`` are the bin time and size of every file, by stream, in order.
+    """
+
+    windows: _Sizes = field(default_factory=dict)
+    strays: _Sizes = field(default_factory=dict)
+    not_compared: set[str] = field(default_factory=set)
+    files: dict[str, list[tuple[datetime, int]]] = field(default_factory=dict)
+
+    def explains(self, count: int, stream: str, readings: Iterable[Span], *, outdated: bool) -> bool:
+        """Whether a count is right in some reading of its day; one that is ``outdated`` may lack what came since."""
+        files = self.files.get(stream, [])
+        for start, end in readings:
+            part = files[bisect_left(files, (start,)) : bisect_left(files, (end,))]
+            size_bytes = sum(size_bytes for _, size_bytes in part)
+            if size_bytes == count or (outdated and size_bytes > count):
+                return True
+        return False
+
+
+def _held(
+    lake: StudyLake,
+    participant: str,
+    *,
+    windows: Sequence[Window],
+    span: Window,
+    daily: DailyIndex,
+    streams: Collection[str],
+) -> _Held:
+    """Each file once: what a window holds is no stray any more, and a stray that time has moved into a window not yet
+    in it. Strays are also in windows from before the study's start was moved.
+    """
+    held = _Held()
+    known: set[str] = set()
+    keys = {window.key for window in windows}
+    for key in sorted(lake.windows(participant), key=lambda key: key not in keys):
+        manifest = lake.manifest(participant, key)
+        for record in manifest.files if manifest else ():
+            if record.stream not in streams or record.stream in daily.uncounted:
+                held.not_compared.add(record.stream)
+                continue
+            if record.key in known:
+                continue
+            known.add(record.key)
+            moment = record.moment
+            if record.present and (key in keys or moment not in span):
+                sizes = held.windows if key in keys else held.strays
+                held.files.setdefault(record.stream, []).append((moment, record.size_bytes))
+                for day in daily.days_of(participant, moment):
+                    place = (day.day, record.stream)
+                    sizes[place] = sizes.get(place, 0) + record.size_bytes
+    for files in held.files.values():
+        files.sort()
+    return held
+
+
+def _compare(
+    result: Coverage,
+    participant: str,
+    held: _Held,
+    *,
+    span: Window,
+    windows: Sequence[Window],
+    daily: DailyIndex,
+    streams: Collection[str],
+) -> None:
+    counted = {
+        (day.day, stream)
+        for day in daily.days.get(participant, {}).values()
+        for stream in day.sizes
+        if stream in streams
+    }
+    for date_, stream in sorted(counted | held.windows.keys() | held.strays.keys()):
+        day = daily.day(participant, date_)
+        server_bytes = day.sizes.get(stream, 0)
+        lake_bytes = held.windows.get((date_, stream), 0) + held.strays.get((date_, stream), 0)
+        if 0 < server_bytes != lake_bytes and held.explains(
+            server_bytes, stream, daily.readings(day), outdated=daily.is_outdated(participant, day)
+        ):
+            lake_bytes = server_bytes
+        hours = day.hours_in(span)
+        if hours is None:
+            result.stray_bytes += server_bytes
+            result.stray_lake_bytes += lake_bytes
+        else:
+            result.days += 1
+            result.server_bytes += server_bytes
+            result.lake_bytes += lake_bytes
+        if server_bytes == lake_bytes:
+            continue
+        reach = day.reach_in(span) if hours else None
+        gap = Gap(
+            participant=participant,
+            day=date_,
+            stream=stream,
+            server_bytes=server_bytes,
+            lake_bytes=lake_bytes,
+            windows=tuple(window.key for window in windows if reach and _overlap(window, reach)),
+            cut=hours is not None and hours != day.whole_hours,
+        )
+        found = result.gaps if server_bytes > lake_bytes else result.surplus
+        (found if hours else result.strays).append(gap)
+
+
+def _overlap(one: Window, other: Window) -> bool:
+    return one.start < other.end and other.start < one.end

@@ -1,0 +1,274 @@
+"""Bring in a piece whatever it takes: repeat, halve, and leave alone only what really does not come."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+
+from dagster_beiwe.errors import BeiweError, DamagedMemberError, RequestTooLargeError, ServerFailedError
+from dagster_beiwe.lake import Arrival, FileRecord
+from dagster_beiwe.lake.staging import FrameTooLargeError
+from dagster_beiwe.member_names import MemberName, place_of_key
+from dagster_beiwe.sync.downloader import CountMismatchError, Fetched, Fetcher, HashMismatchError, UnpackedFileError
+from dagster_beiwe.sync.registry import told_as
+from dagster_beiwe.sync.requests import Piece, registry_of, registry_size
+from dagster_beiwe.sync.results import FetchPolicy, Problem
+from dagster_beiwe.windows import Window
+
+logger = logging.getLogger("dagster_beiwe")
+
+Damage = tuple[MemberName, DamagedMemberError]
+
+_HOUR = timedelta(hours=1)
+_PATIENCE = 200
+"""Failures in all after which what fails is given up as it is: enough to find some fifteen bad hours of a month."""
+_HOPELESS = 32
+"""More failures in a row than it takes to halve three centuries of all streams down to one hour and stream."""
+
+
+@dataclass
+class Haul:
+    """What was brought in.
+
+    ``unlisted`` are keys of held files that did not come although they were asked for; ``vanished`` those of them that
+    were deleted upstream, as far as that is proven. ``mislisted`` are keys of arrivals that have another hash than the
+    server lists, each time. ``counted_in`` has the row of daily counts that is known to have counted a file, by key.
+    """
+
+    arrivals: dict[str, Arrival] = field(default_factory=dict)
+    problems: dict[Piece, Problem] = field(default_factory=dict)
+    unlisted: set[str] = field(default_factory=set)
+    vanished: set[str] = field(default_factory=set)
+    mislisted: set[str] = field(default_factory=set)
+    counted_in: dict[str, str] = field(default_factory=dict)
+    downloaded_bytes: int = 0
+    begun_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    @property
+    def missing_upstream(self) -> set[str]:
+        """Files that the server does not send and yet may count: it may have lost them, and the lake keeps them."""
+        return self.unlisted - self.vanished
+
+
+class Hauler:
+    """Fetches pieces and copes with what fails.
+
+    A piece that breaks off is asked for again, without what has already come; then it is halved. ``held`` are the
+    records of what the lake holds; with ``relist`` the server is asked for everything, to see what it leaves out, and
+    only then ``unlisted`` is known. After many failures, or some in a row, what fails is given up as it is.
+    """
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        policy: FetchPolicy,
+        held: Sequence[FileRecord],
+        *,
+        haul: Haul | None = None,
+        relist: bool = False,
+    ) -> None:
+        self._fetcher, self._policy, self._held, self._relist = fetcher, policy, held, relist
+        self._failures = self._failures_in_a_row = 0
+        self.haul = haul or Haul()
+
+    def bring(self, piece: Piece) -> None:
+        """Add a piece to the haul. Raises errors that no smaller request would escape."""
+        self._bring(piece, attempts=self._policy.attempts)
+
+    def leave_out(self, span: Window) -> None:
+        """Drop what came from outside a span: it was only looked at."""
+        for key, arrival in [*self.haul.arrivals.items()]:
+            if arrival.member.time not in span:
+                self._fetcher.discard(arrival)
+                del self.haul.arrivals[key]
+
+    def _bring(self, piece: Piece, *, attempts: int) -> None:
+        halves = piece.halves()
+        if halves and registry_size(self._registry(piece)) > self._policy.registry_bytes:
+            failure: BeiweError | None = None
+        else:
+            failure = self._try(piece, attempts=attempts if halves else self._policy.attempts)
+            if failure is None:
+                return
+        if failure and (self._failures_in_a_row >= _HOPELESS or self._failures >= _PATIENCE):
+            self._give_up(piece, failure)
+        elif halves:
+            for half in halves:
+                self._bring(half, attempts=1)
+        elif failure:
+            self._give_up(piece, failure)
+
+    def _try(self, piece: Piece, *, attempts: int) -> BeiweError | None:
+        """Ask for a piece as it is; the failure if it does not come."""
+        failure: BeiweError | None = None
+        for _ in range(attempts):
+            # For some days of January 2026 servers broke on any registry where a file had no SHA-1.
+            last = not piece.halves()
+            registry: dict[str, str] | None = self._registry(piece)
+            if isinstance(failure, ServerFailedError) and (last or not registry):
+                registry = None
+            fetched = self._fetch(piece, registry)
+            failure = fetched.failure
+            if isinstance(failure, RequestTooLargeError) and last:
+                fetched = self._fetch(piece, None)
+                failure = fetched.failure
+            if failure is None:
+                # While nothing has come at all, an hour without files does not tell that others will come.
+                if fetched.listed or registry or self.haul.arrivals:
+                    self._failures_in_a_row = 0
+                self._note_checked(registry or {})
+                self._look_after(piece, fetched)
+                return None
+            self._failures += 1
+            self._failures_in_a_row += 1
+            if isinstance(failure, RequestTooLargeError):
+                break
+        return failure
+
+    def _registry(self, piece: Piece) -> dict[str, str]:
+        """What not to send: files held, and those that came before an earlier try broke off."""
+        held = {} if self._relist else registry_of(filter(self._fetcher.keeps, self._held), piece)
+        for arrival in self.haul.arrivals.values():
+            if piece.covers(arrival.member.time, arrival.member.stream):
+                held[arrival.key] = told_as(arrival.known_by, arrival.staged)
+        return held
+
+    def _fetch(
+        self, piece: Piece, registry: dict[str, str] | None, *, md5: bool = False, compressed: bool | None = None
+    ) -> Fetched:
+        fetched = self._fetcher.fetch(piece, registry, md5=md5, compressed=compressed)
+        self.haul.downloaded_bytes += fetched.downloaded_bytes
+        self._take(fetched.arrivals)
+        return fetched
+
+    def _take(self, arrivals: Iterable[Arrival]) -> None:
+        for arrival in arrivals:
+            earlier = self.haul.arrivals.get(arrival.key)
+            if earlier is not None:
+                self._fetcher.discard(earlier)
+            self.haul.arrivals[arrival.key] = arrival
+
+    def _note_checked(self, registry: Mapping[str, str]) -> None:
+        """What came before an archive broke off, and was not sent again now, has the hash that the server has."""
+        if self._fetcher.compares_hashes:
+            for key in registry.keys() & self.haul.arrivals.keys():
+                self.haul.arrivals[key] = replace(self.haul.arrivals[key], checked=True, compared=True)
+
+    def _look_after(self, piece: Piece, fetched: Fetched) -> None:
+        """Ask again for members that came damaged, too large or to be compared by MD5, and note what is left out."""
+        if self._relist:
+            here = {record.key for record in self._held if piece.covers(record.moment, record.stream)}
+            self.haul.unlisted |= here - fetched.listed - self.haul.arrivals.keys()
+        self._ask_for_unpacked(piece, fetched)
+        names = [*fetched.unknown, *(name for name, _ in fetched.damaged)]
+        if fetched.unknown:
+            for _, error in fetched.damaged:
+                if isinstance(error, HashMismatchError):
+                    self._fetcher.discard(error.arrival)
+            self._bring(_around(piece, names), attempts=self._policy.attempts)
+        elif fetched.damaged:
+            too_large = any(isinstance(error, FrameTooLargeError) for _, error in fetched.damaged)
+            self._ask_again(_around(piece, names), fetched.damaged, compressed=False if too_large else None)
+
+    def _ask_for_unpacked(self, piece: Piece, fetched: Fetched) -> None:
+        """Ask for files that are listed and not packed, because another file has their name; such servers leave out
+        what a request lists with the hash that they told themselves. What never is packed is given up by its hour."""
+        held = {record.key for record in self._held if record.present}
+        places: dict[Piece, set[str]] = {}
+        for key in fetched.unpacked - held - self.haul.arrivals.keys():
+            stream, moment = place_of_key(key) or ("", piece.window.start)
+            known = piece.covers(moment, stream)
+            place = Piece(piece.participant, _hour_of(moment), (stream,)) if known else piece
+            places.setdefault(place, set()).add(key)
+        for place, keys in places.items():
+            told = {entry.key: entry.value for name, entry in fetched.entries if place.covers(name.time, name.stream)}
+            missing, before = keys, 0
+            while missing and len(missing) != before:  # as long as each request brings another one
+                before = len(missing)
+                again = self._fetch(place, told)
+                told |= {entry.key: entry.value for _, entry in again.entries}
+                missing = keys - self.haul.arrivals.keys()
+            if missing:
+                damage = [error for _, error in again.damaged]
+                self._give_up(place, again.failure or next(iter(damage), UnpackedFileError(len(missing))))
+
+    def refuse(self, key: str) -> None:
+        """Take back a file that was accepted with another hash than the server lists, and leave its hour open."""
+        arrival = self.haul.arrivals.pop(key)
+        self.haul.mislisted.discard(key)
+        self._fetcher.discard(arrival)
+        place = Piece(arrival.member.participant, _hour_of(arrival.member.time), (arrival.member.stream,))
+        self._give_up(place, CountMismatchError(arrival.member))
+
+    def _ask_again(self, piece: Piece, firsts: Sequence[Damage], *, compressed: bool | None = None) -> None:
+        """Ask once more, in one request, for members that came damaged; give up the hours of those that fail again."""
+        registry = self._registry(piece)
+        if registry_size(registry) > self._policy.registry_bytes and (halves := piece.halves()):
+            for half in halves:
+                if inside := [one for one in firsts if half.covers(one[0].time, one[0].stream)]:
+                    self._ask_again(half, inside, compressed=compressed)
+            return
+        again = self._fetch(piece, registry, md5=True, compressed=compressed)
+        mismatches = {error.arrival.key: error.arrival for _, error in firsts if isinstance(error, HashMismatchError)}
+        for name, error in again.damaged:
+            if not self._accept(error, mismatches):
+                self._give_up(_only(piece, name), error)
+        back = [arrival.member for arrival in again.arrivals] + [name for name, _ in again.damaged]
+        places = {(name.folder, name.time) for name in back}
+        for name, first in firsts:
+            if (name.folder, name.time) not in places:
+                self._give_up(_only(piece, name), again.failure or first)
+        for arrival in mismatches.values():
+            self._fetcher.discard(arrival)
+
+    def _accept(self, error: BeiweError, earlier: Mapping[str, Arrival]) -> bool:
+        """Whether a file is taken although its hash was wrong again: if the same content came twice."""
+        if not isinstance(error, HashMismatchError):
+            return False
+        first, second = earlier.get(error.arrival.key), error.arrival
+        if first is None or first.staged.sha256 != second.staged.sha256:
+            self._fetcher.discard(second)
+            return False
+        logger.warning(
+            "Participant %s, %s, %s: a file came twice with the same content, and another hash than the server lists; "
+            "it is stored. If it stays so, tell the server's operators.",
+            second.member.participant,
+            second.member.stream,
+            second.member.time.isoformat(),
+        )
+        self._take([second])
+        self.haul.mislisted.add(second.key)
+        return True
+
+    def _give_up(self, piece: Piece, error: BeiweError) -> None:
+        self.haul.problems[piece] = Problem(
+            participant=piece.participant,
+            window=piece.window,
+            streams=piece.streams,
+            error=type(error).__name__,
+            message=str(error),
+        )
+
+
+def _only(piece: Piece, name: MemberName) -> Piece:
+    """The piece of one member's hour and stream."""
+    return Piece(piece.participant, _hour_of(name.time), (name.stream,))
+
+
+def _hour_of(moment: datetime) -> Window:
+    """The full hour around a bin time."""
+    hour = moment.replace(minute=0, second=0)
+    return Window(hour, hour + _HOUR)
+
+
+def _around(piece: Piece, names: Sequence[MemberName]) -> Piece:
+    """The hours and streams of a piece in which the members lie."""
+    hours = [name.time.replace(minute=0, second=0) for name in names]
+    streams = {name.stream for name in names}
+    return Piece(
+        piece.participant,
+        Window(min(hours), max(hours) + _HOUR),
+        tuple(stream for stream in piece.streams if stream in streams),
+    )

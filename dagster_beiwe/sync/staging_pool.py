@@ -1,0 +1,207 @@
+"""Take in the members of an archive while it goes on.
+
+Small ones are locked by the batch, which is faster; middling ones each by a thread of its own, as they are too few for
+that; large ones as they pass by, as they must not be held in memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dagster_beiwe.archive import Member
+from dagster_beiwe.errors import BeiweError, DamagedMemberError
+from dagster_beiwe.lake import LakeWriter, StudyLake
+from dagster_beiwe.lake.staging import Examined, StagedFile, examine, small_size
+from dagster_beiwe.member_names import MemberName
+from dagster_beiwe.sync.results import FetchPolicy
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_T = TypeVar("_T")
+_Error = TypeVar("_Error", bound=BeiweError)
+
+_LARGEST_WHOLE_BYTES = 8 * 1024 * 1024
+_TINY_BYTES = 2 * 1024
+"""What is examined right away: even if that unpacks to as much as a small file may, it is bounded."""
+
+_BATCHES_AT_ONCE = 2
+_LARGEST_BATCH = 1000
+
+
+class Threads:
+    """The threads that work on files, and those that wait for them by the batch. Use it as a context manager.
+
+    An interrupt (any exception that is no ``Exception``) leaves undone what they have not begun.
+    """
+
+    def __init__(self, workers: int) -> None:
+        stop = Event()
+        self._stop = stop
+        self.files = _Pool(workers, name="beiwe-file", stop=stop)
+        self.batches = _Pool(_BATCHES_AT_ONCE, name="beiwe-batch", stop=stop)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if is_interrupt(kind):
+            self._stop.set()
+        for pool in (self.batches, self.files):
+            pool.shutdown(wait=True)
+
+
+class _Pool(ThreadPoolExecutor):
+    """Threads that do nothing any more once ``stop`` is set.
+
+    Canceling their work would not do: who waits for work that was canceled before it began waits for ever.
+    """
+
+    def __init__(self, workers: int, *, name: str, stop: Event) -> None:
+        super().__init__(workers, thread_name_prefix=name)
+        self._stop = stop
+
+    def submit(self, work: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+        return super().submit(self._unless_stopped, work, *args, **kwargs)
+
+    def _unless_stopped(self, work: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _T:
+        if self._stop.is_set():
+            raise _StoppedError
+        return work(*args, **kwargs)
+
+
+class _StoppedError(Exception):
+    """Work that was not begun, because the run was interrupted."""
+
+
+def is_interrupt(kind: type[BaseException] | None) -> bool:
+    """Whether a block ends because the run must stop now, and not by an error, which others still have to handle."""
+    return kind is not None and not issubclass(kind, Exception)
+
+
+class Intake:
+    """Stages members while the archive goes on, with a bounded number of bytes waiting; ``md5`` asks for that hash.
+
+    Use it as a context manager: at its end nothing is being written any more, unless it was interrupted.
+    """
+
+    def __init__(
+        self, lake: StudyLake, writer: LakeWriter, threads: Threads, policy: FetchPolicy, *, md5: bool
+    ) -> None:
+        self._lake, self._writer, self._threads, self._policy, self._md5 = lake, writer, threads, policy, md5
+        self._batch: list[_Small] = []
+        self._batch_bytes = 0
+        self._waiting: deque[tuple[Future[None], int]] = deque()
+        self._waiting_bytes = 0
+        self._outcomes: list[Future[StagedFile]] = []
+        self.names: list[MemberName] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if not is_interrupt(kind):
+            self._settle()
+
+    def add(self, name: MemberName, member: Member, *, zstd: bool) -> None:
+        outcome: Future[StagedFile] = Future()
+        try:
+            self._take(name, member, outcome, zstd=zstd)
+        except DamagedMemberError as error:
+            outcome.set_exception(bare(error))
+        self.names.append(name)
+        self._outcomes.append(outcome)
+
+    def _settle(self) -> None:
+        self._send_batch()
+        while self._waiting:
+            self._wait_for_oldest()
+
+    def outcomes(self) -> Iterator[StagedFile | BaseException]:
+        """What became of each member, in their order; for when the block has ended."""
+        for outcome in self._outcomes:
+            yield outcome.exception() or outcome.result()
+
+    def _take(self, name: MemberName, member: Member, outcome: Future[StagedFile], *, zstd: bool) -> None:
+        if member.size_bytes > _LARGEST_WHOLE_BYTES:
+            outcome.set_result(self._writer.stage(name, member.body, arrives_compressed=zstd, md5=self._md5))
+            return
+        form, body = self._lake.form(name.stream), list(member.body)
+        head = body[0] if body else b""
+        small = small_size(head, member.size_bytes, arrives_compressed=zstd, form=form)
+        needed = member.size_bytes if small is None else small
+        while self._waiting and self._waiting_bytes + self._batch_bytes + needed > self._policy.buffer_bytes:
+            self._wait_for_oldest()
+        if small is None:
+            self._wait_for(self._threads.files.submit(self._store_one, name, body, outcome, zstd=zstd), needed)
+            return
+        check = partial(examine, b"".join(body), name=name.name, arrives_compressed=zstd, form=form, md5=self._md5)
+        self._batch.append(_Small(name, self._examination(check, needed), outcome))
+        self._batch_bytes += needed
+        if self._batch_bytes >= self._policy.batch_bytes or len(self._batch) >= _LARGEST_BATCH:
+            self._send_batch()
+
+    def _examination(self, check: Callable[[], Examined], size_bytes: int) -> Callable[[], Examined]:
+        """What tells what a check finds, which goes on meanwhile in a thread unless it is shorter than to wake one."""
+        if size_bytes > _TINY_BYTES:
+            return self._threads.files.submit(check).result
+        found = check()
+        return lambda: found
+
+    def _send_batch(self) -> None:
+        if self._batch:
+            stored = self._threads.batches.submit(_store, self._batch, self._writer, self._threads.files)
+            self._wait_for(stored, self._batch_bytes)
+            self._batch, self._batch_bytes = [], 0
+
+    def _store_one(self, name: MemberName, body: list[bytes], outcome: Future[StagedFile], *, zstd: bool) -> None:
+        """Check, lock and store a middling member."""
+        try:
+            outcome.set_result(self._writer.stage(name, body, arrives_compressed=zstd, md5=self._md5))
+        except DamagedMemberError as error:
+            outcome.set_exception(bare(error))
+
+    def _wait_for(self, stored: Future[None], size_bytes: int) -> None:
+        self._waiting.append((stored, size_bytes))
+        self._waiting_bytes += size_bytes
+
+    def _wait_for_oldest(self) -> None:
+        stored, size_bytes = self._waiting.popleft()
+        error = stored.exception()
+        self._waiting_bytes -= size_bytes
+        if error is not None:
+            raise error
+
+
+@dataclass(frozen=True)
+class _Small:
+    """A small member: what its examination finds, and where to put what becomes of it."""
+
+    name: MemberName
+    examined: Callable[[], Examined]
+    outcome: Future[StagedFile]
+
+
+def _store(batch: Sequence[_Small], writer: LakeWriter, pool: Executor) -> None:
+    """Lock and store what is whole of a batch."""
+    whole: list[tuple[_Small, Examined]] = []
+    for small in batch:
+        try:
+            whole.append((small, small.examined()))
+        except DamagedMemberError as error:
+            small.outcome.set_exception(bare(error))
+    staged = writer.stage_all([(small.name, examined) for small, examined in whole], pool=pool)
+    for (small, _), file in zip(whole, staged, strict=True):
+        small.outcome.set_result(file)
+
+
+def bare(error: _Error) -> _Error:
+    """The error without the frames that it came through: kept, they would keep each other and the connection."""
+    error.__context__ = None
+    return error.with_traceback(None)

@@ -1,0 +1,1 @@
+"""Tables of a lake: DataFrames as encrypted Parquet, under the same log as raw data."""

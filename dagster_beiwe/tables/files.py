@@ -1,0 +1,324 @@
+"""Tables at rest, as files: encrypted Parquet, committed in a log. Knows neither DataFrames nor Dagster.
+
+A table ``beiwe/sleep/daily_gps``, partition ``abcd1234|2024-03-04``, of a study lies in the study's folder::
+
+    .tables/beiwe/sleep/daily_gps/abcd1234/2024-03-04~57-3f9a02c1.parquet.lock    one version of the table
+    .tables/beiwe/sleep/daily_gps/abcd1234/2024-03-04~57-91be77d0.json.zst        its manifest
+    .tables/beiwe/sleep/daily_gps/abcd1234/2024-03-04~token-0                     whose table it is
+
+A record of the study's log names the manifest, and the manifest its file: a table that was changed, damaged, put back
+or put in another's place is refused. Tables that belong to no study have logs of their own. Rows exist in memory and
+under the cipher only, never in plain text on a disk; nothing is ever pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from dagster_beiwe.encryption import Bytes, CipherKeys, CrypteaseCipher, KeyRing
+from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, TableMissingError
+from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.opening import Opening
+from dagster_beiwe.lake.catalog.state import State, Version
+from dagster_beiwe.lake.collecting import open_for_writing
+from dagster_beiwe.lake.layout import NO_STUDY, NOBODY, LogLayout, Subject, asset_path
+from dagster_beiwe.lake.manifest import TableManifest, decode_table, encode
+from dagster_beiwe.lake.staging import EncryptedFile
+from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS, StudyLake
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_TRIES: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableContent:
+    """A table to be committed: ``fill`` writes its Parquet file into what it is given."""
+
+    fill: Callable[[BinaryIO], object]
+    rows: int
+    written_at: str
+    run_id: str
+
+
+class TableFiles:
+    """Tables of one log: those of a study, or tables that belong to no study. Usable from several threads.
+
+    Use ``of_study``, ``of_lake`` or ``of_nobody``. Asset keys are sequences of names; a partition key is any text: no
+    two of them share a file, and none leads out of its asset's folder.
+    """
+
+    def __init__(
+        self,
+        log: Opening,
+        ring: KeyRing,
+        *,
+        keep_superseded_days: float,
+        state: State | None = None,
+    ) -> None:
+        self.storage, self.layout, self.ring = log.storage, LogLayout(log.folder), ring
+        self.log, self._pinned, self._keep_days = log, state, keep_superseded_days
+
+    @classmethod
+    def of_study(cls, lake: StudyLake) -> Self:
+        """Tables of a study: encrypted and authenticated as its raw data is, and in the state that the lake is in."""
+        return cls(
+            lake.log,
+            lake.ring,
+            keep_superseded_days=lake.keep_superseded_days,
+            state=lake.state if lake.pinned else None,
+        )
+
+    @classmethod
+    def of_lake(
+        cls,
+        storage: Storage,
+        *,
+        passphrase: str,
+        witness: Storage | None = None,
+        keep_superseded_days: float = KEEP_SUPERSEDED_DAYS,
+    ) -> Self:
+        """Tables of no study, encrypted with the lake's passphrase."""
+        ring = KeyRing(CrypteaseCipher(passphrase), CipherKeys(passphrase=passphrase))
+        log = Opening(storage, NO_STUDY, passphrase, witness=witness)
+        return cls(log, ring, keep_superseded_days=keep_superseded_days)
+
+    @classmethod
+    def of_nobody(
+        cls, storage: Storage, *, witness: Storage | None = None, keep_superseded_days: float = KEEP_SUPERSEDED_DAYS
+    ) -> Self:
+        """Tables without anything about participants: unencrypted, and their log finds accidents but not attacks."""
+        log = Opening(storage, NOBODY, None, witness=witness)
+        return cls(log, KeyRing(None, CipherKeys()), keep_superseded_days=keep_superseded_days)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} in {self.layout.folder} at {self.storage.describe()}>"
+
+    @property
+    def state(self) -> State:
+        """The state that tables are read in: the newest, unless this keeps to one."""
+        return self._pinned if self._pinned is not None else self.log.state()
+
+    def catalog(self) -> Catalog | None:
+        """The log of the tables; None if it was never begun."""
+        return self.log.catalog()
+
+    def at(self, state: State | None = None) -> Self:
+        """The tables as they are in a state, by default now, whatever is written later."""
+        pinned = copy(self)
+        pinned._pinned = self.state if state is None else state  # noqa: SLF001 - it is of the same class
+        return pinned
+
+    def tables(self) -> Iterator[tuple[Subject, Version]]:
+        """All tables, each with its newest version. Raises ``IntegrityError`` if it can't be told whose one is."""
+        catalog, state = self.catalog(), self.state
+        if catalog is None:
+            return
+        catalog.identities.resolve(state)
+        for asset in sorted(filter(None, state.sections)):
+            yield from self._of_asset(catalog, state, asset)
+
+    def partitions(self, asset_key: Sequence[str]) -> frozenset[str | None]:
+        """The partitions of an asset that were written; None stands for a table without partitions.
+
+        Raises ``IntegrityError`` if it can't be told whose one of its tables is.
+        """
+        catalog, state, asset = self.catalog(), self.state, asset_path(asset_key)
+        if catalog is None:
+            return frozenset()
+        catalog.identities.resolve(state, asset)
+        return frozenset(subject.name for subject, _ in self._of_asset(catalog, state, asset))
+
+    def exists(self, asset_key: Sequence[str], *, partition: str | None = None) -> bool:
+        """Whether something was written; it is not opened."""
+        return self.newest(_subject(asset_key, partition)) is not None
+
+    def newest(self, subject: Subject) -> Version | None:
+        """The newest version of a table; None if it was never written."""
+        catalog, state = self.catalog(), self.state
+        token = catalog.identities.token(subject, state) if catalog and subject.asset in state.sections else None
+        return state.current(token, subject.asset).get("") if token else None
+
+    def load(self, asset_key: Sequence[str], *, partition: str | None = None) -> tuple[TableManifest, bytes]:
+        """A table's plain Parquet file, proven, and what was written about it.
+
+        Raises ``TableMissingError`` if it was never written, ``IntegrityError`` if it is not what was written,
+        ``WrongPassphraseError``, and ``EncryptionError`` if its key is missing.
+        """
+        subject = _subject(asset_key, partition)
+        version = self.newest(subject)
+        if version is None:
+            if (catalog := self.catalog()) is not None:
+                catalog.identities.resolve(self.state, subject.asset)  # else it might be one whose token was removed
+            raise TableMissingError(
+                f"{self.layout.folder!r} in the lake at {self.storage.describe()} holds no {subject}. Nothing was "
+                "read. Materialise it first; again, if the asset's study (its metadata) was changed since."
+            )
+        manifest, stored = self.stored(subject, version)
+        return manifest, self.decrypted(manifest, stored)
+
+    def decrypted(self, manifest: TableManifest, stored: bytes) -> bytes:
+        """The plain Parquet file in a table's stored bytes. Raises ``EncryptionError``."""
+        return self.ring.decrypt(stored, manifest.encryption, sha256=manifest.sha256, name=manifest.file)
+
+    def stored(self, subject: Subject, version: Version) -> tuple[TableManifest, bytes]:
+        """A version's manifest and its file as it is stored, proven; whoever cannot decrypt it can have it, too."""
+        manifest = self.manifest(subject, version)
+        path = self._path(subject, manifest)
+        try:
+            with self.storage.open(path) as file:
+                data = file.read(manifest.stored_size_bytes + 1)
+        except FileNotFoundError:
+            raise self._opened().absent(subject, "", version) from None
+        if hashlib.sha256(data).hexdigest() != manifest.stored_sha256:
+            raise IntegrityError(
+                f"{path!r} is not the file that was committed of {subject}. Nothing was read. It was changed or "
+                "damaged: restore it from a backup, or materialise the table again."
+            )
+        return manifest, data
+
+    def manifest(self, subject: Subject, version: Version) -> TableManifest:
+        """What was committed as a version of a table. Raises ``IntegrityError`` if it was changed."""
+        data = self._opened().manifest(subject, "", version)
+        manifest = decode_table(data, name=f"{subject}, version {version.at}")
+        named = _subject(manifest.asset_key, manifest.partition)
+        if named != subject or not self._path(subject, manifest).startswith(self.layout.home(subject).prefix):
+            raise IntegrityError(
+                f"The manifest of {subject} names another table. It was not used. The log was written by another "
+                "program: restore it from a backup."
+            )
+        return manifest
+
+    def adopt(self, manifest: TableManifest, data: bytes, *, run_id: str) -> None:
+        """Store what another log has as a table, ``data`` being its plain Parquet file, with its history."""
+        content = TableContent(
+            fill=lambda sink: sink.write(data),
+            rows=manifest.rows,
+            written_at=manifest.written_at,
+            run_id=manifest.run_id,
+        )
+        self.commit(manifest.asset_key, {manifest.partition: content}, run_id=run_id)
+
+    def commit(
+        self, asset_key: Sequence[str], tables: Mapping[str | None, TableContent], *, run_id: str
+    ) -> dict[str | None, TableManifest]:
+        """Store tables of an asset by partition, in place of their former versions: several in one record.
+
+        If another run commits the same table meanwhile, this one comes after it. Raises ``CommitConflictError`` if that
+        goes on and on, or while the table is being withdrawn.
+        """
+        if self._pinned is not None:
+            raise ConfigurationError(
+                f"Tables in {self.layout.folder!r} were opened at one state, which cannot be written. Nothing was "
+                "stored. Open the study without `as_of`."
+            )
+        committed: dict[str | None, TableManifest] = {}
+        refused: list[str] = []
+        with open_for_writing(self.log, keep_days=self._keep_days, run_id=run_id) as catalog:
+            for _ in range(_TRIES):
+                waiting = {each: content for each, content in tables.items() if each not in committed}
+                while waiting:
+                    group = {each: waiting.pop(each) for each in list(waiting)[:MOST_CHANGES]}
+                    committed |= self._commit(catalog, asset_key, group, run_id=run_id, refused=refused)
+                if len(committed) == len(tables):
+                    return committed
+        raise CommitConflictError(
+            f"{len(tables) - len(committed)} of {len(tables)} tables of {'/'.join(asset_key)} were not stored: "
+            f"{refused[-1]}, {_TRIES} times. Let the other run end, then run the asset again."
+        )
+
+    def _commit(
+        self,
+        catalog: Catalog,
+        asset_key: Sequence[str],
+        tables: Mapping[str | None, TableContent],
+        *,
+        run_id: str,
+        refused: list[str],
+    ) -> dict[str | None, TableManifest]:
+        """Commit tables in one record. Those that do not count are left out, and ``refused`` gets the reasons."""
+        subjects = {partition: _subject(asset_key, partition) for partition in tables}
+        with Batch(catalog, run_id=run_id, subjects=subjects.values()) as batch:
+            staged = {each: self._stage(batch, asset_key, each, content) for each, content in tables.items()}
+            changes = []
+            for each, manifest in staged.items():
+                files = [self._path(subjects[each], manifest)]
+                changes.append(batch.change(subjects[each], "", encode(manifest), files=files))
+            outcomes = batch.commit(changes)
+            reasons = {each: outcomes[batch.place(subject)].refused for each, subject in subjects.items()}
+        refused += filter(None, reasons.values())
+        return {each: manifest for each, manifest in staged.items() if reasons[each] is None}
+
+    def _stage(
+        self, batch: Batch, asset_key: Sequence[str], partition: str | None, content: TableContent
+    ) -> TableManifest:
+        """Write a table's file under a name that nobody else has."""
+        cipher = self.ring.cipher
+        stem = self.layout.home(_subject(asset_key, partition)).manifests
+        path = batch.own_name(stem, ".parquet" if cipher is None else ".parquet.lock")
+        with self.storage.explained("written", path), self.storage.create(path) as file:
+            stored = EncryptedFile(file, cipher)
+            sink = _Sink(stored)
+            content.fill(sink)  # type: ignore[arg-type]  # as much of a file as its writers need
+            stored.finish()
+        batch.note(path)
+        return TableManifest(
+            asset_key=tuple(asset_key),
+            partition=partition,
+            file=path.rpartition("/")[2],
+            encryption="none" if cipher is None else cipher.name,
+            rows=content.rows,
+            size_bytes=sink.size_bytes,
+            sha256=sink.sha256.hexdigest(),
+            stored_size_bytes=stored.size_bytes,
+            stored_sha256=stored.sha256.hexdigest(),
+            written_at=content.written_at,
+            run_id=content.run_id,
+        )
+
+    def _of_asset(self, catalog: Catalog, state: State, asset: str) -> Iterator[tuple[Subject, Version]]:
+        tokens = {token: state.current(token, asset).get("") for token in state.section(asset)}
+        for subject in catalog.identities.subjects(asset, [token for token, each in tokens.items() if each], state):
+            version = tokens[catalog.identities.token(subject, state) or ""]
+            assert version is not None
+            yield subject, version
+
+    def _path(self, subject: Subject, manifest: TableManifest) -> str:
+        return f"{self.layout.home(subject).folder}/{manifest.file}"
+
+    def _opened(self) -> Catalog:
+        catalog = self.catalog()
+        assert catalog is not None, "whoever has a version has the log"
+        return catalog
+
+
+class _Sink(io.RawIOBase):
+    """Where Parquet is written to: counts and hashes the plain bytes, and passes them on."""
+
+    def __init__(self, stored: EncryptedFile) -> None:
+        super().__init__()
+        self._stored = stored
+        self.size_bytes, self.sha256 = 0, hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.size_bytes
+
+    def write(self, data: Bytes) -> int:  # type: ignore[override]
+        self.size_bytes += len(data)
+        self.sha256.update(data)
+        return self._stored.write(data)
+
+
+def _subject(asset_key: Iterable[str], partition: str | None) -> Subject:
+    return Subject(partition, asset_path(tuple(asset_key)))

@@ -1,0 +1,41 @@
+"""Text for people: what others wrote, shown so that it formats and commands nothing; numbers with their nouns."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+_LONGEST_SHOWN = 200
+
+
+def one_line(text: str) -> str:
+    """Free text of the server for a terminal, a log or an error: a space for each character that would be obeyed there
+    and not shown (line breaks, escapes, marks of direction)."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def as_typed(text: str) -> str:
+    """Text of a command line or a variable as it was typed, in UTF-8, also where the locale speaks of ASCII only."""
+    with suppress(UnicodeError):
+        return text.encode(errors="surrogateescape").decode()
+    return text
+
+
+def as_code(text: str) -> str:
+    """Free text of the server for a page in Markdown, where it formats nothing: at most 200 characters between
+    backticks."""
+    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+    return f"`{one_line(shown).replace('`', chr(39))}`"
+
+
+def counted(number: int, one: str) -> str:
+    """A number with its noun, as in "1 file" and "2,127 files"."""
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
+
+
+def human_size(size_bytes: float) -> str:
+    """A size in the largest unit that keeps it above one: ``1.4 MB``."""
+    for unit in ("B", "kB", "MB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} GB"
