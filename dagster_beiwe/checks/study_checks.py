@@ -30,7 +30,7 @@ from dagster_beiwe.errors import BeiweError, RouteMissingError, ServerFailedErro
 from dagster_beiwe.io_managers.pickles import pickles_below
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.storage.local import LocalStorage
-from dagster_beiwe.maintenance.exposure import Exposure, look_for_exposures
+from dagster_beiwe.maintenance.exposure import Exposure, find_exposures
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.partitions.definitions import participants_name, recorded_participants, study_windows
 from dagster_beiwe.resource import BeiweResource
@@ -171,7 +171,7 @@ class _Inspection:
     def _protected(self) -> Verdict:
         lake = self._lake
         share = 1.0 if isinstance(lake.storage, LocalStorage) else self._study.verify_share
-        found = look_for_exposures(lake, share=share)
+        found = find_exposures(lake, share=share)
         for path in pickles_below(self._instance, dg.AssetKey(["beiwe", self._study.key])):
             found.note(Exposure(kind="readable pickle", path=path))
         return judge_protection(found, self._places(), locked=self._study.encrypted)

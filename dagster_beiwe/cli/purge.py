@@ -12,7 +12,7 @@ from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.text import counted, one_line
 
 if TYPE_CHECKING:
-    from dagster_beiwe.maintenance.purge import Purge
+    from dagster_beiwe.maintenance.purge import PurgeResult
 
 _BEYOND = """Not reached from here:
   the Beiwe server, from which the next run would fetch the data again: delete it there first;
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     return 0 if purge.certain and (purge.files or purge.tables) else 1
 
 
-def _print(purge: Purge, whose: str) -> None:
+def _print(purge: PurgeResult, whose: str) -> None:
     if purge.files or purge.tables:
         print(f"Removed from the lake: {counted(purge.files, 'file')} and {counted(purge.tables, 'table')} of {whose}.")
     else:

@@ -26,7 +26,7 @@ from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.text import human_size, one_line
 
 if TYPE_CHECKING:
-    from dagster_beiwe.maintenance.rekey import Rekeyed
+    from dagster_beiwe.maintenance.rekey import RekeyResult
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -54,7 +54,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--compression", choices=("zstd", "none"), help="store files so (default: as they are)")
     parser.add_argument("--recipient", action="append", default=[], metavar="age1...",
                         help="encrypt files with age, for this public key; may be repeated")  # fmt: skip
-    parser.add_argument("--lock-all", action="store_true", help="lock files that are stored plain as well")
+    parser.add_argument("--encrypt-all", action="store_true", help="encrypt files that are stored plain as well")
     parser.set_defaults(run=run)
 
 
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     passphrase = _new_passphrase()
     identity = read_identity(AGE_IDENTITY_VARIABLE)
     cipher = AgeCipher(recipients=options.recipient) if options.recipient else CrypteaseCipher(passphrase)
-    form: dict[str, Any] = {"compression": options.compression, "lock_all": options.lock_all}
+    form: dict[str, Any] = {"compression": options.compression, "encrypt_all": options.encrypt_all}
     damaged = []
     for study, lake in studies_in_lake(old, options.study):
         _check_new(lake, passphrase, same_allowed=any(form.values()))
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
-def _log_progress(done: Rekeyed) -> None:
+def _log_progress(done: RekeyResult) -> None:
     logger.info("%d windows done, %s copied", done.windows, human_size(done.bytes_copied))
 
 

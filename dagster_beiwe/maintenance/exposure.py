@@ -1,4 +1,4 @@
-"""Look whether anything lies readable in the lake that should be locked, or open to others on the machine.
+"""Find files in the lake that are readable but should be encrypted, or that other users of the machine can open.
 
 Only beginnings of files are read: a locked file begins with its cipher's header. What follows is ``verify``'s matter.
 """
@@ -67,7 +67,7 @@ class Protection:
             self.findings.append(finding)
 
 
-def look_for_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
+def find_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
     """Look at every stored file of a study and its tables (``share`` of them, chosen by name), and all permissions."""
     result = Protection()
     windows: dict[str, dict[str, str]] = {}

@@ -15,7 +15,7 @@ from dagster_beiwe.lake.study import StudyLake
 
 
 @dataclass(frozen=True, kw_only=True)
-class Purge:
+class PurgeResult:
     """What was removed, in files and tables, and the assets whose tables may still hold rows of the participant.
 
     ``record`` is the newest withdrawal of the study's log. ``certain`` is False while a run that was at work, on an
@@ -29,7 +29,7 @@ class Purge:
     certain: bool
 
 
-def purge_participant(lake: StudyLake, participant: str, *, run_id: str) -> Purge:
+def purge_participant(lake: StudyLake, participant: str, *, run_id: str) -> PurgeResult:
     """Remove everything of a participant from every state, and all tables whose partition names them.
 
     Done again it goes on where it was interrupted. Raises ``CommitConflictError`` on a local disk while a run writes to
@@ -38,7 +38,7 @@ def purge_participant(lake: StudyLake, participant: str, *, run_id: str) -> Purg
     check_participant_id(participant)
     catalog = lake.catalog()
     if catalog is None:
-        return Purge(files=0, tables=0, remaining=(), record=0, certain=True)
+        return PurgeResult(files=0, tables=0, remaining=(), record=0, certain=True)
     tables = list(_tables(lake, catalog))
     own = [subject for subject in tables if participant in _parts(subject)]
     others = frozenset(lake.participants()) - {participant}
@@ -52,11 +52,11 @@ def purge_participant(lake: StudyLake, participant: str, *, run_id: str) -> Purg
     return purge
 
 
-def purge_study(lake: StudyLake, *, run_id: str) -> Purge:
+def purge_study(lake: StudyLake, *, run_id: str) -> PurgeResult:
     """Remove every participant and every table of a study. Its log stays, which names nobody."""
     catalog = lake.catalog()
     if catalog is None:
-        return Purge(files=0, tables=0, remaining=(), record=0, certain=True)
+        return PurgeResult(files=0, tables=0, remaining=(), record=0, certain=True)
     tables = list(_tables(lake, catalog))
     people = [Subject(name) for name in lake.storage.list(lake.study_id) if is_participant_id(name)]
     purge = _purge(lake, catalog, [*people, *tables], [], run_id=run_id)
@@ -74,7 +74,7 @@ def holds_anything(storage: Storage, study_id: str, participant: str) -> bool:
 
 def _purge(
     lake: StudyLake, catalog: Catalog, subjects: list[Subject], remaining: Collection[str], *, run_id: str
-) -> Purge:
+) -> PurgeResult:
     paths = withdraw(catalog, subjects, run_id=run_id)
     if not lake.storage.locks:  # else nobody was at work, and nothing can come any more
         collect(catalog, keep_days=lake.keep_superseded_days, run_id=run_id, also=subjects)
@@ -84,7 +84,7 @@ def _purge(
             _remove_folders(lake, home.folder, catalog.layout.tables(subject.asset))
     state = catalog.refresh()
     tables = {path.partition("~")[0] for path in paths if path.startswith(f"{catalog.layout.tables()}/")}
-    return Purge(
+    return PurgeResult(
         files=len(paths),
         tables=len(tables),
         remaining=tuple(remaining),

@@ -42,7 +42,7 @@ _FILES_AT_ONCE: Final = 4
 
 
 @dataclass
-class Rekeyed:
+class RekeyResult:
     """What the new lake holds, and how much of it this call has copied. Bytes are plain ones.
 
     ``damaged_tables`` could not be copied: they are not what was written.
@@ -64,23 +64,23 @@ def rekey_study(
     target: StudyLake,
     *,
     compression: Compression | None = None,
-    lock_all: bool = False,
-    on_window: Callable[[Rekeyed], None] | None = None,
-) -> Rekeyed:
+    encrypt_all: bool = False,
+    on_window: Callable[[RekeyResult], None] | None = None,
+) -> RekeyResult:
     """Copy a study's raw data, tables and snapshots into the lake ``target``, encrypted as that one encrypts.
 
-    Files keep their ``compression`` unless another one is given, and stay plain if they were, unless ``lock_all``.
+    Files keep their ``compression`` unless another one is given, and stay plain if they were, unless ``encrypt_all``.
     Raises ``IntegrityError`` for a study that is not as it was committed, ``CommitConflictError`` while a run writes to
     it or if the new lake has commits of its own, ``WrongPassphraseError`` for either lake, and ``EncryptionError`` for
     files that can't be decrypted here.
     """
-    result = Rekeyed()
+    result = RekeyResult()
     if not source.exists:
         return result
     source = _checked(source)
     catalog = _begin(source.log, target.log)
     with target.writer(run_id=_RUN_ID) as writer, ThreadPoolExecutor(_FILES_AT_ONCE, "beiwe-rekey") as pool:
-        copy = _Copy(source, target, writer, pool, result, compression=compression, lock_all=lock_all)
+        copy = _Copy(source, target, writer, pool, result, compression=compression, encrypt_all=encrypt_all)
         try:
             for snapshot in sorted(source.state.snapshots.values(), key=lambda each: each.at.number):
                 if snapshot.name not in catalog.state.snapshots:
@@ -101,12 +101,14 @@ def rekey_study(
     return result
 
 
-def rekey_tables_of_lake(source: Storage, target: Storage, *, passphrase: str | None, new_passphrase: str) -> Rekeyed:
+def rekey_tables_of_lake(
+    source: Storage, target: Storage, *, passphrase: str | None, new_passphrase: str
+) -> RekeyResult:
     """Copy the tables that belong to no study: those under the lake's own passphrase, and those that are not encrypted.
 
     Raises ``PassphraseMissingError`` if some are encrypted and no passphrase is given.
     """
-    result = Rekeyed()
+    result = RekeyResult()
     _rekey_tables(TableFiles.of_nobody(source), TableFiles.of_nobody(target), result)
     if passphrase is not None:
         new = TableFiles.of_lake(target, passphrase=new_passphrase)
@@ -119,7 +121,7 @@ def rekey_tables_of_lake(source: Storage, target: Storage, *, passphrase: str | 
     return result
 
 
-def _rekey_tables(source: TableFiles, target: TableFiles, result: Rekeyed) -> None:
+def _rekey_tables(source: TableFiles, target: TableFiles, result: RekeyResult) -> None:
     if source.catalog() is not None:
         source = source.at()
         _begin(source.log, target.log)
@@ -127,7 +129,7 @@ def _rekey_tables(source: TableFiles, target: TableFiles, result: Rekeyed) -> No
         result.tables += len(list(source.tables()))
 
 
-def _copy_tables(source: TableFiles, target: TableFiles, result: Rekeyed) -> None:
+def _copy_tables(source: TableFiles, target: TableFiles, result: RekeyResult) -> None:
     """Bring tables up to date, one at a time."""
     for subject, version in source.tables():
         try:
@@ -159,17 +161,17 @@ class _Copy:
         target: StudyLake,
         writer: LakeWriter,
         pool: ThreadPoolExecutor,
-        result: Rekeyed,
+        result: RekeyResult,
         *,
         compression: Compression | None,
-        lock_all: bool,
+        encrypt_all: bool,
     ) -> None:
         self._source, self._target, self._writer, self._pool = source, target, writer, pool
-        self._result, self._compression, self._lock_all = result, compression, lock_all
+        self._result, self._compression, self._lock_all = result, compression, encrypt_all
         self._copied: dict[tuple[str, str], Version] = {}
         """What this call has looked at: most windows are the same in all states."""
 
-    def state(self, source: StudyLake, on_window: Callable[[Rekeyed], None] | None) -> None:
+    def state(self, source: StudyLake, on_window: Callable[[RekeyResult], None] | None) -> None:
         """Make the new lake's newest state that of the old one which ``source`` is opened at."""
         catalog = self._target.catalog()
         assert catalog is not None, "the copy has begun it"

@@ -21,9 +21,9 @@ from dagster_beiwe.lake.manifest import FileRecord, Hole, Manifest, decode, deco
 from dagster_beiwe.lake.merge import Occasion
 from dagster_beiwe.lake.storage.base import StoredFile
 from dagster_beiwe.lake.study import StudyLake
-from dagster_beiwe.maintenance.look import Finding, partitions_of
-from dagster_beiwe.maintenance.strangers import files_at
-from dagster_beiwe.maintenance.verify import look_again, verify_study
+from dagster_beiwe.maintenance.inspection import Finding, partitions_of
+from dagster_beiwe.maintenance.unaccounted import files_at
+from dagster_beiwe.maintenance.verify import inspect_again, verify_study
 
 _FILES = ("file changed", "file missing")
 _MANIFESTS = ("manifest changed", "manifest missing", "table changed")
@@ -67,9 +67,9 @@ def _repair(lake: StudyLake, catalog: Catalog, suspects: list[Finding], *, run_i
         _Owners(lake, catalog).restore(run_id=run_id)
         suspects += verify_study(lake, share=0).findings
     suspected = {*suspects}
-    found = [each for each in look_again(lake.log, suspects).findings if each in suspected]
+    found = [each for each in inspect_again(lake.log, suspects).findings if each in suspected]
     _take_out(lake, catalog, found, run_id=run_id)
-    later = look_again(lake.log, found).findings if found else []
+    later = inspect_again(lake.log, found).findings if found else []
     _remove(lake, catalog, [each for each in later if each.kind == "file unlisted"], found, run_id=run_id)
 
 

@@ -13,8 +13,8 @@ from dagster_beiwe.lake.catalog.opening import Opening, Seen
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.study import StudyLake, When
-from dagster_beiwe.maintenance.look import Finding, FindingKind, Look, Verification
-from dagster_beiwe.maintenance.strangers import strangers
+from dagster_beiwe.maintenance.inspection import Finding, FindingKind, Inspection, Verification
+from dagster_beiwe.maintenance.unaccounted import unaccounted_files
 from dagster_beiwe.tables.files import TableFiles
 
 __all__ = ["Finding", "FindingKind", "Verification", "verify_study"]
@@ -57,7 +57,7 @@ def verify_study(
             result.withdrawn = tuple(sorted(state.withdrawn.values()))
         elif not participants:
             result.findings += _copies(catalog, newest)
-        look = Look(
+        inspection = Inspection(
             catalog,
             log.storage,
             state,
@@ -66,13 +66,13 @@ def verify_study(
             past=as_of is not None,
             on_window=on_window,
         )
-        _look_at_all(look, log, participants)
+        _inspect_all(inspection, log, participants)
     if not participants and as_of is None:
         result.findings += _unlisted(log, catalog)
     return result
 
 
-def look_again(log: Opening, suspects: Collection[Finding]) -> Verification:
+def inspect_again(log: Opening, suspects: Collection[Finding]) -> Verification:
     """What is found now, reading the files that were suspected."""
     result = Verification()
     catalog = log.catalog()
@@ -82,25 +82,25 @@ def look_again(log: Opening, suspects: Collection[Finding]) -> Verification:
             f"{home(Subject(each.participant)).folder}/{each.path}" if each.participant else each.path
             for each in suspects
         }
-        look = Look(catalog, log.storage, catalog.refresh(), result, read=paths.__contains__)
+        inspection = Inspection(catalog, log.storage, catalog.refresh(), result, read=paths.__contains__)
         beside = any(not each.participant for each in suspects)
-        _look_at_all(look, log, () if beside else {each.participant for each in suspects})
+        _inspect_all(inspection, log, () if beside else {each.participant for each in suspects})
     result.findings += _unlisted(log, catalog)
     return result
 
 
 def _unlisted(log: Opening, catalog: Catalog | None) -> list[Finding]:
     """Files beside those of participants and tables that nothing accounts for; where no log was begun that is all."""
-    return [Finding(kind="file unlisted", path=path) for path in strangers(log.storage, log.folder, catalog)]
+    return [Finding(kind="file unlisted", path=path) for path in unaccounted_files(log.storage, log.folder, catalog)]
 
 
-def _look_at_all(look: Look, log: Opening, participants: Collection[str]) -> None:
+def _inspect_all(inspection: Inspection, log: Opening, participants: Collection[str]) -> None:
     for name in log.storage.list(log.folder):
         if is_participant_id(name) and (not participants or name in participants):
-            look.participant(name)
+            inspection.participant(name)
     if not participants:
-        look.tables()
-    look.missing(participants=participants)
+        inspection.tables()
+    inspection.missing(participants=participants)
 
 
 def _replayed(catalog: Catalog, *, whole: bool) -> State:

@@ -13,7 +13,7 @@ from dagster_beiwe.cli import main
 from dagster_beiwe.encryption import AgeCipher, Cipher, CrypteaseCipher
 from dagster_beiwe.errors import EncryptionError, IntegrityError
 from dagster_beiwe.lake import BeiweLake, FileRecord, StudyLake
-from dagster_beiwe.maintenance.exposure import look_for_exposures
+from dagster_beiwe.maintenance.exposure import find_exposures
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.studies.config import StudyFacts
@@ -120,14 +120,14 @@ def test_protected_tells_every_cipher_from_what_is_readable(folder: Path, study_
     """Whatever a study is encrypted with now, what its former cipher encrypted is not readable."""
     lakes = [opened(folder, study_id), opened(folder, study_id, cipher=CrypteaseCipher(PASSPHRASE))]
     for lake in lakes:
-        found = look_for_exposures(lake)
+        found = find_exposures(lake)
         assert (found.findings, found.tables) == ([], 2)
     (participant, record) = records(lakes[0])[0]
     victims = [folder / lakes[0].folder(participant, record.path), next(folder.glob("*/.tables/lab/age~*.lock"))]
     victims[0].write_bytes(b"timestamp,UTC time,x\n")
     victims[1].write_bytes(b"PAR1 and some rows")
     for lake in lakes:
-        assert {folder / each.path for each in look_for_exposures(lake).findings} == set(victims)
+        assert {folder / each.path for each in find_exposures(lake).findings} == set(victims)
 
 
 @pytest.mark.parametrize(("encryption", "key"), [("age", "identity"), ("cryptease", "passphrase")])

@@ -23,7 +23,7 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.maintenance.rekey import Rekeyed, rekey_study
+from dagster_beiwe.maintenance.rekey import RekeyResult, rekey_study
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.tables.store import TableStore
@@ -228,7 +228,7 @@ def test_what_a_run_commits_meanwhile_is_not_missed(lake: StudyLake, environment
     """The call ends with an error; the next one copies that, too."""
     writer, new = BeiweLake(environment).study(lake.study_id, passphrase=PASSPHRASE), at(place, lake.study_id)
 
-    def commit(done: Rekeyed) -> None:
+    def commit(done: RekeyResult) -> None:
         if done.windows_copied == 1:
             vanish(writer)
 
@@ -316,7 +316,7 @@ def test_compression_and_locks_can_change_on_the_way(lake: StudyLake, environmen
     new = at(place, lake.study_id)
     rekey_study(bare, new)
     assert {record.encryption for record in _records(new)} == {"none"}
-    rekey_study(bare, new, compression="zstd", lock_all=True)
+    rekey_study(bare, new, compression="zstd", encrypt_all=True)
     assert {record.path for record in _records(new)} == {f"{record.member}.zst.lock" for record in _records(new)}
     assert contents(new) == contents(lake)
     assert verify_study(new).intact

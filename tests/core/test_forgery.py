@@ -28,7 +28,7 @@ from dagster_beiwe.lake.catalog.batch import Batch
 from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.storage.base import LARGEST_DOCUMENT_BYTES
-from dagster_beiwe.maintenance.exposure import look_for_exposures
+from dagster_beiwe.maintenance.exposure import find_exposures
 from dagster_beiwe.maintenance.purge import purge_participant
 from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import verify_study
@@ -290,7 +290,7 @@ def test_a_document_nested_beyond_reason_ends_nothing(lake: StudyLake, folder: P
     place.write_bytes(DIGEST.sign("beiwe-checkpoint", body) if "checkpoints" in path else body)
     place.chmod(0o600)
     verify_study(lake)
-    assert look_for_exposures(lake).protected
+    assert find_exposures(lake).protected
     commit(fresh(folder), {2: b"second"})
 
 

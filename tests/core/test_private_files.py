@@ -18,7 +18,7 @@ from dagster_beiwe.credentials import read_keyring, write_keyring
 from dagster_beiwe.encryption import read_identity
 from dagster_beiwe.errors import ConfigurationError, IntegrityError, KeyringFileError, LakeError, LakeUnavailableError
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.maintenance.exposure import look_for_exposures
+from dagster_beiwe.maintenance.exposure import find_exposures
 from dagster_beiwe.maintenance.purge import purge_participant
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.private_files import (
@@ -263,7 +263,7 @@ def test_nothing_in_the_place_of_a_file_makes_anybody_wait(
         with suppress(LakeError):
             assert not verify_study(again()).intact, path
         with suppress(LakeError):
-            look_for_exposures(again())
+            find_exposures(again())
         with suppress(LakeError):
             commit(again(), {2: b"SECOND", 3: b"third"})
         with suppress(LakeError):

@@ -16,7 +16,7 @@ from dagster_beiwe.errors import BeiweError, IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.layout import LogLayout
-from dagster_beiwe.maintenance.exposure import look_for_exposures
+from dagster_beiwe.maintenance.exposure import find_exposures
 from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import verify_study
 
@@ -290,4 +290,4 @@ def test_ids_can_be_read_in_checkpoints(folder: Path) -> None:
     inside = folder / STUDY / ".beiwe"
     assert any(PERSON.encode() in path.read_bytes() for path in (inside / "checkpoints").iterdir())
     assert not any(PERSON.encode() in path.read_bytes() for path in (inside / "log").rglob("*") if path.is_file())
-    assert look_for_exposures(lake).protected
+    assert find_exposures(lake).protected

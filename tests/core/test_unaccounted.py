@@ -13,7 +13,7 @@ from core_helpers import PASSPHRASE, PERSON, STUDY, commit, stage
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.maintenance.exposure import look_for_exposures
+from dagster_beiwe.maintenance.exposure import find_exposures
 from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import verify_study
 
@@ -59,7 +59,7 @@ def test_a_file_that_nothing_accounts_for_is_named_and_taken_out(lake: StudyLake
     found = verify_study(lake).findings
     assert [finding.kind for finding in found] == ["file unlisted"]
     assert str(found[0]).endswith(path)
-    exposed = {each.kind for each in look_for_exposures(lake).findings}
+    exposed = {each.kind for each in find_exposures(lake).findings}
     assert exposed >= {"open to others"} if path.endswith(READABLE_BY_DESIGN) else len(exposed) == 2
     repair_study(lake, found, run_id="repair")
     assert not place.exists()

@@ -17,7 +17,7 @@ from dagster_beiwe.lake.layout import TABLES, is_document
 from dagster_beiwe.lake.storage.base import Storage, StoredFile
 
 
-def strangers(storage: Storage, folder: str, catalog: Catalog | None) -> Iterator[str]:
+def unaccounted_files(storage: Storage, folder: str, catalog: Catalog | None) -> Iterator[str]:
     """Files in a log's folder that are neither of a participant, nor a table's, nor a document of the log.
 
     If no log was begun no file is any of these.

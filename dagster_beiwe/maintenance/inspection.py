@@ -1,4 +1,4 @@
-"""Look at all that is stored of a log's subjects, and find what is not as it was committed.
+"""Inspect everything stored for a log's subjects, and find what differs from what was committed.
 
 Sizes come from one listing of a subject's folder: nothing is asked for file by file. Only the files that are chosen are
 read. Hashes of the stored bytes are compared, so nothing has to be decrypted.
@@ -23,7 +23,7 @@ from dagster_beiwe.lake.layout import Home, Subject, is_made_here, is_token
 from dagster_beiwe.lake.manifest import stored_files
 from dagster_beiwe.lake.storage.base import Storage, StoredFile
 from dagster_beiwe.maintenance.stored_hashes import StoredHashes
-from dagster_beiwe.maintenance.strangers import files_at, still_there
+from dagster_beiwe.maintenance.unaccounted import files_at, still_there
 
 FindingKind = Literal[
     "log damaged", "copy changed", "participant missing", "token changed", "manifest missing", "manifest changed",
@@ -99,7 +99,7 @@ class _Held(NamedTuple):
     newest: bool
 
 
-class Look:
+class Inspection:
     """One look at a log in one state.
 
     ``read`` says of which paths the bytes are read. ``past`` looks at the state's own versions only, else at all that
@@ -126,13 +126,13 @@ class Look:
         """Files where no token says whose they are: nobody's, unless somebody's token is missing."""
 
     def participant(self, name: str) -> None:
-        """Look at a participant's folder, or at what lies in its place."""
+        """Inspect a participant's folder, or at what lies in its place."""
         home = self._catalog.layout.home(Subject(name))
         held = self._place({file.path: file for file in files_at(self._storage, home.folder)}, name)
         self._result.participants += held or not self._past
 
     def tables(self) -> None:
-        """Look at all tables of the log."""
+        """Inspect all tables of the log."""
         by_prefix: dict[str, dict[str, StoredFile]] = {}
         for file in self._storage.scan(self._catalog.layout.tables()):
             by_prefix.setdefault(f"{file.path.partition('~')[0]}~", {})[file.path] = file
@@ -175,7 +175,7 @@ class Look:
         return (known.name if known else None) or ""
 
     def _place(self, files: Mapping[str, StoredFile], name: str) -> bool:
-        """Look at the files of one subject: a participant's by name, a table's by what its token says.
+        """Inspect the files of one subject: a participant's by name, a table's by what its token says.
 
         Whether the state has any version of it.
         """
