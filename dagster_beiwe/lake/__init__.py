@@ -2,19 +2,19 @@
 
 from dagster_beiwe.lake.lake import BeiweLake
 from dagster_beiwe.lake.manifest import FileRecord, Hole, Manifest
-from dagster_beiwe.lake.merge import Arrival, Changes, Merge, Occasion
+from dagster_beiwe.lake.merge import Changes, CommitRequest, FetchedFile, Merge
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.writer import LakeWriter
 
 __all__ = [
-    "Arrival",
     "BeiweLake",
     "Changes",
+    "CommitRequest",
+    "FetchedFile",
     "FileRecord",
     "Hole",
     "LakeWriter",
     "Manifest",
     "Merge",
-    "Occasion",
     "StudyLake",
 ]

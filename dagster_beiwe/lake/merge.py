@@ -18,7 +18,7 @@ STRAYS_FOLDER = "strays"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arrival:
+class FetchedFile:
     """A file that was downloaded, checked and staged. ``key`` is its identity; ``form`` how it was stored.
 
     ``known_by`` names the hash by which the server knows it, None if the server did not tell. ``compared`` tells
@@ -36,7 +36,7 @@ class Arrival:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Occasion:
+class CommitRequest:
     """Who commits what, and when: the facts of a commit that do not depend on its files."""
 
     study_id: str
@@ -85,96 +85,96 @@ class Merge:
     changes: Changes
 
 
-def merge(old: Manifest | None, arrivals: Iterable[Arrival], occasion: Occasion) -> Merge:
-    """The commit that brings ``arrivals`` into a window that holds ``old``."""
+def merge(old: Manifest | None, fetched: Iterable[FetchedFile], request: CommitRequest) -> Merge:
+    """The commit that brings ``fetched`` into a window that holds ``old``."""
     records = old.by_key() if old else {}
     removed = {record.key: record for record in old.removed} if old else {}
     before = dict(records)
     arrived = set()
     members = {record.member for record in (*records.values(), *removed.values())}
     discards = []
-    for arrival in arrivals:
-        arrived.add(arrival.key)
-        known, removed_before = records.get(arrival.key), removed.pop(arrival.key, None)
-        if known and _same(known, arrival):
-            records[arrival.key] = replace(
+    for file in fetched:
+        arrived.add(file.key)
+        known, removed_before = records.get(file.key), removed.pop(file.key, None)
+        if known and _same(known, file):
+            records[file.key] = replace(
                 known,
-                md5=known.md5 or arrival.staged.md5,
-                known_by=arrival.known_by or known.known_by,
-                checked=known.checked or arrival.checked,
+                md5=known.md5 or file.staged.md5,
+                known_by=file.known_by or known.known_by,
+                checked=known.checked or file.checked,
                 vanished_at=None,
             )
-            discards.append(arrival.staged)
+            discards.append(file.staged)
             continue
         earlier = known or removed_before
-        name = earlier.member if earlier else _free_name(arrival.member, occasion.window, members)
+        name = earlier.member if earlier else _free_name(file.member, request.window, members)
         members.add(name)
-        records[arrival.key] = _record(arrival, earlier, occasion, name=name)
-    for key in records.keys() & set(occasion.vanished):
-        records[key] = _marked(records[key], occasion)
+        records[file.key] = _record(file, earlier, request, name=name)
+    for key in records.keys() & set(request.vanished):
+        records[key] = _marked(records[key], request)
     if old:
-        records = {key: _dated(record, arrived, old, occasion) for key, record in records.items()}
-    records = {key: _counted(record, occasion) for key, record in records.items()}
-    gone = {*occasion.damaged, *(occasion.vanished if occasion.remove_vanished else ())}
+        records = {key: _dated(record, arrived, old, request) for key, record in records.items()}
+    records = {key: _counted(record, request) for key, record in records.items()}
+    gone = {*request.damaged, *(request.vanished if request.remove_vanished else ())}
     removed |= {key: records.pop(key) for key in records.keys() & gone}
     return Merge(
-        manifest=_manifest(records.values(), removed.values(), occasion),
+        manifest=_manifest(records.values(), removed.values(), request),
         discards=tuple(discards),
         changes=_changes(before, records),
     )
 
 
-def _same(known: FileRecord, arrival: Arrival) -> bool:
-    staged = arrival.staged
+def _same(known: FileRecord, file: FetchedFile) -> bool:
+    staged = file.staged
     return (known.sha256, known.encryption, known.compression) == (staged.sha256, staged.encryption, staged.compression)
 
 
-def _marked(record: FileRecord, occasion: Occasion) -> FileRecord:
+def _marked(record: FileRecord, request: CommitRequest) -> FileRecord:
     """The record of a file that the server no longer has, marked with the first day of that."""
     if not record.present:
         return record
     return replace(
         record,
-        vanished_at=_text(occasion.now),
+        vanished_at=_text(request.now),
         times_vanished=record.times_vanished + 1,
         counted_in="",
         counted_at="",
     )
 
 
-def _dated(record: FileRecord, arrived: Collection[str], old: Manifest, occasion: Occasion) -> FileRecord:
+def _dated(record: FileRecord, arrived: Collection[str], old: Manifest, request: CommitRequest) -> FileRecord:
     """The record with the time when the server last had the file: that of the commit, if it looked and found it."""
     found = record.key in arrived or (
         record.present
-        and record.stream in occasion.streams
-        and record.key not in occasion.unseen
-        and record.key not in occasion.damaged
-        and not any(record.stream in hole.streams and hole.start <= record.time < hole.end for hole in occasion.holes)
+        and record.stream in request.streams
+        and record.key not in request.unseen
+        and record.key not in request.damaged
+        and not any(record.stream in hole.streams and hole.start <= record.time < hole.end for hole in request.holes)
     )
     last_seen = None if found else old.last_seen(record)
     return record if record.last_seen == last_seen else replace(record, last_seen=last_seen)
 
 
-def _counted(record: FileRecord, occasion: Occasion) -> FileRecord:
+def _counted(record: FileRecord, request: CommitRequest) -> FileRecord:
     """The record with the row that is known to have counted it: what was known stays known until the file changes."""
-    row = occasion.counted_in.get(record.key, "") if record.present else ""
+    row = request.counted_in.get(record.key, "") if record.present else ""
     if not row or row == record.counted_in:
         return record
-    return replace(record, counted_in=row, counted_at=_text(occasion.now))
+    return replace(record, counted_in=row, counted_at=_text(request.now))
 
 
-def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, name: str) -> FileRecord:
+def _record(file: FetchedFile, known: FileRecord | None, request: CommitRequest, *, name: str) -> FileRecord:
     """The record of a file that is stored now. ``known`` is what is known of it from before."""
-    staged, member = arrival.staged, arrival.member
-    now, row = _text(occasion.now), occasion.counted_in.get(arrival.key, "")
+    staged, member = file.staged, file.member
+    now, row = _text(request.now), request.counted_in.get(file.key, "")
     restated = known is not None and known.sha256 != staged.sha256
     previous = known.previous if known else None
     if known and restated:
         previous = PreviousVersion(size_bytes=known.size_bytes, sha256=known.sha256, fetched_at=known.fetched_at)
     return FileRecord(
-        key=arrival.key,
+        key=file.key,
         member=name,
-        path=staged.path.removeprefix(f"{occasion.study_id}/{occasion.participant}/"),
+        path=staged.path.removeprefix(f"{request.study_id}/{request.participant}/"),
         stream=member.stream,
         survey_id=member.survey_id,
         time=_text(member.time),
@@ -188,9 +188,9 @@ def _record(arrival: Arrival, known: FileRecord | None, occasion: Occasion, *, n
         compression=staged.compression,
         first_seen=known.first_seen if known else now,
         fetched_at=now,
-        run_id=occasion.run_id,
-        known_by=arrival.known_by or (known.known_by if known else "sha1"),
-        checked=arrival.checked,
+        run_id=request.run_id,
+        known_by=file.known_by or (known.known_by if known else "sha1"),
+        checked=file.checked,
         counted_in=row,
         counted_at=now if row else "",
         restatements=(known.restatements if known else 0) + restated,
@@ -219,20 +219,20 @@ def plain_name(member: MemberName, number: int = 1) -> str:
     return f"{stem[: len('YYYY-MM-DD hh_mm_ss+00_00')]}{f'_{number}' if number > 1 else ''}.{extension}"
 
 
-def _manifest(records: Iterable[FileRecord], removed: Iterable[FileRecord], occasion: Occasion) -> Manifest:
+def _manifest(records: Iterable[FileRecord], removed: Iterable[FileRecord], request: CommitRequest) -> Manifest:
     return Manifest(
-        study_id=occasion.study_id,
-        participant=occasion.participant,
-        window=occasion.window.key,
-        start=_text(occasion.window.start),
-        end=_text(occasion.window.end),
-        committed_at=_text(occasion.now),
-        run_id=occasion.run_id,
-        streams=occasion.streams,
+        study_id=request.study_id,
+        participant=request.participant,
+        window=request.window.key,
+        start=_text(request.window.start),
+        end=_text(request.window.end),
+        committed_at=_text(request.now),
+        run_id=request.run_id,
+        streams=request.streams,
         files=_sorted(records),
         removed=_sorted(removed),
-        holes=occasion.holes,
-        counted=occasion.counted,
+        holes=request.holes,
+        counted=request.counted,
     )
 
 

@@ -22,7 +22,7 @@ from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.collecting import open_for_writing
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import Manifest, encode
-from dagster_beiwe.lake.merge import Arrival, Changes, Occasion, merge, plain_name
+from dagster_beiwe.lake.merge import Changes, CommitRequest, FetchedFile, merge, plain_name
 from dagster_beiwe.lake.staging import Examined, FileForm, FilePlace, StagedFile, stage_file, store_all
 from dagster_beiwe.member_names import MemberName
 
@@ -188,22 +188,22 @@ class LakeWriter:
         """Remove staged files that will not be committed."""
         self._batch.remove([file.path for file in staged])
 
-    def commit(self, plan: Plan, occasion: Occasion, arrivals: Iterable[Arrival]) -> Submitted:
+    def commit(self, plan: Plan, request: CommitRequest, fetched: Iterable[FetchedFile]) -> Submitted:
         """Commit what arrived for a participant's window, now or with others that share the record.
 
         It does not count if another run has committed the window since the plan: see ``Submitted.record``.
         """
-        if (damage := plan.damaged.get(occasion.window.key)) is not None:
+        if (damage := plan.damaged.get(request.window.key)) is not None:
             raise damage
-        arrivals = list(arrivals)
-        old = plan.manifests[occasion.window.key]
-        result = merge(old, arrivals, occasion)
+        fetched = list(fetched)
+        old = plan.manifests[request.window.key]
+        result = merge(old, fetched, request)
         self.discard(result.discards)
         same = old is not None and old.data_version == result.manifest.data_version
         useless = set(result.discards)
-        files = [arrival.staged for arrival in arrivals if arrival.staged not in useless]
-        compared_at = occasion.compared_at
-        version = plan.lake.index(occasion.participant).get(occasion.window.key)
+        files = [file.staged for file in fetched if file.staged not in useless]
+        compared_at = request.compared_at
+        version = plan.lake.index(request.participant).get(request.window.key)
         before = version.compared if same and version else 0  # contents that are the same stay compared
         compared = int(compared_at.timestamp()) if compared_at else before
         return self.adopt(plan, result.manifest, files, compared=compared, changes=result.changes)

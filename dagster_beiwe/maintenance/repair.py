@@ -18,7 +18,7 @@ from dagster_beiwe.lake.catalog.withdrawal import give_up
 from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.lake.layout import LogLayout, Subject, is_token, planned_on, version_of
 from dagster_beiwe.lake.manifest import FileRecord, Hole, Manifest, decode, decode_table
-from dagster_beiwe.lake.merge import Occasion
+from dagster_beiwe.lake.merge import CommitRequest
 from dagster_beiwe.lake.storage.base import StoredFile
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.maintenance.inspection import Finding, partitions_of
@@ -154,10 +154,10 @@ def _remove_links(lake: StudyLake, findings: Iterable[Finding]) -> None:
             lake.storage.delete(path)
 
 
-def _opened(manifest: Manifest, gone: list[FileRecord], run_id: str) -> Occasion:
+def _opened(manifest: Manifest, gone: list[FileRecord], run_id: str) -> CommitRequest:
     """The commit that takes files out of a window and leaves it open, with their hours as holes."""
     holes = (Hole(start=r.time, end=r.time, streams=(r.stream,), error="IntegrityError") for r in gone)
-    return Occasion(
+    return CommitRequest(
         study_id=manifest.study_id,
         participant=manifest.participant,
         window=manifest.span,

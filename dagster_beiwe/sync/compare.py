@@ -230,11 +230,11 @@ def are_compared(cell: Cell, before: Manifest | None, haul: Haul, *, streams: Co
     held = before.by_key() if before else {}
     if any(problem.inside(cell.window) for problem in haul.problems.values()):
         return False
-    for arrival in haul.arrivals.values():
-        if arrival.member.time in cell.window and not arrival.compared:
-            known = held.get(arrival.key)
-            if known is None or known.sha256 != arrival.staged.sha256:
+    for fetched_file in haul.fetched_files.values():
+        if fetched_file.member.time in cell.window and not fetched_file.compared:
+            known = held.get(fetched_file.key)
+            if known is None or known.sha256 != fetched_file.staged.sha256:
                 return False
     left_out = [key for key, record in held.items() if record.present and record.stream in streams]
-    left_out = [key for key in left_out if key not in haul.arrivals and key not in haul.vanished]
+    left_out = [key for key in left_out if key not in haul.fetched_files and key not in haul.vanished]
     return not left_out or (by_hash and haul.missing_upstream.isdisjoint(left_out))

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from dagster_beiwe.lake import Arrival, FileRecord
+from dagster_beiwe.lake import FetchedFile, FileRecord
 from dagster_beiwe.sync.daily_counts import CountedDay, DailyIndex
 from dagster_beiwe.sync.requests import Piece
 from dagster_beiwe.windows import Window
@@ -64,9 +64,9 @@ class Ledger:
     participant: str
     held: Mapping[str, FileRecord]
 
-    def deleted(self, unlisted: Collection[str], arrivals: Mapping[str, Arrival]) -> set[str]:
-        """Those of the ``unlisted`` files that were deleted upstream. ``arrivals`` are all files that came of the days
-        in question."""
+    def deleted(self, unlisted: Collection[str], fetched_files: Mapping[str, FetchedFile]) -> set[str]:
+        """Those of the ``unlisted`` files that were deleted upstream. ``fetched_files`` are all files
+        fetched for the days in question."""
         found: set[str] = set()
         wanted = {place for key in unlisted if key in self.held for place in self._places(self.held[key])}
         for (date_, stream), files in self._by_place(self.held.values()).items():
@@ -76,19 +76,23 @@ class Ledger:
                 found |= deleted_upstream(
                     day.sizes.get(stream, 0),
                     (
-                        HeldFile(each.key, each.size_bytes, each.key in counted, _same(each, arrivals.get(each.key)))
+                        HeldFile(
+                            each.key, each.size_bytes, each.key in counted, _same(each, fetched_files.get(each.key))
+                        )
                         for each in files
                     ),
                 )
         return found & set(unlisted)
 
-    def surplus(self, arrivals: Mapping[str, Arrival], streams: Collection[str]) -> list[tuple[CountedDay, str]]:
+    def surplus(
+        self, fetched_files: Mapping[str, FetchedFile], streams: Collection[str]
+    ) -> list[tuple[CountedDay, str]]:
         """Days and streams of which the server counts less than it has counted before, of files that have not just
         changed: something may have been deleted there."""
         held = (
             record
             for key, record in self.held.items()
-            if record.stream in streams and (key not in arrivals or _same(record, arrivals[key]))
+            if record.stream in streams and (key not in fetched_files or _same(record, fetched_files[key]))
         )
         found = []
         for (date_, stream), files in sorted(self._by_place(held).items()):
@@ -98,31 +102,31 @@ class Ledger:
                 found.append((day, stream))
         return found
 
-    def contradicted(self, mislisted: Collection[str], arrivals: Mapping[str, Arrival]) -> set[str]:
-        """Those of the arrivals with a hash that the server does not list whose size the count of their day speaks
+    def contradicted(self, mislisted: Collection[str], fetched_files: Mapping[str, FetchedFile]) -> set[str]:
+        """Those of the fetched files with a hash that the server does not list whose size the count of their day speaks
         against: with them, it is not the sum of what is there. No count speaks against nothing."""
         found = set()
-        sums = self._sums(arrivals) if mislisted else {}
-        for key in mislisted & arrivals.keys():
-            member = arrivals[key].member
+        sums = self._sums(fetched_files) if mislisted else {}
+        for key in mislisted & fetched_files.keys():
+            member = fetched_files[key].member
             for day in self.daily.days_of(self.participant, member.time):
                 count = day.sizes.get(member.stream, 0)
                 if day.certain and count and count != sums[day.day, member.stream][0]:
                     found.add(key)
         return found
 
-    def counted(self, arrivals: Mapping[str, Arrival], deleted: Collection[str]) -> dict[str, str]:
+    def counted(self, fetched_files: Mapping[str, FetchedFile], deleted: Collection[str]) -> dict[str, str]:
         """{key: row} of the files whose row is known to have counted them: all of a day and stream, if the count is
-        their sum to the byte. ``arrivals`` take the place of what was held, ``deleted`` are left out."""
+        their sum to the byte. ``fetched_files`` take the place of what was held, ``deleted`` are left out."""
         found: dict[str, str] = {}
-        for (date_, stream), (size_bytes, keys) in self._sums(arrivals, deleted).items():
+        for (date_, stream), (size_bytes, keys) in self._sums(fetched_files, deleted).items():
             day = self.daily.day(self.participant, date_)
             if day.certain and size_bytes == day.sizes.get(stream, 0):
                 found.update(dict.fromkeys(keys, day.row))
         return found
 
     def _sums(
-        self, arrivals: Mapping[str, Arrival], deleted: Collection[str] = ()
+        self, fetched_files: Mapping[str, FetchedFile], deleted: Collection[str] = ()
     ) -> dict[Place, tuple[int, list[str]]]:
         """Bytes and keys of what there is of each day and stream."""
         files = {
@@ -130,8 +134,8 @@ class Ledger:
             for key, record in self.held.items()
             if record.present and key not in deleted
         }
-        for key, arrival in arrivals.items():
-            files[key] = (arrival.member.time, arrival.member.stream, arrival.staged.size_bytes)
+        for key, fetched_file in fetched_files.items():
+            files[key] = (fetched_file.member.time, fetched_file.member.stream, fetched_file.staged.size_bytes)
         found: dict[Place, tuple[int, list[str]]] = {}
         for key, (moment, stream, size_bytes) in files.items():
             for day in self.daily.days_of(self.participant, moment):
@@ -168,8 +172,8 @@ def _counted_by(row: str, files: Iterable[FileRecord]) -> set[str]:
     }
 
 
-def _same(record: FileRecord, arrival: Arrival | None) -> bool:
-    return arrival is not None and arrival.staged.sha256 == record.sha256
+def _same(record: FileRecord, fetched_file: FetchedFile | None) -> bool:
+    return fetched_file is not None and fetched_file.staged.sha256 == record.sha256
 
 
 def pieces_to_list(participant: str, places: Iterable[tuple[CountedDay, str]], *, piece_bytes: int) -> list[Piece]:

@@ -18,7 +18,7 @@ from dagster_beiwe.errors import (
     RequestTooLargeError,
     ServerFailedError,
 )
-from dagster_beiwe.lake import Arrival, FileRecord, LakeWriter, StudyLake
+from dagster_beiwe.lake import FetchedFile, FileRecord, LakeWriter, StudyLake
 from dagster_beiwe.lake.manifest import HashName
 from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.member_names import MemberName, key_of_chunked_member, parse_member_name
@@ -42,15 +42,15 @@ DIVISIBLE = (ArchiveError, ConnectionFailedError, RequestTooLargeError, ServerFa
 class Fetched:
     """What became of one request.
 
-    ``arrivals`` are staged and checked. ``damaged`` members came through wrong, or (``FrameTooLargeError``) have to be
-    asked for uncompressed. ``unknown`` members are whole, and have to be asked for again to be compared by MD5.
-    ``failure`` is set when the rest of the piece did not come; then ``arrivals`` holds hourly files only, whose
+    ``fetched_files`` are staged and checked. ``damaged`` members came through wrong, or (``FrameTooLargeError``) have
+    to be asked for uncompressed. ``unknown`` members are whole, and have to be asked for again to be compared by MD5.
+    ``failure`` is set when the rest of the piece did not come; then ``fetched_files`` holds hourly files only, whose
     identity does not depend on the registry. ``listed`` are the keys of all files that came, once the whole piece has.
     ``entries`` are those of the members. ``unpacked`` are keys that were listed without a member: servers
     before 2025-04-04 pack only one of several files with the same name.
     """
 
-    arrivals: list[Arrival] = field(default_factory=list)
+    fetched_files: list[FetchedFile] = field(default_factory=list)
     damaged: list[tuple[MemberName, DamagedMemberError]] = field(default_factory=list)
     unknown: list[MemberName] = field(default_factory=list)
     failure: BeiweError | None = None
@@ -149,9 +149,9 @@ class Fetcher:
             result.unpacked = result.listed - {entry.key for _, entry in result.entries}
         return result
 
-    def discard(self, arrival: Arrival) -> None:
+    def discard(self, fetched_file: FetchedFile) -> None:
         """Remove a staged file that will not be committed."""
-        self._writer.discard([arrival.staged])
+        self._writer.discard([fetched_file.staged])
 
     def _own_entry(self, name: MemberName) -> RegistryEntry | None:
         """The entry of an hourly file as its name tells it, where no registry came."""
@@ -180,18 +180,18 @@ class Fetcher:
                 result.unknown.append(name)
             else:
                 known_by = hash_name(entry.value) if answers_registry else None
-                arrival = self._arrival(name, outcome, entry, known_by)
+                fetched_file = self._fetched_file(name, outcome, entry, known_by)
                 if result.failure:
-                    arrival = replace(arrival, checked=False)
+                    fetched_file = replace(fetched_file, checked=False)
                 if hash_agrees(entry.value, outcome):
-                    result.arrivals.append(arrival)
+                    result.fetched_files.append(fetched_file)
                 else:
-                    result.damaged.append((name, HashMismatchError(name, arrival)))
+                    result.damaged.append((name, HashMismatchError(name, fetched_file)))
 
-    def _arrival(
+    def _fetched_file(
         self, name: MemberName, staged: StagedFile, entry: RegistryEntry, known_by: HashName | None
-    ) -> Arrival:
-        return Arrival(
+    ) -> FetchedFile:
+        return FetchedFile(
             key=entry.key,
             member=name,
             staged=staged,
@@ -204,13 +204,13 @@ class Fetcher:
 class HashMismatchError(DamagedMemberError):
     """A file's hash differs from the server's registry: merged at this moment, or listed wrongly by the server."""
 
-    def __init__(self, name: MemberName, arrival: Arrival) -> None:
+    def __init__(self, name: MemberName, fetched_file: FetchedFile) -> None:
         super().__init__(
             "Expected a file with the hash of the server's registry, got another; it is requested again. If the same "
             "content comes twice, it is stored: servers are known to list a wrong MD5 now and then.",
             member=name.name,
         )
-        self.arrival = arrival
+        self.fetched_file = fetched_file
 
 
 class CountMismatchError(DamagedMemberError):

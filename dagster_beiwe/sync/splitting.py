@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 
 from dagster_beiwe.errors import BeiweError, DamagedMemberError, RequestTooLargeError, ServerFailedError
-from dagster_beiwe.lake import Arrival, FileRecord
+from dagster_beiwe.lake import FetchedFile, FileRecord
 from dagster_beiwe.lake.staging import FrameTooLargeError
 from dagster_beiwe.member_names import MemberName, place_of_key
 from dagster_beiwe.sync.downloader import CountMismatchError, Fetched, Fetcher, HashMismatchError, UnpackedFileError
@@ -33,11 +33,12 @@ class Haul:
     """What was brought in.
 
     ``unlisted`` are keys of held files that did not come although they were asked for; ``vanished`` those of them that
-    were deleted upstream, as far as that is proven. ``mislisted`` are keys of arrivals that have another hash than the
-    server lists, each time. ``counted_in`` has the row of daily counts that is known to have counted a file, by key.
+    were deleted upstream, as far as that is proven. ``mislisted`` are keys of fetched files that have another hash than
+    the server lists, each time. ``counted_in`` has the row of daily counts that is known to have counted a file, by
+    key.
     """
 
-    arrivals: dict[str, Arrival] = field(default_factory=dict)
+    fetched_files: dict[str, FetchedFile] = field(default_factory=dict)
     problems: dict[Piece, Problem] = field(default_factory=dict)
     unlisted: set[str] = field(default_factory=set)
     vanished: set[str] = field(default_factory=set)
@@ -79,10 +80,10 @@ class Hauler:
 
     def leave_out(self, span: Window) -> None:
         """Drop what came from outside a span: it was only looked at."""
-        for key, arrival in [*self.haul.arrivals.items()]:
-            if arrival.member.time not in span:
-                self._fetcher.discard(arrival)
-                del self.haul.arrivals[key]
+        for key, fetched_file in [*self.haul.fetched_files.items()]:
+            if fetched_file.member.time not in span:
+                self._fetcher.discard(fetched_file)
+                del self.haul.fetched_files[key]
 
     def _bring(self, piece: Piece, *, attempts: int) -> None:
         halves = piece.halves()
@@ -116,7 +117,7 @@ class Hauler:
                 failure = fetched.failure
             if failure is None:
                 # While nothing has come at all, an hour without files does not tell that others will come.
-                if fetched.listed or registry or self.haul.arrivals:
+                if fetched.listed or registry or self.haul.fetched_files:
                     self._failures_in_a_row = 0
                 self._note_checked(registry or {})
                 self._look_after(piece, fetched)
@@ -130,9 +131,9 @@ class Hauler:
     def _registry(self, piece: Piece) -> dict[str, str]:
         """What not to send: files held, and those that came before an earlier try broke off."""
         held = {} if self._relist else registry_of(filter(self._fetcher.keeps, self._held), piece)
-        for arrival in self.haul.arrivals.values():
-            if piece.covers(arrival.member.time, arrival.member.stream):
-                held[arrival.key] = told_as(arrival.known_by, arrival.staged)
+        for fetched_file in self.haul.fetched_files.values():
+            if piece.covers(fetched_file.member.time, fetched_file.member.stream):
+                held[fetched_file.key] = told_as(fetched_file.known_by, fetched_file.staged)
         return held
 
     def _fetch(
@@ -140,33 +141,33 @@ class Hauler:
     ) -> Fetched:
         fetched = self._fetcher.fetch(piece, registry, md5=md5, compressed=compressed)
         self.haul.downloaded_bytes += fetched.downloaded_bytes
-        self._take(fetched.arrivals)
+        self._take(fetched.fetched_files)
         return fetched
 
-    def _take(self, arrivals: Iterable[Arrival]) -> None:
-        for arrival in arrivals:
-            earlier = self.haul.arrivals.get(arrival.key)
+    def _take(self, fetched_files: Iterable[FetchedFile]) -> None:
+        for fetched_file in fetched_files:
+            earlier = self.haul.fetched_files.get(fetched_file.key)
             if earlier is not None:
                 self._fetcher.discard(earlier)
-            self.haul.arrivals[arrival.key] = arrival
+            self.haul.fetched_files[fetched_file.key] = fetched_file
 
     def _note_checked(self, registry: Mapping[str, str]) -> None:
         """What came before an archive broke off, and was not sent again now, has the hash that the server has."""
         if self._fetcher.compares_hashes:
-            for key in registry.keys() & self.haul.arrivals.keys():
-                self.haul.arrivals[key] = replace(self.haul.arrivals[key], checked=True, compared=True)
+            for key in registry.keys() & self.haul.fetched_files.keys():
+                self.haul.fetched_files[key] = replace(self.haul.fetched_files[key], checked=True, compared=True)
 
     def _look_after(self, piece: Piece, fetched: Fetched) -> None:
         """Ask again for members that came damaged, too large or to be compared by MD5, and note what is left out."""
         if self._relist:
             here = {record.key for record in self._held if piece.covers(record.moment, record.stream)}
-            self.haul.unlisted |= here - fetched.listed - self.haul.arrivals.keys()
+            self.haul.unlisted |= here - fetched.listed - self.haul.fetched_files.keys()
         self._ask_for_unpacked(piece, fetched)
         names = [*fetched.unknown, *(name for name, _ in fetched.damaged)]
         if fetched.unknown:
             for _, error in fetched.damaged:
                 if isinstance(error, HashMismatchError):
-                    self._fetcher.discard(error.arrival)
+                    self._fetcher.discard(error.fetched_file)
             self._bring(_around(piece, names), attempts=self._policy.attempts)
         elif fetched.damaged:
             too_large = any(isinstance(error, FrameTooLargeError) for _, error in fetched.damaged)
@@ -177,7 +178,7 @@ class Hauler:
         what a request lists with the hash that they told themselves. What never is packed is given up by its hour."""
         held = {record.key for record in self._held if record.present}
         places: dict[Piece, set[str]] = {}
-        for key in fetched.unpacked - held - self.haul.arrivals.keys():
+        for key in fetched.unpacked - held - self.haul.fetched_files.keys():
             stream, moment = place_of_key(key) or ("", piece.window.start)
             known = piece.covers(moment, stream)
             place = Piece(piece.participant, _hour_of(moment), (stream,)) if known else piece
@@ -189,18 +190,20 @@ class Hauler:
                 before = len(missing)
                 again = self._fetch(place, told)
                 told |= {entry.key: entry.value for _, entry in again.entries}
-                missing = keys - self.haul.arrivals.keys()
+                missing = keys - self.haul.fetched_files.keys()
             if missing:
                 damage = [error for _, error in again.damaged]
                 self._give_up(place, again.failure or next(iter(damage), UnpackedFileError(len(missing))))
 
     def refuse(self, key: str) -> None:
         """Take back a file that was accepted with another hash than the server lists, and leave its hour open."""
-        arrival = self.haul.arrivals.pop(key)
+        fetched_file = self.haul.fetched_files.pop(key)
         self.haul.mislisted.discard(key)
-        self._fetcher.discard(arrival)
-        place = Piece(arrival.member.participant, _hour_of(arrival.member.time), (arrival.member.stream,))
-        self._give_up(place, CountMismatchError(arrival.member))
+        self._fetcher.discard(fetched_file)
+        place = Piece(
+            fetched_file.member.participant, _hour_of(fetched_file.member.time), (fetched_file.member.stream,)
+        )
+        self._give_up(place, CountMismatchError(fetched_file.member))
 
     def _ask_again(self, piece: Piece, firsts: Sequence[Damage], *, compressed: bool | None = None) -> None:
         """Ask once more, in one request, for members that came damaged; give up the hours of those that fail again."""
@@ -211,23 +214,25 @@ class Hauler:
                     self._ask_again(half, inside, compressed=compressed)
             return
         again = self._fetch(piece, registry, md5=True, compressed=compressed)
-        mismatches = {error.arrival.key: error.arrival for _, error in firsts if isinstance(error, HashMismatchError)}
+        mismatches = {
+            error.fetched_file.key: error.fetched_file for _, error in firsts if isinstance(error, HashMismatchError)
+        }
         for name, error in again.damaged:
             if not self._accept(error, mismatches):
                 self._give_up(_only(piece, name), error)
-        back = [arrival.member for arrival in again.arrivals] + [name for name, _ in again.damaged]
+        back = [fetched_file.member for fetched_file in again.fetched_files] + [name for name, _ in again.damaged]
         places = {(name.folder, name.time) for name in back}
         for name, first in firsts:
             if (name.folder, name.time) not in places:
                 self._give_up(_only(piece, name), again.failure or first)
-        for arrival in mismatches.values():
-            self._fetcher.discard(arrival)
+        for fetched_file in mismatches.values():
+            self._fetcher.discard(fetched_file)
 
-    def _accept(self, error: BeiweError, earlier: Mapping[str, Arrival]) -> bool:
+    def _accept(self, error: BeiweError, earlier: Mapping[str, FetchedFile]) -> bool:
         """Whether a file is taken although its hash was wrong again: if the same content came twice."""
         if not isinstance(error, HashMismatchError):
             return False
-        first, second = earlier.get(error.arrival.key), error.arrival
+        first, second = earlier.get(error.fetched_file.key), error.fetched_file
         if first is None or first.staged.sha256 != second.staged.sha256:
             self._fetcher.discard(second)
             return False

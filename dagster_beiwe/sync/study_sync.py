@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, NotFoundError
-from dagster_beiwe.lake import Changes, FileRecord, LakeWriter, Manifest, Occasion, StudyLake
+from dagster_beiwe.lake import Changes, CommitRequest, FileRecord, LakeWriter, Manifest, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.lake.writer import Plan, Submitted
 from dagster_beiwe.streams import check_streams
@@ -232,11 +232,11 @@ class StudySync:
         if self._daily is not None:
             around = {record.key: record for record in (*_neighbours(cells, plan.lake), *held)}
             ledger = Ledger(self._daily, cells[0].participant, around)
-            for key in ledger.contradicted(haul.mislisted, haul.arrivals):
+            for key in ledger.contradicted(haul.mislisted, haul.fetched_files):
                 hauler.refuse(key)
             if held:
                 self._look_for_deletions(cells, held, ledger, haul, fetcher, listed=lists_everything)
-            haul.counted_in = ledger.counted(haul.arrivals, haul.vanished)
+            haul.counted_in = ledger.counted(haul.fetched_files, haul.vanished)
         elif haul.unlisted and not self._client.supports("summary_statistics", otherwise=True):
             # Servers without counts end the archive where an object is lost: what one leaves out is gone.
             haul.vanished |= haul.unlisted
@@ -262,12 +262,14 @@ class StudySync:
             unlisted = [record for record in held if record.present and record.key in haul.unlisted]
             pieces = rest_of_days(ledger.daily, participant, span, unlisted)
         else:
-            here = [(day, name) for day, name in ledger.surplus(haul.arrivals, self._streams) if day.hours_in(span)]
+            here = [
+                (day, name) for day, name in ledger.surplus(haul.fetched_files, self._streams) if day.hours_in(span)
+            ]
             pieces = pieces_to_list(participant, here, piece_bytes=self._policy.piece_bytes)
         lister = Hauler(fetcher, self._policy, held, haul=haul, relist=True)
         for piece in pieces:
             lister.bring(piece)
-        haul.vanished |= ledger.deleted(haul.unlisted, haul.arrivals)
+        haul.vanished |= ledger.deleted(haul.unlisted, haul.fetched_files)
         lister.leave_out(span)
 
     def _again(self, cell: Cell, fetcher: Fetcher, writer: LakeWriter) -> WindowReport:
@@ -289,9 +291,11 @@ class StudySync:
         raise AssertionError("unreachable")
 
     def _commit(self, cell: Cell, plan: Plan, haul: Haul, writer: LakeWriter) -> Submitted:
-        arrivals = [arrival for arrival in haul.arrivals.values() if arrival.member.time in cell.window]
+        fetched_files = [
+            fetched_file for fetched_file in haul.fetched_files.values() if fetched_file.member.time in cell.window
+        ]
         manifest = plan.manifests[cell.window.key]
-        occasion = Occasion(
+        commit_request = CommitRequest(
             study_id=self._lake.study_id,
             participant=cell.participant,
             window=cell.window,
@@ -306,7 +310,7 @@ class StudySync:
             counted=self._counted(cell, writer),
             compared_at=haul.begun_at if self._are_compared(cell, manifest, haul) else None,
         )
-        return writer.commit(plan, occasion, arrivals)
+        return writer.commit(plan, commit_request, fetched_files)
 
     def _counted(self, cell: Cell, writer: LakeWriter) -> str:
         """The fingerprint of what the server counts of a window, empty if that is not known."""

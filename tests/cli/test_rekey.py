@@ -18,7 +18,7 @@ from filled_lake import PASSPHRASE, fill
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, WrongPassphraseError
-from dagster_beiwe.lake import BeiweLake, FileRecord, Manifest, Occasion, StudyLake
+from dagster_beiwe.lake import BeiweLake, CommitRequest, FileRecord, Manifest, StudyLake
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
@@ -77,12 +77,12 @@ def _facts(record: FileRecord) -> FileRecord:
 def vanish(lake: StudyLake, participant: str = "anna1111") -> Manifest:
     """A commit after which the first file of a window counts as gone from the server."""
     manifest = next(lake.manifests(participant))
-    occasion = Occasion(
+    commit_request = CommitRequest(
         study_id=lake.study_id, participant=participant, window=manifest.span, streams=manifest.streams,
         run_id="later", now=datetime.now(timezone.utc), vanished=[manifest.files[0].key],
     )  # fmt: skip
     with lake.writer(run_id="later") as writer:
-        commit = writer.commit(writer.plan(participant, [manifest.span]), occasion, [])
+        commit = writer.commit(writer.plan(participant, [manifest.span]), commit_request, [])
         writer.flush()
         commit.record()
     return commit.manifest

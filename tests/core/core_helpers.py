@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy
 from dagster_beiwe.credentials import Credentials
-from dagster_beiwe.lake import Arrival, BeiweLake, LakeWriter, Manifest, Occasion, StudyLake
+from dagster_beiwe.lake import BeiweLake, CommitRequest, FetchedFile, LakeWriter, Manifest, StudyLake
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.writer import Submitted
 from dagster_beiwe.maintenance.verify import verify_study
@@ -57,7 +57,7 @@ def week() -> Window:
     return Window(START, START + 7 * DAY)
 
 
-def occasion(window: Window | None = None, **facts: object) -> Occasion:
+def commit_request(window: Window | None = None, **facts: object) -> CommitRequest:
     """A commit of one participant's window."""
     usual: dict[str, object] = {
         "study_id": STUDY,
@@ -67,7 +67,7 @@ def occasion(window: Window | None = None, **facts: object) -> Occasion:
         "run_id": "run-1",
         "now": NOW,
     }
-    return Occasion(**{**usual, **facts})  # type: ignore[arg-type]
+    return CommitRequest(**{**usual, **facts})  # type: ignore[arg-type]
 
 
 def stage(
@@ -80,12 +80,12 @@ def stage(
     key: str | None = None,
     name: str | None = None,
     participant: str = PERSON,
-) -> Arrival:
+) -> FetchedFile:
     """A file of the given content, as if it had just been downloaded."""
     moment = START + hours * HOUR
     member = parse_member_name(name or f"{participant}/{stream}/{moment:%Y-%m-%d %H_%M_%S}+00_00.csv")
     staged = writer.stage(member, [data], arrives_compressed=False)
-    return Arrival(
+    return FetchedFile(
         key=key or f"{STUDY}/{participant}/{stream}/{moment:%Y-%m-%dT%H:%M:%S}.csv",
         member=member,
         staged=staged,
@@ -95,13 +95,13 @@ def stage(
 
 def commit(lake: StudyLake, files: dict[int, bytes], *, window: Window | None = None, **facts: object) -> Manifest:
     """Commit gps files by hour, on top of what the window holds."""
-    wanted = occasion(window, **facts)
+    wanted = commit_request(window, **facts)
     with lake.writer(run_id=wanted.run_id) as writer:
         plan = writer.plan(wanted.participant, [wanted.window])
-        arrivals = [
+        fetched_files = [
             stage(writer, lake, data, hours=hours, participant=wanted.participant) for hours, data in files.items()
         ]
-        return finished(writer, writer.commit(plan, wanted, arrivals))
+        return finished(writer, writer.commit(plan, wanted, fetched_files))
 
 
 def finished(writer: LakeWriter, commit: Submitted) -> Manifest:

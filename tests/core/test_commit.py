@@ -21,9 +21,9 @@ from core_helpers import (
     as_other_user,
     check_lake,
     commit,
+    commit_request,
     finished,
     leftovers,
-    occasion,
     stage,
     too_open,
     tree,
@@ -236,11 +236,11 @@ def test_a_lake_that_goes_away_in_mid_run_is_named(folder: Path) -> None:
     commit(lake, OLD)
     with lake.writer(run_id="r") as writer:
         plan = writer.plan(PERSON, [week()])
-        arrival = stage(writer, lake, b"new", hours=5)
+        fetched_file = stage(writer, lake, b"new", hours=5)
         shutil.rmtree(folder)
-        for arrivals in ([arrival], []):
+        for fetched_files in ([fetched_file], []):
             with pytest.raises(LakeUnavailableError):
-                writer.commit(plan, occasion(), arrivals)
+                writer.commit(plan, commit_request(), fetched_files)
         with pytest.raises(LakeUnavailableError):
             stage(writer, lake, b"new", hours=6)
         with pytest.raises(LakeUnavailableError):
@@ -312,11 +312,11 @@ def test_a_commit_planned_on_an_older_version_is_refused(lake: StudyLake, folder
     commit(lake, OLD)
     with lake.writer(run_id="slow") as slow:
         plan = slow.plan(PERSON, [week()])
-        arrival = stage(slow, lake, b"slow", hours=1)
+        fetched_file = stage(slow, lake, b"slow", hours=1)
         commit(lake, {1: b"fast"})
         with pytest.raises(CommitConflictError):
-            finished(slow, slow.commit(plan, occasion(), [arrival]))
-        assert not (folder / arrival.staged.path).exists()
+            finished(slow, slow.commit(plan, commit_request(), [fetched_file]))
+        assert not (folder / fetched_file.staged.path).exists()
     assert contents(lake)[1] == b"fast"
     check_lake(folder, lake)
 
@@ -325,9 +325,9 @@ def test_what_a_living_run_has_staged_is_left_alone(lake: StudyLake, folder: Pat
     """A second run that starts meanwhile does not take the first for dead."""
     with lake.writer(run_id="first") as first:
         plan = first.plan(PERSON, [week()])
-        arrival = stage(first, lake, b"first", hours=1)
+        fetched_file = stage(first, lake, b"first", hours=1)
         commit(fresh(folder), {2: b"second"}, participant="p2person", run_id="second")
-        finished(first, first.commit(plan, occasion(), [arrival]))
+        finished(first, first.commit(plan, commit_request(), [fetched_file]))
     assert contents(lake) == {1: b"first"}
     check_lake(folder, lake)
 

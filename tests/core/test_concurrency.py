@@ -18,9 +18,9 @@ from core_helpers import (
     check_lake,
     client_of,
     commit,
+    commit_request,
     contents,
     finished,
-    occasion,
     small_world,
     stage,
     sync,
@@ -124,10 +124,10 @@ def test_simultaneous_commits_of_one_window_form_one_chain(lake: StudyLake, fold
         conflicts = 0
         with own.writer(run_id=f"run-{number}") as writer:
             while True:
-                plan = writer.plan(PERSON, [occasion().window])
-                arrival = stage(writer, own, b"file %d" % number, hours=number)
+                plan = writer.plan(PERSON, [commit_request().window])
+                fetched_file = stage(writer, own, b"file %d" % number, hours=number)
                 try:
-                    finished(writer, writer.commit(plan, occasion(), [arrival]))
+                    finished(writer, writer.commit(plan, commit_request(), [fetched_file]))
                 except CommitConflictError:
                     conflicts += 1
                 else:
@@ -135,7 +135,7 @@ def test_simultaneous_commits_of_one_window_form_one_chain(lake: StudyLake, fold
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(write, range(1, 13)))
-    manifest = lake.manifest(PERSON, occasion().window)
+    manifest = lake.manifest(PERSON, commit_request().window)
     assert manifest is not None
     assert {lake.read(PERSON, record) for record in manifest.files} == {b"file %d" % n for n in range(1, 13)}
     check_lake(folder, lake)

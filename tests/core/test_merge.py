@@ -6,13 +6,13 @@ import hashlib
 from datetime import timedelta
 from itertools import permutations
 
-from core_helpers import DAY, HOUR, NOW, PERSON, START, STUDY, occasion
+from core_helpers import DAY, HOUR, NOW, PERSON, START, STUDY, commit_request
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dagster_beiwe.encryption import CrypteaseCipher
-from dagster_beiwe.lake import Arrival, Hole, Manifest, Merge, Occasion
+from dagster_beiwe.lake import CommitRequest, FetchedFile, Hole, Manifest, Merge
 from dagster_beiwe.lake.merge import merge
 from dagster_beiwe.lake.staging import FileForm, StagedFile
 from dagster_beiwe.member_names import parse_member_name
@@ -21,7 +21,9 @@ LOCKED = FileForm(cipher=CrypteaseCipher("x"), compression="zstd")
 LATER = NOW + timedelta(days=3)
 
 
-def arrival(key: str, content: bytes, *, number: int = 1, form: FileForm = LOCKED, ending: str = ".csv") -> Arrival:
+def fetched_file(
+    key: str, content: bytes, *, number: int = 1, form: FileForm = LOCKED, ending: str = ".csv"
+) -> FetchedFile:
     """A file of the survey answers of one second; ``number`` is the suffix that the server gave this time."""
     suffix = f"_{number}" if number > 1 else ""
     staged = StagedFile(
@@ -37,11 +39,11 @@ def arrival(key: str, content: bytes, *, number: int = 1, form: FileForm = LOCKE
     )
     name = f"{PERSON}/survey_answers/s1/{START + HOUR:%Y-%m-%d %H_%M_%S}+00_00{suffix}{ending}"
     member = parse_member_name(name)
-    return Arrival(key=f"{STUDY}/{key}", member=member, staged=staged, form=form)
+    return FetchedFile(key=f"{STUDY}/{key}", member=member, staged=staged, form=form)
 
 
-def merged(old: Manifest | None, *arrivals: Arrival, **facts: object) -> Merge:
-    return merge(old, arrivals, occasion(**facts))
+def merged(old: Manifest | None, *fetched_files: FetchedFile, **facts: object) -> Merge:
+    return merge(old, fetched_files, commit_request(**facts))
 
 
 def keys_by_name(manifest: Manifest) -> dict[str, str]:
@@ -50,7 +52,7 @@ def keys_by_name(manifest: Manifest) -> dict[str, str]:
 
 def test_a_first_commit_adds_everything() -> None:
     """All files are new, seen and fetched now, by this run."""
-    result = merged(None, arrival("a", b"12345"))
+    result = merged(None, fetched_file("a", b"12345"))
     (record,) = result.manifest.files
     assert (result.changes.added, result.changes.added_bytes, result.changes.unchanged) == (1, 5, 0)
     assert (record.first_seen, record.fetched_at, record.run_id) == (NOW.isoformat(), NOW.isoformat(), "run-1")
@@ -67,9 +69,9 @@ def test_an_empty_window_is_a_commit() -> None:
 
 def test_restated_files_keep_name_and_first_sight_and_count() -> None:
     """A changed file keeps its name and gets a place beside it; what it was before is told, once per restatement."""
-    first = merged(None, arrival("a", b"old"), arrival("b", b"same"))
-    second = merged(first.manifest, arrival("a", b"newer!"), now=LATER, run_id="run-2")
-    third = merged(second.manifest, arrival("a", b"newest"), now=LATER + HOUR)
+    first = merged(None, fetched_file("a", b"old"), fetched_file("b", b"same"))
+    second = merged(first.manifest, fetched_file("a", b"newer!"), now=LATER, run_id="run-2")
+    third = merged(second.manifest, fetched_file("a", b"newest"), now=LATER + HOUR)
     old, new, newest = (one.manifest.by_key()[f"{STUDY}/a"] for one in (first, second, third))
     assert (new.member, new.first_seen) == (old.member, NOW.isoformat())
     assert len({old.path, new.path, newest.path}) == 3
@@ -85,8 +87,8 @@ def test_restated_files_keep_name_and_first_sight_and_count() -> None:
 
 def test_the_same_content_again_changes_nothing() -> None:
     """A file that came although it was held (older servers do that) keeps its record; the copy is dropped."""
-    first = merged(None, arrival("a", b"same"))
-    again = merged(first.manifest, arrival("a", b"same"), now=LATER, run_id="run-2")
+    first = merged(None, fetched_file("a", b"same"))
+    again = merged(first.manifest, fetched_file("a", b"same"), now=LATER, run_id="run-2")
     assert again.manifest.files == first.manifest.files
     assert [staged.path for staged in again.discards] == [f"{STUDY}/{PERSON}/survey_answers/a~73616d65"]
     assert (again.changes.unchanged, again.changes.changed, again.changes.added) == (1, 0, 0)
@@ -94,20 +96,22 @@ def test_the_same_content_again_changes_nothing() -> None:
 
 def test_moving_suffixes_never_rename_a_file() -> None:
     """The server numbers files of one second anew in each answer; names in the lake belong to keys and stay."""
-    first = merged(None, arrival("a", b"A"), arrival("b", b"B", number=2), arrival("c", b"C", number=3)).manifest
+    first = merged(
+        None, fetched_file("a", b"A"), fetched_file("b", b"B", number=2), fetched_file("c", b"C", number=3)
+    ).manifest
     assert len(keys_by_name(first)) == 3
     for order in permutations((1, 2, 3)):
         numbered = zip("abc", order, strict=True)
-        shuffled = merged(first, *(arrival(key, key.encode() * 2, number=number) for key, number in numbered))
+        shuffled = merged(first, *(fetched_file(key, key.encode() * 2, number=number) for key, number in numbered))
         assert keys_by_name(shuffled.manifest) == keys_by_name(first)
         assert shuffled.changes.changed == 3
 
 
 def test_a_new_file_of_the_same_second_gets_a_free_name() -> None:
     """A file that comes later under a name that is taken is numbered, and replaces nothing."""
-    first = merged(None, arrival("a", b"A")).manifest
-    second = merged(first, arrival("b", b"B")).manifest
-    third = merged(second, arrival("c", b"C", number=2)).manifest
+    first = merged(None, fetched_file("a", b"A")).manifest
+    second = merged(first, fetched_file("b", b"B")).manifest
+    third = merged(second, fetched_file("c", b"C", number=2)).manifest
     names = {record.key[-1]: record.member.rpartition("+00_00")[2] for record in third.files}
     assert names == {"a": ".csv", "b": "_2.csv", "c": "_3.csv"}
     assert len(keys_by_name(third)) == 3
@@ -115,14 +119,14 @@ def test_a_new_file_of_the_same_second_gets_a_free_name() -> None:
 
 def test_duplicated_uploads_keep_their_extension() -> None:
     """The marks of repeated uploads stay in the name, and do not collide with the first upload."""
-    marked = arrival("b", b"B", ending=".mp4-duplicate-abcdefghij")
-    manifest = merged(None, arrival("a", b"A", ending=".mp4"), marked).manifest
+    marked = fetched_file("b", b"B", ending=".mp4-duplicate-abcdefghij")
+    manifest = merged(None, fetched_file("a", b"A", ending=".mp4"), marked).manifest
     assert {record.member.partition(".")[2] for record in manifest.files} == {"mp4", "mp4-duplicate-abcdefghij"}
 
 
 def test_vanished_files_are_kept_and_marked() -> None:
     """What the server no longer has stays in the lake, marked once with the day; the data version moves."""
-    first = merged(None, arrival("a", b"A"), arrival("b", b"B")).manifest
+    first = merged(None, fetched_file("a", b"A"), fetched_file("b", b"B")).manifest
     gone = merged(first, vanished={f"{STUDY}/a", f"{STUDY}/never held"}, now=LATER)
     still = merged(gone.manifest, vanished={f"{STUDY}/a"}, now=LATER + HOUR)
     record = still.manifest.by_key()[f"{STUDY}/a"]
@@ -131,13 +135,13 @@ def test_vanished_files_are_kept_and_marked() -> None:
     assert still.changes.vanished == 0
     assert len(gone.manifest.files) == 2
     assert gone.manifest.data_version != first.data_version
-    assert gone.manifest.data_version == merged(None, arrival("b", b"B")).manifest.data_version
-    assert merged(gone.manifest, arrival("a", b"A")).manifest.data_version == first.data_version
+    assert gone.manifest.data_version == merged(None, fetched_file("b", b"B")).manifest.data_version
+    assert merged(gone.manifest, fetched_file("a", b"A")).manifest.data_version == first.data_version
 
 
 def test_vanished_files_are_removed_if_that_is_wanted() -> None:
     """With the setting the file goes; its history stays apart from the files."""
-    first = merged(None, arrival("a", b"A"), arrival("b", b"B", number=2)).manifest
+    first = merged(None, fetched_file("a", b"A"), fetched_file("b", b"B", number=2)).manifest
     gone = merged(first, vanished={f"{STUDY}/a"}, remove_vanished=True)
     assert [record.key for record in gone.manifest.files] == [f"{STUDY}/b"]
     assert [record.key for record in gone.manifest.removed] == [f"{STUDY}/a"]
@@ -146,9 +150,9 @@ def test_vanished_files_are_removed_if_that_is_wanted() -> None:
 
 def test_a_file_that_comes_back_is_present_again() -> None:
     """The mark goes, with the same content or with other."""
-    first = merged(None, arrival("a", b"A")).manifest
+    first = merged(None, fetched_file("a", b"A")).manifest
     gone = merged(first, vanished={f"{STUDY}/a"}).manifest
-    same, other = merged(gone, arrival("a", b"A")), merged(gone, arrival("a", b"B"))
+    same, other = merged(gone, fetched_file("a", b"A")), merged(gone, fetched_file("a", b"B"))
     assert [record.present for result in (same, other) for record in result.manifest.files] == [True, True]
     assert same.manifest.files == (replace(first.files[0], times_vanished=1),)
     assert [result.manifest.files[0].times_vanished for result in (same, other)] == [1, 1]
@@ -157,12 +161,12 @@ def test_a_file_that_comes_back_is_present_again() -> None:
 
 def test_a_file_that_comes_back_goes_on_with_its_history() -> None:
     """Removed in between or taken out as damaged: first sight and counts are as before, under a name that is free."""
-    first = merged(None, arrival("a", b"A")).manifest
-    restated = merged(first, arrival("a", b"AA"), now=LATER).manifest
+    first = merged(None, fetched_file("a", b"A")).manifest
+    restated = merged(first, fetched_file("a", b"AA"), now=LATER).manifest
     for facts, times in (({"vanished": {f"{STUDY}/a"}, "remove_vanished": True}, 1), ({"damaged": {f"{STUDY}/a"}}, 0)):
-        gone = merged(restated, arrival("b", b"B", number=2), now=LATER + HOUR, **facts).manifest
+        gone = merged(restated, fetched_file("b", b"B", number=2), now=LATER + HOUR, **facts).manifest
         assert [record.key for record in gone.files] == [f"{STUDY}/b"]
-        back = merged(gone, arrival("a", b"AAA"), now=LATER + DAY)
+        back = merged(gone, fetched_file("a", b"AAA"), now=LATER + DAY)
         record = back.manifest.by_key()[f"{STUDY}/a"]
         assert (record.first_seen, record.restatements, record.times_vanished) == (NOW.isoformat(), 2, times)
         assert record.previous is not None
@@ -174,7 +178,7 @@ def test_when_a_file_was_last_seen_is_known_of_each() -> None:
     """A commit that looked and found it; not one that could not fetch it, did not ask for it, or missed it."""
     hole = Hole(start=START.isoformat(), end=(START + DAY).isoformat(), streams=("survey_answers",), error="E")
     key = f"{STUDY}/a"
-    first = merged(None, arrival("a", b"A")).manifest
+    first = merged(None, fetched_file("a", b"A")).manifest
     assert first.last_seen(first.files[0]) == NOW.isoformat()
     looked = merged(first, now=LATER).manifest
     assert looked.last_seen(looked.files[0]) == LATER.isoformat()
@@ -184,7 +188,7 @@ def test_when_a_file_was_last_seen_is_known_of_each() -> None:
         assert again.last_seen(again.files[0]) == LATER.isoformat()
     removed = merged(looked, vanished={key}, remove_vanished=True, now=LATER + HOUR).manifest
     assert removed.last_seen(removed.removed[0]) == LATER.isoformat()
-    found = merged(missed, arrival("a", b"A"), now=LATER + DAY).manifest
+    found = merged(missed, fetched_file("a", b"A"), now=LATER + DAY).manifest
     assert found.last_seen(found.files[0]) == (LATER + DAY).isoformat()
 
 
@@ -199,9 +203,9 @@ def test_another_form_is_another_file() -> None:
     ciphers = (None, LOCKED.cipher, OtherCipher("x"))
     forms = [FileForm(cipher=cipher, compression=form) for cipher in ciphers for form in ("zstd", "none")]
     for before in forms:
-        first = merged(None, arrival("a", b"A", form=before)).manifest
+        first = merged(None, fetched_file("a", b"A", form=before)).manifest
         for after in forms:
-            result = merged(first, arrival("a", b"A", form=after))
+            result = merged(first, fetched_file("a", b"A", form=after))
             (record,) = result.manifest.files
             assert (record.encryption, record.compression) == (after.encryption, after.compression)
             assert (record.member, record.restatements) == (first.files[0].member, 0)
@@ -211,9 +215,9 @@ def test_another_form_is_another_file() -> None:
 def test_holes_leave_a_window_incomplete() -> None:
     """A commit with holes is not complete; the next one without is."""
     holes = (Hole(start="s", end="e", streams=("gps",), error="ArchiveError"),)
-    first = merged(None, arrival("a", b"A"), holes=holes).manifest
+    first = merged(None, fetched_file("a", b"A"), holes=holes).manifest
     assert not first.complete
-    assert merged(first, arrival("b", b"B")).manifest.complete
+    assert merged(first, fetched_file("b", b"B")).manifest.complete
 
 
 @st.composite
@@ -233,11 +237,11 @@ def test_any_history_gives_what_came_last(history: list[tuple[dict[str, bytes], 
     for number, (arriving, missing) in enumerate(history):
         vanished = missing - arriving.keys()
         before = manifest.by_key() if manifest else {}
-        facts = Occasion(
-            **{**vars(occasion()), "vanished": {f"{STUDY}/{key}" for key in vanished}, "remove_vanished": remove}
+        facts = CommitRequest(
+            **{**vars(commit_request()), "vanished": {f"{STUDY}/{key}" for key in vanished}, "remove_vanished": remove}
         )
         shuffled = enumerate(sorted(arriving, key=lambda key: hash((number, key))), start=1)
-        result = merge(manifest, [arrival(key, arriving[key], number=place) for place, key in shuffled], facts)
+        result = merge(manifest, [fetched_file(key, arriving[key], number=place) for place, key in shuffled], facts)
         manifest = result.manifest
         expected |= arriving
         for key in vanished if remove else ():

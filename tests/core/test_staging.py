@@ -19,8 +19,8 @@ from core_helpers import (
     STUDY,
     chunked,
     commit,
+    commit_request,
     finished,
-    occasion,
     stage,
     too_open,
     tree,
@@ -37,7 +37,7 @@ from dagster_beiwe.errors import (
     LakeUnavailableError,
     PassphraseMissingError,
 )
-from dagster_beiwe.lake import Arrival, BeiweLake, StudyLake
+from dagster_beiwe.lake import BeiweLake, FetchedFile, StudyLake
 from dagster_beiwe.lake.staging import (
     LARGEST_FRAME_BYTES,
     Compression,
@@ -108,8 +108,8 @@ def test_every_way_to_store_keeps_the_content(
         plan = writer.plan(PERSON, [week()])
         body = frame(content) if arrives_compressed else content
         staged = writer.stage(member, chunked(body, 100), arrives_compressed=arrives_compressed, md5=True)
-        arrival = Arrival(key="k", member=member, staged=staged, form=lake.form("gps"))
-        manifest = finished(writer, writer.commit(plan, occasion(), [arrival]))
+        fetched_file = FetchedFile(key="k", member=member, staged=staged, form=lake.form("gps"))
+        manifest = finished(writer, writer.commit(plan, commit_request(), [fetched_file]))
     (record,) = manifest.files
     assert (record.size_bytes, record.sha256) == (len(content), hashlib.sha256(content).hexdigest())
     assert (record.md5, record.sha1) == (hashlib.md5(content).hexdigest(), hashlib.sha1(content).hexdigest())
@@ -258,11 +258,11 @@ def test_plain_streams_are_plain_and_the_others_locked(folder: Path) -> None:
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE, plain_streams=["power_state"], compression="none")
     with lake.writer(run_id="r") as writer:
         plan = writer.plan(PERSON, [week()])
-        arrivals = [
+        fetched_files = [
             stage(writer, lake, b"readable", stream="power_state"),
             stage(writer, lake, b"secret coordinate", stream="gps"),
         ]
-        manifest = finished(writer, writer.commit(plan, occasion(), arrivals))
+        manifest = finished(writer, writer.commit(plan, commit_request(), fetched_files))
     stored = tree(folder)
     assert any(data == b"readable" for data in stored.values())
     assert not any(b"secret coordinate" in data for data in stored.values())

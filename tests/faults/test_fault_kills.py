@@ -28,11 +28,11 @@ from dagster_beiwe.lake.catalog import key_file
 from fault_scene import *
 key_file.LOG2_N = 10
 commit = LakeWriter.commit
-def commit_or_wait(writer, plan, occasion, arrivals):
-    if occasion.participant == SECOND:
+def commit_or_wait(writer, plan, commit_request, fetched_files):
+    if commit_request.participant == SECOND:
         print("all of the second participant's files are staged", flush=True)
         sys.stdin.read()
-    return commit(writer, plan, occasion, arrivals)
+    return commit(writer, plan, commit_request, fetched_files)
 LakeWriter.commit = commit_or_wait
 credentials = Credentials(url=sys.argv[2], access_key=sys.argv[3], secret_key=sys.argv[4])
 with BeiweClient(credentials) as client:

@@ -22,7 +22,7 @@ import botocore.loaders  # type: ignore[import-untyped]
 import s3fs  # noqa: F401 - for the processes that are forked from the one which has imported it
 
 from dagster_beiwe.errors import CommitConflictError, ConfigurationError, LakeUnavailableError, PastStateError
-from dagster_beiwe.lake import Arrival, Occasion, StudyLake
+from dagster_beiwe.lake import CommitRequest, FetchedFile, StudyLake
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import Collector, Retention
 from dagster_beiwe.lake.catalog.opening import Opening
@@ -138,26 +138,26 @@ def write(lake: Lake, order: Order, rng: random.Random, tell: Tell) -> None:
         for _ in range(2):
             person, window = rng.choice(PEOPLE), rng.choice(WINDOWS)
             plan = writer.plan(person, [window])
-            arrivals = []
+            fetched_files = []
             for hour in rng.sample(HOURS, rng.randint(1, 2)):
                 moment = window.start + timedelta(hours=hour)
                 member = parse_member_name(f"{person}/gps/{moment:%Y-%m-%d %H_%M_%S}+00_00.csv")
                 staged = writer.stage(member, [rng.randbytes(30)], arrives_compressed=False)
                 key = f"{STUDY}/{person}/gps/{moment:%Y-%m-%dT%H:%M:%S}.csv"
-                arrivals.append(Arrival(key=key, member=member, staged=staged, form=lake.form("gps")))
+                fetched_files.append(FetchedFile(key=key, member=member, staged=staged, form=lake.form("gps")))
             old = plan.manifests[window.key]
             gone = [record.key for record in old.files if rng.random() < 0.2] if old else []
-            occasion = Occasion(
+            commit_request = CommitRequest(
                 study_id=STUDY,
                 participant=person,
                 window=window,
                 streams=("gps",),
                 run_id=order.name,
                 now=lake.terms.now(),
-                vanished={*gone}.difference(arrival.key for arrival in arrivals),
+                vanished={*gone}.difference(fetched_file.key for fetched_file in fetched_files),
                 remove_vanished=True,
             )
-            commit = writer.commit(plan, occasion, arrivals)
+            commit = writer.commit(plan, commit_request, fetched_files)
             writer.flush()
             with suppress(CommitConflictError):
                 record, manifest = commit.record(), commit.manifest
