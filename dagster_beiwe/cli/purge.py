@@ -32,12 +32,13 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from dagster_beiwe.maintenance.purge import purge_participant, purge_study
+    from dagster_beiwe.maintenance.purge import holds_anything, purge_participant, purge_study
 
     participant = None if options.whole_study else check_participant_id(options.participant)
     ((study, lake),) = studies_in_lake(open_lake(), options.study)
     whose = f"{f'participant {participant}' if participant else 'every participant'} of {one_line(study.name)}"
-    if not confirmed(f"Raw data and tables of {whose} will be removed from the lake.", yes=options.yes):
+    question = f"Raw data and tables of {whose} will be removed from the lake."
+    if holds_anything(lake.storage, study.id, participant) and not confirmed(question, yes=options.yes):
         print("Nothing was changed.")
         return 1
     purge = purge_participant(lake, participant, run_id="purge") if participant else purge_study(lake, run_id="purge")
@@ -45,25 +46,27 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"study_id": study.id, "participant": participant, **asdict(purge)}))
     else:
         _print(purge, whose)
-    return 0 if purge.certain and (purge.files or purge.tables) else 1
+    return 0 if purge.certain else 1
 
 
 def _print(purge: PurgeResult, whose: str) -> None:
     if purge.files or purge.tables:
         print(f"Removed from the lake: {counted(purge.files, 'file')} and {counted(purge.tables, 'table')} of {whose}.")
     else:
-        print(f"The lake held nothing of {whose}, apart from tables of several participants. Nothing was removed.")
+        print(f"The lake holds nothing of {whose}, except perhaps rows in tables of several participants.")
     if purge.record:
-        print(f"Record {purge.record} of the log notes the study's newest withdrawal. It names nobody.")
-    if not purge.certain:
+        print(f"Record {purge.record} of the log is the study's newest withdrawal. It names nobody.")
+    if purge.certain:
+        print("This is certain: no run that was stopped can bring anything back.")
+    else:
         print(
-            "This lake lies in an object store, where nobody can know whether a run that was at work will still lay "
-            "files there. None of them can be committed. Call this command again after a day: it removes them, and "
-            "says when it is certain that nothing is left."
+            "This is not certain yet: the lake is in an object store, where a run that was stopped may still write "
+            "files. It cannot commit them. Run this command again after a day: it removes such files, and says when "
+            "nothing is left."
         )
     if purge.remaining:
         print(
-            "These tables are of several participants, and may still hold rows of this one. Materialise them again:\n  "
+            "These tables hold several participants, and may still have rows of this one. Materialize them again:\n  "
             + "\n  ".join(purge.remaining)
         )
     print(_BEYOND)

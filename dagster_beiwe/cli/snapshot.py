@@ -10,7 +10,7 @@ from dagster_beiwe.cli.context import add_study_option, confirmed, open_lake, st
 from dagster_beiwe.client import Study
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.records import Snapshot
-from dagster_beiwe.lake.snapshots import Kept, citation, create_snapshot, delete_snapshot, snapshots
+from dagster_beiwe.lake.snapshots import Kept, check_snapshot, citation, create_snapshot, delete_snapshot, snapshots
 from dagster_beiwe.text import counted, human_size, one_line
 
 
@@ -65,6 +65,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _remove(options: argparse.Namespace) -> int:
     ((study, lake),) = studies_in_lake(open_lake(), options.study)
+    check_snapshot(lake, options.name)
     question = f"What only the snapshot {options.name} of {one_line(study.name)} keeps will be collected."
     removed = confirmed(question, yes=options.yes)
     if removed:

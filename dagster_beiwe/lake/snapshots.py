@@ -88,10 +88,13 @@ def delete_snapshot(lake: StudyLake, name: str, *, run_id: str) -> None:
     catalog = _log_of(lake)
     with lake.storage.guard(catalog.layout.inside, exclusive=False):
         if not remove_snapshot(catalog, name, run_id=run_id):
-            raise ConfigurationError(
-                f"The lake of study {lake.study_id} has no snapshot {name[:80]!r}. Nothing was changed. "
-                "`dagster-beiwe snapshot list` lists them."
-            )
+            raise _no_snapshot(lake, name)
+
+
+def check_snapshot(lake: StudyLake, name: str) -> None:
+    """Raise ``ConfigurationError`` if there is no such snapshot."""
+    if name not in lake.state.snapshots:
+        raise _no_snapshot(lake, name)
 
 
 def snapshots(lake: StudyLake) -> Iterator[Kept]:
@@ -113,6 +116,13 @@ def citation(lake: StudyLake, snapshot: Snapshot) -> str:
         f"The SHA-256 of their content is {snapshot.content}: "
         "that of the output of `sha256sum` over all files, by their paths below the exported folder in the order of "
         "bytes."
+    )
+
+
+def _no_snapshot(lake: StudyLake, name: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The lake of study {lake.study_id} has no snapshot {name[:80]!r}. Nothing was changed. `dagster-beiwe "
+        "snapshot list` lists them."
     )
 
 

@@ -5,7 +5,6 @@ Only beginnings of files are read: a locked file begins with its cipher's header
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from dagster_beiwe.lake.layout import TABLES, is_document
 from dagster_beiwe.lake.merge import STRAYS_FOLDER
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.maintenance.sampling import sample_of_today
 
 ExposureKind = Literal["readable file", "readable table", "open to others", "readable pickle"]
 
@@ -68,12 +68,12 @@ class Protection:
 
 
 def find_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
-    """Look at every stored file of a study and its tables (``share`` of them, chosen by name), and all permissions."""
-    result = Protection()
+    """Look at all permissions, and at every stored file of a study and its tables, or each day at a ``share`` of them."""
+    result, is_chosen = Protection(), sample_of_today(share)
     windows: dict[str, dict[str, str]] = {}
     for path in (file.path for file in lake.storage.scan(lake.study_id)):
         below = path.removeprefix(f"{lake.study_id}/")
-        if is_document(below) or not _chosen(path, share):
+        if is_document(below) or not is_chosen(path):
             continue
         of_table = below.startswith(f"{TABLES}/")
         participant, stream = (None, TABLES) if of_table else _place(below)
@@ -130,7 +130,3 @@ def _modes(root: Path, study_id: str) -> Iterator[tuple[str, int]]:
                 continue
             if not stat.S_ISLNK(mode):  # that is `verify`'s matter; its own mode says nothing
                 yield path.relative_to(root).as_posix(), stat.S_IMODE(mode)
-
-
-def _chosen(path: str, share: float) -> bool:
-    return share >= 1 or int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big") < share * 2**32

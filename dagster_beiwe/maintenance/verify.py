@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable
-from datetime import datetime, timezone
 
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.ids import is_participant_id
@@ -14,6 +12,7 @@ from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.study import StudyLake, When
 from dagster_beiwe.maintenance.inspection import Finding, FindingKind, Inspection, Verification
+from dagster_beiwe.maintenance.sampling import sample_of_today
 from dagster_beiwe.maintenance.unaccounted import unaccounted_files
 from dagster_beiwe.tables.files import TableFiles
 
@@ -40,7 +39,6 @@ def verify_study(
     A damaged log is the one finding of its study. Raises ``WrongPassphraseError`` first, and ``PastStateError``.
     """
     log = lake.log
-    day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
     result = Verification()
     try:
         catalog = log.reopened().check(remembered)
@@ -62,7 +60,7 @@ def verify_study(
             log.storage,
             state,
             result,
-            read=lambda path: _chosen(path, day, share),
+            read=sample_of_today(share),
             past=as_of is not None,
             on_window=on_window,
         )
@@ -127,10 +125,3 @@ def _same(one: State, other: State) -> bool:
         if {*mine} != {*theirs} or any(mine.windows(token) != theirs.windows(token) for token in mine):
             return False
     return True
-
-
-def _chosen(path: str, day: str, share: float) -> bool:
-    if share >= 1:
-        return True
-    number = int.from_bytes(hashlib.sha256(f"{day}|{path}".encode()).digest()[:4], "big")
-    return number < share * 2**32

@@ -411,6 +411,26 @@ def test_purge_removes_one_participant_and_leaves_the_other(lake: StudyLake, env
     assert main(["verify"]) == 0
 
 
+def test_purge_asks_only_if_there_is_something_to_remove(lake: StudyLake, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing to remove is no failure: the lake holds nothing of the participant, and the command says so."""
+    for arguments in (["anna1111", "--yes"], ["anna1111"], ["nobody11"]):
+        assert main(["purge", "--study", "Sleep", "--participant", *arguments]) == 0
+        printed = capsys.readouterr().out
+        assert ("Removed" in printed, "holds nothing" in printed) == (len(arguments) > 1, len(arguments) == 1)
+        assert "This is certain" in printed
+    assert main(["purge", "--study", "Sleep", "--participant", "bert2222"]) == 2
+    assert lake.participants() == ["bert2222"]
+
+
+def test_a_snapshot_that_is_not_there_is_told_before_anything_is_asked(
+    lake: StudyLake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the snapshot instead of asking for `--yes`."""
+    assert main(["snapshot", "remove", "papre", "--study", "Sleep"]) == 2
+    assert "has no snapshot 'papre'" in capsys.readouterr().err
+    assert lake.state.snapshots == {}
+
+
 def test_purge_removes_the_participants_tables_and_names_the_shared_ones(
     lake: StudyLake, environment: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -432,7 +452,7 @@ def test_purge_removes_the_participants_tables_and_names_the_shared_ones(
     assert main(["purge", "--study", "Sleep", "--participant", "anna1111", "--yes"]) == 0
     printed = capsys.readouterr().out
     assert "and 2 tables of participant anna1111" in printed
-    assert "Materialise them again:\n  lab/roster\n  lab/weeks\nNot reached" in printed
+    assert "Materialize them again:\n  lab/roster\n  lab/weeks\nNot reached" in printed
     left = {path.relative_to(environment).as_posix().partition("~")[0] for path in environment.rglob("*anna1111*")}
     tables = f"{lake.study_id}/.tables/lab"
     others = {"OtherOtherOtherOtherOthe/.tables/other/files/anna1111", f"{tables}/files/anna11112"}

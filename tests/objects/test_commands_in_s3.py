@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,8 @@ import pytest
 from object_helpers import PASSPHRASE, PEOPLE, STUDY, contents, study_lake, sync, truth
 
 from dagster_beiwe.cli import main
-from dagster_beiwe.lake import BeiweLake
+from dagster_beiwe.lake import BeiweLake, collecting
+from dagster_beiwe.lake.catalog.collector import Retention
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.tables.store import TableStore
@@ -52,19 +54,27 @@ def test_a_lake_moves_to_s3_and_within_it(
 
 
 def test_purge_leaves_no_object_with_the_id(
-    environment: str, server: SimulatedServer, capsys: pytest.CaptureFixture[str]
+    environment: str,
+    server: SimulatedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Nor a table; and it says that a run which was at work may still lay something there."""
+    """Nor a table; it says that a stopped run may still write something there, and a day later that none can."""
     lake = study_lake(environment)
     sync(server, lake)
     for person in PEOPLE:
         TableStore.of_study(lake).write(["lab", "daily"], FRAME, partition=f"{person}|2026-03-02")
     assert main(["purge", "--study", STUDY, "--participant", PEOPLE[0], "--yes"]) == 1
-    assert "Call this command again after a day" in capsys.readouterr().out
+    assert "Run this command again after a day" in capsys.readouterr().out
     left = [file.path for file in lake.storage.scan("")]
     assert not [path for path in left if PEOPLE[0] in path]
     assert any(PEOPLE[1] in path and path.startswith(f"{STUDY}/.tables/") for path in left)
     assert main(["verify"]) == 0
+    monkeypatch.setattr(collecting, "Retention", partial(Retention, spare_seconds=-60))  # a day later
+    assert main(["purge", "--study", STUDY, "--participant", PEOPLE[0]]) == 0
+    printed = capsys.readouterr().out
+    assert "The lake holds nothing" in printed
+    assert "This is certain" in printed
 
 
 def test_check_leaves_an_empty_bucket_empty(

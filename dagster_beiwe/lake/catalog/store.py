@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, OutcomeUnknownError
+from dagster_beiwe.lake.layout import Home
 from dagster_beiwe.lake.storage.base import Store
 
 _ATTEMPTS = 3
@@ -46,6 +48,26 @@ def clear(store: Store, path: str) -> None:
     store.delete_all([file.path for file in store.scan(path)])
     store.delete_folder(path)
     store.delete(path)
+
+
+def files_of(store: Store, homes: Iterable[Home]) -> list[str]:
+    """The files of subjects, or a link in the place of one's folder. Tables share folders: each is listed once."""
+    prefixes = defaultdict[str, list[str]](list)
+    for home in homes:
+        prefixes[home.folder].append(home.prefix)
+    return [
+        file.path
+        for folder, own in prefixes.items()
+        for file in store.scan(folder)
+        if f"{file.path}/".startswith(tuple(own))
+    ]
+
+
+def remove_empty_folder(store: Store, folder: str, *, top: str) -> None:
+    """Remove a folder that holds no file, and such ones above it below ``top``: their names may tell of somebody."""
+    while folder.startswith(f"{top}/") and not any(True for _ in store.scan(folder)):
+        store.delete_folder(folder)
+        folder = folder.rpartition("/")[0]
 
 
 def read(store: Store, path: str) -> bytes | None:

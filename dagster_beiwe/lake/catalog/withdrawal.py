@@ -8,6 +8,7 @@ from typing import Any
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.records import Place, Purge
 from dagster_beiwe.lake.catalog.state import State
+from dagster_beiwe.lake.catalog.store import files_of, remove_empty_folder
 from dagster_beiwe.lake.layout import Subject, is_token
 
 
@@ -20,14 +21,9 @@ def withdraw(catalog: Catalog, subjects: Iterable[Subject], *, run_id: str) -> l
     """
     subjects = list(subjects)
     with catalog.store.guard(catalog.layout.inside, exclusive=True):
-        homes = {subject: catalog.layout.home(subject) for subject in subjects}
+        homes = [catalog.layout.home(subject) for subject in subjects]
         # Listed before the record: what lies there afterwards may be of somebody who came again.
-        paths = [
-            file.path
-            for home in homes.values()
-            for file in catalog.store.scan(home.folder)
-            if f"{file.path}/".startswith(home.prefix)  # or is a link in the folder's place
-        ]
+        paths = files_of(catalog.store, homes)
         state = catalog.refresh()
         tokens = {subject: catalog.identities.token(subject, state) for subject in subjects}
         if None in tokens.values():  # nobody's, or of one whose token was lost: then its folder must stay
@@ -48,9 +44,8 @@ def withdraw(catalog: Catalog, subjects: Iterable[Subject], *, run_id: str) -> l
             catalog.store.delete_all([file.path for file in catalog.store.scan(catalog.layout.staging)])
         catalog.forget_checkpoints()
         catalog.store.delete_all([path for path in paths if is_token(path)])
-        for folder in {home.folder for home in homes.values()}:  # a table's partition may have one to itself
-            if not any(True for _ in catalog.store.scan(folder)):
-                catalog.store.delete_folder(folder)
+        for folder in {home.folder for home in homes}:
+            remove_empty_folder(catalog.store, folder, top=catalog.layout.folder)
         catalog.store.sync_folder(catalog.layout.folder)
     return paths
 
