@@ -17,18 +17,18 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 import pandas as pd
 
-from dagster_beiwe import BeiwePartitions, StudyFacts, raw_data_partitions
+from dagster_beiwe import BeiwePartitions, Study, raw_data_partitions
 
 TABLES = "beiwe_table_io_manager"
 """Encrypted Parquet in the lake. The study in an asset's metadata decides with which passphrase."""
 
 
-def lab_assets(study: StudyFacts) -> Sequence[dg.AssetsDefinition]:
+def lab_assets(study: Study) -> Sequence[dg.AssetsDefinition]:
     """What this lab adds to a study."""
     return [daily_counts(study), participant_files(study), window_overview(study)]
 
 
-def daily_counts(study: StudyFacts) -> dg.AssetsDefinition:
+def daily_counts(study: Study) -> dg.AssetsDefinition:
     """Same partition: reads a window's files of two streams, decrypted on the way and never on disk."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # backfill policies
@@ -58,7 +58,7 @@ def daily_counts(study: StudyFacts) -> dg.AssetsDefinition:
     return daily
 
 
-def participant_files(study: StudyFacts) -> dg.AssetsDefinition:
+def participant_files(study: Study) -> dg.AssetsDefinition:
     """All windows of a participant: from the manifests alone, so nothing is decrypted."""
     grid = raw_data_partitions(study)
 
@@ -85,7 +85,7 @@ def participant_files(study: StudyFacts) -> dg.AssetsDefinition:
     return files
 
 
-def window_overview(study: StudyFacts) -> dg.AssetsDefinition:
+def window_overview(study: Study) -> dg.AssetsDefinition:
     """All participants of a window: who sent what, from the raw data's manifests alone."""
     grid = raw_data_partitions(study)
 

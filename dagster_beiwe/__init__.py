@@ -59,7 +59,8 @@ if TYPE_CHECKING:
     from dagster_beiwe.reading import BeiwePartitions
     from dagster_beiwe.reading.mano_tree import ManoTree
     from dagster_beiwe.resource import BeiweCredentials, BeiweResource, EnvCredentials, KeyringCredentials
-    from dagster_beiwe.studies.config import StudyConfig, StudyFacts
+    from dagster_beiwe.studies.config import StudyConfig
+    from dagster_beiwe.studies.study import Study
     from dagster_beiwe.tables.store import TableStore
     from dagster_beiwe.windows import Window
 
@@ -105,7 +106,7 @@ _MODULES = {
     "ServerError": "errors",
     "ServerFailedError": "errors",
     "StudyConfig": "studies.config",
-    "StudyFacts": "studies.config",
+    "Study": "studies.study",
     "TableMissingError": "errors",
     "TablePartitions": "io_managers",
     "TableStore": "tables.store",
@@ -164,8 +165,8 @@ __all__ = [
     "ServerBusyError",
     "ServerError",
     "ServerFailedError",
+    "Study",
     "StudyConfig",
-    "StudyFacts",
     "TableMissingError",
     "TablePartitions",
     "TableStore",

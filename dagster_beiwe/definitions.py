@@ -37,7 +37,6 @@ from dagster_beiwe.studies.choice import (
 from dagster_beiwe.studies.config import (
     DEFAULT_DEPLOYMENT,
     StudyConfig,
-    StudyFacts,
     lake_io_manager_key,
     table_io_manager_key,
 )
@@ -50,6 +49,7 @@ from dagster_beiwe.studies.discovery import (
     learn_starts,
     refresh_studies,
 )
+from dagster_beiwe.studies.study import Study
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -75,7 +75,7 @@ def build_beiwe_definitions(
     studies: Sequence[StudyConfig] | None = None,
     *,
     deployments: Mapping[str, BeiweResource] | None = None,
-    per_study: Callable[[StudyFacts], Sequence[dg.AssetsDefinition]] | None = None,
+    per_study: Callable[[Study], Sequence[dg.AssetsDefinition]] | None = None,
     automation: Automation = Automation(),  # noqa: B008  # frozen
     default_io_manager: bool = False,
     state_folder: str | Path | None = None,
@@ -119,7 +119,7 @@ def build_beiwe_definitions(
 
 def _find_studies(
     studies: Sequence[StudyConfig] | None, deployments: Mapping[str, BeiweResource], state_folder: str | Path | None
-) -> list[StudyFacts]:
+) -> list[Study]:
     """The studies of all deployments: from the servers where it is time to ask them, from memory otherwise."""
     memories = {
         name: StudyMemory(name, folder=state_folder, server=resource.credentials.host())
@@ -171,7 +171,7 @@ def _ask(
         logger.warning("The server could not be asked for studies; the last known ones are used. %s", error)
 
 
-def _study_definitions(study: StudyFacts, *, pool: str, automation: Automation) -> dg.Definitions:
+def _study_definitions(study: Study, *, pool: str, automation: Automation) -> dg.Definitions:
     """The assets of one study with what runs them. Where its start is not known, everything but ``raw_data``."""
     running = automation.running
     if study.start is None:

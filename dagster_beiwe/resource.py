@@ -29,7 +29,8 @@ from dagster_beiwe.errors import CredentialsError, PassphraseMissingError
 from dagster_beiwe.ids import host_slug, slug
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.runs.dead_runs import mark_run
-from dagster_beiwe.studies.config import NO_ENCRYPTION, StudyFacts
+from dagster_beiwe.studies.config import NO_ENCRYPTION
+from dagster_beiwe.studies.study import Study
 
 
 class BeiweCredentials(dg.ConfigurableResource[Any], ABC):
@@ -160,7 +161,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
             raise _missing_variables([self.lake_variable])
         return BeiweLake(url, witness=os.environ.get(self.witness_variable) or None)
 
-    def passphrase(self, study: StudyFacts | None = None) -> str | None:
+    def passphrase(self, study: Study | None = None) -> str | None:
         """The study's passphrase from the keyring, or else the lake's; None where there is neither. Without a study,
         the lake's.
 
@@ -178,7 +179,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
             found = secrets.get(self._name_on_server(study))
         return found or of_lake
 
-    def _name_on_server(self, study: StudyFacts) -> str:
+    def _name_on_server(self, study: Study) -> str:
         """Never guessed: a wrong name finds no passphrase, and the study would be locked with the lake's for good."""
         if study.id not in self._names:
             try:
@@ -194,7 +195,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
             )
         return self._names[study.id]
 
-    def study_lake(self, study: StudyFacts) -> StudyLake:
+    def study_lake(self, study: Study) -> StudyLake:
         """The study's part of the lake, ready to write and read.
 
         Raises ``PassphraseMissingError`` where something must be locked with a passphrase and there is none.
@@ -217,7 +218,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
             keep_superseded_days=study.keep_superseded_days,
         )
 
-    def check_passphrase(self, study: StudyFacts) -> None:
+    def check_passphrase(self, study: Study) -> None:
         """Raise now what would stop a study's data from being stored: ``PassphraseMissingError``, or
         ``WrongPassphraseError`` where the lake was locked with another. For steps that ask the server first."""
         self.study_lake(study).catalog()
@@ -227,7 +228,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         return self.credentials.load()
 
 
-def _cipher(study: StudyFacts, keys: CipherKeys) -> Cipher | None:
+def _cipher(study: Study, keys: CipherKeys) -> Cipher | None:
     """The configured name as a cipher: the one place where ``none`` becomes ``None``, which encrypts nothing."""
     return None if study.encryption == NO_ENCRYPTION else cipher_by_name(study.encryption, keys)
 

@@ -15,8 +15,9 @@ from dagster_beiwe.assets.strays import build_strays_asset
 from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
 from dagster_beiwe.runs.failures import RETRY_POLICY
 from dagster_beiwe.studies.choice import facts_of_study
-from dagster_beiwe.studies.config import StudyConfig, StudyFacts
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.discovery import StudyMemory
+from dagster_beiwe.studies.study import Study
 
 __all__ = ["assets_of", "build_studies_asset", "build_study_assets"]
 
@@ -46,9 +47,7 @@ def build_study_assets(
     return assets_of(facts, pool=pool, retry_policy=retry_policy)
 
 
-def assets_of(
-    study: StudyFacts, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
-) -> list[dg.AssetsDefinition]:
+def assets_of(study: Study, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> list[dg.AssetsDefinition]:
     """The assets of a study that was found; ``raw_data`` is the last."""
     assets = [
         build_roster_asset(study, pool=pool, retry_policy=retry_policy),
@@ -61,13 +60,13 @@ def assets_of(
     return _marked(study, assets)
 
 
-def tables_of(studies: Sequence[StudyFacts]) -> list[dg.AssetsDefinition]:
+def tables_of(studies: Sequence[Study]) -> list[dg.AssetsDefinition]:
     """Roster and settings of studies whose start is not known yet."""
     builders = (build_roster_asset, build_settings_asset)
     return [asset for study in studies for asset in _marked(study, [build(study) for build in builders])]
 
 
-def _marked(study: StudyFacts, assets: list[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+def _marked(study: Study, assets: list[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
     """With a word in their descriptions where the server does not name the study any more."""
     if not study.hidden:
         return assets

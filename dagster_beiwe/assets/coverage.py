@@ -14,7 +14,7 @@ from dagster_beiwe.assets.summaries import Row, build_summary_asset
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.runs.failures import RETRY_POLICY
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.windows import start_of_key
 
 COLUMNS = {
@@ -29,7 +29,7 @@ COLUMNS = {
 _NUMBERS = ("files", "size_bytes", "stored_bytes")
 
 
-def build_coverage_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
+def build_coverage_asset(study: Study, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
     """``beiwe/<key>/coverage``. Its data version changes with what the lake holds."""
     return build_summary_asset(
         study,

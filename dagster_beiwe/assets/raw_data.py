@@ -32,8 +32,9 @@ from dagster_beiwe.partitions.definitions import (
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
 from dagster_beiwe.runs.remembered_heads import remembered_heads
-from dagster_beiwe.studies.config import StudyFacts, lake_io_manager_key
+from dagster_beiwe.studies.config import lake_io_manager_key
 from dagster_beiwe.studies.server_counts import counts_for_cells
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import Cell, FetchPolicy, Progress, StudySync, WindowReport
 
 BACKFILL_POLICY = dg.BackfillPolicy.single_run()
@@ -43,7 +44,7 @@ seconds beside its transfers, and what it committed stays when it dies, so fewer
 
 
 def build_raw_data_asset(
-    study: StudyFacts, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
+    study: Study, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
 ) -> dg.AssetsDefinition:
     """``beiwe/<key>/raw_data``. Raises ``ConfigurationError`` where the study's start is not known."""
     partitions = raw_data_partitions(study)
@@ -81,7 +82,7 @@ class _Ingest:
     def __init__(
         self,
         context: dg.AssetExecutionContext,
-        study: StudyFacts,
+        study: Study,
         key: dg.AssetKey,
         partitions: dg.MultiPartitionsDefinition,
     ) -> None:
@@ -211,7 +212,7 @@ class _Ingest:
         )
 
 
-def _description(study: StudyFacts) -> str:
+def _description(study: Study) -> str:
     streams = f"Streams: {', '.join(study.streams)}." if study.streams else "Every stream that the server has."
     how = f" with {study.encryption}" if study.encrypted != "none" else ""
     return (

@@ -9,7 +9,7 @@ import dagster as dg
 from dagster_beiwe.assets.summaries import Row, build_summary_asset
 from dagster_beiwe.lake import FileRecord, Manifest, StudyLake
 from dagster_beiwe.runs.failures import RETRY_POLICY
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 
 COLUMNS = {
     "participant": "Participant id",
@@ -32,7 +32,7 @@ COLUMNS = {
 _NUMBERS = ("size_bytes_before", "size_bytes", "restatements", "times_vanished")
 
 
-def build_restatements_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
+def build_restatements_asset(study: Study, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
     """``beiwe/<key>/restatements``. Its data version changes when something was restated."""
     return build_summary_asset(
         study,

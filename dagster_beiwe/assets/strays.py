@@ -17,16 +17,14 @@ from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.partitions.definitions import participant_partitions, partition_event, study_windows
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
-from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.server_counts import all_counts, find_zone
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone
 from dagster_beiwe.sync import Cell, DailyIndex, FetchPolicy, StudySync, WindowReport
 from dagster_beiwe.windows import stray_windows
 
 
-def build_strays_asset(
-    study: StudyFacts, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
-) -> dg.AssetsDefinition:
+def build_strays_asset(study: Study, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
     """``beiwe/<key>/strays``: one request a participant for all time before the windows, one for all after, and a
     small one for what the server counts."""
     key = dg.AssetKey(["beiwe", study.key, "strays"])
@@ -75,7 +73,7 @@ def build_strays_asset(
 
 
 def _fetch(
-    context: dg.AssetExecutionContext, study: StudyFacts, participants: Sequence[str]
+    context: dg.AssetExecutionContext, study: Study, participants: Sequence[str]
 ) -> Iterator[tuple[str, list[WindowReport]]]:
     resource: BeiweResource = getattr(context.resources, study.deployment)
     lake = resource.study_lake(study)
@@ -90,7 +88,7 @@ def _fetch(
             yield participant, list(sync.run(Cell(participant, window) for window in outside))
 
 
-def _counts(client: BeiweClient, study: StudyFacts, zone: StudyZone, participant: str) -> DailyIndex | None:
+def _counts(client: BeiweClient, study: Study, zone: StudyZone, participant: str) -> DailyIndex | None:
     """What the server counts, to notice strays that have vanished; None where it can't tell."""
     try:
         return all_counts(client, study, zone, participants=[participant])

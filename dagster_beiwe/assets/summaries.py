@@ -12,14 +12,15 @@ from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, with_retries
-from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
+from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import content_hash
+from dagster_beiwe.studies.study import Study
 
 Row: TypeAlias = dict[str, Any]
 
 
 def build_summary_asset(
-    study: StudyFacts,
+    study: Study,
     name: str,
     *,
     description: str,

@@ -25,7 +25,7 @@ from dagster_beiwe.partitions.definitions import (
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, never_seen_advice, with_retries
 from dagster_beiwe.runs.pools import limit_pool
-from dagster_beiwe.studies.config import StudyFacts, table_io_manager_key
+from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.discovery import KnownStudy, StudyMemory, learn_starts, refresh_studies
 from dagster_beiwe.studies.roster import PARTICIPANT_COLUMN, content_hash, ids_in_table, roster_rows, roster_version
 from dagster_beiwe.studies.server_counts import (
@@ -35,6 +35,7 @@ from dagster_beiwe.studies.server_counts import (
     told_by_settings,
 )
 from dagster_beiwe.studies.settings import SettingsSnapshot, changed_settings, describe_changes, read_settings
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone, zone_of_phones
 from dagster_beiwe.text import as_code
 
@@ -86,7 +87,7 @@ def build_studies_asset(
 
 
 def build_roster_asset(
-    study: StudyFacts, *, pool: str | None = None, retry_policy: dg.RetryPolicy = RETRY_POLICY
+    study: Study, *, pool: str | None = None, retry_policy: dg.RetryPolicy = RETRY_POLICY
 ) -> dg.AssetsDefinition:
     """``beiwe/<key>/roster``: participants in order of enrolment; each becomes a partition of ``raw_data``, which runs
     in the ``pool``."""
@@ -145,7 +146,7 @@ def build_roster_asset(
     return roster
 
 
-def build_settings_asset(study: StudyFacts, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
+def build_settings_asset(study: Study, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
     """``beiwe/<key>/settings``: how the study is set up. Its data version changes only when a setting changes."""
     key = dg.AssetKey(["beiwe", study.key, "settings"])
 
@@ -210,7 +211,7 @@ def _seen_studies(resource: BeiweResource, deployment: str, state_folder: str | 
     return [each for each in known.values() if each.id in seen]
 
 
-def _client(context: dg.AssetExecutionContext, study: StudyFacts) -> BeiweClient:
+def _client(context: dg.AssetExecutionContext, study: Study) -> BeiweClient:
     """After a look whether the answer can be stored."""
     resource: BeiweResource = getattr(context.resources, study.deployment)
     resource.check_passphrase(study)
@@ -222,7 +223,7 @@ def _output(frame: pd.DataFrame, metadata: dict[str, Any], *, version: str) -> d
         return dg.Output(frame, metadata=metadata, data_version=dg.DataVersion(version))
 
 
-def _participant_table(client: BeiweClient, study: StudyFacts, log: Any) -> list[dict[str, Any]]:
+def _participant_table(client: BeiweClient, study: Study, log: Any) -> list[dict[str, Any]]:
     """The table, or nothing where the server lacks it or fails to make it (a known fault of some versions)."""
     try:
         table = client.participant_table(study.id)
@@ -237,7 +238,7 @@ def _participant_table(client: BeiweClient, study: StudyFacts, log: Any) -> list
     return table
 
 
-def _zone(snapshot: SettingsSnapshot, study: StudyFacts, client: BeiweClient) -> StudyZone:
+def _zone(snapshot: SettingsSnapshot, study: Study, client: BeiweClient) -> StudyZone:
     """As configured, as told with the settings, or where the phones are."""
     configured = StudyZone.from_texts(study.time_zone or "", "configuration")
     told = StudyZone.from_texts(str(snapshot.values.get(("study", "study_time_zone"), "")), "server")

@@ -26,8 +26,8 @@ from dagster_beiwe.partitions.definitions import join_key, participants_name, pa
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, is_passing, listed, with_retries
 from dagster_beiwe.runs.remembered_heads import remembered_heads
-from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.server_counts import counts_for_cells
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import Cell, Compared, DailyIndex, FetchPolicy, StudySync, WindowReport
 from dagster_beiwe.sync.audit import Budget, Taken, beginning_at, due_windows
 
@@ -44,7 +44,7 @@ _RUNS_SEEN = 50
 
 
 def build_audit_job(
-    study: StudyFacts, raw_data: dg.AssetKey, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
+    study: Study, raw_data: dg.AssetKey, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
 ) -> dg.JobDefinition:
     """``<key>_audit``: compares the windows of a study that are due, within the day's budget, and fetches what differs.
 
@@ -79,7 +79,7 @@ def build_audit_job(
 
 
 def build_audit_schedule(
-    study: StudyFacts, job: dg.JobDefinition, *, cron: str = DEFAULT_AUDIT_CRON, running: bool = False
+    study: Study, job: dg.JobDefinition, *, cron: str = DEFAULT_AUDIT_CRON, running: bool = False
 ) -> dg.ScheduleDefinition:
     """Runs the audit daily."""
     return dg.ScheduleDefinition(
@@ -99,7 +99,7 @@ class _Earlier:
     next: tuple[str, str]
 
 
-def _earlier_runs(instance: dg.DagsterInstance, study: StudyFacts, *, but: str, now: datetime) -> _Earlier:
+def _earlier_runs(instance: dg.DagsterInstance, study: Study, *, but: str, now: datetime) -> _Earlier:
     records = instance.get_run_records(filters=dg.RunsFilter(tags={AUDIT_TAG: study.id}), limit=_RUNS_SEEN)
     others = [record for record in records if record.dagster_run.run_id != but]
     taken = Taken()
@@ -115,7 +115,7 @@ def _earlier_runs(instance: dg.DagsterInstance, study: StudyFacts, *, but: str, 
 class _Audit:
     """One run; ``run`` again goes on with the windows that are still due, and with what is left of the budget."""
 
-    def __init__(self, context: dg.OpExecutionContext, study: StudyFacts, raw_data: dg.AssetKey) -> None:
+    def __init__(self, context: dg.OpExecutionContext, study: Study, raw_data: dg.AssetKey) -> None:
         self._context, self._study, self._raw_data = context, study, raw_data
         self._now = datetime.now(timezone.utc)
         self._earlier = _earlier_runs(context.instance, study, but=context.run_id, now=self._now)

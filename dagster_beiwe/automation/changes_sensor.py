@@ -43,8 +43,8 @@ from dagster_beiwe.partitions.definitions import (
 )
 from dagster_beiwe.partitions.rectangles import Place, Rectangle
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.server_counts import ToldZone, batches, counts_around, find_zone, zone_tag
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone
 
 REQUEST_TAG = "beiwe/request"
@@ -72,7 +72,7 @@ _LOGS: dict[str, Opening] = {}
 
 
 def build_changes_sensor(
-    study: StudyFacts,
+    study: Study,
     raw_data: dg.AssetsDefinition,
     summaries: Sequence[dg.AssetsDefinition],
     checks: dg.AssetChecksDefinition,
@@ -142,7 +142,7 @@ class _Outcome:
 def _look(
     instance: dg.DagsterInstance,
     resource: BeiweResource,
-    study: StudyFacts,
+    study: Study,
     raw_data: dg.AssetKey,
     grid: Grid,
     cursor: ChangesCursor,
@@ -209,7 +209,7 @@ def _outcome(look: Look, choice: Choice, cursor: ChangesCursor, requests: tuple[
 def _request(
     run: Rectangle,
     *,
-    study: StudyFacts,
+    study: Study,
     tag: Callable[[Rectangle], str],
     raw_data: dg.AssetKey,
     zone: StudyZone,
@@ -224,7 +224,7 @@ def _request(
     )
 
 
-def _totals(client: BeiweClient, study: StudyFacts) -> Mapping[str, Mapping[str, int]] | None:
+def _totals(client: BeiweClient, study: Study) -> Mapping[str, Mapping[str, int]] | None:
     """Each participant's totals by stream; None where the server can't tell them (before July 2024)."""
     try:
         return client.data_quantities(study.id)
@@ -260,7 +260,7 @@ def _newest_recorded(instance: dg.DagsterInstance, raw_data: dg.AssetKey) -> str
 
 
 def _latest_requests(
-    instance: dg.DagsterInstance, study: StudyFacts, grid: Grid, *, since: datetime
+    instance: dg.DagsterInstance, study: Study, grid: Grid, *, since: datetime
 ) -> dict[Place, Request]:
     """What each window was last requested for since then."""
     runs = instance.get_runs(filters=dg.RunsFilter(tags={REQUEST_TAG: study.id}, created_after=since))

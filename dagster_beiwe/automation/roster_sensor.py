@@ -24,8 +24,8 @@ from dagster_beiwe.partitions.definitions import (
 from dagster_beiwe.partitions.rectangles import Rectangle, stretches
 from dagster_beiwe.runs.failures import never_seen_advice
 from dagster_beiwe.runs.pools import limit_pool
-from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.roster import enrolment_order
+from dagster_beiwe.studies.study import Study
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -53,7 +53,7 @@ class RosterCursor:
 
 
 def build_roster_sensor(
-    study: StudyFacts,
+    study: Study,
     raw_data: dg.AssetsDefinition,
     *,
     interval_seconds: int = 600,
@@ -123,7 +123,7 @@ def _batch(participants: Sequence[str], *, windows: int) -> list[str]:
     return list(participants[: max(1, PARTITIONS_PER_TICK // max(1, windows))])
 
 
-def _participants(client: BeiweClient, study: StudyFacts) -> list[str]:
+def _participants(client: BeiweClient, study: Study) -> list[str]:
     """Ids in order of enrolment, as far as the server tells it; ids that no partition can have are left out."""
     ids = [each for each in client.participants(study.id) if is_participant_id(each)]
     try:

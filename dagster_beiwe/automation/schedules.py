@@ -19,14 +19,14 @@ from dagster_beiwe.partitions.definitions import (
     window_keys,
 )
 from dagster_beiwe.partitions.rectangles import Rectangle, stretches
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 
 DEFAULT_CRON = "0 5 * * *"
 DEFAULT_CHECKS_CRON = "0 8 * * *"
 
 
 def build_refresh_schedule(
-    study: StudyFacts,
+    study: Study,
     assets: Sequence[dg.AssetsDefinition],
     *,
     cron: str = DEFAULT_CRON,
@@ -67,7 +67,7 @@ def build_refresh_schedule(
 
 
 def build_checks_schedule(
-    study: StudyFacts,
+    study: Study,
     summaries: Sequence[dg.AssetsDefinition],
     checks: dg.AssetChecksDefinition,
     *,

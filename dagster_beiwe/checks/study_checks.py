@@ -36,11 +36,12 @@ from dagster_beiwe.partitions.definitions import participants_name, recorded_par
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.choice import facts_of_study
-from dagster_beiwe.studies.config import StudyConfig, StudyFacts
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.discovery import StudyMemory
 from dagster_beiwe.studies.roster import ids_in_table
 from dagster_beiwe.studies.server_counts import all_counts, batches, find_zone, settings_key
 from dagster_beiwe.studies.settings import changed_settings, describe_changes, read_settings
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import DailyIndex, Gap, measure_coverage
 from dagster_beiwe.windows import Window
 
@@ -82,7 +83,7 @@ def build_study_checks(study: StudyConfig, *, state_folder: str | Path | None = 
     return checks_of(facts_of_study(study, StudyMemory(study.deployment, folder=state_folder).studies()))
 
 
-def checks_of(study: StudyFacts) -> dg.AssetChecksDefinition:
+def checks_of(study: Study) -> dg.AssetChecksDefinition:
     """``complete``, ``intact``, ``protected``, ``roster`` and ``settings`` of a study that was found."""
     specs = [
         dg.AssetCheckSpec(name, asset=["beiwe", study.key, asset], description=text)
@@ -109,7 +110,7 @@ def checks_of(study: StudyFacts) -> dg.AssetChecksDefinition:
 class _Inspection:
     """One run of the checks."""
 
-    def __init__(self, context: dg.AssetCheckExecutionContext, study: StudyFacts, config: ChecksConfig) -> None:
+    def __init__(self, context: dg.AssetCheckExecutionContext, study: Study, config: ChecksConfig) -> None:
         self._context, self._study, self._config = context, study, config
         self._instance = context.instance
         self._resource: BeiweResource = getattr(context.resources, study.deployment)
@@ -258,7 +259,7 @@ def _reason(lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Wind
     return "gap or stray" if gap.cut else "counted but not sent by the server"
 
 
-def _ids_in_table(client: BeiweClient, study: StudyFacts) -> list[str] | None:
+def _ids_in_table(client: BeiweClient, study: Study) -> list[str] | None:
     try:
         return ids_in_table(client.participant_table(study.id))
     except (RouteMissingError, ServerFailedError):

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagster_beiwe.client import BeiweClient, HttpPolicy, Study
+from dagster_beiwe.client import BeiweClient, HttpPolicy, StudyListing
 from dagster_beiwe.client.studies import find_study, matching_studies
 from dagster_beiwe.credentials import (
     Credentials,
@@ -119,7 +119,7 @@ def user_path(text: str) -> Path:
     )
 
 
-def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study, StudyLake]]:
+def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[StudyListing, StudyLake]]:
     """The studies of the lake, or the wanted one, opened for reading.
 
     Names (which find the keyring's passphrases) come from the server; while it is silent, ids serve. Raises
@@ -140,7 +140,7 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
     stored = {study_id: names.get(study_id, study_id) for study_id in held}
     if wanted is not None and not matching_studies(stored, wanted):
         raise _not_held(lake, stored, names, wanted)
-    chosen = [Study(id=key, name=name) for key, name in stored.items()]
+    chosen = [StudyListing(id=key, name=name) for key, name in stored.items()]
     if wanted is not None:
         chosen = [find_study(stored, wanted)]
     secrets, identity = study_secrets(credentials), read_identity(AGE_IDENTITY_VARIABLE)

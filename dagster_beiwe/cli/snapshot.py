@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from dagster_beiwe.cli.context import add_study_option, confirmed, open_lake, studies_in_lake
-from dagster_beiwe.client import Study
+from dagster_beiwe.client import StudyListing
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.records import Snapshot
 from dagster_beiwe.lake.snapshots import Kept, check_snapshot, citation, create_snapshot, delete_snapshot, snapshots
@@ -87,7 +87,7 @@ def _withdrawn(kept: Kept) -> str:
     return f"{len(kept.withdrawn)} withdrawn since, {records}: in no state any more"
 
 
-def _facts(study: Study, kept: Kept) -> dict[str, Any]:
+def _facts(study: StudyListing, kept: Kept) -> dict[str, Any]:
     snapshot = kept.snapshot
     return {
         "study_id": study.id,

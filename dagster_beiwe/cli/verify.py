@@ -19,7 +19,7 @@ from dagster_beiwe.cli.context import (
     past_state,
     studies_in_lake,
 )
-from dagster_beiwe.client import Study
+from dagster_beiwe.client import StudyListing
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake import BeiweLake, StudyLake
@@ -143,7 +143,7 @@ def _print(
         print("  Partitions: " + ", ".join(result.partitions))
 
 
-def _accept(study: Study, lake: StudyLake, remembered: Sequence[Seen], *, yes: bool) -> None:
+def _accept(study: StudyListing, lake: StudyLake, remembered: Sequence[Seen], *, yes: bool) -> None:
     question = (
         f"Records of {one_line(study.name)} that were seen, and that the lake lacks, will be given up for good. Stop "
         "all of its runs before."

@@ -5,7 +5,7 @@ from dagster_beiwe.client.capabilities import ServerCapabilities
 from dagster_beiwe.client.client import BeiweClient
 from dagster_beiwe.client.downloads import DataStream
 from dagster_beiwe.client.http import HttpPolicy, Traffic
-from dagster_beiwe.client.studies import Study
+from dagster_beiwe.client.studies import StudyListing
 
 __all__ = [
     "AppVersion",
@@ -14,7 +14,7 @@ __all__ = [
     "DataStream",
     "HttpPolicy",
     "ServerCapabilities",
-    "Study",
+    "StudyListing",
     "Traffic",
     "Upload",
 ]

@@ -19,7 +19,7 @@ from dagster_beiwe.client.http import HttpPolicy, Request, Traffic, Transport
 from dagster_beiwe.client.json_bodies import parse_json, parse_objects
 from dagster_beiwe.client.server_streams import ServerStreams
 from dagster_beiwe.client.statistics_query import batches, date_options
-from dagster_beiwe.client.studies import Study, expand_study_id, find_study
+from dagster_beiwe.client.studies import StudyListing, expand_study_id, find_study
 from dagster_beiwe.client.website import export_study_settings
 from dagster_beiwe.credentials import Credentials, host_of
 from dagster_beiwe.errors import (
@@ -166,14 +166,14 @@ class BeiweClient:
         """{study id: study name} of all studies that the keys can see, sorted by name; stopped ones are included."""
         return answers.studies_from(*self._json("get-studies/v1"))
 
-    def find_study(self, text: str) -> Study:
+    def find_study(self, text: str) -> StudyListing:
         """The study with this id or name, or whose id alone starts with it.
 
         Raises ``ConfigurationError`` with candidates or nearest names where that is not exactly one.
         """
         return find_study(self.studies(), text)
 
-    def expand_study_id(self, prefix: str) -> Study:
+    def expand_study_id(self, prefix: str) -> StudyListing:
         """The one study whose id starts with ``prefix``; several or none raise ``ConfigurationError``."""
         return expand_study_id(self.studies(), prefix)
 

@@ -13,14 +13,14 @@ _LISTED = 20
 
 
 @dataclass(frozen=True, order=True)
-class Study:
+class StudyListing:
     """A study as the server knows it: 24 letters and digits, and a name that is unique on the server."""
 
     id: str
     name: str
 
 
-def expand_study_id(studies: Mapping[str, str], prefix: str) -> Study:
+def expand_study_id(studies: Mapping[str, str], prefix: str) -> StudyListing:
     """The one study whose id starts with ``prefix``; raises ``ConfigurationError`` for none or several."""
     found = _by_prefix(studies, prefix)
     if len(found) == 1:
@@ -28,7 +28,7 @@ def expand_study_id(studies: Mapping[str, str], prefix: str) -> Study:
     raise _not_one(studies, prefix, found, "the beginning of the id of exactly one study")
 
 
-def find_study(studies: Mapping[str, str], text: str) -> Study:
+def find_study(studies: Mapping[str, str], text: str) -> StudyListing:
     """The study with this id, or else this name, or else whose id alone starts with it. Space around it is ignored.
 
     Raises ``ConfigurationError`` with the candidates, or with the nearest names where there is none.
@@ -39,21 +39,23 @@ def find_study(studies: Mapping[str, str], text: str) -> Study:
     raise _not_one(studies, text.strip(), found, "a study id, the beginning of exactly one, or a study's name")
 
 
-def matching_studies(studies: Mapping[str, str], text: str) -> list[Study]:
+def matching_studies(studies: Mapping[str, str], text: str) -> list[StudyListing]:
     """The studies that somebody can mean by ``text``, as ``find_study`` takes it."""
     text = as_typed(text).strip()
     if text in studies:
-        return [Study(text, studies[text])]
-    named = [Study(study_id, name) for study_id, name in studies.items() if name.strip() == text]
+        return [StudyListing(text, studies[text])]
+    named = [StudyListing(study_id, name) for study_id, name in studies.items() if name.strip() == text]
     return named or _by_prefix(studies, text)
 
 
-def _by_prefix(studies: Mapping[str, str], prefix: str) -> list[Study]:
+def _by_prefix(studies: Mapping[str, str], prefix: str) -> list[StudyListing]:
     """An empty prefix fits no study: it would silently mean the only one."""
-    return [Study(study_id, name) for study_id, name in studies.items() if prefix and study_id.startswith(prefix)]
+    return [
+        StudyListing(study_id, name) for study_id, name in studies.items() if prefix and study_id.startswith(prefix)
+    ]
 
 
-def _not_one(studies: Mapping[str, str], text: str, found: Iterable[Study], expected: str) -> ConfigurationError:
+def _not_one(studies: Mapping[str, str], text: str, found: Iterable[StudyListing], expected: str) -> ConfigurationError:
     candidates = sorted(found)
     start = f"Expected {expected}, got {text[:80]!r}"
     if candidates:
@@ -65,15 +67,14 @@ def _not_one(studies: Mapping[str, str], text: str, found: Iterable[Study], expe
         return ConfigurationError(
             f"{start}; these keys can see no study at all. Ask the study's administrator to add the researcher."
         )
-    by_name = {name.lower(): Study(study_id, name) for study_id, name in studies.items()}
+    by_name = {name.lower(): StudyListing(study_id, name) for study_id, name in studies.items()}
     near = [by_name[name] for name in difflib.get_close_matches(text.lower(), list(by_name), n=3, cutoff=0.5)]
     if near:
         return ConfigurationError(f"{start}, which no study has. Did you mean {_listed(near)}?")
-    return ConfigurationError(
-        f"{start}, which no study has. The studies are: {_listed(sorted(Study(*item) for item in studies.items()))}."
-    )
+    every = sorted(StudyListing(*item) for item in studies.items())
+    return ConfigurationError(f"{start}, which no study has. The studies are: {_listed(every)}.")
 
 
-def _listed(studies: list[Study]) -> str:
+def _listed(studies: list[StudyListing]) -> str:
     shown = ", ".join(f"{study.name!r} ({study.id})" for study in studies[:_LISTED])
     return shown if len(studies) <= _LISTED else f"{shown} and {len(studies) - _LISTED} more"

@@ -15,7 +15,7 @@ import dagster as dg
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.partitions.definitions import participants_name, window_keys
 from dagster_beiwe.partitions.rectangles import Rectangle
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.text import human_size
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
@@ -71,9 +71,9 @@ def _load() -> dg.Definitions:
     return definitions
 
 
-def _studies(definitions: dg.Definitions) -> list[StudyFacts]:
+def _studies(definitions: dg.Definitions) -> list[Study]:
     found = [
-        StudyFacts.from_metadata(spec.metadata)
+        Study.from_metadata(spec.metadata)
         for spec in definitions.resolve_all_asset_specs()
         if spec.key.path[-1] == "raw_data"
     ]
@@ -90,7 +90,7 @@ def _run_tables(definitions: dg.Definitions, instance: dg.DagsterInstance) -> in
     return 0 if execute(definitions, instance, keys).success else 1
 
 
-def _backfill(definitions: dg.Definitions, instance: dg.DagsterInstance, study: StudyFacts) -> _Tally:
+def _backfill(definitions: dg.Definitions, instance: dg.DagsterInstance, study: Study) -> _Tally:
     """All windows of all participants, in the rectangles that the schedules use too, and the lab's tables of them."""
     key = dg.AssetKey(["beiwe", study.key, "raw_data"])
     tally = _Tally()
@@ -111,7 +111,7 @@ def _backfill(definitions: dg.Definitions, instance: dg.DagsterInstance, study: 
     return tally
 
 
-def _downstream(definitions: dg.Definitions, study: StudyFacts) -> list[dg.AssetKey]:
+def _downstream(definitions: dg.Definitions, study: Study) -> list[dg.AssetKey]:
     """The project's own assets with the same partitions as the study's raw data."""
     specs = list(definitions.resolve_all_asset_specs())
     (raw_data,) = (spec for spec in specs if spec.key.path == ["beiwe", study.key, "raw_data"])

@@ -1,7 +1,7 @@
 """IO managers: raw data as a lazy view, DataFrames as encrypted Parquet: a skin over ``reading`` and ``lake.tables``.
 
 Which study an asset belongs to, and so which passphrase, comes from the metadata of its definition
-(``StudyFacts.to_metadata``), for tables of a lab as well::
+(``Study.to_metadata``), for tables of a lab as well::
 
     @dg.asset(io_manager_key="beiwe_table_io_manager", metadata=study.to_metadata(), partitions_def=...)
     def daily_gps(raw_data: BeiwePartitions) -> pd.DataFrame: ...
@@ -31,7 +31,7 @@ from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import clear_failures, listed
 from dagster_beiwe.runs.remembered_heads import remembered_heads
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore, require_passphrase
 
 _ALLOW_MISSING = "allow_missing_partitions"
@@ -56,7 +56,7 @@ class EncryptedLakeIOManager(dg.ConfigurableIOManager):
 
     @clear_failures()
     def load_input(self, context: dg.InputContext) -> BeiwePartitions:
-        study = StudyFacts.from_metadata(_upstream_metadata(context))
+        study = Study.from_metadata(_upstream_metadata(context))
         if study is None:
             raise ConfigurationError(
                 f"Expected the raw_data of a Beiwe study as input {context.name!r}, got an asset without a study in "
@@ -80,7 +80,7 @@ class EncryptedLakeIOManager(dg.ConfigurableIOManager):
         return view
 
 
-def _as_remembered(lake: StudyLake, study: StudyFacts, context: dg.InputContext | dg.OutputContext) -> StudyLake:
+def _as_remembered(lake: StudyLake, study: Study, context: dg.InputContext | dg.OutputContext) -> StudyLake:
     """The lake, once it is certain that it has all that Dagster has seen of it.
 
     A context that somebody has made by hand may know no history: then nobody remembers.
@@ -187,7 +187,7 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
     def _store(
         self, asset_key: list[str], metadata: Mapping[str, Any] | None, context: dg.InputContext | dg.OutputContext
     ) -> TableStore:
-        study = StudyFacts.from_metadata(metadata or {})
+        study = Study.from_metadata(metadata or {})
         if study is not None:
             return TableStore.of_study(_as_remembered(self.beiwe.study_lake(study), study, context))
         lake = self.beiwe.get_lake()

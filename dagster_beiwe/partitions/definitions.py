@@ -10,7 +10,7 @@ import dagster as dg
 
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import check_participant_id
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.windows import Granularity, Window, window_of, window_start
 
 PARTICIPANT = "participant"
@@ -71,7 +71,7 @@ def window_partitions(granularity: Granularity, start: date) -> dg.TimeWindowPar
     return dg.WeeklyPartitionsDefinition(first, day_offset=1, end_offset=1)
 
 
-def raw_data_partitions(study: StudyFacts) -> dg.MultiPartitionsDefinition:
+def raw_data_partitions(study: Study) -> dg.MultiPartitionsDefinition:
     """Participant by window. Raises ``ConfigurationError`` for a study whose start is not known."""
     if study.start is None:
         raise ConfigurationError(
@@ -83,14 +83,14 @@ def raw_data_partitions(study: StudyFacts) -> dg.MultiPartitionsDefinition:
     )
 
 
-def window_keys(study: StudyFacts, *, now: datetime) -> list[str]:
+def window_keys(study: Study, *, now: datetime) -> list[str]:
     """Keys of every window of a study up to the present one, oldest first."""
     if study.start is None:
         return []
     return list(window_partitions(study.window, study.start).get_partition_keys(current_time=now))
 
 
-def study_windows(study: StudyFacts, *, now: datetime) -> list[Window]:
+def study_windows(study: Study, *, now: datetime) -> list[Window]:
     """Every window of a study up to the present one, oldest first."""
     return [window_of_key(study.window, key) for key in window_keys(study, now=now)]
 
@@ -188,7 +188,7 @@ def rectangle_tags(participants: Sequence[str], windows: Sequence[str]) -> Mappi
     }
 
 
-def too_many_partitions(study: StudyFacts, *, participants: int, windows: int) -> str | None:
+def too_many_partitions(study: Study, *, participants: int, windows: int) -> str | None:
     """A warning that says what to change, or None while Dagster is comfortable."""
     count = participants * windows
     if count <= COMFORTABLE_PARTITIONS:

@@ -11,8 +11,9 @@ from datetime import date
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import is_study_id
-from dagster_beiwe.studies.config import EVERY_STUDY, StudyConfig, StudyFacts
+from dagster_beiwe.studies.config import EVERY_STUDY, StudyConfig
 from dagster_beiwe.studies.discovery import KnownStudy, free_key
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.text import as_typed
 
 logger = logging.getLogger("dagster_beiwe")
@@ -27,9 +28,9 @@ class Chosen:
     config: StudyConfig
     study: KnownStudy
 
-    def facts(self) -> StudyFacts:
+    def facts(self) -> Study:
         study = self.study
-        return StudyFacts.of(
+        return Study.of(
             self.config, id=study.id, name=study.name, key=study.key, start=study.start, hidden=study.hidden
         )
 
@@ -69,7 +70,7 @@ def split_names(text: str, names: Iterable[str]) -> list[str]:
     return [each for each in found if each]
 
 
-def facts_of_study(config: StudyConfig, known: Known) -> StudyFacts:
+def facts_of_study(config: StudyConfig, known: Known) -> Study:
     """One listed study. Raises ``ConfigurationError`` if it can't be identified."""
     return Chosen(config=config, study=_identify(config, known)).facts()
 

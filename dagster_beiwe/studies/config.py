@@ -1,15 +1,9 @@
-"""What a lab configures for a study, in Python or in YAML.
-
-``StudyConfig`` is what the user writes; ``StudyFacts`` is what the assets, IO managers and schedules of a study need to
-know once the study is found: it travels in the metadata of the assets' definitions.
-"""
+"""What a lab configures for a study, in Python or in YAML."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from datetime import date, datetime, timezone
 from typing import Annotated, Any, Literal, get_args
 
@@ -21,9 +15,8 @@ from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS
 from dagster_beiwe.streams import check_streams, misspelled_streams
 from dagster_beiwe.studies.time_zones import check_time_zone
-from dagster_beiwe.sync.audit import DEFAULT_AUDIT, AuditPolicy
-from dagster_beiwe.text import as_code
-from dagster_beiwe.windows import Granularity, check_granularity
+from dagster_beiwe.sync.audit import DEFAULT_AUDIT
+from dagster_beiwe.windows import check_granularity
 
 EVERY_STUDY = "*"
 """In place of a study's name: every study that the key can see and that is not listed by itself."""
@@ -35,7 +28,6 @@ NO_ENCRYPTION = "none"
 ENCRYPTIONS = (*CIPHERS, NO_ENCRYPTION)
 Compression = Literal["zstd", "none"]
 COMPRESSIONS: tuple[str, ...] = get_args(Compression)
-FACTS_METADATA_KEY = "beiwe/study"
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -43,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9_]{1,100}")
 _OWNER = re.compile(r"team:\S.*|[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
-def _date(value: object) -> object:
+def parse_date(value: object) -> object:
     """A date from what YAML and Python users write; anything else is left to pydantic."""
     if isinstance(value, datetime):
         return value.date()
@@ -63,7 +55,7 @@ def _resolve_date(context: dg.ResolutionContext, value: Any) -> object:
 
 
 StudyDate = Annotated[
-    date | None, dg.Resolver(_resolve_date, model_field_type=str | date | None), BeforeValidator(_date)
+    date | None, dg.Resolver(_resolve_date, model_field_type=str | date | None), BeforeValidator(parse_date)
 ]
 
 
@@ -176,116 +168,6 @@ class StudyConfig(dg.Resolvable, BaseModel):
                 "of data of the study, in UTC."
             )
         return self
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyFacts:
-    """One study as its assets know it. ``start`` is the first day of data, None where nobody knows it yet. Where nobody
-    knows the ``name``, the id stands in its place. No ``streams`` are all that the server has.
-
-    Holds no secret: it is stored in the definitions of the assets as metadata.
-    """
-
-    id: str
-    name: str
-    key: str
-    start: date | None = None
-    window: Granularity = "weekly"
-    streams: tuple[str, ...] = ()
-    plain_streams: tuple[str, ...] = ()
-    encryption: str = "cryptease"
-    recipients: tuple[str, ...] = ()
-    compression: Compression = "zstd"
-    keep_superseded_days: float = KEEP_SUPERSEDED_DAYS
-    refresh_windows: int = 3
-    time_zone: str | None = None
-    remove_vanished: bool = False
-    verify_share: float = DEFAULT_VERIFY_SHARE
-    audit_days: int = DEFAULT_AUDIT.days
-    audit_requests: int = DEFAULT_AUDIT.requests
-    audit_bytes: int = DEFAULT_AUDIT.size_bytes
-    deployment: str = DEFAULT_DEPLOYMENT
-    owners: tuple[str, ...] = ()
-    study_pk: int | None = None
-    hidden: bool = False
-    """Whether the server did not name it any more when it was last asked."""
-
-    @classmethod
-    def of(
-        cls,
-        config: StudyConfig,
-        *,
-        id: str,  # noqa: A002
-        name: str,
-        key: str,
-        start: date | None,
-        hidden: bool = False,
-    ) -> StudyFacts:
-        """The configuration joined with what is known about the study; the configured name, start and key go first."""
-        return cls(
-            id=id,
-            name=config.name or name,
-            key=config.key or key,
-            start=config.start or start,
-            window=check_granularity(config.window),
-            streams=check_streams(config.streams),
-            plain_streams=check_streams(config.plain_streams),
-            encryption=config.encryption,
-            recipients=config.recipients,
-            compression="none" if config.compression == "none" else "zstd",
-            keep_superseded_days=config.keep_superseded_days,
-            refresh_windows=config.refresh_windows,
-            time_zone=config.time_zone,
-            remove_vanished=config.remove_vanished,
-            verify_share=config.verify_share,
-            audit_days=config.audit_days,
-            audit_requests=config.audit_requests,
-            audit_bytes=config.audit_bytes,
-            deployment=config.deployment,
-            owners=config.owners,
-            study_pk=config.study_pk,
-            hidden=hidden,
-        )
-
-    @property
-    def audit(self) -> AuditPolicy:
-        return AuditPolicy(days=self.audit_days, requests=self.audit_requests, size_bytes=self.audit_bytes)
-
-    @property
-    def title(self) -> str:
-        """The name for descriptions and logs, on one line and without effect in Markdown: it is the server's text."""
-        return as_code(self.name)
-
-    @property
-    def encrypted(self) -> str:
-        """Which streams are stored encrypted, in words."""
-        plain = set(self.plain_streams)
-        if self.encryption == "none" or (self.streams and plain.issuperset(self.streams)):
-            return "none"
-        if self.streams:
-            return ", ".join(stream for stream in self.streams if stream not in plain)
-        return f"all but {', '.join(self.plain_streams)}" if plain else "all"
-
-    @property
-    def is_named(self) -> bool:
-        return self.name != self.id
-
-    def to_metadata(self) -> dict[str, Any]:
-        """The facts as metadata of an asset's definition."""
-        value = asdict(self)
-        value["start"] = self.start.isoformat() if self.start else None
-        return {FACTS_METADATA_KEY: dg.MetadataValue.json(value)}
-
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any]) -> StudyFacts | None:
-        """The facts from an asset's metadata, or None for an asset that belongs to no study."""
-        value = metadata.get(FACTS_METADATA_KEY)
-        value = getattr(value, "value", value)
-        if not isinstance(value, Mapping):
-            return None
-        fields: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in value.items()}
-        fields["start"] = _date(fields.get("start"))
-        return cls(**fields)
 
 
 def table_io_manager_key(deployment: str) -> str:

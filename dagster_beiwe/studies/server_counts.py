@@ -12,7 +12,7 @@ import dagster as dg
 
 from dagster_beiwe.client import BeiweClient, DailyBytes
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone, ask_time_zone, check_time_zone
 from dagster_beiwe.sync import Cell, DailyIndex
 from dagster_beiwe.windows import Window
@@ -42,7 +42,7 @@ _DAY = timedelta(days=1)
 logger = logging.getLogger("dagster_beiwe")
 
 
-def settings_key(study: StudyFacts) -> dg.AssetKey:
+def settings_key(study: Study) -> dg.AssetKey:
     return dg.AssetKey(["beiwe", study.key, "settings"])
 
 
@@ -55,7 +55,7 @@ class ToldZone:
 
 
 def find_zone(
-    study: StudyFacts,
+    study: Study,
     instance: dg.DagsterInstance,
     client: BeiweClient,
     *,
@@ -90,7 +90,7 @@ def find_zone(
     return found(newest.zone, newest.at) if newest and asked.source == "unknown" else found(asked, now)
 
 
-def told_by_settings(study: StudyFacts, instance: dg.DagsterInstance) -> ToldZone | None:
+def told_by_settings(study: Study, instance: dg.DagsterInstance) -> ToldZone | None:
     """The zone as the settings told it at their last materialization, and the former ones known then."""
     event = instance.get_latest_materialization_event(settings_key(study))
     metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
@@ -103,7 +103,7 @@ def told_by_settings(study: StudyFacts, instance: dg.DagsterInstance) -> ToldZon
 
 def counts_around(
     client: BeiweClient,
-    study: StudyFacts,
+    study: Study,
     zone: StudyZone,
     windows: Sequence[Window],
     *,
@@ -117,7 +117,7 @@ def counts_around(
 
 
 def _records_around(
-    client: BeiweClient, study: StudyFacts, windows: Sequence[Window], participants: Iterable[str]
+    client: BeiweClient, study: Study, windows: Sequence[Window], participants: Iterable[str]
 ) -> list[DailyBytes]:
     few = sorted(set(participants))
     around = 2 * _DAY  # wherever the study is, and a day beside it where its zone is not certain
@@ -131,7 +131,7 @@ def _records_around(
     return list(records)
 
 
-def all_counts(client: BeiweClient, study: StudyFacts, zone: StudyZone, *, participants: Sequence[str]) -> DailyIndex:
+def all_counts(client: BeiweClient, study: Study, zone: StudyZone, *, participants: Sequence[str]) -> DailyIndex:
     """All that the server counts of some participants, also outside of every window. Raises as ``counts_around``."""
     streams = client.choose_streams(study.id, study.streams)
     records = client.summary_statistics(study.id, participants=participants, streams=streams)
@@ -158,7 +158,7 @@ def batches(participants: Sequence[str], *, days: int) -> Iterator[Sequence[str]
 
 def counts_for_cells(
     client: BeiweClient,
-    study: StudyFacts,
+    study: Study,
     instance: dg.DagsterInstance,
     cells: Collection[Cell],
     tags: Mapping[str, str],
@@ -178,7 +178,7 @@ def counts_for_cells(
         return None
 
 
-def _is_still(client: BeiweClient, study: StudyFacts, zone: StudyZone) -> bool:
+def _is_still(client: BeiweClient, study: Study, zone: StudyZone) -> bool:
     """Whether the zone is the study's also now, after the counts were read: what is known of it may be a day old, and
     days may have been counted anew in another zone of the same name since."""
     try:

@@ -16,7 +16,7 @@ from dagster_beiwe.lake import BeiweLake, FileRecord, StudyLake
 from dagster_beiwe.maintenance.exposure import find_exposures
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
 from dagster_beiwe.simulator import SimulatedServer
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore
 
 x25519 = pytest.importorskip("pyrage").x25519
@@ -71,7 +71,7 @@ def test_whatever_a_study_is_encrypted_with_now_all_is_read(
     folder: Path, server: SimulatedServer, study_id: str, encryption: str
 ) -> None:
     """Files and tables, by what the environment gives."""
-    facts = StudyFacts(id=study_id, name="Sleep", key="sleep", encryption=encryption, recipients=(RECIPIENT,))
+    facts = Study(id=study_id, name="Sleep", key="sleep", encryption=encryption, recipients=(RECIPIENT,))
     lake = BeiweResource(credentials=EnvCredentials()).study_lake(facts)
     assert lake.form("gps").encryption == encryption
     assert contents(lake) == served(server, study_id)

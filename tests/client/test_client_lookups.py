@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from client_helpers import OTHER_STUDY, STUDY
 
-from dagster_beiwe.client import BeiweClient, Study
+from dagster_beiwe.client import BeiweClient, StudyListing
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import ConfigurationError
 
-ALPHA = Study(STUDY, "Loopback Study Alpha")
-BETA = Study(OTHER_STUDY, "Beta Étude 2")
+ALPHA = StudyListing(STUDY, "Loopback Study Alpha")
+BETA = StudyListing(OTHER_STUDY, "Beta Étude 2")
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ BETA = Study(OTHER_STUDY, "Beta Étude 2")
         (STUDY[:16], ALPHA),
     ],
 )
-def test_a_study_is_found_by_id_name_or_beginning(client: BeiweClient, text: str, expected: Study) -> None:
+def test_a_study_is_found_by_id_name_or_beginning(client: BeiweClient, text: str, expected: StudyListing) -> None:
     """White space around is ignored."""
     assert client.find_study(text) == expected
 
@@ -59,7 +59,7 @@ def test_keys_without_studies_say_so() -> None:
 def test_a_name_wins_over_the_beginning_of_an_id() -> None:
     """A study may be called like another one's id begins."""
     studies = {STUDY: "bbb", "bbb" + "c" * 21: "Other"}
-    assert find_study(studies, "bbb") == Study(STUDY, "bbb")
+    assert find_study(studies, "bbb") == StudyListing(STUDY, "bbb")
 
 
 def test_ids_and_names_translate_into_each_other(client: BeiweClient) -> None:

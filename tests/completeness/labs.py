@@ -23,7 +23,7 @@ from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.partitions.definitions import PARTICIPANT, WINDOW, participants_name, rectangle_tags
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 
 NOW = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
 MONDAY = (NOW - timedelta(days=NOW.weekday())).date()
@@ -79,7 +79,7 @@ class Lab:
     def __init__(self, server: SimulatedServer, instance: dg.DagsterInstance, **facts: Any) -> None:
         (only,) = server.world.studies.values()
         fields: dict[str, Any] = {"key": "sleep", "start": START, "streams": ("gps", "power_state"), **facts}
-        self.study = StudyFacts(id=only.id, name=only.name, **fields)
+        self.study = Study(id=only.id, name=only.name, **fields)
         self.server, self.world, self.instance = server, server.world, instance
         self.beiwe = Impatient(credentials=EnvCredentials())
         self.cursor: str | None = None

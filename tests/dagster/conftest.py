@@ -10,7 +10,7 @@ import pytest
 from worlds import PASSPHRASE, START, small_world
 
 from dagster_beiwe.simulator import SimulatedServer, World
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 
 DAGSTERS_OWN_WARNINGS = (
     "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning",  # its nested resources
@@ -65,7 +65,7 @@ def stored_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def study(world: World) -> StudyFacts:
+def study(world: World) -> Study:
     """The world's only study, weekly since ``START``, two streams."""
     (only,) = world.studies.values()
-    return StudyFacts(id=only.id, name=only.name, key="sleep", start=START, streams=("gps", "power_state"))
+    return Study(id=only.id, name=only.name, key="sleep", start=START, streams=("gps", "power_state"))

@@ -21,7 +21,7 @@ from dagster_beiwe.errors import ServerError
 from dagster_beiwe.partitions.definitions import MOVED_ONLY, REFRESH_TAG, participants_name
 from dagster_beiwe.partitions.rectangles import Rectangle, stretches
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 
 NAMES = st.lists(st.text("abcdefgh", min_size=1, max_size=4), max_size=40, unique=True)
 START_TAG, END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -30,7 +30,7 @@ START_TAG, END_TAG = "dagster/asset_partition_range_start", "dagster/asset_parti
 class Sensor:
     """Evaluates the study's sensor as the daemon does: keeps its cursor, adds the partitions that it asks for."""
 
-    def __init__(self, study: StudyFacts, instance: dg.DagsterInstance) -> None:
+    def __init__(self, study: Study, instance: dg.DagsterInstance) -> None:
         self.study, self.instance = study, instance
         self.cursor: str | None = None
         self._sensor = build_roster_sensor(study, assets_of(study, pool="beiwe_test")[-1])
@@ -47,7 +47,7 @@ class Sensor:
 
 
 @pytest.fixture
-def sensor(study: StudyFacts, server: SimulatedServer, instance: dg.DagsterInstance) -> Sensor:
+def sensor(study: Study, server: SimulatedServer, instance: dg.DagsterInstance) -> Sensor:
     return Sensor(study, instance)
 
 
@@ -55,7 +55,7 @@ def ranges(requests: Sequence[dg.RunRequest]) -> list[tuple[str, str]]:
     return [(request.tags[START_TAG], request.tags[END_TAG]) for request in requests]
 
 
-def test_the_sensor_adds_participants_and_requests_all_their_windows(sensor: Sensor, study: StudyFacts) -> None:
+def test_the_sensor_adds_participants_and_requests_all_their_windows(sensor: Sensor, study: Study) -> None:
     """Once, in order of enrolment, in one run; the next evaluation asks for nothing."""
     requests = sensor.tick()
     participants = sensor.instance.get_dynamic_partitions(participants_name(study.id))
@@ -65,7 +65,7 @@ def test_the_sensor_adds_participants_and_requests_all_their_windows(sensor: Sen
 
 
 def test_a_participant_who_joins_later_is_requested_alone(
-    sensor: Sensor, study: StudyFacts, server: SimulatedServer
+    sensor: Sensor, study: Study, server: SimulatedServer
 ) -> None:
     """And becomes the last partition, whatever the id."""
     sensor.tick()
@@ -75,7 +75,7 @@ def test_a_participant_who_joins_later_is_requested_alone(
 
 
 def test_partitions_that_the_roster_made_later_are_requested_too(
-    sensor: Sensor, study: StudyFacts, server: SimulatedServer
+    sensor: Sensor, study: Study, server: SimulatedServer
 ) -> None:
     """Whoever materialises the roster between two evaluations does not lose the newcomer's windows."""
     sensor.tick()
@@ -85,7 +85,7 @@ def test_partitions_that_the_roster_made_later_are_requested_too(
 
 
 def test_participants_who_vanish_are_reported_once_and_kept(
-    sensor: Sensor, study: StudyFacts, caplog: pytest.LogCaptureFixture
+    sensor: Sensor, study: Study, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Their partitions carry the history of their data."""
     sensor.instance.add_dynamic_partitions(participants_name(study.id), ["gone1234"])
@@ -96,7 +96,7 @@ def test_participants_who_vanish_are_reported_once_and_kept(
 
 
 def test_many_participants_take_several_evaluations(
-    sensor: Sensor, study: StudyFacts, monkeypatch: pytest.MonkeyPatch
+    sensor: Sensor, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster has a minute for each; the rest is requested by the next ones, nobody twice and nobody never."""
     monkeypatch.setattr(roster_sensor, "PARTITIONS_PER_TICK", len(WEEKS))
@@ -115,7 +115,7 @@ def test_an_evaluation_asks_the_server_two_questions(sensor: Sensor, server: Sim
 
 
 def test_a_server_that_is_down_fails_the_evaluation_and_changes_nothing(
-    sensor: Sensor, server: SimulatedServer, study: StudyFacts
+    sensor: Sensor, server: SimulatedServer, study: Study
 ) -> None:
     """Other studies have sensors of their own; the next evaluation finds the same state."""
     server.stop()
@@ -137,7 +137,7 @@ def test_a_cursor_survives_as_text() -> None:
     assert RosterCursor.from_text(cursor.to_text(), partitions=()) == cursor
 
 
-def test_the_schedule_asks_for_the_newest_windows(study: StudyFacts, stored_instance: dg.DagsterInstance) -> None:
+def test_the_schedule_asks_for_the_newest_windows(study: Study, stored_instance: dg.DagsterInstance) -> None:
     """Tables in one run, raw data in rectangles; with keys, so that a repeated evaluation starts nothing twice."""
     stored_instance.add_dynamic_partitions(participants_name(study.id), ["b", "a"])
     schedule = build_refresh_schedule(study, assets_of(study, pool="beiwe_test"))

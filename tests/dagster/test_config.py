@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dagster_beiwe import StudyConfig, StudyFacts
+from dagster_beiwe import Study, StudyConfig
 from dagster_beiwe.errors import ConfigurationError, UnknownStreamError
 
 
@@ -75,15 +75,15 @@ def test_yaml_makes_the_same_configuration() -> None:
 def test_facts_travel_in_metadata() -> None:
     """IO managers learn about a study from the definition of the asset that they read."""
     config = StudyConfig("Sleep", plain_streams=["calls"], window="monthly", owners=["a@b.org"], study_pk=4)
-    facts = StudyFacts.of(config, id="a" * 24, name="Sleep", key="sleep", start=date(2024, 3, 1))
+    facts = Study.of(config, id="a" * 24, name="Sleep", key="sleep", start=date(2024, 3, 1))
     assert facts.streams == ()
     assert facts.plain_streams == ("calls",)
-    assert StudyFacts.from_metadata(facts.to_metadata()) == facts
-    assert StudyFacts.from_metadata({}) is None
+    assert Study.from_metadata(facts.to_metadata()) == facts
+    assert Study.from_metadata({}) is None
 
 
 def test_what_is_configured_goes_before_what_is_known() -> None:
     """Key and start of the configuration win."""
     config = StudyConfig("Sleep", key="mine", start="2024-03-01")
-    facts = StudyFacts.of(config, id="a" * 24, name="Sleep", key="sleep", start=date(2020, 1, 1))
+    facts = Study.of(config, id="a" * 24, name="Sleep", key="sleep", start=date(2020, 1, 1))
     assert (facts.key, facts.start) == ("mine", date(2024, 3, 1))

@@ -14,7 +14,7 @@ from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.execution.api import execute_run
 from worlds import START, WEEKS, small_world
 
-from dagster_beiwe import BeiwePartitions, StudyConfig, StudyFacts, build_beiwe_definitions, raw_data_partitions
+from dagster_beiwe import BeiwePartitions, Study, StudyConfig, build_beiwe_definitions, raw_data_partitions
 from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer, World
@@ -84,7 +84,7 @@ def test_a_project_keeps_its_executor_io_manager_loggers_and_jobs(server: Simula
         assert merged.resolve_job_def(name).execute_in_process().success
 
 
-def per_window(study: StudyFacts) -> list[dg.AssetsDefinition]:
+def per_window(study: Study) -> list[dg.AssetsDefinition]:
     @dg.asset(
         key=["beiwe", "sleep", "per_window"],
         ins=RAW,
@@ -105,7 +105,7 @@ def multiprocess_project() -> dg.Definitions:
 
 
 def test_everything_runs_in_processes_of_its_own(
-    server: SimulatedServer, study: StudyFacts, stored_instance: dg.DagsterInstance
+    server: SimulatedServer, study: Study, stored_instance: dg.DagsterInstance
 ) -> None:
     """Raw data of a range, what is made of it in the same run, a table of the whole study, and the checks."""
     people = sorted(server.world.study(study.id).participants)
@@ -162,7 +162,7 @@ class Lab:
 
 
 @pytest.fixture
-def filled(server: SimulatedServer, study: StudyFacts, instance: dg.DagsterInstance) -> dg.DagsterInstance:
+def filled(server: SimulatedServer, study: Study, instance: dg.DagsterInstance) -> dg.DagsterInstance:
     """One window of raw data."""
     ids = sorted(server.world.study(study.id).participants)
     instance.add_dynamic_partitions(participants_name(study.id), ids)

@@ -19,7 +19,7 @@ from dagster_beiwe.partitions.definitions import (
     window_of_key,
     window_partitions,
 )
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.windows import GRANULARITIES, Granularity, check_granularity, windows_between
 
 STUDY_ID = "a" * 24
@@ -68,7 +68,7 @@ def test_a_key_joins_and_splits() -> None:
 
 def test_partitions_are_in_order_of_enrolment(instance: dg.DagsterInstance) -> None:
     """The order in which participants were added, not that of their ids; it makes backfills compact."""
-    study = StudyFacts(id=STUDY_ID, name="S", key="s", start=date(2026, 11, 2))
+    study = Study(id=STUDY_ID, name="S", key="s", start=date(2026, 11, 2))
     instance.add_dynamic_partitions(f"beiwe/{STUDY_ID}/participants", ["zz", "aa"])
     keys = raw_data_partitions(study).get_partition_keys(
         current_time=datetime(2026, 11, 12, tzinfo=timezone.utc), dynamic_partitions_store=instance
@@ -78,7 +78,7 @@ def test_partitions_are_in_order_of_enrolment(instance: dg.DagsterInstance) -> N
 
 def test_too_many_partitions_are_announced_with_a_way_out() -> None:
     """Above the number that Dagster handles comfortably."""
-    study = StudyFacts(id=STUDY_ID, name="Long", key="s", start=date(2020, 1, 1))
+    study = Study(id=STUDY_ID, name="Long", key="s", start=date(2020, 1, 1))
     windows = len(window_keys(study, now=datetime(2026, 11, 12, tzinfo=timezone.utc)))
     assert windows == 359
     assert too_many_partitions(study, participants=200, windows=windows) is None
@@ -87,7 +87,7 @@ def test_too_many_partitions_are_announced_with_a_way_out() -> None:
 
 def test_a_study_without_start_has_no_windows() -> None:
     """And its raw data can't be built, with the reason."""
-    study = StudyFacts(id=STUDY_ID, name="New", key="s")
+    study = Study(id=STUDY_ID, name="New", key="s")
     assert window_keys(study, now=datetime.now(timezone.utc)) == []
     with pytest.raises(ConfigurationError, match="BEIWE_START"):
         raw_data_partitions(study)

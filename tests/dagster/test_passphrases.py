@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from worlds import PASSPHRASE
 
-from dagster_beiwe import BeiweResource, EnvCredentials, KeyringCredentials, StudyConfig, StudyFacts
+from dagster_beiwe import BeiweResource, EnvCredentials, KeyringCredentials, Study, StudyConfig
 from dagster_beiwe.credentials import write_keyring
 from dagster_beiwe.errors import CredentialsError, PassphraseMissingError, ServerError
 from dagster_beiwe.resource import credentials_from_environment
@@ -36,7 +36,7 @@ class Lab:
         write_keyring(self._file, {"lab": section}, FILE_PASSPHRASE)
         return BeiweResource(credentials=KeyringCredentials(section="lab"))
 
-    def study(self, **fields: str) -> StudyFacts:
+    def study(self, **fields: str) -> Study:
         """As a container has it: configured wholly, while nothing is remembered."""
         config = StudyConfig(self.study_id, key="sleep", start="2024-03-01", **fields)
         return facts_of_study(config, StudyMemory("beiwe").studies())
@@ -99,7 +99,7 @@ def test_missing_keys_tell_why_the_keyring_has_none(lab: Lab, monkeypatch: pytes
         EnvCredentials().load()
 
 
-def test_who_only_reads_needs_no_keys(lab: Lab, study: StudyFacts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_only_reads_needs_no_keys(lab: Lab, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lake and its passphrase are enough, and so is a section with nothing but SECRETS."""
     lab.keep({"Sleep and Mood": OWN})
     for name in ("BEIWE_URL", "BEIWE_ACCESS_KEY", "BEIWE_SECRET_KEY"):

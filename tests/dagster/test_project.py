@@ -14,7 +14,7 @@ from worlds import START, WEEKS
 
 from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 
 ROOT = Path(__file__).parents[2]
 KEY = ["beiwe", "sleep_and_mood"]
@@ -45,7 +45,7 @@ class Project:
 
 
 @pytest.fixture
-def lab(project: dg.Definitions, instance: dg.DagsterInstance, study: StudyFacts) -> Project:
+def lab(project: dg.Definitions, instance: dg.DagsterInstance, study: Study) -> Project:
     """With the roster's partitions."""
     lab = Project(project, instance)
     lab.run("roster", "settings")
@@ -53,7 +53,7 @@ def lab(project: dg.Definitions, instance: dg.DagsterInstance, study: StudyFacts
 
 
 @pytest.fixture
-def participants(lab: Project, study: StudyFacts) -> list[str]:
+def participants(lab: Project, study: Study) -> list[str]:
     return list(lab.instance.get_dynamic_partitions(participants_name(study.id)))
 
 

@@ -20,7 +20,7 @@ from dagster_beiwe.partitions.definitions import (
     window_partitions,
 )
 from dagster_beiwe.simulator import SimulatedServer, World
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
 
@@ -35,7 +35,7 @@ def world() -> World:
 
 
 @pytest.fixture
-def people(server: SimulatedServer, study: StudyFacts, instance: dg.DagsterInstance) -> list[str]:
+def people(server: SimulatedServer, study: Study, instance: dg.DagsterInstance) -> list[str]:
     """The participants, who are partitions."""
     ids = sorted(server.world.study(study.id).participants)
     instance.add_dynamic_partitions(participants_name(study.id), ids)
@@ -45,7 +45,7 @@ def people(server: SimulatedServer, study: StudyFacts, instance: dg.DagsterInsta
 class Lab:
     """Definitions of a lab, and runs of them as Dagster's launchers start them."""
 
-    def __init__(self, study: StudyFacts, instance: dg.DagsterInstance, *assets: Any, checks: Any = ()) -> None:
+    def __init__(self, study: Study, instance: dg.DagsterInstance, *assets: Any, checks: Any = ()) -> None:
         self.study, self.instance = study, instance
         config = StudyConfig(study.id, key="sleep", start=START, streams=["gps"])
         self.definitions = dg.Definitions.merge(
@@ -90,7 +90,7 @@ def raw_input() -> dict[str, dg.AssetIn]:
     return {"raw": dg.AssetIn(["beiwe", "sleep", "raw_data"])}
 
 
-def per_window(study: StudyFacts) -> dg.AssetsDefinition:
+def per_window(study: Study) -> dg.AssetsDefinition:
     @dg.asset(
         key=["beiwe", "sleep", "per_window"],
         ins=raw_input(),
@@ -105,7 +105,7 @@ def per_window(study: StudyFacts) -> dg.AssetsDefinition:
     return per_window
 
 
-def as_multi_asset(study: StudyFacts) -> dg.AssetsDefinition:
+def as_multi_asset(study: Study) -> dg.AssetsDefinition:
     out = dg.AssetOut(key=["beiwe", "sleep", "per_window"], io_manager_key=TABLES, metadata=study.to_metadata())
 
     @dg.multi_asset(
@@ -121,7 +121,7 @@ def as_multi_asset(study: StudyFacts) -> dg.AssetsDefinition:
     return several
 
 
-def as_graph_asset(study: StudyFacts) -> dg.AssetsDefinition:
+def as_graph_asset(study: Study) -> dg.AssetsDefinition:
     @dg.op(out=dg.Out(io_manager_key=TABLES))
     def read_windows(raw: BeiwePartitions) -> dict[str, pd.DataFrame]:
         return {key: window.read("gps") for key, window in raw.items()}
@@ -144,7 +144,7 @@ def as_graph_asset(study: StudyFacts) -> dg.AssetsDefinition:
     [(per_window, dict), (per_window, from_a_job), (as_multi_asset, from_a_job), (as_graph_asset, from_a_job)],
 )
 def test_a_table_in_the_run_of_raw_data_is_made_of_every_partition(
-    kind: Any, launched_by: Any, people: list[str], study: StudyFacts, instance: dg.DagsterInstance
+    kind: Any, launched_by: Any, people: list[str], study: Study, instance: dg.DagsterInstance
 ) -> None:
     """Each partition of both is recorded once, raw data with its own numbers, whether a page or a job launched it."""
     lab = Lab(study, instance, kind(study))
@@ -162,7 +162,7 @@ def test_a_table_in_the_run_of_raw_data_is_made_of_every_partition(
 
 
 def test_inputs_of_every_mapping_follow_the_range_of_a_job(
-    people: list[str], study: StudyFacts, instance: dg.DagsterInstance
+    people: list[str], study: Study, instance: dg.DagsterInstance
 ) -> None:
     """Tables of the same partition, of a participant, of a window, and of the week before."""
 
@@ -225,7 +225,7 @@ def range_tags(keys: list[str]) -> dict[str, str]:
 
 
 def test_a_table_that_trusts_the_context_in_a_jobs_backfill_is_refused(
-    people: list[str], study: StudyFacts, instance: dg.DagsterInstance
+    people: list[str], study: Study, instance: dg.DagsterInstance
 ) -> None:
     """Dagster tells such a run its first partition only: one table of three would be recorded, and the run be green."""
 
@@ -248,7 +248,7 @@ def test_a_table_that_trusts_the_context_in_a_jobs_backfill_is_refused(
 
 
 def test_checks_of_raw_data_run_in_the_run_of_a_range(
-    people: list[str], study: StudyFacts, instance: dg.DagsterInstance
+    people: list[str], study: Study, instance: dg.DagsterInstance
 ) -> None:
     """Also partitioned ones, whose result Dagster then records for no partition by name; the log says so."""
     seen: dict[str, int] = {}
@@ -277,7 +277,7 @@ def test_checks_of_raw_data_run_in_the_run_of_a_range(
 
 
 def test_what_is_made_of_data_outside_all_windows_runs_with_it(
-    people: list[str], study: StudyFacts, instance: dg.DagsterInstance
+    people: list[str], study: Study, instance: dg.DagsterInstance
 ) -> None:
     """In one run, of one participant or of several."""
     seen: list[str] = []
@@ -299,7 +299,7 @@ def test_what_is_made_of_data_outside_all_windows_runs_with_it(
 
 
 def test_an_input_annotated_as_several_is_a_mapping_of_one_too(
-    people: list[str], study: StudyFacts, instance: dg.DagsterInstance
+    people: list[str], study: Study, instance: dg.DagsterInstance
 ) -> None:
     """A run of one partition and one of several can have the same code."""
     seen: list[list[str]] = []

@@ -26,13 +26,13 @@ from dagster_beiwe.partitions.definitions import MOVED_ONLY, REFRESH_TAG, partic
 from dagster_beiwe.runs.remembered_heads import seen_in
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.simulator.profiles import Profile
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 
 AT_ONCE = dg.RetryPolicy(max_retries=1)
 
 
 @pytest.fixture
-def participants(study: StudyFacts, server: SimulatedServer, instance: dg.DagsterInstance) -> list[str]:
+def participants(study: Study, server: SimulatedServer, instance: dg.DagsterInstance) -> list[str]:
     """The study's participants, already made partitions."""
     ids = sorted(server.world.study(study.id).participants)
     instance.add_dynamic_partitions(participants_name(study.id), ids)
@@ -49,7 +49,7 @@ class Impatient(BeiweResource):
 class Launcher:
     """Runs raw_data in this process as Dagster's launchers do: with tags and, for a retry, a parent run."""
 
-    def __init__(self, study: StudyFacts, instance: dg.DagsterInstance) -> None:
+    def __init__(self, study: Study, instance: dg.DagsterInstance) -> None:
         asset = build_raw_data_asset(study, pool="beiwe_test", retry_policy=AT_ONCE)
         beiwe = Impatient(credentials=EnvCredentials())
         resources = {"beiwe": beiwe, "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=beiwe)}
@@ -79,7 +79,7 @@ class Launcher:
 
 
 @pytest.fixture
-def launcher(study: StudyFacts, participants: list[str], instance: dg.DagsterInstance) -> Launcher:
+def launcher(study: Study, participants: list[str], instance: dg.DagsterInstance) -> Launcher:
     return Launcher(study, instance)
 
 
@@ -132,7 +132,7 @@ def test_each_partition_has_its_own_numbers_and_version(launcher: Launcher, part
     assert len(json.dumps({name: str(value.value) for name, value in week.metadata.items()})) < 1000
 
 
-def test_dagster_remembers_the_log(launcher: Launcher, participants: list[str], study: StudyFacts) -> None:
+def test_dagster_remembers_the_log(launcher: Launcher, participants: list[str], study: Study) -> None:
     """A record's number and hash that are in it, with each partition."""
     events = launcher.events(launcher.run(rectangle_tags(participants[:1], WEEKS[:2])))
     heads = [Head(seen.number, seen.digest) for event in events.values() if (seen := seen_in(event.metadata))]
@@ -161,7 +161,7 @@ def test_a_run_does_not_go_on_in_a_lake_that_was_put_back(
 
 
 def test_settings_of_the_lake_travel(
-    server: SimulatedServer, study: StudyFacts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: SimulatedServer, study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """From the study's configuration and from the environment; a witness in the lake itself is refused."""
     resource = BeiweResource(credentials=EnvCredentials(), witness_variable="LAB_WITNESS")
@@ -202,7 +202,7 @@ def test_a_refresh_of_what_moved_records_the_rest_without_asking(
     assert second[f"{participants[1]}|{WEEKS[0]}"].metadata["unchanged"].value == 14
 
 
-def test_a_window_without_data_is_a_success(launcher: Launcher, study: StudyFacts, server: SimulatedServer) -> None:
+def test_a_window_without_data_is_a_success(launcher: Launcher, study: Study, server: SimulatedServer) -> None:
     """A participant who never registered a phone: zero files, recorded."""
     from dagster_beiwe.simulator import ParticipantPlan
 
@@ -227,7 +227,7 @@ def test_one_bad_participant_does_not_stop_the_others(
 
 
 def test_a_participant_who_is_gone_does_not_fail_the_others(
-    launcher: Launcher, participants: list[str], server: SimulatedServer, study: StudyFacts
+    launcher: Launcher, participants: list[str], server: SimulatedServer, study: Study
 ) -> None:
     """Data and history stay; the windows are recorded with what has vanished, and the run warns."""
     tags = rectangle_tags(participants, WEEKS[:2])
@@ -313,7 +313,7 @@ def test_the_runs_log_tells_what_the_run_does_without(
 
 
 def test_an_id_that_no_server_has_fails_before_any_request(
-    launcher: Launcher, study: StudyFacts, server: SimulatedServer
+    launcher: Launcher, study: Study, server: SimulatedServer
 ) -> None:
     """Anybody can make a partition of any name by hand."""
     launcher.instance.add_dynamic_partitions(participants_name(study.id), ["../../etc"])

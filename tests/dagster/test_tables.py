@@ -19,8 +19,8 @@ from dagster_beiwe.io_managers import EncryptedTableIOManager
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
 from dagster_beiwe.simulator.profiles import Profile
-from dagster_beiwe.studies.config import StudyFacts
 from dagster_beiwe.studies.roster import enrolment_order, roster_rows, roster_version
+from dagster_beiwe.studies.study import Study
 
 AT_ONCE = dg.RetryPolicy(max_retries=0)
 
@@ -48,7 +48,7 @@ def tables(server: SimulatedServer, instance: dg.DagsterInstance) -> Tables:
     return Tables(instance)
 
 
-def test_studies_are_listed(tables: Tables, study: StudyFacts) -> None:
+def test_studies_are_listed(tables: Tables, study: Study) -> None:
     """With id, name and the key that their assets have."""
     frame, event = tables.materialize(build_studies_asset(["beiwe"], retry_policy=AT_ONCE))
     assert frame.to_dict("records") == [
@@ -58,7 +58,7 @@ def test_studies_are_listed(tables: Tables, study: StudyFacts) -> None:
 
 
 def test_the_roster_makes_participants_partitions(
-    tables: Tables, study: StudyFacts, server: SimulatedServer, instance: dg.DagsterInstance
+    tables: Tables, study: Study, server: SimulatedServer, instance: dg.DagsterInstance
 ) -> None:
     """Every id of the server, in the order of the roster; a second time adds only the new one, at the end."""
     asset = build_roster_asset(study, retry_policy=AT_ONCE)
@@ -74,7 +74,7 @@ def test_the_roster_makes_participants_partitions(
 
 
 def test_the_roster_keeps_its_version_while_phones_report(
-    tables: Tables, study: StudyFacts, server: SimulatedServer
+    tables: Tables, study: Study, server: SimulatedServer
 ) -> None:
     """Status and last upload change every minute; a new participant is a change."""
     asset = build_roster_asset(study, retry_policy=AT_ONCE)
@@ -85,7 +85,7 @@ def test_the_roster_keeps_its_version_while_phones_report(
     assert tables.version(asset) != before
 
 
-def test_the_roster_has_ids_where_the_table_fails(tables: Tables, study: StudyFacts, server: SimulatedServer) -> None:
+def test_the_roster_has_ids_where_the_table_fails(tables: Tables, study: Study, server: SimulatedServer) -> None:
     """Some servers answer 500 for the table; the ids are from another endpoint."""
     server.misbehave("status", route="/get-participant-table-data/*", status=500)
     frame, event = tables.materialize(build_roster_asset(study, retry_policy=AT_ONCE))
@@ -95,7 +95,7 @@ def test_the_roster_has_ids_where_the_table_fails(tables: Tables, study: StudyFa
 
 
 def test_the_rosters_log_tells_what_the_server_can_do(
-    tables: Tables, study: StudyFacts, server: SimulatedServer, instance: dg.DagsterInstance
+    tables: Tables, study: Study, server: SimulatedServer, instance: dg.DagsterInstance
 ) -> None:
     """Once in each run; an endpoint that fails to say so fails nothing."""
     build, heartbeats = build_roster_asset(study, retry_policy=AT_ONCE), "/get-participant-heartbeat-history/*"
@@ -112,7 +112,7 @@ def test_the_rosters_log_tells_what_the_server_can_do(
 
 
 def test_a_malformed_id_does_not_hide_the_others(
-    tables: Tables, study: StudyFacts, server: SimulatedServer, instance: dg.DagsterInstance
+    tables: Tables, study: Study, server: SimulatedServer, instance: dg.DagsterInstance
 ) -> None:
     """It is counted, and becomes neither row nor partition."""
     ids = sorted(server.world.study(study.id).participants)
@@ -126,7 +126,7 @@ def test_a_malformed_id_does_not_hide_the_others(
 
 
 def test_participants_that_vanish_keep_their_partitions(
-    tables: Tables, study: StudyFacts, instance: dg.DagsterInstance
+    tables: Tables, study: Study, instance: dg.DagsterInstance
 ) -> None:
     """They are counted, never removed; a mistyped id, of which nothing was ever recorded, is counted apart."""
     instance.add_dynamic_partitions(participants_name(study.id), ["gone1234", "slip1234"])
@@ -139,7 +139,7 @@ def test_participants_that_vanish_keep_their_partitions(
 
 
 def test_settings_change_their_version_only_when_they_change(
-    tables: Tables, study: StudyFacts, server: SimulatedServer
+    tables: Tables, study: Study, server: SimulatedServer
 ) -> None:
     """And the metadata tells what changed; of texts, only that they did."""
     asset = build_settings_asset(study, retry_policy=AT_ONCE)
@@ -161,7 +161,7 @@ def test_settings_change_their_version_only_when_they_change(
 
 
 def test_intervention_dates_change_the_settings_without_naming_anybody(
-    tables: Tables, study: StudyFacts, server: SimulatedServer
+    tables: Tables, study: Study, server: SimulatedServer
 ) -> None:
     """Who has a date is in the encrypted table only."""
     asset = build_settings_asset(study, retry_policy=AT_ONCE)
@@ -171,7 +171,7 @@ def test_intervention_dates_change_the_settings_without_naming_anybody(
 
 
 def test_settings_name_the_servers_data_streams_and_tell_when_one_comes_or_goes(
-    tables: Tables, study: StudyFacts, server: SimulatedServer
+    tables: Tables, study: Study, server: SimulatedServer
 ) -> None:
     """``new`` are those outside the catalogue."""
     asset = build_settings_asset(study, retry_policy=AT_ONCE)
@@ -188,7 +188,7 @@ def test_settings_name_the_servers_data_streams_and_tell_when_one_comes_or_goes(
 
 
 def test_a_participant_table_without_ids_leaves_the_roster_with_ids_only(
-    tables: Tables, study: StudyFacts, server: SimulatedServer
+    tables: Tables, study: Study, server: SimulatedServer
 ) -> None:
     """A column that a server lacks is said, and fails nothing."""
     server.misbehave("wrong_json", route="/get-participant-table-data/*", body='[{"Participant": "a"}]')
@@ -201,11 +201,11 @@ def test_a_participant_table_without_ids_leaves_the_roster_with_ids_only(
 @pytest.mark.parametrize("passphrase", [None, "another one"])
 def test_a_passphrase_that_can_not_do_fails_at_once(
     tables: Tables,
-    study: StudyFacts,
+    study: Study,
     server: SimulatedServer,
     instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
-    build: Callable[[StudyFacts], dg.AssetsDefinition],
+    build: Callable[[Study], dg.AssetsDefinition],
     passphrase: str | None,
 ) -> None:
     """Before the server is asked, and without a retry: only a person can help. The message is all that is shown."""
@@ -225,7 +225,7 @@ def test_a_passphrase_that_can_not_do_fails_at_once(
 
 @pytest.mark.parametrize("server_profile", ["2024-07-01"])
 def test_an_older_server_tells_what_it_can(
-    study: StudyFacts, server: SimulatedServer, tables: Tables, server_profile: str
+    study: Study, server: SimulatedServer, tables: Tables, server_profile: str
 ) -> None:
     """No settings route: surveys and interventions are there, and what is missing is named."""
     server.profile = Profile.named(server_profile)

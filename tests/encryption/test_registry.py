@@ -12,7 +12,8 @@ from dagster_beiwe.encryption import CIPHERS, Cipher, CipherKeys, CrypteaseCiphe
 from dagster_beiwe.errors import BeiweError, ConfigurationError, PassphraseMissingError
 from dagster_beiwe.lake import BeiweLake
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
-from dagster_beiwe.studies.config import ENCRYPTIONS, StudyFacts
+from dagster_beiwe.studies.config import ENCRYPTIONS
+from dagster_beiwe.studies.study import Study
 
 STUDY = "CoreCoreCoreCoreCoreCore"
 PASSPHRASE = "correct horse battery staple"
@@ -90,7 +91,7 @@ def test_a_study_is_configured_with_a_name_that_exists(
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", PASSPHRASE)
     beiwe = BeiweResource(credentials=EnvCredentials())
     with pytest.raises(ConfigurationError, match="no cipher named"):
-        beiwe.study_lake(StudyFacts(id=STUDY, name=STUDY, key="core", encryption=name))
+        beiwe.study_lake(Study(id=STUDY, name=STUDY, key="core", encryption=name))
 
 
 def test_what_can_be_configured_is_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +100,7 @@ def test_what_can_be_configured_is_what_there_is(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("BEIWE_LAKE", str(tmp_path))
     monkeypatch.delenv("BEIWE_LAKE_PASSPHRASE", raising=False)
     beiwe = BeiweResource(credentials=EnvCredentials())
-    assert beiwe.study_lake(StudyFacts(id=STUDY, name=STUDY, key="core", encryption="none")).form("gps").cipher is None
+    assert beiwe.study_lake(Study(id=STUDY, name=STUDY, key="core", encryption="none")).form("gps").cipher is None
     for name, kind in CIPHERS.items():
         assert name == kind.name
         with pytest.raises(BeiweError):

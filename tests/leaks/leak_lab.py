@@ -93,7 +93,7 @@ def _work(definitions: Any, instance: Any, *, plant: bool) -> Iterator[tuple[lis
     import dagster as dg
 
     from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags, window_keys
-    from dagster_beiwe.studies.config import StudyFacts
+    from dagster_beiwe.studies.study import Study
 
     specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
     if plant:
@@ -104,7 +104,7 @@ def _work(definitions: Any, instance: Any, *, plant: bool) -> Iterator[tuple[lis
     mistakes = [key for key in specs if key.path[-1].startswith("planted_")]
     tables = [] if plant else [key for key in specs if key not in (*first, *raw_data)]
     for key in (*raw_data, *tables):
-        study = StudyFacts.from_metadata(specs[key].metadata)
+        study = Study.from_metadata(specs[key].metadata)
         partitions = specs[key].partitions_def
         if study is None or partitions is None:
             yield [key], {}

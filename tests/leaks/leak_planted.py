@@ -20,7 +20,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 
-from dagster_beiwe import BeiweResource, KeyringCredentials, StudyFacts
+from dagster_beiwe import BeiweResource, KeyringCredentials, Study
 
 TOKENS = {
     name: f"planted-{name}-4f1d"
@@ -62,14 +62,14 @@ def planted_resources() -> dg.Definitions:
     return dg.Definitions(resources=resources)
 
 
-def planted_assets(study: StudyFacts) -> Sequence[dg.AssetsDefinition]:
+def planted_assets(study: Study) -> Sequence[dg.AssetsDefinition]:
     """One asset per mistake, for the first study."""
     if study.name != "Canary One":
         return []
     return [_asset(study, name) for name in (*TOKENS, *PLACES, *UNSHOWN)]
 
 
-def _asset(study: StudyFacts, name: str) -> dg.AssetsDefinition:
+def _asset(study: Study, name: str) -> dg.AssetsDefinition:
     @dg.asset(key=["beiwe", study.key, f"planted_{name}"], io_manager_key="disk", required_resource_keys={"careless"})
     def careless(context: dg.AssetExecutionContext) -> str:
         if name in PLACES:
@@ -84,16 +84,16 @@ def _asset(study: StudyFacts, name: str) -> dg.AssetsDefinition:
     return careless
 
 
-def _row(study: StudyFacts) -> str:
+def _row(study: Study) -> str:
     return _file(study).splitlines()[1]
 
 
-def _frame(study: StudyFacts, latitude: float, longitude: float) -> pd.DataFrame:
+def _frame(study: Study, latitude: float, longitude: float) -> pd.DataFrame:
     """Somebody's GPS, at another place."""
     return pd.read_csv(io.StringIO(_file(study))).assign(latitude=latitude, longitude=longitude)
 
 
-def _file(study: StudyFacts) -> str:
+def _file(study: Study) -> str:
     """A file of somebody's GPS, read as a lab reads it."""
     beiwe = BeiweResource(credentials=KeyringCredentials())
     lake = beiwe.study_lake(study)

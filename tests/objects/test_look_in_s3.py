@@ -16,7 +16,7 @@ from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOMa
 from dagster_beiwe.lake.catalog import key_file
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import StudySync
 
 pytestmark = pytest.mark.filterwarnings(  # Dagster's nested resources
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings(  # Dagster's nested resources
 PEOPLE = tuple(f"person{number:02}" for number in range(6))
 
 
-def look(resource: BeiweResource, study: StudyFacts, instance: dg.DagsterInstance, cursor: str | None) -> str:
+def look(resource: BeiweResource, study: Study, instance: dg.DagsterInstance, cursor: str | None) -> str:
     """Evaluate the sensor; what it remembers."""
     assets: Any = assets_of(study, pool="test", retry_policy=dg.RetryPolicy(max_retries=0))
     checks = checks_of(study)
@@ -63,7 +63,7 @@ def test_a_look_is_two_requests_however_many_participants_there_are(
         }.items():
             monkeypatch.setenv(name, value)
         resource = BeiweResource(credentials=EnvCredentials())
-        study = StudyFacts(id=STUDY, name="Objects", key="objects", start=START.date(), streams=("gps",))
+        study = Study(id=STUDY, name="Objects", key="objects", start=START.date(), streams=("gps",))
         instance.add_dynamic_partitions(participants_name(STUDY), PEOPLE)
         with resource.get_client() as client:
             sync = StudySync(client, resource.study_lake(study), run_id="run")

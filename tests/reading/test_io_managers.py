@@ -29,7 +29,7 @@ from dagster_beiwe.partitions.definitions import (
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
 from dagster_beiwe.simulator import SimulatedServer, World
-from dagster_beiwe.studies.config import StudyFacts
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore
 
 pytestmark = [
@@ -43,7 +43,7 @@ TABLES = "beiwe_table_io_manager"
 class Project:
     """A study with filled raw data, and runs of assets below it."""
 
-    def __init__(self, folder: Path, study: StudyFacts, instance: dg.DagsterInstance) -> None:
+    def __init__(self, folder: Path, study: Study, instance: dg.DagsterInstance) -> None:
         self.folder, self.study, self.instance = folder, study, instance
         self.raw = dg.AssetSpec(
             ["beiwe", study.key, "raw_data"],
@@ -84,13 +84,13 @@ def tables_below(project: Project) -> list[str]:
 
 
 @pytest.fixture
-def study(shared_world: World) -> StudyFacts:
+def study(shared_world: World) -> Study:
     (only,) = shared_world.studies.values()
-    return StudyFacts(id=only.id, name=only.name, key="sleep", start=START.date())
+    return Study(id=only.id, name=only.name, key="sleep", start=START.date())
 
 
 @pytest.fixture
-def instance(study: StudyFacts) -> Iterator[dg.DagsterInstance]:
+def instance(study: Study) -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as ephemeral:
         ephemeral.add_dynamic_partitions(participant_partitions(study.id).name or "", [ANDROID, IOS])
         yield ephemeral
@@ -114,7 +114,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, shared_lake: StudyLake, tmp_pat
 
 
 @pytest.fixture
-def project(environment: Path, study: StudyFacts, instance: dg.DagsterInstance) -> Project:
+def project(environment: Path, study: Study, instance: dg.DagsterInstance) -> Project:
     return Project(environment, study, instance)
 
 
@@ -310,7 +310,7 @@ def test_several_partitions_are_a_dict_for_who_wants_that(
 
 
 def test_missing_partitions_are_an_error_unless_allowed(
-    project: Project, per_participant: dg.AssetsDefinition, study: StudyFacts
+    project: Project, per_participant: dg.AssetsDefinition, study: Study
 ) -> None:
     """A participant who is not there must not be overlooked by accident."""
     project.instance.add_dynamic_partitions(participant_partitions(study.id).name or "", ["late3456"])
@@ -324,7 +324,7 @@ def test_missing_partitions_are_an_error_unless_allowed(
     assert len(got[0]) == 10
 
 
-def test_a_run_over_several_partitions_returns_a_frame_for_each(project: Project, study: StudyFacts) -> None:
+def test_a_run_over_several_partitions_returns_a_frame_for_each(project: Project, study: Study) -> None:
     """By key; one frame for all would stand under each of their names."""
 
     @dg.asset(
@@ -348,7 +348,7 @@ def test_a_run_over_several_partitions_returns_a_frame_for_each(project: Project
     assert "returned one DataFrame, but this run is about 2" in str(result.all_events)
 
 
-def test_only_tables_are_stored(project: Project, study: StudyFacts) -> None:
+def test_only_tables_are_stored(project: Project, study: Study) -> None:
     """Nothing is pickled."""
 
     @dg.asset(key=["beiwe", "sleep", "numbers"], io_manager_key=TABLES, metadata=study.to_metadata())
@@ -396,7 +396,7 @@ def test_without_a_passphrase_only_harmless_tables_are_stored(
     assert len(list(project.folder.glob(".plain/.tables/overview~*.parquet"))) == 1
 
 
-def test_what_can_not_be_stored_or_read_is_not_tried_again(project: Project, study: StudyFacts) -> None:
+def test_what_can_not_be_stored_or_read_is_not_tried_again(project: Project, study: Study) -> None:
     """The IO managers' errors end a step with their message alone; waiting for a retry would help nobody."""
     twice = dg.RetryPolicy(max_retries=1)
 
