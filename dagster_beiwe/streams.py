@@ -228,7 +228,8 @@ STREAM_NAMES: tuple[str, ...] = tuple(STREAMS)
 
 _LONGEST_NAME = 64
 _STREAM_NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{_LONGEST_NAME - 1}}}")
-_TAKEN = frozenset({"strays", "out_of_range"})  # folders of the lake beside those of streams
+RESERVED_NAMES = frozenset({"out_of_range", "strays"})
+"""Names that no stream may have: folders of out-of-range files in a lake, today and in lakes made earlier."""
 
 _CALIBRATION = "magnetic_field_calibration_accuracy"  # words: "high", "unknown"
 _NUMBERS = frozenset(
@@ -286,7 +287,7 @@ def is_closed_question(question_type: str) -> bool | None:
 
 def is_stream_name(text: str) -> bool:
     """Whether a server can have a stream of this name: it is safe as a folder and in a request."""
-    return _STREAM_NAME.fullmatch(text) is not None and text not in _TAKEN
+    return _STREAM_NAME.fullmatch(text) is not None and text not in RESERVED_NAMES
 
 
 def stream_named(name: str) -> Stream:

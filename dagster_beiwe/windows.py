@@ -28,7 +28,7 @@ _WIRE_FORMAT = "%Y-%m-%dT%H:%M:%S"
 class Window:
     """The half-open time range [start, end) in UTC; ``key`` names it in partitions and in the lake.
 
-    ``name`` is given for the two windows of strays only, whose bounds move as time goes by.
+    ``name`` is set only for the two out-of-range windows, whose bounds move over time.
 
     Raises ``TimeRangeError`` for naive times, times inside an hour, and a start that is not before the end.
     """
@@ -99,7 +99,7 @@ def check_granularity(value: str) -> Granularity:
 
 
 def start_of_key(key: str) -> datetime | None:
-    """The start that a window's key tells; None for the windows of strays, which are named otherwise."""
+    """The start that a window's key tells; None for the out-of-range windows, which are named otherwise."""
     for form in ("%Y-%m-%d", "%Y-%m-%dT%H"):
         with suppress(ValueError):
             return datetime.strptime(key, form).replace(tzinfo=timezone.utc)
@@ -107,7 +107,7 @@ def start_of_key(key: str) -> datetime | None:
 
 
 def order_of_key(key: str) -> tuple[int, str]:
-    """To sort keys of windows by time, those of strays as the first and the last."""
+    """Sort window keys by time, with the out-of-range windows first and last."""
     return {"before": -1, "after": 1}.get(key, 0), key
 
 
@@ -136,8 +136,8 @@ def windows_between(granularity: Granularity, start: datetime, end: datetime) ->
         window = window_of(granularity, window.end)
 
 
-def stray_windows(start: datetime, end: datetime) -> tuple[Window, Window]:
-    """All time before ``start`` and from ``end`` on: where files of phones with a wrong clock are."""
+def out_of_range_windows(start: datetime, end: datetime) -> tuple[Window, Window]:
+    """All time before ``start`` and from ``end`` on, where phones with a wrong clock date their files."""
     return Window(_FIRST, start, name="before"), Window(end, _LAST, name="after")
 
 

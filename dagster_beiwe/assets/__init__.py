@@ -9,9 +9,9 @@ from pathlib import Path
 import dagster as dg
 
 from dagster_beiwe.assets.coverage import build_coverage_asset
+from dagster_beiwe.assets.out_of_range import build_out_of_range_asset
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.assets.restatements import build_restatements_asset
-from dagster_beiwe.assets.strays import build_strays_asset
 from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
 from dagster_beiwe.runs.failures import RETRY_POLICY
 from dagster_beiwe.studies.choice import facts_of_study
@@ -33,8 +33,8 @@ def build_study_assets(
     retry_policy: dg.RetryPolicy = RETRY_POLICY,
     state_folder: str | Path | None = None,
 ) -> list[dg.AssetsDefinition]:
-    """``roster``, ``settings``, ``restatements``, ``coverage``, ``strays`` and ``raw_data`` of one study, for a project
-    that puts its definitions together itself.
+    """``roster``, ``settings``, ``restatements``, ``coverage``, ``out_of_range`` and ``raw_data`` of one study, for a
+    project that puts its definitions together itself.
 
     They need resources under the study's ``deployment`` (a ``BeiweResource``), ``beiwe_table_io_manager`` and
     ``beiwe_lake_io_manager``. A study given by its whole id with ``key`` and ``start`` needs nothing else; any other is
@@ -54,7 +54,7 @@ def assets_of(study: Study, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_P
         build_settings_asset(study, retry_policy=retry_policy),
         build_restatements_asset(study, retry_policy=retry_policy),
         build_coverage_asset(study, retry_policy=retry_policy),
-        build_strays_asset(study, pool=pool, retry_policy=retry_policy),
+        build_out_of_range_asset(study, pool=pool, retry_policy=retry_policy),
         build_raw_data_asset(study, pool=pool, retry_policy=retry_policy),
     ]
     return _marked(study, assets)

@@ -75,7 +75,7 @@ def _rows(lake: StudyLake) -> Iterator[Row]:
 
 
 def _files(lake: StudyLake, participant: str) -> Iterable[FileRecord]:
-    """Each file once: a stray of the future may have come a second time, in a window of its own, which then counts."""
+    """Each file once: if a file dated in the future has come again in its own window, that window counts."""
     manifests = sorted(lake.manifests(participant), key=lambda manifest: start_of_key(manifest.window) is None)
     records: dict[str, FileRecord] = {}
     for manifest in manifests:

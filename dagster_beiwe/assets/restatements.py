@@ -13,7 +13,7 @@ from dagster_beiwe.studies.study import Study
 
 COLUMNS = {
     "participant": "Participant id",
-    "window": "Key of the window; before and after for strays",
+    "window": "Key of the window; before or after for out-of-range files",
     "stream": "Data stream",
     "survey_id": "Of survey answers, timings and recordings",
     "time": "Hour of the file, or moment of the recording (UTC)",

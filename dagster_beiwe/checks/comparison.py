@@ -31,8 +31,8 @@ class Comparison:
     server_bytes: int = 0
     lake_bytes: int = 0
     missing_bytes: int = 0
-    stray_bytes: int = 0
-    stray_lake_bytes: int = 0
+    out_of_range_bytes: int = 0
+    out_of_range_lake_bytes: int = 0
     old: int = 0
     recent: int = 0
     surplus: int = 0
@@ -43,21 +43,21 @@ class Comparison:
     """When that of the windows was compared by content whose turn was longest ago; some were never."""
     cells: set[Place] = field(default_factory=set)
     """Partitions to run again."""
-    strays_to_fetch: set[str] = field(default_factory=set)
-    strays_gone: set[str] = field(default_factory=set)
-    """Participants of whose strays the server counts more, or less, than the lake holds."""
+    out_of_range_to_fetch: set[str] = field(default_factory=set)
+    out_of_range_gone: set[str] = field(default_factory=set)
+    """Participants of whose out-of-range files the server counts more, or less, than the lake holds."""
     not_compared: set[str] = field(default_factory=set)
     """Streams in the lake that the server does not have (any more), does not count, or is not asked for."""
     _first: dict[str, list[Row]] = field(default_factory=lambda: {"old": [], "recent": [], "surplus": []})
 
     @property
     def complete(self) -> bool:
-        return not (self.old or self.recent or self.surplus or self.strays)
+        return not (self.old or self.recent or self.surplus or self.out_of_range)
 
     @property
-    def strays(self) -> set[str]:
-        """Participants whose strays are to be fetched, or looked at again."""
-        return self.strays_to_fetch | self.strays_gone
+    def out_of_range(self) -> set[str]:
+        """Participants whose out-of-range files must be fetched or compared again."""
+        return self.out_of_range_to_fetch | self.out_of_range_gone
 
     @property
     def first_rows(self) -> list[Row]:
@@ -68,8 +68,8 @@ class Comparison:
         self.days += coverage.days
         self.server_bytes += coverage.server_bytes
         self.lake_bytes += coverage.lake_bytes
-        self.stray_bytes += coverage.stray_bytes
-        self.stray_lake_bytes += coverage.stray_lake_bytes
+        self.out_of_range_bytes += coverage.out_of_range_bytes
+        self.out_of_range_lake_bytes += coverage.out_of_range_lake_bytes
         self.only_in_lake += len(coverage.surplus)
         self.not_compared |= coverage.not_compared
         for gap in coverage.gaps:
@@ -79,18 +79,18 @@ class Comparison:
             self.recent += kind == "recent"
             self._note(kind, gap, reason)
             if gap.cut:
-                self.strays_to_fetch.add(gap.participant)
+                self.out_of_range_to_fetch.add(gap.participant)
         for gap in coverage.surplus:
             if self._is_old(gap) and stream_named(gap.stream).chunked:
                 self.surplus += 1
                 self._note("surplus", gap, reason)
                 if gap.cut:
-                    self.strays_gone.add(gap.participant)
-        for gap in coverage.strays:
+                    self.out_of_range_gone.add(gap.participant)
+        for gap in coverage.out_of_range:
             if gap.server_bytes > gap.lake_bytes:
-                self.strays_to_fetch.add(gap.participant)
+                self.out_of_range_to_fetch.add(gap.participant)
             elif stream_named(gap.stream).chunked:
-                self.strays_gone.add(gap.participant)
+                self.out_of_range_gone.add(gap.participant)
 
     def add_contents(self, index: Mapping[str, Version], windows: Collection[str]) -> None:
         """Take in when the contents of a participant's windows were compared."""

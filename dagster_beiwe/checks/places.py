@@ -25,18 +25,19 @@ class Places:
     participants: Sequence[str]
     windows: Sequence[str]
 
-    def metadata(self, cells: Collection[Place], *, strays: Iterable[str] = ()) -> dict[str, Any]:
+    def metadata(self, cells: Collection[Place], *, out_of_range: Iterable[str] = ()) -> dict[str, Any]:
         """Partitions to run: as keys, for the two fields of Dagster's partition selection, and as commands.
 
-        Windows that are none of the study's are of strays, whose partitions are participants; ``strays`` are others.
+        A window that is not one of the study's is an out-of-range window, whose partition is the participant;
+        ``out_of_range`` names further participants.
         Participants who are no partitions yet can't be selected: they are named apart.
         """
         enrolled, windows = set(self.participants), set(self.windows)
-        wanted = {*strays, *(participant for participant, window in cells if window not in windows)}
+        wanted = {*out_of_range, *(participant for participant, window in cells if window not in windows)}
         absent = (wanted | {participant for participant, _ in cells}) - enrolled
         return {
             **self._raw_data(sorted(cell for cell in cells if cell[0] in enrolled and cell[1] in windows)),
-            **_listed("strays to run", sorted(wanted & enrolled)),
+            **_listed("out-of-range partitions to run", sorted(wanted & enrolled)),
             **_listed(ROSTER_FIRST, sorted(absent)),
         }
 

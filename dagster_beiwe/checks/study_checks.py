@@ -256,7 +256,7 @@ def _reason(lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Wind
             return "changed since it was fetched"
     if gap.server_bytes < gap.lake_bytes:
         return "more held than counted: deleted or lost on the server, or not counted yet"
-    return "gap or stray" if gap.cut else "counted but not sent by the server"
+    return "gap or out-of-range file" if gap.cut else "counted but not sent by the server"
 
 
 def _ids_in_table(client: BeiweClient, study: Study) -> list[str] | None:

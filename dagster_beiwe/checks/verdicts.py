@@ -50,14 +50,14 @@ def judge_coverage(found: Comparison, places: Places, zone: StudyZone) -> Verdic
                     "have more in the lake than on the server",
                 ),
                 _counted(
-                    len(found.strays_to_fetch),
-                    "participant has strays that were not fetched",
-                    "participants have strays that were not fetched",
+                    len(found.out_of_range_to_fetch),
+                    "participant has out-of-range files that were not fetched",
+                    "participants have out-of-range files that were not fetched",
                 ),
                 _counted(
-                    len(found.strays_gone),
-                    "participant has strays that the server no longer counts",
-                    "participants have strays that the server no longer counts",
+                    len(found.out_of_range_gone),
+                    "participant has out-of-range files that the server no longer counts",
+                    "participants have out-of-range files that the server no longer counts",
                 ),
             ],
         )
@@ -74,14 +74,14 @@ def judge_coverage(found: Comparison, places: Places, zone: StudyZone) -> Verdic
         "gaps": found.old + found.recent,
         "recent gaps": found.recent,
         "only in the lake": found.only_in_lake,
-        "stray bytes": found.stray_bytes,
-        "stray bytes in the lake": found.stray_lake_bytes,
+        "out-of-range bytes": found.out_of_range_bytes,
+        "out-of-range bytes in the lake": found.out_of_range_lake_bytes,
         "streams not compared": not_compared or "none",
         "contents compared up to": _minute(found.compared_at) if found.compared_at else "never",
         "windows": found.windows,
         "windows never compared": found.never_compared,
         "time zone": f"{zone.name} ({zone.source})",
-        **places.metadata(found.cells, strays=found.strays),
+        **places.metadata(found.cells, out_of_range=found.out_of_range),
     }
     if rows := found.first_rows:
         metadata["first gaps"] = table_of(rows)

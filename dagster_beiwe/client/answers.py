@@ -21,7 +21,7 @@ logger = logging.getLogger("dagster_beiwe")
 _T = TypeVar("_T")
 
 _FIRST_DAY, _LAST_DAY = date(1900, 1, 2), date(2199, 12, 30)
-"""Phones with a wrong clock reach far, but what lies beyond belongs to no window (``windows.stray_windows``)."""
+"""Phones with a wrong clock reach far, but what lies beyond belongs to no window (``windows.out_of_range_windows``)."""
 
 _LONGEST_ZONE = 40
 

@@ -91,8 +91,8 @@ class _Scenario:
         self._costs["first backfill"] = self._stage.cost()
         _tell(outcome, self._costs["first backfill"])
         self._checks()
-        print("  -> the strays that `complete` names are materialised")
-        self._stage.run("strays", partition=DORA)
+        print("  -> out_of_range is materialized for whom `complete` names")
+        self._stage.run("out_of_range", partition=DORA)
         self._checks("complete")
 
     def _nothing_new(self) -> None:
@@ -178,7 +178,7 @@ class _Scenario:
             for row in _rows(evaluation, "first gaps")[:8]:
                 sizes = f"{row['server bytes']} bytes on the server, {row['lake bytes']} in the lake"
                 print(f"      {row['participant']} {row['day']} {row['stream']:13} {sizes}: {row['why']}")
-            for name in ("partitions to run", "strays to run", ROSTER_FIRST):
+            for name in ("partitions to run", "out-of-range partitions to run", ROSTER_FIRST):
                 if name in evaluation.metadata:
                     print(f"      {name}: {evaluation.metadata[name].value}")
             for row in _rows(evaluation, "history"):

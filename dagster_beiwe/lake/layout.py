@@ -21,6 +21,10 @@ NO_STUDY: Final = ".lake"
 """Folder of the tables that belong to no study, and of their log, which the lake's own passphrase authenticates."""
 NOBODY: Final = ".plain"
 """Folder of the tables that are about nobody and of no study, and of their log: nothing is encrypted there."""
+OUT_OF_RANGE: Final = "out_of_range"
+"""Folder of a participant's out-of-range files: one dated in the future may come a second time, in its own window.
+
+Lakes made earlier have them in ``strays``; their manifests say so, and both names are reserved (``streams``)."""
 RECORDS_PER_FOLDER: Final = 1000
 """An object store lists that many names in one request."""
 

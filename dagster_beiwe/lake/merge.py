@@ -8,13 +8,11 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from dagster_beiwe.lake.layout import OUT_OF_RANGE
 from dagster_beiwe.lake.manifest import FileRecord, HashName, Hole, Manifest, PreviousVersion, total_bytes
 from dagster_beiwe.lake.staging import FileForm, StagedFile
 from dagster_beiwe.member_names import MemberName
 from dagster_beiwe.windows import Window
-
-STRAYS_FOLDER = "strays"
-"""Files outside all windows lie apart: one dated in the future may come a second time, in a window of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +199,7 @@ def _record(file: FetchedFile, known: FileRecord | None, request: CommitRequest,
 
 def _free_name(member: MemberName, window: Window, taken: Collection[str]) -> str:
     """A name for a file in Beiwe's tree: numbered where another file of the same second has it."""
-    folder = f"{STRAYS_FOLDER}/{member.folder}" if window.name else member.folder
+    folder = f"{OUT_OF_RANGE}/{member.folder}" if window.name else member.folder
     number = 1
     while True:
         name = f"{folder}/{plain_name(member, number)}"

@@ -15,10 +15,10 @@ from typing import Literal
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.ids import is_participant_id
 from dagster_beiwe.lake.layout import TABLES, is_document
-from dagster_beiwe.lake.merge import STRAYS_FOLDER
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.maintenance.sampling import sample_of_today
+from dagster_beiwe.streams import RESERVED_NAMES
 
 ExposureKind = Literal["readable file", "readable table", "open to others", "readable pickle"]
 
@@ -98,7 +98,7 @@ def _place(path: str) -> tuple[str | None, str]:
     """Participant and stream of a path below the study's folder, where it tells of any."""
     *above, _ = path.split("/")
     participant = above[0] if above and is_participant_id(above[0]) else None
-    folders = above[2:] if above[1:2] == [STRAYS_FOLDER] else above[1:]
+    folders = above[2:] if above[1:2] and above[1] in RESERVED_NAMES else above[1:]
     return participant, folders[0] if folders else ""
 
 

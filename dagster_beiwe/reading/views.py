@@ -141,12 +141,12 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         participants: Iterable[str] | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
-        strays: bool = False,
+        out_of_range: bool = False,
         as_of: When | None = None,
     ) -> BeiwePartitions:
         """Everything that the lake holds of a study, or of some participants, in [start, end).
 
-        ``strays`` adds what phones with a wrong clock dated outside all windows, if the lake holds it. ``as_of`` reads
+        ``out_of_range`` adds the files that phones with a wrong clock dated outside every window. ``as_of`` reads
         a past state: a record's number, a snapshot's name or an aware time. Raises ``WrongPassphraseError`` at once,
         ``ConfigurationError`` where the lake holds nothing of the study or of a participant, and ``PastStateError`` for
         a state that is not there.
@@ -164,7 +164,7 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
                 "materialise their raw data."
             )
         cells = [(participant, key) for participant in wanted for key in _windows_in(lake, participant, span)]
-        if strays:
+        if out_of_range:
             cells += [(each, key) for each in wanted for key in lake.windows(each) if not _is_dated(key)]
         return cls(lake, cells, start=start, end=end)
 

@@ -158,7 +158,7 @@ def _entries(files: list[StoredFile], profile: Profile, *, zstd: bool, with_hash
             ending = ".csv"
         elif file.stream == "ambient_audio":
             ending += file.suffix
-        if profile.stray_parenthesis and file.chunked and not file.survey_id:
+        if profile.extra_parenthesis and file.chunked and not file.survey_id:
             ending += ")"
         number = taken[stem] = taken.get(stem, 0) + 1
         name = stem + (f"_{number}" if number > 1 else "") + ending + (".zst" if zstd else "")

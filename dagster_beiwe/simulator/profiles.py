@@ -97,7 +97,7 @@ class Profile:
         return self.day < date(2025, 4, 4)
 
     @property
-    def stray_parenthesis(self) -> bool:
+    def extra_parenthesis(self) -> bool:
         """Names of plain streams ended in ``.csv)`` for a month."""
         return date(2025, 1, 27) <= self.day <= date(2025, 2, 26)
 

@@ -19,7 +19,7 @@ class Gap:
     """A day of a stream of which the lake and the server differ, in plain bytes.
 
     ``windows`` are the keys of the windows that the day lies in: those to run again. ``cut`` is a day that begins
-    before the first window or ends after the last one: what is missing may be in a window or a stray.
+    before the first window or ends after the last one: what is missing may be in a window or out of range.
     """
 
     participant: str
@@ -35,21 +35,21 @@ class Gap:
 class Coverage:
     """What was compared. ``days`` counts participant, day and stream with anything on either side.
 
-    ``gaps`` are what the lake lacks in windows, ``surplus`` what only the lake (still) has. ``stray_bytes`` is what the
-    server counts on days outside all windows, ``stray_lake_bytes`` what the lake holds of these days; ``strays`` are
-    those of them on which the two differ. Days cut by the first or last window's edge are compared as a whole: windows
-    and strays together. ``not_compared`` are streams that the lake has files of, and that are not asked for or whose
-    bytes the server does not tell.
+    ``gaps`` are what the lake lacks in windows, ``surplus`` what only the lake (still) has. ``out_of_range_bytes`` is
+    what the server counts on days outside every window, ``out_of_range_lake_bytes`` what the lake holds of these days;
+    ``out_of_range`` are those days on which the two differ. A day cut by the first or last window's edge is compared as
+    a whole: windows and out-of-range files together. ``not_compared`` are streams that the lake has files of, and that
+    are not asked for or whose bytes the server does not tell.
     """
 
     days: int = 0
     server_bytes: int = 0
     lake_bytes: int = 0
-    stray_bytes: int = 0
-    stray_lake_bytes: int = 0
+    out_of_range_bytes: int = 0
+    out_of_range_lake_bytes: int = 0
     gaps: list[Gap] = field(default_factory=list)
     surplus: list[Gap] = field(default_factory=list)
-    strays: list[Gap] = field(default_factory=list)
+    out_of_range: list[Gap] = field(default_factory=list)
     not_compared: set[str] = field(default_factory=set)
 
     @property
@@ -118,7 +118,7 @@ class _Held:
     """
 
     windows: _Sizes = field(default_factory=dict)
-    strays: _Sizes = field(default_factory=dict)
+    out_of_range: _Sizes = field(default_factory=dict)
     not_compared: set[str] = field(default_factory=set)
     files: dict[str, list[tuple[datetime, int]]] = field(default_factory=dict)
 
@@ -142,8 +142,8 @@ def _held(
     daily: DailyIndex,
     streams: Collection[str],
 ) -> _Held:
-    """Each file once: what a window holds is no stray any more, and a stray that time has moved into a window not yet
-    in it. Strays are also in windows from before the study's start was moved.
+    """Each file once. A file that a window holds is no longer out of range; an out-of-range file whose window has
+    begun since is not yet in that window. Windows from before a moved start of the study are out of range, too.
     """
     held = _Held()
     known: set[str] = set()
@@ -159,7 +159,7 @@ def _held(
             known.add(record.key)
             moment = record.moment
             if record.present and (key in keys or moment not in span):
-                sizes = held.windows if key in keys else held.strays
+                sizes = held.windows if key in keys else held.out_of_range
                 held.files.setdefault(record.stream, []).append((moment, record.size_bytes))
                 for day in daily.days_of(participant, moment):
                     place = (day.day, record.stream)
@@ -185,18 +185,18 @@ def _compare(
         for stream in day.sizes
         if stream in streams
     }
-    for date_, stream in sorted(counted | held.windows.keys() | held.strays.keys()):
+    for date_, stream in sorted(counted | held.windows.keys() | held.out_of_range.keys()):
         day = daily.day(participant, date_)
         server_bytes = day.sizes.get(stream, 0)
-        lake_bytes = held.windows.get((date_, stream), 0) + held.strays.get((date_, stream), 0)
+        lake_bytes = held.windows.get((date_, stream), 0) + held.out_of_range.get((date_, stream), 0)
         if 0 < server_bytes != lake_bytes and held.explains(
             server_bytes, stream, daily.readings(day), outdated=daily.is_outdated(participant, day)
         ):
             lake_bytes = server_bytes
         hours = day.hours_in(span)
         if hours is None:
-            result.stray_bytes += server_bytes
-            result.stray_lake_bytes += lake_bytes
+            result.out_of_range_bytes += server_bytes
+            result.out_of_range_lake_bytes += lake_bytes
         else:
             result.days += 1
             result.server_bytes += server_bytes
@@ -214,7 +214,7 @@ def _compare(
             cut=hours is not None and hours != day.whole_hours,
         )
         found = result.gaps if server_bytes > lake_bytes else result.surplus
-        (found if hours else result.strays).append(gap)
+        (found if hours else result.out_of_range).append(gap)
 
 
 def _overlap(one: Window, other: Window) -> bool:

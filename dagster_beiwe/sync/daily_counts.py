@@ -209,7 +209,7 @@ class DailyIndex:
         days = self.days.get(participant, {})
         first = window.start.date() - 2 * _DAY
         length = (window.end.date() - first).days + 3
-        if length > len(days):  # windows of strays have a hundred years
+        if length > len(days):  # out-of-range windows span a century
             found: Iterable[CountedDay | None] = (days[day] for day in sorted(days))
         else:
             found = (days.get(first + number * _DAY) for number in range(length))

@@ -337,6 +337,6 @@ def _neighbours(cells: Sequence[Cell], lake: StudyLake) -> Iterator[FileRecord]:
         with suppress(IntegrityError):  # less is held then than counted, from which nothing follows
             manifest = lake.manifest(cells[0].participant, key)
         for record in manifest.files if manifest else ():
-            # What was a stray of the future once may be in one of these windows by now.
+            # A file once dated in the future may belong to one of these windows by now.
             if not cells[0].window.start <= record.moment < cells[-1].window.end:
                 yield record

@@ -118,8 +118,8 @@ def test_complete_tells_who_is_no_partition_yet(lab: Lab) -> None:
     assert "partitions to run" not in told
 
 
-def test_a_lost_day_of_the_first_window_is_no_stray(open_lab: Callable[..., Lab]) -> None:
-    """Sunday evening in New York is Monday in UTC, where the first window begins; a stray lies on the same Sunday."""
+def test_a_lost_day_of_the_first_window_is_not_out_of_range(open_lab: Callable[..., Lab]) -> None:
+    """Sunday evening in New York is Monday in UTC, the first day of windows; that Sunday's noon is out of range."""
     lab = open_lab(world_of(ANNA, hours=(2, 12)), start=START)
     lab.world.add_hour(ANNA, "gps", moment(START, 2) - 6 * HOUR)
     lab.world.lose_object(ANNA, "gps", moment(START, 2))
@@ -127,10 +127,10 @@ def test_a_lost_day_of_the_first_window_is_no_stray(open_lab: Callable[..., Lab]
     sunday = (START - timedelta(days=1)).isoformat()
     evaluation = lab.check("complete")
     (gap,) = rows(evaluation, "first gaps")
-    assert (gap["day"], gap["windows"], gap["why"]) == (sunday, WEEKS[0], "gap or stray")
+    assert (gap["day"], gap["windows"], gap["why"]) == (sunday, WEEKS[0], "gap or out-of-range file")
     assert values(evaluation)["partitions to run"] == f"{ANNA}|{WEEKS[0]}"
-    assert values(evaluation)["strays to run"] == ANNA
-    assert lab.run("strays", partition=ANNA).success
+    assert values(evaluation)["out-of-range partitions to run"] == ANNA
+    assert lab.run("out_of_range", partition=ANNA).success
     (gap,) = rows(lab.check("complete"), "first gaps")
     assert gap["server bytes"] > gap["lake bytes"] > 0
     lab.world.restore_object(ANNA, "gps", moment(START, 2))

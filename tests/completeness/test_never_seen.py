@@ -56,7 +56,7 @@ def test_it_is_refused_and_told_from_who_has_left(slipped: Lab) -> None:
     recorded = {str(log.dagster_event.partition) for log in logs if log.dagster_event}
     assert recorded == {f"{one}|{week}" for one in ("anna0001", "bert0002") for week in WEEKS[:2]}
     assert slipped.lake.participants() == ["anna0001", "bert0002"]
-    assert f"nothing was ever fetched: {SLIP}" in failure(slipped.run("strays", tags={"dagster/partition": SLIP}))
+    assert f"nothing was ever fetched: {SLIP}" in failure(slipped.run("out_of_range", tags={"dagster/partition": SLIP}))
     evaluation = slipped.check("roster")
     assert not evaluation.passed
     assert f"{SLIP}: never seen on the server" in str(evaluation.description)

@@ -37,15 +37,15 @@ def test_selections_hold_no_window_that_is_not_wanted() -> None:
 def test_long_lists_end_with_a_key() -> None:
     """How many are left out stands beside the list, not in it."""
     cells = [(one, window) for one in PEOPLE for window in KEYS]
-    metadata = PLACES.metadata(cells, strays=PEOPLE)
+    metadata = PLACES.metadata(cells, out_of_range=PEOPLE)
     keys = metadata["partitions to run"].split(", ")
     assert {tuple(key.split("|")) for key in keys} <= set(cells)
     assert metadata["partitions to run: not shown"] == len(cells) - len(keys)
-    assert metadata["strays to run"].split(", ") == PEOPLE
+    assert metadata["out-of-range partitions to run"].split(", ") == PEOPLE
     assert sorted(selected(metadata)) == sorted(cells)
 
 
 def test_who_is_no_partition_is_named_apart() -> None:
-    """Whether windows or strays are missing."""
-    metadata = PLACES.metadata([("newcomer", KEYS[0]), (PEOPLE[0], "before")], strays=["stranger"])
-    assert metadata == {"strays to run": PEOPLE[0], ROSTER_FIRST: "newcomer, stranger"}
+    """Whether windows or out-of-range files are missing."""
+    metadata = PLACES.metadata([("newcomer", KEYS[0]), (PEOPLE[0], "before")], out_of_range=["stranger"])
+    assert metadata == {"out-of-range partitions to run": PEOPLE[0], ROSTER_FIRST: "newcomer, stranger"}

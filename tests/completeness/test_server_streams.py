@@ -46,7 +46,7 @@ def test_a_default_configuration_records_all_that_the_server_has(open_lab: Calla
     lab = open_lab(world(), profile=profile, streams=())
     lab.backfill()
     assert held(lab) == set(STREAMS) & set(lab.server.profile.streams)
-    assert lab.run("strays", partition=ANNA).success
+    assert lab.run("out_of_range", partition=ANNA).success
     complete = lab.check("complete")
     assert complete.passed, complete.description
     assert values(complete)["streams not compared"] == "none"

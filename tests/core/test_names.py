@@ -101,7 +101,7 @@ HOSTILE = [
     f"p1/gps/{TIME}.cs\u200bv",
     f"p1/\uff47\uff50\uff53/{TIME}.csv",
     f"p1/gps\u2215x/{TIME}.csv",
-    f"p1/strays/{TIME}.csv",  # a folder of the lake's own
+    f"p1/out_of_range/{TIME}.csv",  # a folder of the lake's own
     f"p1/{'s' * 65}/{TIME}.csv",
     f"p1/_gps/{TIME}.csv",
     f"{'p' * 65}/gps/{TIME}.csv",

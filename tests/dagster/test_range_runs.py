@@ -284,7 +284,7 @@ def test_what_is_made_of_data_outside_all_windows_runs_with_it(
 
     @dg.asset(
         key=["beiwe", "sleep", "after"],
-        deps=[dg.AssetKey(["beiwe", "sleep", "strays"])],
+        deps=[dg.AssetKey(["beiwe", "sleep", "out_of_range"])],
         partitions_def=participant_partitions(study.id),
         backfill_policy=WHOLE,
     )
@@ -293,8 +293,8 @@ def test_what_is_made_of_data_outside_all_windows_runs_with_it(
 
     lab = Lab(study, instance, after)
     for options in ({"partition_key": people[0]}, {"tags": range_tags(people)}):
-        result = lab.run("strays", "after", **options)
-        assert lab.recorded(result, "strays") == lab.recorded(result, "after")
+        result = lab.run("out_of_range", "after", **options)
+        assert lab.recorded(result, "out_of_range") == lab.recorded(result, "after")
     assert seen == [people[0], *people]
 
 

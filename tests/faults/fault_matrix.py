@@ -365,7 +365,7 @@ MACHINE_FAULTS: tuple[MachineFault, ...] = (
     MachineFault(
         name="the phone's clock is wrong (1969, 1970, next year)",
         check="phone_clock_wrong",
-        outcome="files are fetched into strays windows or counted outside all windows; windows stay complete",
+        outcome="`out_of_range` fetches the files; until then they are counted as out of range; windows stay complete",
     ),
     MachineFault(
         name="our clock is wrong by ten years, both ways",

@@ -47,12 +47,12 @@ from dagster_beiwe import StudyConfig, build_beiwe_definitions, private_files
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import BeiweError, LakeUnavailableError
-from dagster_beiwe.lake import storage
+from dagster_beiwe.lake.storage import local
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.sync import Cell, DailyIndex, StudySync, measure_coverage
 from dagster_beiwe.sync import study_sync as engine
-from dagster_beiwe.windows import stray_windows, windows_between
+from dagster_beiwe.windows import out_of_range_windows, windows_between
 
 ROOT = Path(__file__).parents[2]
 
@@ -184,24 +184,24 @@ def test_lake_removed(client: BeiweClient, server: SimulatedServer, lake_folder:
 def test_study_begun_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that looks for the log's first record just before another one writes it, and more, takes that one."""
     world = new_world()
-    real = storage.LocalStorage.read
+    real = local.LocalStorage.read
     late: list[str] = []
 
-    def read(self: storage.LocalStorage, path: str, **options: int) -> bytes:
+    def read(self: local.LocalStorage, path: str, **options: int) -> bytes:
         if path.endswith(".beiwe/log/000000/000") and not late:
             late.append(path)
             fill(tmp_path / "lake", world)  # the other run, between the look and what follows
             raise FileNotFoundError(path)
         return real(self, path, **options)
 
-    monkeypatch.setattr(storage.LocalStorage, "read", read)
+    monkeypatch.setattr(local.LocalStorage, "read", read)
     with SimulatedServer(world) as server, client_of(server, []) as client:
         completes(client, tmp_path / "lake", world)
     assert late
 
 
 def test_phone_clock_wrong(tmp_path: Path) -> None:
-    """Files of 1969, 1970 and next year leave the windows complete; the windows of strays get them."""
+    """Files of 1969, 1970 and next year leave the windows complete; the out-of-range windows get them."""
     plan = StudyPlan(
         id=STUDY,
         name="Faults",
@@ -215,8 +215,8 @@ def test_phone_clock_wrong(tmp_path: Path) -> None:
         lake = open_lake(tmp_path / "lake")
         assert all(report.complete for report in run(client, lake, cells([SECOND])))
         assert held(tmp_path / "lake") == truth(world, start=START, end=NOW)
-        strays = [Cell(SECOND, window) for window in stray_windows(START, NOW)]
-        assert [(report.complete, report.files) for report in run(client, lake, strays)] == [(True, 2), (True, 1)]
+        outside = [Cell(SECOND, window) for window in out_of_range_windows(START, NOW)]
+        assert [(report.complete, report.files) for report in run(client, lake, outside)] == [(True, 2), (True, 1)]
     assert held(tmp_path / "lake") == truth(world, start=datetime.min.replace(tzinfo=NOW.tzinfo), end=NOW + 999 * DAY)
     check_lake(tmp_path / "lake")
 

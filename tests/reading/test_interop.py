@@ -198,10 +198,10 @@ def test_of_a_plain_and_a_locked_copy_the_later_one_counts(tree: Path, tmp_path:
 
 def test_what_is_no_file_of_beiwe_is_named(tree: Path, tmp_path: Path) -> None:
     """And not read."""
-    stray = tmp_path / "copy" / ANDROID / "gps" / "notes.txt"
-    stray.parent.mkdir(parents=True)
-    stray.write_text("not data")
-    (stray.parent.parent / ".registry").write_text("{}")
+    other = tmp_path / "copy" / ANDROID / "gps" / "notes.txt"
+    other.parent.mkdir(parents=True)
+    other.write_text("not data")
+    (other.parent.parent / ".registry").write_text("{}")
     copy = ManoTree(tmp_path / "copy")
     assert copy.unknown == [f"{ANDROID}/gps/notes.txt"]
     assert list(copy.files()) == []

@@ -16,7 +16,7 @@ from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.sync import Cell
-from dagster_beiwe.windows import stray_windows
+from dagster_beiwe.windows import out_of_range_windows
 
 DAY = timedelta(days=1)
 TUESDAY = START + DAY
@@ -220,12 +220,12 @@ def test_windows_are_chosen_by_where_they_end(shared_lake: StudyLake) -> None:
     assert BeiwePartitions.of(shared_lake, end=START + 7 * DAY).windows == WEEKS[:1]
 
 
-def test_strays_are_there_for_who_asks(server: SimulatedServer, lake: StudyLake) -> None:
+def test_out_of_range_files_are_there_on_request(server: SimulatedServer, lake: StudyLake) -> None:
     """Files that a wrong clock dated outside all windows lie in windows of their own."""
-    before, after = stray_windows(START + 7 * DAY, START + 14 * DAY)
+    before, after = out_of_range_windows(START + 7 * DAY, START + 14 * DAY)
     fill(server, lake, [*cells_of(ANDROID, weeks=2)[1:], Cell(ANDROID, before), Cell(ANDROID, after)])
     assert BeiwePartitions.of(lake).windows == [WEEKS[1]]
-    view = BeiwePartitions.of(lake, strays=True)
+    view = BeiwePartitions.of(lake, out_of_range=True)
     assert view.windows == [WEEKS[1], "after", "before"]
     assert len(view.read("gps")) > len(BeiwePartitions.of(lake).read("gps"))
 

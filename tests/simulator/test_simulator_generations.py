@@ -76,7 +76,7 @@ def test_servers_before_april_2025_drop_files_with_equal_names(
     assert len(json.loads(archive.read("registry"))) == 3
 
 
-def test_names_had_a_stray_parenthesis_for_a_month(world: World, ask: Callable[[SimulatedServer], Client]) -> None:
+def test_names_had_an_extra_parenthesis_for_a_month(world: World, ask: Callable[[SimulatedServer], Client]) -> None:
     """Any date is a profile; in February 2025 plain streams ended in ``.csv)``."""
     with SimulatedServer(world, profile="2025-02-10") as server:
         names = ask(server).archive(data_streams='["gps"]').namelist()[:-1]

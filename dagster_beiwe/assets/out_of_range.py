@@ -1,4 +1,4 @@
-"""``strays``: data outside all windows, from phones with a wrong clock (1969, next year), by participant."""
+"""``out_of_range``: files dated outside every window by phones with a wrong clock (1969, next year), by participant."""
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
@@ -21,13 +21,15 @@ from dagster_beiwe.studies.server_counts import all_counts, find_zone
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone
 from dagster_beiwe.sync import Cell, DailyIndex, FetchPolicy, StudySync, WindowReport
-from dagster_beiwe.windows import stray_windows
+from dagster_beiwe.windows import out_of_range_windows
 
 
-def build_strays_asset(study: Study, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
-    """``beiwe/<key>/strays``: one request a participant for all time before the windows, one for all after, and a
-    small one for what the server counts."""
-    key = dg.AssetKey(["beiwe", study.key, "strays"])
+def build_out_of_range_asset(
+    study: Study, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
+) -> dg.AssetsDefinition:
+    """``beiwe/<key>/out_of_range``: for each participant one request for all time before the windows, one for all time
+    after them, and a small one for the server's counts."""
+    key = dg.AssetKey(["beiwe", study.key, "out_of_range"])
 
     with beta_features():
 
@@ -43,12 +45,12 @@ def build_strays_asset(study: Study, *, pool: str, retry_policy: dg.RetryPolicy 
             required_resource_keys={study.deployment},
             pool=pool,
             description=(
-                f"Data of {study.title} outside all windows, from phones with a wrong clock, in the lake under "
-                "strays/. The check `complete` of raw_data tells who has some."
+                f"Files of {study.title} dated outside every window, by phones with a wrong clock. "
+                "The check complete of coverage names the participants who have some."
             ),
             metadata=study.to_metadata(),
         )
-        def strays(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+        def out_of_range(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
             participants = [check_participant_id(str(each)) for each in context.partition_keys]
             open_ones = dict.fromkeys(participants)
 
@@ -69,7 +71,7 @@ def build_strays_asset(study: Study, *, pool: str, retry_policy: dg.RetryPolicy 
                 with_retries(fetch, policy=retry_policy, log=context.log, unfinished=lambda: open_ones)
             yield recorded_output()
 
-    return strays
+    return out_of_range
 
 
 def _fetch(
@@ -78,7 +80,7 @@ def _fetch(
     resource: BeiweResource = getattr(context.resources, study.deployment)
     lake = resource.study_lake(study)
     windows = study_windows(study, now=datetime.now(timezone.utc))
-    outside = stray_windows(windows[0].start, windows[-1].end)
+    outside = out_of_range_windows(windows[0].start, windows[-1].end)
     policy = FetchPolicy(remove_vanished=study.remove_vanished)
     with resource.get_client() as client:
         zone = find_zone(study, context.instance, client).zone
@@ -89,7 +91,7 @@ def _fetch(
 
 
 def _counts(client: BeiweClient, study: Study, zone: StudyZone, participant: str) -> DailyIndex | None:
-    """What the server counts, to notice strays that have vanished; None where it can't tell."""
+    """The server's counts, to notice files that were deleted upstream; None if the server can't tell."""
     try:
         return all_counts(client, study, zone, participants=[participant])
     except (RouteMissingError, ServerFailedError):
@@ -112,7 +114,7 @@ def _event(key: dg.AssetKey, participant: str, reports: Sequence[WindowReport]) 
 def _failure(failed: dict[str, str], unknown: set[str], *, total: int) -> dg.Failure:
     errors = sorted(set(failed.values()))
     again = sorted(failed.keys() - unknown)
-    description = f"Strays of {len(failed)} of {total} participants are incomplete ({'; '.join(errors)})."
+    description = f"Out-of-range files of {len(failed)} of {total} participants are incomplete ({'; '.join(errors)})."
     if again:
         description += f" Materialise again: {listed(again)}"
     return dg.Failure(
