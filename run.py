@@ -20,13 +20,13 @@ EXTRAS = {"demo": "webserver", "test": "dev", "lint": "dev", "lowest": "dev"}
 SOURCES = ["beiwe_project", "benchmarks", "dagster_beiwe", "run.py", "tests"]
 NOT_WITH_LOWEST = {
     "tests/benchmarks": "figures, not behaviour",
-    "tests/deploy": "minutes of Postgres and daemons; the same code runs in tests/dagster and tests/objects",
+    "tests/deploy": "minutes of Postgres and daemons; the same code runs in tests/definitions and tests/s3",
     "tests/docs": "the documents do not depend on versions",
-    "tests/completeness/test_completeness_docs.py": "a document, too",
-    "tests/faults": "minutes of servers and machines that fail; the same code runs in tests/core",
+    "tests/docs/test_completeness_docs.py": "a document, too",
+    "tests/faults": "minutes of servers and machines that fail; the same code runs in tests/sync",
     "tests/lake": "decisions of our own, which do not depend on versions",
     "tests/leaks": "a minute, and watched with the newest versions, which are what a lab installs",
-    "tests/objects/test_real_schedules.py": "decisions of our own, too",
+    "tests/lake/catalog/test_real_schedules.py": "decisions of our own, too",
     "tests/packaging": "builds a wheel in an environment of its own",
     "tests/stopping/test_dead_runs.py": "minutes of daemons; the newest versions are what a lab installs",
 }

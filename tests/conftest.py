@@ -1,12 +1,27 @@
-"""What holds for every test: signals as a service has them, and no garbage of others at the end of the stack."""
+"""What holds for every test: signals as a service has them, lakes that cost little, property tests without a clock.
+
+Folders mirror the package's rooms: ``foundations`` are the modules that others stand on, ``definitions`` those at the
+top. What is not about one room has a folder of its own: whole lakes in an object store (``s3``), ``faults``, ``leaks``,
+processes that are stopped (``stopping``), ``deploy``, ``docs``, ``packaging``, ``benchmarks``. What several folders use
+is in ``support``.
+"""
 
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from dagster_beiwe.lake.catalog import key_file
+
+settings.register_profile(
+    "no clock", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("no clock")
 
 LONG_FILES = (
     "test_leaks.py",
@@ -37,6 +52,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         places = {name: place for place, name in enumerate(LONG_FILES)}
         items.sort(key=lambda item: places.get(item.path.name, len(LONG_FILES)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_lakes() -> Iterator[None]:
+    """Keys that cost little, and no waiting for disks: tests open thousands of lakes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        patch.setattr(key_file, "LOG2_N", 10)
+        yield
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,32 +10,14 @@ import pytest
 from fault_scene import CheckLosses, Elsewhere, client_of, fill, held, move_on, new_world, truth
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.lake.catalog import key_file
 from dagster_beiwe.simulator import SimulatedServer, World
-
-
-@pytest.fixture(autouse=True)
-def _no_file_left_open() -> Iterator[None]:
-    """A file that is closed by the garbage collector only is a fault."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ResourceWarning)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _cheap_lakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys that cost little, and no waiting for disks: these tests open hundreds of lakes."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(key_file, "LOG2_N", 10)
 
 
 @pytest.fixture(scope="session")
 def filled_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake as yesterday's run left it. Copy it, don't touch it."""
     folder = tmp_path_factory.mktemp("filled") / "lake"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(key_file, "LOG2_N", 10)
-        fill(folder, new_world())
+    fill(folder, new_world())
     return folder
 
 

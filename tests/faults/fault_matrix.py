@@ -319,7 +319,7 @@ MACHINE_FAULTS: tuple[MachineFault, ...] = (
     ),
     MachineFault(
         name="disk full at every single operation of a commit",
-        check="tests/core/test_commit.py::a_disk_that_fails_at_any_moment_is_named_and_loses_nothing",
+        check="tests/lake/test_commit.py::a_disk_that_fails_at_any_moment_is_named_and_loses_nothing",
         outcome="old version or new version, never a mixture",
     ),
     MachineFault(
@@ -349,7 +349,7 @@ MACHINE_FAULTS: tuple[MachineFault, ...] = (
     ),
     MachineFault(
         name="SIGKILL at every single operation of a commit",
-        check="tests/core/test_commit.py::a_run_that_dies_at_any_moment_of_a_commit_leaves_old_or_new",
+        check="tests/lake/test_commit.py::a_run_that_dies_at_any_moment_of_a_commit_leaves_old_or_new",
         outcome="old version or new version, never a mixture",
     ),
     MachineFault(

@@ -17,7 +17,7 @@ import pytest
 from fault_endpoints import ANSWER_CASES, DOWNLOAD_CASES, ENDPOINTS
 from fault_matrix import MACHINE_FAULTS, SERVER_FAULTS, TIMES, ServerFault
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 import measured
 
 DOCUMENT = measured.RELIABILITY

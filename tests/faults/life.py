@@ -41,7 +41,7 @@ from soak import BEGIN, FAULTS, HOUR, PEOPLE, Remote, agree, key_of
 from dagster_beiwe.lake import BeiweLake
 from dagster_beiwe.maintenance.verify import verify_study
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 import measured
 
 UPLOAD_RATE = 0.08

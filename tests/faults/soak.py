@@ -41,7 +41,7 @@ from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServe
 from dagster_beiwe.sync import Cell, DailyIndex, StudySync, dirty_cells
 from dagster_beiwe.windows import windows_between
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 import measured
 
 PEOPLE = ("p1person", "p2person", "p3person", "p4person")

@@ -34,7 +34,7 @@ from dagster_beiwe.sync import Cell, StudySync
 from dagster_beiwe.tables.store import TableStore
 from dagster_beiwe.windows import windows_between
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 import measured
 
 PERSON, OTHER = "anna1111", "bert2222"

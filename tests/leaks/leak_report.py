@@ -12,7 +12,7 @@ from pathlib import Path
 
 from leak_planted import PLACES, TOKENS, UNSHOWN
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 import measured
 from test_leaks import DATA, Hunt, caught, hunt
 

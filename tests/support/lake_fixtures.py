@@ -1,40 +1,17 @@
-"""A small study on a simulated server, a client that does not wait, and an empty lake."""
+"""Fixtures: a small study on a simulated server, a client that does not wait, and an empty lake."""
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from core_helpers import PASSPHRASE, STUDY, client_of, small_world
-from hypothesis import HealthCheck, settings
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.lake import BeiweLake, StudyLake
-from dagster_beiwe.lake.catalog import key_file
 from dagster_beiwe.simulator import SimulatedServer, World
-
-settings.register_profile(
-    "core", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-settings.load_profile("core")
-
-
-@pytest.fixture(autouse=True)
-def _no_file_left_open() -> Iterator[None]:
-    """A file that is closed by the garbage collector only is a fault."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ResourceWarning)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _cheap_lakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys that cost little, and no waiting for disks: these tests open thousands of lakes."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(key_file, "LOG2_N", 10)
 
 
 @pytest.fixture

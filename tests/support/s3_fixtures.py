@@ -1,4 +1,4 @@
-"""One S3 for all tests, a bucket for each."""
+"""Fixtures: one S3 for all tests, a bucket for each."""
 
 from __future__ import annotations
 

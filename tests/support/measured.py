@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
-RELIABILITY = Path(__file__).parents[1] / "docs" / "reliability.md"
+RELIABILITY = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -13,7 +13,6 @@ from dagster_beiwe.assets import assets_of
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.checks import checks_of
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
-from dagster_beiwe.lake.catalog import key_file
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
 from dagster_beiwe.studies.study import Study
@@ -49,7 +48,6 @@ def test_a_look_is_two_requests_however_many_participants_there_are(
     url: str, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where nobody is settled; another run's commit is seen, and a log that was begun anew is read anew."""
-    monkeypatch.setattr(key_file, "LOG2_N", 10)
     with (
         SimulatedServer(small_world(participants=tuple(ParticipantPlan(id=each) for each in PEOPLE))) as server,
         dg.DagsterInstance.ephemeral() as instance,
