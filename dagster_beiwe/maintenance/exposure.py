@@ -68,7 +68,7 @@ class Protection:
 
 
 def find_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
-    """Look at all permissions, and at every stored file of a study and its tables, or each day at a ``share`` of them."""
+    """Look at all permissions, and at every stored file of a study and its tables, or daily at a ``share`` of them."""
     result, is_chosen = Protection(), sample_of_today(share)
     windows: dict[str, dict[str, str]] = {}
     for path in (file.path for file in lake.storage.scan(lake.study_id)):
