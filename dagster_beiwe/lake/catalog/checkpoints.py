@@ -59,6 +59,8 @@ class _Root(Fixed, frozen=True, kw_only=True):
     snapshots: dict[str, Snapshot]
     lost: frozenset[Head]
     marks: bytes
+    uncounted: tuple[tuple[int, float], ...]
+    withdrawn_at: datetime
     sections: dict[str, SectionFile]
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from dagster_beiwe.errors import IntegrityError, PastStateError
 from dagster_beiwe.lake.catalog.catalog import Catalog
-from dagster_beiwe.lake.catalog.records import Collect, Place, Snapshot
+from dagster_beiwe.lake.catalog.records import Collect, Place
 from dagster_beiwe.lake.catalog.state import Entry, Floor, State, Version
 from dagster_beiwe.lake.catalog.store import create
 from dagster_beiwe.lake.layout import (
@@ -52,14 +52,12 @@ class Retention:
     spare_seconds: float = _DAY
     margin_seconds: float = _HOUR
 
-    def superseded(
-        self, versions: Sequence[Version], snapshots: Iterable[Snapshot], now: datetime
-    ) -> Iterator[Version]:
-        """Of one window's versions those that are no longer kept. The newest one always is."""
-        marks = [snapshot.at.number for snapshot in snapshots]
+    def superseded(self, versions: Sequence[Version], state: State, now: datetime) -> Iterator[Version]:
+        """Of one window's versions in a state those that are no longer kept. The newest one always is."""
+        marks = [snapshot.at.number for snapshot in state.snapshots.values()]
         last_of_day = {version.time // int(_DAY): version.at for version in versions[:-1]}
         for version, following in itertools.pairwise(versions):
-            age = now.timestamp() - following.time
+            age = state.age(following, now)
             daily = last_of_day[version.time // int(_DAY)] == version.at
             kept = age < _HOUR or (age < self.keep_days * _DAY and (age < self.all_seconds or daily))
             if not kept and not any(version.at <= mark < following.at for mark in marks):
@@ -167,7 +165,7 @@ class Collector:
         dropped = [
             (window, version)
             for window, versions in windows.items()
-            for version in self._retention.superseded(versions, state.snapshots.values(), now)
+            for version in self._retention.superseded(versions, state, now)
             if version.at <= floor.number
         ]
         kept = [
@@ -212,15 +210,13 @@ class Collector:
 
     def _superseded(self, state: State) -> Iterator[Subject]:
         """Subjects with a version that is no longer kept."""
-        now, snapshots = self._catalog.terms.now(), state.snapshots.values()
+        now = self._catalog.terms.now()
         for asset in list(state.sections):
             section = state.section(asset)
             tokens = [
                 token
                 for token in section
-                if any(
-                    any(self._retention.superseded(each, snapshots, now)) for each in section.windows(token).values()
-                )
+                if any(any(self._retention.superseded(each, state, now)) for each in section.windows(token).values())
             ]
             yield from self._catalog.identities.subjects(asset, tokens, state)
 

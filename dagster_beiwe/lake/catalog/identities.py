@@ -181,7 +181,9 @@ class Identities:
         return {token for token in state.section(asset) if token not in known}
 
     def _new_identity(self, subject: Subject, state: State) -> Identity:
-        burnt = self._now().isoformat() if state.epoch and not self._store.locks else ""
+        burnt = ""
+        if state.epoch and not self._store.locks:  # the clock may be behind that of whoever withdrew somebody
+            burnt = max(self._now(), state.withdrawn_at).isoformat()
         secret = self._inherited.get(subject) or os.urandom(16).hex()
         return Identity(subject.name, secret, state.epoch, burnt)
 

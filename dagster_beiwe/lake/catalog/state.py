@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Final, NamedTuple
 
 import msgspec
@@ -35,6 +35,7 @@ from dagster_beiwe.lake.storage.base import StoredFile
 
 MARK_EVERY: Final = 64
 """Of so many records the state keeps one hash, to prove that an older record is in the chain; a checkpoint is due."""
+_LONGEST_GAP: Final = timedelta(days=7)
 
 
 class Version(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -167,6 +168,9 @@ RULES: Final = Rules()
 class State:
     """``number`` and ``digest`` are those of the newest record. A state that was handed out is never changed.
 
+    ``uncounted`` has the records that are more than a week apart from the one before, each with the seconds beyond
+    that week; see ``age``. ``withdrawn_at`` is the latest time of a withdrawal.
+
     ``burnt`` has, for each subject whose folder held files of no version, the record that began to delete them, and
     the last name that must not come again. ``marks`` are hashes of every 64th record, 32 bytes each.
     """
@@ -181,6 +185,8 @@ class State:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     lost: frozenset[Head] = frozenset()
     marks: bytes = b""
+    uncounted: tuple[tuple[int, float], ...] = ()
+    withdrawn_at: datetime = datetime(1970, 1, 1, tzinfo=timezone.utc)
     withdrawn: dict[str, int] = field(default_factory=dict)
     """Of a past state: the participants in it who were withdrawn since, each with the record that did it."""
     sections: dict[str, Section | Callable[[], Section]] = field(default_factory=dict)
@@ -193,6 +199,14 @@ class State:
     def epoch(self) -> int:
         """The newest withdrawal, 0 if there was none."""
         return max(self.purged.values(), default=0)
+
+    def age(self, version: Version, now: datetime) -> float:
+        """The seconds since a version was committed.
+
+        Between two records at most a week counts, forward or back: a clock that is years ahead makes nothing old.
+        """
+        jumps = sum(seconds for number, seconds in self.uncounted if number > version.at)
+        return now.timestamp() - version.time - jumps - _beyond_a_week(now - self.time)
 
     def section(self, asset: str = "") -> Section:
         """The versions of an asset's tables, or of the participants; read from the checkpoint when first asked for."""
@@ -266,6 +280,7 @@ class _Replay:
             case Collect():
                 self._collect(record)
             case Purge():
+                state.withdrawn_at = max(state.withdrawn_at, record.time)
                 for place in record.places:
                     state.purged[place.token] = record.number
                     self._section(place.asset).remove(place.token)
@@ -282,7 +297,9 @@ class _Replay:
                 for token, windows in record.windows.items():
                     self._compare(token, windows, record.compared)
             case Begin():
-                pass
+                state.time = record.time
+        if jump := _beyond_a_week(record.time - state.time):
+            state.uncounted += ((record.number, jump),)
         state.number, state.digest, state.time = record.number, entry.digest, record.time
         if record.number % MARK_EVERY == 0:
             state.marks += bytes.fromhex(entry.digest)
@@ -352,6 +369,11 @@ class _Replay:
             windows = dict(windows)
             section.put(place.token, windows)
         return windows
+
+
+def _beyond_a_week(gap: timedelta) -> float:
+    """The seconds of a gap between two records that do not count."""
+    return (gap - min(max(gap, -_LONGEST_GAP), _LONGEST_GAP)).total_seconds()
 
 
 def _forbidden(number: int, reason: str) -> IntegrityError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from dagster_beiwe.lake.catalog.batch import Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import Collector, Retention
 from dagster_beiwe.lake.catalog.log import Log
-from dagster_beiwe.lake.catalog.records import Change, Head, Place, Snapshot
+from dagster_beiwe.lake.catalog.records import Change, Head, Place
 from dagster_beiwe.lake.catalog.state import Entry, Floor, Rules, State, Version
 from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.layout import Subject, is_token
@@ -115,10 +115,8 @@ class ForgetsMarkers(Collector):
 
 
 class ForgetsSnapshots(Retention):
-    def superseded(
-        self, versions: Sequence[Version], snapshots: Iterable[Snapshot], now: datetime
-    ) -> Iterator[Version]:
-        return super().superseded(versions, (), now)
+    def superseded(self, versions: Sequence[Version], state: State, now: datetime) -> Iterator[Version]:
+        return super().superseded(versions, replace(state, snapshots={}), now)
 
 
 class OldToken(Catalog):

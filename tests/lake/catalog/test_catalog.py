@@ -259,6 +259,31 @@ def test_superseded_versions_are_thinned_out(lab: Lab) -> None:
     assert [(each.day, each.hour) for each in kept] == [(3, 9), (4, 9), (5, 9), (6, 8), (6, 9)]
 
 
+def test_a_clock_that_is_years_ahead_makes_nothing_old(lab: Lab) -> None:
+    """Between two records at most a week counts, forward or back, also in a state that comes from a checkpoint."""
+    catalog = lab.catalog(terms=replace(lab.terms, checkpoint_every=2))
+    right = lab.clock.now
+    for content in ("first", "second"):
+        lab.commit(catalog, ANN, "w", content)
+        lab.clock.now += DAY
+    ahead = timedelta(days=5 * 365)
+    for _ in range(10):  # two machines in turn, one of them with a wrong clock
+        lab.clock.now += ahead
+        lab.commit(catalog, BOB, "w", "of the wrong machine")
+        assert lab.collect(lab.catalog(), keep_days=30) == 0
+        lab.clock.now -= ahead
+        lab.commit(catalog, BOB, "w", "of the other one")
+    assert lab.read(catalog, ANN, "w", 1) == "first"
+    lab.clock.now = right + 45 * DAY  # nobody ran for weeks, of which one counts
+    assert lab.collect(lab.catalog(), keep_days=30) == 0
+    for _ in range(5):
+        lab.clock.now += 6 * DAY
+        lab.commit(catalog, BOB, "w", "later")
+    assert lab.collect(lab.catalog(), keep_days=30) > 0
+    with pytest.raises(PastStateError, match="was collected"):
+        lab.read(catalog, ANN, "w", 1)
+
+
 def test_a_collection_spares_what_may_be_needed(lab: Lab) -> None:
     """It refuses while a run writes, and keeps its hands off a subject whose manifest cannot be read."""
     catalog = lab.catalog()

@@ -62,3 +62,18 @@ def test_superseded_and_withdrawn_data_goes(url: str) -> None:
     assert (collected.versions, collected.files) == (2, 2)
     withdraw(catalog, [ANN], run_id="p")
     assert [file.path for file in storage.scan(f"{STUDY}/ann1person")] == []
+
+
+def test_a_clock_that_is_behind_gives_no_name_again_that_a_withdrawal_may_still_delete(url: str) -> None:
+    """Whoever withdrew somebody may have been stopped: newcomers get first names of later hours only."""
+    storage = ObjectStorage(url)
+    catalog = Catalog.create(storage, STUDY, "x", terms=replace(CHEAP, checkpoint_every=1))
+    with Batch(catalog, run_id="r", subjects=[ANN]) as batch:
+        batch.commit([batch.change(ANN, "w", b"[]")])
+    withdraw(catalog, [ANN], run_id="p")
+    withdrawn_at = catalog.state.time
+    behind = replace(CHEAP, now=lambda: TERMS.now() - timedelta(days=2))
+    catalog = Catalog.create(storage, STUDY, "x", terms=behind)
+    for hours, may_be in ((-24, False), (-1, False), (24, True)):
+        name = f"{withdrawn_at + timedelta(hours=hours):%Y-%m-%d %H_%M_%S}.csv"
+        assert catalog.identities.may_be_first(ANN, name, catalog.state) == may_be
