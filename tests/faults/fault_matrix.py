@@ -1,12 +1,12 @@
-"""The table of faults: what goes wrong, where, and what must come of it.
+"""The failure modes: what goes wrong, where, and what must happen.
 
-Tests and docs/reliability.md are made from it.
+Tests and docs/reliability.md are made from this table.
 
-A fault hits an endpoint once, or for as long as anybody asks. What must come of it is one of:
+A fault hits an endpoint once, or every time. The outcome is one of:
 
-- recovered: everything arrives all the same, without anybody's help
-- an error by name: the call (or the run) ends with it, and what was committed before stays
-- a hole: the bad hour is left open and named with that error; everything else of the run is committed
+- recovered: everything arrives, without anyone's help
+- error: the call or the run ends with an error of this class, and everything committed before stays
+- incomplete: the bad hour stays incomplete and is reported with this error; everything else of the run is committed
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ TIMES: tuple[Times, ...] = ("once", "always")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What must come of a fault. ``error`` is the name of an error class, empty where none comes."""
+    """What must happen. ``error`` is the name of an error class, or empty."""
 
-    kind: Literal["recovered", "error", "hole"]
+    kind: Literal["recovered", "error", "incomplete"]
     error: str = ""
 
     def __str__(self) -> str:
-        return {"recovered": "recovered", "error": f"`{self.error}`", "hole": f"hole, `{self.error}`"}[self.kind]
+        return {"recovered": self.kind, "error": f"`{self.error}`", "incomplete": f"incomplete, `{self.error}`"}[self.kind]
 
 
 Pair = tuple[Outcome, Outcome]
-"""What comes of a fault that happens once, and of one that stays."""
+"""The outcome of a fault that happens once, and of one that happens every time."""
 
 GOOD = Outcome("recovered")
 NEVER_SEEN: Pair = (GOOD, GOOD)
@@ -43,29 +43,30 @@ def _error(name: str) -> Outcome:
     return Outcome("error", name)
 
 
-def _hole(name: str) -> Outcome:
-    return Outcome("hole", name)
+def _incomplete(name: str) -> Outcome:
+    return Outcome("incomplete", name)
 
 
 def _passes(name: str) -> Pair:
-    """Waited out if it passes, and an error if it stays."""
+    """Retried: recovered if it passes, an error if it stays."""
     return GOOD, _error(name)
 
 
 def _fails(name: str) -> Pair:
-    """An error at once, because asking again would not change it."""
+    """An error at once, because a retry would not help."""
     return _error(name), _error(name)
 
 
 def _left_open(name: str) -> Pair:
-    """Asked for again in smaller pieces; only what never comes is left open."""
-    return GOOD, _hole(name)
+    """Requested again in smaller ranges; only what never arrives stays incomplete."""
+    return GOOD, _incomplete(name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFault:
-    """A fault of the server, or of what lies between.
+    """A fault of the server, or of the network between.
 
+    ``kind`` is the failure mode that it is a case of: one row of the document. It is the ``name`` where it is left out.
     ``misbehaviour`` are the arguments of the simulator's ``misbehave``; empty means that nothing listens at all.
     ``answers`` is the outcome for endpoints that give JSON or text, ``downloads`` for get-data, ``downloads_v2`` for
     its second version where that ends differently; None where it does not apply. ``others`` are endpoints of another
@@ -74,6 +75,7 @@ class ServerFault:
     """
 
     name: str
+    kind: str = ""
     misbehaviour: Mapping[str, Any]
     answers: Pair | None = None
     downloads: Pair | None = None
@@ -99,9 +101,15 @@ class MachineFault:
     outcome: str
 
 
+_UNREACHABLE = "connection refused or reset, or no response before the read timeout"
+_NOT_BEIWE = "not an answer of Beiwe: a network's HTML login page, wrong JSON, 600,000 empty objects"
+_BUSY = "busy: status 429 with Retry-After, 502, 503, 504, or the maintenance page"
+
+
 def _redirect(status: int) -> ServerFault:
     return ServerFault(
         name=f"redirect {status} to another host",
+        kind="redirect to another host",
         misbehaviour={"what": "redirect", "status": status},
         answers=_fails("RedirectError"),
         downloads=_fails("RedirectError"),
@@ -112,6 +120,7 @@ def _redirect(status: int) -> ServerFault:
 def _busy(status: int) -> ServerFault:
     return ServerFault(
         name=f"status {status}",
+        kind=_BUSY,
         misbehaviour={"what": "status", "status": status},
         answers=_passes("ServerBusyError"),
         downloads=_passes("ServerBusyError"),
@@ -122,6 +131,7 @@ def _busy(status: int) -> ServerFault:
 def _cut(name: str, after_bytes: int | None, where: str, error: str) -> ServerFault:
     return ServerFault(
         name=f"body {name} {where}",
+        kind=f"body {name} at its start, in a member's name, or in a member",
         misbehaviour={"what": "silent_cut" if "silently" in name else "cut", "after_bytes": after_bytes},
         downloads=_left_open(error),
     )
@@ -129,7 +139,8 @@ def _cut(name: str, after_bytes: int | None, where: str, error: str) -> ServerFa
 
 def _hostile(endpoint: str, title: str, body: str) -> ServerFault:
     return ServerFault(
-        name=f"hostile JSON of {endpoint}: {title}",
+        name=f"hostile JSON from {endpoint}: {title}",
+        kind="hostile JSON: half characters, impossible dates and numbers, wrong types, deep nesting",
         misbehaviour={"what": "wrong_json", "body": body},
         answers=_fails("BadAnswerError"),
         endpoints=(endpoint,),
@@ -137,7 +148,7 @@ def _hostile(endpoint: str, title: str, body: str) -> ServerFault:
 
 
 _KEPT = NEVER_SEEN
-"""Hourly files that came before the fault are kept, and current servers then leave them out of the next try."""
+"""Hourly files that arrived before the fault are kept, and current servers leave them out of the retry."""
 
 _NO_CONNECTION = {"login": _fails("ConnectionFailedError")}  # ten wrong passwords lock an account: never repeated
 _UNREAD = dict.fromkeys(("login", "probe", "hashes"), NEVER_SEEN)  # status and headers tell enough there
@@ -145,6 +156,7 @@ _UNREAD = dict.fromkeys(("login", "probe", "hashes"), NEVER_SEEN)  # status and 
 SERVER_FAULTS: tuple[ServerFault, ...] = (
     ServerFault(
         name="connection refused",
+        kind=_UNREACHABLE,
         misbehaviour={},
         answers=_passes("ConnectionFailedError"),
         downloads=_passes("ConnectionFailedError"),
@@ -152,33 +164,35 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     ),
     ServerFault(
         name="connection reset",
+        kind=_UNREACHABLE,
         misbehaviour={"what": "reset"},
         answers=_passes("ConnectionFailedError"),
         downloads=_passes("ConnectionFailedError"),
         others=_NO_CONNECTION,
     ),
     ServerFault(
-        name="hangs before the headers",
+        name="no response before the read timeout",
+        kind=_UNREACHABLE,
         misbehaviour={"what": "hang", "seconds": 60},
         answers=_passes("ConnectionFailedError"),
         downloads=_passes("ConnectionFailedError"),
         others=_NO_CONNECTION,
     ),
     ServerFault(
-        name="body trickles",
+        name="body arrives very slowly",
         misbehaviour={"what": "trickle", "piece_bytes": 512, "seconds": 0.001},
         answers=NEVER_SEEN,
         downloads=NEVER_SEEN,
     ),
     ServerFault(
-        name="body cut visibly, half way",
+        name="body cut halfway, visibly",
         misbehaviour={"what": "cut"},
         answers=_passes("ConnectionFailedError"),
         downloads=_left_open("ConnectionFailedError"),
         others=_UNREAD,
     ),
     ServerFault(
-        name="body cut silently, half way",
+        name="body cut halfway, silently",
         misbehaviour={"what": "silent_cut"},
         answers=_fails("BadAnswerError"),
         downloads=_left_open("TruncatedArchiveError"),
@@ -192,6 +206,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     _cut("cut silently", 200, "inside a member", "TruncatedArchiveError"),
     ServerFault(
         name="status 429 with Retry-After",
+        kind=_BUSY,
         misbehaviour={"what": "status", "status": 429, "retry_after": "77"},
         answers=_passes("ServerBusyError"),
         downloads=_passes("ServerBusyError"),
@@ -208,14 +223,16 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     _busy(503),
     _busy(504),
     ServerFault(
-        name="the operators' maintenance text",
+        name="the operators' maintenance page",
+        kind=_BUSY,
         misbehaviour={"what": "maintenance"},
         answers=_passes("ServerBusyError"),
         downloads=_passes("ServerBusyError"),
         others={"login": _fails("ServerBusyError")},
     ),
     ServerFault(
-        name="a network's HTML page with status 200",
+        name="HTML login page of a network, with status 200",
+        kind=_NOT_BEIWE,
         misbehaviour={"what": "html_200"},
         answers=_fails("BadAnswerError"),
         downloads=_left_open("ArchiveError"),
@@ -227,6 +244,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     _redirect(308),
     ServerFault(
         name="wrong JSON",
+        kind=_NOT_BEIWE,
         misbehaviour={"what": "wrong_json"},
         answers=_fails("BadAnswerError"),
         downloads=_left_open("ArchiveError"),
@@ -234,6 +252,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     ),
     ServerFault(
         name="600,000 empty objects",
+        kind=_NOT_BEIWE,
         misbehaviour={"what": "wrong_json", "body": EMPTY_OBJECTS},
         answers=_fails("BadAnswerError"),
         downloads=_left_open("ArchiveError"),
@@ -241,12 +260,12 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     ),
     *(_hostile(*each) for each in HOSTILE_BODIES),
     ServerFault(
-        name="wrong CRC of a member",
+        name="member with a wrong CRC",
         misbehaviour={"what": "wrong_crc"},
         downloads=_left_open("DamagedMemberError"),
     ),
     ServerFault(
-        name="hash of the registry differs, content the same twice",
+        name="hash in the registry differs; the content is the same twice",
         misbehaviour={"what": "hash_mismatch"},
         downloads=NEVER_SEEN,
     ),
@@ -257,19 +276,19 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
         downloads_v2=_KEPT,
     ),
     ServerFault(
-        name="a member twice",
+        name="duplicate member",
         misbehaviour={"what": "duplicate_members"},
         downloads=_left_open("HostileArchiveError"),
         downloads_v2=_KEPT,
     ),
     ServerFault(
-        name="garbage instead of zstd",
+        name="garbage instead of a zstd frame",
         misbehaviour={"what": "zstd_garbage"},
         downloads=_left_open("DamagedMemberError"),
         versions=(2,),
     ),
     ServerFault(
-        name="an object that the server can't read (v1: it aborts)",
+        name="object that the server cannot read (v1 aborts)",
         misbehaviour={"what": "poisoned_hour", "mode": "abort"},
         downloads=_left_open("ServerFailedError"),
     ),
@@ -288,6 +307,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     *(
         ServerFault(
             name=f"hostile member name: {title}",
+            kind="hostile member name: a path that leads out, control characters, another participant's or hour's file",
             misbehaviour={"what": "hostile_names", "names": (name,)},
             downloads=_left_open("HostileArchiveError"),
         )
@@ -304,7 +324,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
         )
     ),
     ServerFault(
-        name="a file of an unknown stream",
+        name="file of an unknown stream",
         misbehaviour={"what": "unknown_stream"},
         downloads=_left_open("HostileArchiveError"),
         downloads_v2=_KEPT,
@@ -315,42 +335,42 @@ MACHINE_FAULTS: tuple[MachineFault, ...] = (
     MachineFault(
         name="disk full",
         check="disk_full",
-        outcome="`LakeUnavailableError` that says to free space; nothing committed is lost; recovered by the next run",
+        outcome="`LakeUnavailableError` that says to free space; nothing committed is lost; the next run recovers",
     ),
     MachineFault(
-        name="disk full at every single operation of a commit",
+        name="disk full at each operation of a commit",
         check="tests/lake/test_commit.py::a_disk_that_fails_at_any_moment_is_named_and_loses_nothing",
-        outcome="old version or new version, never a mixture",
+        outcome="the old version or the new one, never a mixture",
     ),
     MachineFault(
         name="lake mounted read-only",
         check="read_only_lake",
-        outcome="`LakeUnavailableError` before the first request; reading goes on",
+        outcome="`LakeUnavailableError` before the first request; reading still works",
     ),
     MachineFault(
-        name="lake removed in mid-run",
+        name="lake removed during a run",
         check="lake_removed",
-        outcome="`LakeUnavailableError`; no new empty lake in its place",
+        outcome="`LakeUnavailableError`; no empty lake is created in its place",
     ),
     MachineFault(
-        name="two runs begin a study at the same moment",
+        name="two runs start a study at the same moment",
         check="study_begun_twice",
-        outcome="one key file, whoever comes first; both complete",
+        outcome="one key file, from whichever is first; both complete",
     ),
     MachineFault(
-        name="SIGTERM in the middle of a download",
+        name="SIGTERM during a download",
         check="tests/faults/test_fault_kills.py::sigterm",
-        outcome="committed windows stay; no plain file is left; the next run cleans up and completes",
+        outcome="committed windows stay; no plaintext is left; the next run cleans up and completes",
     ),
     MachineFault(
-        name="SIGKILL in the middle of a download",
+        name="SIGKILL during a download",
         check="tests/faults/test_fault_kills.py::sigkill",
-        outcome="committed windows stay; no plain file is left; the next run cleans up and completes",
+        outcome="committed windows stay; no plaintext is left; the next run cleans up and completes",
     ),
     MachineFault(
-        name="SIGKILL at every single operation of a commit",
+        name="SIGKILL at each operation of a commit",
         check="tests/lake/test_commit.py::a_run_that_dies_at_any_moment_of_a_commit_leaves_old_or_new",
-        outcome="old version or new version, never a mixture",
+        outcome="the old version or the new one, never a mixture",
     ),
     MachineFault(
         name="Dagster's event log locked for a while",
@@ -360,26 +380,26 @@ MACHINE_FAULTS: tuple[MachineFault, ...] = (
     MachineFault(
         name="Dagster's event log locked for good",
         check="tests/faults/test_fault_dagster.py::event_log_locked",
-        outcome="the run fails by Dagster's error; what was committed stays, and the next run records it",
+        outcome="the run fails with Dagster's error; what was committed stays, and the next run records it",
     ),
     MachineFault(
-        name="the phone's clock is wrong (1969, 1970, next year)",
+        name="wrong clock of a phone (1969, 1970, next year)",
         check="phone_clock_wrong",
-        outcome="`out_of_range` fetches the files; until then they are counted as out of range; windows stay complete",
+        outcome="files are fetched as out-of-range files, or counted outside every window; windows stay complete",
     ),
     MachineFault(
-        name="our clock is wrong by ten years, both ways",
+        name="wrong clock of this machine, by ten years in either direction",
         check="our_clock_wrong",
-        outcome="recovered: identity and order come from the server's hours and from the log",
+        outcome="recovered: identity and order come from the server's hours and the log",
     ),
     MachineFault(
-        name="study names with unicode, slashes, line breaks, terminal escapes",
+        name="study names with Unicode, slashes, line breaks, terminal escapes",
         check="hostile_study_names",
-        outcome="asset keys stay plain, the lake's folders are ids; messages are one line",
+        outcome="asset keys stay plain, the lake's folders are IDs, messages are one line",
     ),
     MachineFault(
-        name="an object missing from the server's storage",
+        name="object missing from the server's storage",
         check="missing_object",
-        outcome="window committed without it (the server gives no sign); the server's own counts give it away",
+        outcome="the window is committed without it, because the server gives no sign; the server's counts reveal it",
     ),
 )

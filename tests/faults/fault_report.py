@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pytest
 from fault_endpoints import ANSWER_CASES, DOWNLOAD_CASES, ENDPOINTS
-from fault_matrix import MACHINE_FAULTS, SERVER_FAULTS, TIMES, ServerFault
+from fault_matrix import MACHINE_FAULTS, SERVER_FAULTS, TIMES
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 import measured
 
 DOCUMENT = measured.RELIABILITY
 LOSSES = {
-    "faults of the server in the middle of a download": ("test_fault_downloads.py",),
-    "faults of our own machine": ("test_fault_machine.py", "test_fault_kills.py", "test_fault_dagster.py"),
+    "faults of the server during a download": ("test_fault_downloads.py",),
+    "faults of this machine": ("test_fault_machine.py", "test_fault_kills.py", "test_fault_dagster.py"),
 }
-_KINDS = {"probe": "probes", "login": "the website's login", "page": "its settings page", "hashes": "file hashes"}
+_KINDS = {"probe": "probes", "login": "website login", "page": "website settings page", "hashes": "file hashes"}
 
 
 def tables() -> dict[str, str]:
@@ -46,8 +46,8 @@ def filled(document: str) -> str:
 
 
 def _server() -> Iterator[str]:
-    yield "| fault | answers, once | answers, always | get-data, once | get-data, always |"
-    yield "|---|---|---|---|---|"
+    """One row for each kind of fault, with the number of cases; then the endpoints that differ."""
+    rows, others = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
     for fault in SERVER_FAULTS:
         cells = [str(fault.outcome(kind, times) or "-") for kind in ("answers", "downloads") for times in TIMES]
         later = [str(fault.outcome("downloads v2", times)) for times in TIMES]
@@ -57,37 +57,45 @@ def _server() -> Iterator[str]:
             ]
         if fault.versions == (2,):
             cells[2:] = [f"{cell} (v2)" for cell in cells[2:]]
-        yield f"| {fault.name} | {' | '.join(cells)} |"
-    yield ""
-    yield "Endpoints that end differently:"
-    yield ""
-    for fault in SERVER_FAULTS:
+        rows[(fault.kind or fault.name, *cells)] += 1
         for kind in fault.others:
-            yield f"- {fault.name}, {_KINDS[kind]}: {_both(fault, kind)}"
+            both = dict.fromkeys(str(fault.outcome(kind, times)) for times in TIMES)
+            others[(_KINDS[kind], fault.kind or fault.name, ", then ".join(both))] += 1
+    yield "| failure mode | JSON, once | JSON, every time | get-data, once | get-data, every time |"
+    yield "|---|---|---|---|---|"
+    yield from _counted(rows)
+    yield ""
+    yield "Endpoints that differ:"
+    yield ""
+    yield "| endpoint | failure mode | outcome |"
+    yield "|---|---|---|"
+    yield from _counted(others, position=1)
 
 
-def _both(fault: ServerFault, kind: str) -> str:
-    once, always = (str(fault.outcome(kind, times)) for times in TIMES)
-    return once if once == always else f"{once} once, {always} always"
+def _counted(rows: Counter[tuple[str, ...]], *, position: int = 0) -> Iterator[str]:
+    """Rows of a table. One that stands for several cases says so in the cell at ``position``."""
+    for row, cases in rows.items():
+        cells = [f"{cell} ({cases} cases)" if n == position and cases > 1 else cell for n, cell in enumerate(row)]
+        yield f"| {' | '.join(cells)} |"
 
 
 def _machine() -> Iterator[str]:
-    yield "| fault | what comes of it |"
+    yield "| failure mode | outcome |"
     yield "|---|---|"
     for fault in MACHINE_FAULTS:
         yield f"| {fault.name} | {fault.outcome} |"
 
 
 def _counts() -> Iterator[str]:
-    yield "| what | cases | recovered | error by name | hole by name |"
+    yield "| what | cases | recovered | error | incomplete |"
     yield "|---|---|---|---|---|"
     endpoints = f"{len(SERVER_FAULTS)} faults of the server"
     answers = Counter(outcome.kind for *_, outcome in ANSWER_CASES)
     downloads = Counter(outcome.kind for *_, outcome in DOWNLOAD_CASES)
-    for title, counts in ((f"{len(ENDPOINTS)} endpoints that answer", answers), ("get-data/v1 and v2", downloads)):
-        kinds = " | ".join(str(counts[kind]) for kind in ("recovered", "error", "hole"))
+    for title, counts in ((f"{len(ENDPOINTS)} endpoints that return JSON or text", answers), ("get-data/v1 and v2", downloads)):
+        kinds = " | ".join(str(counts[kind]) for kind in ("recovered", "error", "incomplete"))
         yield f"| {endpoints} at {title} | {counts.total()} | {kinds} |"
-    yield f"| {len(MACHINE_FAULTS)} faults of our own machine, see below | {len(MACHINE_FAULTS)} | | | |"
+    yield f"| {len(MACHINE_FAULTS)} faults of this machine, see below | {len(MACHINE_FAULTS)} | | | |"
 
 
 class Tally:

@@ -57,15 +57,15 @@ ROWS = (
     "hours, participants",
     "files uploaded, late rows, files deleted",
     "faults injected",
-    "restarts of the server and new clients, runs given up half way",
-    "runs ended by an error, holes reported on the way",
+    "restarts of the server and new clients, runs abandoned halfway",
+    "runs that ended in an error, incomplete parts reported",
     "windows committed, requests sent",
     "files on the server, files in the lake",
     "lake and server equal, byte for byte",
     "findings of `verify`, temporary files left",
     "memory after a quarter of the time, and at the end",
     "open file handles, first day and last",
-    "manifests and indexes, stored data",
+    "manifests, stored data",
     "seconds",
 )
 _SLOW = ("hang", "trickle")

@@ -107,11 +107,11 @@ def _run_and_check(client: BeiweClient, folder: Path, world: World, outcome: Out
         assert not open_windows, [problem for report in open_windows for problem in report.problems]
         assert held(folder) == truth(world)
         return []
-    return _check_hole(open_windows, folder, world, outcome)
+    return _check_incomplete(open_windows, folder, world, outcome)
 
 
-def _check_hole(open_windows: list[WindowReport], folder: Path, world: World, outcome: Outcome) -> list[str]:
-    """Exactly the bad hour of the bad stream is left open and named; nothing else can be missing."""
+def _check_incomplete(open_windows: list[WindowReport], folder: Path, world: World, outcome: Outcome) -> list[str]:
+    """Exactly the bad hour of the bad stream stays incomplete and is reported; nothing else can be missing."""
     (report,) = open_windows
     (problem,) = report.problems
     where = (problem.participant, problem.window.start, problem.window.end, problem.streams)
