@@ -8,7 +8,7 @@ from typing import Final
 
 from dagster_beiwe.errors import CommitConflictError
 from dagster_beiwe.lake.catalog.catalog import Catalog
-from dagster_beiwe.lake.catalog.collector import Collected, Collector, Retention
+from dagster_beiwe.lake.catalog.collector import Collected, Collector, Retention, read_markers
 from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import named
@@ -44,5 +44,8 @@ def _collect_if_due(catalog: Catalog, *, keep_days: float, run_id: str) -> None:
 
 
 def dead_runs_left_something(catalog: Catalog) -> bool:
-    """Whether runs have died, or write at this moment: only those leave a marker, or a file that is not finished."""
-    return any(catalog.store.list(folder) for folder in (catalog.layout.runs, catalog.layout.staging))
+    """Whether runs have died, or write at this moment: only those leave a marker, or a file that is not finished.
+
+    A marker that cannot be read is of no run, and no collection would remove it: ``verify`` tells of it.
+    """
+    return bool(catalog.store.list(catalog.layout.staging) or read_markers(catalog))

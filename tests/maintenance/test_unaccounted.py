@@ -12,12 +12,13 @@ from core_helpers import PASSPHRASE, PERSON, STUDY, commit, stage
 
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.records import Place
+from dagster_beiwe.lake.collecting import dead_runs_left_something
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.maintenance.exposure import find_exposures
 from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import verify_study
 
-STRANGERS = [
+UNACCOUNTED = [
     "notes.txt",
     ".hidden",
     ".0-0123456789abcdef-001.part",
@@ -48,7 +49,7 @@ STRANGERS = [
 READABLE_BY_DESIGN = (".json.zst", "/.beiwe/sub/token-0", "runs/0-0123456789abcdef-0")
 
 
-@pytest.mark.parametrize("path", STRANGERS)
+@pytest.mark.parametrize("path", UNACCOUNTED)
 def test_a_file_that_nothing_accounts_for_is_named_and_taken_out(lake: StudyLake, folder: Path, path: str) -> None:
     """In the study's folder, in folders that are no participant's, among the lake's documents, beside the data."""
     commit(lake, {1: b"first"})
@@ -81,6 +82,18 @@ def test_what_is_no_file_is_named_too(lake: StudyLake, folder: Path, path: str, 
     assert [finding.kind for finding in found] == ["file unlisted"]
     repair_study(lake, found, run_id="repair")
     assert not os.path.lexists(place)
+
+
+def test_a_marker_that_cannot_be_read_calls_for_no_collection(lake: StudyLake, folder: Path) -> None:
+    """None removes it, so that each run would collect anew. The marker of a run that may have died does call for one."""
+    commit(lake, {1: b"first"})
+    (folder / STUDY / ".beiwe" / "runs" / "0-0123456789abcdef-0").write_text("no marker")
+    catalog = lake.catalog()
+    assert catalog
+    assert not dead_runs_left_something(catalog)
+    with lake.writer(run_id="alive", participants=[PERSON]):
+        assert dead_runs_left_something(catalog)
+    assert not dead_runs_left_something(catalog)
 
 
 def test_what_a_run_has_not_finished_is_accounted_for(lake: StudyLake, folder: Path) -> None:
