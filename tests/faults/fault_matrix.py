@@ -29,7 +29,9 @@ class Outcome:
     error: str = ""
 
     def __str__(self) -> str:
-        return {"recovered": self.kind, "error": f"`{self.error}`", "incomplete": f"incomplete, `{self.error}`"}[self.kind]
+        return {"recovered": self.kind, "error": f"`{self.error}`", "incomplete": f"incomplete, `{self.error}`"}[
+            self.kind
+        ]
 
 
 Pair = tuple[Outcome, Outcome]

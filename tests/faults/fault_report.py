@@ -92,7 +92,10 @@ def _counts() -> Iterator[str]:
     endpoints = f"{len(SERVER_FAULTS)} faults of the server"
     answers = Counter(outcome.kind for *_, outcome in ANSWER_CASES)
     downloads = Counter(outcome.kind for *_, outcome in DOWNLOAD_CASES)
-    for title, counts in ((f"{len(ENDPOINTS)} endpoints that return JSON or text", answers), ("get-data/v1 and v2", downloads)):
+    for title, counts in (
+        (f"{len(ENDPOINTS)} endpoints that return JSON or text", answers),
+        ("get-data/v1 and v2", downloads),
+    ):
         kinds = " | ".join(str(counts[kind]) for kind in ("recovered", "error", "incomplete"))
         yield f"| {endpoints} at {title} | {counts.total()} | {kinds} |"
     yield f"| {len(MACHINE_FAULTS)} faults of this machine, see below | {len(MACHINE_FAULTS)} | | | |"
