@@ -14,6 +14,8 @@ from dagster_beiwe.errors import HostileArchiveError
 from dagster_beiwe.ids import is_participant_id
 from dagster_beiwe.streams import STREAMS, is_stream_name, stream_named
 
+COMPRESSED_SUFFIX = ".zst"
+"""Ending of a file that is one zstd frame, in an archive and in the lake."""
 CHUNKED_PREFIX = "CHUNKED_DATA/"
 """Where the server stores its hourly files. Never sent back in a registry: see ``dagster_beiwe.sync.registry``."""
 
@@ -57,7 +59,7 @@ def parse_member_name(name: str) -> MemberName:
     file is put: ``..``, absolute paths, drive letters and control characters all end here. A stream may be one
     that only this server has.
     """
-    parts = name.removesuffix(".zst").split("/")
+    parts = name.removesuffix(COMPRESSED_SUFFIX).split("/")
     if len(parts) in (3, 4):
         participant, stream, *survey, last = parts
         time = _MEMBER_TIME.fullmatch(last)

@@ -23,7 +23,9 @@ from typing import BinaryIO
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 PART_SUFFIX = ".part"
-"""Ending of temporary names. They start with a dot."""
+"""Ending of the names of unfinished files: see ``part_name``."""
+OTHERS = 0o077
+"""Permissions of everyone but the owner: none of them is set for anything private."""
 
 _AnyPath = str | os.PathLike[str]
 
@@ -83,6 +85,16 @@ def is_below(path: str) -> bool:
     return "\0" not in path and (not path or {"", ".", ".."}.isdisjoint(path.split("/")))
 
 
+def part_name(name: str) -> str:
+    """A new hidden name for a file that will be called ``name`` once it is whole."""
+    return f".{os.urandom(8).hex()}-{name}{PART_SUFFIX}"
+
+
+def keep_private() -> None:
+    """Make whatever this process and those it starts create private, also what other packages create."""
+    os.umask(OTHERS)
+
+
 def open_file(path: _AnyPath, *, follow: bool = False) -> BinaryIO:
     """A regular file for reading. ``follow`` is for a path that the user has named: it may be a link.
 
@@ -107,7 +119,8 @@ def write_file(path: _AnyPath, data: bytes, *, follow: bool = False, exclusive: 
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(target).st_mode):
             raise NotRegularFileError(_kind(target, None), target)
-    part = os.path.join(os.path.dirname(target), f".{os.urandom(8).hex()}{PART_SUFFIX}")
+    folder, name = os.path.split(target)
+    part = os.path.join(folder, part_name(name))
     try:
         with DurableFile(os.open(part, _CREATE, FILE_MODE)) as file:
             file.write(data)

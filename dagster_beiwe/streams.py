@@ -228,8 +228,10 @@ STREAM_NAMES: tuple[str, ...] = tuple(STREAMS)
 
 _LONGEST_NAME = 64
 _STREAM_NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{_LONGEST_NAME - 1}}}")
-RESERVED_NAMES = frozenset({"out_of_range", "strays"})
-"""Names that no stream may have: folders of out-of-range files in a lake, today and in lakes made earlier."""
+OUT_OF_RANGE = "out_of_range"
+"""Folder of a participant's files that are dated outside every window. One may come again, in its own window."""
+RESERVED_NAMES = frozenset({OUT_OF_RANGE, "strays"})
+"""Names that no stream may have: folders of out-of-range files, also in lakes made earlier."""
 
 _CALIBRATION = "magnetic_field_calibration_accuracy"  # words: "high", "unknown"
 _NUMBERS = frozenset(

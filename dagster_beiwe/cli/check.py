@@ -21,6 +21,7 @@ from dagster_beiwe.errors import BeiweError, ConfigurationError
 from dagster_beiwe.ids import is_study_id
 from dagster_beiwe.lake import BeiweLake
 from dagster_beiwe.lake.catalog.opening import Opening
+from dagster_beiwe.lake.layout import INSIDE
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.text import one_line
@@ -90,7 +91,7 @@ def _check_witness(witness: Storage | None) -> bool:
         return True
     try:
         with suppress(FileNotFoundError):  # a listing does not tell a folder that is not there from what is none
-            witness.read(".beiwe")
+            witness.read(INSIDE)
         studies = sum(map(is_study_id, witness.list("")))
     except BeiweError as error:
         print(f"Witness     {one_line(str(error))}")

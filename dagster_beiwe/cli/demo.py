@@ -23,7 +23,7 @@ from typing import Any
 
 from dagster_beiwe.cli.context import user_path
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.private_files import make_folder, read_file, write_file
+from dagster_beiwe.private_files import keep_private, make_folder, read_file, write_file
 from dagster_beiwe.simulator import PROFILE_NAMES, SimulatedServer, World
 from dagster_beiwe.simulator.profiles import CURRENT, Profile
 
@@ -72,7 +72,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    os.umask(0o077)  # for Dagster's own files too, in this process and those that it starts
+    keep_private()  # Dagster's own files too
     if options.scenario:
         from dagster_beiwe.demo.scenario import run_scenario
 

@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
+from dagster_beiwe.ids import is_participant_id
+from dagster_beiwe.member_names import COMPRESSED_SUFFIX
+from dagster_beiwe.private_files import PART_SUFFIX
+from dagster_beiwe.streams import RESERVED_NAMES
+
 INSIDE: Final = ".beiwe"
 """Folder of what the lake keeps about data, in a study's folder and in a participant's."""
 TABLES: Final = ".tables"
@@ -21,16 +26,15 @@ NO_STUDY: Final = ".lake"
 """Folder of the tables that belong to no study, and of their log, which the lake's own passphrase authenticates."""
 NOBODY: Final = ".plain"
 """Folder of the tables that are about nobody and of no study, and of their log: nothing is encrypted there."""
-OUT_OF_RANGE: Final = "out_of_range"
-"""Folder of a participant's out-of-range files: one dated in the future may come a second time, in its own window.
-
-Lakes made earlier have them in ``strays``; their manifests say so, and both names are reserved (``streams``)."""
+ENCRYPTED_SUFFIX: Final = ".lock"
+"""Ending of encrypted files, whatever encrypted them; mano's too."""
+TABLE_SUFFIX: Final = ".parquet"
 RECORDS_PER_FOLDER: Final = 1000
 """An object store lists that many names in one request."""
 
 _LONGEST_NAME: Final = 120
 _OWNER: Final = "token-"
-_MANIFEST: Final = ".json.zst"
+_MANIFEST: Final = f".json{COMPRESSED_SUFFIX}"
 _TOKEN_FILE = re.compile(rf"(?:/{re.escape(INSIDE)}/|~){_OWNER}\d{{1,12}}\Z", re.ASCII)
 _PLANNED = re.compile(r"~(\d{1,12})-[0-9a-f]{4,16}(?=\.)", re.ASCII)
 _FIRST = re.compile(r"\d{4}-\d\d-\d\d \d\d_\d\d_\d\d(?:\+00_00)?(?:_\d{1,6})?\.[A-Za-z0-9.]{1,32}", re.ASCII)
@@ -42,7 +46,7 @@ _DOCUMENT = re.compile(
         | checkpoints/\d{{12}}-[0-9a-f]{{8}}(?:\.people|\.tables)?
         | packs/\d{{6}}
         | runs/\d{{1,12}}-[0-9a-f]{{16}}-\d{{1,6}}
-        | staging/\.[0-9a-f]{{16}}-[^/]+\.part
+        | staging/\.[0-9a-f]{{16}}-[^/]+{re.escape(PART_SUFFIX)}
         | aside/[^/]+
     )
     | [A-Za-z0-9_-]{{1,64}}/{re.escape(INSIDE)}/(?:{_OWNER}\d{{1,12}} | [A-Za-z0-9_-]{{1,64}}~{_NUMBERED})
@@ -148,14 +152,31 @@ class LogLayout:
         """The folder of an asset's tables, or of all; one without partitions lies beside it."""
         return f"{self.folder}/{TABLES}/{asset}".rstrip("/")
 
+    def documents_of(self, participant: str) -> str:
+        """The folder of what the lake keeps about a participant's data."""
+        return f"{self.folder}/{participant}/{INSIDE}"
+
     def home(self, subject: Subject) -> Home:
         if not subject.asset:
-            folder = f"{self.folder}/{subject.name}/"
-            return Home(folder, f"{folder}{INSIDE}/{_OWNER}", f"{folder}{INSIDE}/")
+            inside = self.documents_of(str(subject.name))
+            return Home(f"{self.folder}/{subject.name}/", f"{inside}/{_OWNER}", f"{inside}/")
         stem = self.tables(subject.asset)
         if subject.name is not None:
             stem += "".join(f"/{safe_name(part)}" for part in subject.name.split("|"))
         return Home(f"{stem}~", f"{stem}~{_OWNER}", stem)
+
+
+def stored_suffix(*, encrypted: bool, compressed: bool = False) -> str:
+    """What is appended to the name of a file that is stored in this form."""
+    return (COMPRESSED_SUFFIX if compressed else "") + (ENCRYPTED_SUFFIX if encrypted else "")
+
+
+def participant_and_stream(path: str) -> tuple[str | None, str]:
+    """Whose and of which stream a file is, by its path below the study's folder, as far as that tells."""
+    *above, _ = path.split("/")
+    participant = above[0] if above and is_participant_id(above[0]) else None
+    folders = above[2:] if above[1:2] and above[1] in RESERVED_NAMES else above[1:]
+    return participant, folders[0] if folders else ""
 
 
 def record_number(name: str) -> int | None:

@@ -8,10 +8,10 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from dagster_beiwe.lake.layout import OUT_OF_RANGE
 from dagster_beiwe.lake.manifest import FileRecord, HashName, Hole, Manifest, PreviousVersion, total_bytes
 from dagster_beiwe.lake.staging import FileForm, StagedFile
 from dagster_beiwe.member_names import MemberName
+from dagster_beiwe.streams import OUT_OF_RANGE
 from dagster_beiwe.windows import Window
 
 

@@ -19,6 +19,7 @@ import zstandard
 
 from dagster_beiwe.encryption import Bytes, Cipher
 from dagster_beiwe.errors import DamagedMemberError
+from dagster_beiwe.lake.layout import stored_suffix
 from dagster_beiwe.lake.storage.base import NewFile, Storage
 
 Compression = Literal["zstd", "none"]
@@ -88,8 +89,8 @@ class FileForm:
 
     @property
     def suffix(self) -> str:
-        """What is appended to Beiwe's name: ``.zst`` if compressed, ``.lock`` if locked."""
-        return (".zst" if self.compression == "zstd" else "") + ("" if self.cipher is None else ".lock")
+        """What is appended to Beiwe's name."""
+        return stored_suffix(compressed=self.compression == "zstd", encrypted=self.cipher is not None)
 
 
 def stage_file(

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 from dagster_beiwe.errors import IntegrityError
-from dagster_beiwe.ids import is_participant_id
-from dagster_beiwe.lake.layout import TABLES, is_document
+from dagster_beiwe.lake.layout import TABLES, is_document, participant_and_stream
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.maintenance.sampling import sample_of_today
-from dagster_beiwe.streams import RESERVED_NAMES
+from dagster_beiwe.private_files import OTHERS
 
 ExposureKind = Literal["readable file", "readable table", "open to others", "readable pickle"]
 
-_OTHERS = 0o077
 _HEAD_BYTES = 64
 _KEPT = 1_000
 
@@ -76,7 +74,7 @@ def find_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
         if is_document(below) or not is_chosen(path):
             continue
         of_table = below.startswith(f"{TABLES}/")
-        participant, stream = (None, TABLES) if of_table else _place(below)
+        participant, stream = (None, TABLES) if of_table else participant_and_stream(below)
         result.tables += of_table
         result.files += not of_table
         if lake.form(stream).cipher is None or lake.ring.is_encrypted(_head(lake, path)):
@@ -89,17 +87,9 @@ def find_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
     if isinstance(lake.storage, LocalStorage):
         for place, mode in _modes(lake.storage.root, lake.study_id):
             result.permissions += 1
-            if mode & _OTHERS:
+            if mode & OTHERS:
                 result.note(Exposure(kind="open to others", path=place, mode=f"{mode:04o}"))
     return result
-
-
-def _place(path: str) -> tuple[str | None, str]:
-    """Participant and stream of a path below the study's folder, where it tells of any."""
-    *above, _ = path.split("/")
-    participant = above[0] if above and is_participant_id(above[0]) else None
-    folders = above[2:] if above[1:2] and above[1] in RESERVED_NAMES else above[1:]
-    return participant, folders[0] if folders else ""
 
 
 def _head(lake: StudyLake, path: str) -> bytes:

@@ -211,7 +211,7 @@ class _Owners:
     def _files(self) -> Iterator[StoredFile]:
         layout = self._catalog.layout
         for name in filter(is_participant_id, self._lake.storage.list(layout.folder)):
-            yield from self._lake.storage.scan(layout.home(Subject(name)).manifests.rstrip("/"))
+            yield from self._lake.storage.scan(layout.documents_of(name))
         yield from self._lake.storage.scan(layout.tables())
 
     def _by_manifest(self, state: State, asset: str, token: str) -> Subject | None:

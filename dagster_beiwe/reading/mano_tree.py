@@ -32,7 +32,8 @@ from dagster_beiwe.errors import (
     WrongPassphraseError,
 )
 from dagster_beiwe.ids import check_participant_id, is_participant_id
-from dagster_beiwe.member_names import parse_member_name
+from dagster_beiwe.lake.layout import ENCRYPTED_SUFFIX
+from dagster_beiwe.member_names import COMPRESSED_SUFFIX, parse_member_name
 from dagster_beiwe.private_files import FileTree
 from dagster_beiwe.reading.frames import check_list
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
@@ -41,8 +42,6 @@ from dagster_beiwe.windows import Granularity, check_granularity, window_of
 
 logger = logging.getLogger("dagster_beiwe")
 
-_LOCK: Final = ".lock"
-_ZSTD: Final = ".zst"
 _ZONE: Final = "+00_00"
 _BUFFER_BYTES: Final = 256 * 1024
 _LONGEST_HEADER_BYTES: Final = 4096
@@ -115,7 +114,7 @@ class ManoTree(RawFiles):
                 f"Expected to read {file.identity!r} in {self.folder}, got {error.strerror!r}; nothing was "
                 "read. Check the folder and its permissions, and that mano is not running."
             ) from None
-        if not file.identity.endswith(_LOCK):
+        if not file.identity.endswith(ENCRYPTED_SUFFIX):
             return _decompressed(raw, file)
         if not self._passphrase:
             raw.close()
@@ -130,7 +129,7 @@ class ManoTree(RawFiles):
     def content(self, file: RawFile) -> bytes:
         with self.open(file) as stream:
             data = stream.read()
-        if file.identity.endswith(_LOCK) and not _has_header(data, file.stream):
+        if file.identity.endswith(ENCRYPTED_SUFFIX) and not _has_header(data, file.stream):
             raise WrongPassphraseError(
                 f"Expected {file.identity!r} to begin with the names of its columns, got something else; nothing of it "
                 "was used. The passphrase is not the one that mano locked it with, or the file is damaged."
@@ -199,7 +198,7 @@ class ManoTree(RawFiles):
     def _file(self, path: Path) -> RawFile | None:
         """What a path says about its file; None if it does not have Beiwe's form, or is no regular file."""
         identity = path.relative_to(self.folder).as_posix()
-        member = identity.removesuffix(_LOCK).removesuffix(_ZSTD)
+        member = identity.removesuffix(ENCRYPTED_SUFFIX).removesuffix(COMPRESSED_SUFFIX)
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):
             return None
@@ -246,7 +245,7 @@ class _Decompressor(io.RawIOBase):
 
 
 def _decompressed(raw: BinaryIO, file: RawFile) -> BinaryIO:
-    if not file.identity.removesuffix(_LOCK).endswith(_ZSTD):
+    if not file.identity.removesuffix(ENCRYPTED_SUFFIX).endswith(COMPRESSED_SUFFIX):
         return raw
     return cast("BinaryIO", io.BufferedReader(_Decompressor(raw, file.identity), _BUFFER_BYTES))
 

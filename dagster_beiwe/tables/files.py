@@ -27,7 +27,15 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.catalog.state import State, Version
 from dagster_beiwe.lake.collecting import open_for_writing
-from dagster_beiwe.lake.layout import NO_STUDY, NOBODY, LogLayout, Subject, asset_path
+from dagster_beiwe.lake.layout import (
+    NO_STUDY,
+    NOBODY,
+    TABLE_SUFFIX,
+    LogLayout,
+    Subject,
+    asset_path,
+    stored_suffix,
+)
 from dagster_beiwe.lake.manifest import TableManifest, decode_table, encode
 from dagster_beiwe.lake.staging import EncryptedFile
 from dagster_beiwe.lake.storage.base import Storage
@@ -263,7 +271,7 @@ class TableFiles:
         """Write a table's file under a name that nobody else has."""
         cipher = self.ring.cipher
         stem = self.layout.home(_subject(asset_key, partition)).manifests
-        path = batch.own_name(stem, ".parquet" if cipher is None else ".parquet.lock")
+        path = batch.own_name(stem, TABLE_SUFFIX + stored_suffix(encrypted=cipher is not None))
         with self.storage.explained("written", path), self.storage.create(path) as file:
             stored = EncryptedFile(file, cipher)
             sink = _Sink(stored)

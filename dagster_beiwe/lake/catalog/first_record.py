@@ -9,7 +9,7 @@ from dagster_beiwe.lake.catalog.log import missing
 from dagster_beiwe.lake.catalog.records import Begin, Head
 from dagster_beiwe.lake.catalog.store import read
 from dagster_beiwe.lake.catalog.witness import Witness
-from dagster_beiwe.lake.layout import LogLayout, Subject
+from dagster_beiwe.lake.layout import LogLayout
 from dagster_beiwe.lake.storage.base import Store
 
 
@@ -50,7 +50,7 @@ def _holds_data(store: Store, layout: LogLayout) -> bool:
     """Whether there are records or manifests, so that the first record must be there."""
     if any(store.list(f"{layout.log}/{name}") for name in store.list(layout.log)):
         return True
-    return any(store.list(layout.home(Subject(name)).folder + "/.beiwe") for name in store.list(layout.folder))
+    return any(store.list(layout.documents_of(name)) for name in store.list(layout.folder))
 
 
 def _removed(log: str, seen: Head) -> IntegrityError:

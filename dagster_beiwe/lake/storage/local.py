@@ -22,13 +22,13 @@ from dagster_beiwe.lake.storage.base import (
     unavailable,
 )
 from dagster_beiwe.private_files import (
-    PART_SUFFIX,
     DurableFile,
     FileTooLargeError,
     FileTree,
     NotAFolderError,
     NotRegularFileError,
     OutsideTreeError,
+    part_name,
 )
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
@@ -77,7 +77,7 @@ class LocalStorage(Storage):
 
     def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:
         folder, _, name = path.rpartition("/")
-        part = f"{folder if staging is None else staging}/.{os.urandom(8).hex()}-{name}{PART_SUFFIX}".lstrip("/")
+        part = f"{folder if staging is None else staging}/{part_name(name)}".lstrip("/")
         with self.explained("written", path):
             try:
                 with self._tree.create(part) as file:

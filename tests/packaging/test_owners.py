@@ -1,0 +1,92 @@
+"""One owner for each thing: what several modules must agree on is spelled out in one of them."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+
+import dagster_beiwe
+
+PACKAGE = Path(dagster_beiwe.__file__).parent
+APART = {"simulator"}
+"""Rooms with a world of their own: whoever simulates a server must not share the client's mistakes."""
+
+SOURCES = {
+    path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.relative_to(PACKAGE).parts[0] not in APART
+}
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def literals(tree: ast.AST) -> set[str]:
+    """The strings of a module that the program uses, with those inside f-strings; docstrings are none."""
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and _is_text(node.value)}
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs
+    }
+
+
+LITERALS = {name: literals(tree) for name, tree in SOURCES.items()}
+
+
+def modules_with(pattern: str) -> set[str]:
+    """Modules with a string literal in which a pattern occurs."""
+    return {name for name, texts in LITERALS.items() if any(re.search(pattern, text) for text in texts)}
+
+
+def modules_with_code(pattern: str) -> set[str]:
+    """Modules in whose code, without strings and comments, a pattern occurs in a name or a number."""
+    found = set()
+    for name in SOURCES:
+        text = (PACKAGE / name).read_text(encoding="utf-8")
+        if re.search(pattern, text):  # else it need not be taken apart
+            tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+            words = (token.string for token in tokens if token.type in (tokenize.NAME, tokenize.NUMBER))
+            found |= {name} if any(re.fullmatch(pattern, word) for word in words) else set()
+    return found
+
+
+_FOLDERS = "(log|checkpoints|packs|runs|staging|aside)"
+
+
+@pytest.mark.parametrize(
+    ("literal", "owner"),
+    [
+        (r"\.beiwe\b", "lake/layout.py"),
+        (r"\.(tables|lake|plain)\b", "lake/layout.py"),
+        (
+            r"(^|/)(log|checkpoints|packs|runs|staging|aside)/|/(log|checkpoints|packs|runs|staging|aside)$",
+            "lake/layout.py",
+        ),
+        (r"token-|\.people\b", "lake/layout.py"),
+        (r"\.(lock|parquet)\b", "lake/layout.py"),
+        (r"\.zst\b", "member_names.py"),
+        (r"\.part\b", "private_files.py"),
+        (r"\bstrays\b", "streams.py"),
+    ],
+)
+def test_names_in_the_lake_have_one_owner(literal: str, owner: str) -> None:
+    """Folders and endings of files are spelled out once: those of the lake alone in its layout."""
+    assert modules_with(literal) == {owner}
+
+
+def test_file_permissions_have_one_owner() -> None:
+    """Whatever creates a private file or folder goes through one module."""
+    assert modules_with_code(r"0o[0-7]+|umask|[fl]?chmod|S_I[RWX]\w+|makedirs|mkdir") == {"private_files.py"}
+
+
+def test_a_literal_elsewhere_would_be_found() -> None:
+    """The search sees strings and parts of f-strings, and leaves docstrings alone."""
+    tree = ast.parse('"""About .beiwe."""\npath = f"{folder}/.beiwe"\nother = "a.lock"')
+    assert {"/.beiwe", "a.lock"} == {text for text in literals(tree) if re.search(r"\.beiwe|\.lock", text)}
