@@ -11,6 +11,7 @@ Catch ``BeiweError`` to catch them all::
     │   ├── UnknownStreamError      a stream name that Beiwe does not have
     │   ├── NotATableError          a stream of files that are no tables: recordings, images, JSON
     │   ├── TimeRangeError          naive, reversed or unaligned times
+    │   ├── UnknownStateError       a past state or a snapshot that the study does not have
     │   └── PassphraseMissingError  a lake that must be locked, and nothing to lock it with
     ├── ServerError                 talking to the Beiwe server failed
     │   ├── ConnectionFailedError   refused, reset, timed out, or cut in the middle of an answer
@@ -82,6 +83,10 @@ class NotATableError(ConfigurationError):
 
 class TimeRangeError(ConfigurationError):
     """A time is naive, not aligned to full hours, or the start is not before the end."""
+
+
+class UnknownStateError(ConfigurationError):
+    """A past state or a snapshot was named that the study does not have."""
 
 
 class PassphraseMissingError(ConfigurationError):

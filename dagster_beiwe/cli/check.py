@@ -1,11 +1,11 @@
-"""``dagster-beiwe check``: can I log in, what can this server do, what may I see, can the lake be used."""
+"""``dagster-beiwe check``: test the login, the server, the studies of a researcher and the lake."""
 
 from __future__ import annotations
 
-import argparse
 import os
 from contextlib import suppress
-from typing import Any
+
+import click
 
 from dagster_beiwe.cli.context import (
     AGE_IDENTITY_VARIABLE,
@@ -27,12 +27,9 @@ from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.text import one_line
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("check", help="can I log in, what can the server do, what may I see")
-    parser.set_defaults(run=run)
-
-
-def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes them
+@click.command()
+def command() -> int:
+    """Test the login, the server, your studies and the lake."""
     credentials = load_credentials()
     with BeiweClient(credentials) as client:
         client.check_credentials()

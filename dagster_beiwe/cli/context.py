@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import getpass
 import logging
 import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +21,10 @@ from dagster_beiwe.credentials import (
     study_secret,
 )
 from dagster_beiwe.encryption import read_identity
-from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError, TimeRangeError
+from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
+from dagster_beiwe.text import one_line
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -92,9 +91,7 @@ def open_lake() -> BeiweLake:
     """
     url = os.environ.get("BEIWE_LAKE")
     if not url:
-        raise ConfigurationError(
-            "Expected BEIWE_LAKE to name the lake's folder or URL, got nothing. Set it as for Dagster."
-        )
+        raise ConfigurationError("BEIWE_LAKE is not set. Set it to the folder or URL of the lake, as for Dagster.")
     return lake_at(url, witness=os.environ.get("BEIWE_WITNESS"))
 
 
@@ -108,15 +105,17 @@ def _place(url: str) -> str | Path:
 
 
 def user_path(text: str) -> Path:
-    """A path of the command line or the environment. Raises ``ConfigurationError`` for the home of an unknown user."""
+    """A path of the command line or the environment, in the encoding of the file system.
+
+    Raises ``ConfigurationError`` for the home of an unknown user.
+    """
     try:
-        return Path(text).expanduser()
+        return Path(os.fsdecode(text.encode(errors="surrogateescape"))).expanduser()
     except RuntimeError:
-        pass
-    raise ConfigurationError(
-        f"Expected a path, got {text[:200]!r}, which begins in the home folder of a user who is not known here; "
-        "nothing was done. Write the path in full."
-    )
+        raise ConfigurationError(
+            f"The path {text[:200]!r} begins in the home folder of a user who is not known here. Nothing was done. "
+            "Write the path in full."
+        ) from None
 
 
 def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[StudyListing, StudyLake]]:
@@ -128,8 +127,8 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
     held = lake.studies()
     if not held:
         raise ConfigurationError(
-            f"Expected a lake at {lake.storage.describe()}, got a place without any study; nothing was done. Correct "
-            "BEIWE_LAKE, or run a partition of raw_data first."
+            f"The place {lake.storage.describe()} holds no study. Nothing was done. Correct BEIWE_LAKE, or run a "
+            "partition of raw_data first."
         )
     try:
         credentials: Credentials | None = load_credentials()
@@ -161,45 +160,25 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
 
 def _not_held(lake: BeiweLake, stored: Mapping[str, str], names: Mapping[str, str], wanted: str) -> ConfigurationError:
     elsewhere = "The server has it: run a partition of its raw_data first. " if matching_studies(names, wanted) else ""
-    held = ", ".join(f"{name!r} ({study_id})" for study_id, name in sorted(stored.items())[:_LISTED])
+    held = ", ".join(named(StudyListing(id=key, name=name)) for key, name in sorted(stored.items())[:_LISTED])
     more = f" and {len(stored) - _LISTED} more" if len(stored) > _LISTED else ""
     return ConfigurationError(
-        f"Expected a study of the lake at {lake.storage.describe()}, got {wanted[:80]!r}, which it does not hold; "
-        f"nothing was done. {elsewhere}The lake holds: {held}{more}."
+        f"The lake at {lake.storage.describe()} does not hold the study {wanted[:80]!r}. Nothing was done. {elsewhere}"
+        f"The lake holds: {held}{more}."
     )
+
+
+def named(study: StudyListing) -> str:
+    """A study as messages name it: name and id, or its id alone while its name is not known."""
+    return study.id if study.name == study.id else f"{one_line(study.name)} ({study.id})"
 
 
 def not_held(participants: Iterable[str]) -> ConfigurationError:
-    """The error for participants of the command line that the lake does not hold."""
+    """The error for participants of the command line whom the lake does not hold."""
     return ConfigurationError(
-        f"Expected participants whom the lake holds, got {', '.join(name[:64] for name in participants)}; nothing was "
-        "found of them. Correct the ids (the study's roster has them), or --study."
+        f"The lake does not hold these participants: {', '.join(name[:64] for name in participants)}. Correct the ids "
+        "(the roster of the study lists them), or --study."
     )
-
-
-def add_study_option(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    parser.add_argument("--study", required=required, help="id, beginning of an id, or name of the study")
-
-
-def utc_hour(text: str) -> datetime:
-    """A date or time of the command line as aware UTC; naive ones are taken as UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
-    except (ValueError, OverflowError):
-        raise TimeRangeError(
-            f"Expected a time like 2024-03-01 or 2024-03-01T13:00, got {text[:40]!r}; nothing was done."
-        ) from None
-
-
-def past_state(text: str) -> int | datetime | str:
-    """A past state of the command line: a record's number, a date or time, or else a snapshot's name."""
-    if text.isdecimal():
-        return int(text)
-    try:
-        return utc_hour(text)
-    except TimeRangeError:
-        return text
 
 
 def confirmed(question: str, *, yes: bool) -> bool:
@@ -207,29 +186,27 @@ def confirmed(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not can_ask():
-        raise ConfigurationError(
-            "Expected a confirmation, but nobody can answer here; nothing was changed. Add --yes to confirm."
-        )
-    return input(f"{question} Type 'yes' to go on: ").strip().lower() == "yes"
+        raise ConfigurationError("Nobody can confirm this here. Nothing was changed. Add --yes to confirm.")
+    return input(f"{question} Type 'yes' to continue: ").strip().lower() == "yes"
 
 
 def can_ask() -> bool:
-    """Whether somebody sits at a terminal who can answer."""
+    """Whether somebody at a terminal can answer."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
 def ask_twice(what: str) -> str:
-    """A new passphrase, without echo. Raises ``ConfigurationError`` if it was not typed twice the same."""
+    """A new passphrase, without echo. Raises ``ConfigurationError`` if the second input differs from the first."""
     first = getpass.getpass(f"{what}: ")
     if first != getpass.getpass(f"{what}, again: "):
-        raise ConfigurationError("Expected the same passphrase twice, got two; nothing was changed.")
+        raise ConfigurationError("The two passphrases differ. Nothing was changed. Run the command again.")
     return first
 
 
 def read_input(*, line: bool = False) -> str:
-    """Standard input, or its first line without the end; empty where it is closed.
+    """Standard input, or its first line without the line break; empty if it is closed.
 
-    Raises ``ConfigurationError`` if it is no text, or more than 64 kB, which nothing that belongs here is.
+    Raises ``ConfigurationError`` if it is not text, or more than 64 kB, which no secret or section is.
     """
     if sys.stdin is None:
         return ""
@@ -241,7 +218,7 @@ def read_input(*, line: bool = False) -> str:
         pass
     # Outside of the except block: the exception holds what was read.
     raise ConfigurationError(
-        "Expected a little UTF-8 text on standard input, got other bytes or more than 64 kB; nothing was changed."
+        "Standard input is not UTF-8 text of at most 64 kB. Nothing was changed. Pass the value as text."
     )
 
 

@@ -1,18 +1,20 @@
-"""``dagster-beiwe partitions``: remove partitions of participants who never were, such as mistyped ids."""
+"""``dagster-beiwe partitions``: remove partitions of participants who never existed, such as mistyped ids."""
 
 from __future__ import annotations
 
-import argparse
 import difflib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dagster_beiwe.cli.context import add_study_option, confirmed, dagster_history, load_credentials, open_lake
+import click
+
+from dagster_beiwe.cli.context import confirmed, dagster_history, load_credentials, open_lake
+from dagster_beiwe.cli.options import study_option, yes_option
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import is_participant_id
-from dagster_beiwe.text import one_line
+from dagster_beiwe.text import counted, one_line
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -20,44 +22,43 @@ if TYPE_CHECKING:
 _ACTIVE_BACKFILLS = ("REQUESTED", "CANCELING", "FAILING")
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("partitions", help="remove a mistyped participant from Dagster's partitions")
-    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-    remove = actions.add_parser("remove", help="remove a participant who is neither on the server nor in the lake")
-    add_study_option(remove, required=True)
-    remove.add_argument("--participant", required=True, type=str)
-    remove.add_argument("--yes", action="store_true", help="remove without asking")
-    remove.set_defaults(run=run)
+@click.group(no_args_is_help=False)
+def command() -> None:
+    """Remove a mistyped participant from Dagster's partitions."""
 
 
-def run(options: argparse.Namespace) -> int:
+@command.command("remove")
+@study_option
+@click.option("--participant", required=True, help="The participant whose partition to remove.")
+@yes_option
+def _remove(*, study: str, participant: str, yes: bool) -> int:
+    """Remove a participant who is neither on the server nor in the lake."""
     from dagster_beiwe.partitions.definitions import participants_name
 
-    participant = str(options.participant)
     with dagster_history() as instance:
         with BeiweClient(load_credentials()) as client:
-            study = find_study(client.studies(), options.study)
-            on_the_server = client.participants(study.id)
-        name = participants_name(study.id)
+            found = find_study(client.studies(), study)
+            on_the_server = client.participants(found.id)
+        name = participants_name(found.id)
         _check_partition(participant, instance.get_dynamic_partitions(name))
         if participant in on_the_server:
             raise _refusal(participant, "The server lists this participant, and the next roster would add it again.")
-        _check_lake(study.id, participant)
+        _check_lake(found.id, participant)
         _check_dagster(instance, participant)
-        question = f"{participant} of {one_line(study.name)} will be no partition any more."
-        if not confirmed(question, yes=options.yes):
+        question = f"The partition {participant} of {one_line(found.name)} will be removed."
+        if not confirmed(question, yes=yes):
             print("Nothing was changed.")
             return 1
         instance.delete_dynamic_partition(name, participant)
-    print(f"Removed {participant} from the partitions of {one_line(study.name)}.")
+    print(f"Removed {participant} from the partitions of {one_line(found.name)}.")
     return 0
 
 
 def _check_partition(participant: str, partitions: Sequence[str]) -> None:
     if participant not in partitions:
         close = difflib.get_close_matches(participant, partitions, n=3)
-        hint = f" Similar ones are: {', '.join(map(one_line, close))}." if close else ""
-        raise ConfigurationError(f"{one_line(participant)} is no partition of the study. Nothing was changed.{hint}")
+        hint = f" Similar partitions: {', '.join(map(one_line, close))}." if close else ""
+        raise ConfigurationError(f"{one_line(participant)} is not a partition of the study. Nothing was changed.{hint}")
 
 
 def _check_lake(study_id: str, participant: str) -> None:
@@ -72,7 +73,7 @@ def _check_lake(study_id: str, participant: str) -> None:
 
 
 def _check_dagster(instance: dg.DagsterInstance, participant: str) -> None:
-    """A backfill, or a run whose range begins or ends with the partition, could not go on without it."""
+    """A backfill, or a run whose range begins or ends with the partition, could not continue without it."""
     from dagster import DagsterRunStatus, RunsFilter
 
     from dagster_beiwe.partitions.definitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
@@ -81,8 +82,8 @@ def _check_dagster(instance: dg.DagsterInstance, participant: str) -> None:
     if active:
         raise _refusal(
             participant,
-            f"Dagster fails backfills whose partitions are removed, and {len(active)} are active ({active[0]}). Wait "
-            "for them or cancel them.",
+            f"Dagster fails backfills whose partitions are removed, and {counted(len(active), 'backfill')} did not end "
+            f"yet ({active[0]}). Wait for it, or cancel it.",
         )
     ended = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
     statuses = [status for status in DagsterRunStatus if status not in ended]

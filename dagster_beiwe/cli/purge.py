@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dagster_beiwe.cli.context import add_study_option, confirmed, open_lake, studies_in_lake
+import click
+
+from dagster_beiwe.cli.context import confirmed, open_lake, studies_in_lake
+from dagster_beiwe.cli.options import json_option, study_option, yes_option
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.text import counted, one_line
 
 if TYPE_CHECKING:
     from dagster_beiwe.maintenance.purge import PurgeResult
 
-_BEYOND = """Not reached from here:
-  the Beiwe server, from which the next run would fetch the data again: delete it there first;
+_BEYOND = """This command does not reach:
+  the Beiwe server, from which the next run would download the data again: delete it there first;
   Dagster's history: the id as a partition, in events and run tags, with counts, sizes and dates (docs/security.md);
   exports, backups and snapshots."""
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("purge", help="remove a participant, or a whole study, from the lake")
-    add_study_option(parser, required=True)
-    who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--participant", type=str)
-    who.add_argument("--whole-study", action="store_true", help="everybody's data, and all tables of the study")
-    parser.add_argument("--yes", action="store_true", help="remove without asking")
-    parser.add_argument("--json", action="store_true", help="print what was removed as JSON")
-    parser.set_defaults(run=run)
+@click.command()
+@study_option
+@click.option("--participant", help="Whose data to remove.")
+@click.option("--whole-study", is_flag=True, help="Everybody's data, and all tables of the study.")
+@yes_option
+@json_option
+def command(*, study: str, participant: str | None, whole_study: bool, yes: bool, as_json: bool) -> int:
+    """Remove a participant, or a whole study, from the lake.
 
-
-def run(options: argparse.Namespace) -> int:
+    Raw data and tables are removed in every state, for instance after consent was withdrawn.
+    """
     from dagster_beiwe.maintenance.purge import holds_anything, purge_participant, purge_study
 
-    participant = None if options.whole_study else check_participant_id(options.participant)
-    ((study, lake),) = studies_in_lake(open_lake(), options.study)
-    whose = f"{f'participant {participant}' if participant else 'every participant'} of {one_line(study.name)}"
+    if (participant is None) is not whole_study:
+        raise click.UsageError("Use either --participant or --whole-study.")
+    if participant is not None:
+        check_participant_id(participant)
+    ((found, lake),) = studies_in_lake(open_lake(), study)
+    whose = f"{f'participant {participant}' if participant else 'every participant'} of {one_line(found.name)}"
     question = f"Raw data and tables of {whose} will be removed from the lake."
-    if holds_anything(lake.storage, study.id, participant) and not confirmed(question, yes=options.yes):
+    if holds_anything(lake.storage, found.id, participant) and not confirmed(question, yes=yes):
         print("Nothing was changed.")
         return 1
     purge = purge_participant(lake, participant, run_id="purge") if participant else purge_study(lake, run_id="purge")
-    if options.json:
-        print(json.dumps({"study_id": study.id, "participant": participant, **asdict(purge)}))
+    if as_json:
+        print(json.dumps({"study_id": found.id, "participant": participant, **asdict(purge)}))
     else:
         _print(purge, whose)
     return 0 if purge.certain else 1

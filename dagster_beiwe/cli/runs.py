@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from typing import Any
+
+import click
 
 from dagster_beiwe.cli.context import dagster_history
+from dagster_beiwe.cli.options import json_option
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("runs", help="find runs in Dagster whose process is gone, and end them")
-    parser.add_argument("--end-dead", action="store_true", help="mark them as failed, so that no other waits for them")
-    parser.add_argument("--json", action="store_true", help="print their ids as JSON")
-    parser.set_defaults(run=run)
-
-
-def run(options: argparse.Namespace) -> int:
+@click.command()
+@click.option("--end-dead", is_flag=True, help="Mark them as failed, so that no other run waits for them.")
+@json_option
+def command(*, end_dead: bool, as_json: bool) -> int:
+    """Find runs in Dagster whose process is gone, and end them."""
     from dagster_beiwe.runs.dead_runs import dead_runs, end_dead_runs
 
     with dagster_history() as instance:
-        found = end_dead_runs(instance) if options.end_dead else [each.run_id for each in dead_runs(instance)]
-    if options.json:
-        print(json.dumps({"dead": found, "ended": options.end_dead}))
-    elif options.end_dead:
-        print(f"Ended: {', '.join(found)}." if found else "No run is dead.")
+        found = end_dead_runs(instance) if end_dead else [each.run_id for each in dead_runs(instance)]
+    if as_json:
+        print(json.dumps({"dead": found, "ended": end_dead}))
+    elif not found:
+        print("No run is dead.")
+    elif end_dead:
+        print(f"Ended: {', '.join(found)}.")
     else:
-        print(f"Dead: {', '.join(found)}. End them with --end-dead." if found else "No run is dead.")
-    return 1 if found and not options.end_dead else 0
+        print(f"Dead: {', '.join(found)}. End them with --end-dead.")
+    return 1 if found and not end_dead else 0

@@ -1,12 +1,14 @@
-"""``dagster-beiwe snapshot``: keep a past state of a study readable, and name it in a paper."""
+"""``dagster-beiwe snapshot``: keep a past state of a study readable, and cite it in a paper."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from typing import Any
 
-from dagster_beiwe.cli.context import add_study_option, confirmed, open_lake, studies_in_lake
+import click
+
+from dagster_beiwe.cli.context import confirmed, named, open_lake, studies_in_lake
+from dagster_beiwe.cli.options import json_option, optional_study_option, study_option, yes_option
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.records import Snapshot
@@ -14,44 +16,42 @@ from dagster_beiwe.lake.snapshots import Kept, check_snapshot, citation, create_
 from dagster_beiwe.text import counted, human_size, one_line
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("snapshot", help="keep a past state of a study, and name it in a paper")
-    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="keep the newest state, and print how to name it")
-    create.add_argument("name", help="a letter, and letters, digits, dots, dashes or underscores")
-    add_study_option(create, required=True)
-    create.set_defaults(run=_create)
-    listing = actions.add_parser("list", help="list the states that are kept")
-    add_study_option(listing, required=False)
-    listing.set_defaults(run=_list)
-    remove = actions.add_parser("remove", help="keep a state no longer")
-    remove.add_argument("name")
-    add_study_option(remove, required=True)
-    remove.add_argument("--yes", action="store_true", help="remove without asking")
-    remove.set_defaults(run=_remove)
-    for action in (create, listing, remove):
-        action.add_argument("--json", action="store_true", help="print JSON, one snapshot a line")
+@click.group(no_args_is_help=False)
+def command() -> None:
+    """Keep a past state of a study, and cite it in a paper."""
 
 
-def _create(options: argparse.Namespace) -> int:
-    ((study, lake),) = studies_in_lake(open_lake(), options.study)
-    snapshot = create_snapshot(lake, options.name, run_id="snapshot")
-    if options.json:
-        print(json.dumps({**_facts(study, Kept(snapshot=snapshot, withdrawn=())), "text": _text(lake, snapshot)}))
+@command.command("create")
+@click.argument("name")
+@study_option
+@json_option
+def _create(*, name: str, study: str, as_json: bool) -> int:
+    """Keep the newest state as NAME, and print how to cite it.
+
+    NAME begins with a letter, followed by letters, digits, dots, dashes or underscores.
+    """
+    ((found, lake),) = studies_in_lake(open_lake(), study)
+    snapshot = create_snapshot(lake, name, run_id="snapshot")
+    if as_json:
+        print(json.dumps({**_facts(found, Kept(snapshot=snapshot, withdrawn=())), "text": _text(lake, snapshot)}))
     else:
         print(_text(lake, snapshot))
     return 0
 
 
-def _list(options: argparse.Namespace) -> int:
-    for study, lake in studies_in_lake(open_lake(), options.study):
-        found = list(snapshots(lake))
-        if options.json:
-            for kept in found:
-                print(json.dumps(_facts(study, kept)))
+@command.command("list")
+@optional_study_option
+@json_option
+def _list(*, study: str | None, as_json: bool) -> int:
+    """List the snapshots."""
+    for found, lake in studies_in_lake(open_lake(), study):
+        listed = list(snapshots(lake))
+        if as_json:
+            for kept in listed:
+                print(json.dumps(_facts(found, kept)))
             continue
-        print(f"{one_line(study.name)} ({study.id}): {counted(len(found), 'snapshot')}")
-        for kept in found:
+        print(f"{named(found)}: {counted(len(listed), 'snapshot')}")
+        for kept in listed:
             snapshot = kept.snapshot
             print(
                 f"  {snapshot.name}: state {snapshot.at.number}, {snapshot.time:%Y-%m-%d %H:%M} UTC; "
@@ -63,17 +63,23 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _remove(options: argparse.Namespace) -> int:
-    ((study, lake),) = studies_in_lake(open_lake(), options.study)
-    check_snapshot(lake, options.name)
-    question = f"What only the snapshot {options.name} of {one_line(study.name)} keeps will be collected."
-    removed = confirmed(question, yes=options.yes)
+@command.command("remove")
+@click.argument("name")
+@study_option
+@yes_option
+@json_option
+def _remove(*, name: str, study: str, yes: bool, as_json: bool) -> int:
+    """Remove the snapshot NAME. A later collection removes what only it keeps."""
+    ((found, lake),) = studies_in_lake(open_lake(), study)
+    check_snapshot(lake, name)
+    question = f"What only the snapshot {name} of {one_line(found.name)} keeps will be collected."
+    removed = confirmed(question, yes=yes)
     if removed:
-        delete_snapshot(lake, options.name, run_id="snapshot")
-    if options.json:
-        print(json.dumps({"study_id": study.id, "name": options.name, "removed": removed}))
+        delete_snapshot(lake, name, run_id="snapshot")
+    if as_json:
+        print(json.dumps({"study_id": found.id, "name": name, "removed": removed}))
     else:
-        print(f"Removed the snapshot {options.name}." if removed else "Nothing was changed.")
+        print(f"Removed the snapshot {name}." if removed else "Nothing was changed.")
     return 0 if removed else 1
 
 

@@ -1,26 +1,33 @@
-"""``dagster-beiwe verify``: is the lake still what was committed, and what to do if not."""
+"""``dagster-beiwe verify``: whether the lake is what was committed, and what to do if not."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+import click
+
 from dagster_beiwe.cli.context import (
-    add_study_option,
     confirmed,
     heads_in_dagster,
+    named,
     not_held,
     open_lake,
-    past_state,
     studies_in_lake,
 )
+from dagster_beiwe.cli.options import (
+    as_of_option,
+    json_option,
+    optional_study_option,
+    participants_option,
+    yes_option,
+)
 from dagster_beiwe.client import StudyListing
-from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.errors import UnknownStateError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
@@ -34,49 +41,75 @@ from dagster_beiwe.text import counted, human_size, one_line
 _SHOWN = 50
 
 
-def add_parser(commands: Any) -> None:
-    parser = commands.add_parser("verify", help="prove that the lake is what was committed")
-    add_study_option(parser, required=False)
-    parser.add_argument("--participant", action="append", default=[], help="only this participant; may be repeated")
-    parser.add_argument("--share", type=float, default=1.0, help="part of the files to read, 0 to 1 (default: all)")
-    parser.add_argument("--as-of", type=past_state, help="a past state: a record's number, a time (UTC) or a snapshot")
-    parser.add_argument("--repair", action="store_true", help="take what is damaged out, to be fetched again")
-    parser.add_argument("--accept", action="store_true", help="accept a study that was put back from a backup")
-    parser.add_argument("--yes", action="store_true", help="repair or accept without asking")
-    parser.add_argument("--json", action="store_true", help="print findings as JSON, one study a line")
-    parser.set_defaults(run=run)
+def _share(ctx: click.Context, param: click.Parameter, value: float) -> float:  # noqa: ARG001 - the signature of click
+    if not 0 <= value <= 1:
+        raise click.BadParameter(f"{value} is not between 0 and 1.")
+    return value
 
 
-def run(options: argparse.Namespace) -> int:
-    if not 0 <= options.share <= 1:
-        raise ConfigurationError(f"--share is {options.share}, which is not between 0 and 1. Nothing was read.")
-    if options.as_of is not None and (options.repair or options.accept):
-        raise ConfigurationError(
-            "--as-of looks at a past state only. Nothing was read. Leave out --repair and --accept."
-        )
-    wanted = {check_participant_id(each) for each in options.participant}
+@click.command()
+@optional_study_option
+@participants_option
+@click.option("--share", default=1.0, callback=_share, help="Part of the files to read, from 0 to 1. Default: all.")
+@as_of_option
+@click.option("--repair", is_flag=True, help="Take out what is damaged, so that runs download it again.")
+@click.option("--accept", is_flag=True, help="Accept a study that was restored from a backup.")
+@yes_option
+@json_option
+def command(
+    *,
+    study: str | None,
+    participants: tuple[str, ...],
+    share: float,
+    as_of: int | datetime | str | None,
+    repair: bool,
+    accept: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Prove that the lake is what was committed."""
+    if as_of is not None and (repair or accept):
+        raise click.UsageError("--as-of looks at a past state only. Leave out --repair and --accept.")
+    wanted = {check_participant_id(each) for each in participants}
     lake, intact, unknown, remembered = open_lake(), True, set(wanted), heads_in_dagster()
-    for study, part in studies_in_lake(lake, options.study):
-        if options.accept:
-            _accept(study, part, remembered, yes=options.yes)
-        result = verify_study(
-            part, share=options.share, participants=wanted, as_of=options.as_of, remembered=remembered
-        )
+    studies = studies_in_lake(lake, study)
+    if accept:
+        studies = (_accepted(each, part, remembered, yes=yes) for each, part in studies)
+    for each, part, result in _results(studies, share=share, participants=wanted, as_of=as_of, remembered=remembered):
         known = {finding.participant for finding in result.findings}
         known |= wanted.intersection(part.participants(skip_damaged=True)) if result.head else wanted
         unknown -= known
         if wanted and result.intact and not wanted & known:
             continue
         intact = intact and result.intact
-        content = _content(part, options.as_of) if result.intact and not wanted else None
-        _print(study.id, one_line(study.name), result, as_json=options.json, content=content)
-        if options.repair and not result.intact:
-            _repair(part, result, yes=options.yes)
+        content = _content(part, as_of) if result.intact and not wanted else None
+        _print(each.id, named(each), result, as_json=as_json, content=content)
+        if repair and not result.intact:
+            _repair(part, result, yes=yes)
     if unknown:
         raise not_held(sorted(unknown))
-    if not wanted and options.as_of is None:
-        intact = _tables_of_no_study(lake, share=options.share, remembered=remembered, as_json=options.json) and intact
+    if not wanted and as_of is None:
+        intact = _tables_of_no_study(lake, share=share, remembered=remembered, as_json=as_json) and intact
     return 0 if intact else 1
+
+
+def _results(
+    studies: Iterable[tuple[StudyListing, StudyLake]], **options: Any
+) -> Iterator[tuple[StudyListing, StudyLake, Verification]]:
+    """Verify studies. One that lacks the past state is named, and an error only if all of them lack it."""
+    lacking, verified = list[UnknownStateError](), False
+    for study, lake in studies:
+        try:
+            result = verify_study(lake, **options)
+        except UnknownStateError as error:
+            lacking.append(error)
+            continue
+        verified = True
+        yield study, lake, result
+    if lacking and not verified:
+        raise lacking[0]
+    for each in lacking:
+        print(one_line(f"Not looked at: {each}"), file=sys.stderr)
 
 
 def _content(lake: StudyLake, as_of: int | datetime | str | None) -> tuple[str, str] | None:
@@ -88,20 +121,20 @@ def _content(lake: StudyLake, as_of: int | datetime | str | None) -> tuple[str, 
 
 
 def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[Seen], as_json: bool) -> bool:
-    """Look at the tables that belong to no study; whether they are intact."""
+    """Verify the tables that belong to no study, and tell whether they are intact."""
     passphrase = os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
     held = set(lake.storage.list(""))
     logs = {"Tables about nobody": TableFiles.of_nobody(lake.storage, witness=lake.witness)}
     if passphrase:
         logs["Tables of no study"] = TableFiles.of_lake(lake.storage, passphrase=passphrase, witness=lake.witness)
     elif NO_STUDY in held:
-        print("Tables of no study need BEIWE_LAKE_PASSPHRASE, which is not set: not looked at.", file=sys.stderr)
+        print("Not looked at: tables of no study, because BEIWE_LAKE_PASSPHRASE is not set.", file=sys.stderr)
     intact = True
     for name, tables in logs.items():
         result = verify_study(tables, share=share, remembered=remembered)
         if not result.intact:
             intact = False
-            _print(tables.log.folder, name, result, as_json=as_json)
+            _print(tables.log.folder, f"{name} ({tables.log.folder})", result, as_json=as_json)
     return intact
 
 
@@ -118,7 +151,7 @@ def _print(
                           "content": now, "snapshot_content": made}))  # fmt: skip
         return
     print(
-        f"{name} ({study_id}): {'intact' if result.intact else counted(len(result.findings), 'finding')}; "
+        f"{name}: {'intact' if result.intact else counted(len(result.findings), 'finding')}; "
         f"{counted(result.participants, 'participant')}, {counted(result.windows, 'window')}, "
         f"{counted(result.tables, 'table')}, {counted(result.files, 'file')}; "
         f"read {result.files_checked:,}, past versions included ({human_size(result.bytes_checked)})."
@@ -132,7 +165,7 @@ def _print(
         print(f"  The content has the SHA-256 {now}, as when the snapshot was made.")
     elif now is not None:
         print(
-            f"  The content has the SHA-256 {now}. It had {made} when the snapshot was made: participants were "
+            f"  The content has the SHA-256 {now}. It had {made} when the snapshot was made: participants have been "
             "withdrawn since."
         )
     for finding in result.findings[:_SHOWN]:
@@ -143,25 +176,28 @@ def _print(
         print("  Partitions: " + ", ".join(result.partitions))
 
 
-def _accept(study: StudyListing, lake: StudyLake, remembered: Sequence[Seen], *, yes: bool) -> None:
+def _accepted(
+    study: StudyListing, lake: StudyLake, remembered: Sequence[Seen], *, yes: bool
+) -> tuple[StudyListing, StudyLake]:
     question = (
-        f"Records of {one_line(study.name)} that were seen, and that the lake lacks, will be given up for good. Stop "
-        "all of its runs before."
+        f"Records of {one_line(study.name)} that were seen before, and that the lake lacks, will be given up for good. "
+        "Stop all runs of the study first."
     )
-    if not confirmed(question, yes=yes):
+    if confirmed(question, yes=yes):
+        lost = lake.log.accept(remembered, run_id="verify")
+        print(f"{one_line(study.name)}: gave up {counted(len(lost), 'record')} seen before.", file=sys.stderr)
+    else:
         print("  Nothing was changed.")
-        return
-    lost = lake.log.accept(remembered, run_id="verify")
-    print(f"{one_line(study.name)}: gave up {counted(len(lost), 'record')} seen before.", file=sys.stderr)
+    return study, lake
 
 
 def _repair(lake: StudyLake, result: Verification, *, yes: bool) -> None:
     question = (
-        "Damaged files, and files that nothing accounts for, will be removed. What is damaged must be fetched again, "
-        "and so must everything of participants whose folder is gone."
+        "Damaged files and unaccounted files will be removed. What is damaged must be downloaded again, and so must "
+        "all data of participants whose folder is gone."
     )
     if not confirmed(question, yes=yes):
         print("  Nothing was changed.")
         return
     partitions = repair_study(lake, result.findings, run_id="verify")
-    print("  Taken out. Materialise these partitions of raw_data again: " + (", ".join(partitions) or "none"))
+    print("  Taken out. Materialize these partitions of raw_data again: " + (", ".join(partitions) or "none"))

@@ -1,1 +1,1 @@
-"""``dagster-beiwe demo``: a simulated server and a project beside it."""
+"""The demo: the whole product on synthetic studies, with a simulated server and a project beside it."""

@@ -14,6 +14,7 @@ from dagster_beiwe.errors import (
     IntegrityError,
     PastStateError,
     TimeRangeError,
+    UnknownStateError,
     WindowMismatchError,
 )
 from dagster_beiwe.ids import check_participant_id, check_study_id
@@ -98,7 +99,7 @@ class StudyLake:
     def at(self, when: When | State | None = None) -> StudyLake:
         """The study as it was at a record's number, a snapshot's name or a time; by default as it is now.
 
-        Raises ``PastStateError`` for a state that there is not, ``TimeRangeError`` for a time without a zone.
+        Raises ``UnknownStateError`` for a state that it does not have, ``TimeRangeError`` for a time without a zone.
         """
         if isinstance(when, datetime) and when.tzinfo is None:
             raise TimeRangeError(
@@ -112,7 +113,7 @@ class StudyLake:
         elif (catalog := self.catalog()) is not None:
             state = catalog.at(when)
         else:
-            raise PastStateError(
+            raise UnknownStateError(
                 f"The lake at {self.storage.describe()} holds nothing of study {self.study_id}, so it has no state "
                 f"{when!s}. Nothing was read."
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,28 @@ COMMANDS = {
     "rekey": ["rekey", "--to", "copy"],
     "purge": ["purge", "--study", "Sleep", "--participant", "anna1111", "--yes"],
 }
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+from dagster_beiwe.cli import main
+sys.exit(main(["verify"]))
+"""
+
+
+@pytest.mark.parametrize("module", ["click", "dagster_beiwe.cli.verify", "requests", "numpy"])
+def test_a_command_that_is_still_starting_ends_with_one_line(module: str) -> None:
+    """Ctrl-C is understood while modules are imported."""
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT, module]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "Interrupted. What was done so far stays.\n")
 
 
 class InterruptingServer(SimulatedServer):
@@ -64,7 +88,7 @@ def test_a_command_ends_with_one_line(
     assert main(COMMANDS[command]) == status
     printed = capsys.readouterr()
     (line,) = printed.err.splitlines()
-    assert line.startswith("Terminated; " if number == signal.SIGTERM else "Interrupted; ")
+    assert line.startswith("Terminated. " if number == signal.SIGTERM else "Interrupted. ")
     assert sorted(tmp_path.rglob("*")) == before
     assert verify_study(lake).intact
     assert signal.getsignal(signal.SIGTERM) == handler

@@ -49,7 +49,7 @@ def test_a_mistyped_participant_is_removed(
     assert partitions(instance, study_id) == ["anna1111", "bert2222"]
     assert f"Removed {SLIP}" in capsys.readouterr().out
     assert remove(SLIP) == 2
-    assert "Similar ones are: anna1111" in capsys.readouterr().err
+    assert "Similar partitions: anna1111" in capsys.readouterr().err
 
 
 def test_whoever_is_on_the_server_or_in_the_lake_stays(
@@ -85,7 +85,7 @@ def test_nothing_is_removed_under_a_backfill_or_a_run(
     )
     instance.add_backfill(backfill)
     assert remove(SLIP) == 2
-    assert "1 are active (abcdefgh)" in capsys.readouterr().err
+    assert "1 backfill did not end yet (abcdefgh)" in capsys.readouterr().err
     instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS))
 
     @dg.op

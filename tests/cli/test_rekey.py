@@ -110,7 +110,7 @@ def test_everything_comes_over_under_the_new_passphrase(
     assert main(["rekey", "--to", str(place)]) == 0
     printed = capsys.readouterr().out
     assert "2 participants, 4 windows (4 copied: " in printed
-    assert "1 tables (1 copied), 0 snapshots." in printed
+    assert "1 table (1 copied), 0 snapshots." in printed
     assert "Tables of no study: 2 (2 copied)." in printed
     assert all_files(environment) == before
     new = at(place, lake.study_id)
@@ -331,7 +331,7 @@ def test_damaged_tables_are_named_and_the_rest_is_copied(
     (bad,) = (environment / lake.study_id / ".tables" / "lab").glob("bad~*.parquet.lock")
     bad.write_bytes(b"")
     assert main(["rekey", "--to", str(place)]) == 1
-    assert f"Materialise them again: {lake.study_id}/.tables/lab/bad\n" in capsys.readouterr().out
+    assert f"Materialize these tables again: {lake.study_id}/.tables/lab/bad\n" in capsys.readouterr().out
     pd.testing.assert_frame_equal(TableStore.of_study(at(place, lake.study_id)).read(["lab", "good"]), FRAME)
     with pytest.raises(IntegrityError):
         TableStore.of_study(lake).read(["lab", "bad"])
@@ -340,11 +340,11 @@ def test_damaged_tables_are_named_and_the_rest_is_copied(
 @pytest.mark.parametrize(
     ("new", "to", "said"),
     [
-        ("", "../new", "BEIWE_LAKE_PASSPHRASE_NEW, got none"),
-        (PASSPHRASE, "../new", "Expected a new passphrase"),
-        (NEW, ".", "Expected another place"),
-        (NEW, "./below", "Expected another place"),
-        (NEW, "..", "Expected another place"),
+        ("", "../new", "BEIWE_LAKE_PASSPHRASE_NEW is not set"),
+        (PASSPHRASE, "../new", "is its present one"),
+        (NEW, ".", "Choose a place beside it"),
+        (NEW, "./below", "Choose a place beside it"),
+        (NEW, "..", "Choose a place beside it"),
         (NEW, "s3://me:secret@bucket/lake", "Expected the lake's URL"),
     ],
 )

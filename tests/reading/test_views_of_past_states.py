@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from reading_helpers import ANDROID, IOS, NOW, PASSPHRASE, START, WEEKS, cells_of, fill, stored_files
 
-from dagster_beiwe.errors import ConfigurationError, PastStateError, TimeRangeError
+from dagster_beiwe.errors import ConfigurationError, PastStateError, TimeRangeError, UnknownStateError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import add_snapshot
@@ -106,10 +106,10 @@ def test_a_time_names_the_last_state_that_is_not_later(server: SimulatedServer, 
 @pytest.mark.parametrize(
     ("as_of", "error", "text"),
     [
-        ("no such snapshot", PastStateError, "no such snapshot"),
-        (10_000, PastStateError, "no state 10000"),
-        (-1, PastStateError, "no state -1"),
-        (START - timedelta(days=9000), PastStateError, "has no state of"),
+        ("no such snapshot", UnknownStateError, "no such snapshot"),
+        (10_000, UnknownStateError, "no state 10000"),
+        (-1, UnknownStateError, "no state -1"),
+        (START - timedelta(days=9000), UnknownStateError, "has no state of"),
         (NOW.replace(tzinfo=None), TimeRangeError, "has no zone"),
     ],
 )
@@ -125,7 +125,7 @@ def test_a_state_that_there_is_not_is_refused(
 
 def test_a_past_state_is_not_written(lake: StudyLake, server: SimulatedServer) -> None:
     """And a study that was never begun has none."""
-    with pytest.raises(PastStateError, match="holds nothing of study"):
+    with pytest.raises(UnknownStateError, match="holds nothing of study"):
         lake.at(3)
     fill(server, lake, cells_of(ANDROID, weeks=1))
     with pytest.raises(ConfigurationError, match="past state, which cannot be written"):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, PastStateError
+from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, PastStateError, UnknownStateError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
 from dagster_beiwe.lake.catalog.checkpoints import Checkpoints
 from dagster_beiwe.lake.catalog.first_record import find_first, open_first
@@ -199,12 +199,12 @@ class Catalog:
     def at(self, when: int | str | datetime) -> State:
         """A past state: by number, by the name of a snapshot, or the last one whose time is not later.
 
-        Raises ``PastStateError`` if there is none. What was withdrawn since is in no state.
+        Raises ``UnknownStateError`` if there is none. What was withdrawn since is in no state.
         """
         state = self.refresh()
         number = self._number(when)
         if not 0 <= number <= state.number:
-            raise PastStateError(
+            raise UnknownStateError(
                 f"The log at {self.layout.log!r} has no {said(when)}; its newest state is {state.number}. Nothing was "
                 "read. `dagster-beiwe history` lists states, `dagster-beiwe snapshot list` snapshots."
             )

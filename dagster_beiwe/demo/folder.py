@@ -1,0 +1,81 @@
+"""The demo's folder: everything that it creates, and the environment that points there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import datetime, timezone
+from pathlib import Path
+
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.private_files import make_folder, read_file, write_file
+from dagster_beiwe.simulator import SimulatedServer
+
+WORKSPACE = "workspace.yaml"
+
+_PROJECT = "beiwe_project"
+_OWN_MODULE = "dagster_beiwe.demo.definitions"
+_WORKSPACE = """load_from:
+  - python_module:
+      module_name: {module}
+      working_directory: {folder}
+      location_name: beiwe_project
+"""
+_SETTINGS = """telemetry:
+  enabled: false
+nux:
+  enabled: false
+concurrency:
+  runs:
+    max_concurrent_runs: 3
+  pools:
+    default_limit: 2
+    granularity: run
+run_monitoring:
+  enabled: true
+  cancel_timeout_seconds: 60
+run_retries:
+  enabled: true
+  max_retries: 1
+"""
+_LARGEST_BYTES = 64 * 1024
+
+
+def prepare_folder(folder: Path) -> datetime:
+    """Make the folder. Returns the time at which the synthetic data ends, which is the same at every call."""
+    home = folder / "dagster_home"
+    make_folder(home)
+    own = Path("dagster.yaml")
+    if not (home / "dagster.yaml").exists():
+        settings = read_file(own, limit_bytes=_LARGEST_BYTES, follow=True) if own.exists() else _SETTINGS.encode()
+        write_file(home / "dagster.yaml", settings)
+    module, place = (f"{_PROJECT}.definitions", Path.cwd()) if Path(_PROJECT).is_dir() else (_OWN_MODULE, folder)
+    write_file(folder / WORKSPACE, os.fsencode(_WORKSPACE.format(module=module, folder=place)))
+    began = folder / "began"
+    if not began.exists():
+        now = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
+        write_file(began, now.isoformat().encode())
+    try:
+        return datetime.fromisoformat(read_file(began, limit_bytes=_LARGEST_BYTES).decode())
+    except ValueError:
+        raise ConfigurationError(
+            f"{began} does not hold a time. Nothing was done. Delete {folder} to begin anew."
+        ) from None
+
+
+def variables(folder: Path, server: SimulatedServer) -> dict[str, str]:
+    """The environment that a lab would set, here for the simulated server. Removes what would disturb the demo."""
+    passphrase = folder / "passphrase"
+    if not passphrase.exists():
+        write_file(passphrase, secrets.token_urlsafe(24).encode(), exclusive=True)
+    for name in ("BEIWE_STUDIES", "BEIWE_START", "BEIWE_KEYRING_SECTION", "BEIWE_REFRESH_CRON"):
+        os.environ.pop(name, None)
+    return {
+        "BEIWE_URL": server.url,
+        "BEIWE_ACCESS_KEY": server.access_key,
+        "BEIWE_SECRET_KEY": server.secret_key,
+        "BEIWE_LAKE": str(folder / "lake"),
+        "BEIWE_LAKE_PASSPHRASE": read_file(passphrase, limit_bytes=_LARGEST_BYTES).decode(),
+        "BEIWE_AUTOMATION": "running",
+        "DAGSTER_HOME": str(folder / "dagster_home"),
+    }
