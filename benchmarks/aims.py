@@ -1,4 +1,4 @@
-"""What was aimed at, whether it is met, and why not where it is not."""
+"""The aims, whether they are met, and if not, why."""
 
 from __future__ import annotations
 
@@ -29,54 +29,54 @@ class Aim:
 def binds(results: Results) -> Iterator[str]:
     """Paragraphs on what the limits are; numbers of this machine only where they were measured."""
     limits = results.get("limits", {})
-    alone, together = limits.get("cryptease lock MB/s"), limits.get("cryptease lock, many files MB/s")
+    alone, together = limits.get("cryptease encrypt MB/s"), limits.get("cryptease encrypt, many files MB/s")
     here = f" (here, in this run, {alone:.0f} MB/s)" if alone else ""
     in_step = f" ({together:.0f} MB/s)" if together else ""
     yield (
-        "Where data is large, encryption binds. The format of `cryptease`, which mano's users can open, locks with AES "
-        "in CFB8 mode: one block of AES for each byte, each of which waits for the one before. A core locks some 25 to "
-        f"40 MB/s of one file{here}. Two things make that more. The server's compressed frames are kept as they are: "
-        "only a third of the bytes has to be locked. And hundreds of files are locked in step: a byte waits for the "
-        "one before it in its own file but not for those of other files, so that one call of AES serves the next byte "
-        f"of each{in_step}. Recordings of more than some hundred kB are too few at a time for that; several are locked "
-        "at once in threads."
+        "For large data, encryption is the bottleneck. The format of `cryptease`, which mano's users can open, is AES "
+        "in CFB8 mode: one AES block for each byte, and each block depends on the one before. One core encrypts about "
+        f"25 to 40 MB/s of one file{here}. Two things make it faster. The server's compressed frames are kept, so "
+        "only a third of the bytes has to be encrypted. And hundreds of files are encrypted in step: a byte depends "
+        "on the byte before it in its own file, but not on other files, so one AES call handles the next byte of each "
+        f"file{in_step}. Recordings of more than a few hundred kB are too few at a time for that, so threads encrypt "
+        "several of them at once."
     )
     yield (
-        "Where files are small, mano is bound by the derivation of a key for each file. Ours derives one key per run, "
-        "with a random IV for each file; what remains is that each file is on the disk (`fsync`) before its manifest "
-        "names it, and Python, which works on one core at a time."
+        "For small files, mano spends its time deriving a key for each file. Ours derives one key per run, with a "
+        "random IV for each file. What remains is bringing each file to the disk (`fsync`) before its manifest names "
+        "it, and Python, which works on one core at a time."
     )
     yield (
-        "A real server is slower than the simulated one. One on two cores, with its files on a local disk, was "
-        "measured at 240 to 300 files and 35 MB of plain content a second, with either version of `get-data`. What is "
-        "compared here are therefore the clients; beside such a server, one that is faster than these rates waits for "
-        "the server."
+        "A real server is slower than the simulated one. One on two cores, with its files on a local disk, delivered "
+        "240 to 300 files and 35 MB of plain content per second, with either version of `get-data`. This page "
+        "therefore compares the clients. With such a server, a client that is faster than these rates waits for the "
+        "server."
     )
 
 
 REMARKS = {
     "accelerometer": (
-        "*Ours* takes version 2 of `get-data` and keeps its compression. `age` locks several times faster than "
-        "`cryptease`, and its files can't be opened by mano."
+        "*Ours* uses version 2 of `get-data` and keeps its compression. `age` encrypts several times faster than "
+        "`cryptease`, but mano cannot open its files."
     ),
-    "audio": "Recordings are random bytes here, so that all of them have to be locked: the ciphers' own speeds show.",
+    "audio": "The recordings are random bytes, so all of them are encrypted: this shows the ciphers' own speeds.",
     "backfill": (
-        "mano starts in September 2015, asks for five days at a time, and sleeps three seconds after each; that sleep "
-        "is not waited for but added. Ours asks once which days have data."
+        "mano starts in September 2015, requests five days at a time, and sleeps three seconds after each request. The "
+        "sleep is added, not waited for. Ours asks once which days have data."
     ),
     "refresh": (
-        "mano has no way to ask for news: it downloads everything again (not locked here, which is to its advantage). "
-        "Its own registry can't be sent as it is, and hides changed files if it is sent otherwise. Ours compares one "
-        "answer of totals with what it remembers of the last look; without a difference, no run is started."
+        "mano cannot ask what is new, so it downloads everything again (not encrypted here, which is to its "
+        "advantage). Its own registry cannot be sent as it is, and hides changed files if it is sent otherwise. Ours "
+        "compares one answer of totals with what it remembers. If nothing differs, no run is started."
     ),
     "reading": (
-        "Ours unlocks, decompresses, checks every file against its manifest, and gives the same types for every file; "
-        "pandas and pyarrow read plain CSV files and guess types. *Unlock and check alone* is the time before parsing. "
-        "A time range opens no file outside of it; columns that are not asked for are not converted."
+        "Ours decrypts, decompresses, checks every file against its manifest, and gives every file the same types. "
+        "pandas and pyarrow read plain CSV files and guess types. *Decrypt and check alone* is the time before "
+        "parsing. With a time range, no file outside it is opened; columns that you do not ask for are not converted."
     ),
     "memory": (
-        "One archive in one request, of recordings of 5 MB that do not compress, locked with `cryptease`. Peaks are of "
-        "the whole process: ours starts at some 170 MB, which is Dagster and pandas, imported before anything is done."
+        "One archive in one request, of recordings of 5 MB that do not compress, encrypted with `cryptease`. Peaks are "
+        "those of the whole process. Ours starts at about 170 MB: Dagster and pandas, imported before anything is done."
     ),
 }
 
@@ -107,7 +107,7 @@ def _spread(peaks: list[float]) -> float:
 def _reading(results: Results) -> float:
     clients = results["workloads"]["reading"]["clients"]
     plain = min(clients[f"{name}, plain files"]["seconds"] for name in ("pandas", "pyarrow"))
-    return float((plain + clients["ours, unlock and check alone"]["seconds"]) / clients["ours"]["seconds"])
+    return float((plain + clients["ours, decrypt and check alone"]["seconds"]) / clients["ours"]["seconds"])
 
 
 def _small_files(workload: str, title: str) -> Aim:
@@ -117,40 +117,40 @@ def _small_files(workload: str, title: str) -> Aim:
         value=lambda results: _ratio(results, workload),
         holds=lambda ratio: ratio >= 30,
         reason=lambda results: (
-            "Each file is created, locked, brought to the disk with `fsync`, moved, and recorded with three hashes in "
-            "a manifest that is authenticated; mano hashes nothing, and does not wait for the disk. Each run also "
-            f"checks its passphrase first, which takes {results['limits']['passphrase check ms']:.0f} ms whatever "
-            "there is to fetch. One call that brings all files to the disk at once (`syncfs`) is faster than `fsync` "
-            "for each, but not every file system obeys it, Linux before 5.8 keeps its errors to itself, and it waits "
-            "for what other programs have written. In processor seconds mano needs "
-            f"{_processor(results, workload, 'mano', 'ours'):.0f} {TIMES} as much as ours. The rate of files is above "
-            "what a real server delivers (see below), so that less work per file would not be noticed there."
+            "Each file is created, encrypted, brought to the disk with `fsync`, and recorded with three hashes in an "
+            "authenticated manifest; mano computes no hashes and does not wait for the disk. Each run also checks its "
+            f"passphrase first, which takes {results['limits']['passphrase check ms']:.0f} ms whatever there is to "
+            "fetch. One call that brings all files to the disk at once (`syncfs`) is faster than one `fsync` per file, "
+            "but not every file system obeys it, Linux before 5.8 does not report its errors, and it waits for what "
+            "other programs have written. In processor seconds, mano needs "
+            f"{_processor(results, workload, 'mano', 'ours'):.0f} {TIMES} as much as ours. The rate of files is higher "
+            "than what a real server delivers (see below), so less work per file would make no difference there."
         ),
     )
 
 
 AIMS = (
     Aim(
-        title="Download and lock, accelerometer",
+        title="Download and encrypt, accelerometer",
         wanted=f"≥ 8 {TIMES} mano",
         value=lambda results: _ratio(results, "accelerometer"),
         holds=lambda ratio: ratio >= 8,
         reason=lambda results: (
-            f"Locking is {1 - _processor(results, 'accelerometer', 'ours, not locked', 'ours'):.0%} of our time on the "
-            "processor; the rest is decompressing and three hashes of each file (see below). On the processor mano "
-            f"needs {_processor(results, 'accelerometer', 'mano', 'ours'):.1f} {TIMES} as much; ours can use several "
-            "cores and mano one: two free cores give at most twice that, four cores four times."
+            f"Encrypting is {1 - _processor(results, 'accelerometer', 'ours, not encrypted', 'ours'):.0%} of our time "
+            "on the processor; the rest is decompressing and three hashes per file (see below). On the processor, "
+            f"mano needs {_processor(results, 'accelerometer', 'mano', 'ours'):.1f} {TIMES} as much. Ours can use "
+            "several cores and mano uses one: two free cores give at most twice that, four cores four times."
         ),
     ),
-    _small_files("small", "Download and lock, small files"),
-    _small_files("gps", "Download and lock, GPS"),
+    _small_files("small", "Download and encrypt, small files"),
+    _small_files("gps", "Download and encrypt, GPS"),
     Aim(
         title="First backfill, requests",
         wanted="≤ 1/50 of mano's",
         value=lambda results: _requests(results, "mano") / _requests(results, "ours"),
         holds=lambda ratio: ratio >= 50,
         unit="times fewer",
-        reason=lambda _: "Some requests are made once per run whatever its size, to learn what the server can do.",
+        reason=lambda _: "Some requests are made once per run, whatever its size, to learn what the server can do.",
     ),
     Aim(
         title="Refresh with nothing new",
@@ -158,7 +158,7 @@ AIMS = (
         value=lambda results: float(results["workloads"]["refresh"]["clients"]["ours"]["requests"]),
         holds=lambda requests: requests <= 1,
         unit="request(s)",
-        reason=lambda _: "More than the one request for the totals was made.",
+        reason=lambda _: "There was more than the one request for the totals.",
     ),
     Aim(
         title="Memory beyond a process with Dagster imported",
@@ -166,7 +166,7 @@ AIMS = (
         value=lambda results: max(_grown(case["ours"]) for case in results["memory"]["archives"].values()) / _MEGA,
         holds=lambda megabytes: megabytes < 300,
         unit="MB at most",
-        reason=lambda _: "It grew beyond what buffers and threads explain.",
+        reason=lambda _: "It grew by more than buffers and threads explain.",
     ),
     Aim(
         title="Memory of the largest archive and the smallest",
@@ -177,11 +177,11 @@ AIMS = (
         reason=lambda _: "It grew with the archive.",
     ),
     Aim(
-        title="Reading, against the faster of pandas and pyarrow with unlocking added",
+        title="Reading, against the faster of pandas and pyarrow with decrypting added",
         wanted=f"near 1 {TIMES}",
         value=_reading,
         holds=lambda ratio: ratio >= 0.8,
-        reason=lambda _: "Unlocking, checking and parsing share the processor, and types are given to every column.",
+        reason=lambda _: "Decrypting, checking, and parsing share the processor, and every column gets its type.",
     ),
 )
 

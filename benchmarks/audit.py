@@ -126,10 +126,10 @@ def _lines(results: Facts) -> Iterator[str]:
     yield "# What comparing contents costs"
     yield ""
     yield (
-        "This page is written by `python -m benchmarks.audit --json benchmarks/audit.json --doc docs/audit-cost.md`. "
-        "A participant with a year of hourly files is fetched once from the simulated server and then compared by "
-        "hash, with nothing changed. What the audit is for is told in "
-        "[completeness](completeness.md#contents-of-the-same-size)."
+        "This page is the output of `python -m benchmarks.audit --json benchmarks/audit.json --doc "
+        "docs/audit-cost.md`. A participant with a year of hourly files is fetched once from the simulated server and "
+        "then compared by hash, with nothing changed. [Completeness](completeness.md#same-size-different-content) "
+        "explains what the audit is for."
     )
     yield ""
     yield f"Measured {results['taken']}: {taken_on}."
@@ -140,24 +140,24 @@ def _lines(results: Facts) -> Iterator[str]:
     yield ""
     yield (
         "Nearly all of it is sent: the list of hashes. The answer to a request without differences is 116 bytes. "
-        "Seconds are of client and simulated server together."
+        "Seconds include the client and the simulated server."
     )
     yield ""
     yield f"## A study of {STUDY_PARTICIPANTS} participants by {STUDY_WEEKS} weeks"
     yield ""
     yield (
-        f"Multiplied. Each day the newest {NEWEST_WEEKS} weeks of everybody are compared (windows that ended in the "
-        f"last {DEFAULT_AUDIT.recent_days} days), and all weeks of a part of the participants, of each once in "
-        f"{DEFAULT_AUDIT.days} days."
+        f"Extrapolated. Every day, the newest {NEWEST_WEEKS} weeks of every participant are compared (windows that "
+        f"ended in the last {DEFAULT_AUDIT.recent_days} days), and all weeks of some participants, each of them once "
+        f"in {DEFAULT_AUDIT.days} days."
     )
     yield ""
     yield from _table(results["shapes"], _study)
     yield ""
     yield (
-        f"The defaults are a budget of {DEFAULT_AUDIT.requests:,} requests and "
-        f"{DEFAULT_AUDIT.size_bytes / 1e9:.0f} GB a day. A lake whose contents were never compared takes the days in "
-        "the last row at first; then everybody has a day of their own. Dagster records one run a day, and no event of "
-        "a window that is equal."
+        f"The defaults are a budget of {DEFAULT_AUDIT.requests:,} requests and {DEFAULT_AUDIT.size_bytes / 1e9:.0f} "
+        "GB per day. If the contents of a lake were never compared, the first audit takes the days in the last row; "
+        "after that, each participant has their own day. Dagster records one run per day, and no event for a window "
+        "that is equal."
     )
 
 

@@ -291,7 +291,7 @@ def _ours_iterate(job: Job) -> Measured:
 
 
 def _ours_unlock(job: Job) -> Measured:
-    """Every file unlocked, decompressed and checked, but not parsed."""
+    """Every file decrypted, decompressed and checked, but not parsed."""
     found: Measured = {"files": 0}
     with _measured(found):
         lake = _lake(job)
@@ -330,7 +330,7 @@ _CLIENTS: dict[str, Callable[[Job], Measured]] = {
     "ours refresh": _ours_refresh,
     "ours read": _ours_read,
     "ours iterate": _ours_iterate,
-    "ours unlock": _ours_unlock,
+    "ours decrypt": _ours_unlock,
     "mano": _mano,
     "mano backfill": _mano_backfill,
     "wire": _wire,

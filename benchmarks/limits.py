@@ -38,7 +38,7 @@ def measure(folder: Path, *, size_bytes: int, files: int) -> dict[str, float]:
     found |= _cipher_rates("cryptease", passphrase, sample)
     files_together = _cut(sample, _FILES_TOGETHER)
     together = _seconds(lambda: [*map(list, passphrase.encrypt_all([bytearray(each) for each in files_together]))])
-    found["cryptease lock, many files MB/s"] = megabytes / together
+    found["cryptease encrypt, many files MB/s"] = megabytes / together
     found |= _age_rates(sample)
     found["disk write and fsync MB/s"] = megabytes / _seconds(lambda: _write(folder, [sample]))
     small = [sample[:400]] * files
@@ -85,7 +85,7 @@ def _cipher_rates(name: str, cipher: Cipher, sample: bytes) -> dict[str, float]:
         encryptor = cipher.encryptor()
         stored[:] = [*(encryptor.update(piece) for piece in pieces), encryptor.finish()]
 
-    def unlock() -> None:
+    def decrypt() -> None:
         decryptor = cipher.decryptor()
         for piece in stored:
             decryptor.update(piece)
@@ -93,7 +93,7 @@ def _cipher_rates(name: str, cipher: Cipher, sample: bytes) -> dict[str, float]:
 
     lock()  # derives the key
     megabytes = len(sample) / 1e6
-    return {f"{name} lock MB/s": megabytes / _seconds(lock), f"{name} unlock MB/s": megabytes / _seconds(unlock)}
+    return {f"{name} lock MB/s": megabytes / _seconds(lock), f"{name} decrypt MB/s": megabytes / _seconds(decrypt)}
 
 
 def _write(folder: Path, contents: list[bytes]) -> None:

@@ -53,26 +53,26 @@ def _sections(results: Results) -> Iterator[str]:
     scale = "" if results["scale"] == "full" else f" at the scale `{results['scale']}`, which is too small to judge by"
     yield "# Performance"
     yield (
-        "This page is written by `python -m benchmarks --json benchmarks/results.json --doc docs/performance.md`"
-        f"{scale}; `--quick` takes less than two minutes, and `--from benchmarks/results.json` only writes the page. "
-        "Everything is measured beside mano 0.6.0 from PyPI, on the same simulated server and the same data, in "
-        "alternating runs, of which medians are shown. Each run is a process of its own; the server is another, "
-        "whose time and memory are not counted. Ratios are mano's seconds (in reading: those of the fastest other "
-        "reader) divided by the client's: more is better. Processor seconds are the client's own, and say what is left "
-        "when other programs take their part of the machine."
+        "This page is the output of `python -m benchmarks --json benchmarks/results.json --doc "
+        f"docs/performance.md`{scale}. `--quick` takes less than two minutes, and `--from benchmarks/results.json` "
+        "only writes the page. Everything is measured next to mano 0.6.0 from PyPI, with the same simulated server "
+        "and the same data, in alternating runs; the tables show medians. Each run is a separate process. The server "
+        "is another one, and its time and memory are not counted. A ratio is mano's time (for reading, that of the "
+        "fastest other reader) divided by the client's: higher is better. Processor seconds are the client's own; "
+        "they do not depend on other programs that use the machine."
     )
     facts = "; ".join(f"{name}: {value}" for name, value in results["machine"].items())
     yield f"Measured {results['taken'][:10]}. {facts[0].upper()}{facts[1:]}."
     if float(results["machine"]["load before"]) > 1:
         yield (
-            "**Other programs were running.** They shorten the share of the machine that a client with several threads "
-            "gets more than that of mano with its one, so that ratios are lower than on a machine of its own."
+            "**Other programs were running.** They take more from a client with several threads than from mano, which "
+            "has one, so the ratios are lower than on an idle machine."
         )
     yield "Versions: " + ", ".join(f"{name} {value}" for name, value in results["versions"].items()) + "."
     yield "## Aims"
     yield _markdown(*_aims_table(results))
     yield from (f"**{aim.title}.** {aim.reason(results)}" for aim in aims.unmet(results))
-    yield "## What binds"
+    yield "## Bottlenecks"
     yield from _what_binds(results)
     for name, workload in results["workloads"].items():
         yield f"## {workload['title']}"
@@ -89,13 +89,12 @@ def _sections(results: Results) -> Iterator[str]:
         yield "## The lake's log"
         yield _lake_facts(results["lake"])
         yield _markdown(*_lake_table(results["lake"]))
-        yield "The log alone; the seconds are without the 0.1 s that its key takes:"
+        yield "The log alone. The seconds do not include the 0.1 s for deriving its key:"
         yield _markdown(*_log_table(results["lake"]["logs"]))
     yield "## Dagster at scale"
     yield (
-        "What definitions, sensors, backfills and events cost for studies of up to 2,000 participants is measured in "
-        "[Dagster at scale](dagster-scale.md); what comparing contents by hash costs, in "
-        "[its own page](audit-cost.md)."
+        "[Dagster at scale](dagster-scale.md) measures definitions, sensors, backfills, and events for studies of up "
+        "to 2,000 participants. [The cost of the audit](audit-cost.md) measures comparing contents by hash."
     )
 
 
@@ -109,11 +108,11 @@ def _what_binds(results: Results) -> Iterator[str]:
     if shares:
         said = ", ".join(f"{name} {share:.0%}" for name, share in shares)
         yield (
-            "The simulated server's share of our wall time, taken as the time in which the same archives can be "
-            f"received and thrown away: {said}."
+            "The simulated server's share of our wall time, measured as the time to receive the same archives and "
+            f"discard them: {said}."
         )
     if "limits" in results:
-        yield "What one core gives by itself, on accelerometer data where content matters:"
+        yield "What one core can do, with accelerometer data if content matters:"
         yield _markdown(*_limits_table(results["limits"]))
 
 
@@ -189,15 +188,12 @@ def _memory_table(memory: Results) -> tuple[Sequence[str], list[list[str]]]:
 
 
 def _lake_facts(costs: Results) -> str:
-    before = (
-        " *Before* is what a manifest, an index for each participant and a roll of the study cost, which the log "
-        "replaced; both were measured one after the other."
-    )
+    before = " *Before* is the cost of the structures that the log replaced; both were measured one after the other."
     return (
-        f"A study of {costs['participants']} participants and {costs['windows']:,} windows of seven small files, which "
-        "a run brings in for each row; in an S3 on loopback (moto, in the same process), *of files* are the requests "
-        "for the files themselves. A new process opens a log with one request for each record since its last "
-        "checkpoint, 63 at the most; a sensor's process keeps it open, and looks again with two."
+        f"A study of {costs['participants']} participants and {costs['windows']:,} windows of seven small files; each "
+        "row is one run. S3 is moto on loopback, in the same process; *of files* counts the requests for the files "
+        "themselves. A new process opens a log with one request per record since its last checkpoint, at most 63. A "
+        "sensor's process keeps the log open and needs two requests to look again."
         f"{before if 'before' in costs else ''} Measured {costs['taken'][:10]}, load before: {costs['load']:.1f}."
     )
 

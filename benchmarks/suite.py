@@ -48,15 +48,15 @@ _ONCE: Mapping[Scale, int] = {"full": 1, "quick": 1, "tiny": 1}
 TRANSFERS = (
     Workload(
         name="accelerometer",
-        title="Accelerometer hours of 0.3 to 0.9 MB: download, check, lock, store",
+        title="Accelerometer hours of 0.3 to 0.9 MB: download, check, encrypt, store",
         clients=(
             _OURS,
             Client(label="ours, stored uncompressed", client="ours", options={"compression": "none"}),
             Client(label="ours, v1", client="ours", options={"version": 1}),
             Client(label="ours, age", client="ours", options={"encryption": "age"}),
-            Client(label="ours, not locked", client="ours", options={"encryption": None}),
+            Client(label="ours, not encrypted", client="ours", options={"encryption": None}),
             _MANO,
-            Client(label="mano, not locked", client="mano", options={"lock": False}),
+            Client(label="mano, not encrypted", client="mano", options={"lock": False}),
             _WIRE2,
             _WIRE1,
         ),
@@ -94,7 +94,7 @@ OTHERS = (
             Client(label="ours, window by window", client="ours iterate"),
             Client(label="ours, two columns", client="ours read", options={"columns": ["timestamp", "x"]}),
             Client(label="ours, last 7 days", client="ours read", options={"last_days": 7}),
-            Client(label="ours, unlock and check alone", client="ours unlock"),
+            Client(label="ours, decrypt and check alone", client="ours decrypt"),
             Client(label="pandas, plain files", client="pandas", options={"plain": "plain"}),
             Client(label="pyarrow, plain files", client="pyarrow", options={"plain": "plain"}),
         ),

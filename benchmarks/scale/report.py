@@ -8,48 +8,47 @@ from typing import Any
 Facts = dict[str, Any]
 
 _AIM = "500 x 52"
-_INTRODUCTION = """# What Dagster costs, and where it ends
+_INTRODUCTION = """# Dagster at scale
 
-Measured with `python -m benchmarks.scale --json PATH --doc PATH` (`--quick` for fewer sizes), by Dagster's own
-functions on a history in sqlite; this page is its output. Seconds are of the processor where nothing else is said, with
-the time that passed in brackets, which is more where other programs run (see the load). A partition is one
-participant in one week.
+This page is the output of `python -m benchmarks.scale --json PATH --doc PATH` (`--quick` for fewer sizes). It measures
+Dagster's own functions with a history in SQLite. Times are processor seconds unless stated otherwise. Elapsed time is
+in parentheses; it is longer if other programs are running (see the load). A partition is one participant in one week.
 """
 
 _CHOICES = (
     (
         "window: weekly",
-        "Dagster's documented limit is 100,000 partitions per asset. Take `monthly` beyond; the roster warns of it.",
+        "Dagster's documented limit is 100,000 partitions per asset. Above that, use `monthly`; the roster warns you.",
     ),
     (
-        "runs of a backfill: one per stretch of neighbours (`BackfillPolicy.single_run`)",
-        "A run costs about five seconds of processor by itself, and what it committed stays when it dies.",
+        "runs of a backfill: one per stretch of adjacent partitions (`BackfillPolicy.single_run`)",
+        "A run costs about five processor seconds by itself, and what it committed stays if it dies.",
     ),
     (
-        "runs that schedules and sensors ask for: rectangles of up to 500 partitions, 25 with 4,000 at a time",
-        "Dagster plans each partition before the run starts (see above): more would keep its daemon busy.",
+        "runs that schedules and sensors request: rectangles of up to 500 partitions, 25 with 4,000 at a time",
+        "Dagster plans each partition before the run starts (see above); more would keep its daemon busy.",
     ),
-    ("order of participants: by enrolment", "Dagster joins neighbours only: see the rows about staggered enrolment."),
-    ("runs at once against one server: 2 (the pool)", "A Beiwe server has few workers, and a download keeps one busy."),
+    ("order of participants: by enrollment", "Dagster joins only adjacent partitions: see the rows about enrollment."),
+    ("runs at once against one server: 2 (the pool)", "A Beiwe server has few workers, and a download occupies one."),
     (
-        "runs at once in all: 3 on sqlite",
-        "It writes one event at a time: with more runs, each event only waits longer.",
+        "runs at once in total: 3 with SQLite",
+        "SQLite writes one event at a time: with more runs, each event only waits longer.",
     ),
 )
 
 _LIMITS = """
-**Scattered selections** are cut by Dagster, which makes no rectangles: scattered cells become nearly as many runs.
-Where that can be avoided, select the whole rectangle around them: a window that the lake holds already, or that lies
-before enrolment, costs a small request and some tens of milliseconds, and downloads nothing. The sensor that follows
-the server's daily counts makes rectangles of exactly what moved (last column), up to 25 of them in one evaluation.
+**Scattered selections** are split by Dagster, which does not form rectangles: scattered partitions become nearly as
+many runs. If you can, select the whole rectangle around them. A window that the lake already holds, or that is before
+enrollment, costs a small request and some tens of milliseconds, and downloads nothing. The sensor that follows
+the server's daily counts forms rectangles of exactly what changed (last column), up to 25 of them per evaluation.
 
-**More than 100,000 partitions** still work here: what slows down are Dagster's pages, and each iteration of the daemon
+**More than 100,000 partitions** still work here. What becomes slow is Dagster's pages, and each iteration of the daemon
 while a backfill runs (every 30 s).
 
-**History grows** with everything that is recorded, also with a window that is fetched again and has not changed: a
-daily refresh of the newest 3 windows of 500 participants adds 1,500 records a day. For large studies let the sensor run
+**History grows** with everything that is recorded, including a window that is fetched again and has not changed: a
+daily refresh of the newest 3 windows of 500 participants adds 1,500 records per day. For large studies, use the sensor
 that follows the daily counts, which records only what changed, and delete old runs (in the UI, or with
-`dagster run delete`): the status of partitions stays.
+`dagster run delete`). The status of partitions stays.
 """
 
 
@@ -98,39 +97,39 @@ def _machine(results: Facts) -> Iterator[str]:
 
 def _runs(runs: Facts) -> Iterator[str]:
     cpu, wall = per_partition(runs, "cpu_seconds"), per_partition(runs, "seconds")
-    yield "## A partition in a run\n"
+    yield "## One partition in a run\n"
     yield from _table(
-        ("what", "processor", "passed"),
+        ("what", "processor", "elapsed"),
         [
             (name, _ms(cpu[key]), _ms(wall[key]))
             for name, key in (
-                ("Dagster plans it, before the run starts", "planned"),
-                ("Dagster beside the transfer, in the run (aim: 60 ms)", "beside"),
-                ("of that, recording an event that says nothing", "event"),
-                ("the transfer itself: request, lock, commit of 7 small files", "transfer"),
+                ("planning by Dagster, before the run starts", "planned"),
+                ("Dagster in the run, without the transfer (aim: 60 ms)", "beside"),
+                ("of that, recording an empty event", "event"),
+                ("the transfer: request, encrypt, and commit 7 small files", "transfer"),
             )
         ],
     )
     long, short = (runs[size]["run"]["partitions"] for size in ("long", "short"))
     yield (
         f"\nRecording takes {cpu['beside'] / cpu['event']:.1f} times the processor time of the smallest event. "
-        f"From a run of {long} partitions less one of {short}: what a run costs by itself does not count. "
-        f"Dagster's history takes {cpu['bytes'] / 1000:.1f} kB per partition in sqlite. For whole studies that makes "
-        "(extrapolated; it is linear):\n"
+        f"Computed as a run of {long} partitions minus a run of {short}, so the fixed cost of a run does not count. "
+        f"Dagster's history takes {cpu['bytes'] / 1000:.1f} kB per partition in SQLite. For whole studies, "
+        "extrapolated linearly:\n"
     )
     rows = [
         (f"{people:,} x {weeks}", f"{people * weeks:,}", _hours(people * weeks * (wall["planned"] + wall["beside"])),
          f"{people * weeks * cpu['bytes'] / 1e9:.2f} GB")
         for people in (10, 100, 500, 2000) for weeks in (52, 156)
     ]  # fmt: skip
-    yield from _table(("participants x weeks", "partitions", "Dagster's own time, passed", "history"), rows)
+    yield from _table(("participants x weeks", "partitions", "Dagster's own time, elapsed", "history"), rows)
     yield ""
 
 
 def _backfills(found: Facts) -> Iterator[str]:
     backfills = _by_size(found)
-    yield "## A backfill: how many runs\n"
-    yield "Of Dagster's own backfill, decided in the daemon's first iteration. The aim is 60 runs for 500 x 52.\n"
+    yield "## Runs of a backfill\n"
+    yield "Dagster's own backfill decides this in the daemon's first iteration. The aim is 60 runs for 500 x 52.\n"
     largest = list(backfills.values())[-1]
     rows = [
         [
@@ -141,7 +140,7 @@ def _backfills(found: Facts) -> Iterator[str]:
         for name in sorted(largest, key=lambda each: largest[each]["runs"])
     ]
     yield from _table(("selection", *backfills, f"rectangles of our sensors, {_AIM}"), rows)
-    yield "\nThe time of that iteration:\n"
+    yield "\nDuration of that iteration:\n"
     rows = [
         [name, f"{found['all']['partitions']:,}", _time(found["all"]), *_slowest(found)]
         for name, found in backfills.items()
@@ -158,13 +157,13 @@ def _slowest(found: Facts) -> tuple[str, str]:
 def _definitions(found: Facts) -> Iterator[str]:
     empty = found["empty"]
     yield f"## Loading {found['studies']} studies of {found['participants_each']} participants\n"
-    yield "The aim is less than 3 s beyond an empty project, and no request per participant.\n"
+    yield "The aim is less than 3 s more than an empty project, and no request per participant.\n"
     rows = [("an empty project", _time(empty), "", "0")]
     for name, occasion in (("the first load", "first"), ("within five minutes, and in every run", "again")):
         beyond = {clock: found[occasion][clock] - empty[clock] for clock in ("cpu_seconds", "seconds")}
         rows.append((name, _time(found[occasion]), _time(beyond), f"{found[occasion]['requests']:.0f}"))
-    yield from _table(("", "time", "beyond the empty one", "requests"), rows)
-    yield f"\n{found['first']['assets']:.0f} assets. What it takes is importing pandas, pyarrow and the like, once.\n"
+    yield from _table(("", "time", "more than the empty one", "requests"), rows)
+    yield f"\n{found['first']['assets']:.0f} assets. Most of the time goes into importing pandas and pyarrow, once.\n"
 
 
 def _by_size(found: Facts) -> Facts:
@@ -176,8 +175,8 @@ def _ticks(found: Facts) -> Iterator[str]:
     ticks = _by_size(found)
     yield "## Sensors and schedules of one study\n"
     yield (
-        "One evaluation: time, and runs asked for. `first` is with every participant new, `next` right after it; every "
-        "participant has data in the newest two weeks. Dagster allows a sensor 60 s.\n"
+        "One evaluation: its time, and the number of runs requested. In `first`, every participant is new; `next` "
+        "follows directly. Every participant has data in the newest two weeks. Dagster gives a sensor 60 s.\n"
     )
     lines = [(name, occasion) for name, found in next(iter(ticks.values())).items() for occasion in found]
     rows = [
@@ -192,10 +191,10 @@ def _tick(facts: Facts) -> str:
 
 
 def _pools(pools: Facts) -> Iterator[str]:
-    yield "## Never more downloads at once than the pool allows\n"
+    yield "## Downloads at once\n"
     yield (
-        "A real daemon with the project's `dagster.yaml`, room for all runs at once, and a server that counts the "
-        "downloads in progress; beside it the same settings with one change.\n"
+        "A real daemon with the project's `dagster.yaml`, enough slots for all runs at once, and a server that counts "
+        "the downloads in progress. The other rows change one setting.\n"
     )
     rows = [
         (name, f"{found['pools']['default_limit']}, `{found['pools']['granularity']}`",
@@ -203,14 +202,14 @@ def _pools(pools: Facts) -> Iterator[str]:
          f"{found['seconds']:.0f} s")
         for name, found in pools.items()
     ]  # fmt: skip
-    head = ("", "limit, granularity", "runs that succeeded", "runs at once", "downloads at once", "passed")
+    head = ("", "limit, granularity", "runs that succeeded", "runs at once", "downloads at once", "elapsed")
     yield from _table(head, rows)
     yield (
-        "\nWith `granularity: run` a run waits in the queue until its pool has room. Dagster starts all runs that are "
-        "queued when a pool without a limit is used first (its issue 31936), so `roster` and the sensor for new "
-        "participants give the pool its limit before there is anything to run. With `op` each step takes a place in "
-        "the pool itself: a run may wait as a process, which keeps a processor busy, and a killed one keeps its place "
-        "or its turn until somebody frees it.\n"
+        "\nWith `granularity: run`, a run waits in the queue until its pool has a free slot. When a pool without a "
+        "limit is used for the first time, Dagster starts all queued runs (its issue 31936), so `roster` and the "
+        "sensor for new participants set the pool's limit before there is anything to run. With `op`, each step takes "
+        "a slot itself: a run may wait as a process, which keeps a processor busy, and a killed run keeps its slot or "
+        "its place in line until someone frees it.\n"
     )
 
 
