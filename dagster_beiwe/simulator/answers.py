@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from dagster_beiwe.simulator.downloads import Archive
+from dagster_beiwe.simulator.archives import Archive
 
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"

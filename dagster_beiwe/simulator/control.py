@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dagster_beiwe.simulator.answers import Answer, json_answer
 from dagster_beiwe.simulator.forms import Request
 from dagster_beiwe.simulator.plans import ParticipantPlan
+from dagster_beiwe.simulator.world import World
 
-if TYPE_CHECKING:
-    from dagster_beiwe.simulator.server import SimulatedServer
+Actions = Mapping[str, Callable[..., Any]]
 
 PREFIX = "/_simulator/"
 MUTATIONS = frozenset(
@@ -39,12 +40,15 @@ MUTATIONS = frozenset(
 _MOMENTS = frozenset({"hour", "moment", "start", "end"})
 
 
-def answer(server: SimulatedServer, request: Request, body: bytes) -> Answer:
-    """Run one action; what it takes is the arguments of the method of the same name, times as ISO 8601."""
+def answer(world: World, own: Actions, request: Request, body: bytes) -> Answer:
+    """Run one action, the server's own or a change of the world.
+
+    It takes the arguments of the method of the same name, times as ISO 8601.
+    """
     action = request.route.removeprefix(PREFIX)
     try:
         arguments = _arguments(json.loads(body or b"{}"))
-        return json_answer(_run(server, action, arguments))
+        return json_answer(_run(world, own, action, arguments))
     except (KeyError, LookupError, TypeError, ValueError) as error:
         failed = json_answer({"error": f"{type(error).__name__}: {error}"})
         return replace(failed, status=400)
@@ -63,20 +67,10 @@ def _argument(name: str, value: Any) -> Any:
     return date.fromisoformat(value) if name == "day" and isinstance(value, str) else value
 
 
-def _run(server: SimulatedServer, action: str, arguments: dict[str, Any]) -> Any:
-    world = server.world
-    if action == "misbehave":
-        name = arguments.pop("name")
-        server.misbehave(name, **arguments)
-        return {"on": name}
-    if action == "behave":
-        server.behave()
-        return {}
-    if action == "requests":
-        return [asdict(record) for record in list(server.requests)]
-    if action == "forget_requests":
-        server.forget_requests()
-        return {}
+def _run(world: World, own: Actions, action: str, arguments: dict[str, Any]) -> Any:
+    if action in own:
+        result = own[action](**arguments)
+        return {} if result is None else result
     if action == "advance":
         world.advance(timedelta(**arguments))
         return {"now": world.now.isoformat()}

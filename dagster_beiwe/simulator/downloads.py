@@ -2,91 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import random
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 
 from dagster_beiwe.simulator.answers import Answer, RefusedError
+from dagster_beiwe.simulator.archives import Archive, Entry
 from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.forms import Request, read_list, read_registry, read_time
 from dagster_beiwe.simulator.people import Study
 from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.simulator.world import World
-from dagster_beiwe.simulator.zipping import Member, zip_stream
 
 _SECOND = timedelta(seconds=1)
-
-Alteration = Callable[[Member], Member]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One file on its way into the zip; the bytes are made when its turn comes.
-
-    ``name`` is None where an old server listed a file but left it out. Misbehaviours set ``poisoned`` (the stream
-    ends here), ``alter`` (another member instead) and ``value`` (another hash).
-    """
-
-    file: StoredFile
-    name: str | None
-    key: str
-    value: Callable[[], str | None]
-    poisoned: bool = False
-    alter: Alteration | None = None
-
-    def member(self, *, zstd: bool) -> Member | None:
-        if self.name is None:
-            return None
-        size_bytes, crc32 = self.file.checked(zstd=zstd)
-        pieces = self.file.zstd_pieces if zstd else self.file.pieces
-        member = Member(name=self.name, size_bytes=size_bytes, crc32=crc32, pieces=pieces)
-        return self.alter(member) if self.alter else member
-
-
-@dataclass(frozen=True, kw_only=True)
-class Archive:
-    """A download before it is packed; ``selected`` is what the query covers, also what the registry filtered out."""
-
-    entries: tuple[Entry, ...]
-    selected: tuple[StoredFile, ...]
-    with_registry: bool
-    zstd: bool
-    now: datetime
-    more: tuple[Member, ...] = ()
-
-    @property
-    def size_bytes(self) -> int:
-        """Roughly what will be sent, before compression."""
-        return sum(entry.file.size_bytes + 300 for entry in self.entries if entry.name) + 22
-
-    def pieces(self) -> Iterator[bytes]:
-        return zip_stream(self._members(), now=self.now)
-
-    def _members(self) -> Iterator[Member]:
-        for entry in self.entries:
-            if entry.poisoned:
-                raise PoisonedError
-            member = entry.member(zstd=self.zstd)
-            if member:
-                yield member
-        yield from self.more
-        if self.with_registry:
-            pairs = [(entry.key, entry.value()) for entry in self.entries]
-            pairs += [(f"CHUNKED_DATA/{member.name}", "") for member in self.more]
-            text = ", ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in pairs)
-            yield bytes_member("registry", f"{{{text}}}".encode())
-
-
-class PoisonedError(Exception):
-    """An object that the server can't read: the stream ends here."""
-
-
-def bytes_member(name: str, data: bytes) -> Member:
-    return Member(name=name, size_bytes=len(data), crc32=zlib.crc32(data), pieces=lambda: (data,))
 
 
 def download(world: World, profile: Profile, study: Study, request: Request, rng: random.Random) -> Answer:

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dagster_beiwe.simulator.answers import HTML, JSON, Answer, html_page, refused
+from dagster_beiwe.simulator.archives import Archive, Entry, bytes_member
 from dagster_beiwe.simulator.content import zstd_bomb
-from dagster_beiwe.simulator.downloads import Archive, Entry, bytes_member
 from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.forms import Request
 from dagster_beiwe.simulator.zipping import Member

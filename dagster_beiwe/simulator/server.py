@@ -8,11 +8,12 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http.server import ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from dagster_beiwe.simulator import control
 from dagster_beiwe.simulator.answers import Answer, RefusedError, method_not_allowed, not_a_route, refused, server_error
 from dagster_beiwe.simulator.endpoints import ROUTES, Call
 from dagster_beiwe.simulator.forms import Request
@@ -164,6 +165,22 @@ class SimulatedServer:
         with self._lock:
             self.requests.clear()
             self.peak_downloads = self._downloads
+
+    def control_answer(self, request: Request, body: bytes) -> Answer | None:
+        """The answer to a request that changes the server itself; None for any other."""
+        if not (self.control and request.path.startswith(control.PREFIX)):
+            return None
+        own: control.Actions = {
+            "misbehave": self._misbehave_as_told,
+            "behave": self.behave,
+            "requests": lambda: [asdict(record) for record in list(self.requests)],
+            "forget_requests": self.forget_requests,
+        }
+        return control.answer(self.world, own, request, body)
+
+    def _misbehave_as_told(self, name: Name, **options: Any) -> dict[str, str]:
+        self.misbehave(name, **options)
+        return {"on": name}
 
     def respond(self, request: Request) -> tuple[Answer, Delivery]:
         """The answer to a request, and how it is to travel."""

@@ -9,17 +9,14 @@ from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from threading import Event
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from dagster_beiwe.simulator import control
 from dagster_beiwe.simulator.answers import Answer, html_page
-from dagster_beiwe.simulator.downloads import PoisonedError
+from dagster_beiwe.simulator.archives import PoisonedError
 from dagster_beiwe.simulator.forms import Request, parse_form
 from dagster_beiwe.simulator.misbehaviour import Delivery
-
-if TYPE_CHECKING:
-    from dagster_beiwe.simulator.server import SimulatedServer
 
 _MAX_FORM_BYTES = 128 * 1024 * 1024
 _GATHER_BYTES = 64 * 1024
@@ -35,6 +32,20 @@ _GUNICORN_PAGE = (
 )
 
 
+class Application(Protocol):
+    """What answers the requests of a connection, and keeps the log."""
+
+    behind_nginx: bool
+    max_form_bytes: int | None
+    stopping: Event
+
+    def control_answer(self, request: Request, body: bytes) -> Answer | None: ...
+    def respond(self, request: Request) -> tuple[Answer, Delivery]: ...
+    def record(self, request: Request, *, status: int, bytes_received: int, bytes_sent: int) -> None: ...
+    def download_begins(self) -> None: ...
+    def download_ends(self) -> None: ...
+
+
 class Handler(BaseHTTPRequestHandler):
     """One connection of one client."""
 
@@ -44,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1  # buffered: the head of an answer must not go out before the answer is in the log
 
-    def __init__(self, simulated: SimulatedServer, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, simulated: Application, *args: Any, **kwargs: Any) -> None:
         self.simulated = simulated
         self._downloading = False
         super().__init__(*args, **kwargs)
@@ -62,8 +73,8 @@ class Handler(BaseHTTPRequestHandler):
             query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
             cookies=self._cookies(),
         )
-        if self.simulated.control and request.path.startswith(control.PREFIX):
-            self._send(control.answer(self.simulated, request, body), Delivery(), None, 0)
+        if (controlled := self.simulated.control_answer(request, body)) is not None:
+            self._send(controlled, Delivery(), None, 0)
         elif len(body) > (self.simulated.max_form_bytes or len(body)):
             page = html_page("413 Request Entity Too Large")
             self._send(Answer(status=413, body=page), Delivery(), request, len(body))
