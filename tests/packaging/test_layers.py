@@ -86,3 +86,30 @@ def test_what_scripts_use_does_not_know_dagster(room: str) -> None:
 def test_the_simulator_needs_nothing_of_the_package_but_names() -> None:
     """Whoever simulates a server must not share the client's mistakes."""
     assert rooms_imported("simulator") <= {"streams", "ids", "member_names"}
+
+
+def _name(path: Path) -> str:
+    return ".".join((PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+MODULES = {_name(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def modules_imported(name: str) -> set[str]:
+    """Modules of the package that a module imports, anywhere in it, at run time or for types."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys() or {str(node.module)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return (found & MODULES.keys()) - {name}
+
+
+def test_no_modules_import_each_other() -> None:
+    """Not in a circle of any length, inside a folder neither, and for types neither."""
+    waiting = {name: modules_imported(name) for name in MODULES}
+    while free := [name for name, imported in waiting.items() if not imported & waiting.keys()]:
+        for name in free:
+            del waiting[name]
+    assert not waiting, "these are in a circle of imports, or need one that is"

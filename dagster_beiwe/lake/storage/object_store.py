@@ -7,6 +7,7 @@ and is created only if there is none of that name. Nothing is cached: listings a
 from __future__ import annotations
 
 import io
+import logging
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
-from dagster_beiwe.errors import BeiweError, ConfigurationError
+from dagster_beiwe.errors import BeiweError, ConfigurationError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.storage.base import (
     LARGEST_DOCUMENT_BYTES,
     MAY_BE_ABSENT,
@@ -27,7 +28,11 @@ from dagster_beiwe.lake.storage.base import (
 )
 from dagster_beiwe.lake.storage.object_clients import client_of
 from dagster_beiwe.lake.storage.object_errors import advice, code, is_of_the_store
-from dagster_beiwe.lake.storage.object_files import PIECE_BYTES, Download, Upload
+
+logger = logging.getLogger("dagster_beiwe")
+
+PART_BYTES = 8 * 1024 * 1024
+"""Smaller files are one request; larger ones are read in ranges and written as multipart uploads of this size."""
 
 _REMOVALS_AT_ONCE = 8
 _READS_AT_ONCE = 16
@@ -83,14 +88,14 @@ class ObjectStorage(Storage):
             return False
 
     def open(self, path: str, *, size_bytes: int | None = None) -> BinaryIO:
-        if size_bytes is not None and size_bytes <= PIECE_BYTES:
+        if size_bytes is not None and size_bytes <= PART_BYTES:
             return io.BytesIO(self._beginning(path, size_bytes + 1))
         with self.explained("read", path):
-            file = self._files.open(self._full(path), "rb", block_size=PIECE_BYTES)
-        return cast("BinaryIO", io.BufferedReader(Download(self, path, file)))
+            file = self._files.open(self._full(path), "rb", block_size=PART_BYTES)
+        return cast("BinaryIO", io.BufferedReader(_Download(self, path, file)))
 
     def create(self, path: str, *, otherwise: str | None = None) -> NewFile:
-        return cast("NewFile", Upload(self, path, otherwise))
+        return cast("NewFile", _Upload(self, path, otherwise))
 
     def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:  # noqa: ARG002
         with self.explained("written", path):
@@ -166,7 +171,7 @@ class ObjectStorage(Storage):
     def start_upload(self, path: str) -> Any:
         """A file of fsspec's that shows after ``close`` and ``commit``."""
         with self.explained("written", path):
-            return self._files.open(self._full(path), "wb", block_size=PIECE_BYTES, autocommit=False)
+            return self._files.open(self._full(path), "wb", block_size=PART_BYTES, autocommit=False)
 
     def _full(self, path: str) -> str:
         check_inside(path)
@@ -185,6 +190,147 @@ class ObjectStorage(Storage):
                 raise
             got = code(error) or type(error).__name__
             raise unavailable(self, done, path, got, advice(error)) from None
+
+
+class _Download(io.RawIOBase):
+    """An object that is read in pieces; where the store's client fails, it says so in the lake's words."""
+
+    def __init__(self, storage: ObjectStorage, path: str, file: Any) -> None:
+        self._storage, self._path, self._file = storage, path, file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        with self._storage.explained("read", self._path):
+            try:
+                data = self._file.read(len(buffer))
+            except OSError as error:
+                if type(error).__name__ == "FileExpired":  # s3fs asks for each piece with the version of the first one
+                    raise self._replaced() from None
+                raise
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _replaced(self) -> IntegrityError:
+        return IntegrityError(
+            f"{self._path!r} in the lake at {self._storage.describe()} was replaced while it was read; what was read "
+            "must not be used. This package replaces no file: look who else can write to the lake, and run "
+            "`dagster-beiwe verify`."
+        )
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+class _Upload(io.RawIOBase):
+    """A new object: one request if it is small, else in pieces. Nothing of it shows before it is closed.
+
+    A block that ends with an exception leaves nothing. ``otherwise`` is its name if the other one is taken, and if it
+    is large: stores can't complete pieces on condition that nothing is there.
+    """
+
+    def __init__(self, storage: ObjectStorage, path: str, otherwise: str | None = None) -> None:
+        self._storage, self.path, self._otherwise = storage, path, otherwise
+        self.doubtful = False
+        self._buffer = io.BytesIO()
+        self._upload: Any = None
+        self._size_bytes = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size_bytes
+
+    def write(self, data: Any) -> int:
+        size_bytes = memoryview(data).nbytes
+        if self._upload is None and self._size_bytes + size_bytes > PART_BYTES:
+            self.path = self._otherwise or self.path
+            self._upload = self._storage.start_upload(self.path)
+            self._pass_on(self._buffer.getvalue())
+            self._buffer = io.BytesIO()
+        if self._upload is None:
+            self._buffer.write(data)
+        else:
+            self._pass_on(data)
+        self._size_bytes += size_bytes
+        return size_bytes
+
+    def _pass_on(self, data: Any) -> None:
+        with self._storage.explained("written", self.path):
+            self._upload.write(data)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            if self._upload is None:
+                self._put(self._buffer.getvalue())
+            else:
+                self._complete()
+        except BaseException:
+            self.abandon()
+            raise
+        super().close()
+
+    def _put(self, data: bytes) -> None:
+        try:
+            self._storage.create_new(self.path, data)
+        except FileExistsError:  # also where the answer was lost, and the client has asked again
+            if self._otherwise is not None:
+                self.path, self._otherwise, self.doubtful = self._otherwise, None, True
+                self._put(data)
+            elif not self._lies_there(data):
+                raise
+
+    def _complete(self) -> None:
+        with self._storage.explained("written", self.path):
+            self._upload.close()
+            try:
+                self._upload.commit()
+            except FileNotFoundError:  # no such upload: the answer was lost, and the client has asked again
+                if self._storage.size_bytes(self.path) != self._size_bytes:
+                    raise
+
+    def _lies_there(self, data: bytes) -> bool:
+        with suppress(FileNotFoundError, IntegrityError):  # IntegrityError: it is larger
+            return self._storage.read(self.path, limit_bytes=len(data)) == data
+        return False
+
+    def abandon(self) -> None:
+        """Give up the upload."""
+        super().close()
+        if self._upload is None:
+            return
+        with suppress(AttributeError):  # some stores' files can't be marked, and need not be
+            self._upload.closed = True  # or it would be uploaded when it is collected
+        try:
+            with self._storage.explained("removed", self.path), suppress(FileNotFoundError):
+                self._upload.discard()
+            self._storage.delete(self.path)
+        except LakeUnavailableError as error:
+            logger.warning("The pieces of an upload that was given up may be left in the store: %s", error)
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is not None and not self.closed:
+            self.abandon()
+        self.close()
+
+    def __del__(self) -> None:
+        if not self.closed:
+            self.abandon()
 
 
 def _open_store(url: str) -> tuple[Any, str, str]:

@@ -14,8 +14,7 @@ from object_helpers import S3
 from dagster_beiwe.errors import ConfigurationError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.storage.local import LocalStorage
-from dagster_beiwe.lake.storage.object_files import PIECE_BYTES
-from dagster_beiwe.lake.storage.object_store import _PLACE, ObjectStorage
+from dagster_beiwe.lake.storage.object_store import _PLACE, PART_BYTES, ObjectStorage
 
 
 @pytest.fixture
@@ -152,7 +151,7 @@ def test_fsspecs_own_setting_of_the_endpoint_goes_first(s3: S3, url: str, monkey
     assert ("PUT", "/" + url.removeprefix("s3://") + "/study/file") in s3.requests
 
 
-@pytest.mark.parametrize("size", [10, PIECE_BYTES * 2 + 1], ids=["small", "pieces"])
+@pytest.mark.parametrize("size", [10, PART_BYTES * 2 + 1], ids=["small", "pieces"])
 def test_an_upload_that_breaks_off_leaves_nothing(s3: S3, url: str, size: int) -> None:
     """No object, no pieces that the bucket's owner would pay for."""
     storage = ObjectStorage(url)
@@ -172,7 +171,7 @@ def test_an_upload_that_nobody_closes_leaves_nothing(s3: S3, url: str) -> None:
     """Only who closes it says that it is complete."""
     storage = ObjectStorage(url)
     file = storage.create("study/.token-1.part")
-    file.write(os.urandom(PIECE_BYTES + 1))
+    file.write(os.urandom(PART_BYTES + 1))
     del file
     gc.collect()
     assert list(storage.scan("")) == []
@@ -203,13 +202,13 @@ def test_a_file_that_is_replaced_while_it_is_read_is_noticed(url: str) -> None:
     """Pieces of two versions are never put together."""
     storage = ObjectStorage(url)
     with storage.create("study/file") as file:
-        file.write(os.urandom(3 * PIECE_BYTES))
+        file.write(os.urandom(3 * PART_BYTES))
     with storage.open("study/file") as reader:
         reader.read(10)
         storage.delete("study/file")
         storage.create_new("study/file", os.urandom(100))
         with pytest.raises(IntegrityError, match="was replaced"):
-            reader.read(2 * PIECE_BYTES)
+            reader.read(2 * PART_BYTES)
 
 
 def test_nothing_is_asked_of_the_store_before_it_is_used(s3: S3, url: str) -> None:

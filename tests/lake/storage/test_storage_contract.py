@@ -12,7 +12,7 @@ import pytest
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.storage.local import LocalStorage
-from dagster_beiwe.lake.storage.object_files import PIECE_BYTES
+from dagster_beiwe.lake.storage.object_store import PART_BYTES
 
 
 def put(storage: Storage, path: str, data: bytes) -> None:
@@ -52,22 +52,22 @@ def test_of_many_that_create_a_file_at_once_one_wins(storage: Storage) -> None:
     assert storage.read("a/key") == b"%d" % won.index(True)
 
 
-SIZES = pytest.mark.parametrize("size", [10, 2 * PIECE_BYTES + 7], ids=["few", "pieces"])
+SIZES = pytest.mark.parametrize("size", [10, 2 * PART_BYTES + 7], ids=["few", "pieces"])
 
 
-@pytest.mark.parametrize("size", [0, 10, PIECE_BYTES, 2 * PIECE_BYTES + 7], ids=["none", "few", "piece", "pieces"])
+@pytest.mark.parametrize("size", [0, 10, PART_BYTES, 2 * PART_BYTES + 7], ids=["none", "few", "piece", "pieces"])
 def test_a_created_file_is_whole_when_it_is_closed(storage: Storage, size: int) -> None:
     """Of every size, written in parts of another; in an object store nothing shows before."""
     data = os.urandom(size)
     with storage.create("a/b/file", otherwise="a/b/file~1-aaaa") as file:
         for start in range(0, size, 3_000_001):
             file.write(data[start : start + 3_000_001])
-        shows = isinstance(storage, LocalStorage) or ("memory" in storage.describe() and size > PIECE_BYTES)
+        shows = isinstance(storage, LocalStorage) or ("memory" in storage.describe() and size > PART_BYTES)
         assert (storage.list("a/b") != []) == shows
     storage.sync_folder("a/b")
     assert storage.list("a/b") == [file.path.removeprefix("a/b/")]
     assert storage.read(file.path) == data
-    assert file.path == "a/b/file" or size > PIECE_BYTES
+    assert file.path == "a/b/file" or size > PART_BYTES
 
 
 @SIZES
@@ -80,7 +80,7 @@ def test_a_created_file_replaces_nothing(storage: Storage, size: int) -> None:
     assert file.path == "a/file~1-aaaa"
     assert storage.read(file.path) == data
     assert storage.read("a/file") == b"of a dead run"
-    if size <= PIECE_BYTES or isinstance(storage, LocalStorage):
+    if size <= PART_BYTES or isinstance(storage, LocalStorage):
         with pytest.raises(FileExistsError), storage.create("a/file") as file:
             file.write(data)
     assert storage.list("a") == ["file", "file~1-aaaa"]
@@ -105,12 +105,12 @@ def test_a_file_that_breaks_off_is_removed(storage: Storage, size: int) -> None:
 
 def test_a_file_is_read_from_any_place(storage: Storage) -> None:
     """Over the edges of pieces, back and forth."""
-    data = os.urandom(PIECE_BYTES + 1000)
+    data = os.urandom(PART_BYTES + 1000)
     put(storage, "a/large", data)
     with storage.open("a/large") as file:
         assert file.seekable()
-        file.seek(PIECE_BYTES - 10)
-        assert file.read(20) == data[PIECE_BYTES - 10 : PIECE_BYTES + 10]
+        file.seek(PART_BYTES - 10)
+        assert file.read(20) == data[PART_BYTES - 10 : PART_BYTES + 10]
         file.seek(3)
         assert file.read(5) == data[3:8]
         assert file.seek(0, os.SEEK_END) == len(data)

@@ -21,8 +21,7 @@ from dagster_beiwe.lake.catalog.terms import TERMS
 from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.storage.object_errors import advice
-from dagster_beiwe.lake.storage.object_files import PIECE_BYTES
-from dagster_beiwe.lake.storage.object_store import ObjectStorage
+from dagster_beiwe.lake.storage.object_store import PART_BYTES, ObjectStorage
 
 STUDY = "AnswersAnswersAnswersAns"
 ANN = Subject("ann1person")
@@ -96,7 +95,7 @@ def test_a_large_upload_whose_last_answer_is_lost_is_there(url: str, s3: S3) -> 
         return call.lose_answer()
 
     s3.meddle = meddle
-    storage, data = ObjectStorage(url), os.urandom(PIECE_BYTES + 1)
+    storage, data = ObjectStorage(url), os.urandom(PART_BYTES + 1)
     with storage.create("a/file", otherwise="a/file~1-aaaa") as file:
         file.write(data)
     assert storage.read(file.path) == data
