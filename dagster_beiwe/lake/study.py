@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from copy import copy
 from datetime import datetime
 from typing import BinaryIO, Final, get_args
@@ -26,7 +26,6 @@ from dagster_beiwe.lake.manifest import FileRecord, Manifest, decode
 from dagster_beiwe.lake.staging import Compression, FileForm
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.stored import open_stored
-from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.windows import Window, start_of_key
 
 KEEP_SUPERSEDED_DAYS: Final = 30.0
@@ -224,13 +223,6 @@ class StudyLake:
         """The plain content of a file, checked before it is returned."""
         with self.open(participant, record, window=window) as file:
             return file.read()
-
-    def writer(self, *, run_id: str, participants: Collection[str] = ()) -> AbstractContextManager[LakeWriter]:
-        """Open the study for writing, and begin its log if there is none. ``participants`` will be written of.
-
-        Raises ``WrongPassphraseError``, ``IntegrityError`` or ``LakeUnavailableError`` before anything is written.
-        """
-        return LakeWriter(self, run_id=run_id, participants=participants)
 
     def folder(self, participant: str, below: str = "") -> str:
         """Path of a participant's folder, or of something below it."""

@@ -24,12 +24,12 @@ from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import Manifest, encode
 from dagster_beiwe.lake.merge import Changes, CommitRequest, FetchedFile, merge, plain_name
 from dagster_beiwe.lake.staging import Examined, FileForm, FilePlace, StagedFile, stage_file, store_all
+from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.member_names import MemberName
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from dagster_beiwe.lake.study import StudyLake
     from dagster_beiwe.windows import Window
 
 _MOST_COMPARED: Final = 500
@@ -73,6 +73,9 @@ class Submitted:
 
 class LakeWriter:
     """One run's write access to a study; use it as a context manager. ``stage`` may be called from several threads.
+
+    Opening it begins the study's log if there is none; ``participants`` will be written of. Raises
+    ``WrongPassphraseError``, ``IntegrityError`` or ``LakeUnavailableError`` before anything is written.
 
     Whoever writes shares the study's guard, which on a local disk keeps collections and withdrawals out. ``plan``
     before anything of a participant is fetched; ``flush`` before what was committed is told to anybody.

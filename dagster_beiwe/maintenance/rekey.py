@@ -79,7 +79,7 @@ def rekey_study(
         return result
     source = _checked(source)
     catalog = _begin(source.log, target.log)
-    with target.writer(run_id=_RUN_ID) as writer, ThreadPoolExecutor(_FILES_AT_ONCE, "beiwe-rekey") as pool:
+    with LakeWriter(target, run_id=_RUN_ID) as writer, ThreadPoolExecutor(_FILES_AT_ONCE, "beiwe-rekey") as pool:
         copy = _Copy(source, target, writer, pool, result, compression=compression, encrypt_all=encrypt_all)
         try:
             for snapshot in sorted(source.state.snapshots.values(), key=lambda each: each.at.number):

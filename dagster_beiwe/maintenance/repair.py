@@ -21,6 +21,7 @@ from dagster_beiwe.lake.manifest import FileRecord, Hole, Manifest, decode, deco
 from dagster_beiwe.lake.merge import CommitRequest
 from dagster_beiwe.lake.storage.base import StoredFile
 from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.maintenance.inspection import Finding, partitions_of
 from dagster_beiwe.maintenance.unaccounted import files_at
 from dagster_beiwe.maintenance.verify import inspect_again, verify_study
@@ -97,7 +98,7 @@ def _take_out(lake: StudyLake, catalog: Catalog, findings: list[Finding], *, run
         if each.kind in _FILES and each.window and each.path:
             by_window.setdefault((each.participant, each.window), set()).add(each.path)
     if by_window:
-        with lake.writer(run_id=run_id) as writer:
+        with LakeWriter(lake, run_id=run_id) as writer:
             for (participant, window), paths in by_window.items():
                 plan = writer.plan(participant, [window])
                 manifest = plan.manifests.get(window)

@@ -79,7 +79,7 @@ class StudySync:
         wanted = sorted(set(cells))
         meter = Meter(len(wanted), self._policy.progress_seconds, on_progress)
         with (
-            self._lake.writer(run_id=self._run_id, participants={cell.participant for cell in wanted}) as writer,
+            LakeWriter(self._lake, run_id=self._run_id, participants={cell.participant for cell in wanted}) as writer,
             Fetcher(self._client, self._lake, writer, self._policy, on_bytes=meter.received) as fetcher,
         ):
             self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
@@ -103,7 +103,7 @@ class StudySync:
         server does not tell, are to be given to ``run``. One request covers consecutive windows of a participant.
         ``go_on`` is asked before each; where it says no, the comparison ends. Raises as ``run``.
         """
-        with self._lake.writer(run_id=self._run_id) as writer:
+        with LakeWriter(self._lake, run_id=self._run_id) as writer:
             comparer = Comparer(self._client, self._lake, writer, self._streams, self._policy, go_on=go_on)
             yield from comparer.compare(cells)
 

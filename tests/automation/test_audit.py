@@ -18,6 +18,7 @@ from dagster_beiwe import StudyConfig
 from dagster_beiwe.automation.audit import BYTES_TAG, NEXT_TAG, REQUESTS_TAG
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.catalog import collector
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.sync import Cell
 from dagster_beiwe.sync.audit import AuditPolicy, beginning_at, due_windows
 from dagster_beiwe.windows import windows_between
@@ -46,7 +47,7 @@ def forget(lab: Lab, *keys: str, days: int = 100) -> None:
 
 
 def note(lab: Lab, *keys: str, at: datetime) -> None:
-    with lab.lake.writer(run_id="long ago") as writer:
+    with LakeWriter(lab.lake, run_id="long ago") as writer:
         for one in PARTICIPANTS:
             held = lab.lake.index(one).items()
             windows = [(key, each.at) for key, each in held if not keys or f"{one}|{key}" in keys]

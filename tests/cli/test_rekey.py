@@ -23,6 +23,7 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.maintenance.rekey import RekeyResult, rekey_study
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer
@@ -81,7 +82,7 @@ def vanish(lake: StudyLake, participant: str = "anna1111") -> Manifest:
         study_id=lake.study_id, participant=participant, window=manifest.span, streams=manifest.streams,
         run_id="later", now=datetime.now(timezone.utc), vanished=[manifest.files[0].key],
     )  # fmt: skip
-    with lake.writer(run_id="later") as writer:
+    with LakeWriter(lake, run_id="later") as writer:
         commit = writer.commit(writer.plan(participant, [manifest.span]), commit_request, [])
         writer.flush()
         commit.record()
@@ -218,7 +219,7 @@ def test_a_changed_lake_is_not_copied(
 
 def test_nothing_is_copied_while_a_run_writes(lake: StudyLake, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What it commits would be missed."""
-    with lake.writer(run_id="run"):
+    with LakeWriter(lake, run_id="run"):
         assert main(["rekey", "--to", str(place)]) == 1
     assert "A run is writing" in capsys.readouterr().err
     assert not place.exists()

@@ -32,6 +32,7 @@ from core_helpers import (
 
 from dagster_beiwe.errors import CommitConflictError, LakeError, LakeUnavailableError
 from dagster_beiwe.lake import BeiweLake, Manifest, StudyLake
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.maintenance.verify import Finding, verify_study
 
 OLD = {1: b"first", 2: b"second", 3: b"third"}
@@ -234,7 +235,7 @@ def test_a_lake_that_goes_away_in_mid_run_is_named(folder: Path) -> None:
     """An unmounted or deleted lake is an error, not the start of an empty one beside it."""
     lake = fresh(folder)
     commit(lake, OLD)
-    with lake.writer(run_id="r") as writer:
+    with LakeWriter(lake, run_id="r") as writer:
         plan = writer.plan(PERSON, [week()])
         fetched_file = stage(writer, lake, b"new", hours=5)
         shutil.rmtree(folder)
@@ -284,7 +285,7 @@ def test_a_read_only_lake_is_read_and_not_written(small_disk: Path) -> None:
     commit(fresh(folder), OLD)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert contents(fresh(folder)) == OLD
-    with pytest.raises(LakeUnavailableError, match="read-only"), fresh(folder).writer(run_id="r"):
+    with pytest.raises(LakeUnavailableError, match="read-only"), LakeWriter(fresh(folder), run_id="r"):
         pytest.fail("writing had begun")
     with pytest.raises(LakeUnavailableError, match="read-only"):
         commit(fresh(small_disk / "new"), OLD)
@@ -310,7 +311,7 @@ def test_protection_holds_under_a_careless_umask(folder: Path, umask_zero: None)
 def test_a_commit_planned_on_an_older_version_is_refused(lake: StudyLake, folder: Path) -> None:
     """Another run was faster: nothing is written, and what was staged is dropped."""
     commit(lake, OLD)
-    with lake.writer(run_id="slow") as slow:
+    with LakeWriter(lake, run_id="slow") as slow:
         plan = slow.plan(PERSON, [week()])
         fetched_file = stage(slow, lake, b"slow", hours=1)
         commit(lake, {1: b"fast"})
@@ -323,7 +324,7 @@ def test_a_commit_planned_on_an_older_version_is_refused(lake: StudyLake, folder
 
 def test_what_a_living_run_has_staged_is_left_alone(lake: StudyLake, folder: Path) -> None:
     """A second run that starts meanwhile does not take the first for dead."""
-    with lake.writer(run_id="first") as first:
+    with LakeWriter(lake, run_id="first") as first:
         plan = first.plan(PERSON, [week()])
         fetched_file = stage(first, lake, b"first", hours=1)
         commit(fresh(folder), {2: b"second"}, participant="p2person", run_id="second")

@@ -19,6 +19,7 @@ from dagster_beiwe.errors import IntegrityError, WindowMismatchError, WrongPassp
 from dagster_beiwe.lake import BeiweLake, FileRecord, Hole, Manifest, StudyLake
 from dagster_beiwe.lake.catalog import key_file
 from dagster_beiwe.lake.manifest import PreviousVersion, decode, encode
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.windows import Window
 
 NEXT = Window(week().end, week().end + timedelta(days=7))
@@ -218,7 +219,7 @@ def test_a_wrong_passphrase_is_found_before_anything_happens(lake: StudyLake, fo
         BeiweLake(folder).study(STUDY, passphrase="another one", cipher=CrypteaseCipher(PASSPHRASE)),
     )
     for other in others:
-        with pytest.raises(WrongPassphraseError), other.writer(run_id="r"):
+        with pytest.raises(WrongPassphraseError), LakeWriter(other, run_id="r"):
             pytest.fail("writing had begun")
         with pytest.raises(WrongPassphraseError):
             other.manifest(PERSON, week())
@@ -284,7 +285,7 @@ def test_windows_of_another_length_are_refused(lake: StudyLake) -> None:
     shorter = Window(START, START + timedelta(days=1))
     with pytest.raises(WindowMismatchError, match="window"):
         lake.manifest(PERSON, shorter)
-    with lake.writer(run_id="r") as writer, pytest.raises(WindowMismatchError):
+    with LakeWriter(lake, run_id="r") as writer, pytest.raises(WindowMismatchError):
         writer.plan(PERSON, [shorter])
 
 

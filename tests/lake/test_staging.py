@@ -51,6 +51,7 @@ from dagster_beiwe.lake.staging import (
     store_all,
 )
 from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.member_names import parse_member_name
 
 NAME = f"{PERSON}/gps/{START:%Y-%m-%d %H_%M_%S}+00_00.csv"
@@ -104,7 +105,7 @@ def test_every_way_to_store_keeps_the_content(
     """However a file arrives and is stored, the hashes are of its plain bytes, and they can be read back."""
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE, cipher=CIPHERS[cipher], compression=compression)
     member = parse_member_name(NAME)
-    with lake.writer(run_id="r") as writer:
+    with LakeWriter(lake, run_id="r") as writer:
         plan = writer.plan(PERSON, [week()])
         body = frame(content) if arrives_compressed else content
         staged = writer.stage(member, chunked(body, 100), arrives_compressed=arrives_compressed, md5=True)
@@ -226,7 +227,7 @@ def test_a_body_that_breaks_off_leaves_nothing(lake: StudyLake, folder: Path) ->
         yield b"timestamp"
         raise ConnectionFailedError("cut")
 
-    with lake.writer(run_id="r") as writer:
+    with LakeWriter(lake, run_id="r") as writer:
         with pytest.raises(ConnectionFailedError):
             writer.stage(parse_member_name(NAME), breaking(), arrives_compressed=False)
         assert not gps_files(folder)
@@ -234,7 +235,7 @@ def test_a_body_that_breaks_off_leaves_nothing(lake: StudyLake, folder: Path) ->
 
 def test_staged_files_are_removed_when_the_run_ends(lake: StudyLake, folder: Path) -> None:
     """What was staged and not committed does not survive its writer, nor what was discarded the moment it was."""
-    with lake.writer(run_id="r") as writer:
+    with LakeWriter(lake, run_id="r") as writer:
         first = stage(writer, lake, b"a", hours=1)
         stage(writer, lake, b"b", hours=2)
         assert len(gps_files(folder)) == 2
@@ -256,7 +257,7 @@ def test_locking_needs_a_passphrase_at_once(folder: Path) -> None:
 def test_plain_streams_are_plain_and_the_others_locked(folder: Path) -> None:
     """A stream named as plain is stored readable; every other one is not."""
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE, plain_streams=["power_state"], compression="none")
-    with lake.writer(run_id="r") as writer:
+    with LakeWriter(lake, run_id="r") as writer:
         plan = writer.plan(PERSON, [week()])
         fetched_files = [
             stage(writer, lake, b"readable", stream="power_state"),
@@ -314,7 +315,7 @@ def test_no_plain_byte_is_ever_on_disk(folder: Path, locked: bool) -> None:
                 passes.wait(0.3)
 
     passes = threading.Event()
-    with lake.writer(run_id="r") as writer:
+    with LakeWriter(lake, run_id="r") as writer:
         staged = writer.stage(parse_member_name(NAME), body(), arrives_compressed=False)
         watcher.done.set()
         watcher.join()
@@ -325,7 +326,7 @@ def test_no_plain_byte_is_ever_on_disk(folder: Path, locked: bool) -> None:
 
 def test_everything_is_for_the_owner_only(lake: StudyLake, folder: Path, umask_zero: None) -> None:
     """Files are 0600 and folders 0700 while a run writes and afterwards, whatever the umask is."""
-    with lake.writer(run_id="r") as writer:
+    with LakeWriter(lake, run_id="r") as writer:
         stage(writer, lake, b"a")
         assert too_open(folder) == []
     commit(lake, {1: b"a"})

@@ -14,6 +14,7 @@ from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.collecting import dead_runs_left_something
 from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.maintenance.exposure import find_exposures
 from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import verify_study
@@ -91,7 +92,7 @@ def test_a_marker_that_cannot_be_read_calls_for_no_collection(lake: StudyLake, f
     catalog = lake.catalog()
     assert catalog
     assert not dead_runs_left_something(catalog)
-    with lake.writer(run_id="alive", participants=[PERSON]):
+    with LakeWriter(lake, run_id="alive", participants=[PERSON]):
         assert dead_runs_left_something(catalog)
     assert not dead_runs_left_something(catalog)
 
@@ -99,7 +100,7 @@ def test_a_marker_that_cannot_be_read_calls_for_no_collection(lake: StudyLake, f
 def test_what_a_run_has_not_finished_is_accounted_for(lake: StudyLake, folder: Path) -> None:
     """While it is alive, and after it died: the next run takes it away."""
     commit(lake, {1: b"first"})
-    writer = lake.writer(run_id="dead", participants=[PERSON]).__enter__()
+    writer = LakeWriter(lake, run_id="dead", participants=[PERSON]).__enter__()
     stage(writer, lake, b"half", hours=2)
     stage(writer, lake, b"half", hours=1)
     assert verify_study(lake).findings == []

@@ -14,6 +14,7 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import add_snapshot
 from dagster_beiwe.lake.catalog.terms import TERMS
 from dagster_beiwe.lake.collecting import collect
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.simulator import SimulatedServer
 
@@ -129,4 +130,4 @@ def test_a_past_state_is_not_written(lake: StudyLake, server: SimulatedServer) -
         lake.at(3)
     fill(server, lake, cells_of(ANDROID, weeks=1))
     with pytest.raises(ConfigurationError, match="past state, which cannot be written"):
-        lake.at(1).writer(run_id="late")
+        LakeWriter(lake.at(1), run_id="late")

@@ -96,7 +96,7 @@ def stage(
 def commit(lake: StudyLake, files: dict[int, bytes], *, window: Window | None = None, **facts: object) -> Manifest:
     """Commit gps files by hour, on top of what the window holds."""
     wanted = commit_request(window, **facts)
-    with lake.writer(run_id=wanted.run_id) as writer:
+    with LakeWriter(lake, run_id=wanted.run_id) as writer:
         plan = writer.plan(wanted.participant, [wanted.window])
         fetched_files = [
             stage(writer, lake, data, hours=hours, participant=wanted.participant) for hours, data in files.items()

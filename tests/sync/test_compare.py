@@ -34,6 +34,7 @@ from core_helpers import (
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import ConnectionFailedError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer, World
 from dagster_beiwe.sync import Cell, Compared, FetchPolicy, StudySync
 
@@ -245,7 +246,7 @@ def test_a_commit_in_between_is_not_called_compared(lake: StudyLake, folder: Pat
         commit(lake, {1: content})
         records.append(lake.index(PERSON)[week().key].at)
     for record, noted in zip(records, (0, now), strict=True):
-        with lake.writer(run_id="audit") as writer:
+        with LakeWriter(lake, run_id="audit") as writer:
             writer.note_compared(PERSON, [(week().key, record), ("2020-01-06", record)], at=NOW)
             writer.note_compared("p2person", [(week().key, record)], at=NOW)
         assert compared_at(BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)) == [noted]

@@ -30,6 +30,7 @@ from core_helpers import (
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer, World
 from dagster_beiwe.sync import FetchPolicy, Progress, StudySync, WindowReport
 
@@ -122,7 +123,7 @@ def test_simultaneous_commits_of_one_window_form_one_chain(lake: StudyLake, fold
     def write(number: int) -> int:
         own = fresh(folder)
         conflicts = 0
-        with own.writer(run_id=f"run-{number}") as writer:
+        with LakeWriter(own, run_id=f"run-{number}") as writer:
             while True:
                 plan = writer.plan(PERSON, [commit_request().window])
                 fetched_file = stage(writer, own, b"file %d" % number, hours=number)

@@ -34,6 +34,7 @@ from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import named
 from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.member_names import parse_member_name
 from dagster_beiwe.windows import Window
 
@@ -134,7 +135,7 @@ class Lake(StudyLake):
 
 def write(lake: Lake, order: Order, rng: random.Random, tell: Tell) -> None:
     """Two windows, or one twice: some files new, some restated, some gone."""
-    with lake.writer(run_id=order.name, participants=PEOPLE) as writer:
+    with LakeWriter(lake, run_id=order.name, participants=PEOPLE) as writer:
         for _ in range(2):
             person, window = rng.choice(PEOPLE), rng.choice(WINDOWS)
             plan = writer.plan(person, [window])
