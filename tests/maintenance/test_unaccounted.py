@@ -86,7 +86,7 @@ def test_what_is_no_file_is_named_too(lake: StudyLake, folder: Path, path: str, 
 
 
 def test_a_marker_that_cannot_be_read_calls_for_no_collection(lake: StudyLake, folder: Path) -> None:
-    """None removes it, so that each run would collect anew. The marker of a run that may have died does call for one."""
+    """No collection removes it, so every run would collect again. The marker of a run that may have died does."""
     commit(lake, {1: b"first"})
     (folder / STUDY / ".beiwe" / "runs" / "0-0123456789abcdef-0").write_text("no marker")
     catalog = lake.catalog()
