@@ -95,6 +95,7 @@ def backfills(study: str, participants: int, weeks: int) -> Facts:
     from benchmarks.scale.project import definitions, first_day, history, raw_data
     from benchmarks.scale.selections import selections
     from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
+    from dagster_beiwe.cells import CellKey
     from dagster_beiwe.partitions.rectangles import cover
 
     graph = definitions([study], weeks=weeks).get_repository_def().asset_graph
@@ -123,8 +124,8 @@ def backfills(study: str, participants: int, weeks: int) -> Facts:
                     "benchmark", data, view, now.timestamp(), logging.getLogger("benchmark"), None
                 )
             with Stopwatch() as covering:
-                places = {(person, window) for person, _, window in (key.rpartition("|") for key in keys)}
-                ours = cover(places, participants=people, windows=windows, largest=PARTITIONS_PER_RUN)
+                cells = set(map(CellKey.parse, keys))
+                ours = cover(cells, participants=people, windows=windows, largest=PARTITIONS_PER_RUN)
             found[name] = watch.facts() | {
                 "partitions": len(keys),
                 "runs": len(result.run_requests),

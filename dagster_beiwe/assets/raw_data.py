@@ -17,17 +17,16 @@ from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.window_events import errors_of, log_oddities, log_problems, window_metadata
+from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.partitions.definitions import (
     MOVED_ONLY,
     REFRESH_TAG,
     Metadata,
-    join_key,
+    cell_of,
     partition_event,
     raw_data_partitions,
     run_partition_keys,
-    split_key,
     version_of,
-    window_of_key,
 )
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
@@ -35,7 +34,7 @@ from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.config import lake_io_manager_key
 from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.studies.study import Study
-from dagster_beiwe.sync import Cell, FetchPolicy, Progress, StudySync, WindowReport
+from dagster_beiwe.sync import FetchPolicy, Progress, StudySync, WindowReport
 
 BACKFILL_POLICY = dg.BackfillPolicy.single_run()
 """One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs some five
@@ -117,7 +116,7 @@ class _Ingest:
         record as failed, although it is in the lake.
         """
         self._keys = [str(key) for key in run_partition_keys(self._context, self._partitions)]
-        cells = {key: self._cell(key) for key in self._keys}
+        cells = {key: cell_of(self._study, key) for key in self._keys}
         if is_continuation(self._context.run):
             earlier = recorded_by_retried_runs(self._context, self._key, self._keys)
             for key, event in earlier.items():
@@ -144,7 +143,7 @@ class _Ingest:
             moved_only = self._context.run.tags.get(REFRESH_TAG) == MOVED_ONLY
             with closing(sync.run(cells, moved_only=moved_only, on_progress=self._log_progress)) as reports:
                 for report in reports:
-                    key = join_key(report.cell.participant, report.cell.window.key)
+                    key = str(report.cell.key)
                     self._tell(report)
                     if report.complete:
                         self._record(key, metadata=window_metadata(report, lake), version=report.data_version)
@@ -154,9 +153,7 @@ class _Ingest:
 
     def _record(self, key: str, *, metadata: Metadata, version: str) -> None:
         """As an event, at once: what was recorded before a run dies stays recorded."""
-        self._context.log_event(
-            partition_event(self._key, join_key(*split_key(key)), metadata=metadata, version=version)
-        )
+        self._context.log_event(partition_event(self._key, CellKey.parse(key), metadata=metadata, version=version))
 
     def _tell(self, report: WindowReport) -> None:
         """Warn of what is no failure and yet deserves a look."""
@@ -176,8 +173,8 @@ class _Ingest:
 
     def _failure(self, *, total: int) -> dg.Failure:
         names = sorted(self._failed)
-        participants, windows = zip(*map(split_key, names), strict=True)
-        again = [name for name in names if split_key(name)[0] not in self._unknown]
+        participants, windows = zip(*map(CellKey.parse, names), strict=True)
+        again = [name for name in names if CellKey.parse(name).participant not in self._unknown]
         errors = ", ".join(sorted({self._failed[name] for name in again}))
         description = f"{len(names)} of {total} windows were refused; the others are done and recorded."
         if again:
@@ -194,10 +191,6 @@ class _Ingest:
             },
             allow_retries=any(map(is_passing, self._failed.values())),
         )
-
-    def _cell(self, key: str) -> Cell:
-        participant, window = split_key(key)
-        return Cell(participant, window_of_key(self._study.window, window))
 
     def _log_progress(self, progress: Progress) -> None:
         self._context.log.info(

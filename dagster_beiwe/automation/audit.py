@@ -18,17 +18,18 @@ import dagster as dg
 
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.window_events import errors_of, log_oddities, log_problems, window_metadata
+from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.collecting import collect
-from dagster_beiwe.partitions.definitions import join_key, participants_name, partition_event, study_windows
+from dagster_beiwe.partitions.definitions import participants_name, partition_event, study_windows
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, is_passing, listed, with_retries
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.studies.study import Study
-from dagster_beiwe.sync import Cell, Compared, DailyIndex, FetchPolicy, StudySync, WindowReport
+from dagster_beiwe.sync import Compared, DailyIndex, FetchPolicy, StudySync, WindowReport
 from dagster_beiwe.sync.audit import Budget, Taken, beginning_at, due_windows
 
 DEFAULT_AUDIT_CRON = "0 6 * * *"
@@ -96,7 +97,7 @@ class _Earlier:
     """What earlier runs leave: what those of today have taken of the budget, and the window at which to go on."""
 
     taken: Taken
-    next: tuple[str, str]
+    next: CellKey
 
 
 def _earlier_runs(instance: dg.DagsterInstance, study: Study, *, but: str, now: datetime) -> _Earlier:
@@ -108,8 +109,7 @@ def _earlier_runs(instance: dg.DagsterInstance, study: Study, *, but: str, now: 
             tags = record.dagster_run.tags
             taken += Taken(requests=int(tags.get(REQUESTS_TAG, 0)), size_bytes=int(tags.get(BYTES_TAG, 0)))
     places = (record.dagster_run.tags[NEXT_TAG] for record in others if NEXT_TAG in record.dagster_run.tags)
-    participant, _, window = next(places, "").rpartition("|")
-    return _Earlier(taken, (participant, window))
+    return _Earlier(taken, CellKey.parse(next(places, "")))
 
 
 class _Audit:
@@ -209,7 +209,7 @@ class _Audit:
         if found.outcome == "equal":
             self._equal.append(found.cell)
         elif found.outcome == "failed":
-            self._fail(_key(found.cell), error=found.error, message=found.message)
+            self._fail(str(found.cell.key), error=found.error, message=found.message)
 
     def _fetch(self, client: BeiweClient, lake: StudyLake, cells: Sequence[Cell], budget: Budget) -> Cell | None:
         """Fetch windows of a participant while the budget lasts, at least one; the first that has to wait, if any."""
@@ -229,13 +229,13 @@ class _Audit:
         log_oddities(report, self._context.log)
         if not report.complete:
             log_problems(report, self._context.log)
-            self._failed[_key(report.cell)] = errors_of(report)
+            self._failed[str(report.cell.key)] = errors_of(report)
         elif report.added or report.changed or report.vanished:
             self._restated.append(report.cell)
             self._context.log_event(
                 partition_event(
                     self._raw_data,
-                    join_key(report.cell.participant, report.cell.window.key),
+                    report.cell.key,
                     metadata=window_metadata(report, lake),
                     version=report.data_version,
                 )
@@ -262,7 +262,7 @@ class _Audit:
         tags = {
             REQUESTS_TAG: str(self._taken.requests),
             BYTES_TAG: str(self._taken.size_bytes),
-            NEXT_TAG: _key(self._next) if self._next else "",
+            NEXT_TAG: str(self._next.key) if self._next else "",
         }
         self._context.instance.add_run_tags(self._context.run_id, tags)
 
@@ -276,7 +276,3 @@ class _Audit:
             metadata={"failed": len(self._failed)},
             allow_retries=any(map(is_passing, errors)),
         )
-
-
-def _key(cell: Cell) -> str:
-    return str(join_key(cell.participant, cell.window.key))

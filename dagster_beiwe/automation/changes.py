@@ -17,9 +17,10 @@ from datetime import date
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_TICK, RUNS_PER_TICK
 from dagster_beiwe.automation.requested import Change
+from dagster_beiwe.cells import CellKey
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.state import Version
-from dagster_beiwe.partitions.rectangles import Place, Rectangle, cover
+from dagster_beiwe.partitions.rectangles import Rectangle, cover
 from dagster_beiwe.sync import DailyIndex, dirty_cells
 from dagster_beiwe.windows import Window
 
@@ -129,7 +130,7 @@ class Grid:
 class Look:
     """What one evaluation found: dirty windows, marks of settled participants, and at whom it stopped for time."""
 
-    dirty: Mapping[Place, Change] = field(default_factory=dict)
+    dirty: Mapping[CellKey, Change] = field(default_factory=dict)
     settled: Mapping[str, str] = field(default_factory=dict)
     looked_at: int = 0
     stopped_at: str = ""
@@ -176,8 +177,8 @@ def look_for_changes(
     marks: Mapping[str, str],
     cursor: ChangesCursor,
     batches: Callable[[Sequence[str]], Iterable[Sequence[str]]] = _one_by_one,
-    busy: Collection[Place] = (),
-    is_recorded: Callable[[Place], bool] = lambda _: True,
+    busy: Collection[CellKey] = (),
+    is_recorded: Callable[[CellKey], bool] = lambda _: True,
     seconds: float = LOOK_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Look:
@@ -193,9 +194,10 @@ def look_for_changes(
     settled = {
         name: cursor.settled[name] for name, mark in marks.items() if grid.still_settled(cursor.settled.get(name), mark)
     }
-    dirty: dict[Place, Change] = {}
+    dirty: dict[CellKey, Change] = {}
     looked_at = 0
-    order = [each for each in _beginning_at(grid.participants, cursor.next.rpartition("|")[0]) if each not in settled]
+    begin = CellKey.parse(cursor.next).participant
+    order = [each for each in _beginning_at(grid.participants, begin) if each not in settled]
     for batch in batches(order):
         if looked_at and clock() > deadline:
             return Look(dirty=dirty, settled=settled, looked_at=looked_at, stopped_at=batch[0])
@@ -208,8 +210,9 @@ def look_for_changes(
             if not found and participant in marks:
                 settled[participant] = grid.to_keep(marks[participant], participant, daily)
             for window in found:
-                if (participant, window.key) not in busy:
-                    dirty[participant, window.key] = Change(
+                cell = CellKey(participant, window.key)
+                if cell not in busy:
+                    dirty[cell] = Change(
                         committed=counted.get(window.key, ""),
                         counted=daily.digest(participant, window, grid.streams, b""),
                         commits=known.commits(window.key),
@@ -223,7 +226,7 @@ def _dirty_windows(
     counted: Mapping[str, str],
     secret: bytes | None,
     participant: str,
-    is_recorded: Callable[[Place], bool],
+    is_recorded: Callable[[CellKey], bool],
 ) -> list[Window]:
     cells = dirty_cells(
         daily, counted, secret=secret, participant=participant, windows=grid.windows, streams=grid.streams
@@ -232,7 +235,7 @@ def _dirty_windows(
     return [
         window
         for window in grid.windows
-        if window.key in moved or (counted.get(window.key) and not is_recorded((participant, window.key)))
+        if window.key in moved or (counted.get(window.key) and not is_recorded(CellKey(participant, window.key)))
     ]
 
 
@@ -245,22 +248,22 @@ class Choice:
     waiting: int = 0
 
 
-def choose_runs(grid: Grid, places: Collection[Place], *, start: str, largest: int) -> Choice:
+def choose_runs(grid: Grid, cells: Collection[CellKey], *, start: str, largest: int) -> Choice:
     """Few runs that cover the windows and no others; what is too much for one evaluation waits.
 
     Runs are taken in the order of their first cells, from ``start`` on and then from the beginning: whoever waits is
     among the first next time, so that runs which fail again and again do not keep others from their turn.
     """
     windows = [window.key for window in grid.windows]
-    found = cover(places, participants=grid.participants, windows=windows, largest=largest)
+    found = cover(cells, participants=grid.participants, windows=windows, largest=largest)
     number = {each: index for index, each in enumerate(grid.participants)}
     column = {each: index for index, each in enumerate(windows)}
-    participant, _, window = start.rpartition("|")
-    begin = (number.get(participant, 0), column.get(window, 0))
+    begin = CellKey.parse(start)
+    first = (number.get(begin.participant, 0), column.get(begin.window, 0))
 
     def turn(run: Rectangle) -> tuple[bool, tuple[int, int]]:
-        place = (number[run.first[0]], column[run.first[1]])
-        return place < begin, place
+        place = (number[run.first.participant], column[run.first.window])
+        return place < first, place
 
     ordered = sorted(found, key=turn)
     taken = partitions = 0
@@ -270,7 +273,7 @@ def choose_runs(grid: Grid, places: Collection[Place], *, start: str, largest: i
             break
         taken += 1
     waiting = ordered[taken:]
-    return Choice(runs=tuple(ordered[:taken]), next="|".join(waiting[0].first) if waiting else "", waiting=len(waiting))
+    return Choice(runs=tuple(ordered[:taken]), next=str(waiting[0].first) if waiting else "", waiting=len(waiting))
 
 
 def _digest(text: str) -> str:

@@ -29,6 +29,7 @@ from dagster_beiwe.automation.changes import (
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, SENSOR_POLICY
 from dagster_beiwe.automation.requested import Request, latest_requests, not_requested, request_tag
 from dagster_beiwe.automation.schedules import checks_request, checks_target
+from dagster_beiwe.cells import CellKey
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.lake import StudyLake
@@ -37,11 +38,10 @@ from dagster_beiwe.partitions.definitions import (
     PARTITION_TAG,
     RANGE_END_TAG,
     RANGE_START_TAG,
-    join_key,
     participants_name,
     study_windows,
 )
-from dagster_beiwe.partitions.rectangles import Place, Rectangle
+from dagster_beiwe.partitions.rectangles import Rectangle
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.server_counts import ToldZone, batches, counts_around, find_zone, zone_tag
 from dagster_beiwe.studies.study import Study
@@ -106,7 +106,7 @@ def build_changes_sensor(
         if not grid.participants:
             reason = dg.SkipReason("No participant is a partition yet: materialise the roster.")
             return dg.SensorResult(skip_reason=reason, cursor=cursor.to_text())
-        busy = set(busy_places(context.instance, raw_data.key, grid))
+        busy = set(busy_cells(context.instance, raw_data.key, grid))
         outcome = _Outcome(cursor, f"The server is asked again when {interval_seconds} s are over.")
         early = min(interval_seconds, CHECK_SECONDS) / 2  # evaluations are never exactly an hour apart
         if cursor.next or now.timestamp() - cursor.looked_at >= interval_seconds - early:
@@ -146,7 +146,7 @@ def _look(
     raw_data: dg.AssetKey,
     grid: Grid,
     cursor: ChangesCursor,
-    busy: Collection[Place],
+    busy: Collection[CellKey],
     *,
     now: datetime,
 ) -> _Outcome:
@@ -198,7 +198,7 @@ def _outcome(look: Look, choice: Choice, cursor: ChangesCursor, requests: tuple[
         cursor=replace(
             cursor,
             settled=look.settled,
-            next=choice.next or (f"{look.stopped_at}|" if look.stopped_at else ""),
+            next=choice.next or (str(CellKey(look.stopped_at, "")) if look.stopped_at else ""),
         ),
         text=f"{len(look.dirty)} windows moved; {look.looked_at} participants looked at, {len(look.settled)} settled.",
         requests=requests,
@@ -240,15 +240,15 @@ def _opened(lake: StudyLake) -> StudyLake:
     return lake.at()
 
 
-def _recorded_windows(instance: dg.DagsterInstance, raw_data: dg.AssetKey) -> Callable[[Place], bool]:
+def _recorded_windows(instance: dg.DagsterInstance, raw_data: dg.AssetKey) -> Callable[[CellKey], bool]:
     """Whether Dagster knows a window as materialised: not if it was committed by a run that died before it said so, or
     outside of Dagster. Asked from Dagster once, and only if anybody is looked at."""
     known: list[Collection[str]] = []
 
-    def is_recorded(place: Place) -> bool:
+    def is_recorded(cell: CellKey) -> bool:
         if not known:
             known.append(instance.get_materialized_partitions(raw_data))
-        return str(join_key(*place)) in known[0]
+        return str(cell) in known[0]
 
     return is_recorded
 
@@ -261,27 +261,29 @@ def _newest_recorded(instance: dg.DagsterInstance, raw_data: dg.AssetKey) -> str
 
 def _latest_requests(
     instance: dg.DagsterInstance, study: Study, grid: Grid, *, since: datetime
-) -> dict[Place, Request]:
+) -> dict[CellKey, Request]:
     """What each window was last requested for since then."""
     runs = instance.get_runs(filters=dg.RunsFilter(tags={REQUEST_TAG: study.id}, created_after=since))
     return latest_requests((_rectangle(run, grid), run.tags.get(CHANGES_TAG, "")) for run in runs)
 
 
-def busy_places(instance: dg.DagsterInstance, raw_data: dg.AssetKey, grid: Grid) -> Iterator[Place]:
+def busy_cells(instance: dg.DagsterInstance, raw_data: dg.AssetKey, grid: Grid) -> Iterator[CellKey]:
     """Participants and windows of runs of ``raw_data`` that wait or run: what they will do need not be requested."""
     since = datetime.now(timezone.utc) - _BELIEVED
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_OPEN, updated_after=since)):
         if not run.asset_selection or raw_data in run.asset_selection:
-            yield from _rectangle(run, grid).places()
+            yield from _rectangle(run, grid).cells()
 
 
 def _rectangle(run: dg.DagsterRun, grid: Grid) -> Rectangle:
     """What a run is about; an empty rectangle where that is another study's."""
     single = run.tags.get(PARTITION_TAG, "")
     first, last = (run.tags.get(tag) or single for tag in (RANGE_START_TAG, RANGE_END_TAG))
-    (top, _, left), (bottom, _, right) = first.rpartition("|"), last.rpartition("|")
-    windows = [window.key for window in grid.windows]
-    return Rectangle(_between(grid.participants, top, bottom), _between(windows, left, right))
+    begin, end = CellKey.parse(first), CellKey.parse(last)
+    return Rectangle(
+        _between(grid.participants, begin.participant, end.participant),
+        _between([window.key for window in grid.windows], begin.window, end.window),
+    )
 
 
 def _between(order: Sequence[str], first: str, last: str) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dagster_beiwe.partitions.rectangles import Place, Rectangle
+from dagster_beiwe.cells import CellKey
+from dagster_beiwe.partitions.rectangles import Rectangle
 
 _CHARACTERS = 4
 """Of a code: Postgres has an index of tags, which refuses values above some 2,600 bytes, and a run has 500 windows."""
@@ -59,32 +60,32 @@ class Change:
         return not self.committed or (own[_COMMITTED] == request.code[_COMMITTED] and by_its_run_only)
 
 
-def request_tag(run: Rectangle, changes: Mapping[Place, Change], *, record: int) -> str:
+def request_tag(run: Rectangle, changes: Mapping[CellKey, Change], *, record: int) -> str:
     """What a run's windows are requested for, as its tag keeps it; ``record`` is the newest of the study's log."""
-    return f"{record}:" + "".join(changes[place].code for place in run.places())
+    return f"{record}:" + "".join(changes[cell].code for cell in run.cells())
 
 
-def latest_requests(runs: Iterable[tuple[Rectangle, str]]) -> dict[Place, Request]:
+def latest_requests(runs: Iterable[tuple[Rectangle, str]]) -> dict[CellKey, Request]:
     """What each window was last requested for, of runs with their tags, newest first.
 
     A run whose tag does not fit its windows is left out: a participant of it is no partition any more.
     """
-    latest: dict[Place, Request] = {}
+    latest: dict[CellKey, Request] = {}
     for run, tag in runs:
         record, _, codes = tag.partition(":")
         if record.isdecimal() and len(codes) == len(run) * _CHARACTERS:
-            for number, place in enumerate(run.places()):
+            for number, cell in enumerate(run.cells()):
                 code = codes[number * _CHARACTERS : (number + 1) * _CHARACTERS]
-                latest.setdefault(place, Request(code, int(record)))
+                latest.setdefault(cell, Request(code, int(record)))
     return latest
 
 
-def not_requested(changes: Mapping[Place, Change], latest: Mapping[Place, Request]) -> dict[Place, Change]:
+def not_requested(changes: Mapping[CellKey, Change], latest: Mapping[CellKey, Request]) -> dict[CellKey, Change]:
     """The changes that windows were not last requested for."""
     return {
-        place: change
-        for place, change in changes.items()
-        if not ((request := latest.get(place)) and change.is_that_of(request))
+        cell: change
+        for cell, change in changes.items()
+        if not ((request := latest.get(cell)) and change.is_that_of(request))
     }
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from typing import Any
 
+from dagster_beiwe.cells import CellKey
 from dagster_beiwe.lake.catalog.state import Version
-from dagster_beiwe.partitions.rectangles import Place
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync import Coverage, Gap
 
@@ -41,7 +41,7 @@ class Comparison:
     never_compared: int = 0
     compared_at: datetime | None = None
     """When that of the windows was compared by content whose turn was longest ago; some were never."""
-    cells: set[Place] = field(default_factory=set)
+    cells: set[CellKey] = field(default_factory=set)
     """Partitions to run again."""
     out_of_range_to_fetch: set[str] = field(default_factory=set)
     out_of_range_gone: set[str] = field(default_factory=set)
@@ -103,7 +103,7 @@ class Comparison:
                 self.compared_at = min(filter(None, (self.compared_at, compared_at)))
 
     def _note(self, kind: str, gap: Gap, reason: Callable[[Gap], str]) -> None:
-        self.cells |= {(gap.participant, window) for window in gap.windows}
+        self.cells |= {CellKey(gap.participant, window) for window in gap.windows}
         if len(self._first[kind]) < SHOWN:
             self._first[kind].append(_row(gap, reason(gap)))
 

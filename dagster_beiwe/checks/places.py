@@ -8,7 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_beiwe.partitions.rectangles import Place, cover
+from dagster_beiwe.cells import CellKey
+from dagster_beiwe.partitions.rectangles import cover
 
 ROSTER_FIRST = "not partitions yet, materialise the roster first"
 
@@ -25,7 +26,7 @@ class Places:
     participants: Sequence[str]
     windows: Sequence[str]
 
-    def metadata(self, cells: Collection[Place], *, out_of_range: Iterable[str] = ()) -> dict[str, Any]:
+    def metadata(self, cells: Collection[CellKey], *, out_of_range: Iterable[str] = ()) -> dict[str, Any]:
         """Partitions to run: as keys, for the two fields of Dagster's partition selection, and as commands.
 
         A window that is not one of the study's is an out-of-range window, whose partition is the participant;
@@ -36,12 +37,12 @@ class Places:
         wanted = {*out_of_range, *(participant for participant, window in cells if window not in windows)}
         absent = (wanted | {participant for participant, _ in cells}) - enrolled
         return {
-            **self._raw_data(sorted(cell for cell in cells if cell[0] in enrolled and cell[1] in windows)),
+            **self._raw_data(sorted(cell for cell in cells if cell.participant in enrolled and cell.window in windows)),
             **_listed("out-of-range partitions to run", sorted(wanted & enrolled)),
             **_listed(ROSTER_FIRST, sorted(absent)),
         }
 
-    def _raw_data(self, cells: Sequence[Place]) -> dict[str, Any]:
+    def _raw_data(self, cells: Sequence[CellKey]) -> dict[str, Any]:
         if not cells:
             return {}
         ranges = cover(cells, participants=self.participants, windows=self.windows, largest=len(cells))
@@ -52,7 +53,7 @@ class Places:
         more = len(ranges) - len(commands)
         selections = _selections(cells)
         return {
-            **_listed("partitions to run", [f"{participant}|{window}" for participant, window in cells]),
+            **_listed("partitions to run", list(map(str, cells))),
             "selections to paste": table_of(selections[:_RANGES_SHOWN]),
             **_left_out("selections", len(selections) - _RANGES_SHOWN),
             "commands": dg.MetadataValue.md(
@@ -65,7 +66,7 @@ def table_of(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows])
 
 
-def _selections(cells: Iterable[Place]) -> list[dict[str, str]]:
+def _selections(cells: Iterable[CellKey]) -> list[dict[str, str]]:
     """Participants who lack the same windows: both fields of Dagster's selection, one row at a time."""
     by_participant: dict[str, list[str]] = {}
     for participant, window in cells:

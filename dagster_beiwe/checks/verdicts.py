@@ -9,12 +9,12 @@ from typing import Any
 
 import dagster as dg
 
+from dagster_beiwe.cells import CellKey
 from dagster_beiwe.checks.comparison import SHOWN, Comparison
 from dagster_beiwe.checks.places import Places, table_of
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.maintenance.exposure import Protection
 from dagster_beiwe.maintenance.verify import Verification
-from dagster_beiwe.partitions.definitions import split_key
 from dagster_beiwe.runs.remembered_heads import seen_metadata
 from dagster_beiwe.studies.time_zones import StudyZone
 
@@ -122,7 +122,7 @@ def judge_verification(
         "share": share,
         "findings": len(found.findings),
         **seen_metadata(found.head or max(remembered, key=lambda seen: seen.number, default=None)),
-        **places.metadata([split_key(key) for key in found.partitions]),
+        **places.metadata(list(map(CellKey.parse, found.partitions))),
     }
     if rows:
         metadata["first findings"] = table_of(rows)
@@ -146,7 +146,7 @@ def judge_protection(found: Protection, places: Places, *, locked: str) -> Verdi
         "permissions looked at": found.permissions,
         "exposed": found.exposed,
         "locked streams": locked,
-        **places.metadata([split_key(key) for key in found.partitions]),
+        **places.metadata(list(map(CellKey.parse, found.partitions))),
     }
     if found.findings:
         metadata["first findings"] = table_of(

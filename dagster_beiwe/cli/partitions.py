@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dagster_beiwe.cells import dimensions
 from dagster_beiwe.cli.context import confirmed, dagster_history, load_credentials, open_lake
 from dagster_beiwe.cli.options import study_option, yes_option
 from dagster_beiwe.client import BeiweClient
@@ -89,7 +90,7 @@ def _check_dagster(instance: dg.DagsterInstance, participant: str) -> None:
     statuses = [status for status in DagsterRunStatus if status not in ended]
     tags = (PARTITION_TAG, RANGE_START_TAG, RANGE_END_TAG)
     for run in instance.get_runs(filters=RunsFilter(statuses=statuses)):
-        if any(participant in run.tags.get(tag, "").split("|") for tag in tags):
+        if any(participant in dimensions(run.tags.get(tag, "")) for tag in tags):
             raise _refusal(participant, f"Run {run.run_id} is about this partition. Wait for it or terminate it.")
 
 

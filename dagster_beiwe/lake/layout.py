@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
+from dagster_beiwe.cells import dimensions
 from dagster_beiwe.ids import is_participant_id
 from dagster_beiwe.member_names import COMPRESSED_SUFFIX
 from dagster_beiwe.private_files import PART_SUFFIX
@@ -162,7 +163,7 @@ class LogLayout:
             return Home(f"{self.folder}/{subject.name}/", f"{inside}/{_OWNER}", f"{inside}/")
         stem = self.tables(subject.asset)
         if subject.name is not None:
-            stem += "".join(f"/{safe_name(part)}" for part in subject.name.split("|"))
+            stem += "".join(f"/{safe_name(part)}" for part in dimensions(subject.name))
         return Home(f"{stem}~", f"{stem}~{_OWNER}", stem)
 
 

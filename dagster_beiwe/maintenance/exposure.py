@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from dagster_beiwe.cells import CellKey
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.layout import TABLES, is_document, participant_and_stream
 from dagster_beiwe.lake.storage.local import LocalStorage
@@ -57,7 +58,8 @@ class Protection:
     @property
     def partitions(self) -> list[str]:
         """Partition keys of committed files that are readable, sorted."""
-        return sorted({f"{each.participant}|{each.window}" for each in self.findings if each.window})
+        cells = {CellKey(each.participant, each.window) for each in self.findings if each.participant and each.window}
+        return sorted(map(str, cells))
 
     def note(self, finding: Exposure) -> None:
         self.exposed += 1

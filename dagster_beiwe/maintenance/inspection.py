@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from dagster_beiwe.cells import CellKey
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.catalog import Catalog
@@ -87,8 +88,8 @@ class Verification:
 
 def partitions_of(findings: Iterable[Finding]) -> list[str]:
     """Partition keys of the windows whose newest version is not as it was committed, sorted."""
-    found = [each for each in findings if each.participant and each.kind not in ("past version damaged", "collected")]
-    return sorted({f"{each.participant}|{each.window}" for each in found if each.window})
+    found = [each for each in findings if each.kind not in ("past version damaged", "collected")]
+    return sorted({str(CellKey(each.participant, each.window)) for each in found if each.participant and each.window})
 
 
 class _Held(NamedTuple):

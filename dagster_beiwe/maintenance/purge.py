@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from dagster_beiwe.cells import dimensions
 from dagster_beiwe.ids import check_participant_id, is_participant_id
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.store import files_of, remove_empty_folder
@@ -110,7 +111,7 @@ def _tables(lake: StudyLake, catalog: Catalog) -> list[Subject]:
 
 
 def _parts(subject: Subject) -> list[str]:
-    return [] if subject.name is None else subject.name.split("|")
+    return [] if subject.name is None else dimensions(subject.name)
 
 
 def _is_of(path: str, participant: str) -> bool:

@@ -17,7 +17,7 @@ def sample_of_today(share: float) -> Callable[[str], bool]:
     day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
 
     def is_chosen(path: str) -> bool:
-        number = int.from_bytes(hashlib.sha256(f"{day}|{path}".encode()).digest()[:4], "big")
+        number = int.from_bytes(hashlib.sha256(f"{day} {path}".encode()).digest()[:4], "big")
         return number < share * 2**32
 
     return is_chosen

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 import dagster as dg
 
+from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.studies.study import Study
@@ -108,17 +109,10 @@ def window_of_key(granularity: Granularity, key: str) -> Window:
     return window
 
 
-def split_key(key: str) -> tuple[str, str]:
-    """Participant and window key of a partition key, which is ``<participant>|<window>``.
-
-    Raises ``ConfigurationError`` for a participant that was made a partition by hand with an id that no server has.
-    """
-    participant, _, window = key.rpartition("|")
-    return check_participant_id(participant), window
-
-
-def join_key(participant: str, window_key: str) -> dg.MultiPartitionKey:
-    return dg.MultiPartitionKey({PARTICIPANT: participant, WINDOW: window_key})
+def cell_of(study: Study, key: str) -> Cell:
+    """The cell that a partition key names. Raises ``ConfigurationError`` for a window or an id that can't exist."""
+    cell = CellKey.parse(key)
+    return Cell(check_participant_id(cell.participant), window_of_key(study.window, cell.window))
 
 
 def run_partition_keys(context: RunContext, partitions: dg.MultiPartitionsDefinition) -> list[str]:
@@ -143,9 +137,11 @@ def range_keys(
 
 
 def partition_event(
-    asset_key: dg.AssetKey, partition: str, *, metadata: Mapping[str, Any], version: str
+    asset_key: dg.AssetKey, partition: CellKey | str, *, metadata: Mapping[str, Any], version: str
 ) -> dg.AssetMaterialization:
     """That a partition was stored, with its own numbers and data version, which an output of several has in common."""
+    if isinstance(partition, CellKey):
+        partition = dg.MultiPartitionKey({PARTICIPANT: partition.participant, WINDOW: partition.window})
     dimensions = partition.keys_by_dimension if isinstance(partition, dg.MultiPartitionKey) else {}
     tags = {
         _DATA_VERSION_TAG: version,
@@ -163,7 +159,7 @@ def version_of(event: dg.AssetMaterialization) -> str:
 def recorded_participants(instance: dg.DagsterInstance, study_key: str) -> set[str]:
     """Participants of whom Dagster has recorded a window of raw data, ever."""
     keys = instance.get_materialized_partitions(dg.AssetKey(["beiwe", study_key, "raw_data"]))
-    return {key.rpartition("|")[0] for key in keys}
+    return {CellKey.parse(key).participant for key in keys}
 
 
 def refreshed_participants(instance: dg.DagsterInstance, study_key: str, partitions: Sequence[str]) -> Collection[str]:
@@ -183,8 +179,8 @@ def refreshed_participants(instance: dg.DagsterInstance, study_key: str, partiti
 def rectangle_tags(participants: Sequence[str], windows: Sequence[str]) -> Mapping[str, str]:
     """Tags of a run over consecutive participants by consecutive windows."""
     return {
-        RANGE_START_TAG: f"{participants[0]}|{windows[0]}",
-        RANGE_END_TAG: f"{participants[-1]}|{windows[-1]}",
+        RANGE_START_TAG: str(CellKey(participants[0], windows[0])),
+        RANGE_END_TAG: str(CellKey(participants[-1], windows[-1])),
     }
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from dagster_beiwe.cells import CellKey
 from dagster_beiwe.partitions.definitions import rectangle_tags
-
-Place = tuple[str, str]
-"""Participant and window key: one partition."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +20,12 @@ class Rectangle:
         return len(self.participants) * len(self.windows)
 
     @property
-    def first(self) -> Place:
-        return self.participants[0], self.windows[0]
+    def first(self) -> CellKey:
+        return CellKey(self.participants[0], self.windows[0])
+
+    @property
+    def last(self) -> CellKey:
+        return CellKey(self.participants[-1], self.windows[-1])
 
     @property
     def tags(self) -> dict[str, str]:
@@ -33,10 +35,10 @@ class Rectangle:
     @property
     def range(self) -> str:
         """As ``dagster asset materialize --partition-range`` wants it."""
-        return f"{self.participants[0]}|{self.windows[0]}...{self.participants[-1]}|{self.windows[-1]}"
+        return f"{self.first}...{self.last}"
 
-    def places(self) -> Iterator[Place]:
-        return ((participant, window) for participant in self.participants for window in self.windows)
+    def cells(self) -> Iterator[CellKey]:
+        return (CellKey(participant, window) for participant in self.participants for window in self.windows)
 
     def pieces(self, size: int) -> Iterator[Rectangle]:
         """The rectangle cut into ones of at most ``size`` cells."""
@@ -48,16 +50,16 @@ class Rectangle:
 
 
 def cover(
-    places: Collection[Place], *, participants: Sequence[str], windows: Sequence[str], largest: int
+    cells: Collection[CellKey], *, participants: Sequence[str], windows: Sequence[str], largest: int
 ) -> list[Rectangle]:
-    """Rectangles of at most ``largest`` cells that hold each of the places once, and nothing else.
+    """Rectangles of at most ``largest`` cells that hold each of the cells once, and nothing else.
 
-    ``participants`` and ``windows`` are all there are, in the order of the partitions; places outside are left out.
+    ``participants`` and ``windows`` are all there are, in the order of the partitions; cells outside are left out.
     Merges along both dimensions and takes what gives fewer; sorted by their first cell.
     """
     by_row: dict[str, set[str]] = {}
     by_column: dict[str, set[str]] = {}
-    for participant, window in places:
+    for participant, window in cells:
         by_row.setdefault(participant, set()).add(window)
         by_column.setdefault(window, set()).add(participant)
     wide = [Rectangle(rows, columns) for rows, columns in _blocks(by_row, participants, windows)]
@@ -66,7 +68,7 @@ def cover(
     rows, columns = _positions(participants), _positions(windows)
     return sorted(
         (piece for rectangle in fewest for piece in rectangle.pieces(largest)),
-        key=lambda piece: (rows[piece.first[0]], columns[piece.first[1]]),
+        key=lambda piece: (rows[piece.first.participant], columns[piece.first.window]),
     )
 
 

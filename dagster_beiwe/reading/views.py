@@ -18,6 +18,7 @@ from typing import BinaryIO, Final
 
 import pandas as pd
 
+from dagster_beiwe.cells import CellKey
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import check_participant_id, is_study_id
 from dagster_beiwe.lake.manifest import FileRecord, Manifest
@@ -50,7 +51,7 @@ class WindowFiles(RawFiles):
 
     @property
     def key(self) -> str:
-        return f"{self.participant}|{self.window}"
+        return str(CellKey(self.participant, self.window))
 
     @property
     def participants(self) -> list[str]:
@@ -91,10 +92,11 @@ class WindowFiles(RawFiles):
             return self._loaded
 
     def _record(self, file: RawFile) -> FileRecord:
-        if (file.participant, file.window) != (self.participant, self.window):
+        own = str(CellKey(file.participant, file.window))
+        if own != self.key:
             raise ConfigurationError(
-                f"Expected a file of {self.key}, got one of {file.participant}|{file.window}; nothing was read. Open "
-                "it with the view that listed it."
+                f"Expected a file of {self.key}, got one of {own}; nothing was read. "
+                "Open it with the view that listed it."
             )
         try:
             return self._load()[1][file.identity]
@@ -125,8 +127,9 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         super().__init__(TimeRange(start, end))
         self.study_id = lake.study_id
         self._lake = lake.at()
-        self._cells: dict[str, tuple[str, str]] = {
-            f"{check_participant_id(participant)}|{window}": (participant, window) for participant, window in cells
+        self._cells = {
+            str(cell): cell
+            for cell in (CellKey(check_participant_id(participant), window) for participant, window in cells)
         }
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, WindowFiles] = OrderedDict()
@@ -174,8 +177,7 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
 
         They are sorted by participant and window, because Dagster hands out keys in no order.
         """
-        parts = (key.rpartition("|") for key in keys)
-        return cls(lake, sorted((participant, window) for participant, _, window in parts))
+        return cls(lake, sorted(map(CellKey.parse, keys)))
 
     def __repr__(self) -> str:
         return f"<BeiwePartitions of study {self.study_id}: {len(self._cells)} windows>"
@@ -230,10 +232,10 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         return [key for key in self._cells if self._holes.get(key)]
 
     def open(self, file: RawFile) -> BinaryIO:
-        return self[f"{file.participant}|{file.window}"].open(file)
+        return self[str(CellKey(file.participant, file.window))].open(file)
 
     def content(self, file: RawFile) -> bytes:
-        return self[f"{file.participant}|{file.window}"].content(file)
+        return self[str(CellKey(file.participant, file.window))].content(file)
 
     def by_window(self) -> Iterator[tuple[str, str, Iterable[RawFile]]]:
         for key in self._cells:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta, timezone
 
+from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.client.http import Traffic
 from dagster_beiwe.lake.catalog.state import Version
-from dagster_beiwe.sync.results import Cell
 from dagster_beiwe.windows import Window
 
 _NEVER = datetime.max.replace(tzinfo=timezone.utc)
@@ -90,15 +90,14 @@ def due_windows(
     return [window for window in windows if is_due(window)]
 
 
-def beginning_at(cells: Sequence[Cell], place: tuple[str, str], *, order: Sequence[str]) -> list[Cell]:
+def beginning_at(cells: Sequence[Cell], place: CellKey, *, order: Sequence[str]) -> list[Cell]:
     """The cells, turned so that they begin at a participant's window or the first one after it.
 
     The cells are in the ``order`` of participants, and those of each by time. Whoever stopped there goes on there, so
     that windows which fail again and again do not keep others from their turn.
     """
     number = {participant: index for index, participant in enumerate(order)}
-    participant, window = place
-    first = (number.get(participant, 0), window if participant in number else "")
+    first = (number.get(place.participant, 0), place.window if place.participant in number else "")
     start = sum((number[cell.participant], cell.window.key) < first for cell in cells)
     return [*cells[start:], *cells[:start]]
 

@@ -15,6 +15,7 @@ from itertools import groupby
 from typing import Literal
 
 from dagster_beiwe.archive import REGISTRY, read_archive
+from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import ConnectionFailedError, IntegrityError, NotFoundError
 from dagster_beiwe.lake import FileRecord, LakeWriter, Manifest, StudyLake
@@ -22,7 +23,7 @@ from dagster_beiwe.member_names import MemberName
 from dagster_beiwe.sync.downloader import DIVISIBLE, expected_name, registry_in
 from dagster_beiwe.sync.registry import RegistryEntry, pair
 from dagster_beiwe.sync.requests import Piece, registry_of, registry_size, stretches
-from dagster_beiwe.sync.results import Cell, FetchPolicy
+from dagster_beiwe.sync.results import FetchPolicy
 from dagster_beiwe.sync.splitting import Haul
 from dagster_beiwe.windows import Window
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.sync.daily_counts import DailyIndex
 from dagster_beiwe.sync.day_zones import Span
-from dagster_beiwe.sync.results import Cell
 from dagster_beiwe.windows import Window
 
 
@@ -59,7 +59,7 @@ class Coverage:
     @property
     def partitions(self) -> list[str]:
         """Partition keys to run again, sorted."""
-        return sorted({f"{gap.participant}|{window}" for gap in self.gaps for window in gap.windows})
+        return sorted({str(CellKey(gap.participant, window)) for gap in self.gaps for window in gap.windows})
 
 
 def measure_coverage(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from dagster_beiwe.cells import Cell
 from dagster_beiwe.errors import BeiweError
 from dagster_beiwe.lake import Changes, Hole, Manifest
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.lake.writer import Submitted
-from dagster_beiwe.sync.results import Cell, Problem, WindowReport
+from dagster_beiwe.sync.results import Problem, WindowReport
 from dagster_beiwe.sync.splitting import Haul
 
 

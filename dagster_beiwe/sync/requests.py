@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from dagster_beiwe.cells import Cell
 from dagster_beiwe.lake import FileRecord
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync.registry import base64_of, told_as
-from dagster_beiwe.sync.results import Cell, FetchPolicy
+from dagster_beiwe.sync.results import FetchPolicy
 from dagster_beiwe.windows import Window
 
 _NO_SHA1 = base64_of(bytes(20).hex())

@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from dagster_beiwe.cells import Cell
 from dagster_beiwe.windows import Window
-
-
-@dataclass(frozen=True, order=True)
-class Cell:
-    """One participant's window: what one partition holds."""
-
-    participant: str
-    window: Window
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 
+from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, NotFoundError
 from dagster_beiwe.lake import Changes, CommitRequest, FileRecord, LakeWriter, Manifest, StudyLake
@@ -28,7 +29,7 @@ from dagster_beiwe.sync.downloader import Fetcher
 from dagster_beiwe.sync.progress import Meter
 from dagster_beiwe.sync.reports import committed_report, hole_of, problems_in, refused_report, report_of
 from dagster_beiwe.sync.requests import guess_hours, next_cells, pieces_of, stretches
-from dagster_beiwe.sync.results import Cell, FetchPolicy, Progress, WindowReport
+from dagster_beiwe.sync.results import FetchPolicy, Progress, WindowReport
 from dagster_beiwe.sync.splitting import Haul, Hauler
 from dagster_beiwe.windows import Window, order_of_key
 

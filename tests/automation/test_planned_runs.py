@@ -14,6 +14,7 @@ from labs import version
 
 from dagster_beiwe.automation import changes
 from dagster_beiwe.automation.changes import ChangesCursor, Grid, Held, choose_runs, look_for_changes
+from dagster_beiwe.cells import CellKey
 from dagster_beiwe.client.answers import DailyBytes
 from dagster_beiwe.partitions.rectangles import Rectangle, cover
 from dagster_beiwe.studies.server_counts import batches
@@ -25,40 +26,40 @@ WINDOWS = list(
     windows_between("weekly", datetime(2026, 1, 5, tzinfo=timezone.utc), datetime(2026, 2, 16, tzinfo=timezone.utc))
 )
 KEYS = [window.key for window in WINDOWS]
-PLACES = st.sets(st.tuples(st.sampled_from(PEOPLE), st.sampled_from(KEYS)))
+CELLS = st.sets(st.builds(CellKey, st.sampled_from(PEOPLE), st.sampled_from(KEYS)))
 GRID = Grid(participants=PEOPLE, windows=WINDOWS, streams=("gps",), today=date(2026, 2, 16))
 
 
 @settings(max_examples=200, deadline=None)
-@given(places=PLACES, largest=st.integers(1, 20))
-def test_runs_cover_each_window_once_and_no_other(places: set[tuple[str, str]], largest: int) -> None:
+@given(cells=CELLS, largest=st.integers(1, 20))
+def test_runs_cover_each_window_once_and_no_other(cells: set[CellKey], largest: int) -> None:
     """However they are scattered; none is larger than a run may be."""
-    found = cover(places, participants=PEOPLE, windows=KEYS, largest=largest)
-    covered = [place for rectangle in found for place in rectangle.places()]
-    assert sorted(covered) == sorted(places)
+    found = cover(cells, participants=PEOPLE, windows=KEYS, largest=largest)
+    covered = [cell for rectangle in found for cell in rectangle.cells()]
+    assert sorted(covered) == sorted(cells)
     assert all(len(rectangle) <= largest for rectangle in found)
 
 
 @pytest.mark.parametrize(
-    ("places", "runs"),
+    ("cells", "runs"),
     [
-        ([(one, key) for one in PEOPLE for key in KEYS], 1),
-        ([(one, KEYS[-1]) for one in PEOPLE], 1),
-        ([(PEOPLE[3], key) for key in KEYS], 1),
-        ([(one, key) for one in PEOPLE for key in (KEYS[0], KEYS[-1])], 2),
-        ([(PEOPLE[0], KEYS[0]), (PEOPLE[1], KEYS[1]), (PEOPLE[2], KEYS[2])], 3),
+        ([CellKey(one, key) for one in PEOPLE for key in KEYS], 1),
+        ([CellKey(one, KEYS[-1]) for one in PEOPLE], 1),
+        ([CellKey(PEOPLE[3], key) for key in KEYS], 1),
+        ([CellKey(one, key) for one in PEOPLE for key in (KEYS[0], KEYS[-1])], 2),
+        ([CellKey(PEOPLE[0], KEYS[0]), CellKey(PEOPLE[1], KEYS[1]), CellKey(PEOPLE[2], KEYS[2])], 3),
         ([], 0),
     ],
 )
-def test_neighbours_share_a_run(places: list[tuple[str, str]], runs: int) -> None:
+def test_neighbours_share_a_run(cells: list[CellKey], runs: int) -> None:
     """Along participants as well as along windows."""
-    assert len(cover(places, participants=PEOPLE, windows=KEYS, largest=500)) == runs
+    assert len(cover(cells, participants=PEOPLE, windows=KEYS, largest=500)) == runs
 
 
 def test_a_cross_is_cut_along_the_better_side() -> None:
     """A new window of everybody and late data of one: two runs, or three if cut at the wrong place."""
-    places = {(one, KEYS[-1]) for one in PEOPLE} | {(PEOPLE[4], key) for key in KEYS[:-1]}
-    assert len(cover(places, participants=PEOPLE, windows=KEYS, largest=500)) == 2
+    cells = {CellKey(one, KEYS[-1]) for one in PEOPLE} | {CellKey(PEOPLE[4], key) for key in KEYS[:-1]}
+    assert len(cover(cells, participants=PEOPLE, windows=KEYS, largest=500)) == 2
 
 
 def counts_of(*people: str, on: date = date(2026, 1, 7)) -> DailyIndex:
@@ -111,13 +112,13 @@ def test_whoever_was_not_looked_at_is_the_first_next_time() -> None:
 def test_failing_windows_do_not_keep_others_from_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs an evaluation, and nothing ever succeeds: each of the scattered windows is requested all the same."""
     monkeypatch.setattr(changes, "RUNS_PER_TICK", 2)
-    dirty = {(one, key) for number, one in enumerate(PEOPLE) for key in KEYS[number % 2 :: 2]}
-    requested: list[tuple[str, str]] = []
+    dirty = {CellKey(one, key) for number, one in enumerate(PEOPLE) for key in KEYS[number % 2 :: 2]}
+    requested: list[CellKey] = []
     start = ""
     for _ in range(len(dirty)):
         choice = choose_runs(GRID, dirty, start=start, largest=500)
         assert 0 < len(choice.runs) <= 2
-        requested += [place for run in choice.runs for place in run.places()]
+        requested += [cell for run in choice.runs for cell in run.cells()]
         start = choice.next
     assert set(requested) == dirty
 
@@ -125,9 +126,9 @@ def test_failing_windows_do_not_keep_others_from_their_turn(monkeypatch: pytest.
 def test_a_tick_requests_no_more_than_dagster_submits_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """But at least one run, and it says how many wait."""
     monkeypatch.setattr(changes, "PARTITIONS_PER_TICK", 5)
-    dirty = {(one, key) for one in PEOPLE for key in KEYS}
+    dirty = {CellKey(one, key) for one in PEOPLE for key in KEYS}
     choice = choose_runs(GRID, dirty, start="", largest=6)
-    assert [run.first for run in choice.runs] == [(PEOPLE[0], KEYS[0])]
+    assert [run.first for run in choice.runs] == [CellKey(PEOPLE[0], KEYS[0])]
     assert choice.waiting == 7
 
 

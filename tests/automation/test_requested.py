@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.automation.requested import Change, Request, latest_requests, not_requested, request_tag
-from dagster_beiwe.partitions.rectangles import Place, Rectangle, cover
+from dagster_beiwe.cells import CellKey
+from dagster_beiwe.partitions.rectangles import Rectangle, cover
 
 PEOPLE = ("anna0001", "bert0002", "cleo0003")
 WINDOWS = tuple(date(2026, 1, day).isoformat() for day in (5, 12, 19, 26))
@@ -23,14 +24,14 @@ def changes(*commits: tuple[int, ...]) -> st.SearchStrategy[Change]:
     return st.builds(Change, committed=st.just("") | PRINTS, counted=PRINTS, commits=st.sampled_from(commits))
 
 
-def changed(*commits: tuple[int, ...]) -> st.SearchStrategy[dict[Place, Change]]:
-    return st.dictionaries(st.tuples(st.sampled_from(PEOPLE), st.sampled_from(WINDOWS)), changes(*commits))
+def changed(*commits: tuple[int, ...]) -> st.SearchStrategy[dict[CellKey, Change]]:
+    return st.dictionaries(st.builds(CellKey, st.sampled_from(PEOPLE), st.sampled_from(WINDOWS)), changes(*commits))
 
 
 LARGEST_INDEXED_BYTES = 2_600  # of a tag in Postgres: a third of a page, less what stands around it
 
 
-def requested(wanted: dict[Place, Change], largest: int, *, record: int = NOW) -> list[tuple[Rectangle, str]]:
+def requested(wanted: dict[CellKey, Change], largest: int, *, record: int = NOW) -> list[tuple[Rectangle, str]]:
     runs = cover(wanted, participants=PEOPLE, windows=WINDOWS, largest=largest)
     return [(run, request_tag(run, wanted, record=record)) for run in runs]
 
@@ -38,13 +39,13 @@ def requested(wanted: dict[Place, Change], largest: int, *, record: int = NOW) -
 @settings(deadline=None)
 @given(first=changed((3,)), second=changed((3,), (3, 8), (3, 8, 9)), largest=st.integers(1, 12))
 def test_a_window_is_requested_for_each_change_once(
-    first: dict[Place, Change], second: dict[Place, Change], largest: int
+    first: dict[CellKey, Change], second: dict[CellKey, Change], largest: int
 ) -> None:
     """Whatever runs it shares with others; only what a window was last requested for counts."""
     runs = requested(first, largest)
     assert not_requested(first, latest_requests(runs)) == {}
     again = not_requested(second, latest_requests(runs))
-    assert set(again) == {place for place, change in second.items() if is_new(first.get(place), change)}
+    assert set(again) == {cell for cell, change in second.items() if is_new(first.get(cell), change)}
     newest_first = [*requested(again, largest, record=LATER), *runs]
     assert not_requested(second, latest_requests(newest_first)) == {}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from dagster_beiwe.cells import CellKey
 from dagster_beiwe.checks.places import ROSTER_FIRST, Places
 
 PEOPLE = [f"person{number:04d}" for number in range(600)]
@@ -27,19 +28,20 @@ def selected(metadata: dict[str, Any]) -> list[tuple[str, str]]:
 
 def test_selections_hold_no_window_that_is_not_wanted() -> None:
     """Two fields select the product of both, so that participants who lack other windows have a row of their own."""
-    cells = [(PEOPLE[0], KEYS[0]), (PEOPLE[0], KEYS[2]), (PEOPLE[1], KEYS[1]), (PEOPLE[5], KEYS[1])]
+    pairs = [(0, 0), (0, 2), (1, 1), (5, 1)]
+    cells = [CellKey(PEOPLE[person], KEYS[window]) for person, window in pairs]
     metadata = PLACES.metadata(cells)
     assert sorted(selected(metadata)) == sorted(cells)
     assert len(metadata["selections to paste"].records) == 2
-    assert metadata["partitions to run"].split(", ") == [f"{one}|{window}" for one, window in sorted(cells)]
+    assert metadata["partitions to run"].split(", ") == list(map(str, sorted(cells)))
 
 
 def test_long_lists_end_with_a_key() -> None:
     """How many are left out stands beside the list, not in it."""
-    cells = [(one, window) for one in PEOPLE for window in KEYS]
+    cells = [CellKey(one, window) for one in PEOPLE for window in KEYS]
     metadata = PLACES.metadata(cells, out_of_range=PEOPLE)
     keys = metadata["partitions to run"].split(", ")
-    assert {tuple(key.split("|")) for key in keys} <= set(cells)
+    assert set(map(CellKey.parse, keys)) <= set(cells)
     assert metadata["partitions to run: not shown"] == len(cells) - len(keys)
     assert metadata["out-of-range partitions to run"].split(", ") == PEOPLE
     assert sorted(selected(metadata)) == sorted(cells)
@@ -47,5 +49,5 @@ def test_long_lists_end_with_a_key() -> None:
 
 def test_who_is_no_partition_is_named_apart() -> None:
     """Whether windows or out-of-range files are missing."""
-    metadata = PLACES.metadata([("newcomer", KEYS[0]), (PEOPLE[0], "before")], out_of_range=["stranger"])
+    metadata = PLACES.metadata([CellKey("newcomer", KEYS[0]), CellKey(PEOPLE[0], "before")], out_of_range=["stranger"])
     assert metadata == {"out-of-range partitions to run": PEOPLE[0], ROSTER_FIRST: "newcomer, stranger"}

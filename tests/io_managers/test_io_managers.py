@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from reading_helpers import ANDROID, IOS, PASSPHRASE, START, WEEKS, cells_of, fill, study_lake
 
+from dagster_beiwe.cells import CellKey
 from dagster_beiwe.io_managers import (
     EncryptedLakeIOManager,
     EncryptedTableIOManager,
@@ -21,7 +22,6 @@ from dagster_beiwe.io_managers import (
 from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.partitions.definitions import (
-    join_key,
     participant_partitions,
     raw_data_partitions,
     window_partitions,
@@ -133,7 +133,7 @@ def seen_windows(project: Project, partitions: dg.PartitionsDefinition[Any] | No
 
 def test_the_same_partition_gives_one_window(project: Project) -> None:
     """A downstream asset with the partitions of raw_data."""
-    key = join_key(IOS, WEEKS[1])
+    key = str(CellKey(IOS, WEEKS[1]))
     assert seen_windows(project, raw_data_partitions(project.study), key) == [f"{IOS}|{WEEKS[1]}"]
 
 

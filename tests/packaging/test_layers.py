@@ -17,7 +17,7 @@ FLOORS = [
     {"errors"},
     {"streams", "windows", "archive", "private_files", "processes", "text"},
     {"ids", "encryption"},
-    {"member_names"},
+    {"cells", "member_names"},
     {"credentials"},
     {"client", "lake"},
     {"sync", "reading", "tables"},

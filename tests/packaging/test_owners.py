@@ -81,6 +81,11 @@ def test_names_in_the_lake_have_one_owner(literal: str, owner: str) -> None:
     assert modules_with(literal) == {owner}
 
 
+def test_partition_keys_are_taken_apart_in_one_module() -> None:
+    """Everybody else asks it for participant and window."""
+    assert modules_with(r"^\|$") == {"cells.py"}
+
+
 def test_file_permissions_have_one_owner() -> None:
     """Whatever creates a private file or folder goes through one module."""
     assert modules_with_code(r"0o[0-7]+|umask|[fl]?chmod|S_I[RWX]\w+|makedirs|mkdir") == {"private_files.py"}

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dagster_beiwe.cells import CellKey
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.partitions.definitions import (
-    join_key,
+    PARTICIPANT,
+    WINDOW,
+    cell_of,
     raw_data_partitions,
-    split_key,
     too_many_partitions,
     window_keys,
     window_of_key,
@@ -56,14 +58,15 @@ def test_a_key_that_names_no_window_is_refused(granularity: Granularity, key: st
 @pytest.mark.parametrize("participant", ["", "../../etc", "a b", "a|b", "é", "a" * 65])
 def test_an_unsafe_participant_is_refused(participant: str) -> None:
     """Dagster itself would take any text as a partition."""
+    study = Study(id=STUDY_ID, name="S", key="s")
     with pytest.raises(ConfigurationError, match="participant id"):
-        split_key(f"{participant}|2026-11-02")
+        cell_of(study, f"{participant}|2026-11-02")
 
 
 def test_a_key_joins_and_splits() -> None:
     """Participant first, as Dagster sorts the dimensions by name."""
-    assert join_key("abc", "2026-11-02") == "abc|2026-11-02"
-    assert split_key("abc|2026-11-02") == ("abc", "2026-11-02")
+    assert dg.MultiPartitionKey({PARTICIPANT: "abc", WINDOW: "2026-11-02"}) == str(CellKey("abc", "2026-11-02"))
+    assert CellKey.parse("abc|2026-11-02") == ("abc", "2026-11-02")
 
 
 def test_partitions_are_in_order_of_enrolment(instance: dg.DagsterInstance) -> None:
