@@ -22,6 +22,7 @@ WITH_LOWEST = {
     "tests/assets/test_raw_data.py": ["dagster"],
     "tests/automation/test_automation.py": ["dagster"],
     "tests/client": ["requests", "zstandard"],
+    "tests/cli/test_past_commands.py": ["click"],
     "tests/definitions/test_definitions.py": ["dagster"],
     "tests/encryption": ["cryptease", "cryptography", "numpy", "pyrage"],
     "tests/io_managers": ["dagster", "pandas", "pyarrow"],

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import dagster as dg
-import pytest
 from worlds import ASSETS
 
 import dagster_beiwe
@@ -56,20 +52,3 @@ def test_dagster_finds_the_component() -> None:
     from dagster.components.core.package_entry import get_package_objects_in_module
 
     assert "BeiweComponent" in dict(get_package_objects_in_module(dagster_beiwe))
-
-
-def test_exported_names_are_sorted_and_there() -> None:
-    """``__all__`` is complete, each name can be imported, and an unknown one is an AttributeError."""
-    assert dagster_beiwe.__all__ == sorted(dagster_beiwe.__all__)
-    for name in dagster_beiwe.__all__:
-        assert getattr(dagster_beiwe, name).__name__ == name
-    assert set(dagster_beiwe.__all__) <= set(dir(dagster_beiwe))
-    with pytest.raises(AttributeError, match="no_such_name"):
-        _ = dagster_beiwe.no_such_name
-
-
-def test_a_script_does_not_load_dagster() -> None:
-    """Client, lake and reader come without the orchestrator."""
-    names = "BeiweClient, BeiweError, BeiweLake, BeiwePartitions, Window, credentials_from_env"
-    script = f"import sys; from dagster_beiwe import {names}; sys.exit('dagster' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

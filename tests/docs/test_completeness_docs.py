@@ -14,8 +14,8 @@ import pytest
 import yaml
 from labs import PARTICIPANTS, START, WEEKS, Lab
 
-from dagster_beiwe import Automation, StudyConfig, build_study_assets, build_study_checks
-from dagster_beiwe.checks import CHECKS
+from dagster_beiwe import Automation, StudyConfig, build_study_assets
+from dagster_beiwe.checks import CHECKS, build_study_checks
 from dagster_beiwe.demo.scenario import run_scenario
 
 ROOT = Path(__file__).parents[2]
