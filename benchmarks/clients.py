@@ -69,7 +69,7 @@ def _ours(job: Job) -> Measured:
             policy = FetchPolicy(**job.options.get("policy", {}))
             sync = StudySync(client, _lake(job), streams=job.served.streams, run_id="benchmark", policy=policy)
             reports = list(sync.run(cells))
-    assert all(report.complete for report in reports), [report.problems for report in reports]
+    assert all(report.complete for report in reports), [report.failures for report in reports]
     return {
         **found,
         "files": sum(report.added for report in reports),
@@ -103,24 +103,26 @@ def _ours_backfill(job: Job) -> Measured:
 
 
 def _ours_refresh(job: Job) -> Measured:
-    """What a sensor does: the totals of the study, compared with marks of the last look. Prepared by a first sync."""
-    from dagster_beiwe.automation.changes import Grid, fingerprints
+    """What a sensor does: the study's totals, compared with those of the last look. A first sync prepares it."""
+    from dagster_beiwe.automation.changes import Grid, commit_fingerprints
     from dagster_beiwe.windows import windows_between
 
     start, end = (datetime.fromisoformat(text) for text in (job.served.start, job.served.end))
     windows, streams = list(windows_between("weekly", start, end)), job.served.streams
     grid = Grid(participants=job.served.participants, windows=windows, streams=streams, today=end.date())
-    remembered = Path(f"{job.folder}.marks")
+    remembered = Path(f"{job.folder}.fingerprints")
     found: Measured = {}
     with _client(job.served) as client, _measured(found):
         lake = _lake(job)
         if job.options.get("prepare"):
             _sync_everything(client, lake, job, windows)
         totals = client.data_quantities(job.served.study_id)
-        marks = grid.marks(totals, zone="America/New_York", held=fingerprints(lake.at()))
+        fingerprints = grid.counts_fingerprints(totals, zone="America/New_York", held=commit_fingerprints(lake.at()))
         if job.options.get("prepare"):
-            remembered.write_text(json.dumps(marks), encoding="utf-8")
-        assert marks == json.loads(remembered.read_text(encoding="utf-8")), "nothing is new, so no mark may move"
+            remembered.write_text(json.dumps(fingerprints), encoding="utf-8")
+        assert fingerprints == json.loads(remembered.read_text(encoding="utf-8")), (
+            "nothing is new, so no fingerprint may move"
+        )
     return {**found, "files": 0}
 
 

@@ -16,7 +16,7 @@ from dagster_beiwe.encryption import AgeCipher, Cipher, CrypteaseCipher
 from dagster_beiwe.lake import BeiweLake
 from dagster_beiwe.lake.storage.local import LocalStorage
 
-_PIECE_BYTES = 256 * 1024
+_CHUNK_BYTES = 256 * 1024
 _FILES_TOGETHER = 300
 
 
@@ -55,12 +55,12 @@ def _open_lake(folder: Path) -> None:
 def _sample(size_bytes: int) -> bytes:
     """Accelerometer data as the workloads have it."""
     (study,) = (data := build("accelerometer", "quick")).world.studies.values()
-    pieces: list[bytes] = []
+    chunks: list[bytes] = []
     for file in data.world.files(study.id):
-        if sum(map(len, pieces)) >= size_bytes:
+        if sum(map(len, chunks)) >= size_bytes:
             break
-        pieces.append(file.read())
-    return b"".join(pieces)[:size_bytes]
+        chunks.append(file.read())
+    return b"".join(chunks)[:size_bytes]
 
 
 def _cut(sample: bytes, files: int) -> list[bytes]:
@@ -79,16 +79,16 @@ def _age_rates(sample: bytes) -> dict[str, float]:
 
 def _cipher_rates(name: str, cipher: Cipher, sample: bytes) -> dict[str, float]:
     stored: list[bytes] = []
-    pieces = [sample[start : start + _PIECE_BYTES] for start in range(0, len(sample), _PIECE_BYTES)]
+    chunks = [sample[start : start + _CHUNK_BYTES] for start in range(0, len(sample), _CHUNK_BYTES)]
 
     def lock() -> None:
         encryptor = cipher.encryptor()
-        stored[:] = [*(encryptor.update(piece) for piece in pieces), encryptor.finish()]
+        stored[:] = [*(encryptor.update(chunk) for chunk in chunks), encryptor.finish()]
 
     def decrypt() -> None:
         decryptor = cipher.decryptor()
-        for piece in stored:
-            decryptor.update(piece)
+        for chunk in stored:
+            decryptor.update(chunk)
         decryptor.finish()
 
     lock()  # derives the key

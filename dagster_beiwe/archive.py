@@ -6,7 +6,7 @@ end record. An archive without those was cut, whatever the transport says.
 
     with client.get_data(...) as download:
         for member in read_archive(download):
-            for piece in member.body:
+            for chunk in member.body:
                 ...
 """
 
@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from dagster_beiwe.errors import ArchiveError, DamagedMemberError, HostileArchiveError, TruncatedArchiveError
 
 REGISTRY = "registry"
-PIECE_BYTES = 256 * 1024
-"""Bodies are handed on in pieces of at most this size."""
+CHUNK_BYTES = 256 * 1024
+"""Bodies are handed on in chunks of at most this size."""
 
 _LOCAL, _CENTRAL, _END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _END64, _END64_LOCATOR = b"PK\x06\x06", b"PK\x06\x07"
@@ -38,7 +38,7 @@ _EXTRA_LIMIT = 4096
 class Member:
     """One member: its name, its size in bytes as stored in the archive, and its body.
 
-    ``body`` yields pieces, and is skipped when the next member is asked for. At its end it raises
+    ``body`` yields chunks, and is skipped when the next member is asked for. At its end it raises
     ``DamagedMemberError`` if the CRC is wrong; the archive goes on after that. It raises ``TruncatedArchiveError``
     where the archive ends inside the member.
     """
@@ -51,9 +51,10 @@ class Member:
 def read_archive(chunks: Iterable[bytes]) -> Iterator[Member]:
     """The members of an archive in order, ``registry`` last.
 
-    ``chunks`` may be cut anywhere. Memory stays at a chunk and a piece. Raises ``TruncatedArchiveError`` when the
-    bytes end before the end record, or the last member is not ``registry``; ``HostileArchiveError`` for names that
-    appear twice or are absurdly long; ``ArchiveError`` for anything the server never writes.
+    ``chunks`` may be cut anywhere. Memory stays at one chunk of them and one of a body. Raises
+    ``TruncatedArchiveError`` when the bytes end before the end record, or the last member is not ``registry``;
+    ``HostileArchiveError`` for names that appear twice or are absurdly long; ``ArchiveError`` for anything the server
+    never writes.
     """
     source = _Source(chunks)
     names: set[str] = set()
@@ -117,10 +118,10 @@ def _size_from_zip64(extra: bytes) -> int:
 def _checked_body(source: _Source, name: str, size: int, crc: int) -> Iterator[bytes]:
     left, seen = size, 0
     while left:
-        piece = source.some(min(left, PIECE_BYTES))
-        seen = zlib.crc32(piece, seen)
-        left -= len(piece)
-        yield piece
+        chunk = source.some(min(left, CHUNK_BYTES))
+        seen = zlib.crc32(chunk, seen)
+        left -= len(chunk)
+        yield chunk
     if seen != crc:
         raise DamagedMemberError(
             "Expected a member with the CRC-32 of its header, got another; it was not stored. It was damaged on the "
@@ -169,21 +170,21 @@ class _Source:
         """Between one and ``limit`` bytes."""
         while not self._chunk:
             self._chunk = memoryview(self._next_chunk())
-        piece, self._chunk = self._chunk[:limit], self._chunk[limit:]
-        return bytes(piece)
+        taken, self._chunk = self._chunk[:limit], self._chunk[limit:]
+        return bytes(taken)
 
     def take(self, size: int) -> bytes:
         """Exactly ``size`` bytes; meant for small sizes."""
-        pieces, left = [], size
+        parts, left = [], size
         while left:
-            piece = self.some(left)
-            pieces.append(piece)
-            left -= len(piece)
-        return b"".join(pieces)
+            part = self.some(left)
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
 
     def skip(self, size: int) -> None:
         while size:
-            size -= len(self.some(min(size, PIECE_BYTES)))
+            size -= len(self.some(min(size, CHUNK_BYTES)))
 
     def _next_chunk(self) -> bytes:
         try:

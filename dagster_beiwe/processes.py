@@ -1,4 +1,4 @@
-"""Which processes do a piece of work, and whether they are certainly gone."""
+"""Which processes do some work, and whether they are certainly gone."""
 
 from __future__ import annotations
 

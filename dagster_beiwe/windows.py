@@ -71,6 +71,11 @@ class Window:
     def __contains__(self, moment: datetime) -> bool:
         return self.start <= moment < self.end
 
+    def intersection(self, other: Window) -> Window | None:
+        """The hours that both windows have, if any."""
+        start, end = max(self.start, other.start), min(self.end, other.end)
+        return Window(start, end) if start < end else None
+
     def halves(self) -> tuple[Window, Window] | None:
         """The window cut in two at a full hour, or None for a single hour."""
         if self.hours < 2:
@@ -78,8 +83,8 @@ class Window:
         middle = self.start + (self.hours // 2) * _HOUR
         return Window(self.start, middle), Window(middle, self.end)
 
-    def pieces(self, hours: int) -> list[Window]:
-        """The window cut into consecutive pieces of at most ``hours`` hours."""
+    def split(self, hours: int) -> list[Window]:
+        """The window cut into consecutive parts of at most ``hours`` hours."""
         length = max(1, hours) * _HOUR
         starts = [self.start]
         while starts[-1] + length < self.end:

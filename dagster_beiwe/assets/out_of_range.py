@@ -58,8 +58,8 @@ def build_out_of_range_asset(
                 failed: dict[str, str] = {}
                 unknown: set[str] = set()
                 for participant, reports in _fetch(context, study, list(open_ones)):
-                    if problems := [problem for report in reports for problem in report.problems]:
-                        failed[participant] = ", ".join(sorted({problem.error for problem in problems}))
+                    if failures := [failure for report in reports for failure in report.failures]:
+                        failed[participant] = ", ".join(sorted({failure.error for failure in failures}))
                         unknown |= {participant} if any(report.participant_unknown for report in reports) else set()
                         continue
                     context.log_event(_event(key, participant, reports))
@@ -81,7 +81,7 @@ def _fetch(
     lake = resource.study_lake(study)
     windows = study_windows(study, now=datetime.now(timezone.utc))
     outside = out_of_range_windows(windows[0].start, windows[-1].end)
-    policy = FetchPolicy(remove_vanished=study.remove_vanished)
+    policy = FetchPolicy(remove_deleted_upstream=study.remove_deleted_upstream)
     with resource.get_client() as client:
         zone = find_zone(study, context.instance, client).zone
         for participant in participants:

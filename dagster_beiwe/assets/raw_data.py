@@ -92,7 +92,7 @@ class _Ingest:
         self._keys: list[str] = []
         self._open: dict[str, Cell] | None = None
         self._failed: dict[str, str] = {}
-        self._gone: set[str] = set()
+        self._deleted_upstream: set[str] = set()
         self._unknown: set[str] = set()
 
     def run(self) -> None:
@@ -137,7 +137,7 @@ class _Ingest:
                 lake,
                 streams=self._study.streams,
                 run_id=self._context.run.run_id,
-                policy=FetchPolicy(remove_vanished=self._study.remove_vanished),
+                policy=FetchPolicy(remove_deleted_upstream=self._study.remove_deleted_upstream),
                 daily=counts_for_cells(client, self._study, self._context.instance, cells, self._context.run.tags),
             )
             moved_only = self._context.run.tags.get(REFRESH_TAG) == MOVED_ONLY
@@ -158,10 +158,10 @@ class _Ingest:
     def _tell(self, report: WindowReport) -> None:
         """Warn of what is no failure and yet deserves a look."""
         participant = report.cell.participant
-        if report.participant_gone and participant not in self._gone:
-            self._gone.add(participant)
+        if report.participant_deleted_upstream and participant not in self._deleted_upstream:
+            self._deleted_upstream.add(participant)
             self._context.log.warning(
-                "%s is no longer on the server; files of the windows asked for count as vanished.", participant
+                "%s is no longer on the server; files of the windows asked for count as deleted upstream.", participant
             )
         log_oddities(report, self._context.log)
 

@@ -1,4 +1,4 @@
-"""``restatements``: which files the server changed or withdrew after they were fetched. A table without content."""
+"""``restatements``: which files the server changed or deleted after they were fetched. A table without content."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ COLUMNS = {
     "stream": "Data stream",
     "survey_id": "Of survey answers, timings and recordings",
     "time": "Hour of the file, or moment of the recording (UTC)",
-    "state": "present; vanished: gone from the server, kept in the lake; removed: gone from both",
+    "state": "present; deleted upstream: kept in the lake; removed: deleted in the lake too",
     "size_bytes_before": "Plain size before the last restatement",
-    "size_bytes": "Plain size now, or when it vanished",
+    "size_bytes": "Plain size now, or before it was deleted upstream",
     "sha256_before": "Of the plain content before the last restatement",
-    "sha256": "Of the plain content now, or when it vanished",
+    "sha256": "Of the plain content now, or before it was deleted upstream",
     "restatements": "How often the content changed since it was first fetched",
-    "times_vanished": "How often the file was found to be gone from the server; it may have come back",
+    "times_deleted_upstream": "How often the file was found to be deleted on the server; it may have come back",
     "first_seen": "When the file was first fetched (UTC)",
     "fetched_at": "When this content was fetched (UTC)",
     "last_seen": "When the file was last found on the server (UTC)",
-    "vanished_at": "When the file was found to be gone from the server (UTC); empty if it is there",
+    "deleted_upstream_at": "When the file was found to be deleted on the server (UTC); empty if it is there",
 }
-_NUMBERS = ("size_bytes_before", "size_bytes", "restatements", "times_vanished")
+_NUMBERS = ("size_bytes_before", "size_bytes", "restatements", "times_deleted_upstream")
 
 
 def build_restatements_asset(study: Study, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
@@ -38,7 +38,7 @@ def build_restatements_asset(study: Study, *, retry_policy: dg.RetryPolicy = RET
         study,
         "restatements",
         description=(
-            f"Files of {study.title} that the server changed or withdrew after they were fetched: sizes and hashes "
+            f"Files of {study.title} that the server changed or deleted after they were fetched: sizes and hashes "
             "before and after, and when. No content."
         ),
         columns=COLUMNS,
@@ -53,19 +53,19 @@ def build_restatements_asset(study: Study, *, retry_policy: dg.RetryPolicy = RET
 def _counts(rows: list[Row]) -> Mapping[str, int]:
     return {
         "restated": sum(bool(row["restatements"]) for row in rows),
-        "vanished": sum(row["state"] != "present" for row in rows),
+        "deleted_upstream": sum(row["state"] != "present" for row in rows),
     }
 
 
 def restated_files(lake: StudyLake) -> Iterator[Row]:
-    """One row per file that was restated or has ever vanished, by participant and window."""
+    """One row per file that was restated or ever deleted upstream, by participant and window."""
     for participant in lake.participants():
         for manifest in lake.manifests(participant):
             for record in manifest.files:
-                if record.restatements or record.times_vanished:
-                    yield _row(manifest, record, "present" if record.present else "vanished")
+                if record.restatements or record.times_deleted_upstream:
+                    yield _row(manifest, record, "present" if record.present else "deleted upstream")
             for record in manifest.removed:
-                if record.restatements or record.times_vanished:
+                if record.restatements or record.times_deleted_upstream:
                     yield _row(manifest, record, "removed")
 
 
@@ -83,9 +83,9 @@ def _row(manifest: Manifest, record: FileRecord, state: str) -> Row:
         "sha256_before": before.sha256 if before else None,
         "sha256": record.sha256,
         "restatements": record.restatements,
-        "times_vanished": record.times_vanished,
+        "times_deleted_upstream": record.times_deleted_upstream,
         "first_seen": record.first_seen,
         "fetched_at": record.fetched_at,
         "last_seen": manifest.last_seen(record),
-        "vanished_at": record.vanished_at,
+        "deleted_upstream_at": record.deleted_upstream_at,
     }

@@ -21,13 +21,13 @@ def window_metadata(report: WindowReport, lake: StudyLake) -> Metadata:
         "stored_bytes": report.stored_bytes,
         "added": report.added,
         "changed": report.changed,
-        "vanished": report.vanished,
+        "deleted_upstream": report.deleted_upstream,
         "unchanged": report.unchanged,
         "added_bytes": report.added_bytes,
         "changed_bytes": report.changed_bytes,
-        "vanished_bytes": report.vanished_bytes,
+        "deleted_upstream_bytes": report.deleted_upstream_bytes,
         "unchanged_bytes": report.unchanged_bytes,
-        "missing_upstream": report.missing_upstream,
+        "not_sent": report.not_sent,
         "mislisted": report.mislisted,
         "unchecked": report.unchecked,
         "downloaded_bytes": report.downloaded_bytes,
@@ -35,7 +35,9 @@ def window_metadata(report: WindowReport, lake: StudyLake) -> Metadata:
     }
     return {
         **{name: dg.MetadataValue.int(number) for name, number in numbers.items()},
-        **({"participant_gone": dg.MetadataValue.bool(True)} if report.participant_gone else {}),
+        **(
+            {"participant_deleted_upstream": dg.MetadataValue.bool(True)} if report.participant_deleted_upstream else {}
+        ),
         "streams": dg.MetadataValue.json(dict(report.files_by_stream)),
         "window_start": dg.MetadataValue.timestamp(window.start),
         "window_end": dg.MetadataValue.timestamp(window.end),
@@ -45,33 +47,33 @@ def window_metadata(report: WindowReport, lake: StudyLake) -> Metadata:
 
 def errors_of(report: WindowReport) -> str:
     """Why a window is incomplete, in the names of errors."""
-    return ", ".join(sorted({problem.error for problem in report.problems})) or "incomplete"
+    return ", ".join(sorted({failure.error for failure in report.failures})) or "incomplete"
 
 
 def log_problems(report: WindowReport, log: logging.Logger) -> None:
     """Say what of a window could not be fetched."""
-    for problem in report.problems:
+    for failure in report.failures:
         log.error(
             "%s, %s to %s, %s: %s: %s",
-            problem.participant,
-            problem.window.start.isoformat(),
-            problem.window.end.isoformat(),
-            ", ".join(problem.streams) or "all streams",
-            problem.error,
-            problem.message,
+            report.cell.participant,
+            failure.window.start.isoformat(),
+            failure.window.end.isoformat(),
+            ", ".join(failure.streams) or "all streams",
+            failure.error,
+            failure.message,
         )
 
 
 def log_oddities(report: WindowReport, log: logging.Logger) -> None:
     """Warn of files that are no failure and yet deserve a look."""
-    if report.missing_upstream or report.mislisted or report.unchecked:
+    if report.not_sent or report.mislisted or report.unchecked:
         log.warning(
             "%s, %s: %d held files are no longer sent, and are kept because it is not certain that they were deleted; "
             "%d files came with another hash than the server lists, and are stored; %d files came before an archive "
             "broke off, could not be checked, and are requested again. If it stays so, tell the operators.",
             report.cell.participant,
             report.cell.window.key,
-            report.missing_upstream,
+            report.not_sent,
             report.mislisted,
             report.unchecked,
         )

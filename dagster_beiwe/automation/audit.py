@@ -230,7 +230,7 @@ class _Audit:
         if not report.complete:
             log_problems(report, self._context.log)
             self._failed[str(report.cell.key)] = errors_of(report)
-        elif report.added or report.changed or report.vanished:
+        elif report.added or report.changed or report.deleted_upstream:
             self._restated.append(report.cell)
             self._context.log_event(
                 partition_event(
@@ -249,7 +249,7 @@ class _Audit:
             lake,
             streams=self._study.streams,
             run_id=self._context.run_id,
-            policy=FetchPolicy(remove_vanished=self._study.remove_vanished),
+            policy=FetchPolicy(remove_deleted_upstream=self._study.remove_deleted_upstream),
             daily=daily,
         )
 

@@ -1,8 +1,8 @@
 """Find the windows whose counts moved on the server since they were committed, with little reading.
 
-A participant all of whose windows agree with the lake is settled; a short mark of the participant's totals and of what
-the lake holds is kept, and days are not looked at again until the mark moves. Marks also move once a week, each on a
-day of its own, in case bytes that came and went on different days add up to nothing.
+A participant all of whose windows agree with the lake is up to date; a short fingerprint of the participant's totals
+and of what the lake holds is kept, and days are not looked at again until the fingerprint moves. Fingerprints also move
+once a week, each on a day of its own, in case bytes that came and went on different days add up to nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ logger = logging.getLogger("dagster_beiwe")
 
 @dataclass(frozen=True, kw_only=True)
 class ChangesCursor:
-    """What an evaluation leaves for the next: marks of settled participants, and the place to go on at.
+    """What an evaluation leaves for the next: fingerprints of participants who are up to date, and the place to go on
+    at.
 
     ``zone`` and ``zone_source`` are the study's time zone as it was last told, at ``zone_at``; ``former_zones`` are
     those before it. ``looked_at`` is when the server was last asked for counts (both Unix times in seconds).
@@ -46,7 +47,7 @@ class ChangesCursor:
     Small: some 25 bytes per participant.
     """
 
-    settled: Mapping[str, str] = field(default_factory=dict)
+    up_to_date: Mapping[str, str] = field(default_factory=dict)
     next: str = ""
     zone: str = ""
     zone_source: str = ""
@@ -66,7 +67,7 @@ class ChangesCursor:
         try:
             value = json.loads(text) if text else {}
             return cls(
-                settled={str(name): str(mark) for name, mark in value.get("settled", {}).items()},
+                up_to_date={str(name): str(fingerprint) for name, fingerprint in value.get("up_to_date", {}).items()},
                 next=str(value.get("next", "")),
                 zone=str(value.get("zone", "")),
                 zone_source=str(value.get("zone_source", "")),
@@ -83,7 +84,7 @@ class ChangesCursor:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """All partitions of a study, and what a mark depends on beside totals and lake: the streams, and ``today``."""
+    """All partitions of a study, and what a fingerprint depends on beside totals and lake: the streams, and ``today``."""
 
     participants: Sequence[str]
     windows: Sequence[Window]
@@ -94,7 +95,7 @@ class Grid:
     def days(self) -> int:
         return (self.windows[-1].end - self.windows[0].start).days
 
-    def marks(
+    def counts_fingerprints(
         self, totals: Mapping[str, Mapping[str, int]], *, zone: str, held: Mapping[str, str] | None = None
     ) -> dict[str, str]:
         """A short digest of each participant's totals and of what the lake holds (``held``).
@@ -113,25 +114,25 @@ class Grid:
             found[participant] = _digest(repr((common, lake, turn, counted)))
         return found
 
-    def still_settled(self, kept: str | None, mark: str) -> bool:
-        """Whether the mark that was kept of a settled participant stands."""
-        return kept in (mark, self._until_next_window(mark))
+    def still_up_to_date(self, kept: str | None, fingerprint: str) -> bool:
+        """Whether the fingerprint that was kept of a participant who is up to date stands."""
+        return kept in (fingerprint, self._until_next_window(fingerprint))
 
-    def to_keep(self, mark: str, participant: str, daily: DailyIndex) -> str:
-        """What to keep of a settled participant. Data dated later than all windows will be in one that is to come."""
+    def to_keep(self, fingerprint: str, participant: str, daily: DailyIndex) -> str:
+        """What to keep of a participant who is up to date. Data from after the last window will lie in a later one."""
         later = daily.counts_after(participant, self.windows[-1].end)
-        return self._until_next_window(mark) if later else mark
+        return self._until_next_window(fingerprint) if later else fingerprint
 
-    def _until_next_window(self, mark: str) -> str:
-        return f"{mark} {self.windows[-1].key}"
+    def _until_next_window(self, fingerprint: str) -> str:
+        return f"{fingerprint} {self.windows[-1].key}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What one evaluation found: dirty windows, marks of settled participants, and at whom it stopped for time."""
+    """What one evaluation found: dirty windows, who is up to date (with fingerprints), and where time ran out."""
 
     dirty: Mapping[CellKey, Change] = field(default_factory=dict)
-    settled: Mapping[str, str] = field(default_factory=dict)
+    up_to_date: Mapping[str, str] = field(default_factory=dict)
     looked_at: int = 0
     stopped_at: str = ""
 
@@ -157,7 +158,7 @@ class Held:
         return tuple(version.at for version in self.versions.get(window, ()))
 
 
-def fingerprints(lake: StudyLake) -> dict[str, str]:
+def commit_fingerprints(lake: StudyLake) -> dict[str, str]:
     """A short digest of each participant's commits."""
     return {
         participant: _digest(repr([(key, version.at) for key, version in lake.index(participant).items()]))
@@ -174,7 +175,7 @@ def look_for_changes(
     ask: Callable[[Sequence[str]], DailyIndex],
     held: Callable[[str], Held],
     *,
-    marks: Mapping[str, str],
+    fingerprints: Mapping[str, str],
     cursor: ChangesCursor,
     batches: Callable[[Sequence[str]], Iterable[Sequence[str]]] = _one_by_one,
     busy: Collection[CellKey] = (),
@@ -185,30 +186,32 @@ def look_for_changes(
     """Compare counts with what is committed, beginning where the last evaluation ended.
 
     ``ask`` gives the counts of some participants, of each of the ``batches`` in turn, so that no more than one is in
-    memory. ``held`` gives what the lake holds of a participant; ``marks`` is empty where nobody knows them, and then
-    nobody settles. ``busy`` windows are those of runs that wait or run: they are left to
-    them. Committed windows that are not recorded as materialised are dirty too. At least one batch is looked at,
-    however little time there is.
+    memory. ``held`` gives what the lake holds of a participant; ``fingerprints`` is empty where nobody knows them, and
+    then nobody counts as up to date. ``busy`` windows are those of runs that wait or run: they are left to them.
+    Committed windows that are not recorded as materialised are dirty too. At least one batch is looked at, however
+    little time there is.
     """
     deadline = clock() + seconds
-    settled = {
-        name: cursor.settled[name] for name, mark in marks.items() if grid.still_settled(cursor.settled.get(name), mark)
+    up_to_date = {
+        name: cursor.up_to_date[name]
+        for name, fingerprint in fingerprints.items()
+        if grid.still_up_to_date(cursor.up_to_date.get(name), fingerprint)
     }
     dirty: dict[CellKey, Change] = {}
     looked_at = 0
     begin = CellKey.parse(cursor.next).participant
-    order = [each for each in _beginning_at(grid.participants, begin) if each not in settled]
+    order = [each for each in _beginning_at(grid.participants, begin) if each not in up_to_date]
     for batch in batches(order):
         if looked_at and clock() > deadline:
-            return Look(dirty=dirty, settled=settled, looked_at=looked_at, stopped_at=batch[0])
+            return Look(dirty=dirty, up_to_date=up_to_date, looked_at=looked_at, stopped_at=batch[0])
         daily = ask(batch)
         for participant in batch:
             looked_at += 1
             known = held(participant)
             counted = known.counts()
             found = _dirty_windows(grid, daily, counted, known.secret, participant, is_recorded)
-            if not found and participant in marks:
-                settled[participant] = grid.to_keep(marks[participant], participant, daily)
+            if not found and participant in fingerprints:
+                up_to_date[participant] = grid.to_keep(fingerprints[participant], participant, daily)
             for window in found:
                 cell = CellKey(participant, window.key)
                 if cell not in busy:
@@ -217,7 +220,7 @@ def look_for_changes(
                         counted=daily.digest(participant, window, grid.streams, b""),
                         commits=known.commits(window.key),
                     )
-    return Look(dirty=dirty, settled=settled, looked_at=looked_at)
+    return Look(dirty=dirty, up_to_date=up_to_date, looked_at=looked_at)
 
 
 def _dirty_windows(

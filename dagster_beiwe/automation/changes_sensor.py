@@ -23,7 +23,7 @@ from dagster_beiwe.automation.changes import (
     Held,
     Look,
     choose_runs,
-    fingerprints,
+    commit_fingerprints,
     look_for_changes,
 )
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, SENSOR_POLICY
@@ -92,7 +92,7 @@ def build_changes_sensor(
         minimum_interval_seconds=min(interval_seconds, CHECK_SECONDS),
         required_resource_keys={study.deployment},
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
-        description=f"Late, changed and vanished data of {study.title}: fetches exactly the windows that moved.",
+        description=f"Late, restated and deleted data of {study.title}: fetches exactly the windows that moved.",
     )
     def changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = datetime.now(timezone.utc)
@@ -158,7 +158,11 @@ def _look(
         told = find_zone(study, instance, client, remembered=ToldZone(zone=known, at=cursor.zone_at) if known else None)
         totals = _totals(client, study)
         grid = replace(grid, streams=client.choose_streams(study.id, study.streams))
-        marks = {} if totals is None else grid.marks(totals, zone=told.zone.name, held=fingerprints(lake))
+        fingerprints = (
+            {}
+            if totals is None
+            else grid.counts_fingerprints(totals, zone=told.zone.name, held=commit_fingerprints(lake))
+        )
         cursor = replace(
             cursor,
             zone=told.zone.name,
@@ -172,7 +176,7 @@ def _look(
                 grid,
                 lambda batch: counts_around(client, study, told.zone, grid.windows, participants=batch),
                 partial(Held.of, lake),
-                marks=marks,
+                fingerprints=fingerprints,
                 cursor=cursor,
                 batches=partial(batches, days=grid.days),
                 busy=busy,
@@ -184,7 +188,7 @@ def _look(
                 "This server does not count bytes per day (it is older than June 2024). The schedule fetches the "
                 f"newest {study.refresh_windows} windows of everybody again instead."
             )
-            return _Outcome(replace(cursor, settled={}, next=""), text)
+            return _Outcome(replace(cursor, up_to_date={}, next=""), text)
     latest = _latest_requests(instance, study, grid, since=now - timedelta(seconds=RETRY_SECONDS)) if look.dirty else {}
     changes = not_requested(look.dirty, latest)
     choice = choose_runs(grid, changes, start=cursor.next, largest=PARTITIONS_PER_RUN)
@@ -197,10 +201,11 @@ def _outcome(look: Look, choice: Choice, cursor: ChangesCursor, requests: tuple[
     return _Outcome(
         cursor=replace(
             cursor,
-            settled=look.settled,
+            up_to_date=look.up_to_date,
             next=choice.next or (str(CellKey(look.stopped_at, "")) if look.stopped_at else ""),
         ),
-        text=f"{len(look.dirty)} windows moved; {look.looked_at} participants looked at, {len(look.settled)} settled.",
+        text=f"{len(look.dirty)} windows moved; {look.looked_at} participants looked at, "
+        f"{len(look.up_to_date)} up to date.",
         requests=requests,
         waiting=choice.waiting,
     )

@@ -32,10 +32,10 @@ logger = logging.getLogger("dagster_beiwe")
 
 @dataclass(frozen=True, kw_only=True)
 class RosterCursor:
-    """What the sensor remembers: whose windows were requested, and who was last seen to be gone from the server."""
+    """What the sensor remembers: whose windows were requested, and who was last found to be deleted on the server."""
 
     requested: tuple[str, ...]
-    gone: tuple[str, ...] = ()
+    deleted_upstream: tuple[str, ...] = ()
 
     def to_text(self) -> str:
         return json.dumps(asdict(self))
@@ -46,7 +46,10 @@ class RosterCursor:
         it one. A text that can't be read is logged and replaced in the same way."""
         try:
             value = json.loads(text) if text else {"requested": partitions}
-            return cls(requested=tuple(map(str, value["requested"])), gone=tuple(map(str, value.get("gone", ()))))
+            return cls(
+                requested=tuple(map(str, value["requested"])),
+                deleted_upstream=tuple(map(str, value.get("deleted_upstream", ()))),
+            )
         except (ValueError, TypeError, KeyError, AttributeError):
             logger.warning("The sensor's cursor can't be read; it begins anew with the partitions that exist.")
             return cls(requested=tuple(partitions))
@@ -61,7 +64,7 @@ def build_roster_sensor(
 ) -> dg.SensorDefinition:
     """Makes new participants partitions of ``raw_data``, in order of enrolment, and requests all their windows.
 
-    Never removes a partition: a participant who is gone from the server keeps the history, and is reported.
+    Never removes a partition: a participant who was deleted on the server keeps the history, and is reported.
     """
 
     @dg.sensor(
@@ -77,9 +80,9 @@ def build_roster_sensor(
             ids = _participants(client, study)
         before = context.instance.get_dynamic_partitions(participants_name(study.id))
         cursor = RosterCursor.from_text(context.cursor, partitions=before)
-        gone = tuple(sorted(set(before) - set(ids)))
-        if gone and gone != cursor.gone:
-            _tell_of_absent(context, gone, recorded_participants(context.instance, study.key))
+        deleted_upstream = tuple(sorted(set(before) - set(ids)))
+        if deleted_upstream and deleted_upstream != cursor.deleted_upstream:
+            _tell_of_absent(context, deleted_upstream, recorded_participants(context.instance, study.key))
         windows = window_keys(study, now=datetime.now(timezone.utc))
         added = [each for each in ids if each not in set(before)]
         if raw_data.op.pool:
@@ -91,14 +94,16 @@ def build_roster_sensor(
         requests = [
             dg.RunRequest(run_key=run.range, tags=run.tags)
             for stretch in stretches(order, batch)
-            for run in Rectangle(stretch, tuple(windows)).pieces(PARTITIONS_PER_RUN)
+            for run in Rectangle(stretch, tuple(windows)).split(PARTITIONS_PER_RUN)
         ]
-        counts = f"{len(ids)} participants on the server, {len(added)} new, {len(gone)} gone from it but kept"
+        counts = (
+            f"{len(ids)} participants on the server, {len(added)} new, {len(deleted_upstream)} deleted there but kept"
+        )
         return dg.SensorResult(
             run_requests=requests or None,
             skip_reason=None if requests else dg.SkipReason(f"No windows to request: {counts}."),
             dynamic_partitions_requests=[participant_partitions(study.id).build_add_request(added)] if added else None,
-            cursor=RosterCursor(requested=(*cursor.requested, *batch), gone=gone).to_text(),
+            cursor=RosterCursor(requested=(*cursor.requested, *batch), deleted_upstream=deleted_upstream).to_text(),
         )
 
     return participants

@@ -57,7 +57,7 @@ def build_refresh_schedule(
         wanted = refreshed_participants(context.instance, study.key, order)
         windows = window_keys(study, now=moment)[-study.refresh_windows :]
         rectangles = [Rectangle(stretch, tuple(windows)) for stretch in stretches(order, wanted)]
-        for run in (piece for rectangle in rectangles for piece in rectangle.pieces(PARTITIONS_PER_RUN)):
+        for run in (part for rectangle in rectangles for part in rectangle.split(PARTITIONS_PER_RUN)):
             run_key = f"{moment:%Y-%m-%dT%H:%M:%S} {run.range}"
             keys = [asset.key for asset in raw_data]
             tags = {**run.tags, REFRESH_TAG: MOVED_ONLY}

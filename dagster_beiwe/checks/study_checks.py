@@ -52,7 +52,7 @@ CHECKS = {
         "The log is whole, files are as they were committed, and none is missing or too many.",
     ),
     "protected": ("coverage", "Locked streams and tables are locked, permissions closed to others, nothing pickled."),
-    "roster": ("roster", "Participants on the server, partitions and lake agree; nobody vanished or was flagged."),
+    "roster": ("roster", "Participants on the server, partitions and lake agree; nobody was deleted or flagged."),
     "settings": ("settings", "No setting of the study changed lately; what changed, from what to what, and when."),
 }
 """{name: (asset that it is shown on, what it says)}."""
@@ -250,8 +250,8 @@ def _reason(lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Wind
         manifest = lake.manifest(gap.participant, window)
         if manifest is None:
             return "never fetched"
-        if manifest.holes:
-            return "could not be fetched: " + ", ".join(sorted({hole.error for hole in manifest.holes}))
+        if manifest.failures:
+            return "could not be fetched: " + ", ".join(sorted({failure.error for failure in manifest.failures}))
         if not daily.agrees(index[window.key].counts, gap.participant, window, streams, secret):
             return "changed since it was fetched"
     if gap.server_bytes < gap.lake_bytes:

@@ -177,24 +177,26 @@ def judge_roster(
     """
     seen = {*held, *recorded}
     never_seen = sorted(set(partitions) - seen - set(ids))
-    vanished = sorted({*partitions, *held} - set(ids) - set(never_seen))
+    deleted_upstream = sorted({*partitions, *held} - set(ids) - set(never_seen))
     flagged = sorted(set(ids) - set(table)) if table is not None else []
     absent = sorted(set(ids) - set(partitions))
     found = [
-        _named(vanished, "no longer on the server, data and history are kept (`dagster-beiwe purge` removes data)"),
+        _named(
+            deleted_upstream, "no longer on the server, data and history are kept (`dagster-beiwe purge` removes data)"
+        ),
         _named(never_seen, "never seen on the server, a typing slip? `dagster-beiwe partitions remove` removes it"),
         _named(flagged, "flagged as deleted on the server"),
         _named(absent, "not a partition yet: materialise the roster, or turn on the sensor for participants"),
     ]
     return Verdict(
-        passed=not (vanished or never_seen or flagged or absent),
+        passed=not (deleted_upstream or never_seen or flagged or absent),
         severity=_WARN,
         description=" ".join(filter(None, found)) or "Server, partitions and lake agree.",
         metadata={
             "on the server": len(ids),
             "partitions": len(partitions),
             "in the lake": len(held),
-            "no longer on the server": _listed(vanished),
+            "no longer on the server": _listed(deleted_upstream),
             "never seen": _listed(never_seen),
             "flagged as deleted": _listed(flagged),
             "not a partition yet": _listed(absent),

@@ -346,8 +346,9 @@ class BeiweClient:
         names = [streams] if isinstance(streams, str) else list(streams)
         form = download_form(study_id, participants=participants, streams=names, window=window, registry=registry)
         self._streams.named(study_id, names)
-        zstd = self.supports("data_v2", otherwise=False) if compressed is None else compressed
-        request = self._request("get-data/v2" if zstd else "get-data/v1", form)
+        if compressed is None:
+            compressed = self.supports("data_v2", otherwise=False)
+        request = self._request("get-data/v2" if compressed else "get-data/v1", form)
         with self._transport.open(request) as response:
             yield DataStream(self._transport, request, response)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
-from typing import Literal
 
 import requests
 
@@ -21,15 +20,15 @@ NO_DATA = Window(datetime(2000, 1, 1, tzinfo=timezone.utc), datetime(2000, 1, 1,
 
 
 class DataStream:
-    """An archive on its way: iterate over it once for its bytes, in pieces of 64 KiB or more.
+    """An archive on its way: iterate over it once for its bytes, in chunks of 64 KiB or more.
 
-    ``version`` tells the format: 1 has plain files, 2 has files compressed with zstd. ``received_bytes`` counts what
+    ``compressed`` tells whether its files are zstd frames (get-data/v2). ``received_bytes`` counts what
     has been read so far. Iteration raises ``ConnectionFailedError`` when the connection breaks; an end without an
     error does not mean that the archive is whole, since some proxies hide that the server gave up.
     """
 
     def __init__(self, transport: Transport, request: Request, response: requests.Response) -> None:
-        self.version: Literal[1, 2] = 2 if request.path.endswith("v2") else 1
+        self.compressed = request.path.endswith("v2")
         self.received_bytes = 0
         self._chunks = transport.chunks(response, request)
 

@@ -225,7 +225,7 @@ class Transport:
         return self._consumed(request, b"".join, limit_bytes=self.policy.json_limit_bytes)
 
     def consume(self, request: Request, reader: Callable[[Iterator[bytes]], _T]) -> _T:
-        """What ``reader`` makes of the body of an answer with status 200, piece by piece.
+        """What ``reader`` makes of the body of an answer with status 200, chunk by chunk.
 
         It starts anew with a new answer when a body is cut. Raises ``BadAnswerError`` for one over
         ``array_limit_bytes``.
@@ -252,29 +252,29 @@ class Transport:
         return self._retried(once) if retry else once()
 
     def chunks(self, response: requests.Response, request: Request) -> Iterator[bytes]:
-        """The body in pieces of at least 64 KiB except the last.
+        """The body in chunks of at least 64 KiB except the last.
 
         Whatever arrived before a failure is yielded before ``ConnectionFailedError`` is raised.
         """
-        pieces: list[bytes] = []
+        chunks: list[bytes] = []
         pending = 0
         failure: str | None = None
         try:
-            for piece in response.iter_content(_CHUNK_BYTES):
-                self.traffic.add(bytes_received=len(piece))
-                pieces.append(piece)
-                pending += len(piece)
+            for chunk in response.iter_content(_CHUNK_BYTES):
+                self.traffic.add(bytes_received=len(chunk))
+                chunks.append(chunk)
+                pending += len(chunk)
                 if pending >= _CHUNK_BYTES // 2:
-                    yield pieces[0] if len(pieces) == 1 else b"".join(pieces)
-                    pieces, pending = [], 0
+                    yield chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                    chunks, pending = [], 0
         except (OSError, HTTPError) as error:
             failure = describe_failure(error, while_reading=True).text
-        if pieces:
-            yield b"".join(pieces)
+        if chunks:
+            yield b"".join(chunks)
         if failure is not None:
             raise ConnectionFailedError(
                 f"Expected {self._what(request)} to send its whole answer, but {failure}. What came before is "
-                "incomplete; request it again, in smaller pieces if that repeats itself."
+                "incomplete; request it again, in smaller requests if that repeats itself."
             )
 
     # One attempt

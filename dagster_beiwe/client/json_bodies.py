@@ -20,10 +20,10 @@ _VALUES_LIMIT = 500_000
 """In one answer that is parsed whole. A participant table has some 30 per participant."""
 
 _OBJECTS_LIMIT = 400_000
-"""In one array that is read piece by piece: daily counts of a hundred participants over ten years."""
+"""In one array that is read chunk by chunk: daily counts of a hundred participants over ten years."""
 
 _OBJECT_LIMIT = 1024 * 1024
-"""Characters of one object in an array that is read piece by piece; the largest known has some 4,000."""
+"""Characters of one object in an array that is read chunk by chunk; the largest known has some 4,000."""
 
 _DEEPEST = 60
 """Levels; questions of surveys have some ten."""
@@ -56,8 +56,8 @@ def parse_objects(chunks: Iterable[bytes], route: str) -> Iterator[dict[str, Any
     """
     decoder = json.JSONDecoder()
     text, at, expected, objects = "", 0, "[", 0
-    for piece in _decoded(chunks):
-        text, at = text[at:] + piece, 0
+    for chunk in _decoded(chunks):
+        text, at = text[at:] + chunk, 0
         while mark := _NOT_SPACE.search(text, at):
             at = mark.start()
             if mark[0] not in expected:

@@ -97,7 +97,7 @@ def _backfill(definitions: dg.Definitions, instance: dg.DagsterInstance, study: 
     windows = window_keys(study, now=datetime.now(timezone.utc))
     downstream = _downstream(definitions, study)
     everything = Rectangle(tuple(instance.get_dynamic_partitions(participants_name(study.id))), tuple(windows))
-    for run in everything.pieces(PARTITIONS_PER_RUN):
+    for run in everything.split(PARTITIONS_PER_RUN):
         result = execute(definitions, instance, [key], tags=run.tags)
         tally.failed_runs += not result.success
         for table in downstream if result.success else ():

@@ -1,4 +1,4 @@
-"""``dagster-beiwe demo --scenario``: data arrive late, change and vanish on a simulated server; the lake follows.
+"""``dagster-beiwe demo --scenario``: data arrive late, change and are deleted on a simulated server; the lake follows.
 
 What it prints is in ``docs/completeness.md``. Everything it makes is in a temporary folder that is removed at the end.
 """
@@ -145,7 +145,11 @@ class _Scenario:
         print("  restatements:")
         for row in self._stage.table("restatements", study_id=self._study.id).itertuples():
             before, now = row.size_bytes_before, row.size_bytes
-            what = f"vanished, {now} bytes are kept" if isinstance(row.vanished_at, str) else f"{before} -> {now} bytes"
+            what = (
+                f"deleted upstream, {now} bytes are kept"
+                if isinstance(row.deleted_upstream_at, str)
+                else f"{before} -> {now} bytes"
+            )
             print(f"    {row.participant} {row.window} {row.stream:13} {what}")
         self._checks()
 

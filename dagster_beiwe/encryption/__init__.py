@@ -13,7 +13,7 @@ hashes, as the lake does with its manifests. age authenticates each 64 KiB and t
 
 from dagster_beiwe.encryption.age import AgeCipher, read_identity
 from dagster_beiwe.encryption.cipher import (
-    PIECE_BYTES,
+    CHUNK_BYTES,
     Bytes,
     Cipher,
     CipherKeys,
@@ -26,8 +26,8 @@ from dagster_beiwe.encryption.registry import CIPHERS, check_cipher, cipher_by_n
 from dagster_beiwe.encryption.ring import KeyRing, wrong_key
 
 __all__ = [
+    "CHUNK_BYTES",
     "CIPHERS",
-    "PIECE_BYTES",
     "AgeCipher",
     "Bytes",
     "Cipher",

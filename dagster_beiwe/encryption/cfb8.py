@@ -47,10 +47,10 @@ class Cfb8Decryption:
         steps = range(0, len(data), self._STEP_BYTES)
         return b"".join(self._step(bytes(data[start : start + self._STEP_BYTES])) for start in steps)
 
-    def _step(self, piece: bytes) -> bytes:
-        stored = self._register + piece
+    def _step(self, chunk: bytes) -> bytes:
+        stored = self._register + chunk
         self._register = stored[-IV_BYTES:]
-        windows = np.ndarray((len(piece),), "V16", stored, strides=(1,)).copy()
+        windows = np.ndarray((len(chunk),), "V16", stored, strides=(1,)).copy()
         key_stream = np.frombuffer(self._aes.update(windows.view(np.uint8).data), np.uint8)[::IV_BYTES]
         return (key_stream ^ np.frombuffer(stored, np.uint8)[IV_BYTES:]).tobytes()
 
@@ -86,10 +86,10 @@ def _encrypt_tile(key: bytes, order: Sequence[tuple[bytes, bytearray]], start: i
     """The next bytes of every file; ``order`` has the longest first, so that those still going are the first rows."""
     lengths = [min(_TILE_BYTES, len(file) - start) for _, file in order]
     rows = np.zeros((len(order), IV_BYTES + _TILE_BYTES), np.uint8)
-    pieces = [np.frombuffer(file, np.uint8, length, start) for length, (_, file) in zip(lengths, order, strict=True)]
-    for row, length, piece, (iv, file) in zip(rows, lengths, pieces, order, strict=True):
+    chunks = [np.frombuffer(file, np.uint8, length, start) for length, (_, file) in zip(lengths, order, strict=True)]
+    for row, length, chunk, (iv, file) in zip(rows, lengths, chunks, order, strict=True):
         row[:IV_BYTES] = np.frombuffer(_register(iv, file, start), np.uint8)
-        row[IV_BYTES : IV_BYTES + length] = piece
+        row[IV_BYTES : IV_BYTES + length] = chunk
     windows = np.ndarray((_TILE_BYTES, len(order)), "V16", rows, strides=(1, rows.strides[0]))
     columns = rows.T[IV_BYTES:]
     aes = _Primitive(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305  (CFB8's own building block)
@@ -108,5 +108,5 @@ def _encrypt_tile(key: bytes, order: Sequence[tuple[bytes, bytearray]], start: i
         done = end
         while going and lengths[going - 1] == end:
             going -= 1
-    for row, length, piece in zip(rows, lengths, pieces, strict=True):
-        piece[:] = row[IV_BYTES : IV_BYTES + length]
+    for row, length, chunk in zip(rows, lengths, chunks, strict=True):
+        chunk[:] = row[IV_BYTES : IV_BYTES + length]

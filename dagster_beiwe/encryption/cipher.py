@@ -16,7 +16,7 @@ Bytes: TypeAlias = bytes | bytearray | memoryview
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _PARQUET: Final = b"PAR1"
 
-PIECE_BYTES: Final = 256 * 1024
+CHUNK_BYTES: Final = 256 * 1024
 """How much to pass to ``update`` at once: large enough for the ciphers to run in parallel threads."""
 
 
@@ -88,7 +88,7 @@ class Cipher(ABC):
         """A fresh encryptor for one file."""
 
     def encrypt_all(self, files: Sequence[bytearray]) -> list[Iterator[Bytes]]:
-        """The stored form of several small files, each in pieces, which may be taken in different threads.
+        """The stored form of several small files, each in chunks, which may be taken in different threads.
 
         May use up the given bytes. Ciphers that lock many files faster together than one by one say how.
         """
@@ -131,7 +131,7 @@ class _DecryptingReader(io.RawIOBase):
 
     def readinto(self, buffer: object) -> int:
         while not self._plain and not self._ended:
-            stored = self._source.read(PIECE_BYTES)
+            stored = self._source.read(CHUNK_BYTES)
             self._ended = not stored
             self._plain = memoryview(self._decryptor.update(stored) if stored else self._decryptor.finish())
         target = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # typeshed's Buffer needs Python 3.12
@@ -149,7 +149,7 @@ class _DecryptingReader(io.RawIOBase):
 def decrypting_reader(source: BinaryIO, cipher: Cipher) -> io.RawIOBase:
     """A readable raw stream of the plain bytes of ``source``, which it closes when it is closed.
 
-    Holds a piece of the file at a time. Wrap it in ``io.BufferedReader`` to read lines. Raises ``EncryptionError``
+    Holds a chunk of the file at a time. Wrap it in ``io.BufferedReader`` to read lines. Raises ``EncryptionError``
     while reading if the file is not of this cipher.
     """
     return _DecryptingReader(source, cipher.decryptor())

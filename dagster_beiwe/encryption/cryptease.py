@@ -88,7 +88,7 @@ class CrypteaseCipher(Cipher):
         # Making a header takes as long as locking a small file: they differ in the IV only.
         before, after = _header(key, _BLANK_IV).split(base64.b64encode(_BLANK_IV))
         heads = (before + base64.b64encode(iv) + after + iv for iv in ivs)
-        return [_pieces(head, key, iv, file, locked) for head, iv, file in zip(heads, ivs, files, strict=True)]
+        return [_chunks(head, key, iv, file, locked) for head, iv, file in zip(heads, ivs, files, strict=True)]
 
     def decryptor(self) -> Decryptor:
         return _CrypteaseDecryptor(self)
@@ -118,7 +118,7 @@ def _header(key: cryptease.Key, iv: bytes) -> bytes:
     return header
 
 
-def _pieces(head: bytes, key: cryptease.Key, iv: bytes, file: bytearray, locked: int) -> Iterator[Bytes]:
+def _chunks(head: bytes, key: cryptease.Key, iv: bytes, file: bytearray, locked: int) -> Iterator[Bytes]:
     """The stored form of a file whose first bytes are ``locked``."""
     yield head
     if len(file) <= locked:

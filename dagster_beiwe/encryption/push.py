@@ -1,8 +1,8 @@
 """Makes push style out of a function that reads one file object and writes another.
 
 Libraries that want ``work(reader, writer)`` own the loop; here the caller owns it. The function runs in a thread of its
-own, in turns with the caller: ``push`` hands over a piece and returns when the function asks for more. Hence memory is
-bounded by the piece, and an error appears at the piece that caused it.
+own, in turns with the caller: ``push`` hands over a chunk and returns when the function asks for more. Hence memory is
+bounded by the chunk, and an error appears at the chunk that caused it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Pusher:
         self._turns = turns = _Turns()
         # The thread knows the turns only: otherwise it would keep this object alive, and itself.
         threading.Thread(target=turns.run, args=(work,), name="beiwe-push", daemon=True).start()
-        self._abandon = weakref.finalize(self, turns.pieces.put, _ABANDONED)
+        self._abandon = weakref.finalize(self, turns.chunks.put, _ABANDONED)
         turns.asks.acquire()
 
     def push(self, data: bytes) -> bytes:
@@ -50,8 +50,8 @@ class Pusher:
         self._raise_error()
         return self._turns.written()
 
-    def _hand_over(self, piece: bytes) -> None:
-        self._turns.pieces.put(piece)
+    def _hand_over(self, chunk: bytes) -> None:
+        self._turns.chunks.put(chunk)
         self._turns.asks.acquire()
 
     def _raise_error(self) -> None:
@@ -73,7 +73,7 @@ class _Turns:
     """Both file objects of ``work``, and whose turn it is: ``asks`` is released when the caller may go on."""
 
     def __init__(self) -> None:
-        self.pieces: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.chunks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.asks = threading.Semaphore(0)
         self.ended = False
         self.error: BaseException | None = None
@@ -93,11 +93,11 @@ class _Turns:
     def read(self, size: int = -1) -> bytes:
         if not self._unread and not self._at_end:
             self.asks.release()
-            piece = self.pieces.get()
-            if piece is _ABANDONED:
+            chunk = self.chunks.get()
+            if chunk is _ABANDONED:
                 raise EOFError
-            self._at_end = not piece
-            self._unread = memoryview(piece)
+            self._at_end = not chunk
+            self._unread = memoryview(chunk)
         count = len(self._unread) if size < 0 else size
         data, self._unread = bytes(self._unread[:count]), self._unread[count:]
         return data

@@ -1,7 +1,7 @@
 """The encrypted lake: layout, manifests and commits. Knows nothing of HTTP or Dagster."""
 
 from dagster_beiwe.lake.lake import BeiweLake
-from dagster_beiwe.lake.manifest import FileRecord, Hole, Manifest
+from dagster_beiwe.lake.manifest import FetchFailure, FileRecord, Manifest
 from dagster_beiwe.lake.merge import Changes, CommitRequest, FetchedFile, Merge
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.writer import LakeWriter
@@ -10,9 +10,9 @@ __all__ = [
     "BeiweLake",
     "Changes",
     "CommitRequest",
+    "FetchFailure",
     "FetchedFile",
     "FileRecord",
-    "Hole",
     "LakeWriter",
     "Manifest",
     "Merge",

@@ -48,8 +48,8 @@ class FileRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     broke off before it told hashes, and has not come again since. ``counted_in`` is the row (date and zone) of the
     server's daily counts that is known to have counted the file with this content, seen at ``counted_at``; both are
     empty if none is. Times are ISO 8601 in UTC. ``last_seen`` is when
-    the server last had the file, None where that is the manifest's own ``committed_at``. ``vanished_at`` is set
-    while the server no longer has the file; ``times_vanished`` counts how often that was found.
+    the server last had the file, None where that is the manifest's own ``committed_at``. ``deleted_upstream_at`` is set
+    while the server no longer has the file; ``times_deleted_upstream`` counts how often that was found.
     """
 
     key: str
@@ -76,8 +76,8 @@ class FileRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     restatements: Count = 0
     previous: PreviousVersion | None = None
     last_seen: str | None = None
-    vanished_at: str | None = None
-    times_vanished: Count = 0
+    deleted_upstream_at: str | None = None
+    times_deleted_upstream: Count = 0
 
     @property
     def moment(self) -> datetime:
@@ -87,26 +87,33 @@ class FileRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     @property
     def present(self) -> bool:
         """Whether the server still had the file when it was last looked at."""
-        return self.vanished_at is None
+        return self.deleted_upstream_at is None
 
 
-class Hole(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of a window that could not be fetched: half-open UTC hours, the streams, and why."""
+class FetchFailure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A part of a window that could not be fetched: half-open hours (UTC) and streams.
+
+    ``error`` is the class name of the error, ``message`` its text.
+    """
 
     start: str
     end: str
     streams: tuple[str, ...]
     error: str
+    message: str = ""
+
+    @property
+    def window(self) -> Window:
+        return Window(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end))
 
 
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What was committed of one participant's window.
 
     ``removed`` are records of files that are no longer in the lake: their history, which goes on if they come again.
-    ``streams`` were asked for. ``complete`` is False while ``holes`` are open. ``counted`` is a fingerprint of what the
-    server counted for the window's days just before it was fetched, made with the participant's secret, and empty if
-    that is not known: when the server's numbers do not agree with it, the window has moved.
-    """
+    ``streams`` were asked for. ``complete`` is False if there are ``failures``. ``counts_fingerprint`` is a fingerprint
+    of what the server counted for the window's days just before it was fetched, made with the participant's secret, and
+    empty if that is not known: when the server's numbers do not agree with it, the window has moved."""
 
     study_id: str
     participant: str
@@ -118,12 +125,12 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     streams: tuple[str, ...]
     files: tuple[FileRecord, ...]
     removed: tuple[FileRecord, ...] = ()
-    holes: tuple[Hole, ...] = ()
-    counted: str = ""
+    failures: tuple[FetchFailure, ...] = ()
+    counts_fingerprint: str = ""
 
     @property
     def complete(self) -> bool:
-        return not self.holes
+        return not self.failures
 
     @property
     def span(self) -> Window:
@@ -133,7 +140,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     def data_version(self) -> str:
         """A digest of the content that readers see: equal content gives an equal version, whenever and however it came.
 
-        What has vanished is not part of it, because readers leave it out.
+        Files that were deleted upstream are not part of it, because readers leave them out.
         """
         digest = hashlib.sha256()
         for record in sorted((each for each in self.files if each.present), key=lambda record: record.key):

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from dagster_beiwe.lake.manifest import FileRecord, HashName, Hole, Manifest, PreviousVersion, total_bytes
+from dagster_beiwe.lake.manifest import FetchFailure, FileRecord, HashName, Manifest, PreviousVersion, total_bytes
 from dagster_beiwe.lake.staging import FileForm, StagedFile
 from dagster_beiwe.member_names import MemberName
 from dagster_beiwe.streams import OUT_OF_RANGE
@@ -43,18 +43,18 @@ class CommitRequest:
     streams: tuple[str, ...]
     run_id: str
     now: datetime
-    holes: tuple[Hole, ...] = ()
-    vanished: Collection[str] = ()
+    failures: tuple[FetchFailure, ...] = ()
+    deleted_upstream: Collection[str] = ()
     """Keys of files that the server no longer has."""
-    remove_vanished: bool = False
+    remove_deleted_upstream: bool = False
     """Whether those are removed from the lake instead of kept and marked."""
     damaged: Collection[str] = ()
     """Keys of files that are taken out because what is stored of them can't be used."""
-    unseen: Collection[str] = ()
+    not_sent: Collection[str] = ()
     """Keys of other files that were not found on the server this time, though nobody knows whether they are gone."""
     counted_in: Mapping[str, str] = field(default_factory=dict)
     """The row of the server's daily counts that is known to have counted a file, by key; see ``FileRecord``."""
-    counted: str = ""
+    counts_fingerprint: str = ""
     """Digest of the server's counts; see ``Manifest``."""
     compared_at: datetime | None = None
     """When the contents of all files of the window were compared with the server's; None if some were not."""
@@ -66,11 +66,11 @@ class Changes:
 
     added: int = 0
     changed: int = 0
-    vanished: int = 0
+    deleted_upstream: int = 0
     unchanged: int = 0
     added_bytes: int = 0
     changed_bytes: int = 0
-    vanished_bytes: int = 0
+    deleted_upstream_bytes: int = 0
     unchanged_bytes: int = 0
 
 
@@ -100,7 +100,7 @@ def merge(old: Manifest | None, fetched: Iterable[FetchedFile], request: CommitR
                 md5=known.md5 or file.staged.md5,
                 known_by=file.known_by or known.known_by,
                 checked=known.checked or file.checked,
-                vanished_at=None,
+                deleted_upstream_at=None,
             )
             discards.append(file.staged)
             continue
@@ -108,12 +108,12 @@ def merge(old: Manifest | None, fetched: Iterable[FetchedFile], request: CommitR
         name = earlier.member if earlier else _free_name(file.member, request.window, members)
         members.add(name)
         records[file.key] = _record(file, earlier, request, name=name)
-    for key in records.keys() & set(request.vanished):
+    for key in records.keys() & set(request.deleted_upstream):
         records[key] = _marked(records[key], request)
     if old:
         records = {key: _dated(record, arrived, old, request) for key, record in records.items()}
     records = {key: _counted(record, request) for key, record in records.items()}
-    gone = {*request.damaged, *(request.vanished if request.remove_vanished else ())}
+    gone = {*request.damaged, *(request.deleted_upstream if request.remove_deleted_upstream else ())}
     removed |= {key: records.pop(key) for key in records.keys() & gone}
     return Merge(
         manifest=_manifest(records.values(), removed.values(), request),
@@ -133,8 +133,8 @@ def _marked(record: FileRecord, request: CommitRequest) -> FileRecord:
         return record
     return replace(
         record,
-        vanished_at=_text(request.now),
-        times_vanished=record.times_vanished + 1,
+        deleted_upstream_at=_text(request.now),
+        times_deleted_upstream=record.times_deleted_upstream + 1,
         counted_in="",
         counted_at="",
     )
@@ -145,9 +145,12 @@ def _dated(record: FileRecord, arrived: Collection[str], old: Manifest, request:
     found = record.key in arrived or (
         record.present
         and record.stream in request.streams
-        and record.key not in request.unseen
+        and record.key not in request.not_sent
         and record.key not in request.damaged
-        and not any(record.stream in hole.streams and hole.start <= record.time < hole.end for hole in request.holes)
+        and not any(
+            record.stream in failure.streams and failure.start <= record.time < failure.end
+            for failure in request.failures
+        )
     )
     last_seen = None if found else old.last_seen(record)
     return record if record.last_seen == last_seen else replace(record, last_seen=last_seen)
@@ -193,7 +196,7 @@ def _record(file: FetchedFile, known: FileRecord | None, request: CommitRequest,
         counted_at=now if row else "",
         restatements=(known.restatements if known else 0) + restated,
         previous=previous,
-        times_vanished=known.times_vanished if known else 0,
+        times_deleted_upstream=known.times_deleted_upstream if known else 0,
     )
 
 
@@ -229,8 +232,8 @@ def _manifest(records: Iterable[FileRecord], removed: Iterable[FileRecord], requ
         streams=request.streams,
         files=_sorted(records),
         removed=_sorted(removed),
-        holes=request.holes,
-        counted=request.counted,
+        failures=request.failures,
+        counts_fingerprint=request.counts_fingerprint,
     )
 
 
@@ -243,16 +246,16 @@ def _changes(before: dict[str, FileRecord], after: dict[str, FileRecord]) -> Cha
     both = [(before[key], after[key]) for key in after.keys() & before.keys()]
     changed = [new for old, new in both if old.sha256 != new.sha256]
     unchanged = [new for old, new in both if old.sha256 == new.sha256 and new.present]
-    vanished = [new for old, new in both if old.present and not new.present]
-    vanished += [before[key] for key in before.keys() - after.keys()]
+    deleted_upstream = [new for old, new in both if old.present and not new.present]
+    deleted_upstream += [before[key] for key in before.keys() - after.keys()]
     return Changes(
         added=len(added),
         changed=len(changed),
-        vanished=len(vanished),
+        deleted_upstream=len(deleted_upstream),
         unchanged=len(unchanged),
         added_bytes=total_bytes(added),
         changed_bytes=total_bytes(changed),
-        vanished_bytes=total_bytes(vanished),
+        deleted_upstream_bytes=total_bytes(deleted_upstream),
         unchanged_bytes=total_bytes(unchanged),
     )
 

@@ -99,20 +99,20 @@ def stage_file(
     body: Iterable[bytes],
     *,
     name: str,
-    arrives_compressed: bool,
+    compressed: bool,
     form: FileForm,
     md5: bool = False,
 ) -> StagedFile:
     """Store ``body`` in its place.
 
-    ``arrives_compressed`` says that the bytes are one zstd frame, which is kept as it is when the form is
+    ``compressed`` says that the bytes are one zstd frame, which is kept as it is when the form is
     compressed. ``md5`` asks for the MD5 too. Raises ``DamagedMemberError`` if the frame can't be decompressed,
     ``FrameTooLargeError`` if that would need much memory, and whatever ``body`` raises; the file is removed then.
     """
     with storage.explained("written", place.path), storage.create(place.path, otherwise=place.otherwise) as file:
         sink = EncryptedFile(file, form.cipher)
         plain = _PlainHashes(md5=md5)
-        if arrives_compressed:
+        if compressed:
             _take_frame(body, plain, sink, name=name, keep=form.compression == "zstd")
         else:
             _take_plain(body, plain, sink, compress=form.compression == "zstd")
@@ -128,13 +128,13 @@ class Examined:
     content: bytearray
 
 
-def small_size(head: bytes, size_bytes: int, *, arrives_compressed: bool, form: FileForm) -> int | None:
+def small_size(head: bytes, size_bytes: int, *, compressed: bool, form: FileForm) -> int | None:
     """How many bytes of a file are held once it is examined, by the first bytes and the size of what arrives.
 
     None for a file that is not small, or of which that can't be told: ``stage_file`` takes those.
     """
     content_bytes = size_bytes
-    if arrives_compressed:
+    if compressed:
         try:
             content_bytes = zstandard.get_frame_parameters(head).content_size
         except zstandard.ZstdError:
@@ -144,11 +144,11 @@ def small_size(head: bytes, size_bytes: int, *, arrives_compressed: bool, form: 
     return content_bytes if form.compression == "none" else size_bytes
 
 
-def examine(body: bytes, *, name: str, arrives_compressed: bool, form: FileForm, md5: bool = False) -> Examined:
+def examine(body: bytes, *, name: str, compressed: bool, form: FileForm, md5: bool = False) -> Examined:
     """Check and hash a small file. Raises ``DamagedMemberError`` if its frame can't be decompressed."""
     plain = _PlainHashes(md5=md5)
     keep = form.compression == "zstd"
-    if not arrives_compressed:
+    if not compressed:
         kept = io.BytesIO()
         _take_plain([body], plain, kept, compress=keep)
         return Examined(plain=plain, content=bytearray(kept.getbuffer()))
@@ -171,7 +171,7 @@ def store_all(
     contents: list[Iterator[Bytes]] = [iter([file.content]) for _, file in files]
     if form.cipher is not None:
         contents = form.cipher.encrypt_all([file.content for _, file in files])
-    jobs = [(*each, pieces) for each, pieces in zip(files, contents, strict=True)]
+    jobs = [(*each, chunks) for each, chunks in zip(files, contents, strict=True)]
 
     step = max(1, min(_FILES_PER_JOB, len(jobs) // _FEWEST_JOBS))
 
@@ -269,28 +269,28 @@ def _take_plain(
 ) -> None:
     # The frame's window is bounded, unlike the server's, so that it can be read back in little memory.
     packer = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False).compressobj() if compress else None
-    for piece in body:
-        plain.write(piece)
+    for chunk in body:
+        plain.write(chunk)
         if packer is None:
-            sink.write(piece)
-        elif packed := packer.compress(piece):
+            sink.write(chunk)
+        elif packed := packer.compress(chunk):
             sink.write(packed)
     if packer is not None:
         sink.write(packer.flush())
 
 
 def _take_frame(body: Iterable[bytes], plain: _PlainHashes, sink: EncryptedFile, *, name: str, keep: bool) -> None:
-    pieces = iter(body)
+    chunks = iter(body)
     head = b""
-    for piece in pieces:
-        head += piece
+    for chunk in chunks:
+        head += chunk
         if len(head) >= _FRAME_HEADER_BYTES:
             break
     frame = _Frame(head, name)
-    for piece in chain([head], pieces):
+    for chunk in chain([head], chunks):
         if keep:
-            sink.write(piece)
-        for content in frame.unpack(piece):
+            sink.write(chunk)
+        for content in frame.unpack(chunk):
             plain.write(content)
             if not keep:
                 sink.write(content)
@@ -305,12 +305,12 @@ class _Frame:
         limit = max(self._left, _LARGEST_WINDOW_BYTES)
         self._unpacker = zstandard.ZstdDecompressor(max_window_size=limit).decompressobj()
 
-    def unpack(self, piece: bytes) -> Iterator[bytes]:
-        for start in range(0, len(piece), _STEP_BYTES):
+    def unpack(self, chunk: bytes) -> Iterator[bytes]:
+        for start in range(0, len(chunk), _STEP_BYTES):
             if self._unpacker.eof:
                 raise self._damaged("bytes behind the end of the frame")
             try:
-                content = self._unpacker.decompress(piece[start : start + _STEP_BYTES])
+                content = self._unpacker.decompress(chunk[start : start + _STEP_BYTES])
             except zstandard.ZstdError:
                 raise self._damaged("bytes that zstd cannot read") from None
             self._left -= len(content)

@@ -149,7 +149,7 @@ class LakeWriter:
         member: MemberName,
         body: Iterable[bytes],
         *,
-        arrives_compressed: bool,
+        compressed: bool,
         form: FileForm | None = None,
         md5: bool = False,
     ) -> StagedFile:
@@ -165,7 +165,7 @@ class LakeWriter:
                 place,
                 body,
                 name=member.name,
-                arrives_compressed=arrives_compressed,
+                compressed=compressed,
                 form=form,
                 md5=md5,
             )
@@ -236,7 +236,7 @@ class LakeWriter:
             files=paths,
             base=plan.base,
             complete=manifest.complete,
-            counts=manifest.counted if manifest.complete else "",
+            counts=manifest.counts_fingerprint if manifest.complete else "",
             compared=compared,
         )
         submitted = Submitted(manifest=manifest, changes=changes or Changes())

@@ -7,7 +7,7 @@ copies what the old lake got since. Until the end, each lake is readable with it
 
 The new log names the lineage and the head of the old one. It has the states that snapshots keep, in their order, each
 under its snapshot's name, and then the newest state; other past states stay in the old lake. Manifests keep what they
-tell of restated, vanished and missing files. Whoever was withdrawn is in none of it.
+tell of restated, deleted and missing files. Whoever was withdrawn is in none of it.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ class _Copy:
         form = self._form(record)
         with self._source.open(participant, record) as plain:
             body = iter(lambda: plain.read(_CHUNK_BYTES), b"")
-            file = self._writer.stage(_member(participant, record), body, arrives_compressed=False, form=form)
+            file = self._writer.stage(_member(participant, record), body, compressed=False, form=form)
         copy = msgspec.structs.replace(
             record,
             path=file.path.removeprefix(f"{self._target.folder(participant)}/"),

@@ -17,7 +17,7 @@ from dagster_beiwe.lake.catalog.store import clear
 from dagster_beiwe.lake.catalog.withdrawal import give_up
 from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.lake.layout import LogLayout, Subject, is_token, planned_on, version_of
-from dagster_beiwe.lake.manifest import FileRecord, Hole, Manifest, decode, decode_table
+from dagster_beiwe.lake.manifest import FetchFailure, FileRecord, Manifest, decode, decode_table
 from dagster_beiwe.lake.merge import CommitRequest
 from dagster_beiwe.lake.storage.base import StoredFile
 from dagster_beiwe.lake.study import StudyLake
@@ -156,8 +156,8 @@ def _remove_links(lake: StudyLake, findings: Iterable[Finding]) -> None:
 
 
 def _opened(manifest: Manifest, gone: list[FileRecord], run_id: str) -> CommitRequest:
-    """The commit that takes files out of a window and leaves it open, with their hours as holes."""
-    holes = (Hole(start=r.time, end=r.time, streams=(r.stream,), error="IntegrityError") for r in gone)
+    """The commit that takes files out of a window and leaves it open, with their hours as failures."""
+    failures = (FetchFailure(start=r.time, end=r.time, streams=(r.stream,), error="IntegrityError") for r in gone)
     return CommitRequest(
         study_id=manifest.study_id,
         participant=manifest.participant,
@@ -165,9 +165,9 @@ def _opened(manifest: Manifest, gone: list[FileRecord], run_id: str) -> CommitRe
         streams=manifest.streams,
         run_id=run_id,
         now=datetime.now(timezone.utc),
-        holes=(*manifest.holes, *holes),
+        failures=(*manifest.failures, *failures),
         damaged=frozenset(record.key for record in gone),
-        unseen=frozenset(record.key for record in manifest.files),
+        not_sent=frozenset(record.key for record in manifest.files),
     )
 
 

@@ -40,7 +40,7 @@ class Rectangle:
     def cells(self) -> Iterator[CellKey]:
         return (CellKey(participant, window) for participant in self.participants for window in self.windows)
 
-    def pieces(self, size: int) -> Iterator[Rectangle]:
+    def split(self, size: int) -> Iterator[Rectangle]:
         """The rectangle cut into ones of at most ``size`` cells."""
         width = max(1, min(len(self.windows), size))
         height = max(1, size // width)
@@ -67,8 +67,8 @@ def cover(
     fewest = min(wide, high, key=len)
     rows, columns = _positions(participants), _positions(windows)
     return sorted(
-        (piece for rectangle in fewest for piece in rectangle.pieces(largest)),
-        key=lambda piece: (rows[piece.first.participant], columns[piece.first.window]),
+        (part for rectangle in fewest for part in rectangle.split(largest)),
+        key=lambda part: (rows[part.first.participant], columns[part.first.window]),
     )
 
 

@@ -117,14 +117,14 @@ class RawFiles(ABC):
         *,
         start: datetime | None = None,
         end: datetime | None = None,
-        include_vanished: bool = False,
+        include_deleted_upstream: bool = False,
     ) -> Iterator[RawFile]:
         """The files of one stream (or all) that may hold data in [start, end), window by window.
 
-        Files that the server no longer has are left out unless ``include_vanished``. Raises ``UnknownStreamError``
-        and ``TimeRangeError`` at once.
+        Files that the server no longer has are left out unless ``include_deleted_upstream``. Raises
+        ``UnknownStreamError`` and ``TimeRangeError`` at once.
         """
-        return self._select(*self._wanted(stream, start, end), include_vanished=include_vanished)
+        return self._select(*self._wanted(stream, start, end), include_deleted_upstream=include_deleted_upstream)
 
     def read(
         self,
@@ -214,11 +214,11 @@ class RawFiles(ABC):
         return {*STREAM_NAMES, *(file.stream for _, _, files in self.by_window() for file in files)}
 
     def _select(
-        self, names: frozenset[str] | None, span: TimeRange | None, *, include_vanished: bool = False
+        self, names: frozenset[str] | None, span: TimeRange | None, *, include_deleted_upstream: bool = False
     ) -> Iterator[RawFile]:
         for _, _, files in self.by_window():
             for file in files:
-                if (file.present or include_vanished) and _is_wanted(file, names, span):
+                if (file.present or include_deleted_upstream) and _is_wanted(file, names, span):
                     yield file
 
     @staticmethod

@@ -69,7 +69,7 @@ class WindowFiles(RawFiles):
 
     @property
     def complete(self) -> bool:
-        """Whether the window is committed without holes."""
+        """Whether all of the window was fetched."""
         return self.manifest is not None and self.manifest.complete
 
     def open(self, file: RawFile) -> BinaryIO:
@@ -226,7 +226,7 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
 
     @property
     def incomplete(self) -> list[str]:
-        """Partition keys of windows with holes: parts that could not be fetched. Reads every manifest."""
+        """Partition keys of windows of which a part could not be fetched. Reads every manifest."""
         for _ in self.by_window():
             pass
         return [key for key in self._cells if self._holes.get(key)]

@@ -33,8 +33,8 @@ class Entry:
         if self.name is None:
             return None
         size_bytes, crc32 = self.file.checked(zstd=zstd)
-        pieces = self.file.zstd_pieces if zstd else self.file.pieces
-        member = Member(name=self.name, size_bytes=size_bytes, crc32=crc32, pieces=pieces)
+        chunks = self.file.zstd_chunks if zstd else self.file.chunks
+        member = Member(name=self.name, size_bytes=size_bytes, crc32=crc32, chunks=chunks)
         return self.alter(member) if self.alter else member
 
 
@@ -54,7 +54,7 @@ class Archive:
         """Roughly what will be sent, before compression."""
         return sum(entry.file.size_bytes + 300 for entry in self.entries if entry.name) + 22
 
-    def pieces(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         return zip_stream(self._members(), now=self.now)
 
     def _members(self) -> Iterator[Member]:
@@ -77,4 +77,4 @@ class PoisonedError(Exception):
 
 
 def bytes_member(name: str, data: bytes) -> Member:
-    return Member(name=name, size_bytes=len(data), crc32=zlib.crc32(data), pieces=lambda: (data,))
+    return Member(name=name, size_bytes=len(data), crc32=zlib.crc32(data), chunks=lambda: (data,))

@@ -21,7 +21,7 @@ from dagster_beiwe.simulator.server_streams import server_stream
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 HOUR_MS = 3_600_000
-PIECE_BYTES = 256 * 1024
+CHUNK_BYTES = 256 * 1024
 
 _STEP_MS = 100_000
 _TEMPLATE_FROM_ROWS = 400
@@ -186,15 +186,15 @@ def _stamp(recipe: Recipe, rng: random.Random) -> bytes:
 
 @lru_cache(maxsize=8)
 def _noise_block(seed: str) -> bytes:
-    return random.Random(seed).randbytes(PIECE_BYTES)
+    return random.Random(seed).randbytes(CHUNK_BYTES)
 
 
 def noise(seed: str, size_bytes: int) -> Iterator[bytes]:
-    """Pseudo-random bytes in pieces; however long, only one block is held in memory."""
+    """Pseudo-random bytes in chunks; however long, only one block is held in memory."""
     block = _noise_block(seed)
-    for start in range(0, size_bytes, PIECE_BYTES):
+    for start in range(0, size_bytes, CHUNK_BYTES):
         rest = size_bytes - start
-        yield block if rest >= PIECE_BYTES else block[:rest]
+        yield block if rest >= CHUNK_BYTES else block[:rest]
 
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -208,15 +208,15 @@ def zstd_header(content_bytes: int) -> bytes:
     return _ZSTD_MAGIC + b"\xc0\x58" + struct.pack("<Q", content_bytes)
 
 
-def zstd_stored(pieces: Iterator[bytes], content_bytes: int) -> Iterator[bytes]:
+def zstd_stored(chunks: Iterator[bytes], content_bytes: int) -> Iterator[bytes]:
     """A zstd frame around incompressible bytes, without compressing: raw blocks only."""
     yield zstd_header(content_bytes)
     left = content_bytes
     if not left:
         yield b"\x01\x00\x00"
-    for piece in pieces:
-        for start in range(0, len(piece), _ZSTD_BLOCK):
-            block = piece[start : start + _ZSTD_BLOCK]
+    for chunk in chunks:
+        for start in range(0, len(chunk), _ZSTD_BLOCK):
+            block = chunk[start : start + _ZSTD_BLOCK]
             left -= len(block)
             yield ((len(block) << 3) | (not left)).to_bytes(3, "little") + block
 

@@ -96,11 +96,11 @@ class StoredFile:
         return int(self._fact("size_bytes", lambda: size_of(self.recipe)))
 
     def read(self) -> bytes:
-        """The plain content in one piece."""
+        """The plain content at once."""
         if self.content is not None:
             return self.content
         if self.audio_bytes:
-            return b"".join(self.pieces())
+            return b"".join(self.chunks())
         blob = self.cache.get(self._cache_key)
         if blob is None:
             blob = render(self.recipe)
@@ -108,17 +108,17 @@ class StoredFile:
             self.cache.put(self._cache_key, blob)
         return blob
 
-    def pieces(self) -> Iterator[bytes]:
-        """The plain content in pieces; recordings are never held as a whole."""
+    def chunks(self) -> Iterator[bytes]:
+        """The plain content in chunks; recordings are never held as a whole."""
         if self.audio_bytes and self.content is None:
             yield from noise(self.seed, self.audio_bytes)
         else:
             yield self.read()
 
-    def zstd_pieces(self) -> Iterator[bytes]:
+    def zstd_chunks(self) -> Iterator[bytes]:
         """The content as one zstd frame, as ``get-data/v2`` sends it."""
         if self.audio_bytes and self.content is None:
-            yield from zstd_stored(self.pieces(), self.audio_bytes)
+            yield from zstd_stored(self.chunks(), self.audio_bytes)
             return
         key = ("zstd", *self._cache_key)
         blob = self.cache.get(key)
@@ -134,8 +134,8 @@ class StoredFile:
 
         def measure() -> tuple[int, int]:
             size = crc = 0
-            for piece in self.zstd_pieces() if zstd else self.pieces():
-                size, crc = size + len(piece), zlib.crc32(piece, crc)
+            for chunk in self.zstd_chunks() if zstd else self.chunks():
+                size, crc = size + len(chunk), zlib.crc32(chunk, crc)
             return size, crc
 
         result: tuple[int, int] = self._fact("zstd" if zstd else "plain", measure)
@@ -157,8 +157,8 @@ class StoredFile:
 
     def _digest(self, algorithm: str) -> str:
         digest = hashlib.new(algorithm, usedforsecurity=False)
-        for piece in self.pieces():
-            digest.update(piece)
+        for chunk in self.chunks():
+            digest.update(chunk)
         return base64.b64encode(digest.digest()).decode()
 
     def _fact(self, name: str, find: Callable[[], Any]) -> Any:

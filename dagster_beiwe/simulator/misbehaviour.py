@@ -84,7 +84,7 @@ class Misbehaviour:
     if None. The rest depends on the name:
 
     - ``reset``: the connection is reset; ``hang``: nothing for ``seconds``, then the answer; ``latency``: the same,
-      meant for small delays; ``trickle``: ``piece_bytes`` at a time, ``seconds`` apart
+      meant for small delays; ``trickle``: ``chunk_bytes`` at a time, ``seconds`` apart
     - ``cut``: the connection drops after ``after_bytes`` of the body (default: half); ``silent_cut``: the body ends
       there as if complete
     - ``status``: this ``status``, with ``retry_after`` if given; ``maintenance``: the operators' 503;
@@ -105,7 +105,7 @@ class Misbehaviour:
     end: datetime | None = None
     times: int | None = None
     seconds: float = 0.05
-    piece_bytes: int = 64
+    chunk_bytes: int = 64
     after_bytes: int | None = None
     status: int | None = None
     retry_after: str | None = None
@@ -151,7 +151,7 @@ class Delivery:
     reset: bool = False
     delay_seconds: float = 0.0
     pause_seconds: float = 0.0
-    piece_bytes: int | None = None
+    chunk_bytes: int | None = None
     cut: bool = False
     silent_cut: bool = False
     cut_after_bytes: int | None = None
@@ -229,7 +229,7 @@ def bend(answer: Answer, misbehaviours: Sequence[Misbehaviour]) -> tuple[Answer,
         elif one.name in ("hang", "latency"):
             delivery = replace(delivery, delay_seconds=delivery.delay_seconds + one.seconds)
         elif one.name == "trickle":
-            delivery = replace(delivery, pause_seconds=one.seconds, piece_bytes=one.piece_bytes)
+            delivery = replace(delivery, pause_seconds=one.seconds, chunk_bytes=one.chunk_bytes)
         elif one.name in ("cut", "silent_cut"):
             delivery = replace(delivery, **{one.name: True}, cut_after_bytes=one.after_bytes)
         else:
@@ -297,7 +297,7 @@ def _wrong_hash(told: str | None) -> str | None:
 
 
 def _other_bytes(member: Member, data: bytes) -> Member:
-    return replace(member, size_bytes=len(data), crc32=zlib.crc32(data), pieces=lambda: (data,))
+    return replace(member, size_bytes=len(data), crc32=zlib.crc32(data), chunks=lambda: (data,))
 
 
 def _garbage(member: Member) -> bytes:

@@ -28,7 +28,8 @@ disappears, you don't need a new release of this package:
   and in `settings`. Only windows that have data from it are requested. It is [read](reading.md) by its header, with
   every column as text, or as files if it is not CSV.
 - **A stream that the server no longer has** keeps its files and its history. It counts neither as incomplete nor as
-  deleted, even with `remove_vanished: true`, and no window is requested for it. `complete` lists it as not compared.
+  deleted, even with `remove_deleted_upstream: true`, and no window is requested for it. `complete` lists it as not
+  compared.
 - **A name in `streams`** can be any stream of the server. If the server does not have it, it is left out with a
   warning, and the others are fetched. A misspelled name is an error that suggests the nearest one.
 

@@ -95,12 +95,12 @@ class Handler(BaseHTTPRequestHandler):
     def _read_body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        pieces = []
+        chunks = []
         while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
-            pieces.append(self.rfile.read(size))
+            chunks.append(self.rfile.read(size))
             self.rfile.readline()
         self.rfile.readline()
-        return b"".join(pieces)
+        return b"".join(chunks)
 
     def _cookies(self) -> dict[str, str]:
         with suppress(CookieError):
@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
             self._record(request, 0, bytes_received, 0)
             self._reset()
             return
-        answer, pieces = _begun(answer)
+        answer, chunks = _begun(answer)
         total = answer.archive.size_bytes if answer.archive and delivery.cuts else len(answer.body)
         limit = None
         if delivery.cuts:
@@ -120,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
             total = min(total, limit) if delivery.silent_cut else total
         self._send_head(answer, None if answer.chunked else total)
         sender = _Sender(self, chunked=answer.chunked, delivery=delivery)
-        complete = self.command == "HEAD" or sender.send(pieces, limit)
+        complete = self.command == "HEAD" or sender.send(chunks, limit)
         self._record(request, answer.status, bytes_received, sender.sent_bytes)
         if self.command == "HEAD":
             self.wfile.flush()
@@ -162,16 +162,16 @@ def _begun(answer: Answer) -> tuple[Answer, Iterator[bytes]]:
     """The answer and its body. As long as nothing was sent, the application server can still say that it failed."""
     if answer.archive is None:
         return answer, iter((answer.body,) if answer.body else ())
-    pieces = answer.archive.pieces()
+    chunks = answer.archive.chunks()
     try:
-        first = next(pieces)
+        first = next(chunks)
     except PoisonedError:
         return Answer(status=500, body=_GUNICORN_PAGE), iter((_GUNICORN_PAGE,))
-    return answer, chain((first,), pieces)
+    return answer, chain((first,), chunks)
 
 
 class _Sender:
-    """Writes a body, chunked or not; small pieces are gathered, and the last one waits for ``finish`` or ``flush``."""
+    """Writes a body, chunked or not; small chunks are gathered, and the last one waits for ``finish`` or ``flush``."""
 
     def __init__(self, handler: Handler, *, chunked: bool, delivery: Delivery) -> None:
         self._file = handler.wfile
@@ -182,28 +182,28 @@ class _Sender:
         self._gathered_bytes = 0
         self.sent_bytes = 0
 
-    def send(self, pieces: Iterable[bytes], limit: int | None) -> bool:
+    def send(self, chunks: Iterable[bytes], limit: int | None) -> bool:
         """Whether the body went out to its end (its last part may still be gathered)."""
         try:
-            for piece in pieces:
-                if limit is not None and self.sent_bytes + len(piece) > limit:
-                    self._gather(piece[: limit - self.sent_bytes])
+            for chunk in chunks:
+                if limit is not None and self.sent_bytes + len(chunk) > limit:
+                    self._gather(chunk[: limit - self.sent_bytes])
                     return False
-                self._gather(piece)
+                self._gather(chunk)
         except PoisonedError:
             return False
         return True
 
-    def _gather(self, piece: bytes) -> None:
-        self.sent_bytes += len(piece)
-        trickles = self._delivery.piece_bytes
-        size = trickles or max(1, len(piece))
-        for start in range(0, len(piece), size):
+    def _gather(self, chunk: bytes) -> None:
+        self.sent_bytes += len(chunk)
+        trickles = self._delivery.chunk_bytes
+        size = trickles or max(1, len(chunk))
+        for start in range(0, len(chunk), size):
             if trickles or self._gathered_bytes >= _GATHER_BYTES:
                 self.flush()
             if trickles:
                 self._pause(self._delivery.pause_seconds)
-            self._gathered.append(piece[start : start + size])
+            self._gathered.append(chunk[start : start + size])
             self._gathered_bytes += len(self._gathered[-1])
 
     def flush(self) -> None:

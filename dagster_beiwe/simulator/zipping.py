@@ -22,11 +22,11 @@ class Member:
     name: str
     size_bytes: int
     crc32: int
-    pieces: Callable[[], Iterable[bytes]]
+    chunks: Callable[[], Iterable[bytes]]
 
 
 def zip_stream(members: Iterable[Member], *, now: datetime) -> Iterator[bytes]:
-    """The archive, piece by piece. ``now`` becomes the members' time."""
+    """The archive, chunk by chunk. ``now`` becomes the members' time."""
     stamp = struct.pack(
         "<HH",
         now.hour << 11 | now.minute << 5 | now.second // 2,
@@ -38,9 +38,9 @@ def zip_stream(members: Iterable[Member], *, now: datetime) -> Iterator[bytes]:
         header = _local_header(member, stamp)
         yield header
         sent = 0
-        for piece in member.pieces():
-            sent += len(piece)
-            yield piece
+        for chunk in member.chunks():
+            sent += len(chunk)
+            yield chunk
         directory.append(_directory_entry(member, stamp, offset))
         offset += len(header) + sent
     yield b"".join(directory)

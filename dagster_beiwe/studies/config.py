@@ -80,7 +80,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
       hour at least.
     - ``refresh_windows``: how many of the newest windows the schedule fetches again.
     - ``time_zone``: the study's time zone, in which the server counts days. Servers since September 2025 tell it.
-    - ``remove_vanished``: remove files that the server no longer has; they are kept and marked otherwise.
+    - ``remove_deleted_upstream``: remove files that the server no longer has; they are kept and marked otherwise.
     - ``verify_share``: the part of the stored files that the check ``intact`` reads, others each day; 1 means all.
     - ``audit_days``: each window is compared with the server by hash this often at least, new ones daily; 0 turns that
       off. ``audit_requests`` and ``audit_bytes`` (sent and received) are what it may take in a day.
@@ -104,7 +104,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
     keep_superseded_days: float = Field(default=KEEP_SUPERSEDED_DAYS, ge=0, le=36500)
     refresh_windows: int = 3
     time_zone: str | None = None
-    remove_vanished: bool = False
+    remove_deleted_upstream: bool = False
     verify_share: float = DEFAULT_VERIFY_SHARE
     audit_days: int = Field(default=DEFAULT_AUDIT.days, ge=0, le=3650)
     audit_requests: int = Field(default=DEFAULT_AUDIT.requests, ge=1)

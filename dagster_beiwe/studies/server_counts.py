@@ -166,7 +166,7 @@ def counts_for_cells(
     """Counts for the windows of a run, or None where the server can't tell: the run does without then.
 
     ``tags`` are the run's: the zone is the one in them, if any. Without counts, the run plans its requests by what
-    arrives, and does not notice files that have vanished.
+    arrives, and does not notice files that were deleted upstream.
     """
     participants = {cell.participant for cell in cells}
     try:

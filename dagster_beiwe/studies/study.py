@@ -46,7 +46,7 @@ class Study:
     keep_superseded_days: float = KEEP_SUPERSEDED_DAYS
     refresh_windows: int = 3
     time_zone: str | None = None
-    remove_vanished: bool = False
+    remove_deleted_upstream: bool = False
     verify_share: float = DEFAULT_VERIFY_SHARE
     audit_days: int = DEFAULT_AUDIT.days
     audit_requests: int = DEFAULT_AUDIT.requests
@@ -83,7 +83,7 @@ class Study:
             keep_superseded_days=config.keep_superseded_days,
             refresh_windows=config.refresh_windows,
             time_zone=config.time_zone,
-            remove_vanished=config.remove_vanished,
+            remove_deleted_upstream=config.remove_deleted_upstream,
             verify_share=config.verify_share,
             audit_days=config.audit_days,
             audit_requests=config.audit_requests,

@@ -4,7 +4,7 @@ from dagster_beiwe.cells import Cell
 from dagster_beiwe.sync.compare import Compared
 from dagster_beiwe.sync.completeness import Coverage, Gap, dirty_cells, measure_coverage
 from dagster_beiwe.sync.daily_counts import DailyIndex
-from dagster_beiwe.sync.results import FetchPolicy, Problem, Progress, WindowReport
+from dagster_beiwe.sync.results import FetchPolicy, Progress, WindowReport
 from dagster_beiwe.sync.study_sync import StudySync
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "DailyIndex",
     "FetchPolicy",
     "Gap",
-    "Problem",
     "Progress",
     "StudySync",
     "WindowReport",

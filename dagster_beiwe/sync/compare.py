@@ -22,9 +22,9 @@ from dagster_beiwe.lake import FileRecord, LakeWriter, Manifest, StudyLake
 from dagster_beiwe.member_names import MemberName
 from dagster_beiwe.sync.downloader import DIVISIBLE, expected_name, registry_in
 from dagster_beiwe.sync.registry import RegistryEntry, pair
-from dagster_beiwe.sync.requests import Piece, registry_of, registry_size, stretches
+from dagster_beiwe.sync.requests import DownloadRequest, registry_of, registry_size, stretches
 from dagster_beiwe.sync.results import FetchPolicy
-from dagster_beiwe.sync.splitting import Haul
+from dagster_beiwe.sync.splitting import DownloadResult
 from dagster_beiwe.windows import Window
 
 Outcome = Literal["equal", "different", "not told", "incomplete", "failed"]
@@ -104,7 +104,7 @@ class Comparer:
                 yield unfit
                 group, size = {}, 0
                 continue
-            added = registry_size(registry_of(manifest.files, self._piece([cell])))
+            added = registry_size(registry_of(manifest.files, self._request([cell])))
             if size + added > self._policy.registry_bytes:
                 yield from self._group(group)
                 group, size = {}, 0
@@ -157,31 +157,31 @@ class Comparer:
     def _different(self, cells: Sequence[Cell], held: Sequence[FileRecord]) -> set[Cell]:
         """The windows of which something comes, though the server is told what is held."""
         came: set[Cell] = set()
-        for piece in self._pieces(self._piece(cells), held):
-            times = self._times(piece, registry_of(held, piece))
+        for request in self._requests(self._request(cells), held):
+            times = self._times(request, registry_of(held, request))
             if times is None:
                 return set(cells)
             came |= {cell for cell in cells if any(time in cell.window for time in times)}
         return came
 
-    def _pieces(self, piece: Piece, held: Sequence[FileRecord]) -> Iterator[Piece]:
-        """The piece, or parts of it where it holds more files than a request may list."""
-        halves = piece.halves()
-        if halves and registry_size(registry_of(held, piece)) > self._policy.registry_bytes:
+    def _requests(self, request: DownloadRequest, held: Sequence[FileRecord]) -> Iterator[DownloadRequest]:
+        """The request, or parts of it where it holds more files than a request may list."""
+        halves = request.halves()
+        if halves and registry_size(registry_of(held, request)) > self._policy.registry_bytes:
             for half in halves:
-                yield from self._pieces(half, held)
+                yield from self._requests(half, held)
         else:
-            yield piece
+            yield request
 
-    def _times(self, piece: Piece, registry: Mapping[str, str]) -> list[datetime] | None:
+    def _times(self, request: DownloadRequest, registry: Mapping[str, str]) -> list[datetime] | None:
         """The times of the files that come, which are not stored; None if they are too much to be read."""
         names: list[MemberName] = []
         entries: list[RegistryEntry] = []
         with self._client.get_data(
             self._lake.study_id,
-            participants=[piece.participant],
-            streams=piece.streams,
-            window=piece.window,
+            participants=[request.participant],
+            streams=request.streams,
+            window=request.window,
             registry=registry,
         ) as download:
             try:
@@ -189,7 +189,7 @@ class Comparer:
                     if member.name == REGISTRY:
                         entries = registry_in(member, len(names))
                     else:
-                        names.append(expected_name(member, piece))
+                        names.append(expected_name(member, request))
                     if download.received_bytes > _ENOUGH_BYTES:
                         return None
                 pair(self._lake.study_id, names, entries)
@@ -201,8 +201,8 @@ class Comparer:
             raise _CutOffError
         return [name.time for name in names]
 
-    def _piece(self, cells: Sequence[Cell]) -> Piece:
-        return Piece(cells[0].participant, Window(cells[0].window.start, cells[-1].window.end), self._streams)
+    def _request(self, cells: Sequence[Cell]) -> DownloadRequest:
+        return DownloadRequest(cells[0].participant, Window(cells[0].window.start, cells[-1].window.end), self._streams)
 
 
 def _manifest(lake: StudyLake, cell: Cell) -> tuple[Manifest | None, Compared]:
@@ -222,20 +222,22 @@ def _failed(cell: Cell, error: Exception) -> Compared:
     return Compared(cell=cell, outcome="failed", error=type(error).__name__, message=str(error))
 
 
-def are_compared(cell: Cell, before: Manifest | None, haul: Haul, *, streams: Collection[str], by_hash: bool) -> bool:
+def are_compared(
+    cell: Cell, before: Manifest | None, result: DownloadResult, *, streams: Collection[str], by_hash: bool
+) -> bool:
     """Whether the contents of all files of a window are the server's, after what was brought in of it.
 
     A file that came counts if the server told any hash of it, or if it is the content that the lake held. One that did
     not come counts where the server leaves out files by their hash (``by_hash``).
     """
     held = before.by_key() if before else {}
-    if any(problem.inside(cell.window) for problem in haul.problems.values()):
+    if any(request.window.intersection(cell.window) for request in result.failures):
         return False
-    for fetched_file in haul.fetched_files.values():
+    for fetched_file in result.fetched_files.values():
         if fetched_file.member.time in cell.window and not fetched_file.compared:
             known = held.get(fetched_file.key)
             if known is None or known.sha256 != fetched_file.staged.sha256:
                 return False
     left_out = [key for key, record in held.items() if record.present and record.stream in streams]
-    left_out = [key for key in left_out if key not in haul.fetched_files and key not in haul.vanished]
-    return not left_out or (by_hash and haul.missing_upstream.isdisjoint(left_out))
+    left_out = [key for key in left_out if key not in result.fetched_files and key not in result.deleted_upstream]
+    return not left_out or (by_hash and result.not_sent.isdisjoint(left_out))

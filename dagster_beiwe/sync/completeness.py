@@ -94,7 +94,7 @@ def dirty_cells(
     """The windows of a participant whose counts have moved since they were committed.
 
     ``committed`` has each committed window's counts fingerprint, made with the participant's ``secret``; a window that
-    was never committed, or has open holes, is dirty as soon as the server has anything in it.
+    was never committed, or is incomplete, is dirty as soon as the server has anything in it.
     """
     cells = []
     for window in windows:
@@ -210,12 +210,8 @@ def _compare(
             stream=stream,
             server_bytes=server_bytes,
             lake_bytes=lake_bytes,
-            windows=tuple(window.key for window in windows if reach and _overlap(window, reach)),
+            windows=tuple(window.key for window in windows if reach and window.intersection(reach)),
             cut=hours is not None and hours != day.whole_hours,
         )
         found = result.gaps if server_bytes > lake_bytes else result.surplus
         (found if hours else result.out_of_range).append(gap)
-
-
-def _overlap(one: Window, other: Window) -> bool:
-    return one.start < other.end and other.start < one.end

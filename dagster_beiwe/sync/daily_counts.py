@@ -72,11 +72,11 @@ class CountedDay:
 
     def hours_in(self, window: Window) -> Window | None:
         """Its full hours that lie in a window, if any."""
-        return _common(self.whole_hours, window)
+        return self.whole_hours.intersection(window)
 
     def reach_in(self, window: Window) -> Window | None:
         """The hours of a window in which its files may lie, if any."""
-        return _common(self.reach, window)
+        return self.reach.intersection(window)
 
 
 @dataclass(frozen=True)
@@ -214,11 +214,6 @@ class DailyIndex:
         else:
             found = (days.get(first + number * _DAY) for number in range(length))
         return [day for day in found if day and day.sizes and day.touches(window)]
-
-
-def _common(hours: Window, window: Window) -> Window | None:
-    start, end = max(hours.start, window.start), min(hours.end, window.end)
-    return Window(start, end) if start < end else None
 
 
 def _hour_of(moment: datetime) -> datetime:

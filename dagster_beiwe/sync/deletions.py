@@ -13,7 +13,7 @@ from datetime import date
 
 from dagster_beiwe.lake import FetchedFile, FileRecord
 from dagster_beiwe.sync.daily_counts import CountedDay, DailyIndex
-from dagster_beiwe.sync.requests import Piece
+from dagster_beiwe.sync.requests import DownloadRequest
 from dagster_beiwe.windows import Window
 
 Place = tuple[date, str]
@@ -64,11 +64,11 @@ class Ledger:
     participant: str
     held: Mapping[str, FileRecord]
 
-    def deleted(self, unlisted: Collection[str], fetched_files: Mapping[str, FetchedFile]) -> set[str]:
-        """Those of the ``unlisted`` files that were deleted upstream. ``fetched_files`` are all files
+    def deleted(self, not_sent: Collection[str], fetched_files: Mapping[str, FetchedFile]) -> set[str]:
+        """Those of the ``not_sent`` files that were deleted upstream. ``fetched_files`` are all files
         fetched for the days in question."""
         found: set[str] = set()
-        wanted = {place for key in unlisted if key in self.held for place in self._places(self.held[key])}
+        wanted = {place for key in not_sent if key in self.held for place in self._places(self.held[key])}
         for (date_, stream), files in self._by_place(self.held.values()).items():
             day = self.daily.day(self.participant, date_)
             if day.certain and (date_, stream) in wanted:
@@ -82,7 +82,7 @@ class Ledger:
                         for each in files
                     ),
                 )
-        return found & set(unlisted)
+        return found & set(not_sent)
 
     def surplus(
         self, fetched_files: Mapping[str, FetchedFile], streams: Collection[str]
@@ -168,7 +168,8 @@ def _counted_by(row: str, files: Iterable[FileRecord]) -> set[str]:
         each.key
         for each in held
         # What was counted in another row was no part of this one, whatever its hours are thought to be by now.
-        if each.counted_in == row or (not each.counted_in and each.fetched_at < seen and not each.times_vanished)
+        if each.counted_in == row
+        or (not each.counted_in and each.fetched_at < seen and not each.times_deleted_upstream)
     }
 
 
@@ -176,32 +177,40 @@ def _same(record: FileRecord, fetched_file: FetchedFile | None) -> bool:
     return fetched_file is not None and fetched_file.staged.sha256 == record.sha256
 
 
-def pieces_to_list(participant: str, places: Iterable[tuple[CountedDay, str]], *, piece_bytes: int) -> list[Piece]:
+def requests_for_days(
+    participant: str, places: Iterable[tuple[CountedDay, str]], *, request_bytes: int
+) -> list[DownloadRequest]:
     """Requests for everything of some days and streams: days in a row together, as far as they fit into one."""
     streams: dict[date, tuple[CountedDay, list[str]]] = {}
     for day, stream in places:
         streams.setdefault(day.day, (day, []))[1].append(stream)
-    found: list[Piece] = []
+    found: list[DownloadRequest] = []
     size_bytes = 0
     for _, (day, names) in sorted(streams.items(), key=lambda item: item[1][0].hours.start):
         hours, named = day.whole_hours, tuple(names)
         expected = sum(day.sizes.get(name, 0) for name in named)
         last = found[-1] if found else None
         size_bytes += expected
-        if last and last.streams == named and hours.start <= last.window.end and size_bytes <= piece_bytes:
-            found[-1] = Piece(participant, Window(last.window.start, max(last.window.end, hours.end)), named)
+        if last and last.streams == named and hours.start <= last.window.end and size_bytes <= request_bytes:
+            found[-1] = DownloadRequest(participant, Window(last.window.start, max(last.window.end, hours.end)), named)
         else:
-            found.append(Piece(participant, hours, named))
+            found.append(DownloadRequest(participant, hours, named))
             size_bytes = expected
     return found
 
 
-def rest_of_days(daily: DailyIndex, participant: str, span: Window, unlisted: Iterable[FileRecord]) -> list[Piece]:
-    """What is left to ask for of the days of ``unlisted`` files, after all of ``span`` was asked for."""
+def requests_for_rest_of_days(
+    daily: DailyIndex, participant: str, span: Window, not_sent: Iterable[FileRecord]
+) -> list[DownloadRequest]:
+    """What is left to ask for of the days of ``not_sent`` files, after all of ``span`` was asked for."""
     places = {
-        (day.whole_hours, record.stream) for record in unlisted for day in daily.days_of(participant, record.moment)
+        (day.whole_hours, record.stream) for record in not_sent for day in daily.days_of(participant, record.moment)
     }
-    return [Piece(participant, part, (stream,)) for hours, stream in sorted(places) for part in _outside(hours, span)]
+    return [
+        DownloadRequest(participant, part, (stream,))
+        for hours, stream in sorted(places)
+        for part in _outside(hours, span)
+    ]
 
 
 def _outside(hours: Window, span: Window) -> Sequence[Window]:

@@ -1,4 +1,4 @@
-"""Fetch one piece: download, check, lock and stage its files while they arrive."""
+"""Fetch one request: download, check, lock and stage its files while they arrive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.member_names import MemberName, key_of_chunked_member, parse_member_name
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync.registry import RegistryEntry, hash_agrees, hash_name, pair, read_registry, registry_limit_bytes
-from dagster_beiwe.sync.requests import Piece, question_of
+from dagster_beiwe.sync.requests import DownloadRequest, registry_asking_for_sha1
 from dagster_beiwe.sync.results import FetchPolicy
 from dagster_beiwe.sync.staging_pool import Intake, Threads, bare
 
@@ -39,16 +39,15 @@ DIVISIBLE = (ArchiveError, ConnectionFailedError, RequestTooLargeError, ServerFa
 
 
 @dataclass
-class Fetched:
+class RequestResult:
     """What became of one request.
 
     ``fetched_files`` are staged and checked. ``damaged`` members came through wrong, or (``FrameTooLargeError``) have
     to be asked for uncompressed. ``unknown`` members are whole, and have to be asked for again to be compared by MD5.
-    ``failure`` is set when the rest of the piece did not come; then ``fetched_files`` holds hourly files only, whose
-    identity does not depend on the registry. ``listed`` are the keys of all files that came, once the whole piece has.
-    ``entries`` are those of the members. ``unpacked`` are keys that were listed without a member: servers
-    before 2025-04-04 pack only one of several files with the same name.
-    """
+    ``failure`` is set when the rest of the request did not come; then ``fetched_files`` holds hourly files only, whose
+    identity does not depend on the registry. ``listed`` are the keys of all files that came, once the whole request
+    has. ``entries`` are those of the members. ``unpacked`` are keys that were listed without a member: servers before
+    2025-04-04 pack only one of several files with the same name."""
 
     fetched_files: list[FetchedFile] = field(default_factory=list)
     damaged: list[tuple[MemberName, DamagedMemberError]] = field(default_factory=list)
@@ -60,8 +59,8 @@ class Fetched:
     downloaded_bytes: int = 0
 
 
-class Fetcher:
-    """Fetches pieces of one study into a writer's staging. Use it as a context manager, which ends its threads."""
+class Downloader:
+    """Fetches requests of one study into a writer's staging. Use it as a context manager, which ends its threads."""
 
     def __init__(
         self,
@@ -98,19 +97,24 @@ class Fetcher:
         return self._client.supports("file_hashes", otherwise=False)
 
     def fetch(
-        self, piece: Piece, held: Mapping[str, str] | None, *, md5: bool = False, compressed: bool | None = None
-    ) -> Fetched:
-        """Ask for a piece, without the files that are ``held``.
+        self,
+        request: DownloadRequest,
+        held: Mapping[str, str] | None,
+        *,
+        md5: bool = False,
+        compressed: bool | None = None,
+    ) -> RequestResult:
+        """Ask for a request, without the files that are ``held``.
 
         Where that is nothing, servers since 2026-01-08 are asked for SHA-1 in its place; None sends nothing of the
         kind. ``md5``: be ready for files of which the server knows nothing else. Failures that a smaller request may
         not have are returned, others raised.
         """
-        result = Fetched()
+        result = RequestResult()
         tells_sha1 = self.compares_hashes
         asks = held is not None and not held and tells_sha1
-        registry = question_of(self._lake.study_id, piece) if asks else held
-        md5 = md5 or self._saw_md5 or not (tells_sha1 and registry) or piece.window.start < _SHA1_KEPT_SINCE
+        registry = registry_asking_for_sha1(self._lake.study_id, request) if asks else held
+        md5 = md5 or self._saw_md5 or not (tells_sha1 and registry) or request.window.start < _SHA1_KEPT_SINCE
         intake = Intake(self._lake, self._writer, self._threads, self._policy, md5=md5)
         entries: list[RegistryEntry] = []
         paired: Iterable[RegistryEntry | None] = ()
@@ -119,9 +123,9 @@ class Fetcher:
                 intake,
                 self._client.get_data(
                     self._lake.study_id,
-                    participants=[piece.participant],
-                    streams=piece.streams,
-                    window=piece.window,
+                    participants=[request.participant],
+                    streams=request.streams,
+                    window=request.window,
                     registry=registry,
                     compressed=compressed,
                 ) as download,
@@ -131,7 +135,7 @@ class Fetcher:
                         if member.name == REGISTRY:
                             entries = registry_in(member, len(intake.names))
                         else:
-                            intake.add(expected_name(member, piece), member, zstd=download.version == 2)
+                            intake.add(expected_name(member, request), member, compressed=download.compressed)
                         self._on_bytes(member.size_bytes)
                     paired = found = pair(self._lake.study_id, intake.names, entries)
                     result.entries = [*zip(intake.names, found, strict=True)]
@@ -161,7 +165,7 @@ class Fetcher:
 
     def _sort_out(
         self,
-        result: Fetched,
+        result: RequestResult,
         intake: Intake,
         entries: Iterable[RegistryEntry | None],
         *,
@@ -236,12 +240,12 @@ class UnpackedFileError(ArchiveError):
         )
 
 
-def expected_name(member: Member, piece: Piece) -> MemberName:
+def expected_name(member: Member, request: DownloadRequest) -> MemberName:
     """The member's name, if it is one that was asked for."""
     name = parse_member_name(member.name)
-    if name.participant != piece.participant or not piece.covers(name.time, name.stream):
+    if name.participant != request.participant or not request.covers(name.time, name.stream):
         raise HostileArchiveError(
-            f"Expected files of participant {piece.participant} in {piece.window.key} only, got one of another "
+            f"Expected files of participant {request.participant} in {request.window.key} only, got one of another "
             "participant, stream or hour; it was not stored. Ask the server's operators."
         )
     return name

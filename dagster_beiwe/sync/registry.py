@@ -85,7 +85,7 @@ def hash_agrees(value: str, staged: StagedFile) -> bool:
     return not value or value in {base64_of(known) for known in (staged.sha1, staged.md5) if known}
 
 
-def told_as(known_by: HashName | None, content: StagedFile | FileRecord) -> str:
+def registry_hash(known_by: HashName | None, content: StagedFile | FileRecord) -> str:
     """The hash by which the server knows some content, as a registry tells it which files are held.
 
     Never one that the server gave: it may be that of a newer content, which then would never come.
@@ -111,5 +111,5 @@ def base64_of(hexadecimal: str) -> str:
 def _mismatch(what: str) -> str:
     return (
         f"Expected a registry with one entry for each member, in their order, got {what}; nothing of the archive was "
-        "committed. It is requested again in smaller pieces; if it stays so, ask the server's operators."
+        "committed. It is requested again in smaller requests; if it stays so, ask the server's operators."
     )

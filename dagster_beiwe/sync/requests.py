@@ -9,7 +9,7 @@ from datetime import datetime
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.lake import FileRecord
 from dagster_beiwe.streams import stream_named
-from dagster_beiwe.sync.registry import base64_of, told_as
+from dagster_beiwe.sync.registry import base64_of, registry_hash
 from dagster_beiwe.sync.results import FetchPolicy
 from dagster_beiwe.windows import Window
 
@@ -20,15 +20,15 @@ Estimate = Callable[[str, Window], int | None]
 
 
 @dataclass(frozen=True)
-class Piece:
+class DownloadRequest:
     """What one request asks for: a participant, consecutive hours, streams."""
 
     participant: str
     window: Window
     streams: tuple[str, ...]
 
-    def halves(self) -> tuple[Piece, Piece] | None:
-        """The piece cut in two, by time down to one hour and then by streams; None if it can't be cut."""
+    def halves(self) -> tuple[DownloadRequest, DownloadRequest] | None:
+        """The request cut in two, by time down to one hour and then by streams; None if it can't be cut."""
         if times := self.window.halves():
             return replace(self, window=times[0]), replace(self, window=times[1])
         if len(self.streams) > 1:
@@ -63,50 +63,53 @@ def next_cells(cells: Sequence[Cell], estimate: Estimate, guess_hours: int, poli
         expected = estimate(cell.participant, cell.window)
         hours += cell.window.hours
         size_bytes += expected or 0
-        longest = policy.longest_piece_hours if expected is not None else guess_hours
-        if taken and (hours > longest or size_bytes > policy.piece_bytes):
+        longest = policy.longest_request_hours if expected is not None else guess_hours
+        if taken and (hours > longest or size_bytes > policy.request_bytes):
             break
         taken.append(cell)
     return taken
 
 
-def pieces_of(cells: Sequence[Cell], streams: tuple[str, ...], estimate: Estimate, policy: FetchPolicy) -> list[Piece]:
+def requests_for(
+    cells: Sequence[Cell], streams: tuple[str, ...], estimate: Estimate, policy: FetchPolicy
+) -> list[DownloadRequest]:
     """The requests for consecutive cells: one, or several for a single window that is too large."""
     participant = cells[0].participant
     window = Window(cells[0].window.start, cells[-1].window.end)
     expected = estimate(participant, window) or 0
-    count = -(-expected // policy.piece_bytes)
+    count = -(-expected // policy.request_bytes)
     hours = -(-window.hours // max(1, count))
-    return [Piece(participant, part, streams) for part in window.pieces(hours)]
+    return [DownloadRequest(participant, part, streams) for part in window.split(hours)]
 
 
 def guess_hours(*, hours: int, size_bytes: int, previous_guess: int, policy: FetchPolicy) -> int:
     """How many hours to ask for next, after ``hours`` held ``size_bytes``; grows at most eightfold."""
-    fitting = hours * policy.piece_bytes // size_bytes if size_bytes else policy.longest_piece_hours
-    return max(1, min(fitting, previous_guess * 8, policy.longest_piece_hours))
+    fitting = hours * policy.request_bytes // size_bytes if size_bytes else policy.longest_request_hours
+    return max(1, min(fitting, previous_guess * 8, policy.longest_request_hours))
 
 
-def registry_of(records: Iterable[FileRecord], piece: Piece) -> dict[str, str]:
+def registry_of(records: Iterable[FileRecord], request: DownloadRequest) -> dict[str, str]:
     """What to tell the server about files already held: short key and base64 SHA-1 of the plain bytes.
 
-    The MD5 of the same bytes where the server knows the file by that only, if it is recorded. Files that have vanished
-    are left out, so that they come again if they are back. Only files inside the piece: the rest would be ballast.
+    The MD5 of the same bytes where the server knows the file by that only, if it is recorded. Files that were deleted
+    upstream are left out, so that they come again if they are back. Only files inside the request: the rest would be
+    ballast.
     """
     return {
-        record.key: told_as(record.known_by, record)
+        record.key: registry_hash(record.known_by, record)
         for record in records
-        if record.present and piece.covers(record.moment, record.stream)
+        if record.present and request.covers(record.moment, record.stream)
     }
 
 
-def question_of(study_id: str, piece: Piece) -> dict[str, str]:
+def registry_asking_for_sha1(study_id: str, request: DownloadRequest) -> dict[str, str]:
     """What to tell the server where nothing is held: an hourly file with a hash that no content has.
 
     It keeps nothing out, also if there is such a file. To a request that lists anything, servers since 2025-12 answer
     the SHA-1 of every file; to others the MD5 of hourly files, and nothing of recordings and survey answers.
     """
-    stream = next((name for name in piece.streams if stream_named(name).chunked), "accelerometer")
-    return {f"{study_id}/{piece.participant}/{stream}/{piece.window.start:%Y-%m-%dT%H:%M:%S}.csv": _NO_SHA1}
+    stream = next((name for name in request.streams if stream_named(name).chunked), "accelerometer")
+    return {f"{study_id}/{request.participant}/{stream}/{request.window.start:%Y-%m-%dT%H:%M:%S}.csv": _NO_SHA1}
 
 
 def registry_size(registry: Mapping[str, str]) -> int:

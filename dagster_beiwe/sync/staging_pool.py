@@ -109,10 +109,10 @@ class Intake:
         if not is_interrupt(kind):
             self._settle()
 
-    def add(self, name: MemberName, member: Member, *, zstd: bool) -> None:
+    def add(self, name: MemberName, member: Member, *, compressed: bool) -> None:
         outcome: Future[StagedFile] = Future()
         try:
-            self._take(name, member, outcome, zstd=zstd)
+            self._take(name, member, outcome, compressed=compressed)
         except DamagedMemberError as error:
             outcome.set_exception(bare(error))
         self.names.append(name)
@@ -128,20 +128,22 @@ class Intake:
         for outcome in self._outcomes:
             yield outcome.exception() or outcome.result()
 
-    def _take(self, name: MemberName, member: Member, outcome: Future[StagedFile], *, zstd: bool) -> None:
+    def _take(self, name: MemberName, member: Member, outcome: Future[StagedFile], *, compressed: bool) -> None:
         if member.size_bytes > _LARGEST_WHOLE_BYTES:
-            outcome.set_result(self._writer.stage(name, member.body, arrives_compressed=zstd, md5=self._md5))
+            outcome.set_result(self._writer.stage(name, member.body, compressed=compressed, md5=self._md5))
             return
         form, body = self._lake.form(name.stream), list(member.body)
         head = body[0] if body else b""
-        small = small_size(head, member.size_bytes, arrives_compressed=zstd, form=form)
+        small = small_size(head, member.size_bytes, compressed=compressed, form=form)
         needed = member.size_bytes if small is None else small
         while self._waiting and self._waiting_bytes + self._batch_bytes + needed > self._policy.buffer_bytes:
             self._wait_for_oldest()
         if small is None:
-            self._wait_for(self._threads.files.submit(self._store_one, name, body, outcome, zstd=zstd), needed)
+            self._wait_for(
+                self._threads.files.submit(self._store_one, name, body, outcome, compressed=compressed), needed
+            )
             return
-        check = partial(examine, b"".join(body), name=name.name, arrives_compressed=zstd, form=form, md5=self._md5)
+        check = partial(examine, b"".join(body), name=name.name, compressed=compressed, form=form, md5=self._md5)
         self._batch.append(_Small(name, self._examination(check, needed), outcome))
         self._batch_bytes += needed
         if self._batch_bytes >= self._policy.batch_bytes or len(self._batch) >= _LARGEST_BATCH:
@@ -160,10 +162,10 @@ class Intake:
             self._wait_for(stored, self._batch_bytes)
             self._batch, self._batch_bytes = [], 0
 
-    def _store_one(self, name: MemberName, body: list[bytes], outcome: Future[StagedFile], *, zstd: bool) -> None:
+    def _store_one(self, name: MemberName, body: list[bytes], outcome: Future[StagedFile], *, compressed: bool) -> None:
         """Check, lock and store a middling member."""
         try:
-            outcome.set_result(self._writer.stage(name, body, arrives_compressed=zstd, md5=self._md5))
+            outcome.set_result(self._writer.stage(name, body, compressed=compressed, md5=self._md5))
         except DamagedMemberError as error:
             outcome.set_exception(bare(error))
 

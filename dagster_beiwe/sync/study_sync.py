@@ -5,7 +5,7 @@
         ...
 
 Each window is committed the moment its last file is there. A part that keeps failing is halved until the bad hour is
-alone; the good rest is committed, the hole is reported and stays open.
+alone; the good rest is committed, the bad hour is reported and stays open.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from dagster_beiwe.lake.writer import Plan, Submitted
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.sync.compare import Compared, Comparer, are_compared
 from dagster_beiwe.sync.daily_counts import DailyIndex
-from dagster_beiwe.sync.deletions import Ledger, pieces_to_list, rest_of_days
-from dagster_beiwe.sync.downloader import Fetcher
+from dagster_beiwe.sync.deletions import Ledger, requests_for_days, requests_for_rest_of_days
+from dagster_beiwe.sync.downloader import Downloader
 from dagster_beiwe.sync.progress import Meter
-from dagster_beiwe.sync.reports import committed_report, hole_of, problems_in, refused_report, report_of
-from dagster_beiwe.sync.requests import guess_hours, next_cells, pieces_of, stretches
+from dagster_beiwe.sync.reports import committed_report, failures_in, refused_report, report_of
+from dagster_beiwe.sync.requests import guess_hours, next_cells, requests_for, stretches
 from dagster_beiwe.sync.results import FetchPolicy, Progress, WindowReport
-from dagster_beiwe.sync.splitting import Haul, Hauler
+from dagster_beiwe.sync.splitting import DownloadResult, SplittingDownloader
 from dagster_beiwe.windows import Window, order_of_key
 
 _CONFLICT_ATTEMPTS = 3
@@ -41,8 +41,8 @@ class StudySync:
     """Synchronises windows of one study; for one thread.
 
     ``streams`` empty means all that the server has; what it lacks of others is left out, and said in the log once.
-    ``daily`` is what the server counts per day, if that is known: it lets requests be planned, and files that have
-    vanished be noticed.
+    ``daily`` is what the server counts per day, if that is known: it lets requests be planned, and files that were
+    deleted upstream be noticed.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class StudySync:
         With ``moved_only``, complete windows whose daily counts are those that they were committed with are reported
         first, as they are, and not asked for. Without daily counts all are asked for.
 
-        A participant that the server never had gives reports with a problem and commits nothing; of one who is gone
-        from it, what the lake holds is marked as vanished. Raises the error
+        A participant that the server never had gives reports with a failure and commits nothing; of one who was deleted
+        upstream, the files in the lake are marked so. Raises the error
         that stops everything: the server is out of reach or refuses the keys, or the lake can't be written. What was
         reported before is committed and stays. An interrupt leaves undone what was begun; close the iterator if you
         leave it early.
@@ -81,7 +81,7 @@ class StudySync:
         meter = Meter(len(wanted), self._policy.progress_seconds, on_progress)
         with (
             LakeWriter(self._lake, run_id=self._run_id, participants={cell.participant for cell in wanted}) as writer,
-            Fetcher(self._client, self._lake, writer, self._policy, on_bytes=meter.received) as fetcher,
+            Downloader(self._client, self._lake, writer, self._policy, on_bytes=meter.received) as downloader,
         ):
             self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
             if moved_only:
@@ -90,7 +90,7 @@ class StudySync:
                     meter.committed(report)
                     yield report
             for stretch in stretches(wanted):
-                for report in self._stretch(stretch, fetcher, writer):
+                for report in self._stretch(stretch, downloader, writer):
                     meter.committed(report)
                     yield report
         meter.report()
@@ -128,20 +128,20 @@ class StudySync:
             if manifest:
                 present = [record for record in manifest.files if record.present]
                 unchanged = Changes(unchanged=len(present), unchanged_bytes=total_bytes(present))
-                yield report_of(cell, manifest, unchanged, Haul(), record=version.at)
+                yield report_of(cell, manifest, unchanged, DownloadResult(), record=version.at)
 
-    def _stretch(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
+    def _stretch(self, cells: Sequence[Cell], downloader: Downloader, writer: LakeWriter) -> Iterator[WindowReport]:
         """Consecutive windows of one participant, in requests of a suitable size."""
         lake = writer.plan(cells[0].participant, []).lake
         lake.check_windows(cells[0].participant, [cell.window for cell in cells])
-        guess = self._policy.first_piece_hours
+        guess = self._policy.first_request_hours
         while cells:
             group = next_cells(cells, self._estimate, guess, self._policy)
             cells = cells[len(group) :]
             size_bytes = 0
             left = list(group)
             try:
-                for report in self._group(group, fetcher, writer):
+                for report in self._group(group, downloader, writer):
                     size_bytes += report.size_bytes
                     left.remove(report.cell)
                     yield report
@@ -162,7 +162,7 @@ class StudySync:
         return bool(refused)
 
     def _not_found(self, cells: Sequence[Cell], error: NotFoundError, writer: LakeWriter) -> Iterator[WindowReport]:
-        """Windows of a participant for whom the server answers 404: vanished with the participant, or refused."""
+        """Windows of a participant for whom the server answers 404: deleted with the participant, or refused."""
         participant = cells[0].participant
         listed = self._is_on_the_server(participant)
         if listed or not self._lake.windows(participant):
@@ -174,16 +174,16 @@ class StudySync:
         for cell in cells:
             manifest = plan.manifests[cell.window.key]
             known = [record for record in manifest.files if record.stream in self._streams] if manifest else []
-            haul = Haul(vanished={record.key for record in known})
-            submitted.append((cell, haul, self._commit(cell, plan, haul, writer)))
+            result = DownloadResult(deleted_upstream={record.key for record in known})
+            submitted.append((cell, result, self._commit(cell, plan, result, writer)))
         writer.flush()
-        for cell, haul, commit in submitted:
-            yield replace(committed_report(cell, commit, haul), participant_gone=True)
+        for cell, result, commit in submitted:
+            yield replace(committed_report(cell, commit, result), participant_deleted_upstream=True)
 
     def _is_on_the_server(self, participant: str) -> bool:
         """Whether the server lists a participant or counts anything of one.
 
-        Raises ``NotFoundError`` if it is the study that is gone.
+        Raises ``NotFoundError`` if it is the study that the server does not have.
         """
         study_id = self._lake.study_id
         if participant in self._client.participants(study_id):
@@ -194,62 +194,64 @@ class StudySync:
             or any(day.bytes_by_stream for day in self._client.summary_statistics(study_id, participants=[participant]))
         )
 
-    def _group(self, cells: Sequence[Cell], fetcher: Fetcher, writer: LakeWriter) -> Iterator[WindowReport]:
+    def _group(self, cells: Sequence[Cell], downloader: Downloader, writer: LakeWriter) -> Iterator[WindowReport]:
         """Windows that share requests. Where commits share a record, so do those of these windows."""
         plan = writer.plan(cells[0].participant, [cell.window for cell in cells])
         if plan.damaged:
             for key, error in plan.damaged.items():
                 yield from (refused_report(cell, self._streams, error) for cell in cells if cell.window.key == key)
             for rest in stretches([cell for cell in cells if cell.window.key in plan.manifests]):
-                yield from self._group(rest, fetcher, writer)
+                yield from self._group(rest, downloader, writer)
             return
         requests_before = self._client.traffic.requests_sent
-        haul = self._haul(cells, plan, fetcher)
+        result = self._download(cells, plan, downloader)
         requests = self._client.traffic.requests_sent - requests_before
         waiting: list[tuple[Cell, Submitted]] = []
         for number, cell in enumerate(cells):
-            waiting.append((cell, self._commit(cell, plan, haul, writer)))
+            waiting.append((cell, self._commit(cell, plan, result, writer)))
             if number == len(cells) - 1:
                 writer.flush()
             while waiting and waiting[0][1].outcome:
-                report = self._outcome(*waiting.pop(0), haul, fetcher, writer)
+                report = self._outcome(*waiting.pop(0), result, downloader, writer)
                 first = report.cell == cells[0]
-                yield replace(report, requests=requests, downloaded_bytes=haul.downloaded_bytes) if first else report
+                yield replace(report, requests=requests, downloaded_bytes=result.downloaded_bytes) if first else report
 
-    def _outcome(self, cell: Cell, commit: Submitted, haul: Haul, fetcher: Fetcher, writer: LakeWriter) -> WindowReport:
+    def _outcome(
+        self, cell: Cell, commit: Submitted, result: DownloadResult, downloader: Downloader, writer: LakeWriter
+    ) -> WindowReport:
         try:
-            return committed_report(cell, commit, haul)
+            return committed_report(cell, commit, result)
         except CommitConflictError:
-            return self._again(cell, fetcher, writer)
+            return self._again(cell, downloader, writer)
 
-    def _haul(self, cells: Sequence[Cell], plan: Plan, fetcher: Fetcher) -> Haul:
+    def _download(self, cells: Sequence[Cell], plan: Plan, downloader: Downloader) -> DownloadResult:
         held = [record for manifest in plan.manifests.values() if manifest for record in manifest.files]
         # Servers of before 2026-01-08 can't leave out what is held by its hash: they send, and so list, everything.
         lists_everything = bool(held) and not self._client.supports("file_hashes", otherwise=False)
-        hauler = Hauler(fetcher, self._policy, held, relist=lists_everything)
-        for piece in pieces_of(cells, self._streams, self._estimate, self._policy):
-            hauler.bring(piece)
-        haul = hauler.haul
+        splitter = SplittingDownloader(downloader, self._policy, held, relist=lists_everything)
+        for request in requests_for(cells, self._streams, self._estimate, self._policy):
+            splitter.bring(request)
+        result = splitter.result
         if self._daily is not None:
             around = {record.key: record for record in (*_neighbours(cells, plan.lake), *held)}
             ledger = Ledger(self._daily, cells[0].participant, around)
-            for key in ledger.contradicted(haul.mislisted, haul.fetched_files):
-                hauler.refuse(key)
+            for key in ledger.contradicted(result.mislisted, result.fetched_files):
+                splitter.refuse(key)
             if held:
-                self._look_for_deletions(cells, held, ledger, haul, fetcher, listed=lists_everything)
-            haul.counted_in = ledger.counted(haul.fetched_files, haul.vanished)
-        elif haul.unlisted and not self._client.supports("summary_statistics", otherwise=True):
-            # Servers without counts end the archive where an object is lost: what one leaves out is gone.
-            haul.vanished |= haul.unlisted
-        return haul
+                self._look_for_deletions(cells, held, ledger, result, downloader, listed=lists_everything)
+            result.counted_in = ledger.counted(result.fetched_files, result.deleted_upstream)
+        elif result.not_sent and not self._client.supports("summary_statistics", otherwise=True):
+            # Servers without counts end the archive where an object is lost: what one leaves out is deleted.
+            result.mark_deleted(result.not_sent)
+        return result
 
     def _look_for_deletions(
         self,
         cells: Sequence[Cell],
         held: Sequence[FileRecord],
         ledger: Ledger,
-        haul: Haul,
-        fetcher: Fetcher,
+        result: DownloadResult,
+        downloader: Downloader,
         *,
         listed: bool,
     ) -> None:
@@ -260,40 +262,40 @@ class StudySync:
         """
         participant, span = ledger.participant, Window(cells[0].window.start, cells[-1].window.end)
         if listed:
-            unlisted = [record for record in held if record.present and record.key in haul.unlisted]
-            pieces = rest_of_days(ledger.daily, participant, span, unlisted)
+            not_sent = [record for record in held if record.present and record.key in result.not_sent]
+            requests = requests_for_rest_of_days(ledger.daily, participant, span, not_sent)
         else:
             here = [
-                (day, name) for day, name in ledger.surplus(haul.fetched_files, self._streams) if day.hours_in(span)
+                (day, name) for day, name in ledger.surplus(result.fetched_files, self._streams) if day.hours_in(span)
             ]
-            pieces = pieces_to_list(participant, here, piece_bytes=self._policy.piece_bytes)
-        lister = Hauler(fetcher, self._policy, held, haul=haul, relist=True)
-        for piece in pieces:
-            lister.bring(piece)
-        haul.vanished |= ledger.deleted(haul.unlisted, haul.fetched_files)
+            requests = requests_for_days(participant, here, request_bytes=self._policy.request_bytes)
+        lister = SplittingDownloader(downloader, self._policy, held, result=result, relist=True)
+        for request in requests:
+            lister.bring(request)
+        result.mark_deleted(ledger.deleted(result.not_sent, result.fetched_files))
         lister.leave_out(span)
 
-    def _again(self, cell: Cell, fetcher: Fetcher, writer: LakeWriter) -> WindowReport:
+    def _again(self, cell: Cell, downloader: Downloader, writer: LakeWriter) -> WindowReport:
         """Plan and fetch one window again after another run has committed it."""
         for attempt in range(_CONFLICT_ATTEMPTS):
             plan = writer.plan(cell.participant, [cell.window])
             if plan.damaged:
                 return refused_report(cell, self._streams, plan.damaged[cell.window.key])
-            haul = self._haul([cell], plan, fetcher)
-            commit = self._commit(cell, plan, haul, writer)
+            result = self._download([cell], plan, downloader)
+            commit = self._commit(cell, plan, result, writer)
             writer.flush()
             try:
-                report = committed_report(cell, commit, haul)
+                report = committed_report(cell, commit, result)
             except CommitConflictError:
                 if attempt == _CONFLICT_ATTEMPTS - 1:
                     raise
             else:
-                return replace(report, downloaded_bytes=haul.downloaded_bytes)
+                return replace(report, downloaded_bytes=result.downloaded_bytes)
         raise AssertionError("unreachable")
 
-    def _commit(self, cell: Cell, plan: Plan, haul: Haul, writer: LakeWriter) -> Submitted:
+    def _commit(self, cell: Cell, plan: Plan, result: DownloadResult, writer: LakeWriter) -> Submitted:
         fetched_files = [
-            fetched_file for fetched_file in haul.fetched_files.values() if fetched_file.member.time in cell.window
+            fetched_file for fetched_file in result.fetched_files.values() if fetched_file.member.time in cell.window
         ]
         manifest = plan.manifests[cell.window.key]
         commit_request = CommitRequest(
@@ -303,25 +305,25 @@ class StudySync:
             streams=self._streams,
             run_id=self._run_id,
             now=datetime.now(timezone.utc),
-            holes=tuple(hole_of(problem) for problem in problems_in(haul, cell)),
-            vanished=frozenset(haul.vanished),
-            remove_vanished=self._policy.remove_vanished and self._daily is not None,
-            unseen=frozenset(haul.missing_upstream),
-            counted_in=haul.counted_in,
-            counted=self._counted(cell, writer),
-            compared_at=haul.begun_at if self._are_compared(cell, manifest, haul) else None,
+            failures=failures_in(result, cell.window),
+            deleted_upstream=frozenset(result.deleted_upstream),
+            remove_deleted_upstream=self._policy.remove_deleted_upstream and self._daily is not None,
+            not_sent=frozenset(result.not_sent),
+            counted_in=result.counted_in,
+            counts_fingerprint=self._counts_fingerprint(cell, writer),
+            compared_at=result.begun_at if self._are_compared(cell, manifest, result) else None,
         )
         return writer.commit(plan, commit_request, fetched_files)
 
-    def _counted(self, cell: Cell, writer: LakeWriter) -> str:
+    def _counts_fingerprint(self, cell: Cell, writer: LakeWriter) -> str:
         """The fingerprint of what the server counts of a window, empty if that is not known."""
         if self._daily is None:
             return ""
         return self._daily.digest(cell.participant, cell.window, self._streams, writer.counts_secret(cell.participant))
 
-    def _are_compared(self, cell: Cell, manifest: Manifest | None, haul: Haul) -> bool:
+    def _are_compared(self, cell: Cell, manifest: Manifest | None, result: DownloadResult) -> bool:
         by_hash = self._client.supports("file_hashes", otherwise=False)
-        return are_compared(cell, manifest, haul, streams=self._streams, by_hash=by_hash)
+        return are_compared(cell, manifest, result, streams=self._streams, by_hash=by_hash)
 
     def _estimate(self, participant: str, window: Window) -> int | None:
         return None if self._daily is None else self._daily.expected_bytes(participant, window)

@@ -1,4 +1,4 @@
-"""Files dated outside every window: found, fetched, noticed when it vanishes, and counted once."""
+"""Files dated outside every window: found, fetched, noticed when it is deleted, and counted once."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_out_of_range_files_of_a_participant_who_has_none_are_a_success(lab: Lab
 
 
 def test_a_new_out_of_range_file_is_not_masked_by_others(lab: Lab) -> None:
-    """Those that have vanished, and those of other days, are held too and say nothing of it."""
+    """Those that are deleted, and those of other days, are held too and say nothing of it."""
     lab.world.add_hour(ANNA, "gps", LONG_AGO, rows=500)
     lab.backfill()
     assert lab.run("out_of_range", partition=ANNA).success
@@ -70,7 +70,7 @@ def test_a_new_out_of_range_file_is_not_masked_by_others(lab: Lab) -> None:
     assert lab.check("complete").passed
 
 
-def test_an_out_of_range_file_that_vanishes_is_noticed(lab: Lab) -> None:
+def test_an_out_of_range_file_that_is_deleted_is_noticed(lab: Lab) -> None:
     """The check says so, the next run of the asset finds which one it is, and keeps it marked."""
     lab.world.add_hour(ANNA, "gps", LONG_AGO)
     lab.world.add_hour(ANNA, "gps", LONG_AGO + timedelta(hours=1))
@@ -101,7 +101,7 @@ def test_out_of_range_files_that_time_moved_into_a_window_count_once(open_lab: C
     assert early.table("coverage")["files"].sum() == len(files)
 
 
-def test_a_file_before_the_first_window_but_on_its_day_is_noticed_when_it_vanishes(
+def test_a_file_before_the_first_window_but_on_its_day_is_noticed_when_it_is_deleted(
     open_lab: Callable[..., Lab],
 ) -> None:
     """Sunday evening in New York is in the window that begins on Monday in UTC, Sunday noon is before all windows."""

@@ -229,18 +229,21 @@ def test_one_bad_participant_does_not_stop_the_others(
 def test_a_participant_who_is_gone_does_not_fail_the_others(
     launcher: Launcher, participants: list[str], server: SimulatedServer, study: Study
 ) -> None:
-    """Data and history stay; the windows are recorded with what has vanished, and the run warns."""
+    """Data and history stay; the windows are recorded with what was deleted, and the run warns."""
     tags = rectangle_tags(participants, WEEKS[:2])
     before = launcher.events(launcher.run(tags))
     del server.world.study(study.id).participants[participants[1]]
     run = launcher.run(tags)
     assert run.is_success
     events = launcher.events(run)
-    gone = {key for key, event in events.items() if "participant_gone" in event.metadata}
+    gone = {key for key, event in events.items() if "participant_deleted_upstream" in event.metadata}
     assert gone == grid(participants[1:2], WEEKS[:2])
     for key in gone:
         numbers = {name: value.value for name, value in events[key].metadata.items()}
-        assert (numbers["vanished"], numbers["vanished_bytes"]) == (14, before[key].metadata["added_bytes"].value)
+        assert (numbers["deleted_upstream"], numbers["deleted_upstream_bytes"]) == (
+            14,
+            before[key].metadata["added_bytes"].value,
+        )
         assert (numbers["unchanged"], numbers["unchanged_bytes"]) == (0, 0)
     other = events[f"{participants[0]}|{WEEKS[0]}"].metadata
     assert (other["unchanged"].value, other["unchanged_bytes"].value) == (14, other["dagster/size_bytes"].value)

@@ -55,7 +55,7 @@ def test_a_default_configuration_records_all_that_the_server_has(open_lab: Calla
 
 def test_streams_that_come_and_go_are_followed_without_fetching_everything_again(open_lab: Callable[..., Lab]) -> None:
     """Only windows with data of a new stream are requested; one that is gone leaves its files and no complaint."""
-    lab = open_lab(world(("ambient_audio", "gps")), profile="2026-03", streams=(), remove_vanished=True)
+    lab = open_lab(world(("ambient_audio", "gps")), profile="2026-03", streams=(), remove_deleted_upstream=True)
     lab.backfill()
     assert lab.requested() == []
     lab.world.add_hour(BERT, "omniring", moment(START, 15) + timedelta(weeks=1))

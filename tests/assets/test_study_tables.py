@@ -125,7 +125,7 @@ def test_a_malformed_id_does_not_hide_the_others(
     assert sorted(instance.get_dynamic_partitions(participants_name(study.id))) == ids
 
 
-def test_participants_that_vanish_keep_their_partitions(
+def test_participants_that_are_deleted_keep_their_partitions(
     tables: Tables, study: Study, instance: dg.DagsterInstance
 ) -> None:
     """They are counted, never removed; a mistyped id, of which nothing was ever recorded, is counted apart."""

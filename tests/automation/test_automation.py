@@ -84,7 +84,7 @@ def test_partitions_that_the_roster_made_later_are_requested_too(
     assert ranges(sensor.tick()) == [(f"{newcomer}|{WEEKS[0]}", f"{newcomer}|{WEEKS[-1]}")]
 
 
-def test_participants_who_vanish_are_reported_once_and_kept(
+def test_participants_who_are_deleted_are_reported_once_and_kept(
     sensor: Sensor, study: Study, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Their partitions carry the history of their data."""
@@ -92,7 +92,7 @@ def test_participants_who_vanish_are_reported_once_and_kept(
     sensor.tick()
     sensor.tick()
     assert "gone1234" in sensor.instance.get_dynamic_partitions(participants_name(study.id))
-    assert RosterCursor.from_text(sensor.cursor, partitions=()).gone == ("gone1234",)
+    assert RosterCursor.from_text(sensor.cursor, partitions=()).deleted_upstream == ("gone1234",)
 
 
 def test_many_participants_take_several_evaluations(
@@ -133,7 +133,7 @@ def test_a_cursor_that_can_not_be_read_is_replaced(text: str) -> None:
 
 def test_a_cursor_survives_as_text() -> None:
     """Written and read."""
-    cursor = RosterCursor(requested=("a", "b"), gone=("c",))
+    cursor = RosterCursor(requested=("a", "b"), deleted_upstream=("c",))
     assert RosterCursor.from_text(cursor.to_text(), partitions=()) == cursor
 
 
@@ -157,7 +157,7 @@ def test_rectangles_cover_everything_once(participants: list[str], windows: int)
     """No run is larger than a run may be."""
     keys = [f"w{number:04d}" for number in range(windows)]
     covered: list[tuple[str, str]] = []
-    for run in Rectangle(tuple(participants), tuple(keys)).pieces(PARTITIONS_PER_RUN):
+    for run in Rectangle(tuple(participants), tuple(keys)).split(PARTITIONS_PER_RUN):
         (first, left), (last, right) = (run.tags[tag].split("|") for tag in (START_TAG, END_TAG))
         rows = participants[participants.index(first) : participants.index(last) + 1]
         columns = keys[keys.index(left) : keys.index(right) + 1]

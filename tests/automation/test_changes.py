@@ -43,7 +43,7 @@ def test_an_evaluation_with_nothing_new_is_one_request(lab: Lab) -> None:
     lab.tick()
     assert lab.routes() == ["/get-participant-data-quantities/v1"]
     assert lab.tick() == []
-    assert "0 participants looked at, 3 settled" in lab.skipped
+    assert "0 participants looked at, 3 up to date" in lab.skipped
 
 
 def test_a_comparison_that_finds_nothing_wakes_nobody(lab: Lab) -> None:
@@ -75,7 +75,7 @@ def test_a_late_hour_of_last_month_runs_exactly_its_window(lab: Lab) -> None:
     assert lab.follow() == []
 
 
-def test_vanished_and_new_files_are_followed(lab: Lab) -> None:
+def test_deleted_and_new_files_are_followed(lab: Lab) -> None:
     """An hour that a researcher had deleted, and one that came after all."""
     lab.world.add_hour(ANNA, "gps", moment(day_of_week(0), 13))
     lab.backfill()
@@ -146,14 +146,14 @@ def test_counts_that_go_back_to_what_they_were_are_followed(lab: Lab) -> None:
     assert lab.follow() == []
 
 
-@pytest.mark.parametrize("text", ["nonsense", "[]", "null", '{"settled": 3}', '{"settled": {"a": 1}, "next": 7}'])
+@pytest.mark.parametrize("text", ["nonsense", "[]", "null", '{"up_to_date": 3}', '{"up_to_date": {"a": 1}, "next": 7}'])
 def test_a_cursor_that_can_not_be_read_costs_a_look(lab: Lab, text: str) -> None:
     """Nothing is requested twice because of it, and nothing forgotten."""
     lab.backfill()
     lab.cursor = text
     assert lab.follow() == []
     assert lab.tick() == []
-    assert len(json.loads(lab.cursor or "")["settled"]) == len(PARTICIPANTS)
+    assert len(json.loads(lab.cursor or "")["up_to_date"]) == len(PARTICIPANTS)
 
 
 def test_the_cursor_survives_a_restart_and_is_small(lab: Lab) -> None:
@@ -162,7 +162,7 @@ def test_the_cursor_survives_a_restart_and_is_small(lab: Lab) -> None:
     lab.tick()
     cursor = ChangesCursor.from_text(lab.cursor)
     assert ChangesCursor.from_text(cursor.to_text()) == cursor
-    assert set(cursor.settled) == set(PARTICIPANTS)
+    assert set(cursor.up_to_date) == set(PARTICIPANTS)
     assert len(lab.cursor or "") < 150 + 40 * len(PARTICIPANTS)
 
 
@@ -184,7 +184,7 @@ def test_an_old_server_is_left_to_the_schedule(open_lab: Callable[..., Lab]) -> 
     assert lab.tick() == []
     assert "newest 5 windows" in lab.skipped
     assert lab.run("raw_data", tags=dict(rectangle_tags(PARTICIPANTS, WEEKS[:2]))).success
-    assert lab.lake.manifest(ANNA, WEEKS[0]).counted == ""  # type: ignore[union-attr]
+    assert lab.lake.manifest(ANNA, WEEKS[0]).counts_fingerprint == ""  # type: ignore[union-attr]
 
 
 def test_a_server_without_totals_is_asked_for_days(open_lab: Callable[..., Lab]) -> None:
@@ -225,7 +225,7 @@ def test_what_failed_is_tried_again_six_hours_after_its_last_run(lab: Lab, monke
 
 
 def test_a_lake_that_lost_windows_is_noticed_at_once(open_lab: Callable[..., Lab]) -> None:
-    """By a repair, say, or all at once: the mark of a settled participant is of the lake too."""
+    """By a repair, say, or all at once: the fingerprint of a participant who is up to date is of the lake too."""
     lab = open_lab(world_of(*PARTICIPANTS, zone="UTC"))
     lab.backfill()
     lab.tick()

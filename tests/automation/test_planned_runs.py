@@ -99,13 +99,13 @@ def test_whoever_was_not_looked_at_is_the_first_next_time() -> None:
             GRID,
             lambda _: counts_of(*PEOPLE),
             committed,
-            marks={},
+            fingerprints={},
             cursor=cursor,
             seconds=2,
             clock=partial(next, ticking()),
         )
         seen += looked
-        cursor = ChangesCursor(settled=look.settled, next=f"{look.stopped_at}|")
+        cursor = ChangesCursor(up_to_date=look.up_to_date, next=f"{look.stopped_at}|")
     assert seen[:8] == PEOPLE
 
 
@@ -133,17 +133,19 @@ def test_a_tick_requests_no_more_than_dagster_submits_in_time(monkeypatch: pytes
 
 
 def test_settled_participants_are_not_read_again_until_their_counts_move() -> None:
-    """A mark also moves with what the lake holds, another zone or start, a stream with data, and once a week."""
+    """A fingerprint also moves with what the lake holds, another zone or start, a stream with data, and once a week."""
     daily = counts_of(*PEOPLE)
     totals = {one: {"gps": 10} for one in PEOPLE}
-    marks = GRID.marks(totals, zone="UTC")
-    first = look_for_changes(GRID, lambda _: daily, partial(committed_as, daily), marks=marks, cursor=ChangesCursor())
+    fingerprints = GRID.counts_fingerprints(totals, zone="UTC")
+    first = look_for_changes(
+        GRID, lambda _: daily, partial(committed_as, daily), fingerprints=fingerprints, cursor=ChangesCursor()
+    )
     assert (first.looked_at, first.dirty) == (8, {})
-    cursor = ChangesCursor(settled=first.settled)
+    cursor = ChangesCursor(up_to_date=first.up_to_date)
 
     def looked_at(grid: Grid, *, zone: str = "UTC", **moved: dict[str, int]) -> int:
-        now = grid.marks({**totals, **moved}, zone=zone)
-        return look_for_changes(grid, lambda _: daily, never_committed, marks=now, cursor=cursor).looked_at
+        now = grid.counts_fingerprints({**totals, **moved}, zone=zone)
+        return look_for_changes(grid, lambda _: daily, never_committed, fingerprints=now, cursor=cursor).looked_at
 
     assert looked_at(GRID) == 0
     assert looked_at(GRID, person05={"gps": 11}) == 1
@@ -152,8 +154,8 @@ def test_settled_participants_are_not_read_again_until_their_counts_move() -> No
     assert looked_at(replace(GRID, windows=WINDOWS[1:])) == 8
     assert [looked_at(replace(GRID, today=GRID.today + timedelta(days=number))) for number in (6, 7)][1] == 8
     assert sum(looked_at(replace(GRID, today=GRID.today + timedelta(days=1))) for _ in "a") < 8
-    held = GRID.marks(totals, zone="UTC", held={PEOPLE[0]: "repaired"})
-    assert look_for_changes(GRID, lambda _: daily, never_committed, marks=held, cursor=cursor).looked_at == 1
+    held = GRID.counts_fingerprints(totals, zone="UTC", held={PEOPLE[0]: "repaired"})
+    assert look_for_changes(GRID, lambda _: daily, never_committed, fingerprints=held, cursor=cursor).looked_at == 1
     more = replace(GRID, streams=("gps", "calls"))
     assert (looked_at(more), looked_at(more, person05={"gps": 10, "calls": 5})) == (0, 1)
 
@@ -161,7 +163,7 @@ def test_settled_participants_are_not_read_again_until_their_counts_move() -> No
 def test_a_participant_who_is_gone_does_not_break_the_order() -> None:
     """The cursor may name somebody who is no partition any more."""
     cursor = ChangesCursor(next="gone|2026-01-05")
-    look = look_for_changes(GRID, lambda _: counts_of(*PEOPLE), never_committed, marks={}, cursor=cursor)
+    look = look_for_changes(GRID, lambda _: counts_of(*PEOPLE), never_committed, fingerprints={}, cursor=cursor)
     assert look.looked_at == 8
     assert len(choose_runs(GRID, look.dirty, start="gone|2026-01-05", largest=500).runs) == 1
 
@@ -178,13 +180,18 @@ def test_a_new_window_is_looked_at_where_data_are_dated_later() -> None:
     grid = replace(GRID, windows=WINDOWS[:-1])
     daily = counts_of(*PEOPLE)
     daily = replace(daily, days={**daily.days, **counts_of(PEOPLE[3], on=WINDOWS[-1].start.date()).days})
-    marks = grid.marks({one: {"gps": 10} for one in PEOPLE}, zone="UTC")
+    fingerprints = grid.counts_fingerprints({one: {"gps": 10} for one in PEOPLE}, zone="UTC")
     committed = partial(committed_as, daily, windows=grid.windows)
-    settled = look_for_changes(grid, lambda _: daily, committed, marks=marks, cursor=ChangesCursor()).settled
-    assert len(settled) == 8
+    up_to_date = look_for_changes(
+        grid, lambda _: daily, committed, fingerprints=fingerprints, cursor=ChangesCursor()
+    ).up_to_date
+    assert len(up_to_date) == 8
     for later, looked_at in ((grid, 0), (GRID, 1)):
-        cursor = ChangesCursor(settled=settled)
-        assert look_for_changes(later, lambda _: daily, committed, marks=marks, cursor=cursor).looked_at == looked_at
+        cursor = ChangesCursor(up_to_date=up_to_date)
+        assert (
+            look_for_changes(later, lambda _: daily, committed, fingerprints=fingerprints, cursor=cursor).looked_at
+            == looked_at
+        )
 
 
 def test_batches_end_with_the_time_of_an_evaluation() -> None:
@@ -208,7 +215,7 @@ def test_batches_end_with_the_time_of_an_evaluation() -> None:
             GRID,
             ask,
             committed,
-            marks={},
+            fingerprints={},
             cursor=cursor,
             batches=partial(batches, days=5_000),
             seconds=15.0,

@@ -85,7 +85,7 @@ def test_a_gap_of_these_days_is_a_warning(lab: Lab) -> None:
     assert "on its way" in (evaluation.description or "")
 
 
-def test_vanished_files_are_surplus_until_they_are_noticed(lab: Lab) -> None:
+def test_deleted_files_are_surplus_until_they_are_noticed(lab: Lab) -> None:
     """A warning with the window to run; afterwards the file is kept, marked and no surplus."""
     lab.world.add_hour(ANNA, "gps", moment(day_of_week(0), 13))
     lab.backfill()
@@ -259,7 +259,7 @@ def test_files_committed_before_their_stream_was_locked_are_found(open_lab: Call
     assert f"{ANNA}|{WEEKS[0]}" in values(evaluation)["partitions to run"]
 
 
-def test_roster_tells_who_vanished_was_flagged_or_is_new(lab: Lab) -> None:
+def test_roster_tells_who_deleted_was_flagged_or_is_new(lab: Lab) -> None:
     """Server, table, partitions and lake are compared."""
     lab.backfill()
     assert lab.check("roster").passed
@@ -328,9 +328,9 @@ def test_coverage_lists_what_the_lake_holds_and_is_checked_with_it(lab: Lab) -> 
 
 
 @pytest.mark.parametrize("remove", [False, True])
-def test_restatements_list_what_changed_and_vanished(open_lab: Callable[..., Lab], remove: bool) -> None:
-    """Sizes and hashes before and after, no content; the setting removes vanished files, and the list tells."""
-    lab = open_lab(remove_vanished=remove)
+def test_restatements_list_what_changed_and_deleted(open_lab: Callable[..., Lab], remove: bool) -> None:
+    """Sizes and hashes before and after, no content; the setting removes deleted files, and the list tells."""
+    lab = open_lab(remove_deleted_upstream=remove)
     hour = moment(day_of_week(1))
     lab.world.add_hour(BERT, "gps", hour + HOUR)
     lab.backfill()
@@ -343,14 +343,14 @@ def test_restatements_list_what_changed_and_vanished(open_lab: Callable[..., Lab
     events = {each.partition: each for each in recorded}
     assert events[f"{ANNA}|{WEEKS[1]}"].metadata["changed"].value == 1
     assert events[f"{ANNA}|{WEEKS[1]}"].metadata["changed_bytes"].value == new.size_bytes
-    assert events[f"{BERT}|{WEEKS[1]}"].metadata["vanished"].value == 1
+    assert events[f"{BERT}|{WEEKS[1]}"].metadata["deleted_upstream"].value == 1
     table = lab.table("restatements").set_index("participant")
     row = table.loc[ANNA]
     assert (row["size_bytes_before"], row["size_bytes"], row["restatements"]) == (old.size_bytes, new.size_bytes, 1)
     assert row["sha256_before"] != row["sha256"]
     gone = table.loc[BERT]
-    assert (gone["state"], gone["times_vanished"]) == ("removed" if remove else "vanished", 1)
-    assert gone["first_seen"] <= gone["last_seen"] <= gone["vanished_at"]
-    assert (row["state"], row["times_vanished"]) == ("present", 0)
+    assert (gone["state"], gone["times_deleted_upstream"]) == ("removed" if remove else "deleted upstream", 1)
+    assert gone["first_seen"] <= gone["last_seen"] <= gone["deleted_upstream_at"]
+    assert (row["state"], row["times_deleted_upstream"]) == ("present", 0)
     files = lab.lake.manifest(BERT, WEEKS[1]).files  # type: ignore[union-attr]
     assert len(files) == (14 if remove else 15)

@@ -61,8 +61,8 @@ def history(lake: StudyLake) -> list[tuple[object, ...]]:
             manifest.window,
             manifest.streams,
             manifest.committed_at,
-            manifest.holes,
-            manifest.counted,
+            manifest.failures,
+            manifest.counts_fingerprint,
             manifest.run_id,
             *(_facts(record) for record in manifest.files),
         )
@@ -75,12 +75,12 @@ def _facts(record: FileRecord) -> FileRecord:
     return msgspec.structs.replace(record, stored_size_bytes=0, stored_sha256="")
 
 
-def vanish(lake: StudyLake, participant: str = "anna1111") -> Manifest:
+def delete_upstream(lake: StudyLake, participant: str = "anna1111") -> Manifest:
     """A commit after which the first file of a window counts as gone from the server."""
     manifest = next(lake.manifests(participant))
     commit_request = CommitRequest(
         study_id=lake.study_id, participant=participant, window=manifest.span, streams=manifest.streams,
-        run_id="later", now=datetime.now(timezone.utc), vanished=[manifest.files[0].key],
+        run_id="later", now=datetime.now(timezone.utc), deleted_upstream=[manifest.files[0].key],
     )  # fmt: skip
     with LakeWriter(lake, run_id="later") as writer:
         commit = writer.commit(writer.plan(participant, [manifest.span]), commit_request, [])
@@ -103,7 +103,7 @@ def test_everything_comes_over_under_the_new_passphrase(
     lake: StudyLake, environment: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Raw data, history and tables; the old passphrase is refused, and the old lake is as it was."""
-    vanish(lake)
+    delete_upstream(lake)
     TableStore.of_study(lake).write(["lab", "daily"], FRAME, partition="anna1111|2026-03-02", run_id="run")
     TableStore.of_lake(lake.storage, passphrase=PASSPHRASE).write(["lab", "all"], FRAME)
     TableStore.of_nobody(lake.storage).write(["lab", "studies"], FRAME)
@@ -170,7 +170,7 @@ def test_a_second_call_copies_what_came_since(lake: StudyLake, place: Path, caps
     assert main(["rekey", "--to", str(place)]) == 0
     assert main(["rekey", "--to", str(place)]) == 0
     assert "4 windows (0 copied: 0 files, 0 B)" in capsys.readouterr().out
-    vanish(lake)
+    delete_upstream(lake)
     assert main(["rekey", "--to", str(place)]) == 0
     assert "4 windows (1 copied: 0 files, 0 B)" in capsys.readouterr().out
     assert history(at(place, lake.study_id)) == history(lake)
@@ -193,7 +193,7 @@ def test_a_new_lake_that_is_in_use_is_not_put_back(
     """A call with the two places as they were before the switch changes nothing."""
     assert main(["rekey", "--to", str(place)]) == 0
     new = at(place, lake.study_id)
-    vanish(new)
+    delete_upstream(new)
     before = history(new)
     assert main(["rekey", "--to", str(place)]) == 1
     assert "The new lake is in use already" in capsys.readouterr().err
@@ -231,7 +231,7 @@ def test_what_a_run_commits_meanwhile_is_not_missed(lake: StudyLake, environment
 
     def commit(done: RekeyResult) -> None:
         if done.windows_copied == 1:
-            vanish(writer)
+            delete_upstream(writer)
 
     with pytest.raises(CommitConflictError, match="A run has written to study"):
         rekey_study(lake, new, on_window=commit)
@@ -250,11 +250,13 @@ def test_snapshots_come_over(lake: StudyLake, place: Path) -> None:
     for name in ("first", "second"):
         facts = {"content": f"digest of {name}", "participants": 2, "files": 9, "size_bytes": 99}
         add_snapshot(log_of(lake), name, log_of(lake).refresh().head, run_id="paper", **facts)  # type: ignore[arg-type]
-        vanish(lake)
+        delete_upstream(lake)
         TableStore.of_study(lake).write(["lab", "daily"], FRAME.head(0))
         TableStore.of_study(lake).write(["lab", f"after {name}"], FRAME)
         states["second"] = states.get("second", (contents(lake), history(lake)))
-        assert name == "second" or states[name][1] != history(lake)  # what vanished once can't vanish again
+        assert name == "second" or states[name][1] != history(
+            lake
+        )  # what delete_upstreamed once can't delete_upstream again
         new = at(place, lake.study_id)
         assert rekey_study(lake, new).snapshots == len(log_of(lake).state.snapshots)
         assert history(new) == history(lake)
@@ -273,7 +275,7 @@ def test_snapshots_come_over(lake: StudyLake, place: Path) -> None:
 def test_a_snapshot_of_a_state_that_the_copy_has_passed_comes_over(lake: StudyLake, place: Path) -> None:
     """The new lake goes back to it, and on to the newest state again."""
     before, told, new = log_of(lake).refresh().head, history(lake), at(place, lake.study_id)
-    vanish(lake)
+    delete_upstream(lake)
     TableStore.of_study(lake).write(["lab", "later"], FRAME)
     rekey_study(lake, new)
     facts = {"content": "digest", "participants": 2, "files": 9, "size_bytes": 99}

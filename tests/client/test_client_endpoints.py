@@ -244,12 +244,12 @@ def test_all_failures_have_one_base(server: SimulatedServer, client: BeiweClient
 
 @pytest.mark.parametrize("size", [1, 7, 65536])
 def test_an_array_of_objects_is_read_piece_by_piece(size: int) -> None:
-    """Wherever a piece ends: inside a character, a name, a number or between objects."""
+    """Wherever a chunk ends: inside a character, a name, a number or between objects."""
     rows = [{"name": "Étude ☃", "n": number, "deep": {"a": [1, {"b": "]},{["}]}} for number in range(50)]
     for indent in (None, 2):
         body = json.dumps(rows, ensure_ascii=False, indent=indent).encode()
-        pieces = [body[at : at + size] for at in range(0, len(body), size)]
-        assert list(parse_objects(pieces, "route")) == rows
+        chunks = [body[at : at + size] for at in range(0, len(body), size)]
+        assert list(parse_objects(chunks, "route")) == rows
 
 
 @pytest.mark.usefixtures("deep_stack")

@@ -51,7 +51,7 @@ def test_loading_asks_nothing_per_participant(server: SimulatedServer) -> None:
 
 
 def test_the_start_is_the_month_of_the_first_participant(server: SimulatedServer) -> None:
-    """Windows begin before any data can, and are kept although older participants vanish later."""
+    """Windows begin before any data can, and are kept although older participants are deleted later."""
     build_beiwe_definitions()
     (study, _) = StudyMemory("beiwe").studies().values()
     assert study.start is not None

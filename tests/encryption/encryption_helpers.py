@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dagster_beiwe.encryption import PIECE_BYTES, Decryptor, Encryptor
+from dagster_beiwe.encryption import CHUNK_BYTES, Decryptor, Encryptor
 
 PASSPHRASE = "correct horse ünïcode"
 
@@ -12,6 +12,6 @@ PASSPHRASE = "correct horse ünïcode"
 oracle_warnings = pytest.mark.filterwarnings("ignore:CFB8 has been moved")
 
 
-def pushed(machine: Encryptor | Decryptor, data: bytes, piece_bytes: int = PIECE_BYTES) -> bytes:
-    pieces = [data[start : start + piece_bytes] for start in range(0, len(data), piece_bytes)]
-    return b"".join([*map(machine.update, pieces), machine.finish()])
+def pushed(machine: Encryptor | Decryptor, data: bytes, chunk_bytes: int = CHUNK_BYTES) -> bytes:
+    chunks = [data[start : start + chunk_bytes] for start in range(0, len(data), chunk_bytes)]
+    return b"".join([*map(machine.update, chunks), machine.finish()])

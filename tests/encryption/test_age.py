@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from dagster_beiwe.encryption import PIECE_BYTES, AgeCipher, Cipher, Decryptor, Encryptor
+from dagster_beiwe.encryption import CHUNK_BYTES, AgeCipher, Cipher, Decryptor, Encryptor
 from dagster_beiwe.encryption.push import Pusher
 from dagster_beiwe.errors import ConfigurationError, EncryptionError
 
@@ -34,24 +34,24 @@ def writer(identity: str) -> AgeCipher:
     return AgeCipher(recipients=[str(pyrage.x25519.Identity.from_str(identity).to_public())])
 
 
-def pushed(machine: Encryptor | Decryptor, data: bytes, piece_bytes: int = PIECE_BYTES) -> bytes:
-    pieces = [data[start : start + piece_bytes] for start in range(0, len(data), piece_bytes)]
-    return b"".join([*map(machine.update, pieces), machine.finish()])
+def pushed(machine: Encryptor | Decryptor, data: bytes, chunk_bytes: int = CHUNK_BYTES) -> bytes:
+    chunks = [data[start : start + chunk_bytes] for start in range(0, len(data), chunk_bytes)]
+    return b"".join([*map(machine.update, chunks), machine.finish()])
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, AGE_CHUNK - 1, AGE_CHUNK, AGE_CHUNK + 1, 3 * AGE_CHUNK])
-@pytest.mark.parametrize("piece_bytes", [997, 65536, PIECE_BYTES])
-def test_age_makes_a_round_trip(writer: Cipher, reader: Cipher, size_bytes: int, piece_bytes: int) -> None:
-    """Sizes around age's own chunks, in pieces of any size."""
+@pytest.mark.parametrize("chunk_bytes", [997, 65536, CHUNK_BYTES])
+def test_age_makes_a_round_trip(writer: Cipher, reader: Cipher, size_bytes: int, chunk_bytes: int) -> None:
+    """Sizes around age's own chunks, in chunks of any size."""
     plain = os.urandom(size_bytes)
-    stored = pushed(writer.encryptor(), plain, piece_bytes)
-    assert pushed(reader.decryptor(), stored, piece_bytes) == plain
+    stored = pushed(writer.encryptor(), plain, chunk_bytes)
+    assert pushed(reader.decryptor(), stored, chunk_bytes) == plain
 
 
-@pytest.mark.parametrize("piece_bytes", [1, 7])
-def test_borders_inside_the_header_do_not_matter(writer: Cipher, reader: Cipher, piece_bytes: int) -> None:
+@pytest.mark.parametrize("chunk_bytes", [1, 7])
+def test_borders_inside_the_header_do_not_matter(writer: Cipher, reader: Cipher, chunk_bytes: int) -> None:
     """The header may come byte by byte."""
-    assert pushed(reader.decryptor(), pushed(writer.encryptor(), b"plain", piece_bytes), piece_bytes) == b"plain"
+    assert pushed(reader.decryptor(), pushed(writer.encryptor(), b"plain", chunk_bytes), chunk_bytes) == b"plain"
 
 
 def test_age_itself_is_the_oracle(writer: Cipher, reader: Cipher, identity: str) -> None:
@@ -158,7 +158,7 @@ def test_a_dropped_encryptor_ends_its_thread(writer: Cipher) -> None:
 
 
 def test_a_pusher_holds_no_more_than_a_piece() -> None:
-    """What was pushed is used up before the next piece is taken."""
+    """What was pushed is used up before the next chunk is taken."""
     read: list[int] = []
 
     def count(reader: object, writer: object) -> None:

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dagster_beiwe.encryption import (
-    PIECE_BYTES,
+    CHUNK_BYTES,
     CrypteaseCipher,
     decrypt_bytes,
     decrypting_reader,
@@ -62,13 +62,13 @@ def test_cryptease_opens_what_is_locked_here(cipher: CrypteaseCipher, size_bytes
 
 @oracle_warnings
 @pytest.mark.parametrize("size_bytes", [0, 1, 15, 16, 17, 16_384, 70_000])
-@pytest.mark.parametrize("piece_bytes", [1, 7, 65536])
-def test_what_cryptease_locked_opens_here(cipher: CrypteaseCipher, size_bytes: int, piece_bytes: int) -> None:
-    """cryptease's own library is the oracle for reading, wherever the pieces of the file end."""
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 65536])
+def test_what_cryptease_locked_opens_here(cipher: CrypteaseCipher, size_bytes: int, chunk_bytes: int) -> None:
+    """cryptease's own library is the oracle for reading, wherever the chunks of the file end."""
     plain = os.urandom(size_bytes)
     key = cryptease.Key(*cryptease.kdf(PASSPHRASE, salt=b"one salt for all"))
     stored = b"".join(cryptease.encrypt(io.BytesIO(plain), key))
-    assert pushed(cipher.decryptor(), stored, piece_bytes) == plain
+    assert pushed(cipher.decryptor(), stored, chunk_bytes) == plain
 
 
 def crypt_script(action: str, file: Path, out: Path) -> None:
@@ -102,7 +102,7 @@ def test_small_things_make_a_round_trip() -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plain=st.binary(max_size=600), cuts=st.lists(st.integers(0, 1000), max_size=6))
 def test_borders_of_pieces_do_not_matter(cipher: CrypteaseCipher, plain: bytes, cuts: list[int]) -> None:
-    """Pieces may end anywhere, also inside the header and also empty, in both directions."""
+    """Chunks may end anywhere, also inside the header and also empty, in both directions."""
     borders = [0, *sorted(cuts), 10_000]
     pairs = list(itertools.pairwise(borders))
     encryptor, decryptor = cipher.encryptor(), cipher.decryptor()
@@ -114,7 +114,7 @@ def test_each_file_has_its_own_iv(cipher: CrypteaseCipher) -> None:
     """Equal plain bytes never give equal stored bytes, neither one by one nor together."""
     one, other = (pushed(cipher.encryptor(), b"x" * 64) for _ in range(2))
     assert one[-80:] != other[-80:]
-    together = [b"".join(pieces)[-80:] for pieces in cipher.encrypt_all([bytearray(b"x" * 64) for _ in range(200)])]
+    together = [b"".join(chunks)[-80:] for chunks in cipher.encrypt_all([bytearray(b"x" * 64) for _ in range(200)])]
     assert len(set(together)) == 200
 
 
@@ -260,7 +260,7 @@ def test_kept_keys_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_reader_reads_in_pieces_of_any_size(cipher: CrypteaseCipher) -> None:
     """The plain stream supports lines, small reads and reading to the end, and closes its source."""
-    plain = b"first line\n" + os.urandom(PIECE_BYTES + 5)
+    plain = b"first line\n" + os.urandom(CHUNK_BYTES + 5)
     source = io.BytesIO(pushed(cipher.encryptor(), plain))
     with io.BufferedReader(decrypting_reader(source, cipher)) as reader:
         assert reader.readline() == b"first line\n"

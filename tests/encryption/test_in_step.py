@@ -25,7 +25,7 @@ def test_files_locked_together_open_one_by_one(
     random = Random(seed)
     plain = [random.randbytes(size) for size in sizes * copies]
     locked = cipher.encrypt_all([bytearray(each) for each in plain])
-    assert [pushed(cipher.decryptor(), b"".join(pieces)) for pieces in locked] == plain
+    assert [pushed(cipher.decryptor(), b"".join(chunks)) for chunks in locked] == plain
 
 
 @oracle_warnings

@@ -182,7 +182,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     ),
     ServerFault(
         name="body arrives very slowly",
-        misbehaviour={"what": "trickle", "piece_bytes": 512, "seconds": 0.001},
+        misbehaviour={"what": "trickle", "chunk_bytes": 512, "seconds": 0.001},
         answers=NEVER_SEEN,
         downloads=NEVER_SEEN,
     ),

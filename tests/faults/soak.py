@@ -84,7 +84,7 @@ class Diary:
     restarts: int = 0
     abandoned: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    holes: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
     requests: int = 0
     windows: int = 0
     memory_bytes: list[int] = field(default_factory=list)
@@ -99,7 +99,7 @@ class Diary:
     seconds: float = 0.0
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        faults, errors, holes = (counter.total() for counter in (self.faults, self.errors, self.holes))
+        faults, errors, failures = (counter.total() for counter in (self.faults, self.errors, self.failures))
         quarter = len(self.memory_bytes) // 4
         before, after = self.memory_bytes[quarter] / 1e6, self.memory_bytes[-1] / 1e6
         values = (
@@ -107,7 +107,7 @@ class Diary:
             f"{self.uploads}, {self.late}, {self.deleted}",
             f"{faults} of {len(self.faults)} kinds",
             f"{self.restarts}, {self.abandoned}",
-            f"{errors}, {holes}",
+            f"{errors}, {failures}",
             f"{self.windows}, {self.requests}",
             f"{self.files_on_server}, {self.files_in_lake}",
             "**yes**" if self.equal else "**NO**",
@@ -261,7 +261,7 @@ class Soak:
             reports = run.run(self._dirty(daily))
             for report in reports:
                 self.diary.windows += 1
-                self.diary.holes.update(problem.error for problem in report.problems)
+                self.diary.failures.update(failure.error for failure in report.failures)
                 if abandon:
                     self.diary.abandoned += 1
                     reports.close()  # type: ignore[attr-defined]  # a generator

@@ -104,7 +104,7 @@ def _run_and_check(client: BeiweClient, folder: Path, world: World, outcome: Out
     reports = run(client, open_lake(folder), cells())
     open_windows = [report for report in reports if not report.complete]
     if outcome.kind == "recovered":
-        assert not open_windows, [problem for report in open_windows for problem in report.problems]
+        assert not open_windows, [failure for report in open_windows for failure in report.failures]
         assert held(folder) == truth(world)
         return []
     return _check_incomplete(open_windows, folder, world, outcome)
@@ -113,13 +113,13 @@ def _run_and_check(client: BeiweClient, folder: Path, world: World, outcome: Out
 def _check_incomplete(open_windows: list[WindowReport], folder: Path, world: World, outcome: Outcome) -> list[str]:
     """Exactly the bad hour of the bad stream stays incomplete and is reported; nothing else can be missing."""
     (report,) = open_windows
-    (problem,) = report.problems
-    where = (problem.participant, problem.window.start, problem.window.end, problem.streams)
+    (failure,) = report.failures
+    where = (failure.participant, failure.window.start, failure.window.end, failure.streams)
     assert where == (SECOND, BAD_HOUR, BAD_HOUR + HOUR, (BAD_STREAM,))
-    assert problem.error in _names_of(outcome.error), problem
+    assert failure.error in _names_of(outcome.error), failure
     missing = truth(world).items() - held(folder).items()
     assert {key.split("/", 1)[1] for key, _ in missing} <= {f"{SECOND}/{BAD_STREAM}/{BAD_HOUR:%Y-%m-%dT%H:%M:%S}.csv"}
-    return [problem.message]
+    return [failure.message]
 
 
 def _names_of(error: str) -> set[str]:

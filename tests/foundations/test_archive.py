@@ -14,7 +14,7 @@ from core_helpers import chunked, zip_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagster_beiwe.archive import PIECE_BYTES, REGISTRY, read_archive
+from dagster_beiwe.archive import CHUNK_BYTES, REGISTRY, read_archive
 from dagster_beiwe.errors import ArchiveError, DamagedMemberError, HostileArchiveError, TruncatedArchiveError
 
 CONTENTS: dict[str, list[tuple[str, bytes]]] = {
@@ -27,7 +27,7 @@ CONTENTS: dict[str, list[tuple[str, bytes]]] = {
         (REGISTRY, b"PK\x05\x06"),
     ],
     "unicode name": [("p1/gps/é.csv", b"1"), (REGISTRY, b"{}")],
-    "larger than a piece": [("big", bytes(range(256)) * 1200), ("c", b"c"), (REGISTRY, b"{}")],
+    "larger than a chunk": [("big", bytes(range(256)) * 1200), ("c", b"c"), (REGISTRY, b"{}")],
     "many": [(f"m{number}", b"%d" % number) for number in range(300)] + [(REGISTRY, b"{}")],
 }
 
@@ -63,12 +63,12 @@ def test_chunk_borders_do_not_matter(bodies: list[bytes], sizes: list[int]) -> N
 
 
 def test_pieces_are_bounded_and_bodies_may_be_skipped() -> None:
-    """A large member comes in pieces; what is not read does not hinder the next member."""
-    data = zip_of([("big", bytes(PIECE_BYTES * 2 + 1)), ("small", b"s"), (REGISTRY, b"{}")])
-    sizes = [[len(piece) for piece in member.body] for member in read_archive([data])]
-    assert sizes == [[PIECE_BYTES, PIECE_BYTES, 1], [1], [2]]
+    """A large member comes in chunks; what is not read does not hinder the next member."""
+    data = zip_of([("big", bytes(CHUNK_BYTES * 2 + 1)), ("small", b"s"), (REGISTRY, b"{}")])
+    sizes = [[len(chunk) for chunk in member.body] for member in read_archive([data])]
+    assert sizes == [[CHUNK_BYTES, CHUNK_BYTES, 1], [1], [2]]
     assert [(member.name, member.size_bytes) for member in read_archive([data])] == [
-        ("big", PIECE_BYTES * 2 + 1),
+        ("big", CHUNK_BYTES * 2 + 1),
         ("small", 1),
         (REGISTRY, 2),
     ]
@@ -270,7 +270,7 @@ def test_every_flipped_bit_of_a_body_is_found() -> None:
 
 
 def test_memory_stays_at_a_piece() -> None:
-    """A member of 64 MB passes through in a few pieces' memory."""
+    """A member of 64 MB passes through in a few chunks' memory."""
     header = struct.pack("<4sHHHHHLLLHH", b"PK\x03\x04", 20, 0, 0, 0, 0, 0, 1 << 26, 1 << 26, 1, 0) + b"a"
     block = bytes(1 << 16)
 
@@ -289,4 +289,4 @@ def test_memory_stays_at_a_piece() -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 4 * PIECE_BYTES
+    assert peak < 4 * CHUNK_BYTES

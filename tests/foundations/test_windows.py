@@ -72,11 +72,11 @@ def test_halves_cover_exactly(window: Window) -> None:
 
 @given(window=windows(), hours=st.integers(-1, 3000))
 def test_pieces_cover_exactly(window: Window, hours: int) -> None:
-    """Pieces lie side by side, are no longer than asked for, and cover the window."""
-    pieces = window.pieces(hours)
-    assert (pieces[0].start, pieces[-1].end) == (window.start, window.end)
-    assert all(one.end == other.start for one, other in pairwise(pieces))
-    assert all(1 <= piece.hours <= max(1, hours) for piece in pieces)
+    """Parts lie side by side, are no longer than asked for, and cover the window."""
+    parts = window.split(hours)
+    assert (parts[0].start, parts[-1].end) == (window.start, window.end)
+    assert all(one.end == other.start for one, other in pairwise(parts))
+    assert all(1 <= part.hours <= max(1, hours) for part in parts)
 
 
 @pytest.mark.parametrize(

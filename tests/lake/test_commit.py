@@ -49,7 +49,7 @@ def contents(lake: StudyLake) -> dict[int, bytes]:
 
 def restate(lake: StudyLake) -> Manifest:
     """Two files restated, one new, one removed."""
-    return commit(lake, NEW, vanished={GONE}, remove_vanished=True, run_id="run-2")
+    return commit(lake, NEW, deleted_upstream={GONE}, remove_deleted_upstream=True, run_id="run-2")
 
 
 def suspicions(folder: Path) -> list[Finding]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import IntegrityError, WindowMismatchError, WrongPassphraseError
-from dagster_beiwe.lake import BeiweLake, FileRecord, Hole, Manifest, StudyLake
+from dagster_beiwe.lake import BeiweLake, FetchFailure, FileRecord, Manifest, StudyLake
 from dagster_beiwe.lake.catalog import key_file
 from dagster_beiwe.lake.manifest import PreviousVersion, decode, encode
 from dagster_beiwe.lake.writer import LakeWriter
@@ -35,15 +35,15 @@ records = st.builds(
     compression=texts, first_seen=texts, fetched_at=texts, run_id=texts, restatements=sizes,
     known_by=st.sampled_from(["sha1", "md5"]), checked=st.booleans(), counted_in=texts, counted_at=texts,
     previous=st.none() | st.builds(PreviousVersion, size_bytes=sizes, sha256=texts, fetched_at=texts),
-    last_seen=st.none() | texts, vanished_at=st.none() | texts, times_vanished=sizes,
+    last_seen=st.none() | texts, deleted_upstream_at=st.none() | texts, times_deleted_upstream=sizes,
 )  # fmt: skip
 manifests = st.builds(
     Manifest,
     study_id=st.just(STUDY), participant=st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True),
     window=st.just(week().key), start=st.just(week().start.isoformat()), end=st.just(week().end.isoformat()),
     committed_at=texts, run_id=texts, streams=st.tuples(texts, texts), files=st.lists(records, max_size=3).map(tuple),
-    removed=st.lists(records, max_size=2).map(tuple), counted=texts,
-    holes=st.tuples(st.builds(Hole, start=texts, end=texts, streams=st.tuples(texts), error=texts)),
+    removed=st.lists(records, max_size=2).map(tuple), counts_fingerprint=texts,
+    failures=st.tuples(st.builds(FetchFailure, start=texts, end=texts, streams=st.tuples(texts), error=texts)),
 )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def test_anything_else_is_refused(data: bytes) -> None:
         {"files": None},
         {"files": [1]},
         {"files": [{}]},
-        {"holes": [{"streams": None}]},
+        {"failures": [{"streams": None}]},
         {"start": "yesterday"},
         {"end": START.isoformat()},
         {"participant": "../p2person"},

@@ -1,4 +1,4 @@
-"""What a commit decides: names, first sight, restatements, vanished files and counts. No disk, no server."""
+"""What a commit decides: names, first sight, restatements, deleted files and counts. No disk, no server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dagster_beiwe.encryption import CrypteaseCipher
-from dagster_beiwe.lake import CommitRequest, FetchedFile, Hole, Manifest, Merge
+from dagster_beiwe.lake import CommitRequest, FetchedFile, FetchFailure, Manifest, Merge
 from dagster_beiwe.lake.merge import merge
 from dagster_beiwe.lake.staging import FileForm, StagedFile
 from dagster_beiwe.member_names import parse_member_name
@@ -124,38 +124,38 @@ def test_duplicated_uploads_keep_their_extension() -> None:
     assert {record.member.partition(".")[2] for record in manifest.files} == {"mp4", "mp4-duplicate-abcdefghij"}
 
 
-def test_vanished_files_are_kept_and_marked() -> None:
+def test_deleted_files_are_kept_and_marked() -> None:
     """What the server no longer has stays in the lake, marked once with the day; the data version moves."""
     first = merged(None, fetched_file("a", b"A"), fetched_file("b", b"B")).manifest
-    gone = merged(first, vanished={f"{STUDY}/a", f"{STUDY}/never held"}, now=LATER)
-    still = merged(gone.manifest, vanished={f"{STUDY}/a"}, now=LATER + HOUR)
+    gone = merged(first, deleted_upstream={f"{STUDY}/a", f"{STUDY}/never held"}, now=LATER)
+    still = merged(gone.manifest, deleted_upstream={f"{STUDY}/a"}, now=LATER + HOUR)
     record = still.manifest.by_key()[f"{STUDY}/a"]
-    assert (record.present, record.vanished_at) == (False, LATER.isoformat())
-    assert (gone.changes.vanished, gone.changes.vanished_bytes, gone.changes.unchanged) == (1, 1, 1)
-    assert still.changes.vanished == 0
+    assert (record.present, record.deleted_upstream_at) == (False, LATER.isoformat())
+    assert (gone.changes.deleted_upstream, gone.changes.deleted_upstream_bytes, gone.changes.unchanged) == (1, 1, 1)
+    assert still.changes.deleted_upstream == 0
     assert len(gone.manifest.files) == 2
     assert gone.manifest.data_version != first.data_version
     assert gone.manifest.data_version == merged(None, fetched_file("b", b"B")).manifest.data_version
     assert merged(gone.manifest, fetched_file("a", b"A")).manifest.data_version == first.data_version
 
 
-def test_vanished_files_are_removed_if_that_is_wanted() -> None:
+def test_deleted_files_are_removed_if_that_is_wanted() -> None:
     """With the setting the file goes; its history stays apart from the files."""
     first = merged(None, fetched_file("a", b"A"), fetched_file("b", b"B", number=2)).manifest
-    gone = merged(first, vanished={f"{STUDY}/a"}, remove_vanished=True)
+    gone = merged(first, deleted_upstream={f"{STUDY}/a"}, remove_deleted_upstream=True)
     assert [record.key for record in gone.manifest.files] == [f"{STUDY}/b"]
     assert [record.key for record in gone.manifest.removed] == [f"{STUDY}/a"]
-    assert (gone.changes.vanished, gone.changes.vanished_bytes) == (1, 1)
+    assert (gone.changes.deleted_upstream, gone.changes.deleted_upstream_bytes) == (1, 1)
 
 
 def test_a_file_that_comes_back_is_present_again() -> None:
     """The mark goes, with the same content or with other."""
     first = merged(None, fetched_file("a", b"A")).manifest
-    gone = merged(first, vanished={f"{STUDY}/a"}).manifest
+    gone = merged(first, deleted_upstream={f"{STUDY}/a"}).manifest
     same, other = merged(gone, fetched_file("a", b"A")), merged(gone, fetched_file("a", b"B"))
     assert [record.present for result in (same, other) for record in result.manifest.files] == [True, True]
-    assert same.manifest.files == (replace(first.files[0], times_vanished=1),)
-    assert [result.manifest.files[0].times_vanished for result in (same, other)] == [1, 1]
+    assert same.manifest.files == (replace(first.files[0], times_deleted_upstream=1),)
+    assert [result.manifest.files[0].times_deleted_upstream for result in (same, other)] == [1, 1]
     assert other.manifest.files[0].restatements == 1
 
 
@@ -163,12 +163,15 @@ def test_a_file_that_comes_back_goes_on_with_its_history() -> None:
     """Removed in between or taken out as damaged: first sight and counts are as before, under a name that is free."""
     first = merged(None, fetched_file("a", b"A")).manifest
     restated = merged(first, fetched_file("a", b"AA"), now=LATER).manifest
-    for facts, times in (({"vanished": {f"{STUDY}/a"}, "remove_vanished": True}, 1), ({"damaged": {f"{STUDY}/a"}}, 0)):
+    for facts, times in (
+        ({"deleted_upstream": {f"{STUDY}/a"}, "remove_deleted_upstream": True}, 1),
+        ({"damaged": {f"{STUDY}/a"}}, 0),
+    ):
         gone = merged(restated, fetched_file("b", b"B", number=2), now=LATER + HOUR, **facts).manifest
         assert [record.key for record in gone.files] == [f"{STUDY}/b"]
         back = merged(gone, fetched_file("a", b"AAA"), now=LATER + DAY)
         record = back.manifest.by_key()[f"{STUDY}/a"]
-        assert (record.first_seen, record.restatements, record.times_vanished) == (NOW.isoformat(), 2, times)
+        assert (record.first_seen, record.restatements, record.times_deleted_upstream) == (NOW.isoformat(), 2, times)
         assert record.previous is not None
         assert record.previous.sha256 == restated.files[0].sha256
         assert (len(keys_by_name(back.manifest)), back.manifest.removed) == (2, ())
@@ -176,17 +179,19 @@ def test_a_file_that_comes_back_goes_on_with_its_history() -> None:
 
 def test_when_a_file_was_last_seen_is_known_of_each() -> None:
     """A commit that looked and found it; not one that could not fetch it, did not ask for it, or missed it."""
-    hole = Hole(start=START.isoformat(), end=(START + DAY).isoformat(), streams=("survey_answers",), error="E")
+    failure = FetchFailure(
+        start=START.isoformat(), end=(START + DAY).isoformat(), streams=("survey_answers",), error="E"
+    )
     key = f"{STUDY}/a"
     first = merged(None, fetched_file("a", b"A")).manifest
     assert first.last_seen(first.files[0]) == NOW.isoformat()
     looked = merged(first, now=LATER).manifest
     assert looked.last_seen(looked.files[0]) == LATER.isoformat()
-    for facts in ({"holes": (hole,)}, {"streams": ("gps",)}, {"unseen": {key}}, {"vanished": {key}}):
+    for facts in ({"failures": (failure,)}, {"streams": ("gps",)}, {"not_sent": {key}}, {"deleted_upstream": {key}}):
         missed = merged(looked, now=LATER + HOUR, **facts).manifest
         again = merged(missed, now=LATER + 2 * HOUR, **facts).manifest
         assert again.last_seen(again.files[0]) == LATER.isoformat()
-    removed = merged(looked, vanished={key}, remove_vanished=True, now=LATER + HOUR).manifest
+    removed = merged(looked, deleted_upstream={key}, remove_deleted_upstream=True, now=LATER + HOUR).manifest
     assert removed.last_seen(removed.removed[0]) == LATER.isoformat()
     found = merged(missed, fetched_file("a", b"A"), now=LATER + DAY).manifest
     assert found.last_seen(found.files[0]) == (LATER + DAY).isoformat()
@@ -213,16 +218,16 @@ def test_another_form_is_another_file() -> None:
 
 
 def test_holes_leave_a_window_incomplete() -> None:
-    """A commit with holes is not complete; the next one without is."""
-    holes = (Hole(start="s", end="e", streams=("gps",), error="ArchiveError"),)
-    first = merged(None, fetched_file("a", b"A"), holes=holes).manifest
+    """A commit with failures is not complete; the next one without is."""
+    failures = (FetchFailure(start="s", end="e", streams=("gps",), error="ArchiveError"),)
+    first = merged(None, fetched_file("a", b"A"), failures=failures).manifest
     assert not first.complete
     assert merged(first, fetched_file("b", b"B")).manifest.complete
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[tuple[dict[str, bytes], set[str]]]:
-    """Commits: what arrives, and what has vanished."""
+    """Commits: what arrives, and what has deleted."""
     keys = st.sampled_from("abcde")
     step = st.tuples(st.dictionaries(keys, st.binary(min_size=1, max_size=2), max_size=4), st.sets(keys, max_size=2))
     return draw(st.lists(step, max_size=6))
@@ -235,16 +240,20 @@ def test_any_history_gives_what_came_last(history: list[tuple[dict[str, bytes], 
     expected: dict[str, bytes] = {}
     names: dict[str, str] = {}
     for number, (arriving, missing) in enumerate(history):
-        vanished = missing - arriving.keys()
+        deleted = missing - arriving.keys()
         before = manifest.by_key() if manifest else {}
         facts = CommitRequest(
-            **{**vars(commit_request()), "vanished": {f"{STUDY}/{key}" for key in vanished}, "remove_vanished": remove}
+            **{
+                **vars(commit_request()),
+                "deleted_upstream": {f"{STUDY}/{key}" for key in deleted},
+                "remove_deleted_upstream": remove,
+            }
         )
         shuffled = enumerate(sorted(arriving, key=lambda key: hash((number, key))), start=1)
         result = merge(manifest, [fetched_file(key, arriving[key], number=place) for place, key in shuffled], facts)
         manifest = result.manifest
         expected |= arriving
-        for key in vanished if remove else ():
+        for key in deleted if remove else ():
             expected.pop(key, None)
         records = manifest.by_key()
         assert {key.rpartition("/")[2]: record.sha256 for key, record in records.items()} == {

@@ -59,7 +59,7 @@ def test_a_snapshot_is_read_byte_for_byte_whatever_comes(lake: StudyLake, folder
     before, state = contents(lake), lake.state.number
     create_snapshot(lake, "paper", run_id="s")
     gone = [record.key for record in manifest.files if lake.read(PERSON, record) == b"short"]
-    commit(lake, {1: b"third"}, vanished=gone, remove_vanished=True)
+    commit(lake, {1: b"third"}, deleted_upstream=gone, remove_deleted_upstream=True)
     commit(lake, {1: b"fourth"})
     assert collected(lake).versions == 2
     newest = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)

@@ -72,14 +72,14 @@ PLAIN = FileForm(cipher=None, compression="zstd")
 
 
 def put_large(folder: Path, body: bytes, *, compressed: bool = True, form: FileForm = PLAIN) -> StagedFile:
-    """The way of large files: piece by piece."""
-    pieces = chunked(body, 777)
-    return stage_file(LocalStorage(folder), PLACE, pieces, name="a.csv", arrives_compressed=compressed, form=form)
+    """The way of large files: chunk by chunk."""
+    chunks = chunked(body, 777)
+    return stage_file(LocalStorage(folder), PLACE, chunks, name="a.csv", compressed=compressed, form=form)
 
 
 def put_small(folder: Path, body: bytes, *, compressed: bool = True, form: FileForm = PLAIN) -> StagedFile:
     """The way of small files: examined whole, then stored with others."""
-    examined = examine(body, name="a.csv", arrives_compressed=compressed, form=form)
+    examined = examine(body, name="a.csv", compressed=compressed, form=form)
     with ThreadPoolExecutor(2) as pool:
         (staged,) = store_all(LocalStorage(folder), [(PLACE, examined)], form=form, pool=pool)
     return staged
@@ -97,18 +97,18 @@ def put(request: pytest.FixtureRequest) -> Put:
 
 @pytest.mark.parametrize("cipher", CIPHERS)
 @pytest.mark.parametrize("compression", ["zstd", "none"])
-@pytest.mark.parametrize("arrives_compressed", [True, False])
+@pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("content", [ROWS, b"", b"x"], ids=["rows", "empty", "byte"])
 def test_every_way_to_store_keeps_the_content(
-    folder: Path, content: bytes, arrives_compressed: bool, compression: Compression, cipher: str
+    folder: Path, content: bytes, compressed: bool, compression: Compression, cipher: str
 ) -> None:
     """However a file arrives and is stored, the hashes are of its plain bytes, and they can be read back."""
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE, cipher=CIPHERS[cipher], compression=compression)
     member = parse_member_name(NAME)
     with LakeWriter(lake, run_id="r") as writer:
         plan = writer.plan(PERSON, [week()])
-        body = frame(content) if arrives_compressed else content
-        staged = writer.stage(member, chunked(body, 100), arrives_compressed=arrives_compressed, md5=True)
+        body = frame(content) if compressed else content
+        staged = writer.stage(member, chunked(body, 100), compressed=compressed, md5=True)
         fetched_file = FetchedFile(key="k", member=member, staged=staged, form=lake.form("gps"))
         manifest = finished(writer, writer.commit(plan, commit_request(), [fetched_file]))
     (record,) = manifest.files
@@ -229,7 +229,7 @@ def test_a_body_that_breaks_off_leaves_nothing(lake: StudyLake, folder: Path) ->
 
     with LakeWriter(lake, run_id="r") as writer:
         with pytest.raises(ConnectionFailedError):
-            writer.stage(parse_member_name(NAME), breaking(), arrives_compressed=False)
+            writer.stage(parse_member_name(NAME), breaking(), compressed=False)
         assert not gps_files(folder)
 
 
@@ -299,7 +299,7 @@ class Watcher(threading.Thread):
 
 @pytest.mark.parametrize("locked", [True, False], ids=["locked", "the watcher catches what is not locked"])
 def test_no_plain_byte_is_ever_on_disk(folder: Path, locked: bool) -> None:
-    """While a file is staged in many small pieces, no temporary file ever holds a piece of it."""
+    """While a file is staged in many small chunks, no temporary file ever holds a chunk of it."""
     canary = b"latitude 42.3601,-71.0589"
     lake = BeiweLake(folder).study(
         STUDY, passphrase=PASSPHRASE, compression="none", plain_streams=[] if locked else ["gps"]
@@ -316,7 +316,7 @@ def test_no_plain_byte_is_ever_on_disk(folder: Path, locked: bool) -> None:
 
     passes = threading.Event()
     with LakeWriter(lake, run_id="r") as writer:
-        staged = writer.stage(parse_member_name(NAME), body(), arrives_compressed=False)
+        staged = writer.stage(parse_member_name(NAME), body(), compressed=False)
         watcher.done.set()
         watcher.join()
         held = (folder / staged.path).read_bytes()
@@ -351,13 +351,13 @@ def test_small_files_are_told_by_what_they_unpack_to(
 ) -> None:
     """A file is handled whole only if neither what arrives nor its content is large."""
     form = FileForm(cipher=None, compression=compression)
-    assert small_size(body, len(body), arrives_compressed=compressed, form=form) == held
+    assert small_size(body, len(body), compressed=compressed, form=form) == held
 
 
 def test_where_one_of_many_cannot_be_stored_none_stays(folder: Path) -> None:
     """The error is told when no thread is writing any more, and what was written by then is removed."""
     names = ["a", *(f"b{number}" for number in range(20))]
-    files = [(FilePlace(f"{name}/x"), examine(b"x", name="n", arrives_compressed=False, form=PLAIN)) for name in names]
+    files = [(FilePlace(f"{name}/x"), examine(b"x", name="n", compressed=False, form=PLAIN)) for name in names]
     folder.mkdir()
     (folder / "a").write_bytes(b"no folder")
     with ThreadPoolExecutor(2) as pool, pytest.raises(LakeUnavailableError, match="where a folder belongs"):

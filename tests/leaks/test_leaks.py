@@ -100,7 +100,7 @@ def hunt(folder: Path, *, plant: bool) -> Hunt:
     world = canary_world()
     with SimulatedServer(world) as server:
         secrets = _secrets(server)
-        frames = {f"compressed {file.stream}": b"".join(file.zstd_pieces()) for file in world.files(_first(world))}
+        frames = {f"compressed {file.stream}": b"".join(file.zstd_chunks()) for file in world.files(_first(world))}
         middles = {name: frame[len(frame) // 2 - 12 : len(frame) // 2 + 12] for name, frame in frames.items()}
         latitude, longitude = ROW.split(",")
         places = {"coordinate": (latitude, longitude), **(PLACES if plant else {})}

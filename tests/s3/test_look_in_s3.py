@@ -47,7 +47,7 @@ def look(resource: BeiweResource, study: Study, instance: dg.DagsterInstance, cu
 def test_a_look_is_two_requests_however_many_participants_there_are(
     url: str, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where nobody is settled; another run's commit is seen, and a log that was begun anew is read anew."""
+    """Also where nobody is up to date; another run's commit is seen, and a log that was begun anew is read anew."""
     with (
         SimulatedServer(small_world(participants=tuple(ParticipantPlan(id=each) for each in PEOPLE))) as server,
         dg.DagsterInstance.ephemeral() as instance,

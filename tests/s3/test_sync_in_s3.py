@@ -42,7 +42,7 @@ def restate(world: World) -> None:
 
 
 def test_a_study_comes_into_s3_and_stays_in_step(s3: S3, url: str, world: World, server: SimulatedServer) -> None:
-    """First all of it, then nothing, then what was restated, then without what has vanished."""
+    """First all of it, then nothing, then what was restated, then without what was deleted."""
     lake = BeiweLake(url).study(STUDY, passphrase="a passphrase")
     world.add_hour(ONE, "gps", MORNING + timedelta(hours=1))
     first = sync(server, lake)
@@ -53,7 +53,7 @@ def test_a_study_comes_into_s3_and_stays_in_step(s3: S3, url: str, world: World,
     assert sum(report.changed for report in sync(server, lake, ONE)) == 10
     assert contents(lake) == truth(world)
     world.withdraw(ONE, stream="gps", hour=MORNING)
-    assert sum(report.vanished for report in sync(server, lake, ONE)) == 1
+    assert sum(report.deleted_upstream for report in sync(server, lake, ONE)) == 1
     assert contents(lake) == truth(world)
     assert BeiweLake(url).studies() == [STUDY]
     assert BeiweLake(url).study(STUDY, passphrase="a passphrase").participants() == list(PEOPLE)
@@ -185,7 +185,7 @@ def test_a_wrong_passphrase_is_noticed_before_anything_is_written(
 
 
 def test_a_large_file_passes_in_pieces(s3: S3, url: str) -> None:
-    """Audio of more than a piece is uploaded in several, and read back."""
+    """Audio of more than a chunk is uploaded in several, and read back."""
     plan = {"streams": ("audio_recordings",), "content": ContentPlan(audio_bytes=9_000_000)}
     world = small_world(start=MORNING + 9 * DAY, **plan)
     with SimulatedServer(world) as server:

@@ -239,10 +239,10 @@ def test_long_recordings_are_served_in_both_versions(ask: Callable[[SimulatedSer
 def test_zip64_is_used_beyond_two_gibibytes() -> None:
     """Headers of a large member carry zip64 numbers that zipfile agrees with."""
     size = (1 << 31) + 5
-    member = Member(name="a/big.mp4", size_bytes=size, crc32=1, pieces=lambda: ())
-    small = Member(name="registry", size_bytes=2, crc32=2745614147, pieces=lambda: (b"{}",))
-    pieces = list(zip_stream([member, small], now=DAY))
-    directory = b"".join(pieces)
+    member = Member(name="a/big.mp4", size_bytes=size, crc32=1, chunks=lambda: ())
+    small = Member(name="registry", size_bytes=2, crc32=2745614147, chunks=lambda: (b"{}",))
+    chunks = list(zip_stream([member, small], now=DAY))
+    directory = b"".join(chunks)
     with zipfile.ZipFile(io.BytesIO(directory)) as archive:
         assert archive.getinfo("a/big.mp4").file_size == size
         assert archive.getinfo("registry").file_size == 2

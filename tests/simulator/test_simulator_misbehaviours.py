@@ -70,7 +70,7 @@ def test_latency_is_added_to_answers(world: World, how: str) -> None:
 
 def test_trickle_sends_small_pieces(server: SimulatedServer, client: Client) -> None:
     """The body is right but slow."""
-    with server.misbehave("trickle", seconds=0.001, piece_bytes=40):
+    with server.misbehave("trickle", seconds=0.001, chunk_bytes=40):
         begun = time.monotonic()
         answer = client.get_data(**GPS, **window(hour(8), hour(9)))
     assert zipfile.ZipFile(io.BytesIO(answer.content)).testzip() is None
@@ -198,8 +198,8 @@ def test_zip_bomb_is_small_and_expands(server: SimulatedServer, client: Client, 
     assert zstandard.frame_content_size(frame) == (200_000_000 if declared else -1)
     with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(frame)) as reader:
         size = 0
-        while piece := reader.read(1 << 20):
-            size += len(piece)
+        while chunk := reader.read(1 << 20):
+            size += len(chunk)
     assert size == 200_000_000
 
 
@@ -290,7 +290,7 @@ def test_every_name_is_known_and_no_other() -> None:
 
 def test_peak_counts_simultaneous_downloads(server: SimulatedServer, client: Client) -> None:
     """Downloads that overlap in time are counted together."""
-    server.misbehave("trickle", seconds=0.0, piece_bytes=64)
+    server.misbehave("trickle", seconds=0.0, chunk_bytes=64)
     keys = {"access_key": server.access_key, "secret_key": server.secret_key, "study_id": ALPHA}
     with requests.Session() as session:
         answers = [session.post(f"{server.url}/get-data/v1", data=keys, stream=True, timeout=10) for _ in range(3)]

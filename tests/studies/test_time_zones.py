@@ -131,7 +131,7 @@ def test_a_change_of_zone_alone_requests_nothing(lab: Lab) -> None:
     learn_zone(lab)
     assert lab.follow() == []
     cursor = ChangesCursor.from_text(lab.cursor)
-    assert (cursor.zone, cursor.former_zones, set(cursor.settled)) == (
+    assert (cursor.zone, cursor.former_zones, set(cursor.up_to_date)) == (
         "Asia/Tokyo", ("America/New_York",), set(PARTICIPANTS),
     )  # fmt: skip
     evaluation = lab.check("complete")
@@ -193,13 +193,15 @@ def test_sensor_and_run_agree_while_the_server_says_otherwise(lab: Lab) -> None:
     lab.world.add_rows(ANNA, "gps", moment(lab.study.start or date.min))
     assert lab.follow()
     lab.tick()
-    assert set(ChangesCursor.from_text(lab.cursor).settled) == set(PARTICIPANTS)
+    assert set(ChangesCursor.from_text(lab.cursor).up_to_date) == set(PARTICIPANTS)
 
 
 def test_a_zone_of_the_same_name_that_is_not_known_yet_deletes_nothing(open_lab: Callable[..., Lab]) -> None:
     """Chicago and Shanghai both are CST. A day that is counted anew by the latter lacks what the former counted to it,
     and the sensor learns of the change a day later."""
-    lab = open_lab(world_of(ANNA, zone="America/Chicago", hours=(12, 20)), streams=("gps",), remove_vanished=True)
+    lab = open_lab(
+        world_of(ANNA, zone="America/Chicago", hours=(12, 20)), streams=("gps",), remove_deleted_upstream=True
+    )
     lab.enrol()
     lab.follow()
     evening = moment(day_of_week(1), 20)

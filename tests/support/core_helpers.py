@@ -84,7 +84,7 @@ def stage(
     """A file of the given content, as if it had just been downloaded."""
     moment = START + hours * HOUR
     member = parse_member_name(name or f"{participant}/{stream}/{moment:%Y-%m-%d %H_%M_%S}+00_00.csv")
-    staged = writer.stage(member, [data], arrives_compressed=False)
+    staged = writer.stage(member, [data], compressed=False)
     return FetchedFile(
         key=key or f"{STUDY}/{participant}/{stream}/{moment:%Y-%m-%dT%H:%M:%S}.csv",
         member=member,

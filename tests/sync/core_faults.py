@@ -8,17 +8,17 @@ from typing import Any
 from core_helpers import DAY, HOUR, PERSON, START, cells_of, check_lake, contents, sync, truth
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake import FetchFailure, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.simulator.misbehaviour import Switch
-from dagster_beiwe.sync import Problem, WindowReport
+from dagster_beiwe.sync import WindowReport
 
 BAD = START + 2 * DAY + 5 * HOUR
 DOWNLOADS = "*get-data/v*"
 
 
-def problems_of(reports: list[WindowReport]) -> list[Problem]:
-    return [problem for report in reports for problem in report.problems]
+def failures_of(reports: list[WindowReport]) -> list[FetchFailure]:
+    return [failure for report in reports for failure in report.failures]
 
 
 def missing(world: World, lake: StudyLake) -> set[str]:
@@ -28,11 +28,11 @@ def missing(world: World, lake: StudyLake) -> set[str]:
 
 
 def assert_mended(world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path) -> None:
-    """Once the fault is gone, one refresh brings what is missing and closes every hole."""
+    """Once the fault is gone, one refresh brings what is missing and closes every failure."""
     check_lake(folder, lake)
     server.behave()
     reports = sync(client, lake, cells_of(PERSON))
-    assert all(report.complete and not report.problems for report in reports)
+    assert all(report.complete and not report.failures for report in reports)
     assert contents(lake) == truth(world)
     assert all(manifest.complete for manifest in lake.manifests(PERSON))
     check_lake(folder, lake)

@@ -185,7 +185,7 @@ def test_what_came_before_an_archive_broke_off_counts_when_the_server_leaves_it_
 def test_what_was_not_compared_does_not_count(
     server: SimulatedServer, client: BeiweClient, lake: StudyLake, world: World
 ) -> None:
-    """A window with a hole; one with a file that the server no longer sends keeps the time of before."""
+    """An incomplete window; one with a file that the server no longer sends keeps the time of before."""
     sync(client, lake, cells_of(PERSON), daily=daily(client))
     first = compared_at(lake)
     world.add_rows(PERSON, "gps", MORNING)
@@ -207,7 +207,7 @@ def test_a_file_that_does_not_come_was_not_compared(world: World, lake: StudyLak
         world.lose_object(PERSON, "gps", MORNING)
         with an_hour_later():
             reports = sync(client, lake, cells_of(PERSON), daily=daily(client))
-    assert [report.missing_upstream for report in reports] == [1, 0]
+    assert [report.not_sent for report in reports] == [1, 0]
     assert [new == old for new, old in zip(compared_at(lake), before, strict=True)] == [True, False]
 
 

@@ -36,7 +36,7 @@ from dagster_beiwe.sync import DailyIndex, FetchPolicy
 from dagster_beiwe.sync.deletions import HeldFile, deleted_upstream
 
 NOON = START + 3 * DAY + 16 * HOUR
-REMOVE = FetchPolicy(remove_vanished=True)
+REMOVE = FetchPolicy(remove_deleted_upstream=True)
 
 
 # The decision
@@ -157,7 +157,7 @@ def test_a_lost_object_and_an_uncounted_file_of_its_size_are_no_deletion(
     everything = contents(lake)
     for _ in range(2):
         reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
-        assert sum(report.vanished for report in reports) == 0
+        assert sum(report.deleted_upstream for report in reports) == 0
         assert everything.items() <= contents(lake).items()
     world.count()
     reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
@@ -172,7 +172,7 @@ def test_a_file_that_was_lost_before_it_was_counted_is_kept(world: World, client
     everything = contents(lake)
     world.lose_object(PERSON, "survey_answers", START + DAY + 9 * HOUR)
     reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
-    assert sum(report.vanished for report in reports) == 0
+    assert sum(report.deleted_upstream for report in reports) == 0
     assert contents(lake) == everything
 
 
@@ -182,7 +182,7 @@ def test_the_last_file_of_a_day_is_kept(world: World, client: BeiweClient, lake:
     everything = contents(lake)
     world.withdraw(PERSON, stream="gps")
     reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
-    assert [report.vanished for report in reports] == [0, 0]
+    assert [report.deleted_upstream for report in reports] == [0, 0]
     assert contents(lake) == everything
 
 
@@ -196,7 +196,7 @@ def test_new_files_that_are_not_counted_yet_hide_no_deletion(
     world.counts_wait = True
     world.add_hour(PERSON, "gps", NOON)
     reports = sync(client, lake, cells_of(PERSON), daily=daily(client))
-    assert [report.vanished for report in reports] == [1, 0]
+    assert [report.deleted_upstream for report in reports] == [1, 0]
     assert contents(lake) == truth(world)
 
 
@@ -214,7 +214,7 @@ def test_a_deletion_is_found_by_the_zone_in_which_the_day_was_counted(known: boo
         former = ["America/New_York"] if known else []
         server.forget_requests()
         reports = sync(client, lake, cells_of(PERSON), daily=daily(client, "Asia/Tokyo", *former), policy=REMOVE)
-        assert sum(report.vanished for report in reports) == int(known)
+        assert sum(report.deleted_upstream for report in reports) == int(known)
         assert contents(lake) == (truth(world) if known else everything)
         assert downloads(server) <= 2
 
@@ -232,13 +232,13 @@ def test_a_lost_file_that_an_old_day_counts_is_kept_after_a_change_of_zone(profi
             world.lose_object(PERSON, "gps", START + day * DAY + 20 * HOUR)
         for former in ([], ["America/New_York"]):
             reports = sync(client, lake, cells_of(PERSON), daily=daily(client, "Asia/Tokyo", *former), policy=REMOVE)
-            assert sum(report.vanished for report in reports) == 0
+            assert sum(report.deleted_upstream for report in reports) == 0
         # One day is counted anew by the new zone; it shares hours with days of the old one.
         world.add_rows(PERSON, "gps", START + 4 * DAY + 14 * HOUR)
         reports = sync(
             client, lake, cells_of(PERSON), daily=daily(client, "Asia/Tokyo", "America/New_York"), policy=REMOVE
         )
-        assert sum(report.vanished for report in reports) == 0
+        assert sum(report.deleted_upstream for report in reports) == 0
         assert contents(lake).keys() == everything.keys()
 
 

@@ -42,7 +42,7 @@ def test_a_first_fetch_brings_everything(world: World, client: BeiweClient, lake
     reports = sync(client, lake, cells_of(PERSON))
     assert contents(lake) == truth(world)
     assert [report.cell for report in reports] == cells_of(PERSON)
-    assert all(report.complete and not report.problems and report.record > 0 for report in reports)
+    assert all(report.complete and not report.failures and report.record > 0 for report in reports)
     for report in reports:
         window = report.cell.window
         expected = world.files(STUDY, participants=[PERSON], start=window.start, end=window.end)
@@ -74,7 +74,7 @@ def test_nothing_new_brings_nothing(
     assert sum(request.bytes_sent for request in server.requests) < 300
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.lock")} == stored
     assert [report.data_version for report in again] == [report.data_version for report in first]
-    assert all((report.added, report.changed, report.vanished) == (0, 0, 0) for report in again)
+    assert all((report.added, report.changed, report.deleted_upstream) == (0, 0, 0) for report in again)
     assert [report.unchanged for report in again] == [report.files for report in first]
 
 
@@ -164,12 +164,12 @@ def test_files_of_one_second_keep_their_names_while_suffixes_move(folder: Path) 
 
 
 def test_an_unknown_participant_commits_nothing(client: BeiweClient, lake: StudyLake, folder: Path) -> None:
-    """404 is not "no data": the windows get a problem each, and those of others come all the same."""
+    """404 is not "no data": the windows get a failure each, and those of others come all the same."""
     reports = sync(client, lake, cells_of("nobody", PERSON))
     refused = [report for report in reports if report.cell.participant == "nobody"]
     assert len(refused) == 2
-    assert all(not report.complete and report.problems[0].error == "NotFoundError" for report in refused)
-    assert all(problem.window == report.cell.window for report in refused for problem in report.problems)
+    assert all(not report.complete and report.failures[0].error == "NotFoundError" for report in refused)
+    assert all(failure.window == report.cell.window for report in refused for failure in report.failures)
     assert lake.participants() == [PERSON]
     assert all(report.complete for report in reports if report.cell.participant == PERSON)
     check_lake(folder, lake)
@@ -197,12 +197,12 @@ def test_only_wanted_streams_come_and_the_others_stay(world: World, client: Beiw
 def test_large_windows_are_cut_and_small_ones_joined(
     world: World, server: SimulatedServer, client: BeiweClient, folder: Path
 ) -> None:
-    """Pieces follow the expected bytes: many requests for much, one for little, and the same lake in the end."""
+    """Requests follow the expected bytes: many requests for much, one for little, and the same lake in the end."""
     versions = set()
     for name, policy, fewest, most in (
         ("one", FetchPolicy(), 1, 1),
-        ("many", FetchPolicy(piece_bytes=5_000), 10, 200),
-        ("tiny", FetchPolicy(piece_bytes=1, longest_piece_hours=6), 20, 400),
+        ("many", FetchPolicy(request_bytes=5_000), 10, 200),
+        ("tiny", FetchPolicy(request_bytes=1, longest_request_hours=6), 20, 400),
     ):
         lake = BeiweLake(folder / name).study(STUDY, passphrase=PASSPHRASE)
         server.forget_requests()

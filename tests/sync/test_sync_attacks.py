@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core_faults import BAD, DOWNLOADS, assert_mended, misbehave, problems_of
+from core_faults import BAD, DOWNLOADS, assert_mended, failures_of, misbehave
 from core_helpers import (
     DAY,
     HOUR,
@@ -56,7 +56,7 @@ def test_when_everything_fails_every_window_says_so(
     lake: StudyLake,
     folder: Path,
 ) -> None:
-    """No window counts as complete, each names its problem, the number of requests is bounded, and a refresh mends."""
+    """No window counts as complete, each names its failure, the number of requests is bounded, and a refresh mends."""
     client.supports("data_v2")
     server.forget_requests()
     misbehave(server, {**EVERYTHING[fault], "route": DOWNLOADS})
@@ -64,12 +64,12 @@ def test_when_everything_fails_every_window_says_so(
     assert len(reports) == (14 if granularity == "daily" else 2)
     for report in reports:
         assert not report.complete
-        assert report.problems
+        assert report.failures
         manifest = lake.manifest(PERSON, report.cell.window)
         assert manifest is not None
         assert not manifest.complete
-        assert all(problem.window.start in report.cell.window for problem in report.problems)
-        assert all(problem.window.end <= report.cell.window.end for problem in report.problems)
+        assert all(failure.window.start in report.cell.window for failure in report.failures)
+        assert all(failure.window.end <= report.cell.window.end for failure in report.failures)
     assert downloads(server) <= (500 if fault == "hostile" else 80)
     server.behave()
     again = sync(client, lake, cells_of(PERSON, granularity=granularity))  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ def test_a_server_that_stops_in_mid_run_keeps_what_was_committed(
     world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
 ) -> None:
     """After the server went away, the windows reported so far are there; the next run does the others."""
-    policy = FetchPolicy(first_piece_hours=24, longest_piece_hours=24)
+    policy = FetchPolicy(first_request_hours=24, longest_request_hours=24)
     run = StudySync(client, lake, run_id="r", policy=policy).run(cells_of(PERSON))
     next(run)
     server.stop()
@@ -139,7 +139,7 @@ def test_no_hostile_name_leaves_the_participants_folder(
     for name in names:
         with server.misbehave("hostile_names", names=[name], stream="gps", start=BAD, end=BAD + HOUR):
             reports = sync(client, lake, cells_of(PERSON))
-        assert problems_of(reports)[0].error == "HostileArchiveError"
+        assert failures_of(reports)[0].error == "HostileArchiveError"
         assert lake.participants() == [PERSON]
     assert {path for path in folder.parent.rglob("*") if folder not in path.parents} - {folder} == outside - {folder}
     assert not [path for path in folder.rglob("*") if "outside" in path.name or path.name.startswith("x.csv")]
@@ -167,9 +167,9 @@ def test_problems_hold_no_data(world: World, server: SimulatedServer, client: Be
     """What is told about failures names hours and streams, and neither keys, passphrase nor content."""
     for fault in ({"name": "wrong_crc"}, {"name": "hash_mismatch"}, {"name": "html_200"}, {"name": "hostile_names"}):
         with misbehave(server, {**fault, "stream": "gps"}):
-            for problem in problems_of(sync(client, lake, cells_of(PERSON))):
+            for failure in failures_of(sync(client, lake, cells_of(PERSON))):
                 for secret in (server.access_key, server.secret_key, PASSPHRASE, "log in first"):
-                    assert secret not in str(problem)
+                    assert secret not in str(failure)
 
 
 def test_clocks_in_the_past_and_future_stay_outside(

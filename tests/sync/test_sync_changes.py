@@ -1,4 +1,4 @@
-"""Refreshing: what changed or vanished arrives from servers of every generation, whatever they make of a registry."""
+"""Refreshing: what changed or was deleted is noticed on servers of every generation and with every kind of registry."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.sync import FetchPolicy, StudySync
 
 LATE = START + 2 * DAY + 5 * HOUR
-REMOVE = FetchPolicy(remove_vanished=True)
+REMOVE = FetchPolicy(remove_deleted_upstream=True)
 
 
 def held(lake: StudyLake) -> set[str]:
@@ -68,7 +68,7 @@ def test_changes_arrive_from_servers_of_every_generation(profile: str, folder: P
         assert contents(lake) == truth(world)
         assert sum(report.changed for report in everything) > 50
         nothing = sync(client, lake, cells_of(PERSON))
-        assert all((report.changed, report.added, report.vanished) == (0, 0, 0) for report in nothing)
+        assert all((report.changed, report.added, report.deleted_upstream) == (0, 0, 0) for report in nothing)
         assert [report.data_version for report in nothing] == [report.data_version for report in everything]
     check_lake(folder, lake)
 
@@ -111,13 +111,13 @@ def test_windows_that_have_not_moved_are_told_without_asking(
 def test_what_is_open_unknown_or_not_counted_is_asked_for(
     world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
 ) -> None:
-    """A window with a hole, one of which a stream is new, and all windows where nobody tells counts; fewer streams are
+    """An incomplete window, one of which a stream is new, and all windows where nobody tells counts; fewer streams are
     no reason."""
     with server.misbehave("wrong_crc", stream="gps", start=LATE, end=LATE + HOUR):
         sync(client, lake, cells_of(PERSON), daily=daily(client))
     assert [report.complete for report in sync(client, lake, cells_of(PERSON)[1:], daily=daily(client))] == [True]
     for options, asked in (
-        ({"daily": daily(client)}, 1),  # the hole of the first week
+        ({"daily": daily(client)}, 1),  # the failure in the first week
         ({"daily": daily(client)}, 0),
         ({"daily": daily(client), "streams": STREAMS[:1]}, 0),
         ({"daily": None, "streams": STREAMS[:1]}, 1),
@@ -190,14 +190,14 @@ def test_413_is_answered_with_smaller_requests(world: World, folder: Path) -> No
 
 @pytest.mark.parametrize("remove", [False, True])
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "Asia/Kathmandu"])
-def test_vanished_files_are_noticed_by_the_daily_counts(zone: str, remove: bool, folder: Path) -> None:
+def test_deleted_files_are_noticed_by_the_daily_counts(zone: str, remove: bool, folder: Path) -> None:
     """Less on the server than in the lake: the day is listed again, and what is gone is marked or removed."""
     world = small_world(time_zone=zone, hours=(0, 5, 18, 23))
     moment = START + 3 * DAY + 18 * HOUR + timedelta(minutes=40)  # half past midnight or so in Asia
     world.add_hour(PERSON, "survey_answers", moment)
     world.add_rows(PERSON, "gps", START + 3 * DAY + 23 * HOUR)  # so that the answers of the day are counted
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
-    policy = FetchPolicy(remove_vanished=remove)
+    policy = FetchPolicy(remove_deleted_upstream=remove)
     with SimulatedServer(world) as server, client_of(server) as client:
         sync(client, lake, cells_of(PERSON), daily=daily(client, zone))
         everything = len(contents(lake))
@@ -205,29 +205,29 @@ def test_vanished_files_are_noticed_by_the_daily_counts(zone: str, remove: bool,
         assert world.withdraw(PERSON, stream="survey_answers", hour=moment.replace(minute=0)) == 1
         server.forget_requests()
         reports = sync(client, lake, cells_of(PERSON), daily=daily(client, zone), policy=policy)
-        assert [report.vanished for report in reports] == [2, 0]
+        assert [report.deleted_upstream for report in reports] == [2, 0]
         assert contents(lake) == truth(world)
         assert len(held(lake)) == everything - (2 if remove else 0)
         assert downloads(server) <= 6
         again = sync(client, lake, cells_of(PERSON), daily=daily(client, zone), policy=policy)
-        assert [(report.vanished, report.added) for report in again] == [(0, 0), (0, 0)]
+        assert [(report.deleted_upstream, report.added) for report in again] == [(0, 0), (0, 0)]
     check_lake(folder, lake)
 
 
-def test_a_vanished_file_that_comes_back_is_present_again(world: World, client: BeiweClient, lake: StudyLake) -> None:
+def test_a_deleted_file_that_comes_back_is_present_again(world: World, client: BeiweClient, lake: StudyLake) -> None:
     """A file that was deleted for a while is marked, and unmarked when it is back."""
     sync(client, lake, cells_of(PERSON), daily=daily(client))
     lost = world.file(PERSON, "gps", LATE)
     world.withdraw(PERSON, stream="gps", hour=LATE)
     (gone, _) = sync(client, lake, cells_of(PERSON), daily=daily(client))
-    assert gone.vanished == 1
+    assert gone.deleted_upstream == 1
     world._put(replace(lost, arrived=NOW))
     (back, _) = sync(client, lake, cells_of(PERSON), daily=daily(client))
-    assert (back.files, back.vanished, back.changed) == (gone.files + 1, 0, 0)
+    assert (back.files, back.deleted_upstream, back.changed) == (gone.files + 1, 0, 0)
     assert contents(lake) == truth(world)
 
 
-def test_servers_without_counts_tell_vanished_files_too(folder: Path) -> None:
+def test_servers_without_counts_tell_deleted_files_too(folder: Path) -> None:
     """They send everything each time, and break off where an object is lost: what is left out is gone. It is kept."""
     world = small_world()
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
@@ -235,13 +235,13 @@ def test_servers_without_counts_tell_vanished_files_too(folder: Path) -> None:
         sync(client, lake, cells_of(PERSON))
         world.withdraw(PERSON, stream="gps", hour=LATE)
         reports = sync(client, lake, cells_of(PERSON), policy=REMOVE)
-    assert [report.vanished for report in reports] == [1, 0]
+    assert [report.deleted_upstream for report in reports] == [1, 0]
     assert contents(lake) == truth(world)
     assert len(held(lake)) == len(truth(world)) + 1
 
 
 @pytest.mark.parametrize("profile", ["2024-07", "2025-12"])
-def test_without_the_counts_of_a_server_that_has_them_nothing_vanishes(profile: str, folder: Path) -> None:
+def test_without_the_counts_of_a_server_that_has_them_nothing_is_deleted(profile: str, folder: Path) -> None:
     """What is left out may be lost; the next run with counts decides."""
     world = small_world()
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
@@ -250,10 +250,10 @@ def test_without_the_counts_of_a_server_that_has_them_nothing_vanishes(profile: 
         everything = held(lake)
         world.withdraw(PERSON, stream="gps", hour=LATE)
         reports = sync(client, lake, cells_of(PERSON), policy=REMOVE)
-        assert [(report.vanished, report.missing_upstream) for report in reports] == [(0, 1), (0, 0)]
+        assert [(report.deleted_upstream, report.not_sent) for report in reports] == [(0, 1), (0, 0)]
         assert held(lake) == everything
         reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
-        assert [(report.vanished, report.missing_upstream) for report in reports] == [(1, 0), (0, 0)]
+        assert [(report.deleted_upstream, report.not_sent) for report in reports] == [(1, 0), (0, 0)]
     assert contents(lake) == truth(world)
 
 
@@ -265,7 +265,7 @@ def test_without_the_counts_of_a_server_that_has_them_nothing_vanishes(profile: 
 def test_a_participant_who_is_gone_is_settled(
     remove: bool, counts: bool, world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
 ) -> None:
-    """All that is held has vanished, also in later runs; what no counts speak against is removed only with them."""
+    """All that is held is deleted upstream, also in later runs; without counts nothing is removed."""
     other = world.add_participant(STUDY)
     first, second = cells_of(PERSON)
     sync(client, lake, [first], daily=daily(client))
@@ -273,11 +273,11 @@ def test_a_participant_who_is_gone_is_settled(
     del world.study(STUDY).participants[PERSON]
     for round_number in range(2):
         now = daily(client) if counts else None
-        policy = FetchPolicy(remove_vanished=remove)
+        policy = FetchPolicy(remove_deleted_upstream=remove)
         reports = sync(client, lake, [first, second, *cells_of(other)], daily=now, policy=policy)
         assert [report.complete for report in reports] == [True] * 4
-        assert {report.cell.participant for report in reports if report.participant_gone} == {PERSON}
-        assert sum(report.vanished for report in reports) == (0 if round_number else everything)
+        assert {report.cell.participant for report in reports if report.participant_deleted_upstream} == {PERSON}
+        assert sum(report.deleted_upstream for report in reports) == (0 if round_number else everything)
     assert contents(lake) == {}
     assert len(held(lake)) == (0 if remove and counts else everything)
 
@@ -291,7 +291,7 @@ def test_a_participant_who_never_was_or_is_still_counted_is_a_problem(
     del world.study(STUDY).participants[PERSON]
     for options, person in (({}, "typo1234"), ({"daily": before}, PERSON)):
         reports = sync(client, lake, cells_of(person), **options)
-        assert {problem.error for report in reports for problem in report.problems} == {"NotFoundError"}
+        assert {failure.error for report in reports for failure in report.failures} == {"NotFoundError"}
         assert {report.participant_unknown for report in reports} == {person == "typo1234"}
         assert not any(report.complete for report in reports)
     assert lake.windows("typo1234") == []
@@ -326,12 +326,12 @@ def test_the_last_copy_of_a_lost_object_is_kept(profile: str, withdrawn_too: boo
             world.withdraw(PERSON, stream="gps", hour=LATE + 13 * HOUR)
         for _ in range(2):
             reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
-            assert all(report.complete and not report.vanished for report in reports)
-            assert reports[0].missing_upstream == (2 if withdrawn_too else int(profile == "2025-12"))
+            assert all(report.complete and not report.deleted_upstream for report in reports)
+            assert reports[0].not_sent == (2 if withdrawn_too else int(profile == "2025-12"))
             assert contents(lake) == everything
         world.restore_object(PERSON, "gps", LATE)
         reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
-        assert (reports[0].vanished, reports[0].missing_upstream) == (int(withdrawn_too), 0)
+        assert (reports[0].deleted_upstream, reports[0].not_sent) == (int(withdrawn_too), 0)
         assert contents(lake) == truth(world) != other
     check_lake(folder, lake)
 
@@ -348,6 +348,6 @@ def test_a_day_of_two_windows_is_judged_as_a_whole(profile: str, folder: Path) -
             assert world.withdraw(PERSON, stream="gps", hour=hour) == 1
         for cell in cells_of(PERSON):
             (report,) = sync(client, lake, [cell], daily=daily(client), policy=REMOVE)
-            assert (report.vanished, report.missing_upstream, report.added) == (1, 0, 0)
+            assert (report.deleted_upstream, report.not_sent, report.added) == (1, 0, 0)
     assert contents(lake) == truth(world)
     check_lake(folder, lake)

@@ -1,4 +1,4 @@
-"""Faults and attacks on the way: recovered, or a named hole that the next refresh fills; the lake always consistent."""
+"""Faults and attacks on the way: recovered, or a named failure that the next refresh mends; the lake is consistent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core_faults import BAD, DOWNLOADS, assert_mended, misbehave, missing, problems_of
+from core_faults import BAD, DOWNLOADS, assert_mended, failures_of, misbehave, missing
 from core_helpers import (
     DAY,
     HOUR,
@@ -80,7 +80,7 @@ def test_a_fault_that_happens_once_is_recovered(
     server.forget_requests()
     misbehave(server, {"name": fault, "route": DOWNLOADS, "times": 1, **PASSING[fault]})
     reports = sync(client, lake, cells_of(PERSON))
-    assert problems_of(reports) == []
+    assert failures_of(reports) == []
     assert all(report.complete for report in reports)
     assert contents(lake) == truth(world)
     assert downloads(server) <= 6
@@ -105,7 +105,7 @@ def test_a_fault_during_a_refresh_is_recovered(
 
 def test_a_trickle_is_only_slow(world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake) -> None:
     """Bytes that come a few at a time make a whole archive too."""
-    with server.misbehave("trickle", route=DOWNLOADS, seconds=0.0005, piece_bytes=701):
+    with server.misbehave("trickle", route=DOWNLOADS, seconds=0.0005, chunk_bytes=701):
         reports = sync(client, lake, cells_of(PERSON))
     assert all(report.complete for report in reports)
     assert contents(lake) == truth(world)
@@ -153,30 +153,30 @@ def test_a_bad_hour_costs_one_hour(fault: str, profile: str, nginx: bool, folder
         first, second = reports
         assert missing(world, lake) == {key}
         assert (first.complete, second.complete) == (False, True)
-        (problem,) = problems_of(reports)
-        assert (problem.participant, problem.window.start, problem.window.hours, problem.streams) == (
+        (failure,) = failures_of(reports)
+        assert (failure.participant, failure.window.start, failure.window.hours, failure.streams) == (
             PERSON,
             BAD,
             1,
             ("gps",),
         )
-        assert problem.error.endswith("Error")
-        assert "Expected" in problem.message
+        assert failure.error.endswith("Error")
+        assert "Expected" in failure.message
         manifest = lake.manifest(PERSON, first.cell.window)
         assert manifest is not None
-        (hole,) = manifest.holes
-        assert (datetime.fromisoformat(hole.start), hole.streams, hole.error) == (BAD, ("gps",), problem.error)
+        (failure,) = manifest.failures
+        assert (datetime.fromisoformat(failure.start), failure.streams, failure.error) == (BAD, ("gps",), failure.error)
         assert downloads(server) <= 40
         again = sync(client, lake, cells_of(PERSON))
         assert [report.complete for report in again] == [False, True]
-        assert len(problems_of(again)) == 1
+        assert len(failures_of(again)) == 1
         assert_mended(world, server, client, lake, folder)
 
 
 def test_a_participant_of_whom_nothing_comes_is_given_up_soon(
     world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
 ) -> None:
-    """Every request that would bring a file fails, in whatever part: there are holes after sixty requests."""
+    """Every request that would bring a file fails, in whatever part: there are failures after sixty requests."""
     server.misbehave("status", status=500, route=DOWNLOADS, participant=PERSON)
     counted = daily(client)
     server.forget_requests()
@@ -197,8 +197,8 @@ def test_fifteen_bad_hours_are_found_each(
     for hour in bad:
         server.misbehave("poisoned_hour", mode="abort", stream="gps", start=hour, end=hour + HOUR)
     reports = sync(client, lake, cells_of(PERSON), streams=STREAMS, daily=daily(client))
-    assert {problem.window.start for problem in problems_of(reports)} == set(bad)
-    assert len(missing(world, lake)) == len(problems_of(reports)) == 15
+    assert {failure.window.start for failure in failures_of(reports)} == set(bad)
+    assert len(missing(world, lake)) == len(failures_of(reports)) == 15
 
 
 def test_the_first_of_two_equal_members_is_kept(
@@ -212,7 +212,7 @@ def test_the_first_of_two_equal_members_is_kept(
     assert_mended(world, server, client, lake, folder)
 
 
-def test_two_bad_hours_are_two_holes(
+def test_two_bad_hours_are_two_failed(
     world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
 ) -> None:
     """Bad hours in different windows and streams are found each for itself."""
@@ -221,8 +221,8 @@ def test_two_bad_hours_are_two_holes(
     server.misbehave("poisoned_hour", mode="abort", stream="power_state", start=other, end=other + HOUR)
     reports = sync(client, lake, cells_of(PERSON))
     assert len(missing(world, lake)) == 2
-    assert [len(report.problems) for report in reports] == [1, 1]
-    assert [problem.streams for problem in problems_of(reports)] == [("gps",), ("power_state",)]
+    assert [len(report.failures) for report in reports] == [1, 1]
+    assert [failure.streams for failure in failures_of(reports)] == [("gps",), ("power_state",)]
     assert_mended(world, server, client, lake, folder)
 
 
@@ -234,9 +234,9 @@ def test_many_damaged_files_do_not_cost_a_request_each(
     reports = sync(client, lake, cells_of(PERSON))
     assert missing(world, lake) == {key for key in truth(world) if "/gps/" in key}
     assert downloads(server) <= 6
-    holes = {(problem.window.start, problem.streams) for problem in problems_of(reports)}
-    assert holes == {(file.bin, ("gps",)) for file in world.files(STUDY, streams=["gps"])}
-    assert len(problems_of(reports)) == len(holes)
+    failed = {(failure.window.start, failure.streams) for failure in failures_of(reports)}
+    assert failed == {(file.bin, ("gps",)) for file in world.files(STUDY, streams=["gps"])}
+    assert len(failures_of(reports)) == len(failed)
     assert_mended(world, server, client, lake, folder)
 
 
@@ -247,7 +247,7 @@ def test_damaged_files_of_one_hour_are_judged_each_for_itself(
     world.add_answers(PERSON, BAD, copies=4)
     server.misbehave("hash_mismatch", stream="survey_answers")
     reports = sync(client, lake, cells_of(PERSON))
-    assert problems_of(reports) == []
+    assert failures_of(reports) == []
     assert contents(lake) == truth(world)
     assert_mended(world, server, client, lake, folder)
 
@@ -295,7 +295,7 @@ def test_a_lost_object_aborts_older_servers_and_costs_one_hour(folder: Path) -> 
         (first, second) = sync(client, lake, cells_of(PERSON))
         assert contents(lake) == truth(world)
         assert (first.complete, second.complete) == (False, True)
-        assert first.problems[0].window.start == BAD
+        assert first.failures[0].window.start == BAD
         world.restore_object(PERSON, "gps", BAD)
         assert_mended(world, server, client, lake, folder)
 
@@ -345,9 +345,9 @@ def test_a_damaged_window_does_not_stop_the_others(
     world.reprocess(PERSON, START, START + 14 * DAY)
     reports = sync(client, lake, days, **({"daily": daily(client)} if known else {}))
     assert sorted(report.cell for report in reports) == days
-    (failed,) = (report for report in reports if report.problems)
+    (failed,) = (report for report in reports if report.failures)
     assert (failed.cell, failed.complete, failed.record) == (days[6], False, 0)
-    assert [problem.error for problem in failed.problems] == ["IntegrityError"]
+    assert [failure.error for failure in failed.failures] == ["IntegrityError"]
     assert lake.index(PERSON)[bad.key].at == committed
     for cell in days[:6] + days[7:]:
         assert held(lake, cell) == truth(world, start=cell.window.start, end=cell.window.end)

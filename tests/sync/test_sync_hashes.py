@@ -69,9 +69,9 @@ def test_recordings_and_answers_are_compared_from_the_first_time(
 def test_files_of_which_the_server_has_no_sha1_are_compared_by_md5(
     world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
 ) -> None:
-    """They come once more in the first piece, and once in the others; none come in a refresh."""
+    """They come once more in the first request, and once in the others; none come in a refresh."""
     world.forget_sha1(PERSON)
-    policy = FetchPolicy(first_piece_hours=24 * 7, longest_piece_hours=24 * 7)
+    policy = FetchPolicy(first_request_hours=24 * 7, longest_request_hours=24 * 7)
     sync(client, lake, cells_of(PERSON), policy=policy)
     assert contents(lake) == truth(world)
     assert downloads(server) == 3
@@ -124,7 +124,7 @@ def test_a_file_too_large_to_unpack_is_stored_without_sha1_too(
     forget_sha1_of(world, "gps")
     server.misbehave("zip_bomb", stream="gps", start=HOUR_OF_A_FILE, end=HOUR_OF_A_FILE + HOUR, declared=1 << 40)
     reports = sync(client, lake, cells_of(PERSON))
-    assert [report.problems for report in reports] == [(), ()]
+    assert [report.failures for report in reports] == [(), ()]
     assert contents(lake) == truth(world)
 
 
@@ -138,7 +138,7 @@ def test_whatever_is_wrong_in_one_answer_has_its_second_chance(
     server.misbehave("wrong_crc", stream="accelerometer", **around)
     server.misbehave("hash_mismatch", stream="survey_timings", **around)
     reports = sync(client, lake, cells_of(PERSON))
-    assert [report.problems for report in reports] == [(), ()]
+    assert [report.failures for report in reports] == [(), ()]
     assert contents(lake) == truth(world)
 
 
@@ -146,7 +146,7 @@ def test_one_failure_does_not_end_the_question(server: SimulatedServer, client: 
     """Only the request that failed is repeated without it."""
     client.supports("data_v2")
     server.misbehave("status", status=500, route="/get-data/*", times=1)
-    policy = FetchPolicy(first_piece_hours=24 * 7, longest_piece_hours=24 * 7)
+    policy = FetchPolicy(first_request_hours=24 * 7, longest_request_hours=24 * 7)
     sync(client, lake, cells_of(PERSON), policy=policy)
     assert [len(registry) for registry in registries(server)] == [1, 0, 1]
 
@@ -157,7 +157,7 @@ def test_a_server_that_fails_where_it_should_say_what_it_can_is_not_asked(
     """Everything comes, compared with what such a server tells by itself."""
     server.misbehave("status", status=500, route="/get-participant-file-hashes/*")
     reports = sync(client, lake, cells_of(PERSON))
-    assert [report.problems for report in reports] == [(), ()]
+    assert [report.failures for report in reports] == [(), ()]
     assert registries(server) == [{}]
     assert contents(lake) == truth(world)
 
@@ -173,7 +173,7 @@ def test_a_server_that_fails_where_it_should_say_what_it_can_does_not_end_a_refr
         server.forget_requests()
         server.misbehave("status", status=500, route=route, times=1)
         reports = sync(later, lake, cells_of(PERSON))
-    assert [report.problems for report in reports] == [(), ()]
+    assert [report.failures for report in reports] == [(), ()]
     assert sum(report.changed for report in reports) == 1
     assert contents(lake) == truth(world)
     assert len([request for request in server.requests if request.status == 500]) == 1

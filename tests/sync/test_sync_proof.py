@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from core_faults import BAD, DOWNLOADS, assert_mended, missing, problems_of
+from core_faults import BAD, DOWNLOADS, assert_mended, failures_of, missing
 from core_helpers import (
     HOUR,
     PASSPHRASE,
@@ -44,7 +44,7 @@ def test_files_of_one_name_all_come_from_servers_that_pack_one_of_them(profile: 
     world.add_answers(PERSON, AT, copies=4)
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
     with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
-        assert [report.problems for report in sync(client, lake, cells_of(PERSON))] == [(), ()]
+        assert [report.failures for report in sync(client, lake, cells_of(PERSON))] == [(), ()]
         assert contents(lake) == truth(world)
         assert downloads(server) == 1 + 3
         server.forget_requests()
@@ -62,9 +62,9 @@ def test_a_file_that_is_listed_and_never_packed_leaves_its_hour_open(profile: st
     with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
         server.misbehave("unpacked", stream="gps", start=BAD, end=BAD + HOUR)
         reports = sync(client, lake, cells_of(PERSON))
-        (problem,) = problems_of(reports)
-        assert problem.error == "UnpackedFileError"
-        assert "lists 1 more" in problem.message
+        (failure,) = failures_of(reports)
+        assert failure.error == "UnpackedFileError"
+        assert "lists 1 more" in failure.message
         assert [report.complete for report in reports] == [False, True]
         assert missing(world, lake) == {short_key(world.file(PERSON, "gps", BAD).key)}
         assert_mended(world, server, client, lake, folder)
@@ -90,8 +90,8 @@ def test_a_wrong_content_is_not_stored_although_it_comes_twice(
     """Zeros in place of a file: the count of the day speaks against them, and its hour stays open."""
     server.misbehave("zip_bomb", stream="gps", start=BAD, end=BAD + HOUR, size_bytes=size_bytes)
     reports = sync(client, lake, cells_of(PERSON), daily=daily(client))
-    (problem,) = problems_of(reports)
-    assert (problem.error, problem.window.start, problem.streams) == ("CountMismatchError", BAD, ("gps",))
+    (failure,) = failures_of(reports)
+    assert (failure.error, failure.window.start, failure.streams) == ("CountMismatchError", BAD, ("gps",))
     assert [(report.complete, report.mislisted) for report in reports] == [(False, 0), (True, 0)]
     assert missing(world, lake) == {short_key(world.file(PERSON, "gps", BAD).key)}
     assert_mended(world, server, client, lake, folder)

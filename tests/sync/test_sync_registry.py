@@ -1,4 +1,4 @@
-"""Registries and pieces: which entry belongs to which member, what to ask for, and what to say that is held."""
+"""Registries and requests: which entry belongs to which member, what to ask for, and what to say that is held."""
 
 from __future__ import annotations
 
@@ -23,10 +23,18 @@ from dagster_beiwe.member_names import MemberName, parse_member_name
 from dagster_beiwe.streams import STREAM_NAMES
 from dagster_beiwe.sync import Cell, FetchPolicy
 from dagster_beiwe.sync.registry import RegistryEntry, hash_agrees, hash_name, pair, read_registry
-from dagster_beiwe.sync.requests import Piece, guess_hours, next_cells, pieces_of, registry_of, registry_size, stretches
+from dagster_beiwe.sync.requests import (
+    DownloadRequest,
+    guess_hours,
+    next_cells,
+    registry_of,
+    registry_size,
+    requests_for,
+    stretches,
+)
 from dagster_beiwe.windows import Window, windows_between
 
-PIECE = Piece(PERSON, Window(START, START + 7 * DAY), ("gps", "survey_answers"))
+REQUEST = DownloadRequest(PERSON, Window(START, START + 7 * DAY), ("gps", "survey_answers"))
 
 
 def answers(count: int) -> list[MemberName]:
@@ -172,18 +180,18 @@ def test_hashes_are_md5_or_sha1_or_unknown() -> None:
 
 
 def test_held_files_are_told_by_short_key_and_sha1() -> None:
-    """The SHA-1 of what is held, its MD5 where the server knows only that; nothing outside, nothing vanished."""
+    """The SHA-1 of what is held, its MD5 where the server knows only that; nothing outside, nothing deleted."""
     held = [
         record("a"),
         record("b", known_by="md5"),
         record("c", 7 * 24),
         record("d", stream="wifi"),
-        record("e", vanished_at=NOW.isoformat()),
+        record("e", deleted_upstream_at=NOW.isoformat()),
     ]
     sha1 = base64.b64encode(b"\x11" * 20).decode()
     md5 = base64.b64encode(b"\x00" * 16).decode()
-    assert registry_of([*held, record("c", known_by="md5", md5=None)], PIECE) == {"a": sha1, "b": md5, "c": sha1}
-    assert registry_of(held, PIECE) == {"a": sha1, "b": md5}
+    assert registry_of([*held, record("c", known_by="md5", md5=None)], REQUEST) == {"a": sha1, "b": md5, "c": sha1}
+    assert registry_of(held, REQUEST) == {"a": sha1, "b": md5}
 
 
 def test_the_hash_that_a_server_knows_a_file_by_is_told_by_its_length() -> None:
@@ -200,21 +208,21 @@ def test_the_size_of_a_registry_is_not_underestimated() -> None:
     assert sent * 0.95 < registry_size(registry) < sent * 1.4
 
 
-# Pieces
+# Requests
 
 
 @given(hours=st.integers(1, 800), streams=st.integers(1, len(STREAM_NAMES)))
 def test_halving_ends_at_every_hour_and_stream(hours: int, streams: int) -> None:
-    """Cut again and again, a piece falls into single hours of single streams, each once."""
-    whole = Piece(PERSON, Window(START, START + hours * HOUR), STREAM_NAMES[:streams])
-    piece, steps = whole, 0
-    while halves := piece.halves():
+    """Cut again and again, a request falls into single hours of single streams, each once."""
+    whole = DownloadRequest(PERSON, Window(START, START + hours * HOUR), STREAM_NAMES[:streams])
+    request, steps = whole, 0
+    while halves := request.halves():
         first, second = halves
         assert first.window.hours * len(first.streams) + second.window.hours * len(second.streams) == (
-            piece.window.hours * len(piece.streams)
+            request.window.hours * len(request.streams)
         )
-        piece, steps = halves[steps % 2], steps + 1
-    assert (piece.window.hours, len(piece.streams)) == (1, 1)
+        request, steps = halves[steps % 2], steps + 1
+    assert (request.window.hours, len(request.streams)) == (1, 1)
     assert steps <= 16
 
 
@@ -230,7 +238,7 @@ def test_requests_cover_all_cells_within_their_size(sizes: list[int], limit: int
     """Cells are taken in order while they fit, and a window that alone is too large is cut."""
     cells = [Cell(PERSON, window) for window in windows_between("daily", START, START + len(sizes) * DAY)]
     expected = dict(zip(cells, sizes, strict=True))
-    policy = FetchPolicy(piece_bytes=limit)
+    policy = FetchPolicy(request_bytes=limit)
 
     def estimate(participant: str, window: Window) -> int:
         return sum(size for cell, size in expected.items() if window.start <= cell.window.start < window.end)
@@ -239,19 +247,19 @@ def test_requests_cover_all_cells_within_their_size(sizes: list[int], limit: int
     while left:
         taken = next_cells(left, estimate, 24, policy)
         assert len(taken) == 1 or sum(expected[cell] for cell in taken) <= limit
-        pieces = pieces_of(taken, ("gps",), estimate, policy)
-        assert all(one.window.end == other.window.start for one, other in pairwise(pieces))
-        assert (pieces[0].window.start, pieces[-1].window.end) == (taken[0].window.start, taken[-1].window.end)
+        requests = requests_for(taken, ("gps",), estimate, policy)
+        assert all(one.window.end == other.window.start for one, other in pairwise(requests))
+        assert (requests[0].window.start, requests[-1].window.end) == (taken[0].window.start, taken[-1].window.end)
         covered += taken
         left = left[len(taken) :]
     assert covered == cells
 
 
 def test_unknown_sizes_are_approached_in_steps() -> None:
-    """Empty time is passed over faster and faster; dense time is asked for in shorter pieces."""
-    policy = FetchPolicy(piece_bytes=1000)
+    """Empty time is passed over faster and faster; dense time is asked for in shorter requests."""
+    policy = FetchPolicy(request_bytes=1000)
     assert guess_hours(hours=24, size_bytes=0, previous_guess=24, policy=policy) == 192
-    assert guess_hours(hours=24, size_bytes=0, previous_guess=8000, policy=policy) == policy.longest_piece_hours
+    assert guess_hours(hours=24, size_bytes=0, previous_guess=8000, policy=policy) == policy.longest_request_hours
     assert guess_hours(hours=24, size_bytes=12_000, previous_guess=24, policy=policy) == 2
     assert guess_hours(hours=24, size_bytes=10**9, previous_guess=24, policy=policy) == 1
     cells = cells_of(PERSON, granularity="daily", end=START + timedelta(days=9))

@@ -64,7 +64,10 @@ def served(world: World, profile: str) -> dict[str, str]:
 def streams_in(lake: StudyLake) -> set[str]:
     """Streams with files that the server still had when they were last looked for."""
     return {
-        record.stream for manifest in lake.manifests(PERSON) for record in manifest.files if record.vanished_at is None
+        record.stream
+        for manifest in lake.manifests(PERSON)
+        for record in manifest.files
+        if record.deleted_upstream_at is None
     }
 
 
@@ -76,7 +79,7 @@ def test_every_stream_that_the_server_has_is_fetched_and_encrypted(
     server.profile = Profile.named(profile)
     with client_of(server) as client:
         first = sync(client, lake, cells_of(PERSON), daily=daily(client))
-        assert [(report.complete, report.problems) for report in first] == [(True, ()), (True, ())]
+        assert [(report.complete, report.failures) for report in first] == [(True, ()), (True, ())]
         assert contents(lake) == served(world, profile)
         again = sync(client, lake, cells_of(PERSON), daily=daily(client))
         coverage = measure_coverage(
@@ -93,7 +96,7 @@ def test_every_stream_that_the_server_has_is_fetched_and_encrypted(
 def test_a_stream_that_the_server_loses_keeps_its_files(
     server: SimulatedServer, lake: StudyLake, folder: Path, remove: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is no hole and no deletion, no window is fetched again for it, and it is named once."""
+    """It is no failure and no deletion, no window is fetched again for it, and it is named once."""
     with client_of(server) as client:
         sync(client, lake, cells_of(PERSON), daily=daily(client))
         held = contents(lake)
@@ -104,7 +107,9 @@ def test_a_stream_that_the_server_loses_keeps_its_files(
             run = StudySync(client, lake, run_id="run-2", daily=daily(client), streams=("ambient_audio", "gps"))
             reports = list(run.run(cells_of(PERSON), moved_only=moved_only))
             coverage = measure_coverage(lake, daily(client), participants=[PERSON], windows=WEEKS, streams=["gps"])
-        assert [(report.complete, report.vanished, report.problems) for report in reports] == [(True, 0, ())] * 2
+        assert [(report.complete, report.deleted_upstream, report.failures) for report in reports] == [
+            (True, 0, ())
+        ] * 2
         assert downloads(server) == (0 if moved_only else 1)
         assert contents(lake) == held
         assert (coverage.complete, coverage.surplus) == (True, [])
@@ -124,9 +129,9 @@ def test_what_a_server_lost_does_not_go_with_a_participant_who_is_deleted_there(
     server.profile = Profile.named("2026-08")
     del world.study(STUDY).participants[PERSON]
     with client_of(server) as client:
-        policy = FetchPolicy(remove_vanished=True)
+        policy = FetchPolicy(remove_deleted_upstream=True)
         reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=policy)
-    assert all(report.participant_gone for report in reports)
+    assert all(report.participant_deleted_upstream for report in reports)
     assert streams_in(lake) == {"ambient_audio"}
 
 
@@ -200,15 +205,15 @@ def test_a_stream_that_is_not_counted_is_fetched_and_never_taken_for_deleted(
             counted = daily(client)
         assert counted.uncounted == {"omniring"}
         reports = sync(client, lake, cells_of(PERSON), daily=counted)
-    assert [(report.complete, report.vanished) for report in reports] == [(True, 0)] * 2
+    assert [(report.complete, report.deleted_upstream) for report in reports] == [(True, 0)] * 2
     assert contents(lake) == held
 
 
 def test_streams_left_out_by_the_configuration_keep_their_files(server: SimulatedServer, lake: StudyLake) -> None:
-    """A narrower configuration removes nothing, also where vanished files are to be removed."""
+    """A narrower configuration removes nothing, also where deleted files are to be removed."""
     with client_of(server) as client:
         sync(client, lake, cells_of(PERSON), daily=daily(client))
         held = contents(lake)
         reports = sync(client, lake, cells_of(PERSON), daily=daily(client), streams=["gps"])
-    assert [(report.complete, report.vanished) for report in reports] == [(True, 0)] * 2
+    assert [(report.complete, report.deleted_upstream) for report in reports] == [(True, 0)] * 2
     assert contents(lake) == held

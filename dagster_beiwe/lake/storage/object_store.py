@@ -38,7 +38,7 @@ _REMOVALS_AT_ONCE = 8
 _READS_AT_ONCE = 16
 _CONFLICT_ATTEMPTS = 5
 _OPTIONS = {
-    "s3": {"max_concurrency": 1},  # more makes it ask for the size before each read, and holds more pieces in memory
+    "s3": {"max_concurrency": 1},  # more makes it ask for the size before each read, and holds more chunks in memory
 }
 _PLACE = re.compile(
     r"(?:abfss?://[\w$-]+@[\w.-]+"  # a container and its account
@@ -193,7 +193,7 @@ class ObjectStorage(Storage):
 
 
 class _Download(io.RawIOBase):
-    """An object that is read in pieces; where the store's client fails, it says so in the lake's words."""
+    """An object that is read in chunks; where the store's client fails, it says so in the lake's words."""
 
     def __init__(self, storage: ObjectStorage, path: str, file: Any) -> None:
         self._storage, self._path, self._file = storage, path, file
@@ -209,7 +209,7 @@ class _Download(io.RawIOBase):
             try:
                 data = self._file.read(len(buffer))
             except OSError as error:
-                if type(error).__name__ == "FileExpired":  # s3fs asks for each piece with the version of the first one
+                if type(error).__name__ == "FileExpired":  # s3fs asks for each chunk with the version of the first one
                     raise self._replaced() from None
                 raise
         buffer[: len(data)] = data
@@ -235,10 +235,10 @@ class _Download(io.RawIOBase):
 
 
 class _Upload(io.RawIOBase):
-    """A new object: one request if it is small, else in pieces. Nothing of it shows before it is closed.
+    """A new object: one request if it is small, else in chunks. Nothing of it shows before it is closed.
 
     A block that ends with an exception leaves nothing. ``otherwise`` is its name if the other one is taken, and if it
-    is large: stores can't complete pieces on condition that nothing is there.
+    is large: stores can't complete chunks on condition that nothing is there.
     """
 
     def __init__(self, storage: ObjectStorage, path: str, otherwise: str | None = None) -> None:
@@ -321,7 +321,7 @@ class _Upload(io.RawIOBase):
                 self._upload.discard()
             self._storage.delete(self.path)
         except LakeUnavailableError as error:
-            logger.warning("The pieces of an upload that was given up may be left in the store: %s", error)
+            logger.warning("The chunks of an upload that was given up may be left in the store: %s", error)
 
     def __exit__(self, kind: object, *rest: object) -> None:
         if kind is not None and not self.closed:

@@ -143,7 +143,7 @@ def write(lake: Lake, order: Order, rng: random.Random, tell: Tell) -> None:
             for hour in rng.sample(HOURS, rng.randint(1, 2)):
                 moment = window.start + timedelta(hours=hour)
                 member = parse_member_name(f"{person}/gps/{moment:%Y-%m-%d %H_%M_%S}+00_00.csv")
-                staged = writer.stage(member, [rng.randbytes(30)], arrives_compressed=False)
+                staged = writer.stage(member, [rng.randbytes(30)], compressed=False)
                 key = f"{STUDY}/{person}/gps/{moment:%Y-%m-%dT%H:%M:%S}.csv"
                 fetched_files.append(FetchedFile(key=key, member=member, staged=staged, form=lake.form("gps")))
             old = plan.manifests[window.key]
@@ -155,8 +155,8 @@ def write(lake: Lake, order: Order, rng: random.Random, tell: Tell) -> None:
                 streams=("gps",),
                 run_id=order.name,
                 now=lake.terms.now(),
-                vanished={*gone}.difference(fetched_file.key for fetched_file in fetched_files),
-                remove_vanished=True,
+                deleted_upstream={*gone}.difference(fetched_file.key for fetched_file in fetched_files),
+                remove_deleted_upstream=True,
             )
             commit = writer.commit(plan, commit_request, fetched_files)
             writer.flush()

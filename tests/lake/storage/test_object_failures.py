@@ -151,9 +151,9 @@ def test_fsspecs_own_setting_of_the_endpoint_goes_first(s3: S3, url: str, monkey
     assert ("PUT", "/" + url.removeprefix("s3://") + "/study/file") in s3.requests
 
 
-@pytest.mark.parametrize("size", [10, PART_BYTES * 2 + 1], ids=["small", "pieces"])
+@pytest.mark.parametrize("size", [10, PART_BYTES * 2 + 1], ids=["small", "chunks"])
 def test_an_upload_that_breaks_off_leaves_nothing(s3: S3, url: str, size: int) -> None:
-    """No object, no pieces that the bucket's owner would pay for."""
+    """No object, no chunks that the bucket's owner would pay for."""
     storage = ObjectStorage(url)
 
     def break_off() -> None:
@@ -199,7 +199,7 @@ def test_mistakes_in_the_program_are_not_taken_for_the_stores(url: str) -> None:
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_noticed(url: str) -> None:
-    """Pieces of two versions are never put together."""
+    """Chunks of two versions are never put together."""
     storage = ObjectStorage(url)
     with storage.create("study/file") as file:
         file.write(os.urandom(3 * PART_BYTES))

@@ -52,10 +52,10 @@ def test_of_many_that_create_a_file_at_once_one_wins(storage: Storage) -> None:
     assert storage.read("a/key") == b"%d" % won.index(True)
 
 
-SIZES = pytest.mark.parametrize("size", [10, 2 * PART_BYTES + 7], ids=["few", "pieces"])
+SIZES = pytest.mark.parametrize("size", [10, 2 * PART_BYTES + 7], ids=["few", "chunks"])
 
 
-@pytest.mark.parametrize("size", [0, 10, PART_BYTES, 2 * PART_BYTES + 7], ids=["none", "few", "piece", "pieces"])
+@pytest.mark.parametrize("size", [0, 10, PART_BYTES, 2 * PART_BYTES + 7], ids=["none", "few", "chunk", "chunks"])
 def test_a_created_file_is_whole_when_it_is_closed(storage: Storage, size: int) -> None:
     """Of every size, written in parts of another; in an object store nothing shows before."""
     data = os.urandom(size)
@@ -104,7 +104,7 @@ def test_a_file_that_breaks_off_is_removed(storage: Storage, size: int) -> None:
 
 
 def test_a_file_is_read_from_any_place(storage: Storage) -> None:
-    """Over the edges of pieces, back and forth."""
+    """Over the edges of chunks, back and forth."""
     data = os.urandom(PART_BYTES + 1000)
     put(storage, "a/large", data)
     with storage.open("a/large") as file:
