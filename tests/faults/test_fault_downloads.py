@@ -114,7 +114,7 @@ def _check_incomplete(open_windows: list[WindowReport], folder: Path, world: Wor
     """Exactly the bad hour of the bad stream stays incomplete and is reported; nothing else can be missing."""
     (report,) = open_windows
     (failure,) = report.failures
-    where = (failure.participant, failure.window.start, failure.window.end, failure.streams)
+    where = (report.cell.participant, failure.window.start, failure.window.end, failure.streams)
     assert where == (SECOND, BAD_HOUR, BAD_HOUR + HOUR, (BAD_STREAM,))
     assert failure.error in _names_of(outcome.error), failure
     missing = truth(world).items() - held(folder).items()
