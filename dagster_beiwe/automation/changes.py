@@ -84,7 +84,7 @@ class ChangesCursor:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """All partitions of a study, and what a fingerprint depends on beside totals and lake: the streams, and ``today``."""
+    """All partitions of a study, and what else fingerprints depend on: the streams, and ``today``."""
 
     participants: Sequence[str]
     windows: Sequence[Window]
