@@ -104,7 +104,7 @@ def window_overview(study: Study) -> dg.AssetsDefinition:
         for file in raw_data.files():
             counts[file.participant][file.stream] += 1
         sent = sorted({stream for count in counts.values() for stream in count})
-        streams = list(dict.fromkeys([*study.streams, *sent]))  # the study lists none: then those that came
+        streams = list(dict.fromkeys([*study.config.streams, *sent]))  # the study lists none: then those that came
         rows = [{"participant": who, **dict.fromkeys(streams, 0), **count} for who, count in counts.items()]
         table: pd.DataFrame = pd.DataFrame(rows, columns=["participant", *streams])
         return table

@@ -106,7 +106,7 @@ def build_beiwe_definitions(
         _check_deployments(studies, deployments)
     parts = [dg.Definitions(assets=[build_studies_asset(list(deployments), state_folder=state_folder)])]
     for study in _find_studies(studies, deployments, state_folder):
-        pool = f"beiwe_{deployments[study.deployment].credentials.server_name()}"
+        pool = f"beiwe_{deployments[study.config.deployment].credentials.server_name()}"
         parts.append(_study_definitions(study, pool=pool, automation=automation))
         if per_study and study.start:
             parts.append(dg.Definitions(assets=per_study(study)))
@@ -134,18 +134,18 @@ def _find_studies(
     patience = Patience(LOADING_SECONDS)
     for name, memory in memories.items():
         _ask(deployments[name], memory, partial(configs, name), patience)
-    chosen = [each for name, memory in memories.items() for each in choose_studies(configs(name), memory.studies())]
+    chosen = [study for name, memory in memories.items() for study in choose_studies(configs(name), memory.studies())]
     found = with_own_keys(chosen)
     for before, after in zip(chosen, found, strict=True):
-        if before.study.key != after.study.key:
-            memories[after.config.deployment].remember_key(after.study.id, after.study.key)
-    for study in (each.study for each in found if each.study.hidden):
+        if before.key != after.key:
+            memories[after.config.deployment].remember_key(after.id, after.key)
+    for study in (each for each in found if each.hidden):
         logger.warning(
             "The server does not name study %r any more: it was hidden or deleted, or these keys may not see it. Its "
             "assets stay, with their history, but their runs will fail. To leave it out, list those that you want.",
             study.name,
         )
-    return [each.facts() for each in found]
+    return found
 
 
 def _ask(
@@ -182,7 +182,7 @@ def _study_definitions(study: Study, *, pool: str, automation: Automation) -> dg
     *_, restatements, coverage, _, raw_data = assets
     summaries = [restatements, coverage]
     checks = checks_of(study)
-    audits = [build_audit_job(study, raw_data.key, pool=pool)] if study.audit_days else []
+    audits = [build_audit_job(study, raw_data.key, pool=pool)] if study.config.audit_days else []
     return dg.Definitions(
         assets=assets,
         asset_checks=[checks],

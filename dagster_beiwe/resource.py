@@ -201,7 +201,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         Raises ``PassphraseMissingError`` where something must be locked with a passphrase and there is none.
         """
         passphrase = self.passphrase(study)
-        if study.encryption == "cryptease" and not passphrase:
+        if study.config.encryption == "cryptease" and not passphrase:
             raise PassphraseMissingError(
                 f"Expected a passphrase for study {study.name!r}, got none; nothing was downloaded. Set "
                 f"{self.passphrase_variable}, or add the study to SECRETS in the keyring, or configure "
@@ -211,11 +211,13 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         return self.get_lake().study(
             study.id,
             passphrase=passphrase,
-            cipher=_cipher(study, CipherKeys(passphrase=passphrase, recipients=study.recipients, identity=identity)),
-            compression=study.compression,
-            plain_streams=study.plain_streams,
+            cipher=_cipher(
+                study, CipherKeys(passphrase=passphrase, recipients=study.config.recipients, identity=identity)
+            ),
+            compression=study.config.compression,
+            plain_streams=study.config.plain_streams,
             identity=identity,
-            keep_superseded_days=study.keep_superseded_days,
+            keep_superseded_days=study.config.keep_superseded_days,
         )
 
     def check_passphrase(self, study: Study) -> None:
@@ -230,7 +232,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
 
 def _cipher(study: Study, keys: CipherKeys) -> Cipher | None:
     """The configured name as a cipher: the one place where ``none`` becomes ``None``, which encrypts nothing."""
-    return None if study.encryption == NO_ENCRYPTION else cipher_by_name(study.encryption, keys)
+    return None if study.config.encryption == NO_ENCRYPTION else cipher_by_name(study.config.encryption, keys)
 
 
 def _missing_variables(names: list[str], *, why: str = "") -> CredentialsError:

@@ -14,7 +14,7 @@ from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.assets.restatements import build_restatements_asset
 from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
 from dagster_beiwe.runs.failures import RETRY_POLICY
-from dagster_beiwe.studies.choice import facts_of_study
+from dagster_beiwe.studies.choice import identify_study
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.discovery import StudyMemory
 from dagster_beiwe.studies.study import Study
@@ -43,8 +43,8 @@ def build_study_assets(
 
     Raises ``ConfigurationError`` for a study that is not known, or whose start is not.
     """
-    facts = facts_of_study(study, StudyMemory(study.deployment, folder=state_folder).studies())
-    return assets_of(facts, pool=pool, retry_policy=retry_policy)
+    found = identify_study(study, StudyMemory(study.deployment, folder=state_folder).studies())
+    return assets_of(found, pool=pool, retry_policy=retry_policy)
 
 
 def assets_of(study: Study, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> list[dg.AssetsDefinition]:

@@ -41,8 +41,8 @@ def build_out_of_range_asset(
             output_required=False,
             group_name=study.key,
             kinds={"beiwe"},
-            owners=list(study.owners),
-            required_resource_keys={study.deployment},
+            owners=list(study.config.owners),
+            required_resource_keys={study.config.deployment},
             pool=pool,
             description=(
                 f"Files of {study.title} dated outside every window, by phones with a wrong clock. "
@@ -77,16 +77,17 @@ def build_out_of_range_asset(
 def _fetch(
     context: dg.AssetExecutionContext, study: Study, participants: Sequence[str]
 ) -> Iterator[tuple[str, list[WindowReport]]]:
-    resource: BeiweResource = getattr(context.resources, study.deployment)
+    resource: BeiweResource = getattr(context.resources, study.config.deployment)
     lake = resource.study_lake(study)
     windows = study_windows(study, now=datetime.now(timezone.utc))
     outside = out_of_range_windows(windows[0].start, windows[-1].end)
-    policy = FetchPolicy(remove_deleted_upstream=study.remove_deleted_upstream)
+    policy = FetchPolicy(remove_deleted_upstream=study.config.remove_deleted_upstream)
     with resource.get_client() as client:
         zone = find_zone(study, context.instance, client).zone
         for participant in participants:
             daily = _counts(client, study, zone, participant)
-            sync = StudySync(client, lake, streams=study.streams, run_id=context.run.run_id, policy=policy, daily=daily)
+            streams = study.config.streams
+            sync = StudySync(client, lake, streams=streams, run_id=context.run.run_id, policy=policy, daily=daily)
             yield participant, list(sync.run(Cell(participant, window) for window in outside))
 
 

@@ -59,9 +59,9 @@ def build_raw_data_asset(
             output_required=False,
             group_name=study.key,
             kinds={"beiwe"},
-            owners=list(study.owners),
-            required_resource_keys={study.deployment},
-            io_manager_key=lake_io_manager_key(study.deployment),
+            owners=list(study.config.owners),
+            required_resource_keys={study.config.deployment},
+            io_manager_key=lake_io_manager_key(study.config.deployment),
             pool=pool,
             description=_description(study),
             metadata=study.to_metadata(),
@@ -128,16 +128,16 @@ class _Ingest:
     def _sync(self, left: dict[str, Cell]) -> None:
         """Bring cells up to date; those that are done leave the dictionary."""
         cells = list(left.values())
-        resource: BeiweResource = getattr(self._context.resources, self._study.deployment)
+        resource: BeiweResource = getattr(self._context.resources, self._study.config.deployment)
         lake = resource.study_lake(self._study)
         lake.log.check(remembered_heads(self._context.instance, self._study.key))
         with resource.get_client() as client:
             sync = StudySync(
                 client,
                 lake,
-                streams=self._study.streams,
+                streams=self._study.config.streams,
                 run_id=self._context.run.run_id,
-                policy=FetchPolicy(remove_deleted_upstream=self._study.remove_deleted_upstream),
+                policy=FetchPolicy(remove_deleted_upstream=self._study.config.remove_deleted_upstream),
                 daily=counts_for_cells(client, self._study, self._context.instance, cells, self._context.run.tags),
             )
             moved_only = self._context.run.tags.get(REFRESH_TAG) == MOVED_ONLY
@@ -206,11 +206,12 @@ class _Ingest:
 
 
 def _description(study: Study) -> str:
-    streams = f"Streams: {', '.join(study.streams)}." if study.streams else "Every stream that the server has."
-    how = f" with {study.encryption}" if study.encrypted != "none" else ""
+    config = study.config
+    streams = f"Streams: {', '.join(config.streams)}." if config.streams else "Every stream that the server has."
+    how = f" with {config.encryption}" if config.encrypted != "none" else ""
     return (
-        f"Raw data of the study {study.title} in the lake, one partition per participant and {study.window} window "
-        f"(UTC). {streams} Encrypted{how}: {study.encrypted}. An empty window is a success with no files. The newest "
+        f"Raw data of the study {study.title} in the lake, one partition per participant and {config.window} window "
+        f"(UTC). {streams} Encrypted{how}: {config.encrypted}. An empty window is a success with no files. The newest "
         "window is still growing: materialise it again later."
     )
 

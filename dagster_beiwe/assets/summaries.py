@@ -45,14 +45,14 @@ def build_summary_asset(
         deps=[dg.AssetKey(["beiwe", study.key, "raw_data"])],
         group_name=study.key,
         kinds={"beiwe"},
-        owners=list(study.owners),
-        required_resource_keys={study.deployment},
-        io_manager_key=table_io_manager_key(study.deployment),
+        owners=list(study.config.owners),
+        required_resource_keys={study.config.deployment},
+        io_manager_key=table_io_manager_key(study.config.deployment),
         description=description,
         metadata={**study.to_metadata(), "dagster/column_schema": schema},
     )
     def summary(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        resource: BeiweResource = getattr(context.resources, study.deployment)
+        resource: BeiweResource = getattr(context.resources, study.config.deployment)
 
         def read() -> list[Row]:
             return list(rows(resource.study_lake(study).at()))

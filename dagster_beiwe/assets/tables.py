@@ -26,7 +26,7 @@ from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, never_seen_advice, with_retries
 from dagster_beiwe.runs.pools import limit_pool
 from dagster_beiwe.studies.config import table_io_manager_key
-from dagster_beiwe.studies.discovery import KnownStudy, StudyMemory, learn_starts, refresh_studies
+from dagster_beiwe.studies.discovery import StudyMemory, learn_starts, refresh_studies
 from dagster_beiwe.studies.roster import PARTICIPANT_COLUMN, content_hash, ids_in_table, roster_rows, roster_version
 from dagster_beiwe.studies.server_counts import (
     FORMER_ZONES_METADATA,
@@ -97,9 +97,9 @@ def build_roster_asset(
         deps=[STUDIES_KEY],
         group_name=study.key,
         kinds={"beiwe"},
-        owners=list(study.owners),
-        required_resource_keys={study.deployment},
-        io_manager_key=table_io_manager_key(study.deployment),
+        owners=list(study.config.owners),
+        required_resource_keys={study.config.deployment},
+        io_manager_key=table_io_manager_key(study.config.deployment),
         description=(
             f"Participants of the study {study.title}, in order of enrolment, with what the server's participant table "
             "says about them. New participants become partitions of raw_data."
@@ -155,9 +155,9 @@ def build_settings_asset(study: Study, *, retry_policy: dg.RetryPolicy = RETRY_P
         deps=[STUDIES_KEY],
         group_name=study.key,
         kinds={"beiwe"},
-        owners=list(study.owners),
-        required_resource_keys={study.deployment},
-        io_manager_key=table_io_manager_key(study.deployment),
+        owners=list(study.config.owners),
+        required_resource_keys={study.config.deployment},
+        io_manager_key=table_io_manager_key(study.config.deployment),
         description=f"Data streams, device settings, surveys with their history, and interventions of {study.title}.",
         metadata={
             **study.to_metadata(),
@@ -171,7 +171,7 @@ def build_settings_asset(study: Study, *, retry_policy: dg.RetryPolicy = RETRY_P
     def settings(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         def ask() -> tuple[SettingsSnapshot, StudyZone]:
             with _client(context, study) as client:
-                snapshot = read_settings(client, study.id, study_pk=study.study_pk)
+                snapshot = read_settings(client, study.id, study_pk=study.config.study_pk)
                 return snapshot, _zone(snapshot, study, client)
 
         with in_run_log(context.log):
@@ -201,7 +201,7 @@ def build_settings_asset(study: Study, *, retry_policy: dg.RetryPolicy = RETRY_P
     return settings
 
 
-def _seen_studies(resource: BeiweResource, deployment: str, state_folder: str | Path | None) -> list[KnownStudy]:
+def _seen_studies(resource: BeiweResource, deployment: str, state_folder: str | Path | None) -> list[Study]:
     """The studies that the keys see now, all of them remembered."""
     memory = StudyMemory(deployment, folder=state_folder)
     with resource.get_client() as client:
@@ -213,7 +213,7 @@ def _seen_studies(resource: BeiweResource, deployment: str, state_folder: str | 
 
 def _client(context: dg.AssetExecutionContext, study: Study) -> BeiweClient:
     """After a look whether the answer can be stored."""
-    resource: BeiweResource = getattr(context.resources, study.deployment)
+    resource: BeiweResource = getattr(context.resources, study.config.deployment)
     resource.check_passphrase(study)
     return resource.get_client()
 
@@ -240,7 +240,7 @@ def _participant_table(client: BeiweClient, study: Study, log: Any) -> list[dict
 
 def _zone(snapshot: SettingsSnapshot, study: Study, client: BeiweClient) -> StudyZone:
     """As configured, as told with the settings, or where the phones are."""
-    configured = StudyZone.from_texts(study.time_zone or "", "configuration")
+    configured = StudyZone.from_texts(study.config.time_zone or "", "configuration")
     told = StudyZone.from_texts(str(snapshot.values.get(("study", "study_time_zone"), "")), "server")
     return configured or told or zone_of_phones(client, study.id)
 

@@ -56,7 +56,7 @@ def build_audit_job(
         name=f"{study.key}_compare_contents",
         ins={},
         out=dg.Out(dg.Nothing),
-        required_resource_keys={study.deployment},
+        required_resource_keys={study.config.deployment},
         pool=pool,
         description=f"Compares windows of {study.title} with the server by hash, and fetches those that differ.",
     )
@@ -70,7 +70,7 @@ def build_audit_job(
         tags={AUDIT_TAG: study.id},
         description=(
             f"Compares the contents of {study.title} in the lake with the server's, by hash: each window every "
-            f"{study.audit_days} days, new ones daily. Equal windows are noted in the lake only."
+            f"{study.config.audit_days} days, new ones daily. Equal windows are noted in the lake only."
         ),
     )
     def audit() -> None:
@@ -127,11 +127,11 @@ class _Audit:
 
     def run(self) -> None:
         self._failed.clear()
-        resource: BeiweResource = getattr(self._context.resources, self._study.deployment)
+        resource: BeiweResource = getattr(self._context.resources, self._study.config.deployment)
         lake = resource.study_lake(self._study)
         lake.log.check(remembered_heads(self._context.instance, self._study.key))
         with resource.get_client() as client:
-            budget = Budget(self._study.audit, client.traffic, taken=self._earlier.taken + self._taken)
+            budget = Budget(self._study.config.audit, client.traffic, taken=self._earlier.taken + self._taken)
             try:
                 self._compare(client, lake, budget)
             finally:
@@ -186,7 +186,7 @@ class _Audit:
     def _due(self, client: BeiweClient, lake: StudyLake) -> list[Cell]:
         """Windows that are due of participants whom the server has, beginning where the run before ended."""
         windows = study_windows(self._study, now=self._now)
-        policy = self._study.audit
+        policy = self._study.config.audit
         if not client.supports("file_hashes", otherwise=False):
             policy = replace(policy, recent_days=0)  # to send the newest windows again each day is too much
         on_server = set(client.participants(self._study.id))
@@ -247,9 +247,9 @@ class _Audit:
         return StudySync(
             client,
             lake,
-            streams=self._study.streams,
+            streams=self._study.config.streams,
             run_id=self._context.run_id,
-            policy=FetchPolicy(remove_deleted_upstream=self._study.remove_deleted_upstream),
+            policy=FetchPolicy(remove_deleted_upstream=self._study.config.remove_deleted_upstream),
             daily=daily,
         )
 

@@ -90,7 +90,7 @@ def build_changes_sensor(
         name=f"{study.key}_changes",
         target=dg.AssetSelection.assets(raw_data).without_checks() | checks_target(summaries, checks),
         minimum_interval_seconds=min(interval_seconds, CHECK_SECONDS),
-        required_resource_keys={study.deployment},
+        required_resource_keys={study.config.deployment},
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
         description=f"Late, restated and deleted data of {study.title}: fetches exactly the windows that moved.",
     )
@@ -100,7 +100,7 @@ def build_changes_sensor(
         grid = Grid(
             participants=context.instance.get_dynamic_partitions(participants_name(study.id)),
             windows=study_windows(study, now=now),
-            streams=study.streams,
+            streams=study.config.streams,
             today=now.date(),
         )
         if not grid.participants:
@@ -110,7 +110,7 @@ def build_changes_sensor(
         outcome = _Outcome(cursor, f"The server is asked again when {interval_seconds} s are over.")
         early = min(interval_seconds, CHECK_SECONDS) / 2  # evaluations are never exactly an hour apart
         if cursor.next or now.timestamp() - cursor.looked_at >= interval_seconds - early:
-            resource: BeiweResource = getattr(context.resources, study.deployment)
+            resource: BeiweResource = getattr(context.resources, study.config.deployment)
             outcome = _look(context.instance, resource, study, raw_data.key, grid, cursor, busy, now=now)
         if outcome.waiting:
             context.log.info("%s %d runs wait for the next evaluation.", outcome.text, outcome.waiting)
@@ -157,7 +157,7 @@ def _look(
     with resource.get_client(policy=SENSOR_POLICY) as client:
         told = find_zone(study, instance, client, remembered=ToldZone(zone=known, at=cursor.zone_at) if known else None)
         totals = _totals(client, study)
-        grid = replace(grid, streams=client.choose_streams(study.id, study.streams))
+        grid = replace(grid, streams=client.choose_streams(study.id, study.config.streams))
         fingerprints = (
             {}
             if totals is None
@@ -186,7 +186,7 @@ def _look(
         except RouteMissingError:
             text = (
                 "This server does not count bytes per day (it is older than June 2024). The schedule fetches the "
-                f"newest {study.refresh_windows} windows of everybody again instead."
+                f"newest {study.config.refresh_windows} windows of everybody again instead."
             )
             return _Outcome(replace(cursor, up_to_date={}, next=""), text)
     latest = _latest_requests(instance, study, grid, since=now - timedelta(seconds=RETRY_SECONDS)) if look.dirty else {}

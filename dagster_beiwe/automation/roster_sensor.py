@@ -71,12 +71,12 @@ def build_roster_sensor(
         name=f"{study.key}_participants",
         target=dg.AssetSelection.assets(raw_data).without_checks(),
         minimum_interval_seconds=interval_seconds,
-        required_resource_keys={study.deployment},
+        required_resource_keys={study.config.deployment},
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
         description=f"New participants of {study.title} become partitions, and their windows are fetched.",
     )
     def participants(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with getattr(context.resources, study.deployment).get_client(policy=SENSOR_POLICY) as client:
+        with getattr(context.resources, study.config.deployment).get_client(policy=SENSOR_POLICY) as client:
             ids = _participants(client, study)
         before = context.instance.get_dynamic_partitions(participants_name(study.id))
         cursor = RosterCursor.from_text(context.cursor, partitions=before)

@@ -45,7 +45,8 @@ def build_refresh_schedule(
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=(
-            f"Roster, settings and the newest {study.refresh_windows} windows of all participants of {study.title}."
+            f"Roster, settings and the newest {study.config.refresh_windows} windows of all participants of "
+            f"{study.title}."
         ),
     )
     def refresh(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
@@ -55,7 +56,7 @@ def build_refresh_schedule(
         yield dg.RunRequest(run_key=run_key, asset_selection=table_keys, asset_check_keys=[])
         order = context.instance.get_dynamic_partitions(participants_name(study.id))
         wanted = refreshed_participants(context.instance, study.key, order)
-        windows = window_keys(study, now=moment)[-study.refresh_windows :]
+        windows = window_keys(study, now=moment)[-study.config.refresh_windows :]
         rectangles = [Rectangle(stretch, tuple(windows)) for stretch in stretches(order, wanted)]
         for run in (part for rectangle in rectangles for part in rectangle.split(PARTITIONS_PER_RUN)):
             run_key = f"{moment:%Y-%m-%dT%H:%M:%S} {run.range}"

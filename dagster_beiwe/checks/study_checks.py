@@ -35,7 +35,7 @@ from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.partitions.definitions import participants_name, recorded_participants, study_windows
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.remembered_heads import remembered_heads
-from dagster_beiwe.studies.choice import facts_of_study
+from dagster_beiwe.studies.choice import identify_study
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.discovery import StudyMemory
 from dagster_beiwe.studies.roster import ids_in_table
@@ -80,7 +80,7 @@ def build_study_checks(study: StudyConfig, *, state_folder: str | Path | None = 
 
     Raises ``ConfigurationError`` for a study that is not known.
     """
-    return checks_of(facts_of_study(study, StudyMemory(study.deployment, folder=state_folder).studies()))
+    return checks_of(identify_study(study, StudyMemory(study.deployment, folder=state_folder).studies()))
 
 
 def checks_of(study: Study) -> dg.AssetChecksDefinition:
@@ -94,7 +94,7 @@ def checks_of(study: Study) -> dg.AssetChecksDefinition:
         name=f"{study.key}_checks",
         specs=specs,
         can_subset=True,
-        required_resource_keys={study.deployment},
+        required_resource_keys={study.config.deployment},
         description=f"Whether the data of {study.title} are complete, intact and protected.",
     )
     def checks(context: dg.AssetCheckExecutionContext, config: ChecksConfig) -> Iterator[dg.AssetCheckResult]:
@@ -113,7 +113,7 @@ class _Inspection:
     def __init__(self, context: dg.AssetCheckExecutionContext, study: Study, config: ChecksConfig) -> None:
         self._context, self._study, self._config = context, study, config
         self._instance = context.instance
-        self._resource: BeiweResource = getattr(context.resources, study.deployment)
+        self._resource: BeiweResource = getattr(context.resources, study.config.deployment)
         self._now = datetime.now(timezone.utc)
         self._windows = study_windows(study, now=self._now)
         self._participants: Sequence[str] = self._instance.get_dynamic_partitions(participants_name(study.id))
@@ -146,7 +146,7 @@ class _Inspection:
         keys = {window.key for window in self._windows}
         with self._resource.get_client() as client:
             zone = find_zone(self._study, self._instance, client).zone
-            streams = client.choose_streams(self._study.id, self._study.streams)
+            streams = client.choose_streams(self._study.id, self._study.config.streams)
             on_server = set(client.participants(self._study.id))
             everybody = sorted({*self._participants, *on_server, *lake.participants(skip_damaged=True)})
             found = Comparison(today=self._now.astimezone(zone.zone).date())
@@ -162,7 +162,7 @@ class _Inspection:
         return judge_coverage(found, self._places(), zone)
 
     def _intact(self) -> Verdict:
-        share = self._study.verify_share if self._config.verify_share is None else self._config.verify_share
+        share = self._study.config.verify_share if self._config.verify_share is None else self._config.verify_share
         remembered = remembered_heads(self._instance, self._study.key)
         if self._config.accept_older:
             self._lake.log.accept(remembered, run_id=self._context.run.run_id)
@@ -171,11 +171,11 @@ class _Inspection:
 
     def _protected(self) -> Verdict:
         lake = self._lake
-        share = 1.0 if isinstance(lake.storage, LocalStorage) else self._study.verify_share
+        share = 1.0 if isinstance(lake.storage, LocalStorage) else self._study.config.verify_share
         found = find_exposures(lake, share=share)
         for path in pickles_below(self._instance, dg.AssetKey(["beiwe", self._study.key])):
             found.note(Exposure(kind="readable pickle", path=path))
-        return judge_protection(found, self._places(), locked=self._study.encrypted)
+        return judge_protection(found, self._places(), locked=self._study.config.encrypted)
 
     def _roster(self) -> Verdict:
         with self._resource.get_client() as client:
@@ -211,7 +211,7 @@ class _Inspection:
         """What the server has otherwise than when the settings were last materialised."""
         key = settings_key(self._study)
         with self._resource.get_client() as client:
-            snapshot = read_settings(client, self._study.id, study_pk=self._study.study_pk)
+            snapshot = read_settings(client, self._study.id, study_pk=self._study.config.study_pk)
         before = json_before(self._instance, key, FINGERPRINTS_METADATA)
         names = changed_settings(before, snapshot.fingerprints()) if before else []
         shown_before = json_before(self._instance, key, SHOWN_METADATA)

@@ -80,7 +80,7 @@ def raw_data_partitions(study: Study) -> dg.MultiPartitionsDefinition:
             "`start` in the study's configuration, or BEIWE_START."
         )
     return dg.MultiPartitionsDefinition(
-        {PARTICIPANT: participant_partitions(study.id), WINDOW: window_partitions(study.window, study.start)}
+        {PARTICIPANT: participant_partitions(study.id), WINDOW: window_partitions(study.config.window, study.start)}
     )
 
 
@@ -88,12 +88,12 @@ def window_keys(study: Study, *, now: datetime) -> list[str]:
     """Keys of every window of a study up to the present one, oldest first."""
     if study.start is None:
         return []
-    return list(window_partitions(study.window, study.start).get_partition_keys(current_time=now))
+    return list(window_partitions(study.config.window, study.start).get_partition_keys(current_time=now))
 
 
 def study_windows(study: Study, *, now: datetime) -> list[Window]:
     """Every window of a study up to the present one, oldest first."""
-    return [window_of_key(study.window, key) for key in window_keys(study, now=now)]
+    return [window_of_key(study.config.window, key) for key in window_keys(study, now=now)]
 
 
 def window_of_key(granularity: Granularity, key: str) -> Window:
@@ -112,7 +112,7 @@ def window_of_key(granularity: Granularity, key: str) -> Window:
 def cell_of(study: Study, key: str) -> Cell:
     """The cell that a partition key names. Raises ``ConfigurationError`` for a window or an id that can't exist."""
     cell = CellKey.parse(key)
-    return Cell(check_participant_id(cell.participant), window_of_key(study.window, cell.window))
+    return Cell(check_participant_id(cell.participant), window_of_key(study.config.window, cell.window))
 
 
 def run_partition_keys(context: RunContext, partitions: dg.MultiPartitionsDefinition) -> list[str]:
@@ -189,11 +189,11 @@ def too_many_partitions(study: Study, *, participants: int, windows: int) -> str
     count = participants * windows
     if count <= COMFORTABLE_PARTITIONS:
         return None
-    longer = {"daily": "weekly or monthly", "weekly": "monthly"}.get(study.window)
+    longer = {"daily": "weekly or monthly", "weekly": "monthly"}.get(study.config.window)
     advice = f"Use longer windows ({longer}) or a later `start`" if longer else "Use a later `start`"
     return (
-        f"Study {study.name!r} has {count:,} partitions ({participants:,} participants by {windows:,} {study.window} "
-        f"windows), more than the {COMFORTABLE_PARTITIONS:,} that Dagster handles comfortably: its pages and backfills "
-        f"become slow. {advice} in the study's configuration; a lake with committed windows keeps their length, so "
-        "take a new lake to change it."
+        f"Study {study.name!r} has {count:,} partitions ({participants:,} participants by {windows:,} "
+        f"{study.config.window} windows), more than the {COMFORTABLE_PARTITIONS:,} that Dagster handles comfortably: "
+        f"its pages and backfills become slow. {advice} in the study's configuration; a lake with committed windows "
+        "keeps their length, so take a new lake to change it."
     )

@@ -5,34 +5,19 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date
+from dataclasses import replace
 
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import is_study_id
 from dagster_beiwe.studies.config import EVERY_STUDY, StudyConfig
-from dagster_beiwe.studies.discovery import KnownStudy, free_key
+from dagster_beiwe.studies.discovery import free_key
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.text import as_typed
 
 logger = logging.getLogger("dagster_beiwe")
 
-Known = Mapping[str, KnownStudy]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """A study that gets assets: what is known about it, and the configuration that means it."""
-
-    config: StudyConfig
-    study: KnownStudy
-
-    def facts(self) -> Study:
-        study = self.study
-        return Study.of(
-            self.config, id=study.id, name=study.name, key=study.key, start=study.start, hidden=study.hidden
-        )
+Known = Mapping[str, Study]
 
 
 def configs_from_environment(environ: Mapping[str, str], deployments: Mapping[str, Known]) -> list[StudyConfig]:
@@ -70,54 +55,56 @@ def split_names(text: str, names: Iterable[str]) -> list[str]:
     return [each for each in found if each]
 
 
-def facts_of_study(config: StudyConfig, known: Known) -> Study:
-    """One listed study. Raises ``ConfigurationError`` if it can't be identified."""
-    return Chosen(config=config, study=_identify(config, known)).facts()
+def identify_study(config: StudyConfig, known: Known) -> Study:
+    """The study that a configuration means. Raises ``ConfigurationError`` if it cannot be identified."""
+    if _is_complete(config) and config.study not in known:
+        found = Study(id=config.study, name=config.study, key=config.study, config=config)
+    else:
+        found = known[find_study({study.id: study.name for study in known.values()}, config.study).id]
+    return found.configured(config)
 
 
-def choose_studies(configs: Sequence[StudyConfig], known: Known) -> list[Chosen]:
+def choose_studies(configs: Sequence[StudyConfig], known: Known) -> list[Study]:
     """Every study that the configurations of one deployment mean, sorted by key.
 
     While the server has never answered, a study that needs it to be identified is left out, with a warning. Raises
     ``ConfigurationError`` for studies that the server does not have, or that are listed twice.
     """
     listed = list(_listed(configs, known))
-    ids = {chosen.study.id for chosen in listed}
+    ids = {study.id for study in listed}
     everything = [config for config in configs if config.study == EVERY_STUDY]
     if len(everything) > 1:
         raise ConfigurationError(
             f"Expected `study: {EVERY_STUDY}` once per deployment, got it {len(everything)} times; nothing was built."
         )
     rest = [study for study in known.values() if everything and study.id not in ids]
-    found = listed + [Chosen(config=everything[0], study=study) for study in rest]
-    _check_unique("study", (chosen.study.id for chosen in found))
-    return sorted(found, key=lambda chosen: chosen.config.key or chosen.study.key)
+    found = listed + [study.configured(everything[0]) for study in rest]
+    _check_unique("study", (study.id for study in found))
+    return sorted(found, key=lambda study: study.key)
 
 
-def with_own_keys(studies: Sequence[Chosen]) -> list[Chosen]:
+def with_own_keys(studies: Sequence[Study]) -> list[Study]:
     """The studies of all deployments, none of which shares its key with another.
 
     A key that a lab gave stays, and two alike raise ``ConfigurationError``. A key made from a name gets a part of the
     study's id where it is taken: somebody may name a study like another at any time, and that must not stop the rest.
     """
-    given = [chosen.config.key for chosen in studies if chosen.config.key]
+    given = [study.config.key for study in studies if study.config.key]
     _check_unique("key", given)
     taken = set(given)
-    found: list[Chosen] = []
-    for chosen in studies:
-        study = chosen.study
-        if not chosen.config.key:
-            study = replace(study, key=free_key(study.key, study.id, taken))
-            taken.add(study.key)
-        if study.key != chosen.study.key:
+    found: list[Study] = []
+    for study in studies:
+        key = study.config.key or free_key(study.key, study.id, taken)
+        taken.add(key)
+        if key != study.key:
             logger.warning(
                 "Study %r has assets under %r from now on: another study has the key %r. Give one of them a `key` in "
                 "its configuration to choose yourself.",
                 study.name,
+                key,
                 study.key,
-                chosen.study.key,
             )
-        found.append(replace(chosen, study=study))
+        found.append(replace(study, key=key))
     return found
 
 
@@ -126,44 +113,37 @@ def is_incomplete(configs: Sequence[StudyConfig], known: Known) -> bool:
     listed = [config for config in configs if config.study != EVERY_STUDY and not _is_complete(config)]
     if any(_find(config.study, known) is None for config in listed):
         return True
-    return any(_lacks_start(chosen) for chosen in choose_studies(configs, known))
+    return any(_lacks_start(study) for study in choose_studies(configs, known))
 
 
 def ids_without_start(configs: Sequence[StudyConfig], known: Known) -> Iterator[str]:
     """Ids of the studies whose first day must be asked from the server."""
-    return (chosen.study.id for chosen in choose_studies(configs, known) if _lacks_start(chosen))
+    return (study.id for study in choose_studies(configs, known) if _lacks_start(study))
 
 
-def _lacks_start(chosen: Chosen) -> bool:
-    return (chosen.config.start or chosen.study.start) is None and not chosen.study.hidden
+def _lacks_start(study: Study) -> bool:
+    return study.start is None and not study.hidden
 
 
-def _find(text: str, known: Known) -> KnownStudy | None:
+def _find(text: str, known: Known) -> Study | None:
     try:
         return known[find_study({study.id: study.name for study in known.values()}, text).id]
     except ConfigurationError:
         return None
 
 
-def _listed(configs: Sequence[StudyConfig], known: Known) -> Iterator[Chosen]:
+def _listed(configs: Sequence[StudyConfig], known: Known) -> Iterator[Study]:
     for config in configs:
         if config.study == EVERY_STUDY:
             continue
         if known or _is_complete(config):
-            yield Chosen(config=config, study=_identify(config, known))
+            yield identify_study(config, known)
         else:
             logger.warning(
                 "Study %r has no assets yet: the server could not be asked which study that is, and never was before. "
                 "Reload the code location when the server is back.",
                 config.study,
             )
-
-
-def _identify(config: StudyConfig, known: Known) -> KnownStudy:
-    if _is_complete(config) and config.study not in known:
-        start: date | None = config.start
-        return KnownStudy(id=config.study, name=config.study, key=config.key or config.study, start=start)
-    return known[find_study({study.id: study.name for study in known.values()}, config.study).id]
 
 
 def _is_complete(config: StudyConfig) -> bool:

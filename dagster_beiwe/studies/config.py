@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import re
 from datetime import date, datetime, timezone
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 import dagster as dg
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dagster_beiwe.encryption import CIPHERS
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.lake.staging import Compression
 from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS
 from dagster_beiwe.streams import check_streams, misspelled_streams
 from dagster_beiwe.studies.time_zones import check_time_zone
-from dagster_beiwe.sync.audit import DEFAULT_AUDIT
-from dagster_beiwe.windows import check_granularity
+from dagster_beiwe.sync.audit import DEFAULT_AUDIT, AuditPolicy
+from dagster_beiwe.windows import Granularity
 
 EVERY_STUDY = "*"
 """In place of a study's name: every study that the key can see and that is not listed by itself."""
@@ -26,8 +27,6 @@ DEFAULT_VERIFY_SHARE = 0.05
 NO_ENCRYPTION = "none"
 """The configured choice to store a study unencrypted. It is the resource that makes ``None`` of it, nobody else."""
 ENCRYPTIONS = (*CIPHERS, NO_ENCRYPTION)
-Compression = Literal["zstd", "none"]
-COMPRESSIONS: tuple[str, ...] = get_args(Compression)
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -95,12 +94,12 @@ class StudyConfig(dg.Resolvable, BaseModel):
     key: str | None = None
     name: str | None = None
     start: StudyDate = None
-    window: str = "weekly"
+    window: Granularity = "weekly"
     streams: tuple[str, ...] = ()
     plain_streams: tuple[str, ...] = ()
     encryption: str = "cryptease"
     recipients: tuple[str, ...] = ()
-    compression: str = "zstd"
+    compression: Compression = "zstd"
     keep_superseded_days: float = Field(default=KEEP_SUPERSEDED_DAYS, ge=0, le=36500)
     refresh_windows: int = 3
     time_zone: str | None = None
@@ -123,6 +122,11 @@ class StudyConfig(dg.Resolvable, BaseModel):
                 f"The fields are: {', '.join(type(self).model_fields)}."
             ) from None
 
+    @field_validator("streams", "plain_streams")
+    @classmethod
+    def _sorted(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return check_streams(names)
+
     @model_validator(mode="after")
     def _check(self) -> StudyConfig:
         if not self.study.strip():
@@ -130,10 +134,8 @@ class StudyConfig(dg.Resolvable, BaseModel):
                 "Expected `study` to be an id, the beginning of an id, or a name, got nothing; nothing was built. "
                 "Write `*` for every study that the key can see."
             )
-        check_granularity(self.window)
         _check_streams(self.study, (*self.streams, *self.plain_streams))
         _check_choice("encryption", self.encryption, ENCRYPTIONS)
-        _check_choice("compression", self.compression, COMPRESSIONS)
         if self.encryption == "age" and not self.recipients:
             raise ConfigurationError(
                 "Expected `recipients` with `encryption: age`, got none; nothing was built. Write the public keys "
@@ -169,6 +171,20 @@ class StudyConfig(dg.Resolvable, BaseModel):
             )
         return self
 
+    @property
+    def audit(self) -> AuditPolicy:
+        return AuditPolicy(days=self.audit_days, requests=self.audit_requests, size_bytes=self.audit_bytes)
+
+    @property
+    def encrypted(self) -> str:
+        """Which streams are stored encrypted, in words."""
+        plain = set(self.plain_streams)
+        if self.encryption == NO_ENCRYPTION or (self.streams and plain.issuperset(self.streams)):
+            return "none"
+        if self.streams:
+            return ", ".join(stream for stream in self.streams if stream not in plain)
+        return f"all but {', '.join(self.plain_streams)}" if plain else "all"
+
 
 def table_io_manager_key(deployment: str) -> str:
     """Resource key of what stores the tables of a deployment's studies: ``beiwe_table_io_manager`` by default."""
@@ -182,7 +198,7 @@ def lake_io_manager_key(deployment: str) -> str:
 
 def _check_streams(study: str, names: tuple[str, ...]) -> None:
     """A server may have streams of its own, so a name that is probably misspelled is no error before it is asked."""
-    for name, meant in misspelled_streams(check_streams(names)).items():
+    for name, meant in misspelled_streams(names).items():
         logger.warning(
             "The configuration of study %a names the data stream %r, which is not a known one. Did you mean %r?",
             study,

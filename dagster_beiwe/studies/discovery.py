@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from dagster_beiwe.errors import (
 )
 from dagster_beiwe.ids import is_study_id, slug
 from dagster_beiwe.private_files import make_folder, read_file, write_file
+from dagster_beiwe.studies.config import StudyConfig
+from dagster_beiwe.studies.study import Study
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -51,18 +53,6 @@ _DAY = timedelta(days=1)
 _CREATED = "Created On"  # a column of the participant table
 _LARGEST_BYTES = 16 * 1024 * 1024
 _BEIWE_BEGAN = date(2013, 1, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownStudy:
-    """A study that the server named at least once. ``key`` comes from its first name and stays; ``start`` too.
-    ``hidden`` tells that the server did not name it when it was last asked."""
-
-    id: str
-    name: str
-    key: str
-    start: date | None = None
-    hidden: bool = False
 
 
 class Patience:
@@ -96,21 +86,25 @@ class StudyMemory:
         home = Path(folder) if folder else Path(os.environ.get("DAGSTER_HOME") or "~/.dagster").expanduser() / "beiwe"
         self._studies = home / f"{deployment}.json"
         self._starts = home / f"{deployment}.starts.json"
-        self._server = server
+        self._deployment, self._server = deployment, server
         self._unsaved: dict[Path, dict[str, Any]] = {}
 
-    def studies(self) -> dict[str, KnownStudy]:
-        """{study id: study}, sorted by name; empty before the first answer of the server."""
+    def studies(self) -> dict[str, Study]:
+        """{study id: study}, sorted by name and as if nothing was configured; empty before the server's first answer.
+
+        A study's key comes from its first name and stays; its start stays too.
+        """
         starts, entries = self._load(self._starts), self._entries()
         asked_last = {entry.get("server") for entry in entries.values() if not entry.get("hidden")}
         servers = {self._server} if self._server else asked_last
         known = [
-            KnownStudy(
+            Study(
                 id=study_id,
                 name=entry["name"],
                 key=entry["key"],
                 start=_parse_day(starts.get(study_id)),
                 hidden=entry.get("hidden") is True,
+                config=StudyConfig(study_id, deployment=self._deployment),
             )
             for study_id, entry in entries.items()
             if not servers or entry.get("server") in {*servers, None}
@@ -126,7 +120,7 @@ class StudyMemory:
         except OSError:
             return None
 
-    def remember(self, names: Mapping[str, str], *, server: str = "") -> dict[str, KnownStudy]:
+    def remember(self, names: Mapping[str, str], *, server: str = "") -> dict[str, Study]:
         """Add what the server said just now; studies that it no longer names are kept, with their history, and so are
         those of other servers, of whom nothing is shown."""
         self._server = server or self._server
@@ -175,7 +169,7 @@ class StudyMemory:
             logger.warning("%s Until then, each process asks the server anew, and a study's start may move.", error)
 
 
-def refresh_studies(memory: StudyMemory, client: BeiweClient) -> dict[str, KnownStudy]:
+def refresh_studies(memory: StudyMemory, client: BeiweClient) -> dict[str, Study]:
     """Ask the server for its studies and remember them. Raises ``BeiweError``."""
     return memory.remember(client.studies(), server=client.server)
 

@@ -72,8 +72,8 @@ def find_zone(
     def found(zone: StudyZone, at: float) -> ToldZone:
         return ToldZone(zone=zone.after(former), at=at)
 
-    if study.time_zone is not None:
-        return found(StudyZone(name=check_time_zone(study.time_zone), source="configuration"), now)
+    if study.config.time_zone is not None:
+        return found(StudyZone(name=check_time_zone(study.config.time_zone), source="configuration"), now)
     told = [each for each in known if each.zone.source in _TOLD]
     newest = max(told, key=lambda each: each.at, default=None)
     if newest and now - newest.at < ZONE_SECONDS:
@@ -126,14 +126,14 @@ def _records_around(
         start_date=(min(window.start for window in windows) - around).date(),
         end_date=(max(window.end for window in windows) + around).date(),
         participants=few if len(few) <= FEW_PARTICIPANTS else (),
-        streams=client.choose_streams(study.id, study.streams),
+        streams=client.choose_streams(study.id, study.config.streams),
     )
     return list(records)
 
 
 def all_counts(client: BeiweClient, study: Study, zone: StudyZone, *, participants: Sequence[str]) -> DailyIndex:
     """All that the server counts of some participants, also outside of every window. Raises as ``counts_around``."""
-    streams = client.choose_streams(study.id, study.streams)
+    streams = client.choose_streams(study.id, study.config.streams)
     records = client.summary_statistics(study.id, participants=participants, streams=streams)
     return _index(client, zone, records)
 

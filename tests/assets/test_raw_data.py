@@ -167,7 +167,7 @@ def test_settings_of_the_lake_travel(
     resource = BeiweResource(credentials=EnvCredentials(), witness_variable="LAB_WITNESS")
     assert resource.get_lake().witness is None
     monkeypatch.setenv("LAB_WITNESS", str(tmp_path / "witness"))
-    lake = resource.study_lake(replace(study, keep_superseded_days=7))
+    lake = resource.study_lake(replace(study, config=study.config.model_copy(update={"keep_superseded_days": 7})))
     assert lake.keep_superseded_days == 7
     assert (witness := resource.get_lake().witness)
     assert witness.describe() == str(tmp_path / "witness")

@@ -52,7 +52,7 @@ def test_a_comparison_that_finds_nothing_wakes_nobody(lab: Lab) -> None:
     lab.follow()
     before = lab.lake.state.number
     with lab.beiwe.get_client() as client:
-        sync = StudySync(client, lab.lake, streams=lab.study.streams, run_id="audit")
+        sync = StudySync(client, lab.lake, streams=lab.study.config.streams, run_id="audit")
         found = list(sync.compare(Cell(ANNA, window) for window in study_windows(lab.study, now=NOW)))
     assert {each.outcome for each in found} == {"equal"}
     assert lab.lake.state.number > before
@@ -245,7 +245,7 @@ def test_windows_that_dagster_does_not_know_of_are_recorded(lab: Lab) -> None:
     with lab.beiwe.get_client() as client:
         zone = StudyZone(name="America/New_York", source="server")
         daily = counts_around(client, lab.study, zone, [cell.window for cell in cells], participants=[BERT])
-        sync = StudySync(client, lab.lake, streams=lab.study.streams, run_id="by hand", daily=daily)
+        sync = StudySync(client, lab.lake, streams=lab.study.config.streams, run_id="by hand", daily=daily)
         assert all(report.complete for report in sync.run(cells))
     assert {key for key in lab.follow() if key.startswith(BERT)} == {f"{BERT}|{week}" for week in WEEKS}
     recorded = lab.instance.get_materialized_partitions(lab.key("raw_data"))

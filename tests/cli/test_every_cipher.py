@@ -16,6 +16,7 @@ from dagster_beiwe.lake import BeiweLake, FileRecord, StudyLake
 from dagster_beiwe.maintenance.exposure import find_exposures
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
 from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore
 
@@ -71,8 +72,9 @@ def test_whatever_a_study_is_encrypted_with_now_all_is_read(
     folder: Path, server: SimulatedServer, study_id: str, encryption: str
 ) -> None:
     """Files and tables, by what the environment gives."""
-    facts = Study(id=study_id, name="Sleep", key="sleep", encryption=encryption, recipients=(RECIPIENT,))
-    lake = BeiweResource(credentials=EnvCredentials()).study_lake(facts)
+    config = StudyConfig(study_id, encryption=encryption, recipients=[RECIPIENT])
+    study = Study(id=study_id, name="Sleep", key="sleep", config=config)
+    lake = BeiweResource(credentials=EnvCredentials()).study_lake(study)
     assert lake.form("gps").encryption == encryption
     assert contents(lake) == served(server, study_id)
     for name in BY_CIPHER:

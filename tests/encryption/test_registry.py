@@ -17,6 +17,12 @@ from dagster_beiwe.studies.study import Study
 
 STUDY = "CoreCoreCoreCoreCoreCore"
 PASSPHRASE = "correct horse battery staple"
+
+
+def study_with(config: StudyConfig) -> Study:
+    return Study(id=STUDY, name=STUDY, key="core", config=config)
+
+
 MISSPELT = ["", "none", "None", "plain", "no", "Cryptease", "cryptease ", "cryptaese", "aes", "age\0"]
 
 
@@ -91,7 +97,7 @@ def test_a_study_is_configured_with_a_name_that_exists(
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", PASSPHRASE)
     beiwe = BeiweResource(credentials=EnvCredentials())
     with pytest.raises(ConfigurationError, match="no cipher named"):
-        beiwe.study_lake(Study(id=STUDY, name=STUDY, key="core", encryption=name))
+        beiwe.study_lake(study_with(StudyConfig.model_construct(study=STUDY, encryption=name)))
 
 
 def test_what_can_be_configured_is_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +106,7 @@ def test_what_can_be_configured_is_what_there_is(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("BEIWE_LAKE", str(tmp_path))
     monkeypatch.delenv("BEIWE_LAKE_PASSPHRASE", raising=False)
     beiwe = BeiweResource(credentials=EnvCredentials())
-    assert beiwe.study_lake(Study(id=STUDY, name=STUDY, key="core", encryption="none")).form("gps").cipher is None
+    assert beiwe.study_lake(study_with(StudyConfig(STUDY, encryption="none"))).form("gps").cipher is None
     for name, kind in CIPHERS.items():
         assert name == kind.name
         with pytest.raises(BeiweError):

@@ -18,9 +18,11 @@ from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.io_managers import EncryptedLakeIOManager
 from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.windows import windows_between
 
+CONFIG = StudyConfig(STUDY, window="daily", streams=STREAMS)
 DAYS = 60
 
 
@@ -34,7 +36,7 @@ def growth(folder: Path) -> Iterator[tuple[int, int]]:
         keys = {"URL": server.url, "ACCESS_KEY": server.access_key, "SECRET_KEY": server.secret_key}
         os.environ.update({f"BEIWE_{name}": value for name, value in keys.items()})
         os.environ.update(BEIWE_LAKE=str(folder / "lake"), BEIWE_LAKE_PASSPHRASE="growth")
-        study = Study(id=STUDY, name="G", key="g", start=start.date(), window="daily", streams=STREAMS)
+        study = Study(id=STUDY, name="G", key="g", start=start.date(), config=CONFIG)
         beiwe = BeiweResource(credentials=EnvCredentials())
         definitions = dg.Definitions(
             assets=[build_raw_data_asset(study, pool="p")],

@@ -33,6 +33,7 @@ from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.simulator.answers import Answer
 from dagster_beiwe.simulator.forms import Request
 from dagster_beiwe.simulator.misbehaviour import Delivery
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.windows import windows_between
 
@@ -69,7 +70,8 @@ class Lab:
 
     def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
         self.folder, self.instance = folder, instance
-        study = Study(id=STUDY, name="Faults", key="faults", start=START.date(), window="daily", streams=STREAMS)
+        config = StudyConfig(STUDY, window="daily", streams=STREAMS)
+        study = Study(id=STUDY, name="Faults", key="faults", start=START.date(), config=config)
         asset = build_raw_data_asset(study, pool="p", retry_policy=dg.RetryPolicy(max_retries=0))
         beiwe = BeiweResource(credentials=EnvCredentials())
         resources = {"beiwe": beiwe, "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=beiwe)}

@@ -29,6 +29,7 @@ from dagster_beiwe.partitions.definitions import (
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
 from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore
 
@@ -86,7 +87,7 @@ def tables_below(project: Project) -> list[str]:
 @pytest.fixture
 def study(shared_world: World) -> Study:
     (only,) = shared_world.studies.values()
-    return Study(id=only.id, name=only.name, key="sleep", start=START.date())
+    return Study(id=only.id, name=only.name, key="sleep", start=START.date(), config=StudyConfig(only.id))
 
 
 @pytest.fixture

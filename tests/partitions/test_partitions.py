@@ -21,6 +21,7 @@ from dagster_beiwe.partitions.definitions import (
     window_of_key,
     window_partitions,
 )
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.windows import GRANULARITIES, Granularity, check_granularity, windows_between
 
@@ -58,7 +59,7 @@ def test_a_key_that_names_no_window_is_refused(granularity: Granularity, key: st
 @pytest.mark.parametrize("participant", ["", "../../etc", "a b", "a|b", "é", "a" * 65])
 def test_an_unsafe_participant_is_refused(participant: str) -> None:
     """Dagster itself would take any text as a partition."""
-    study = Study(id=STUDY_ID, name="S", key="s")
+    study = Study(id=STUDY_ID, name="S", key="s", config=StudyConfig(STUDY_ID))
     with pytest.raises(ConfigurationError, match="participant id"):
         cell_of(study, f"{participant}|2026-11-02")
 
@@ -71,7 +72,7 @@ def test_a_key_joins_and_splits() -> None:
 
 def test_partitions_are_in_order_of_enrolment(instance: dg.DagsterInstance) -> None:
     """The order in which participants were added, not that of their ids; it makes backfills compact."""
-    study = Study(id=STUDY_ID, name="S", key="s", start=date(2026, 11, 2))
+    study = Study(id=STUDY_ID, name="S", key="s", start=date(2026, 11, 2), config=StudyConfig(STUDY_ID))
     instance.add_dynamic_partitions(f"beiwe/{STUDY_ID}/participants", ["zz", "aa"])
     keys = raw_data_partitions(study).get_partition_keys(
         current_time=datetime(2026, 11, 12, tzinfo=timezone.utc), dynamic_partitions_store=instance
@@ -81,7 +82,7 @@ def test_partitions_are_in_order_of_enrolment(instance: dg.DagsterInstance) -> N
 
 def test_too_many_partitions_are_announced_with_a_way_out() -> None:
     """Above the number that Dagster handles comfortably."""
-    study = Study(id=STUDY_ID, name="Long", key="s", start=date(2020, 1, 1))
+    study = Study(id=STUDY_ID, name="Long", key="s", start=date(2020, 1, 1), config=StudyConfig(STUDY_ID))
     windows = len(window_keys(study, now=datetime(2026, 11, 12, tzinfo=timezone.utc)))
     assert windows == 359
     assert too_many_partitions(study, participants=200, windows=windows) is None
@@ -90,7 +91,7 @@ def test_too_many_partitions_are_announced_with_a_way_out() -> None:
 
 def test_a_study_without_start_has_no_windows() -> None:
     """And its raw data can't be built, with the reason."""
-    study = Study(id=STUDY_ID, name="New", key="s")
+    study = Study(id=STUDY_ID, name="New", key="s", config=StudyConfig(STUDY_ID))
     assert window_keys(study, now=datetime.now(timezone.utc)) == []
     with pytest.raises(ConfigurationError, match="BEIWE_START"):
         raw_data_partitions(study)

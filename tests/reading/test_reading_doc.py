@@ -14,6 +14,7 @@ from reading_helpers import ANDROID, IOS, PASSPHRASE, START
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.snapshots import create_snapshot
 from dagster_beiwe.reading import BeiwePartitions
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reading.md"
@@ -32,7 +33,13 @@ def run_example(number: int, **replacements: str) -> dict[str, Any]:
 
 def test_the_example_of_an_asset(shared_lake: StudyLake) -> None:
     """Its function counts rows per day of one participant."""
-    study = Study(id=shared_lake.study_id, name="Sleep", key="sleep", start=START.date())
+    study = Study(
+        id=shared_lake.study_id,
+        name="Sleep",
+        key="sleep",
+        start=START.date(),
+        config=StudyConfig(shared_lake.study_id),
+    )
     (asset,) = run_example(0)["lab_assets"](study)
     assert asset.key == dg.AssetKey(["beiwe", "sleep", "gps_rows_per_day"])
     table = asset(raw=BeiwePartitions.of(shared_lake, participants=[IOS]))

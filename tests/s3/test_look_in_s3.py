@@ -15,6 +15,7 @@ from dagster_beiwe.checks import checks_of
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import StudySync
 
@@ -61,7 +62,9 @@ def test_a_look_is_two_requests_however_many_participants_there_are(
         }.items():
             monkeypatch.setenv(name, value)
         resource = BeiweResource(credentials=EnvCredentials())
-        study = Study(id=STUDY, name="Objects", key="objects", start=START.date(), streams=("gps",))
+        study = Study(
+            id=STUDY, name="Objects", key="objects", start=START.date(), config=StudyConfig(STUDY, streams=["gps"])
+        )
         instance.add_dynamic_partitions(participants_name(STUDY), PEOPLE)
         with resource.get_client() as client:
             sync = StudySync(client, resource.study_lake(study), run_id="run")

@@ -13,7 +13,7 @@ from dagster_beiwe.credentials import write_keyring
 from dagster_beiwe.errors import CredentialsError, PassphraseMissingError, ServerError
 from dagster_beiwe.resource import credentials_from_environment
 from dagster_beiwe.simulator import SimulatedServer
-from dagster_beiwe.studies.choice import facts_of_study
+from dagster_beiwe.studies.choice import identify_study
 from dagster_beiwe.studies.discovery import StudyMemory
 
 OWN = "the study's own passphrase"
@@ -39,7 +39,7 @@ class Lab:
     def study(self, **fields: str) -> Study:
         """As a container has it: configured wholly, while nothing is remembered."""
         config = StudyConfig(self.study_id, key="sleep", start="2024-03-01", **fields)
-        return facts_of_study(config, StudyMemory("beiwe").studies())
+        return identify_study(config, StudyMemory("beiwe").studies())
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from labs import PARTICIPANTS, Lab, world_of
 from worlds import PASSPHRASE, START, small_world
 
 from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 
 
@@ -66,7 +67,8 @@ def stored_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 def study(world: World) -> Study:
     """The world's only study, weekly since ``START``, two streams."""
     (only,) = world.studies.values()
-    return Study(id=only.id, name=only.name, key="sleep", start=START, streams=("gps", "power_state"))
+    config = StudyConfig(only.id, streams=["gps", "power_state"])
+    return Study(id=only.id, name=only.name, key="sleep", start=START, config=config)
 
 
 @pytest.fixture
@@ -74,11 +76,11 @@ def open_lab(instance: dg.DagsterInstance, point_to: Callable[[SimulatedServer],
     """Makes a lab for a world: its server runs until the test ends."""
     running: list[SimulatedServer] = []
 
-    def make(world: World | None = None, *, profile: str = "2026-03", **facts: object) -> Lab:
+    def make(world: World | None = None, *, profile: str = "2026-03", **configured: object) -> Lab:
         server = SimulatedServer(world or world_of(*PARTICIPANTS), profile=profile).start()
         running.append(server)
         point_to(server)
-        return Lab(server, instance, **facts)
+        return Lab(server, instance, **configured)
 
     yield make
     for server in running:

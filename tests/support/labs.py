@@ -23,6 +23,7 @@ from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.partitions.definitions import PARTICIPANT, WINDOW, participants_name, rectangle_tags
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 
 NOW = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
@@ -76,10 +77,11 @@ class Impatient(BeiweResource):
 class Lab:
     """Evaluates the sensor and runs what it requests, in this process, as the daemon does in others."""
 
-    def __init__(self, server: SimulatedServer, instance: dg.DagsterInstance, **facts: Any) -> None:
+    def __init__(self, server: SimulatedServer, instance: dg.DagsterInstance, **configured: Any) -> None:
         (only,) = server.world.studies.values()
-        fields: dict[str, Any] = {"key": "sleep", "start": START, "streams": ("gps", "power_state"), **facts}
-        self.study = Study(id=only.id, name=only.name, **fields)
+        fields: dict[str, Any] = {"start": START, "streams": ("gps", "power_state"), **configured}
+        config = StudyConfig(only.id, **fields)
+        self.study = Study(id=only.id, name=only.name, key="sleep", start=config.start, config=config)
         self.server, self.world, self.instance = server, server.world, instance
         self.beiwe = Impatient(credentials=EnvCredentials())
         self.cursor: str | None = None
