@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from dagster_beiwe.definitions import Automation, build_beiwe_definitions
+from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE, BEIWE_STUDIES, BEIWE_WITNESS, DAGSTER_HOME
 from dagster_beiwe.resource import (
     BeiweCredentials,
     BeiweResource,
@@ -28,9 +29,9 @@ class Deployment(dg.Resolvable, dg.Model):
     keyring_section: str | None = None
     keyring_file: str | None = None
     environment_prefix: str = "BEIWE_"
-    lake_variable: str = "BEIWE_LAKE"
-    passphrase_variable: str = "BEIWE_LAKE_PASSPHRASE"  # noqa: S105  # a name, not a passphrase
-    witness_variable: str = "BEIWE_WITNESS"
+    lake_variable: str = BEIWE_LAKE
+    passphrase_variable: str = BEIWE_LAKE_PASSPHRASE  # a name, not a passphrase
+    witness_variable: str = BEIWE_WITNESS
 
     def resource(self) -> BeiweResource:
         credentials: BeiweCredentials = EnvCredentials(prefix=self.environment_prefix)
@@ -52,7 +53,7 @@ class BeiweComponent(dg.Component, dg.Resolvable, dg.Model):
 
     studies: list[StudyConfig] = Field(
         default_factory=list,
-        description="The studies; none listed means those of BEIWE_STUDIES, or every study that the key can see.",
+        description=f"The studies; none listed means those of {BEIWE_STUDIES}, or every study that the key can see.",
     )
     deployments: dict[str, Deployment] = Field(
         default_factory=dict,
@@ -65,7 +66,7 @@ class BeiweComponent(dg.Component, dg.Resolvable, dg.Model):
         "resource `io_manager`, which a project has once.",
     )
     state_folder: str | None = Field(
-        default=None, description="Where the last known studies are kept; DAGSTER_HOME/beiwe if not given."
+        default=None, description=f"Where the last known studies are kept; {DAGSTER_HOME}/beiwe if not given."
     )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002

@@ -25,6 +25,15 @@ from dagster_beiwe.credentials import (
 )
 from dagster_beiwe.encryption import Cipher, CipherKeys, cipher_by_name, read_identity
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
+from dagster_beiwe.environment import (
+    BEIWE_AGE_IDENTITY,
+    BEIWE_KEYRING_SECTION,
+    BEIWE_LAKE,
+    BEIWE_LAKE_PASSPHRASE,
+    BEIWE_URL,
+    BEIWE_WITNESS,
+    NRG_KEYRING_PASS,
+)
 from dagster_beiwe.errors import CredentialsError, PassphraseMissingError
 from dagster_beiwe.ids import host_slug, slug
 from dagster_beiwe.lake import BeiweLake, StudyLake
@@ -100,7 +109,7 @@ class KeyringCredentials(BeiweCredentials):
 
     section: str = ""
     path: str = ""
-    passphrase_variable: str = "NRG_KEYRING_PASS"  # noqa: S105  # a name, not a passphrase
+    passphrase_variable: str = NRG_KEYRING_PASS  # a name, not a passphrase
 
     def load(self) -> Credentials:
         forbid_core_dumps()
@@ -113,16 +122,16 @@ class KeyringCredentials(BeiweCredentials):
     def _environ(self) -> dict[str, str]:
         if not os.environ.get(self.passphrase_variable):
             raise _missing_variables([self.passphrase_variable])
-        return {**os.environ, "NRG_KEYRING_PASS": os.environ[self.passphrase_variable]}
+        return {**os.environ, NRG_KEYRING_PASS: os.environ[self.passphrase_variable]}
 
     def server_name(self) -> str:
-        return slug(self.section or os.environ.get("BEIWE_KEYRING_SECTION") or "server")
+        return slug(self.section or os.environ.get(BEIWE_KEYRING_SECTION) or "server")
 
 
 def credentials_from_environment(environ: Mapping[str, str]) -> BeiweCredentials:
     """A keyring where ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is not. Otherwise the keys are in the
     environment, and only study passphrases come from the section, if there is one."""
-    if environ.get("BEIWE_KEYRING_SECTION") and not environ.get("BEIWE_URL"):
+    if environ.get(BEIWE_KEYRING_SECTION) and not environ.get(BEIWE_URL):
         return KeyringCredentials()
     return EnvCredentials()
 
@@ -138,10 +147,10 @@ class BeiweResource(dg.ConfigurableResource[Any]):
     """
 
     credentials: BeiweCredentials
-    lake_variable: str = "BEIWE_LAKE"
-    passphrase_variable: str = "BEIWE_LAKE_PASSPHRASE"  # noqa: S105  # a name, not a passphrase
-    age_identity_variable: str = "BEIWE_AGE_IDENTITY"
-    witness_variable: str = "BEIWE_WITNESS"
+    lake_variable: str = BEIWE_LAKE
+    passphrase_variable: str = BEIWE_LAKE_PASSPHRASE  # a name, not a passphrase
+    age_identity_variable: str = BEIWE_AGE_IDENTITY
+    witness_variable: str = BEIWE_WITNESS
     _names: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:

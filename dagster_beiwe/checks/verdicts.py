@@ -12,6 +12,7 @@ import dagster as dg
 from dagster_beiwe.cells import CellKey
 from dagster_beiwe.checks.comparison import SHOWN, Comparison
 from dagster_beiwe.checks.places import Places, table_of
+from dagster_beiwe.environment import DAGSTER_HOME
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.maintenance.exposure import Protection
 from dagster_beiwe.maintenance.verify import Verification
@@ -156,7 +157,7 @@ def judge_protection(found: Protection, places: Places, *, locked: str) -> Verdi
     advice = (
         f"{kinds}. Close permissions with chmod (folders 0700, files 0600). Run `dagster-beiwe verify --repair` for "
         "files that were changed; of files committed before their stream was locked, materialise the windows again. "
-        "Remove pickles from the folder `storage` of DAGSTER_HOME, and give their assets an `io_manager_key`."
+        f"Remove pickles from the folder `storage` of {DAGSTER_HOME}, and give their assets an `io_manager_key`."
     )
     good = "Locked streams are locked, and nobody else on the machine may read the lake."
     return Verdict(passed=found.protected, description=advice if kinds else good, metadata=metadata)

@@ -17,6 +17,7 @@ from dagster_beiwe.cli.context import (
 from dagster_beiwe.cli.server_check import check_studies
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.encryption import read_identity
+from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import BeiweError, ConfigurationError
 from dagster_beiwe.ids import is_study_id
 from dagster_beiwe.lake import BeiweLake
@@ -39,8 +40,8 @@ def command() -> int:
         studies = client.studies()
         answers = check_studies(client, studies)
     has_keys = _check_identity()
-    if not os.environ.get("BEIWE_LAKE"):
-        print("Lake        none: set BEIWE_LAKE to the folder or URL of the lake")
+    if not os.environ.get(BEIWE_LAKE):
+        print(f"Lake        none: set {BEIWE_LAKE} to the folder or URL of the lake")
         return 1
     lake, secrets = open_lake(), study_secrets(credentials)
     usable = _check_place(lake.storage) and _check_witness(lake.witness)
@@ -72,7 +73,7 @@ def _check_place(storage: Storage) -> bool:
         print(
             f"Lake        {storage.describe()}: not there yet. "
             + ("The first run makes it. " if usable else f"It can't be made, because {above} can't be written to. ")
-            + "If data should be there, correct BEIWE_LAKE, or mount its disk."
+            + f"If data should be there, correct {BEIWE_LAKE}, or mount its disk."
         )
         return usable
     probe = f".dagster-beiwe-check-{os.urandom(8).hex()}"
@@ -108,6 +109,6 @@ def _check_passphrase(lake: BeiweLake, study_id: str, passphrase: str | None) ->
     if held:
         return True, "no passphrase, as it was written"
     return False, (
-        "no passphrase: runs fail. Set BEIWE_LAKE_PASSPHRASE, or give the study one with `dagster-beiwe keyring "
+        f"no passphrase: runs fail. Set {BEIWE_LAKE_PASSPHRASE}, or give the study one with `dagster-beiwe keyring "
         "passphrase`. (Only studies with `encryption: age` or `encryption: none` need none.)"
     )

@@ -21,6 +21,15 @@ from dagster_beiwe.credentials import (
     study_secret,
 )
 from dagster_beiwe.encryption import read_identity
+from dagster_beiwe.environment import (
+    BEIWE_AGE_IDENTITY,
+    BEIWE_KEYRING_SECTION,
+    BEIWE_LAKE,
+    BEIWE_LAKE_PASSPHRASE,
+    BEIWE_URL,
+    BEIWE_WITNESS,
+    DAGSTER_HOME,
+)
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
@@ -29,7 +38,7 @@ from dagster_beiwe.text import one_line
 if TYPE_CHECKING:
     import dagster as dg
 
-AGE_IDENTITY_VARIABLE = "BEIWE_AGE_IDENTITY"
+AGE_IDENTITY_VARIABLE = BEIWE_AGE_IDENTITY
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -40,22 +49,23 @@ _QUICK = HttpPolicy(connect_timeout_seconds=5, read_timeout_seconds=30, attempts
 
 def load_credentials() -> Credentials:
     """From the keyring where ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is not; else from the environment."""
-    if os.environ.get("BEIWE_KEYRING_SECTION") and not os.environ.get("BEIWE_URL"):
+    if os.environ.get(BEIWE_KEYRING_SECTION) and not os.environ.get(BEIWE_URL):
         return credentials_from_keyring(prompt=True)
     return credentials_from_env()
 
 
 def dagster_history() -> dg.DagsterInstance:
     """What ``DAGSTER_HOME`` names, as a context manager; raises ``ConfigurationError`` where there is none."""
-    home = os.environ.get("DAGSTER_HOME")
+    home = os.environ.get(DAGSTER_HOME)
     if not home:
         raise ConfigurationError(
-            "DAGSTER_HOME is not set, so Dagster's history cannot be found. Nothing was changed. Set it as for Dagster."
+            f"{DAGSTER_HOME} is not set, so Dagster's history cannot be found. Nothing was changed. Set it as for "
+            "Dagster."
         )
     if not (user_path(home).is_absolute() and user_path(home).is_dir()):
         raise ConfigurationError(
-            f"DAGSTER_HOME is {home[:200]!r}, which is not the absolute path of a folder, so Dagster's history cannot "
-            "be found. Nothing was changed. Correct it, or mount its disk."
+            f"{DAGSTER_HOME} is {home[:200]!r}, which is not the absolute path of a folder, so Dagster's history "
+            "cannot be found. Nothing was changed. Correct it, or mount its disk."
         )
     from dagster import DagsterInstance  # slow to import, and most commands don't need it
 
@@ -64,7 +74,7 @@ def dagster_history() -> dg.DagsterInstance:
 
 def heads_in_dagster() -> list[Seen]:
     """What Dagster has seen of the logs of studies, where ``DAGSTER_HOME`` says where its history is."""
-    if not os.environ.get("DAGSTER_HOME"):
+    if not os.environ.get(DAGSTER_HOME):
         return []
     with dagster_history() as instance:
         from dagster_beiwe.runs.remembered_heads import all_remembered_heads
@@ -74,14 +84,14 @@ def heads_in_dagster() -> list[Seen]:
 
 def study_secrets(credentials: Credentials | None) -> Mapping[str, str]:
     """SECRETS of the keyring, which stand beside keys in the environment too, and need none to read a lake."""
-    if credentials is not None and not os.environ.get("BEIWE_URL"):
+    if credentials is not None and not os.environ.get(BEIWE_URL):
         return credentials.secrets
-    return secrets_from_keyring() if os.environ.get("BEIWE_KEYRING_SECTION") else {}
+    return secrets_from_keyring() if os.environ.get(BEIWE_KEYRING_SECTION) else {}
 
 
 def study_passphrase(secrets: Mapping[str, str], study_id: str, name: str) -> str | None:
     """A study's own passphrase, or else the lake's; None where there is neither."""
-    return study_secret(secrets, study_id=study_id, name=name) or os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
+    return study_secret(secrets, study_id=study_id, name=name) or os.environ.get(BEIWE_LAKE_PASSPHRASE) or None
 
 
 def open_lake() -> BeiweLake:
@@ -89,10 +99,10 @@ def open_lake() -> BeiweLake:
 
     Raises ``ConfigurationError`` without the former.
     """
-    url = os.environ.get("BEIWE_LAKE")
+    url = os.environ.get(BEIWE_LAKE)
     if not url:
-        raise ConfigurationError("BEIWE_LAKE is not set. Set it to the folder or URL of the lake, as for Dagster.")
-    return lake_at(url, witness=os.environ.get("BEIWE_WITNESS"))
+        raise ConfigurationError(f"{BEIWE_LAKE} is not set. Set it to the folder or URL of the lake, as for Dagster.")
+    return lake_at(url, witness=os.environ.get(BEIWE_WITNESS))
 
 
 def lake_at(url: str, *, witness: str | None = None) -> BeiweLake:
@@ -127,7 +137,7 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
     held = lake.studies()
     if not held:
         raise ConfigurationError(
-            f"The place {lake.storage.describe()} holds no study. Nothing was done. Correct BEIWE_LAKE, or run a "
+            f"The place {lake.storage.describe()} holds no study. Nothing was done. Correct {BEIWE_LAKE}, or run a "
             "partition of raw_data first."
         )
     try:

@@ -12,6 +12,7 @@ import click
 
 from dagster_beiwe.cli.context import ask_twice, can_ask, read_input, user_path
 from dagster_beiwe.credentials import DEFAULT_KEYRING_FILE, credentials_of_section, read_keyring, write_keyring
+from dagster_beiwe.environment import BEIWE_KEYRING_FILE, NRG_KEYRING_PASS
 from dagster_beiwe.errors import ConfigurationError, KeyringSectionError
 from dagster_beiwe.text import as_typed, one_line
 
@@ -23,8 +24,8 @@ _file_option = click.option(
     "--file",
     type=user_path,
     metavar="PATH",
-    default=lambda: os.environ.get("BEIWE_KEYRING_FILE") or DEFAULT_KEYRING_FILE,
-    help=f"Keyring file. Default: BEIWE_KEYRING_FILE or {DEFAULT_KEYRING_FILE}.",
+    default=lambda: os.environ.get(BEIWE_KEYRING_FILE) or DEFAULT_KEYRING_FILE,
+    help=f"Keyring file. Default: {BEIWE_KEYRING_FILE} or {DEFAULT_KEYRING_FILE}.",
 )
 
 
@@ -93,11 +94,11 @@ def _passphrase(*, section: str, study: str, file: Path) -> int:
 
 def _open(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
     """The passphrase of the file, and its sections: none if the file does not exist yet."""
-    passphrase = os.environ.get("NRG_KEYRING_PASS", "")
+    passphrase = os.environ.get(NRG_KEYRING_PASS, "")
     if not passphrase and not can_ask():
         raise ConfigurationError(
-            "NRG_KEYRING_PASS does not hold the passphrase of the keyring, and nobody can be asked here. Nothing was "
-            "changed. Set it."
+            f"{NRG_KEYRING_PASS} does not hold the passphrase of the keyring, and nobody can be asked here. Nothing "
+            "was changed. Set it."
         )
     if path.exists():
         passphrase = passphrase or getpass.getpass("passphrase of the keyring: ")

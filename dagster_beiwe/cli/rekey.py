@@ -20,6 +20,7 @@ from dagster_beiwe.cli.context import (
 )
 from dagster_beiwe.cli.options import optional_study_option
 from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher, read_identity
+from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE, BEIWE_LAKE_PASSPHRASE_NEW, BEIWE_WITNESS
 from dagster_beiwe.errors import ConfigurationError, WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Opening
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dagster_beiwe")
 
-NEW_PASSPHRASE = "BEIWE_LAKE_PASSPHRASE_NEW"  # noqa: S105 - a name, not a passphrase
+NEW_PASSPHRASE = BEIWE_LAKE_PASSPHRASE_NEW
 
-_NEXT = """The old lake is unchanged. Now
-  1. set BEIWE_LAKE to the new place, and BEIWE_LAKE_PASSPHRASE (or the studies' entries in the keyring) to the new
-     passphrase, where Dagster runs and for this command. If you have a witness, set BEIWE_WITNESS to an empty place,
+_NEXT = f"""The old lake is unchanged. Now
+  1. set {BEIWE_LAKE} to the new place, and {BEIWE_LAKE_PASSPHRASE} (or the studies' entries in the keyring) to the new
+     passphrase, where Dagster runs and for this command. If you have a witness, set {BEIWE_WITNESS} to an empty place,
      because the old one remembers the old log;
   2. run `dagster-beiwe verify`. If runs continued between two calls of this command, run each study's check `intact`
      once with `accept_older: true`, because the new log knows the old one as it was at the first call;
@@ -81,7 +82,7 @@ def command(
             f"{counted(done.tables, 'table')} ({done.tables_copied} copied), {counted(done.snapshots, 'snapshot')}."
         )
     if study is None:
-        known = os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
+        known = os.environ.get(BEIWE_LAKE_PASSPHRASE) or None
         shared = rekey_tables_of_lake(old.storage, new.storage, passphrase=known, new_passphrase=passphrase)
         damaged += shared.damaged_tables
         print(f"Tables of no study: {shared.tables} ({shared.tables_copied} copied).")

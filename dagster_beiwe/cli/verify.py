@@ -27,6 +27,7 @@ from dagster_beiwe.cli.options import (
     yes_option,
 )
 from dagster_beiwe.client import StudyListing
+from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import UnknownStateError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake import BeiweLake, StudyLake
@@ -122,13 +123,13 @@ def _content(lake: StudyLake, as_of: int | datetime | str | None) -> tuple[str, 
 
 def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[Seen], as_json: bool) -> bool:
     """Verify the tables that belong to no study, and tell whether they are intact."""
-    passphrase = os.environ.get("BEIWE_LAKE_PASSPHRASE") or None
+    passphrase = os.environ.get(BEIWE_LAKE_PASSPHRASE) or None
     held = set(lake.storage.list(""))
     logs = {"Tables about nobody": TableFiles.of_nobody(lake.storage, witness=lake.witness)}
     if passphrase:
         logs["Tables of no study"] = TableFiles.of_lake(lake.storage, passphrase=passphrase, witness=lake.witness)
     elif NO_STUDY in held:
-        print("Not looked at: tables of no study, because BEIWE_LAKE_PASSPHRASE is not set.", file=sys.stderr)
+        print(f"Not looked at: tables of no study, because {BEIWE_LAKE_PASSPHRASE} is not set.", file=sys.stderr)
     intact = True
     for name, tables in logs.items():
         result = verify_study(tables, share=share, remembered=remembered)

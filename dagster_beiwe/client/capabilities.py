@@ -12,6 +12,7 @@ from typing import Literal
 
 from dagster_beiwe.client.http import Request, Transport
 from dagster_beiwe.client.statuses import error_for_status
+from dagster_beiwe.environment import BEIWE_URL
 from dagster_beiwe.errors import BadAnswerError, RequestRefusedError, ServerFailedError
 
 logger = logging.getLogger("dagster_beiwe")
@@ -123,15 +124,15 @@ class RouteProbe:
             return False
         if answer.status == 400 and not answer.has_body:
             return True
-        what = f"{route} at the server in BEIWE_URL"
+        what = f"{route} at the server in {BEIWE_URL}"
         if answer.status == 400:
             raise RequestRefusedError(
                 f"Expected an empty answer with status 400 from {what}, got 400 with a page: the server does not "
-                "accept the host name it was called by. Correct BEIWE_URL.",
+                f"accept the host name it was called by. Correct {BEIWE_URL}.",
                 status=400,
             )
         raise error_for_status(answer, what) or BadAnswerError(
             f"Expected {what} to refuse a request without keys, got status 200: this is not a Beiwe server. "
-            "No key was sent. Correct BEIWE_URL.",
+            f"No key was sent. Correct {BEIWE_URL}.",
             status=200,
         )

@@ -22,6 +22,7 @@ from dagster_beiwe.client.statistics_query import batches, date_options
 from dagster_beiwe.client.studies import StudyListing, expand_study_id, find_study
 from dagster_beiwe.client.website import export_study_settings
 from dagster_beiwe.credentials import Credentials, host_of
+from dagster_beiwe.environment import BEIWE_PASSWORD, BEIWE_URL, BEIWE_USERNAME
 from dagster_beiwe.errors import (
     BadAnswerError,
     ConfigurationError,
@@ -153,7 +154,7 @@ class BeiweClient:
         if b"valid" not in self._transport.read(self._request(route))[:200]:
             raise BadAnswerError(
                 f"Expected {route} to confirm the keys, got another text with status 200; the keys count as unchecked. "
-                "Check that BEIWE_URL is a Beiwe server.",
+                f"Check that {BEIWE_URL} is a Beiwe server.",
                 status=200,
             )
 
@@ -240,8 +241,8 @@ class BeiweClient:
         if study_pk is None:
             raise RouteMissingError(
                 f"Expected {ROUTES['settings']}, which this server lacks (it is older than 2025-03); the settings were "
-                "not read. Give study_pk, the study's number in the addresses of the website, with BEIWE_USERNAME and "
-                "BEIWE_PASSWORD.",
+                "not read. Give study_pk, the study's number in the addresses of the website, with "
+                f"{BEIWE_USERNAME} and {BEIWE_PASSWORD}.",
                 status=404,
             )
         return export_study_settings(self._transport, self.credentials, study_pk)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, NoReturn, TypeGuard
 
+from dagster_beiwe.environment import BEIWE_URL
 from dagster_beiwe.errors import BadAnswerError
 
 _VALUES_LIMIT = 500_000
@@ -44,7 +45,7 @@ def parse_json(body: bytes, route: str) -> Any:
     # Outside of the except block: the decoder's exception holds the whole body.
     raise BadAnswerError(
         f"Expected JSON from {route}, got {kind} ({len(body):,} bytes) with status 200; it was not used. "
-        "Check that BEIWE_URL is a Beiwe server and that no login page of a network lies between.",
+        f"Check that {BEIWE_URL} is a Beiwe server and that no login page of a network lies between.",
         status=200,
     )
 

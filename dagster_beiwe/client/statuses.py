@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from dagster_beiwe.environment import BEIWE_URL
 from dagster_beiwe.errors import (
     AccessDeniedError,
     BadAnswerError,
@@ -95,7 +96,7 @@ def _refusal(answer: Answer, what: str) -> ServerError:
     if status == 404 and answer.has_body and not answer.is_short_text:
         return RouteMissingError(
             f"Expected {what} to exist, got the server's page for unknown addresses (404). This version of the server "
-            "lacks the endpoint, or BEIWE_URL is not the address of a Beiwe server.",
+            f"lacks the endpoint, or {BEIWE_URL} is not the address of a Beiwe server.",
             status=status,
         )
     if status == 404:
@@ -112,7 +113,7 @@ def _refusal(answer: Answer, what: str) -> ServerError:
         )
     return RequestRefusedError(
         f"Expected {what} to accept the request, got status {status}. "
-        f"{_REFUSAL_HINTS.get(status, 'Check BEIWE_URL and what lies between here and the server.')}",
+        f"{_REFUSAL_HINTS.get(status, _OTHER_REFUSAL_HINT)}",
         status=status,
         fields=_refused_fields(answer),
     )
@@ -129,18 +130,19 @@ def _refused_fields(answer: Answer) -> list[str]:
 
 
 _REFUSAL_HINTS = {
-    400: "Check that the keys are complete, the ids right, and BEIWE_URL the server's own host name.",
-    405: "Something between here and the server changed the method of the request: check BEIWE_URL and proxies.",
+    400: f"Check that the keys are complete, the ids right, and {BEIWE_URL} the server's own host name.",
+    405: f"Something between here and the server changed the method of the request: check {BEIWE_URL} and proxies.",
     407: "The proxy named in the environment wants a login.",
 }
+_OTHER_REFUSAL_HINT = f"Check {BEIWE_URL} and what lies between here and the server."
 
 
 def _redirect(answer: Answer, what: str) -> RedirectError:
     return RedirectError(
         f"Expected {what} to answer itself, got status {answer.status}, a redirect to "
-        f"{_direction(answer.header('Location'))}. It was not followed and no key was sent there. Open BEIWE_URL in a "
-        "browser to see where it leads. If that is the right address, correct BEIWE_URL (or URL in the keyring): https "
-        "and the server's own host name.",
+        f"{_direction(answer.header('Location'))}. It was not followed and no key was sent there. Open {BEIWE_URL} "
+        f"in a browser to see where it leads. If that is the right address, correct {BEIWE_URL} (or URL in the "
+        "keyring): https and the server's own host name.",
         status=answer.status,
     )
 

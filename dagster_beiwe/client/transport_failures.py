@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import requests
 from urllib3.exceptions import NameResolutionError, ReadTimeoutError
 
+from dagster_beiwe.environment import BEIWE_URL
+
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
@@ -23,7 +25,7 @@ def describe_failure(error: Exception, *, while_reading: bool = False) -> Failur
     if isinstance(error, requests.exceptions.SSLError):
         return Failure(
             text="the encrypted connection could not be set up: the server's certificate is not trusted, or TLS "
-            "failed. Check the host in BEIWE_URL, and REQUESTS_CA_BUNDLE where the network has its own authority",
+            f"failed. Check the host in {BEIWE_URL}, and REQUESTS_CA_BUNDLE where the network has its own authority",
             transient=False,
         )
     if isinstance(error, requests.exceptions.ProxyError):
@@ -35,9 +37,9 @@ def describe_failure(error: Exception, *, while_reading: bool = False) -> Failur
     if isinstance(error, requests.exceptions.Timeout) or any(isinstance(cause, ReadTimeoutError) for cause in causes):
         return Failure(text="nothing came within the read timeout")
     if any(isinstance(cause, (NameResolutionError, socket.gaierror)) for cause in causes):
-        return Failure(text="the host name could not be found. Check BEIWE_URL and the network")
+        return Failure(text=f"the host name could not be found. Check {BEIWE_URL} and the network")
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return Failure(text="the connection was refused. Check host and port in BEIWE_URL")
+        return Failure(text=f"the connection was refused. Check host and port in {BEIWE_URL}")
     if not isinstance(error, requests.exceptions.RequestException) and isinstance(error, OSError):
         return Failure(
             text="the connection could not be prepared. If REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE is set, check that "

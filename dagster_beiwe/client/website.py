@@ -13,6 +13,7 @@ from dagster_beiwe.client.http import Request, Transport
 from dagster_beiwe.client.json_bodies import parse_json
 from dagster_beiwe.client.statuses import error_for_status
 from dagster_beiwe.credentials import Credentials
+from dagster_beiwe.environment import BEIWE_PASSWORD, BEIWE_USERNAME
 from dagster_beiwe.errors import AccessDeniedError, ConfigurationError, CredentialsError, RedirectError
 
 _EXPORT_PAGE = "export_study_settings_file"
@@ -46,7 +47,8 @@ def _login(transport: Transport, credentials: Credentials) -> str:
     if not credentials.username or not credentials.password:
         raise CredentialsError(
             "Expected user name and password of the website, which this old server needs for the settings, got none; "
-            "nothing was requested. Set BEIWE_USERNAME and BEIWE_PASSWORD, or USERNAME and PASSWORD in the keyring."
+            f"nothing was requested. Set {BEIWE_USERNAME} and {BEIWE_PASSWORD}, or USERNAME and PASSWORD in the "
+            "keyring."
         )
     form = {"username": credentials.username, "password": credentials.password}
     answer = transport.answer(Request(path="validate_login", form=form), retry=False)

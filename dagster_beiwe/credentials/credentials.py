@@ -11,6 +11,15 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from dagster_beiwe.environment import (
+    BEIWE_ACCESS_KEY,
+    BEIWE_KEYRING_SECTION,
+    BEIWE_PASSWORD,
+    BEIWE_SECRET_KEY,
+    BEIWE_URL,
+    BEIWE_USERNAME,
+    NRG_KEYRING_PASS,
+)
 from dagster_beiwe.errors import CredentialsError
 
 _KEY = re.compile(r"[A-Za-z0-9+/]+")
@@ -63,19 +72,19 @@ def credentials_from_env(environ: Mapping[str, str] | None = None) -> Credential
     Raises ``CredentialsError`` that names every variable that is missing or empty.
     """
     environ = os.environ if environ is None else environ
-    required = ("BEIWE_URL", "BEIWE_ACCESS_KEY", "BEIWE_SECRET_KEY")
+    required = (BEIWE_URL, BEIWE_ACCESS_KEY, BEIWE_SECRET_KEY)
     missing = [name for name in required if not environ.get(name, "").strip()]
     if missing:
         raise CredentialsError(
             f"Expected the environment variables {', '.join(required)}; missing or empty: {', '.join(missing)}. "
-            "Set them, or use a keyring (BEIWE_KEYRING_SECTION and NRG_KEYRING_PASS)."
+            f"Set them, or use a keyring ({BEIWE_KEYRING_SECTION} and {NRG_KEYRING_PASS})."
         )
     return Credentials(
-        url=environ["BEIWE_URL"],
-        access_key=environ["BEIWE_ACCESS_KEY"],
-        secret_key=environ["BEIWE_SECRET_KEY"],
-        username=environ.get("BEIWE_USERNAME") or None,
-        password=environ.get("BEIWE_PASSWORD") or None,
+        url=environ[BEIWE_URL],
+        access_key=environ[BEIWE_ACCESS_KEY],
+        secret_key=environ[BEIWE_SECRET_KEY],
+        username=environ.get(BEIWE_USERNAME) or None,
+        password=environ.get(BEIWE_PASSWORD) or None,
     )
 
 

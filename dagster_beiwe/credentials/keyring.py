@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster_beiwe.credentials.credentials import Credentials, checked_secrets
+from dagster_beiwe.environment import BEIWE_KEYRING_FILE, BEIWE_KEYRING_SECTION, NRG_KEYRING_PASS
 from dagster_beiwe.errors import (
     BeiweError,
     CredentialsError,
@@ -166,13 +167,13 @@ def _section(
     prompt: bool,
 ) -> tuple[str, Mapping[str, Any]]:
     """Name and content of the section of a keyring file."""
-    path = path or environ.get("BEIWE_KEYRING_FILE") or DEFAULT_KEYRING_FILE
+    path = path or environ.get(BEIWE_KEYRING_FILE) or DEFAULT_KEYRING_FILE
     sections = read_keyring(path, passphrase=passphrase, environ=environ, prompt=prompt)
-    section = as_typed(section or environ.get("BEIWE_KEYRING_SECTION") or "")
+    section = as_typed(section or environ.get(BEIWE_KEYRING_SECTION) or "")
     names = ", ".join(sorted(sections)) or "none"
     if not section:
         raise KeyringSectionError(
-            f"Expected the name of a section of the keyring, got none; nothing was used. Set BEIWE_KEYRING_SECTION. "
+            f"Expected the name of a section of the keyring, got none; nothing was used. Set {BEIWE_KEYRING_SECTION}. "
             f"The sections are: {names}."
         )
     if section not in sections:
@@ -210,7 +211,7 @@ def _read_locked(file: Path) -> bytes:
     except FileNotFoundError:
         raise KeyringFileError(
             f"Expected the keyring file {file}, which does not exist. Make it with `dagster-beiwe keyring set "
-            "SECTION`, or name another in BEIWE_KEYRING_FILE."
+            f"SECTION`, or name another in {BEIWE_KEYRING_FILE}."
         ) from None
     except FileTooLargeError:
         raise KeyringFileError(
@@ -219,7 +220,7 @@ def _read_locked(file: Path) -> bytes:
     except NotRegularFileError as error:
         raise KeyringFileError(
             f"The keyring {file} is {error.what}, not a regular file; nothing was read or written. Correct "
-            "BEIWE_KEYRING_FILE."
+            f"{BEIWE_KEYRING_FILE}."
         ) from None
     except OSError as error:
         raise KeyringFileError(
@@ -237,12 +238,12 @@ def _read_locked(file: Path) -> bytes:
 
 
 def _passphrase(environ: Mapping[str, str], *, prompt: bool) -> str:
-    passphrase = environ.get("NRG_KEYRING_PASS")
+    passphrase = environ.get(NRG_KEYRING_PASS)
     if not passphrase and prompt and sys.stdin is not None and sys.stdin.isatty():
         passphrase = getpass.getpass("Passphrase of the keyring: ")
     if not passphrase:
         raise KeyringPassphraseError(
-            "Expected the passphrase of the keyring, got none; nothing was read. Set NRG_KEYRING_PASS where this runs."
+            f"No passphrase for the keyring. Nothing was read. Set {NRG_KEYRING_PASS} where this runs."
         )
     return passphrase
 
@@ -260,7 +261,7 @@ def _parsed(file: Path, plain: bytes) -> dict[str, dict[str, Any]]:
     if not readable:
         raise KeyringPassphraseError(
             f"Expected the passphrase to open the keyring {file}, got unreadable text: the passphrase is wrong, or the "
-            "file is damaged or did not hold JSON when it was encrypted. Nothing was used. Check NRG_KEYRING_PASS."
+            f"file is damaged or did not hold JSON when it was encrypted. Nothing was used. Check {NRG_KEYRING_PASS}."
         )
     if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
         raise KeyringFileError(

@@ -7,6 +7,19 @@ import secrets
 from datetime import datetime, timezone
 from pathlib import Path
 
+from dagster_beiwe.environment import (
+    BEIWE_ACCESS_KEY,
+    BEIWE_AUTOMATION,
+    BEIWE_KEYRING_SECTION,
+    BEIWE_LAKE,
+    BEIWE_LAKE_PASSPHRASE,
+    BEIWE_REFRESH_CRON,
+    BEIWE_SECRET_KEY,
+    BEIWE_START,
+    BEIWE_STUDIES,
+    BEIWE_URL,
+    DAGSTER_HOME,
+)
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.private_files import make_folder, read_file, write_file
 from dagster_beiwe.simulator import SimulatedServer
@@ -68,14 +81,14 @@ def variables(folder: Path, server: SimulatedServer) -> dict[str, str]:
     passphrase = folder / "passphrase"
     if not passphrase.exists():
         write_file(passphrase, secrets.token_urlsafe(24).encode(), exclusive=True)
-    for name in ("BEIWE_STUDIES", "BEIWE_START", "BEIWE_KEYRING_SECTION", "BEIWE_REFRESH_CRON"):
+    for name in (BEIWE_STUDIES, BEIWE_START, BEIWE_KEYRING_SECTION, BEIWE_REFRESH_CRON):
         os.environ.pop(name, None)
     return {
-        "BEIWE_URL": server.url,
-        "BEIWE_ACCESS_KEY": server.access_key,
-        "BEIWE_SECRET_KEY": server.secret_key,
-        "BEIWE_LAKE": str(folder / "lake"),
-        "BEIWE_LAKE_PASSPHRASE": read_file(passphrase, limit_bytes=_LARGEST_BYTES).decode(),
-        "BEIWE_AUTOMATION": "running",
-        "DAGSTER_HOME": str(folder / "dagster_home"),
+        BEIWE_URL: server.url,
+        BEIWE_ACCESS_KEY: server.access_key,
+        BEIWE_SECRET_KEY: server.secret_key,
+        BEIWE_LAKE: str(folder / "lake"),
+        BEIWE_LAKE_PASSPHRASE: read_file(passphrase, limit_bytes=_LARGEST_BYTES).decode(),
+        BEIWE_AUTOMATION: "running",
+        DAGSTER_HOME: str(folder / "dagster_home"),
     }

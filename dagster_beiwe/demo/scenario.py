@@ -15,6 +15,14 @@ import dagster as dg
 from dagster_beiwe.checks import CHECKS
 from dagster_beiwe.checks.places import ROSTER_FIRST
 from dagster_beiwe.demo.stage import KEY, Cost, Outcome, Stage, environment
+from dagster_beiwe.environment import (
+    BEIWE_ACCESS_KEY,
+    BEIWE_LAKE,
+    BEIWE_LAKE_PASSPHRASE,
+    BEIWE_SECRET_KEY,
+    BEIWE_URL,
+    DAGSTER_HOME,
+)
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.text import human_size
@@ -34,12 +42,12 @@ def run_scenario() -> int:
     world = _world(start, now)
     with tempfile.TemporaryDirectory() as folder, SimulatedServer(world) as server:
         values = {
-            "BEIWE_URL": server.url,
-            "BEIWE_ACCESS_KEY": server.access_key,
-            "BEIWE_SECRET_KEY": server.secret_key,
-            "BEIWE_LAKE": str(Path(folder) / "lake"),
-            "BEIWE_LAKE_PASSPHRASE": "for synthetic data only",
-            "DAGSTER_HOME": folder,
+            BEIWE_URL: server.url,
+            BEIWE_ACCESS_KEY: server.access_key,
+            BEIWE_SECRET_KEY: server.secret_key,
+            BEIWE_LAKE: str(Path(folder) / "lake"),
+            BEIWE_LAKE_PASSPHRASE: "for synthetic data only",
+            DAGSTER_HOME: folder,
         }
         with environment(values), dg.DagsterInstance.ephemeral() as instance:
             config = StudyConfig("Sleep and Mood", key=KEY, start=start.date(), verify_share=1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dagster_beiwe.encryption.cipher import Bytes, Cipher, CipherKeys, Decryptor, Encryptor
 from dagster_beiwe.encryption.push import Pusher, UnreadInputError
+from dagster_beiwe.environment import BEIWE_AGE_IDENTITY
 from dagster_beiwe.errors import ConfigurationError, EncryptionError
 from dagster_beiwe.private_files import read_file
 
@@ -33,7 +34,7 @@ class AgeCipher(Cipher):
 
     name = "age"
     key_name = "identity"
-    where_keys_come_from = "Let BEIWE_AGE_IDENTITY name the file with that private key; it may hold several"
+    where_keys_come_from = f"Let {BEIWE_AGE_IDENTITY} name the file with that private key; it may hold several"
 
     def __init__(self, *, recipients: Sequence[str] = (), identity: str | None = None) -> None:
         self._identities = _age_identities(identity) if identity else []

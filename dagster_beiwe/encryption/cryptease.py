@@ -20,6 +20,7 @@ import cryptease
 
 from dagster_beiwe.encryption.cfb8 import IV_BYTES, Cfb8Decryption, cfb8_encryptor, encrypt_in_step, encrypt_rest
 from dagster_beiwe.encryption.cipher import Bytes, Cipher, CipherKeys, Decryptor, Encryptor
+from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import ConfigurationError, EncryptionError, PassphraseMissingError
 
 if TYPE_CHECKING:
@@ -45,14 +46,14 @@ class CrypteaseCipher(Cipher):
 
     name = "cryptease"
     key_name = "passphrase"
-    where_keys_come_from = "Set BEIWE_LAKE_PASSPHRASE, or the study's entry in the keyring's SECRETS"
+    where_keys_come_from = f"Set {BEIWE_LAKE_PASSPHRASE}, or the study's entry in the keyring's SECRETS"
 
     def __init__(self, passphrase: str) -> None:
         if not passphrase:
             raise PassphraseMissingError(
                 "No passphrase to encrypt or decrypt files with; nothing was downloaded, read or written. Set "
-                "BEIWE_LAKE_PASSPHRASE or the study's entry in the keyring's SECRETS, or turn encryption off by name "
-                "(`encryption: none` in the study's configuration, `cipher=None` in Python)."
+                f"{BEIWE_LAKE_PASSPHRASE} or the study's entry in the keyring's SECRETS, or turn encryption off by "
+                "name (`encryption: none` in the study's configuration, `cipher=None` in Python)."
             )
         if any("\ud800" <= character <= "\udfff" for character in passphrase):
             raise ConfigurationError(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 
 from dagster_beiwe.encryption import Cipher, CipherKeys, cipher_by_name
+from dagster_beiwe.environment import BEIWE_LAKE
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import is_study_id
 from dagster_beiwe.lake.staging import Compression
@@ -97,6 +98,6 @@ def _path_of_url(path: str) -> str:
     if not path.startswith("/"):
         raise ConfigurationError(
             "Expected the lake's folder as a path or as file:///folder, got a file URL with a host in it; nothing was "
-            "opened. Correct BEIWE_LAKE."
+            f"opened. Correct {BEIWE_LAKE}."
         )
     return path

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, PassphraseMissingError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.opening import Opening
@@ -116,7 +117,7 @@ def rekey_tables_of_lake(
     elif source.exists(LogLayout(NO_STUDY).record(0)):
         raise PassphraseMissingError(
             "The lake has encrypted tables of no study, but its passphrase was not given. They were not copied; "
-            "everything else was. Set BEIWE_LAKE_PASSPHRASE and call again, or materialise them again."
+            f"everything else was. Set {BEIWE_LAKE_PASSPHRASE} and call again, or materialise them again."
         )
     return result
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 import dagster as dg
 
 from dagster_beiwe.cells import Cell, CellKey
+from dagster_beiwe.environment import BEIWE_START
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.studies.study import Study
@@ -77,7 +78,7 @@ def raw_data_partitions(study: Study) -> dg.MultiPartitionsDefinition:
     if study.start is None:
         raise ConfigurationError(
             f"Expected the first day of data of study {study.name!r}, got none; its raw_data was not built. Set "
-            "`start` in the study's configuration, or BEIWE_START."
+            f"`start` in the study's configuration, or {BEIWE_START}."
         )
     return dg.MultiPartitionsDefinition(
         {PARTICIPANT: participant_partitions(study.id), WINDOW: window_partitions(study.config.window, study.start)}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from dagster_beiwe.client.studies import find_study
+from dagster_beiwe.environment import BEIWE_START, BEIWE_STUDIES
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import is_study_id
 from dagster_beiwe.studies.config import EVERY_STUDY, StudyConfig
@@ -28,9 +29,9 @@ def configs_from_environment(environ: Mapping[str, str], deployments: Mapping[st
     Each study is taken from every deployment that has it; one that is known nowhere belongs to the first deployment of
     which nothing is known yet.
     """
-    start = environ.get("BEIWE_START", "").strip() or None
+    start = environ.get(BEIWE_START, "").strip() or None
     names = [study.name for known in deployments.values() for study in known.values()]
-    texts = split_names(as_typed(environ.get("BEIWE_STUDIES", "")), names)
+    texts = split_names(as_typed(environ.get(BEIWE_STUDIES, "")), names)
     if not texts:
         return [StudyConfig(EVERY_STUDY, start=start, deployment=name) for name in deployments]
     unknown = [name for name, known in deployments.items() if not known]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy
+from dagster_beiwe.environment import BEIWE_START, DAGSTER_HOME
 from dagster_beiwe.errors import (
     BeiweError,
     ConfigurationError,
@@ -48,7 +49,7 @@ AGAIN_SECONDS = 30
 LOADING_SECONDS = 15.0
 """How long all questions may take together while a code location loads; what is left over waits for the next time."""
 
-_REMEDY = "Its raw_data waits until it is known: set `start` in the study's configuration, or BEIWE_START."
+_REMEDY = f"Its raw_data waits until it is known: set `start` in the study's configuration, or {BEIWE_START}."
 _DAY = timedelta(days=1)
 _CREATED = "Created On"  # a column of the participant table
 _LARGEST_BYTES = 16 * 1024 * 1024
@@ -83,7 +84,7 @@ class StudyMemory:
     """
 
     def __init__(self, deployment: str, *, folder: str | Path | None = None, server: str = "") -> None:
-        home = Path(folder) if folder else Path(os.environ.get("DAGSTER_HOME") or "~/.dagster").expanduser() / "beiwe"
+        home = Path(folder) if folder else Path(os.environ.get(DAGSTER_HOME) or "~/.dagster").expanduser() / "beiwe"
         self._studies = home / f"{deployment}.json"
         self._starts = home / f"{deployment}.starts.json"
         self._deployment, self._server = deployment, server
@@ -208,7 +209,7 @@ def learn_starts(
         except RouteMissingError:
             logger.warning(
                 "The server can't say when study %r began (it may be older than June 2024), so its raw_data has no "
-                "windows yet. Set `start` in the study's configuration, or BEIWE_START.",
+                f"windows yet. Set `start` in the study's configuration, or {BEIWE_START}.",
                 study.name,
             )
         except ServerFailedError as error:
@@ -271,5 +272,5 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
     except OSError as error:
         raise LakeUnavailableError(
             f"Expected to write {path}, got: {error.strerror}; what is known about studies was not saved. Make the "
-            "folder writable, or set DAGSTER_HOME to another one."
+            f"folder writable, or set {DAGSTER_HOME} to another one."
         ) from error

@@ -86,6 +86,11 @@ def test_partition_keys_are_taken_apart_in_one_module() -> None:
     assert modules_with(r"^\|$") == {"cells.py"}
 
 
+def test_environment_variables_are_named_in_one_module() -> None:
+    """Whoever reads one, and every message about one, takes its name from there."""
+    assert modules_with(r"(?<![A-Z_])(BEIWE_[A-Z]|NRG_KEYRING_PASS|DAGSTER_HOME)") == {"environment.py"}
+
+
 def test_file_permissions_have_one_owner() -> None:
     """Whatever creates a private file or folder goes through one module."""
     assert modules_with_code(r"0o[0-7]+|umask|[fl]?chmod|S_I[RWX]\w+|makedirs|mkdir") == {"private_files.py"}

@@ -11,6 +11,7 @@ import os
 from datetime import datetime
 from functools import lru_cache
 
+from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import IntegrityError, WrongPassphraseError
 from dagster_beiwe.lake.catalog.authentication import Authenticator
 from dagster_beiwe.lake.catalog.records import KIND, Begin, Head, decode, decode_unproven, encode
@@ -76,7 +77,7 @@ def open_log(data: bytes, study: str, passphrase: str | None, *, name: str, plac
             raise
         raise WrongPassphraseError(
             f"The passphrase is not the one that study {study} of the lake at {place} was written with, or {name!r} "
-            "was changed. Nothing was read or written. Correct BEIWE_LAKE_PASSPHRASE or the study's entry in the "
+            f"was changed. Nothing was read or written. Correct {BEIWE_LAKE_PASSPHRASE} or the study's entry in the "
             "keyring's SECRETS."
         ) from None
     return authenticator, begin

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
+from dagster_beiwe.environment import BEIWE_LAKE
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.storage.base import (
     LARGEST_DOCUMENT_BYTES,
@@ -234,7 +235,7 @@ def _no_file(path: str) -> IntegrityError:
 
 def _advice(number: int | None) -> str:
     if number in (errno.ENOSPC, errno.EDQUOT):
-        return "Free space on that disk, or move the lake (BEIWE_LAKE) to a larger one."
+        return f"Free space on that disk, or move the lake ({BEIWE_LAKE}) to a larger one."
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "Let the user that runs Dagster own the folder, and check that it is not mounted read-only."
     return "Check the disk and its mount."

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+from dagster_beiwe.environment import BEIWE_LAKE
+
 _CLIENTS = frozenset({"adlfs", "aiobotocore", "aiohttp", "asyncio", "azure", "botocore", "fsspec", "gcsfs", "google"})
 """Packages whose errors tell of the store. Not all of them are ``OSError``."""
 
 _NETWORK = "Check the network and the store's endpoint (docs/object-stores.md)."
 
 _ADVICE = {
-    "Create the bucket, or correct BEIWE_LAKE.": "FileNotFoundError NoSuchBucket ContainerNotFound 404",
+    f"Create the bucket, or correct {BEIWE_LAKE}.": "FileNotFoundError NoSuchBucket ContainerNotFound 404",
     "Set this machine's clock: the store has another time.": "RequestTimeTooSkewed RequestExpired",
     "Name the region of the bucket, or an endpoint in it (docs/object-stores.md).": (
         "PermanentRedirect TemporaryRedirect Redirect AuthorizationHeaderMalformed IllegalLocation* *Region* 301 307"

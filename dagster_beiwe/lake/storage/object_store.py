@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
+from dagster_beiwe.environment import BEIWE_LAKE
 from dagster_beiwe.errors import BeiweError, ConfigurationError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.storage.base import (
     LARGEST_DOCUMENT_BYTES,
@@ -354,6 +355,6 @@ def _open_store(url: str) -> tuple[Any, str, str]:
     except (ValueError, TypeError, AttributeError, OSError):  # no protocol of fsspec's, or one that is no store
         raise ConfigurationError(
             f"Expected a folder or a URL that fsspec knows as the lake's place, got one that starts with "
-            f"{protocol}://; nothing was opened. Correct BEIWE_LAKE."
+            f"{protocol}://; nothing was opened. Correct {BEIWE_LAKE}."
         ) from None
     return files, root.rstrip("/"), protocol

@@ -1,0 +1,37 @@
+"""The environment variables by name, each spelled out here only. ``opening`` reads those that open a lake."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PREFIX: Final = "BEIWE_"
+"""What the names begin with; a deployment may have a prefix of its own for the credentials of its server."""
+
+BEIWE_URL: Final = "BEIWE_URL"
+BEIWE_ACCESS_KEY: Final = "BEIWE_ACCESS_KEY"
+BEIWE_SECRET_KEY: Final = "BEIWE_SECRET_KEY"  # noqa: S105  # a name, as below
+BEIWE_USERNAME: Final = "BEIWE_USERNAME"
+BEIWE_PASSWORD: Final = "BEIWE_PASSWORD"  # noqa: S105
+
+BEIWE_KEYRING_SECTION: Final = "BEIWE_KEYRING_SECTION"
+BEIWE_KEYRING_FILE: Final = "BEIWE_KEYRING_FILE"
+NRG_KEYRING_PASS: Final = "NRG_KEYRING_PASS"  # noqa: S105
+
+BEIWE_LAKE: Final = "BEIWE_LAKE"
+BEIWE_LAKE_PASSPHRASE: Final = "BEIWE_LAKE_PASSPHRASE"  # noqa: S105
+BEIWE_LAKE_PASSPHRASE_NEW: Final = "BEIWE_LAKE_PASSPHRASE_NEW"  # noqa: S105
+BEIWE_AGE_IDENTITY: Final = "BEIWE_AGE_IDENTITY"
+BEIWE_WITNESS: Final = "BEIWE_WITNESS"
+
+BEIWE_STUDIES: Final = "BEIWE_STUDIES"
+BEIWE_START: Final = "BEIWE_START"
+
+BEIWE_AUTOMATION: Final = "BEIWE_AUTOMATION"
+BEIWE_REFRESH_CRON: Final = "BEIWE_REFRESH_CRON"
+
+DAGSTER_HOME: Final = "DAGSTER_HOME"
+
+
+def with_prefix(name: str, prefix: str) -> str:
+    """The name of a variable for a deployment whose variables begin with ``prefix``."""
+    return f"{prefix}{name.removeprefix(PREFIX)}"
