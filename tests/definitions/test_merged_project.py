@@ -3,6 +3,8 @@
 # Without `from __future__ import annotations`: Dagster reads the types of inputs and results when it decorates.
 
 import logging
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +107,7 @@ def multiprocess_project() -> dg.Definitions:
 
 
 def test_everything_runs_in_processes_of_its_own(
-    server: SimulatedServer, study: Study, stored_instance: dg.DagsterInstance
+    server: SimulatedServer, study: Study, stored_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Raw data of a range, what is made of it in the same run, a table of the whole study, and the checks."""
     people = sorted(server.world.study(study.id).participants)
@@ -114,7 +116,8 @@ def test_everything_runs_in_processes_of_its_own(
     project = ReconstructableRepository.for_file(
         __file__, multiprocess_project.__name__, working_directory=str(Path(__file__).parent)
     )
-    fork = {"forkserver": {"preload_modules": ["worlds", "dagster_beiwe.definitions"]}}
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # it looks for modules nowhere else
+    fork = {"forkserver": {"preload_modules": [__name__]}}
     with dg.execute_job(
         project.get_reconstructable_job("__ASSET_JOB"),
         stored_instance,

@@ -226,11 +226,10 @@ class Schedule:
 
     def check(self) -> None:
         lake = Lake(self.place, self.offset)
-        catalog = lake.catalog()
         records = self.records(lake)
+        replay(records)  # before anything of the package looks at them
         heads = {Head(number, sha256(data)) for number, data in enumerate(records)}
-        assert catalog.refresh().head == max(heads)
-        replay(records)
+        assert lake.catalog().refresh().head == max(heads)
         for name, kind, *said in self.told:
             if kind == "seen":
                 assert Head(*said[0]) in heads, f"{name} has seen {said[0]}, which is lost"
