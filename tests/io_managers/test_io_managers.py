@@ -439,11 +439,12 @@ def test_raw_data_of_no_study_is_refused(project: Project) -> None:
     assert "raw_data" in str(result.all_events)
 
 
-def test_a_filled_lake_is_what_these_tests_read(environment: Path, server: SimulatedServer, tmp_path: Path) -> None:
+def test_a_filled_lake_is_what_these_tests_read(environment: Path, shared_world: World, tmp_path: Path) -> None:
     """The copy verifies: its manifests are those of the original."""
-    lake = study_lake(environment, server.world)
-    fresh = study_lake(tmp_path / "fresh", server.world)
-    fill(server, fresh, cells_of(ANDROID, weeks=1))
+    lake = study_lake(environment, shared_world)
+    fresh = study_lake(tmp_path / "fresh", shared_world)
+    with SimulatedServer(shared_world) as server:
+        fill(server, fresh, cells_of(ANDROID, weeks=1))
     copied, made = lake.manifest(ANDROID, WEEKS[0]), fresh.manifest(ANDROID, WEEKS[0])
     assert copied is not None
     assert made is not None

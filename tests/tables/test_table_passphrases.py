@@ -12,12 +12,7 @@ import pytest
 from reading_helpers import PASSPHRASE, study_lake
 from table_helpers import KEY, damaged, tables_below
 
-from dagster_beiwe.errors import (
-    EncryptionError,
-    PastStateError,
-    TableMissingError,
-    WrongPassphraseError,
-)
+from dagster_beiwe.errors import EncryptionError, PastStateError, TableMissingError, WrongPassphraseError
 from dagster_beiwe.lake import collecting
 from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.lake.lake import BeiweLake, open_storage

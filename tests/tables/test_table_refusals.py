@@ -12,12 +12,7 @@ import pytest
 from reading_helpers import study_lake
 from table_helpers import KEY, damaged, laid_back, stored, stored_file, tables_below
 
-from dagster_beiwe.errors import (
-    ConfigurationError,
-    IntegrityError,
-    TableMissingError,
-    WrongPassphraseError,
-)
+from dagster_beiwe.errors import ConfigurationError, IntegrityError, TableMissingError, WrongPassphraseError
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import World

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from pandas.api.types import union_categoricals
 from table_helpers import KEY, stored, stored_file, tables_below
 
-from dagster_beiwe.errors import (
-    ConfigurationError,
-)
+from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.layout import LogLayout, Subject, asset_path
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.tables.store import TableStore

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from model import CUTS, NARROW, PAPERS, RETURNS, WIDE, Kind, Mix, Ways
+from model_ways import CUTS, NARROW, PAPERS, RETURNS, WIDE, Kind, Mix, Ways
 
 from dagster_beiwe.errors import LakeUnavailableError
 from dagster_beiwe.lake.catalog.batch import Batch

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from model import CUTS, NARROW, PAPERS, RETURNS, SHORT, WIDE, Kind, play
+from model import play
 from model_mutations import MUTATIONS, Mutation
+from model_ways import CUTS, NARROW, PAPERS, RETURNS, SHORT, WIDE, Kind
 
 SCHEDULES = {"short": (SHORT, 4300), "wide": (WIDE, 200), "narrow": (NARROW, 150), "returns": (RETURNS, 150)}
 SCHEDULES |= {"papers": (PAPERS, 100), "cuts": (CUTS, 100)}

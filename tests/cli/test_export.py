@@ -1,0 +1,137 @@
+"""`dagster-beiwe export`: data leave the lake as files or tables."""
+
+from __future__ import annotations
+
+import re
+import stat
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from filled_lake import END, PASSPHRASE, START, fill
+
+from dagster_beiwe.cli import main
+from dagster_beiwe.encryption import AgeCipher
+from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
+from dagster_beiwe.lake.catalog.records import Place
+from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
+
+
+def test_export_writes_beiwes_own_tree(lake: StudyLake, tmp_path: Path, server: SimulatedServer) -> None:
+    """Names and bytes are those of the server; files and folders are closed to others."""
+    target = tmp_path / "plain"
+    assert main(["export", "--study", "Sleep", "--to", str(target), "--stream", "gps"]) == 0
+    files = sorted(path for path in target.rglob("*") if path.is_file())
+    expected = server.world.files(lake.study_id, streams=["gps"])
+    assert len(files) == len(expected) > 0
+    assert {path.read_bytes() for path in files} == {file.read() for file in expected}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in target.rglob("*") if path.is_dir()} == {0o700}
+
+
+def test_export_reads_past_states(lake: StudyLake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By number or name of a snapshot, after what they had was taken out; a state that there is not is said."""
+    catalog = lake.catalog()
+    assert catalog
+    head = catalog.refresh().head
+    add_snapshot(catalog, "paper-1", head, run_id="test", content="", participants=2, files=1, size_bytes=1)
+    token = catalog.identities.token(Subject("anna1111"), catalog.state) or ""
+    take_out(
+        catalog,
+        [(Place(token, window), version.at) for window, version in lake.index("anna1111").items()],
+        run_id="test",
+    )
+
+    def exported(name: str, *as_of: str) -> set[str]:
+        assert main(["export", "--study", "Sleep", "--stream", "gps", "--to", str(tmp_path / name), *as_of]) == 0
+        return {str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).rglob("*.csv")}
+
+    now = exported("now")
+    assert {path.partition("/")[0] for path in now} == {"bert2222"}
+    by_name = exported("name", "--as-of", "paper-1")
+    assert by_name == exported("number", "--as-of", str(head.number)) > now
+    said = {"2000-01-01": "no state of 2000-01-01T00:00:00+00:00", "9999": "no state 9999", "paper-2": "no snapshot"}
+    for as_of, words in said.items():
+        assert main(["export", "--study", "Sleep", "--to", str(tmp_path / "none"), "--as-of", as_of]) == 2
+        assert f"has {words}" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("form", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
+def test_export_writes_tables(lake: StudyLake, tmp_path: Path, form: str, read: object) -> None:
+    """One table per participant and stream, narrowed by time."""
+    target = tmp_path / "tables"
+    arguments = ["--participant", "anna1111", "--stream", "gps", "--start", "2026-03-03", "--end", "2026-03-05"]
+    assert main(["export", "--study", "Sleep", "--to", str(target), "--format", form, *arguments]) == 0
+    (path,) = [each for each in target.rglob("*") if each.is_file()]
+    frame = read(path)  # type: ignore[operator]
+    assert path.name == f"gps.{form}"
+    days = pd.to_datetime(frame["timestamp"], unit="ms", utc=True).dt.date.astype(str)
+    assert set(days) == {"2026-03-03", "2026-03-04"}
+
+
+def test_export_tells_of_rows_that_did_not_fit(
+    lake: StudyLake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Answers with commas are longer than their header."""
+    arguments = ["--stream", "survey_answers", "--format", "csv", "--to", str(tmp_path / "tables")]
+    assert main(["export", "--study", "Sleep", *arguments]) == 0
+    told = r"Of \d+ rows, [1-9]\d* did not fit their header and were repaired, and 0 "
+    assert re.search(told, capsys.readouterr().out)
+
+
+def test_export_writes_what_is_no_table_as_files(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stream of pictures, which only this server has, among others that are tables."""
+    plan = StudyPlan(
+        name="Faces",
+        participants=["anna1111"],
+        start=START,
+        end=START + timedelta(days=7),
+        hours=(9,),
+        streams=("gps", "image_survey"),
+    )
+    with SimulatedServer(World.build(plan, now=END), profile="image_survey") as own:
+        for name, value in (("URL", own.url), ("ACCESS_KEY", own.access_key), ("SECRET_KEY", own.secret_key)):
+            monkeypatch.setenv(f"BEIWE_{name}", value)
+        (study_id,) = own.world.studies
+        fill(own, BeiweLake(environment).study(study_id, passphrase=PASSPHRASE))
+        target = tmp_path / "tables"
+        assert main(["export", "--study", "Faces", "--format", "csv", "--to", str(target)]) == 0
+        pictures = {file.read() for file in own.world.files(study_id, streams=["image_survey"])}
+    written = {path.read_bytes() for path in target.rglob("*") if path.is_file() and path.name != "gps.csv"}
+    assert written == pictures != set()
+    assert (target / "anna1111" / "gps.csv").is_file()
+    assert "Written as files, because no table can be made of them: image_survey." in capsys.readouterr().out
+
+
+def test_export_opens_what_age_locked(
+    environment: Path, server: SimulatedServer, study_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the private key, beside what the passphrase locked before the study went over to age."""
+    identity = pytest.importorskip("pyrage").x25519.Identity.generate()
+    (tmp_path / "key").write_text(f"# public key: {identity.to_public()}\n{identity}\n")
+    fill(server, BeiweLake(environment).study(study_id, passphrase=PASSPHRASE), ["anna1111"])
+    age = AgeCipher(recipients=[str(identity.to_public())])
+    fill(server, BeiweLake(environment).study(study_id, passphrase=PASSPHRASE, cipher=age), ["bert2222"])
+    command = ["export", "--study", "Sleep", "--stream", "gps", "--to"]
+    assert main([*command, str(tmp_path / "without")]) == 1
+    monkeypatch.setenv("BEIWE_AGE_IDENTITY", str(tmp_path / "nowhere"))
+    assert main([*command, str(tmp_path / "wrong")]) == 2
+    monkeypatch.setenv("BEIWE_AGE_IDENTITY", str(tmp_path / "key"))
+    assert main([*command, str(tmp_path / "plain")]) == 0
+    assert main(["verify"]) == 0
+    files = {path.read_bytes() for path in (tmp_path / "plain").rglob("*") if path.is_file()}
+    assert files == {file.read() for file in server.world.files(study_id, streams=["gps"])}
+
+
+def test_export_refuses_a_folder_with_something_in_it(lake: StudyLake, tmp_path: Path) -> None:
+    """Nothing is mixed with or written over what is there."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("important")
+    assert main(["export", "--study", "Sleep", "--to", str(tmp_path / "full")]) == 2
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
