@@ -129,7 +129,7 @@ def test_a_file_made_by_crypt_py_is_read(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     assert credentials_from_keyring("lab", path=locked, passphrase=PASSPHRASE).username == "researcher"
 
@@ -150,7 +150,7 @@ def test_a_file_written_here_is_opened_by_mano(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     assert json.loads(done.stdout) == SECTIONS["lab"]
 
@@ -349,7 +349,7 @@ def test_reading_a_keyring_warns_of_nothing(keyring: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -75,7 +75,7 @@ def crypt_script(action: str, file: Path, out: Path) -> None:
     script = Path(sysconfig.get_path("scripts")) / "crypt.py"
     command = [sys.executable, "-W", "ignore", str(script), action, "-o", str(out), str(file)]
     environment = {**os.environ, "ENCRYPT_PASS": PASSPHRASE, "PYTHONUTF8": "1"}
-    subprocess.run(command, check=True, env=environment, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, env=environment, capture_output=True, timeout=300)
 
 
 def test_the_script_of_cryptease_opens_what_is_locked_here(cipher: CrypteaseCipher, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_nothing_shows_or_stores_the_passphrase() -> None:
 
 def run_python(code: str) -> str:
     command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -17,7 +17,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.simulator import SimulatedServer, World
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 180
 
 
 CHILD = """

@@ -282,10 +282,11 @@ class Watcher(threading.Thread):
         self.folder, self.canary = folder, canary
         self.found: set[str] = set()
         self.seen: set[str] = set()
-        self.done = threading.Event()
+        self.done, self.passed = threading.Event(), threading.Event()
 
     def run(self) -> None:
         while not self.done.is_set():
+            self.passed.set()
             for path in self.folder.rglob("*"):
                 try:
                     data = path.read_bytes() if path.is_file() else b""
@@ -311,10 +312,11 @@ def test_no_plain_byte_is_ever_on_disk(folder: Path, locked: bool) -> None:
             yield canary * 10_000
             if number == 20:
                 watcher.start()
-            if number == 30:
-                passes.wait(0.3)
+            if number == 30:  # everything is looked at from here on, at least once
+                for _ in range(2):
+                    watcher.passed.clear()
+                    watcher.passed.wait(60)
 
-    passes = threading.Event()
     with LakeWriter(lake, run_id="r") as writer:
         staged = writer.stage(parse_member_name(NAME), body(), compressed=False)
         watcher.done.set()

@@ -80,7 +80,7 @@ def decrypted_by_crypt_py(path: Path, passphrase: str = PASSPHRASE) -> bytes:
         env={**os.environ, "ENCRYPT_PASS": passphrase, "PYTHONWARNINGS": "ignore"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     return result.stdout

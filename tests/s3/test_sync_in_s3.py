@@ -110,7 +110,7 @@ def test_a_run_that_is_killed_is_finished_by_the_next(
 
     s3.meddle = kill
     dying.append(sync_elsewhere(server, url))
-    _, errors = dying[0].communicate(timeout=60)
+    _, errors = dying[0].communicate(timeout=300)
     s3.meddle = None
     assert dying[0].returncode == -signal.SIGKILL, errors
     lake, new = study_lake(url), truth(world, ONE)
@@ -129,7 +129,7 @@ def test_a_run_that_is_killed_is_finished_by_the_next(
 def test_two_processes_share_a_lake(url: str, world: World, server: SimulatedServer) -> None:
     """Both bring in the same windows at once: neither fails, each file is there once."""
     processes = [sync_elsewhere(server, url) for _ in range(2)]
-    outcomes = [process.communicate(timeout=100) for process in processes]
+    outcomes = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outcomes
     lake = study_lake(url)
     assert contents(lake, ONE) == truth(world, ONE)

@@ -67,7 +67,7 @@ def test_module_runs_alone_until_sigterm() -> None:
         keys = {"access_key": settings["BEIWE_ACCESS_KEY"], "secret_key": settings["BEIWE_SECRET_KEY"]}
         studies = requests.post(f"{settings['BEIWE_URL']}/get-studies/v1", data=keys, timeout=10).json()
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     assert len(studies) == 3
     assert set(studies) == set(World.demo(seed=7).studies)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from urllib.parse import urlencode
 
@@ -25,7 +27,7 @@ POISON = {"participant": "andr1aaa", "stream": "gps", "start": hour(8), "end": h
 def raw_get_data(server: SimulatedServer, **form: str) -> tuple[int, bytes, bool]:
     """Status, body, and whether the transport noticed a cut, by http.client."""
     keys = {"access_key": server.access_key, "secret_key": server.secret_key, "study_id": ALPHA}
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     try:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         connection.request("POST", "/get-data/v1", body=urlencode({**keys, **form}), headers=headers)
@@ -53,7 +55,7 @@ def test_hang_delays_the_headers(server: SimulatedServer, client: Client) -> Non
         requests.post(f"{server.url}/get-studies/v1", timeout=0.2)
     begun = time.monotonic()
     server.stop()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("how", ["latency", "constructor"])
@@ -288,15 +290,19 @@ def test_every_name_is_known_and_no_other() -> None:
         Misbehaviour(name="explode")  # type: ignore[arg-type]
 
 
-def test_peak_counts_simultaneous_downloads(server: SimulatedServer, client: Client) -> None:
-    """Downloads that overlap in time are counted together."""
-    server.misbehave("trickle", seconds=0.0, chunk_bytes=64)
-    keys = {"access_key": server.access_key, "secret_key": server.secret_key, "study_id": ALPHA}
-    with requests.Session() as session:
-        answers = [session.post(f"{server.url}/get-data/v1", data=keys, stream=True, timeout=10) for _ in range(3)]
+def test_peak_counts_simultaneous_downloads(world: World) -> None:
+    """Downloads that overlap in time are counted together: here each waits for the others, however slow they are."""
+
+    class Together(SimulatedServer):
+        def download_begins(self) -> None:
+            super().download_begins()
+            meeting.wait(60)
+
+    meeting = threading.Barrier(3)
+    with Together(world) as server, ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(raw_get_data, server, **GPS) for _ in range(3)]
+        assert [answer.result()[0] for answer in answers] == [200] * 3
         assert server.peak_downloads == 3
-        for answer in answers:
-            answer.close()
 
 
 def test_auth_seconds_are_spent_per_request(world: World) -> None:

@@ -36,6 +36,8 @@ KEY = dg.AssetKey(["beiwe", "stopping", "raw_data"])
 ROSTER = dg.AssetKey(["beiwe", "stopping", "roster"])
 KEYS = {f"{FIRST}|{WEEK}", f"{SECOND}|{WEEK}"}
 DEADLINE_SECONDS = 180
+SOON_SECONDS = 30
+"""Within some seconds, also of a machine that is busy; without being told, what is held would never end."""
 
 
 class HoldingServer(SimulatedServer):

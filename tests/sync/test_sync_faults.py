@@ -299,14 +299,18 @@ def test_an_interrupt_leaves_undone_what_waits() -> None:
 
     def work(number: int) -> None:
         begun.set()
-        go_on.wait(30)
+        go_on.wait(60)
         done.append(number)
+
+    def go_on_after(stop: threading.Event) -> None:
+        stop.wait(60)
+        go_on.set()
 
     def interrupted() -> None:
         with Threads(1) as threads:
             threads.batches.submit(lambda: wait([threads.files.submit(work, number) for number in range(100)]))
-            begun.wait(30)
-            threading.Timer(0.1, go_on.set).start()
+            begun.wait(60)
+            threading.Thread(target=go_on_after, args=[threads._stop]).start()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
