@@ -1,4 +1,4 @@
-"""What holds for every test: signals as a service has them, lakes that cost little, property tests without a clock.
+"""What holds for every test: signals as a service has them, lakes and histories that cost little.
 
 Folders mirror the package's rooms: ``foundations`` are the modules that others stand on, ``definitions`` those at the
 top. What is not about one room has a folder of its own: whole lakes in an object store (``s3``), ``faults``, ``leaks``,
@@ -14,6 +14,8 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from hypothesis import HealthCheck, settings
 
 from dagster_beiwe.lake.catalog import key_file
@@ -60,6 +62,22 @@ def _cheap_lakes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         patch.setattr(key_file, "LOG2_N", 10)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_histories() -> Iterator[None]:
+    """Dagster reads all its migrations for each database that it makes, which takes most of the time of that."""
+    read, scripts = ScriptDirectory.from_config, {}
+
+    def read_once(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in scripts:
+            scripts[place] = read(config)
+        return scripts[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", read_once)
         yield
 
 

@@ -251,7 +251,15 @@ class Choice:
     waiting: int = 0
 
 
-def choose_runs(grid: Grid, cells: Collection[CellKey], *, start: str, largest: int) -> Choice:
+def choose_runs(
+    grid: Grid,
+    cells: Collection[CellKey],
+    *,
+    start: str,
+    largest: int,
+    most_runs: int = RUNS_PER_TICK,
+    most_partitions: int = PARTITIONS_PER_TICK,
+) -> Choice:
     """Few runs that cover the windows and no others; what is too much for one evaluation waits.
 
     Runs are taken in the order of their first cells, from ``start`` on and then from the beginning: whoever waits is
@@ -270,9 +278,9 @@ def choose_runs(grid: Grid, cells: Collection[CellKey], *, start: str, largest: 
 
     ordered = sorted(found, key=turn)
     taken = partitions = 0
-    for run in ordered[:RUNS_PER_TICK]:
+    for run in ordered[:most_runs]:
         partitions += len(run)
-        if taken and partitions > PARTITIONS_PER_TICK:
+        if taken and partitions > most_partitions:
             break
         taken += 1
     waiting = ordered[taken:]

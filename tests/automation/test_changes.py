@@ -9,9 +9,8 @@ from datetime import timedelta
 
 import dagster as dg
 import pytest
-from labs import NOW, PARTICIPANTS, WEEKS, Lab, day_of_week, moment, values, world_of
+from labs import NOW, PARTICIPANTS, WEEKS, Lab, day_of_week, later, moment, values, world_of
 
-from dagster_beiwe.automation import changes_sensor
 from dagster_beiwe.automation.changes import ChangesCursor
 from dagster_beiwe.errors import ServerError
 from dagster_beiwe.lake.catalog.past import take_out
@@ -102,19 +101,17 @@ def test_windows_of_runs_that_wait_are_not_requested_again(lab: Lab) -> None:
     assert set(lab.requested()) == waited_for | set(requested)
 
 
-def test_a_run_that_died_unnoticed_does_not_block_its_windows(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_died_unnoticed_does_not_block_its_windows(lab: Lab) -> None:
     """Without Dagster's run monitoring it is shown as running for ever."""
     lab.enrol()
     job = lab.job.get_subset(asset_selection={lab.key("raw_data")})
     lab.instance.create_run_for_job(job, tags=rectangle_tags(PARTICIPANTS, WEEKS), status=dg.DagsterRunStatus.STARTED)
     assert lab.requested() == []
-    monkeypatch.setattr(changes_sensor, "_BELIEVED", timedelta(0))
-    assert lab.requested()
+    with later(hours=25):
+        assert lab.requested()
 
 
-def test_a_window_that_failed_is_not_requested_again_in_a_run_of_another_shape(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_window_that_failed_is_not_requested_again_in_a_run_of_another_shape(lab: Lab) -> None:
     """It was requested with its neighbors, which succeeded, and then with another one; it still has to wait."""
     lab.enrol()
     hour = moment(day_of_week(1))
@@ -124,9 +121,9 @@ def test_a_window_that_failed_is_not_requested_again_in_a_run_of_another_shape(
         lab.world.add_rows(ANNA, "gps", moment(day_of_week(2)))
         assert lab.follow() == [f"{ANNA}|{WEEKS[2]}"]
     assert lab.requested() == []
-    monkeypatch.setattr(changes_sensor, "RETRY_SECONDS", 0)
-    assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
-    assert lab.follow() == []
+    with later(hours=7):
+        assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
+        assert lab.follow() == []
 
 
 def test_counts_that_go_back_to_what_they_were_are_followed(lab: Lab) -> None:
@@ -208,7 +205,7 @@ def test_a_run_asks_for_counts_of_its_own_days_and_participants(lab: Lab) -> Non
     assert lab.lake.index(BERT)[WEEKS[1]].counts
 
 
-def test_what_failed_is_tried_again_six_hours_after_its_last_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_failed_is_tried_again_six_hours_after_its_last_run(lab: Lab) -> None:
     """Not at each look; at once, if its counts move."""
     lab.backfill()
     hour = moment(day_of_week(1))
@@ -219,9 +216,11 @@ def test_what_failed_is_tried_again_six_hours_after_its_last_run(lab: Lab, monke
         lab.world.add_rows(ANNA, "gps", hour)
         assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
     assert lab.requested() == []
-    monkeypatch.setattr(changes_sensor, "RETRY_SECONDS", 0)
-    assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
-    assert lab.requested() == []
+    with later(hours=5):
+        assert lab.requested() == []
+    with later(hours=7):
+        assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
+        assert lab.requested() == []
 
 
 def test_a_lake_that_lost_windows_is_noticed_at_once(open_lab: Callable[..., Lab]) -> None:

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from labs import version
 
-from dagster_beiwe.automation import changes
 from dagster_beiwe.automation.changes import ChangesCursor, Grid, Held, choose_runs, look_for_changes
 from dagster_beiwe.cells import CellKey
 from dagster_beiwe.client.answers import DailyBytes
@@ -109,25 +108,23 @@ def test_whoever_was_not_looked_at_is_the_first_next_time() -> None:
     assert seen[:8] == PEOPLE
 
 
-def test_failing_windows_do_not_keep_others_from_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_windows_do_not_keep_others_from_their_turn() -> None:
     """Two runs an evaluation, and nothing ever succeeds: each of the scattered windows is requested all the same."""
-    monkeypatch.setattr(changes, "RUNS_PER_TICK", 2)
     dirty = {CellKey(one, key) for number, one in enumerate(PEOPLE) for key in KEYS[number % 2 :: 2]}
     requested: list[CellKey] = []
     start = ""
     for _ in range(len(dirty)):
-        choice = choose_runs(GRID, dirty, start=start, largest=500)
+        choice = choose_runs(GRID, dirty, start=start, largest=500, most_runs=2)
         assert 0 < len(choice.runs) <= 2
         requested += [cell for run in choice.runs for cell in run.cells()]
         start = choice.next
     assert set(requested) == dirty
 
 
-def test_a_tick_requests_no_more_than_dagster_submits_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tick_requests_no_more_than_dagster_submits_in_time() -> None:
     """But at least one run, and it says how many wait."""
-    monkeypatch.setattr(changes, "PARTITIONS_PER_TICK", 5)
     dirty = {CellKey(one, key) for one in PEOPLE for key in KEYS}
-    choice = choose_runs(GRID, dirty, start="", largest=6)
+    choice = choose_runs(GRID, dirty, start="", largest=6, most_partitions=5)
     assert [run.first for run in choice.runs] == [CellKey(PEOPLE[0], KEYS[0])]
     assert choice.waiting == 7
 

@@ -59,13 +59,13 @@ def test_the_start_is_the_month_of_the_first_participant(server: SimulatedServer
     assert study.start <= START
 
 
+@pytest.mark.usefixtures("an_hour_later")
 def test_studies_load_from_memory_when_the_server_is_down(
-    server: SimulatedServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    server: SimulatedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The same assets as before, and a warning."""
     before = keys(build_beiwe_definitions())
     server.stop()
-    monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", 0)
     assert keys(build_beiwe_definitions()) == before
     assert "last known" in caplog.text
 
@@ -99,6 +99,7 @@ def test_a_location_loads_with_a_malformed_address(
     assert "Canary" not in caplog.text
 
 
+@pytest.mark.usefixtures("an_hour_later")
 @pytest.mark.parametrize(
     ("route", "body"),
     [
@@ -108,18 +109,16 @@ def test_a_location_loads_with_a_malformed_address(
     ],
 )
 def test_a_location_loads_whatever_the_server_says(
-    server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, route: str, body: str
+    server: SimulatedServer, tmp_path: Path, route: str, body: str
 ) -> None:
     """A hostile answer is as good as none: it is logged, leaves no file, and nothing of it is kept."""
-    monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", -1)
-    monkeypatch.setattr("dagster_beiwe.definitions.AGAIN_SECONDS", -1)
     with server.misbehave("wrong_json", route=route, body=body):
         build_beiwe_definitions()
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] in ([], ["beiwe.json"])
     assert "beiwe/sleep_and_mood/raw_data" in keys(build_beiwe_definitions())
 
 
-def test_a_start_that_can_not_be_is_not_kept(server: SimulatedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_that_can_not_be_is_not_kept(server: SimulatedServer) -> None:
     """Participants of the next century or of the last one say nothing about where windows begin."""
     body = json.dumps([{"Patient ID": name, "Created On": f"{year}-03-05"} for name, year in ALL_YEARS.items()])
     with server.misbehave("wrong_json", route="/get-participant-table-data/v1", body=body):
@@ -128,11 +127,9 @@ def test_a_start_that_can_not_be_is_not_kept(server: SimulatedServer, monkeypatc
         assert str(study.start) == "2024-03-01"
 
 
-def test_a_renamed_study_keeps_its_asset_keys(
-    server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("an_hour_later")
+def test_a_renamed_study_keeps_its_asset_keys(server: SimulatedServer, world: World) -> None:
     """History hangs on the keys, so the key of the first name stays; the new name is displayed."""
-    monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", -1)
     before = keys(build_beiwe_definitions())
     world.rename_study(next(iter(world.studies)), "Another Name")
     definitions = build_beiwe_definitions()
@@ -140,11 +137,9 @@ def test_a_renamed_study_keeps_its_asset_keys(
     assert "Another Name" in str([spec.description for spec in definitions.resolve_all_asset_specs()])
 
 
-def test_a_name_formats_no_page_of_dagster(
-    server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("an_hour_later")
+def test_a_name_formats_no_page_of_dagster(server: SimulatedServer, world: World) -> None:
     """Dagster shows descriptions as Markdown: an image in a name would be fetched by whoever looks."""
-    monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", -1)
     build_beiwe_definitions()
     world.rename_study(next(iter(world.studies)), "![x](https://e.example/x.png)\n<b>`# loud")
     definitions = build_beiwe_definitions()
@@ -156,11 +151,9 @@ def test_a_name_formats_no_page_of_dagster(
     assert all("`![x](https://e.example/x.png) <b>'# loud`" in text for text in hostile)
 
 
-def test_a_study_that_left_the_server_keeps_its_assets(
-    server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("an_hour_later")
+def test_a_study_that_left_the_server_keeps_its_assets(server: SimulatedServer, world: World) -> None:
     """Its data are in the lake and its history in Dagster."""
-    monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", -1)
     before = keys(build_beiwe_definitions())
     world.hide_study(next(iter(world.studies)))
     assert keys(build_beiwe_definitions()) == before

@@ -28,12 +28,6 @@ def other(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedServer]:
         yield running
 
 
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is missing is asked for again without a wait."""
-    monkeypatch.setattr("dagster_beiwe.definitions.AGAIN_SECONDS", -1)
-
-
 def two_servers() -> dict[str, BeiweResource]:
     return {
         "one": BeiweResource(credentials=EnvCredentials()),
@@ -122,8 +116,9 @@ def test_another_server_brings_its_own_studies(
     assert groups(build_beiwe_definitions()) == {"sleep_and_mood"}
 
 
+@pytest.mark.usefixtures("an_hour_later")
 def test_a_listed_study_that_is_missing_is_asked_for_again(
-    server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch, at_once: None
+    server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits five minutes for a name that was changed a minute ago."""
     build_beiwe_definitions()
@@ -135,9 +130,8 @@ def test_a_listed_study_that_is_missing_is_asked_for_again(
     assert server.requests == []
 
 
-def test_a_start_that_is_missing_is_asked_for_again(
-    server: SimulatedServer, caplog: pytest.LogCaptureFixture, at_once: None
-) -> None:
+@pytest.mark.usefixtures("an_hour_later")
+def test_a_start_that_is_missing_is_asked_for_again(server: SimulatedServer, caplog: pytest.LogCaptureFixture) -> None:
     """A table that fails once costs the study its raw data until the next reload; the log says what to do."""
     with server.misbehave("status", route="/get-participant-table-data/*", status=500):
         assert with_raw_data(build_beiwe_definitions()) == set()
@@ -146,8 +140,9 @@ def test_a_start_that_is_missing_is_asked_for_again(
     assert with_raw_data(build_beiwe_definitions()) == {"sleep_and_mood"}
 
 
+@pytest.mark.usefixtures("an_hour_later")
 def test_a_table_that_does_not_say_when_somebody_joined_gives_no_start(
-    server: SimulatedServer, caplog: pytest.LogCaptureFixture, at_once: None
+    server: SimulatedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is learned is kept for good: today would hide all data of before."""
     with server.misbehave("wrong_json", route="/get-participant-table-data/*", body='[{"Patient ID": "a"}]'):
@@ -156,11 +151,9 @@ def test_a_table_that_does_not_say_when_somebody_joined_gives_no_start(
     assert with_raw_data(build_beiwe_definitions()) == {"sleep_and_mood"}
 
 
-def test_a_study_that_is_gone_says_so(
-    server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.usefixtures("an_hour_later")
+def test_a_study_that_is_gone_says_so(server: SimulatedServer, world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Its assets stay: their history and the lake do too. When it is back, nothing tells of it any more."""
-    monkeypatch.setattr("dagster_beiwe.definitions.FRESH_SECONDS", -1)
     build_beiwe_definitions()
     study = world.studies[only_id(server)]
     for hidden in (True, False):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import time_machine
 from labs import PARTICIPANTS, Lab, world_of
 from worlds import PASSPHRASE, START, small_world
 
@@ -45,6 +47,13 @@ def server(world: World, point_to: Callable[[SimulatedServer], None]) -> Iterato
     with SimulatedServer(world) as running:
         point_to(running)
         yield running
+
+
+@pytest.fixture
+def an_hour_later() -> Iterator[None]:
+    """This process's clock is ahead of the disk's: whatever it learns is out of date at once."""
+    with time_machine.travel(datetime.now(timezone.utc) + timedelta(hours=1)):
+        yield
 
 
 @pytest.fixture

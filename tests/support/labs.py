@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
+import time_machine
 from damage import flip
 
 from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
@@ -45,6 +46,11 @@ def version(at: int = 1, *, counts: str = "", compared: int = 0) -> Version:
 
 def moment(day: date, hour: int = 12) -> datetime:
     return datetime.combine(day, time(hour), timezone.utc)
+
+
+def later(*, hours: float) -> time_machine.travel:
+    """The clock of this process, some hours on."""
+    return time_machine.travel(datetime.now(timezone.utc) + timedelta(hours=hours))
 
 
 def day_of_week(week: int, day: int = 2) -> date:
