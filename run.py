@@ -24,6 +24,7 @@ WITH_LOWEST = {
     "tests/client": ["requests", "zstandard"],
     "tests/cli/test_past_commands.py": ["click"],
     "tests/definitions/test_definitions.py": ["dagster"],
+    "tests/definitions/test_range_runs.py": ["dagster"],
     "tests/encryption": ["cryptease", "cryptography", "numpy", "pyrage"],
     "tests/io_managers": ["dagster", "pandas", "pyarrow"],
     "tests/lake/storage": ["fsspec", "s3fs"],

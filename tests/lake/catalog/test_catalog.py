@@ -10,7 +10,7 @@ import pytest
 from catalog_lab import ANN, BOB, DAY, STUDY, Lab
 from damage import flip
 
-from dagster_beiwe.errors import CommitConflictError, ConfigurationError, PastStateError
+from dagster_beiwe.errors import CommitConflictError, ConfigurationError, PastStateError, UnknownStateError
 from dagster_beiwe.lake.catalog.batch import Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import add_snapshot, remove_snapshot
@@ -150,7 +150,7 @@ def test_past_states_stay_readable(lab: Lab) -> None:
     assert lab.read(catalog, ANN, "w") == "third"
     with pytest.raises(PastStateError, match="was collected"):
         lab.read(catalog, ANN, "w", 3)
-    with pytest.raises(PastStateError, match="no snapshot"):
+    with pytest.raises(UnknownStateError, match="no snapshot"):
         catalog.at("thesis")
     with pytest.raises(ConfigurationError, match="already"):
         add_snapshot(catalog, "paper", first, run_id="s", content="", participants=0, files=0, size_bytes=0)
