@@ -13,13 +13,14 @@ from reading_helpers import ANDROID, IOS, PASSPHRASE, START
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.partitions.definitions import participant_partitions
 from dagster_beiwe.simulator import World
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 
 
 @pytest.fixture
 def study(shared_world: World) -> Study:
     (only,) = shared_world.studies.values()
-    return Study(id=only.id, name=only.name, key="sleep", start=START.date())
+    return Study(id=only.id, name=only.name, key="sleep", start=START.date(), config=StudyConfig(only.id))
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore
 
+pytestmark = pytest.mark.filterwarnings("ignore:Parameter `backfill_policy`")  # in beta
+
 
 def test_a_table_of_a_participant_goes_to_the_lake_and_back(project: Project) -> None:
     """Locked with the study's passphrase, with numbers and columns in its metadata but no values."""
