@@ -1,11 +1,8 @@
-"""The example project, as a lab runs it: loaded by Dagster's own command, and materialised from end to end."""
+"""The example project, as a lab runs it: materialized from end to end."""
 
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +78,3 @@ def test_tables_over_participants_windows_and_partitions(lab: Project, participa
     overview = lab.run("window_overview", partition=WEEKS[0]).asset_value([*KEY, "window_overview"])
     assert sorted(overview["participant"]) == sorted(participants)
     assert set(overview["gps"]) == {7}
-
-
-def test_dagsters_command_materialises_a_range(server: SimulatedServer, study: Study, participants: list[str]) -> None:
-    """``dagster asset materialize`` with a range of partitions, in a process of its own."""
-    with dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"]) as stored:
-        stored.add_dynamic_partitions(participants_name(study.id), participants)
-    selection = f"key:{'/'.join([*KEY, 'raw_data'])}"
-    command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "beiwe_project.definitions"]
-    first, last = f"{participants[0]}|{WEEKS[0]}", f"{participants[0]}|{WEEKS[2]}"
-    whole = [*command, "--select", selection, "--partition-range", f"{first}...{last}"]
-    done = subprocess.run(whole, cwd=ROOT, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stderr.count("ASSET_MATERIALIZATION - ") == 3
-    for secret in (server.access_key, server.secret_key):
-        assert secret not in done.stderr + done.stdout

@@ -79,6 +79,8 @@ def test_the_commands_of_the_document_materialise_a_rectangle(lab: Lab, monkeypa
     recorded = re.findall(r"ASSET_MATERIALIZATION - Materialized value beiwe sleep_and_mood raw_data", done.stderr)
     assert len(recorded) == 3 * len(PARTICIPANTS)
     assert sum(len(lab.lake.windows(each)) for each in PARTICIPANTS) == 3 * len(PARTICIPANTS)
+    for secret in (lab.server.access_key, lab.server.secret_key):
+        assert secret not in done.stderr + done.stdout
 
 
 def test_a_project_by_hand_has_assets_and_checks(lab: Lab) -> None:
