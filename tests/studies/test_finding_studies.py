@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from labs import later
 from worlds import START, small_world
 
 from dagster_beiwe import BeiweComponent, BeiweResource, EnvCredentials, StudyConfig, build_beiwe_definitions
@@ -116,7 +117,6 @@ def test_another_server_brings_its_own_studies(
     assert groups(build_beiwe_definitions()) == {"sleep_and_mood"}
 
 
-@pytest.mark.usefixtures("an_hour_later")
 def test_a_listed_study_that_is_missing_is_asked_for_again(
     server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,9 +124,10 @@ def test_a_listed_study_that_is_missing_is_asked_for_again(
     build_beiwe_definitions()
     world.rename_study(only_id(server), "Sleep")
     monkeypatch.setenv("BEIWE_STUDIES", "Sleep")
-    assert with_raw_data(build_beiwe_definitions()) == {"sleep_and_mood"}
-    server.forget_requests()
-    build_beiwe_definitions()
+    with later(hours=1 / 60):
+        assert with_raw_data(build_beiwe_definitions()) == {"sleep_and_mood"}
+        server.forget_requests()
+        build_beiwe_definitions()
     assert server.requests == []
 
 
