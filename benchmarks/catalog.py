@@ -70,7 +70,7 @@ def opened(storage: Storage) -> tuple[float, float, int]:
     seconds = time.perf_counter() - started
     section = catalog.state.section()
     key = time.perf_counter()
-    open_log(storage.read(catalog.layout.record(0)), STUDY, "a passphrase", name="", place="")
+    open_log(storage.read(catalog.layout.record(0)), catalog.layout, "a passphrase", place="")
     return seconds - (time.perf_counter() - key), seconds, sum(len(section.windows(token)) for token in section)
 
 

@@ -12,9 +12,8 @@ from typing import Any
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, PastStateError, UnknownStateError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
 from dagster_beiwe.lake.catalog.checkpoints import Checkpoints
-from dagster_beiwe.lake.catalog.first_record import find_first, open_first
 from dagster_beiwe.lake.catalog.identities import Identities
-from dagster_beiwe.lake.catalog.key_file import new_log
+from dagster_beiwe.lake.catalog.key_file import find_first, new_log, open_log
 from dagster_beiwe.lake.catalog.log import cut, missing
 from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Head, encode
 from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version, said
@@ -82,7 +81,7 @@ class Catalog:
         first = find_first(store, layout, remembering)
         if first is None:
             return None
-        key = open_first(first, passphrase, layout, place=store.describe(), witness=remembering)
+        key = open_log(first, layout, passphrase, place=store.describe(), witness=remembering)
         return cls(store, folder, first, key, witness=witness, terms=terms)
 
     @classmethod

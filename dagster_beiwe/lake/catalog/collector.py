@@ -1,8 +1,8 @@
-"""Remove what no retained state names: superseded versions, and files of commits that never were.
+"""Remove what no retained state names: superseded versions, and files of commits that were never made.
 
-The order is what makes it safe. First the homes are listed; then a record raises the floor, so that nothing planned
-before it can be committed any more; only then is deleted, from that list alone, what no version names that the log
-retained at that record. Age never makes a deletion safe: it only chooses a floor that spares runs that are at work.
+The order makes it safe: list the files; append a record that raises the floor, so that nothing planned before it can be
+committed any more; then delete, from that list alone, what no version names that the log retains at that record. Age
+never makes a deletion safe: it only chooses a floor that spares runs at work.
 """
 
 from __future__ import annotations
@@ -23,14 +23,7 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.records import Collect, Place
 from dagster_beiwe.lake.catalog.state import Entry, Floor, State, Version
 from dagster_beiwe.lake.catalog.store import create
-from dagster_beiwe.lake.layout import (
-    Home,
-    Subject,
-    checkpoint_number,
-    is_token,
-    planned_on,
-    record_number,
-)
+from dagster_beiwe.lake.layout import Home, Subject, checkpoint_number, is_token, planned_on, record_number
 from dagster_beiwe.lake.storage.base import StoredFile
 
 _HOUR: Final = 3600.0
@@ -43,8 +36,8 @@ _encoder = msgspec.json.Encoder()
 class Retention:
     """How long superseded versions are kept: all of them for two days, then one a day, up to ``keep_days``.
 
-    ``spare_seconds`` is the age of the runs that a collection on an object store spares, ``margin_seconds`` how far the
-    store's own times may be apart.
+    A collection on an object store spares runs up to the age ``spare_seconds``; two of the store's own times may
+    differ by ``margin_seconds``.
     """
 
     keep_days: float = 30
@@ -53,7 +46,7 @@ class Retention:
     margin_seconds: float = _HOUR
 
     def superseded(self, versions: Sequence[Version], state: State, now: datetime) -> Iterator[Version]:
-        """Of one window's versions in a state those that are no longer kept. The newest one always is."""
+        """The versions of one window that are no longer kept. The newest one always is."""
         marks = [snapshot.at.number for snapshot in state.snapshots.values()]
         last_of_day = {version.time // int(_DAY): version.at for version in versions[:-1]}
         for version, following in itertools.pairwise(versions):
@@ -66,25 +59,24 @@ class Retention:
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """What a collection did. ``left`` counts files that no version names and that may still be committed."""
+    """What a collection removed."""
 
     number: int | None = None
     versions: int = 0
     files: int = 0
     size_bytes: int = 0
-    left: int = 0
     skipped: tuple[Subject, ...] = ()
-    """Whoever has a manifest that cannot be read: nothing of theirs was removed."""
+    """Subjects with a manifest that cannot be read: nothing of theirs was removed."""
 
 
 @dataclass
 class _Plan:
-    """What a collection is about to do on one state."""
+    """What a collection will do on one state. Files of ``left`` may still be committed."""
 
     dropped: list[tuple[Place, int]] = field(default_factory=list)
     burnt: list[tuple[Place, str]] = field(default_factory=list)
     doomed: list[StoredFile] = field(default_factory=list)
-    left: dict[Subject, int] = field(default_factory=dict)
+    left: set[Subject] = field(default_factory=set)
     skipped: list[Subject] = field(default_factory=list)
 
 
@@ -99,29 +91,26 @@ class Collector:
         self._named_by: dict[tuple[Subject, str, int], frozenset[str]] = {}
 
     def collect(self, also: Iterable[Subject] = ()) -> Collected:
-        """Collect where dead runs may have left files, where versions are superseded, and wherever ``also`` is.
+        """Collect where dead runs may have left files, where versions are superseded, and the subjects of ``also``.
 
-        Raises ``CommitConflictError`` on a local disk while a run writes to the study, ``IntegrityError`` on a log that
-        was cut.
+        Raises ``CommitConflictError`` on a local disk while a run writes to the study, and ``IntegrityError`` if the
+        log was cut.
         """
-        alone = self._store.locks
+        alone = self._store.locks  # else runs may write meanwhile
         with self._store.guard(self._layout.inside, exclusive=True):
             state = self._catalog.refresh()
             self._catalog.check()
-            if alone:  # nobody is at work: what is not finished never will be
-                self._store.delete_all(
-                    [f"{self._layout.staging}/{name}" for name in self._store.list(self._layout.staging)]
-                )
+            if alone:  # unfinished files will never be finished
+                self._store.delete_all([file.path for file in self._store.scan(self._layout.staging)])
             markers = self._markers()
             subjects = {*also, *self._superseded(state), *itertools.chain.from_iterable(markers.values())}
-            if not subjects:  # markers of those who had not begun with anybody
+            if not subjects:  # of batches that had not begun with anybody
                 self._tidy(markers, _Plan(), before=state.number + 1 if alone else state.floor)
                 return Collected()
             own = self._mark(state, subjects)
             plan, entry = self._begin(subjects, alone=alone)
             self._store.delete_all([file.path for file in plan.doomed])
-            # Whoever is alone sees all that a batch has written; else only batches that were too late for the list are
-            # sure to have written nothing since.
+            # A batch may have written after the list was made, unless it was too late to commit even then.
             self._tidy(markers, plan, before=entry.record.number if alone else state.floor)
             self._store.delete(own)
         return Collected(
@@ -129,7 +118,6 @@ class Collector:
             versions=len(plan.dropped),
             files=len(plan.doomed),
             size_bytes=sum(max(file.size_bytes, 0) for file in plan.doomed),
-            left=sum(plan.left.values()),
             skipped=tuple(plan.skipped),
         )
 
@@ -161,22 +149,18 @@ class Collector:
         token = self._catalog.identities.token(subject, state)
         if token is None:  # nobody's, or of one whose token was lost: then nothing tells which files are named
             self._catalog.identities.resolve(state)
-        windows = state.section(subject.asset).windows(token) if token else {}
-        dropped = [
-            (window, version)
-            for window, versions in windows.items()
-            for version in self._retention.superseded(versions, state, now)
-            if version.at <= floor.number
-        ]
-        kept = [
-            (window, each) for window, versions in windows.items() for each in versions if (window, each) not in dropped
-        ]
+        dropped: list[tuple[str, Version]] = []
+        kept: list[tuple[str, Version]] = []
+        for window, versions in (state.section(subject.asset).windows(token) if token else {}).items():
+            old = {each.at for each in self._retention.superseded(versions, state, now) if each.at <= floor.number}
+            for version in versions:
+                (dropped if version.at in old else kept).append((window, version))
         try:
             retained = self._files(subject, kept)
         except (IntegrityError, PastStateError):
             plan.skipped.append(subject)
             return
-        superseded: frozenset[str] = frozenset()
+        superseded: set[str] = set()
         with suppress(IntegrityError, PastStateError):  # then its files are judged as any that no version names
             superseded = self._files(subject, dropped)
         plan.dropped += [(Place(token or "", window, subject.asset), version.at) for window, version in dropped]
@@ -185,7 +169,7 @@ class Collector:
             if file.path in retained or is_token(file.path):
                 continue
             if file.path not in superseded and not rules.may_delete(file, floor, self._retention.margin_seconds):
-                plan.left[subject] = plan.left.get(subject, 0) + 1
+                plan.left.add(subject)
                 continue
             plan.doomed.append(file)
             if file.path not in superseded and planned_on(file.path) is None:
@@ -193,8 +177,8 @@ class Collector:
         if burnt and token and not self._store.locks:
             plan.burnt.append((Place(token, "", subject.asset), burnt))
 
-    def _files(self, subject: Subject, versions: Iterable[tuple[str, Version]]) -> frozenset[str]:
-        """All that these versions name, with their manifests."""
+    def _files(self, subject: Subject, versions: Iterable[tuple[str, Version]]) -> set[str]:
+        """The files that these versions name, and their manifests."""
         found: set[str] = set()
         home = self._layout.home(subject)
         for window, version in versions:
@@ -206,27 +190,23 @@ class Collector:
                 path = home.manifest(window, version.base, version.nonce)
                 self._named_by[key] = frozenset((path, *self._named(home, manifest)))
             found |= self._named_by[key]
-        return frozenset(found)
+        return found
 
     def _superseded(self, state: State) -> Iterator[Subject]:
         """Subjects with a version that is no longer kept."""
         now = self._catalog.terms.now()
         for asset in list(state.sections):
             section = state.section(asset)
-            tokens = [
-                token
-                for token in section
-                if any(any(self._retention.superseded(each, state, now)) for each in section.windows(token).values())
-            ]
-            yield from self._catalog.identities.subjects(asset, tokens, state)
+            own = {token: section.windows(token).values() for token in section}
+            old = [token for token in own if any(any(self._retention.superseded(v, state, now)) for v in own[token])]
+            yield from self._catalog.identities.subjects(asset, old, state)
 
     def _floor(self) -> Floor:
-        """The newest record that is older than the runs to be spared, by the store's own clock."""
-        head = self._catalog.state.number
+        """The newest record that is older than the runs to spare, by the store's own clock."""
         before = self._catalog.terms.now().timestamp() - self._retention.spare_seconds
         each = self._layout.records_per_folder
-        start = head // each * each
-        for first in (start, start - each) if start else (start,):
+        start = self._catalog.state.number // each * each
+        for first in range(start, max(start - 2 * each, -1), -each):
             found = [
                 Floor(first + place, file.written_at)
                 for file in self._store.scan(self._layout.record_folder(first))
@@ -249,7 +229,7 @@ class Collector:
                 )
 
     def _markers(self) -> dict[str, list[Subject]]:
-        """The markers of batches that are at work or died, and whom they may have written to."""
+        """The markers of batches, each with the subjects that it may have written to."""
         return {
             path: [
                 subject
@@ -262,16 +242,16 @@ class Collector:
         }
 
     def _mark(self, state: State, subjects: Iterable[Subject]) -> str:
-        """Leave a marker: what this collection may not come to delete is found by the next one."""
-        tokens = [(self._catalog.identities.token(subject, state), subject.asset) for subject in subjects]
+        """Leave a marker: if this collection is stopped, the next one finds what it did not delete."""
         path = self._layout.marker(state.number, os.urandom(8).hex(), 0)
+        tokens = ((self._catalog.identities.token(each, state), each.asset) for each in subjects)
         places = [Place(token, "", asset) for token, asset in tokens if token]
         create(self._store, path, _encoder.encode(places), staging=self._layout.staging)
         return path
 
     def _tidy(self, markers: Mapping[str, Sequence[Subject]], plan: _Plan, *, before: int) -> None:
         """Remove the markers of batches that can commit nothing any more and have left nothing."""
-        untidy = {*plan.left, *plan.skipped}
+        untidy = plan.left.union(plan.skipped)
         for path, subjects in markers.items():
             base = checkpoint_number(path.rpartition("/")[2])
             if base is not None and base < before and untidy.isdisjoint(subjects):
@@ -279,9 +259,9 @@ class Collector:
 
 
 def read_markers(catalog: Catalog) -> dict[str, list[Place]]:
-    """The markers of batches that are at work or died, by path, and whom they may have written to.
+    """The markers of batches that are at work or died, by path, with the places that they may have written to.
 
-    One of a record that the log does not have is of no batch, and no collection would ever remove it.
+    A marker of a record that the log does not have is of no batch, and no collection would ever remove it.
     """
     found = {}
     bases = {name: checkpoint_number(name) or 0 for name in catalog.store.list(catalog.layout.runs)}

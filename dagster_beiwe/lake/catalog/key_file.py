@@ -1,7 +1,7 @@
-"""Record 0: the key file. It says how the log's MAC key comes from the passphrase, and holds no key.
+"""Record 0: the key file. It says how the log's MAC key is derived from the passphrase, and contains no key.
 
-The MAC key is made with scrypt (RFC 7914) and a random salt; it is not the key that encrypts files. The derivation is
-bounded by the record's types, so that a planted record cannot use up the machine's memory.
+The MAC key comes from scrypt (RFC 7914) with a random salt; it is not the key that encrypts files. The record's types
+bound the cost of the derivation, so that a planted record cannot use up the machine's memory.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from functools import lru_cache
 
 from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import IntegrityError, WrongPassphraseError
-from dagster_beiwe.lake.catalog.authentication import Authenticator
+from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
+from dagster_beiwe.lake.catalog.log import missing
 from dagster_beiwe.lake.catalog.records import KIND, Begin, Head, decode, decode_unproven, encode
+from dagster_beiwe.lake.catalog.store import read
+from dagster_beiwe.lake.catalog.witness import Witness
+from dagster_beiwe.lake.layout import LogLayout
+from dagster_beiwe.lake.storage.base import Store
 
 LOG2_N = 15
-"""Making the key of a new log costs scrypt 2 to this power: a tenth of a second of a processor, and 32 MB."""
+"""scrypt's cost for a new log, as a power of 2: a tenth of a second of processor time, and 32 MB."""
 
 _KEPT_KEYS = 64
 _MAX_MEMORY_BYTES = 192 * 1024 * 1024
@@ -31,10 +36,8 @@ def new_log(
     log2_n: int | None = None,
     former: tuple[str, Head] | None = None,
 ) -> tuple[Authenticator, bytes]:
-    """The key and the first record of a new log, whose key costs scrypt 2 to the power ``log2_n`` (``LOG2_N``).
-
-    ``former`` is the lineage and head that a rekeyed one comes from.
-    """
+    """The key and the first record of a new log. ``former`` is the lineage and head that a rekeyed log continues."""
+    former_lineage, head = former or (None, None)
     record = Begin(
         number=0,
         previous="",
@@ -43,19 +46,56 @@ def new_log(
         lineage=os.urandom(16).hex(),
         salt=os.urandom(16).hex(),
         log2_n=log2_n or LOG2_N,
-        former_lineage=former[0] if former else None,
-        former=former[1] if former else None,
+        former_lineage=former_lineage,
+        former=head,
     )
     authenticator = _authenticator(record, passphrase)
     return authenticator, encode(authenticator, record)
 
 
-def open_log(data: bytes, study: str, passphrase: str | None, *, name: str, place: str) -> tuple[Authenticator, Begin]:
+def find_first(store: Store, layout: LogLayout, witness: Witness | None) -> bytes | None:
+    """The bytes of the first record, None where no log was begun.
+
+    Raises ``IntegrityError`` if it is missing although the witness has seen it, or other records or data exist.
+    """
+    path = layout.record(0)
+    if (first := read(store, path)) is not None:
+        return first
+    seen = witness.newest() if witness else None
+    if seen is None and not _holds_data(store, layout):
+        return None
+    if (first := read(store, path)) is not None:  # another run has begun the log meanwhile
+        return first
+    if seen is None:
+        raise missing(path)
+    raise IntegrityError(
+        f"There is no log at {layout.log!r}, but its witness has seen {seen.number + 1} records of it. Nothing was "
+        "read or written. The study was removed: restore it from a backup."
+    )
+
+
+def open_log(
+    data: bytes, layout: LogLayout, passphrase: str | None, *, place: str, witness: Witness | None = None
+) -> tuple[Authenticator, Begin]:
     """The key of a log whose first record has these bytes.
 
-    Raises ``WrongPassphraseError`` if the passphrase is not the one it was written with, or one is given or missing
-    where it was the other way round, ``IntegrityError`` for a record of something else.
+    Raises ``WrongPassphraseError`` if the log was written with another passphrase, with one and none is given, or the
+    other way round; ``IntegrityError`` if this is another record, or ``witness`` has seen another one.
     """
+    name, study = layout.record(0), layout.folder
+    try:
+        return _opened(data, study, passphrase, name=name, place=place)
+    except WrongPassphraseError:
+        if witness and not witness.agrees(Head(0, digest(data))):
+            raise IntegrityError(
+                f"{name!r} is not the first record that the log's witness has seen. Nothing was read or written. It "
+                "was changed or replaced: restore it from a backup, or from the witness with `dagster-beiwe verify "
+                "--repair`."
+            ) from None
+        raise
+
+
+def _opened(data: bytes, study: str, passphrase: str | None, *, name: str, place: str) -> tuple[Authenticator, Begin]:
     keyed = not data.startswith(f"{KIND} 1 none ".encode())
     if keyed != (passphrase is not None):
         raise WrongPassphraseError(
@@ -83,14 +123,19 @@ def open_log(data: bytes, study: str, passphrase: str | None, *, name: str, plac
     return authenticator, begin
 
 
+def _holds_data(store: Store, layout: LogLayout) -> bool:
+    """Whether records or manifests exist, so that the first record must exist too."""
+    if any(store.list(f"{layout.log}/{name}") for name in store.list(layout.log)):
+        return True
+    return any(store.list(layout.documents_of(name)) for name in store.list(layout.folder))
+
+
 def _authenticator(record: Begin, passphrase: str | None) -> Authenticator:
     if passphrase is None:
         return Authenticator(None)
     return Authenticator(_derive(passphrase, bytes.fromhex(record.salt), record.log2_n, record.r, record.p))
 
 
-@lru_cache(maxsize=_KEPT_KEYS)
+@lru_cache(maxsize=_KEPT_KEYS)  # sensors open the same studies again and again
 def _derive(passphrase: str, salt: bytes, log2_n: int, r: int, p: int) -> bytes:
-    """The MAC key. Kept while the process lives, as the passphrase is: sensors open the same studies again and again,
-    and each derivation takes a tenth of a second of a processor."""
     return hashlib.scrypt(passphrase.encode(), salt=salt, n=2**log2_n, r=r, p=p, maxmem=_MAX_MEMORY_BYTES, dklen=32)

@@ -28,27 +28,24 @@ class Log:
 
     def __init__(self, store: Store, layout: LogLayout, authenticator: Authenticator) -> None:
         self._store, self._layout, self._authenticator = store, layout, authenticator
+        self._each = layout.records_per_folder
         self._durable = -1
-        """The newest record whose name, with all before, this process knows to be durable."""
+        """The newest record that this process knows to be durable, with all before it."""
 
     def after(self, number: int, previous: str, *, last: int | None = None, packs: bool = True) -> Iterator[Entry]:
         """The records after ``number``, proven and chained to its hash, up to ``last`` or the end.
 
-        ``packs`` may stand in for full folders, which proves the records but not that each one's file is there.
-        Raises ``IntegrityError`` for what is no record of this log, and where one is missing.
+        ``packs`` may stand in for full folders, which proves the records but not that each one's file exists.
+        Raises ``IntegrityError`` for what is no record of this log, and for a missing one.
         """
         for numbers in self._numbers(number + 1, last):
-            entries = (
-                self._packed(numbers, previous) if packs and len(numbers) == self._layout.records_per_folder else None
-            )
-            if entries is None:
-                data = self._store.read_all([self._layout.record(each) for each in numbers])
-                entries = self._chained(numbers, data, previous)
+            entries = self._packed(numbers, previous) if packs and len(numbers) == self._each else None
+            entries = entries or self._chained(numbers, self._files(numbers), previous)
             previous = entries[-1].digest
             yield from entries
 
     def entry(self, number: int, data: bytes | None) -> Entry:
-        """The record in these bytes, proven to be that of the number."""
+        """The record in these bytes, proven to have the number."""
         name = self._layout.record(number)
         if data is None:
             raise missing(name)
@@ -61,13 +58,13 @@ class Log:
         return Entry(record, digest(data))
 
     def read(self, number: int) -> bytes | None:
-        """The bytes of a record, None if it is not there."""
+        """The bytes of a record, None if it does not exist."""
         return read(self._store, self._layout.record(number))
 
     def create(self, number: int, data: bytes) -> bool:
         """Commit a record: True if it is in the log now, False if its number is another's.
 
-        Raises ``OutcomeUnknownError`` where nobody can know: then what it names must stay.
+        Raises ``OutcomeUnknownError`` if nobody can know: then what it names must stay.
         """
         if number:
             self.make_durable(number - 1)
@@ -77,34 +74,36 @@ class Log:
         return True
 
     def make_durable(self, number: int) -> None:
-        """Make a record durable that others have made: they may have died before that."""
+        """Make a record durable that another process created, which may have died before it did so."""
         if self._durable < number:
             self._store.sync_folder(self._layout.record_folder(number))
             self._durable = number
 
+    def listed(self, number: int) -> list[int]:
+        """Numbers of the records in the folder of a record, by its listing."""
+        places = map(record_number, self._store.list(self._layout.record_folder(number)))
+        return sorted(number - number % self._each + place for place in places if place is not None)
+
     def folders_above(self, number: int) -> list[int]:
         """The first numbers of folders above that of a record, whatever is in them."""
-        each = self._layout.records_per_folder
-        starts = [
-            place * each for name in self._store.list(self._layout.log) if (place := record_number(name)) is not None
-        ]
-        return [start for start in starts if start > number]
+        folders = map(record_number, self._store.list(self._layout.log))
+        return [folder * self._each for folder in folders if folder is not None and folder * self._each > number]
+
+    def listed_from(self, number: int) -> list[int]:
+        """Numbers of the records from ``number`` on, by listings, whether or not they are chained."""
+        starts = self.folders_above(number - self._each)
+        return [each for start in starts for each in self.listed(start) if each >= number]
 
     def check_nothing_above(self, number: int, folders: Sequence[int]) -> None:
-        """Raise ``IntegrityError`` if there are records in these folders, though the log seems to end before them."""
-        for start in folders:
-            names = self._store.list(self._layout.record_folder(start)) if start > number + 1 else []
-            if any(record_number(name) is not None for name in names):
-                raise missing(self._layout.record(number + 1))
+        """Raise ``IntegrityError`` if there are records in these folders although the log seems to end before them."""
+        if any(self.listed(start) for start in folders if start > number + 1):
+            raise missing(self._layout.record(number + 1))
 
     def check_there(self, last: int) -> None:
         """Raise ``IntegrityError`` if a record up to ``last`` is missing, as far as listings tell."""
-        each = self._layout.records_per_folder
-        for first in range(0, last + 1, each):
-            there = set(map(record_number, self._store.list(self._layout.record_folder(first))))
-            lacking = set(range(min(each, last + 1 - first))) - there
-            if lacking:
-                raise missing(self._layout.record(first + min(lacking)))
+        for first in range(0, last + 1, self._each):
+            if lacking := set(range(first, min(first + self._each, last + 1))).difference(self.listed(first)):
+                raise missing(self._layout.record(min(lacking)))
 
     def prove_exclusive(self, first: bytes) -> None:
         """Try to create the first record again, with its own bytes. ``LakeUnavailableError`` if that succeeds."""
@@ -118,45 +117,34 @@ class Log:
             "conditional writes (`If-None-Match` in S3's terms)."
         )
 
-    def pack(self, thousand: int) -> None:
+    def pack(self, folder: int) -> None:
         """Keep a copy of a full folder of records in one file, to read it at once. Whoever comes first writes it."""
-        if (data := self.packed(thousand)) is not None:
-            create(self._store, self._layout.pack(thousand), data, staging=self._layout.staging)
-
-    def packed(self, thousand: int) -> bytes | None:
-        """What the pack of a folder of records holds; None while the folder is not full."""
-        first = thousand * self._layout.records_per_folder
-        data = self._store.read_all(
-            [self._layout.record(first + place) for place in range(self._layout.records_per_folder)]
-        )
-        return None if None in data else _pack_encoder.encode(data)
+        if (data := self._folder(folder)) is not None:
+            create(self._store, self._layout.pack(folder), data, staging=self._layout.staging)
 
     def damaged_packs(self, last: int) -> list[str]:
-        """Packs of full folders up to a record that are not copies of the records that lie there."""
-        found = []
-        for thousand in range((last + 1) // self._layout.records_per_folder):
-            path = self._layout.pack(thousand)
-            if (data := read(self._store, path)) is not None and data != self.packed(thousand):
-                found.append(path)
-        return found
+        """Packs of full folders up to a record that are not copies of the records."""
+        paths = {folder: self._layout.pack(folder) for folder in range((last + 1) // self._each)}
+        return [
+            path
+            for folder, path in paths.items()
+            if (data := read(self._store, path)) is not None and data != self._folder(folder)
+        ]
 
-    def packed_copies(self, number: int) -> Iterator[bytes]:
+    def packed_copies(self, number: int) -> list[bytes]:
         """What the packs have of a record, not proven."""
-        thousand, place = divmod(number, self._layout.records_per_folder)
-        with suppress(FileNotFoundError, msgspec.MsgspecError, IntegrityError):
-            yield from _pack_decoder.decode(self._store.read(self._layout.pack(thousand)))[place : place + 1]
+        folder, place = divmod(number, self._each)
+        return self._pack(folder)[place : place + 1]
 
     def _numbers(self, first: int, last: int | None) -> Iterator[range]:
-        """The numbers from ``first`` to ``last``, else of the records that are there, a folder at a time."""
+        """The numbers from ``first`` to ``last``, or else of the records that exist, a folder at a time."""
         while last is None or first <= last:
-            end = (first // self._layout.records_per_folder + 1) * self._layout.records_per_folder
+            end = first - first % self._each + self._each
             if last is None:
-                there = {record_number(name) for name in self._store.list(self._layout.record_folder(first))}
-                found = sorted(end - self._layout.records_per_folder + place for place in there if place is not None)
-                found = [number for number in found if number >= first]
-                if found and found[-1] - first + 1 != len(found):
-                    raise missing(self._layout.record(min({*range(first, end)}.difference(found))))
+                found = [number for number in self.listed(first) if number >= first]
                 stop = first + len(found)
+                if found and found[-1] >= stop:
+                    raise missing(self._layout.record(min({*range(first, end)}.difference(found))))
             else:
                 stop = min(end, last + 1)
             if stop > first:
@@ -165,15 +153,25 @@ class Log:
                 return
             first = end
 
+    def _files(self, numbers: range) -> list[bytes | None]:
+        return self._store.read_all([self._layout.record(number) for number in numbers])
+
+    def _folder(self, folder: int) -> bytes | None:
+        """What the pack of a folder of records holds; None while the folder is not full."""
+        data = self._files(range(folder * self._each, (folder + 1) * self._each))
+        return None if None in data else _pack_encoder.encode(data)
+
+    def _pack(self, folder: int) -> list[bytes]:
+        with suppress(FileNotFoundError, msgspec.MsgspecError, IntegrityError):
+            return _pack_decoder.decode(self._store.read(self._layout.pack(folder)))
+        return []
+
     def _packed(self, numbers: range, previous: str) -> list[Entry] | None:
         """A full folder of records from its pack; None where that cannot be used: the records themselves count."""
-        try:
-            data = _pack_decoder.decode(
-                self._store.read(self._layout.pack(numbers[0] // self._layout.records_per_folder))
-            )
-            return self._chained(numbers, data, previous) if len(data) == self._layout.records_per_folder else None
-        except (FileNotFoundError, msgspec.MsgspecError, IntegrityError):
-            return None
+        data = self._pack(numbers[0] // self._each)
+        with suppress(IntegrityError):
+            return self._chained(numbers, data, previous) if len(data) == len(numbers) else None
+        return None
 
     def _chained(self, numbers: range, data: Sequence[bytes | None], previous: str) -> list[Entry]:
         entries = []

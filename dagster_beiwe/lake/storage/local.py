@@ -1,4 +1,4 @@
-"""A lake in a local folder. How local files are opened and made is ``private_files``' matter."""
+"""A lake in a local folder. ``private_files`` opens and creates its files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSY
 
 
 class LocalStorage(Storage):
-    """A lake in a local (or mounted) folder. The root and a study's folder may be links, what lies below may not."""
+    """A lake in a local (or mounted) folder. The root and a study's folder may be links; nothing below may."""
 
     locks = True
 
@@ -44,9 +44,9 @@ class LocalStorage(Storage):
         self._tree = FileTree(root, links_in_root=True, before_making=self._check_root)
         self.root = self._tree.root
         self._guarded: list[str] = []
-        """Folders that are there as long as the lake is."""
+        """Folders that exist as long as the lake does."""
         self._named: set[str] = set()
-        """Folders whose own name this process knows to be durable."""
+        """Folders whose names this process made durable."""
 
     def describe(self) -> str:
         return str(self.root)
@@ -85,7 +85,9 @@ class LocalStorage(Storage):
                     file.write(data)
                 self._link(part, path)
             finally:
-                with suppress(OSError):  # there is nothing to remove but after a failure, which is the error to tell
+                with suppress(
+                    OSError
+                ):  # only after a failure is there anything to remove, and that is the error to raise
                     self._tree.delete(part)
         self.sync_folder(folder)
 
@@ -99,15 +101,6 @@ class LocalStorage(Storage):
                 f"The file system of the lake at {self.describe()} has no hard links, and nothing else creates a file "
                 "whole and only once. Nothing was committed. Put the lake on another file system."
             ) from None
-
-    def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
-        found: list[bytes | None] = []
-        for path in paths:
-            try:
-                found.append(self.read(path))
-            except FileNotFoundError:
-                found.append(None)
-        return found
 
     def scan(self, path: str) -> Iterator[StoredFile]:
         with self.explained("listed", path):
@@ -134,7 +127,7 @@ class LocalStorage(Storage):
                 except BlockingIOError:
                     raise CommitConflictError(
                         f"A run is writing to {path!r} in the lake at {self.describe()}. Nothing was done. Stop the "
-                        "study's schedules and sensors, let the run end, and call again."
+                        "study's schedules and sensors, let the run end, and try again."
                     ) from None
             self._guarded.append(path)
             try:
@@ -155,14 +148,14 @@ class LocalStorage(Storage):
         with self.explained("listed", path):
             try:
                 return self._tree.names(path)
-            except (FileNotFoundError, NotADirectoryError):  # also a lake that is no folder: whoever reads on is told
+            except (FileNotFoundError, NotADirectoryError):  # also if the lake is no folder: reading on says so
                 return []
 
     def sync_folder(self, path: str) -> None:
         with self.explained("written", path):
             with self._tree.folder(path) as folder:
                 os.fsync(folder)
-            # A folder that another run made may not have a durable name yet. Here each name is made so once.
+            # Another run may have created a folder without making its name durable; this process does so once.
             while path and path not in self._named:
                 above = path.rpartition("/")[0]
                 with self._tree.folder(above) as folder:
@@ -171,7 +164,7 @@ class LocalStorage(Storage):
                 path = above
 
     def _check_root(self) -> None:
-        """Before a folder is made anew: if the lake itself went away, an empty one must not start in its place."""
+        """Before a folder is created: if the lake was unmounted, no empty lake may begin in its place."""
         if any(self._tree.status(path) is None for path in tuple(self._guarded)):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
@@ -191,7 +184,7 @@ class LocalStorage(Storage):
 
 
 class _NewLocalFile(DurableFile):
-    """A file that has its own name from the beginning. It is removed unless all of it reaches the disk."""
+    """A file with its final name from the beginning. It is deleted unless all of it reaches the disk."""
 
     doubtful = False
 
@@ -218,18 +211,18 @@ class _NewLocalFile(DurableFile):
             self.close()
         elif not self.closed:
             with suppress(OSError):
-                io.BufferedWriter.close(self)  # nothing of it needs to reach the disk
+                io.BufferedWriter.close(self)  # it need not reach the disk
             self._remove()
 
     def _remove(self) -> None:
-        with suppress(LakeUnavailableError):  # the failure before it is the error to tell
+        with suppress(LakeUnavailableError):  # the failure before it is the error to raise
             self._storage.delete(self.path)
 
 
 def _no_file(path: str) -> IntegrityError:
     return IntegrityError(
-        f"{path!r} in the lake is no regular file, or is reached through a link; it was not opened. This package makes "
-        "neither: look who can write to the lake, and run `dagster-beiwe verify --repair`."
+        f"{path!r} in the lake is no regular file, or is reached through a link. It was not opened. This package "
+        "creates neither: check who can write to the lake, and run `dagster-beiwe verify --repair`."
     )
 
 

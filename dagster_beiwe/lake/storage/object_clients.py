@@ -1,7 +1,7 @@
-"""Listings and removals, which fsspec's clients do in memory, or without telling what failed.
+"""Listings by page and deletions of many objects: fsspec does these in memory, or does not report what failed.
 
-Names are as fsspec has them: with the bucket. A name that ends in ``/`` is a marker, which a console leaves for a
-folder: an empty object.
+Names begin with the bucket, as in fsspec. One that ends in ``/`` is a marker: an empty object that a console leaves
+for a folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _KEYS_IN_A_REQUEST = 1000
 
 
 class Client:
-    """Any store, by what fsspec knows of all of them."""
+    """Any store, by the operations that fsspec has for all of them."""
 
     def __init__(self, files: Any) -> None:
         self._files = files
@@ -28,23 +28,23 @@ class Client:
         return {name.removeprefix(f"{folder}/").strip("/") for name in found if name.startswith(f"{folder}/")} - {""}
 
     def scan(self, folder: str) -> Iterator[StoredFile]:
-        """All objects below a folder; markers too, where the store has them."""
+        """All objects below a folder, with markers if the store has them."""
         for name, details in self._files.find(folder, detail=True).items():
             yield StoredFile(name, int(details["size"] or 0), _written_at(details))
 
     def delete_many(self, names: Sequence[str]) -> Sequence[str]:
-        """Remove many objects at once, where that is possible. Returns those that may be left."""
+        """Delete many objects at once, if the store can. Returns those that may be left."""
         return names
 
     def delete_markers(self, folder: str) -> None:
-        """Remove a folder in which there are no files, and those below it."""
+        """Delete the markers of a folder without files, and of those below it."""
         with suppress(FileNotFoundError):
             if not any(not each.path.endswith("/") for each in self.scan(folder)):
                 self._files.rm(folder, recursive=True)
 
 
 class S3Client(Client):
-    """S3: a page of a listing at a time, and what each key of a removal came to."""
+    """S3: listings by page, and the outcome of each key of a deletion."""
 
     def names(self, folder: str) -> set[str]:
         start = len(self._key(folder)) + 1
@@ -74,7 +74,7 @@ class S3Client(Client):
                     Bucket=self._files.split_path(part[0])[0],
                     Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
                 )
-            except OSError:  # some stores have no such request; whoever removes one by one learns what is wrong
+            except OSError:  # some stores lack this request; deleting one by one tells what is wrong
                 return [*left, *names[start:]]
             failed = {str(error.get("Key")) for error in answer.get("Errors", ())}
             left += [keys[key] for key in failed] if failed <= keys.keys() else part
@@ -86,7 +86,7 @@ class S3Client(Client):
 
     def _key(self, name: str) -> str:
         key = str(self._files.split_path(name)[1])
-        return f"{key}/" if name.endswith("/") and not key.endswith("/") else key  # s3fs keeps a marker's slash or not
+        return f"{key}/" if name.endswith("/") and not key.endswith("/") else key  # s3fs may drop a marker's slash
 
     def _pages(self, folder: str, **options: str) -> Iterator[Mapping[str, Any]]:
         bucket, key, _ = self._files.split_path(folder)
@@ -100,12 +100,12 @@ class S3Client(Client):
 
 
 def client_of(files: Any, protocol: str) -> Client:
-    """The client for a file system of fsspec's."""
+    """The client for a file system of fsspec."""
     return S3Client(files) if protocol in ("s3", "s3a") else Client(files)
 
 
 def _written_at(details: Mapping[str, Any]) -> float:
-    """When an object was written, as a listing tells it; stores have three names for it."""
+    """When an object was written; stores have four names for it."""
     moment: datetime | float = (
         details.get("LastModified") or details.get("mtime") or details.get("last_modified") or details["created"]
     )

@@ -1,8 +1,7 @@
 """What an error of an object store's client means, and what to do about it.
 
-A store says it with a code (``ExpiredToken``), which an answer to a HEAD request has no room for: that is a bare
-status. Clients have exceptions of their own for what never reached the store. An error's words are not repeated: they
-may hold the endpoint's URL, and a URL may hold credentials.
+A store answers with a code (``ExpiredToken``), but to a HEAD request with a bare status. Clients have exceptions of
+their own if the store was not reached. An error's text is not repeated: it may contain a URL with credentials.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from fnmatch import fnmatchcase
 from dagster_beiwe.environment import BEIWE_LAKE
 
 _CLIENTS = frozenset({"adlfs", "aiobotocore", "aiohttp", "asyncio", "azure", "botocore", "fsspec", "gcsfs", "google"})
-"""Packages whose errors tell of the store. Not all of them are ``OSError``."""
+"""Packages whose errors come from the store. Not all of them are ``OSError``."""
 
 _NETWORK = "Check the network and the store's endpoint (docs/object-stores.md)."
 
@@ -33,19 +32,19 @@ _ADVICE = {
         "Refresh* MetadataRetrievalError 400 401 403"
     ),
 }
-"""What to do, and patterns of codes and of kinds of exceptions. The first line that has the code counts.
+"""What to do, by patterns of codes and exception names. The first that matches counts.
 
-A bare 400 is how S3 answers a HEAD request with a token that has expired.
+S3 answers a HEAD request whose token has expired with a bare 400.
 """
 
 
 def is_of_the_store(error: Exception) -> bool:
-    """Whether an error tells of the store; else it is a mistake in the program."""
+    """Whether an error comes from the store; else it is a bug."""
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _CLIENTS
 
 
 def code(error: BaseException) -> str:
-    """What the store calls an error, such as ``AccessDenied``, or its status; empty if it did not say."""
+    """The store's code for an error, such as ``AccessDenied``, or its status; empty if it gave none."""
     for each in (error, error.__cause__):
         answer = getattr(each, "response", None)
         if isinstance(answer, dict):

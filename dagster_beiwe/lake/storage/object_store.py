@@ -1,7 +1,7 @@
 """A lake in an object store: S3, Google Cloud Storage, Azure, or whatever else fsspec knows.
 
-Such a store has no locks, no folders and no file modes. What the lake needs it has: an object shows when it is whole,
-and is created only if there is none of that name. Nothing is cached: listings and sizes are the store's at that moment.
+Such a store has no locks, folders or file modes. The lake needs whole objects, and conditional puts that create an
+object only if none of its name exists. Nothing is cached.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _REMOVALS_AT_ONCE = 8
 _READS_AT_ONCE = 16
 _CONFLICT_ATTEMPTS = 5
 _OPTIONS = {
-    "s3": {"max_concurrency": 1},  # more makes it ask for the size before each read, and holds more chunks in memory
+    "s3": {"max_concurrency": 1},  # more requests the size before each read, and holds more parts in memory
 }
 _PLACE = re.compile(
     r"(?:abfss?://[\w$-]+@[\w.-]+"  # a container and its account
@@ -47,14 +47,14 @@ _PLACE = re.compile(
     r"|\w[\w+.-]*://[^/@:?#]*(?::\d{1,5})?)"  # a bucket, or a host with a port
     r"(?:/[^@:?#]*)?"
 )
-"""URLs that can hold no credential: messages show them whole."""
+"""URLs that cannot contain credentials: messages show them whole."""
 
 
 class ObjectStorage(Storage):
     """A lake below a URL such as ``s3://bucket/lake``. Usable from several threads.
 
     Credentials and endpoint come from the store's usual environment, never from the URL. Raises
-    ``ConfigurationError`` if the URL can't be used or the store's package is not installed; connects on first use.
+    ``ConfigurationError`` if the URL cannot be used or the store's package is not installed; connects on first use.
     """
 
     locks = False
@@ -77,7 +77,7 @@ class ObjectStorage(Storage):
             try:
                 return bytes(self._files.cat_file(self._full(path), start=0, end=size_bytes))
             except OSError as error:
-                if code(error) != "InvalidRange":  # S3: there is no first byte
+                if code(error) != "InvalidRange":  # S3, of an empty object
                     raise
                 return b""
 
@@ -110,19 +110,13 @@ class ObjectStorage(Storage):
                         raise FileExistsError(path) from None
                     if code(error) != "ConditionalRequestConflict" or attempt == _CONFLICT_ATTEMPTS - 1:
                         raise
-                    time.sleep(0.1 * 2**attempt)  # S3: another request for it is on its way, try again
+                    time.sleep(0.1 * 2**attempt)  # S3, while another request for it is under way
                 else:
                     return
 
     def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
-        def read(path: str) -> bytes | None:
-            try:
-                return self.read(path)
-            except FileNotFoundError:
-                return None
-
         with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="beiwe-read") as pool:
-            return list(pool.map(read, paths))
+            return list(pool.map(self._found, paths))
 
     def scan(self, path: str) -> Iterator[StoredFile]:
         start = len(self._full("")) + 1
@@ -150,7 +144,7 @@ class ObjectStorage(Storage):
             self._files.rm_file(self._full(path))
 
     def delete_folder(self, path: str) -> None:
-        """A folder is there as long as something is in it; but consoles and other programs leave markers of folders."""
+        """Folders do not exist, but consoles and other programs leave markers of them."""
         with self.explained("removed", path):
             self._client.delete_markers(self._full(path))
 
@@ -162,15 +156,15 @@ class ObjectStorage(Storage):
             return []
 
     def sync_folder(self, path: str) -> None:
-        """Nothing to do: what the store has confirmed is durable."""
+        """Nothing to do: what the store confirmed is durable."""
 
     def size_bytes(self, path: str) -> int:
         """The size of an object. Raises ``FileNotFoundError``."""
         with self.explained("read", path):
             return int(self._files.size(self._full(path)))
 
-    def start_upload(self, path: str) -> Any:
-        """A file of fsspec's that shows after ``close`` and ``commit``."""
+    def multipart_upload(self, path: str) -> Any:
+        """A file of fsspec's that appears after ``close`` and ``commit``."""
         with self.explained("written", path):
             return self._files.open(self._full(path), "wb", block_size=PART_BYTES, autocommit=False)
 
@@ -194,7 +188,7 @@ class ObjectStorage(Storage):
 
 
 class _Download(io.RawIOBase):
-    """An object that is read in chunks; where the store's client fails, it says so in the lake's words."""
+    """An object that is read in ranges, and whose client's errors are explained."""
 
     def __init__(self, storage: ObjectStorage, path: str, file: Any) -> None:
         self._storage, self._path, self._file = storage, path, file
@@ -210,18 +204,15 @@ class _Download(io.RawIOBase):
             try:
                 data = self._file.read(len(buffer))
             except OSError as error:
-                if type(error).__name__ == "FileExpired":  # s3fs asks for each chunk with the version of the first one
-                    raise self._replaced() from None
+                if type(error).__name__ == "FileExpired":  # s3fs requests each range with the first one's ETag
+                    raise IntegrityError(
+                        f"{self._path!r} in the lake at {self._storage.describe()} was replaced while it was read. "
+                        "What was read must not be used. This package replaces no file: check who else can write to "
+                        "the lake, and run `dagster-beiwe verify`."
+                    ) from None
                 raise
         buffer[: len(data)] = data
         return len(data)
-
-    def _replaced(self) -> IntegrityError:
-        return IntegrityError(
-            f"{self._path!r} in the lake at {self._storage.describe()} was replaced while it was read; what was read "
-            "must not be used. This package replaces no file: look who else can write to the lake, and run "
-            "`dagster-beiwe verify`."
-        )
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return int(self._file.seek(offset, whence))
@@ -236,10 +227,9 @@ class _Download(io.RawIOBase):
 
 
 class _Upload(io.RawIOBase):
-    """A new object: one request if it is small, else in chunks. Nothing of it shows before it is closed.
+    """A new object: a conditional put if it is small, else a multipart upload. It appears when it is closed.
 
-    A block that ends with an exception leaves nothing. ``otherwise`` is its name if the other one is taken, and if it
-    is large: stores can't complete chunks on condition that nothing is there.
+    ``otherwise`` is its name if ``path`` exists, and if it is large: stores cannot complete an upload conditionally.
     """
 
     def __init__(self, storage: ObjectStorage, path: str, otherwise: str | None = None) -> None:
@@ -259,7 +249,7 @@ class _Upload(io.RawIOBase):
         size_bytes = memoryview(data).nbytes
         if self._upload is None and self._size_bytes + size_bytes > PART_BYTES:
             self.path = self._otherwise or self.path
-            self._upload = self._storage.start_upload(self.path)
+            self._upload = self._storage.multipart_upload(self.path)
             self._pass_on(self._buffer.getvalue())
             self._buffer = io.BytesIO()
         if self._upload is None:
@@ -289,11 +279,11 @@ class _Upload(io.RawIOBase):
     def _put(self, data: bytes) -> None:
         try:
             self._storage.create_new(self.path, data)
-        except FileExistsError:  # also where the answer was lost, and the client has asked again
+        except FileExistsError:  # also if an answer was lost and the client tried again
             if self._otherwise is not None:
                 self.path, self._otherwise, self.doubtful = self._otherwise, None, True
                 self._put(data)
-            elif not self._lies_there(data):
+            elif self._storage.read_all([self.path]) != [data]:
                 raise
 
     def _complete(self) -> None:
@@ -301,28 +291,23 @@ class _Upload(io.RawIOBase):
             self._upload.close()
             try:
                 self._upload.commit()
-            except FileNotFoundError:  # no such upload: the answer was lost, and the client has asked again
+            except FileNotFoundError:  # no such upload: an answer was lost and the client tried again
                 if self._storage.size_bytes(self.path) != self._size_bytes:
                     raise
 
-    def _lies_there(self, data: bytes) -> bool:
-        with suppress(FileNotFoundError, IntegrityError):  # IntegrityError: it is larger
-            return self._storage.read(self.path, limit_bytes=len(data)) == data
-        return False
-
     def abandon(self) -> None:
-        """Give up the upload."""
+        """Abort the upload."""
         super().close()
         if self._upload is None:
             return
-        with suppress(AttributeError):  # some stores' files can't be marked, and need not be
-            self._upload.closed = True  # or it would be uploaded when it is collected
+        with suppress(AttributeError):  # some stores' files cannot be marked, and need not be
+            self._upload.closed = True  # or it would be uploaded when it is garbage-collected
         try:
             with self._storage.explained("removed", self.path), suppress(FileNotFoundError):
                 self._upload.discard()
             self._storage.delete(self.path)
         except LakeUnavailableError as error:
-            logger.warning("The chunks of an upload that was given up may be left in the store: %s", error)
+            logger.warning("Parts of an aborted upload may be left in the store: %s", error)
 
     def __exit__(self, kind: object, *rest: object) -> None:
         if kind is not None and not self.closed:
@@ -340,21 +325,21 @@ def _open_store(url: str) -> tuple[Any, str, str]:
 
     if not _PLACE.fullmatch(url):
         raise ConfigurationError(
-            "Expected the lake's URL as s3://bucket/folder, got one with credentials, options or a cache in it, or "
-            "with a character that they need (@ : ? #); it was not used. Give credentials in the environment of the "
-            "store (docs/object-stores.md)."
+            "The lake's URL contains credentials, options or a cache, or a character that they need (@ : ? #). It was "
+            "not used. Give it as s3://bucket/folder, and credentials in the environment of the store "
+            "(docs/object-stores.md)."
         )
     protocol = url.partition("://")[0]
     try:
         files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **_OPTIONS.get(protocol, {}))
     except ImportError:
         raise ConfigurationError(
-            f"Expected the package that reaches {protocol}:// URLs, got none; nothing was opened. Install it: "
+            f"The package that reaches {protocol}:// URLs is not installed. Nothing was opened. Install it: "
             '`pip install "dagster-beiwe[s3]"` for S3, `pip install gcsfs` for Google, `pip install adlfs` for Azure.'
         ) from None
-    except (ValueError, TypeError, AttributeError, OSError):  # no protocol of fsspec's, or one that is no store
+    except (ValueError, TypeError, AttributeError, OSError):  # a protocol that fsspec does not know, or no store
         raise ConfigurationError(
-            f"Expected a folder or a URL that fsspec knows as the lake's place, got one that starts with "
-            f"{protocol}://; nothing was opened. Correct {BEIWE_LAKE}."
+            f"A URL that starts with {protocol}:// is no object store that fsspec knows. Nothing was opened. Correct "
+            f"{BEIWE_LAKE}."
         ) from None
     return files, root.rstrip("/"), protocol

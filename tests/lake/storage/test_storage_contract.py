@@ -169,7 +169,7 @@ def test_a_document_is_not_read_beyond_its_limit(storage: Storage) -> None:
     storage.create_new("a/empty", b"")
     assert storage.read("a/document", limit_bytes=5) == b"12345"
     assert storage.read("a/empty", limit_bytes=5) == b""
-    with pytest.raises(IntegrityError, match="at most 4 bytes"):
+    with pytest.raises(IntegrityError, match="larger than 4 bytes"):
         storage.read("a/document", limit_bytes=4)
 
 

@@ -150,6 +150,24 @@ def test_whatever_is_written_is_written_on_condition(url: str, s3: S3) -> None:
     assert [path for path, condition in puts if condition != "*"] == []
 
 
+def test_a_store_without_conditional_writes_is_refused_by_name(url: str, s3: S3) -> None:
+    """Before a run fetches anything: there, two runs could overwrite each other's commits."""
+
+    def forget_condition(call: Call) -> Answer:
+        call.environ.pop("HTTP_IF_NONE_MATCH", None)
+        return call.pass_on()
+
+    storage = ObjectStorage(url)
+    Catalog.create(storage, STUDY, "x", terms=CHEAP)
+    s3.meddle = forget_condition
+    catalog = Catalog.create(storage, STUDY, "x", terms=CHEAP)
+    with pytest.raises(LakeUnavailableError, match=rf"{url} replaced a file .* `If-None-Match`"):
+        catalog.prepare()
+    with pytest.raises(LakeUnavailableError, match="Nothing was committed"):
+        commit(catalog)
+    assert storage.list(catalog.layout.record_folder(0)) == ["000"]
+
+
 def test_a_conflict_of_conditional_writes_is_tried_again(url: str, s3: S3) -> None:
     """S3 answers 409 while another request for the same name is on its way."""
     codes = ["ConditionalRequestConflict", "ConditionalRequestConflict"]
