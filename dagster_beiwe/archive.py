@@ -1,8 +1,8 @@
-"""Read a server's zip archive front to back, member by member, without holding it.
+"""Read a server's zip archive from front to back, one member at a time, in bounded memory.
 
-The server stores members without compression and writes their true sizes and CRC-32 in front of them, so that an
-archive can be checked while it arrives; ``registry`` is its last member, followed by the central directory and the
-end record. An archive without those was cut, whatever the transport says.
+The server stores members uncompressed, after their sizes and CRC-32, so that an archive can be checked while it
+arrives. Its last member is ``registry``, followed by the central directory and the end record. An archive without
+them was cut, whatever the transport says.
 
     with client.get_data(...) as download:
         for member in read_archive(download):
@@ -22,7 +22,7 @@ from dagster_beiwe.errors import ArchiveError, DamagedMemberError, HostileArchiv
 
 REGISTRY = "registry"
 CHUNK_BYTES = 256 * 1024
-"""Bodies are handed on in chunks of at most this size."""
+"""Bodies come in chunks of at most this size."""
 
 _LOCAL, _CENTRAL, _END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _END64, _END64_LOCATOR = b"PK\x06\x06", b"PK\x06\x07"
@@ -36,11 +36,11 @@ _EXTRA_LIMIT = 4096
 
 @dataclass(frozen=True)
 class Member:
-    """One member: its name, its size in bytes as stored in the archive, and its body.
+    """One member: its name, its size in the archive, and its body.
 
-    ``body`` yields chunks, and is skipped when the next member is asked for. At its end it raises
-    ``DamagedMemberError`` if the CRC is wrong; the archive goes on after that. It raises ``TruncatedArchiveError``
-    where the archive ends inside the member.
+    ``body`` yields chunks; asking for the next member skips the rest. At its end it raises ``DamagedMemberError`` if
+    the CRC-32 is wrong; later members can still be read. It raises ``TruncatedArchiveError`` if the archive ends
+    inside the member.
     """
 
     name: str
@@ -51,34 +51,33 @@ class Member:
 def read_archive(chunks: Iterable[bytes]) -> Iterator[Member]:
     """The members of an archive in order, ``registry`` last.
 
-    ``chunks`` may be cut anywhere. Memory stays at one chunk of them and one of a body. Raises
-    ``TruncatedArchiveError`` when the bytes end before the end record, or the last member is not ``registry``;
-    ``HostileArchiveError`` for names that appear twice or are absurdly long; ``ArchiveError`` for anything the server
-    never writes.
+    ``chunks`` may be cut anywhere; memory holds one of them and one of a body. Raises ``TruncatedArchiveError`` if the bytes end
+    before the end record or the last member is not ``registry``, ``HostileArchiveError`` for a name that occurs twice
+    or is absurdly long, and ``ArchiveError`` for anything else that the server never writes.
     """
     source = _Source(chunks)
     names: set[str] = set()
     last = ""
     while (signature := source.take(4)) == _LOCAL:
         if last == REGISTRY:
-            raise ArchiveError(_unexpected("a member behind the registry"))
+            raise ArchiveError(_unexpected("has a member after the registry"))
         last, size, crc = _read_local_header(source)
         if last in names:
             raise HostileArchiveError(
-                "Expected each member once, got a name twice; the archive was refused. Ask the server's operators: "
-                "no Beiwe version is known to do this."
+                "A member's name occurs twice in the archive, which no known Beiwe version does. The archive was "
+                "refused. Ask the server's operators."
             )
         names.add(last)
         body = _checked_body(source, last, size, crc)
         yield Member(last, size, body)
-        with suppress(DamagedMemberError):  # of what the caller has not read to its end and so did not use
+        with suppress(DamagedMemberError):  # the caller did not read to the end, and so did not use it
             for _ in body:
                 pass
     _read_directory(source, signature, len(names))
     if last != REGISTRY:
         raise TruncatedArchiveError(
-            "Expected the member 'registry' at the end of the archive, got none; the download was not counted as "
-            "complete. Try again; if it stays so, the server aborts while it packs."
+            "The archive does not end with the member 'registry'. The download does not count as complete. Try again; "
+            "if the error persists, the server aborts while it packs."
         )
 
 
@@ -88,19 +87,19 @@ def _read_local_header(source: _Source) -> tuple[str, int, int]:
         source.take(_LOCAL_FIELDS.size)
     )
     if flags & ~0x0800 or method != 0:
-        raise ArchiveError(_unexpected(f"flags {flags:#06x} and compression method {method}"))
+        raise ArchiveError(_unexpected(f"has a member with flags {flags:#06x} and compression method {method}"))
     if name_length > _NAME_LIMIT or extra_length > _EXTRA_LIMIT:
-        raise HostileArchiveError(_unexpected(f"a header of {name_length} + {extra_length} bytes"))
+        raise HostileArchiveError(_unexpected(f"has a header of {name_length} + {extra_length} bytes"))
     raw_name = source.take(name_length)
     extra = source.take(extra_length)
     if packed == _UNKNOWN32 or size == _UNKNOWN32:
         packed = size = _size_from_zip64(extra)
     if packed != size:
-        raise ArchiveError(_unexpected("a stored member of two different sizes"))
+        raise ArchiveError(_unexpected("has a stored member of two different sizes"))
     try:
         return raw_name.decode("utf-8"), size, crc
     except UnicodeDecodeError:
-        raise HostileArchiveError(_unexpected("a member name that is not UTF-8")) from None
+        raise HostileArchiveError(_unexpected("has a member name that is not UTF-8")) from None
 
 
 def _size_from_zip64(extra: bytes) -> int:
@@ -112,7 +111,7 @@ def _size_from_zip64(extra: bytes) -> int:
             (size,) = struct.unpack_from("<Q", extra, position + 4)
             return int(size)
         position += 4 + length
-    raise ArchiveError(_unexpected("a large member without its size"))
+    raise ArchiveError(_unexpected("has a large member without its size"))
 
 
 def _checked_body(source: _Source, name: str, size: int, crc: int) -> Iterator[bytes]:
@@ -124,8 +123,8 @@ def _checked_body(source: _Source, name: str, size: int, crc: int) -> Iterator[b
         yield chunk
     if seen != crc:
         raise DamagedMemberError(
-            "Expected a member with the CRC-32 of its header, got another; it was not stored. It was damaged on the "
-            "way or while it was packed: it is requested again.",
+            "A member does not have the CRC-32 of its header: it was damaged on the way or while it was packed. It was "
+            "not stored, and is requested again.",
             member=name,
         )
 
@@ -146,16 +145,16 @@ def _read_directory(source: _Source, signature: bytes, members: int) -> None:
         source.skip(16)
         signature = source.take(4)
     if signature != _END:
-        raise ArchiveError(_unexpected("bytes that are neither member nor directory"))
+        raise ArchiveError(_unexpected("has bytes that are neither a member nor the directory"))
     declared = _END_FIELDS.unpack(source.take(_END_FIELDS.size))[3]
     if entries != members or declared not in (members, _UNKNOWN16):
-        raise ArchiveError(_unexpected(f"a directory of {entries} entries for {members} members"))
+        raise ArchiveError(_unexpected(f"has a directory of {entries} entries for {members} members"))
 
 
 def _unexpected(what: str) -> str:
     return (
-        f"Expected a zip archive as Beiwe writes it (stored members, sizes in front), got {what}; the download was "
-        "refused. A proxy may have changed it: try again, then ask the server's operators."
+        f"The archive {what}, unlike those that Beiwe writes. The download was refused. A proxy may have changed it: "
+        "try again, then ask the server's operators."
     )
 
 
@@ -170,8 +169,8 @@ class _Source:
         """Between one and ``limit`` bytes."""
         while not self._chunk:
             self._chunk = memoryview(self._next_chunk())
-        taken, self._chunk = self._chunk[:limit], self._chunk[limit:]
-        return bytes(taken)
+        part, self._chunk = self._chunk[:limit], self._chunk[limit:]
+        return bytes(part)
 
     def take(self, size: int) -> bytes:
         """Exactly ``size`` bytes; meant for small sizes."""
@@ -191,6 +190,6 @@ class _Source:
             return next(self._chunks)
         except StopIteration:
             raise TruncatedArchiveError(
-                "Expected an archive with an end record, got one that stops before it; the download was not counted "
-                "as complete. Try again; if it stays so, ask for less at a time."
+                "The archive stops before its end record. The download does not count as complete. Try again; if the "
+                "error persists, request less at a time."
             ) from None

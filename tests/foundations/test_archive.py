@@ -191,7 +191,7 @@ def test_a_name_twice_is_refused() -> None:
 
 def test_the_registry_is_last() -> None:
     """Nothing may follow the registry."""
-    with pytest.raises(ArchiveError, match="behind the registry"):
+    with pytest.raises(ArchiveError, match="after the registry"):
         everything([zip_of([(REGISTRY, b"{}"), ("a", b"a")])])
 
 

@@ -85,9 +85,7 @@ class LocalStorage(Storage):
                     file.write(data)
                 self._link(part, path)
             finally:
-                with suppress(
-                    OSError
-                ):  # only after a failure is there anything to remove, and that is the error to raise
+                with suppress(OSError):  # whatever failed before is the error to raise
                     self._tree.delete(part)
         self.sync_folder(folder)
 
