@@ -51,9 +51,9 @@ class Member:
 def read_archive(chunks: Iterable[bytes]) -> Iterator[Member]:
     """The members of an archive in order, ``registry`` last.
 
-    ``chunks`` may be cut anywhere; memory holds one of them and one of a body. Raises ``TruncatedArchiveError`` if the bytes end
-    before the end record or the last member is not ``registry``, ``HostileArchiveError`` for a name that occurs twice
-    or is absurdly long, and ``ArchiveError`` for anything else that the server never writes.
+    ``chunks`` may be cut anywhere; memory holds one of them and one of a body. Raises ``TruncatedArchiveError`` if the
+    bytes end before the end record or the last member is not ``registry``, ``HostileArchiveError`` for a name that
+    occurs twice or is absurdly long, and ``ArchiveError`` for anything else that the server never writes.
     """
     source = _Source(chunks)
     names: set[str] = set()

@@ -1,11 +1,11 @@
-"""Files that are nobody else's: the one place where this package opens, makes and replaces them.
+"""Private files: the one module that opens, creates and replaces them, and knows permissions.
 
-What is opened may have been put there by others. So no link is followed that is not the user's own choice, nothing
-makes anybody wait, and only regular files are read: what was opened is looked at, not its name, so that it can't be
-exchanged in between. New files are 0600, new folders 0700, and a file appears under its name whole or not at all.
+Others may have put there what is opened. So only links that the user chose are followed, nothing blocks, and only
+regular files are read: the check is on the open file, not on its name, which could be exchanged in between. New files
+are 0600, new folders 0700, and a file appears under its name whole or not at all.
 
 A path that the user names (a keyring, an identity, the root of a lake) may lead through links: whoever can change those
-can change the setting too. Below such a root, ``FileTree`` follows none, in no part of a path.
+can change the setting too. Below such a root, ``FileTree`` follows no link in any part of a path.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ FOLDER_MODE = 0o700
 PART_SUFFIX = ".part"
 """Ending of the names of unfinished files: see ``part_name``."""
 OTHERS = 0o077
-"""Permissions of everyone but the owner: none of them is set for anything private."""
+"""The permissions of everyone but the owner: nothing private has any of them."""
 
 _AnyPath = str | os.PathLike[str]
 
 
 def _flag(name: str) -> int:
-    return getattr(os, name, 0)  # Windows lacks most of them
+    return getattr(os, name, 0)  # Windows lacks most
 
 
-# A pipe makes nobody wait, a terminal does not become this process's own, and a link is an error.
+# A pipe does not block, a terminal does not become this process's own, and a link is an error.
 _CAREFUL = _flag("O_NONBLOCK") | _flag("O_NOCTTY") | _flag("O_CLOEXEC") | _flag("O_BINARY")
 _READ = os.O_RDONLY | _CAREFUL
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _flag("O_NOFOLLOW") | _CAREFUL
@@ -51,7 +51,7 @@ _KINDS = {
 
 
 class NotRegularFileError(OSError):
-    """Something else lies where a file is to be opened. ``strerror`` says what."""
+    """The path is no regular file. ``strerror`` says what it is."""
 
     def __init__(self, what: str, path: _AnyPath) -> None:
         super().__init__(errno.EINVAL, f"{what} where a regular file belongs", os.fspath(path))
@@ -59,14 +59,14 @@ class NotRegularFileError(OSError):
 
 
 class NotAFolderError(NotADirectoryError):
-    """Something else, such as a link, lies where a folder of a tree belongs."""
+    """A part of a path in a tree is no folder, but a link or something else."""
 
     def __init__(self, name: str) -> None:
         super().__init__(errno.ENOTDIR, "a link, or something else, where a folder belongs", name)
 
 
 class OutsideTreeError(ValueError):
-    """A path of a tree that leads out of it, or is none."""
+    """The path leads out of its tree."""
 
     def __init__(self, path: str) -> None:
         super().__init__("a path that does not stay below its folder")
@@ -74,14 +74,14 @@ class OutsideTreeError(ValueError):
 
 
 class FileTooLargeError(OSError):
-    """A file is larger than what belongs there can be, or grows while it is read."""
+    """The file is larger than its limit, or grows while it is read."""
 
     def __init__(self, limit_bytes: int, path: _AnyPath) -> None:
         super().__init__(errno.EFBIG, f"a file of more than {limit_bytes} bytes", os.fspath(path))
 
 
 def is_below(path: str) -> bool:
-    """Whether a relative path stays below where it begins; the empty one does."""
+    """Whether a relative path stays below its start; the empty path does."""
     return "\0" not in path and (not path or {"", ".", ".."}.isdisjoint(path.split("/")))
 
 
@@ -96,24 +96,24 @@ def keep_private() -> None:
 
 
 def open_file(path: _AnyPath, *, follow: bool = False) -> BinaryIO:
-    """A regular file for reading. ``follow`` is for a path that the user has named: it may be a link.
+    """A regular file for reading. ``follow`` allows a link, for a path that the user named.
 
-    Raises ``NotRegularFileError`` and other errors of the system, at once whatever lies there.
+    Raises ``NotRegularFileError`` and other ``OSError``; never blocks.
     """
     return _open(path, follow=follow)
 
 
 def read_file(path: _AnyPath, *, limit_bytes: int, follow: bool = False) -> bytes:
-    """A whole small file, as ``open_file`` opens it. Raises ``FileTooLargeError`` for one beyond the limit."""
+    """A whole small file, as ``open_file`` opens it. Raises ``FileTooLargeError`` beyond the limit."""
     with open_file(path, follow=follow) as file:
         return _read(file, limit_bytes, path)
 
 
 def write_file(path: _AnyPath, data: bytes, *, follow: bool = False, exclusive: bool = False) -> None:
-    """Put a small file in its place in one step, readable by its owner only. Its folder must be there.
+    """Write a small private file atomically and durably. Its folder must exist.
 
-    With ``follow`` a link stays, and the file that it names is replaced. ``exclusive`` raises ``FileExistsError`` for
-    a file that is there. Raises ``NotRegularFileError`` for anything else: nobody means to replace a device.
+    With ``follow`` a link stays, and its target is replaced. ``exclusive`` raises ``FileExistsError`` if the file
+    exists. Raises ``NotRegularFileError`` for anything but a file: nobody means to replace a device.
     """
     target = os.path.realpath(path) if follow else os.fspath(path)
     with suppress(FileNotFoundError):
@@ -126,18 +126,18 @@ def write_file(path: _AnyPath, data: bytes, *, follow: bool = False, exclusive: 
             file.write(data)
         (os.link if exclusive else os.replace)(part, target)
     finally:
-        with suppress(OSError):  # there is nothing to remove but after a failure, which is the error to tell
+        with suppress(OSError):  # whatever failed before is the error to raise
             os.unlink(part)
 
 
 def make_folder(folder: _AnyPath) -> None:
-    """Make a folder and its missing parents, closed to others: ``os.makedirs`` makes parents as the umask likes."""
+    """Create a private folder with its missing parents: ``os.makedirs`` leaves the parents to the umask."""
     missing, above = [], Path(folder)
     while not above.is_dir():
         missing.append(above)
         above = above.parent
     for each in reversed(missing):
-        with suppress(FileExistsError):  # another process was faster; what is no folder shows when it is used
+        with suppress(FileExistsError):  # another process was faster; if it is no folder, its use fails
             each.mkdir(mode=FOLDER_MODE)
 
 
@@ -159,9 +159,9 @@ class DurableFile(io.BufferedWriter):
 class FileTree:
     """The files below a folder. Paths are relative to it, with ``/``.
 
-    The root may be reached through links, and so may be what lies directly in it if ``links_in_root``. Every other link
-    is an error (``NotAFolderError`` in place of a folder), also one that appears while a path is walked: each folder is
-    opened from the one above. ``before_making`` is called before a missing folder is made. Not for Windows.
+    The root may be reached through links, and with ``links_in_root`` so may its direct children. Every other link is
+    an error (``NotAFolderError`` in place of a folder), even one that appears meanwhile: each folder is opened from the
+    one above. ``before_making`` is called before a missing folder is created. Not for Windows.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class FileTree:
             return _read(file, limit_bytes, path)
 
     def create(self, path: str, *, durable: bool = True) -> BinaryIO:
-        """A new file for writing, on the disk when it is closed. Raises ``FileExistsError`` if anything is there."""
+        """A new file for writing, durable when it is closed. Raises ``FileExistsError`` if anything is there."""
         descriptor = self.open_new(path)
         return DurableFile(descriptor) if durable else os.fdopen(descriptor, "wb")
 
@@ -196,12 +196,12 @@ class FileTree:
             os.link(old, new, src_dir_fd=origin, dst_dir_fd=folder, follow_symlinks=False)
 
     def delete(self, path: str) -> None:
-        """Remove a file, or whatever lies in its place but a folder; nothing happens if the tree has none there."""
+        """Delete what is at a path, if anything; not a folder."""
         with suppress(FileNotFoundError, NotAFolderError), self._above(path) as (folder, name):
             os.unlink(name, dir_fd=folder)
 
     def status(self, path: str) -> os.stat_result | None:
-        """What the system says about what lies there, be it a link; None if nothing does."""
+        """The status of what is at a path, itself if it is a link; None if nothing is."""
         with suppress(FileNotFoundError, NotAFolderError), self._above(path) as (folder, name):
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
         return None
@@ -212,7 +212,7 @@ class FileTree:
             return sorted(os.listdir(folder))
 
     def walk(self, path: str) -> Iterator[str]:
-        """Paths of everything below a folder but folders; links are not followed. Of a file or link: its own path."""
+        """Paths of everything but folders below a folder, without following links. Of a file or link: its own path."""
         waiting = [path]
         while waiting:
             here = waiting.pop()
@@ -228,7 +228,7 @@ class FileTree:
             waiting += [f"{below}{name}" for name, is_folder in reversed(inside) if is_folder]
 
     def scan(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
-        """What ``walk`` gives, and what the system says about each; what is removed meanwhile is left out."""
+        """What ``walk`` yields, with the status of each; what is removed meanwhile is left out."""
         for above, paths in groupby(self.walk(path), key=lambda each: each.rpartition("/")[0]):
             with suppress(FileNotFoundError, NotAFolderError), self.folder(above) as folder:
                 for each in paths:
@@ -236,7 +236,7 @@ class FileTree:
                         yield each, os.stat(each.rpartition("/")[2], dir_fd=folder, follow_symlinks=False)
 
     def delete_folders(self, path: str) -> None:
-        """Remove a folder and all below it. Raises an error of the system if a file is left."""
+        """Delete a folder and those below it. Raises ``OSError`` if a file is left."""
         folders, waiting = [], [path]
         while waiting:
             here = waiting.pop()
@@ -249,7 +249,7 @@ class FileTree:
 
     @contextmanager
     def folder(self, path: str, *, make: bool = False) -> Iterator[int]:
-        """A descriptor of a folder while the block runs; ``make`` makes what is missing of it."""
+        """A descriptor of a folder while the block runs; ``make`` creates it if it is missing."""
         if not is_below(path):
             raise OutsideTreeError(path)
         descriptor = self._open_folder(path.split("/") if path else [], make=make)
@@ -260,7 +260,7 @@ class FileTree:
 
     @contextmanager
     def _above(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-        """A descriptor of the folder in which a path's last name lies, and that name."""
+        """A descriptor of the folder above a path's last name, and that name."""
         if not path or not is_below(path):
             raise OutsideTreeError(path)
         *above, name = path.split("/")
@@ -304,7 +304,7 @@ class FileTree:
             except FileExistsError:  # another process was faster, or a link that leads nowhere
                 return os.open(name, flags, dir_fd=above)
             made = os.open(name, flags, dir_fd=above)
-            os.fchmod(made, FOLDER_MODE)  # the umask may have narrowed it; some mounts ignore both
+            os.fchmod(made, FOLDER_MODE)  # the umask may have narrowed the mode; some mounts ignore both
             return made
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):  # what a link is called depends on the system
@@ -325,7 +325,7 @@ def _open(path: _AnyPath, *, folder: int | None = None, follow: bool = False) ->
         if error.errno in _NO_FILE:
             raise NotRegularFileError(_kind(path, folder), path) from None
         raise
-    except ValueError:  # a NUL in it, which no name has
+    except ValueError:  # a NUL, which no name contains
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
@@ -335,7 +335,7 @@ def _open(path: _AnyPath, *, folder: int | None = None, follow: bool = False) ->
 
 
 def _kind(path: _AnyPath, folder: int | None) -> str:
-    """What lies there that can't be opened, for a message."""
+    """What cannot be opened there, for a message."""
     with suppress(OSError):
         mode = os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
         return _KINDS.get(stat.S_IFMT(mode), "something else")
@@ -343,10 +343,10 @@ def _kind(path: _AnyPath, folder: int | None) -> str:
 
 
 def _read(file: BinaryIO, limit_bytes: int, path: _AnyPath) -> bytes:
-    """All of a file, whose size is looked at before and may have grown since."""
+    """All of a file, which may have grown since its size was checked."""
     size_bytes = os.fstat(file.fileno()).st_size
     if size_bytes <= limit_bytes:
-        data = file.read(size_bytes + 1)  # as much memory is taken as is asked for
+        data = file.read(size_bytes + 1)  # allocates what is requested
         if len(data) <= size_bytes:
             return data
         data += file.read(limit_bytes - size_bytes)

@@ -1,4 +1,4 @@
-"""Which processes do some work, and whether they are certainly gone."""
+"""The processes that do some work, and whether they have certainly ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 class Worker:
     """Processes of one user on one machine: {process id: when it started}.
 
-    ``machine`` and ``boot`` are empty where the system does not tell them; ``namespace`` is that of the process ids.
+    ``machine`` and ``boot`` are empty if the system does not know them; ``namespace`` is that of the process ids.
     """
 
     host: str
@@ -28,7 +28,7 @@ class Worker:
 
     @classmethod
     def here(cls) -> Worker:
-        """This process, and the one that made it for a part of its work (Dagster's multiprocess executor does so)."""
+        """This process, and the parent that started it for a part of its work (Dagster's executor does so)."""
         parent = multiprocessing.parent_process()
         ids = [os.getpid(), *([parent.pid] if parent and parent.pid else [])]
         machine = _text("/etc/machine-id")
@@ -46,7 +46,7 @@ class Worker:
 
     @classmethod
     def from_text(cls, text: str) -> Worker:
-        """Raises ``ValueError`` for anything but what ``to_text`` makes."""
+        """Raises ``ValueError`` for anything that ``to_text`` does not write."""
         try:
             fields = json.loads(text)
             processes = {int(process_id): str(started) for process_id, started in fields.pop("processes").items()}
@@ -55,9 +55,9 @@ class Worker:
             raise ValueError(f"no worker: {error}") from None
 
     def is_gone(self, *, here: Worker | None = None) -> bool:
-        """Whether it is certain, seen from the process ``here``, that none of the processes is alive.
+        """Whether it is certain, as seen from the process ``here``, that none of the processes is alive.
 
-        That cannot be known on another machine, in another container, or by another user, who may not see them.
+        On another machine, in another container, or for another user it never is.
         """
         here = here or Worker.here()
         if (self.host, self.machine, self.user) != (here.host, here.machine, here.user) or not self.processes:
@@ -70,9 +70,9 @@ class Worker:
 
 
 def _started(process_id: int) -> str:
-    """When a process started, in a form that is good for comparing; empty if there is none, or it has ended."""
+    """When a process started, for comparison; empty if it does not exist or has ended."""
     if Path("/proc/self/stat").exists():
-        # Process id and name come before; the name may hold anything.
+        # The process id and name come first; the name may contain anything.
         fields = _text(f"/proc/{process_id}/stat").rpartition(")")[2].split()
         return fields[19] if fields and fields[0] not in _ENDED else ""
     try:
@@ -101,4 +101,4 @@ _MACHINE_ITSELF = "pid:[4026531836]"
 """The namespace of process ids outside of containers, the same on every Linux; PROC_PID_INIT_INO in its sources."""
 
 _ENDED = ("Z", "X")
-"""States of a process that has ended and that its parent has not taken notice of yet."""
+"""States of a process that has ended but was not reaped by its parent yet."""
