@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from core_helpers import PASSPHRASE, PERSON, STUDY, commit, week
 
-from dagster_beiwe.errors import ConfigurationError, PastStateError
+from dagster_beiwe.errors import ConfigurationError, PastStateError, UnknownStateError
 from dagster_beiwe.lake import BeiweLake, Manifest, StudyLake
 from dagster_beiwe.lake.catalog import collector
 from dagster_beiwe.lake.collecting import collect
@@ -159,7 +159,7 @@ def test_a_study_is_read_as_it_was_at_a_time(lake: StudyLake) -> None:
     assert [event.kind for event in events] == ["begin", "commit", "commit", "commit"]
     assert not any(event.backwards for event in events)
     assert lake.at(events[-1].time).state.number == 3
-    with pytest.raises(PastStateError):
+    with pytest.raises(UnknownStateError):
         lake.at(events[0].time - timedelta(days=1))
     assert lake.at(2).manifest(PERSON, week()) == first
     assert [event.number for event in history(lake, PERSON)] == [2, 3]
