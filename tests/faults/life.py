@@ -14,9 +14,7 @@ handles as they were.
 from __future__ import annotations
 
 import argparse
-import base64
 import gc
-import hashlib
 import logging
 import os
 import random
@@ -28,7 +26,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from unittest import mock
 
@@ -36,7 +33,8 @@ import time_machine
 from fault_scene import PASSPHRASE, STREAMS, STUDY
 from life_daemon import Daemon
 from life_lab import KILL_SHARE_VARIABLE, START_VARIABLE, KillingLauncher
-from soak import BEGIN, FAULTS, HOUR, PEOPLE, Remote, agree, key_of
+from passing_time import RESTART_RATE, Diary, Uploads, held, inject_fault, leftovers
+from soak import BEGIN, HOUR, PEOPLE, Remote, agree
 
 from dagster_beiwe.lake import BeiweLake
 from dagster_beiwe.maintenance.verify import verify_study
@@ -50,7 +48,6 @@ UPLOAD_RATE = 0.08
 LATE_RATE = 0.05
 DELETED_RATE = 0.01
 FAULT_RATE = 0.15
-RESTART_RATE = 0.03
 KILL_SHARE = 0.04
 CALM_HOURS = 14
 """At the end, without trouble: long enough for the windows of a failed run to be requested again."""
@@ -73,33 +70,17 @@ ROWS = (
 
 
 @dataclass
-class Diary:
-    """What happened. Memory is the resident size of the daemon's process in bytes, once a day."""
-
+class LifeDiary(Diary):
     hours: int = 0
     ticks: Counter[str] = field(default_factory=Counter)
     runs: Counter[str] = field(default_factory=Counter)
     killed: int = 0
-    uploads: int = 0
-    late: int = 0
-    deleted: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    restarts: int = 0
-    files_on_server: int = 0
-    files_in_lake: int = 0
-    equal: bool = False
-    findings: int = 0
-    leftovers: int = 0
-    memory_bytes: list[int] = field(default_factory=list)
-    handles: list[int] = field(default_factory=list)
     database_bytes: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
 
     def rows(self) -> Iterator[tuple[str, str]]:
         days = self.hours / 24
         total = self.database_bytes.total()
         parts = [self.database_bytes[name] / 1e6 for name in ("runs", "index", "schedules")]
-        before, after = self.memory_bytes[len(self.memory_bytes) // 4] / 1e6, self.memory_bytes[-1] / 1e6
         values = (
             f"{self.hours}, {len(PEOPLE)}",
             f"{self.ticks['SUCCESS']}, {self.ticks['SKIPPED']}, {self.ticks['FAILURE']}",
@@ -109,7 +90,7 @@ class Diary:
             f"{self.files_on_server}, {self.files_in_lake}",
             "**yes**" if self.equal else "**NO**",
             f"**{self.findings}, {self.leftovers}**",
-            f"{before:.0f} MB, {after:.0f} MB",
+            self.memory(),
             f"{self.handles[0]}, {self.handles[-1]}",
             f"{total / 1e6:.1f} MB; {total / days / 1e6:.2f} MB",
             ", ".join(f"{part:.1f} MB" for part in parts),
@@ -124,13 +105,12 @@ class Life:
     def __init__(self, remote: Remote, folder: Path, *, seed: int, clock: time_machine.Traveller) -> None:
         self._remote, self._folder, self._clock = remote, folder, clock
         self._rng = random.Random(seed)
-        self._hours: list[tuple[str, str, datetime]] = []
-        self._deleted: set[str] = set()
         self._now = BEGIN
         self._daemon = Daemon(folder / "home")
-        self.diary = Diary()
+        self.diary = LifeDiary()
+        self._uploads = Uploads(remote, self._rng, self.diary)
 
-    def run(self, days: int) -> Diary:
+    def run(self, days: int) -> LifeDiary:
         began = time.monotonic()
         for hour in range(days * 24):
             calm = hour >= days * 24 - CALM_HOURS
@@ -142,7 +122,8 @@ class Life:
             self._daemon.tick()
             self._remote.do("behave")
             if hour % 24 == 23:
-                self._measure()
+                gc.collect()
+                self.diary.measure()
         self._compare()
         self._count()
         self._daemon.stop()
@@ -160,17 +141,7 @@ class Life:
         for person in PEOPLE:
             if self._rng.random() < UPLOAD_RATE:
                 self._send(person)
-        chunked = [place for place in self._hours if place[1] != "survey_answers"]
-        if chunked and self._rng.random() < LATE_RATE:
-            person, stream, hour = self._rng.choice(chunked)
-            self._remote.do("add_rows", participant_id=person, stream=stream, hour=hour, rows=3)
-            self.diary.late += 1
-        if chunked and self._rng.random() < DELETED_RATE:
-            place = self._rng.choice(chunked)
-            self._hours.remove(place)
-            self._deleted.add(key_of(*place))
-            self._remote.do("withdraw", participant_id=place[0], stream=place[1], hour=place[2])
-            self.diary.deleted += 1
+        self._uploads.change(late_rate=LATE_RATE, deleted_rate=DELETED_RATE)
 
     def _send(self, person: str) -> None:
         hours = [
@@ -180,9 +151,8 @@ class Life:
         ]
         for hour in hours:
             for stream in STREAMS:
-                if (person, stream, hour) not in self._hours:
-                    self._remote.do("add_hour", participant_id=person, stream=stream, hour=hour)
-                    self._hours.append((person, stream, hour))
+                if (person, stream, hour) not in self._uploads.hours:
+                    self._uploads.add(person, stream, hour)
         self.diary.uploads += 1
 
     def _trouble(self) -> None:
@@ -193,33 +163,16 @@ class Life:
             self._daemon.stop()
             self._daemon.start()
             self.diary.restarts += 1
-        if self._rng.random() < FAULT_RATE:
-            fault = self._rng.choice(FAULTS)
-            route = "*" if fault.answers else "/get-data/*"
-            self._remote.do("misbehave", **fault.misbehaviour, route=route, times=self._rng.choice((1, 2, None)))
-            self.diary.faults[fault.name] += 1
-
-    def _measure(self) -> None:
-        gc.collect()
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        self.diary.memory_bytes.append(pages * os.sysconf("SC_PAGE_SIZE"))
-        self.diary.handles.append(len(os.listdir("/proc/self/fd")))
+        inject_fault(self._remote, self._rng, self.diary, rate=FAULT_RATE)
 
     def _compare(self) -> None:
         truth = self._remote.do("truth")
         lake = BeiweLake(self._folder / "lake").study(STUDY, passphrase=PASSPHRASE)
-        held = {
-            record.key: base64.b64encode(hashlib.sha1(lake.read(person, record)).digest()).decode()
-            for person in lake.participants()
-            for manifest in lake.manifests(person)
-            for record in manifest.files
-            if record.present
-        }
-        self.diary.equal = agree(held, truth, self._deleted)
-        self.diary.files_on_server, self.diary.files_in_lake = len(truth), len(held)
+        found = dict(held(lake))
+        self.diary.equal = agree(found, truth, self._uploads.deleted)
+        self.diary.files_on_server, self.diary.files_in_lake = len(truth), len(found)
         self.diary.findings = len(verify_study(lake).findings)
-        files = [path for path in (self._folder / "lake").rglob("*") if path.is_file()]
-        self.diary.leftovers = sum(path.suffix == ".part" or path.parent.name == "runs" for path in files)
+        self.diary.leftovers = leftovers(self._folder / "lake")
 
     def _count(self) -> None:
         """Runs, ticks, and the size of what Dagster keeps."""
@@ -262,7 +215,7 @@ def _sleep(clock: time_machine.Traveller, really: Callable[[float], None]) -> Ca
     return lambda seconds: really(seconds) if seconds < 1 else clock.shift(seconds)
 
 
-def live(days: int, folder: Path, *, seed: int = 1) -> Diary:
+def live(days: int, folder: Path, *, seed: int = 1) -> LifeDiary:
     """Live through the days below a folder."""
     with lab(folder) as (remote, clock):
         return Life(remote, folder, seed=seed, clock=clock).run(days)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
-import os
 import random
 import sys
 import tempfile
@@ -29,8 +28,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from fault_matrix import SERVER_FAULTS
 from fault_scene import PASSPHRASE, STREAMS, STUDY
+from passing_time import RESTART_RATE, Diary, Uploads, held, inject_fault, leftovers
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy
 from dagster_beiwe.credentials import Credentials
@@ -51,7 +50,6 @@ HOUR = timedelta(hours=1)
 FAULT_RATE = 0.25
 LATE_RATE = 0.10
 DELETED_RATE = 0.01
-RESTART_RATE = 0.03
 ABANDONED_RATE = 0.05
 ROWS = (
     "hours, participants",
@@ -68,40 +66,21 @@ ROWS = (
     "manifests, stored data",
     "seconds",
 )
-_SLOW = ("hang", "trickle")
-FAULTS = [fault for fault in SERVER_FAULTS if fault.misbehaviour and fault.misbehaviour["what"] not in _SLOW]
 
 
 @dataclass
-class Diary:
-    """What happened. Memory is the resident size of the client's process in bytes, once a day."""
-
+class SoakDiary(Diary):
     ticks: int = 0
-    uploads: int = 0
-    late: int = 0
-    deleted: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    restarts: int = 0
     abandoned: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     requests: int = 0
     windows: int = 0
-    memory_bytes: list[int] = field(default_factory=list)
-    handles: list[int] = field(default_factory=list)
-    files_on_server: int = 0
-    files_in_lake: int = 0
-    equal: bool = False
-    findings: int = 0
-    leftovers: int = 0
     manifest_bytes: int = 0
     stored_bytes: int = 0
-    seconds: float = 0.0
 
     def rows(self) -> Iterator[tuple[str, str]]:
         faults, errors, failures = (counter.total() for counter in (self.faults, self.errors, self.failures))
-        quarter = len(self.memory_bytes) // 4
-        before, after = self.memory_bytes[quarter] / 1e6, self.memory_bytes[-1] / 1e6
         values = (
             f"{self.ticks}, {len(PEOPLE)}",
             f"{self.uploads}, {self.late}, {self.deleted}",
@@ -112,7 +91,7 @@ class Diary:
             f"{self.files_on_server}, {self.files_in_lake}",
             "**yes**" if self.equal else "**NO**",
             f"**{self.findings}, {self.leftovers}**",
-            f"{before:.0f} MB, {after:.0f} MB",
+            self.memory(),
             f"{self.handles[0]}, {self.handles[-1]}",
             f"{self.manifest_bytes / 1e6:.2f} MB, {self.stored_bytes / 1e6:.2f} MB",
             f"{self.seconds:.0f}",
@@ -176,11 +155,6 @@ class Remote:
         self._pipe.close()
 
 
-def key_of(person: str, stream: str, hour: datetime) -> str:
-    """The registry key of an hourly file, as the lake has it."""
-    return f"{STUDY}/{person}/{stream}/{hour:%Y-%m-%dT%H:%M:%S}.csv"
-
-
 def agree(held: Mapping[str, str], truth: Mapping[str, str], deleted: Collection[str]) -> bool:
     """Whether every file of the server is held as it is. What else is held was deleted there, which can't be proven
     where other data of its day came at the same time, or it was the day's last file."""
@@ -194,12 +168,11 @@ class Soak:
         self._remote, self._folder = remote, folder
         self._rng = random.Random(seed)
         self._now = BEGIN
-        self._hours: list[tuple[str, str, datetime]] = []
-        self._deleted: set[str] = set()
         self._client, self._lake = self._new_client(), self._new_lake()
-        self.diary = Diary()
+        self.diary = SoakDiary()
+        self._uploads = Uploads(remote, self._rng, self.diary)
 
-    def run(self, days: int) -> Diary:
+    def run(self, days: int) -> SoakDiary:
         began = time.monotonic()
         for tick in range(days * 24):
             self.diary.ticks += 1
@@ -208,7 +181,7 @@ class Soak:
             self._synchronise()
             self._remote.do("behave")
             if tick % 24 == 23:
-                self._measure()
+                self.diary.measure()
         self._settle()
         self._compare()
         self.diary.seconds = time.monotonic() - began
@@ -222,20 +195,9 @@ class Soak:
         for person in PEOPLE:
             for stream in STREAMS:
                 if self._rng.random() < (0.04 if stream == "survey_answers" else 0.5):
-                    self._remote.do("add_hour", participant_id=person, stream=stream, hour=self._now - HOUR)
-                    self._hours.append((person, stream, self._now - HOUR))
+                    self._uploads.add(person, stream, self._now - HOUR)
                     self.diary.uploads += 1
-        chunked = [place for place in self._hours if place[1] != "survey_answers"]
-        if chunked and self._rng.random() < LATE_RATE:
-            person, stream, hour = self._rng.choice(chunked)
-            self._remote.do("add_rows", participant_id=person, stream=stream, hour=hour, rows=3)
-            self.diary.late += 1
-        if chunked and self._rng.random() < DELETED_RATE:
-            place = self._rng.choice(chunked)
-            self._hours.remove(place)
-            self._deleted.add(key_of(*place))
-            self._remote.do("withdraw", participant_id=place[0], stream=place[1], hour=place[2])
-            self.diary.deleted += 1
+        self._uploads.change(late_rate=LATE_RATE, deleted_rate=DELETED_RATE)
 
     def _trouble(self) -> None:
         if self._rng.random() < RESTART_RATE:
@@ -246,11 +208,7 @@ class Soak:
             self._client.close()
             self._client, self._lake = self._new_client(), self._new_lake()
             self.diary.restarts += 1
-        if self._rng.random() < FAULT_RATE:
-            fault = self._rng.choice(FAULTS)
-            route = "*" if fault.answers else "/get-data/*"
-            self._remote.do("misbehave", **fault.misbehaviour, route=route, times=self._rng.choice((1, 2, None)))
-            self.diary.faults[fault.name] += 1
+        inject_fault(self._remote, self._rng, self.diary, rate=FAULT_RATE)
 
     def _synchronise(self) -> None:
         """What the sensor and its runs do: ask for the counts, fetch the windows that moved."""
@@ -285,40 +243,21 @@ class Soak:
         for _ in range(4):
             self._synchronise()
         assert not self._dirty(self._counts()), "windows still differ from the server's counts"
-        self._measure()
+        self.diary.measure()
 
     def _compare(self) -> None:
         truth = self._remote.do("truth")
-        held = dict(self._held())
+        found = dict(held(self._new_lake()))
         result = verify_study(self._lake)
         files = [path for path in self._folder.rglob("*") if path.is_file()]
         inside = [path for path in files if ".beiwe" in path.parts]
-        self.diary.equal = agree(held, truth, self._deleted)
-        self.diary.files_on_server, self.diary.files_in_lake = len(truth), len(held)
+        self.diary.equal = agree(found, truth, self._uploads.deleted)
+        self.diary.files_on_server, self.diary.files_in_lake = len(truth), len(found)
         self.diary.findings = len(result.findings)
-        self.diary.leftovers = sum(path.suffix == ".part" or path.parent.name == "runs" for path in files)
+        self.diary.leftovers = leftovers(self._folder)
         self.diary.manifest_bytes = sum(path.stat().st_size for path in inside)
         self.diary.stored_bytes = sum(path.stat().st_size for path in files) - self.diary.manifest_bytes
         self.diary.requests += self._client.traffic.requests_sent
-
-    def _held(self) -> Iterator[tuple[str, str]]:
-        """{key: base64 SHA-1 of the plain content}, read back and unlocked."""
-        import base64
-        import hashlib
-
-        lake = self._new_lake()
-        for person in lake.participants():
-            for manifest in lake.manifests(person):
-                for record in manifest.files:
-                    if record.present:
-                        content = lake.read(person, record)
-                        digest = hashlib.sha1(content, usedforsecurity=False).digest()
-                        yield record.key, base64.b64encode(digest).decode()
-
-    def _measure(self) -> None:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        self.diary.memory_bytes.append(pages * os.sysconf("SC_PAGE_SIZE"))
-        self.diary.handles.append(len(os.listdir("/proc/self/fd")))
 
     def _new_client(self) -> BeiweClient:
         policy = HttpPolicy(attempts=3, read_timeout_seconds=20)
@@ -328,7 +267,7 @@ class Soak:
         return BeiweLake(self._folder).study(STUDY, passphrase=PASSPHRASE)
 
 
-def soak(days: int, *, seed: int = 1) -> Diary:
+def soak(days: int, *, seed: int = 1) -> SoakDiary:
     """Live through the days in a temporary folder."""
     remote = Remote()
     try:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from fault_matrix import ServerFault
 from measured import rows
-from soak import BEGIN, FAULTS, HOUR, ROWS, Remote, Soak
+from passing_time import FAULTS
+from soak import BEGIN, HOUR, ROWS, Remote, Soak
 
 from dagster_beiwe.errors import BeiweError
 
