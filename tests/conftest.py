@@ -33,8 +33,15 @@ LONG_FILES = (
     "test_dead_runs.py",
     "test_interrupts.py",
     "test_postgres_and_s3.py",
+    "test_model.py",
     "test_fault_soak.py",
+    "test_fault_downloads.py",
     "test_completeness_docs.py",
+    "test_crash.py",
+    "test_merged_project.py",
+    "test_real_schedules.py",
+    "test_checks.py",
+    "test_sync_faults.py",
 )
 
 
@@ -68,7 +75,8 @@ def _cheap_lakes() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _cheap_histories() -> Iterator[None]:
     """Dagster reads all its migrations for each database that it makes, which takes most of the time of that."""
-    read, scripts = ScriptDirectory.from_config, {}
+    read = ScriptDirectory.from_config
+    scripts: dict[str | None, ScriptDirectory] = {}
 
     def read_once(config: Config) -> ScriptDirectory:
         place = config.get_main_option("script_location")
