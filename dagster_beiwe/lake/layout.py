@@ -33,6 +33,7 @@ TABLE_SUFFIX: Final = ".parquet"
 RECORDS_PER_FOLDER: Final = 1000
 """An object store lists that many names in one request."""
 
+_CHECKPOINT_FORMAT: Final = 1
 _LONGEST_NAME: Final = 120
 _OWNER: Final = "token-"
 _MANIFEST: Final = f".json{COMPRESSED_SUFFIX}"
@@ -44,7 +45,7 @@ _NUMBERED = r"\d{1,12}-[0-9a-f]{8}" + re.escape(_MANIFEST)
 _DOCUMENT = re.compile(
     rf"""{re.escape(INSIDE)}/(?:
         log/\d{{6}}/\d{{3}}
-        | checkpoints/\d{{12}}-[0-9a-f]{{8}}(?:\.people|\.tables)?
+        | checkpoints/\d{{1,3}}/\d{{12}}-[0-9a-f]{{8}}(?:\.people|\.tables)?
         | packs/\d{{6}}
         | runs/\d{{1,12}}-[0-9a-f]{{16}}-\d{{1,6}}
         | staging/\.[0-9a-f]{{16}}-[^/]+{re.escape(PART_SUFFIX)}
@@ -115,8 +116,14 @@ class LogLayout:
         return f"{self.inside}/log"
 
     @property
-    def checkpoints(self) -> str:
+    def all_checkpoints(self) -> str:
+        """Folder of checkpoints in all formats."""
         return f"{self.inside}/checkpoints"
+
+    @property
+    def checkpoints(self) -> str:
+        """Folder of those in the format of this version, which leaves the others alone."""
+        return f"{self.all_checkpoints}/{_CHECKPOINT_FORMAT}"
 
     @property
     def runs(self) -> str:

@@ -100,11 +100,9 @@ class LakeWriter:
             catalog = opening.enter_context(
                 open_for_writing(lake.log, keep_days=lake.keep_superseded_days, run_id=self._run_id)
             )
-            state = catalog.recent()
-            subjects = map(Subject, self._participants)
-            known = [subject for subject in subjects if catalog.identities.token(subject, state)]
             self._catalog = catalog
-            self._batch = opening.enter_context(Batch(catalog, run_id=self._run_id, subjects=known))
+            later = map(Subject, self._participants)
+            self._batch = opening.enter_context(Batch(catalog, run_id=self._run_id, later=later))
             self._open = opening.pop_all()
         return self
 
@@ -117,12 +115,14 @@ class LakeWriter:
     def plan(self, participant: str, windows: Iterable[Window | str]) -> Plan:
         """Look at what the lake holds of these windows now; what is staged and committed next goes by that."""
         self.flush()
-        lake = self._lake.at(self._batch.plan())
+        lake, subject = self._lake.at(self._batch.plan()), Subject(participant)
         manifests: dict[str, Manifest | None] = {}
         damaged: dict[str, IntegrityError] = {}
         for window in windows:
             key = window if isinstance(window, str) else window.key
             try:
+                if self._catalog.identities.assigned(subject, lake.state):
+                    self._batch.place(subject)
                 manifests[key] = lake.manifest(participant, window)
             except IntegrityError as error:
                 damaged[key] = error
@@ -139,7 +139,7 @@ class LakeWriter:
 
     def counts_secret(self, participant: str) -> bytes:
         """What keys the fingerprint of the server's counts; made if there is none."""
-        self._batch.join([Subject(participant)])
+        self._batch.place(Subject(participant))
         secret = self._catalog.identities.secret(Subject(participant), self._batch.state)
         assert secret is not None, "who has joined has one"
         return secret
@@ -222,7 +222,6 @@ class LakeWriter:
     ) -> Submitted:
         """Commit a window as the manifest says, which may be another lake's; ``files`` are new here."""
         subject = Subject(manifest.participant)
-        self._batch.join([subject])
         place = self._batch.place(subject, manifest.window)
         if any(waiting.place == place for waiting, _ in self._waiting):
             self.flush()
@@ -267,7 +266,7 @@ class LakeWriter:
         """Where a new file goes: under Beiwe's own name if it is the first one of that name."""
         subject = Subject(member.participant)
         with self._joining:
-            self._batch.join([subject])
+            self._batch.place(subject)
         name = plain_name(member)
         stem, _, extension = name.partition(".")
         own = self._batch.own_name(

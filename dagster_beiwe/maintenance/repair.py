@@ -84,8 +84,7 @@ def _forget_copies(lake: StudyLake, findings: Iterable[Finding]) -> None:
     """Remove what is derived from the log, so that it is read itself."""
     layout = LogLayout(lake.study_id)
     paths = [each.path for each in findings if each.kind == "copy changed" and each.path]
-    paths += [f"{layout.checkpoints}/{name}" for name in lake.storage.list(layout.checkpoints)]
-    for path in sorted({*paths} - {layout.checkpoints}):
+    for path in sorted({*paths, layout.all_checkpoints}):
         clear(lake.storage, path)
 
 

@@ -41,15 +41,21 @@ class Outcome:
 class Batch:
     """A batch of changes planned on ``state``; use it as a context manager.
 
-    A marker says whom it may write to, so that a collector knows where to look if the run dies. It is removed at the
-    end, unless something is left that a record may yet name. ``plan`` goes on with a newer state: changes that were
-    prepared before keep the base that they were planned on.
+    A marker says whom it may write of, ``subjects`` and ``later`` perhaps others, so that a collector knows where to
+    look if the run dies. It is removed at the end, unless something is left that a record may yet name.
+
+    ``plan`` goes on with a newer state: changes that were prepared before keep the base that they were planned on.
     """
 
-    def __init__(self, catalog: Catalog, *, run_id: str, subjects: Iterable[Subject] = ()) -> None:
+    def __init__(
+        self, catalog: Catalog, *, run_id: str, subjects: Iterable[Subject] = (), later: Iterable[Subject] = ()
+    ) -> None:
         self._catalog, self._run_id = catalog, run_id
-        self._subjects = tuple(subjects)
+        self._subjects, self._later = tuple(subjects), tuple(later)
         self._places: dict[Subject, Place] = {}
+        self._proposed: dict[Subject, Place] = {}
+        """The tokens that subjects have, or get when something is written of them."""
+        self._marked: dict[Place, int] = {}
         self._markers: list[str] = []
         self._loose: set[str] = set()
         """Files that were written, and that no change names yet."""
@@ -59,7 +65,12 @@ class Batch:
         self.plan()
 
     def __enter__(self) -> Self:
-        self.join(self._subjects)
+        for subject in (*self._subjects, *self._later):
+            token = self._catalog.identities.assigned(subject, self.state) or os.urandom(16).hex()
+            self._proposed[subject] = Place(token, "", subject.asset)
+        self._mark(self._proposed.values())
+        for subject in self._subjects:
+            self.place(subject)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -75,26 +86,33 @@ class Batch:
         self.state = self._catalog.recent()
         self._catalog.durable_head()  # what is planned on a record must not outlive it
         self.base = self.state.number
-        self._places = {
-            subject: place for subject, place in self._places.items() if place.token not in self.state.purged
-        }
+        for places in (self._places, self._proposed):
+            for subject in [each for each, place in places.items() if place.token in self.state.purged]:
+                del places[subject]
         return self.state
 
-    def join(self, subjects: Iterable[Subject]) -> None:
-        """Give these subjects tokens and mark them, before anything is written to them."""
-        new = [subject for subject in subjects if subject not in self._places]
-        if new:
-            give, newest = self._catalog.identities.give, self._catalog.state
-            places = {subject: Place(give(subject, newest), "", subject.asset) for subject in new}
-            marker = self._catalog.layout.marker(self.base, os.urandom(8).hex(), len(self._markers))
-            self._markers.append(marker)
-            data = _encoder.encode(list(places.values()))
-            create(self._catalog.store, marker, data, staging=self._catalog.layout.staging)
-            self._places |= places
-
     def place(self, subject: Subject, window: str = "") -> Place:
-        """What the log calls a window of a participant, or a table."""
-        return self._places[subject]._replace(window=window)
+        """What the log calls a window of a participant, or a table; a token is given to whoever has none.
+
+        To be asked before anything is written of a subject that was not named when the batch began.
+        """
+        place = self._places.get(subject)
+        if place is None:
+            proposed = self._proposed.get(subject)
+            token = self._catalog.identities.give(subject, self._catalog.state, proposed.token if proposed else None)
+            place = Place(token, "", subject.asset)
+            self._mark([place])
+            self._places[subject] = place
+        return place._replace(window=window)
+
+    def _mark(self, places: Iterable[Place]) -> None:
+        """Say whom this batch may write of, where no marker says so that collections have left alone."""
+        new = [place for place in places if self._marked.get(place, -1) < self.state.floor]
+        if new:
+            path = self._catalog.layout.marker(self.base, os.urandom(8).hex(), len(self._markers))
+            self._markers.append(path)
+            create(self._catalog.store, path, _encoder.encode(new), staging=self._catalog.layout.staging)
+            self._marked |= dict.fromkeys(new, self.base)
 
     def own_name(self, stem: str, suffix: str) -> str:
         """A name that nobody else has or will have, for what is not the first version of a file."""

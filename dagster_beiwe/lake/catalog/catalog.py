@@ -6,6 +6,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,8 @@ from dagster_beiwe.lake.catalog.checkpoints import Checkpoints
 from dagster_beiwe.lake.catalog.identities import Identities
 from dagster_beiwe.lake.catalog.key_file import find_first, new_log, open_log
 from dagster_beiwe.lake.catalog.log import cut, missing
-from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Head, encode
+from dagster_beiwe.lake.catalog.proof import look
+from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Head, Proof, encode
 from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version, said
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
@@ -62,7 +64,7 @@ class Catalog:
         self._lock = threading.RLock()
         self._seen: set[Head] = set()
         self._hashes: dict[int, str] = {}
-        self._proven_exclusive = False
+        self._proven = self._proven_exclusive = False
         self._checkpoint_at = 0
         self._looked_at = self._refreshed_at = terms.monotonic()
         self._state = self._loaded()
@@ -131,11 +133,12 @@ class Catalog:
     def prepare(self) -> None:
         """Look whether commits will be possible: the store takes files, creates them exclusively, and ``check`` agrees.
 
-        No record may be missing, also of those that a checkpoint stands for. A first commit looks too, but for that;
-        whoever is about to fetch much does it before.
+        No record may be missing or changed, also of those that a checkpoint stands for. A first commit looks too, but
+        for that; whoever is about to fetch much does it before.
         """
         with self._lock:
-            self._log.check_there(self._state.number)
+            if not self._proven:
+                self._prove()
             self._prepare(unchecked=False)
 
     def stands(self) -> bool:
@@ -168,14 +171,7 @@ class Catalog:
             return True
         if head.number > state.number:
             return False
-        if (known := self._hash(head.number)) is None:
-            last = min(-(-head.number // MARK_EVERY) * MARK_EVERY, state.number)
-            previous = self._log.entry(head.number, self._log.read(head.number))
-            chain = [previous, *self._log.after(head.number, previous.digest, last=last)]
-            if chain[-1].digest != self._hash(last):
-                return False
-            known = previous.digest
-        return known == head.digest
+        return (self._hash(head.number) or self._read_again(head.number, head.number)) == head.digest
 
     def durable_head(self) -> Head:
         """The newest head that this process has seen, safe to be remembered: no loss of power takes it away."""
@@ -273,6 +269,11 @@ class Catalog:
                 state = self._state
                 self.identities.resolve(state)
             self.durable_head()  # a checkpoint is remembered, too
+            if self._proven:
+                first_folder = max(self._state.proof.number, 0) // self.layout.records_per_folder
+                proof, unproven = self._look(first_folder)
+                if not unproven:
+                    self._state = replace(self._state, proof=proof)
             self._checkpoints.write(self._state, self.identities.known)
             self._checkpoint_at = self._state.number
 
@@ -285,11 +286,16 @@ class Catalog:
 
     def damaged_copies(self) -> list[str]:
         """Checkpoints and packs that are not what the log says. They are derived: they can be removed."""
-        found = [
-            f"{self.layout.checkpoints}/{name}"
-            for name, _ in self._checkpoints.heads()
-            if (head := self._checkpoints.whole(name)) is None or not self.knows(head)
-        ]
+        found = []
+        for name, _ in self._checkpoints.heads():
+            try:
+                damaged = not self.knows(self._checkpoints.whole(name))
+            except FileNotFoundError:
+                continue
+            except IntegrityError:
+                damaged = True
+            if damaged:
+                found.append(f"{self.layout.checkpoints}/{name}")
         return found + self._log.damaged_packs(self._state.number)
 
     def lost_heads(self, remembered: Iterable[Head] = ()) -> list[Head]:
@@ -349,6 +355,32 @@ class Catalog:
         if number in self._hashes:
             return self._hashes[number]
         return self._state.mark(number) if number % MARK_EVERY == 0 else None
+
+    def _prove(self) -> None:
+        """Raise ``IntegrityError`` if a record is missing, or is not what it was when the log was replayed."""
+        proof, unproven = self._look()
+        for folder in unproven:
+            first = folder * self.layout.records_per_folder
+            last = min(first + self.layout.records_per_folder - 1, self._state.number)
+            if self._read_again(first, last) is None:
+                raise IntegrityError(
+                    f"Records {first} to {last} of the log at {self.layout.log!r} are not those that its newest record "
+                    "follows. Nothing was written. They were changed or put back: run `dagster-beiwe verify --repair`, "
+                    "or restore the study from a backup."
+                )
+        self._state = replace(self._state, proof=proof)
+        self._proven = True
+
+    def _look(self, first_folder: int = 0) -> tuple[Proof, list[int]]:
+        state = self._state
+        return look(self.store, self.layout, state.proof, state.number, first_folder=first_folder)
+
+    def _read_again(self, first: int, last: int) -> str | None:
+        """The hash of record ``first``; None unless its file and all up to ``last`` lead to a hash that is known."""
+        end = min(-(-last // MARK_EVERY) * MARK_EVERY, self._state.number)
+        entry = self._log.entry(first, self._log.read(first))
+        *_, newest = (entry, *self._log.after(first, entry.digest, last=end, packs=False))
+        return entry.digest if newest.digest == self._hash(end) else None
 
     def _prepare(self, *, unchecked: bool) -> None:
         """Look before a commit: the store creates exclusively, the log is still there, and nobody saw more of it."""

@@ -33,6 +33,13 @@ class Head(NamedTuple):
     digest: Digest
 
 
+class Proof(NamedTuple):
+    """The files of all records up to ``number`` were read; ``digests`` tell how each folder of them was listed then."""
+
+    number: Annotated[int, Meta(ge=-1)] = -1
+    digests: tuple[bytes, ...] = ()
+
+
 class Place(NamedTuple):
     """One window of a participant, or one partition of a table (whose ``window`` is empty)."""
 

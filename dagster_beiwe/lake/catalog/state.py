@@ -25,6 +25,7 @@ from dagster_beiwe.lake.catalog.records import (
     Compare,
     Head,
     Place,
+    Proof,
     Purge,
     Repair,
     Snapshot,
@@ -187,6 +188,7 @@ class State:
     marks: bytes = b""
     uncounted: tuple[tuple[int, float], ...] = ()
     withdrawn_at: datetime = datetime(1970, 1, 1, tzinfo=timezone.utc)
+    proof: Proof = field(default_factory=Proof)
     withdrawn: dict[str, int] = field(default_factory=dict)
     """Of a past state: the participants in it who were withdrawn since, each with the record that did it."""
     sections: dict[str, Section | Callable[[], Section]] = field(default_factory=dict)
