@@ -16,8 +16,8 @@ from dagster_beiwe.lake.catalog.checkpoints import Checkpoints
 from dagster_beiwe.lake.catalog.identities import Identities
 from dagster_beiwe.lake.catalog.key_file import find_first, new_log, open_log
 from dagster_beiwe.lake.catalog.log import cut, missing
-from dagster_beiwe.lake.catalog.proof import look
-from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Head, Proof, encode
+from dagster_beiwe.lake.catalog.proof import extended, prove
+from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Head, encode
 from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version, said
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
@@ -131,14 +131,13 @@ class Catalog:
             return self._state
 
     def prepare(self) -> None:
-        """Look whether commits will be possible: the store takes files, creates them exclusively, and ``check`` agrees.
-
-        No record may be missing or changed, also of those that a checkpoint stands for. A first commit looks too, but
-        for that; whoever is about to fetch much does it before.
+        """Look whether commits will be possible: the store creates exclusively, ``check`` agrees, and no record is missing
+        or changed, also of those that a checkpoint stands for. A first commit looks too, but for the last.
         """
         with self._lock:
             if not self._proven:
-                self._prove()
+                proof = prove(self.store, self.layout, self._state, self._read_again)
+                self._state, self._proven = replace(self._state, proof=proof), True
             self._prepare(unchecked=False)
 
     def stands(self) -> bool:
@@ -270,10 +269,7 @@ class Catalog:
                 self.identities.resolve(state)
             self.durable_head()  # a checkpoint is remembered, too
             if self._proven:
-                first_folder = max(self._state.proof.number, 0) // self.layout.records_per_folder
-                proof, unproven = self._look(first_folder)
-                if not unproven:
-                    self._state = replace(self._state, proof=proof)
+                self._state = replace(self._state, proof=extended(self.store, self.layout, self._state))
             self._checkpoints.write(self._state, self.identities.known)
             self._checkpoint_at = self._state.number
 
@@ -286,17 +282,7 @@ class Catalog:
 
     def damaged_copies(self) -> list[str]:
         """Checkpoints and packs that are not what the log says. They are derived: they can be removed."""
-        found = []
-        for name, _ in self._checkpoints.heads():
-            try:
-                damaged = not self.knows(self._checkpoints.whole(name))
-            except FileNotFoundError:
-                continue
-            except IntegrityError:
-                damaged = True
-            if damaged:
-                found.append(f"{self.layout.checkpoints}/{name}")
-        return found + self._log.damaged_packs(self._state.number)
+        return self._checkpoints.damaged(self.knows) + self._log.damaged_packs(self._state.number)
 
     def lost_heads(self, remembered: Iterable[Head] = ()) -> list[Head]:
         """Records that somebody has seen and that this log lacks."""
@@ -355,25 +341,6 @@ class Catalog:
         if number in self._hashes:
             return self._hashes[number]
         return self._state.mark(number) if number % MARK_EVERY == 0 else None
-
-    def _prove(self) -> None:
-        """Raise ``IntegrityError`` if a record is missing, or is not what it was when the log was replayed."""
-        proof, unproven = self._look()
-        for folder in unproven:
-            first = folder * self.layout.records_per_folder
-            last = min(first + self.layout.records_per_folder - 1, self._state.number)
-            if self._read_again(first, last) is None:
-                raise IntegrityError(
-                    f"Records {first} to {last} of the log at {self.layout.log!r} are not those that its newest record "
-                    "follows. Nothing was written. They were changed or put back: run `dagster-beiwe verify --repair`, "
-                    "or restore the study from a backup."
-                )
-        self._state = replace(self._state, proof=proof)
-        self._proven = True
-
-    def _look(self, first_folder: int = 0) -> tuple[Proof, list[int]]:
-        state = self._state
-        return look(self.store, self.layout, state.proof, state.number, first_folder=first_folder)
 
     def _read_again(self, first: int, last: int) -> str | None:
         """The hash of record ``first``; None unless its file and all up to ``last`` lead to a hash that is known."""

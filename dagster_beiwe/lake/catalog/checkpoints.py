@@ -113,16 +113,26 @@ class Checkpoints:
             self._written = {}
             return None
 
-    def whole(self, name: str) -> Head:
-        """The record that a root names. Raises ``IntegrityError`` if it or one of its sections was changed.
+    def damaged(self, knows: Callable[[Head], bool]) -> list[str]:
+        """Paths of the roots that were changed, or a section of theirs, or of which the log does not know the record.
 
-        Raises ``FileNotFoundError`` if one is gone: whoever wrote a newer checkpoint removes what looks unused, be it
-        the section of a root that is being written.
+        That one is gone is no damage: whoever writes a newer checkpoint removes what looks unused, be it the section of
+        a root that is just being written.
         """
-        state = self._read(name)
-        for asset, (_, file) in list(self._written.items()):
-            self._section(file, asset)
-        return state.head
+        found = []
+        for name, _ in self.heads():
+            try:
+                state = self._read(name)
+                for asset, (_, file) in list(self._written.items()):
+                    self._section(file, asset)
+                damaged = not knows(state.head)
+            except FileNotFoundError:
+                continue
+            except IntegrityError:
+                damaged = True
+            if damaged:
+                found.append(f"{self._layout.checkpoints}/{name}")
+        return found
 
     def _read(self, name: str) -> State:
         path = f"{self._layout.checkpoints}/{name}"

@@ -7,28 +7,51 @@ its file: name, size, and the time of its last change, which on a disk is the on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.catalog.log import missing
 from dagster_beiwe.lake.catalog.records import Proof
+from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.layout import LogLayout, record_number
 from dagster_beiwe.lake.storage.base import Store
 
 
-def look(store: Store, layout: LogLayout, known: Proof, last: int, *, first_folder: int = 0) -> tuple[Proof, list[int]]:
-    """List the records up to ``last``: what is proven once the folders returned are read, which are not as ``known``.
+def prove(store: Store, layout: LogLayout, state: State, read_again: Callable[[int, int], object]) -> Proof:
+    """That the records of a state have the bytes that it was made from; those of changed files are ``read_again``.
 
-    Folders before ``first_folder`` are taken as they were. Raises ``IntegrityError`` if a record is missing.
+    Raises ``IntegrityError`` if a record is missing, or is not the one it was.
     """
-    each = layout.records_per_folder
+    proof, unproven = _look(store, layout, state)
+    for folder in unproven:
+        first = folder * layout.records_per_folder
+        last = min(first + layout.records_per_folder - 1, state.number)
+        if not read_again(first, last):
+            raise IntegrityError(
+                f"Records {first} to {last} of the log at {layout.log!r} are not those that the newest record follows. "
+                "Nothing was written. They were changed or put back: run `dagster-beiwe verify --repair`, or restore "
+                "the study from a backup."
+            )
+    return proof
+
+
+def extended(store: Store, layout: LogLayout, state: State) -> Proof:
+    """The proof of a state, with the records that this process has read or written since."""
+    proof, unproven = _look(store, layout, state, first_folder=max(state.proof.number, 0) // layout.records_per_folder)
+    return state.proof if unproven else proof  # the next run finds out what was changed
+
+
+def _look(store: Store, layout: LogLayout, state: State, *, first_folder: int = 0) -> tuple[Proof, list[int]]:
+    """List the records: what is proven once the folders returned are read, where the proof so far does not hold."""
+    each, known = layout.records_per_folder, state.proof
     digests, unproven = known.digests[:first_folder], []
-    for folder in range(first_folder, last // each + 1):
-        lines = _listed(store, layout, folder, last)
+    for folder in range(first_folder, state.number // each + 1):
+        lines = _listed(store, layout, folder, state.number)
         proven = known.number + 1 - folder * each
-        if _digest(lines[: max(proven, 0)]) != known.digests[folder] if proven > 0 else len(lines) == each:
+        if _digest(lines[:proven]) != known.digests[folder] if proven > 0 else len(lines) == each:
             unproven.append(folder)  # a full folder of newer records may have been read from its pack
         digests += (_digest(lines),)
-    return Proof(last, digests), unproven
+    return Proof(state.number, digests), unproven
 
 
 def _listed(store: Store, layout: LogLayout, folder: int, last: int) -> list[str]:
