@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, LakeUnavailableError
@@ -111,6 +111,7 @@ class LakeWriter:
             if not (isinstance(kind, type) and issubclass(kind, LakeUnavailableError)):
                 self.flush()
                 self._note_compared()
+                self._catalog.end_run()
 
     def plan(self, participant: str, windows: Iterable[Window | str]) -> Plan:
         """Look at what the lake holds of these windows now; what is staged and committed next goes by that."""
@@ -194,19 +195,26 @@ class LakeWriter:
     def commit(self, plan: Plan, request: CommitRequest, fetched: Iterable[FetchedFile]) -> Submitted:
         """Commit what arrived for a participant's window, now or with others that share the record.
 
+        Where nothing is new, nothing is committed: that the contents were compared is noted, for many windows at once.
         It does not count if another run has committed the window since the plan: see ``Submitted.record``.
         """
         if (damage := plan.damaged.get(request.window.key)) is not None:
             raise damage
         fetched = list(fetched)
-        old = plan.manifests[request.window.key]
+        old, window = plan.manifests[request.window.key], request.window.key
+        version = plan.lake.index(request.participant).get(window)
+        if old and version and version.compared:  # all that it has was seen then
+            old = old.seen(datetime.fromtimestamp(version.compared, timezone.utc))
         result = merge(old, fetched, request)
         self.discard(result.discards)
+        compared_at = request.compared_at
+        if old and version and result.manifest.says_the_same(old):
+            if compared_at:
+                self.note_compared(request.participant, [(window, version.at)], at=compared_at)
+            return Submitted(manifest=old, changes=result.changes, outcome=Outcome(record=version.at))
         same = old is not None and old.data_version == result.manifest.data_version
         useless = set(result.discards)
         files = [file.staged for file in fetched if file.staged not in useless]
-        compared_at = request.compared_at
-        version = plan.lake.index(request.participant).get(request.window.key)
         before = version.compared if same and version else 0  # contents that are the same stay compared
         compared = int(compared_at.timestamp()) if compared_at else before
         return self.adopt(plan, result.manifest, files, compared=compared, changes=result.changes)

@@ -6,9 +6,10 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, PastStateError, UnknownStateError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
@@ -25,6 +26,8 @@ from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.storage.base import Store
 
 logger = logging.getLogger("dagster_beiwe")
+
+_WORTH_A_CHECKPOINT: Final = 8
 
 Draft = Callable[[State, dict[str, Any]], AnyRecord | None]
 """Makes the next record on a state from what every record has; None where there is nothing to commit on it."""
@@ -131,8 +134,9 @@ class Catalog:
             return self._state
 
     def prepare(self) -> None:
-        """Look whether commits will be possible: the store creates exclusively, ``check`` agrees, and no record is missing
-        or changed, also of those that a checkpoint stands for. A first commit looks too, but for the last.
+        """Look whether commits will be possible: the store creates exclusively, and ``check`` agrees.
+
+        No record may be missing or changed, also of those that a checkpoint stands for. A commit looks for the rest.
         """
         with self._lock:
             if not self._proven:
@@ -273,6 +277,12 @@ class Catalog:
             self._checkpoints.write(self._state, self.identities.known)
             self._checkpoint_at = self._state.number
 
+    def end_run(self) -> None:
+        """Keep the newest state where reading the records of this run would cost the next one more requests."""
+        if not self.store.locks:
+            with self._lock, self._made_up_for_later():
+                self._keep(_WORTH_A_CHECKPOINT)
+
     def forget_checkpoints(self) -> None:
         """Remove what holds the ids of people who were withdrawn, and keep the newest state anew."""
         with self._lock:
@@ -381,18 +391,24 @@ class Catalog:
             witness.note(Head(number, digest(data)), data)
 
     def _derive(self, head: Head, data: bytes) -> None:
-        """Tell the witness of a commit, and write what is derived from the log when it is due.
-
-        The commit is done already: what fails here is made up for by the next one.
-        """
-        try:
+        """Tell the witness of a commit, and write what is derived from the log when it is due."""
+        with self._made_up_for_later():
             if self._witness is not None:
                 self._witness.note(head, data)
-            if head.number - self._checkpoint_at >= self.terms.checkpoint_every:
-                self.write_checkpoint()
+            self._keep(self.terms.checkpoint_every)
             if (head.number + 1) % self.layout.records_per_folder == 0:
                 self._log.pack(head.number // self.layout.records_per_folder)
+
+    def _keep(self, after: int) -> None:
+        if self._state.number - self._checkpoint_at >= after:
+            self.write_checkpoint()
+
+    @contextmanager
+    def _made_up_for_later(self) -> Iterator[None]:
+        """The commit is done already: what fails of what follows from it is made up for by the next one."""
+        try:
+            yield
         except (LakeUnavailableError, IntegrityError) as error:
             logger.warning(
-                "What follows commit %s was not written; the next one makes up for it: %s", head.number, error
+                "What follows commit %s was not written; the next one makes up for it: %s", self._state.number, error
             )
