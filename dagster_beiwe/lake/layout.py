@@ -51,7 +51,7 @@ _DOCUMENT = re.compile(
         | staging/\.[0-9a-f]{{16}}-[^/]+{re.escape(PART_SUFFIX)}
         | aside/[^/]+
     )
-    | [A-Za-z0-9_-]{{1,64}}/{re.escape(INSIDE)}/(?:{_OWNER}\d{{1,12}} | [A-Za-z0-9_-]{{1,64}}~{_NUMBERED})
+    | [A-Za-z0-9_-]{{1,64}}/{re.escape(INSIDE)}/(?:{_OWNER}\d{{1,12}} | ~{_NUMBERED})
     | {re.escape(TABLES)}/(?:[^/]+/)*[^/]+~(?:{_OWNER}\d{{1,12}} | {_NUMBERED})
     """,
     re.ASCII | re.VERBOSE,
@@ -95,9 +95,9 @@ class Home:
         """Where the file lies that says whose the data is; ``epoch`` is the newest withdrawal when it was made."""
         return f"{self.tokens}{epoch}"
 
-    def manifest(self, window: str, base: int, nonce: str) -> str:
-        """Where a version's manifest lies; ``window`` is empty for tables."""
-        return f"{self.manifests}{window}~{base}-{nonce}{_MANIFEST}"
+    def manifest(self, base: int, nonce: str) -> str:
+        """Where a version's manifest lies, perhaps with those of other windows."""
+        return f"{self.manifests}~{base}-{nonce}{_MANIFEST}"
 
 
 @dataclass(frozen=True)

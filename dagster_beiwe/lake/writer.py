@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.ids import check_participant_id
-from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, Outcome
-from dagster_beiwe.lake.catalog.records import Change, Compare
+from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, NewVersion, Outcome
+from dagster_beiwe.lake.catalog.records import Compare
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.collecting import open_for_writing
 from dagster_beiwe.lake.layout import Subject
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 _MOST_COMPARED: Final = 500
 """So many comparisons share a record."""
+
+_MOST_BYTES: Final = 4 * 1024 * 1024
+"""Manifests of so many bytes wait for no others to share their file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +93,7 @@ class LakeWriter:
         self._lake, self._storage, self._run_id = lake, lake.storage, run_id
         self._participants = [check_participant_id(each) for each in participants]
         self._joining = threading.Lock()
-        self._waiting: list[tuple[Change, Submitted]] = []
+        self._waiting: list[tuple[Subject, int, NewVersion, Submitted]] = []
         self._compared: list[tuple[str, str, int, datetime]] = []
         self._plan: Plan | None = None
 
@@ -229,36 +232,41 @@ class LakeWriter:
         changes: Changes | None = None,
     ) -> Submitted:
         """Commit a window as the manifest says, which may be another lake's; ``files`` are new here."""
-        subject = Subject(manifest.participant)
-        place = self._batch.place(subject, manifest.window)
-        if any(waiting.place == place for waiting, _ in self._waiting):
+        same = (manifest.participant, manifest.window)
+        if any((other.manifest.participant, other.manifest.window) == same for *_, other in self._waiting):
             self.flush()
         paths = [file.path for file in files]
         for folder in sorted({path.rpartition("/")[0] for path in paths}):
             self._storage.sync_folder(folder)
-        change = self._batch.change(
-            subject,
-            manifest.window,
-            encode(manifest),
+        version = NewVersion(
+            window=manifest.window,
+            manifest=encode(manifest),
             files=paths,
-            base=plan.base,
             complete=manifest.complete,
             counts=manifest.counts_fingerprint if manifest.complete else "",
             compared=compared,
         )
         submitted = Submitted(manifest=manifest, changes=changes or Changes())
-        self._waiting.append((change, submitted))
-        if len(self._waiting) >= (1 if self._storage.locks else MOST_CHANGES):
+        self._waiting.append((Subject(manifest.participant), plan.base, version, submitted))
+        size_bytes = sum(len(each.manifest) for _, _, each, _ in self._waiting)
+        if self._storage.locks or len(self._waiting) >= MOST_CHANGES or size_bytes >= _MOST_BYTES:
             self.flush()
         return submitted
 
     def flush(self) -> None:
-        """Commit all that waits to share a record."""
+        """Commit all that waits to share a record; windows of one participant share the file of their manifests."""
         waiting, self._waiting = self._waiting, []
-        if waiting:
-            outcomes = self._batch.commit([change for change, _ in waiting])
-            for change, submitted in waiting:
-                submitted.outcome = outcomes[change.place]
+        by_file: dict[tuple[Subject, int], list[NewVersion]] = {}
+        for subject, base, version, _ in waiting:
+            by_file.setdefault((subject, base), []).append(version)
+        changes = [
+            change
+            for (subject, base), versions in by_file.items()
+            for change in self._batch.changes(subject, versions, base=base)
+        ]
+        outcomes = self._batch.commit(changes) if changes else {}
+        for subject, _, version, submitted in waiting:
+            submitted.outcome = outcomes[self._batch.place(subject, version.window)]
 
     def note_compared(self, participant: str, windows: Iterable[tuple[str, int]], *, at: datetime) -> None:
         """Note that the contents of windows, each with its record, were compared and are the server's.

@@ -18,6 +18,7 @@ from dagster_beiwe.errors import BeiweError, IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.layout import LogLayout
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.maintenance.exposure import find_exposures
 from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import verify_study
@@ -267,7 +268,7 @@ def test_tokens_that_a_checkpoint_stands_for_are_missed_too(folder: Path, attack
     hers, his = (folder / STUDY / each / ".beiwe/token-0" for each in (PERSON, OTHER))
     {"swapped": lambda: swap(hers, his), "changed": lambda: flip(hers), "removed": hers.unlink}[attack]()
     read_both(opened(folder), [])
-    with opened(folder).writer(run_id="run") as writer:
+    with LakeWriter(opened(folder), run_id="run") as writer:
         assert "--repair" in str(writer.plan(PERSON, [week()]).damaged[week().key])
         assert bool(writer.plan(OTHER, [week()]).damaged) is (attack == "swapped")
     with pytest.raises(IntegrityError, match="--repair"):

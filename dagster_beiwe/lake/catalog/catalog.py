@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, PastStateError, UnknownStateError
+from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, UnknownStateError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
 from dagster_beiwe.lake.catalog.checkpoints import Checkpoints
 from dagster_beiwe.lake.catalog.identities import Identities
@@ -19,10 +19,10 @@ from dagster_beiwe.lake.catalog.key_file import find_first, new_log, open_log
 from dagster_beiwe.lake.catalog.log import cut, missing
 from dagster_beiwe.lake.catalog.proof import extended, prove
 from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Head, encode
-from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version, said
+from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, said
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
-from dagster_beiwe.lake.layout import LogLayout, Subject
+from dagster_beiwe.lake.layout import LogLayout
 from dagster_beiwe.lake.storage.base import Store
 
 logger = logging.getLogger("dagster_beiwe")
@@ -67,6 +67,7 @@ class Catalog:
         self._lock = threading.RLock()
         self._seen: set[Head] = set()
         self._hashes: dict[int, str] = {}
+        self._last_read = "", b""
         self._proven = self._proven_exclusive = False
         self._checkpoint_at = 0
         self._looked_at = self._refreshed_at = terms.monotonic()
@@ -200,6 +201,11 @@ class Catalog:
         Raises ``UnknownStateError`` if there is none. What was withdrawn since is in no state.
         """
         state = self.refresh()
+        if isinstance(when, datetime) and when > max(self.terms.now() + timedelta(seconds=1), state.time):
+            raise UnknownStateError(
+                f"The time {when.isoformat()} is in the future, so it has no state yet. Nothing was read. Leave it "
+                "out to read the newest state."
+            )
         number = self._number(when)
         if not 0 <= number <= state.number:
             raise UnknownStateError(
@@ -231,37 +237,13 @@ class Catalog:
             self._derive(entry.head, data)
             return entry
 
-    def absent(self, subject: Subject, window: str, version: Version) -> Exception:
-        """The error for a file of a version that is not there."""
-        state = self.refresh()
-        token = self.identities.token(subject, state)
-        what = f"Version {version.at} of {subject}" + (f", window {window}," if window else "")
-        if token is None:
-            return PastStateError(f"{what} was withdrawn from the lake. Nothing was read.")
-        versions = state.section(subject.asset).windows(token).get(window, ())
-        if any(each.at == version.at for each in versions):
-            return IntegrityError(
-                f"{what} is incomplete: a file that it names is missing from the lake. It was not read. The file was "
-                "removed after it was committed: restore it from a backup, or run `dagster-beiwe verify --repair` and "
-                "the partition again."
-            )
-        return PastStateError(
-            f"{what} was collected: it was superseded, and neither kept long enough nor by a snapshot. Nothing was "
-            "read. Open the newest state, or keep states with `dagster-beiwe snapshot create`."
-        )
-
-    def manifest(self, subject: Subject, window: str, version: Version) -> bytes:
-        """The stored bytes of a version's manifest, proven."""
-        path = self.layout.home(subject).manifest(window, version.base, version.nonce)
-        try:
-            data = self.store.read(path, limit_bytes=version.size_bytes)
-        except FileNotFoundError:
-            raise self.absent(subject, window, version) from None
-        if bytes.fromhex(digest(data)) != version.sha256:
-            raise IntegrityError(
-                f"{path!r} is not the manifest that record {version.at} of the log names. It was not used. It was "
-                "changed or damaged: restore it from a backup, or run `dagster-beiwe verify --repair`."
-            )
+    def shared_file(self, path: str, limit_bytes: int, *, kept: bool) -> bytes:
+        """A file of manifests; ``kept`` until another is read, because windows that share one are read in a row."""
+        last, data = self._last_read
+        if last != path:
+            data = self.store.read(path, limit_bytes=limit_bytes)
+            if kept:
+                self._last_read = path, data
         return data
 
     def write_checkpoint(self) -> None:

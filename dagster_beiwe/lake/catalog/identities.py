@@ -97,19 +97,17 @@ class Identities:
         if (token := self.assigned(subject, state)) is not None:
             self._prove(subject, token)
             return token
-        if state.purged and self._look([subject], state) & state.purged.keys():
-            raise CommitConflictError(
-                f"The withdrawal of {subject} is not finished. Nothing was written. Let it end, or run `dagster-beiwe "
-                "purge` again."
-            )
-        path = self._layout.home(subject).token(state.epoch)
+        doubt = state.purged or self._unknown(subject.asset, state)
+        if doubt and self._look([subject], state) & state.purged.keys():
+            raise _unfinished(subject)
+        path, found = self._layout.home(subject).token(state.epoch), set[str]()
         if self.assigned(subject, state) is None:
             self._resolve(subject.asset, state)  # else it might be somebody's whose token was lost
             if self._write(subject, proposed or os.urandom(16).hex(), self._new_identity(subject, state)):
                 return self.assigned(subject, state) or ""
-            self._look([subject], state)  # another run gave one
+            found = self._look([subject], state)  # another run gave one
         if (token := self.assigned(subject, state)) is None:
-            raise _taken(path)
+            raise _taken(path) if found else _unfinished(subject)
         self._store.sync_folder(path.rpartition("/")[0])
         return token  # whoever made its file may have died before its name was durable
 
@@ -119,6 +117,8 @@ class Identities:
             return
         path = self._layout.home(subject).token(self.known[subject.asset][token].epoch)
         if token not in self._read([path], lenient=True):
+            if token in self._newest().purged:
+                raise _unfinished(subject)
             raise IntegrityError(
                 f"{path!r}, which says whose data this is, is missing or is not what the log's checkpoint knows. "
                 f"Nothing was written of {subject}. It was removed, changed or swapped: run `dagster-beiwe verify "
@@ -258,6 +258,13 @@ class Identities:
         if document.lineage != self._lineage or home.token(document.epoch) != path:
             raise _taken(path)
         return document
+
+
+def _unfinished(subject: Subject) -> CommitConflictError:
+    return CommitConflictError(
+        f"The withdrawal of {subject} is not finished. Nothing was written. Let it end, or run `dagster-beiwe purge` "
+        "again."
+    )
 
 
 def _taken(path: str) -> IntegrityError:
