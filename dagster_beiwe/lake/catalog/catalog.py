@@ -201,11 +201,6 @@ class Catalog:
         Raises ``UnknownStateError`` if there is none. What was withdrawn since is in no state.
         """
         state = self.refresh()
-        if isinstance(when, datetime) and when > max(self.terms.now() + timedelta(seconds=1), state.time):
-            raise UnknownStateError(
-                f"The time {when.isoformat()} is in the future, so it has no state yet. Nothing was read. Leave it "
-                "out to read the newest state."
-            )
         number = self._number(when)
         if not 0 <= number <= state.number:
             raise UnknownStateError(
@@ -327,7 +322,13 @@ class Catalog:
         if isinstance(when, str):
             snapshot = self._state.snapshots.get(when)
             return snapshot.at.number if snapshot else -1
-        return max((each.record.number for each in self.history() if each.record.time <= when), default=-1)
+        times = [entry.record.time for entry in self.history()]
+        if when > max(*times, self.terms.now() + timedelta(seconds=1)):
+            raise UnknownStateError(
+                f"The time {when.isoformat()} is in the future, so it has no state yet. Nothing was read. Leave it out to "
+                "read the newest state."
+            )
+        return max((number for number, time in enumerate(times) if time <= when), default=-1)
 
     def _hash(self, number: int) -> str | None:
         if number in self._hashes:
