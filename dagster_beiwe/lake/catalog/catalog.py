@@ -325,8 +325,8 @@ class Catalog:
         times = [entry.record.time for entry in self.history()]
         if when > max(*times, self.terms.now() + timedelta(seconds=1)):
             raise UnknownStateError(
-                f"The time {when.isoformat()} is in the future, so it has no state yet. Nothing was read. Leave it out to "
-                "read the newest state."
+                f"The time {when.isoformat()} is in the future, so it has no state yet. Nothing was read. Leave it "
+                "out to read the newest state."
             )
         return max((number for number, time in enumerate(times) if time <= when), default=-1)
 
