@@ -33,6 +33,7 @@ TABLE_SUFFIX: Final = ".parquet"
 RECORDS_PER_FOLDER: Final = 1000
 """An object store lists that many names in one request."""
 
+_CHECKPOINT_FORMAT: Final = 1
 _LONGEST_NAME: Final = 120
 _OWNER: Final = "token-"
 _MANIFEST: Final = f".json{COMPRESSED_SUFFIX}"
@@ -44,13 +45,13 @@ _NUMBERED = r"\d{1,12}-[0-9a-f]{8}" + re.escape(_MANIFEST)
 _DOCUMENT = re.compile(
     rf"""{re.escape(INSIDE)}/(?:
         log/\d{{6}}/\d{{3}}
-        | checkpoints/\d{{12}}-[0-9a-f]{{8}}(?:\.people|\.tables)?
+        | checkpoints/\d{{1,3}}/\d{{12}}-[0-9a-f]{{8}}(?:\.people|\.tables)?
         | packs/\d{{6}}
         | runs/\d{{1,12}}-[0-9a-f]{{16}}-\d{{1,6}}
         | staging/\.[0-9a-f]{{16}}-[^/]+{re.escape(PART_SUFFIX)}
         | aside/[^/]+
     )
-    | [A-Za-z0-9_-]{{1,64}}/{re.escape(INSIDE)}/(?:{_OWNER}\d{{1,12}} | [A-Za-z0-9_-]{{1,64}}~{_NUMBERED})
+    | [A-Za-z0-9_-]{{1,64}}/{re.escape(INSIDE)}/(?:{_OWNER}\d{{1,12}} | ~{_NUMBERED})
     | {re.escape(TABLES)}/(?:[^/]+/)*[^/]+~(?:{_OWNER}\d{{1,12}} | {_NUMBERED})
     """,
     re.ASCII | re.VERBOSE,
@@ -94,9 +95,9 @@ class Home:
         """Where the file lies that says whose the data is; ``epoch`` is the newest withdrawal when it was made."""
         return f"{self.tokens}{epoch}"
 
-    def manifest(self, window: str, base: int, nonce: str) -> str:
-        """Where a version's manifest lies; ``window`` is empty for tables."""
-        return f"{self.manifests}{window}~{base}-{nonce}{_MANIFEST}"
+    def manifest(self, base: int, nonce: str) -> str:
+        """Where a version's manifest lies, perhaps with those of other windows."""
+        return f"{self.manifests}~{base}-{nonce}{_MANIFEST}"
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,14 @@ class LogLayout:
         return f"{self.inside}/log"
 
     @property
-    def checkpoints(self) -> str:
+    def all_checkpoints(self) -> str:
+        """Folder of checkpoints in all formats."""
         return f"{self.inside}/checkpoints"
+
+    @property
+    def checkpoints(self) -> str:
+        """Folder of those in the format of this version, which leaves the others alone."""
+        return f"{self.all_checkpoints}/{_CHECKPOINT_FORMAT}"
 
     @property
     def runs(self) -> str:

@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 import zstandard
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from dagster_beiwe.errors import IntegrityError, TimeRangeError
 from dagster_beiwe.ids import is_participant_id, is_path_below, is_plain_name, is_study_id
@@ -146,6 +147,14 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         for record in sorted((each for each in self.files if each.present), key=lambda record: record.key):
             digest.update(f"{record.key}\0{record.sha256}\n".encode())
         return digest.hexdigest()[:32]
+
+    def seen(self, moment: datetime) -> Manifest:
+        """The manifest of a window all of whose files the server still had later."""
+        return replace(self, committed_at=max(self.committed_at, moment.isoformat(timespec="seconds")))
+
+    def says_the_same(self, other: Manifest) -> bool:
+        """Whether it differs by its run and time only."""
+        return replace(self, run_id=other.run_id, committed_at=other.committed_at) == other
 
     def last_seen(self, record: FileRecord) -> str:
         """When the server last had one of the manifest's files."""

@@ -19,6 +19,7 @@ from dagster_beiwe.errors import (
 )
 from dagster_beiwe.ids import check_participant_id, check_study_id
 from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.manifests import absent, read_manifest
 from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.catalog.state import State, Version
 from dagster_beiwe.lake.layout import Subject
@@ -100,6 +101,11 @@ class StudyLake:
 
         Raises ``UnknownStateError`` for a state that it does not have, ``TimeRangeError`` for a time without a zone.
         """
+        if isinstance(when, bool) or not isinstance(when, int | str | datetime | State | None):
+            raise UnknownStateError(
+                f"{when!r} names no past state. Nothing was read. Give a record's number, a snapshot's name, or a time "
+                "with a zone."
+            )
         if isinstance(when, datetime) and when.tzinfo is None:
             raise TimeRangeError(
                 f"The time {when.isoformat()} of a past state has no zone; nothing was read. Add it, for instance "
@@ -181,7 +187,7 @@ class StudyLake:
         """The manifest of one version of a window. Raises ``PastStateError`` if it was collected."""
         catalog = self.catalog()
         assert catalog is not None, "whoever has a version has the log"
-        data = catalog.manifest(_subject(participant), window, version)
+        data = read_manifest(catalog, _subject(participant), window, version)
         manifest = decode(data, name=f"{self.folder(participant)}, window {window}, version {version.at}")
         _check_place(manifest, self.study_id, participant, window)
         return manifest
@@ -236,7 +242,7 @@ class StudyLake:
 
     def _absent(self, participant: str, record: FileRecord, window: str) -> Exception:
         catalog, version = self.catalog(), self.index(participant).get(window)
-        error = catalog.absent(_subject(participant), window, version) if catalog and version else None
+        error = absent(catalog, _subject(participant), window, version) if catalog and version else None
         if isinstance(error, PastStateError):
             return error
         return IntegrityError(

@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.ids import check_participant_id
-from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, Outcome
-from dagster_beiwe.lake.catalog.records import Change, Compare
+from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, NewVersion, Outcome
+from dagster_beiwe.lake.catalog.records import Compare
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.collecting import open_for_writing
 from dagster_beiwe.lake.layout import Subject
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 _MOST_COMPARED: Final = 500
 """So many comparisons share a record."""
+
+_MOST_BYTES: Final = 4 * 1024 * 1024
+"""Manifests of so many bytes wait for no others to share their file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +93,7 @@ class LakeWriter:
         self._lake, self._storage, self._run_id = lake, lake.storage, run_id
         self._participants = [check_participant_id(each) for each in participants]
         self._joining = threading.Lock()
-        self._waiting: list[tuple[Change, Submitted]] = []
+        self._waiting: list[tuple[Subject, int, NewVersion, Submitted]] = []
         self._compared: list[tuple[str, str, int, datetime]] = []
         self._plan: Plan | None = None
 
@@ -100,11 +103,9 @@ class LakeWriter:
             catalog = opening.enter_context(
                 open_for_writing(lake.log, keep_days=lake.keep_superseded_days, run_id=self._run_id)
             )
-            state = catalog.recent()
-            subjects = map(Subject, self._participants)
-            known = [subject for subject in subjects if catalog.identities.token(subject, state)]
             self._catalog = catalog
-            self._batch = opening.enter_context(Batch(catalog, run_id=self._run_id, subjects=known))
+            later = map(Subject, self._participants)
+            self._batch = opening.enter_context(Batch(catalog, run_id=self._run_id, later=later))
             self._open = opening.pop_all()
         return self
 
@@ -113,16 +114,19 @@ class LakeWriter:
             if not (isinstance(kind, type) and issubclass(kind, LakeUnavailableError)):
                 self.flush()
                 self._note_compared()
+                self._catalog.end_run()
 
     def plan(self, participant: str, windows: Iterable[Window | str]) -> Plan:
         """Look at what the lake holds of these windows now; what is staged and committed next goes by that."""
         self.flush()
-        lake = self._lake.at(self._batch.plan())
+        lake, subject = self._lake.at(self._batch.plan()), Subject(participant)
         manifests: dict[str, Manifest | None] = {}
         damaged: dict[str, IntegrityError] = {}
         for window in windows:
             key = window if isinstance(window, str) else window.key
             try:
+                if self._catalog.identities.assigned(subject, lake.state):
+                    self._batch.place(subject)
                 manifests[key] = lake.manifest(participant, window)
             except IntegrityError as error:
                 damaged[key] = error
@@ -139,7 +143,7 @@ class LakeWriter:
 
     def counts_secret(self, participant: str) -> bytes:
         """What keys the fingerprint of the server's counts; made if there is none."""
-        self._batch.join([Subject(participant)])
+        self._batch.place(Subject(participant))
         secret = self._catalog.identities.secret(Subject(participant), self._batch.state)
         assert secret is not None, "who has joined has one"
         return secret
@@ -194,19 +198,26 @@ class LakeWriter:
     def commit(self, plan: Plan, request: CommitRequest, fetched: Iterable[FetchedFile]) -> Submitted:
         """Commit what arrived for a participant's window, now or with others that share the record.
 
+        Where nothing is new, nothing is committed: that the contents were compared is noted, for many windows at once.
         It does not count if another run has committed the window since the plan: see ``Submitted.record``.
         """
         if (damage := plan.damaged.get(request.window.key)) is not None:
             raise damage
         fetched = list(fetched)
-        old = plan.manifests[request.window.key]
+        old, window = plan.manifests[request.window.key], request.window.key
+        version = plan.lake.index(request.participant).get(window)
+        if old and version and version.compared:  # all that it has was seen then
+            old = old.seen(datetime.fromtimestamp(version.compared, timezone.utc))
         result = merge(old, fetched, request)
         self.discard(result.discards)
+        compared_at = request.compared_at
+        if old and version and result.manifest.says_the_same(old):
+            if compared_at:
+                self.note_compared(request.participant, [(window, version.at)], at=compared_at)
+            return Submitted(manifest=old, changes=result.changes, outcome=Outcome(record=version.at))
         same = old is not None and old.data_version == result.manifest.data_version
         useless = set(result.discards)
         files = [file.staged for file in fetched if file.staged not in useless]
-        compared_at = request.compared_at
-        version = plan.lake.index(request.participant).get(request.window.key)
         before = version.compared if same and version else 0  # contents that are the same stay compared
         compared = int(compared_at.timestamp()) if compared_at else before
         return self.adopt(plan, result.manifest, files, compared=compared, changes=result.changes)
@@ -221,37 +232,41 @@ class LakeWriter:
         changes: Changes | None = None,
     ) -> Submitted:
         """Commit a window as the manifest says, which may be another lake's; ``files`` are new here."""
-        subject = Subject(manifest.participant)
-        self._batch.join([subject])
-        place = self._batch.place(subject, manifest.window)
-        if any(waiting.place == place for waiting, _ in self._waiting):
+        same = (manifest.participant, manifest.window)
+        if any((other.manifest.participant, other.manifest.window) == same for *_, other in self._waiting):
             self.flush()
         paths = [file.path for file in files]
         for folder in sorted({path.rpartition("/")[0] for path in paths}):
             self._storage.sync_folder(folder)
-        change = self._batch.change(
-            subject,
-            manifest.window,
-            encode(manifest),
+        version = NewVersion(
+            window=manifest.window,
+            manifest=encode(manifest),
             files=paths,
-            base=plan.base,
             complete=manifest.complete,
             counts=manifest.counts_fingerprint if manifest.complete else "",
             compared=compared,
         )
         submitted = Submitted(manifest=manifest, changes=changes or Changes())
-        self._waiting.append((change, submitted))
-        if len(self._waiting) >= (1 if self._storage.locks else MOST_CHANGES):
+        self._waiting.append((Subject(manifest.participant), plan.base, version, submitted))
+        size_bytes = sum(len(each.manifest) for _, _, each, _ in self._waiting)
+        if self._storage.locks or len(self._waiting) >= MOST_CHANGES or size_bytes >= _MOST_BYTES:
             self.flush()
         return submitted
 
     def flush(self) -> None:
-        """Commit all that waits to share a record."""
+        """Commit all that waits to share a record; windows of one participant share the file of their manifests."""
         waiting, self._waiting = self._waiting, []
-        if waiting:
-            outcomes = self._batch.commit([change for change, _ in waiting])
-            for change, submitted in waiting:
-                submitted.outcome = outcomes[change.place]
+        by_file: dict[tuple[Subject, int], list[NewVersion]] = {}
+        for subject, base, version, _ in waiting:
+            by_file.setdefault((subject, base), []).append(version)
+        changes = [
+            change
+            for (subject, base), versions in by_file.items()
+            for change in self._batch.changes(subject, versions, base=base)
+        ]
+        outcomes = self._batch.commit(changes) if changes else {}
+        for subject, _, version, submitted in waiting:
+            submitted.outcome = outcomes[self._batch.place(subject, version.window)]
 
     def note_compared(self, participant: str, windows: Iterable[tuple[str, int]], *, at: datetime) -> None:
         """Note that the contents of windows, each with its record, were compared and are the server's.
@@ -267,7 +282,7 @@ class LakeWriter:
         """Where a new file goes: under Beiwe's own name if it is the first one of that name."""
         subject = Subject(member.participant)
         with self._joining:
-            self._batch.join([subject])
+            self._batch.place(subject)
         name = plain_name(member)
         stem, _, extension = name.partition(".")
         own = self._batch.own_name(

@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple
 
 from dagster_beiwe.cells import CellKey
 from dagster_beiwe.errors import IntegrityError
-from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import read_markers
 from dagster_beiwe.lake.catalog.opening import Seen
@@ -123,6 +122,7 @@ class Inspection:
         self._hashes = StoredHashes(storage)
         self._found: set[str] = set()
         """Tokens whose files were looked at."""
+        self._manifests: dict[str, bytes | None] = {}
         self._ownerless: list[Finding] = []
         """Files where no token says whose they are: nobody's, unless somebody's token is missing."""
 
@@ -233,18 +233,17 @@ class Inspection:
         self, home: Home, subject: Subject, held: Sequence[_Held], files: Mapping[str, StoredFile], listed: set[str]
     ) -> Iterator[Finding]:
         """What is wrong with one window's or table's versions; ``listed`` gets all paths that they name."""
-        paths = [home.manifest(each.place.window, each.version.base, each.version.nonce) for each in held]
+        paths = [home.manifest(each.version.base, each.version.nonce) for each in held]
         listed.update(paths)
         contents = self._contents([path for path in paths if path in files])
         for path, each in zip(paths, held, strict=True):
             kind: FindingKind | None = None
-            data = contents.get(path)
-            if data is None:
-                kind = "manifest missing" if path not in files else "manifest changed"
-            elif bytes.fromhex(digest(data)) != each.version.sha256:
-                kind = "manifest changed"
+            file = contents.get(path)
+            manifest = each.version.manifest(file) if file is not None else None
+            if manifest is None:
+                kind = "manifest changed" if path in files else "manifest missing"
             else:
-                yield from self._files(home, subject, each, data, files, listed)
+                yield from self._files(home, subject, each, manifest, files, listed)
             if kind:
                 yield self._of(each, subject, kind, path)
 
@@ -272,8 +271,12 @@ class Inspection:
                 yield self._of(held, subject, kind, path)
 
     def _contents(self, paths: Sequence[str]) -> dict[str, bytes | None]:
-        """Several manifests; None for those that cannot be read."""
-        return dict(zip(paths, all_readable(self._storage, paths), strict=True))
+        """Several files of manifests; None for those that cannot be read. Windows of one record share theirs."""
+        if not self._manifests.keys() >= {*paths}:
+            new = [path for path in dict.fromkeys(paths) if path not in self._manifests]
+            self._manifests = {path: self._manifests[path] for path in paths if path in self._manifests}
+            self._manifests |= zip(new, all_readable(self._storage, new), strict=True)
+        return {path: self._manifests[path] for path in paths}
 
     def _still(self, findings: Sequence[Finding]) -> Iterator[Finding]:
         """Findings of versions that are still kept: others may have been collected or withdrawn meanwhile."""
@@ -307,10 +310,12 @@ class Inspection:
             before = self._state.section(subject.asset).windows(token)
             for window, versions in newest.section(subject.asset).windows(token).items():
                 later = [each for each in versions if each.readable and each not in before.get(window, ())]
-                manifests = [home.manifest(window, each.base, each.nonce) for each in later]
+                manifests = [home.manifest(each.base, each.nonce) for each in later]
                 named.update(manifests)
-                for data in filter(None, self._contents(manifests).values()):
-                    named.update(path for path, _, _ in stored_files(home, data))
+                contents = self._contents(manifests)
+                for path, each in zip(manifests, later, strict=True):
+                    if (data := each.manifest(contents[path] or b"")) is not None:
+                        named.update(path for path, _, _ in stored_files(home, data))
         maybe_named = not all_told or bool(marked & tokens.keys())
         left = [path for path in paths if not (path in named or (maybe_named and is_made_here(path)))]
         yield from still_there(self._storage, left)

@@ -8,7 +8,6 @@ from datetime import datetime, timezone
 
 from dagster_beiwe.errors import CommitConflictError, IntegrityError
 from dagster_beiwe.ids import is_participant_id
-from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import burn, drop, take_out
 from dagster_beiwe.lake.catalog.records import Place
@@ -84,8 +83,7 @@ def _forget_copies(lake: StudyLake, findings: Iterable[Finding]) -> None:
     """Remove what is derived from the log, so that it is read itself."""
     layout = LogLayout(lake.study_id)
     paths = [each.path for each in findings if each.kind == "copy changed" and each.path]
-    paths += [f"{layout.checkpoints}/{name}" for name in lake.storage.list(layout.checkpoints)]
-    for path in sorted({*paths} - {layout.checkpoints}):
+    for path in sorted({*paths, layout.all_checkpoints}):
         clear(lake.storage, path)
 
 
@@ -223,9 +221,9 @@ class _Owners:
                 if path is None:
                     continue
                 with suppress(IntegrityError):
-                    data = self._lake.storage.read(path)
-                    if bytes.fromhex(digest(data)) == version.sha256:
-                        return Subject(_name(path, data, asset), asset)
+                    manifest = version.manifest(self._lake.storage.read(path))
+                    if manifest is not None:
+                        return Subject(_name(path, manifest, asset), asset)
         return None
 
 

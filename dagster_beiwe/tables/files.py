@@ -24,6 +24,7 @@ from dagster_beiwe.encryption import Bytes, CipherKeys, CrypteaseCipher, KeyRing
 from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, TableMissingError
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.manifests import absent, read_manifest
 from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.catalog.state import State, Version
 from dagster_beiwe.lake.collecting import open_for_writing
@@ -185,7 +186,7 @@ class TableFiles:
             with self.storage.open(path) as file:
                 data = file.read(manifest.stored_size_bytes + 1)
         except FileNotFoundError:
-            raise self._opened().absent(subject, "", version) from None
+            raise absent(self._opened(), subject, "", version) from None
         if hashlib.sha256(data).hexdigest() != manifest.stored_sha256:
             raise IntegrityError(
                 f"{path!r} is not the file that was committed of {subject}. Nothing was read. It was changed or "
@@ -195,7 +196,7 @@ class TableFiles:
 
     def manifest(self, subject: Subject, version: Version) -> TableManifest:
         """What was committed as a version of a table. Raises ``IntegrityError`` if it was changed."""
-        data = self._opened().manifest(subject, "", version)
+        data = read_manifest(self._opened(), subject, "", version)
         manifest = decode_table(data, name=f"{subject}, version {version.at}")
         named = _subject(manifest.asset_key, manifest.partition)
         if named != subject or not self._path(subject, manifest).startswith(self.layout.home(subject).prefix):

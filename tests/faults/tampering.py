@@ -155,7 +155,7 @@ def _window(lake: StudyLake, participant: str) -> list[str]:
     assert catalog
     manifest = next(lake.manifests(participant))
     version = lake.index(participant)[manifest.window]
-    path = catalog.layout.home(Subject(participant)).manifest(manifest.window, version.base, version.nonce)
+    path = catalog.layout.home(Subject(participant)).manifest(version.base, version.nonce)
     return [path, *(lake.folder(participant, record.path) for record in manifest.files)]
 
 

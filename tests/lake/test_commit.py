@@ -239,9 +239,9 @@ def test_a_lake_that_goes_away_in_mid_run_is_named(folder: Path) -> None:
         plan = writer.plan(PERSON, [week()])
         fetched_file = stage(writer, lake, b"new", hours=5)
         shutil.rmtree(folder)
-        for fetched_files in ([fetched_file], []):
+        for request, fetched_files in ((commit_request(), [fetched_file]), (commit_request(streams=("gps",)), [])):
             with pytest.raises(LakeUnavailableError):
-                writer.commit(plan, commit_request(), fetched_files)
+                writer.commit(plan, request, fetched_files)
         with pytest.raises(LakeUnavailableError):
             stage(writer, lake, b"new", hours=6)
         with pytest.raises(LakeUnavailableError):

@@ -191,7 +191,7 @@ def test_well_sealed_documents_with_other_fields_are_refused_by_name(
     whole = path.read_bytes()
     line, _, body = whole.partition(b"\n")
     sealed = line.startswith(b"beiwe-")
-    packed = path.parent.name == "checkpoints"
+    packed = "checkpoints" in path.parts
     document = (msgspec.msgpack.decode if packed else json.loads)(body if sealed else whole)
     place = data.draw(st.sampled_from(places(document)))
     parent = document
@@ -285,7 +285,8 @@ def test_a_document_nested_beyond_reason_ends_nothing(lake: StudyLake, folder: P
     """A marker or checkpoint that cannot be read is nobody's."""
     commit(lake, {1: b"first"})
     place = folder / path
-    place.parent.mkdir(mode=0o700, exist_ok=True)
+    for above in (place.parent.parent, place.parent):
+        above.mkdir(mode=0o700, exist_ok=True)
     body = b"[" * 100_000
     place.write_bytes(DIGEST.sign("beiwe-checkpoint", body) if "checkpoints" in path else body)
     place.chmod(0o600)

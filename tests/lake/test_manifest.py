@@ -18,6 +18,7 @@ from dagster_beiwe.encryption import CrypteaseCipher
 from dagster_beiwe.errors import IntegrityError, WindowMismatchError, WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake, FetchFailure, FileRecord, Manifest, StudyLake
 from dagster_beiwe.lake.catalog import key_file
+from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.manifest import PreviousVersion, decode, encode
 from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.windows import Window
@@ -129,7 +130,8 @@ def test_deep_nesting_is_refused() -> None:
 
 def manifests_of(folder: Path, lake: StudyLake, person: str, window: Window) -> list[Path]:
     """The manifests of a window, oldest first."""
-    return sorted((folder / lake.folder(person, ".beiwe")).glob(f"{window.key}~*"), key=lambda path: path.stat().st_ino)
+    home = LogLayout(STUDY).home(Subject(person))
+    return [folder / home.manifest(each.base, each.nonce) for each in lake.versions(person)[window.key]]
 
 
 def test_every_changed_bit_of_a_manifest_is_found(lake: StudyLake, folder: Path) -> None:

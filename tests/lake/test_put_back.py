@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from core_helpers import PASSPHRASE, PERSON, STUDY, commit, week
+from damage import flip
 
 from dagster_beiwe.errors import BeiweError, IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.layout import LogLayout
+from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.maintenance.exposure import find_exposures
 from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import verify_study
@@ -217,33 +220,73 @@ def test_who_writes_to_all_memories_is_not_noticed(folder: Path, witness: Path) 
     assert not is_noticed(folder, witness=witness)
 
 
-def test_a_record_that_a_checkpoint_stands_for_is_missed_too(folder: Path) -> None:
-    """It is not read to open the log, and its loss changes nothing that is read; but nothing is built upon that."""
+OLD_RECORDS: dict[str, Callable[[Path], object]] = {
+    "removed": Path.unlink,
+    "changed": flip,
+    "exchanged for another": lambda path: path.write_bytes(path.with_name("003").read_bytes()),
+    "changed, its time put back": lambda path: put_back_in_time(path, flip),
+}
+
+
+def put_back_in_time(path: Path, change: Callable[[Path], object]) -> None:
+    before = path.stat()
+    change(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("attack", OLD_RECORDS)
+def test_a_record_that_a_checkpoint_stands_for_is_missed_too(folder: Path, attack: str) -> None:
+    """It is not read to open the log, and what is read does not change; but no run builds upon that."""
     lake, _, _ = history(folder)
-    catalog = lake.catalog()
-    assert catalog
-    catalog.write_checkpoint()
-    record(folder, 2).unlink()
+    keep_checkpoint(lake)
+    OLD_RECORDS[attack](record(folder, 2))
     assert opened(folder).manifest(PERSON, week())
     assert not verify_study(opened(folder)).intact
-    with pytest.raises(IntegrityError, match="002"):
+    with pytest.raises(IntegrityError, match=r"002.*(verify|backup)"):
         commit(opened(folder), {2: b"more"})
 
 
-def test_tokens_that_a_checkpoint_stands_for_are_found_by_verify_and_written_again(folder: Path) -> None:
-    """Swapped files of tokens give nobody's data to somebody else, as long as a checkpoint says whose it is."""
+def test_records_of_a_backup_that_was_laid_back_are_read_once(folder: Path) -> None:
+    """All files have other times then, so a run reads them; the checkpoint that follows remembers that."""
     lake, _, _ = history(folder)
-    catalog = lake.catalog()
-    assert catalog
-    catalog.write_checkpoint()
-    swap(folder / STUDY / PERSON / ".beiwe/token-0", folder / STUDY / OTHER / ".beiwe/token-0")
-    commit(opened(folder), {2: b"more"})
+    keep_checkpoint(lake)
+    shutil.copytree(folder, folder.parent / "backup")
+    lay_back(folder, folder.parent / "backup")
+    lake = opened(folder)
+    commit(lake, {2: b"more"})
+    keep_checkpoint(lake)
+    flip(record(folder, 1))
+    with pytest.raises(IntegrityError, match=r"001.*verify"):
+        commit(opened(folder), {3: b"more"})
+
+
+@pytest.mark.parametrize("attack", ["swapped", "changed", "removed"])
+def test_tokens_that_a_checkpoint_stands_for_are_missed_too(folder: Path, attack: str) -> None:
+    """A checkpoint says whose the data is, so it can be read. Nothing is committed of whose token is not whole."""
+    lake, _, _ = history(folder)
+    keep_checkpoint(lake)
+    hers, his = (folder / STUDY / each / ".beiwe/token-0" for each in (PERSON, OTHER))
+    {"swapped": lambda: swap(hers, his), "changed": lambda: flip(hers), "removed": hers.unlink}[attack]()
+    read_both(opened(folder), [])
+    with LakeWriter(opened(folder), run_id="run") as writer:
+        assert "--repair" in str(writer.plan(PERSON, [week()]).damaged[week().key])
+        assert bool(writer.plan(OTHER, [week()]).damaged) is (attack == "swapped")
+    with pytest.raises(IntegrityError, match="--repair"):
+        commit(opened(folder), {2: b"more"})
+    commit(opened(folder), {2: b"of somebody else"}, participant="p3person")
     found = verify_study(opened(folder)).findings
-    assert {each.kind for each in found} == {"token changed", "participant missing"}
+    assert {each.kind for each in found} & {"token changed", "participant missing"}
     repair_study(opened(folder), found, run_id="repair")
+    commit(opened(folder), {2: b"more"})
     shutil.rmtree(folder / STUDY / ".beiwe/checkpoints")
     read_both(opened(folder), [])
     assert verify_study(opened(folder)).intact
+
+
+def keep_checkpoint(lake: StudyLake) -> None:
+    catalog = lake.catalog()
+    assert catalog
+    catalog.write_checkpoint()
 
 
 @pytest.mark.parametrize("passphrase", [PASSPHRASE, None])
@@ -288,6 +331,6 @@ def test_ids_can_be_read_in_checkpoints(folder: Path) -> None:
     assert catalog
     catalog.write_checkpoint()
     inside = folder / STUDY / ".beiwe"
-    assert any(PERSON.encode() in path.read_bytes() for path in (inside / "checkpoints").iterdir())
+    assert any(PERSON.encode() in path.read_bytes() for path in (inside / "checkpoints/1").iterdir())
     assert not any(PERSON.encode() in path.read_bytes() for path in (inside / "log").rglob("*") if path.is_file())
     assert find_exposures(lake).protected

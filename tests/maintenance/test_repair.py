@@ -111,8 +111,8 @@ def test_a_damaged_log_stops_the_study(lake: StudyLake, folder: Path) -> None:
     [
         ".beiwe/log/000000/003",
         ".beiwe/log/000009/000",
-        ".beiwe/checkpoints/000000000002-01234567",
-        ".beiwe/checkpoints/000000000002-01234567.people",
+        ".beiwe/checkpoints/1/000000000002-01234567",
+        ".beiwe/checkpoints/1/000000000002-01234567.people",
         ".beiwe/packs/000000",
         f"{PERSON}/.beiwe/token-0",
     ],

@@ -38,7 +38,7 @@ UNACCOUNTED = [
     f"{PERSON}/file.csv",
     f"{PERSON}/.beiwe/notes.txt",
     f"{PERSON}/.beiwe/sub/token-0",
-    f"{PERSON}/.beiwe/2026-02-23~0-01234567.json.zst",
+    f"{PERSON}/.beiwe/~0-01234567.json.zst",
     f"{PERSON}/gps/2026-02-23 01_00_00+00_00~0-01234567.csv",
     f"{PERSON}/gps/.part",
     "somebody/gps/file.csv",

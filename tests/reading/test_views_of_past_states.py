@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from reading_helpers import ANDROID, IOS, NOW, PASSPHRASE, START, WEEKS, cells_of, fill, stored_files
@@ -111,11 +112,14 @@ def test_a_time_names_the_last_state_that_is_not_later(server: SimulatedServer, 
         (10_000, UnknownStateError, "no state 10000"),
         (-1, UnknownStateError, "no state -1"),
         (START - timedelta(days=9000), UnknownStateError, "has no state of"),
+        (datetime.now(timezone.utc) + timedelta(days=1), UnknownStateError, "in the future"),
+        (True, UnknownStateError, "True names no past state"),
+        (1.5, UnknownStateError, "1.5 names no past state"),
         (NOW.replace(tzinfo=None), TimeRangeError, "has no zone"),
     ],
 )
 def test_a_state_that_there_is_not_is_refused(
-    shared_lake: StudyLake, as_of: int | str | datetime, error: type[Exception], text: str
+    shared_lake: StudyLake, as_of: Any, error: type[Exception], text: str
 ) -> None:
     """At once, whoever opens it."""
     with pytest.raises(error, match=text):

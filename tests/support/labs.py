@@ -120,7 +120,7 @@ class Lab:
         version = lake.index(participant)[window]
         assert isinstance(lake.storage, LocalStorage)
         home = LogLayout(lake.study_id).home(Subject(participant))
-        flip(lake.storage.root / home.manifest(window, version.base, version.nonce))
+        flip(lake.storage.root / home.manifest(version.base, version.nonce))
 
     @property
     def partitions(self) -> list[str]:

@@ -38,18 +38,39 @@ class Outcome:
     refused: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class NewVersion:
+    """A version that is to be committed: its manifest as it is stored, and the ``files`` that were written for it.
+
+    ``counts`` is a fingerprint that was made with the subject's secret.
+    """
+
+    window: str = ""
+    manifest: bytes
+    files: Sequence[str] = ()
+    complete: bool = True
+    counts: str = ""
+    compared: int = 0
+
+
 class Batch:
     """A batch of changes planned on ``state``; use it as a context manager.
 
-    A marker says whom it may write to, so that a collector knows where to look if the run dies. It is removed at the
-    end, unless something is left that a record may yet name. ``plan`` goes on with a newer state: changes that were
-    prepared before keep the base that they were planned on.
+    A marker says whom it may write of, ``subjects`` and ``later`` perhaps others, so that a collector knows where to
+    look if the run dies. It is removed at the end, unless something is left that a record may yet name.
+
+    ``plan`` goes on with a newer state: changes that were prepared before keep the base that they were planned on.
     """
 
-    def __init__(self, catalog: Catalog, *, run_id: str, subjects: Iterable[Subject] = ()) -> None:
+    def __init__(
+        self, catalog: Catalog, *, run_id: str, subjects: Iterable[Subject] = (), later: Iterable[Subject] = ()
+    ) -> None:
         self._catalog, self._run_id = catalog, run_id
-        self._subjects = tuple(subjects)
+        self._subjects, self._later = tuple(subjects), tuple(later)
         self._places: dict[Subject, Place] = {}
+        self._proposed: dict[Subject, Place] = {}
+        """The tokens that subjects have, or get when something is written of them."""
+        self._marked: dict[Place, int] = {}
         self._markers: list[str] = []
         self._loose: set[str] = set()
         """Files that were written, and that no change names yet."""
@@ -59,13 +80,16 @@ class Batch:
         self.plan()
 
     def __enter__(self) -> Self:
-        self.join(self._subjects)
+        for subject in (*self._subjects, *self._later):
+            token = self._catalog.identities.assigned(subject, self.state) or os.urandom(16).hex()
+            self._proposed[subject] = Place(token, "", subject.asset)
+        self._mark(self._proposed.values())
+        for subject in self._subjects:
+            self.place(subject)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.remove(sorted(self._loose))
-        for place in list(self._staged):
-            self.discard(place)
+        self.remove(sorted(self._loose.union(*self._staged.values())))
         if not self._in_doubt:
             for marker in self._markers:
                 self._catalog.store.delete(marker)
@@ -75,26 +99,33 @@ class Batch:
         self.state = self._catalog.recent()
         self._catalog.durable_head()  # what is planned on a record must not outlive it
         self.base = self.state.number
-        self._places = {
-            subject: place for subject, place in self._places.items() if place.token not in self.state.purged
-        }
+        for places in (self._places, self._proposed):
+            for subject in [each for each, place in places.items() if place.token in self.state.purged]:
+                del places[subject]
         return self.state
 
-    def join(self, subjects: Iterable[Subject]) -> None:
-        """Give these subjects tokens and mark them, before anything is written to them."""
-        new = [subject for subject in subjects if subject not in self._places]
-        if new:
-            give, newest = self._catalog.identities.give, self._catalog.state
-            places = {subject: Place(give(subject, newest), "", subject.asset) for subject in new}
-            marker = self._catalog.layout.marker(self.base, os.urandom(8).hex(), len(self._markers))
-            self._markers.append(marker)
-            data = _encoder.encode(list(places.values()))
-            create(self._catalog.store, marker, data, staging=self._catalog.layout.staging)
-            self._places |= places
-
     def place(self, subject: Subject, window: str = "") -> Place:
-        """What the log calls a window of a participant, or a table."""
-        return self._places[subject]._replace(window=window)
+        """What the log calls a window of a participant, or a table; a token is given to whoever has none.
+
+        To be asked before anything is written of a subject that was not named when the batch began.
+        """
+        place = self._places.get(subject)
+        if place is None:
+            proposed = self._proposed.get(subject)
+            token = self._catalog.identities.give(subject, self._catalog.state, proposed.token if proposed else None)
+            place = Place(token, "", subject.asset)
+            self._mark([place])
+            self._places[subject] = place
+        return place._replace(window=window)
+
+    def _mark(self, places: Iterable[Place]) -> None:
+        """Say whom this batch may write of, where no marker says so that collections have left alone."""
+        new = [place for place in places if self._marked.get(place, -1) < self.state.floor]
+        if new:
+            path = self._catalog.layout.marker(self.base, os.urandom(8).hex(), len(self._markers))
+            self._markers.append(path)
+            create(self._catalog.store, path, _encoder.encode(new), staging=self._catalog.layout.staging)
+            self._marked |= dict.fromkeys(new, self.base)
 
     def own_name(self, stem: str, suffix: str) -> str:
         """A name that nobody else has or will have, for what is not the first version of a file."""
@@ -119,43 +150,47 @@ class Batch:
             self._in_doubt = True
 
     def change(
-        self,
-        subject: Subject,
-        window: str,
-        manifest: bytes,
-        *,
-        files: Iterable[str] = (),
-        base: int | None = None,
-        complete: bool = True,
-        counts: str = "",
-        compared: int = 0,
+        self, subject: Subject, window: str, manifest: bytes, *, files: Sequence[str] = (), counts: str = ""
     ) -> Change:
-        """Write a manifest, whose files are durable, and say what is to be committed.
+        """Write one manifest, and say what is to be committed; see ``changes``."""
+        (change,) = self.changes(subject, [NewVersion(window=window, manifest=manifest, files=files, counts=counts)])
+        return change
 
-        ``files`` were written for it on ``base``, by default the state's; they are removed if the change does not
-        count. ``counts`` is a fingerprint that was made with the subject's secret.
+    def changes(self, subject: Subject, versions: Sequence[NewVersion], *, base: int | None = None) -> list[Change]:
+        """Write manifests, whose files are durable, into one file, and say what is to be committed in one record.
+
+        All was planned on ``base``, by default the state's. What was written is removed if the changes do not count.
         """
-        base = self.base if base is None else base
-        place, nonce = self.place(subject, window), os.urandom(4).hex()
-        path = self._catalog.layout.home(subject).manifest(window, base, nonce)
-        staged = self._staged.setdefault(place, [])
-        staged.extend(files)
-        self._loose.difference_update(staged)
+        base, nonce = self.base if base is None else base, os.urandom(4).hex()
+        path = self._catalog.layout.home(subject).manifest(base, nonce)
+        places = [self.place(subject, version.window) for version in versions]
+        for place, version in zip(places, versions, strict=True):
+            self._staged.setdefault(place, []).extend(version.files)
+            self._loose.difference_update(version.files)
+        data = b"".join(version.manifest for version in versions)
         with self.doubted():
-            create(self._catalog.store, path, manifest, staging=self._catalog.layout.staging)
-        staged.append(path)
-        return Change(
-            token=place.token,
-            base=base,
-            nonce=nonce,
-            sha256=digest(manifest),
-            size_bytes=len(manifest),
-            window=window,
-            asset=subject.asset,
-            complete=complete,
-            counts=counts,
-            compared=compared,
-        )
+            create(self._catalog.store, path, data, staging=self._catalog.layout.staging)
+        changes, offset = [], 0
+        for place, version in zip(places, versions, strict=True):
+            self._staged[place].append(path)
+            changes.append(
+                Change(
+                    token=place.token,
+                    base=base,
+                    nonce=nonce,
+                    sha256=digest(version.manifest),
+                    size_bytes=len(version.manifest),
+                    window=version.window,
+                    asset=subject.asset,
+                    complete=version.complete,
+                    counts=version.counts,
+                    compared=version.compared,
+                    offset=offset,
+                    file_bytes=len(data) if len(versions) > 1 else 0,
+                )
+            )
+            offset += len(version.manifest)
+        return changes
 
     def commit(self, changes: Sequence[Change]) -> dict[Place, Outcome]:
         """Commit changes in one record. What those wrote that do not count is removed.
@@ -165,14 +200,11 @@ class Batch:
         staged = {change.place: self._staged.pop(change.place, []) for change in changes}
         with self.doubted():  # from here on a record may name them
             record, refused = self._append(changes)
-        outcomes = {}
-        for place, files in staged.items():
-            reason = refused.get(place)
-            outcomes[place] = Outcome(record=0 if reason else record, refused=reason)
-            if reason:
-                self._staged[place] = files
-                self.discard(place)
-        return outcomes
+        named = {path for place, files in staged.items() if place not in refused for path in files}
+        self.remove(sorted({path for place in refused for path in staged[place]} - named))
+        return {
+            place: Outcome(record=0 if place in refused else record, refused=refused.get(place)) for place in staged
+        }
 
     def _append(self, changes: Sequence[Change]) -> tuple[int, dict[Place, str]]:
         """Append a record of what counts; its number (0 if nothing counts), and why what does not is refused."""
@@ -190,10 +222,6 @@ class Batch:
         entry = self._catalog.append(draft, run_id=self._run_id)
         self._catalog.durable_head()
         return (entry.record.number if entry else 0), refused
-
-    def discard(self, place: Place) -> None:
-        """Remove what was written for a change that no record names."""
-        self.remove(self._staged.pop(place, []))
 
     def remove(self, paths: Collection[str]) -> None:
         """Remove files that no record names.

@@ -6,23 +6,28 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
 
-from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, PastStateError, UnknownStateError
+from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, UnknownStateError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
 from dagster_beiwe.lake.catalog.checkpoints import Checkpoints
 from dagster_beiwe.lake.catalog.identities import Identities
 from dagster_beiwe.lake.catalog.key_file import find_first, new_log, open_log
 from dagster_beiwe.lake.catalog.log import cut, missing
+from dagster_beiwe.lake.catalog.proof import extended, prove
 from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Head, encode
-from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, Version, said
+from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, said
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
-from dagster_beiwe.lake.layout import LogLayout, Subject
+from dagster_beiwe.lake.layout import LogLayout
 from dagster_beiwe.lake.storage.base import Store
 
 logger = logging.getLogger("dagster_beiwe")
+
+_WORTH_A_CHECKPOINT: Final = 8
 
 Draft = Callable[[State, dict[str, Any]], AnyRecord | None]
 """Makes the next record on a state from what every record has; None where there is nothing to commit on it."""
@@ -62,7 +67,8 @@ class Catalog:
         self._lock = threading.RLock()
         self._seen: set[Head] = set()
         self._hashes: dict[int, str] = {}
-        self._proven_exclusive = False
+        self._last_read = "", b""
+        self._proven = self._proven_exclusive = False
         self._checkpoint_at = 0
         self._looked_at = self._refreshed_at = terms.monotonic()
         self._state = self._loaded()
@@ -129,13 +135,14 @@ class Catalog:
             return self._state
 
     def prepare(self) -> None:
-        """Look whether commits will be possible: the store takes files, creates them exclusively, and ``check`` agrees.
+        """Look whether commits will be possible: the store creates exclusively, and ``check`` agrees.
 
-        No record may be missing, also of those that a checkpoint stands for. A first commit looks too, but for that;
-        whoever is about to fetch much does it before.
+        No record may be missing or changed, also of those that a checkpoint stands for. A commit looks for the rest.
         """
         with self._lock:
-            self._log.check_there(self._state.number)
+            if not self._proven:
+                proof = prove(self.store, self.layout, self._state, self._read_again)
+                self._state, self._proven = replace(self._state, proof=proof), True
             self._prepare(unchecked=False)
 
     def stands(self) -> bool:
@@ -168,14 +175,7 @@ class Catalog:
             return True
         if head.number > state.number:
             return False
-        if (known := self._hash(head.number)) is None:
-            last = min(-(-head.number // MARK_EVERY) * MARK_EVERY, state.number)
-            previous = self._log.entry(head.number, self._log.read(head.number))
-            chain = [previous, *self._log.after(head.number, previous.digest, last=last)]
-            if chain[-1].digest != self._hash(last):
-                return False
-            known = previous.digest
-        return known == head.digest
+        return (self._hash(head.number) or self._read_again(head.number, head.number)) == head.digest
 
     def durable_head(self) -> Head:
         """The newest head that this process has seen, safe to be remembered: no loss of power takes it away."""
@@ -232,37 +232,13 @@ class Catalog:
             self._derive(entry.head, data)
             return entry
 
-    def absent(self, subject: Subject, window: str, version: Version) -> Exception:
-        """The error for a file of a version that is not there."""
-        state = self.refresh()
-        token = self.identities.token(subject, state)
-        what = f"Version {version.at} of {subject}" + (f", window {window}," if window else "")
-        if token is None:
-            return PastStateError(f"{what} was withdrawn from the lake. Nothing was read.")
-        versions = state.section(subject.asset).windows(token).get(window, ())
-        if any(each.at == version.at for each in versions):
-            return IntegrityError(
-                f"{what} is incomplete: a file that it names is missing from the lake. It was not read. The file was "
-                "removed after it was committed: restore it from a backup, or run `dagster-beiwe verify --repair` and "
-                "the partition again."
-            )
-        return PastStateError(
-            f"{what} was collected: it was superseded, and neither kept long enough nor by a snapshot. Nothing was "
-            "read. Open the newest state, or keep states with `dagster-beiwe snapshot create`."
-        )
-
-    def manifest(self, subject: Subject, window: str, version: Version) -> bytes:
-        """The stored bytes of a version's manifest, proven."""
-        path = self.layout.home(subject).manifest(window, version.base, version.nonce)
-        try:
-            data = self.store.read(path, limit_bytes=version.size_bytes)
-        except FileNotFoundError:
-            raise self.absent(subject, window, version) from None
-        if bytes.fromhex(digest(data)) != version.sha256:
-            raise IntegrityError(
-                f"{path!r} is not the manifest that record {version.at} of the log names. It was not used. It was "
-                "changed or damaged: restore it from a backup, or run `dagster-beiwe verify --repair`."
-            )
+    def shared_file(self, path: str, limit_bytes: int, *, kept: bool) -> bytes:
+        """A file of manifests; ``kept`` until another is read, because windows that share one are read in a row."""
+        last, data = self._last_read
+        if last != path:
+            data = self.store.read(path, limit_bytes=limit_bytes)
+            if kept:
+                self._last_read = path, data
         return data
 
     def write_checkpoint(self) -> None:
@@ -273,8 +249,16 @@ class Catalog:
                 state = self._state
                 self.identities.resolve(state)
             self.durable_head()  # a checkpoint is remembered, too
+            if self._proven:
+                self._state = replace(self._state, proof=extended(self.store, self.layout, self._state))
             self._checkpoints.write(self._state, self.identities.known)
             self._checkpoint_at = self._state.number
+
+    def end_run(self) -> None:
+        """Keep the newest state where reading the records of this run would cost the next one more requests."""
+        if not self.store.locks:
+            with self._lock, self._made_up_for_later():
+                self._keep(_WORTH_A_CHECKPOINT)
 
     def forget_checkpoints(self) -> None:
         """Remove what holds the ids of people who were withdrawn, and keep the newest state anew."""
@@ -285,12 +269,7 @@ class Catalog:
 
     def damaged_copies(self) -> list[str]:
         """Checkpoints and packs that are not what the log says. They are derived: they can be removed."""
-        found = [
-            f"{self.layout.checkpoints}/{name}"
-            for name, _ in self._checkpoints.heads()
-            if (head := self._checkpoints.whole(name)) is None or not self.knows(head)
-        ]
-        return found + self._log.damaged_packs(self._state.number)
+        return self._checkpoints.damaged(self.knows) + self._log.damaged_packs(self._state.number)
 
     def lost_heads(self, remembered: Iterable[Head] = ()) -> list[Head]:
         """Records that somebody has seen and that this log lacks."""
@@ -343,12 +322,25 @@ class Catalog:
         if isinstance(when, str):
             snapshot = self._state.snapshots.get(when)
             return snapshot.at.number if snapshot else -1
-        return max((each.record.number for each in self.history() if each.record.time <= when), default=-1)
+        times = [entry.record.time for entry in self.history()]
+        if when > max(*times, self.terms.now() + timedelta(seconds=1)):
+            raise UnknownStateError(
+                f"The time {when.isoformat()} is in the future, so it has no state yet. Nothing was read. Leave it "
+                "out to read the newest state."
+            )
+        return max((number for number, time in enumerate(times) if time <= when), default=-1)
 
     def _hash(self, number: int) -> str | None:
         if number in self._hashes:
             return self._hashes[number]
         return self._state.mark(number) if number % MARK_EVERY == 0 else None
+
+    def _read_again(self, first: int, last: int) -> str | None:
+        """The hash of record ``first``; None unless its file and all up to ``last`` lead to a hash that is known."""
+        end = min(-(-last // MARK_EVERY) * MARK_EVERY, self._state.number)
+        entry = self._log.entry(first, self._log.read(first))
+        *_, newest = (entry, *self._log.after(first, entry.digest, last=end, packs=False))
+        return entry.digest if newest.digest == self._hash(end) else None
 
     def _prepare(self, *, unchecked: bool) -> None:
         """Look before a commit: the store creates exclusively, the log is still there, and nobody saw more of it."""
@@ -382,18 +374,24 @@ class Catalog:
             witness.note(Head(number, digest(data)), data)
 
     def _derive(self, head: Head, data: bytes) -> None:
-        """Tell the witness of a commit, and write what is derived from the log when it is due.
-
-        The commit is done already: what fails here is made up for by the next one.
-        """
-        try:
+        """Tell the witness of a commit, and write what is derived from the log when it is due."""
+        with self._made_up_for_later():
             if self._witness is not None:
                 self._witness.note(head, data)
-            if head.number - self._checkpoint_at >= self.terms.checkpoint_every:
-                self.write_checkpoint()
+            self._keep(self.terms.checkpoint_every)
             if (head.number + 1) % self.layout.records_per_folder == 0:
                 self._log.pack(head.number // self.layout.records_per_folder)
+
+    def _keep(self, after: int) -> None:
+        if self._state.number - self._checkpoint_at >= after:
+            self.write_checkpoint()
+
+    @contextmanager
+    def _made_up_for_later(self) -> Iterator[None]:
+        """The commit is done already: what fails of what follows from it is made up for by the next one."""
+        try:
+            yield
         except (LakeUnavailableError, IntegrityError) as error:
             logger.warning(
-                "What follows commit %s was not written; the next one makes up for it: %s", head.number, error
+                "What follows commit %s was not written; the next one makes up for it: %s", self._state.number, error
             )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import msgspec
 
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest, parsed
-from dagster_beiwe.lake.catalog.records import Digest, Fixed, Head, Number, Snapshot
+from dagster_beiwe.lake.catalog.records import Digest, Fixed, Head, Number, Proof, Snapshot
 from dagster_beiwe.lake.catalog.state import Section, State
 from dagster_beiwe.lake.catalog.store import clear, create
 from dagster_beiwe.lake.layout import LogLayout, checkpoint_number
@@ -61,6 +60,7 @@ class _Root(Fixed, frozen=True, kw_only=True):
     marks: bytes
     uncounted: tuple[tuple[int, float], ...]
     withdrawn_at: datetime
+    proof: Proof
     sections: dict[str, SectionFile]
 
 
@@ -102,35 +102,48 @@ class Checkpoints:
         """Names of the roots, and the record each one names, newest first."""
         for name in reversed(self._store.list(self._layout.checkpoints)):
             number = checkpoint_number(name)
-            if number is not None and "." not in name:
+            if number is not None and _is_root(name):
                 yield name, number
 
     def read(self, name: str) -> State | None:
         """The state that a root tells of; None for one that cannot be used. Its record has not been looked at."""
-        path = f"{self._layout.checkpoints}/{name}"
         try:
-            data = self._store.read(path)
-            root = parsed(_roots, self._authenticator.body(KIND, data, name=path), name=path)
-            self._written = {asset: (None, file) for asset, file in root.sections.items()}
-            state = State(**_facts(root))
-            for asset, file in root.sections.items():
-                state.sections[asset] = self._loader(asset, file, root.number)
-            if people := root.sections.get(""):
-                state.sections[""] = self._section(people, "")
+            return self._read(name)
         except (FileNotFoundError, IntegrityError):
             self._written = {}
             return None
-        return state
 
-    def whole(self, name: str) -> Head | None:
-        """The record that a root names; None if it, or a section of it, cannot be used."""
-        state = self.read(name)
-        try:
-            for asset, (_, file) in list(self._written.items()):
-                self._section(file, asset)
-        except (FileNotFoundError, IntegrityError):
-            return None
-        return state.head if state else None
+    def damaged(self, knows: Callable[[Head], bool]) -> list[str]:
+        """Paths of the roots that were changed, or a section of theirs, or of which the log does not know the record.
+
+        That one is gone is no damage: whoever writes a newer checkpoint removes what looks unused, be it the section of
+        a root that is just being written.
+        """
+        found = []
+        for name, _ in self.heads():
+            try:
+                state = self._read(name)
+                for asset, (_, file) in list(self._written.items()):
+                    self._section(file, asset)
+                damaged = not knows(state.head)
+            except FileNotFoundError:
+                continue
+            except IntegrityError:
+                damaged = True
+            if damaged:
+                found.append(f"{self._layout.checkpoints}/{name}")
+        return found
+
+    def _read(self, name: str) -> State:
+        path = f"{self._layout.checkpoints}/{name}"
+        root = parsed(_roots, self._authenticator.body(KIND, self._store.read(path), name=path), name=path)
+        self._written = {asset: (None, file) for asset, file in root.sections.items()}
+        state = State(**_facts(root))
+        for asset, file in root.sections.items():
+            state.sections[asset] = self._loader(asset, file, root.number)
+        if people := root.sections.get(""):
+            state.sections[""] = self._section(people, "")
+        return state
 
     def write(self, state: State, identities: Mapping[str, Mapping[str, Identity]]) -> None:
         """Keep a state, and remove older checkpoints but the last ones."""
@@ -148,10 +161,9 @@ class Checkpoints:
         self._remove_old({file.file for file in sections.values()})
 
     def remove_all(self) -> None:
-        """Remove every checkpoint, with the ids in it."""
+        """Remove every checkpoint, of whatever format, with the ids in it."""
         self._written = {}
-        for name in self._store.list(self._layout.checkpoints):
-            clear(self._store, f"{self._layout.checkpoints}/{name}")
+        clear(self._store, self._layout.all_checkpoints)
 
     def _loader(self, asset: str, file: SectionFile, number: int) -> Callable[[], Section]:
         def load() -> Section:
@@ -189,13 +201,16 @@ class Checkpoints:
 
     def _remove_old(self, used: set[str]) -> None:
         """Remove all but the newest roots, and the sections that are older than the oldest of those and not used."""
-        roots = list(self.heads())
-        oldest = min((number for _, number in roots[:_KEPT]), default=0)
-        for name in self._store.list(self._layout.checkpoints):
-            number = checkpoint_number(name)
+        names = {name: checkpoint_number(name) for name in self._store.list(self._layout.checkpoints)}
+        roots = sorted(number for name, number in names.items() if number is not None and _is_root(name))
+        oldest = min(roots[-_KEPT:], default=0)
+        for name, number in names.items():
             if number is not None and number < oldest and name not in used:
-                with suppress(FileNotFoundError):
-                    self._store.delete(f"{self._layout.checkpoints}/{name}")
+                self._store.delete(f"{self._layout.checkpoints}/{name}")
+
+
+def _is_root(name: str) -> bool:
+    return "." not in name
 
 
 def _facts(source: _Root | State) -> dict[str, Any]:

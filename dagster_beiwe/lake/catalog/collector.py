@@ -20,6 +20,7 @@ import msgspec
 
 from dagster_beiwe.errors import IntegrityError, PastStateError
 from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.manifests import read_manifest
 from dagster_beiwe.lake.catalog.records import Collect, Place
 from dagster_beiwe.lake.catalog.state import Entry, Floor, State, Version
 from dagster_beiwe.lake.catalog.store import create
@@ -104,7 +105,7 @@ class Collector:
                 self._store.delete_all([file.path for file in self._store.scan(self._layout.staging)])
             markers = self._markers()
             subjects = {*also, *self._superseded(state), *itertools.chain.from_iterable(markers.values())}
-            if not subjects:  # of batches that had not begun with anybody
+            if not subjects and (alone or not markers):  # of batches that had not begun with anybody
                 self._tidy(markers, _Plan(), before=state.number + 1 if alone else state.floor)
                 return Collected()
             own = self._mark(state, subjects)
@@ -146,9 +147,9 @@ class Collector:
         self, plan: _Plan, state: State, subject: Subject, files: Sequence[StoredFile], floor: Floor, now: datetime
     ) -> None:
         """Add what is to be done about one subject's files."""
+        # If the token of any subject is lost, nothing tells whose files its versions name.
+        self._catalog.identities.resolve(state, subject.asset)
         token = self._catalog.identities.token(subject, state)
-        if token is None:  # nobody's, or of one whose token was lost: then nothing tells which files are named
-            self._catalog.identities.resolve(state)
         dropped: list[tuple[str, Version]] = []
         kept: list[tuple[str, Version]] = []
         for window, versions in (state.section(subject.asset).windows(token) if token else {}).items():
@@ -186,8 +187,8 @@ class Collector:
                 continue
             key = (subject, window, version.at)
             if key not in self._named_by:
-                manifest = self._catalog.manifest(subject, window, version)
-                path = home.manifest(window, version.base, version.nonce)
+                manifest = read_manifest(self._catalog, subject, window, version)
+                path = home.manifest(version.base, version.nonce)
                 self._named_by[key] = frozenset((path, *self._named(home, manifest)))
             found |= self._named_by[key]
         return found

@@ -57,6 +57,8 @@ class Identities:
         self._store, self._layout, self._authenticator = store, layout, authenticator
         self._lineage, self._now, self._newest = lineage, now, newest
         self.known: dict[str, dict[str, Identity]] = {}
+        self._proven: set[str] = set()
+        """Tokens whose files this process has read, or written."""
         self._tokens: dict[Subject, set[str]] = {}
         self._inherited: dict[Subject, str] = {}
 
@@ -74,39 +76,54 @@ class Identities:
 
     def token(self, subject: Subject, state: State) -> str | None:
         """A subject's token; None for one that has none, or whose data was withdrawn and who has not come again."""
-        return (
-            self._counting(subject, state) or (self._look([subject], state) and self._counting(subject, state)) or None
-        )
+        return self.assigned(subject, state) or (self._look([subject], state) and self.assigned(subject, state)) or None
 
     def held(self, subject: Subject, state: State) -> str | None:
         """The token under which a state has versions of a subject; None if it has none, mostly without a request."""
         section = state.section(subject.asset)
-        token = self._counting(subject, state)
+        token = self.assigned(subject, state)
         if token is None and self._unknown(subject.asset, state):
             token = self.token(subject, state)
             if token is None:  # then nobody's, unless it is among those that are lost
                 self._resolve(subject.asset, state)
         return token if token in section else None
 
-    def give(self, subject: Subject, state: State) -> str:
-        """A subject's token, a new one if it has none. Raises ``CommitConflictError`` while it is being withdrawn."""
-        if (token := self._counting(subject, state)) is not None:
+    def give(self, subject: Subject, state: State, proposed: str | None = None) -> str:
+        """A subject's token, a new one (``proposed``) if it has none, whose file is there and says so.
+
+        Raises ``CommitConflictError`` while the subject is being withdrawn, ``IntegrityError`` if the file is not the
+        one that the log's tokens come from.
+        """
+        if (token := self.assigned(subject, state)) is not None:
+            self._prove(subject, token)
             return token
-        if self._look([subject], state) & state.purged.keys():
-            raise CommitConflictError(
-                f"The withdrawal of {subject} is not finished. Nothing was written. Let it end, or run `dagster-beiwe "
-                "purge` again."
+        doubt = state.purged or self._unknown(subject.asset, state)
+        if doubt and self._look([subject], state) & state.purged.keys():
+            raise _unfinished(subject)
+        path, found = self._layout.home(subject).token(state.epoch), set[str]()
+        if self.assigned(subject, state) is None:
+            self._resolve(subject.asset, state)  # else it might be somebody's whose token was lost
+            if self._write(subject, proposed or os.urandom(16).hex(), self._new_identity(subject, state)):
+                return self.assigned(subject, state) or ""
+            found = self._look([subject], state)  # another run gave one
+        if (token := self.assigned(subject, state)) is None:
+            raise _taken(path) if found else _unfinished(subject)
+        self._store.sync_folder(path.rpartition("/")[0])
+        return token  # whoever made its file may have died before its name was durable
+
+    def _prove(self, subject: Subject, token: str) -> None:
+        """Read the file of a token that a checkpoint told of: nothing is committed under one that is damaged."""
+        if token in self._proven:
+            return
+        path = self._layout.home(subject).token(self.known[subject.asset][token].epoch)
+        if token not in self._read([path], lenient=True):
+            if token in self._newest().purged:
+                raise _unfinished(subject)
+            raise IntegrityError(
+                f"{path!r}, which says whose data this is, is missing or is not what the log's checkpoint knows. "
+                f"Nothing was written of {subject}. It was removed, changed or swapped: run `dagster-beiwe verify "
+                "--repair`, which writes it again, and then run the partitions again."
             )
-        if (token := self._counting(subject, state)) is not None:
-            self._store.sync_folder(self._layout.home(subject).manifests.rpartition("/")[0])
-            return token  # whoever made its file may have died before its name was durable
-        self._resolve(subject.asset, state)  # else it might be somebody's whose token was lost
-        path = self._layout.home(subject).token(state.epoch)
-        if not self._write(subject, os.urandom(16).hex(), self._new_identity(subject, state)):
-            self._look([subject], state)  # another run gave one
-        if (token := self._counting(subject, state)) is None:
-            raise _taken(path)
-        return token
 
     def inherit(self, subject: Subject, secret: bytes) -> None:
         """Give the subject this secret with its token: another log has keyed with it what is copied here."""
@@ -155,7 +172,7 @@ class Identities:
                 self._look([Subject(None, asset)], state, lenient=True)
             else:
                 subjects = [Subject(name) for name in self._store.list(self._layout.folder) if is_participant_id(name)]
-                unknown = [each for each in subjects if self._counting(each, state) not in tokens]
+                unknown = [each for each in subjects if self.assigned(each, state) not in tokens]
                 self._look(unknown, state, lenient=True)
         known = self.known.get(asset, {})
         return [Subject(known[token].name, asset) for token in tokens if token in known]
@@ -205,7 +222,8 @@ class Identities:
         self._learn(document)
         return True
 
-    def _counting(self, subject: Subject, state: State) -> str | None:
+    def assigned(self, subject: Subject, state: State) -> str | None:
+        """A subject's token as far as this process knows: no file is read."""
         section, known = state.section(subject.asset), self.known.get(subject.asset, {})
         tokens = self._tokens.get(subject, set()) - state.purged.keys()
         in_use = [token for token in tokens if token in section]
@@ -231,6 +249,7 @@ class Identities:
 
     def _learn(self, document: _TokenFile) -> None:
         identity = Identity(document.name, document.secret, document.epoch, document.burnt)
+        self._proven.add(document.token)
         self.learn(document.asset, {document.token: identity})
 
     def _document(self, path: str, data: bytes) -> _TokenFile:
@@ -239,6 +258,13 @@ class Identities:
         if document.lineage != self._lineage or home.token(document.epoch) != path:
             raise _taken(path)
         return document
+
+
+def _unfinished(subject: Subject) -> CommitConflictError:
+    return CommitConflictError(
+        f"The withdrawal of {subject} is not finished. Nothing was written. Let it end, or run `dagster-beiwe purge` "
+        "again."
+    )
 
 
 def _taken(path: str) -> IntegrityError:

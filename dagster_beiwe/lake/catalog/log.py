@@ -99,12 +99,6 @@ class Log:
         if any(self.listed(start) for start in folders if start > number + 1):
             raise missing(self._layout.record(number + 1))
 
-    def check_there(self, last: int) -> None:
-        """Raise ``IntegrityError`` if a record up to ``last`` is missing, as far as listings tell."""
-        for first in range(0, last + 1, self._each):
-            if lacking := set(range(first, min(first + self._each, last + 1))).difference(self.listed(first)):
-                raise missing(self._layout.record(min(lacking)))
-
     def prove_exclusive(self, first: bytes) -> None:
         """Try to create the first record again, with its own bytes. ``LakeUnavailableError`` if that succeeds."""
         try:

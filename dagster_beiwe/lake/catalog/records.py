@@ -33,6 +33,13 @@ class Head(NamedTuple):
     digest: Digest
 
 
+class Proof(NamedTuple):
+    """The files of all records up to ``number`` were read; ``digests`` tell how each folder of them was listed then."""
+
+    number: Annotated[int, Meta(ge=-1)] = -1
+    digests: tuple[bytes, ...] = ()
+
+
 class Place(NamedTuple):
     """One window of a participant, or one partition of a table (whose ``window`` is empty)."""
 
@@ -48,8 +55,9 @@ class Fixed(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
 class Change(Fixed, frozen=True):
     """A new version of one window or table.
 
-    ``base`` is the record that it was planned on; with ``nonce`` it names the manifest, whose stored bytes have this
-    size and hash. ``counts`` is the fingerprint of the server's counts, keyed by the participant's secret, and
+    ``base`` is the record that it was planned on; with ``nonce`` it names the file of the manifest, whose stored bytes
+    have this size and hash. Windows of one participant may share a file: then it has ``file_bytes``, and the manifest
+    starts at ``offset``. ``counts`` is the fingerprint of the server's counts, keyed by the participant's secret, and
     ``compared`` when the contents were last compared with the server's (seconds since 1970, 0 for never).
     """
 
@@ -63,6 +71,8 @@ class Change(Fixed, frozen=True):
     complete: bool = True
     counts: Annotated[str, Meta(max_length=400)] = ""
     compared: Number = 0
+    offset: Number = 0
+    file_bytes: Number = 0
 
     @property
     def place(self) -> Place:

@@ -6,6 +6,7 @@ subject, and are unpacked when somebody asks.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from dagster_beiwe.lake.catalog.records import (
     Compare,
     Head,
     Place,
+    Proof,
     Purge,
     Repair,
     Snapshot,
@@ -54,10 +56,19 @@ class Version(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     complete: bool
     counts: str
     compared: int = 0
+    offset: int = 0
+    file_bytes: int = 0
+    """The size of the manifest's file, if it has other windows' manifests too."""
 
     @property
     def readable(self) -> bool:
         return bool(self.nonce)
+
+    def manifest(self, file: bytes) -> bytes | None:
+        """The stored manifest in the bytes of its file; None if that was changed."""
+        part = file[self.offset :][: self.size_bytes] if self.file_bytes else file
+        whole = len(file) == self.file_bytes or not self.file_bytes
+        return part if whole and hashlib.sha256(part).digest() == self.sha256 else None
 
 
 Windows = dict[str, tuple[Version, ...]]
@@ -187,6 +198,7 @@ class State:
     marks: bytes = b""
     uncounted: tuple[tuple[int, float], ...] = ()
     withdrawn_at: datetime = datetime(1970, 1, 1, tzinfo=timezone.utc)
+    proof: Proof = field(default_factory=Proof, compare=False)
     withdrawn: dict[str, int] = field(default_factory=dict)
     """Of a past state: the participants in it who were withdrawn since, each with the record that did it."""
     sections: dict[str, Section | Callable[[], Section]] = field(default_factory=dict)
@@ -327,6 +339,8 @@ class _Replay:
             change.complete,
             change.counts,
             change.compared,
+            change.offset,
+            change.file_bytes,
         )
         self._append(change.place, version)
 

@@ -104,7 +104,7 @@ class LocalStorage(Storage):
         with self.explained("listed", path):
             for each, status in self._tree.scan(path):
                 size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else -1
-                yield StoredFile(each, size_bytes, status.st_mtime)
+                yield StoredFile(each, size_bytes, status.st_ctime)  # which nobody can set
 
     def delete_all(self, paths: Sequence[str]) -> None:
         for path in paths:

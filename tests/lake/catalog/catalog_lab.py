@@ -9,6 +9,7 @@ from pathlib import Path
 from dagster_beiwe.lake.catalog.batch import Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import Collector, Retention
+from dagster_beiwe.lake.catalog.manifests import read_manifest
 from dagster_beiwe.lake.catalog.records import Head
 from dagster_beiwe.lake.catalog.terms import Terms
 from dagster_beiwe.lake.layout import Home, Subject
@@ -67,7 +68,7 @@ class Lab:
         """A window's file, now or in a past state."""
         state = catalog.refresh() if when is None else catalog.at(when)
         version = state.current(catalog.identities.token(subject, state) or "")[window]
-        (path,) = json.loads(catalog.manifest(subject, window, version))
+        (path,) = json.loads(read_manifest(catalog, subject, window, version))
         return catalog.store.read(path).decode()
 
     def collect(self, catalog: Catalog, *, keep_days: float = 0) -> int:

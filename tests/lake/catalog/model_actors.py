@@ -17,6 +17,7 @@ from model_world import PER_FOLDER, STUDY, Process, Violation, World
 from dagster_beiwe.errors import IntegrityError, PastStateError
 from dagster_beiwe.lake.catalog.batch import Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.manifests import absent, read_manifest
 from dagster_beiwe.lake.catalog.past import add_snapshot, remove_snapshot
 from dagster_beiwe.lake.catalog.records import Change, Head, Place
 from dagster_beiwe.lake.catalog.state import State
@@ -110,7 +111,7 @@ class Actors:
         """Write a new version of a window: some files kept, some restated, some new, some gone."""
         place = batch.place(subject, window)
         version = batch.state.current(place.token).get(window)
-        old = json.loads(catalog.manifest(subject, window, version)) if version else {"files": {}, "removed": []}
+        old = json.loads(read_manifest(catalog, subject, window, version)) if version else {"files": {}, "removed": []}
         files, removed = dict(old["files"]), set(old["removed"])
         written: list[str] = []
         for key in KEYS:
@@ -163,12 +164,12 @@ class Actors:
     ) -> tuple[str, str] | None:
         """A mutation: a former version of a file, to be named again because its content is the same."""
         former = batch.state.section().windows(batch.place(subject, window).token).get(window, ())[:-1]
-        files = [json.loads(catalog.manifest(subject, window, each))["files"] for each in former if each.readable]
+        files = [json.loads(read_manifest(catalog, subject, window, each))["files"] for each in former if each.readable]
         return next((tuple(each[key]) for each in files if key in each), None)
 
     def again(self, batch: Batch, subject: Subject, window: str, change: Change) -> Change:
         """A mutation: the files of a refused change are committed by the next batch."""
-        home = f"{STUDY}/{subject.name}/.beiwe/{window}~{change.base}-{change.nonce}.json.zst"
+        home = f"{STUDY}/{subject.name}/.beiwe/~{change.base}-{change.nonce}.json.zst"
         blob = self.world.files.get(home)
         return batch.change(subject, window, blob.data if blob else b'{"files": {}, "removed": []}')
 
@@ -238,12 +239,12 @@ class Actors:
         """Read all files of a window: they are exactly those of its version, or an error says why not."""
         version = state.current(token)[window]
         try:
-            manifest = json.loads(catalog.manifest(subject, window, version))
+            manifest = json.loads(read_manifest(catalog, subject, window, version))
             for path, digest in manifest["files"].values():
                 try:
                     data = catalog.store.read(path)
                 except FileNotFoundError:
-                    raise catalog.absent(subject, window, version) from None
+                    raise absent(catalog, subject, window, version) from None
                 if sha256(data).hexdigest() != digest:
                     raise Violation(f"7: {path} is not what version {version.at} names")
         except PastStateError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -79,8 +79,8 @@ class RemovesInDoubt(Batch):
 class KeepsRefused(Batch):
     """What was written for a change that does not count stays, for the next batch."""
 
-    def discard(self, place: Place) -> None:
-        self._staged.pop(place, None)
+    def remove(self, paths: Collection[str]) -> None:
+        self._loose.difference_update(paths)
 
 
 class NoMemory(Catalog):

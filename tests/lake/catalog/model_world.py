@@ -252,7 +252,7 @@ class World:
         before = truth.versions.get((token, window), [])
         if before and before[-1].at > base:
             raise Violation(f"3: record {number} was planned on {base}, but {before[-1].at} changed its window")
-        manifest = f"{STUDY}/{self.owners[token]}/.beiwe/{window}~{base}-{change['nonce']}.json.zst"
+        manifest = f"{STUDY}/{self.owners[token]}/.beiwe/~{base}-{change['nonce']}.json.zst"
         if process is not None:
             self._durable(number, manifest, change["sha256"])
         files = tuple((path, digest) for path, digest in json.loads(self.ever[manifest])["files"].values())

@@ -282,7 +282,7 @@ class Schedule:
                 for version in versions:
                     if not version.readable:
                         continue
-                    kept.add(catalog.layout.home(Subject(person)).manifest(window, version.base, version.nonce))
+                    kept.add(catalog.layout.home(Subject(person)).manifest(version.base, version.nonce))
                     kept |= self.read(lake, person, lake.manifest_of(person, window, version))
         for name in catalog.state.snapshots:
             past = lake.at(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -71,7 +72,7 @@ def test_a_conflict_takes_out_only_its_window(lab: Lab) -> None:
         assert outcomes[batch.place(BOB, "2026-03-02")].record == 2
     assert lab.read(catalog, ANN, "2026-03-02") == "theirs"
     assert catalog.state.current(catalog.identities.token(BOB, catalog.state) or "")["2026-03-02"].at == 2
-    assert len(list((lab.folder / "lake" / STUDY / "ann1person" / ".beiwe").glob("2026*"))) == 1
+    assert len(list((lab.folder / "lake" / STUDY / "ann1person" / ".beiwe").glob("~*"))) == 1
     assert not list((lab.folder / "lake" / STUDY / ".beiwe" / "runs").iterdir())
 
 
@@ -115,7 +116,7 @@ def test_a_checkpoint_gives_what_the_records_give(lab: Lab) -> None:
     table = Subject(None, asset_path(["beiwe", "all"]))
     lab.commit(catalog, table, "", "table")
     catalog.write_checkpoint()
-    folder = lab.folder / "lake" / STUDY / ".beiwe" / "checkpoints"
+    folder = lab.folder / "lake" / STUDY / ".beiwe/checkpoints/1"
     assert folder.is_dir()
 
     def said(catalog: Catalog) -> object:
@@ -133,6 +134,24 @@ def test_a_checkpoint_gives_what_the_records_give(lab: Lab) -> None:
     for path in folder.iterdir():
         path.unlink()
     assert said(lab.catalog()) == whole
+
+
+def test_checkpoints_of_other_runs_and_formats_are_no_damage(lab: Lab) -> None:
+    """A run may remove the section of one that a slower run is about to write; a later version writes its own."""
+    catalog = lab.catalog()
+    lab.commit(catalog, ANN, "w", "first")
+    catalog.write_checkpoint()
+    lab.commit(catalog, ANN, "w", "second")
+    catalog.write_checkpoint()
+    folder = lab.folder / "lake" / STUDY / ".beiwe/checkpoints"
+    shutil.copytree(folder / "1", folder / "2")
+    min((folder / "1").glob("*.people")).unlink()
+    flip(max((folder / "2").iterdir()))
+    assert lab.catalog().damaged_copies() == []
+    flip(max((folder / "1").iterdir()))
+    assert len(lab.catalog().damaged_copies()) == 1
+    catalog.forget_checkpoints()
+    assert [path.name for path in folder.iterdir()] == ["1"]
 
 
 def test_past_states_stay_readable(lab: Lab) -> None:
@@ -207,7 +226,7 @@ def test_a_collection_spares_what_may_be_needed(lab: Lab) -> None:
         lab.commit(catalog, ANN, "w", content)
     with lab.storage.guard(catalog.layout.inside, exclusive=False), pytest.raises(CommitConflictError, match="writing"):
         lab.collect(catalog)
-    for path in (lab.folder / "lake" / STUDY / "ann1person" / ".beiwe").glob("w~1-*"):
+    for path in (lab.folder / "lake" / STUDY / "ann1person" / ".beiwe").glob("~1-*"):
         path.write_bytes(b"rotten")
     assert lab.collect(catalog) == 0
 

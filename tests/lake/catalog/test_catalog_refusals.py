@@ -194,7 +194,7 @@ def test_a_commit_of_which_nobody_knows_keeps_its_files(lab: Lab) -> None:
     store.armed = True
     with pytest.raises(OutcomeUnknownError, match="did not say"):
         lab.commit(catalog, ANN, "w", "first")
-    kept = [path.name for path in (lab.folder / "lake" / STUDY / "ann1person").rglob("w~*")]
+    kept = [path.name for path in (lab.folder / "lake" / STUDY / "ann1person").rglob("*~*")]
     assert len(kept) == 2
     assert lab.collect(lab.catalog()) == 2
 

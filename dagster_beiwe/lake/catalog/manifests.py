@@ -1,0 +1,46 @@
+"""Read the manifest of a version, and say why one is not there."""
+
+from __future__ import annotations
+
+from dagster_beiwe.errors import IntegrityError, PastStateError
+from dagster_beiwe.lake.catalog.catalog import Catalog
+from dagster_beiwe.lake.catalog.state import Version
+from dagster_beiwe.lake.layout import Subject
+
+
+def read_manifest(catalog: Catalog, subject: Subject, window: str, version: Version) -> bytes:
+    """The stored bytes of a version's manifest, proven.
+
+    Raises ``IntegrityError`` if it was changed or removed, ``PastStateError`` if it was collected or withdrawn.
+    """
+    path = catalog.layout.home(subject).manifest(version.base, version.nonce)
+    try:
+        file = catalog.shared_file(path, version.file_bytes or version.size_bytes, kept=version.file_bytes > 0)
+    except FileNotFoundError:
+        raise absent(catalog, subject, window, version) from None
+    if (manifest := version.manifest(file)) is None:
+        raise IntegrityError(
+            f"{path!r} is not the manifest that record {version.at} of the log names. It was not used. It was changed "
+            "or damaged: restore it from a backup, or run `dagster-beiwe verify --repair`."
+        )
+    return manifest
+
+
+def absent(catalog: Catalog, subject: Subject, window: str, version: Version) -> Exception:
+    """The error for a file of a version that is not there."""
+    state = catalog.refresh()
+    token = catalog.identities.token(subject, state)
+    what = f"Version {version.at} of {subject}" + (f", window {window}," if window else "")
+    if token is None:
+        return PastStateError(f"{what} was withdrawn from the lake. Nothing was read.")
+    versions = state.section(subject.asset).windows(token).get(window, ())
+    if any(each.at == version.at for each in versions):
+        return IntegrityError(
+            f"{what} is incomplete: a file that it names is missing from the lake. It was not read. The file was "
+            "removed after it was committed: restore it from a backup, or run `dagster-beiwe verify --repair` and "
+            "the partition again."
+        )
+    return PastStateError(
+        f"{what} was collected: it was superseded, and neither kept long enough nor by a snapshot. Nothing was "
+        "read. Open the newest state, or keep states with `dagster-beiwe snapshot create`."
+    )
