@@ -47,15 +47,11 @@ class S3Client(Client):
     """S3: listings by page, and the outcome of each key of a deletion."""
 
     def names(self, folder: str) -> set[str]:
-        start = len(self._key(folder)) + 1
-        return {
-            key[start:].strip("/")
-            for page in self._pages(folder, Delimiter="/")
-            for key in (
-                *(each["Prefix"] for each in page.get("CommonPrefixes", ())),
-                *(each["Key"] for each in page.get("Contents", ())),
-            )
-        } - {""}
+        start, found = len(self._key(folder)) + 1, set()
+        for page in self._pages(folder, Delimiter="/"):
+            found |= {each["Prefix"] for each in page.get("CommonPrefixes", ())}
+            found |= {each["Key"] for each in page.get("Contents", ())}
+        return {key[start:].strip("/") for key in found} - {""}
 
     def scan(self, folder: str) -> Iterator[StoredFile]:
         above = folder.removesuffix(self._key(folder))

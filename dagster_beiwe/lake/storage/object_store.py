@@ -82,11 +82,9 @@ class ObjectStorage(Storage):
                 return b""
 
     def exists(self, path: str) -> bool:
-        try:
-            with self.explained("read", path):
-                return bool(self._files.info(self._full(path))["type"] == "file")
-        except FileNotFoundError:
-            return False
+        with suppress(FileNotFoundError), self.explained("read", path):
+            return bool(self._files.info(self._full(path))["type"] == "file")
+        return False
 
     def open(self, path: str, *, size_bytes: int | None = None) -> BinaryIO:
         if size_bytes is not None and size_bytes <= PART_BYTES:
@@ -149,11 +147,9 @@ class ObjectStorage(Storage):
             self._client.delete_markers(self._full(path))
 
     def list(self, path: str) -> list[str]:
-        try:
-            with self.explained("listed", path):
-                return sorted(self._client.names(self._full(path)))
-        except FileNotFoundError:
-            return []
+        with suppress(FileNotFoundError), self.explained("listed", path):
+            return sorted(self._client.names(self._full(path)))
+        return []
 
     def sync_folder(self, path: str) -> None:
         """Nothing to do: what the store confirmed is durable."""
