@@ -23,13 +23,9 @@ SOURCES = {
 }
 
 
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
 def literals(tree: ast.AST) -> set[str]:
     """The strings of a module that the program uses, with those inside f-strings; docstrings are none."""
-    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and _is_text(node.value)}
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     return {
         node.value
         for node in ast.walk(tree)
@@ -65,10 +61,7 @@ _FOLDERS = "(log|checkpoints|packs|runs|staging|aside)"
     [
         (r"\.beiwe\b", "lake/layout.py"),
         (r"\.(tables|lake|plain)\b", "lake/layout.py"),
-        (
-            r"(^|/)(log|checkpoints|packs|runs|staging|aside)/|/(log|checkpoints|packs|runs|staging|aside)$",
-            "lake/layout.py",
-        ),
+        (rf"(^|/){_FOLDERS}/|/{_FOLDERS}$", "lake/layout.py"),
         (r"token-|\.people\b", "lake/layout.py"),
         (r"\.(lock|parquet)\b", "lake/layout.py"),
         (r"\.zst\b", "member_names.py"),
