@@ -93,7 +93,7 @@ class FileRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 class FetchFailure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A part of a window that could not be fetched: half-open hours (UTC) and streams.
 
-    ``error`` is the class name of the error, ``message`` its text.
+    ``error`` is the class name of the error, ``message`` its text; ``transient`` as in ``BeiweError``.
     """
 
     start: str
@@ -101,6 +101,7 @@ class FetchFailure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     streams: tuple[str, ...]
     error: str
     message: str = ""
+    transient: bool = False
 
     @property
     def window(self) -> Window:

@@ -73,7 +73,7 @@ def test_content_of_the_same_size_is_found(
     before = daily(client)
     sync(client, lake, cells, daily=before)
     restate(world)
-    unmoved = StudySync(client, lake, run_id="refresh", daily=daily(client)).run(cells, moved_only=True)
+    unmoved = StudySync(client, lake, run_id="refresh", daily=daily(client)).run(cells, changed_only=True)
     assert [report.changed for report in unmoved] == [0, 0]
     server.forget_requests()
     found = compare(client, lake, cells)
@@ -156,7 +156,7 @@ def test_an_older_server_sends_everything_again(world: World, lake: StudyLake, p
         assert compared_at(lake) == [0, 0]
         restate(world)
         server.forget_requests()
-        assert outcomes(compare(client, lake, cells_of(PERSON))) == ["not told", "not told"]
+        assert outcomes(compare(client, lake, cells_of(PERSON))) == ["unsupported", "unsupported"]
         assert downloads(server) == 0
         assert [report.changed for report in sync(client, lake, cells_of(PERSON))] == [1, 0]
         assert contents(lake) == truth(world)

@@ -101,7 +101,7 @@ def test_windows_that_have_not_moved_are_told_without_asking(
     world.add_rows(PERSON, "gps", START + 9 * DAY + 5 * HOUR)
     moved = daily(client)
     server.forget_requests()
-    reports = list(StudySync(client, lake, run_id="run-2", daily=moved).run(cells_of(PERSON), moved_only=True))
+    reports = list(StudySync(client, lake, run_id="run-2", daily=moved).run(cells_of(PERSON), changed_only=True))
     assert downloads(server) == 1
     assert [(report.changed, report.record) for report in reports] == [(0, 1), (1, 3)]
     assert (reports[0].unchanged, reports[0].data_version) == (first.files, first.data_version)
@@ -125,7 +125,7 @@ def test_what_is_open_unknown_or_not_counted_is_asked_for(
         ({"daily": None}, 1),
     ):
         server.forget_requests()
-        list(StudySync(client, lake, run_id="run-2", **options).run(cells_of(PERSON), moved_only=True))  # type: ignore[arg-type]
+        list(StudySync(client, lake, run_id="run-2", **options).run(cells_of(PERSON), changed_only=True))  # type: ignore[arg-type]
         assert downloads(server) == asked
 
 
