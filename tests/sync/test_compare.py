@@ -103,7 +103,7 @@ def test_an_equal_window_is_noted_and_nothing_else(
     check_lake(folder, lake)
 
 
-@pytest.mark.parametrize("change", ["new hour", "withdrawn and back", "forgotten SHA-1"])
+@pytest.mark.parametrize("change", ["new hour", "deleted and back", "forgotten SHA-1"])
 def test_what_else_differs(client: BeiweClient, lake: StudyLake, world: World, change: str) -> None:
     """A new file does; a file that is known by its MD5 only does not."""
     sync(client, lake, cells_of(PERSON), daily=daily(client))
@@ -114,7 +114,7 @@ def test_what_else_differs(client: BeiweClient, lake: StudyLake, world: World, c
         sync(client, lake, cells_of(PERSON))
     else:
         file = world.file(PERSON, "gps", MORNING)
-        world.withdraw(PERSON, stream="gps", hour=MORNING)
+        world.delete_files(PERSON, stream="gps", hour=MORNING)
         sync(client, lake, cells_of(PERSON), daily=daily(client))
         world.participant(PERSON).files[file.key] = file
     expected = ["equal" if change == "forgotten SHA-1" else "different", "equal"]
