@@ -3,62 +3,70 @@
 Catch ``BeiweError`` to catch them all::
 
     BeiweError
-    ├── ConfigurationError          what the user wrote can't be used
-    │   ├── CredentialsError        keys of the server or the keyring file
-    │   │   ├── KeyringFileError        missing, unreadable, or not an encrypted keyring
-    │   │   ├── KeyringPassphraseError  none given, or the wrong one
-    │   │   └── KeyringSectionError     no such section, or one that can't be used
-    │   ├── UnknownStreamError      a stream name that Beiwe does not have
-    │   ├── NotATableError          a stream of files that are no tables: recordings, images, JSON
-    │   ├── TimeRangeError          naive, reversed or unaligned times
-    │   ├── UnknownStateError       a past state or a snapshot that the study does not have
-    │   └── PassphraseMissingError  a lake that must be locked, and nothing to lock it with
-    ├── ServerError                 talking to the Beiwe server failed
-    │   ├── ConnectionFailedError   refused, reset, timed out, or cut in the middle of an answer
-    │   │   └── PermanentConnectionError    no trusted certificate, a malformed proxy: waiting does not help
-    │   ├── RedirectError           the server sent the client elsewhere; credentials did not follow
-    │   ├── AccessDeniedError       403: wrong keys, or a study out of reach
-    │   ├── NotFoundError           404, empty: no such study, participant or stream
-    │   ├── RouteMissingError       404, HTML: this server version lacks the endpoint
-    │   ├── RequestRefusedError     other 4xx: the server does not accept the request as it is
-    │   │   └── RequestTooLargeError    413: the body is over the proxy's limit
-    │   ├── ServerBusyError         429, 502, 503, 504: try later
+    ├── ConfigurationError          a setting or an argument cannot be used
+    │   ├── CredentialsError        credentials are missing, incomplete, or unreadable
+    │   │   ├── KeyringFileError        the keyring file is missing, unreadable, or not an encrypted keyring
+    │   │   ├── KeyringPassphraseError  the keyring's passphrase is missing or wrong
+    │   │   └── KeyringSectionError     the keyring lacks the section, or the section cannot be used
+    │   ├── UnknownStreamError      Beiwe has no data stream of this name
+    │   ├── NotATableError          the stream's files are not tables: recordings, images, JSON
+    │   ├── TimeRangeError          a time is naive, reversed, or not on the hour
+    │   ├── UnknownStateError       the study does not have this past state or snapshot
+    │   └── PassphraseMissingError  the study must be encrypted, and there is no passphrase
+    ├── ServerError                 a request to the Beiwe server failed
+    │   ├── ConnectionFailedError   (transient) refused, reset, timed out, or cut off in the middle of a response
+    │   │   └── PermanentConnectionError    an untrusted certificate, a malformed proxy URL
+    │   ├── RedirectError           the server redirected the client; the credentials did not follow
+    │   ├── AccessDeniedError       403: wrong keys, or no access to the study
+    │   ├── NotFoundError           404: no such study, participant, or stream
+    │   ├── RouteMissingError       this version of the server cannot tell, or lacks the endpoint
+    │   ├── RequestRefusedError     another 4xx: the server does not accept the request
+    │   │   └── RequestTooLargeError    413: the request's body exceeds a proxy's limit
+    │   ├── ServerBusyError         (transient) 429, 502, 503, 504
     │   ├── ServerFailedError       500: an error inside the server
     │   └── BadAnswerError          status 200, but not what the endpoint promises
-    ├── ArchiveError                a downloaded archive is not what it should be
-    │   ├── TruncatedArchiveError   it ends before its last member
-    │   ├── DamagedMemberError      wrong CRC, size, hash or compression of one member
+    ├── ArchiveError                a downloaded archive breaks the protocol
+    │   ├── TruncatedArchiveError   (transient) it ends before its last member
+    │   ├── DamagedMemberError      a member has the wrong CRC, size, hash, or compression
+    │   │   ├── FrameTooLargeError      a zstd frame that cannot be checked in bounded memory
+    │   │   ├── HashMismatchError       a file does not have the hash that the server lists
+    │   │   └── CountMismatchError      nor does its size fit the bytes that the server counts
+    │   ├── UnpackedFileError       the server lists files that it does not pack
     │   └── HostileArchiveError     unsafe names or sizes
-    ├── EncryptionError             a file can't be locked or unlocked
-    │   └── WrongPassphraseError    the passphrase differs from the one that locked the data
-    └── LakeError                   the lake on disk or in the object store
-        ├── LakeUnavailableError    it can't be read or written (permissions, full disk, network)
+    ├── EncryptionError             a file cannot be encrypted or decrypted
+    │   └── WrongPassphraseError    the passphrase is not the one that the data is encrypted with
+    └── LakeError                   the lake on a disk or in an object store
+        ├── LakeUnavailableError    it cannot be read or written: permissions, full disk, network
         │   └── OutcomeUnknownError     the store did not say whether a commit was made
         ├── IntegrityError          what is stored differs from what was committed
         ├── WindowMismatchError     windows of another length were committed before
-        ├── CommitConflictError     another run committed the same window meanwhile
-        ├── PastStateError          what a past state held was collected or withdrawn
-        └── TableMissingError       a table or partition that was never written
+        ├── CommitConflictError     (transient) another run committed the same window
+        ├── PastStateError          what a past state held was collected or purged
+        └── TableMissingError       the table or partition was never written
 
-Messages say what was expected, what came, what was done and what to do next. They never hold a secret, a URL with
-credentials, a row of data or a coordinate.
+A message says what went wrong, with the value, what state that leaves, and what to do. It never contains a secret, a
+URL with credentials, a row of data, or a coordinate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 
 class BeiweError(Exception):
     """Base of all errors of this package."""
 
+    transient: ClassVar[bool] = False
+    """Whether the same attempt may succeed a little later, without anybody changing anything."""
+
 
 class ConfigurationError(BeiweError):
-    """Something the user configured can't be used as it is."""
+    """A setting or an argument cannot be used."""
 
 
 class CredentialsError(ConfigurationError):
-    """The credentials are missing, incomplete or unreadable."""
+    """The credentials are missing, incomplete, or unreadable."""
 
 
 class KeyringFileError(CredentialsError):
@@ -66,37 +74,37 @@ class KeyringFileError(CredentialsError):
 
 
 class KeyringPassphraseError(CredentialsError):
-    """The passphrase of the keyring is missing or does not open it."""
+    """The keyring's passphrase is missing or wrong."""
 
 
 class KeyringSectionError(CredentialsError):
-    """The keyring lacks the section, or something in it is missing or malformed."""
+    """The keyring lacks the section, or a value in the section is missing or malformed."""
 
 
 class UnknownStreamError(ConfigurationError):
-    """A data stream was named that Beiwe does not have."""
+    """Beiwe has no data stream of this name."""
 
 
 class NotATableError(ConfigurationError):
-    """A stream was to be read as a table, but its files are none: recordings, images, JSON."""
+    """The stream cannot be read as a table, because its files are recordings, images, or JSON."""
 
 
 class TimeRangeError(ConfigurationError):
-    """A time is naive, not aligned to full hours, or the start is not before the end."""
+    """A time is naive or not on the hour, or the start is not before the end."""
 
 
 class UnknownStateError(ConfigurationError):
-    """A past state or a snapshot was named that the study does not have."""
+    """The study does not have this past state or snapshot."""
 
 
 class PassphraseMissingError(ConfigurationError):
-    """Streams must be locked, but there is no passphrase for the study."""
+    """Streams must be encrypted, but there is no passphrase for the study."""
 
 
 class ServerError(BeiweError):
-    """Talking to the Beiwe server failed.
+    """A request to the Beiwe server failed.
 
-    ``status`` is the HTTP status, or None where none was received.
+    ``status`` is the HTTP status, or None if there was none.
     """
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
@@ -105,16 +113,19 @@ class ServerError(BeiweError):
 
 
 class ConnectionFailedError(ServerError):
-    """The connection was refused, reset, timed out, or ended in the middle of an answer."""
+    """The connection was refused, reset, or timed out, or it ended in the middle of a response."""
+
+    transient = True
 
 
 class PermanentConnectionError(ConnectionFailedError):
-    """The connection fails the same way until somebody changes a setting: a certificate that is not trusted, or the URL
-    of a proxy that is malformed. It is not tried again."""
+    """The connection fails until somebody changes a setting: an untrusted certificate, a malformed proxy URL."""
+
+    transient = False
 
 
 class RedirectError(ServerError):
-    """The server answered with a redirect, which is never followed with credentials."""
+    """The server responded with a redirect. The client never follows one with credentials."""
 
 
 class AccessDeniedError(ServerError):
@@ -122,17 +133,17 @@ class AccessDeniedError(ServerError):
 
 
 class NotFoundError(ServerError):
-    """404 with an empty body or a short text: the study, participant or stream does not exist, or has nothing."""
+    """404 with an empty body or a short text: the study, participant, or stream does not exist or has no data."""
 
 
 class RouteMissingError(ServerError):
-    """404 with an HTML body: this version of the server has no such endpoint."""
+    """This version of the server lacks the endpoint (404 with an HTML page), or does not report what was asked for."""
 
 
 class RequestRefusedError(ServerError):
-    """The server refuses the request as it was sent (a 4xx other than 403 and 404).
+    """The server does not accept the request (a 4xx other than 403 and 404).
 
-    ``fields`` are those that it says it does not have.
+    ``fields`` are the fields that the server says it does not have.
     """
 
     def __init__(self, message: str, *, status: int | None = None, fields: Iterable[str] = ()) -> None:
@@ -141,14 +152,16 @@ class RequestRefusedError(ServerError):
 
 
 class RequestTooLargeError(RequestRefusedError):
-    """413: the request's body is larger than a proxy before the server allows."""
+    """413: the request's body exceeds the limit of a proxy in front of the server."""
 
 
 class ServerBusyError(ServerError):
-    """429, 502, 503 or 504: the server is overloaded, restarting or in maintenance.
+    """429, 502, 503, or 504: the server is overloaded, restarting, or in maintenance.
 
-    ``retry_after_seconds`` is what the server asked for, or None.
+    ``retry_after_seconds`` is how long the server asks to wait, or None.
     """
+
+    transient = True
 
     def __init__(self, message: str, *, status: int | None = None, retry_after_seconds: float | None = None) -> None:
         super().__init__(message, status=status)
@@ -160,19 +173,21 @@ class ServerFailedError(ServerError):
 
 
 class BadAnswerError(ServerError):
-    """The status says success, but the body is not what the endpoint promises."""
+    """The status is 200, but the body is not what the endpoint promises."""
 
 
 class ArchiveError(BeiweError):
-    """A downloaded archive is not what the protocol promises."""
+    """A downloaded archive breaks the protocol."""
 
 
 class TruncatedArchiveError(ArchiveError):
-    """The archive ended before its last member: the download was cut."""
+    """The archive ends before its last member: the download was cut off."""
+
+    transient = True
 
 
 class DamagedMemberError(ArchiveError):
-    """One member's CRC, size, hash or compression is wrong.
+    """A member has the wrong CRC, size, hash, or compression.
 
     ``member`` is its name in the archive.
     """
@@ -182,28 +197,44 @@ class DamagedMemberError(ArchiveError):
         self.member = member
 
 
+class FrameTooLargeError(DamagedMemberError):
+    """A zstd frame cannot be checked in bounded memory; the file must be requested uncompressed."""
+
+
+class HashMismatchError(DamagedMemberError):
+    """A file does not have the hash that the server lists: it is being merged right now, or listed wrongly."""
+
+
+class CountMismatchError(DamagedMemberError):
+    """A file has another hash than the server lists, and a size that does not fit the server's counts."""
+
+
+class UnpackedFileError(ArchiveError):
+    """The server lists files that it does not pack."""
+
+
 class HostileArchiveError(ArchiveError):
-    """The archive holds names or sizes that must not be trusted."""
+    """The archive contains names or sizes that must not be trusted."""
 
 
 class EncryptionError(BeiweError):
-    """A file can't be locked or unlocked."""
+    """A file cannot be encrypted or decrypted."""
 
 
 class WrongPassphraseError(EncryptionError):
-    """The passphrase differs from the one that locked the data."""
+    """The passphrase is not the one that the data is encrypted with."""
 
 
 class LakeError(BeiweError):
-    """The lake can't do what was asked."""
+    """The lake cannot do what was requested."""
 
 
 class LakeUnavailableError(LakeError):
-    """The lake can't be read or written: permissions, a full disk, or the object store."""
+    """The lake cannot be read or written: permissions, a full disk, or the object store."""
 
 
 class OutcomeUnknownError(LakeUnavailableError):
-    """The store did not say whether a commit was made; it may still appear."""
+    """The store did not say whether a commit was made. The commit may still appear."""
 
 
 class IntegrityError(LakeError):
@@ -211,16 +242,18 @@ class IntegrityError(LakeError):
 
 
 class WindowMismatchError(LakeError):
-    """The lake holds windows of another length under the same key."""
+    """The lake contains windows of another length under the same keys."""
 
 
 class CommitConflictError(LakeError):
-    """Another run committed the same window while this one was downloading it."""
+    """Another run committed the same window in the meantime."""
+
+    transient = True
 
 
 class PastStateError(LakeError):
-    """What a past state of the lake held is no longer stored: it was collected, or a participant was withdrawn."""
+    """What a past state held is no longer stored: it was collected, or its participant was purged."""
 
 
 class TableMissingError(LakeError):
-    """The table, or this partition of it, has not been written."""
+    """The table, or this partition of it, was never written."""

@@ -1,4 +1,4 @@
-"""Ids of studies and participants, and the names that are made of them: slugs, parts of paths."""
+"""Ids of studies and participants, and names made from them: slugs, parts of paths."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def is_study_id(text: str) -> bool:
 
 
 def is_participant_id(text: str) -> bool:
-    """Whether the text is safe as a participant's id in partitions, folders and requests."""
+    """Whether the text is safe as a participant's id in partitions, folders, and requests."""
     return _PARTICIPANT.fullmatch(text) is not None
 
 
 def is_plain_name(text: str) -> bool:
-    """Whether the text is a window's key or a run's token as they are made here, and so safe as a part of a path."""
+    """Whether the text has the form of a window's key or a run's token, and so is safe as a part of a path."""
     return _PARTICIPANT.fullmatch(text) is not None
 
 
 def is_path_below(text: str) -> bool:
-    """Whether the text can be the path of data below a participant's folder: it leads neither out nor to ``.beiwe``."""
+    """Whether the text can be a path below a participant's folder that leads neither out nor to ``.beiwe``."""
     parts = text.split("/")
     return not text.startswith(".") and all(_PART_OF_PATH.fullmatch(part) and part not in (".", "..") for part in parts)
 
@@ -39,7 +39,7 @@ def check_study_id(text: str) -> str:
     """The id, if it has the form of a study id; raises ``ConfigurationError`` otherwise."""
     if not is_study_id(text):
         raise ConfigurationError(
-            f"Expected a study id of 24 letters and digits, got {text[:40]!r} ({len(text)} characters); nothing was "
+            f"{text[:40]!r} ({len(text)} characters) is not a study id, which has 24 letters and digits. Nothing was "
             "requested. Copy the id from the study's page on the Beiwe website."
         )
     return text
@@ -49,23 +49,23 @@ def check_participant_id(text: str) -> str:
     """The id, if it is safe; raises ``ConfigurationError`` otherwise."""
     if not is_participant_id(text):
         raise ConfigurationError(
-            f"Expected a participant id of letters, digits, '_' and '-', got {text[:40]!r}; nothing was requested. "
+            f"{text[:40]!r} is not a participant id, which has letters, digits, '_', and '-'. Nothing was requested. "
             "Copy the id from the study's roster."
         )
     return text
 
 
 def slug(text: str) -> str:
-    """A short name for asset keys and groups: up to 80 lower case letters, digits and ``_``; accents are dropped.
+    """A short name for asset keys and groups: up to 80 lowercase letters, digits, and ``_``, without accents.
 
-    Raises ``ConfigurationError`` where nothing is left (a name in another script): give the study a ``key``.
+    Raises ``ConfigurationError`` if nothing is left, as of a name in another script: give the study a ``key``.
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     result = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:_LONGEST_SLUG].rstrip("_")
     if not result:
         raise ConfigurationError(
-            "Expected a study name with at least one Latin letter or digit to make an asset key from, got none; "
-            "nothing was built. Set `key` in the study's configuration."
+            "The study's name has no Latin letter or digit from which to make an asset key. Nothing was built. Set "
+            "`key` in the study's configuration."
         )
     return result
 
@@ -73,7 +73,7 @@ def slug(text: str) -> str:
 def host_slug(url: str) -> str:
     """The server's host (and port) as a name for pools: ``beiwe.example.org`` gives ``beiwe_example_org``.
 
-    Raises ``ConfigurationError`` for what is no URL, without repeating it: it may hold a password.
+    Raises ``ConfigurationError`` for a malformed URL, without repeating it, because it may hold a password.
     """
     try:
         parts = urlsplit(url)
@@ -84,6 +84,6 @@ def host_slug(url: str) -> str:
         return slug(f"{host or 'server'} {port or ''}")
     # Outside of the except block: the parser's exception holds a part of the URL.
     raise ConfigurationError(
-        "Expected the URL of a Beiwe server with https and a host name, got a malformed one; nothing was built. Write "
-        "it as https://studies.example.org: the keys go into variables of their own."
+        "The URL of the Beiwe server is malformed. Nothing was built. Write it as https://studies.example.org, with "
+        "the keys in variables of their own."
     )

@@ -1,7 +1,6 @@
 """The server's member names and registry keys, and what they say about a file.
 
-Source: member names and registry keys as a beiwe-backend of March 2026 hands them out, and the older forms of
-servers since 2023.
+Source: member names and registry keys of a beiwe-backend of March 2026, and older forms of servers since 2023.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dagster_beiwe.streams import STREAMS, is_stream_name, stream_named
 COMPRESSED_SUFFIX = ".zst"
 """Ending of a file that is one zstd frame, in an archive and in the lake."""
 CHUNKED_PREFIX = "CHUNKED_DATA/"
-"""Where the server stores its hourly files. Never sent back in a registry: see ``dagster_beiwe.sync.registry``."""
+"""Where the server stores its hourly files. A registry never contains it: see ``client.downloads``."""
 
 _FOLDER = re.compile(r"[A-Za-z0-9_-]{1,100}")
 # ASCII only, and bounded: file systems take names of at most 255 bytes. Servers before mid 2018 named no zone.
@@ -34,10 +33,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 @dataclass(frozen=True, kw_only=True)
 class MemberName:
-    """What a member's name in an archive says: whose file it is, of which stream and time.
+    """What a member's name in an archive says: participant, stream, and time of the file.
 
-    ``time`` is the file's bin time in UTC: the full hour of a chunked stream, the second in which the phone opened
-    the file otherwise. ``name`` is the last part without ``.zst``. ``survey_id`` is None where the stream has none.
+    ``time`` is the file's bin time in UTC: the full hour for a chunked stream, otherwise the second in which the phone
+    opened the file. ``name`` is the last part without ``.zst``. ``survey_id`` is None if the stream has no surveys.
     """
 
     participant: str
@@ -48,7 +47,7 @@ class MemberName:
 
     @property
     def folder(self) -> str:
-        """Folder of the file below the participant's: the stream, and the survey where there is one."""
+        """Folder of the file below the participant's: the stream, and the survey if there is one."""
         return f"{self.stream}/{self.survey_id}" if self.survey_id else self.stream
 
 
@@ -56,8 +55,8 @@ def parse_member_name(name: str) -> MemberName:
     """What the name of an archive member says.
 
     Raises ``HostileArchiveError`` for anything that is not exactly Beiwe's form, because the name decides where the
-    file is put: ``..``, absolute paths, drive letters and control characters all end here. A stream may be one
-    that only this server has.
+    file is stored: ``..``, absolute paths, drive letters, and control characters end here. Only this server may have
+    the stream.
     """
     parts = name.removesuffix(COMPRESSED_SUFFIX).split("/")
     if len(parts) in (3, 4):
@@ -77,9 +76,9 @@ def parse_member_name(name: str) -> MemberName:
                 time=_parse_time(time["time"], name),
             )
     raise HostileArchiveError(
-        f"Expected members named <participant>/<stream>/[<survey>/]<time>.<extension>, got {_printable(name)}; the "
-        "member was not stored. If the server is newer than this package, update the package; otherwise ask the "
-        "server's operators what sends such names."
+        f"A downloaded archive has a member named {_printable(name)}, not <participant>/<stream>/[<survey>/]"
+        "<time>.<extension>. The member was not stored. If the server is newer than this package, update the package; "
+        "otherwise ask the server's operators what sends such names."
     )
 
 
@@ -94,10 +93,10 @@ def key_of_chunked_member(study_id: str, member: MemberName) -> str:
 
 
 def key_describes(key: str, study_id: str, member: MemberName) -> bool:
-    """Whether a registry key can belong to a member: same study, participant, stream and time.
+    """Whether a registry key can belong to a member: same study, participant, stream, and time.
 
-    Survey ids are not compared: files made before March 2026 may lack them in the key or in the name. How the server
-    calls the folder of a stream outside the catalogue is not known: any that is no other stream's will do.
+    Survey ids are not compared, because files from before March 2026 may lack them in the key or in the name. The
+    folder of a stream outside the catalog is not known, so any folder that is not another stream's is accepted.
     """
     parts = short_key(key).split("/")
     if not _KEY.fullmatch(key) or len(parts) < 4 or parts[0] != study_id or parts[1] != member.participant:
@@ -112,7 +111,7 @@ def key_describes(key: str, study_id: str, member: MemberName) -> bool:
 
 
 def place_of_key(key: str) -> tuple[str, datetime] | None:
-    """Stream and bin time that a registry key tells; None for a key that does not tell them in a known form."""
+    """Stream and bin time in a registry key; None for a key that does not contain them in a known form."""
     parts = short_key(key).split("/")
     stem = parts[-1].split(".", 1)[0]
     stream = _STREAM_OF_FOLDER.get(parts[2], parts[2]) if len(parts) > 3 else ""
@@ -131,8 +130,8 @@ def _parse_time(text: str, name: str) -> datetime:
         return datetime.fromisoformat(text.replace("_", ":")).replace(tzinfo=timezone.utc)
     except ValueError:
         raise HostileArchiveError(
-            f"Expected a time in a member's name, got {_printable(name)}; the member was not stored. Ask the "
-            "server's operators what sends such names."
+            f"A downloaded archive has a member named {_printable(name)}, whose time does not exist. The member was "
+            "not stored. Ask the server's operators what sends such names."
         ) from None
 
 

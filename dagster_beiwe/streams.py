@@ -1,9 +1,9 @@
-"""The catalogue of Beiwe's data streams: names, columns, types, and how they are stored.
+"""The catalog of Beiwe's data streams: names, columns, types, and how they are stored.
 
-The catalogue describes streams, it does not decide which there are: a server may have fewer, and streams of its own.
-``stream_named`` gives what is known of either kind.
+The catalog describes streams, but does not decide which exist: a server may have fewer, and streams of its own.
+``stream_named`` returns what is known of either kind.
 
-Source: the CSV headers, file rules and names that a beiwe-backend of March 2026 produces.
+Source: the CSV headers, file rules, and names of a beiwe-backend of March 2026.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ColumnType = Literal["integer", "number", "text", "time"]
 class Stream:
     """One data stream.
 
-    ``chunked`` streams have one CSV file per UTC hour; the others are stored as the phone sent them, one file per
-    recording or answered survey, and their time is in the name only. ``ios_columns`` is given where the header on
-    iOS differs from Android's. ``text_column`` is the one that may itself contain commas: Beiwe does not quote, so
-    what is too many in a row belongs to it.
+    ``chunked`` streams have one CSV file per UTC hour. The others are stored as the phone sent them, one file per
+    recording or answered survey, and only the name contains their time. ``ios_columns`` is set if the header on iOS
+    differs from Android's. ``text_column`` may contain commas: Beiwe does not quote, so extra fields in a row belong
+    to it.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Stream:
     storage_folder: str | None = None
     """Folder in the server's storage path, for streams that are not chunked (``surveyAnswers``)."""
     known: bool = True
-    """Whether the catalogue has it. Of others only the name is known, and nothing is taken for granted."""
+    """Whether the catalog has it. Of other streams, only the name is known."""
 
     @property
     def known_headers(self) -> tuple[tuple[str, ...], ...]:
@@ -65,7 +65,7 @@ _SURVEY_TIMING = (
     "answer",
 )
 
-_CATALOGUE = (
+_CATALOG = (
     Stream(
         name="accelerometer",
         description="Acceleration in units of g, several times per second.",
@@ -131,7 +131,7 @@ _CATALOGUE = (
     ),
     Stream(
         name="gps",
-        description="Location: degrees, metres of altitude and of accuracy.",
+        description="Location: degrees, meters of altitude and of accuracy.",
         columns=(*_TIME, "latitude", "longitude", "altitude", "accuracy"),
     ),
     Stream(
@@ -221,7 +221,7 @@ _CATALOGUE = (
     ),
 )
 
-STREAMS: dict[str, Stream] = {stream.name: stream for stream in _CATALOGUE}
+STREAMS: dict[str, Stream] = {stream.name: stream for stream in _CATALOG}
 """Every stream by name, in alphabetical order."""
 
 STREAM_NAMES: tuple[str, ...] = tuple(STREAMS)
@@ -229,9 +229,9 @@ STREAM_NAMES: tuple[str, ...] = tuple(STREAMS)
 _LONGEST_NAME = 64
 _STREAM_NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{_LONGEST_NAME - 1}}}")
 OUT_OF_RANGE = "out_of_range"
-"""Folder of a participant's files that are dated outside every window. One may come again, in its own window."""
+"""Folder of a participant's files dated outside every window. A file may come again, in its own window."""
 RESERVED_NAMES = frozenset({OUT_OF_RANGE, "strays"})
-"""Names that no stream may have: folders of out-of-range files, also in lakes made earlier."""
+"""Names that no stream may have: folders of out-of-range files, also in older lakes."""
 
 _CALIBRATION = "magnetic_field_calibration_accuracy"  # words: "high", "unknown"
 _NUMBERS = frozenset(
@@ -253,10 +253,10 @@ _FREE_QUESTIONS = frozenset({"free response", "open response"})
 
 
 def column_type(stream: str, column: str) -> ColumnType:
-    """How a column's text is to be read.
+    """How to read a column's text.
 
-    ``accuracy`` is metres in ``gps`` and a word or code elsewhere (iOS writes ``unknown``), hence text there. Of a
-    stream outside the catalogue only the two times are known; the rest is text.
+    ``accuracy`` is meters in ``gps``, and a word or code elsewhere (iOS writes ``unknown``), so it is text there. Of a
+    stream outside the catalog, only the two times are known; the rest is text.
     """
     if column == "timestamp":
         return "integer"
@@ -272,14 +272,14 @@ def column_type(stream: str, column: str) -> ColumnType:
 
 
 def known_values(stream: str, column: str) -> frozenset[str] | None:
-    """The words that apps are known to write into a column that takes only words of theirs; None for other columns."""
+    """The words that apps are known to write into a column with a fixed vocabulary; None for other columns."""
     if column == "accuracy" and stream in ("accelerometer", "gyro"):
         return _ACCURACIES
     return _SURVEY_EVENTS if (stream, column) == ("survey_timings", "event") else None
 
 
 def is_closed_question(question_type: str) -> bool | None:
-    """Whether the answers to a type of question are chosen and not typed, so that they hold no comma; None if unknown.
+    """Whether answers to a type of question are chosen and not typed, so that they have no comma; None if unknown.
 
     iOS writes ``radio_button``, Android ``Radio Button Question``.
     """
@@ -293,7 +293,7 @@ def is_stream_name(text: str) -> bool:
 
 
 def stream_named(name: str) -> Stream:
-    """The catalogue's entry, or for a stream that only some server has, one with nothing but its name.
+    """The catalog's entry, or for a stream that only some server has, an entry with nothing but its name.
 
     Raises ``UnknownStreamError`` for a name that no stream can have.
     """
@@ -304,10 +304,10 @@ def stream_named(name: str) -> Stream:
 
 
 def check_streams(names: Iterable[str], *, available: Collection[str] | None = None) -> tuple[str, ...]:
-    """The given names, sorted and each once.
+    """The names, sorted and without duplicates.
 
-    Raises ``UnknownStreamError`` for a name that no stream can have, and for one that is neither in the catalogue nor
-    ``available``, where it is known what is: most likely it is misspelled.
+    Raises ``UnknownStreamError`` for a name that no stream can have, and if ``available`` is given, for one that is
+    neither there nor in the catalog, because most likely it is misspelled.
     """
     found = tuple(sorted(set(names)))
     for name in found:
@@ -316,14 +316,14 @@ def check_streams(names: Iterable[str], *, available: Collection[str] | None = N
         _check_name(name)
         if available is not None and name not in available:
             raise UnknownStreamError(
-                f"There is no data stream {name!r}; nothing was done.{_hint(name, available)} "
+                f"There is no data stream {name!r}.{_hint(name, available)} "
                 f"The streams are: {', '.join(sorted(available))}."
             )
     return found
 
 
 def misspelled_streams(names: Iterable[str]) -> dict[str, str]:
-    """{name: the catalogue's name that was probably meant}, of names outside the catalogue that come close to one."""
+    """{name: the catalog's name that was probably meant}, for names outside the catalog that are close to one."""
     strange = {name for name in names if name not in STREAMS}
     near = {name: _nearest(name, STREAM_NAMES, cutoff=0.65) for name in sorted(strange)}
     return {name: meant for name, meant in near.items() if meant}
@@ -332,8 +332,8 @@ def misspelled_streams(names: Iterable[str]) -> dict[str, str]:
 def _check_name(name: str) -> None:
     if not is_stream_name(name):
         raise UnknownStreamError(
-            f"No data stream can have the name {name[:60]!r}: names are lower case letters, digits, '_' and '-', at "
-            f"most {_LONGEST_NAME} of them; nothing was done.{_hint(name, STREAM_NAMES)}"
+            f"{name[:60]!r} cannot be the name of a data stream, which has at most {_LONGEST_NAME} lowercase letters, "
+            f"digits, '_', and '-'.{_hint(name, STREAM_NAMES)}"
         )
 
 

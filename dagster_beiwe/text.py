@@ -1,4 +1,4 @@
-"""Text for people: what others wrote, shown so that it formats and commands nothing; numbers with their nouns."""
+"""Text for people: texts of others, shown so that they format and control nothing, and numbers with their nouns."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ _LONGEST_SHOWN = 200
 
 
 def one_line(text: str) -> str:
-    """Free text of the server for a terminal, a log or an error: a space for each character that would be obeyed there
-    and not shown (line breaks, escapes, marks of direction)."""
+    """Free text of the server for a terminal, a log, or an error.
+
+    Characters that would be obeyed and not shown (line breaks, escapes, marks of direction) become spaces.
+    """
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def as_typed(text: str) -> str:
-    """Text of a command line or a variable as it was typed, in UTF-8, also where the locale speaks of ASCII only."""
+    """Text of a command line or a variable as it was typed, in UTF-8, even if the locale is ASCII."""
     with suppress(UnicodeError):
         return text.encode(errors="surrogateescape").decode()
     return text
 
 
 def as_code(text: str) -> str:
-    """Free text of the server for a page in Markdown, where it formats nothing: at most 200 characters between
-    backticks."""
+    """Free text of the server for Markdown, where it formats nothing: at most 200 characters between backticks."""
     shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
     return f"`{one_line(shown).replace('`', chr(39))}`"
 

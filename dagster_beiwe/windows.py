@@ -1,7 +1,7 @@
 """Time windows: the second dimension of ``raw_data``'s partitions.
 
-A window is half-open, [start, end), aware, UTC, and aligned to full hours, because the server matches the hour a
-file belongs to and not the rows inside it. The server's inclusive end is made in one place, ``server_time_range``.
+A window is half-open, [start, end), in UTC, and aligned to full hours, because the server matches the hour to which a
+file belongs and not the rows inside it. Only ``server_time_range`` makes the server's inclusive end.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WIRE_FORMAT = "%Y-%m-%dT%H:%M:%S"
 class Window:
     """The half-open time range [start, end) in UTC; ``key`` names it in partitions and in the lake.
 
-    ``name`` is set only for the two out-of-range windows, whose bounds move over time.
+    Only the two out-of-range windows have a ``name``, because their bounds change over time.
 
     Raises ``TimeRangeError`` for naive times, times inside an hour, and a start that is not before the end.
     """
@@ -41,25 +41,25 @@ class Window:
         for name, value in (("start", self.start), ("end", self.end)):
             if value.tzinfo is None:
                 raise TimeRangeError(
-                    f"Expected a time with a time zone, got the naive {name} {value.isoformat()}; nothing was done. "
-                    "Add the zone, for instance datetime(..., tzinfo=timezone.utc)."
+                    f"The {name} {value.isoformat()} has no time zone. Add one, for instance datetime(..., "
+                    "tzinfo=timezone.utc)."
                 )
             object.__setattr__(self, name, value.astimezone(timezone.utc))
         for name, value in (("start", self.start), ("end", self.end)):
             if value.minute or value.second or value.microsecond:
                 raise TimeRangeError(
-                    f"Expected a {name} on the full hour, got {value.isoformat()}; nothing was done. The server "
-                    "keeps one file per hour and selects by the hour's start: round to full hours in UTC."
+                    f"The {name} {value.isoformat()} is not on the full hour. The server keeps one file per hour and "
+                    "selects by the hour's start. Round it to a full hour in UTC."
                 )
         if self.start >= self.end:
             raise TimeRangeError(
-                f"Expected a start before the end, got {self.start.isoformat()} to {self.end.isoformat()}; "
-                "nothing was done. Exchange the two or correct them."
+                f"The start {self.start.isoformat()} is not before the end {self.end.isoformat()}. Swap or correct "
+                "them."
             )
 
     @property
     def key(self) -> str:
-        """Its name, or the date on which it starts: ``YYYY-MM-DD`` (with the hour where it is not midnight)."""
+        """Its name, or the date on which it starts: ``YYYY-MM-DD``, with the hour if that is not midnight."""
         if self.name:
             return self.name
         return self.start.strftime("%Y-%m-%d" if self.start.hour == 0 else "%Y-%m-%dT%H")
@@ -77,14 +77,14 @@ class Window:
         return Window(start, end) if start < end else None
 
     def halves(self) -> tuple[Window, Window] | None:
-        """The window cut in two at a full hour, or None for a single hour."""
+        """The window split in two at a full hour, or None for a single hour."""
         if self.hours < 2:
             return None
         middle = self.start + (self.hours // 2) * _HOUR
         return Window(self.start, middle), Window(middle, self.end)
 
     def split(self, hours: int) -> list[Window]:
-        """The window cut into consecutive parts of at most ``hours`` hours."""
+        """The window split into consecutive parts of at most ``hours`` hours."""
         length = max(1, hours) * _HOUR
         starts = [self.start]
         while starts[-1] + length < self.end:
@@ -98,13 +98,13 @@ def check_granularity(value: str) -> Granularity:
         if value == known:
             return known  # type: ignore[no-any-return]  # get_args() is untyped
     raise ConfigurationError(
-        f"Expected a window of {', '.join(GRANULARITIES)}, got {value[:40]!r}; nothing was done. "
-        "Correct `window` in the study's configuration."
+        f"{value[:40]!r} is not a length of windows. Set `window` in the study's configuration to one of "
+        f"{', '.join(GRANULARITIES)}."
     )
 
 
 def start_of_key(key: str) -> datetime | None:
-    """The start that a window's key tells; None for the out-of-range windows, which are named otherwise."""
+    """The start in a window's key; None for out-of-range windows, whose keys are names."""
     for form in ("%Y-%m-%d", "%Y-%m-%dT%H"):
         with suppress(ValueError):
             return datetime.strptime(key, form).replace(tzinfo=timezone.utc)
@@ -112,12 +112,12 @@ def start_of_key(key: str) -> datetime | None:
 
 
 def order_of_key(key: str) -> tuple[int, str]:
-    """Sort window keys by time, with the out-of-range windows first and last."""
+    """A sort key for window keys, by time, with the out-of-range windows first and last."""
     return {"before": -1, "after": 1}.get(key, 0), key
 
 
 def window_start(granularity: Granularity, moment: datetime) -> datetime:
-    """Start of the window that holds an aware moment: midnight UTC of its day, Monday, or first of the month."""
+    """Start of the window of an aware moment: midnight UTC of its day, Monday, or first of the month."""
     moment = moment.astimezone(timezone.utc)
     day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     if granularity == "weekly":
@@ -142,15 +142,15 @@ def windows_between(granularity: Granularity, start: datetime, end: datetime) ->
 
 
 def out_of_range_windows(start: datetime, end: datetime) -> tuple[Window, Window]:
-    """All time before ``start`` and from ``end`` on, where phones with a wrong clock date their files."""
+    """All time before ``start`` and from ``end`` on, for files of phones with a wrong clock."""
     return Window(_FIRST, start, name="before"), Window(end, _LAST, name="after")
 
 
 def local_day(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
     """First and last-plus-one moment of a calendar day in a time zone, in UTC.
 
-    The day has 23 or 25 hours where clocks change, and starts at half past an hour where the zone is offset by half
-    an hour. The server's daily byte counts are per day of the study's zone.
+    The day has 23 or 25 hours if clocks change, and starts at half past an hour if the zone is offset by half an hour.
+    The server's daily byte counts are per day of the study's zone.
     """
     start = datetime.combine(day, time(), zone)
     end = datetime.combine(day + _DAY, time(), zone)

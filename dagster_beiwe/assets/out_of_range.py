@@ -11,12 +11,13 @@ import dagster as dg
 from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.recorded import recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
+from dagster_beiwe.assets.window_events import errors_of
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.partitions.definitions import participant_partitions, partition_event, study_windows
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
+from dagster_beiwe.runs.failures import RETRY_POLICY, listed, never_seen_advice, with_retries
 from dagster_beiwe.studies.server_counts import all_counts, find_zone
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone
@@ -55,11 +56,11 @@ def build_out_of_range_asset(
             open_ones = dict.fromkeys(participants)
 
             def fetch() -> None:
-                failed: dict[str, str] = {}
+                failed: dict[str, list[WindowReport]] = {}
                 unknown: set[str] = set()
                 for participant, reports in _fetch(context, study, list(open_ones)):
-                    if failures := [failure for report in reports for failure in report.failures]:
-                        failed[participant] = ", ".join(sorted({failure.error for failure in failures}))
+                    if not all(report.complete for report in reports):
+                        failed[participant] = reports
                         unknown |= {participant} if any(report.participant_unknown for report in reports) else set()
                         continue
                     context.log_event(_event(key, participant, reports))
@@ -112,14 +113,14 @@ def _event(key: dg.AssetKey, participant: str, reports: Sequence[WindowReport]) 
     return partition_event(key, participant, metadata=metadata, version=version)
 
 
-def _failure(failed: dict[str, str], unknown: set[str], *, total: int) -> dg.Failure:
-    errors = sorted(set(failed.values()))
+def _failure(failed: dict[str, list[WindowReport]], unknown: set[str], *, total: int) -> dg.Failure:
+    reports = [report for each in failed.values() for report in each]
     again = sorted(failed.keys() - unknown)
-    description = f"Out-of-range files of {len(failed)} of {total} participants are incomplete ({'; '.join(errors)})."
+    description = f"Out-of-range files of {len(failed)} of {total} participants are incomplete ({errors_of(reports)})."
     if again:
         description += f" Materialise again: {listed(again)}"
     return dg.Failure(
         description=f"{description} {never_seen_advice(unknown)}" if unknown else description,
         metadata={"unfinished partitions": len(failed)},
-        allow_retries=any(map(is_passing, errors)),
+        allow_retries=any(report.transient for report in reports),
     )

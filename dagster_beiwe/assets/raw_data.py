@@ -16,7 +16,7 @@ import dagster as dg
 from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
-from dagster_beiwe.assets.window_events import errors_of, log_oddities, log_problems, window_metadata
+from dagster_beiwe.assets.window_events import errors_of, log_failures, log_oddities, window_metadata
 from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.partitions.definitions import (
     MOVED_ONLY,
@@ -29,7 +29,7 @@ from dagster_beiwe.partitions.definitions import (
     version_of,
 )
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import RETRY_POLICY, is_passing, listed, never_seen_advice, with_retries
+from dagster_beiwe.runs.failures import RETRY_POLICY, listed, never_seen_advice, with_retries
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.config import lake_io_manager_key
 from dagster_beiwe.studies.server_counts import counts_for_cells
@@ -91,7 +91,7 @@ class _Ingest:
         self._partitions = partitions
         self._keys: list[str] = []
         self._open: dict[str, Cell] | None = None
-        self._failed: dict[str, str] = {}
+        self._failed: dict[str, WindowReport] = {}
         self._deleted_upstream: set[str] = set()
         self._unknown: set[str] = set()
 
@@ -140,8 +140,8 @@ class _Ingest:
                 policy=FetchPolicy(remove_deleted_upstream=self._study.config.remove_deleted_upstream),
                 daily=counts_for_cells(client, self._study, self._context.instance, cells, self._context.run.tags),
             )
-            moved_only = self._context.run.tags.get(REFRESH_TAG) == MOVED_ONLY
-            with closing(sync.run(cells, moved_only=moved_only, on_progress=self._log_progress)) as reports:
+            changed_only = self._context.run.tags.get(REFRESH_TAG) == MOVED_ONLY
+            with closing(sync.run(cells, changed_only=changed_only, on_progress=self._log_progress)) as reports:
                 for report in reports:
                     key = str(report.cell.key)
                     self._tell(report)
@@ -166,16 +166,16 @@ class _Ingest:
         log_oddities(report, self._context.log)
 
     def _give_up(self, key: str, report: WindowReport) -> None:
-        self._failed[key] = errors_of(report)
+        self._failed[key] = report
         if report.participant_unknown:
             self._unknown.add(report.cell.participant)
-        log_problems(report, self._context.log)
+        log_failures(report, self._context.log)
 
     def _failure(self, *, total: int) -> dg.Failure:
         names = sorted(self._failed)
         participants, windows = zip(*map(CellKey.parse, names), strict=True)
         again = [name for name in names if CellKey.parse(name).participant not in self._unknown]
-        errors = ", ".join(sorted({self._failed[name] for name in again}))
+        errors = errors_of(self._failed[name] for name in again)
         description = f"{len(names)} of {total} windows were refused; the others are done and recorded."
         if again:
             description = (
@@ -189,7 +189,7 @@ class _Ingest:
                 "participants": listed(sorted(set(participants))),
                 "windows": listed(sorted(set(windows))),
             },
-            allow_retries=any(map(is_passing, self._failed.values())),
+            allow_retries=any(report.transient for report in self._failed.values()),
         )
 
     def _log_progress(self, progress: Progress) -> None:

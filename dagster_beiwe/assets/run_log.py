@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import ServerError
-from dagster_beiwe.runs.failures import is_passing
 
 
 class _ToRun(logging.Handler):
@@ -42,6 +41,6 @@ def log_capabilities(client: BeiweClient, log: logging.Logger) -> None:
     try:
         client.capabilities()  # logs them
     except ServerError as error:
-        if is_passing(type(error).__name__):
+        if error.transient:
             raise
         log.warning("What the server can do was not wholly found out. %s", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import dagster as dg
 
@@ -45,13 +46,13 @@ def window_metadata(report: WindowReport, lake: StudyLake) -> Metadata:
     }
 
 
-def errors_of(report: WindowReport) -> str:
-    """Why a window is incomplete, in the names of errors."""
-    return ", ".join(sorted({failure.error for failure in report.failures})) or "incomplete"
+def errors_of(reports: Iterable[WindowReport]) -> str:
+    """Why windows are incomplete, as the names of errors."""
+    return ", ".join(sorted({failure.error for report in reports for failure in report.failures}))
 
 
-def log_problems(report: WindowReport, log: logging.Logger) -> None:
-    """Say what of a window could not be fetched."""
+def log_failures(report: WindowReport, log: logging.Logger) -> None:
+    """Log which parts of a window could not be fetched."""
     for failure in report.failures:
         log.error(
             "%s, %s to %s, %s: %s: %s",

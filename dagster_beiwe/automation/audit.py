@@ -17,7 +17,7 @@ from itertools import groupby
 import dagster as dg
 
 from dagster_beiwe.assets.run_log import in_run_log
-from dagster_beiwe.assets.window_events import errors_of, log_oddities, log_problems, window_metadata
+from dagster_beiwe.assets.window_events import errors_of, log_failures, log_oddities, window_metadata
 from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError
@@ -25,7 +25,7 @@ from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.partitions.definitions import participants_name, partition_event, study_windows
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import RETRY_POLICY, is_passing, listed, with_retries
+from dagster_beiwe.runs.failures import RETRY_POLICY, listed, with_retries
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.studies.study import Study
@@ -124,9 +124,11 @@ class _Audit:
         self._equal: list[Cell] = []
         self._restated: list[Cell] = []
         self._failed: dict[str, str] = {}
+        self._transient = False
 
     def run(self) -> None:
         self._failed.clear()
+        self._transient = False
         resource: BeiweResource = getattr(self._context.resources, self._study.config.deployment)
         lake = resource.study_lake(self._study)
         lake.log.check(remembered_heads(self._context.instance, self._study.key))
@@ -168,7 +170,7 @@ class _Audit:
                 done += len(results)
                 for each in results:
                     self._take(each)
-                wanted = [each.cell for each in results if each.outcome in ("different", "not told")]
+                wanted = [each.cell for each in results if each.outcome in ("different", "unsupported")]
                 if left := self._fetch(client, lake, wanted, budget):
                     self._next = left
                     break
@@ -209,7 +211,9 @@ class _Audit:
         if found.outcome == "equal":
             self._equal.append(found.cell)
         elif found.outcome == "failed":
-            self._fail(str(found.cell.key), error=found.error, message=found.message)
+            self._context.log.error("%s: %s: %s", found.cell.key, found.error, found.message)
+            self._failed[str(found.cell.key)] = found.error
+            self._transient |= found.transient
 
     def _fetch(self, client: BeiweClient, lake: StudyLake, cells: Sequence[Cell], budget: Budget) -> Cell | None:
         """Fetch windows of a participant while the budget lasts, at least one; the first that has to wait, if any."""
@@ -228,8 +232,9 @@ class _Audit:
     def _record(self, report: WindowReport, lake: StudyLake) -> None:
         log_oddities(report, self._context.log)
         if not report.complete:
-            log_problems(report, self._context.log)
-            self._failed[str(report.cell.key)] = errors_of(report)
+            log_failures(report, self._context.log)
+            self._failed[str(report.cell.key)] = errors_of([report])
+            self._transient |= report.transient
         elif report.added or report.changed or report.deleted_upstream:
             self._restated.append(report.cell)
             self._context.log_event(
@@ -253,10 +258,6 @@ class _Audit:
             daily=daily,
         )
 
-    def _fail(self, what: str, *, error: str, message: str) -> None:
-        self._context.log.error("%s: %s: %s", what, error, message)
-        self._failed[what] = error
-
     def _note(self) -> None:
         """Let the run's tags say what it has taken of the budget, and where the next run goes on."""
         tags = {
@@ -274,5 +275,5 @@ class _Audit:
                 f"compared is noted; these stay due. See the run's log: {listed(sorted(self._failed))}"
             ),
             metadata={"failed": len(self._failed)},
-            allow_retries=any(map(is_passing, errors)),
+            allow_retries=self._transient,
         )

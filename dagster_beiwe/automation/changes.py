@@ -29,9 +29,6 @@ LOOK_SECONDS = 25.0
 
 LOOK_AGAIN_DAYS = 7
 
-RETRY_SECONDS = 6 * 3600
-"""A window is requested again for the same change this long after its last run was: it may have failed."""
-
 logger = logging.getLogger("dagster_beiwe")
 
 
@@ -217,7 +214,7 @@ def look_for_changes(
                 if cell not in busy:
                     dirty[cell] = Change(
                         committed=counted.get(window.key, ""),
-                        counted=daily.digest(participant, window, grid.streams, b""),
+                        counted=daily.fingerprint(participant, window, grid.streams, b""),
                         commits=known.commits(window.key),
                     )
     return Look(dirty=dirty, up_to_date=up_to_date, looked_at=looked_at)

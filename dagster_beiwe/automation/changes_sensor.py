@@ -16,7 +16,6 @@ import dagster as dg
 
 from dagster_beiwe.automation.changes import (
     LOOK_SECONDS,
-    RETRY_SECONDS,
     ChangesCursor,
     Choice,
     Grid,
@@ -26,7 +25,7 @@ from dagster_beiwe.automation.changes import (
     commit_fingerprints,
     look_for_changes,
 )
-from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, SENSOR_POLICY
+from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.automation.requested import Request, latest_requests, not_requested, request_tag
 from dagster_beiwe.automation.schedules import checks_request, checks_target
 from dagster_beiwe.cells import CellKey
@@ -43,6 +42,7 @@ from dagster_beiwe.partitions.definitions import (
 )
 from dagster_beiwe.partitions.rectangles import Rectangle
 from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.retries import CHANGE_REQUESTED_AGAIN_SECONDS, HTTP_IN_SENSORS
 from dagster_beiwe.studies.server_counts import ToldZone, batches, counts_around, find_zone, zone_tag
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone
@@ -154,7 +154,7 @@ def _look(
     started = time.monotonic()
     lake = _opened(resource.study_lake(study))
     known = StudyZone.from_texts(cursor.zone, cursor.zone_source, cursor.former_zones)
-    with resource.get_client(policy=SENSOR_POLICY) as client:
+    with resource.get_client(policy=HTTP_IN_SENSORS) as client:
         told = find_zone(study, instance, client, remembered=ToldZone(zone=known, at=cursor.zone_at) if known else None)
         totals = _totals(client, study)
         grid = replace(grid, streams=client.choose_streams(study.id, study.config.streams))
@@ -189,7 +189,11 @@ def _look(
                 f"newest {study.config.refresh_windows} windows of everybody again instead."
             )
             return _Outcome(replace(cursor, up_to_date={}, next=""), text)
-    latest = _latest_requests(instance, study, grid, since=now - timedelta(seconds=RETRY_SECONDS)) if look.dirty else {}
+    latest = (
+        _latest_requests(instance, study, grid, since=now - timedelta(seconds=CHANGE_REQUESTED_AGAIN_SECONDS))
+        if look.dirty
+        else {}
+    )
     changes = not_requested(look.dirty, latest)
     choice = choose_runs(grid, changes, start=cursor.next, largest=PARTITIONS_PER_RUN)
     tag = partial(request_tag, changes=changes, record=max(lake.state.number, 0))

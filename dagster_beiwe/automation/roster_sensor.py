@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 import dagster as dg
 
-from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, PARTITIONS_PER_TICK, SENSOR_POLICY
+from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, PARTITIONS_PER_TICK
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.ids import is_participant_id
@@ -22,6 +22,7 @@ from dagster_beiwe.partitions.definitions import (
     window_keys,
 )
 from dagster_beiwe.partitions.rectangles import Rectangle, stretches
+from dagster_beiwe.retries import HTTP_IN_SENSORS
 from dagster_beiwe.runs.failures import never_seen_advice
 from dagster_beiwe.runs.pools import limit_pool
 from dagster_beiwe.studies.roster import enrolment_order
@@ -76,7 +77,7 @@ def build_roster_sensor(
         description=f"New participants of {study.title} become partitions, and their windows are fetched.",
     )
     def participants(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with getattr(context.resources, study.config.deployment).get_client(policy=SENSOR_POLICY) as client:
+        with getattr(context.resources, study.config.deployment).get_client(policy=HTTP_IN_SENSORS) as client:
             ids = _participants(client, study)
         before = context.instance.get_dynamic_partitions(participants_name(study.id))
         cursor = RosterCursor.from_text(context.cursor, partitions=before)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagster_beiwe.client import BeiweClient, HttpPolicy, StudyListing
+from dagster_beiwe.client import BeiweClient, StudyListing
 from dagster_beiwe.client.studies import find_study, matching_studies
 from dagster_beiwe.credentials import (
     Credentials,
@@ -33,6 +33,7 @@ from dagster_beiwe.environment import (
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
+from dagster_beiwe.retries import HTTP_IN_COMMANDS
 from dagster_beiwe.text import one_line
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ logger = logging.getLogger("dagster_beiwe")
 
 _LISTED = 20
 _INPUT_LIMIT = 64 * 1024
-_QUICK = HttpPolicy(connect_timeout_seconds=5, read_timeout_seconds=30, attempts=2)
 
 
 def load_credentials() -> Credentials:
@@ -236,7 +236,7 @@ def _names(credentials: Credentials | None) -> Mapping[str, str]:
     if credentials is None:
         return {}
     try:
-        with BeiweClient(credentials, policy=_QUICK) as client:
+        with BeiweClient(credentials, policy=HTTP_IN_COMMANDS) as client:
             return client.studies()
     except ServerError as error:
         logger.warning("Going on with ids, the server can't be asked for names: %s", error)

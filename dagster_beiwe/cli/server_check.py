@@ -83,7 +83,7 @@ def _ask_for_counts(client: BeiweClient, study_id: str, participant: str) -> str
 
 def _print_streams(client: BeiweClient, study_id: str) -> None:
     try:
-        streams = client.told_streams(study_id)
+        streams = client.reported_streams(study_id)
     except RouteMissingError:
         print("Streams     not told by this server: all that are known are asked for")
         return

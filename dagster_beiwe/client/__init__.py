@@ -3,15 +3,16 @@
 from dagster_beiwe.client.answers import AppVersion, DailyBytes, Upload
 from dagster_beiwe.client.capabilities import ServerCapabilities
 from dagster_beiwe.client.client import BeiweClient
-from dagster_beiwe.client.downloads import DataStream
-from dagster_beiwe.client.http import HttpPolicy, Traffic
+from dagster_beiwe.client.downloads import Download
+from dagster_beiwe.client.http import Traffic
 from dagster_beiwe.client.studies import StudyListing
+from dagster_beiwe.retries import HttpPolicy
 
 __all__ = [
     "AppVersion",
     "BeiweClient",
     "DailyBytes",
-    "DataStream",
+    "Download",
     "HttpPolicy",
     "ServerCapabilities",
     "StudyListing",

@@ -1,6 +1,6 @@
-"""From the server's JSON to the client's facts; what does not fit the protocol raises ``BadAnswerError``.
+"""Convert the server's JSON to the client's types. What does not fit the protocol raises ``BadAnswerError``.
 
-Messages tell counts and types only: an answer may hold participants' data.
+Messages contain counts and types only, because a response may hold participants' data.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ logger = logging.getLogger("dagster_beiwe")
 _T = TypeVar("_T")
 
 _FIRST_DAY, _LAST_DAY = date(1900, 1, 2), date(2199, 12, 30)
-"""Phones with a wrong clock reach far, but what lies beyond belongs to no window (``windows.out_of_range_windows``)."""
+"""Phones with a wrong clock reach far, but no window holds what lies beyond (``windows.out_of_range_windows``)."""
 
 _LONGEST_ZONE = 40
 
 _IDS = "participant ids of letters, digits, _ and -"
 
 _COUNT_LIMIT = 1 << 40
-"""Bytes of one stream; more than a terabyte of one participant is no count, and sums stay within 64 bits."""
+"""Bytes of one stream. More than a terabyte of one participant is not credible, and sums stay within 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DailyBytes:
     """What the server counted for one participant and one day.
 
-    ``day`` is a calendar day of ``zone``, the abbreviation (``EDT``) of the time zone that the study had when the day
-    was counted; None where the server does not tell. ``bytes_by_stream`` holds the plain sizes of that day's files,
-    summed; streams without any are left out.
+    ``day`` is a calendar day of ``zone``, the abbreviation (``EDT``) of the study's time zone when the day was counted,
+    or None if the server does not report it. ``bytes_by_stream`` are the summed plain sizes of that day's files;
+    streams without any are left out.
     """
 
     participant: str
@@ -48,7 +48,7 @@ class DailyBytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """One file that a phone has sent: its raw name, its plain size, and when it arrived (UTC)."""
+    """One file that a phone uploaded: its raw name, its plain size, and when it arrived (UTC)."""
 
     file_name: str
     size_bytes: int
@@ -57,7 +57,7 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class AppVersion:
-    """Versions of app and system on a participant's phone, from ``since`` (UTC) on."""
+    """Versions of app and operating system on a participant's phone, from ``since`` (UTC) on."""
 
     since: datetime
     app_version_code: str | None
@@ -74,8 +74,10 @@ def studies_from(answer: Any, route: str) -> dict[str, str]:
 
 
 def participants_from(answer: Any, route: str) -> tuple[list[str], int]:
-    """Participant ids, sorted and each once (the server's order is arbitrary), and the number of malformed ones that
-    were left out: one bad id must not hide everybody else. An answer with nothing but those is refused."""
+    """Participant ids, sorted and without duplicates, and the number of malformed ids that were left out.
+
+    One malformed id must not hide everybody else. A response with nothing but malformed ids is refused.
+    """
     if not isinstance(answer, list) or not all(isinstance(each, str) for each in answer):
         raise wrong_shape(route, "an array of participant ids")
     good = {each for each in answer if is_participant_id(each)}
@@ -85,20 +87,22 @@ def participants_from(answer: Any, route: str) -> tuple[list[str], int]:
 
 
 def _usable(values: Iterable[_T], fits: Callable[[_T], bool], route: str, expected: str) -> list[_T]:
-    """The values that fit: one that does not must not hide the others. Refused if none fits."""
+    """The values that fit. One that does not must not hide the others. Refused if none fits."""
     every = list(values)
     good = [value for value in every if fits(value)]
     if every and not good:
         raise wrong_shape(route, expected, f" (all {len(every)} are not)")
     if left_out := len(every) - len(good):
-        logger.warning("%s: %d of %d entries were left out: %s are needed.", route, left_out, len(every), expected)
+        logger.warning(
+            "%s: %d of %d entries were left out, because they are not %s.", route, left_out, len(every), expected
+        )
     return good
 
 
 def table_from(answer: Any, route: str) -> list[dict[str, Any]]:
-    """The participant table as it is, without days of creation that no window can hold: windows begin there.
+    """The participant table as it is. Days of creation must lie in a possible window, because windows begin there.
 
-    Other texts pass: a custom field of that name shadows the server's own.
+    Other texts are accepted, since a custom field of that name shadows the server's own.
     """
     rows = objects_from(answer, route)
     if any(_is_outside(row.get("Created On")) for row in rows):
@@ -150,8 +154,8 @@ def quantities_from(answer: Any, route: str) -> dict[str, dict[str, int]]:
 def daily_bytes_from(rows: Iterable[dict[str, Any]], route: str, streams: Iterable[str]) -> list[DailyBytes]:
     """One record per participant and day, in the order of the rows.
 
-    Rows of a malformed id, or of a day that no window holds, are left out: they must not hide everybody else's.
-    Refused if no other row is there.
+    Rows with a malformed id, or a day that no window holds, are left out, so that they do not hide everybody else's.
+    Refused if there are no other rows.
     """
     fields = {count_field(stream): stream for stream in streams}
     found: list[DailyBytes] = []
@@ -169,7 +173,7 @@ def daily_bytes_from(rows: Iterable[dict[str, Any]], route: str, streams: Iterab
     if left_out and not found:
         raise wrong_shape(route, "a participant and a date in each object", f" (all {left_out} have not)")
     if left_out:
-        logger.warning("%s: %d rows were left out, of malformed ids or days that no window holds.", route, left_out)
+        logger.warning("%s: %d rows with malformed ids or impossible days were left out.", route, left_out)
     return found
 
 
@@ -225,13 +229,13 @@ def _day(value: Any) -> date | None:
 
 
 def _zone(row: Mapping[str, Any]) -> str | None:
-    """The abbreviation of a time zone that a row tells, if it does."""
+    """The abbreviation of the time zone in a row, if there is one."""
     value = row.get("timezone")
     return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_ZONE and value.isprintable() else None
 
 
 def _is_outside(value: Any) -> bool:
-    """Whether it is a day, but one that no window can hold."""
+    """Whether it is a day that no window can hold."""
     try:
         day = date.fromisoformat(value[:10])
     except (TypeError, ValueError):

@@ -1,6 +1,6 @@
-"""What a server can do: found out by asking for each route, because no endpoint tells a version.
+"""Find out what a server can do by requesting each route, because no endpoint reports a version.
 
-A POST of an empty form without keys gets an empty 400 where the route exists and an HTML 404 where it does not.
+The response to an empty form without keys is an empty 400 if the route exists, and an HTML 404 if it does not.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ROUTES = {
 
 @dataclass(frozen=True, kw_only=True)
 class ServerCapabilities:
-    """Which endpoints the server has; one field per route that came after 2021."""
+    """Which endpoints the server has; one field per route that was added after 2021."""
 
     check_credentials: bool
     data_v2: bool
@@ -59,11 +59,11 @@ class ServerCapabilities:
 
     @property
     def registry_generation(self) -> Literal[1, 2]:
-        """How get-data reads a registry with short keys and hashes of the client's own files.
+        """How get-data treats a registry with short keys and hashes of the client's own files.
 
-        1: such entries are ignored and everything is sent again (servers before 2026-01-08). 2: files that the client
-        holds are left out. The route of the file hashes came with that change; that it fails for most participants
-        does not matter here.
+        1: it ignores such entries and sends everything (servers before 2026-01-08). 2: it leaves out files that the
+        client holds. The route for file hashes was added with that change; that it fails for most participants does not
+        matter here.
         """
         return 2 if self.file_hashes else 1
 
@@ -74,7 +74,7 @@ class ServerCapabilities:
 
 
 class RouteProbe:
-    """Asks once per route and remembers the answer; used by several threads."""
+    """Requests each route once and remembers the response. Several threads may use it."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -86,8 +86,8 @@ class RouteProbe:
     def supports(self, capability: str, *, otherwise: bool | None = None) -> bool:
         """Whether the server has the route of a capability (a key of ``ROUTES``).
 
-        A server may fail where it should only say whether it has a route. With ``otherwise`` that is no error: this is
-        the answer then, from now on, so that no later request pays for the failure again.
+        A server may fail instead of saying whether it has a route. With ``otherwise``, that is not an error: it is
+        returned then, and from now on, so that the failure costs time only once.
         """
         with self._lock:
             if otherwise is not None and capability in self._failed:
@@ -100,7 +100,7 @@ class RouteProbe:
                         raise
                     self._failed.add(capability)
                     logger.warning(
-                        "The server failed when asked whether it has %s; this session assumes that it %s. %s",
+                        "The server failed to say whether it has %s. This session assumes that it %s. %s",
                         ROUTES[capability],
                         "does" if otherwise else "does not",
                         error,
@@ -109,7 +109,7 @@ class RouteProbe:
             return self._known[capability]
 
     def all(self) -> ServerCapabilities:
-        """Every capability, asking for those not yet known; said once in the log."""
+        """Every capability, requesting those not yet known. Logs them once."""
         found = ServerCapabilities(**{name: self.supports(name) for name in ROUTES})
         with self._lock:
             first, self._logged = not self._logged, True
@@ -127,12 +127,12 @@ class RouteProbe:
         what = f"{route} at the server in {BEIWE_URL}"
         if answer.status == 400:
             raise RequestRefusedError(
-                f"Expected an empty answer with status 400 from {what}, got 400 with a page: the server does not "
-                f"accept the host name it was called by. Correct {BEIWE_URL}.",
+                f"{what} refused the request with status 400 and a page: the server does not accept this host name. "
+                f"Correct {BEIWE_URL}.",
                 status=400,
             )
         raise error_for_status(answer, what) or BadAnswerError(
-            f"Expected {what} to refuse a request without keys, got status 200: this is not a Beiwe server. "
-            f"No key was sent. Correct {BEIWE_URL}.",
+            f"{what} accepted a request without keys, so this is not a Beiwe server. No key was sent. Correct "
+            f"{BEIWE_URL}.",
             status=200,
         )

@@ -14,8 +14,8 @@ from typing_extensions import Self
 
 from dagster_beiwe.client import answers
 from dagster_beiwe.client.capabilities import ROUTES, RouteProbe, ServerCapabilities
-from dagster_beiwe.client.downloads import NO_DATA, DataStream, check_participants, download_form
-from dagster_beiwe.client.http import HttpPolicy, Request, Traffic, Transport
+from dagster_beiwe.client.downloads import NO_DATA, Download, check_participants, download_form
+from dagster_beiwe.client.http import Request, Traffic, Transport
 from dagster_beiwe.client.json_bodies import parse_json, parse_objects
 from dagster_beiwe.client.server_streams import ServerStreams
 from dagster_beiwe.client.statistics_query import batches, date_options
@@ -31,6 +31,7 @@ from dagster_beiwe.errors import (
     ServerFailedError,
 )
 from dagster_beiwe.ids import check_study_id
+from dagster_beiwe.retries import HttpPolicy
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.windows import Window
 
@@ -40,11 +41,11 @@ _T = TypeVar("_T")
 
 
 class BeiweClient:
-    """Talks to one Beiwe server with one researcher's keys; knows nothing of Dagster, files or encryption.
+    """Talks to one Beiwe server with one researcher's keys; knows nothing of Dagster, files, or encryption.
 
-    May be used by several threads at once. Every method raises a ``ServerError`` that tells what happened, after the
-    retries of ``policy``; what is malformed on this side raises a ``ConfigurationError`` before anything is sent,
-    because the server itself does not explain its refusals. ``sleep`` waits between retries, in seconds::
+    Several threads may use it at once. Every method raises a ``ServerError`` that says what happened, after the retries
+    of ``policy``. Malformed arguments raise a ``ConfigurationError`` before anything is sent, because the server does
+    not explain its refusals. ``sleep`` waits between retries, in seconds::
 
         with BeiweClient(credentials_from_env()) as client:
             for study_id, name in client.studies().items():
@@ -75,7 +76,7 @@ class BeiweClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; the client may be used again afterwards."""
+        """Close the connections. The client may be used again afterwards."""
         self._transport.close()
 
     @property
@@ -89,55 +90,56 @@ class BeiweClient:
         return self._transport.traffic
 
     def capabilities(self) -> ServerCapabilities:
-        """What the server can do. Asks for each route once in this client's life, without keys."""
+        """What the server can do. Requests each route once per client, without keys."""
         return self._probe.all()
 
     def supports(self, capability: str, *, otherwise: bool | None = None) -> bool:
-        """Whether the server has one capability (a field of ``ServerCapabilities``); asks for that route only.
+        """Whether the server has one capability (a field of ``ServerCapabilities``); requests that route only.
 
-        Raises ``ServerFailedError`` where the server fails to say so, unless ``otherwise`` is given: the answer then.
+        If the server fails to say so, returns ``otherwise``, or raises ``ServerFailedError`` if that is not given.
         """
         return self._probe.supports(capability, otherwise=otherwise)
 
     # Streams
 
     def streams(self, study_id: str) -> tuple[str, ...]:
-        """Every stream that the server has, sorted, also ones outside the catalogue. Asked for once in this client's
-        life, of any study; where no answer tells, the catalogue's."""
+        """Every stream that the server has, sorted, including streams outside the catalog.
+
+        Requested once per client, of any study. If no response lists them, returns the catalog's streams.
+        """
         check_study_id(study_id)
         return self._streams.all(study_id)
 
     def choose_streams(self, study_id: str, wanted: Iterable[str] = ()) -> tuple[str, ...]:
-        """Those of the wanted streams that the server has, all that it has where none is named; what it lacks is said
-        in the log once.
+        """The wanted streams that the server has, or all that it has if none is named. Logs once what it lacks.
 
-        Raises ``UnknownStreamError`` for a name that is neither the server's nor in the catalogue, and where the server
-        has none of those wanted.
+        Raises ``UnknownStreamError`` for a name that is neither the server's nor in the catalog, and if the server has
+        none of the wanted streams.
         """
         return self._streams.choose(check_study_id(study_id), check_streams(wanted))
 
     def refused_streams(self, study_id: str, participant: str, streams: Iterable[str]) -> tuple[str, ...]:
-        """The streams that get-data answers 404 to, found by halving the list, and left out of ``streams`` from now on.
+        """The streams for which get-data responds with 404, found by splitting the list; left out from now on.
 
-        None where it is the study or the participant that the server does not know.
+        Empty if it is the study or the participant that the server does not have.
         """
 
-        def takes(names: tuple[str, ...]) -> bool:
+        def accepts(names: tuple[str, ...]) -> bool:
             try:
                 with self.get_data(study_id, participants=[participant], streams=names, window=NO_DATA) as download:
                     return any(download)
             except NotFoundError:
                 return False
 
-        return self._streams.refused(takes, check_streams(streams))
+        return self._streams.refused(accepts, check_streams(streams))
 
-    def told_streams(self, study_id: str) -> tuple[str, ...]:
-        """The streams as the server tells them; raises ``RouteMissingError`` where none of its answers does."""
-        return self._streams.told(check_study_id(study_id))
+    def reported_streams(self, study_id: str) -> tuple[str, ...]:
+        """The streams that the server lists; raises ``RouteMissingError`` if no response lists them."""
+        return self._streams.reported(check_study_id(study_id))
 
     @property
     def uncounted_streams(self) -> frozenset[str]:
-        """Streams whose bytes the daily statistics turned out not to tell."""
+        """Streams that the daily statistics turned out not to count."""
         return self._streams.uncounted
 
     # Keys and studies
@@ -145,7 +147,7 @@ class BeiweClient:
     def check_credentials(self) -> None:
         """Return if the keys are valid; raises ``AccessDeniedError`` if not.
 
-        Older servers are asked for the studies instead, which needs valid keys too.
+        Lists the studies on older servers, which requires valid keys, too.
         """
         if not self.supports("check_credentials", otherwise=False):
             self.studies()
@@ -153,7 +155,7 @@ class BeiweClient:
         route = ROUTES["check_credentials"]
         if b"valid" not in self._transport.read(self._request(route))[:200]:
             raise BadAnswerError(
-                f"Expected {route} to confirm the keys, got another text with status 200; the keys count as unchecked. "
+                f"{route} did not confirm the keys, although it responded with status 200. The keys were not checked. "
                 f"Check that {BEIWE_URL} is a Beiwe server.",
                 status=200,
             )
@@ -164,13 +166,13 @@ class BeiweClient:
         return host_of(self._transport.base_url)
 
     def studies(self) -> dict[str, str]:
-        """{study id: study name} of all studies that the keys can see, sorted by name; stopped ones are included."""
+        """{study id: study name} of all studies that the keys have access to, also stopped ones, sorted by name."""
         return answers.studies_from(*self._json("get-studies/v1"))
 
     def find_study(self, text: str) -> StudyListing:
         """The study with this id or name, or whose id alone starts with it.
 
-        Raises ``ConfigurationError`` with candidates or nearest names where that is not exactly one.
+        Raises ``ConfigurationError`` with candidates or nearest names if that is not exactly one study.
         """
         return find_study(self.studies(), text)
 
@@ -186,31 +188,33 @@ class BeiweClient:
                 return study_id
         near = find_study(studies, name)  # an id given for a name gets the same help as a typing error
         raise ConfigurationError(
-            f"Expected the name of a study, got {name[:80]!r}, which is an id or its beginning. "
-            f"That study's name is {near.name!r}."
+            f"{name[:80]!r} is not a study's name but an id, or the beginning of one. That study's name is "
+            f"{near.name!r}."
         )
 
     def study_name(self, study_id: str) -> str:
-        """The name of the study with this id; raises ``ConfigurationError`` if the keys can't see it."""
+        """The name of the study with this id; raises ``ConfigurationError`` if the keys have no access to it."""
         check_study_id(study_id)
         name = self.studies().get(study_id)
         if name is None:
             raise ConfigurationError(
-                f"Expected a study that these keys can see, got the id {study_id}, which is none of them. It may have "
-                "been deleted, or the researcher taken off it."
+                f"These keys have no access to a study with the id {study_id}. It may have been deleted, or the "
+                "researcher may have been removed from it."
             )
         return name
 
     # One study
 
     def participants(self, study_id: str) -> list[str]:
-        """All participant ids of a study, sorted: also retired, deleted and never registered ones.
+        """All participant ids of a study, sorted, including retired, deleted, and never registered participants.
 
         Malformed ids, which could lead out of a folder, are left out with a warning.
         """
         ids, refused = self.participant_ids(study_id)
         if refused:
-            logger.warning("The server names %d participants of study %s by no valid id.", refused, study_id)
+            logger.warning(
+                "The server lists %d participants of study %s with malformed ids. They are left out.", refused, study_id
+            )
         return ids
 
     def participant_ids(self, study_id: str) -> tuple[list[str], int]:
@@ -231,19 +235,18 @@ class BeiweClient:
     def settings(self, study_id: str, *, study_pk: int | None = None) -> dict[str, Any]:
         """``device_settings``, ``surveys``, ``interventions`` and, on newer servers, ``study_time_zone``.
 
-        Servers before 2025-03 are asked through the website, which needs user name and password in the credentials
-        and ``study_pk``, the study's number in the addresses of the website (``.../view_study/12``): no endpoint tells
-        it. Raises ``RouteMissingError`` where it is not given.
+        On servers before 2025-03 they come from the website, which requires user name and password in the credentials
+        and ``study_pk``, the study's number in the addresses of the website (``.../view_study/12``), because no
+        endpoint returns it. Raises ``RouteMissingError`` without it.
         """
         check_study_id(study_id)
         if self.supports("settings", otherwise=True):
             return answers.settings_from(*self._json(ROUTES["settings"], {"study_id": study_id}))
         if study_pk is None:
             raise RouteMissingError(
-                f"Expected {ROUTES['settings']}, which this server lacks (it is older than 2025-03); the settings were "
-                "not read. Give study_pk, the study's number in the addresses of the website, with "
-                f"{BEIWE_USERNAME} and {BEIWE_PASSWORD}.",
-                status=404,
+                f"This server lacks {ROUTES['settings']}, because it is older than 2025-03. The settings were not "
+                f"read. Pass study_pk, the study's number in the addresses of the website, and set {BEIWE_USERNAME} "
+                f"and {BEIWE_PASSWORD}."
             )
         return export_study_settings(self._transport, self.credentials, study_pk)
 
@@ -274,9 +277,9 @@ class BeiweClient:
         """Bytes per participant, day (of the zone that the study had when it was counted) and stream, sorted by
         participant and day.
 
-        Both dates are inclusive; no participants and no streams mean all of them. Long lists of participants are
-        asked for in several requests. Days on which only an unchunked stream arrived may lag behind. What the server
-        does not count is left out: see ``uncounted_streams``.
+        Both dates are inclusive; no participants and no streams mean all of them. Long lists of participants take
+        several requests. Days on which only an unchunked stream arrived may lag behind. Streams that the server does
+        not count are left out: see ``uncounted_streams``.
         """
         query = date_options(start_date, end_date)
         ids = check_participants(wanted) if (wanted := tuple(participants)) else ()
@@ -313,10 +316,10 @@ class BeiweClient:
         return answers.object_from(*self._history("notification_history", participant, utc="true"))
 
     def file_hashes(self, participant: str) -> dict[str, Any] | None:
-        """{file name: hash}, or None where the server can't tell.
+        """{file name: hash}, or None if the server fails.
 
-        The endpoint fails with 500 for practically every participant that has data (servers up to 2026-03): don't
-        build on it.
+        Do not build on it: the endpoint fails with 500 for practically every participant with data (servers up to
+        2026-03).
         """
         try:
             return answers.object_from(*self._history("file_hashes", participant))
@@ -335,14 +338,14 @@ class BeiweClient:
         window: Window,
         registry: Mapping[str, str] | None = None,
         compressed: bool | None = None,
-    ) -> Iterator[DataStream]:
+    ) -> Iterator[Download]:
         """The archive of all files of the participants and streams whose hour lies in the window.
 
         No streams mean every stream that the server has; at least one participant must be named. ``registry`` lists
         files to leave out: {storage path without ``CHUNKED_DATA/``: base64 SHA-1 of the plain file held}.
-        ``compressed`` chooses get-data/v2 (zstd) or v1; None takes v2 where the server has it. Opening is retried, a
-        body that breaks off is not: it raises ``ConnectionFailedError`` while being read. Read fast: what waits, waits
-        in the server's memory.
+        ``compressed`` chooses get-data/v2 (zstd) or v1; None chooses v2 if the server has it. Opening is retried. A
+        body that breaks off is not: it raises ``ConnectionFailedError`` while it is read. Read fast, because what is
+        not read yet waits in the server's memory.
         """
         names = [streams] if isinstance(streams, str) else list(streams)
         form = download_form(study_id, participants=participants, streams=names, window=window, registry=registry)
@@ -351,7 +354,7 @@ class BeiweClient:
             compressed = self.supports("data_v2", otherwise=False)
         request = self._request("get-data/v2" if compressed else "get-data/v1", form)
         with self._transport.open(request) as response:
-            yield DataStream(self._transport, request, response)
+            yield Download(self._transport, request, response)
 
     def _request(
         self, route: str, form: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None
@@ -362,7 +365,7 @@ class BeiweClient:
     def _json(
         self, route: str, form: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None
     ) -> tuple[Any, str]:
-        """The parsed answer, and the route's name for messages about it."""
+        """The parsed response, and the route's name for messages about it."""
         return parse_json(self._transport.read(self._request(route, form, query)), route), route
 
     def _array(self, request: Request, read: Callable[[Iterator[dict[str, Any]]], list[_T]]) -> list[_T]:

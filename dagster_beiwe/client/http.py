@@ -1,6 +1,6 @@
-"""One way to send a request to the Beiwe server: form in, status checked, retried where waiting may help.
+"""Send a request to the Beiwe server: check its status, retry it if waiting may help, read its body.
 
-Nothing here knows an endpoint. What the server's statuses mean is in ``statuses``.
+Nothing here knows an endpoint. ``statuses`` says what the server's statuses mean.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from dagster_beiwe.client.statuses import Answer, error_for_status
 from dagster_beiwe.client.transport_failures import describe_failure
 from dagster_beiwe.errors import (
     BadAnswerError,
-    ConfigurationError,
     ConnectionFailedError,
     PermanentConnectionError,
     ServerBusyError,
     ServerError,
-    ServerFailedError,
 )
+from dagster_beiwe.retries import HttpPolicy
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -42,62 +41,8 @@ ERROR_BODY_LIMIT_BYTES = 256 * 1024
 _CHUNK_BYTES = 128 * 1024
 
 
-@dataclass(frozen=True, kw_only=True)
-class HttpPolicy:
-    """How patient the client is.
-
-    ``attempts`` counts the first try. Waits double from ``backoff_first_seconds`` up to ``backoff_cap_seconds``, each
-    shortened by a random part of up to ``jitter`` (0 to 1) so that many clients don't return at once. A
-    ``Retry-After`` of the server is honoured up to ``retry_after_cap_seconds``. Retried are transport errors, 429,
-    502, 503 and 504; 500 only with ``retry_server_errors``, because on this server it mostly repeats itself.
-    ``read_timeout_seconds`` is the longest silence allowed: proxies before the server give up after 60 to 120 s.
-
-    Two limits bound the memory that an answer can take: ``json_limit_bytes`` for one that is read whole (the largest
-    known have 3 MB), and ``array_limit_bytes`` for long arrays, which are read object by object (a year of a hundred
-    participants' daily counts has 26 MB).
-    """
-
-    connect_timeout_seconds: float = 10.0
-    read_timeout_seconds: float = 150.0
-    attempts: int = 5
-    backoff_first_seconds: float = 1.0
-    backoff_cap_seconds: float = 60.0
-    retry_after_cap_seconds: float = 300.0
-    jitter: float = 0.5
-    retry_server_errors: bool = False
-    json_limit_bytes: int = 16 * 1024 * 1024
-    array_limit_bytes: int = 128 * 1024 * 1024
-
-    def __post_init__(self) -> None:
-        limits = ("json_limit_bytes", "array_limit_bytes")
-        for name in ("connect_timeout_seconds", "read_timeout_seconds", "attempts", *limits):
-            if getattr(self, name) <= 0:
-                raise ConfigurationError(f"Expected {name} above 0, got {getattr(self, name)}; nothing was sent.")
-        for name in ("backoff_first_seconds", "backoff_cap_seconds", "retry_after_cap_seconds"):
-            if getattr(self, name) < 0:
-                raise ConfigurationError(f"Expected {name} of 0 or more, got {getattr(self, name)}; nothing was sent.")
-        if not 0 <= self.jitter <= 1:
-            raise ConfigurationError(f"Expected jitter between 0 and 1, got {self.jitter}; nothing was sent.")
-
-    def wait_seconds(self, failures: int, *, asked_seconds: float | None, chance: float) -> float:
-        """How long to wait after the given number of failures; ``chance`` is a random number from 0 to 1."""
-        backoff = min(self.backoff_first_seconds * 2.0 ** min(failures - 1, 60), self.backoff_cap_seconds)
-        backoff *= 1 - self.jitter * chance
-        if asked_seconds is None:
-            return backoff
-        return max(backoff, min(asked_seconds, self.retry_after_cap_seconds))
-
-    def retries(self, error: ServerError) -> bool:
-        """Whether the same request may succeed later."""
-        if isinstance(error, PermanentConnectionError):
-            return False
-        if isinstance(error, ServerFailedError):
-            return self.retry_server_errors
-        return isinstance(error, (ConnectionFailedError, ServerBusyError))
-
-
 class Traffic:
-    """What a client has sent and received so far; may be read while other threads download."""
+    """What a client has sent and received so far. Other threads may download while it is read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -107,7 +52,7 @@ class Traffic:
 
     @property
     def requests_sent(self) -> int:
-        """Requests sent, retries and probes included."""
+        """Requests sent, including retries and probes."""
         return self._requests_sent
 
     @property
@@ -126,7 +71,7 @@ class Traffic:
         return self._bytes_sent
 
     def add(self, *, requests_sent: int = 0, retries: int = 0, bytes_received: int = 0, bytes_sent: int = 0) -> None:
-        """Count; safe to call from several threads."""
+        """Add to the counts. Safe to call from several threads."""
         with self._lock:
             self._requests_sent += requests_sent
             self._retries += retries
@@ -142,7 +87,7 @@ class Traffic:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request; ``form`` and ``headers`` may hold secrets and are never shown. It refuses to be pickled."""
+    """One request. ``form`` and ``headers`` may hold secrets, so they are never shown, and it cannot be pickled."""
 
     path: str
     form: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -151,7 +96,7 @@ class Request:
     method: str = "POST"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("Requests are not pickled: their keys would lie readable in whatever holds the pickle.")
+        raise TypeError("A request cannot be pickled, because its keys would be readable in the pickle.")
 
 
 @functools.cache
@@ -164,29 +109,69 @@ def user_agent() -> str:
 
 
 def _no_further_authentication(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Stands in for "no authentication": without any, ``requests`` would add what it finds in ~/.netrc."""
+    """No authentication. Without this, ``requests`` would add what it finds in ~/.netrc."""
     return request
 
 
 def _is_identity(response: requests.Response) -> bool:
-    """Whether the body is as long as it looks; only "identity" was asked for."""
+    """Whether the body is not compressed; the request accepts "identity" only."""
     return response.headers.get("Content-Encoding", "").strip().lower() in ("", "identity")
 
 
 class _Session(requests.Session):
-    """Sees no redirects: even when told not to follow them, ``requests`` reads their bodies whole and prepares a
-    second request to the address, which fails with errors of its own if that is malformed."""
+    """Sees no redirects.
+
+    Even if it must not follow them, ``requests`` reads their whole bodies and prepares a second request to the address,
+    which fails with errors of its own if the address is malformed.
+    """
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002  # the signature is the base class's
         return None
 
 
+class Body:
+    """The body of a response on its way. Iterate over it once, in chunks of at least 64 KiB except the last.
+
+    ``received_bytes`` counts what has been read so far. Whatever arrived before the connection broke is yielded before
+    ``ConnectionFailedError`` is raised. An end without an error does not mean that the body is complete: some proxies
+    hide that the server gave up.
+    """
+
+    def __init__(self, transport: Transport, request: Request, response: requests.Response) -> None:
+        self._response, self._traffic, self._what = response, transport.traffic, transport.name_of(request)
+        self.received_bytes = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        chunks: list[bytes] = []
+        pending = 0
+        failure: str | None = None
+        try:
+            for chunk in self._response.iter_content(_CHUNK_BYTES):
+                self._traffic.add(bytes_received=len(chunk))
+                chunks.append(chunk)
+                pending += len(chunk)
+                if pending >= _CHUNK_BYTES // 2:
+                    self.received_bytes += pending
+                    yield chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                    chunks, pending = [], 0
+        except (OSError, HTTPError) as error:
+            failure = describe_failure(error, while_reading=True).text
+        if chunks:
+            self.received_bytes += pending
+            yield b"".join(chunks)
+        if failure is not None:
+            raise ConnectionFailedError(
+                f"{self._what} did not send its whole response: {failure}. What arrived is incomplete. Send the "
+                "request again; if this continues, request less at a time."
+            )
+
+
 class Transport:
     """Sends requests to one server, with one reused connection per thread.
 
-    Redirects are never followed. Proxies and certificate bundles of the environment are used for https only: to
-    loopback, keys travel in clear text and must not leave the machine. ``sleep`` is called with seconds between
-    attempts.
+    Redirects are never followed. Proxies and certificate bundles of the environment are used for https only: on
+    loopback, keys travel in clear text and must not leave the machine. ``sleep`` is called with the seconds to wait
+    between attempts.
     """
 
     def __init__(
@@ -214,20 +199,20 @@ class Transport:
             session.close()
 
     def open(self, request: Request) -> requests.Response:
-        """The server's answer with status 200 and its body unread; the caller closes it.
+        """A response with status 200 and its body unread; the caller closes it.
 
-        Raises the subclass of ``ServerError`` that fits, after the policy's retries.
+        Raises the fitting subclass of ``ServerError`` after the policy's retries.
         """
         return self._retried(lambda: self._open_once(request))
 
     def read(self, request: Request) -> bytes:
-        """The whole body of an answer with status 200; ``BadAnswerError`` for one over ``json_limit_bytes``."""
+        """The whole body of a response with status 200; raises ``BadAnswerError`` over ``json_limit_bytes``."""
         return self._consumed(request, b"".join, limit_bytes=self.policy.json_limit_bytes)
 
     def consume(self, request: Request, reader: Callable[[Iterator[bytes]], _T]) -> _T:
-        """What ``reader`` makes of the body of an answer with status 200, chunk by chunk.
+        """What ``reader`` returns for the chunks of the body of a response with status 200.
 
-        It starts anew with a new answer when a body is cut. Raises ``BadAnswerError`` for one over
+        If a body breaks off, ``reader`` is called again with a new response. Raises ``BadAnswerError`` over
         ``array_limit_bytes``.
         """
         return self._consumed(request, reader, limit_bytes=self.policy.array_limit_bytes)
@@ -240,42 +225,16 @@ class Transport:
         return self._retried(once)
 
     def answer(self, request: Request, *, retry: bool = True) -> Answer:
-        """The answer whatever its status, with the beginning of its body; only busy servers are retried."""
+        """The response whatever its status, with the beginning of its body; only busy servers are retried."""
 
         def once() -> Answer:
             answer = self._answer_of(self._send(request))
-            error = error_for_status(answer, self._what(request))
+            error = error_for_status(answer, self.name_of(request))
             if isinstance(error, ServerBusyError):
                 raise error
             return answer
 
         return self._retried(once) if retry else once()
-
-    def chunks(self, response: requests.Response, request: Request) -> Iterator[bytes]:
-        """The body in chunks of at least 64 KiB except the last.
-
-        Whatever arrived before a failure is yielded before ``ConnectionFailedError`` is raised.
-        """
-        chunks: list[bytes] = []
-        pending = 0
-        failure: str | None = None
-        try:
-            for chunk in response.iter_content(_CHUNK_BYTES):
-                self.traffic.add(bytes_received=len(chunk))
-                chunks.append(chunk)
-                pending += len(chunk)
-                if pending >= _CHUNK_BYTES // 2:
-                    yield chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                    chunks, pending = [], 0
-        except (OSError, HTTPError) as error:
-            failure = describe_failure(error, while_reading=True).text
-        if chunks:
-            yield b"".join(chunks)
-        if failure is not None:
-            raise ConnectionFailedError(
-                f"Expected {self._what(request)} to send its whole answer, but {failure}. What came before is "
-                "incomplete; request it again, in smaller requests if that repeats itself."
-            )
 
     # One attempt
 
@@ -286,28 +245,28 @@ class Transport:
         raise self._failure(response, request)  # held by no name here: error and frame would keep each other
 
     def _failure(self, response: requests.Response, request: Request) -> ServerError:
-        error = error_for_status(self._answer_of(response), self._what(request))
+        error = error_for_status(self._answer_of(response), self.name_of(request))
         return error or BadAnswerError(
-            f"Expected {self._what(request)} to answer without compression, as it was asked to, got a compressed body; "
-            "it was not read, because a small one can unfold to any size. Switch off the compression in the proxy "
-            "before the server.",
+            f"The response of {self.name_of(request)} is compressed, although the request excludes compression. It was "
+            "not read, because a small body can unpack to any size. Switch off compression in the proxy before the "
+            "server.",
             status=response.status_code,
         )
 
     def _limited(self, response: requests.Response, request: Request, limit_bytes: int) -> Iterator[bytes]:
         received = 0
-        for chunk in self.chunks(response, request):
+        for chunk in Body(self, request, response):
             received += len(chunk)
             if received > limit_bytes:
                 raise BadAnswerError(
-                    f"Expected at most {limit_bytes:,} bytes from {self._what(request)}, got more; reading was "
-                    "stopped. Ask for less at a time, or raise the limit in the client's policy.",
+                    f"The response of {self.name_of(request)} exceeds {limit_bytes:,} bytes, so reading was stopped. "
+                    "Request less at a time, or raise the limit in the client's policy.",
                     status=response.status_code,
                 )
             yield chunk
 
     def _answer_of(self, response: requests.Response) -> Answer:
-        """Status, headers and the beginning of the body, as it came: nothing reads it, so nothing unfolds it.
+        """Status, headers, and the beginning of the body as it was sent, without unpacking it.
 
         A body that breaks off is good enough for an error.
         """
@@ -319,7 +278,7 @@ class Transport:
                     if len(body) >= ERROR_BODY_LIMIT_BYTES:
                         break
             except (OSError, HTTPError) as error:
-                logger.debug("The body of an answer with status %s broke off: %s", response.status_code, type(error))
+                logger.debug("The body of a response with status %s broke off: %s", response.status_code, type(error))
         self.traffic.add(bytes_received=len(body))
         return Answer(
             status=response.status_code,
@@ -349,7 +308,7 @@ class Transport:
         # Raised outside of the except block: the exceptions of requests hold the request, hence the keys, and would
         # travel along as the context of ours.
         kind = ConnectionFailedError if failure.transient else PermanentConnectionError
-        raise kind(f"Expected an answer of {self._what(request)}, but {failure.text}.")
+        raise kind(f"There was no response of {self.name_of(request)}: {failure.text}.")
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -379,7 +338,7 @@ class Transport:
                     raise
                 if failures == attempts:
                     if attempts > 1:
-                        error.args = (f"{error} Gave up after {attempts} attempts; try again later.",)
+                        error.args = (f"{error} Gave up after {attempts} attempts. Try again later.",)
                     raise
                 asked = error.retry_after_seconds if isinstance(error, ServerBusyError) else None
                 chance = random.random()  # noqa: S311  # spreads retries, protects nothing
@@ -389,6 +348,6 @@ class Transport:
             self._sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _what(self, request: Request) -> str:
-        """The request as it may be named in messages: without query and body."""
+    def name_of(self, request: Request) -> str:
+        """The request as messages may name it: without query and body."""
         return f"{request.path} at {urlsplit(self.base_url).netloc}"

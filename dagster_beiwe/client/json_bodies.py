@@ -1,8 +1,8 @@
-"""From bytes to JSON values: nothing that the server sends takes more memory than a bound, or breaks what comes after.
+"""Parse JSON in bounded memory, and accept only what can be written later.
 
-A parsed value takes up to 240 bytes, however short its text: ``[{},{},...]`` grows 24 times. So the number of values
-is bounded besides the bytes (``HttpPolicy``). Texts are what UTF-8 can hold, and values are nested a few levels only:
-both would fail later, when they are written.
+A parsed value takes up to 240 bytes, however short its text: ``[{},{},...]`` grows 24 times. So the number of values is
+bounded as well as the bytes (``HttpPolicy``). Texts must be valid UTF-8, and values nested a few levels only, since
+anything else would fail when it is written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dagster_beiwe.environment import BEIWE_URL
 from dagster_beiwe.errors import BadAnswerError
 
 _VALUES_LIMIT = 500_000
-"""In one answer that is parsed whole. A participant table has some 30 per participant."""
+"""In one body that is parsed whole. A participant table has some 30 per participant."""
 
 _OBJECTS_LIMIT = 400_000
 """In one array that is read chunk by chunk: daily counts of a hundred participants over ten years."""
@@ -33,7 +33,7 @@ _NOT_SPACE = re.compile(r"[^ \t\r\n]")
 
 
 def parse_json(body: bytes, route: str) -> Any:
-    """The body as JSON; HTML with status 200 comes from login pages of networks and from wrong URLs."""
+    """The body as JSON. HTML with status 200 comes from login pages of networks and from wrong URLs."""
     if sum(map(body.count, (b",", b"[", b"{"))) > _VALUES_LIMIT:
         raise wrong_shape(route, f"at most {_VALUES_LIMIT:,} values")
     try:
@@ -44,16 +44,16 @@ def parse_json(body: bytes, route: str) -> Any:
         return _checked(value, route)
     # Outside of the except block: the decoder's exception holds the whole body.
     raise BadAnswerError(
-        f"Expected JSON from {route}, got {kind} ({len(body):,} bytes) with status 200; it was not used. "
-        f"Check that {BEIWE_URL} is a Beiwe server and that no login page of a network lies between.",
+        f"{route} responded with status 200 and {kind} ({len(body):,} bytes) instead of JSON. The response was not "
+        f"used. Check that {BEIWE_URL} is a Beiwe server, and that no login page of a network intercepts requests.",
         status=200,
     )
 
 
 def parse_objects(chunks: Iterable[bytes], route: str) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON array one by one, so that a study of many years need not be in memory as text.
+    """The objects of a JSON array one by one, so that a study of many years is never in memory as text.
 
-    What is in them is not checked.
+    Their contents are not checked.
     """
     decoder = json.JSONDecoder()
     text, at, expected, objects = "", 0, "[", 0
@@ -83,7 +83,7 @@ def parse_objects(chunks: Iterable[bytes], route: str) -> Iterator[dict[str, Any
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Whether it is text that can be written: JSON can spell halves of characters (``\\ud800``), UTF-8 can't."""
+    """Whether it is text that can be written: JSON allows halves of characters (``\\ud800``), UTF-8 does not."""
     if not isinstance(value, str):
         return False
     try:
@@ -96,18 +96,18 @@ def is_text(value: object) -> TypeGuard[str]:
 def wrong_shape(route: str, expected: str, detail: str = "") -> BadAnswerError:
     """The error for JSON that is not what the endpoint promises."""
     return BadAnswerError(
-        f"Expected {expected} from {route}, got JSON of another shape{detail}; it was not used. The server may be "
+        f"{route} should return {expected}, but its JSON has another shape{detail}. It was not used. The server may be "
         "newer than this client.",
         status=200,
     )
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _checked(value: Any, route: str) -> Any:
-    """The value, if its texts can be written and it is not nested without end; level by level."""
+    """The value, if its texts can be written and it is not nested too deeply; level by level."""
     level = [value]
     for _ in range(_DEEPEST):
         if not all(is_text(each) for each in level if isinstance(each, str)):

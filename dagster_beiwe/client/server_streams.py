@@ -1,4 +1,4 @@
-"""Which streams and fields a server has. It tells, or it refuses what it lacks; either is remembered.
+"""Which streams and fields a server has. It lists them or refuses what it lacks; both are remembered.
 
 Releases of the server add and remove streams, and forks have their own, so no list of ours decides.
 """
@@ -31,9 +31,9 @@ logger = logging.getLogger("dagster_beiwe")
 _T = TypeVar("_T")
 
 _TABLEAU_PAGE = "tableau/summary-statistics-wdc/v1"
-"""Open to everybody: which fields the daily statistics have. Since May 2025."""
+"""A public page that lists the fields of the daily statistics, since May 2025."""
 
-_CANNOT_TELL = (
+_UNAVAILABLE = (
     RouteMissingError,
     NotFoundError,
     RequestRefusedError,
@@ -41,14 +41,14 @@ _CANNOT_TELL = (
     BadAnswerError,
     RedirectError,
 )
-"""What keeps one way of asking for the streams from telling them, and not the next."""
+"""Errors of one way to list the streams that the next way may not have."""
 
 
 class ServerStreams:
-    """Asks for the streams of a server, and remembers them for the life of a client; used by several threads.
+    """Requests the streams of a server, and remembers them for the client's life. Several threads may use it.
 
-    All studies of a server have the same streams, also those without data. ``request`` makes a request with the
-    client's keys from a route, a form and a query.
+    All studies of a server have the same streams, even without data. ``request`` makes a request with the client's keys
+    from a route, a form, and a query.
     """
 
     def __init__(
@@ -56,93 +56,89 @@ class ServerStreams:
     ) -> None:
         self._transport, self._request = transport, request
         self._lock = threading.Lock()
-        self._told: frozenset[str] = frozenset()
-        self._untold: set[str] = set()
+        self._reported: frozenset[str] = frozenset()
+        self._asked: set[str] = set()
         self._refused: set[str] = set()
         self._refused_fields: set[str] = set()
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     def learn(self, names: Iterable[str]) -> None:
-        """Take in the whole list of streams, as some answer had it; an empty one tells nothing."""
+        """Remember the whole list of streams from a response; an empty one is ignored."""
         given = set(names)
         usable = {name for name in given if is_stream_name(name)}
         with self._lock:
-            self._told = frozenset(usable) or self._told
+            self._reported = frozenset(usable) or self._reported
         if left_out := len(given) - len(usable):
-            self._say(
-                f"The server has {left_out} data streams whose names cannot be those of folders; they are left out."
-            )
+            self._warn(f"The server has {left_out} data streams whose names cannot be folder names. They are left out.")
         if new := sorted(usable - STREAMS.keys()):
-            self._say(
+            self._warn(
                 f"The server has data streams that this version does not describe: {', '.join(new)}. They are fetched "
                 "and stored like the others."
             )
 
     def all(self, study_id: str, wanted: Iterable[str] = ()) -> tuple[str, ...]:
-        """The streams of the server, sorted: as told, or else by the first way to ask that tells them.
+        """The streams of the server, sorted, as far as a response has listed them.
 
-        Where none does, those of the catalogue, and whatever is wanted: get-data will refuse it if need be.
+        If none does, those of the catalog and whatever is wanted, which get-data will refuse if need be.
         """
         for ask in (self._of_quantities, self._of_statistics, self._of_page):
-            if self._told or study_id in self._untold:
+            if self._reported or study_id in self._asked:
                 break
             try:
                 self.learn(ask(study_id))
-            except _CANNOT_TELL as error:
-                logger.debug("The server's streams are asked for in another way: %s", error)
+            except _UNAVAILABLE as error:
+                logger.debug("The server's streams are requested in another way: %s", error)
         with self._lock:
-            self._untold.add(study_id)
-            return tuple(sorted((self._told or {*STREAM_NAMES, *wanted}) - self._refused))
+            self._asked.add(study_id)
+            return tuple(sorted((self._reported or {*STREAM_NAMES, *wanted}) - self._refused))
 
-    def told(self, study_id: str) -> tuple[str, ...]:
-        """The same; raises ``RouteMissingError`` where no answer of the server names them."""
+    def reported(self, study_id: str) -> tuple[str, ...]:
+        """The same; raises ``RouteMissingError`` if no response of the server lists them."""
         found = self.all(study_id)
-        if not self._told:
+        if not self._reported:
             raise RouteMissingError(
-                "No answer of this server names its data streams (it is older than July 2024, or the study has no "
-                "participant yet). Those of the catalogue are asked for.",
-                status=404,
+                "This server does not list its data streams: it is older than July 2024, or the study has no "
+                "participant yet. The streams of the catalog are used instead."
             )
         return found
 
     def named(self, study_id: str, names: Iterable[str]) -> tuple[str, ...]:
-        """Names of streams, checked. The server is asked for its own only if one is not in the catalogue."""
+        """Names of streams, checked. The server's own are requested only if one is not in the catalog."""
         found = check_streams(names)
         if all(name in STREAMS for name in found):
             return found
         return check_streams(found, available=self.all(study_id, found))
 
     def choose(self, study_id: str, wanted: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of the wanted streams that the server has, all of its streams where no name is given; what it lacks is
-        said once.
+        """The wanted streams that the server has, or all of its streams if none is named. Warns once of what it lacks.
 
-        Raises ``UnknownStreamError`` for a name that is neither one of the server's nor in the catalogue, and where the
-        server has none of those that are wanted.
+        Raises ``UnknownStreamError`` for a name that is neither the server's nor in the catalog, and if the server has
+        none of the wanted streams.
         """
         available = self.all(study_id, wanted)
         names = check_streams(wanted, available={*available, *self._refused})
         missing = [name for name in names if name not in available]
         if names and len(missing) == len(names):
             raise UnknownStreamError(
-                f"This server has none of the data streams {', '.join(missing)}; nothing was requested. "
+                f"This server has none of the data streams {', '.join(missing)}. Nothing was requested. "
                 f"It has: {', '.join(available)}. Correct the streams of the study."
             )
         if missing:
-            self._say_missing(missing)
+            self._warn_of_missing(missing)
         return tuple(name for name in names if name in available) or available
 
-    def refused(self, takes: Callable[[tuple[str, ...]], bool], streams: tuple[str, ...]) -> tuple[str, ...]:
-        """The streams that get-data refuses, whatever the server told; they are left out from now on.
+    def refused(self, accepts: Callable[[tuple[str, ...]], bool], streams: tuple[str, ...]) -> tuple[str, ...]:
+        """The streams that get-data refuses, whatever the server lists; they are left out from now on.
 
-        ``takes`` tells whether get-data takes a request for some streams, and for all where none is named.
+        ``accepts`` says whether get-data accepts a request for some streams, or for all if none is named.
         """
-        if not takes(()):
+        if not accepts(()):
             return ()
-        found = tuple(_refused_of(takes, streams))
+        found = tuple(_refused_of(accepts, streams))
         with self._lock:
             self._refused |= set(found)
         if found:
-            self._say_missing(found)
+            self._warn_of_missing(found)
         return found
 
     def statistics(
@@ -167,7 +163,7 @@ class ServerStreams:
                 self._note_missing(refused)
 
     def _noted(self, rows: Iterator[dict[str, Any]], fields: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """The rows. A server may also leave out what it lacks without a word; all rows have the same fields."""
+        """The rows. A server may also omit fields that it lacks; all rows have the same fields."""
         for number, row in enumerate(rows):
             if not number:
                 self._note_missing(set(fields) - row.keys() - set(ROW_FIELDS))
@@ -178,11 +174,11 @@ class ServerStreams:
             new = sorted(set(fields) - self._refused_fields)
             self._refused_fields.update(new)
         if new:
-            self._say(f"The server's daily statistics lack {', '.join(new)}; they are read without.")
+            self._warn(f"The server's daily statistics lack {', '.join(new)}. They are read without.")
 
     @property
     def uncounted(self) -> frozenset[str]:
-        """Streams whose bytes the daily statistics do not tell."""
+        """Streams that the daily statistics do not count."""
         with self._lock:
             return frozenset(streams_of_fields(self._refused_fields))
 
@@ -192,7 +188,7 @@ class ServerStreams:
         return {name for sizes in counts.values() for name in sizes}
 
     def _of_statistics(self, study_id: str) -> Iterable[str]:
-        """One row without a choice of fields has them all."""
+        """One row, which has all fields if none are chosen."""
         rows: list[dict[str, Any]] = self._rows(study_id, {"limit": "1"}, list)
         return streams_of_fields(name for row in rows for name in row)
 
@@ -207,34 +203,34 @@ class ServerStreams:
         request = self._request(route, {"study_id": study_id}, query)
         return self._transport.consume(request, lambda chunks: read(parse_objects(chunks, route)))
 
-    def _say_missing(self, names: Iterable[str]) -> None:
+    def _warn_of_missing(self, names: Iterable[str]) -> None:
         with self._lock:
-            new = [name for name in names if name not in self._said]
-            self._said.update(new)
+            new = [name for name in names if name not in self._warned]
+            self._warned.update(new)
         if not new:
             return
         hints = [f" Did you mean {meant!r} by {name!r}?" for name, meant in misspelled_streams(new).items()]
-        self._say(
-            f"The server does not have the data streams {', '.join(new)} (any more). Their files stay in the lake; "
+        self._warn(
+            f"The server does not have the data streams {', '.join(new)} (any more). Their files stay in the lake, and "
             f"the other streams are fetched.{''.join(hints)}"
         )
 
-    def _say(self, text: str) -> None:
+    def _warn(self, text: str) -> None:
         with self._lock:
-            first = text not in self._said
-            self._said.add(text)
+            first = text not in self._warned
+            self._warned.add(text)
         if first:
             logger.warning("%s", text)
 
 
 def _refused_of(
-    takes: Callable[[tuple[str, ...]], bool], streams: tuple[str, ...], *, refused: bool = False
+    accepts: Callable[[tuple[str, ...]], bool], streams: tuple[str, ...], *, refused: bool = False
 ) -> list[str]:
-    """Those that are refused, found by halving the list; ``refused``: one of them is, so that need not be asked."""
-    if not streams or (not refused and takes(streams)):
+    """The refused streams, found by splitting the list. ``refused``: at least one of these is known to be refused."""
+    if not streams or (not refused and accepts(streams)):
         return []
     middle = len(streams) // 2
     if not middle:
         return list(streams)
-    first = _refused_of(takes, streams[:middle])
-    return first + _refused_of(takes, streams[middle:], refused=not first)
+    first = _refused_of(accepts, streams[:middle])
+    return first + _refused_of(accepts, streams[middle:], refused=not first)

@@ -1,9 +1,9 @@
 """What the statuses of a Beiwe server mean.
 
-The server explains little: its error bodies are empty, except that a missing route has an HTML page, a route that has
-nothing may say so in a short text, and the daily statistics name the fields that they lack. Both kinds of 404 therefore
-have to be told apart by their bodies. Nothing that the server sends is quoted, neither bodies nor the address of a
-redirect: a server that echoes the keys, by mistake or on purpose, would put them into our logs.
+The server explains little. Its error bodies are empty, except that a missing route has an HTML page, a route without
+data may say so in a short text, and the daily statistics name the fields that they lack. So only the body distinguishes
+the two kinds of 404. Messages quote nothing that the server sends, neither bodies nor the address of a redirect: a
+server that echoes the keys, by mistake or on purpose, would put them into our logs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _REFUSED_FIELD = re.compile(r"(?P<name>[a-z][a-z0-9_-]{0,99}) is not a valid fie
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Status, headers, cookies and the beginning of the body of an answer."""
+    """Status, headers, cookies, and the beginning of the body of a response."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -55,13 +55,13 @@ class Answer:
 
     @property
     def is_short_text(self) -> bool:
-        """Whether the body is a sentence and not a page. The content type does not tell: all is called HTML."""
+        """Whether the body is a sentence, not a page. The content type does not tell, because it always says HTML."""
         text = self.body.strip()
         return 0 < len(text) <= _LONGEST_TEXT_BYTES and text.isascii() and not text.startswith(b"<")
 
 
 def error_for_status(answer: Answer, what: str) -> ServerError | None:
-    """The error that an answer stands for, or None for status 200; ``what`` names the request in the message."""
+    """The error that a response stands for, or None for status 200; ``what`` names the request in the message."""
     status = answer.status
     if status == 200:
         return None
@@ -69,7 +69,7 @@ def error_for_status(answer: Answer, what: str) -> ServerError | None:
         return _redirect(answer, what)
     if status in BUSY_STATUSES:
         return ServerBusyError(
-            f"Expected {what} to answer, got status {status}: the server is overloaded, restarting or in maintenance.",
+            f"{what} responded with status {status}: the server is overloaded, restarting, or in maintenance.",
             status=status,
             retry_after_seconds=retry_after_seconds(answer),
         )
@@ -77,43 +77,44 @@ def error_for_status(answer: Answer, what: str) -> ServerError | None:
         return _refusal(answer, what)
     if status >= 500:
         return ServerFailedError(
-            f"Expected {what} to answer, got status {status}: an error inside the server. If it repeats itself, "
-            "the server's operators find the reason in its log at this time.",
+            f"{what} responded with status {status}: an error inside the server. If this continues, the server's "
+            "operators find the reason in its log at this time.",
             status=status,
         )
-    return BadAnswerError(f"Expected status 200 from {what}, got {status}; the answer was not used.", status=status)
+    return BadAnswerError(
+        f"{what} responded with status {status} instead of 200. The response was not used.", status=status
+    )
 
 
 def _refusal(answer: Answer, what: str) -> ServerError:
     status = answer.status
     if status == 403:
         return AccessDeniedError(
-            f"Expected {what} to allow the request, got status 403: the access or secret key is wrong or deactivated, "
-            "or the researcher is not on this study. If the list of studies can be read with the same keys, it is "
-            "the study: ask its administrator; otherwise make new keys on the website.",
+            f"{what} denied access (status 403). Either the access key or secret key is wrong or deactivated, or the "
+            "researcher has no access to this study. If the same keys can list studies, ask the study's administrator "
+            "for access; otherwise create new keys on the website.",
             status=status,
         )
     if status == 404 and answer.has_body and not answer.is_short_text:
         return RouteMissingError(
-            f"Expected {what} to exist, got the server's page for unknown addresses (404). This version of the server "
-            f"lacks the endpoint, or {BEIWE_URL} is not the address of a Beiwe server.",
+            f"{what} does not exist (status 404). This version of the server lacks the endpoint, or {BEIWE_URL} is not "
+            "the address of a Beiwe server.",
             status=status,
         )
     if status == 404:
         return NotFoundError(
-            f"Expected {what} to know the study, participants and streams named, got status 404: one of them does not "
-            "exist there (any more). Compare them with the lists of studies and participants.",
+            f"{what} responded with status 404: the study, a participant, or a stream in the request does not exist "
+            "there (any more). Compare them with the lists of studies and participants.",
             status=status,
         )
     if status == 413:
         return RequestTooLargeError(
-            f"Expected {what} to accept the request, got status 413: its body is over the limit of a proxy before the "
-            "server. Send a shorter list of known files, or a smaller window.",
+            f"{what} responded with status 413: the request exceeds the limit of a proxy in front of the server. List "
+            "fewer files, or request a smaller window.",
             status=status,
         )
     return RequestRefusedError(
-        f"Expected {what} to accept the request, got status {status}. "
-        f"{_REFUSAL_HINTS.get(status, _OTHER_REFUSAL_HINT)}",
+        f"{what} refused the request with status {status}. {_REFUSAL_HINTS.get(status, _OTHER_REFUSAL_HINT)}",
         status=status,
         fields=_refused_fields(answer),
     )
@@ -129,26 +130,25 @@ def _refused_fields(answer: Answer) -> list[str]:
     return [match["name"] for match in found if match]
 
 
+_OTHER_REFUSAL_HINT = f"Check {BEIWE_URL} and the proxies in front of the server."
 _REFUSAL_HINTS = {
-    400: f"Check that the keys are complete, the ids right, and {BEIWE_URL} the server's own host name.",
-    405: f"Something between here and the server changed the method of the request: check {BEIWE_URL} and proxies.",
-    407: "The proxy named in the environment wants a login.",
+    400: f"Check that the keys are complete, the ids are right, and {BEIWE_URL} is the server's own host name.",
+    405: f"A proxy in front of the server changed the method of the request: check {BEIWE_URL} and the proxies.",
+    407: "The proxy in the environment requires a login.",
 }
-_OTHER_REFUSAL_HINT = f"Check {BEIWE_URL} and what lies between here and the server."
 
 
 def _redirect(answer: Answer, what: str) -> RedirectError:
     return RedirectError(
-        f"Expected {what} to answer itself, got status {answer.status}, a redirect to "
-        f"{_direction(answer.header('Location'))}. It was not followed and no key was sent there. Open {BEIWE_URL} "
-        f"in a browser to see where it leads. If that is the right address, correct {BEIWE_URL} (or URL in the "
-        "keyring): https and the server's own host name.",
+        f"{what} redirects to {_direction(answer.header('Location'))} (status {answer.status}). The redirect was not "
+        f"followed, and no key was sent there. Open {BEIWE_URL} in a browser to see where it leads. If that is the "
+        f"right address, set {BEIWE_URL} (or URL in the keyring) to it: https and the server's own host name.",
         status=answer.status,
     )
 
 
 def _direction(location: str | None) -> str:
-    """Where a Location leads, in our words."""
+    """Where a Location leads, without quoting it."""
     try:
         host = urlsplit(location or "").hostname
     except ValueError:
@@ -157,9 +157,9 @@ def _direction(location: str | None) -> str:
 
 
 def retry_after_seconds(answer: Answer) -> float | None:
-    """How long the server asks to wait, from seconds or an HTTP date; None where it does not say or is unreadable.
+    """How long the server asks to wait, in seconds or as an HTTP date; None if it does not say or cannot be read.
 
-    A date is compared with the server's own clock (its ``Date``), so that clocks may differ.
+    A date is compared with the server's own clock (its ``Date``), because clocks may differ.
     """
     text = (answer.header("Retry-After") or "").strip()
     if text.isascii() and text.isdigit():

@@ -1,4 +1,4 @@
-"""Finding the study that somebody means: by id, by the beginning of its id, or by name."""
+"""Find the study that somebody means: by id, by the beginning of its id, or by name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def expand_study_id(studies: Mapping[str, str], prefix: str) -> StudyListing:
     found = _by_prefix(studies, prefix)
     if len(found) == 1:
         return found[0]
-    raise _not_one(studies, prefix, found, "the beginning of the id of exactly one study")
+    raise _not_one(studies, prefix, found, "beginning of a study id")
 
 
 def find_study(studies: Mapping[str, str], text: str) -> StudyListing:
@@ -36,7 +36,7 @@ def find_study(studies: Mapping[str, str], text: str) -> StudyListing:
     found = matching_studies(studies, text)
     if len(found) == 1:
         return found[0]
-    raise _not_one(studies, text.strip(), found, "a study id, the beginning of exactly one, or a study's name")
+    raise _not_one(studies, text.strip(), found, "study")
 
 
 def matching_studies(studies: Mapping[str, str], text: str) -> list[StudyListing]:
@@ -55,24 +55,24 @@ def _by_prefix(studies: Mapping[str, str], prefix: str) -> list[StudyListing]:
     ]
 
 
-def _not_one(studies: Mapping[str, str], text: str, found: Iterable[StudyListing], expected: str) -> ConfigurationError:
+def _not_one(studies: Mapping[str, str], text: str, found: Iterable[StudyListing], what: str) -> ConfigurationError:
     candidates = sorted(found)
-    start = f"Expected {expected}, got {text[:80]!r}"
     if candidates:
         return ConfigurationError(
-            f"{start}, which fits {len(candidates)} studies: {_listed(candidates)}. None was chosen; write more of the "
-            "id."
+            f"The {what} {text[:80]!r} matches {len(candidates)} studies: {_listed(candidates)}. None was chosen. "
+            "Write more of the id."
         )
     if not studies:
         return ConfigurationError(
-            f"{start}; these keys can see no study at all. Ask the study's administrator to add the researcher."
+            f"The {what} {text[:80]!r} was not found, because these keys have access to no study. Ask the study's "
+            "administrator to add the researcher."
         )
     by_name = {name.lower(): StudyListing(study_id, name) for study_id, name in studies.items()}
     near = [by_name[name] for name in difflib.get_close_matches(text.lower(), list(by_name), n=3, cutoff=0.5)]
     if near:
-        return ConfigurationError(f"{start}, which no study has. Did you mean {_listed(near)}?")
+        return ConfigurationError(f"No study matches the {what} {text[:80]!r}. Did you mean {_listed(near)}?")
     every = sorted(StudyListing(*item) for item in studies.items())
-    return ConfigurationError(f"{start}, which no study has. The studies are: {_listed(every)}.")
+    return ConfigurationError(f"No study matches the {what} {text[:80]!r}. The studies are: {_listed(every)}.")
 
 
 def _listed(studies: list[StudyListing]) -> str:

@@ -1,4 +1,4 @@
-"""What went wrong below HTTP, in our words: the library's own messages may hold URLs and passwords of proxies."""
+"""Describe failures below HTTP. The library's own messages are not used: they may hold URLs and proxy passwords."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from dagster_beiwe.environment import BEIWE_URL
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """``text`` completes "but ..."; ``transient`` means that waiting may help."""
+    """``text`` is a clause without a period; ``transient`` means that waiting may help."""
 
     text: str
     transient: bool = True
 
 
 def describe_failure(error: Exception, *, while_reading: bool = False) -> Failure:
-    """The failure in one sentence without a full stop."""
+    """The failure in one clause without a period."""
     causes = list(_causes(error))
     if isinstance(error, requests.exceptions.SSLError):
         return Failure(
             text="the encrypted connection could not be set up: the server's certificate is not trusted, or TLS "
-            f"failed. Check the host in {BEIWE_URL}, and REQUESTS_CA_BUNDLE where the network has its own authority",
+            f"failed. Check the host in {BEIWE_URL}, and REQUESTS_CA_BUNDLE if the network has its own certificate "
+            "authority",
             transient=False,
         )
     if isinstance(error, requests.exceptions.ProxyError):
-        return Failure(text="the proxy named in the environment (HTTPS_PROXY) did not let it through")
+        return Failure(text="the proxy in the environment (HTTPS_PROXY) did not let the request through")
     if isinstance(error, (requests.exceptions.InvalidProxyURL, requests.exceptions.InvalidURL)):
         return Failure(text="the URL of the server or of the proxy (HTTPS_PROXY) is malformed", transient=False)
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return Failure(text="no connection was made within the connect timeout")
     if isinstance(error, requests.exceptions.Timeout) or any(isinstance(cause, ReadTimeoutError) for cause in causes):
-        return Failure(text="nothing came within the read timeout")
+        return Failure(text="nothing arrived within the read timeout")
     if any(isinstance(cause, (NameResolutionError, socket.gaierror)) for cause in causes):
         return Failure(text=f"the host name could not be found. Check {BEIWE_URL} and the network")
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
@@ -46,11 +47,13 @@ def describe_failure(error: Exception, *, while_reading: bool = False) -> Failur
             "the file exists",
             transient=while_reading,
         )
-    return Failure(text="the connection broke off in the middle of it" if while_reading else "the connection broke off")
+    return Failure(
+        text="the connection broke off in the middle of the response" if while_reading else "the connection broke off"
+    )
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what is wrapped in it: ``requests`` puts the cause into ``args``, ``urllib3`` into ``reason``."""
+    """The error and its causes, which ``requests`` puts into ``args`` and ``urllib3`` into ``reason``."""
     found: list[BaseException] = []
     pending: list[object] = [error]
     while pending:

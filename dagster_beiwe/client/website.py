@@ -1,7 +1,7 @@
-"""The two website pages that older servers need: login, and the export of a study's settings.
+"""Login to the website, and the export of a study's settings, for servers before 2025-03.
 
-Only for servers before 2025-03, which have no endpoint for the settings. The page takes the integer key of the study,
-which no endpoint tells: it is the number in the address of the study's page on the website.
+These servers have no endpoint for the settings. The page takes the study's number, which no endpoint returns: it is in
+the address of the study's page on the website.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _EXPORT_PAGE = "export_study_settings_file"
 def export_study_settings(transport: Transport, credentials: Credentials, study_pk: int) -> dict[str, Any]:
     """The settings of a study, in the form of get-study-settings.
 
-    Raises ``CredentialsError`` without user name and password, ``AccessDeniedError`` where they are refused.
+    Raises ``CredentialsError`` without user name and password, ``AccessDeniedError`` if they are refused.
     """
     if isinstance(study_pk, bool) or study_pk < 1:
         raise ConfigurationError(
-            f"Expected the study's number on the website, 1 or more, got {study_pk}; nothing was requested."
+            f"study_pk is the study's number on the website, 1 or more, not {study_pk}. Nothing was requested."
         )
     cookie = _login(transport, credentials)
     page = f"{_EXPORT_PAGE}/{study_pk}"
@@ -35,19 +35,19 @@ def export_study_settings(transport: Transport, credentials: Credentials, study_
         body = transport.read(request)
     except RedirectError as error:
         raise AccessDeniedError(
-            f"Expected {page} after the login, got a redirect to another page of the website; the settings were not "
-            "read. The account may have an expired password or lack two-factor login: log in with a browser once.",
+            f"After the login, {page} redirected to another page of the website. The settings were not read. The "
+            "password may have expired, or the account may lack two-factor login. Log in with a browser once.",
             status=error.status,
         ) from None
     return settings_from(parse_json(body, _EXPORT_PAGE), _EXPORT_PAGE)
 
 
 def _login(transport: Transport, credentials: Credentials) -> str:
-    """The session cookie. Never repeated: ten wrong passwords lock the account for ten minutes."""
+    """The session cookie. Never retried, because ten wrong passwords lock the account for ten minutes."""
     if not credentials.username or not credentials.password:
         raise CredentialsError(
-            "Expected user name and password of the website, which this old server needs for the settings, got none; "
-            f"nothing was requested. Set {BEIWE_USERNAME} and {BEIWE_PASSWORD}, or USERNAME and PASSWORD in the "
+            "There is no user name and password for the website, which this old server requires for the settings. "
+            f"Nothing was requested. Set {BEIWE_USERNAME} and {BEIWE_PASSWORD}, or USERNAME and PASSWORD in the "
             "keyring."
         )
     form = {"username": credentials.username, "password": credentials.password}
@@ -58,12 +58,12 @@ def _login(transport: Transport, credentials: Credentials) -> str:
     location = answer.header("Location") or ""
     if answer.status == 302 and location.startswith("/") and not location.startswith("//"):
         raise AccessDeniedError(
-            "Expected a session from the website's login, got the login page again: user name or password is wrong, "
-            "the account is locked (ten minutes after ten failures), or it needs a two-factor code, which can't be "
-            "given here. It was not repeated.",
+            "The website's login failed: the user name or password is wrong, the account is locked (for ten minutes "
+            "after ten failures), or it requires a two-factor code, which is not supported. The login was not "
+            "repeated.",
             status=answer.status,
         )
     raise error_for_status(answer, "the website's login") or AccessDeniedError(
-        "Expected a session from the website's login, got a page without one; it was not repeated.",
+        "The website's login started no session. It was not repeated.",
         status=answer.status,
     )

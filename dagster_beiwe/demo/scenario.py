@@ -126,7 +126,7 @@ class _Scenario:
         noon = self._hour(week=1, day=3)
         self._world.reprocess(BERT, noon - 4 * _HOUR, noon + 8 * _HOUR, stream="accelerometer")
         print(f"  {BERT}: a day of accelerometer data is processed again, and grows by a quarter")
-        self._world.withdraw(CLEO, stream="gps", hour=self._hour(week=0, day=4))
+        self._world.delete_files(CLEO, stream="gps", hour=self._hour(week=0, day=4))
         print(f"  {CLEO}: an hour of GPS data is deleted")
         poisoned = self._hour(week=2, day=2)
         self._world.add_rows(DORA, "gps", poisoned)

@@ -94,7 +94,7 @@ class FileRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 class FetchFailure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A part of a window that could not be fetched: half-open hours (UTC) and streams.
 
-    ``error`` is the class name of the error, ``message`` its text.
+    ``error`` is the class name of the error, ``message`` its text; ``transient`` as in ``BeiweError``.
     """
 
     start: str
@@ -102,6 +102,7 @@ class FetchFailure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     streams: tuple[str, ...]
     error: str
     message: str = ""
+    transient: bool = False
 
     @property
     def window(self) -> Window:

@@ -6,17 +6,16 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from dagster_beiwe.errors import ConfigurationError, PastStateError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import add_snapshot, remove_snapshot
 from dagster_beiwe.lake.catalog.records import Snapshot
 from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.retries import SNAPSHOT_ATTEMPTS
 from dagster_beiwe.text import counted
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
-_TRIES: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ def create_snapshot(lake: StudyLake, name: str, *, run_id: str) -> Snapshot:
             "dashes or underscores. Nothing was written."
         )
     catalog = _log_of(lake)
-    for remaining in reversed(range(_TRIES)):
+    for remaining in reversed(range(SNAPSHOT_ATTEMPTS)):
         pinned = lake.at()
         contents = contents_of(pinned)
         try:

@@ -18,7 +18,7 @@ from typing import BinaryIO, Literal
 import zstandard
 
 from dagster_beiwe.encryption import Bytes, Cipher
-from dagster_beiwe.errors import DamagedMemberError
+from dagster_beiwe.errors import DamagedMemberError, FrameTooLargeError
 from dagster_beiwe.lake.layout import stored_suffix
 from dagster_beiwe.lake.storage.base import NewFile, Storage
 
@@ -42,10 +42,6 @@ _STEP_BYTES = 1024
 _LEVEL = 3
 _LARGEST_WINDOW_BYTES = 8 * 1024 * 1024
 _FRAME_HEADER_BYTES = 18
-
-
-class FrameTooLargeError(DamagedMemberError):
-    """A zstd frame can't be checked in bounded memory; the file has to be asked for uncompressed."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How errors of this package end a step: with their message alone, and retried only where that can help."""
+"""Convert package errors into Dagster failures; retry transient ones."""
 
 from __future__ import annotations
 
@@ -10,23 +10,15 @@ from typing import TypeVar
 
 import dagster as dg
 
-from dagster_beiwe import errors
-from dagster_beiwe.client import HttpPolicy
 from dagster_beiwe.errors import BeiweError, ServerBusyError
+from dagster_beiwe.retries import STEP_FIRST_WAIT_SECONDS, STEP_RETRIES, HttpPolicy
 
-PASSING = frozenset(
-    error.__name__
-    for error in (
-        errors.ConnectionFailedError,
-        errors.ServerBusyError,
-        errors.TruncatedArchiveError,
-        errors.CommitConflictError,
-    )
+RETRY_POLICY = dg.RetryPolicy(
+    max_retries=STEP_RETRIES,
+    delay=STEP_FIRST_WAIT_SECONDS,
+    backoff=dg.Backoff.EXPONENTIAL,
+    jitter=dg.Jitter.PLUS_MINUS,
 )
-"""Errors that may be gone in a minute. The others need somebody to change something first."""
-
-RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""For steps: the client itself has waited and tried several times before."""
 
 _T = TypeVar("_T")
 _LONGEST_WAIT_SECONDS = HttpPolicy().retry_after_cap_seconds
@@ -59,7 +51,7 @@ def clear_failures(*, unfinished: Callable[[], Iterable[str]] = tuple) -> Iterat
         if isinstance(error, ServerBusyError) and error.retry_after_seconds:
             wait = min(error.retry_after_seconds, _LONGEST_WAIT_SECONDS)
             raise BusyFailure(wait_seconds=wait, description=description, metadata=metadata) from None
-        raise dg.Failure(description=description, metadata=metadata, allow_retries=is_passing(name)) from None
+        raise dg.Failure(description=description, metadata=metadata, allow_retries=error.transient) from None
 
 
 def with_retries(
@@ -107,8 +99,3 @@ def never_seen_advice(participants: Iterable[str]) -> str:
         f"Partitions of participants whom the server does not list, and of whom nothing was ever fetched: "
         f"{listed(sorted(participants))}. If an id was mistyped, `dagster-beiwe partitions remove` removes it."
     )
-
-
-def is_passing(errors: str) -> bool:
-    """Whether trying again soon may help against an error, or against one of several whose names are joined."""
-    return not PASSING.isdisjoint(errors.split(", "))

@@ -1,4 +1,4 @@
-"""What an endpoint answers, before it becomes bytes on a socket."""
+"""What an endpoint responds, before it becomes bytes on a socket."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FILLER = "  <p>Beiwe is a platform for digital phenotyping. This page is part o
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Status, headers and body. ``chunked`` answers are sent without a Content-Length.
+    """Status, headers, and body. ``chunked`` answers are sent without a Content-Length.
 
     A download carries its ``archive`` instead of a body.
     """
@@ -42,7 +42,7 @@ class Answer:
 
 
 class RefusedError(Exception):
-    """A request that ends here, with this status: an empty body, or an HTML page for 500."""
+    """A refused request, with its status. The body is empty, or an HTML page for 500."""
 
     def __init__(self, status: int) -> None:
         super().__init__(str(status))

@@ -1,4 +1,4 @@
-"""A download before it is packed: its members, and the stream that comes of them."""
+"""A download before it is packed, and the stream that its members become."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Alteration = Callable[[Member], Member]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One file on its way into the zip; the bytes are made when its turn comes.
+    """One file on its way into the zip. Its bytes are made when it is packed.
 
-    ``name`` is None where an old server listed a file but left it out. Misbehaviours set ``poisoned`` (the stream
+    ``name`` is None if an old server listed a file but left it out. Misbehaviours set ``poisoned`` (the stream
     ends here), ``alter`` (another member instead) and ``value`` (another hash).
     """
 
@@ -51,7 +51,7 @@ class Archive:
 
     @property
     def size_bytes(self) -> int:
-        """Roughly what will be sent, before compression."""
+        """About how much will be sent, before compression."""
         return sum(entry.file.size_bytes + 300 for entry in self.entries if entry.name) + 22
 
     def chunks(self) -> Iterator[bytes]:
@@ -73,7 +73,7 @@ class Archive:
 
 
 class PoisonedError(Exception):
-    """An object that the server can't read: the stream ends here."""
+    """An object that the server cannot read, at which the stream ends."""
 
 
 def bytes_member(name: str, data: bytes) -> Member:

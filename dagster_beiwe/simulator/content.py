@@ -1,4 +1,4 @@
-"""The bytes of one file, made on demand and always the same for the same file.
+"""The bytes of one file, made on demand, and the same each time.
 
 Small files get rows of their own. Large ones (benchmarks ask for tens of thousands of rows) are stamped from a
 template: since an hour is a whole number of 100-second steps, all but eight digits of a timestamp can be rendered
@@ -53,7 +53,7 @@ class ContentPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that the bytes of a file depend on. ``extra`` lists rows that arrived late, one number per batch."""
+    """Everything on which the bytes of a file depend. ``extra`` lists rows that arrived late, one number per batch."""
 
     seed: str
     stream: str
@@ -98,7 +98,7 @@ def render(recipe: Recipe) -> bytes:
 
 
 def size_of(recipe: Recipe) -> int:
-    """The size that ``render`` will give; for stamped files without rendering them."""
+    """The size of what ``render`` returns. Stamped files are not rendered for it."""
     if recipe.rows < _TEMPLATE_FROM_ROWS or recipe.extra or not _is_plain_series(recipe):
         return len(render(recipe))
     own, template = _stamp_parts(recipe, random.Random(recipe.seed))
@@ -166,7 +166,7 @@ def _template(stream: str, os: str, count: int, variant: int) -> tuple[bytes, ..
 
 
 def _stamp_parts(recipe: Recipe, rng: random.Random) -> tuple[list[bytes], tuple[bytes, ...]]:
-    """A few rows of the file's own, which make it differ from its neighbours of the same hour, and its template."""
+    """A few rows of the file's own, which make it differ from other files of its hour, and its template."""
     pool = _pool(recipe.stream, recipe.os)
     own = [_line(recipe.start_ms + ms, pool[rng.randrange(_POOL_ROWS)]).encode() for ms in range(8)]
     return own, _template(recipe.stream, recipe.os, recipe.rows - len(own), rng.randrange(4))
@@ -190,7 +190,7 @@ def _noise_block(seed: str) -> bytes:
 
 
 def noise(seed: str, size_bytes: int) -> Iterator[bytes]:
-    """Pseudo-random bytes in chunks; however long, only one block is held in memory."""
+    """Pseudo-random bytes in chunks, with one block in memory at a time."""
     block = _noise_block(seed)
     for start in range(0, size_bytes, CHUNK_BYTES):
         rest = size_bytes - start

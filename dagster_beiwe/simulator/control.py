@@ -1,4 +1,4 @@
-"""Changing the world from another process: ``POST /_simulator/<action>`` with a JSON object, loopback only."""
+"""Change the world from another process: ``POST /_simulator/<action>`` with a JSON object, loopback only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MUTATIONS = frozenset(
         "restore_object",
         "retire",
         "set_intervention",
-        "withdraw",
+        "delete_files",
     }
 )
 _MOMENTS = frozenset({"hour", "moment", "start", "end"})

@@ -1,4 +1,4 @@
-"""The table of daily byte counts, as the server keeps it: written when files are processed, never recounted by itself.
+"""The table of daily byte counts, which the server writes when it processes files and never recounts by itself.
 
 A row is one participant's calendar day. Processing writes the rows of the days it touched: the day in the zone that the
 study has then, and the sizes of the streams with files on that day. So a change of the study's zone leaves every row as
@@ -20,13 +20,13 @@ _DAY = timedelta(days=1)
 
 @dataclass(kw_only=True)
 class CountedDay:
-    """One row: the zone (IANA name) in which its day was counted last, and plain bytes by stream."""
+    """One row: the zone (IANA name) in which the day was last counted, and plain bytes by stream."""
 
     zone: str
     sizes: dict[str, int] = field(default_factory=dict)
 
     def abbreviation(self, day: date) -> str:
-        """The zone as the row tells it: its abbreviation at the end of the day."""
+        """The zone as the row names it: its abbreviation at the end of the day."""
         return datetime.combine(day, time.max, ZoneInfo(self.zone)).strftime("%Z")
 
 
@@ -34,7 +34,7 @@ Counts = dict[date, CountedDay]
 
 
 def count_days(counts: Counts, files: Iterable[StoredFile], zone: str, days: Iterable[date] | None = None) -> None:
-    """Write the rows of some days, or of all days with files, from the files that there are."""
+    """Write the rows of some days, or of all days with files, from the present files."""
     local = ZoneInfo(zone)
     wanted = None if days is None else set(days)
     first_ms, last_ms = _around(wanted) if wanted else (-math.inf, math.inf)
@@ -56,6 +56,6 @@ def count_days(counts: Counts, files: Iterable[StoredFile], zone: str, days: Ite
 
 
 def _around(days: set[date]) -> tuple[float, float]:
-    """Milliseconds between which these days lie in any zone: to pass over other files quickly."""
+    """The milliseconds between which these days lie in any zone, to skip other files quickly."""
     first, last = (datetime.combine(day, time(), timezone.utc) for day in (min(days), max(days)))
     return (first - _DAY).timestamp() * 1000, (last + 2 * _DAY).timestamp() * 1000

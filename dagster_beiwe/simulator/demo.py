@@ -1,4 +1,4 @@
-"""The default world: three studies in three time zones, with the oddities that real studies have."""
+"""The default world: three studies in three time zones, with the oddities of real studies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``get-data``: which files a request gets, under which names, in which order, with which registry."""
+"""``get-data``: which files a request returns, and their names, order, and registry."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _selected(world: World, profile: Profile, study: Study, request: Request) ->
 
 
 def _skipped(file: StoredFile, registry: dict[str, str], profile: Profile) -> bool:
-    """Whether the registry that the client sent keeps the file out, by the rule of the server's generation."""
+    """Whether the client's registry excludes the file, by the rule of the server's generation."""
     key, rule = file.key, profile.registry_rule
     short = key.removeprefix("CHUNKED_DATA/")
     if rule == "full-path-md5":
@@ -101,7 +101,7 @@ def _entries(files: list[StoredFile], profile: Profile, *, zstd: bool, with_hash
 
 
 def registry_value(file: StoredFile, profile: Profile, *, with_hashes: bool) -> str | None:
-    """MD5 without a registry in the request, SHA-1 with one; of unchunked ones from before May 2026 no MD5."""
+    """MD5 without a registry in the request, SHA-1 with one. Unchunked files from before May 2026 have no MD5."""
     has_md5 = file.chunked or profile.keeps_md5_of(file.arrived.date())
     if with_hashes and profile.keeps_sha1 and profile.registry_rule != "full-path-md5":
         if file.has_sha1:

@@ -1,4 +1,4 @@
-"""The routes of the server, since when each exists, and what it answers."""
+"""The routes of the server, since when each exists, and its response."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dagster_beiwe.simulator.world import World
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request with all that an endpoint may look at."""
+    """One request, with everything that an endpoint may use."""
 
     world: World
     profile: Profile
@@ -43,7 +43,7 @@ class Route:
 
 
 def researcher_of(call: Call) -> Researcher:
-    """Who asks: 400 for keys missing or with a strange character, 403 for keys that are not right."""
+    """Whose keys these are. Responds 400 to missing or malformed keys, 403 to wrong ones."""
     access, secret = call.request.value("access_key") or "", call.request.value("secret_key") or ""
     if not KEY_PATTERN.fullmatch(access) or not KEY_PATTERN.fullmatch(secret):
         raise RefusedError(400)
@@ -76,7 +76,7 @@ def study_of(call: Call) -> Study:
 
 
 def participant_of(call: Call) -> tuple[Study, Participant]:
-    """Credentials first here; hidden studies are not refused, and ``study_id`` is not read."""
+    """Checks credentials first, accepts hidden studies, and does not read ``study_id``."""
     researcher = researcher_of(call)
     participant_id = call.request.value("participant_id")
     if not participant_id:
@@ -121,7 +121,7 @@ def settings_file(study: Study, profile: Profile) -> Answer:
 
 
 def _is_set(setting: str, profile: Profile) -> bool:
-    """Settings of a stream go with it."""
+    """Whether a stream's settings are sent: only with the stream."""
     return "ambient_audio" in profile.streams or not setting.startswith("ambient_audio")
 
 
@@ -130,7 +130,7 @@ def get_study_settings(call: Call) -> Answer:
 
 
 def get_interventions(call: Call) -> Answer:
-    """Only interventions that some survey's schedule refers to."""
+    """Only interventions that a survey's schedule refers to."""
     study = study_of(call)
     used = [(survey.id, name) for survey in study.surveys for name, _, _ in survey.relative_timings]
     if not used:
@@ -201,7 +201,7 @@ def _history(records: Callable[[Participant], list[dict[str, Any]]], *, may_omit
 
 
 def get_sycamore_output(call: Call) -> Answer:
-    """Analyses are not simulated. There is none: a 404 with a short text, where a missing route has a page."""
+    """There is no analysis: a 404 with a short text, while a missing route has a page."""
     study_of(call)
     return Answer(status=404, body=b"No sycamore output was found for this study.", content_type="text/plain")
 
@@ -212,7 +212,7 @@ def get_forest_tasks(call: Call) -> Answer:
 
 
 def background_status(call: Call) -> Answer:
-    """Empty either way: 200 if the server processed uploads lately."""
+    """An empty body, with 200 if the server processed uploads lately."""
     return Answer(status=200 if call.world.processing else 500)
 
 

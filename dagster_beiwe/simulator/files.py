@@ -1,4 +1,4 @@
-"""A file as the server stores it: its two names, when it begins, and its bytes on demand."""
+"""A file as the server stores it: its two names, its start, and its bytes on demand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StoredFile:
 
     ``start_ms`` is Unix milliseconds UTC: the hour for chunked streams, the opening time on the phone for the
     others. ``has_sha1`` is whether the server's table of SHA-1 hashes knows the file; ``lost`` marks an object that
-    is gone from storage. ``content`` is what the file holds instead of generated rows.
+    is missing in storage. ``content`` replaces the generated rows.
     """
 
     study_id: str
@@ -52,7 +52,7 @@ class StoredFile:
 
     @property
     def bin(self) -> datetime:
-        """What ``time_start`` and ``time_end`` are compared with: the hour, or the second of an unchunked file."""
+        """The moment compared with ``time_start`` and ``time_end``: the hour, or the second of an unchunked file."""
         return moment_of(self.bin_ms)
 
     @property
@@ -109,7 +109,7 @@ class StoredFile:
         return blob
 
     def chunks(self) -> Iterator[bytes]:
-        """The plain content in chunks; recordings are never held as a whole."""
+        """The plain content in chunks, so that recordings are never held as a whole."""
         if self.audio_bytes and self.content is None:
             yield from noise(self.seed, self.audio_bytes)
         else:

@@ -19,7 +19,7 @@ _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request as the endpoints see it; ``form`` and ``query`` keep order and repetition."""
+    """One request as endpoints see it. ``form`` and ``query`` keep order and repetition."""
 
     method: str
     path: str
@@ -45,7 +45,7 @@ class Request:
 
 
 def parse_form(content_type: str, body: bytes) -> tuple[tuple[str, str], ...]:
-    """Fields of a urlencoded or multipart body; any other body, JSON too, has none."""
+    """Fields of a urlencoded or multipart body. Any other body, including JSON, has none."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/x-www-form-urlencoded":
         return tuple(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
@@ -86,7 +86,7 @@ def read_list(values: list[str]) -> list[str] | None:
 
 
 def read_time(value: str | None) -> datetime | None:
-    """A naive UTC time. Another shape is 400; the right shape with something behind it is 500."""
+    """A naive UTC time. Another form is 400; the right form with text after it is 500."""
     if value is None:
         return None
     try:
@@ -96,7 +96,7 @@ def read_time(value: str | None) -> datetime | None:
 
 
 def read_registry(value: str | None) -> dict[str, str]:
-    """The registry that a client sends; values that are not text break the server (500)."""
+    """The registry in a request. Values that are not text break the server (500)."""
     if value is None:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Plans turned into studies, participants and files. Everything follows from the seed."""
+"""Turn plans into studies, participants, and files. Everything follows from the seed."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def make_file(
     rows: int | None = None,
     suffix: str = "",
 ) -> StoredFile:
-    """The file of a stream that begins at ``moment``; unchunked streams given a full hour begin some way into it."""
+    """The file of a stream that begins at ``moment``; unchunked files of a full hour begin within it."""
     entry = server_stream(stream)
     owner = "shared" if content.shared else f"{study.id}/{participant.id}"
     start_ms = ms_of(moment)
@@ -196,7 +196,7 @@ def word(rng: random.Random, letters: str, length: int) -> str:
 
 
 def _key(rng: random.Random) -> str:
-    """64 characters, with both that have to be percent-encoded in a form."""
+    """64 characters, including both that a form must percent-encode."""
     letters = list(word(rng, _KEY_LETTERS, 64))
     letters[rng.randrange(10, 20)], letters[rng.randrange(20, 30)] = "+", "/"
     return "".join(letters)

@@ -1,4 +1,4 @@
-"""What the server remembers of one participant: uploads, heartbeats, versions, notifications."""
+"""A participant's histories: uploads, heartbeats, versions, notifications."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def _z(moment: datetime) -> str:
 
 
 def phone_name(file: StoredFile, *, opened_ms: int = 17) -> str:
-    """What the phone called the file; sensor files were opened ``opened_ms`` into the hour."""
+    """The phone's name of the file. Sensor files were opened ``opened_ms`` into the hour."""
     ms = file.start_ms + (opened_ms if file.chunked else 0)
     folders = (_RAW_NAMES.get(file.stream, file.stream), file.survey_id)
     return "/".join([*filter(None, folders), f"{ms}.{file.extension}{file.suffix}"])
 
 
 def uploads(person: Participant) -> list[Upload]:
-    """Oldest arrival first. The ``identifiers`` file is written by the server and so is not listed."""
+    """Uploads, the oldest first, without ``identifiers`` files, which the server writes itself."""
     sent = [
         Upload(file_name=phone_name(file), size_bytes=file.size_bytes, arrived=file.arrived)
         for file in person.files.values()

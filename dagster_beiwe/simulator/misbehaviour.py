@@ -1,4 +1,4 @@
-"""Named ways in which the server, or what stands in front of it, goes wrong."""
+"""Named ways in which the server, or a proxy in front of it, misbehaves."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ _ON_MEMBERS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Misbehaviour:
-    """One thing that goes wrong, and where.
+    """One way to misbehave, and where.
 
     ``route`` is a glob on the path. ``participant``, ``stream`` and [``start``, ``end``) narrow it to downloads that
-    cover such files (a participant also to that participant's histories). ``times`` is how often it happens, always
-    if None. The rest depends on the name:
+    cover such files (a participant also to that participant's histories). ``times`` is how often it happens; None
+    means always. The rest depends on the name:
 
     - ``reset``: the connection is reset; ``hang``: nothing for ``seconds``, then the answer; ``latency``: the same,
       meant for small delays; ``trickle``: ``chunk_bytes`` at a time, ``seconds`` apart
@@ -89,12 +89,12 @@ class Misbehaviour:
       there as if complete
     - ``status``: this ``status``, with ``retry_after`` if given; ``maintenance``: the operators' 503;
       ``html_200``: a page with status 200; ``redirect``: ``status`` (default 302) to ``location``
-    - ``wrong_json``: the JSON text ``body`` instead of what was asked for, with this ``status`` if given
+    - ``wrong_json``: the JSON text ``body`` instead of the response, with this ``status`` if given
     - ``wrong_crc``, ``hash_mismatch``, ``zstd_garbage``, ``zip_bomb`` (``size_bytes`` of zeros, ``declared`` or not),
       ``hostile_names`` (``names``): on the members in scope; ``duplicate_members``: the first of them twice
     - ``missing_registry``, ``unknown_stream`` (one more member), ``missing_object`` (members left out),
       ``unpacked`` (the same, but they are listed)
-    - ``poisoned_hour``: a member that can't be read; ``mode`` is ``abort`` or ``garbage`` (default: by version)
+    - ``poisoned_hour``: a member that cannot be read; ``mode`` is ``abort`` or ``garbage`` (default: by version)
     """
 
     name: Name = field(kw_only=False)
@@ -146,7 +146,7 @@ class Misbehaviour:
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """How the answer travels."""
+    """How the response is sent."""
 
     reset: bool = False
     delay_seconds: float = 0.0
@@ -163,7 +163,7 @@ class Delivery:
 
 @dataclass(kw_only=True)
 class Mischief:
-    """The misbehaviours that are switched on, and how often each will still happen."""
+    """The active misbehaviours, and how often each will still happen."""
 
     _left: dict[int, tuple[Misbehaviour, int | None]] = field(default_factory=dict)
     _next: int = 0
@@ -184,7 +184,7 @@ class Mischief:
             self._left.clear()
 
     def take(self, request: Request, archive: Archive | None) -> list[Misbehaviour]:
-        """What happens to this answer; each counts as having happened once more."""
+        """The misbehaviours of this response; each counts as having happened once more."""
         taken = []
         with self._lock:
             for number, (misbehaviour, left) in list(self._left.items()):
@@ -217,13 +217,13 @@ class Switch:
         self.off()
 
 
-def bend(answer: Answer, misbehaviours: Sequence[Misbehaviour]) -> tuple[Answer, Delivery]:
-    """The answer and its way of travelling as the misbehaviours will have it."""
+def apply(answer: Answer, misbehaviours: Sequence[Misbehaviour]) -> tuple[Answer, Delivery]:
+    """The response, and how it is sent, after the misbehaviours."""
     delivery = Delivery()
     for one in misbehaviours:
         if one.name in _ON_MEMBERS:
             if answer.archive is not None:
-                answer = replace(answer, archive=_bend_archive(answer.archive, one))
+                answer = replace(answer, archive=_apply_to_archive(answer.archive, one))
         elif one.name == "reset":
             delivery = replace(delivery, reset=True)
         elif one.name in ("hang", "latency"):
@@ -251,7 +251,7 @@ def _instead(one: Misbehaviour) -> Answer:
     return replace(answer, headers=headers, content_type=HTML)
 
 
-def _bend_archive(archive: Archive, one: Misbehaviour) -> Archive:
+def _apply_to_archive(archive: Archive, one: Misbehaviour) -> Archive:
     if one.name == "missing_registry":
         return replace(archive, with_registry=False)
     if one.name == "unknown_stream":
@@ -265,14 +265,14 @@ def _bend_archive(archive: Archive, one: Misbehaviour) -> Archive:
         if not one.covers(entry.file):
             entries.append(entry)
             continue
-        bent = _bend_entry(entry, one, len(entries), zstd=archive.zstd)
-        entries.append(bent)
+        changed = _apply_to_entry(entry, one, len(entries), zstd=archive.zstd)
+        entries.append(changed)
         if one.name == "duplicate_members" and not any(one.covers(earlier.file) for earlier in entries[:-1]):
-            entries.append(bent)
+            entries.append(changed)
     return replace(archive, entries=tuple(entries))
 
 
-def _bend_entry(entry: Entry, one: Misbehaviour, number: int, *, zstd: bool) -> Entry:
+def _apply_to_entry(entry: Entry, one: Misbehaviour, number: int, *, zstd: bool) -> Entry:
     if one.name == "hash_mismatch":
         return replace(entry, value=lambda: _wrong_hash(entry.value()))
     if one.name == "hostile_names":
@@ -292,7 +292,7 @@ def _bend_entry(entry: Entry, one: Misbehaviour, number: int, *, zstd: bool) -> 
 
 
 def _wrong_hash(told: str | None) -> str | None:
-    """Another hash of the same kind; nothing where nothing would be told."""
+    """Another hash of the same kind; None if there is none."""
     return told and base64.b64encode(bytes(len(base64.b64decode(told)))).decode()
 
 

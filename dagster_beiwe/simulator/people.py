@@ -13,7 +13,7 @@ from dagster_beiwe.simulator.surveys import Survey, default_device_settings
 
 @dataclass(frozen=True, kw_only=True)
 class Researcher:
-    """Who may ask: API keys, website login and the studies in reach (every one for a site administrator)."""
+    """A researcher: API keys, website login, and accessible studies (all of them for a site administrator)."""
 
     username: str
     password: str = field(repr=False)
@@ -40,8 +40,8 @@ class Upload:
 class Participant:
     """A participant and their files by registry key. Times are aware UTC; None where there was no phone yet.
 
-    ``counts`` are the rows of daily byte counts; None until somebody asks for them or something changes: then the files
-    are counted that there are, in the zone ``zone`` that the study had when they were made.
+    ``counts`` are the rows of daily byte counts. They are None until they are requested or something changes; then the
+    present files are counted, in the zone ``zone`` that the study had when they were made.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What a simulated world should hold: the arguments of ``World.build``."""
+"""What a simulated world contains: the arguments of ``World.build``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SYSTEMS: tuple[OperatingSystem, ...] = ("ANDROID", "IOS")
 
 @dataclass(frozen=True, kw_only=True)
 class ParticipantPlan:
-    """One participant; what is None is taken from the study's plan.
+    """One participant. None means: as in the study's plan.
 
     ``os`` is empty for a participant who never registered a phone and so has no data. Data covers [``start``, ``end``),
     aware times, on the given ``hours`` of each UTC day. ``wrong_clock`` adds a few files dated 1969, 1970 and next

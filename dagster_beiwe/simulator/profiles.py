@@ -34,8 +34,8 @@ _AMBIENT_AUDIO_REMOVED = date(2026, 7, 31)
 class Profile:
     """A server as it was on a day. Dates are commit dates of the server's repository.
 
-    ``own_streams`` and ``lacks`` are how a branch or fork differs from the main line of that day. ``still_counted`` are
-    streams that get-data lacks though they are counted: code and tables are not always updated together.
+    A branch or fork has ``own_streams``, and ``lacks`` streams of the main line. ``still_counted`` streams are counted
+    although get-data lacks them, because code and tables are not always updated together.
     """
 
     day: date
@@ -45,8 +45,7 @@ class Profile:
 
     @classmethod
     def named(cls, name: str) -> Profile:
-        """``YYYY-MM`` is the end of that month, ``YYYY-MM-DD`` that day; any date will do. Or a branch by the stream
-        that it is known for."""
+        """The profile of a day (``YYYY-MM-DD``), of the end of a month (``YYYY-MM``), or of a branch, by its stream."""
         if name in _BRANCHES:
             return _BRANCHES[name]
         parts = [int(part) for part in name.split("-")]
@@ -56,7 +55,7 @@ class Profile:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """Every stream that get-data takes, sorted."""
+        """Every stream that get-data accepts, sorted."""
         removed = {*self.lacks, *(["ambient_audio"] if self.day >= _AMBIENT_AUDIO_REMOVED else [])}
         return tuple(sorted({*STREAM_NAMES, *self.own_streams} - removed))
 
@@ -79,7 +78,7 @@ class Profile:
         return self.day >= _STAGED_UPDATES
 
     def keeps_md5_of(self, arrived: date) -> bool:
-        """Whether the server has the MD5 of an unchunked file that arrived then; its hash is empty otherwise."""
+        """Whether the server has the MD5 of an unchunked file that arrived then. Otherwise its hash is empty."""
         return self.day >= _STAGED_UPDATES and arrived >= _STAGED_UPDATES
 
     @property
@@ -93,7 +92,7 @@ class Profile:
 
     @property
     def drops_colliding_names(self) -> bool:
-        """The second file of a name was left out of the zip, though listed in its registry."""
+        """The registry listed the second file of a name, but the zip left it out."""
         return self.day < date(2025, 4, 4)
 
     @property
@@ -111,7 +110,7 @@ class Profile:
 
     @property
     def registry_needs_sha1(self) -> bool:
-        """A request with a registry broke where a file had no SHA-1."""
+        """A request with a registry failed if a file had no SHA-1."""
         return date(2026, 1, 16) <= self.day <= date(2026, 1, 20)
 
     @property

@@ -1,4 +1,4 @@
-"""What the rows of each stream say: the text behind the two time columns, as phones send it.
+"""The rows of each stream: the text after the two time columns, as phones send it.
 
 Everything is synthetic. Texts keep the habits of the real ones that matter to a reader: no quoting, commas inside
 log messages and typed answers, hashes that look like base64.
@@ -83,7 +83,7 @@ _IOS: dict[str, Tail] = {
 
 
 def tail_of(stream: str, os: str) -> Tail:
-    """The maker of one row's text behind the time columns, for streams that are a plain series of rows."""
+    """A function that makes a row's text after the time columns, for streams that are a plain series of rows."""
     return (_IOS if os == "IOS" else _ANDROID).get(stream) or _ANDROID.get(stream) or _IOS[stream]
 
 
@@ -105,7 +105,7 @@ def _answer(question: Question, rng: random.Random) -> str:
 
 
 def survey_answers(rng: random.Random) -> list[str]:
-    """The rows of one submitted survey; only what a participant types may hold commas."""
+    """The rows of one submitted survey; only what a participant types may contain commas."""
     return [f"{q.id},{q.kind},{_shown(q)},{q.options},{_answer(q, rng)}" for q in QUESTIONS]
 
 
@@ -119,7 +119,7 @@ SUBMITTED: dict[str, Callable[[random.Random], list[str]]] = {"survey_answers": 
 
 
 def survey_timings(survey_id: str, os: str, rng: random.Random) -> list[tuple[int, str]]:
-    """One sitting at a survey as (milliseconds since its start, text behind the time columns)."""
+    """One session with a survey, as (milliseconds since its start, text after the time columns)."""
     now, rows = 0, []
     if os != "IOS":
         rows.append((now, f"Survey first rendered and displayed to user,{survey_id},,,,"))

@@ -17,7 +17,7 @@ from dagster_beiwe.simulator import control
 from dagster_beiwe.simulator.answers import Answer, RefusedError, method_not_allowed, not_a_route, refused, server_error
 from dagster_beiwe.simulator.endpoints import ROUTES, Call
 from dagster_beiwe.simulator.forms import Request
-from dagster_beiwe.simulator.misbehaviour import Delivery, Misbehaviour, Mischief, Name, Switch, bend
+from dagster_beiwe.simulator.misbehaviour import Delivery, Misbehaviour, Mischief, Name, Switch, apply
 from dagster_beiwe.simulator.people import Researcher
 from dagster_beiwe.simulator.profiles import CURRENT, Profile
 from dagster_beiwe.simulator.website import Website
@@ -32,8 +32,8 @@ _SECRET_FIELDS = frozenset({"access_key", "secret_key", "password"})
 
 @dataclass(frozen=True, kw_only=True)
 class RequestRecord:
-    """One request that was answered. ``form`` has no credentials; byte counts are of bodies; the status is 0 if the
-    connection was reset without an answer."""
+    """One request. ``form`` has no credentials, byte counts are of bodies, and ``status`` is 0 if the connection was
+    reset."""
 
     method: str
     route: str
@@ -48,10 +48,10 @@ class SimulatedServer:
     """A Beiwe server on the loopback interface, for tests, demos and benchmarks.
 
     Use it as a context manager, or call ``start()`` and ``stop()``. ``port`` 0 takes any free one. ``profile`` is
-    the server's generation (see ``PROFILE_NAMES``; any date will do). ``auth_seconds`` is what checking a secret key
-    costs (0.15 on a real server), ``extra_latency_seconds`` is added to every answer. ``order_seed`` decides the
+    the server's generation (see ``PROFILE_NAMES``; any date will do). ``auth_seconds`` is the cost of checking a
+    secret key (0.15 on a real server), ``extra_latency_seconds`` is added to every response. ``order_seed`` decides the
     order of members and participants, which differs from request to request. ``behind_nginx`` hides aborted
-    streams: they end as if complete. ``max_form_bytes`` is what a proxy lets through (413 beyond; nginx takes 1 MB).
+    streams: they end as if complete. ``max_form_bytes`` is a proxy's limit (413 beyond; nginx accepts 1 MB).
     ``control`` opens
     ``POST /_simulator/<action>``.
     """
@@ -100,7 +100,7 @@ class SimulatedServer:
         return f"SimulatedServer({self.url if self._http else 'stopped'}, profile {self.profile.day})"
 
     def start(self) -> Self:
-        """Listen and answer in the background; returns the server itself."""
+        """Listen and respond in the background. Returns the server itself."""
         if self._http is None:
             self.stopping.clear()
             self._http = _HttpServer(self, self._port)
@@ -131,7 +131,7 @@ class SimulatedServer:
 
     @property
     def researcher(self) -> Researcher:
-        """The researcher who may see every study."""
+        """The researcher with access to every study."""
         return self.world.researchers[0]
 
     @property
@@ -151,7 +151,7 @@ class SimulatedServer:
         return self.researcher.password
 
     def misbehave(self, what: Name | Misbehaviour, **options: Any) -> Switch:
-        """Switch on a misbehaviour, by name and the fields of ``Misbehaviour``; off again at the end of a ``with``."""
+        """Switch on a misbehaviour, by name and fields of ``Misbehaviour``, until the end of a ``with`` block."""
         if not isinstance(what, Misbehaviour):
             what = Misbehaviour(what, **options)
         return self._mischief.add(what)
@@ -167,7 +167,7 @@ class SimulatedServer:
             self.peak_downloads = self._downloads
 
     def control_answer(self, request: Request, body: bytes) -> Answer | None:
-        """The answer to a request that changes the server itself; None for any other."""
+        """The response to a request that changes the server itself; None for any other."""
         if not (self.control and request.path.startswith(control.PREFIX)):
             return None
         own: control.Actions = {
@@ -183,9 +183,9 @@ class SimulatedServer:
         return {"on": name}
 
     def respond(self, request: Request) -> tuple[Answer, Delivery]:
-        """The answer to a request, and how it is to travel."""
+        """The response to a request, and how to send it."""
         answer = self._answer(request)
-        answer, delivery = bend(answer, self._mischief.take(request, answer.archive))
+        answer, delivery = apply(answer, self._mischief.take(request, answer.archive))
         wait = self.extra_latency_seconds + delivery.delay_seconds
         if wait:
             self.stopping.wait(wait)
@@ -239,7 +239,7 @@ class SimulatedServer:
 
 
 class _HttpServer(ThreadingHTTPServer):
-    """Knows its open connections, so that stopping does not wait for clients that keep theirs alive."""
+    """Tracks its connections, so that stopping does not wait for clients that keep theirs alive."""
 
     request_queue_size = 128
     daemon_threads = True

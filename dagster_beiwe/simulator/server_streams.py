@@ -1,4 +1,4 @@
-"""Streams that some server has and the catalogue does not: what their files look like."""
+"""Files of streams that some server has and the catalog lacks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _EXTENSIONS = {"image_survey": "jpg"}
 
 
 def server_stream(name: str) -> Stream:
-    """A stream of the catalogue or of a server's own; raises ``KeyError`` for any other."""
+    """A stream of the catalog or of some server; raises ``KeyError`` for any other."""
     return OWN_STREAMS[name] if name in OWN_STREAMS else STREAMS[name]
 
 

@@ -1,4 +1,4 @@
-"""Daily byte counts per participant and stream, as ``get-summary-statistics`` and the data quantities give them."""
+"""Daily byte counts per participant and stream: ``get-summary-statistics`` and the data quantities."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def fields_of(profile: Profile) -> tuple[str, ...]:
 
 
 def data_quantities(world: World, profile: Profile, study: Study) -> dict[str, dict[str, int]]:
-    """All streams of the server for every participant, also without data."""
+    """All streams of the server for every participant, even without data."""
     names = [field.removeprefix("beiwe_") for field in stream_fields(profile)]
     totals = {one: dict.fromkeys(names, 0) for one in study.participants}
     for participant_id, total in totals.items():

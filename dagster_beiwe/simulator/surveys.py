@@ -1,4 +1,4 @@
-"""Surveys, interventions and device settings of the simulated studies, as the settings endpoint words them."""
+"""Surveys, interventions and device settings of the simulated studies, as the settings endpoint returns them."""
 
 from __future__ import annotations
 

@@ -43,12 +43,12 @@ def participant_table(world: World, profile: Profile, study: Study, data_format:
 
 
 def _nobody(study: Study) -> Participant:
-    """Stands in where only the columns matter."""
+    """A participant for cases in which only the columns matter."""
     return Participant(id="", study_id=study.id, os="", created=study.created)
 
 
 def _row(world: World, profile: Profile, study: Study, person: Participant, zone: ZoneInfo) -> list[tuple[str, Any]]:
-    """Name and value of each column; times are still moments, local to the study."""
+    """Name and value of each column. Times are not text yet, and in the study's zone."""
 
     def local(moment: datetime | None) -> datetime | None:
         return moment.astimezone(zone) if moment else None

@@ -1,4 +1,4 @@
-"""The page about server versions, ``docs/server-versions.md``, made from the profiles and routes of the simulator."""
+"""The page about server versions, ``docs/server-versions.md``, generated from the simulator's profiles and routes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The few website pages that clients use where there is no API: login, and settings by integer key."""
+"""The website pages that clients use without an API: login, and settings by the study's number."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TABLEAU_PAGE = date(2025, 5, 1)
 
 @dataclass(kw_only=True)
 class Website:
-    """Logins are remembered here; everything else comes from the world."""
+    """Keeps logins; everything else comes from the world."""
 
     world: World
     _sessions: dict[str, str] = field(default_factory=dict, repr=False)
@@ -85,7 +85,7 @@ class Website:
 
 
 def _tableau_page(request: Request, profile: Profile) -> Answer:
-    """What Tableau is told about the daily statistics: the fields, in a script. Open to everybody."""
+    """The fields of the daily statistics for Tableau, in a script. Public."""
     if request.method != "GET":
         return Answer(status=405, headers={"Allow": "GET"})
     fields = "\n".join(f"{{id: '{name}', dataType: tableau.dataTypeEnum.int,}}," for name in fields_of(profile))

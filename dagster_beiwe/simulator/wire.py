@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: requests in, answers out, by the book or as misbehaviours want them."""
+"""HTTP/1.1 on one connection: requests in, responses out, correct or with misbehaviours."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _GUNICORN_PAGE = (
 
 
 class Application(Protocol):
-    """What answers the requests of a connection, and keeps the log."""
+    """Responds to the requests of a connection, and keeps the log."""
 
     behind_nginx: bool
     max_form_bytes: int | None
@@ -61,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         super().__init__(*args, **kwargs)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
-        """Nothing: the server keeps its own log."""
+        """Do nothing, because the server keeps its own log."""
 
     def _serve(self) -> None:
         body = self._read_body()
@@ -142,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _record(self, request: Request | None, status: int, bytes_received: int, bytes_sent: int) -> None:
-        """Written before the last byte goes out, so that a client that has its answer finds it in the log."""
+        """Log the request before its last byte is sent, so that a client with a response finds it there."""
         self._download_ends()
         if request is not None:
             self.simulated.record(request, status=status, bytes_received=bytes_received, bytes_sent=bytes_sent)
@@ -159,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _begun(answer: Answer) -> tuple[Answer, Iterator[bytes]]:
-    """The answer and its body. As long as nothing was sent, the application server can still say that it failed."""
+    """The response and its body. Until something is sent, the application server can still report a failure."""
     if answer.archive is None:
         return answer, iter((answer.body,) if answer.body else ())
     chunks = answer.archive.chunks()
@@ -183,7 +183,7 @@ class _Sender:
         self.sent_bytes = 0
 
     def send(self, chunks: Iterable[bytes], limit: int | None) -> bool:
-        """Whether the body went out to its end (its last part may still be gathered)."""
+        """Whether the body was sent to its end (its last part may still be gathered)."""
         try:
             for chunk in chunks:
                 if limit is not None and self.sent_bytes + len(chunk) > limit:

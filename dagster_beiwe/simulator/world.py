@@ -1,7 +1,7 @@
 """The world behind the simulated server: studies, participants, researchers and files, and how they change.
 
 Deterministic: the same seed, plans and ``now`` give the same bytes. All methods may be called from any thread while
-a server is answering from the world; an answer that is under way keeps the state it began with.
+a server uses the world. A response that has begun keeps the state it began with.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _HOUR = timedelta(hours=1)
 class World:
     """Everything the server knows. Build one with ``World.demo()`` or ``World.build(...)``.
 
-    ``now`` is the world's clock (aware UTC): uploads arrive at it, and the participant table measures activity
-    against it. It stands still unless it is set. ``unchunked_lag`` is the server's habit of not counting survey
-    answers and recordings that arrive without sensor data of their day. ``counts_wait`` lets what happens from
-    now on reach the daily counts only with ``count``. ``processing`` is whether the server's background processing ran
+    ``now`` is the world's clock (aware UTC), which stands still unless it is set. Uploads arrive at that time, and the
+    participant table measures activity against it. ``unchunked_lag`` is the server's habit of not counting survey
+    answers and recordings that arrive without sensor data of their day. With ``counts_wait``, the
+    daily counts change only with ``count``. ``processing``: the server's background processing ran
     lately.
     """
 
@@ -117,14 +117,14 @@ class World:
         return sorted(found, key=lambda file: file.key)
 
     def file(self, participant_id: str, stream: str, hour: datetime) -> StoredFile:
-        """The first file of a stream whose bin lies in the hour; raises ``KeyError`` where there is none."""
+        """The first file of a stream whose bin lies in the hour; raises ``KeyError`` if there is none."""
         for file in self.participant(participant_id).files.values():
             if file.stream == stream and hour <= file.bin < hour + _HOUR:
                 return file
         raise KeyError(f"{participant_id}/{stream}/{hour.isoformat()}")
 
     def add_rows(self, participant_id: str, stream: str, hour: datetime, *, rows: int = 10) -> StoredFile:
-        """Rows that arrive late: the hour's file grows, is sorted again and gets another hash."""
+        """Add late rows: the hour's file grows, is sorted again, and has another hash."""
         with self.lock:
             file = self.file(participant_id, stream, hour)
             grown = self._put(replace(file, extra=(*file.extra, rows), arrived=self.now, _facts={}))
@@ -137,18 +137,18 @@ class World:
             return grown
 
     def add_hour(self, participant_id: str, stream: str, hour: datetime, *, rows: int | None = None) -> StoredFile:
-        """A new file; for unchunked streams ``hour`` may be any moment, to the millisecond."""
+        """Add a file. For unchunked streams, ``hour`` may be any moment, to the millisecond."""
         with self.lock:
             return self._put(self._make(participant_id, stream, hour, rows=rows))
 
     def set_content(self, participant_id: str, stream: str, hour: datetime, content: bytes) -> StoredFile:
-        """Let a file hold these bytes, for tests that look for them elsewhere afterwards."""
+        """Give a file these bytes, for tests that search for them elsewhere afterwards."""
         with self.lock:
             file = self.file(participant_id, stream, hour)
             return self._put(replace(file, content=content, arrived=self.now, _facts={}))
 
     def add_answers(self, participant_id: str, moment: datetime, *, copies: int = 1) -> list[StoredFile]:
-        """Submitted surveys within the second of ``moment``: more than one share a name and get ``_2``, ``_3``."""
+        """Submit surveys within the second of ``moment``. Several share a name and get ``_2``, ``_3``."""
         with self.lock:
             made = []
             for number in range(copies):
@@ -159,8 +159,9 @@ class World:
                 made.append(self._put(self._make(participant_id, "survey_answers", at, suffix=suffix)))
             return made
 
-    def withdraw(self, participant_id: str, *, stream: str | None = None, hour: datetime | None = None) -> int:
-        """Data deleted at a researcher's request: all, one stream, or one hour. The id stays. Returns file count.
+    def delete_files(self, participant_id: str, *, stream: str | None = None, hour: datetime | None = None) -> int:
+        """Delete data at a researcher's request: all, one stream, or one hour. The id stays. Returns the number of
+        files.
 
         The days are counted again; a stream that has no file left on a day keeps its count, as on the real server.
         """
@@ -178,17 +179,17 @@ class World:
             return len(gone)
 
     def lose_object(self, participant_id: str, stream: str, hour: datetime) -> StoredFile:
-        """An object gone from storage: left out silently from now on, and its SHA-1 forgotten by the server."""
+        """Lose an object from storage: it is left out silently from now on, and the server forgets its SHA-1."""
         with self.lock:
             return self._store(replace(self.file(participant_id, stream, hour), lost=True, has_sha1=False))
 
     def restore_object(self, participant_id: str, stream: str, hour: datetime) -> StoredFile:
-        """The object is back; its SHA-1 stays forgotten, so registry answers hold the MD5."""
+        """Restore an object. Its SHA-1 stays forgotten, so registries contain the MD5."""
         with self.lock:
             return self._store(replace(self.file(participant_id, stream, hour), lost=False))
 
     def forget_sha1(self, participant_id: str) -> None:
-        """No SHA-1 known for any file of the participant, as for data untouched since before 2025-03."""
+        """Forget the SHA-1 of all files of the participant, as for data unchanged since before 2025-03."""
         with self.lock:
             for file in list(self.participant(participant_id).files.values()):
                 self._store(replace(file, has_sha1=False))
@@ -202,7 +203,7 @@ class World:
         stream: str | None = None,
         fraction: float = 0.25,
     ) -> list[StoredFile]:
-        """Chunked files with their bin in [start, end) gain ``fraction`` more rows, as after a server-side repair."""
+        """Add ``fraction`` more rows to chunked files in [start, end), as a server-side repair does."""
         with self.lock:
             person = self.participant(participant_id)
             self._counts(person)
@@ -217,7 +218,7 @@ class World:
             return grown
 
     def add_participant(self, study_id: str, plan: ParticipantPlan | None = None) -> str:
-        """Enrol a participant (without data, unless the plan has a ``start``); returns the id."""
+        """Enroll a participant, without data unless the plan has a ``start``. Returns the id."""
         plan = plan or ParticipantPlan()
         with self.lock:
             study = self.studies[study_id]
@@ -233,7 +234,7 @@ class World:
             return participant_id
 
     def register(self, participant_id: str, *, os: Literal["ANDROID", "IOS"] = "ANDROID") -> None:
-        """A participant registers a phone now, which is the one thing that the server notes in ``identifiers``."""
+        """Register a phone now, which the server writes to ``identifiers``."""
         with self.lock:
             person = self.participant(participant_id)
             person.os, person.first_registration = os, person.first_registration or self.now
@@ -245,7 +246,7 @@ class World:
             self.participant(participant_id).retired = True
 
     def flag_deleted(self, participant_id: str) -> None:
-        """Flagged as deleted: still in the list of ids, no longer in the participant table."""
+        """Flag a participant as deleted: still in the list of ids, no longer in the participant table."""
         with self.lock:
             self.participant(participant_id).deleted = True
 
@@ -258,7 +259,7 @@ class World:
             self.studies[study_id].name = name
 
     def hide_study(self, study_id: str) -> None:
-        """Deleted in Beiwe's sense: gone from every study-level endpoint."""
+        """Delete a study in Beiwe's sense: it is missing from every study-level endpoint."""
         with self.lock:
             self.studies[study_id].hidden = True
 
@@ -267,7 +268,7 @@ class World:
             self.participant(participant_id).interventions[name] = day
 
     def advance(self, by: timedelta) -> None:
-        """Move the world's clock; no data appears by itself."""
+        """Advance the world's clock. No data appears by itself."""
         with self.lock:
             self.now += by
 
@@ -294,14 +295,14 @@ class World:
             return {day: CountedDay(zone=row.zone, sizes=dict(row.sizes)) for day, row in rows.items()}
 
     def count(self) -> None:
-        """Let what waits for it (``counts_wait``) reach the daily counts."""
+        """Update the daily counts with what waits for it (``counts_wait``)."""
         with self.lock:
             waiting, self._uncounted = self._uncounted, {}
             for participant_id, files in waiting.items():
                 self._count(self.participant(participant_id), files)
 
     def change_zone(self, study_id: str, time_zone: str) -> None:
-        """Rows that were counted stay as they are; what is processed from now on is counted by the new zone."""
+        """Change the study's zone. Rows stay as they are; files processed from now on count in the new zone."""
         with self.lock:
             self.studies[study_id].time_zone = time_zone
 
@@ -319,7 +320,7 @@ class World:
         return file
 
     def _counts(self, person: Participant) -> Counts:
-        """The table itself; before the first change it is written from the files that there are."""
+        """The table itself. Before the first change, it is written from the present files."""
         if person.counts is None:
             person.counts = {}
             count_days(person.counts, person.files.values(), person.zone)

@@ -1,4 +1,4 @@
-"""Stored zip members written one after the other, with true CRCs and sizes in the local headers.
+"""Write stored zip members one after the other, with true CRCs and sizes in the local headers.
 
 The same shape as the server's own archives: version 2.0 headers, flags 0, no data descriptors, no extra fields;
 zip64 only for members or archives near 2 GiB and more.
@@ -17,7 +17,7 @@ _ATTRIBUTES = 0o600 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One file of the zip: its size and CRC-32 as the headers will claim them, and its bytes."""
+    """One file of the zip: its size and CRC-32 as in the headers, and its bytes."""
 
     name: str
     size_bytes: int
@@ -48,7 +48,7 @@ def zip_stream(members: Iterable[Member], *, now: datetime) -> Iterator[bytes]:
 
 
 def _sizes(member: Member) -> tuple[bytes, bytes]:
-    """The two size fields, and the zip64 numbers where they do not fit."""
+    """The two size fields, and the zip64 numbers if they do not fit."""
     if member.size_bytes <= _BIG:
         return struct.pack("<LL", member.size_bytes, member.size_bytes), b""
     return b"\xff" * 8, struct.pack("<QQ", member.size_bytes, member.size_bytes)

@@ -32,13 +32,11 @@ from dagster_beiwe.errors import (
 )
 from dagster_beiwe.ids import is_study_id, slug
 from dagster_beiwe.private_files import make_folder, read_file, write_file
+from dagster_beiwe.retries import HTTP_WHILE_LOADING
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 
 logger = logging.getLogger("dagster_beiwe")
-
-QUICK = HttpPolicy(connect_timeout_seconds=3, read_timeout_seconds=10, attempts=1)
-"""For questions while a code location loads: somebody waits, and there is a last known answer."""
 
 FRESH_SECONDS = 300
 """How long an answer is used without asking again. Every run's process loads the definitions too and need not ask."""
@@ -70,9 +68,9 @@ class Patience:
         """For a client that is made now."""
         left = max(0.1, self.left_seconds)
         return replace(
-            QUICK,
-            connect_timeout_seconds=min(QUICK.connect_timeout_seconds, left),
-            read_timeout_seconds=min(QUICK.read_timeout_seconds, left),
+            HTTP_WHILE_LOADING,
+            connect_timeout_seconds=min(HTTP_WHILE_LOADING.connect_timeout_seconds, left),
+            read_timeout_seconds=min(HTTP_WHILE_LOADING.read_timeout_seconds, left),
         )
 
 
@@ -184,7 +182,7 @@ def first_data_day(client: BeiweClient, study_id: str, *, today: date) -> date:
     """
     table = client.participant_table(study_id)
     if table and not any(_CREATED in row for row in table):
-        raise RouteMissingError(f"The server's participant table has no column {_CREATED!r}.", status=404)
+        raise RouteMissingError(f"The server's participant table has no column {_CREATED!r}.")
     days = [_parse_day(row.get(_CREATED)) for row in table]
     first = min((day for day in days if day is not None and _BEIWE_BEGAN <= day <= today + _DAY), default=today)
     return (first - _DAY).replace(day=1)

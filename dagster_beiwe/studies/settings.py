@@ -77,7 +77,7 @@ def read_settings(client: BeiweClient, study_id: str, *, study_pk: int | None) -
         "settings": lambda: _study_settings(client.settings(study_id, study_pk=study_pk)),
         "survey history": lambda: _survey_versions(client.survey_history(study_id)),
         "intervention dates": lambda: _intervention_dates(client.interventions(study_id)),
-        "data streams": lambda: _data_streams(client.told_streams(study_id)),
+        "data streams": lambda: _data_streams(client.reported_streams(study_id)),
     }
     values: Settings = {}
     missing: list[str] = []

@@ -1,4 +1,4 @@
-"""Which windows are due to be compared with the server by hash. No side effects."""
+"""Decide which windows are due to be compared with the server by hash. No side effects."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from dagster_beiwe.windows import Window
 _NEVER = datetime.max.replace(tzinfo=timezone.utc)
 
 _AGAIN = timedelta(hours=20)
-"""New windows are due again after this time: daily, also where an audit begins somewhat earlier than the day before."""
+"""New windows are due again after this time: daily, even if an audit begins a little earlier than the day before."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditPolicy:
-    """How often windows are compared, and what a day's comparisons may cost.
+    """How often windows are compared, and how much a day's comparisons may cost.
 
-    Each window is due every ``days``, those that ended in the last ``recent_days`` each day; 0 ``days`` turn the audit
-    off. After ``requests`` of a day (UTC), or ``size_bytes`` sent and received, the rest waits for the next day.
+    Each window is due every ``days``; windows that ended in the last ``recent_days`` are due every day. 0 ``days`` turn
+    the audit off. After ``requests`` in a day (UTC), or ``size_bytes`` sent and received, the rest waits for the next
+    day.
     """
 
     days: int = 30
@@ -51,13 +52,13 @@ class Taken:
 
 
 class Budget:
-    """What a day's comparisons may still take, beside what was ``taken`` before; counts the traffic of a client."""
+    """What a day's comparisons may still take after what was ``taken`` before; counts the traffic of a client."""
 
     def __init__(self, policy: AuditPolicy, traffic: Traffic, *, taken: Taken = Taken()) -> None:  # frozen
         self._policy, self._traffic, self._before = policy, traffic, taken
 
     def is_left(self) -> bool:
-        """Whether there is any left."""
+        """Whether anything is left."""
         taken = self._before + Taken.of(self._traffic)
         return taken.requests < self._policy.requests and taken.size_bytes < self._policy.size_bytes
 
@@ -70,10 +71,10 @@ def due_windows(
     policy: AuditPolicy,
     now: datetime,
 ) -> list[Window]:
-    """A participant's committed windows that are due, oldest first; ``windows`` are all there are.
+    """A participant's committed windows that are due, oldest first; ``windows`` are all windows of the study.
 
-    All older windows of a participant are due on one day, each participant's on a day of its own, so that few requests
-    cover them and no day has more to do than others. One that was never compared is due at once.
+    All older windows of a participant are due on the same day, so that few requests cover them. Participants have
+    different days, so that no day has more to do than others. A window that was never compared is due at once.
     """
     if not policy.days:
         return []
@@ -91,10 +92,10 @@ def due_windows(
 
 
 def beginning_at(cells: Sequence[Cell], place: CellKey, *, order: Sequence[str]) -> list[Cell]:
-    """The cells, turned so that they begin at a participant's window or the first one after it.
+    """The cells, rotated to begin at a participant's window or the first one after it.
 
-    The cells are in the ``order`` of participants, and those of each by time. Whoever stopped there goes on there, so
-    that windows which fail again and again do not keep others from their turn.
+    The cells are in the ``order`` of participants, and by time for each. An audit continues where the last one stopped,
+    so that windows that fail again and again do not keep others from their turn.
     """
     number = {participant: index for index, participant in enumerate(order)}
     first = (number.get(place.participant, 0), place.window if place.participant in number else "")
@@ -103,7 +104,7 @@ def beginning_at(cells: Sequence[Cell], place: CellKey, *, order: Sequence[str])
 
 
 def _latest_turn(participant: str, now: datetime, *, days: int) -> datetime:
-    """The beginning of the last day (UTC) that is the participant's own, of each ``days``."""
+    """The start of the participant's most recent day (UTC) in a cycle of ``days``."""
     share = int(hashlib.sha256(participant.encode()).hexdigest()[:8], 16)
     today = now.astimezone(timezone.utc).date()
     age = (today.toordinal() + share) % days

@@ -1,8 +1,8 @@
-"""Compare the contents of committed windows with the server's, by hash, without fetching what is equal.
+"""Compare the contents of committed windows with the server's, by hash, without downloading equal files.
 
-Counts of bytes do not move where a file was restated with other content of the same size. Servers since 2026-01-08
-leave out of an archive what a request lists by its hash: an archive without files says that everything is equal. Survey
-answers and recordings are never changed under their key, so servers compare only their keys.
+Byte counts do not change if a file is restated with other content of the same size. Servers since 2026-01-08 leave
+files out of an archive that the request lists with the same hash, so an archive without files means that everything is
+equal. Survey answers and recordings never change under their key, so servers compare only their keys.
 """
 
 from __future__ import annotations
@@ -17,49 +17,45 @@ from typing import Literal
 from dagster_beiwe.archive import REGISTRY, read_archive
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import ConnectionFailedError, IntegrityError, NotFoundError
+from dagster_beiwe.errors import BeiweError, ConnectionFailedError, IntegrityError, NotFoundError
 from dagster_beiwe.lake import FileRecord, LakeWriter, Manifest, StudyLake
 from dagster_beiwe.member_names import MemberName
-from dagster_beiwe.sync.downloader import DIVISIBLE, expected_name, registry_in
-from dagster_beiwe.sync.registry import RegistryEntry, pair
-from dagster_beiwe.sync.requests import DownloadRequest, registry_of, registry_size, stretches
-from dagster_beiwe.sync.results import FetchPolicy
-from dagster_beiwe.sync.splitting import DownloadResult
+from dagster_beiwe.retries import COMPARISON_CONNECTION_FAILURES, COMPARISON_FAILURES_IN_A_ROW
+from dagster_beiwe.sync.downloader import SPLITTABLE, expected_name, registry_in
+from dagster_beiwe.sync.registry import RegistryEntry, pair, registry_of, registry_size
+from dagster_beiwe.sync.requests import DownloadRequest, FetchPolicy, consecutive
+from dagster_beiwe.sync.results import DownloadResult
 from dagster_beiwe.windows import Window
 
-Outcome = Literal["equal", "different", "not told", "incomplete", "failed"]
+Outcome = Literal["equal", "different", "unsupported", "incomplete", "failed"]
 
 _ENOUGH_BYTES = 32 * 1024 * 1024
-"""An archive that goes on longer is not read to its end: windows that differ are fetched anyway."""
-
-_HOPELESS = 6
-"""Failures in a row after which what fails is not cut any more."""
-
-_OUT_OF_REACH = 3
-"""So many in a row of a server that does not even answer end the comparison: the client tries several times each."""
+"""A longer archive is not read to its end: windows that differ are downloaded anyway."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
     """What the comparison of a window found.
 
-    ``different``: the server has other content. ``not told``: servers before 2026-01-08 compare nothing. Both are for
-    ``StudySync.run``. ``incomplete``: the window was never fetched, or a part of it could not be. ``failed``: it could
-    not be compared, as ``error`` (the error's class name) and ``message`` tell; nothing was changed.
+    ``different``: the server has other content. ``unsupported``: the server is older than 2026-01-08 and cannot
+    compare. Give both to ``StudySync.run``. ``incomplete``: a part of the window, or all of it, was never fetched.
+    ``failed``: it could not be compared because of ``error`` (the class name) and ``message``; ``transient`` as in
+    ``BeiweError``.
     """
 
     cell: Cell
     outcome: Outcome
     error: str = ""
     message: str = ""
+    transient: bool = False
 
 
 class _EnoughError(Exception):
-    """Whoever asked for the comparison does not want another request."""
+    """The caller does not want another request."""
 
 
 class _CutOffError(Exception):
-    """An archive broke off: the server had begun to send something."""
+    """An archive broke off after the server had begun to send something."""
 
 
 class Comparer:
@@ -80,19 +76,19 @@ class Comparer:
         self._by_hash = client.supports("file_hashes", otherwise=False)
         self._failures_in_a_row = 0
         self._records: dict[str, int] = {}
-        """Of the participant at hand, the record that committed each window."""
+        """The record that committed each window of the current participant."""
 
     def compare(self, cells: Iterable[Cell]) -> Iterator[Compared]:
-        """What is found, participant by participant, in the order in which they are first named."""
+        """The outcome of each cell, participant by participant, in the order in which they first occur."""
         if self._by_hash:
             self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
         with suppress(_EnoughError):
             for _, own in groupby(cells, key=lambda cell: cell.participant):
-                for stretch in stretches(own):
-                    yield from self._stretch(stretch)
+                for group in consecutive(own):
+                    yield from self._consecutive(group)
 
-    def _stretch(self, cells: Sequence[Cell]) -> Iterator[Compared]:
-        """Consecutive windows, in requests that list as much as a request may."""
+    def _consecutive(self, cells: Sequence[Cell]) -> Iterator[Compared]:
+        """Consecutive windows, in requests that list as many files as a request may."""
         group: dict[Cell, Manifest] = {}
         size = 0
         lake = self._lake.at()
@@ -112,16 +108,16 @@ class Comparer:
         yield from self._group(group)
 
     def _group(self, group: Mapping[Cell, Manifest]) -> Iterator[Compared]:
-        """Ask for what differs of consecutive windows; where that fails, of fewer."""
+        """Request what differs in consecutive windows; if that fails, in fewer."""
         cells, at = list(group), datetime.now(timezone.utc)
         if cells and not self._go_on():
             raise _EnoughError
         if not cells or not self._by_hash:
-            yield from (Compared(cell=cell, outcome="not told") for cell in cells)
+            yield from (Compared(cell=cell, outcome="unsupported") for cell in cells)
             return
         try:
             different = self._different(cells, [record for manifest in group.values() for record in manifest.files])
-        except (*DIVISIBLE, _CutOffError) as error:
+        except (*SPLITTABLE, _CutOffError) as error:
             yield from self._smaller(group, error)
             return
         except NotFoundError as error:
@@ -134,19 +130,19 @@ class Comparer:
             yield Compared(cell=cell, outcome="different" if cell in different else "equal")
 
     def _smaller(self, group: Mapping[Cell, Manifest], error: Exception) -> Iterator[Compared]:
-        """What failed for some windows, asked for fewer. Raises the error of a server that does not even answer."""
+        """Compare fewer windows after a failure. Raises the error if the server is out of reach."""
         self._failures_in_a_row += 1
-        if isinstance(error, ConnectionFailedError) and self._failures_in_a_row >= _OUT_OF_REACH:
+        if isinstance(error, ConnectionFailedError) and self._failures_in_a_row >= COMPARISON_CONNECTION_FAILURES:
             raise error
         cells = list(group)
-        if len(cells) > 1 and self._failures_in_a_row < _HOPELESS:
+        if len(cells) > 1 and self._failures_in_a_row < COMPARISON_FAILURES_IN_A_ROW:
             for half in (cells[: len(cells) // 2], cells[len(cells) // 2 :]):
                 yield from self._group({cell: group[cell] for cell in half})
         else:
             yield from (_failed(cell, error) for cell in cells)
 
     def _not_found(self, group: Mapping[Cell, Manifest], error: NotFoundError) -> Iterator[Compared]:
-        """Windows that the server answers 404 for, asked without the streams that it does not have any more."""
+        """Windows for which the server responds with 404: compare them without streams that it no longer has."""
         participant = next(iter(group)).participant
         if self._client.refused_streams(self._lake.study_id, participant, self._streams):
             self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
@@ -155,7 +151,7 @@ class Comparer:
             yield from (_failed(cell, error) for cell in group)
 
     def _different(self, cells: Sequence[Cell], held: Sequence[FileRecord]) -> set[Cell]:
-        """The windows of which something comes, though the server is told what is held."""
+        """The windows of which the server sends something, although the request lists what is held."""
         came: set[Cell] = set()
         for request in self._requests(self._request(cells), held):
             times = self._times(request, registry_of(held, request))
@@ -165,7 +161,7 @@ class Comparer:
         return came
 
     def _requests(self, request: DownloadRequest, held: Sequence[FileRecord]) -> Iterator[DownloadRequest]:
-        """The request, or parts of it where it holds more files than a request may list."""
+        """The request, or parts of it if it covers more files than a request may list."""
         halves = request.halves()
         if halves and registry_size(registry_of(held, request)) > self._policy.registry_bytes:
             for half in halves:
@@ -174,7 +170,7 @@ class Comparer:
             yield request
 
     def _times(self, request: DownloadRequest, registry: Mapping[str, str]) -> list[datetime] | None:
-        """The times of the files that come, which are not stored; None if they are too much to be read."""
+        """The times of the files that are sent, which are not stored; None if they are too large to read."""
         names: list[MemberName] = []
         entries: list[RegistryEntry] = []
         with self._client.get_data(
@@ -193,7 +189,7 @@ class Comparer:
                     if download.received_bytes > _ENOUGH_BYTES:
                         return None
                 pair(self._lake.study_id, names, entries)
-            except DIVISIBLE:
+            except SPLITTABLE:
                 cut_off = True
             else:
                 cut_off = False
@@ -206,7 +202,7 @@ class Comparer:
 
 
 def _manifest(lake: StudyLake, cell: Cell) -> tuple[Manifest | None, Compared]:
-    """The manifest of a complete window; None with what is to be said of any other."""
+    """The manifest of a complete window; None, with the outcome, for any other."""
     unfit = Compared(cell=cell, outcome="incomplete")
     try:
         manifest = lake.manifest(cell.participant, cell.window)
@@ -216,19 +212,20 @@ def _manifest(lake: StudyLake, cell: Cell) -> tuple[Manifest | None, Compared]:
 
 
 def _failed(cell: Cell, error: Exception) -> Compared:
-    """What is said of a window that can't be compared. What had begun to come differs, and is left to a run."""
+    """The outcome of a window that cannot be compared. If the server had begun to send something, it differs."""
     if isinstance(error, _CutOffError):
         return Compared(cell=cell, outcome="different")
-    return Compared(cell=cell, outcome="failed", error=type(error).__name__, message=str(error))
+    transient = isinstance(error, BeiweError) and error.transient
+    return Compared(cell=cell, outcome="failed", error=type(error).__name__, message=str(error), transient=transient)
 
 
 def are_compared(
     cell: Cell, before: Manifest | None, result: DownloadResult, *, streams: Collection[str], by_hash: bool
 ) -> bool:
-    """Whether the contents of all files of a window are the server's, after what was brought in of it.
+    """Whether the contents of all files of a window are known to be the server's after a download.
 
-    A file that came counts if the server told any hash of it, or if it is the content that the lake held. One that did
-    not come counts where the server leaves out files by their hash (``by_hash``).
+    A file that was sent counts if the server gave any hash of it, or if its content is what the lake held. A file that
+    was not sent counts if the server leaves out files by their hash (``by_hash``).
     """
     held = before.by_key() if before else {}
     if any(request.window.intersection(cell.window) for request in result.failures):

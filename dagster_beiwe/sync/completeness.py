@@ -1,4 +1,4 @@
-"""Compare what the lake holds with what the server counts: per participant, local day and stream."""
+"""Compare what the lake holds with what the server counts, per participant, local day, and stream."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dagster_beiwe.windows import Window
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """A day of a stream of which the lake and the server differ, in plain bytes.
+    """A day of a stream on which the lake and the server differ, in plain bytes.
 
-    ``windows`` are the keys of the windows that the day lies in: those to run again. ``cut`` is a day that begins
-    before the first window or ends after the last one: what is missing may be in a window or out of range.
+    ``windows`` are the keys of the windows in which the day lies, which need to run again. A day is ``cut`` if it
+    begins before the first window or ends after the last one: what is missing may be in a window or out of range.
     """
 
     participant: str
@@ -33,13 +33,14 @@ class Gap:
 
 @dataclass
 class Coverage:
-    """What was compared. ``days`` counts participant, day and stream with anything on either side.
+    """The result of a comparison. ``days`` counts combinations of participant, day, and stream with data on either
+    side.
 
-    ``gaps`` are what the lake lacks in windows, ``surplus`` what only the lake (still) has. ``out_of_range_bytes`` is
-    what the server counts on days outside every window, ``out_of_range_lake_bytes`` what the lake holds of these days;
-    ``out_of_range`` are those days on which the two differ. A day cut by the first or last window's edge is compared as
-    a whole: windows and out-of-range files together. ``not_compared`` are streams that the lake has files of, and that
-    are not asked for or whose bytes the server does not tell.
+    ``gaps`` are what the lake lacks in windows, ``surplus`` is what only the lake has (any more). On days outside every
+    window, the server counts ``out_of_range_bytes`` and the lake holds ``out_of_range_lake_bytes``; ``out_of_range``
+    are the days on which these differ. A day that is cut by the first or last window is compared as a whole, windows
+    and out-of-range files together. ``not_compared`` are streams of which the lake has files, and that are not
+    requested or that the server does not count.
     """
 
     days: int = 0
@@ -70,7 +71,7 @@ def measure_coverage(
     windows: Sequence[Window],
     streams: Collection[str],
 ) -> Coverage:
-    """Compare the windows (consecutive, oldest first) of participants. Raises ``IntegrityError`` for bad manifests."""
+    """Compare the windows (consecutive, oldest first) of participants. A damaged manifest raises ``IntegrityError``."""
     result = Coverage()
     lake = lake.at()
     if windows:
@@ -91,9 +92,9 @@ def dirty_cells(
     windows: Sequence[Window],
     streams: Collection[str],
 ) -> list[Cell]:
-    """The windows of a participant whose counts have moved since they were committed.
+    """The windows of a participant whose counts have changed since they were committed.
 
-    ``committed`` has each committed window's counts fingerprint, made with the participant's ``secret``; a window that
+    ``committed`` has each committed window's counts fingerprint, made with the participant's ``secret``. A window that
     was never committed, or is incomplete, is dirty as soon as the server has anything in it.
     """
     cells = []
@@ -112,7 +113,7 @@ _Sizes = dict[tuple[date, str], int]
 
 @dataclass(frozen=True)
 class _Held:
-    """What the lake holds of what the server had when it was last looked at: in windows, and outside all of them.
+    """What the lake holds of a participant, in windows and outside all of them, without files deleted upstream.
 
     ``files`` are the bin time and size of every file, by stream, in order.
     """
@@ -123,7 +124,7 @@ class _Held:
     files: dict[str, list[tuple[datetime, int]]] = field(default_factory=dict)
 
     def explains(self, count: int, stream: str, readings: Iterable[Span], *, outdated: bool) -> bool:
-        """Whether a count is right in some reading of its day; one that is ``outdated`` may lack what came since."""
+        """Whether a count is right for some reading of its day; an ``outdated`` count may lack newer files."""
         files = self.files.get(stream, [])
         for start, end in readings:
             part = files[bisect_left(files, (start,)) : bisect_left(files, (end,))]
@@ -142,8 +143,10 @@ def _held(
     daily: DailyIndex,
     streams: Collection[str],
 ) -> _Held:
-    """Each file once. A file that a window holds is no longer out of range; an out-of-range file whose window has
-    begun since is not yet in that window. Windows from before a moved start of the study are out of range, too.
+    """Count each file once.
+
+    A file in a window is no longer out of range; an out-of-range file whose window has begun in the meantime is not yet
+    in that window. Windows from before a changed start of the study are out of range, too.
     """
     held = _Held()
     known: set[str] = set()

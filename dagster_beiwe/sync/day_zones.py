@@ -1,8 +1,8 @@
-"""Which hours a counted day has: found from the zone that the server's row names. No side effects.
+"""Find which hours a counted day covers, from the zone that the server's row names. No side effects.
 
-The server does not count a day again when a study's zone changes, so each row names the zone it was counted in, by the
-abbreviation at the end of the day (``EDT``). Zones share abbreviations (``IST`` is three), so it is looked up among the
-zones that the study is known to have had.
+The server does not count a day again when a study's time zone changes, so each row names the zone in which it was
+counted, by its abbreviation at the end of the day (``EDT``). Zones share abbreviations (``IST`` is three zones), so the
+abbreviation is looked up among the zones that the study is known to have had.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Span = tuple[datetime, datetime]
 
 @dataclass(frozen=True)
 class StudyZones:
-    """The zones that a study is known to have had; ``certain`` is False where the ``current`` one is a guess."""
+    """The zones that a study is known to have had; ``certain`` is False if the ``current`` one is a guess."""
 
     current: tzinfo
     former: tuple[tzinfo, ...] = ()
@@ -35,8 +35,8 @@ class StudyZones:
 class DayHours:
     """When a counted day begins and ends.
 
-    Where that is not ``exact`` it is the likeliest of several readings. It is ``certain`` if it is exact, and by a zone
-    that the study is known to have had.
+    If that is not ``exact``, it is the likeliest of several readings. It is ``certain`` if it is exact and the study is
+    known to have had the zone.
     """
 
     start: datetime
@@ -47,25 +47,27 @@ class DayHours:
 
 @lru_cache(maxsize=65536)
 def day_hours(zones: StudyZones, day: date, name: str | None) -> DayHours:
-    """The hours of a day whose row names a zone, or does not (None): then it is the present one.
+    """The hours of a day whose row names a zone. Without a name (None), it is the current zone.
 
-    The zones of that name that the study is known to have had are asked first. If there is none, all zones of the world
-    are: most names have one meaning. Where there is no answer at all, it is taken as the present zone. A name that has
-    more than one meaning in the world is certain only if the present zone is.
+    The name is looked up among the zones that the study is known to have had, then among all zones of the world, since
+    most names have one meaning. If that fails, too, the current zone is used. A name with more than one meaning in the
+    world is certain only if the current zone is.
     """
-    present = local_day(day, zones.current)
+    current = local_day(day, zones.current)
     if name is None:
-        return DayHours(*present, exact=zones.certain, certain=zones.certain)
+        return DayHours(*current, exact=zones.certain, certain=zones.certain)
     known = _readings(day, name, zones.known)
     readings = known or _readings(day, name, _every_zone())
     certain = len(known) == 1 and (zones.certain or len(_readings(day, name, _every_zone())) == 1)
-    return DayHours(*(readings or [present])[0], exact=len(readings) == 1, certain=certain)
+    return DayHours(*(readings or [current])[0], exact=len(readings) == 1, certain=certain)
 
 
 @lru_cache(maxsize=65536)
 def other_hours(zones: StudyZones, day: date, name: str | None) -> tuple[Span, ...]:
-    """What else a day's row may mean: any zone of its name, and the study's other zones, since a stream without files
-    on the newly counted day keeps its older count."""
+    """Other readings of a day's row: any zone of its name, and the study's other zones.
+
+    The latter because a stream without files on the newly counted day keeps its older count.
+    """
     hours = day_hours(zones, day, name)
     spans = [local_day(day, zone) for zone in zones.known]
     if name is not None:
@@ -74,7 +76,7 @@ def other_hours(zones: StudyZones, day: date, name: str | None) -> tuple[Span, .
 
 
 def _readings(day: date, name: str, zones: tuple[tzinfo, ...]) -> list[Span]:
-    """The different spans of the day in those of the zones that have this name then."""
+    """The different spans of the day in the zones that have this name then."""
     moment = datetime.combine(day, time.max)
     return list(dict.fromkeys(local_day(day, zone) for zone in zones if zone.tzname(moment) == name))
 

@@ -1,8 +1,8 @@
-"""Tell files that were deleted upstream from those that the server has only lost. No side effects.
+"""Tell files that were deleted upstream from files that the server has only lost. No side effects.
 
-A file that is missing from an archive proves nothing: since October 2025 a server leaves out an object that is lost
-from its storage as silently as one that was deleted, and the lake may then hold the last copy. But it goes on counting
-what it lost.
+A file that is missing from an archive proves nothing. Since October 2025, a server leaves out an object that is lost
+from its storage as silently as one that was deleted, and the lake may then have the last copy. But the server goes on
+counting what it lost.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Place = tuple[date, str]
 class HeldFile:
     """A file that the lake holds of one day and stream.
 
-    ``counted`` tells that the day's row is known to have counted it, ``sent`` that it came now: both with this content.
+    ``counted``: the day's row is known to have counted it. ``sent``: the server sent it now. Both with this content.
     """
 
     key: str
@@ -34,20 +34,20 @@ class HeldFile:
 
 
 def deleted_upstream(count: int, files: Iterable[HeldFile]) -> set[str]:
-    """Keys of the files that the server cannot have any more; ``count`` is what its row has of their day and stream.
+    """Keys of files that the server cannot have any more; ``count`` is its row's count of their day and stream.
 
-    A row is written as a whole, from all files that the server has at that moment. So what was counted once is in the
-    count for as long as it is not deleted, whether its object can still be read or not. A file is deleted if the
-    files that came, and were counted before, account for every byte of the count: there is no room for it.
+    The server writes a row as a whole, from all files that it has at that moment. A file that was counted once stays in
+    the count until it is deleted, whether its object can be read or not. So a file is deleted if files that were sent,
+    and were counted before, account for every byte of the count, which leaves no room for it.
 
-    | what else may be behind a file that does not come | what speaks against it |
+    | why else a file may not be sent | why that is ruled out |
     |---|---|
-    | its object is lost | it would still be counted, and the count larger |
-    | lost, and an uncounted file of the same size came | uncounted files do not account for bytes of the count |
+    | its object is lost | it would still be counted, and the count would be larger |
+    | lost, and an uncounted file of the same size was sent | uncounted files do not account for bytes of the count |
     | lost, with another size since | however small, it would be counted |
     | lost before it was ever counted | it was counted before |
-    | deleted, but the row was not written again, or it was the last file | the count is larger: nothing is believed |
-    | the row is missing or empty | an empty count proves nothing |
+    | deleted, but the row was not written again, or it was the last file | the count is larger: nothing follows |
+    | the row is missing or empty | from an empty count nothing follows |
     """
     held = list(files)
     accounted = sum(file.size_bytes for file in held if file.counted and file.sent)
@@ -58,15 +58,14 @@ def deleted_upstream(count: int, files: Iterable[HeldFile]) -> set[str]:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The held files of a participant in and around some windows, beside what the server counts of their days."""
+    """The held files of a participant in and around some windows, and the server's counts of their days."""
 
     daily: DailyIndex
     participant: str
     held: Mapping[str, FileRecord]
 
     def deleted(self, not_sent: Collection[str], fetched_files: Mapping[str, FetchedFile]) -> set[str]:
-        """Those of the ``not_sent`` files that were deleted upstream. ``fetched_files`` are all files
-        fetched for the days in question."""
+        """The ``not_sent`` files that were deleted upstream. ``fetched_files`` are all files of their days."""
         found: set[str] = set()
         wanted = {place for key in not_sent if key in self.held for place in self._places(self.held[key])}
         for (date_, stream), files in self._by_place(self.held.values()).items():
@@ -87,8 +86,10 @@ class Ledger:
     def surplus(
         self, fetched_files: Mapping[str, FetchedFile], streams: Collection[str]
     ) -> list[tuple[CountedDay, str]]:
-        """Days and streams of which the server counts less than it has counted before, of files that have not just
-        changed: something may have been deleted there."""
+        """Days and streams of which the server counts less than before, apart from files that have just changed.
+
+        Something may have been deleted there.
+        """
         held = (
             record
             for key, record in self.held.items()
@@ -103,8 +104,10 @@ class Ledger:
         return found
 
     def contradicted(self, mislisted: Collection[str], fetched_files: Mapping[str, FetchedFile]) -> set[str]:
-        """Those of the fetched files with a hash that the server does not list whose size the count of their day speaks
-        against: with them, it is not the sum of what is there. No count speaks against nothing."""
+        """The ``mislisted`` files whose size does not fit the server's count of their day.
+
+        The count is not the sum of the day's files then. Without a count, every size fits.
+        """
         found = set()
         sums = self._sums(fetched_files) if mislisted else {}
         for key in mislisted & fetched_files.keys():
@@ -116,8 +119,10 @@ class Ledger:
         return found
 
     def counted(self, fetched_files: Mapping[str, FetchedFile], deleted: Collection[str]) -> dict[str, str]:
-        """{key: row} of the files whose row is known to have counted them: all of a day and stream, if the count is
-        their sum to the byte. ``fetched_files`` take the place of what was held, ``deleted`` are left out."""
+        """{key: row} of files that their row is known to count: all of a day and stream, if the count is their sum.
+
+        ``fetched_files`` replace what was held; ``deleted`` files are left out.
+        """
         found: dict[str, str] = {}
         for (date_, stream), (size_bytes, keys) in self._sums(fetched_files, deleted).items():
             day = self.daily.day(self.participant, date_)
@@ -128,7 +133,7 @@ class Ledger:
     def _sums(
         self, fetched_files: Mapping[str, FetchedFile], deleted: Collection[str] = ()
     ) -> dict[Place, tuple[int, list[str]]]:
-        """Bytes and keys of what there is of each day and stream."""
+        """Bytes and keys of the files of each day and stream."""
         files = {
             key: (record.moment, record.stream, record.size_bytes)
             for key, record in self.held.items()
@@ -159,15 +164,15 @@ class Ledger:
 def _counted_by(row: str, files: Iterable[FileRecord]) -> set[str]:
     """Keys of the files of a day and stream that its row is known to have counted.
 
-    When it last was seen to count all that was held, that was also what was held in a neighboring window then, whose
-    records are not written by such a commit.
+    When the row was last seen to count everything that was held, that included files in a neighboring window, whose
+    records such a commit does not write.
     """
     held = list(files)
     seen = max((each.counted_at for each in held if each.counted_in == row), default="")
     return {
         each.key
         for each in held
-        # What was counted in another row was no part of this one, whatever its hours are thought to be by now.
+        # A file that another row counted was not counted in this one, whatever the row's hours are taken to be by now.
         if each.counted_in == row
         or (not each.counted_in and each.fetched_at < seen and not each.times_deleted_upstream)
     }
@@ -180,7 +185,7 @@ def _same(record: FileRecord, fetched_file: FetchedFile | None) -> bool:
 def requests_for_days(
     participant: str, places: Iterable[tuple[CountedDay, str]], *, request_bytes: int
 ) -> list[DownloadRequest]:
-    """Requests for everything of some days and streams: days in a row together, as far as they fit into one."""
+    """Requests for everything of some days and streams; consecutive days share a request if they fit into one."""
     streams: dict[date, tuple[CountedDay, list[str]]] = {}
     for day, stream in places:
         streams.setdefault(day.day, (day, []))[1].append(stream)
@@ -202,7 +207,7 @@ def requests_for_days(
 def requests_for_rest_of_days(
     daily: DailyIndex, participant: str, span: Window, not_sent: Iterable[FileRecord]
 ) -> list[DownloadRequest]:
-    """What is left to ask for of the days of ``not_sent`` files, after all of ``span`` was asked for."""
+    """Requests for the rest of the days of ``not_sent`` files, after all of ``span`` was requested."""
     places = {
         (day.whole_hours, record.stream) for record in not_sent for day in daily.days_of(participant, record.moment)
     }

@@ -1,11 +1,28 @@
-"""Count what a run has done, and tell it now and then."""
+"""Report: count what a run has done, and report it now and then."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from dagster_beiwe.sync.results import Progress, WindowReport
+from dagster_beiwe.sync.results import WindowReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is. ``downloaded_bytes`` are of archives as received, ``stored_bytes`` of files as stored."""
+
+    cells_done: int
+    cells_total: int
+    files: int
+    downloaded_bytes: int
+    stored_bytes: int
+    elapsed_seconds: float
+
+    @property
+    def rate_bytes_per_second(self) -> float:
+        return self.downloaded_bytes / self.elapsed_seconds if self.elapsed_seconds else 0.0
 
 
 class Meter:
@@ -29,7 +46,7 @@ class Meter:
         self._report_if_due()
 
     def report(self) -> None:
-        """Tell the progress now."""
+        """Report the progress now."""
         self._reported = time.monotonic()
         if self._on_progress:
             self._on_progress(

@@ -1,34 +1,60 @@
-"""Decide what to ask for in one request, and how to cut what failed. No side effects."""
+"""Plan: decide what to download in one request, and how to split a request that failed. No side effects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dagster_beiwe.cells import Cell
-from dagster_beiwe.lake import FileRecord
-from dagster_beiwe.streams import stream_named
-from dagster_beiwe.sync.registry import base64_of, registry_hash
-from dagster_beiwe.sync.results import FetchPolicy
+from dagster_beiwe.retries import DOWNLOAD_ATTEMPTS
 from dagster_beiwe.windows import Window
 
-_NO_SHA1 = base64_of(bytes(20).hex())
-
 Estimate = Callable[[str, Window], int | None]
-"""Plain bytes that the server is expected to have of a participant in a window; None if nobody knows."""
+"""Plain bytes that the server is expected to have of a participant in a window; None if unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchPolicy:
+    """How much to download at a time. Sizes are plain bytes.
+
+    A request covers a participant's consecutive hours: ``request_bytes`` if the size is known or can be guessed,
+    ``first_request_hours`` if not, and never more than ``longest_request_hours``. It is sent ``attempts`` times before
+    it is split. ``workers`` threads check and write files while the archive arrives. Small files are encrypted
+    ``batch_bytes`` at a time, and at most ``buffer_bytes`` of them are held in memory. ``registry_bytes`` bounds the
+    list of files already held, because proxies refuse request bodies over 1 MB. ``remove_deleted_upstream`` removes
+    files that the daily counts prove to be deleted upstream, instead of keeping and marking them. Progress is reported
+    every ``progress_seconds``.
+    """
+
+    request_bytes: int = 256 * 1024 * 1024
+    first_request_hours: int = 14 * 24
+    longest_request_hours: int = 366 * 24
+    attempts: int = DOWNLOAD_ATTEMPTS
+    workers: int = 4
+    batch_bytes: int = 64 * 1024 * 1024
+    buffer_bytes: int = 96 * 1024 * 1024
+    registry_bytes: int = 900_000
+    remove_deleted_upstream: bool = False
+    progress_seconds: float = 10.0
 
 
 @dataclass(frozen=True)
 class DownloadRequest:
-    """What one request asks for: a participant, consecutive hours, streams."""
+    """What one request downloads: consecutive hours of one participant, and streams."""
 
     participant: str
     window: Window
     streams: tuple[str, ...]
 
+    @classmethod
+    def of_hour(cls, participant: str, moment: datetime, stream: str) -> DownloadRequest:
+        """The full hour around a moment, of one stream."""
+        hour = _hour_of(moment)
+        return cls(participant, Window(hour, hour + timedelta(hours=1)), (stream,))
+
     def halves(self) -> tuple[DownloadRequest, DownloadRequest] | None:
-        """The request cut in two, by time down to one hour and then by streams; None if it can't be cut."""
+        """The request split in two, by time down to one hour and then by streams; None if it cannot be split."""
         if times := self.window.halves():
             return replace(self, window=times[0]), replace(self, window=times[1])
         if len(self.streams) > 1:
@@ -39,9 +65,15 @@ class DownloadRequest:
     def covers(self, moment: datetime, stream: str) -> bool:
         return moment in self.window and stream in self.streams
 
+    def around(self, places: Iterable[tuple[datetime, str]]) -> DownloadRequest:
+        """The smallest part of the request that covers these moments and streams."""
+        moments, streams = zip(*places, strict=True)
+        window = Window(_hour_of(min(moments)), _hour_of(max(moments)) + timedelta(hours=1))
+        return replace(self, window=window, streams=tuple(stream for stream in self.streams if stream in streams))
 
-def stretches(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
-    """The cells of each participant in runs of windows that follow one another without a gap."""
+
+def consecutive(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
+    """The cells of each participant in groups of windows that follow one another without a gap."""
     current: list[Cell] = []
     for cell in sorted(set(cells)):
         if current and (cell.participant, cell.window.start) != (current[-1].participant, current[-1].window.end):
@@ -53,9 +85,9 @@ def stretches(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
 
 
 def next_cells(cells: Sequence[Cell], estimate: Estimate, guess_hours: int, policy: FetchPolicy) -> list[Cell]:
-    """The first cells of a stretch that fit into one request; always at least one.
+    """The first of some consecutive cells that fit into one request, at least one.
 
-    ``guess_hours`` bounds the length where the estimate knows nothing.
+    ``guess_hours`` bounds the length if the estimate is unknown.
     """
     taken: list[Cell] = []
     hours = size_bytes = 0
@@ -83,35 +115,10 @@ def requests_for(
 
 
 def guess_hours(*, hours: int, size_bytes: int, previous_guess: int, policy: FetchPolicy) -> int:
-    """How many hours to ask for next, after ``hours`` held ``size_bytes``; grows at most eightfold."""
+    """How many hours to request next, after ``hours`` had ``size_bytes``; grows at most eightfold."""
     fitting = hours * policy.request_bytes // size_bytes if size_bytes else policy.longest_request_hours
     return max(1, min(fitting, previous_guess * 8, policy.longest_request_hours))
 
 
-def registry_of(records: Iterable[FileRecord], request: DownloadRequest) -> dict[str, str]:
-    """What to tell the server about files already held: short key and base64 SHA-1 of the plain bytes.
-
-    The MD5 of the same bytes where the server knows the file by that only, if it is recorded. Files that were deleted
-    upstream are left out, so that they come again if they are back. Only files inside the request: the rest would be
-    ballast.
-    """
-    return {
-        record.key: registry_hash(record.known_by, record)
-        for record in records
-        if record.present and request.covers(record.moment, record.stream)
-    }
-
-
-def registry_asking_for_sha1(study_id: str, request: DownloadRequest) -> dict[str, str]:
-    """What to tell the server where nothing is held: an hourly file with a hash that no content has.
-
-    It keeps nothing out, also if there is such a file. To a request that lists anything, servers since 2025-12 answer
-    the SHA-1 of every file; to others the MD5 of hourly files, and nothing of recordings and survey answers.
-    """
-    stream = next((name for name in request.streams if stream_named(name).chunked), "accelerometer")
-    return {f"{study_id}/{request.participant}/{stream}/{request.window.start:%Y-%m-%dT%H:%M:%S}.csv": _NO_SHA1}
-
-
-def registry_size(registry: Mapping[str, str]) -> int:
-    """About the bytes that a registry takes in a form, where ``/``, ``:`` and ``"`` become three each."""
-    return sum(len(key) + len(value) + 45 for key, value in registry.items())
+def _hour_of(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)

@@ -1,35 +1,76 @@
-"""What a synchronisation is asked for, and what it tells."""
+"""What a download brought, and the report of each window. No side effects."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 from dagster_beiwe.cells import Cell
-from dagster_beiwe.lake import FetchFailure
+from dagster_beiwe.errors import BeiweError
+from dagster_beiwe.lake import Changes, FetchedFile, FetchFailure, Manifest
+from dagster_beiwe.lake.manifest import total_bytes
+from dagster_beiwe.lake.writer import Submitted
+from dagster_beiwe.sync.requests import DownloadRequest
+from dagster_beiwe.windows import Window
+
+
+@dataclass
+class DownloadResult:
+    """What the download of some consecutive windows brought.
+
+    ``fetched_files`` are staged and checked, by key. ``failures`` are the requests that could not be downloaded.
+    ``not_sent`` are keys of held files that the server left out of a full listing: it may have lost them, so the lake
+    keeps them. ``deleted_upstream`` are those of which that is proven. ``mislisted`` are keys of fetched files with
+    another hash than the server lists, each time. ``counted_in`` has the row of daily counts that is known to have
+    counted a file, by key.
+    """
+
+    fetched_files: dict[str, FetchedFile] = field(default_factory=dict)
+    failures: dict[DownloadRequest, BeiweError] = field(default_factory=dict)
+    not_sent: set[str] = field(default_factory=set)
+    deleted_upstream: set[str] = field(default_factory=set)
+    mislisted: set[str] = field(default_factory=set)
+    counted_in: dict[str, str] = field(default_factory=dict)
+    downloaded_bytes: int = 0
+    begun_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    def mark_deleted(self, keys: set[str]) -> None:
+        """Count files that were not sent as deleted upstream."""
+        self.deleted_upstream |= keys
+        self.not_sent -= keys
+
+    def failures_in(self, window: Window) -> tuple[FetchFailure, ...]:
+        """The parts of a window that could not be fetched."""
+        return tuple(
+            failure_of(error, part, request.streams)
+            for request, error in self.failures.items()
+            if (part := request.window.intersection(window))
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowReport:
-    """One window after it was committed by a ``record`` of the lake's log (0 if it was not).
+    """One window, after it was committed by a ``record`` of the lake's log (0 if it was not).
 
-    ``complete`` is False if a part could not be fetched: the good rest is committed, and ``failures`` name that part.
+    ``complete`` is False if a part could not be fetched: the rest is committed, and ``failures`` name that part.
     ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now; ``added`` to
     ``unchanged_bytes`` count the files and plain bytes of this commit. ``not_sent`` counts held files that the server
-    did not send and yet may count: it may have lost them, so they stay as present. ``mislisted`` counts files that were
-    stored although the server listed another hash, twice; ``unchecked`` those that came in an archive that broke off
-    before it told hashes, and are requested again by the next run. ``downloaded_bytes`` and ``requests`` are counted on
-    one window of each request. ``participant_deleted_upstream`` tells that the server no longer has the participant;
-    ``participant_unknown`` that neither the server nor the lake has anything of one, so that the id may be mistyped.
+    did not send although it may still count them: it may have lost them, so the lake keeps them. ``mislisted`` counts
+    files that were stored although the server listed another hash, twice. ``unchecked`` counts files from an archive
+    that broke off before its hashes came; the next run requests them again. ``downloaded_bytes`` and ``requests`` are
+    counted on one window of each download. ``participant_deleted_upstream``: the server no longer has the participant.
+    ``participant_unknown``: neither the server nor the lake has anything of the participant; the id may be mistyped.
     """
 
     cell: Cell
-    complete: bool
-    data_version: str
-    record: int
-    files: int
-    size_bytes: int
-    stored_bytes: int
+    complete: bool = False
+    data_version: str = ""
+    record: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    stored_bytes: int = 0
     added: int = 0
     changed: int = 0
     deleted_upstream: int = 0
@@ -48,43 +89,47 @@ class WindowReport:
     participant_unknown: bool = False
     failures: tuple[FetchFailure, ...] = ()
 
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a run is; bytes are of archives as received and of files as stored."""
-
-    cells_done: int
-    cells_total: int
-    files: int
-    downloaded_bytes: int
-    stored_bytes: int
-    elapsed_seconds: float
-
     @property
-    def rate_bytes_per_second(self) -> float:
-        return self.downloaded_bytes / self.elapsed_seconds if self.elapsed_seconds else 0.0
+    def transient(self) -> bool:
+        """Whether running the window again soon may complete it."""
+        return any(failure.transient for failure in self.failures)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FetchPolicy:
-    """How much to ask for at a time, and how stubborn to be. Sizes are plain bytes.
+def committed_report(cell: Cell, commit: Submitted, result: DownloadResult) -> WindowReport:
+    """The report of a window that is committed. Raises ``CommitConflictError`` if it is not."""
+    return report_of(cell, commit.manifest, commit.changes, result, record=commit.record())
 
-    A request is one participant's run of hours, of ``request_bytes`` where the size is known or can be guessed and of
-    ``first_request_hours`` where not, never longer than ``longest_request_hours``. ``attempts`` is how often a request
-    that breaks off is asked for before it is halved. ``workers`` threads check and write while the archive arrives;
-    small files are locked ``batch_bytes`` at a time, and at most ``buffer_bytes`` of them are held. ``registry_bytes``
-    bounds the list of files already held (proxies refuse request bodies over 1 MB). ``remove_deleted_upstream`` removes
-    files of which the daily counts prove that the server no longer has them, instead of keeping and marking them.
-    ``progress_seconds`` lie between progress reports.
-    """
 
-    request_bytes: int = 256 * 1024 * 1024
-    first_request_hours: int = 14 * 24
-    longest_request_hours: int = 366 * 24
-    attempts: int = 2
-    workers: int = 4
-    batch_bytes: int = 64 * 1024 * 1024
-    buffer_bytes: int = 96 * 1024 * 1024
-    registry_bytes: int = 900_000
-    remove_deleted_upstream: bool = False
-    progress_seconds: float = 10.0
+def report_of(cell: Cell, manifest: Manifest, changes: Changes, result: DownloadResult, *, record: int) -> WindowReport:
+    present = [record for record in manifest.files if record.present]
+    return WindowReport(
+        cell=cell,
+        complete=manifest.complete,
+        data_version=manifest.data_version,
+        record=record,
+        files=len(present),
+        size_bytes=total_bytes(present),
+        stored_bytes=sum(record.stored_size_bytes for record in present),
+        **vars(changes),
+        not_sent=sum(record.key in result.not_sent for record in present),
+        mislisted=sum(record.key in result.mislisted for record in present),
+        unchecked=sum(not record.checked for record in present),
+        files_by_stream=dict(Counter(record.stream for record in present)),
+        failures=manifest.failures,
+    )
+
+
+def refused_report(cell: Cell, streams: tuple[str, ...], error: BeiweError) -> WindowReport:
+    """The report of a window to which nothing was committed."""
+    return WindowReport(cell=cell, failures=(failure_of(error, cell.window, streams),))
+
+
+def failure_of(error: BeiweError, window: Window, streams: tuple[str, ...]) -> FetchFailure:
+    return FetchFailure(
+        start=window.start.isoformat(),
+        end=window.end.isoformat(),
+        streams=streams,
+        error=type(error).__name__,
+        message=str(error),
+        transient=error.transient,
+    )

@@ -1,7 +1,7 @@
-"""Take in the members of an archive while it goes on.
+"""Stage: check, encrypt, and store the members of an archive while it arrives.
 
-Small ones are locked by the batch, which is faster; middling ones each by a thread of its own, as they are too few for
-that; large ones as they pass by, as they must not be held in memory.
+Small members are encrypted in batches, which is faster. Medium ones are too few for that, so each has a thread of its
+own. Large ones must not be held in memory, so they are encrypted as they pass by.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dagster_beiwe.errors import BeiweError, DamagedMemberError
 from dagster_beiwe.lake import LakeWriter, StudyLake
 from dagster_beiwe.lake.staging import Examined, StagedFile, examine, small_size
 from dagster_beiwe.member_names import MemberName
-from dagster_beiwe.sync.results import FetchPolicy
+from dagster_beiwe.sync.requests import FetchPolicy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -29,16 +29,16 @@ _Error = TypeVar("_Error", bound=BeiweError)
 
 _LARGEST_WHOLE_BYTES = 8 * 1024 * 1024
 _TINY_BYTES = 2 * 1024
-"""What is examined right away: even if that unpacks to as much as a small file may, it is bounded."""
+"""Smaller members are checked at once: however large they unpack, the time is bounded by the size of a small file."""
 
 _BATCHES_AT_ONCE = 2
 _LARGEST_BATCH = 1000
 
 
 class Threads:
-    """The threads that work on files, and those that wait for them by the batch. Use it as a context manager.
+    """The threads that work on files, and those that wait for batches. Use it as a context manager.
 
-    An interrupt (any exception that is no ``Exception``) leaves undone what they have not begun.
+    After an interrupt (any exception that is not an ``Exception``), they begin nothing new.
     """
 
     def __init__(self, workers: int) -> None:
@@ -58,9 +58,9 @@ class Threads:
 
 
 class _Pool(ThreadPoolExecutor):
-    """Threads that do nothing any more once ``stop`` is set.
+    """Threads that begin nothing new once ``stop`` is set.
 
-    Canceling their work would not do: who waits for work that was canceled before it began waits for ever.
+    Canceling their work instead would block forever whoever waits for work that was canceled before it began.
     """
 
     def __init__(self, workers: int, *, name: str, stop: Event) -> None:
@@ -77,18 +77,18 @@ class _Pool(ThreadPoolExecutor):
 
 
 class _StoppedError(Exception):
-    """Work that was not begun, because the run was interrupted."""
+    """Work that was not begun because the run was interrupted."""
 
 
 def is_interrupt(kind: type[BaseException] | None) -> bool:
-    """Whether a block ends because the run must stop now, and not by an error, which others still have to handle."""
+    """Whether a block ends because the run must stop now, not because of an error that a caller will handle."""
     return kind is not None and not issubclass(kind, Exception)
 
 
 class Intake:
-    """Stages members while the archive goes on, with a bounded number of bytes waiting; ``md5`` asks for that hash.
+    """Stages members while the archive arrives, with a bounded number of bytes waiting; ``md5`` adds that hash.
 
-    Use it as a context manager: at its end nothing is being written any more, unless it was interrupted.
+    Use it as a context manager: when it ends, nothing is being written any more, unless it was interrupted.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Intake:
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if not is_interrupt(kind):
-            self._settle()
+            self._finish()
 
     def add(self, name: MemberName, member: Member, *, compressed: bool) -> None:
         outcome: Future[StagedFile] = Future()
@@ -118,13 +118,13 @@ class Intake:
         self.names.append(name)
         self._outcomes.append(outcome)
 
-    def _settle(self) -> None:
+    def _finish(self) -> None:
         self._send_batch()
         while self._waiting:
             self._wait_for_oldest()
 
     def outcomes(self) -> Iterator[StagedFile | BaseException]:
-        """What became of each member, in their order; for when the block has ended."""
+        """The outcome of each member, in order; valid when the block has ended."""
         for outcome in self._outcomes:
             yield outcome.exception() or outcome.result()
 
@@ -150,7 +150,7 @@ class Intake:
             self._send_batch()
 
     def _examination(self, check: Callable[[], Examined], size_bytes: int) -> Callable[[], Examined]:
-        """What tells what a check finds, which goes on meanwhile in a thread unless it is shorter than to wake one."""
+        """The check's result, as a function to call later; the check runs in a thread if that is worth it."""
         if size_bytes > _TINY_BYTES:
             return self._threads.files.submit(check).result
         found = check()
@@ -163,7 +163,7 @@ class Intake:
             self._batch, self._batch_bytes = [], 0
 
     def _store_one(self, name: MemberName, body: list[bytes], outcome: Future[StagedFile], *, compressed: bool) -> None:
-        """Check, lock and store a middling member."""
+        """Check, encrypt, and store a medium member."""
         try:
             outcome.set_result(self._writer.stage(name, body, compressed=compressed, md5=self._md5))
         except DamagedMemberError as error:
@@ -183,7 +183,7 @@ class Intake:
 
 @dataclass(frozen=True)
 class _Small:
-    """A small member: what its examination finds, and where to put what becomes of it."""
+    """A small member, the result of its check, and its outcome."""
 
     name: MemberName
     examined: Callable[[], Examined]
@@ -191,7 +191,7 @@ class _Small:
 
 
 def _store(batch: Sequence[_Small], writer: LakeWriter, pool: Executor) -> None:
-    """Lock and store what is whole of a batch."""
+    """Encrypt and store the undamaged members of a batch."""
     whole: list[tuple[_Small, Examined]] = []
     for small in batch:
         try:
@@ -204,6 +204,6 @@ def _store(batch: Sequence[_Small], writer: LakeWriter, pool: Executor) -> None:
 
 
 def bare(error: _Error) -> _Error:
-    """The error without the frames that it came through: kept, they would keep each other and the connection."""
+    """The error without its traceback and context, which would keep each other and the connection alive."""
     error.__context__ = None
     return error.with_traceback(None)

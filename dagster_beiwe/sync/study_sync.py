@@ -1,48 +1,46 @@
-"""Bring windows of a study's lake in step with the server: plan, fetch, commit.
+"""The whole of it: plan, download, split on failure, stage, commit, and report windows of a study.
 
     sync = StudySync(client, lake, run_id="...")
     for report in sync.run(cells):
         ...
 
-Each window is committed the moment its last file is there. A part that keeps failing is halved until the bad hour is
-alone; the good rest is committed, the bad hour is reported and stays open.
+Each window is committed as soon as its last file has arrived. A request that keeps failing is split until only the
+unavailable hour is left; the rest is committed, and the report names that hour.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, NotFoundError
-from dagster_beiwe.lake import Changes, CommitRequest, FileRecord, LakeWriter, Manifest, StudyLake
+from dagster_beiwe.lake import Changes, CommitRequest, FileRecord, LakeWriter, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.lake.writer import Plan, Submitted
+from dagster_beiwe.retries import WINDOW_COMMIT_ATTEMPTS
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.sync.compare import Compared, Comparer, are_compared
 from dagster_beiwe.sync.daily_counts import DailyIndex
 from dagster_beiwe.sync.deletions import Ledger, requests_for_days, requests_for_rest_of_days
 from dagster_beiwe.sync.downloader import Downloader
-from dagster_beiwe.sync.progress import Meter
-from dagster_beiwe.sync.reports import committed_report, failures_in, refused_report, report_of
-from dagster_beiwe.sync.requests import guess_hours, next_cells, requests_for, stretches
-from dagster_beiwe.sync.results import FetchPolicy, Progress, WindowReport
-from dagster_beiwe.sync.splitting import DownloadResult, SplittingDownloader
+from dagster_beiwe.sync.progress import Meter, Progress
+from dagster_beiwe.sync.requests import FetchPolicy, consecutive, guess_hours, next_cells, requests_for
+from dagster_beiwe.sync.results import DownloadResult, WindowReport, committed_report, refused_report, report_of
+from dagster_beiwe.sync.splitting import SplittingDownloader
 from dagster_beiwe.windows import Window, order_of_key
 
-_CONFLICT_ATTEMPTS = 3
 _DEFAULT_POLICY = FetchPolicy()
 
 
 class StudySync:
-    """Synchronises windows of one study; for one thread.
+    """Synchronizes windows of one study; for one thread.
 
-    ``streams`` empty means all that the server has; what it lacks of others is left out, and said in the log once.
-    ``daily`` is what the server counts per day, if that is known: it lets requests be planned, and files that were
-    deleted upstream be noticed.
+    Empty ``streams`` mean all that the server has. Streams that the server lacks are left out and logged once. With
+    ``daily``, the server's counts per day, requests can be planned and files that were deleted upstream be noticed.
     """
 
     def __init__(
@@ -63,19 +61,18 @@ class StudySync:
         self,
         cells: Iterable[Cell],
         *,
-        moved_only: bool = False,
+        changed_only: bool = False,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Generator[WindowReport, None, None]:
-        """Synchronise the cells; yields each one's report the moment it is committed.
+        """Synchronize the cells, and yield the report of each as soon as it is committed.
 
-        With ``moved_only``, complete windows whose daily counts are those that they were committed with are reported
-        first, as they are, and not asked for. Without daily counts all are asked for.
+        With ``changed_only``, windows that are up to date (complete, with the counts that they were committed with) are
+        reported first and not requested. Without daily counts, all are requested.
 
-        A participant that the server never had gives reports with a failure and commits nothing; of one who was deleted
-        upstream, the files in the lake are marked so. Raises the error
-        that stops everything: the server is out of reach or refuses the keys, or the lake can't be written. What was
-        reported before is committed and stays. An interrupt leaves undone what was begun; close the iterator if you
-        leave it early.
+        A participant whom the server never had gives reports with a failure, and nothing is committed. If the server
+        no longer has a participant, the files in the lake are marked as deleted upstream. Raises errors that stop
+        everything: the server is out of reach or refuses the keys, or the lake cannot be written. What was reported
+        before stays committed. An interrupt abandons what has begun. Close the iterator if you leave it early.
         """
         wanted = sorted(set(cells))
         meter = Meter(len(wanted), self._policy.progress_seconds, on_progress)
@@ -83,14 +80,24 @@ class StudySync:
             LakeWriter(self._lake, run_id=self._run_id, participants={cell.participant for cell in wanted}) as writer,
             Downloader(self._client, self._lake, writer, self._policy, on_bytes=meter.received) as downloader,
         ):
-            self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
-            if moved_only:
-                for report in self._unmoved(wanted):
+            streams = self._client.choose_streams(self._lake.study_id, self._streams)
+            if changed_only and self._daily:
+                for report in _up_to_date(self._lake.at(), wanted, streams, self._daily):
                     wanted.remove(report.cell)
                     meter.committed(report)
                     yield report
-            for stretch in stretches(wanted):
-                for report in self._stretch(stretch, downloader, writer):
+            run = _Run(
+                client=self._client,
+                lake=self._lake,
+                run_id=self._run_id,
+                policy=self._policy,
+                daily=self._daily,
+                writer=writer,
+                downloader=downloader,
+                streams=streams,
+            )
+            for group in consecutive(wanted):
+                for report in run.sync(group):
                     meter.committed(report)
                     yield report
         meter.report()
@@ -98,50 +105,64 @@ class StudySync:
     def compare(
         self, cells: Iterable[Cell], *, go_on: Callable[[], bool] = lambda: True
     ) -> Generator[Compared, None, None]:
-        """Compare the contents of committed windows with the server's, by hash: what is equal does not travel.
+        """Compare the contents of committed windows with the server's, by hash; equal files are not sent.
 
-        When they were compared is noted in the lake, and nothing is committed. Windows that differ, or of which the
-        server does not tell, are to be given to ``run``. One request covers consecutive windows of a participant.
-        ``go_on`` is asked before each; where it says no, the comparison ends. Raises as ``run``.
+        The lake notes when they were compared; nothing is committed. Give windows that differ, or that the server
+        cannot compare, to ``run``. One request covers consecutive windows of a participant. ``go_on`` is called before
+        each; if it returns False, the comparison ends. Raises as ``run`` does.
         """
         with LakeWriter(self._lake, run_id=self._run_id) as writer:
             comparer = Comparer(self._client, self._lake, writer, self._streams, self._policy, go_on=go_on)
             yield from comparer.compare(cells)
 
-    def _unmoved(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:
-        """Complete windows of which the server counts what it counted when they were committed."""
-        if self._daily is None:
-            return
-        lake = self._lake.at()
-        for cell in tuple(cells):
-            version = lake.index(cell.participant).get(cell.window.key)
-            secret = lake.counts_secret(cell.participant)
-            if not (
-                version
-                and version.complete
-                and self._daily.agrees(version.counts, cell.participant, cell.window, self._streams, secret)
-            ):
-                continue
-            manifest = None
-            with suppress(IntegrityError):  # that is told when the window's turn comes
-                manifest = lake.manifest(cell.participant, cell.window)
-            if manifest:
-                present = [record for record in manifest.files if record.present]
-                unchanged = Changes(unchanged=len(present), unchanged_bytes=total_bytes(present))
-                yield report_of(cell, manifest, unchanged, DownloadResult(), record=version.at)
 
-    def _stretch(self, cells: Sequence[Cell], downloader: Downloader, writer: LakeWriter) -> Iterator[WindowReport]:
+def _up_to_date(
+    lake: StudyLake, cells: Sequence[Cell], streams: Sequence[str], daily: DailyIndex
+) -> Iterator[WindowReport]:
+    """Complete windows with the same counts on the server as when they were committed."""
+    for cell in tuple(cells):
+        version = lake.index(cell.participant).get(cell.window.key)
+        secret = lake.counts_secret(cell.participant)
+        if not (
+            version
+            and version.complete
+            and daily.agrees(version.counts, cell.participant, cell.window, streams, secret)
+        ):
+            continue
+        manifest = None
+        with suppress(IntegrityError):  # it is reported when the window's turn comes
+            manifest = lake.manifest(cell.participant, cell.window)
+        if manifest:
+            present = [record for record in manifest.files if record.present]
+            unchanged = Changes(unchanged=len(present), unchanged_bytes=total_bytes(present))
+            yield report_of(cell, manifest, unchanged, DownloadResult(), record=version.at)
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """One run of a ``StudySync``, with what it writes and downloads by."""
+
+    client: BeiweClient
+    lake: StudyLake
+    run_id: str
+    policy: FetchPolicy
+    daily: DailyIndex | None
+    writer: LakeWriter
+    downloader: Downloader
+    streams: tuple[str, ...]
+
+    def sync(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:
         """Consecutive windows of one participant, in requests of a suitable size."""
-        lake = writer.plan(cells[0].participant, []).lake
+        lake = self.writer.plan(cells[0].participant, []).lake
         lake.check_windows(cells[0].participant, [cell.window for cell in cells])
-        guess = self._policy.first_request_hours
+        guess = self.policy.first_request_hours
         while cells:
-            group = next_cells(cells, self._estimate, guess, self._policy)
+            group = next_cells(cells, self._estimate, guess, self.policy)
             cells = cells[len(group) :]
             size_bytes = 0
             left = list(group)
             try:
-                for report in self._group(group, downloader, writer):
+                for report in self._sync_together(group):
                     size_bytes += report.size_bytes
                     left.remove(report.cell)
                     yield report
@@ -149,195 +170,182 @@ class StudySync:
                 cells = [*left, *cells]
                 if self._leave_out_refused_streams(cells[0].participant):
                     continue
-                yield from self._not_found(cells, error, writer)
+                yield from self._not_found(cells, error)
                 return
             hours = sum(cell.window.hours for cell in group)
-            guess = guess_hours(hours=hours, size_bytes=size_bytes, previous_guess=guess, policy=self._policy)
+            guess = guess_hours(hours=hours, size_bytes=size_bytes, previous_guess=guess, policy=self.policy)
 
     def _leave_out_refused_streams(self, participant: str) -> bool:
-        """Whether a 404 was about streams. The server may have lost them since it told which it has."""
-        refused = self._client.refused_streams(self._lake.study_id, participant, self._streams)
+        """Whether a 404 was about streams. The server may have lost them since it listed its streams."""
+        refused = self.client.refused_streams(self.lake.study_id, participant, self.streams)
         if refused:
-            self._streams = self._client.choose_streams(self._lake.study_id, self._streams)
+            self.streams = self.client.choose_streams(self.lake.study_id, self.streams)
         return bool(refused)
 
-    def _not_found(self, cells: Sequence[Cell], error: NotFoundError, writer: LakeWriter) -> Iterator[WindowReport]:
-        """Windows of a participant for whom the server answers 404: deleted with the participant, or refused."""
+    def _not_found(self, cells: Sequence[Cell], error: NotFoundError) -> Iterator[WindowReport]:
+        """Windows of a participant for whom the server responds with 404: deleted with the participant, or refused."""
         participant = cells[0].participant
         listed = self._is_on_the_server(participant)
-        if listed or not self._lake.windows(participant):
+        if listed or not self.lake.windows(participant):
             for cell in cells:
-                yield replace(refused_report(cell, self._streams, error), participant_unknown=not listed)
+                yield replace(refused_report(cell, self.streams, error), participant_unknown=not listed)
             return
-        plan = writer.plan(participant, [cell.window for cell in cells])
+        plan = self.writer.plan(participant, [cell.window for cell in cells])
         submitted = []
         for cell in cells:
             manifest = plan.manifests[cell.window.key]
-            known = [record for record in manifest.files if record.stream in self._streams] if manifest else []
+            known = [record for record in manifest.files if record.stream in self.streams] if manifest else []
             result = DownloadResult(deleted_upstream={record.key for record in known})
-            submitted.append((cell, result, self._commit(cell, plan, result, writer)))
-        writer.flush()
+            submitted.append((cell, result, self._commit(cell, plan, result)))
+        self.writer.flush()
         for cell, result, commit in submitted:
             yield replace(committed_report(cell, commit, result), participant_deleted_upstream=True)
 
     def _is_on_the_server(self, participant: str) -> bool:
         """Whether the server lists a participant or counts anything of one.
 
-        Raises ``NotFoundError`` if it is the study that the server does not have.
+        Raises ``NotFoundError`` if the server does not have the study.
         """
-        study_id = self._lake.study_id
-        if participant in self._client.participants(study_id):
+        study_id = self.lake.study_id
+        if participant in self.client.participants(study_id):
             return True
-        # What is known of the counts may be those of a few days only.
-        return self._daily is not None and (
-            self._daily.counts_anything(participant)
-            or any(day.bytes_by_stream for day in self._client.summary_statistics(study_id, participants=[participant]))
+        # The known counts may be those of a few days only.
+        return self.daily is not None and (
+            self.daily.counts_anything(participant)
+            or any(day.bytes_by_stream for day in self.client.summary_statistics(study_id, participants=[participant]))
         )
 
-    def _group(self, cells: Sequence[Cell], downloader: Downloader, writer: LakeWriter) -> Iterator[WindowReport]:
-        """Windows that share requests. Where commits share a record, so do those of these windows."""
-        plan = writer.plan(cells[0].participant, [cell.window for cell in cells])
+    def _sync_together(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:
+        """Windows that share requests and, if commits share records, a record."""
+        plan = self.writer.plan(cells[0].participant, [cell.window for cell in cells])
         if plan.damaged:
             for key, error in plan.damaged.items():
-                yield from (refused_report(cell, self._streams, error) for cell in cells if cell.window.key == key)
-            for rest in stretches([cell for cell in cells if cell.window.key in plan.manifests]):
-                yield from self._group(rest, downloader, writer)
+                yield from (refused_report(cell, self.streams, error) for cell in cells if cell.window.key == key)
+            for rest in consecutive(cell for cell in cells if cell.window.key in plan.manifests):
+                yield from self._sync_together(rest)
             return
-        requests_before = self._client.traffic.requests_sent
-        result = self._download(cells, plan, downloader)
-        requests = self._client.traffic.requests_sent - requests_before
+        requests_before = self.client.traffic.requests_sent
+        result = self._download(cells, plan)
+        requests = self.client.traffic.requests_sent - requests_before
         waiting: list[tuple[Cell, Submitted]] = []
         for number, cell in enumerate(cells):
-            waiting.append((cell, self._commit(cell, plan, result, writer)))
+            waiting.append((cell, self._commit(cell, plan, result)))
             if number == len(cells) - 1:
-                writer.flush()
+                self.writer.flush()
             while waiting and waiting[0][1].outcome:
-                report = self._outcome(*waiting.pop(0), result, downloader, writer)
+                report = self._outcome(*waiting.pop(0), result)
                 first = report.cell == cells[0]
                 yield replace(report, requests=requests, downloaded_bytes=result.downloaded_bytes) if first else report
 
-    def _outcome(
-        self, cell: Cell, commit: Submitted, result: DownloadResult, downloader: Downloader, writer: LakeWriter
-    ) -> WindowReport:
+    def _outcome(self, cell: Cell, commit: Submitted, result: DownloadResult) -> WindowReport:
         try:
             return committed_report(cell, commit, result)
         except CommitConflictError:
-            return self._again(cell, downloader, writer)
+            return self._sync_again(cell)
 
-    def _download(self, cells: Sequence[Cell], plan: Plan, downloader: Downloader) -> DownloadResult:
-        held = [record for manifest in plan.manifests.values() if manifest for record in manifest.files]
-        # Servers of before 2026-01-08 can't leave out what is held by its hash: they send, and so list, everything.
-        lists_everything = bool(held) and not self._client.supports("file_hashes", otherwise=False)
-        splitter = SplittingDownloader(downloader, self._policy, held, relist=lists_everything)
-        for request in requests_for(cells, self._streams, self._estimate, self._policy):
-            splitter.bring(request)
-        result = splitter.result
-        if self._daily is not None:
-            around = {record.key: record for record in (*_neighbours(cells, plan.lake), *held)}
-            ledger = Ledger(self._daily, cells[0].participant, around)
-            for key in ledger.contradicted(result.mislisted, result.fetched_files):
-                splitter.refuse(key)
-            if held:
-                self._look_for_deletions(cells, held, ledger, result, downloader, listed=lists_everything)
-            result.counted_in = ledger.counted(result.fetched_files, result.deleted_upstream)
-        elif result.not_sent and not self._client.supports("summary_statistics", otherwise=True):
-            # Servers without counts end the archive where an object is lost: what one leaves out is deleted.
-            result.mark_deleted(result.not_sent)
-        return result
-
-    def _look_for_deletions(
-        self,
-        cells: Sequence[Cell],
-        held: Sequence[FileRecord],
-        ledger: Ledger,
-        result: DownloadResult,
-        downloader: Downloader,
-        *,
-        listed: bool,
-    ) -> None:
-        """List whole days anew where held files seem to be gone, and decide which were deleted upstream.
-
-        Where nothing is ``listed`` yet, an answer does not tell a file that is unchanged from one that is gone: those
-        days are looked at of which the lake holds more than the server counts.
-        """
-        participant, span = ledger.participant, Window(cells[0].window.start, cells[-1].window.end)
-        if listed:
-            not_sent = [record for record in held if record.present and record.key in result.not_sent]
-            requests = requests_for_rest_of_days(ledger.daily, participant, span, not_sent)
-        else:
-            here = [
-                (day, name) for day, name in ledger.surplus(result.fetched_files, self._streams) if day.hours_in(span)
-            ]
-            requests = requests_for_days(participant, here, request_bytes=self._policy.request_bytes)
-        lister = SplittingDownloader(downloader, self._policy, held, result=result, relist=True)
-        for request in requests:
-            lister.bring(request)
-        result.mark_deleted(ledger.deleted(result.not_sent, result.fetched_files))
-        lister.leave_out(span)
-
-    def _again(self, cell: Cell, downloader: Downloader, writer: LakeWriter) -> WindowReport:
-        """Plan and fetch one window again after another run has committed it."""
-        for attempt in range(_CONFLICT_ATTEMPTS):
-            plan = writer.plan(cell.participant, [cell.window])
+    def _sync_again(self, cell: Cell) -> WindowReport:
+        """Plan and download one window again after another run has committed it."""
+        for attempt in range(WINDOW_COMMIT_ATTEMPTS):
+            plan = self.writer.plan(cell.participant, [cell.window])
             if plan.damaged:
-                return refused_report(cell, self._streams, plan.damaged[cell.window.key])
-            result = self._download([cell], plan, downloader)
-            commit = self._commit(cell, plan, result, writer)
-            writer.flush()
+                return refused_report(cell, self.streams, plan.damaged[cell.window.key])
+            result = self._download([cell], plan)
+            commit = self._commit(cell, plan, result)
+            self.writer.flush()
             try:
                 report = committed_report(cell, commit, result)
             except CommitConflictError:
-                if attempt == _CONFLICT_ATTEMPTS - 1:
+                if attempt == WINDOW_COMMIT_ATTEMPTS - 1:
                     raise
             else:
                 return replace(report, downloaded_bytes=result.downloaded_bytes)
         raise AssertionError("unreachable")
 
-    def _commit(self, cell: Cell, plan: Plan, result: DownloadResult, writer: LakeWriter) -> Submitted:
-        fetched_files = [
-            fetched_file for fetched_file in result.fetched_files.values() if fetched_file.member.time in cell.window
-        ]
+    def _download(self, cells: Sequence[Cell], plan: Plan) -> DownloadResult:
+        held = [record for manifest in plan.manifests.values() if manifest for record in manifest.files]
+        # Servers before 2026-01-08 cannot leave out held files by their hash: they send, and so list, everything.
+        lists_all = bool(held) and not self.client.supports("file_hashes", otherwise=False)
+        splitter = SplittingDownloader(self.downloader, self.policy, held, list_all=lists_all)
+        for request in requests_for(cells, self.streams, self._estimate, self.policy):
+            splitter.download(request)
+        result = splitter.result
+        if self.daily is not None:
+            around = {record.key: record for record in (*_neighbors(cells, plan.lake), *held)}
+            ledger = Ledger(self.daily, cells[0].participant, around)
+            for key in ledger.contradicted(result.mislisted, result.fetched_files):
+                splitter.refuse(key)
+            if held:
+                span = Window(cells[0].window.start, cells[-1].window.end)
+                self._find_deletions(span, held, ledger, result, lists_all=lists_all)
+            result.counted_in = ledger.counted(result.fetched_files, result.deleted_upstream)
+        elif result.not_sent and not self.client.supports("summary_statistics", otherwise=True):
+            # Servers without counts end the archive where an object is lost, so what they leave out is deleted.
+            result.mark_deleted(result.not_sent)
+        return result
+
+    def _find_deletions(
+        self, span: Window, held: Sequence[FileRecord], ledger: Ledger, result: DownloadResult, *, lists_all: bool
+    ) -> None:
+        """List whole days again if held files of them seem to be deleted, and decide which were deleted upstream.
+
+        If the download did not list everything (``lists_all``), it does not tell an unchanged file from a deleted one:
+        then days are listed of which the lake holds more than the server counts.
+        """
+        if lists_all:
+            not_sent = [record for record in held if record.present and record.key in result.not_sent]
+            requests = requests_for_rest_of_days(ledger.daily, ledger.participant, span, not_sent)
+        else:
+            surplus = ledger.surplus(result.fetched_files, self.streams)
+            inside = [(day, stream) for day, stream in surplus if day.hours_in(span)]
+            requests = requests_for_days(ledger.participant, inside, request_bytes=self.policy.request_bytes)
+        lister = SplittingDownloader(self.downloader, self.policy, held, result=result, list_all=True)
+        for request in requests:
+            lister.download(request)
+        result.mark_deleted(ledger.deleted(result.not_sent, result.fetched_files))
+        lister.drop_outside(span)
+
+    def _commit(self, cell: Cell, plan: Plan, result: DownloadResult) -> Submitted:
         manifest = plan.manifests[cell.window.key]
+        by_hash = self.client.supports("file_hashes", otherwise=False)
+        compared = are_compared(cell, manifest, result, streams=self.streams, by_hash=by_hash)
         commit_request = CommitRequest(
-            study_id=self._lake.study_id,
+            study_id=self.lake.study_id,
             participant=cell.participant,
             window=cell.window,
-            streams=self._streams,
-            run_id=self._run_id,
+            streams=self.streams,
+            run_id=self.run_id,
             now=datetime.now(timezone.utc),
-            failures=failures_in(result, cell.window),
+            failures=result.failures_in(cell.window),
             deleted_upstream=frozenset(result.deleted_upstream),
-            remove_deleted_upstream=self._policy.remove_deleted_upstream and self._daily is not None,
+            remove_deleted_upstream=self.policy.remove_deleted_upstream and self.daily is not None,
             not_sent=frozenset(result.not_sent),
             counted_in=result.counted_in,
-            counts_fingerprint=self._counts_fingerprint(cell, writer),
-            compared_at=result.begun_at if self._are_compared(cell, manifest, result) else None,
+            counts_fingerprint=self._counts_fingerprint(cell),
+            compared_at=result.begun_at if compared else None,
         )
-        return writer.commit(plan, commit_request, fetched_files)
+        files = [file for file in result.fetched_files.values() if file.member.time in cell.window]
+        return self.writer.commit(plan, commit_request, files)
 
-    def _counts_fingerprint(self, cell: Cell, writer: LakeWriter) -> str:
-        """The fingerprint of what the server counts of a window, empty if that is not known."""
-        if self._daily is None:
+    def _counts_fingerprint(self, cell: Cell) -> str:
+        """The fingerprint of the server's counts of a window; empty if they are unknown."""
+        if self.daily is None:
             return ""
-        return self._daily.digest(cell.participant, cell.window, self._streams, writer.counts_secret(cell.participant))
-
-    def _are_compared(self, cell: Cell, manifest: Manifest | None, result: DownloadResult) -> bool:
-        by_hash = self._client.supports("file_hashes", otherwise=False)
-        return are_compared(cell, manifest, result, streams=self._streams, by_hash=by_hash)
+        secret = self.writer.counts_secret(cell.participant)
+        return self.daily.fingerprint(cell.participant, cell.window, self.streams, secret)
 
     def _estimate(self, participant: str, window: Window) -> int | None:
-        return None if self._daily is None else self._daily.expected_bytes(participant, window)
+        return None if self.daily is None else self.daily.expected_bytes(participant, window)
 
 
-def _neighbours(cells: Sequence[Cell], lake: StudyLake) -> Iterator[FileRecord]:
-    """What is held in the windows before and after: a local day may lie in two windows of UTC."""
+def _neighbors(cells: Sequence[Cell], lake: StudyLake) -> Iterator[FileRecord]:
+    """What is held in the windows before and after, because a local day may lie in two UTC windows."""
     keys = sorted(lake.windows(cells[0].participant), key=order_of_key)
     first, last = (order_of_key(cell.window.key) for cell in (cells[0], cells[-1]))
     before = [key for key in keys if order_of_key(key) < first][-1:]
     after = [key for key in keys if order_of_key(key) > last][:1]
     for key in (*before, *after):
         manifest = None
-        with suppress(IntegrityError):  # less is held then than counted, from which nothing follows
+        with suppress(IntegrityError):  # then less is held than counted, from which nothing follows
             manifest = lake.manifest(cells[0].participant, key)
         for record in manifest.files if manifest else ():
             # A file once dated in the future may belong to one of these windows by now.

@@ -18,7 +18,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO
 
 from dagster_beiwe.encryption import Bytes, CipherKeys, CrypteaseCipher, KeyRing
 from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, TableMissingError
@@ -41,11 +41,10 @@ from dagster_beiwe.lake.manifest import TableManifest, decode_table, encode
 from dagster_beiwe.lake.staging import EncryptedFile
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS, StudyLake
+from dagster_beiwe.retries import TABLE_COMMIT_ATTEMPTS
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-_TRIES: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +231,7 @@ class TableFiles:
         committed: dict[str | None, TableManifest] = {}
         refused: list[str] = []
         with open_for_writing(self.log, keep_days=self._keep_days, run_id=run_id) as catalog:
-            for _ in range(_TRIES):
+            for _ in range(TABLE_COMMIT_ATTEMPTS):
                 waiting = {each: content for each, content in tables.items() if each not in committed}
                 while waiting:
                     group = {each: waiting.pop(each) for each in list(waiting)[:MOST_CHANGES]}
@@ -241,7 +240,7 @@ class TableFiles:
                     return committed
         raise CommitConflictError(
             f"{len(tables) - len(committed)} of {len(tables)} tables of {'/'.join(asset_key)} were not stored: "
-            f"{refused[-1]}, {_TRIES} times. Let the other run end, then run the asset again."
+            f"{refused[-1]}, {TABLE_COMMIT_ATTEMPTS} times. Let the other run end, then run the asset again."
         )
 
     def _commit(

@@ -63,7 +63,7 @@ def test_a_new_out_of_range_file_is_not_masked_by_others(lab: Lab) -> None:
     lab.backfill()
     assert lab.run("out_of_range", partition=ANNA).success
     assert lab.check("complete").passed
-    lab.world.withdraw(ANNA, stream="gps", hour=LONG_AGO)
+    lab.world.delete_files(ANNA, stream="gps", hour=LONG_AGO)
     lab.world.add_hour(ANNA, "gps", LONG_AGO + timedelta(days=3), rows=2)
     assert values(lab.check("complete"))["out-of-range partitions to run"] == ANNA
     assert lab.run("out_of_range", partition=ANNA).success
@@ -76,7 +76,7 @@ def test_an_out_of_range_file_that_is_deleted_is_noticed(lab: Lab) -> None:
     lab.world.add_hour(ANNA, "gps", LONG_AGO + timedelta(hours=1))
     lab.backfill()
     assert lab.run("out_of_range", partition=ANNA).success
-    lab.world.withdraw(ANNA, stream="gps", hour=LONG_AGO)
+    lab.world.delete_files(ANNA, stream="gps", hour=LONG_AGO)
     evaluation = lab.check("complete")
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert values(evaluation)["out-of-range partitions to run"] == ANNA
@@ -112,7 +112,7 @@ def test_a_file_before_the_first_window_but_on_its_day_is_noticed_when_it_is_del
     with time_machine.travel(datetime.now(timezone.utc) + timedelta(seconds=5)):  # what came then was there by now
         assert lab.run("out_of_range", partition=ANNA).success
     assert lab.check("complete").passed
-    lab.world.withdraw(ANNA, stream="gps", hour=noon)
+    lab.world.delete_files(ANNA, stream="gps", hour=noon)
     assert values(lab.check("complete"))["out-of-range partitions to run"] == ANNA
     assert lab.run("out_of_range", partition=ANNA).success
     assert lab.check("complete").passed

@@ -79,7 +79,7 @@ def test_deleted_and_new_files_are_followed(lab: Lab) -> None:
     lab.world.add_hour(ANNA, "gps", moment(day_of_week(0), 13))
     lab.backfill()
     lab.follow()
-    lab.world.withdraw(ANNA, stream="gps", hour=moment(day_of_week(0)))
+    lab.world.delete_files(ANNA, stream="gps", hour=moment(day_of_week(0)))
     lab.world.add_hour(CLEO, "power_state", moment(day_of_week(2), 3))
     assert lab.follow() == [f"{ANNA}|{WEEKS[0]}", f"{CLEO}|{WEEKS[2]}"]
     assert [each.present for each in lab.lake.manifest(ANNA, WEEKS[0]).files].count(False) == 1  # type: ignore[union-attr]

@@ -72,7 +72,7 @@ def never_committed(_: str) -> Held:
 
 def committed_as(daily: DailyIndex, participant: str, windows: Sequence[Window] = WINDOWS) -> Held:
     """All windows, with the counts of some day."""
-    versions = {each.key: [version(counts=daily.digest(participant, each, ("gps",), b"s"))] for each in windows}
+    versions = {each.key: [version(counts=daily.fingerprint(participant, each, ("gps",), b"s"))] for each in windows}
     return Held(versions=versions, secret=b"s")
 
 

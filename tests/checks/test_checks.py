@@ -89,7 +89,7 @@ def test_deleted_files_are_surplus_until_they_are_noticed(lab: Lab) -> None:
     """A warning with the window to run; afterwards the file is kept, marked and no surplus."""
     lab.world.add_hour(ANNA, "gps", moment(day_of_week(0), 13))
     lab.backfill()
-    lab.world.withdraw(ANNA, stream="gps", hour=moment(day_of_week(0)))
+    lab.world.delete_files(ANNA, stream="gps", hour=moment(day_of_week(0)))
     evaluation = lab.check("complete")
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert values(evaluation)["partitions to run"] == f"{ANNA}|{WEEKS[0]}"
@@ -337,7 +337,7 @@ def test_restatements_list_what_changed_and_deleted(open_lab: Callable[..., Lab]
     assert len(lab.table("restatements")) == 0
     old = lab.world.file(ANNA, "gps", hour)
     new = lab.world.add_rows(ANNA, "gps", hour, rows=9)
-    lab.world.withdraw(BERT, stream="gps", hour=hour)
+    lab.world.delete_files(BERT, stream="gps", hour=hour)
     result = lab.run("raw_data", tags=dict(rectangle_tags([ANNA, BERT], WEEKS[1:2])))
     recorded = [each.materialization for each in result.get_asset_materialization_events()]
     events = {each.partition: each for each in recorded}

@@ -31,7 +31,7 @@ def test_a_study_is_found_by_id_name_or_beginning(client: BeiweClient, text: str
 def test_an_ambiguous_beginning_lists_the_candidates(client: BeiweClient) -> None:
     """Nothing is chosen by chance."""
     for ask in (client.find_study, client.expand_study_id):
-        with pytest.raises(ConfigurationError, match="fits 2 studies") as caught:
+        with pytest.raises(ConfigurationError, match="matches 2 studies") as caught:
             ask("aaa")
         assert STUDY in str(caught.value)
         assert OTHER_STUDY in str(caught.value)
@@ -52,7 +52,7 @@ def test_what_is_like_nothing_gets_the_whole_list(client: BeiweClient) -> None:
 
 def test_keys_without_studies_say_so() -> None:
     """A new researcher sees none."""
-    with pytest.raises(ConfigurationError, match="no study at all"):
+    with pytest.raises(ConfigurationError, match="access to no study"):
         find_study({}, "Sleep")
 
 
@@ -71,11 +71,11 @@ def test_ids_and_names_translate_into_each_other(client: BeiweClient) -> None:
 
 def test_an_id_is_not_a_name_and_the_reverse(client: BeiweClient) -> None:
     """The stricter look-ups name the mistake."""
-    with pytest.raises(ConfigurationError, match="which is an id"):
+    with pytest.raises(ConfigurationError, match="but an id"):
         client.study_id(STUDY)
     with pytest.raises(ConfigurationError, match="Did you mean"):
         client.study_id("Beta Etude")
-    with pytest.raises(ConfigurationError, match="none of them"):
+    with pytest.raises(ConfigurationError, match="no access to a study"):
         client.study_name("z" * 24)
-    with pytest.raises(ConfigurationError, match="which no study has"):
+    with pytest.raises(ConfigurationError, match="No study matches"):
         client.expand_study_id("Beta Étude 2")

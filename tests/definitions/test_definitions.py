@@ -207,7 +207,7 @@ def test_a_template_covers_what_is_not_listed(server: SimulatedServer) -> None:
 @pytest.mark.parametrize(
     ("studies", "reason"),
     [
-        ([StudyConfig("No such study")], "which no study has"),
+        ([StudyConfig("No such study")], "No study matches"),
         ([StudyConfig("Sleep and Mood"), StudyConfig("Sleep and Mood")], "more than once"),
         ([StudyConfig("Sleep and Mood", key="a"), StudyConfig("Étude Schmerz", key="a")], "more than once"),
         ([StudyConfig("*"), StudyConfig("*")], "2 times"),

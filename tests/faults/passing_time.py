@@ -81,7 +81,7 @@ class Uploads:
             place = self._rng.choice(chunked)
             self.hours.remove(place)
             self.deleted.add(key_of(*place))
-            self._server.do("withdraw", participant_id=place[0], stream=place[1], hour=place[2])
+            self._server.do("delete_files", participant_id=place[0], stream=place[1], hour=place[2])
             self._diary.deleted += 1
 
 

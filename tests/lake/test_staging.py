@@ -34,6 +34,7 @@ from dagster_beiwe.encryption.cipher import Cipher
 from dagster_beiwe.errors import (
     ConnectionFailedError,
     DamagedMemberError,
+    FrameTooLargeError,
     LakeUnavailableError,
     PassphraseMissingError,
 )
@@ -43,7 +44,6 @@ from dagster_beiwe.lake.staging import (
     Compression,
     FileForm,
     FilePlace,
-    FrameTooLargeError,
     StagedFile,
     examine,
     small_size,

@@ -93,3 +93,26 @@ def test_a_literal_elsewhere_would_be_found() -> None:
     """The search sees strings and parts of f-strings, and leaves docstrings alone."""
     tree = ast.parse('"""About .beiwe."""\npath = f"{folder}/.beiwe"\nother = "a.lock"')
     assert {"/.beiwe", "a.lock"} == {text for text in literals(tree) if re.search(r"\.beiwe|\.lock", text)}
+
+
+RETRIES = re.compile(r"attempts|(^|_)tries$|retries|retry_|backoff|wait_seconds|hopeless|patience", re.IGNORECASE)
+
+
+def retry_numbers(tree: ast.AST) -> list[int | float]:
+    """Numbers that a module gives to something with a name of retries; 0 and 1 mean none."""
+    given: list[tuple[str, ast.AST | None]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            given += [(target.id, node.value) for target in node.targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            given.append((node.target.id, node.value))
+        elif isinstance(node, ast.keyword) and node.arg:
+            given.append((node.arg, node.value))
+    numbers = (node.value for name, node in given if RETRIES.search(name) and isinstance(node, ast.Constant))
+    return [number for number in numbers if isinstance(number, (int, float)) and number not in (0, 1)]
+
+
+def test_retry_numbers_have_one_owner() -> None:
+    """How often something is tried again, and how long that waits, is decided in one module for every caller."""
+    assert {name for name, tree in SOURCES.items() if retry_numbers(tree)} == {"retries.py"}
+    assert retry_numbers(ast.parse("_MAX_ATTEMPTS: int = 5\nget(max_retries=2, timeout=9)\nattempts = 1")) == [5, 2]

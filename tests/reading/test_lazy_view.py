@@ -234,7 +234,7 @@ def test_files_that_the_server_no_longer_has_are_left_out(server: SimulatedServe
     """Unless they are asked for; the lake keeps them."""
     fill(server, lake, cells_of(ANDROID), counted=True)
     hour = START + timedelta(hours=10)
-    server.world.withdraw(ANDROID, stream="gps", hour=hour)
+    server.world.delete_files(ANDROID, stream="gps", hour=hour)
     fill(server, lake, cells_of(ANDROID), counted=True)
     view = BeiwePartitions.of(lake)
     assert hour not in {file.time for file in view.files("gps")}

@@ -63,7 +63,7 @@ def test_a_snapshot_is_read_byte_for_byte_whatever_came_later(server: SimulatedS
     held_on = BeiwePartitions.of(lake)
     (file,) = [each for each in held_on.files("gps") if each.time == HOUR]
     restate(server, lake, rows=2)
-    server.world.withdraw(ANDROID, stream="gps", hour=START + timedelta(hours=22))
+    server.world.delete_files(ANDROID, stream="gps", hour=START + timedelta(hours=22))
     fill(server, lake, cells_of(ANDROID), counted=True)
     assert contents(BeiwePartitions.of(lake, as_of=middle)) != before
     collect_later(lake, hours=2)

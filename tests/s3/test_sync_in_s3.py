@@ -52,7 +52,7 @@ def test_a_study_comes_into_s3_and_stays_in_step(s3: S3, url: str, world: World,
     restate(world)
     assert sum(report.changed for report in sync(server, lake, ONE)) == 10
     assert contents(lake) == truth(world)
-    world.withdraw(ONE, stream="gps", hour=MORNING)
+    world.delete_files(ONE, stream="gps", hour=MORNING)
     assert sum(report.deleted_upstream for report in sync(server, lake, ONE)) == 1
     assert contents(lake) == truth(world)
     assert BeiweLake(url).studies() == [STUDY]
@@ -141,7 +141,7 @@ def test_two_processes_share_a_lake(url: str, world: World, server: SimulatedSer
 def test_a_reader_sees_the_old_version_or_the_new_one(s3: S3, url: str, world: World, server: SimulatedServer) -> None:
     """Looked at before and after each change that a commit makes in the store."""
     for day in range(3, 11):
-        world.withdraw(ONE, hour=MORNING + day * DAY)
+        world.delete_files(ONE, hour=MORNING + day * DAY)
     sync(server, study_lake(url), ONE)
     old = truth(world, ONE)
     for day in range(2):

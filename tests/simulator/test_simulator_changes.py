@@ -120,13 +120,13 @@ def test_new_hours_appear(world: World, client: Client) -> None:
     assert len(file.read().split(b"\n")) == 4
 
 
-def test_withdrawn_data_vanishes_and_the_id_stays(world: World, client: Client) -> None:
+def test_deleted_data_is_not_sent_and_the_id_stays(world: World, client: Client) -> None:
     """One hour, one stream, everything."""
-    assert world.withdraw("andr1aaa", stream="gps", hour=hour(8)) == 1
-    world.withdraw("andr1aaa", stream="gyro")
+    assert world.delete_files("andr1aaa", stream="gps", hour=hour(8)) == 1
+    world.delete_files("andr1aaa", stream="gyro")
     names = client.archive(user_ids='["andr1aaa"]').namelist()
     assert not any("/gyro/" in name or "/gps/2026-10-05 08" in name for name in names)
-    world.withdraw("andr1aaa")
+    world.delete_files("andr1aaa")
     assert client.registry(user_ids='["andr1aaa"]') == {}
     assert "andr1aaa" in client.post("get-users/v1", study_id=ALPHA).json()
 
@@ -136,9 +136,9 @@ def test_the_count_of_the_last_file_of_a_day_stays(world: World, client: Client)
     before = daily_bytes(client, ALPHA)
     cell = ("andr1aaa", "2026-10-05", "gps")
     lost = world.file("andr1aaa", "gps", hour(8)).size_bytes
-    world.withdraw("andr1aaa", stream="gps", hour=hour(8))
+    world.delete_files("andr1aaa", stream="gps", hour=hour(8))
     assert daily_bytes(client, ALPHA) == {**before, cell: before[cell] - lost}
-    world.withdraw("andr1aaa")
+    world.delete_files("andr1aaa")
     assert daily_bytes(client, ALPHA) == {**before, cell: before[cell] - lost}
 
 

@@ -73,7 +73,7 @@ def test_a_listed_study_is_taken_from_the_server_that_has_it(
     monkeypatch.setenv("BEIWE_STUDIES", "Pain, Sleep and Mood")
     assert with_raw_data(build_beiwe_definitions(deployments=two_servers())) == {"pain", "sleep_and_mood"}
     monkeypatch.setenv("BEIWE_STUDIES", "Pain, No such study")
-    with pytest.raises(ConfigurationError, match="which no study has"):
+    with pytest.raises(ConfigurationError, match="No study matches"):
         build_beiwe_definitions(deployments=two_servers())
 
 
@@ -185,7 +185,7 @@ def test_a_silent_server_is_waited_for_once(
 ) -> None:
     """Not once per study: the first question without an answer is the last one."""
     quick = HttpPolicy(connect_timeout_seconds=3, read_timeout_seconds=0.2, attempts=1)
-    monkeypatch.setattr(discovery, "QUICK", quick)
+    monkeypatch.setattr(discovery, "HTTP_WHILE_LOADING", quick)
     table = "/get-participant-table-data/*"
     with other.misbehave("hang", route=table, seconds=0.5):
         definitions = build_beiwe_definitions(deployments={"two": two_servers()["two"]})

@@ -206,7 +206,7 @@ def test_a_zone_of_the_same_name_that_is_not_known_yet_deletes_nothing(open_lab:
     lab.follow()
     evening = moment(day_of_week(1), 20)
     lab.world.change_zone(lab.study.id, "Asia/Shanghai")
-    lab.world.withdraw(ANNA, stream="gps", hour=evening - timedelta(days=1))
+    lab.world.delete_files(ANNA, stream="gps", hour=evening - timedelta(days=1))
     lost = lab.world.lose_object(ANNA, "gps", evening)
     assert lab.follow()
     held = {record.key for manifest in lab.lake.manifests(ANNA) for record in manifest.files}

@@ -73,7 +73,7 @@ def test_content_of_the_same_size_is_found(
     before = daily(client)
     sync(client, lake, cells, daily=before)
     restate(world)
-    unmoved = StudySync(client, lake, run_id="refresh", daily=daily(client)).run(cells, moved_only=True)
+    unmoved = StudySync(client, lake, run_id="refresh", daily=daily(client)).run(cells, changed_only=True)
     assert [report.changed for report in unmoved] == [0, 0]
     server.forget_requests()
     found = compare(client, lake, cells)
@@ -103,7 +103,7 @@ def test_an_equal_window_is_noted_and_nothing_else(
     check_lake(folder, lake)
 
 
-@pytest.mark.parametrize("change", ["new hour", "withdrawn and back", "forgotten SHA-1"])
+@pytest.mark.parametrize("change", ["new hour", "deleted and back", "forgotten SHA-1"])
 def test_what_else_differs(client: BeiweClient, lake: StudyLake, world: World, change: str) -> None:
     """A new file does; a file that is known by its MD5 only does not."""
     sync(client, lake, cells_of(PERSON), daily=daily(client))
@@ -114,7 +114,7 @@ def test_what_else_differs(client: BeiweClient, lake: StudyLake, world: World, c
         sync(client, lake, cells_of(PERSON))
     else:
         file = world.file(PERSON, "gps", MORNING)
-        world.withdraw(PERSON, stream="gps", hour=MORNING)
+        world.delete_files(PERSON, stream="gps", hour=MORNING)
         sync(client, lake, cells_of(PERSON), daily=daily(client))
         world.participant(PERSON).files[file.key] = file
     expected = ["equal" if change == "forgotten SHA-1" else "different", "equal"]
@@ -156,7 +156,7 @@ def test_an_older_server_sends_everything_again(world: World, lake: StudyLake, p
         assert compared_at(lake) == [0, 0]
         restate(world)
         server.forget_requests()
-        assert outcomes(compare(client, lake, cells_of(PERSON))) == ["not told", "not told"]
+        assert outcomes(compare(client, lake, cells_of(PERSON))) == ["unsupported", "unsupported"]
         assert downloads(server) == 0
         assert [report.changed for report in sync(client, lake, cells_of(PERSON))] == [1, 0]
         assert contents(lake) == truth(world)

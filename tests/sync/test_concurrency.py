@@ -112,7 +112,7 @@ def test_a_run_that_never_gets_its_turn_says_so(
     def meanwhile(progress: Progress) -> None:
         commit(fresh(folder), {1: b"%d" % next(numbers)})
 
-    world.withdraw(PERSON)
+    world.delete_files(PERSON)
     policy = FetchPolicy(progress_seconds=0)
     run = StudySync(client, lake, run_id="slow", policy=policy).run(cells_of(PERSON)[:1], on_progress=meanwhile)
     with pytest.raises(CommitConflictError, match="another run"):

@@ -46,7 +46,7 @@ def test_a_window_agrees_exactly_where_no_count_of_the_streams_asked_for_moved(
     then: dict[date, dict[str, int]], now: dict[date, dict[str, int]], asked: set[str], asks: set[str]
 ) -> None:
     """Whatever streams came or went between the two: what was not asked for agrees where nothing of it is counted."""
-    before = index(then).digest(PERSON, WEEK, asked, SECRET)
+    before = index(then).fingerprint(PERSON, WEEK, asked, SECRET)
     expected = in_week(then, asked & asks) == in_week(now, asks)
     assert index(now).agrees(before, PERSON, WEEK, asks, SECRET) == expected
 
@@ -55,4 +55,4 @@ def test_a_window_agrees_exactly_where_no_count_of_the_streams_asked_for_moved(
 def test_a_fingerprint_that_is_missing_or_of_an_older_form_never_agrees(counted: str) -> None:
     """Such a window is looked at again, also an empty one."""
     assert not index({}).agrees(counted, PERSON, WEEK, STREAM_NAMES, SECRET)
-    assert index({}).agrees(index({}).digest(PERSON, WEEK, (), SECRET), PERSON, WEEK, STREAM_NAMES, SECRET)
+    assert index({}).agrees(index({}).fingerprint(PERSON, WEEK, (), SECRET), PERSON, WEEK, STREAM_NAMES, SECRET)

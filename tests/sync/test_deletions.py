@@ -180,7 +180,7 @@ def test_the_last_file_of_a_day_is_kept(world: World, client: BeiweClient, lake:
     """Its count stays with the server, as if its object were lost: it is kept and nothing is requested again."""
     sync(client, lake, cells_of(PERSON), daily=daily(client))
     everything = contents(lake)
-    world.withdraw(PERSON, stream="gps")
+    world.delete_files(PERSON, stream="gps")
     reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
     assert [report.deleted_upstream for report in reports] == [0, 0]
     assert contents(lake) == everything
@@ -192,7 +192,7 @@ def test_new_files_that_are_not_counted_yet_hide_no_deletion(
     """The row was written after the deletion, and before they came."""
     sync(client, lake, cells_of(PERSON), daily=daily(client))
     hour = START + 3 * DAY + 5 * HOUR
-    world.withdraw(PERSON, stream="gps", hour=hour)
+    world.delete_files(PERSON, stream="gps", hour=hour)
     world.counts_wait = True
     world.add_hour(PERSON, "gps", NOON)
     reports = sync(client, lake, cells_of(PERSON), daily=daily(client))
@@ -209,7 +209,7 @@ def test_a_deletion_is_found_by_the_zone_in_which_the_day_was_counted(known: boo
     with SimulatedServer(world) as server, client_of(server) as client:
         sync(client, lake, cells_of(PERSON), daily=daily(client))
         everything = contents(lake)
-        world.withdraw(PERSON, stream="gps", hour=hour)
+        world.delete_files(PERSON, stream="gps", hour=hour)
         world.change_zone(STUDY, "Asia/Tokyo")
         former = ["America/New_York"] if known else []
         server.forget_requests()
@@ -247,7 +247,7 @@ def test_a_file_that_was_counted_in_another_row_was_not_counted_in_this_one(lake
     The row of that day counts what else is held of it, and the file is counted in the row of its own."""
     world = small_world(time_zone="America/Chicago", hours=(12, 20), streams=("gps",))
     day, hour = START + 3 * DAY, START + 3 * DAY + 20 * HOUR
-    world.withdraw(PERSON, stream="gps", hour=hour + DAY)
+    world.delete_files(PERSON, stream="gps", hour=hour + DAY)
     cells = cells_of(PERSON, granularity="daily", start=day, end=day + 3 * DAY)
     with SimulatedServer(world) as server, client_of(server) as client:
         with time_machine.travel(datetime.now(timezone.utc) - DAY):

@@ -101,7 +101,7 @@ def test_windows_that_have_not_moved_are_told_without_asking(
     world.add_rows(PERSON, "gps", START + 9 * DAY + 5 * HOUR)
     moved = daily(client)
     server.forget_requests()
-    reports = list(StudySync(client, lake, run_id="run-2", daily=moved).run(cells_of(PERSON), moved_only=True))
+    reports = list(StudySync(client, lake, run_id="run-2", daily=moved).run(cells_of(PERSON), changed_only=True))
     assert downloads(server) == 1
     assert [(report.changed, report.record) for report in reports] == [(0, 1), (1, 3)]
     assert (reports[0].unchanged, reports[0].data_version) == (first.files, first.data_version)
@@ -125,7 +125,7 @@ def test_what_is_open_unknown_or_not_counted_is_asked_for(
         ({"daily": None}, 1),
     ):
         server.forget_requests()
-        list(StudySync(client, lake, run_id="run-2", **options).run(cells_of(PERSON), moved_only=True))  # type: ignore[arg-type]
+        list(StudySync(client, lake, run_id="run-2", **options).run(cells_of(PERSON), changed_only=True))  # type: ignore[arg-type]
         assert downloads(server) == asked
 
 
@@ -201,8 +201,8 @@ def test_deleted_files_are_noticed_by_the_daily_counts(zone: str, remove: bool, 
     with SimulatedServer(world) as server, client_of(server) as client:
         sync(client, lake, cells_of(PERSON), daily=daily(client, zone))
         everything = len(contents(lake))
-        assert world.withdraw(PERSON, stream="gps", hour=LATE + 13 * HOUR) == 1
-        assert world.withdraw(PERSON, stream="survey_answers", hour=moment.replace(minute=0)) == 1
+        assert world.delete_files(PERSON, stream="gps", hour=LATE + 13 * HOUR) == 1
+        assert world.delete_files(PERSON, stream="survey_answers", hour=moment.replace(minute=0)) == 1
         server.forget_requests()
         reports = sync(client, lake, cells_of(PERSON), daily=daily(client, zone), policy=policy)
         assert [report.deleted_upstream for report in reports] == [2, 0]
@@ -218,7 +218,7 @@ def test_a_deleted_file_that_comes_back_is_present_again(world: World, client: B
     """A file that was deleted for a while is marked, and unmarked when it is back."""
     sync(client, lake, cells_of(PERSON), daily=daily(client))
     lost = world.file(PERSON, "gps", LATE)
-    world.withdraw(PERSON, stream="gps", hour=LATE)
+    world.delete_files(PERSON, stream="gps", hour=LATE)
     (gone, _) = sync(client, lake, cells_of(PERSON), daily=daily(client))
     assert gone.deleted_upstream == 1
     world._put(replace(lost, arrived=NOW))
@@ -233,7 +233,7 @@ def test_servers_without_counts_tell_deleted_files_too(folder: Path) -> None:
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
     with SimulatedServer(world, profile="2023-11") as server, client_of(server) as client:
         sync(client, lake, cells_of(PERSON))
-        world.withdraw(PERSON, stream="gps", hour=LATE)
+        world.delete_files(PERSON, stream="gps", hour=LATE)
         reports = sync(client, lake, cells_of(PERSON), policy=REMOVE)
     assert [report.deleted_upstream for report in reports] == [1, 0]
     assert contents(lake) == truth(world)
@@ -248,7 +248,7 @@ def test_without_the_counts_of_a_server_that_has_them_nothing_is_deleted(profile
     with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
         sync(client, lake, cells_of(PERSON), daily=daily(client))
         everything = held(lake)
-        world.withdraw(PERSON, stream="gps", hour=LATE)
+        world.delete_files(PERSON, stream="gps", hour=LATE)
         reports = sync(client, lake, cells_of(PERSON), policy=REMOVE)
         assert [(report.deleted_upstream, report.not_sent) for report in reports] == [(0, 1), (0, 0)]
         assert held(lake) == everything
@@ -311,10 +311,10 @@ def test_a_study_that_is_gone_stops_the_run(world: World, client: BeiweClient, l
 # Files that the server has lost
 
 
-@pytest.mark.parametrize("withdrawn_too", [False, True])
+@pytest.mark.parametrize("deleted_too", [False, True])
 @pytest.mark.parametrize("profile", ["2025-12", "2026-01-08", "2026-03"])
-def test_the_last_copy_of_a_lost_object_is_kept(profile: str, withdrawn_too: bool, folder: Path) -> None:
-    """The server counts what it has lost: neither marked nor removed, even if another hour of the day is withdrawn."""
+def test_the_last_copy_of_a_lost_object_is_kept(profile: str, deleted_too: bool, folder: Path) -> None:
+    """The server counts what it has lost: neither marked nor removed, even if another hour of the day is deleted."""
     world = small_world()
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE)
     with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
@@ -322,16 +322,16 @@ def test_the_last_copy_of_a_lost_object_is_kept(profile: str, withdrawn_too: boo
         everything = contents(lake)
         world.lose_object(PERSON, "gps", LATE)
         other = truth(world)
-        if withdrawn_too:
-            world.withdraw(PERSON, stream="gps", hour=LATE + 13 * HOUR)
+        if deleted_too:
+            world.delete_files(PERSON, stream="gps", hour=LATE + 13 * HOUR)
         for _ in range(2):
             reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
             assert all(report.complete and not report.deleted_upstream for report in reports)
-            assert reports[0].not_sent == (2 if withdrawn_too else int(profile == "2025-12"))
+            assert reports[0].not_sent == (2 if deleted_too else int(profile == "2025-12"))
             assert contents(lake) == everything
         world.restore_object(PERSON, "gps", LATE)
         reports = sync(client, lake, cells_of(PERSON), daily=daily(client), policy=REMOVE)
-        assert (reports[0].deleted_upstream, reports[0].not_sent) == (int(withdrawn_too), 0)
+        assert (reports[0].deleted_upstream, reports[0].not_sent) == (int(deleted_too), 0)
         assert contents(lake) == truth(world) != other
     check_lake(folder, lake)
 
@@ -345,7 +345,7 @@ def test_a_day_of_two_windows_is_judged_as_a_whole(profile: str, folder: Path) -
     with SimulatedServer(world, profile=profile) as server, client_of(server) as client:
         sync(client, lake, cells_of(PERSON), daily=daily(client))
         for hour in (edge - 2 * HOUR, edge + HOUR):
-            assert world.withdraw(PERSON, stream="gps", hour=hour) == 1
+            assert world.delete_files(PERSON, stream="gps", hour=hour) == 1
         for cell in cells_of(PERSON):
             (report,) = sync(client, lake, [cell], daily=daily(client), policy=REMOVE)
             assert (report.deleted_upstream, report.not_sent, report.added) == (1, 0, 0)

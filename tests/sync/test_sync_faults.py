@@ -40,7 +40,7 @@ from dagster_beiwe.sync.staging_pool import Threads
 # Faults that pass
 
 
-PASSING: dict[str, dict[str, Any]] = {
+TRANSIENT: dict[str, dict[str, Any]] = {
     "reset": {},
     "cut": {},
     "cut at once": {"name": "cut", "after_bytes": 1},
@@ -70,14 +70,14 @@ PASSING: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("fault", TRANSIENT)
 def test_a_fault_that_happens_once_is_recovered(
     fault: str, world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
 ) -> None:
     """One request goes wrong, in whatever way: the run ends complete, with few more requests."""
     client.supports("data_v2")
     server.forget_requests()
-    misbehave(server, {"name": fault, "route": DOWNLOADS, "times": 1, **PASSING[fault]})
+    misbehave(server, {"name": fault, "route": DOWNLOADS, "times": 1, **TRANSIENT[fault]})
     reports = sync(client, lake, cells_of(PERSON))
     assert failures_of(reports) == []
     assert all(report.complete for report in reports)
@@ -95,7 +95,7 @@ def test_a_fault_during_a_refresh_is_recovered(
     """The same on top of a committed version: restated files keep one version or the other, and end new."""
     sync(client, lake, cells_of(PERSON))
     world.reprocess(PERSON, START, START + 3 * DAY)
-    misbehave(server, {"name": fault, "route": DOWNLOADS, "times": 1, **PASSING[fault]})
+    misbehave(server, {"name": fault, "route": DOWNLOADS, "times": 1, **TRANSIENT[fault]})
     reports = sync(client, lake, cells_of(PERSON))
     assert all(report.complete for report in reports)
     assert contents(lake) == truth(world)
@@ -155,7 +155,7 @@ def test_a_bad_hour_costs_one_hour(fault: str, profile: str, nginx: bool, folder
         (failure,) = failures_of(reports)
         assert (failure.window.start, failure.window.hours, failure.streams) == (BAD, 1, ("gps",))
         assert failure.error.endswith("Error")
-        assert "Expected" in failure.message
+        assert failure.message.endswith(".")
         manifest = lake.manifest(PERSON, first.cell.window)
         assert manifest is not None
         assert manifest.failures == (failure,)

@@ -22,15 +22,21 @@ from dagster_beiwe.lake.staging import StagedFile
 from dagster_beiwe.member_names import MemberName, parse_member_name
 from dagster_beiwe.streams import STREAM_NAMES
 from dagster_beiwe.sync import Cell, FetchPolicy
-from dagster_beiwe.sync.registry import RegistryEntry, hash_agrees, hash_name, pair, read_registry
-from dagster_beiwe.sync.requests import (
-    DownloadRequest,
-    guess_hours,
-    next_cells,
+from dagster_beiwe.sync.registry import (
+    RegistryEntry,
+    hash_agrees,
+    hash_name,
+    pair,
+    read_registry,
     registry_of,
     registry_size,
+)
+from dagster_beiwe.sync.requests import (
+    DownloadRequest,
+    consecutive,
+    guess_hours,
+    next_cells,
     requests_for,
-    stretches,
 )
 from dagster_beiwe.windows import Window, windows_between
 
@@ -226,10 +232,10 @@ def test_halving_ends_at_every_hour_and_stream(hours: int, streams: int) -> None
     assert steps <= 16
 
 
-def test_stretches_are_consecutive_windows_of_one_participant() -> None:
+def test_groups_are_consecutive_windows_of_one_participant() -> None:
     """A gap or another participant begins a new stretch; repeated cells count once."""
     one, two = cells_of("a", granularity="daily"), cells_of("b", granularity="daily")
-    found = list(stretches([*two, *one[:3], *one[5:], *one[:2]]))
+    found = list(consecutive([*two, *one[:3], *one[5:], *one[:2]]))
     assert found == [one[:3], one[5:], two]
 
 

@@ -101,16 +101,16 @@ def test_a_stream_that_the_server_loses_keeps_its_files(
         sync(client, lake, cells_of(PERSON), daily=daily(client))
         held = contents(lake)
     server.profile = Profile.named("2026-08")
-    for moved_only in (True, False):
+    for changed_only in (True, False):
         server.forget_requests()
         with client_of(server) as client:
             run = StudySync(client, lake, run_id="run-2", daily=daily(client), streams=("ambient_audio", "gps"))
-            reports = list(run.run(cells_of(PERSON), moved_only=moved_only))
+            reports = list(run.run(cells_of(PERSON), changed_only=changed_only))
             coverage = measure_coverage(lake, daily(client), participants=[PERSON], windows=WEEKS, streams=["gps"])
         assert [(report.complete, report.deleted_upstream, report.failures) for report in reports] == [
             (True, 0, ())
         ] * 2
-        assert downloads(server) == (0 if moved_only else 1)
+        assert downloads(server) == (0 if changed_only else 1)
         assert contents(lake) == held
         assert (coverage.complete, coverage.surplus) == (True, [])
         assert "ambient_audio" in coverage.not_compared
@@ -146,7 +146,7 @@ def test_a_stream_that_comes_is_fetched_where_it_has_data(lake: StudyLake) -> No
         server.forget_requests()
         with client_of(server) as client:
             run = StudySync(client, lake, run_id="run-2", daily=daily(client))
-            reports = list(run.run(cells_of(PERSON), moved_only=True))
+            reports = list(run.run(cells_of(PERSON), changed_only=True))
         assert [report.added for report in reports] == [0, 1]
         assert downloads(server) == 1
     assert contents(lake) == served(world, "image_survey")

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, OutcomeUnknownError
 from dagster_beiwe.lake.layout import Home
 from dagster_beiwe.lake.storage.base import Store
-
-_ATTEMPTS = 3
+from dagster_beiwe.retries import CREATE_ATTEMPTS
 
 
 def create(store: Store, path: str, data: bytes, *, staging: str) -> bool:
@@ -20,7 +19,7 @@ def create(store: Store, path: str, data: bytes, *, staging: str) -> bool:
     """
     failure: Exception | None = None
     absent = False
-    for _ in range(_ATTEMPTS):
+    for _ in range(CREATE_ATTEMPTS):
         try:
             store.create_new(path, data, staging=staging)
             return True

@@ -29,6 +29,7 @@ from dagster_beiwe.lake.storage.base import (
 )
 from dagster_beiwe.lake.storage.object_clients import client_of
 from dagster_beiwe.lake.storage.object_errors import advice, code, is_of_the_store
+from dagster_beiwe.retries import OBJECT_CONFLICT_ATTEMPTS, OBJECT_CONFLICT_FIRST_WAIT_SECONDS
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -37,7 +38,6 @@ PART_BYTES = 8 * 1024 * 1024
 
 _REMOVALS_AT_ONCE = 8
 _READS_AT_ONCE = 16
-_CONFLICT_ATTEMPTS = 5
 _OPTIONS = {
     "s3": {"max_concurrency": 1},  # more requests the size before each read, and holds more parts in memory
 }
@@ -98,7 +98,7 @@ class ObjectStorage(Storage):
 
     def create_new(self, path: str, data: bytes, *, staging: str | None = None) -> None:  # noqa: ARG002
         with self.explained("written", path):
-            for attempt in range(_CONFLICT_ATTEMPTS):
+            for attempt in range(OBJECT_CONFLICT_ATTEMPTS):
                 try:
                     self._files.pipe_file(self._full(path), data, mode="create")
                 except (FileExistsError, FileNotFoundError):
@@ -106,9 +106,10 @@ class ObjectStorage(Storage):
                 except OSError as error:
                     if code(error) == "PreconditionFailed":
                         raise FileExistsError(path) from None
-                    if code(error) != "ConditionalRequestConflict" or attempt == _CONFLICT_ATTEMPTS - 1:
+                    if code(error) != "ConditionalRequestConflict" or attempt == OBJECT_CONFLICT_ATTEMPTS - 1:
                         raise
-                    time.sleep(0.1 * 2**attempt)  # S3, while another request for it is under way
+                    # S3, while another request for the object is under way
+                    time.sleep(OBJECT_CONFLICT_FIRST_WAIT_SECONDS * 2**attempt)
                 else:
                     return
 
