@@ -4,8 +4,8 @@
     raw = BeiwePartitions.of(lake, participants=["abcd1234"], start=datetime(2024, 3, 1, tzinfo=timezone.utc))
     frame = raw.read("gps", columns=["timestamp", "latitude", "longitude"])
 
-Nothing is read before it is asked for, and no more than a few windows' manifests and a few files are held at a time, so
-a view of a whole study costs nothing by itself. What is read is checked against the manifests.
+Nothing is read until you ask for it, and only a few manifests and files are in memory at a time, so a view of a whole
+study costs nothing by itself. Everything that is read is checked against the manifests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _EVERYTHING: Final = TimeRange()
 class WindowFiles(RawFiles):
     """The files of one participant's window; ``key`` is its partition key, ``window`` that of its window.
 
-    It keeps the state of the lake that it was made with: what is committed later does not change it.
+    It keeps the state of the lake that it was created with: later commits do not change it.
     """
 
     def __init__(self, lake: StudyLake, participant: str, window: str, *, span: TimeRange = _EVERYTHING) -> None:
@@ -59,12 +59,12 @@ class WindowFiles(RawFiles):
 
     @property
     def manifest(self) -> Manifest | None:
-        """What is committed of the window, read once; None if nothing is."""
+        """The committed manifest of the window, read once; None if nothing was committed."""
         return self._load()[0]
 
     @property
     def committed(self) -> bool:
-        """Whether the lake holds the window, be it without files."""
+        """Whether the lake holds the window, with or without files."""
         return self.manifest is not None
 
     @property
@@ -95,7 +95,7 @@ class WindowFiles(RawFiles):
         own = str(CellKey(file.participant, file.window))
         if own != self.key:
             raise ConfigurationError(
-                f"Expected a file of {self.key}, got one of {own}; nothing was read. "
+                f"The file belongs to {own}, and this view has only the files of {self.key}. Nothing was read. "
                 "Open it with the view that listed it."
             )
         try:
@@ -113,7 +113,7 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
     ``cells`` are pairs of a participant's id and a window's key; a partition key is ``<participant>|<window>``. The
     mapping holds every cell asked for; those that the lake does not hold have no files and are named by ``missing``.
     ``start`` and ``end`` (aware) narrow whatever is listed or read. The view keeps the state of the lake that it was
-    made with; what was collected meanwhile raises ``PastStateError``. Usable from several threads.
+    created with; what was collected since raises ``PastStateError``. Usable from several threads.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, WindowFiles] = OrderedDict()
         self._held: dict[str, frozenset[str]] = {}
-        self._holes: dict[str, bool] = {}
+        self._incomplete: dict[str, bool] = {}
 
     @classmethod
     def of(
@@ -162,9 +162,9 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         wanted = held if participants is None else check_list("participants", participants)
         if absent := sorted(set(map(check_participant_id, wanted)) - set(held)):
             raise ConfigurationError(
-                f"Expected participants that the lake holds, got {', '.join(absent)}; nothing was read. The lake holds "
+                f"The lake holds no data of {', '.join(absent)}. Nothing was read. It holds "
                 f"{counted(len(held), 'participant')} of study {lake.study_id}: correct the ids, or "
-                "materialise their raw data."
+                "materialize their raw data."
             )
         cells = [(participant, key) for participant in wanted for key in _windows_in(lake, participant, span)]
         if out_of_range:
@@ -229,7 +229,7 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         """Partition keys of windows of which a part could not be fetched. Reads every manifest."""
         for _ in self.by_window():
             pass
-        return [key for key in self._cells if self._holes.get(key)]
+        return [key for key in self._cells if self._incomplete.get(key)]
 
     def open(self, file: RawFile) -> BinaryIO:
         return self[str(CellKey(file.participant, file.window))].open(file)
@@ -241,11 +241,14 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         for key in self._cells:
             if self._is_held(key):
                 cell = self[key]
-                self._holes[key] = not cell.complete
+                self._incomplete[key] = not cell.complete
                 yield from cell.by_window()
 
     def _noted(self, frame: pd.DataFrame, stream: str) -> pd.DataFrame:  # noqa: ARG002
-        frame.attrs["beiwe"] |= {"missing_windows": len(self.missing), "incomplete_windows": sum(self._holes.values())}
+        frame.attrs["beiwe"] |= {
+            "missing_windows": len(self.missing),
+            "incomplete_windows": sum(self._incomplete.values()),
+        }
         return frame
 
     def _is_held(self, key: str) -> bool:
