@@ -209,8 +209,8 @@ def _mano_backfill(job: Job) -> Measured:
 def _import_mano() -> Any:
     """mano needs the locale en_US.UTF-8 while it is imported, and nothing of it afterwards."""
     with mock.patch.object(locale, "setlocale", return_value=""):
-        import mano  # type: ignore[import-untyped]
-        import mano.sync  # type: ignore[import-untyped]
+        import mano
+        import mano.sync
     return mano
 
 

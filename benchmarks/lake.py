@@ -112,7 +112,7 @@ def _look(lake: StudyLake) -> int:
 @contextmanager
 def s3_on_loopback() -> Iterator[Counter[str]]:
     """An empty bucket, and the requests to it: those of data files, and the others."""
-    import boto3  # type: ignore[import-untyped]
+    import boto3
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from s3fs import S3FileSystem
     from werkzeug.serving import make_server

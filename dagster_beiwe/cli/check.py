@@ -54,7 +54,7 @@ def command() -> int:
 
 
 def _check_identity() -> bool:
-    """Whether the private key of age can be used, where there is to be one."""
+    """Whether the private key of age, if one is set, can be used."""
     try:
         identity = read_identity(AGE_IDENTITY_VARIABLE)
     except ConfigurationError as error:
@@ -66,7 +66,7 @@ def _check_identity() -> bool:
 
 
 def _check_place(storage: Storage) -> bool:
-    """Whether the lake can be written; a folder that is not there is not made."""
+    """Whether the lake can be written. A folder that does not exist is not created."""
     if isinstance(storage, LocalStorage) and not storage.root.exists():
         above = next(each for each in storage.root.parents if each.exists())
         usable = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
@@ -84,11 +84,11 @@ def _check_place(storage: Storage) -> bool:
 
 
 def _check_witness(witness: Storage | None) -> bool:
-    """Whether the witness can be read, where there is one; nothing is written to a place that nobody cleans up."""
+    """Whether the witness, if there is one, can be read. Nothing is written there, because nothing cleans it up."""
     if witness is None:
         return True
     try:
-        with suppress(FileNotFoundError):  # a listing does not tell a folder that is not there from what is none
+        with suppress(FileNotFoundError):  # a listing treats a missing folder and a file in its place alike
             witness.read(INSIDE)
         studies = sum(map(is_study_id, witness.list("")))
     except BeiweError as error:
@@ -99,7 +99,7 @@ def _check_witness(witness: Storage | None) -> bool:
 
 
 def _check_passphrase(lake: BeiweLake, study_id: str, passphrase: str | None) -> tuple[bool, str]:
-    """Whether runs of a study can go on in its log and encrypt as was done so far, and that in words."""
+    """Whether runs of a study can continue its log and encrypt as before, and a verdict in words."""
     try:
         held = Opening(lake.storage, study_id, passphrase, witness=lake.witness).catalog() is not None
     except BeiweError as error:

@@ -144,7 +144,7 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
         credentials: Credentials | None = load_credentials()
     except CredentialsError as error:
         credentials = None
-        logger.warning("Going on without the server: %s", error)
+        logger.warning("Continuing without the server: %s", error)
     names = _names(credentials)
     stored = {study_id: names.get(study_id, study_id) for study_id in held}
     if wanted is not None and not matching_studies(stored, wanted):
@@ -239,5 +239,5 @@ def _names(credentials: Credentials | None) -> Mapping[str, str]:
         with BeiweClient(credentials, policy=HTTP_IN_COMMANDS) as client:
             return client.studies()
     except ServerError as error:
-        logger.warning("Going on with ids, the server can't be asked for names: %s", error)
+        logger.warning("Continuing with study ids, because the server cannot be asked for names: %s", error)
         return {}

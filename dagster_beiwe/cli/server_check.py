@@ -1,4 +1,4 @@
-"""What the server answers to real requests: its streams, and data and counts of each study."""
+"""What the server answers to real requests: its streams, and the data and counts of each study."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dagster_beiwe.windows import Window
 
 
 def check_studies(client: BeiweClient, studies: Mapping[str, str]) -> bool:
-    """Print the studies, what their data and counts answer, and the server's streams; whether all can be had."""
+    """Print the studies, whether their data and counts can be downloaded, and the server's streams. True if all can."""
     print(f"Studies     {len(studies) or 'none: ask the administrator of the study to add the researcher'}")
     usable = True
     for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
@@ -34,9 +34,9 @@ def check_studies(client: BeiweClient, studies: Mapping[str, str]) -> bool:
 
 
 def _check_study(client: BeiweClient, study_id: str, participants: Sequence[str]) -> tuple[bool, str]:
-    """Whether a study's data and counts can be had, proven with a request for each, and that in words."""
+    """Whether a study's data and counts can be downloaded, proven by a request for each, and a verdict in words."""
     if not participants:
-        return True, "nobody takes part yet, so no data was asked for"
+        return True, "no participants yet, so no data was requested"
     try:
         _ask_for_data(client, study_id, participants[0])
         counts = _ask_for_counts(client, study_id, participants[0])
@@ -46,7 +46,7 @@ def _check_study(client: BeiweClient, study_id: str, participants: Sequence[str]
 
 
 def _ask_for_data(client: BeiweClient, study_id: str, participant: str) -> None:
-    """Ask for the last hour of every stream, and read the archive to its end."""
+    """Request the last hour of every stream, and read the archive to its end."""
     now = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
     last_hour = Window(now - timedelta(hours=1), now)
     try:
@@ -85,10 +85,10 @@ def _print_streams(client: BeiweClient, study_id: str) -> None:
     try:
         streams = client.reported_streams(study_id)
     except RouteMissingError:
-        print("Streams     not told by this server: all that are known are asked for")
+        print("Streams     not listed by this server: all known streams are requested")
         return
     print(f"Streams     {len(streams)}")
     if new := [name for name in streams if not stream_named(name).known]:
-        print(f"  new       {', '.join(new)}: fetched and stored like the others, read with their columns as text")
+        print(f"  new       {', '.join(new)}: downloaded and stored like the others, read with their columns as text")
     if missing := [name for name in STREAM_NAMES if name not in streams]:
-        print(f"  missing   {', '.join(missing)}: not on this server; what the lake holds of them stays")
+        print(f"  missing   {', '.join(missing)}: not on this server; the lake keeps what it holds of them")

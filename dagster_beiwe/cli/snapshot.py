@@ -90,7 +90,7 @@ def _text(lake: StudyLake, snapshot: Snapshot) -> str:
 def _withdrawn(kept: Kept) -> str:
     """Who was withdrawn from a snapshot since, and by which records."""
     records = ", ".join(f"record {number}" for number in dict.fromkeys(kept.withdrawn))
-    return f"{len(kept.withdrawn)} withdrawn since, {records}: in no state any more"
+    return f"{len(kept.withdrawn)} withdrawn since, {records}: and so in no state"
 
 
 def _facts(study: StudyListing, kept: Kept) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def _print(
         print(f"  The log ends at record {result.head.number}, hash {result.head.digest}.")
     if result.withdrawn:
         records = ", ".join(f"record {number}" for number in dict.fromkeys(result.withdrawn))
-        print(f"  {len(result.withdrawn)} withdrawn since, {records}: in no state any more.")
+        print(f"  {len(result.withdrawn)} withdrawn since, {records}: and so in no state.")
     if now is not None and now == made:
         print(f"  The content has the SHA-256 {now}, as when the snapshot was made.")
     elif now is not None:

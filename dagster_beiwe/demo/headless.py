@@ -23,7 +23,7 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 @dataclass
 class _Tally:
-    """What a study's backfill brought."""
+    """Totals of a study's backfill."""
 
     windows: int = 0
     files: int = 0
@@ -34,13 +34,13 @@ class _Tally:
 
 
 def prepare() -> None:
-    """Materialise the studies, rosters and settings, so that partitions are there when the UI opens."""
+    """Materialize the studies, rosters and settings, so that partitions are there when the UI opens."""
     with dg.DagsterInstance.get() as instance:
         _run_tables(_load(), instance)
 
 
 def run_everything(lake: Path) -> int:
-    """Everything, then a short summary; returns 1 if anything failed."""
+    """Run everything, and print a short summary. Returns 1 if anything failed."""
     began = time.monotonic()
     definitions = _load()
     with dg.DagsterInstance.get() as instance:
@@ -141,8 +141,8 @@ def execute(
 
 
 def unless_interrupted(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    """The result of a run. Raises ``KeyboardInterrupt`` for one that was interrupted, which Dagster takes as a failure:
-    whoever interrupts a command does not want its next run."""
+    """The result of a run. Raises ``KeyboardInterrupt`` for one that was interrupted, which Dagster treats as a
+    failure: Ctrl-C ends the command, and not only one of its runs."""
     run = instance.get_run_by_id(result.run_id)
     if run is not None and run.tags.get("dagster/failure_reason") == "UNEXPECTED_TERMINATION":
         raise KeyboardInterrupt

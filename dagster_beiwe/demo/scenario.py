@@ -56,7 +56,7 @@ def run_scenario() -> int:
 
 
 def _world(start: datetime, now: datetime) -> World:
-    """Four participants since four full weeks, one of them with a wrong clock."""
+    """Four participants over the last four full weeks, one of them with a wrong clock."""
     plan = StudyPlan(
         name="Sleep and Mood",
         participants=(
@@ -166,7 +166,7 @@ class _Scenario:
         self._stage.server.behave()
         (evaluation,) = self._stage.check("complete")
         key = str(evaluation.metadata["partitions to run"].value)
-        print(f"  -> the partition that `complete` names is materialised: {key}")
+        print(f"  -> the partition that `complete` names is materialized: {key}")
         self._stage.cost()
         _tell(self._stage.run("raw_data", partition=key), self._stage.cost())
         self._checks()

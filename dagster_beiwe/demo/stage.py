@@ -57,7 +57,7 @@ class Stage:
         self._known_keys: set[str] = set()
 
     def cost(self) -> Cost:
-        """Of all requests since this was asked the last time."""
+        """The cost of all requests since the last call."""
         records = list(self.server.requests)
         self.server.forget_requests()
         return Cost(requests=len(records), size_bytes=sum(record.bytes_sent for record in records))
@@ -89,7 +89,7 @@ class Stage:
         return whole
 
     def run(self, *names: str, tags: Mapping[str, str] | None = None, partition: str | None = None) -> Outcome:
-        """Materialise assets of the study."""
+        """Materialize assets of the study."""
         keys = {dg.AssetKey(["beiwe", KEY, name]) for name in names}
         result = self._execute(keys, frozenset(), tags=tags, partition=partition)
         outcome = Outcome()
@@ -134,7 +134,7 @@ class Stage:
 
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """These variables, and no others that begin with ``BEIWE_``, for as long as the block runs."""
+    """Set these variables, and no others that begin with ``BEIWE_``, while the block runs."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("BEIWE_")]:
         del os.environ[name]

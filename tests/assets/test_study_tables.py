@@ -25,6 +25,13 @@ from dagster_beiwe.studies.study import Study
 AT_ONCE = dg.RetryPolicy(max_retries=0)
 
 
+def changes_of(event: dg.AssetMaterialization) -> list[dict[str, Any]]:
+    """The changes that a table of settings tells in its metadata."""
+    changes = event.metadata["changes"].value
+    assert isinstance(changes, list)
+    return changes
+
+
 class Tables:
     """Materialises a table in this process and returns it with its event."""
 
@@ -152,7 +159,7 @@ def test_settings_change_their_version_only_when_they_change(
     server.world.change_settings(study.id, gps_off_duration_seconds=1234)
     _, event = tables.materialize(asset)
     assert (event.tags or {})["dagster/data_version"] != before
-    (change,) = event.metadata["changes"].value
+    (change,) = changes_of(event)
     assert change == {"setting": "device_setting/gps_off_duration_seconds", "from": change_before, "to": 1234}
     server.world.change_settings(study.id, about_page_text="call Dr Roe")
     _, event = tables.materialize(asset)
@@ -180,7 +187,7 @@ def test_settings_name_the_servers_data_streams_and_tell_when_one_comes_or_goes(
     frame, event = tables.materialize(asset)
     streams = frame[frame["section"] == "data_stream"].set_index("name")["value"].map(json.loads).to_dict()
     assert streams == {name: "new" if name == "ai_chat_logs" else "described" for name in server.profile.streams}
-    changes = {change["setting"] for change in event.metadata["changes"].value}
+    changes = {str(change["setting"]) for change in changes_of(event)}
     assert {each for each in changes if each.startswith("data_stream/")} == {
         "data_stream/ai_chat_logs",
         "data_stream/ambient_audio",
@@ -236,7 +243,7 @@ def test_an_older_server_tells_what_it_can(
 
 def test_enrolment_order_is_by_creation_then_registration() -> None:
     """Ties and unknown ones by id, at the end."""
-    table = [
+    table: list[dict[str, str | None]] = [
         {"Patient ID": "late", "Created On": "2024-05-02", "First Registration Date": None},
         {"Patient ID": "early", "Created On": "2024-05-01", "First Registration Date": "2024-05-09T10:00:00"},
         {"Patient ID": "first", "Created On": "2024-05-01", "First Registration Date": "2024-05-08T10:00:00"},

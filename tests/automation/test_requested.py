@@ -72,13 +72,13 @@ def test_a_run_whose_commits_never_agree_with_the_counts_is_not_requested_for_ev
 def test_the_memory_of_the_largest_run_fits_into_an_indexed_tag() -> None:
     """Postgres refuses longer values of a tag."""
     people = [f"person{number:03d}" for number in range(PARTITIONS_PER_RUN)]
-    wanted = {place: Change("before", "after") for place in product(people, WINDOWS[:1])}
+    wanted = {CellKey(*place): Change("before", "after") for place in product(people, WINDOWS[:1])}
     (run,) = cover(wanted, participants=people, windows=WINDOWS, largest=PARTITIONS_PER_RUN)
     assert len(request_tag(run, wanted, record=10**9)) < LARGEST_INDEXED_BYTES
 
 
 def test_a_run_with_somebody_who_is_no_partition_any_more_is_forgotten() -> None:
     """Its codes can't be told apart; to request a window once too often costs little."""
-    wanted = {(one, WINDOWS[0]): Change("", "counts") for one in PEOPLE}
+    wanted = {CellKey(one, WINDOWS[0]): Change("", "counts") for one in PEOPLE}
     ((run, tag),) = requested(wanted, 12)
     assert not_requested(wanted, latest_requests([(run, tag[:-4])])) == wanted

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import limits
 from benchmarks.report import as_document, as_text
 
 pytestmark = pytest.mark.skipif(find_spec("mano") is None, reason="mano, the other side of the benchmarks, is missing")
@@ -72,7 +73,7 @@ def test_results_of_other_workloads_are_kept_only_if_they_are_of_the_same_scale(
 ) -> None:
     """Measuring a part again replaces that part; numbers of two scales never stand side by side."""
     source = tmp_path / "results.json"
-    monkeypatch.setattr(command.limits, "measure", lambda *_args, **_sizes: {"zstd ratio": 1.0})
+    monkeypatch.setattr(limits, "measure", lambda *_args, **_sizes: {"zstd ratio": 1.0})
     for scale, kept in (("tiny", set(results["workloads"])), ("quick", set())):
         source.write_text(json.dumps({**results, "scale": scale}), encoding="utf-8")
         assert command.main(["--tiny", "--only", "limits", "--json", str(source), "--folder", str(tmp_path)]) == 0

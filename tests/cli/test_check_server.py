@@ -27,9 +27,9 @@ def updated(server: SimulatedServer) -> Iterator[Callable[[str], None]]:
     [
         ("2026-03", "Streams     19\nLake"),
         ("2026-08", "Streams     18\n  missing   ambient_audio: not on this server"),
-        ("ai_chat_logs", "Streams     19\n  new       ai_chat_logs: fetched and stored like the others"),
+        ("ai_chat_logs", "Streams     19\n  new       ai_chat_logs: downloaded and stored like the others"),
         ("image_survey", "  new       image_survey, omniring: "),
-        ("2023-11", "Streams     not told by this server"),
+        ("2023-11", "Streams     not listed by this server"),
     ],
 )
 def test_check_tells_the_streams_and_asks_for_data_and_counts(

@@ -186,18 +186,18 @@ def test_the_client_can_be_used_after_a_download_was_left_early(client: BeiweCli
     assert len(client.studies()) == 2
 
 
-def test_pieces_are_large_whatever_the_servers_chunks_are() -> None:
+def test_chunks_are_large_whatever_the_servers_are() -> None:
     """The server's many small chunks are gathered, so that readers do not pay for each."""
-    chunks = tuple(b"%0100d" % number for number in range(5000))
+    sent = tuple(b"%0100d" % number for number in range(5000))
 
     def answer(asked: Asked) -> Scripted:
-        return Scripted(chunks=chunks) if asked.body else Scripted(status=400)
+        return Scripted(chunks=sent) if asked.body else Scripted(status=400)
 
     with (
         ScriptedServer(answer=answer) as server,
         client_of(server.url) as (client, _),
         client.get_data(OTHER_STUDY, participants=["a"], streams=["gps"], window=WINDOW) as stream,
     ):
-        chunks = list(stream)
-    assert b"".join(chunks) == b"".join(chunks)
-    assert all(64 * 1024 <= len(chunk) <= 256 * 1024 for chunk in chunks[:-1])
+        received = list(stream)
+    assert b"".join(received) == b"".join(sent)
+    assert all(64 * 1024 <= len(chunk) <= 256 * 1024 for chunk in received[:-1])

@@ -60,7 +60,7 @@ def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         lambda: KeyringCredentials().load(),
         lambda: BeiweResource(credentials=Vault()).get_client(),
         lambda: BeiweResource(credentials=Vault()).get_lake(),
-        lambda: BeiweResource(credentials=Vault()).passphrase("Sleep"),
+        lambda: BeiweResource(credentials=Vault()).passphrase(),
         lambda: main(["keyring", "list"]),
     ],
     ids=["environment", "keyring", "client", "lake", "passphrase", "command"],

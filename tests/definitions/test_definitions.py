@@ -145,7 +145,8 @@ def test_a_name_formats_no_page_of_dagster(server: SimulatedServer, world: World
     definitions = build_beiwe_definitions()
     repository = definitions.get_repository_def()
     texts = [spec.description for spec in definitions.resolve_all_asset_specs()]
-    texts += [each.description for each in (*repository.sensor_defs, *repository.schedule_defs)]
+    texts += [each.description for each in repository.sensor_defs]
+    texts += [each.description for each in repository.schedule_defs]
     hostile = [text for text in texts if text and "e.example" in text]
     assert len(hostile) > 8
     assert all("`![x](https://e.example/x.png) <b>'# loud`" in text for text in hostile)
@@ -226,7 +227,7 @@ def test_automation_is_off_unless_asked_for(server: SimulatedServer) -> None:
     """Schedules and sensors are there, stopped; with ``running`` they are on from the beginning."""
     for running, status in ((False, "STOPPED"), (True, "RUNNING")):
         repository = build_beiwe_definitions(automation=Automation(running=running)).get_repository_def()
-        found = [*repository.schedule_defs, *repository.sensor_defs]
+        found: list[dg.ScheduleDefinition | dg.SensorDefinition] = [*repository.schedule_defs, *repository.sensor_defs]
         assert {each.name for each in found} >= {"sleep_and_mood_refresh", "sleep_and_mood_participants"}
         statuses = {each.name: each.default_status.value for each in found}
         assert statuses.pop("beiwe_dead_runs") == "RUNNING", "it asks no server, and requests no run"

@@ -73,6 +73,6 @@ def test_containers_get_every_variable() -> None:
 
 
 def _class_of(module: str, name: str) -> type[ConfigurableClass]:
-    found = getattr(pytest.importorskip(module), name)
+    found: type[ConfigurableClass] = getattr(pytest.importorskip(module), name)
     assert issubclass(found, ConfigurableClass)
     return found

@@ -38,7 +38,8 @@ def test_the_project_of_the_document_loads(lab: Lab) -> None:
     listed = re.findall(r"^\| `(?:\.\.\.|beiwe)/(\w+)` \|", ASSETS, flags=re.MULTILINE)
     assert keys == {"beiwe/studies", *(f"beiwe/sleep/{name}" for name in listed if name != "studies")}
     repository = definitions.get_repository_def()
-    running = {each.name.replace("sleep_", "<key>_") for each in (*repository.schedule_defs, *repository.sensor_defs)}
+    by_itself: list[dg.ScheduleDefinition | dg.SensorDefinition] = [*repository.schedule_defs, *repository.sensor_defs]
+    running = {each.name.replace("sleep_", "<key>_") for each in by_itself}
     assert running == set(re.findall(r"^\| (?:schedule|sensor) `(\S+)`", ASSETS, flags=re.MULTILINE))
 
 

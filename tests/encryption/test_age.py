@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -102,7 +103,7 @@ def test_keys_that_cannot_be_read_are_refused_without_showing_them(identity: str
     broken = identity[:-1]
     for arguments in ({"recipients": [identity]}, {"identity": broken}, {"recipients": [""]}, {"identity": "# none"}):
         with pytest.raises(ConfigurationError) as caught:
-            AgeCipher(**arguments)  # type: ignore[arg-type]
+            AgeCipher(**arguments)
         assert identity[20:40] not in f"{caught.value!r} {caught.value.__context__!r}"
 
 
@@ -181,6 +182,7 @@ def test_an_error_comes_with_the_piece_that_caused_it() -> None:
         raise ZeroDivisionError
 
     pusher = Pusher(fail)
-    for call in (lambda: pusher.push(b"x"), lambda: pusher.push(b"y"), pusher.finish):
+    calls: list[Callable[[], object]] = [lambda: pusher.push(b"x"), lambda: pusher.push(b"y"), pusher.finish]
+    for call in calls:
         with pytest.raises(ZeroDivisionError):
             call()

@@ -11,6 +11,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,14 @@ def filled(document: str) -> str:
     """The document with its tables between the marks renewed."""
     for name, table in tables().items():
         pattern = rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- end of {name} -->)"
-        document, found = re.subn(
-            pattern, lambda match, t=table: f"{match[1]}{t}\n{match[2]}", document, flags=re.DOTALL
-        )
+        document, found = re.subn(pattern, partial(_filled, table), document, flags=re.DOTALL)
         if found != 1:
             raise LookupError(f"Expected one place for the table {name!r} in the document, got {found}.")
     return document
+
+
+def _filled(table: str, place: re.Match[str]) -> str:
+    return f"{place[1]}{table}\n{place[2]}"
 
 
 def _server() -> Iterator[str]:
@@ -57,7 +60,8 @@ def _server() -> Iterator[str]:
             ]
         if fault.versions == (2,):
             cells[2:] = [f"{cell} (v2)" for cell in cells[2:]]
-        rows[(fault.kind or fault.name, *cells)] += 1
+        row = (fault.kind or fault.name, *cells)
+        rows[row] += 1
         for kind in fault.others:
             both = dict.fromkeys(str(fault.outcome(kind, times)) for times in TIMES)
             others[(_KINDS[kind], fault.kind or fault.name, ", then ".join(both))] += 1
@@ -112,7 +116,7 @@ class Tally:
             self.counts[report.outcome] += 1
             properties = dict.fromkeys(("files watched", "files lost"), 0)
             for name, value in report.user_properties:
-                properties[name] += value
+                properties[name] += int(str(value))
             self.counts.update(properties)
             self.counts["with files"] += properties["files watched"] > 0
 

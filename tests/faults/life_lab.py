@@ -53,7 +53,7 @@ class KillingLauncher(RunLauncher, ConfigurableClass):
 
     def __init__(self, inst_data: Any = None) -> None:
         self._inst_data = inst_data
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Dagster's has no annotations
 
     @property
     def inst_data(self) -> Any:

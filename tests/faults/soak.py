@@ -222,7 +222,7 @@ class Soak:
                 self.diary.failures.update(failure.error for failure in report.failures)
                 if abandon:
                     self.diary.abandoned += 1
-                    reports.close()  # type: ignore[attr-defined]  # a generator
+                    reports.close()
         except BeiweError as error:
             self.diary.errors[type(error).__name__] += 1
 

@@ -85,7 +85,11 @@ def _inflict(
     if not fault.misbehaviour:
         server.stop()
         if times == "once":  # somebody starts it again while the client waits
-            client._transport._sleep = lambda seconds: server.start()
+
+            def start(_seconds: float) -> None:
+                server.start()
+
+            client._transport._sleep = start
         return
     options = {**fault.misbehaviour, "route": endpoint.route, "times": 1 if times == "once" else None}
     if options["what"] == "redirect":

@@ -139,7 +139,11 @@ def _inflict(fault: ServerFault, server: SimulatedServer, times: Times, client: 
     if not fault.misbehaviour:
         server.stop()
         if times == "once":  # somebody starts it again while the client waits
-            client._transport._sleep = lambda seconds: server.start()
+
+            def start(_seconds: float) -> None:
+                server.start()
+
+            client._transport._sleep = start
         return
     options: dict[str, Any] = {**fault.misbehaviour, "times": 1 if times == "once" else None}
     place: dict[str, Any] = {"participant": SECOND, "stream": BAD_STREAM, "start": BAD_HOUR, "end": BAD_HOUR + HOUR}

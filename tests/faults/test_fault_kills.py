@@ -46,8 +46,8 @@ def caught_in_the_middle(server: SimulatedServer, folder: Path) -> Iterator[subp
     """A run in a process of its own, when the files of the second participant are there and not yet committed."""
     arguments = [str(Path(__file__).parent), server.url, server.access_key, server.secret_key, str(folder)]
     command = [sys.executable, "-c", CHILD, *arguments]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, cwd=ROOT) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) as process:
         try:
             assert process.stdout is not None
             if not process.stdout.readline():

@@ -229,7 +229,7 @@ def test_our_clock_wrong(
 
     class Elsewhen(datetime):
         @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Elsewhen:  # type: ignore[override]
+        def now(cls, tz: tzinfo | None = None) -> Elsewhen:
             return cls.fromtimestamp((super().now(tz) + timedelta(days=365 * years)).timestamp(), tz)
 
     with monkeypatch.context() as patch:

@@ -54,7 +54,7 @@ def test_members_come_as_they_were_packed(content: str, size: int) -> None:
 def test_chunk_borders_do_not_matter(bodies: list[bytes], sizes: list[int]) -> None:
     """Arbitrary members in arbitrary chunks, empty ones among them, come through unchanged."""
     members = [(f"m{number}", body) for number, body in enumerate(bodies)] + [(REGISTRY, b"{}")]
-    data, chunks = zip_of(members), []
+    data, chunks = zip_of(members), list[bytes]()
     while data:
         size = sizes[len(chunks) % len(sizes)]
         chunks += [data[:size], b""]

@@ -74,7 +74,8 @@ def test_the_lake_io_manager_stores_nothing(project: Project) -> None:
 
     @dg.asset(key=["beiwe", "sleep", "wrong"], io_manager_key="beiwe_lake_io_manager")
     def wrong() -> pd.DataFrame:
-        return pd.DataFrame({"n": [1]})
+        table: pd.DataFrame = pd.DataFrame({"n": [1]})
+        return table
 
     result = project.run(wrong, raise_on_error=False)
     assert "beiwe_table_io_manager" in str(result.all_events)

@@ -32,7 +32,8 @@ def test_a_table_of_a_participant_goes_to_the_lake_and_back(project: Project) ->
     )
     def daily_gps(raw: BeiwePartitions) -> pd.DataFrame:
         frame = raw.read("gps")
-        return frame.groupby(frame["UTC time"].dt.floor("D")).size().rename("rows").reset_index()
+        table: pd.DataFrame = frame.groupby(frame["UTC time"].dt.floor("D")).size().rename("rows").reset_index()
+        return table
 
     result = project.run(daily_gps, partition=IOS)
     (event,) = result.asset_materializations_for_node("beiwe__sleep__daily_gps")
@@ -64,7 +65,8 @@ def per_participant(project: Project) -> dg.AssetsDefinition:
         metadata=project.study.to_metadata(),
     )
     def counts(raw: BeiwePartitions) -> pd.DataFrame:
-        return raw.read("gps", columns=["timestamp"]).head(5)
+        table: pd.DataFrame = raw.read("gps", columns=["timestamp"]).head(5)
+        return table
 
     for participant in (ANDROID, IOS):
         project.run(counts, partition=participant)
@@ -200,7 +202,8 @@ def test_only_tables_are_stored(project: Project, study: Study) -> None:
 def overview(**metadata: Any) -> dg.AssetsDefinition:
     @dg.asset(name="overview", io_manager_key=TABLES, metadata=metadata)
     def asset() -> pd.DataFrame:
-        return pd.DataFrame({"study": ["Sleep and Mood"]})
+        table: pd.DataFrame = pd.DataFrame({"study": ["Sleep and Mood"]})
+        return table
 
     return asset
 

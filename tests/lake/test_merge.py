@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 from itertools import permutations
+from typing import Any
 
 from core_helpers import DAY, HOUR, NOW, PERSON, START, STUDY, commit_request
 from hypothesis import given
@@ -42,7 +43,7 @@ def fetched_file(
     return FetchedFile(key=f"{STUDY}/{key}", member=member, staged=staged, form=form)
 
 
-def merged(old: Manifest | None, *fetched_files: FetchedFile, **facts: object) -> Merge:
+def merged(old: Manifest | None, *fetched_files: FetchedFile, **facts: Any) -> Merge:
     return merge(old, fetched_files, commit_request(**facts))
 
 

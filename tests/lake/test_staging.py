@@ -132,8 +132,9 @@ def test_both_ways_store_the_same(tmp_path_factory: pytest.TempPathFactory, data
     large, small = (
         put(tmp_path_factory.mktemp("way"), body, compressed=compressed, form=form) for put in (put_large, put_small)
     )
-    changing = {"stored_sha256": ""} if cipher == "cryptease" else {}
-    assert replace(large, **changing) == replace(small, **changing)
+    if cipher == "cryptease":
+        large, small = (replace(each, stored_sha256="") for each in (large, small))
+    assert large == small
 
 
 def test_the_servers_frame_is_kept_byte_for_byte(folder: Path, put: Put) -> None:

@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -51,7 +52,7 @@ UNSHOWN = {"mapped": "mmap", "sent": "sendfile", "copied": "copy_file_range", "s
 """{mistake: the system call by which bytes come into a file}."""
 
 
-class CarelessResource(dg.ConfigurableResource):
+class CarelessResource(dg.ConfigurableResource[Any]):
     """A secret in a field, for all to see."""
 
     secret: str
@@ -90,7 +91,9 @@ def _row(study: Study) -> str:
 
 def _frame(study: Study, latitude: float, longitude: float) -> pd.DataFrame:
     """Somebody's GPS, at another place."""
-    return pd.read_csv(io.StringIO(_file(study))).assign(latitude=latitude, longitude=longitude)
+    rows = io.StringIO(_file(study))
+    frame: pd.DataFrame = pd.read_csv(rows).assign(latitude=latitude, longitude=longitude)
+    return frame
 
 
 def _file(study: Study) -> str:

@@ -77,8 +77,8 @@ def search_strace(output: Path, needles: Needles) -> Written:
                     written[path] += data
             elif name := _unshown(line):
                 result.unshown.append(name)
-    for path, data in written.items():
-        result.leaks += search_bytes(bytes(data), _place(path), needles)
+    for path, content in written.items():
+        result.leaks += search_bytes(bytes(content), _place(path), needles)
     result.files, result.bytes = len(written), sum(map(len, written.values()))
     return result
 

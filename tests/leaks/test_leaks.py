@@ -8,7 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -64,7 +64,7 @@ def canary_world() -> World:
 
 def _canaries(stream: str, rows: list[str]) -> list[str]:
     """The rows with canaries where a phone would have put such things."""
-    said = {
+    said: dict[str, Callable[[str], str]] = {
         "gps": lambda row: ",".join([*row.split(",")[:2], ROW, "10.0", "5.0"]),
         "texts": lambda row: ",".join([*row.split(",")[:2], DATA["phone number"], "sent SMS", "12", "0"]),
         "survey_answers": lambda row: f"{row.rpartition(',')[0]},{DATA['text']}",

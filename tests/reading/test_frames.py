@@ -59,7 +59,9 @@ def test_every_known_header_is_read(stream: str, header: tuple[str, ...]) -> Non
     assert parsed.corrected_times == 2 * ("timestamp" in header), "the sample's two times differ"
     frame = parsed.frame
     assert set(frame.columns) == {name for known in STREAMS[stream].known_headers for name in known}
-    assert {name: kind(frame.dtypes[name]) for name in frame} == {name: expected_kind(stream, name) for name in frame}
+    assert {name: kind(frame.dtypes[name]) for name in frame.columns} == {
+        name: expected_kind(stream, name) for name in frame.columns
+    }
     assert frame[list(header)].notna().all(axis=None)
     assert frame.drop(columns=list(header)).isna().all(axis=None)
     assert len(frame) == 2

@@ -280,7 +280,7 @@ def test_log_is_written_before_the_answer_has_arrived(
             too_early.append(arrived.wait(timeout=0.2))
             super().record(*args, **kwargs)
 
-    arrived, too_early = threading.Event(), []
+    arrived, too_early = threading.Event(), list[bool]()
     with SlowLog(world) as server:
         keys = {"access_key": server.access_key, "secret_key": server.secret_key}
         requests.request(method, f"{server.url}/{route}", data={**keys, **fields}, timeout=10)

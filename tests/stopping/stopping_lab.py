@@ -146,11 +146,12 @@ class Lab:
             )
         assert process.stdin is not None
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n", self.output()
+        answers = process.stdout
+        assert answers.readline() == "ready\n", self.output()
 
         def fork() -> int:
             print(json.dumps(arguments), file=process.stdin, flush=True)
-            return int(process.stdout.readline())
+            return int(answers.readline())
 
         with process:
             yield fork

@@ -160,7 +160,8 @@ def test_a_lab_s_own_tables_count(lab: Lab) -> None:
 
 @dg.asset(io_manager_key="tables")
 def own_table() -> pd.DataFrame:
-    return pd.DataFrame({"number": [1]})
+    table: pd.DataFrame = pd.DataFrame({"number": [1]})
+    return table
 
 
 def test_the_command_ends_dead_runs(

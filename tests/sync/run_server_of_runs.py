@@ -40,7 +40,7 @@ def main() -> None:
                     run(json.loads(line))
                     os._exit(0)
                 finally:
-                    sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+                    sys.excepthook(*sys.exc_info())
                     os._exit(1)
             children.append(child)
             print(child, flush=True)

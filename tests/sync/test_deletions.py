@@ -109,8 +109,8 @@ def test_no_history_makes_a_file_that_the_server_has_look_deleted(events: list[t
             server = server.counted()
         elif what == "look":
             same = {each for each, size in server.sent.items() if lake.get(each) == size}
-            files = [HeldFile(each, size, each in counted, each in same) for each, size in lake.items()]
-            deleted = deleted_upstream(server.count, files)
+            held = [HeldFile(each, size, each in counted, each in same) for each, size in lake.items()]
+            deleted = deleted_upstream(server.count, held)
             assert deleted.isdisjoint(server.files), (server, lake, counted)
             counted = (counted - deleted) & (same | lake.keys() - server.sent.keys())
             lake = {each: size for each, size in {**lake, **server.sent}.items() if each not in deleted}

@@ -67,7 +67,7 @@ def record(key: str, hour: int = 1, *, stream: str = "gps", **facts: object) -> 
         size_bytes=1, md5="00" * 16, sha1="11" * 20, sha256="22" * 32, stored_size_bytes=1, stored_sha256="33" * 32,
         encryption="none", compression="zstd", first_seen="", fetched_at="", run_id="",
     )  # fmt: skip
-    return replace(usual, **facts)  # type: ignore[arg-type]
+    return replace(usual, **facts)
 
 
 # Reading registries

@@ -205,7 +205,10 @@ def test_two_runs_that_write_one_table_come_one_after_the_other(
         (pd.DataFrame({"fine": [1], "large": [2**70]}), "Column 'large' of the table has values of the type int"),
         (pd.DataFrame({"o": [{"Zehnhausen": 1}, {"b": 2}]}), "Column 'o' of the table has values of the type dict"),
         (pd.DataFrame({"z": [1 + 2j]}), "Column 'z' of the table has the type complex128"),
-        (pd.DataFrame({"l": pd.array([[1]], pd.ArrowDtype(pa.list_(pa.int8())))}), "Column 'l' .* has the type list<"),
+        (
+            pd.DataFrame({"l": pd.Series([[1]], dtype=pd.ArrowDtype(pa.list_(pa.int8())))}),
+            "Column 'l' .* has the type list<",
+        ),
         (pd.DataFrame({"c": pd.Categorical([1j])}), "Column 'c' of the table has categories of the type complex128"),
         (pd.DataFrame({"n": [1]}, index=pd.cut([1], [0, 1])), "The index of the table has categories of the type"),
         (pd.DataFrame([[1, 2]], columns=["same", "same"]), "Several columns of the table have the same name: same"),

@@ -57,7 +57,7 @@ def test_an_empty_table_comes_back(store: TableStore, frame: pd.DataFrame) -> No
         pd.Categorical(pd.array(["a", None], dtype="string")),
         pd.Categorical(pd.array([1, 2], dtype="int32[pyarrow]")),
         pd.Categorical(pd.to_timedelta([1, None], unit="s")),
-        pd.Categorical(pd.to_datetime(["2024-03-04", None]).tz_localize("Europe/Berlin")),
+        pd.Categorical(pd.DatetimeIndex(["2024-03-04", "NaT"], tz="Europe/Berlin")),
         pd.Categorical(pd.PeriodIndex(["2024-03", "NaT"], freq="M")),
         pd.cut([1.5, float("nan")], [0, 1, 2]),
         union_categoricals([pd.Categorical(["a"]), pd.Categorical(["b"])]),

@@ -105,7 +105,7 @@ class Actors:
                     head = catalog.durable_head()
                     process.seen.add(head)
                     if head in self.world.heads():
-                        self.world.told = tuple(head)
+                        self.world.told = head
 
     def stage(self, catalog: Catalog, batch: Batch, subject: Subject, window: str) -> Change:
         """Write a new version of a window: some files kept, some restated, some new, some gone."""

@@ -11,7 +11,7 @@ import msgspec
 from model_ways import CUTS, NARROW, PAPERS, RETURNS, WIDE, Kind, Mix, Ways
 
 from dagster_beiwe.errors import LakeUnavailableError
-from dagster_beiwe.lake.catalog.batch import Batch
+from dagster_beiwe.lake.catalog.batch import Batch, Outcome
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import Collector, Retention
 from dagster_beiwe.lake.catalog.log import Log
@@ -67,7 +67,7 @@ class NoSyncBefore(Log):
 class RemovesInDoubt(Batch):
     """Whatever goes wrong in a commit, its files are removed."""
 
-    def commit(self, changes: Sequence[Change]) -> dict[Place, str]:
+    def commit(self, changes: Sequence[Change]) -> dict[Place, Outcome]:
         staged = {place: list(paths) for place, paths in self._staged.items()}
         try:
             return super().commit(changes)
@@ -86,7 +86,7 @@ class KeepsRefused(Batch):
 class NoMemory(Catalog):
     """Nobody is asked what he has seen of the log, and the log is not looked at again."""
 
-    def check(self, remembered: Iterable[Head] = ()) -> None:
+    def check(self, remembered: Iterable[Head] = (), *, tell: bool = True) -> None:
         self._seen.clear()
 
     def _prepare(self, *, unchecked: bool) -> None:

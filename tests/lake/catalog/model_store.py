@@ -14,18 +14,15 @@ from typing import Any
 from model_world import EPOCH, LOG, PER_FOLDER, Blob, Process, Violation, World, record_path
 
 from dagster_beiwe.errors import CommitConflictError, LakeUnavailableError
-from dagster_beiwe.lake.storage.base import StoredFile
+from dagster_beiwe.lake.storage.base import Store, StoredFile
 
 
-class ModelStore:
+class ModelStore(Store):
     """The lake as one process reaches it."""
 
     def __init__(self, world: World, process: Process, *, sync: bool = True, guards: bool = True) -> None:
         self._world, self._process, self._sync, self._guards = world, process, sync, guards
-
-    @property
-    def locks(self) -> bool:
-        return self._world.kind == "disk"
+        self.locks = world.kind == "disk"
 
     def describe(self) -> str:
         return "the model"

@@ -257,7 +257,9 @@ class World:
             self._durable(number, manifest, change["sha256"])
         files = tuple((path, digest) for path, digest in json.loads(self.ever[manifest])["files"].values())
         kept = set(before[-1].files) if before else set()
-        for path, digest in files if process is not None else ():
+        for path, digest in files:
+            if process is None:
+                break
             self._durable(number, path, digest)
             blob = self.files.get(path)
             if blob and (path, digest) not in kept and not (blob.maker == process.name and blob.records > base):

@@ -37,6 +37,11 @@ def test_a_passphrase_is_refused_for_a_study_without(lab: Lab) -> None:
         lab.catalog()
 
 
+def skip_a_folder(log: Path) -> None:
+    (log / "000001").mkdir()
+    (log / "000001" / "000").write_bytes(b"x")
+
+
 TAMPERING: dict[str, Callable[[list[Path]], object]] = {
     "a record is changed": lambda records: flip(records[2], -10),
     "a record is removed": lambda records: records[2].unlink(),
@@ -44,10 +49,7 @@ TAMPERING: dict[str, Callable[[list[Path]], object]] = {
     "an older record is put in a newer one's place": lambda records: records[3].write_bytes(records[1].read_bytes()),
     "the first record is removed": lambda records: records[0].unlink(),
     "garbage is added": lambda records: (records[-1].parent / "006").write_bytes(b"beiwe-log 1 none 00\n{}"),
-    "a folder of records is skipped": lambda records: (
-        (records[0].parent.parent / "000001").mkdir(),
-        (records[0].parent.parent / "000001" / "000").write_bytes(b"x"),
-    ),
+    "a folder of records is skipped": lambda records: skip_a_folder(records[0].parent.parent),
 }
 
 

@@ -84,7 +84,7 @@ def test_an_answer_that_is_lost_once_changes_nothing(url: str, s3: S3, method: s
 
 def test_a_large_upload_whose_last_answer_is_lost_is_there(url: str, s3: S3) -> None:
     """Asked again, a store may know no such upload any more."""
-    completed = []
+    completed = list[Answer]()
 
     def meddle(call: Call) -> Answer:
         if call.method != "POST" or "uploadId=" not in call.path:
