@@ -266,7 +266,12 @@ def test_tokens_that_a_checkpoint_stands_for_are_missed_too(folder: Path, attack
     lake, _, _ = history(folder)
     keep_checkpoint(lake)
     hers, his = (folder / STUDY / each / ".beiwe/token-0" for each in (PERSON, OTHER))
-    {"swapped": lambda: swap(hers, his), "changed": lambda: flip(hers), "removed": hers.unlink}[attack]()
+    attacks: dict[str, Callable[[], None]] = {
+        "swapped": lambda: swap(hers, his),
+        "changed": lambda: flip(hers),
+        "removed": hers.unlink,
+    }
+    attacks[attack]()
     read_both(opened(folder), [])
     with LakeWriter(opened(folder), run_id="run") as writer:
         assert "--repair" in str(writer.plan(PERSON, [week()]).damaged[week().key])

@@ -125,7 +125,7 @@ def test_what_is_open_unknown_or_not_counted_is_asked_for(
         ({"daily": None}, 1),
     ):
         server.forget_requests()
-        list(StudySync(client, lake, run_id="run-2", **options).run(cells_of(PERSON), changed_only=True))  # type: ignore[arg-type]
+        list(StudySync(client, lake, run_id="run-2", **options).run(cells_of(PERSON), changed_only=True))
         assert downloads(server) == asked
 
 
