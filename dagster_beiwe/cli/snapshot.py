@@ -54,7 +54,7 @@ def _list(*, study: str | None, as_json: bool) -> int:
         for kept in listed:
             snapshot = kept.snapshot
             print(
-                f"  {snapshot.name}: state {snapshot.at.number}, {snapshot.time:%Y-%m-%d %H:%M} UTC; "
+                f"  {snapshot.name}: state {snapshot.at.number}, {snapshot.taken_at:%Y-%m-%d %H:%M} UTC; "
                 f"{counted(snapshot.participants, 'participant')}, {counted(snapshot.files, 'file')}, "
                 f"{human_size(snapshot.size_bytes)}"
             )
@@ -104,7 +104,7 @@ def _facts(study: StudyListing, kept: Kept) -> dict[str, Any]:
         "participants": snapshot.participants,
         "files": snapshot.files,
         "size_bytes": snapshot.size_bytes,
-        "time": snapshot.time.isoformat(),
+        "time": snapshot.taken_at.isoformat(),
         "record": snapshot.number,
         "withdrawn": list(kept.withdrawn),
     }

@@ -108,8 +108,8 @@ def snapshots(lake: StudyLake) -> Iterator[Kept]:
 def citation(lake: StudyLake, snapshot: Snapshot) -> str:
     """A text that names a snapshot in a paper, so that anybody who holds the data can prove which it was."""
     return (
-        f"Snapshot {snapshot.name!r} of Beiwe study {lake.study_id}, taken on {snapshot.time:%Y-%m-%d} (UTC): state "
-        f"{snapshot.at.number} of the study's log, whose record has the SHA-256 {snapshot.at.digest}; "
+        f"Snapshot {snapshot.name!r} of Beiwe study {lake.study_id}, taken on {snapshot.taken_at:%Y-%m-%d} (UTC): "
+        f"state {snapshot.at.number} of the study's log, whose record has the SHA-256 {snapshot.at.digest}; "
         f"{counted(snapshot.participants, 'participant')}, "
         f"{counted(snapshot.files, 'file')}, {snapshot.size_bytes:,} bytes. "
         f"The SHA-256 of their content is {snapshot.content}: "

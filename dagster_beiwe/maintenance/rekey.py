@@ -1,13 +1,13 @@
-"""Encrypt a study anew: copy it into a second lake under another passphrase, another cipher or other compression.
+"""Copy a lake under another passphrase, another cipher or other compression.
 
-Each file is decrypted and proven against its manifest, encrypted anew, and read back from the new lake before its
-window is committed there; plain bytes exist in memory only, a chunk at a time. The old lake is only read. What is
-already in the new lake is not copied again, so a call that was killed is continued by the next one, and a later call
-copies what the old lake got since. Until the end, each lake is readable with its own passphrase.
+Each file is decrypted and proven against its manifest, encrypted, and read back from the new lake before its window is
+committed there; plain bytes are in memory only, a chunk at a time. The old lake is only read. What the new lake already
+holds is not copied again, so a call continues the one that was killed before it, and a later call copies what the old
+lake got since.
 
 The new log names the lineage and the head of the old one. It has the states that snapshots keep, in their order, each
-under its snapshot's name, and then the newest state; other past states stay in the old lake. Manifests keep what they
-tell of restated, deleted and missing files. Whoever was withdrawn is in none of it.
+under its snapshot's name and day, and then the newest state; other past states stay in the old lake. Manifests keep
+their history. Whoever was withdrawn is in none of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -32,21 +32,26 @@ from dagster_beiwe.lake.staging import Compression, FileForm, StagedFile
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.writer import LakeWriter, Plan, Submitted
-from dagster_beiwe.maintenance.verify import Finding, verify_study
+from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.member_names import MemberName
 from dagster_beiwe.tables.files import TableFiles
 
+Source = TypeVar("Source", StudyLake, TableFiles)
+
 _RUN_ID: Final = "rekey"
-"""Whose records a copy has; those of others show that the new lake is in use."""
+"""The run of a copy's records; records of other runs show that the new lake is in use."""
+_KEPT_OF_SNAPSHOTS: Final = ("name", "taken_at", "content", "participants", "files", "size_bytes")
+_STORED: Final = ("path", "stored_size_bytes", "stored_sha256", "encryption", "compression")
+"""The fields of a file's record that say how it is stored."""
 _CHUNK_BYTES: Final = 256 * 1024
 _FILES_AT_ONCE: Final = 4
 
 
 @dataclass
 class RekeyResult:
-    """What the new lake holds, and how much of it this call has copied. Bytes are plain ones.
+    """What the new lake holds, and how much of it this call has copied. Bytes are plain bytes.
 
-    ``damaged_tables`` could not be copied: they are not what was written.
+    ``damaged_tables`` were not copied: they differ from what was committed.
     """
 
     participants: int = 0
@@ -71,14 +76,14 @@ def rekey_study(
     """Copy a study's raw data, tables and snapshots into the lake ``target``, encrypted as that one encrypts.
 
     Files keep their ``compression`` unless another one is given, and stay plain if they were, unless ``encrypt_all``.
-    Raises ``IntegrityError`` for a study that is not as it was committed, ``CommitConflictError`` while a run writes to
-    it or if the new lake has commits of its own, ``WrongPassphraseError`` for either lake, and ``EncryptionError`` for
-    files that can't be decrypted here.
+    Raises ``IntegrityError`` for a study that differs from what was committed, ``CommitConflictError`` while a run
+    writes to it or if the new lake has commits of its own, ``WrongPassphraseError`` for either lake, and
+    ``EncryptionError`` for files that can't be decrypted here.
     """
     result = RekeyResult()
     if not source.exists:
         return result
-    source = _checked(source)
+    source = _proven(source)
     catalog = _begin(source.log, target.log)
     with LakeWriter(target, run_id=_RUN_ID) as writer, ThreadPoolExecutor(_FILES_AT_ONCE, "beiwe-rekey") as pool:
         copy = _Copy(source, target, writer, pool, result, compression=compression, encrypt_all=encrypt_all)
@@ -86,8 +91,7 @@ def rekey_study(
             for snapshot in sorted(source.state.snapshots.values(), key=lambda each: each.at.number):
                 if snapshot.name not in catalog.state.snapshots:
                     copy.state(source.at(snapshot.name), on_window)
-                    kept = msgspec.structs.asdict(snapshot)
-                    facts = {name: kept[name] for name in ("name", "content", "participants", "files", "size_bytes")}
+                    facts = {name: getattr(snapshot, name) for name in _KEPT_OF_SNAPSHOTS}
                     add_snapshot(catalog, at=catalog.refresh().head, run_id=_RUN_ID, **facts)
             copy.state(source, on_window)
         except BaseException:
@@ -97,17 +101,16 @@ def rekey_study(
     result.windows = sum(len(source.windows(each)) for each in source.participants())
     result.tables = len(list(TableFiles.of_study(source).tables()))
     result.snapshots = len(source.state.snapshots)
-    _prove(target)
-    _check_unmoved(source)
+    _check_copy(source, target)
     return result
 
 
 def rekey_tables_of_lake(
     source: Storage, target: Storage, *, passphrase: str | None, new_passphrase: str
 ) -> RekeyResult:
-    """Copy the tables that belong to no study: those under the lake's own passphrase, and those that are not encrypted.
+    """Copy the tables that belong to no study: those under the lake's own passphrase, and unencrypted ones.
 
-    Raises ``PassphraseMissingError`` if some are encrypted and no passphrase is given.
+    Raises ``PassphraseMissingError`` if some are encrypted and no passphrase is given; else as ``rekey_study`` does.
     """
     result = RekeyResult()
     _rekey_tables(TableFiles.of_nobody(source), TableFiles.of_nobody(target), result)
@@ -116,18 +119,19 @@ def rekey_tables_of_lake(
         _rekey_tables(TableFiles.of_lake(source, passphrase=passphrase), new, result)
     elif source.exists(LogLayout(NO_STUDY).record(0)):
         raise PassphraseMissingError(
-            "The lake has encrypted tables of no study, but its passphrase was not given. They were not copied; "
-            f"everything else was. Set {BEIWE_LAKE_PASSPHRASE} and call again, or materialise them again."
+            "No passphrase for the encrypted tables of no study. They were not copied; everything else was. Set "
+            f"{BEIWE_LAKE_PASSPHRASE} and run the command again, or materialize those tables again."
         )
     return result
 
 
 def _rekey_tables(source: TableFiles, target: TableFiles, result: RekeyResult) -> None:
     if source.catalog() is not None:
-        source = source.at()
+        source = _proven(source)
         _begin(source.log, target.log)
         _copy_tables(source, target, result)
         result.tables += len(list(source.tables()))
+        _check_copy(source, target)
 
 
 def _copy_tables(source: TableFiles, target: TableFiles, result: RekeyResult) -> None:
@@ -217,7 +221,7 @@ class _Copy:
         there = plan.manifests[window]
         kept = {record.key: record for record in there.files} if there else {}
         lacking = [record for record in manifest.files if not self._is_copy(kept.get(record.key), record)]
-        records = {record.key: _moved(record, kept[record.key]) for record in manifest.files if record.key in kept}
+        records = {record.key: _as_stored(record, kept[record.key]) for record in manifest.files if record.key in kept}
         if there and not lacking and _facts(there) == _facts(manifest):
             return None
         staged: list[StagedFile] = []
@@ -237,14 +241,8 @@ class _Copy:
         with self._source.open(participant, record) as plain:
             body = iter(lambda: plain.read(_CHUNK_BYTES), b"")
             file = self._writer.stage(_member(participant, record), body, compressed=False, form=form)
-        copy = msgspec.structs.replace(
-            record,
-            path=file.path.removeprefix(f"{self._target.folder(participant)}/"),
-            stored_size_bytes=file.stored_size_bytes,
-            stored_sha256=file.stored_sha256,
-            encryption=file.encryption,
-            compression=file.compression,
-        )
+        path = file.path.removeprefix(f"{self._target.folder(participant)}/")
+        copy = msgspec.structs.replace(_as_stored(record, file), path=path)
         if self._target.ring.can_decrypt(form.encryption):
             with self._target.open(participant, copy) as back:
                 while back.read(_CHUNK_BYTES):
@@ -266,52 +264,58 @@ class _Copy:
         )
 
 
-def _checked(lake: StudyLake) -> StudyLake:
-    """The study as it is now, which nobody writes to, and which is as it was committed: a copy would hide changes."""
-    with lake.storage.guard(LogLayout(lake.study_id).inside, exclusive=True):
-        lake = lake.at()  # nobody writes at this moment
-    findings = [each for each in verify_study(lake, share=0.0).findings if not _is_told_later(each)]
-    if findings:
+def _proven(source: Source) -> Source:
+    """The source as it is now, while nobody writes to it, and as it was committed: a copy would hide changes.
+
+    Damaged tables are left out and named; damaged past versions and copies of records are not copied anyway.
+    """
+    with source.storage.guard(LogLayout(source.log.folder).inside, exclusive=True):
+        source = source.at()
+    kinds = ("copy changed", "past version damaged")
+    found = [
+        each
+        for each in verify_study(source, share=0.0).findings
+        if each.kind not in kinds and not (each.place and each.place.asset)
+    ]
+    if found:
         raise IntegrityError(
-            f"Study {lake.study_id} at {lake.storage.describe()} is not as it was committed: {len(findings)} findings, "
-            f"the first: {findings[0]}. Nothing was copied. Restore it from a backup, or run "
-            "`dagster-beiwe verify --repair` and the partitions that it names."
+            f"{_place(source)} differs from what was committed: {len(found)} findings, the first: {found[0]}. "
+            "Nothing was copied. Restore it from a backup, or run `dagster-beiwe verify --repair` and the partitions "
+            "that it names."
         )
-    return lake
+    return source
 
 
-def _is_told_later(finding: Finding) -> bool:
-    """Whether a finding is of a table, which is left out and named, or of what is not copied."""
-    return bool(finding.place and finding.place.asset) or finding.kind in ("copy changed", "past version damaged")
-
-
-def _prove(lake: StudyLake) -> None:
+def _check_copy(source: Source, target: Source) -> None:
+    """Raise ``IntegrityError`` for a damaged copy, and ``CommitConflictError`` if a run has written to the source."""
     # Files that can be decrypted here were read back; of others only the stored bytes can be proven.
-    found = verify_study(lake, share=0.0 if lake.ring.can_decrypt(lake.form("").encryption) else 1.0)
-    if not found.intact:
+    cipher = target.ring.cipher
+    readable = cipher is None or target.ring.can_decrypt(cipher.name)
+    found = verify_study(target, share=0.0 if readable else 1.0).findings
+    if found:
         raise IntegrityError(
-            f"The copy of study {lake.study_id} at {lake.storage.describe()} is not what was written: "
-            f"{len(found.findings)} findings, the first: {found.findings[0]}. It must not be used; the old lake is as "
-            "it was. Check the disk, remove the copy, and begin again."
+            f"The copy of {_place(target)} differs from what was written: {len(found)} findings, the first: "
+            f"{found[0]}. The old lake was not changed. Do not use the copy: check the disk, remove the copy, and run "
+            "the command again."
         )
-
-
-def _check_unmoved(lake: StudyLake) -> None:
-    if lake.log.state().number != lake.state.number:
+    if source.log.state().number != source.state.number:
         raise CommitConflictError(
-            f"A run has written to study {lake.study_id} at {lake.storage.describe()} since the copy was begun, which "
-            "lacks that. Stop the schedules and sensors, let the run end, and call again: what was copied is not "
-            "copied twice."
+            f"A run has written to {_place(source)} since the copy was begun. The copy lacks that. Stop the "
+            "schedules and sensors, let the run end, and run the command again: it copies only what is missing."
         )
+
+
+def _place(source: StudyLake | TableFiles) -> str:
+    return f"{source.log.folder!r} in the lake at {source.storage.describe()}"
 
 
 def _begin(source: Opening, target: Opening) -> Catalog:
     """The log of the copy. Raises ``CommitConflictError`` if it has records that are no copies."""
     former = source.catalog()
-    assert former is not None, "whoever is copied has a log"
+    assert former is not None, "what is copied has a log"
     catalog = target.begun(former=(former.begin.lineage, former.durable_head()))
     if catalog.begin.former_lineage != former.begin.lineage:
-        raise _used("it holds something else in that place")
+        raise _used("it holds a log that is no copy of this one")
     if number := next((each.record.number for each in catalog.history() if each.record.run not in ("", _RUN_ID)), 0):
         raise _used(f"record {number} of its log is no copy")
     return catalog
@@ -327,12 +331,9 @@ def _member(participant: str, record: FileRecord) -> MemberName:
     )
 
 
-def _moved(record: FileRecord, there: FileRecord) -> FileRecord:
+def _as_stored(record: FileRecord, there: FileRecord | StagedFile) -> FileRecord:
     """The old lake's record with the place and form that the file has in the new one."""
     return msgspec.structs.replace(record, **{name: getattr(there, name) for name in _STORED})
-
-
-_STORED: Final = ("path", "stored_size_bytes", "stored_sha256", "encryption", "compression")
 
 
 def _facts(manifest: Manifest) -> Manifest:
@@ -344,6 +345,5 @@ def _facts(manifest: Manifest) -> Manifest:
 
 def _used(what: str) -> CommitConflictError:
     return CommitConflictError(
-        f"The new lake is in use already: {what}. It was left as it is. Copy into an empty place, or go on with the "
-        "new one."
+        f"The new lake is in use already: {what}. It was not changed. Copy into an empty place, or use the new lake."
     )

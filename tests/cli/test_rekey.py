@@ -23,6 +23,7 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.lake.snapshots import citation
 from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.maintenance.rekey import RekeyResult, rekey_study
 from dagster_beiwe.maintenance.verify import verify_study
@@ -233,7 +234,7 @@ def test_what_a_run_commits_meanwhile_is_not_missed(lake: StudyLake, environment
         if done.windows_copied == 1:
             delete_upstream(writer)
 
-    with pytest.raises(CommitConflictError, match="A run has written to study"):
+    with pytest.raises(CommitConflictError, match="A run has written to"):
         rekey_study(lake, new, on_window=commit)
     assert history(new) != history(lake)
     rekey_study(lake, new)
@@ -249,7 +250,8 @@ def test_snapshots_come_over(lake: StudyLake, place: Path) -> None:
     states = {"first": (contents(lake), history(lake))}
     for name in ("first", "second"):
         facts = {"content": f"digest of {name}", "participants": 2, "files": 9, "size_bytes": 99}
-        add_snapshot(log_of(lake), name, log_of(lake).refresh().head, run_id="paper", **facts)  # type: ignore[arg-type]
+        day = datetime(2025, 3, 9, tzinfo=timezone.utc)
+        add_snapshot(log_of(lake), name, log_of(lake).refresh().head, run_id="paper", taken_at=day, **facts)  # type: ignore[arg-type]
         delete_upstream(lake)
         TableStore.of_study(lake).write(["lab", "daily"], FRAME.head(0))
         TableStore.of_study(lake).write(["lab", f"after {name}"], FRAME)
@@ -263,7 +265,9 @@ def test_snapshots_come_over(lake: StudyLake, place: Path) -> None:
     for name, (content, told) in states.items():
         past = new.at(name)
         assert (contents(past), history(past)) == (content, told)
-        assert log_of(new).state.snapshots[name].content == f"digest of {name}"
+        snapshot = log_of(new).state.snapshots[name]
+        assert (snapshot.content, snapshot.taken_at) == (f"digest of {name}", day)
+        assert "taken on 2025-03-09" in citation(new, snapshot)
         assert len(TableStore.of_study(past).read(["lab", "daily"])) == (name == "first")
         assert [TableStore.of_study(past).exists(["lab", f"after {each}"]) for each in states] == [
             name == "second",

@@ -196,5 +196,6 @@ def cut(log: str, head: Head, number: int) -> IntegrityError:
     return IntegrityError(
         f"The log at {log!r} ends at record {number} or differs, but record {head.number} with hash "
         f"{head.digest[:16]} was seen in it. Nothing was read or written. The study was cut or put back to an older "
-        "state: restore the newest copy, or, if going back was wanted, run `dagster-beiwe verify --accept`."
+        "state: restore the newest copy, or, if going back was wanted, run `dagster-beiwe verify --accept`. If "
+        "`dagster-beiwe rekey` made this lake, give it an empty place as its witness."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from dagster_beiwe.errors import ConfigurationError, PastStateError
@@ -12,9 +13,18 @@ from dagster_beiwe.lake.catalog.state import State
 
 
 def add_snapshot(
-    catalog: Catalog, name: str, at: Head, *, run_id: str, content: str, participants: int, files: int, size_bytes: int
+    catalog: Catalog,
+    name: str,
+    at: Head,
+    *,
+    run_id: str,
+    content: str,
+    participants: int,
+    files: int,
+    size_bytes: int,
+    taken_at: datetime | None = None,
 ) -> Snapshot:
-    """Keep the state at a record, whose plain content has this digest.
+    """Keep the state at a record, whose plain content has this digest; it is taken now unless ``taken_at`` is given.
 
     Raises ``PastStateError`` if a collection has run since that record: then take the snapshot of a newer state.
     """
@@ -30,13 +40,16 @@ def add_snapshot(
                 f"The state of record {at.number} may have been collected since, by record {state.collected}. Nothing "
                 "was written. Take the snapshot of the newest state."
             )
-        facts: dict[str, Any] = {
-            "content": content,
-            "participants": participants,
-            "files": files,
-            "size_bytes": size_bytes,
-        }
-        return Snapshot(**start, **facts, name=name, at=at)
+        return Snapshot(
+            **start,
+            name=name,
+            at=at,
+            taken_at=taken_at or start["time"],
+            content=content,
+            participants=participants,
+            files=files,
+            size_bytes=size_bytes,
+        )
 
     entry = catalog.append(draft, run_id=run_id)
     assert entry is not None

@@ -124,10 +124,14 @@ class Purge(Record, frozen=True, kw_only=True, tag="purge"):
 
 
 class Snapshot(Record, frozen=True, kw_only=True, tag="snapshot"):
-    """The state at record ``at`` stays readable. ``content`` is the digest of its plain content."""
+    """The state at record ``at`` stays readable. ``content`` is the digest of its plain content.
+
+    ``taken_at`` is earlier than the record's time if another log was copied with its snapshots.
+    """
 
     name: SnapshotName
     at: Head
+    taken_at: Moment
     content: Annotated[str, Meta(max_length=64)] = ""
     participants: Number = 0
     files: Number = 0
