@@ -2,9 +2,9 @@
 
 Names may lack ``+00_00``, as those of servers before mid 2018 do.
 
-It gives the same view as the lake does (``files``, ``open``, ``read``, ``iter_frames``), with one difference: mano
-keeps no hashes and its cipher does not authenticate, so **nothing here proves that a file is what the server sent.** A
-wrong passphrase is noticed when a table is read, because its header is missing then; a changed byte is not.
+It offers the same view as the lake (``files``, ``open``, ``read``, ``iter_frames``), with one difference: mano keeps no
+hashes and its cipher does not authenticate, so **nothing here proves that a file is what the server sent.** A wrong
+passphrase is noticed when a table is read, because its header is missing; a changed byte is not.
 """
 
 from __future__ import annotations
@@ -44,16 +44,18 @@ logger = logging.getLogger("dagster_beiwe")
 
 _ZONE: Final = "+00_00"
 _BUFFER_BYTES: Final = 256 * 1024
+_STORED_BYTES: Final = 4096
+"""Compressed bytes that are decompressed at once: what they may become fits into memory."""
 _LONGEST_HEADER_BYTES: Final = 4096
 
 
 class ManoTree(RawFiles):
-    """A folder that mano's ``save`` or ``backfill`` wrote (their ``output_dir``), with locked and plain files.
+    """A folder that mano's ``save`` or ``backfill`` wrote (their ``output_dir``), with encrypted and plain files.
 
-    ``passphrase`` opens the locked ones. Windows, which mano does not know, are those of ``window``, in UTC. Where a
-    file is there twice (plain and encrypted, or under an old and a new name), the one written last counts.
-    The tree is only read. Raises ``LakeUnavailableError`` if there is no such folder, and ``ConfigurationError`` for
-    one that holds no folder of a participant, and for a participant that it does not hold.
+    ``passphrase`` decrypts the encrypted ones. mano knows no windows: files are grouped by ``window``, in UTC. If a
+    file is there twice (plain and encrypted, or under an old and a new name), the one written last counts. The tree is
+    only read. Raises ``LakeUnavailableError`` if the folder does not exist, and ``ConfigurationError`` if it holds no
+    participant's folder or lacks a requested participant.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class ManoTree(RawFiles):
         held = [name for name in self._folders(self.folder) if is_participant_id(name) and self._has_streams(name)]
         if not held:
             raise ConfigurationError(
-                f"{self.folder} holds no data of Beiwe; nothing was read. Give mano's output_dir: a folder with one "
+                f"{self.folder} holds no Beiwe data. Nothing was read. Give mano's output_dir: a folder with one "
                 "folder per participant, and in each one folder per stream."
             )
         self._participants = (
@@ -82,8 +84,8 @@ class ManoTree(RawFiles):
         )
         if absent := sorted(set(self._participants) - set(held)):
             raise ConfigurationError(
-                f"Expected participants that the folder {self.folder} holds, got {', '.join(absent)}; nothing was "
-                "read. Correct the ids, or the folder: it is mano's output_dir."
+                f"{self.folder} holds no data of {', '.join(absent)}. Nothing was read. Correct the ids, or the "
+                "folder: it is mano's output_dir."
             )
 
     def __repr__(self) -> str:
@@ -95,7 +97,7 @@ class ManoTree(RawFiles):
 
     @property
     def unknown(self) -> list[str]:
-        """Paths in the tree that are no files of Beiwe and so are not read; mano's own hidden files are left out."""
+        """Paths in the tree that are not Beiwe files and so are not read; mano's own hidden files are left out."""
         paths = (path for participant in self._participants for path in self._walk(participant))
         return sorted(path.relative_to(self.folder).as_posix() for path in paths if self._file(path) is None)
 
@@ -111,18 +113,18 @@ class ManoTree(RawFiles):
             raw = self._tree.open(file.identity)
         except OSError as error:
             raise LakeUnavailableError(
-                f"Expected to read {file.identity!r} in {self.folder}, got {error.strerror!r}; nothing was "
-                "read. Check the folder and its permissions, and that mano is not running."
+                f"{file.identity!r} in {self.folder} can't be read ({error.strerror}). Nothing was read. Check the "
+                "folder and its permissions, and that mano is not running."
             ) from None
         if not file.identity.endswith(ENCRYPTED_SUFFIX):
             return _decompressed(raw, file)
         if not self._passphrase:
             raw.close()
             raise PassphraseMissingError(
-                f"Expected a passphrase to open {file.identity!r} with, got none; nothing was read. Give the one that "
-                "mano locked the study with (SECRETS in its keyring)."
+                f"No passphrase for the encrypted file {file.identity!r}. Nothing was read. Give the one that mano "
+                "encrypted the study with (SECRETS in its keyring)."
             )
-        # A cipher for each file, as mano gives each a salt of its own: no lock is waited for while keys are derived.
+        # A cipher for each file, because mano gives each its own salt: threads derive keys at the same time.
         plain = decrypting_reader(raw, CrypteaseCipher(self._passphrase))
         return _decompressed(cast("BinaryIO", io.BufferedReader(plain, _BUFFER_BYTES)), file)
 
@@ -131,8 +133,8 @@ class ManoTree(RawFiles):
             data = stream.read()
         if file.identity.endswith(ENCRYPTED_SUFFIX) and not _has_header(data, file.stream):
             raise WrongPassphraseError(
-                f"Expected {file.identity!r} to begin with the names of its columns, got something else; nothing of it "
-                "was used. The passphrase is not the one that mano locked it with, or the file is damaged."
+                f"{file.identity!r} does not begin with the names of its columns. Nothing of it was used. The "
+                "passphrase is not the one that mano encrypted it with, or the file is damaged."
             )
         return data
 
@@ -146,24 +148,24 @@ class ManoTree(RawFiles):
             return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
         except OSError as error:
             raise LakeUnavailableError(
-                f"The folder {folder} can't be read ({os.strerror(error.errno or 0)}); nothing was read. Correct the "
+                f"The folder {folder} can't be read ({os.strerror(error.errno or 0)}). Nothing was read. Correct the "
                 "path: it is mano's output_dir."
             ) from None
 
     def _wanted(
         self, stream: str | None, start: datetime | None, end: datetime | None
     ) -> tuple[frozenset[str] | None, TimeRange | None]:
-        """As above, but a stream of which files are not understood is never taken for one without data."""
+        """As in every view, but a stream whose files have other names never counts as one without data."""
         wanted = super()._wanted(stream, start, end)
         if stream is not None and (strange := self._not_understood(stream)):
             if not any(self._file(path) for path in self._files_of(stream)):
                 raise ConfigurationError(
-                    f"None of the {len(strange)} files of {stream} in {self.folder} has a name of Beiwe's form, for "
-                    f"instance {strange[0]!r}; nothing was read. Rename them to <time>.csv, with the time written "
+                    f"None of the {len(strange)} files of {stream} in {self.folder} has a Beiwe name, for "
+                    f"instance {strange[0]!r}. Nothing was read. Rename them to <time>.csv, with the time written "
                     "'2024-03-01 05_00_00+00_00'."
                 )
             logger.warning(
-                "%d files of %s in %s are not read: their names are not of Beiwe's form. ManoTree.unknown lists them.",
+                "%d files of %s in %s are not read: they have no Beiwe names. ManoTree.unknown lists them.",
                 len(strange),
                 stream,
                 self.folder,
@@ -196,7 +198,7 @@ class ManoTree(RawFiles):
         return [file for _, file in newest.values()]
 
     def _file(self, path: Path) -> RawFile | None:
-        """What a path says about its file; None if it does not have Beiwe's form, or is no regular file."""
+        """What a path says about its file; None if it is not a regular file with a Beiwe name."""
         identity = path.relative_to(self.folder).as_posix()
         member = identity.removesuffix(ENCRYPTED_SUFFIX).removesuffix(COMPRESSED_SUFFIX)
         status = path.lstat()
@@ -220,28 +222,47 @@ class ManoTree(RawFiles):
 
 
 class _Decompressor(io.RawIOBase):
-    """The content of a zstd frame, which mano keeps from version 2 of the server's answers."""
+    """The content of zstd frames, which mano keeps from version 2 of the server's answers."""
 
     def __init__(self, raw: BinaryIO, name: str) -> None:
         self._raw, self._name = raw, name
-        self._reader = zstandard.ZstdDecompressor().stream_reader(raw, read_size=_BUFFER_BYTES, closefd=False)
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._plain = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         try:
-            return int(self._reader.readinto(buffer))
+            while not self._plain and (data := self._raw.read(_STORED_BYTES)):
+                self._plain = memoryview(self._decompressed(data))
         except zstandard.ZstdError:
-            raise IntegrityError(
-                f"{self._name!r} is no zstd frame; what was read of it must not be used. The file is damaged, or the "
-                "passphrase is not the one that mano encrypted it with."
-            ) from None
+            raise self._damaged("is not a zstd frame") from None
+        if not self._plain and not self._frame.eof:
+            raise self._damaged("ends within a zstd frame")
+        count = min(len(buffer), len(self._plain))
+        buffer[:count], self._plain = self._plain[:count], self._plain[count:]
+        return count
 
     def close(self) -> None:
         if not self.closed:
             self._raw.close()
         super().close()
+
+    def _decompressed(self, data: bytes) -> bytes:
+        plain = b""
+        while data:
+            if self._frame.eof:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            plain += self._frame.decompress(data)
+            data = self._frame.unused_data
+        return plain
+
+    def _damaged(self, how: str) -> IntegrityError:
+        return IntegrityError(
+            f"{self._name!r} {how}. Do not use what was read of it. The file is damaged, or the passphrase is not the "
+            "one that mano encrypted it with."
+        )
 
 
 def _decompressed(raw: BinaryIO, file: RawFile) -> BinaryIO:
@@ -251,7 +272,7 @@ def _decompressed(raw: BinaryIO, file: RawFile) -> BinaryIO:
 
 
 def _has_header(data: bytes, stream: str) -> bool:
-    """Whether a table begins with a header of its stream; an empty file needs none, nor one without known columns."""
+    """Whether a table begins with a header of its stream. Empty files, and streams without known columns, need none."""
     line = data[:_LONGEST_HEADER_BYTES].partition(b"\n")[0].decode("utf-8", errors="replace")
     known = {name for header in stream_named(stream).known_headers for name in header}
     return not data or not known or not known.isdisjoint(name.strip() for name in line.split(","))

@@ -66,6 +66,14 @@ def test_compressed_files_are_read(gps: Path, encrypted: bool) -> None:
             accuracies(gps, "another")
 
 
+@pytest.mark.parametrize("data", [b"", zstandard.compress((HEADER + ROW + b"4\n") * 50_000)[:-9], b"no frame"])
+def test_a_compressed_file_that_is_cut_is_no_shorter_file(gps: Path, data: bytes) -> None:
+    """A frame that ends in the middle would pass for fewer rows."""
+    (gps / f"{NEW}.zst").write_bytes(data)
+    with pytest.raises(IntegrityError, match="zstd frame"):
+        accuracies(gps)
+
+
 def test_files_that_are_not_understood_are_told(gps: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Beside others in the log and in the counts; alone they are an error and not an empty frame."""
     (gps / "2018-06-16T05h.csv").write_bytes(HEADER + ROW + b"4")
@@ -86,7 +94,7 @@ def test_a_folder_with_nothing_of_beiwe_is_no_tree(tmp_path: Path, gps: Path) ->
     (empty / "Documents" / "letters").mkdir(parents=True)
     (empty / "notes").write_text("text")
     for folder in (tmp_path, empty, empty / "Documents" / "letters", gps.parent, gps):
-        with pytest.raises(ConfigurationError, match="no data of Beiwe"):
+        with pytest.raises(ConfigurationError, match="no Beiwe data"):
             ManoTree(folder)
     (gps.parents[1] / "README").write_text("not a participant")
     assert tree(gps).participants == ["aaaa1111"]
