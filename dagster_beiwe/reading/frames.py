@@ -1,8 +1,7 @@
 """Beiwe's CSV files as pandas DataFrames: pure functions on bytes.
 
-Beiwe never quotes, phones and servers have bugs, and rows of both systems can lie in one file. ``rows`` decides which
-cell belongs to which column. What was repaired, set aside or unreadable is counted, and nothing stops a file from being
-read.
+Beiwe never quotes, phones and servers have bugs, and one file can hold rows of both systems. ``rows`` decides which
+cell belongs to which column. What was repaired, set aside or unreadable is counted, and every file can be read.
 
 Types are the same for every file, with or without rows, so that frames concatenate:
 
@@ -13,8 +12,8 @@ text       pandas' string type: ``str`` from pandas 3 on, ``string[pyarrow]`` be
 time       ``datetime64[ms, UTC]``
 =========  ===========================================================================
 
-An empty value is missing; everything else is taken literally (the answer "NA" is an answer). Every column that a stream
-is known to have on either platform is there, then those that only the files know, as text.
+An empty value is missing; everything else is taken literally (the answer "NA" is an answer). A frame has every column
+that the stream is known to have on either platform, then those that only the files have, as text.
 """
 
 from __future__ import annotations
@@ -46,10 +45,10 @@ _TEXT_DTYPE: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class ParseReport:
-    """What became of the files of a frame; all counts are of what was parsed, before rows were selected by time.
+    """How parsing the files of a frame went. Counts cover what was parsed, before rows were selected by time.
 
     ============================  =====================================================================================
-    ``repaired_rows``             did not fit their header and were fitted by what their cells are
+    ``repaired_rows``             did not fit their header, and were fitted by what their cells are
     ``set_aside_rows``            are not in the frame: no assignment of their cells to columns fits, or several do
     ``unreadable_values``         became missing: not of their column's type, or the last number of a row that was cut
     ``corrected_times``           had a ``UTC time`` other than their ``timestamp``, or a ``timestamp`` in seconds
@@ -104,9 +103,9 @@ def read_csv(
 
     ``columns`` selects by the names in the header (None: all of them); the others are not converted. ``start`` and
     ``end`` keep the rows with start <= ``timestamp`` < end, both aware; a stream without ``timestamp`` is not filtered.
-    ``hour`` is the one in the file's name, which shows whether a ``timestamp`` is in seconds. A file of any content
-    gives a result, unless its stream is one that the catalogue does not know. Raises ``UnknownStreamError``,
-    ``NotATableError`` and ``TimeRangeError`` for naive times.
+    ``hour`` is the one in the file's name, which shows whether a ``timestamp`` is in seconds. Any content gives a
+    result, unless the catalogue does not know the stream. Raises ``UnknownStreamError``, ``NotATableError`` and
+    ``TimeRangeError`` for naive times.
     """
     known = _table_stream(stream)
     if not known.known and not is_table(data):
@@ -214,7 +213,7 @@ def check_list(what: str, values: Iterable[str]) -> tuple[str, ...]:
     """The values as a tuple; a text, which would be taken as a list of letters, raises ``ConfigurationError``."""
     if isinstance(values, str):
         raise ConfigurationError(
-            f"The {what} are the text {values[:60]!r}; nothing was read. Give a list: [{values!r}]."
+            f"The {what} are the text {values[:60]!r}. Nothing was read. Give a list: [{values!r}]."
         )
     return tuple(values)
 
@@ -222,7 +221,7 @@ def check_list(what: str, values: Iterable[str]) -> tuple[str, ...]:
 def check_columns(columns: Iterable[str] | None, stream: str, found: Iterable[str]) -> None:
     """Raise ``ConfigurationError`` for a column that neither the catalogue nor any file that was read has.
 
-    Of a stream outside the catalogue nothing is known before a file of it was read.
+    Nothing is known about a stream outside the catalogue until one of its files is read.
     """
     known = stream_named(stream)
     there = dict.fromkeys([*(name for header in known.known_headers for name in header), *found])
@@ -231,8 +230,8 @@ def check_columns(columns: Iterable[str] | None, stream: str, found: Iterable[st
             close = difflib.get_close_matches(str(name).lower(), there, n=1, cutoff=0.5)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigurationError(
-                f"{stream} has no column {str(name)[:60]!r}, and none of the files that were read has one, so it is "
-                f"empty in all frames.{hint} Its columns are: {', '.join(there)}."
+                f"{stream} has no column {str(name)[:60]!r}, and neither has any file that was read, so it is empty in "
+                f"all frames.{hint} Its columns are: {', '.join(there)}."
             )
 
 
@@ -245,7 +244,7 @@ def _table_stream(stream: str) -> Stream:
 
 def _no_table(stream: str, what: str) -> NotATableError:
     return NotATableError(
-        f"{stream} holds {what}; nothing was read as a table. List them with `files({stream!r})` and read each with "
+        f"{stream} holds {what}. Nothing was read as a table. List them with `files({stream!r})` and read each with "
         "`open`, or choose another stream."
     )
 

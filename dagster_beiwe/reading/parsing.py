@@ -83,12 +83,12 @@ def check_time(name: str, moment: object) -> None:
     """Raise ``TimeRangeError`` for anything but an aware datetime."""
     if not isinstance(moment, datetime):
         raise TimeRangeError(
-            f"The {name} is {str(moment)[:40]!r}, of type {type(moment).__name__}; nothing was read. Give an aware "
+            f"The {name} is {str(moment)[:40]!r}, of type {type(moment).__name__}. Nothing was read. Give an aware "
             "datetime, which says the zone: datetime(2024, 3, 1, tzinfo=timezone.utc)."
         )
     if moment.tzinfo is None:
         raise TimeRangeError(
-            f"The {name} {moment.isoformat()} has no time zone; nothing was read. Add it, for instance "
+            f"The {name} {moment.isoformat()} has no time zone. Nothing was read. Add it, for instance "
             "datetime(..., tzinfo=timezone.utc)."
         )
 

@@ -1,4 +1,4 @@
-"""What every view of raw data can do, wherever the files lie: list them, open one, read a stream as a DataFrame."""
+"""What every view of raw data can do, wherever the files are: list them, open one, read a stream as a DataFrame."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class RawFile:
 
     ``name`` is its place in Beiwe's tree below the participant's folder, ``time`` its bin time (aware, UTC): the full
     hour of most streams, otherwise the second in which the phone opened the file. ``window`` is the key of the window
-    it belongs to. ``size_bytes`` and ``sha256`` are of the plain content, None where nobody has recorded them.
-    ``present`` is False for a file that the server no longer has.
+    it belongs to. ``size_bytes`` and ``sha256`` describe the plain content; they are None if nobody recorded them.
+    ``present`` is False for a file that was deleted upstream.
     """
 
     participant: str
@@ -45,7 +45,7 @@ class RawFile:
 
 @dataclass(frozen=True)
 class TimeRange:
-    """A half-open range of aware times; None is open. Raises ``TimeRangeError`` for naive or exchanged times."""
+    """A half-open range of aware times; None is open. Raises ``TimeRangeError`` for naive times and empty ranges."""
 
     start: datetime | None = None
     end: datetime | None = None
@@ -56,8 +56,8 @@ class TimeRange:
                 check_time(name, value)
         if self.start is not None and self.end is not None and self.start >= self.end:
             raise TimeRangeError(
-                f"Expected a start before the end, got {self.start.isoformat()} to {self.end.isoformat()}; nothing was "
-                "read. Exchange the two or correct them."
+                f"The range from {self.start.isoformat()} to {self.end.isoformat()} is empty. Nothing was read. Let it "
+                "start before it ends."
             )
 
     def narrowed(self, start: datetime | None, end: datetime | None) -> TimeRange | None:
@@ -71,7 +71,7 @@ class TimeRange:
         return TimeRange(latest, earliest)
 
     def overlaps(self, start: datetime, end: datetime) -> bool:
-        """Whether a part of [start, end) lies in this range."""
+        """Whether a part of [start, end) is in this range."""
         return (self.end is None or start < self.end) and (self.start is None or end > self.start)
 
     def holds(self, file: RawFile) -> bool:
@@ -104,7 +104,7 @@ class RawFiles(ABC):
     def open(self, file: RawFile) -> BinaryIO:
         """The plain content of a file as a stream that can't seek; close it after use.
 
-        Reading raises ``IntegrityError`` where the content is not what was committed.
+        Reading raises ``IntegrityError`` if the content differs from what was committed.
         """
 
     @abstractmethod
@@ -117,14 +117,14 @@ class RawFiles(ABC):
         *,
         start: datetime | None = None,
         end: datetime | None = None,
-        include_deleted_upstream: bool = False,
+        include_deleted: bool = False,
     ) -> Iterator[RawFile]:
         """The files of one stream (or all) that may hold data in [start, end), window by window.
 
-        Files that the server no longer has are left out unless ``include_deleted_upstream``. Raises
-        ``UnknownStreamError`` and ``TimeRangeError`` at once.
+        Files that were deleted upstream are left out unless ``include_deleted``. Raises ``UnknownStreamError``
+        and ``TimeRangeError`` at once.
         """
-        return self._select(*self._wanted(stream, start, end), include_deleted_upstream=include_deleted_upstream)
+        return self._select(*self._wanted(stream, start, end), include_deleted=include_deleted)
 
     def read(
         self,
@@ -136,11 +136,11 @@ class RawFiles(ABC):
     ) -> pd.DataFrame:
         """One DataFrame of all rows of a stream with start <= ``timestamp`` < end, with a column ``participant``.
 
-        Types and columns are the same whether or not there are rows; see ``reading.frames``. Files outside
-        the time range are not opened. Rows that had to be repaired are counted in ``frame.attrs["beiwe"]``, beside the
-        numbers of files and rows. For more data than fits into memory use ``iter_frames``. Raises
-        ``UnknownStreamError``, ``NotATableError`` for recordings and the like, ``ConfigurationError`` for a column that
-        neither the catalogue nor any file has, ``TimeRangeError`` and ``IntegrityError``.
+        Types and columns are the same with and without rows; see ``reading.frames``. Files outside the time range are
+        not opened. ``frame.attrs["beiwe"]`` counts files, rows, and repaired rows. If the data does not fit into
+        memory, use ``iter_frames``. Raises ``UnknownStreamError``, ``NotATableError`` for recordings and the like,
+        ``ConfigurationError`` for a column that neither the catalogue nor any file has, ``TimeRangeError`` and
+        ``IntegrityError``.
         """
         names, span = self._wanted(stream, start, end)
         builder = self._builder(stream, columns, span)
@@ -158,8 +158,8 @@ class RawFiles(ABC):
     ) -> Iterator[tuple[str, str, pd.DataFrame]]:
         """Participant, window key and DataFrame of one window after the other; see ``read``.
 
-        Only one window is held in memory. Windows without a file of the stream are passed over. That no file has a
-        column is known, and raised, at the end.
+        Only one window is in memory. Windows without a file of the stream are skipped. A column that no file has raises
+        at the end, when that is known.
         """
         names, span = self._wanted(stream, start, end)
         self._builder(stream, columns, span)  # wrong arguments are refused here, not at the first step
@@ -168,10 +168,10 @@ class RawFiles(ABC):
     def set_aside(
         self, stream: str, *, start: datetime | None = None, end: datetime | None = None
     ) -> Iterator[tuple[RawFile, SetAsideRow]]:
-        """The rows that ``read`` leaves out because their cells can't be assigned to columns, each with its file.
+        """The rows that ``read`` sets aside because their cells can't be assigned to columns, each with its file.
 
-        Their text is participants' data: it is read again for this and shown nowhere else. ``start`` and ``end`` select
-        files, as rows without columns have no time. Raises as ``read`` does.
+        Their text is participants' data: it is read again here and shown nowhere else. ``start`` and ``end`` select
+        files, because rows without columns have no time. Raises as ``read`` does.
         """
         names, span = self._wanted(stream, start, end)
         self._builder(stream, None, None)
@@ -205,20 +205,20 @@ class RawFiles(ABC):
         return names, self.span.narrowed(start, end)
 
     def _held_if_close(self, stream: str) -> set[str] | None:
-        """The streams that there are files of, where a name comes close to one that is known; None otherwise.
+        """The streams with files in this view, if a name is close to a known one; else None.
 
-        Of other names outside the catalogue there may just be no file in this view.
+        Other names outside the catalogue may be streams without a file in this view.
         """
         if not misspelled_streams([stream]):
             return None
         return {*STREAM_NAMES, *(file.stream for _, _, files in self.by_window() for file in files)}
 
     def _select(
-        self, names: frozenset[str] | None, span: TimeRange | None, *, include_deleted_upstream: bool = False
+        self, names: frozenset[str] | None, span: TimeRange | None, *, include_deleted: bool = False
     ) -> Iterator[RawFile]:
         for _, _, files in self.by_window():
             for file in files:
-                if (file.present or include_deleted_upstream) and _is_wanted(file, names, span):
+                if (file.present or include_deleted) and _is_wanted(file, names, span):
                     yield file
 
     @staticmethod

@@ -4,8 +4,8 @@
     raw = BeiwePartitions.of(lake, participants=["abcd1234"], start=datetime(2024, 3, 1, tzinfo=timezone.utc))
     frame = raw.read("gps", columns=["timestamp", "latitude", "longitude"])
 
-Nothing is read before it is asked for, and no more than a few windows' manifests and a few files are held at a time, so
-a view of a whole study costs nothing by itself. What is read is checked against the manifests.
+Nothing is read until you ask for it, and only a few manifests and files are in memory at a time, so a view of a whole
+study costs nothing by itself. Everything that is read is checked against the manifests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _EVERYTHING: Final = TimeRange()
 class WindowFiles(RawFiles):
     """The files of one participant's window; ``key`` is its partition key, ``window`` that of its window.
 
-    It keeps the state of the lake that it was made with: what is committed later does not change it.
+    It keeps the state of the lake that it was created with: later commits do not change it.
     """
 
     def __init__(self, lake: StudyLake, participant: str, window: str, *, span: TimeRange = _EVERYTHING) -> None:
@@ -59,17 +59,17 @@ class WindowFiles(RawFiles):
 
     @property
     def manifest(self) -> Manifest | None:
-        """What is committed of the window, read once; None if nothing is."""
+        """The committed manifest of the window, read once; None if nothing was committed."""
         return self._load()[0]
 
     @property
     def committed(self) -> bool:
-        """Whether the lake holds the window, be it without files."""
+        """Whether the lake holds the window, with or without files."""
         return self.manifest is not None
 
     @property
     def complete(self) -> bool:
-        """Whether all of the window was fetched."""
+        """Whether the window was committed without holes."""
         return self.manifest is not None and self.manifest.complete
 
     def open(self, file: RawFile) -> BinaryIO:
@@ -113,7 +113,7 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
     ``cells`` are pairs of a participant's id and a window's key; a partition key is ``<participant>|<window>``. The
     mapping holds every cell asked for; those that the lake does not hold have no files and are named by ``missing``.
     ``start`` and ``end`` (aware) narrow whatever is listed or read. The view keeps the state of the lake that it was
-    made with; what was collected meanwhile raises ``PastStateError``. Usable from several threads.
+    created with; what was collected since raises ``PastStateError``. Usable from several threads.
     """
 
     def __init__(

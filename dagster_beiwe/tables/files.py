@@ -1,14 +1,14 @@
 """Tables at rest, as files: encrypted Parquet, committed in a log. Knows neither DataFrames nor Dagster.
 
-A table ``beiwe/sleep/daily_gps``, partition ``abcd1234|2024-03-04``, of a study lies in the study's folder::
+Partition ``abcd1234|2024-03-04`` of a study's table ``beiwe/sleep/daily_gps`` is stored in the study's folder::
 
     .tables/beiwe/sleep/daily_gps/abcd1234/2024-03-04~57-3f9a02c1.parquet.lock    one version of the table
     .tables/beiwe/sleep/daily_gps/abcd1234/2024-03-04~57-91be77d0.json.zst        its manifest
     .tables/beiwe/sleep/daily_gps/abcd1234/2024-03-04~token-0                     whose table it is
 
-A record of the study's log names the manifest, and the manifest its file: a table that was changed, damaged, put back
-or put in another's place is refused. Tables that belong to no study have logs of their own. Rows exist in memory and
-under the cipher only, never in plain text on a disk; nothing is ever pickled.
+A record of the study's log names the manifest, and the manifest names its file: a table that was changed, damaged,
+rolled back or swapped is refused. Tables that belong to no study have logs of their own. Rows exist in memory and
+encrypted only, never in plain text on a disk; nothing is ever pickled.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TableContent:
-    """A table to be committed: ``fill`` writes its Parquet file into what it is given."""
+    """A table to commit: ``fill`` writes its Parquet file to a file object."""
 
     fill: Callable[[BinaryIO], object]
     rows: int
@@ -60,7 +60,7 @@ class TableContent:
 class TableFiles:
     """Tables of one log: those of a study, or tables that belong to no study. Usable from several threads.
 
-    Use ``of_study``, ``of_lake`` or ``of_nobody``. Asset keys are sequences of names; a partition key is any text: no
+    Use ``of_study``, ``of_lake`` or ``of_nobody``. Asset keys are sequences of names. A partition key is any text: no
     two of them share a file, and none leads out of its asset's folder.
     """
 
@@ -77,7 +77,7 @@ class TableFiles:
 
     @classmethod
     def of_study(cls, lake: StudyLake) -> Self:
-        """Tables of a study: encrypted and authenticated as its raw data is, and in the state that the lake is in."""
+        """Tables of a study: encrypted and authenticated like its raw data, in the state that the lake is in."""
         return cls(
             lake.log,
             lake.ring,
@@ -103,7 +103,7 @@ class TableFiles:
     def of_nobody(
         cls, storage: Storage, *, witness: Storage | None = None, keep_superseded_days: float = KEEP_SUPERSEDED_DAYS
     ) -> Self:
-        """Tables without anything about participants: unencrypted, and their log finds accidents but not attacks."""
+        """Tables about no participant: unencrypted, and their log detects accidents but not attacks."""
         log = Opening(storage, NOBODY, None, witness=witness)
         return cls(log, KeyRing(None, CipherKeys()), keep_superseded_days=keep_superseded_days)
 
@@ -112,7 +112,7 @@ class TableFiles:
 
     @property
     def state(self) -> State:
-        """The state that tables are read in: the newest, unless this keeps to one."""
+        """The state that tables are read in: the newest, unless pinned."""
         return self._pinned if self._pinned is not None else self.log.state()
 
     def catalog(self) -> Catalog | None:
@@ -120,13 +120,13 @@ class TableFiles:
         return self.log.catalog()
 
     def at(self, state: State | None = None) -> Self:
-        """The tables as they are in a state, by default now, whatever is written later."""
+        """The tables in one state, by default that of now, whatever is written later."""
         pinned = copy(self)
         pinned._pinned = self.state if state is None else state  # noqa: SLF001 - it is of the same class
         return pinned
 
     def tables(self) -> Iterator[tuple[Subject, Version]]:
-        """All tables, each with its newest version. Raises ``IntegrityError`` if it can't be told whose one is."""
+        """All tables, each with its newest version. Raises ``IntegrityError`` if a table's token is lost."""
         catalog, state = self.catalog(), self.state
         if catalog is None:
             return
@@ -137,7 +137,7 @@ class TableFiles:
     def partitions(self, asset_key: Sequence[str]) -> frozenset[str | None]:
         """The partitions of an asset that were written; None stands for a table without partitions.
 
-        Raises ``IntegrityError`` if it can't be told whose one of its tables is.
+        Raises ``IntegrityError`` if the token of one of its tables is lost.
         """
         catalog, state, asset = self.catalog(), self.state, asset_path(asset_key)
         if catalog is None:
@@ -146,7 +146,7 @@ class TableFiles:
         return frozenset(subject.name for subject, _ in self._of_asset(catalog, state, asset))
 
     def exists(self, asset_key: Sequence[str], *, partition: str | None = None) -> bool:
-        """Whether something was written; it is not opened."""
+        """Whether the table was written; it is not opened."""
         return self.newest(_subject(asset_key, partition)) is not None
 
     def newest(self, subject: Subject) -> Version | None:
@@ -156,19 +156,19 @@ class TableFiles:
         return state.current(token, subject.asset).get("") if token else None
 
     def load(self, asset_key: Sequence[str], *, partition: str | None = None) -> tuple[TableManifest, bytes]:
-        """A table's plain Parquet file, proven, and what was written about it.
+        """A table's manifest and its plain Parquet file, proven.
 
-        Raises ``TableMissingError`` if it was never written, ``IntegrityError`` if it is not what was written,
+        Raises ``TableMissingError`` if it was never written, ``IntegrityError`` if it was changed,
         ``WrongPassphraseError``, and ``EncryptionError`` if its key is missing.
         """
         subject = _subject(asset_key, partition)
         version = self.newest(subject)
         if version is None:
             if (catalog := self.catalog()) is not None:
-                catalog.identities.resolve(self.state, subject.asset)  # else it might be one whose token was removed
+                catalog.identities.resolve(self.state, subject.asset)  # else its token may be lost
             raise TableMissingError(
                 f"{self.layout.folder!r} in the lake at {self.storage.describe()} holds no {subject}. Nothing was "
-                "read. Materialise it first; again, if the asset's study (its metadata) was changed since."
+                "read. Materialize it first; do so again if the study in its metadata was changed since."
             )
         manifest, stored = self.stored(subject, version)
         return manifest, self.decrypted(manifest, stored)
@@ -178,7 +178,7 @@ class TableFiles:
         return self.ring.decrypt(stored, manifest.encryption, sha256=manifest.sha256, name=manifest.file)
 
     def stored(self, subject: Subject, version: Version) -> tuple[TableManifest, bytes]:
-        """A version's manifest and its file as it is stored, proven; whoever cannot decrypt it can have it, too."""
+        """A version's manifest and its file as stored, proven. No key for the file is needed."""
         manifest = self.manifest(subject, version)
         path = self._path(subject, manifest)
         try:
@@ -188,13 +188,13 @@ class TableFiles:
             raise absent(self._opened(), subject, "", version) from None
         if hashlib.sha256(data).hexdigest() != manifest.stored_sha256:
             raise IntegrityError(
-                f"{path!r} is not the file that was committed of {subject}. Nothing was read. It was changed or "
-                "damaged: restore it from a backup, or materialise the table again."
+                f"{path!r} differs from the file that was committed for {subject}. Nothing was read. It was changed or "
+                "damaged: restore it from a backup, or materialize the table again."
             )
         return manifest, data
 
     def manifest(self, subject: Subject, version: Version) -> TableManifest:
-        """What was committed as a version of a table. Raises ``IntegrityError`` if it was changed."""
+        """The manifest of a version of a table. Raises ``IntegrityError`` if it was changed."""
         data = read_manifest(self._opened(), subject, "", version)
         manifest = decode_table(data, name=f"{subject}, version {version.at}")
         named = _subject(manifest.asset_key, manifest.partition)
@@ -206,7 +206,7 @@ class TableFiles:
         return manifest
 
     def adopt(self, manifest: TableManifest, data: bytes, *, run_id: str) -> None:
-        """Store what another log has as a table, ``data`` being its plain Parquet file, with its history."""
+        """Store a table of another log with its history; ``data`` is its plain Parquet file."""
         content = TableContent(
             fill=lambda sink: sink.write(data),
             rows=manifest.rows,
@@ -218,14 +218,14 @@ class TableFiles:
     def commit(
         self, asset_key: Sequence[str], tables: Mapping[str | None, TableContent], *, run_id: str
     ) -> dict[str | None, TableManifest]:
-        """Store tables of an asset by partition, in place of their former versions: several in one record.
+        """Store tables of an asset by partition, replacing their former versions: several in one record.
 
-        If another run commits the same table meanwhile, this one comes after it. Raises ``CommitConflictError`` if that
-        goes on and on, or while the table is being withdrawn.
+        If another run commits the same table meanwhile, this version is committed after it. Raises
+        ``CommitConflictError`` if that happens again and again, or while the table is being withdrawn.
         """
         if self._pinned is not None:
             raise ConfigurationError(
-                f"Tables in {self.layout.folder!r} were opened at one state, which cannot be written. Nothing was "
+                f"Tables in {self.layout.folder!r} were opened at a past state, which is read-only. Nothing was "
                 "stored. Open the study without `as_of`."
             )
         committed: dict[str | None, TableManifest] = {}
@@ -252,7 +252,7 @@ class TableFiles:
         run_id: str,
         refused: list[str],
     ) -> dict[str | None, TableManifest]:
-        """Commit tables in one record. Those that do not count are left out, and ``refused`` gets the reasons."""
+        """Commit tables in one record. Those that are refused are left out, and ``refused`` gets the reasons."""
         subjects = {partition: _subject(asset_key, partition) for partition in tables}
         with Batch(catalog, run_id=run_id, subjects=subjects.values()) as batch:
             staged = {each: self._stage(batch, asset_key, each, content) for each, content in tables.items()}
@@ -268,7 +268,7 @@ class TableFiles:
     def _stage(
         self, batch: Batch, asset_key: Sequence[str], partition: str | None, content: TableContent
     ) -> TableManifest:
-        """Write a table's file under a name that nobody else has."""
+        """Write a table's file under a unique name."""
         cipher = self.ring.cipher
         stem = self.layout.home(_subject(asset_key, partition)).manifests
         path = batch.own_name(stem, TABLE_SUFFIX + stored_suffix(encrypted=cipher is not None))
@@ -304,12 +304,12 @@ class TableFiles:
 
     def _opened(self) -> Catalog:
         catalog = self.catalog()
-        assert catalog is not None, "whoever has a version has the log"
+        assert catalog is not None, "a version comes from a log"
         return catalog
 
 
 class _Sink(io.RawIOBase):
-    """Where Parquet is written to: counts and hashes the plain bytes, and passes them on."""
+    """The sink that Parquet is written to: counts and hashes the plain bytes, and passes them on."""
 
     def __init__(self, stored: EncryptedFile) -> None:
         super().__init__()

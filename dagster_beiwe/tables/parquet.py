@@ -23,9 +23,9 @@ _REFUSALS: Final = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
 def arrow_table(frame: pd.DataFrame) -> pa.Table:
-    """The frame as Parquet will hold it. Raises ``ConfigurationError`` that names the column which it can't hold.
+    """The frame as Parquet will hold it. Raises a ``ConfigurationError`` that names the column that it can't hold.
 
-    What is returned can be read back: types that Parquet takes and pandas does not find again are refused here.
+    The result can be read back: types that Parquet accepts but pandas can't restore are refused here.
     """
     _check_names(frame)
     try:
@@ -42,19 +42,19 @@ def _check_names(frame: pd.DataFrame) -> None:
         advice = "Join them: frame.columns = ['_'.join(map(str, name)) for name in frame.columns]."
     elif not all(isinstance(name, str) for name in names):
         kinds = sorted({type(name).__name__ for name in names} - {"str"})
-        problem = f"Names of the table's columns are not texts, but of the type {', '.join(kinds)}."
+        problem = f"Names of the table's columns are not strings, but of the type {', '.join(kinds)}."
         advice = "Rename them: frame.columns = frame.columns.map(str)."
     elif len(set(names)) != len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
         problem = f"Several columns of the table have the same name: {', '.join(repeated)[:200]}."
-        advice = "Rename or drop the repeated ones."
+        advice = "Rename or drop the duplicates."
     else:
         return
     raise ConfigurationError(f"{problem} Nothing was stored. {advice}")
 
 
 def _readable_table(frame: pd.DataFrame) -> pa.Table:
-    """Raises one of ``_REFUSALS`` for what Parquet can't hold, or for what it could not be read from again."""
+    """Raises one of ``_REFUSALS`` for what Parquet can't hold, or what pandas could not read back."""
     kinds = {str(name): dtype for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)}
     lost = [name for name, dtype in kinds.items() if _is_lost_as_category(dtype)]
     levels = [frame.index.get_level_values(number).dtype for number in range(frame.index.nlevels)]
@@ -75,16 +75,16 @@ def _readable_table(frame: pd.DataFrame) -> pa.Table:
 
 
 def _is_lost_as_category(dtype: pd.CategoricalDtype) -> bool:
-    """Parquet keeps no dictionaries of these types (durations come back as numbers): the positions are stored then.
+    """Whether Parquet loses a dictionary of this type (durations come back as numbers): then positions are stored.
 
-    Times with a zone come back with another one, which pandas before 3 takes for none of the categories.
+    Times with a zone come back with another one, which pandas before 3 does not find among the categories.
     """
     values = dtype.categories.dtype
     return values.kind == "m" or isinstance(values, (pd.PeriodDtype, pd.IntervalDtype, pd.DatetimeTZDtype))
 
 
 def _packed_categories(kinds: Mapping[str, pd.CategoricalDtype]) -> bytes:
-    """The categories of all categorical columns, which Parquet keeps only in part: an Arrow stream of one row."""
+    """The categories of all categorical columns, which Parquet keeps only in part, as an Arrow stream of one row."""
     values = [_one_chunk(pa.array(dtype.categories, from_pandas=True)) for dtype in kinds.values()]
     lists = [pa.ListArray.from_arrays(pa.array([0, len(each)], pa.int32()), each) for each in values]
     fields = [
@@ -128,7 +128,7 @@ def _with_categories(frame: pd.DataFrame, packed: bytes) -> pd.DataFrame:
 
 
 def _diagnosis(frame: pd.DataFrame) -> str:
-    """Which part of a refused frame is at fault, and how: types only, never a value."""
+    """Which part of a refused frame is at fault, and why: types only, never a value."""
     for name in frame.columns:
         if not _is_storable(frame[[name]].reset_index(drop=True)):
             return f"Column {name!r} of the table {_fault(frame[name])}."
@@ -176,7 +176,7 @@ def read_parquet(data: bytes, *, columns: Sequence[str] | None, name: str) -> pd
             close = difflib.get_close_matches(column, file.schema_arrow.names, n=1, cutoff=0.4)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigurationError(
-                f"Expected columns of the table {name}, got {column[:60]!r}; nothing was read.{hint} Its columns are: "
+                f"The table {name} has no column {column[:60]!r}. Nothing was read.{hint} Its columns are: "
                 f"{', '.join(file.schema_arrow.names)}."
             )
     chosen = None if columns is None else list(columns)

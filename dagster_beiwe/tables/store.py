@@ -1,4 +1,4 @@
-"""Tables at rest, as DataFrames: encrypted Parquet. How tables lie in the lake is told in ``table_files``."""
+"""Tables at rest, as DataFrames. ``files`` shows how they are stored in the lake."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class TableStore(TableFiles):
     def write(
         self, asset_key: Sequence[str], frame: pd.DataFrame, *, partition: str | None = None, run_id: str = ""
     ) -> TableManifest:
-        """Store a table in place of its former version. Raises as ``write_all`` does."""
+        """Store a table, replacing its former version. Raises as ``write_all`` does."""
         return self.write_all(asset_key, {partition: frame}, run_id=run_id)[partition]
 
     def write_all(
         self, asset_key: Sequence[str], frames: Mapping[str | None, pd.DataFrame], *, run_id: str = ""
     ) -> dict[str | None, TableManifest]:
-        """Store an asset's tables by partition (None: it has none), each in place of its former version.
+        """Store an asset's tables by partition (None: no partitions), each replacing its former version.
 
         Raises ``ConfigurationError`` for what Parquet can't hold, and ``WrongPassphraseError``, before anything is
-        written; ``IntegrityError`` if the log is not what was written.
+        written; ``IntegrityError`` for a damaged log.
         """
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         contents = {partition: _content(frame, now, run_id) for partition, frame in frames.items()}
@@ -39,7 +39,7 @@ class TableStore(TableFiles):
     ) -> pd.DataFrame:
         """A table with the types it was written with; ``columns`` selects some, in that order.
 
-        Raises ``TableMissingError`` if it was never written, ``IntegrityError`` if it is not what was written,
+        Raises ``TableMissingError`` if it was never written, ``IntegrityError`` if it was changed,
         ``WrongPassphraseError``, and ``ConfigurationError`` for columns that it does not have.
         """
         return read_parquet(self.load(asset_key, partition=partition)[1], columns=columns, name="/".join(asset_key))
@@ -53,10 +53,10 @@ def _content(frame: pd.DataFrame, written_at: str, run_id: str) -> TableContent:
 
 
 def require_passphrase(asset_key: Sequence[str], passphrase: str | None, *, variable: str) -> str:
-    """The passphrase for a table of no study; raises ``PassphraseMissingError`` where there is none."""
+    """The passphrase for a table of no study; raises ``PassphraseMissingError`` if there is none."""
     if passphrase:
         return passphrase
     raise PassphraseMissingError(
-        f"There is no passphrase to encrypt the table {'/'.join(asset_key)} with. Nothing was stored. Set {variable}, "
-        "or say which study it belongs to: give the asset `metadata=study.to_metadata()`."
+        f"No passphrase to encrypt the table {'/'.join(asset_key)}. Nothing was stored. Set {variable}, or say which "
+        "study it belongs to: give the asset `metadata=study.to_metadata()`."
     )
