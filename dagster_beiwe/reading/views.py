@@ -95,7 +95,7 @@ class WindowFiles(RawFiles):
         own = str(CellKey(file.participant, file.window))
         if own != self.key:
             raise ConfigurationError(
-                f"Expected a file of {self.key}, got one of {own}; nothing was read. "
+                f"The file belongs to {own}, and this view has only the files of {self.key}. Nothing was read. "
                 "Open it with the view that listed it."
             )
         try:
@@ -162,9 +162,9 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         wanted = held if participants is None else check_list("participants", participants)
         if absent := sorted(set(map(check_participant_id, wanted)) - set(held)):
             raise ConfigurationError(
-                f"Expected participants that the lake holds, got {', '.join(absent)}; nothing was read. The lake holds "
+                f"The lake holds no data of {', '.join(absent)}. Nothing was read. It holds "
                 f"{counted(len(held), 'participant')} of study {lake.study_id}: correct the ids, or "
-                "materialise their raw data."
+                "materialize their raw data."
             )
         cells = [(participant, key) for participant in wanted for key in _windows_in(lake, participant, span)]
         if out_of_range:
