@@ -1,6 +1,6 @@
 """Find files in the lake that are readable but should be encrypted, or that other users of the machine can open.
 
-Only beginnings of files are read: a locked file begins with its cipher's header. What follows is ``verify``'s matter.
+Only the first bytes of files are read: an encrypted file begins with its cipher's header. ``verify`` proves the rest.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Exposure:
 
 @dataclass
 class Protection:
-    """What was looked at and what was found; of many findings the first 1,000 are kept.
+    """What was checked and found; of many findings the first 1,000 are kept.
 
-    ``permissions`` is how many files and folders were looked at, 0 on object stores, which have no permissions.
+    ``permissions`` counts the files and folders whose permissions were checked: 0 on object stores, which have none.
     """
 
     files: int = 0
@@ -98,7 +98,7 @@ def _head(lake: StudyLake, path: str) -> bytes:
     try:
         with lake.storage.open(path) as file:
             return file.read(_HEAD_BYTES)
-    except (FileNotFoundError, IntegrityError):  # another run has just replaced it, or it is no file: `verify` tells
+    except (FileNotFoundError, IntegrityError):  # just replaced by a run, or no file: a finding of `verify`
         return b""
 
 
@@ -111,14 +111,14 @@ def _windows_by_path(lake: StudyLake, participant: str) -> dict[str, str]:
 
 
 def _modes(root: Path, study_id: str) -> Iterator[tuple[str, int]]:
-    """Paths below the root with their permissions: the root and the study's tree."""
+    """Permissions of the root and of all paths in the study's folder."""
     if root.is_dir():  # not before the first run
         yield ".", stat.S_IMODE(root.stat().st_mode)
     for folder, _, names in os.walk(root / study_id):
         for path in (Path(folder), *(Path(folder) / name for name in names)):
             try:
                 mode = path.stat().st_mode if path == root / study_id else path.lstat().st_mode
-            except FileNotFoundError:  # a temporary file of a run that goes on meanwhile
+            except FileNotFoundError:  # a temporary file of a run
                 continue
-            if not stat.S_ISLNK(mode):  # that is `verify`'s matter; its own mode says nothing
+            if not stat.S_ISLNK(mode):  # a finding of `verify`; its mode says nothing
                 yield path.relative_to(root).as_posix(), stat.S_IMODE(mode)

@@ -1,7 +1,7 @@
 """Inspect everything stored for a log's subjects, and find what differs from what was committed.
 
-Sizes come from one listing of a subject's folder: nothing is asked for file by file. Only the files that are chosen are
-read. Hashes of the stored bytes are compared, so nothing has to be decrypted.
+Sizes come from one listing of each subject's folder, without a request per file. Only the chosen files are read. Hashes
+of the stored bytes are compared, so nothing has to be decrypted.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ FindingKind = Literal[
     "table missing", "table changed",
 ]  # fmt: skip
 
-_UNTOLD = ("manifest missing", "manifest changed", "table changed", "past version damaged")
-"""Kinds of findings that may mean that nobody knows which files a version names."""
+_HIDES_FILES = ("manifest missing", "manifest changed", "table changed", "past version damaged")
+"""Findings that may leave unknown which files a version names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that is not as it was committed. ``window`` and ``path`` are None where they do not apply.
+    """Something that differs from what was committed. ``window`` and ``path`` are None where they do not apply.
 
-    ``path`` is below the participant's folder; ``participant`` is empty for what belongs to nobody, or to a table: then
-    ``path`` is below the lake's root. ``detail`` says more. ``place`` and ``at`` are the version's: what the log calls
-    its window or table, and the record that committed it.
+    ``path`` is below the participant's folder. For files of tables and of nobody, ``participant`` is empty and ``path``
+    is below the lake's root. ``place`` and ``at`` identify the version: the log's name of its window or table, and the
+    record that committed it.
     """
 
     kind: FindingKind
@@ -59,10 +59,10 @@ class Finding:
 
 @dataclass
 class Verification:
-    """What was looked at, and what was found. ``intact`` if there are no findings.
+    """What was inspected, and what was found. ``intact`` if there are no findings.
 
-    ``head`` is the newest record of the log, None if there is no log: whoever remembers it notices if the study is cut
-    or put back. ``withdrawn`` has the records that have withdrawn participants of a past state since, one for each.
+    ``head`` is the newest record of the log, None if there is no log: remember it to notice if the study is cut or
+    rolled back. ``withdrawn`` has the records that withdrew participants of a past state since, one for each.
     """
 
     head: Seen | None = None
@@ -86,7 +86,7 @@ class Verification:
 
 
 def partitions_of(findings: Iterable[Finding]) -> list[str]:
-    """Partition keys of the windows whose newest version is not as it was committed, sorted."""
+    """Partition keys of the windows whose newest version differs from what was committed, sorted."""
     found = [each for each in findings if each.kind not in ("past version damaged", "collected")]
     return sorted({str(CellKey(each.participant, each.window)) for each in found if each.participant and each.window})
 
@@ -100,10 +100,10 @@ class _Held(NamedTuple):
 
 
 class Inspection:
-    """One look at a log in one state.
+    """An inspection of a log in one state.
 
-    ``read`` says of which paths the bytes are read. ``past`` looks at the state's own versions only, else at all that
-    are retained, and at files that nothing accounts for. What runs commit meanwhile is no finding.
+    ``read`` tells which files are read. ``past`` inspects only the state's own versions; else all retained versions are
+    inspected, and files that nothing accounts for are found. What runs commit meanwhile is not a finding.
     """
 
     def __init__(
@@ -121,13 +121,13 @@ class Inspection:
         self._read, self._past, self._on_window = read, past, on_window
         self._hashes = StoredHashes(storage)
         self._found: set[str] = set()
-        """Tokens whose files were looked at."""
+        """Tokens whose files were inspected."""
         self._manifests: dict[str, bytes | None] = {}
         self._ownerless: list[Finding] = []
-        """Files where no token says whose they are: nobody's, unless somebody's token is missing."""
+        """Files of folders without a token: unaccounted for, unless somebody's token is missing."""
 
     def participant(self, name: str) -> None:
-        """Inspect a participant's folder, or at what lies in its place."""
+        """Inspect a participant's folder, or what is in its place."""
         home = self._catalog.layout.home(Subject(name))
         held = self._place({file.path: file for file in files_at(self._storage, home.folder)}, name)
         self._result.participants += held or not self._past
@@ -141,45 +141,43 @@ class Inspection:
             self._place(files, "")
 
     def missing(self, *, participants: Collection[str] = ()) -> None:
-        """Subjects of the state whose folder or token was not found; ``participants`` are all that were looked at."""
-        lacking = [
-            (asset, token)
-            for asset in self._state.sections
+        """Find subjects of the state whose folder or token is missing, among ``participants`` or everybody."""
+        state, lacking = self._state, False
+        places = [
+            Place(token, "", asset)
+            for asset in state.sections
             if not (asset and participants)
-            for token in self._state.section(asset)
+            for token in state.section(asset)
             if token not in self._found
         ]
-        purged = self._newest().purged if lacking else {}
-        names = {token: self._name(asset, token, look=bool(participants)) for asset, token in lacking}
-        elsewhere = {token for token, name in names.items() if participants and name and name not in participants}
-        lacking = [(asset, token) for asset, token in lacking if token not in purged and token not in elsewhere]
-        if not lacking:
-            self._result.findings += self._ownerless
-        for asset, token in lacking:
-            place, name = Place(token, "", asset), names[token]
-            if asset:
-                path = f"{self._catalog.layout.tables(asset)}{name and f' [{name}]'}"
+        purged = self._newest().purged if places else {}
+        for place in places:
+            name = self._name(place, look=bool(participants))
+            if place.token in purged or (participants and name and name not in participants):
+                continue
+            lacking = True
+            if place.asset:
+                path = f"{self._catalog.layout.tables(place.asset)}{name and f' [{name}]'}"
                 self._result.findings.append(Finding(kind="table missing", path=path, place=place))
             elif name or not participants:
-                detail = "" if name else "somebody whose folder is gone"
+                detail = "" if name else "somebody whose folder is missing"
                 self._result.findings.append(
                     Finding(kind="participant missing", participant=name, detail=detail, place=place)
                 )
+        if not lacking:
+            self._result.findings += self._ownerless
 
-    def _name(self, asset: str, token: str, *, look: bool) -> str:
-        """Whose a token is, as far as anything tells; empty if nothing does."""
+    def _name(self, place: Place, *, look: bool) -> str:
+        """Whose a token is, as far as this process knows or can ``look`` it up; else empty."""
         identities = self._catalog.identities
         if look:
             with suppress(IntegrityError):
-                identities.subjects(asset, [token], self._state)
-        known = identities.known.get(asset, {}).get(token)
+                identities.subjects(place.asset, [place.token], self._state)
+        known = identities.known.get(place.asset, {}).get(place.token)
         return (known.name if known else None) or ""
 
     def _place(self, files: Mapping[str, StoredFile], name: str) -> bool:
-        """Inspect the files of one subject: a participant's by name, a table's by what its token says.
-
-        Whether the state has any version of it.
-        """
+        """Inspect the files of one subject, of a participant by name. Returns whether the state has a version of it."""
         self._hashes.clear()
         findings, listed, tokens = self._owners(files, name)
         for token, subject in tokens.items():
@@ -201,7 +199,7 @@ class Inspection:
             unlisted = self._unaccounted(
                 [path for path in files if path not in listed],
                 tokens,
-                all_told=not any(each.kind in _UNTOLD for each in findings),
+                is_complete=not any(each.kind in _HIDES_FILES for each in findings),
             )
             for path in unlisted:
                 sure = tokens or not files[path].is_regular
@@ -210,7 +208,7 @@ class Inspection:
         return any(token in self._state.section(subject.asset) for token, subject in tokens.items())
 
     def _owners(self, files: Mapping[str, StoredFile], name: str) -> tuple[list[Finding], set[str], dict[str, Subject]]:
-        """What is wrong with the tokens among these files; their paths; and whose those are that are right."""
+        """Findings about the tokens among these files, the paths of tokens, and the owners of the valid ones."""
         findings: list[Finding] = []
         listed: set[str] = set()
         tokens: dict[str, Subject] = {}
@@ -223,7 +221,7 @@ class Inspection:
                 findings.append(self._finding("token changed", path, name, detail=str(error)))
                 listed.add(path)
                 continue
-            if token not in self._state.purged:  # else it was put back, with all that lies there
+            if token not in self._state.purged:  # else the folder was put back after a withdrawal
                 tokens[token] = subject
                 listed.add(path)
         self._found |= tokens.keys()
@@ -232,7 +230,7 @@ class Inspection:
     def _versions(
         self, home: Home, subject: Subject, held: Sequence[_Held], files: Mapping[str, StoredFile], listed: set[str]
     ) -> Iterator[Finding]:
-        """What is wrong with one window's or table's versions; ``listed`` gets all paths that they name."""
+        """Findings about the versions of one window or table; ``listed`` gets all paths that they name."""
         paths = [home.manifest(each.version.base, each.version.nonce) for each in held]
         listed.update(paths)
         contents = self._contents([path for path in paths if path in files])
@@ -279,7 +277,7 @@ class Inspection:
         return {path: self._manifests[path] for path in paths}
 
     def _still(self, findings: Sequence[Finding]) -> Iterator[Finding]:
-        """Findings of versions that are still kept: others may have been collected or withdrawn meanwhile."""
+        """The findings whose versions are still retained: others may have been collected or withdrawn meanwhile."""
         newest = self._newest()
         for each in findings:
             if each.place is None:
@@ -295,10 +293,10 @@ class Inspection:
                     kind="collected", participant=each.participant, window=each.window, place=each.place, at=each.at
                 )
 
-    def _unaccounted(self, paths: Sequence[str], tokens: Mapping[str, Subject], *, all_told: bool) -> Iterator[str]:
-        """Of files that no version names those that no batch may have left, and that no version names by now.
+    def _unaccounted(self, paths: Sequence[str], tokens: Mapping[str, Subject], *, is_complete: bool) -> Iterator[str]:
+        """The files among those without a version that no running batch wrote and that no new version names.
 
-        ``all_told`` says that every manifest was read: else one of the others may name them.
+        ``is_complete`` says that every manifest was read: else an unread one may name them.
         """
         if not paths:
             return
@@ -316,7 +314,7 @@ class Inspection:
                 for path, each in zip(manifests, later, strict=True):
                     if (data := each.manifest(contents[path] or b"")) is not None:
                         named.update(path for path, _, _ in stored_files(home, data))
-        maybe_named = not all_told or bool(marked & tokens.keys())
+        maybe_named = not is_complete or bool(marked & tokens.keys())
         left = [path for path in paths if not (path in named or (maybe_named and is_made_here(path)))]
         yield from still_there(self._storage, left)
 
@@ -343,7 +341,7 @@ class Inspection:
         return Finding(kind=kind, participant=name, window=place.window, path=shown, detail=detail, place=place, at=at)
 
     def _finding(self, kind: FindingKind, path: str, participant: str, *, detail: str = "") -> Finding:
-        """A finding about a file that is of no version."""
+        """A finding about a file that belongs to no version."""
         if participant:
             path = path.removeprefix(f"{self._catalog.layout.folder}/{participant}").removeprefix("/")
         return Finding(kind=kind, participant=participant, path=path, detail=detail)

@@ -86,14 +86,14 @@ def rekey_study(
     source = _proven(source)
     catalog = _begin(source.log, target.log)
     with LakeWriter(target, run_id=_RUN_ID) as writer, ThreadPoolExecutor(_FILES_AT_ONCE, "beiwe-rekey") as pool:
-        copy = _Copy(source, target, writer, pool, result, compression=compression, encrypt_all=encrypt_all)
+        copy = _Copy(source, target, writer, pool, result, compression, encrypt_all, on_window)
         try:
             for snapshot in sorted(source.state.snapshots.values(), key=lambda each: each.at.number):
                 if snapshot.name not in catalog.state.snapshots:
-                    copy.state(source.at(snapshot.name), on_window)
+                    copy.state(source.at(snapshot.name))
                     facts = {name: getattr(snapshot, name) for name in _KEPT_OF_SNAPSHOTS}
                     add_snapshot(catalog, at=catalog.refresh().head, run_id=_RUN_ID, **facts)
-            copy.state(source, on_window)
+            copy.state(source)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -157,66 +157,62 @@ def _copy_tables(source: TableFiles, target: TableFiles, result: RekeyResult) ->
         result.tables_copied += 1
 
 
+@dataclass
 class _Copy:
     """Brings one lake to the states of another, window by window."""
 
-    def __init__(
-        self,
-        source: StudyLake,
-        target: StudyLake,
-        writer: LakeWriter,
-        pool: ThreadPoolExecutor,
-        result: RekeyResult,
-        *,
-        compression: Compression | None,
-        encrypt_all: bool,
-    ) -> None:
-        self._source, self._target, self._writer, self._pool = source, target, writer, pool
-        self._result, self._compression, self._lock_all = result, compression, encrypt_all
-        self._copied: dict[tuple[str, str], Version] = {}
-        """What this call has looked at: most windows are the same in all states."""
+    source: StudyLake
+    target: StudyLake
+    writer: LakeWriter
+    pool: ThreadPoolExecutor
+    result: RekeyResult
+    compression: Compression | None
+    encrypt_all: bool
+    on_window: Callable[[RekeyResult], None] | None
+    copied: dict[tuple[str, str], Version] = field(default_factory=dict)
+    """What this call has compared: most windows are the same in all states."""
 
-    def state(self, source: StudyLake, on_window: Callable[[RekeyResult], None] | None) -> None:
+    def state(self, source: StudyLake) -> None:
         """Make the new lake's newest state that of the old one which ``source`` is opened at."""
-        catalog = self._target.catalog()
-        assert catalog is not None, "the copy has begun it"
+        catalog = self.target.catalog()
+        assert catalog is not None, "the copy has begun the log"
         for participant in source.participants():
             secret = source.counts_secret(participant)
-            assert secret is not None, "who has windows has one"
+            assert secret is not None, "a participant with windows has one"
             catalog.identities.inherit(Subject(participant), secret)
             index = source.index(participant)
-            changed = [key for key, version in index.items() if self._copied.get((participant, key)) != version]
-            plan = self._writer.plan(participant, changed)
+            changed = [key for key, version in index.items() if self.copied.get((participant, key)) != version]
+            plan = self.writer.plan(participant, changed)
             commits = []
             for key in changed:
                 commits.append(self._window(plan, source, key, index[key]))
-                if on_window:
-                    on_window(self._result)
-            self._writer.flush()
+                if self.on_window:
+                    self.on_window(self.result)
+            self.writer.flush()
             for key, commit in zip(changed, commits, strict=True):
                 if commit is not None and commit.outcome and (reason := commit.outcome.refused):
                     raise _used(f"window {key} of participant {participant} could not be committed: {reason}")
-                self._copied[participant, key] = index[key]
-        _copy_tables(TableFiles.of_study(source), TableFiles.of_study(self._target), self._result)
+                self.copied[participant, key] = index[key]
+        _copy_tables(TableFiles.of_study(source), TableFiles.of_study(self.target), self.result)
         self._take_out(catalog, source)
 
     def _take_out(self, catalog: Catalog, source: StudyLake) -> None:
-        """Take out what the state of the old lake does not have: it came later, or was taken out there."""
+        """Take out what this state of the old lake lacks: it came later, or was taken out there."""
         state = catalog.refresh()
         tables = {subject for subject, _ in TableFiles.of_study(source).tables()}
         versions = [
             (Place(catalog.identities.token(subject, state) or "", "", subject.asset), version.at)
-            for subject, version in TableFiles.of_study(self._target).tables()
+            for subject, version in TableFiles.of_study(self.target).tables()
             if subject not in tables
         ]
-        for participant in self._target.participants():
+        for participant in self.target.participants():
             token = catalog.identities.token(Subject(participant), state) or ""
             held, wanted = state.current(token), source.index(participant)
             versions += [(Place(token, key), version.at) for key, version in held.items() if key not in wanted]
         take_out(catalog, versions, run_id=_RUN_ID)
 
     def _window(self, plan: Plan, source: StudyLake, window: str, version: Version) -> Submitted | None:
-        """Commit one window as the old lake has it; None if it is there already."""
+        """Commit one window as the old lake has it; None if the new lake has it already."""
         manifest = source.manifest_of(plan.participant, window, version)
         there = plan.manifests[window]
         kept = {record.key: record for record in there.files} if there else {}
@@ -225,35 +221,35 @@ class _Copy:
         if there and not lacking and _facts(there) == _facts(manifest):
             return None
         staged: list[StagedFile] = []
-        for record, file in self._pool.map(lambda record: self._file(plan.participant, record), lacking):
+        for record, file in self.pool.map(lambda record: self._file(plan.participant, record), lacking):
             records[record.key] = record
             staged.append(file)
         files = tuple(records[record.key] for record in manifest.files)
         copy = msgspec.structs.replace(manifest, files=files)
-        self._result.windows_copied += 1
-        self._result.files_copied += len(lacking)
-        self._result.bytes_copied += sum(record.size_bytes for record in lacking)
-        return self._writer.adopt(plan, copy, staged, compared=version.compared)
+        self.result.windows_copied += 1
+        self.result.files_copied += len(lacking)
+        self.result.bytes_copied += sum(record.size_bytes for record in lacking)
+        return self.writer.adopt(plan, copy, staged, compared=version.compared)
 
     def _file(self, participant: str, record: FileRecord) -> tuple[FileRecord, StagedFile]:
-        """Encrypt one file anew, and read it back."""
+        """Copy one file, and read the copy back."""
         form = self._form(record)
-        with self._source.open(participant, record) as plain:
+        with self.source.open(participant, record) as plain:
             body = iter(lambda: plain.read(_CHUNK_BYTES), b"")
-            file = self._writer.stage(_member(participant, record), body, compressed=False, form=form)
-        path = file.path.removeprefix(f"{self._target.folder(participant)}/")
+            file = self.writer.stage(_member(participant, record), body, compressed=False, form=form)
+        path = file.path.removeprefix(f"{self.target.folder(participant)}/")
         copy = msgspec.structs.replace(_as_stored(record, file), path=path)
-        if self._target.ring.can_decrypt(form.encryption):
-            with self._target.open(participant, copy) as back:
+        if self.target.ring.can_decrypt(form.encryption):
+            with self.target.open(participant, copy) as back:
                 while back.read(_CHUNK_BYTES):
                     pass
         return copy, file
 
     def _form(self, record: FileRecord) -> FileForm:
-        encrypted = self._lock_all or record.encryption != "none"
+        encrypted = self.encrypt_all or record.encryption != "none"
         kept: Compression = "zstd" if record.compression == "zstd" else "none"
-        cipher = self._target.form(record.stream).cipher if encrypted else None
-        return FileForm(cipher=cipher, compression=self._compression or kept)
+        cipher = self.target.form(record.stream).cipher if encrypted else None
+        return FileForm(cipher=cipher, compression=self.compression or kept)
 
     def _is_copy(self, there: FileRecord | None, record: FileRecord) -> bool:
         form = self._form(record)
@@ -337,7 +333,7 @@ def _as_stored(record: FileRecord, there: FileRecord | StagedFile) -> FileRecord
 
 
 def _facts(manifest: Manifest) -> Manifest:
-    """What of a manifest is the same in every lake, however it is stored."""
+    """A manifest without what says how its files are stored."""
     blank: dict[str, Any] = dict.fromkeys(_STORED, "")
     files = tuple(msgspec.structs.replace(record, **blank) for record in manifest.files)
     return msgspec.structs.replace(manifest, files=files)

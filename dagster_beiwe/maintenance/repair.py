@@ -1,4 +1,4 @@
-"""Take out of a study what was found to be damaged, so that it can be fetched again."""
+"""Take damaged data out of a study, so that it can be fetched again."""
 
 from __future__ import annotations
 
@@ -31,15 +31,14 @@ _TOKENS = ("token changed", "participant missing", "table missing")
 
 
 def repair_study(lake: StudyLake, findings: Iterable[Finding], *, run_id: str) -> list[str]:
-    """Take out what is damaged, so that the next run of the partitions fetches it again.
+    """Take out what is damaged, so that the next run of the partitions fetches it again. Returns their keys.
 
-    Records of the log come back from its witness or its copies, and tokens from what else tells whose they are. Files
-    that nothing accounts for are removed; so are versions whose manifest cannot be trusted, and damaged files of the
-    others. Runs may commit meanwhile: each finding is looked at again, and what has been committed since is left alone.
-    Returns the keys of the partitions to run. What the server no longer has can't be fetched again: keep a copy of the
-    lake if that matters.
+    Records of the log are restored from its witness or its packs, and tokens from checkpoints or manifests. Files that
+    nothing accounts for are removed, and so are versions whose manifest cannot be trusted, and damaged files of other
+    versions. Runs may commit meanwhile: each finding is inspected again, and what was committed since is left alone.
+    What was deleted upstream can't be fetched again: keep a copy of the lake if that matters.
 
-    Raises ``IntegrityError`` for a log that nobody remembers as a whole.
+    Raises ``IntegrityError`` if records of the log are lost.
     """
     suspects = list(findings)
     kinds = {each.kind for each in suspects}
@@ -54,17 +53,17 @@ def repair_study(lake: StudyLake, findings: Iterable[Finding], *, run_id: str) -
         return []
     with lake.storage.guard(catalog.layout.inside, exclusive=False):
         _repair(lake, catalog, suspects, run_id=run_id)
-    with suppress(CommitConflictError):  # others write: a later collection does it
+    with suppress(CommitConflictError):  # a run is writing: a later collection does it
         collect(catalog, keep_days=lake.keep_superseded_days, run_id=run_id)
     return partitions_of(suspects)
 
 
 def _repair(lake: StudyLake, catalog: Catalog, suspects: list[Finding], *, run_id: str) -> None:
-    """Repair what was found in a study whose log is whole; ``suspects`` gets what is found meanwhile."""
+    """Repair a study whose log is whole; ``suspects`` gets what is found meanwhile."""
     kinds = {each.kind for each in suspects}
     if kinds.intersection(("log damaged", *_TOKENS)):
         _remove_links(lake, suspects)
-        _Owners(lake, catalog).restore(run_id=run_id)
+        _Tokens(lake, catalog).restore(run_id=run_id)
         suspects += verify_study(lake, share=0).findings
     suspected = {*suspects}
     found = [each for each in inspect_again(lake.log, suspects).findings if each in suspected]
@@ -80,7 +79,7 @@ def _heal(lake: StudyLake, finding: Finding) -> None:
 
 
 def _forget_copies(lake: StudyLake, findings: Iterable[Finding]) -> None:
-    """Remove what is derived from the log, so that it is read itself."""
+    """Remove what is derived from the log, so that the log itself is read."""
     layout = LogLayout(lake.study_id)
     paths = [each.path for each in findings if each.kind == "copy changed" and each.path]
     for path in sorted({*paths, layout.all_checkpoints}):
@@ -88,7 +87,7 @@ def _forget_copies(lake: StudyLake, findings: Iterable[Finding]) -> None:
 
 
 def _take_out(lake: StudyLake, catalog: Catalog, findings: list[Finding], *, run_id: str) -> None:
-    """Take out versions, or of those whose manifest can be trusted the damaged files."""
+    """Take out versions whose manifest cannot be trusted, and the damaged files of other versions."""
     versions = [(each.place, each.at) for each in findings if each.place and each.kind in _MANIFESTS]
     take_out(catalog, dict.fromkeys(versions), run_id=run_id)
     by_window: dict[tuple[str, str], set[str]] = {}
@@ -100,18 +99,18 @@ def _take_out(lake: StudyLake, catalog: Catalog, findings: list[Finding], *, run
             for (participant, window), paths in by_window.items():
                 plan = writer.plan(participant, [window])
                 manifest = plan.manifests.get(window)
-                gone = [record for record in manifest.files if record.path in paths] if manifest else []
-                if manifest and gone:
-                    submitted = writer.commit(plan, _opened(manifest, gone, run_id), [])
+                damaged = [record for record in manifest.files if record.path in paths] if manifest else []
+                if manifest and damaged:
+                    submitted = writer.commit(plan, _reopened(manifest, damaged, run_id), [])
                     writer.flush()
-                    with suppress(CommitConflictError):  # a run has committed the window: then that counts
+                    with suppress(CommitConflictError):  # a run has just committed the window: its version counts
                         submitted.record()
-    damaged = [each for each in findings if each.kind != "file unreadable"]  # it may be readable tomorrow
-    drop(catalog, [(each.place, each.at) for each in damaged if each.place and each.at], run_id=run_id)
+    lasting = [each for each in findings if each.kind != "file unreadable"]  # which may be readable tomorrow
+    drop(catalog, [(each.place, each.at) for each in lasting if each.place and each.at], run_id=run_id)
 
 
 def _remove(lake: StudyLake, catalog: Catalog, unlisted: list[Finding], found: list[Finding], *, run_id: str) -> None:
-    """Remove files that nothing accounts for: those that were found, and those of versions that were taken out."""
+    """Remove files that nothing accounts for: those found before, and those of versions that were taken out."""
     known = catalog.identities.known
     owners = {
         place: Subject(identity.name, place.asset)
@@ -127,7 +126,7 @@ def _remove(lake: StudyLake, catalog: Catalog, unlisted: list[Finding], found: l
 
 
 def _first_names(catalog: Catalog, paths: Iterable[str]) -> dict[Place, str]:
-    """Of each participant the last of the names that were a first version's own: they might be given again."""
+    """For each participant the last of the first versions' names among these: such names might be used again."""
     state, names = catalog.refresh(), dict[Place, str]()
     for path in paths:
         participant = path.removeprefix(f"{catalog.layout.folder}/").partition("/")[0]
@@ -146,16 +145,16 @@ def _path(lake: StudyLake, finding: Finding) -> str:
 
 
 def _remove_links(lake: StudyLake, findings: Iterable[Finding]) -> None:
-    """Remove what is no file, and may stand where a folder belongs."""
+    """Remove what is not a file, and may be in a folder's place."""
     paths = {_path(lake, each) for each in findings if each.kind == "file unlisted"}
     for path in sorted(paths):
         if any(file.path == path and not file.is_regular for file in files_at(lake.storage, path)):
             lake.storage.delete(path)
 
 
-def _opened(manifest: Manifest, gone: list[FileRecord], run_id: str) -> CommitRequest:
-    """The commit that takes files out of a window and leaves it open, with their hours as failures."""
-    failures = (FetchFailure(start=r.time, end=r.time, streams=(r.stream,), error="IntegrityError") for r in gone)
+def _reopened(manifest: Manifest, damaged: list[FileRecord], run_id: str) -> CommitRequest:
+    """The commit that takes damaged files out of a window and leaves their hours as holes."""
+    holes = (Hole(start=r.time, end=r.time, streams=(r.stream,), error="IntegrityError") for r in damaged)
     return CommitRequest(
         study_id=manifest.study_id,
         participant=manifest.participant,
@@ -163,14 +162,14 @@ def _opened(manifest: Manifest, gone: list[FileRecord], run_id: str) -> CommitRe
         streams=manifest.streams,
         run_id=run_id,
         now=datetime.now(timezone.utc),
-        failures=(*manifest.failures, *failures),
-        damaged=frozenset(record.key for record in gone),
-        not_sent=frozenset(record.key for record in manifest.files),
+        holes=(*manifest.holes, *holes),
+        damaged=frozenset(record.key for record in damaged),
+        unseen=frozenset(record.key for record in manifest.files),
     )
 
 
-class _Owners:
-    """Finds whose the tokens are whose files are gone or damaged."""
+class _Tokens:
+    """Restores tokens whose files are missing or damaged."""
 
     def __init__(self, lake: StudyLake, catalog: Catalog) -> None:
         self._lake, self._catalog = lake, catalog
@@ -178,7 +177,7 @@ class _Owners:
         self._manifests: dict[tuple[int, str], str] = {}
 
     def restore(self, *, run_id: str) -> None:
-        """Write their files again. Whoever cannot be told is withdrawn: then others can be written, and fetched."""
+        """Write the files of tokens again. Tokens without a known owner are withdrawn, so that runs can continue."""
         self._scan()
         state = self._catalog.refresh()
         lost = []
@@ -196,7 +195,7 @@ class _Owners:
             give_up(self._catalog, lost, run_id=run_id)
 
     def _scan(self) -> None:
-        """Note which tokens are proven and where manifests lie; remove files of tokens that are none."""
+        """Note which tokens are proven, and where manifests are. Remove damaged files of tokens."""
         for file in self._files():
             if is_token(file.path):
                 try:
@@ -214,7 +213,7 @@ class _Owners:
         yield from self._lake.storage.scan(layout.tables())
 
     def _by_manifest(self, state: State, asset: str, token: str) -> Subject | None:
-        """Whose a token is, as the manifest of one of its versions tells, which the log proves."""
+        """The owner of a token, from the manifest of one of its versions, which the log proves."""
         for versions in state.section(asset).windows(token).values():
             for version in versions:
                 path = self._manifests.get((version.base, version.nonce))

@@ -1,4 +1,4 @@
-"""Hash files as they are stored: each once, small ones several at a time, because object stores answer many at once."""
+"""Hash files as they are stored: each once, small ones several at a time, because object stores serve many at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BATCH_BYTES: Final = 64 * _CHUNK_BYTES
 
 
 class StoredHashes:
-    """The files of a lake that were read, and what they are. ``files`` and ``size_bytes`` count them."""
+    """The hashes of the files that were read. ``files`` and ``size_bytes`` count them."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -27,12 +27,12 @@ class StoredHashes:
         self.files = self.size_bytes = 0
 
     def clear(self) -> None:
-        """Forget the files, not how many they were."""
+        """Forget the hashes, but keep the counts."""
         self._hashes.clear()
         self._wrong.clear()
 
     def read_ahead(self, sizes: Mapping[str, int]) -> None:
-        """Read the small ones of these files, several at a time; what fails is read again when it is asked for."""
+        """Read the small files among these, several at a time. Those that fail are read again once asked for."""
         for batch in _batches({path: size for path, size in sizes.items() if path not in self._hashes}):
             try:
                 contents = self._storage.read_all(batch)
@@ -43,7 +43,7 @@ class StoredHashes:
                     self._take(path, len(data), hashlib.sha256(data).hexdigest())
 
     def wrong(self, path: str, size_bytes: int, sha256: str) -> Wrong | None:
-        """What is wrong with a file that has to have this size and hash; None if nothing is."""
+        """What is wrong with a file that must have this size and hash; None if nothing is."""
         if path not in self._hashes and path not in self._wrong:
             self._read(path, size_bytes)
         if path in self._wrong:
@@ -62,7 +62,7 @@ class StoredHashes:
             self._wrong[path] = "file missing"
         except LakeUnavailableError:
             self._wrong[path] = "file unreadable"
-        except IntegrityError:  # no file any more
+        except IntegrityError:  # it is no file
             self._wrong[path] = "file changed"
         else:
             self._take(path, count, found.hexdigest())
@@ -74,7 +74,7 @@ class StoredHashes:
 
 
 def _batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """Paths of small files, as many together as fit into memory."""
+    """Paths of small files, in batches that fit into memory."""
     batch: list[str] = []
     total = 0
     for path, size_bytes in sizes.items():

@@ -1,7 +1,7 @@
-"""Which files nothing accounts for: no version that is kept, no document of the log, no batch that is not over.
+"""Find files that nothing accounts for: no retained version, no document of the log, no running batch.
 
-A batch leaves a marker before it writes to anybody, and takes it away when nothing of it is left. So what a run has
-left that died is accounted for until a collection removes it.
+A batch writes a marker before it writes to any subject, and removes the marker once nothing of it is left. So the files
+of a run that died are accounted for until a collection removes them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dagster_beiwe.lake.storage.base import Storage, StoredFile
 
 
 def unaccounted_files(storage: Storage, folder: str, catalog: Catalog | None) -> Iterator[str]:
-    """Files in a log's folder that are neither of a participant, nor a table's, nor a document of the log.
+    """Files in a log's folder that are no participant's, no table's and no document of the log.
 
-    If no log was begun no file is any of these.
+    Without a log, all files are.
     """
     for name in storage.list(folder):
         if catalog and (is_participant_id(name) or name == TABLES):
@@ -35,7 +35,7 @@ def unaccounted_files(storage: Storage, folder: str, catalog: Catalog | None) ->
 
 
 def files_at(storage: Storage, path: str) -> list[StoredFile]:
-    """All files below a folder; or what lies in its place, which is no part of a lake and so counts as no file."""
+    """All files below a folder; or what is in its place, which no lake has there: it counts as irregular."""
     found = list(storage.scan(path))
     if not found and storage.exists(path):  # in an object store a file has no folder's place
         return [StoredFile(path, -1, 0.0)]
@@ -43,7 +43,7 @@ def files_at(storage: Storage, path: str) -> list[StoredFile]:
 
 
 def still_there(storage: Storage, paths: Iterable[str]) -> Iterator[str]:
-    """Those of these paths where anything, be it a link or a pipe, lies: runs end, and take away what was theirs."""
+    """The paths where something is still there, be it a link or a pipe: runs remove their files when they end."""
     for folder, own in groupby(sorted((path.rpartition("/")[0], path) for path in paths), key=itemgetter(0)):
         there = {*storage.list(folder)}
         yield from (path for _, path in own if path.rpartition("/")[2] in there)

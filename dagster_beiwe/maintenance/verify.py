@@ -1,4 +1,4 @@
-"""Prove that what is stored is what was committed: the log, manifests and files, and that nothing else is there."""
+"""Prove that the log, manifests and files are what was committed, and that nothing else is stored."""
 
 from __future__ import annotations
 
@@ -29,15 +29,14 @@ def verify_study(
     remembered: Iterable[Seen] = (),
     on_window: Callable[[Verification], None] | None = None,
 ) -> Verification:
-    """Check a study with its tables, or the tables of no study: the log, all that it names, and what lies beside.
+    """Check a study with its tables, or the tables of no study: the log, everything that it names, and other files.
 
-    ``participants`` narrows it down, and leaves out what lies beside them.
+    ``participants`` restricts the check to their data. ``share`` is the part of the files that is read, between 0 and
+    1: each day another sample, so that a small share covers everything with time. Other files are checked by their
+    size. With 1, every record of the log is read from its own file, too. ``as_of`` checks a past state. ``remembered``
+    are heads that Dagster, for instance, has seen.
 
-    ``share`` is the part of the files whose bytes are read, between 0 and 1, chosen anew each day so that a small
-    share covers everything with time; the others are checked by their size. With 1 also every record of the log is read
-    from its own file. ``as_of`` checks a past state. ``remembered`` are heads that somebody has seen, such as Dagster.
-
-    A damaged log is the one finding of its study. Raises ``WrongPassphraseError`` first, and ``PastStateError``.
+    A damaged log is the only finding of its study. Raises ``WrongPassphraseError`` and ``PastStateError``.
     """
     log = lake.log
     result = Verification()
@@ -72,7 +71,7 @@ def verify_study(
 
 
 def inspect_again(log: Opening, suspects: Collection[Finding]) -> Verification:
-    """What is found now, reading the files that were suspected."""
+    """Inspect again, reading the suspected files."""
     result = Verification()
     catalog = log.catalog()
     if catalog is not None:
@@ -89,7 +88,7 @@ def inspect_again(log: Opening, suspects: Collection[Finding]) -> Verification:
 
 
 def _unlisted(log: Opening, catalog: Catalog | None) -> list[Finding]:
-    """Files beside those of participants and tables that nothing accounts for; where no log was begun that is all."""
+    """Files beside those of participants and tables that nothing accounts for; without a log, all files."""
     return [Finding(kind="file unlisted", path=path) for path in unaccounted_files(log.storage, log.folder, catalog)]
 
 
@@ -103,13 +102,13 @@ def _inspect_all(inspection: Inspection, log: Opening, participants: Collection[
 
 
 def _replayed(catalog: Catalog, *, whole: bool) -> State:
-    """The newest state from the first record on, each of which is proven."""
+    """The newest state, replayed from the first record; each record is proven."""
     number = catalog.state.number
     return State().replayed(catalog.history(last=number, packs=not whole), catalog.terms.rules)
 
 
 def _copies(catalog: Catalog, proven: State) -> list[Finding]:
-    """What was derived from the log and is not what it says."""
+    """Checkpoints and packs that disagree with the log."""
     paths = catalog.damaged_copies()
     if not paths and not _same(catalog.at(proven.number), proven):
         paths = [catalog.layout.checkpoints]

@@ -229,30 +229,25 @@ class TableFiles:
                 "stored. Open the study without `as_of`."
             )
         committed: dict[str | None, TableManifest] = {}
-        refused: list[str] = []
+        reason: str | None = None
         with open_for_writing(self.log, keep_days=self._keep_days, run_id=run_id) as catalog:
             for _ in range(TABLE_COMMIT_ATTEMPTS):
-                waiting = {each: content for each, content in tables.items() if each not in committed}
-                while waiting:
-                    group = {each: waiting.pop(each) for each in list(waiting)[:MOST_CHANGES]}
-                    committed |= self._commit(catalog, asset_key, group, run_id=run_id, refused=refused)
+                waiting = [each for each in tables if each not in committed]
+                for start in range(0, len(waiting), MOST_CHANGES):
+                    group = {each: tables[each] for each in waiting[start : start + MOST_CHANGES]}
+                    done, refused = self._commit(catalog, asset_key, group, run_id=run_id)
+                    committed, reason = committed | done, refused or reason
                 if len(committed) == len(tables):
                     return committed
         raise CommitConflictError(
             f"{len(tables) - len(committed)} of {len(tables)} tables of {'/'.join(asset_key)} were not stored: "
-            f"{refused[-1]}, {TABLE_COMMIT_ATTEMPTS} times. Let the other run end, then run the asset again."
+            f"{reason}, {TABLE_COMMIT_ATTEMPTS} times. Let the other run end, then run the asset again."
         )
 
     def _commit(
-        self,
-        catalog: Catalog,
-        asset_key: Sequence[str],
-        tables: Mapping[str | None, TableContent],
-        *,
-        run_id: str,
-        refused: list[str],
-    ) -> dict[str | None, TableManifest]:
-        """Commit tables in one record. Those that are refused are left out, and ``refused`` gets the reasons."""
+        self, catalog: Catalog, asset_key: Sequence[str], tables: Mapping[str | None, TableContent], *, run_id: str
+    ) -> tuple[dict[str | None, TableManifest], str | None]:
+        """Commit tables in one record. Returns those that count, and why others are refused."""
         subjects = {partition: _subject(asset_key, partition) for partition in tables}
         with Batch(catalog, run_id=run_id, subjects=subjects.values()) as batch:
             staged = {each: self._stage(batch, asset_key, each, content) for each, content in tables.items()}
@@ -262,8 +257,8 @@ class TableFiles:
                 changes.append(batch.change(subjects[each], "", encode(manifest), files=files))
             outcomes = batch.commit(changes)
             reasons = {each: outcomes[batch.place(subject)].refused for each, subject in subjects.items()}
-        refused += filter(None, reasons.values())
-        return {each: manifest for each, manifest in staged.items() if reasons[each] is None}
+        done = {each: manifest for each, manifest in staged.items() if reasons[each] is None}
+        return done, next(filter(None, reasons.values()), None)
 
     def _stage(
         self, batch: Batch, asset_key: Sequence[str], partition: str | None, content: TableContent
