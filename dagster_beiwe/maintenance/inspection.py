@@ -152,8 +152,10 @@ class Inspection:
         ]
         purged = self._newest().purged if places else {}
         for place in places:
+            if place.token in purged:
+                continue
             name = self._name(place, look=bool(participants))
-            if place.token in purged or (participants and name and name not in participants):
+            if participants and name and name not in participants:
                 continue
             lacking = True
             if place.asset:
