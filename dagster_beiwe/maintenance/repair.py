@@ -153,8 +153,8 @@ def _remove_links(lake: StudyLake, findings: Iterable[Finding]) -> None:
 
 
 def _reopened(manifest: Manifest, damaged: list[FileRecord], run_id: str) -> CommitRequest:
-    """The commit that takes damaged files out of a window and leaves their hours as holes."""
-    holes = (Hole(start=r.time, end=r.time, streams=(r.stream,), error="IntegrityError") for r in damaged)
+    """The commit that takes damaged files out of a window and leaves their hours as failures."""
+    failures = (FetchFailure(start=r.time, end=r.time, streams=(r.stream,), error="IntegrityError") for r in damaged)
     return CommitRequest(
         study_id=manifest.study_id,
         participant=manifest.participant,
@@ -162,9 +162,9 @@ def _reopened(manifest: Manifest, damaged: list[FileRecord], run_id: str) -> Com
         streams=manifest.streams,
         run_id=run_id,
         now=datetime.now(timezone.utc),
-        holes=(*manifest.holes, *holes),
+        failures=(*manifest.failures, *failures),
         damaged=frozenset(record.key for record in damaged),
-        unseen=frozenset(record.key for record in manifest.files),
+        not_sent=frozenset(record.key for record in manifest.files),
     )
 
 

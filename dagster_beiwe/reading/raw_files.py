@@ -117,14 +117,14 @@ class RawFiles(ABC):
         *,
         start: datetime | None = None,
         end: datetime | None = None,
-        include_deleted: bool = False,
+        include_deleted_upstream: bool = False,
     ) -> Iterator[RawFile]:
         """The files of one stream (or all) that may hold data in [start, end), window by window.
 
-        Files that were deleted upstream are left out unless ``include_deleted``. Raises ``UnknownStreamError``
+        Files that were deleted upstream are left out unless ``include_deleted_upstream``. Raises ``UnknownStreamError``
         and ``TimeRangeError`` at once.
         """
-        return self._select(*self._wanted(stream, start, end), include_deleted=include_deleted)
+        return self._select(*self._wanted(stream, start, end), include_deleted_upstream=include_deleted_upstream)
 
     def read(
         self,
@@ -214,11 +214,11 @@ class RawFiles(ABC):
         return {*STREAM_NAMES, *(file.stream for _, _, files in self.by_window() for file in files)}
 
     def _select(
-        self, names: frozenset[str] | None, span: TimeRange | None, *, include_deleted: bool = False
+        self, names: frozenset[str] | None, span: TimeRange | None, *, include_deleted_upstream: bool = False
     ) -> Iterator[RawFile]:
         for _, _, files in self.by_window():
             for file in files:
-                if (file.present or include_deleted) and _is_wanted(file, names, span):
+                if (file.present or include_deleted_upstream) and _is_wanted(file, names, span):
                     yield file
 
     @staticmethod

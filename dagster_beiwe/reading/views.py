@@ -69,7 +69,7 @@ class WindowFiles(RawFiles):
 
     @property
     def complete(self) -> bool:
-        """Whether the window was committed without holes."""
+        """Whether all of the window was fetched."""
         return self.manifest is not None and self.manifest.complete
 
     def open(self, file: RawFile) -> BinaryIO:
@@ -134,7 +134,7 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, WindowFiles] = OrderedDict()
         self._held: dict[str, frozenset[str]] = {}
-        self._holes: dict[str, bool] = {}
+        self._incomplete: dict[str, bool] = {}
 
     @classmethod
     def of(
@@ -229,7 +229,7 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         """Partition keys of windows of which a part could not be fetched. Reads every manifest."""
         for _ in self.by_window():
             pass
-        return [key for key in self._cells if self._holes.get(key)]
+        return [key for key in self._cells if self._incomplete.get(key)]
 
     def open(self, file: RawFile) -> BinaryIO:
         return self[str(CellKey(file.participant, file.window))].open(file)
@@ -241,11 +241,14 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
         for key in self._cells:
             if self._is_held(key):
                 cell = self[key]
-                self._holes[key] = not cell.complete
+                self._incomplete[key] = not cell.complete
                 yield from cell.by_window()
 
     def _noted(self, frame: pd.DataFrame, stream: str) -> pd.DataFrame:  # noqa: ARG002
-        frame.attrs["beiwe"] |= {"missing_windows": len(self.missing), "incomplete_windows": sum(self._holes.values())}
+        frame.attrs["beiwe"] |= {
+            "missing_windows": len(self.missing),
+            "incomplete_windows": sum(self._incomplete.values()),
+        }
         return frame
 
     def _is_held(self, key: str) -> bool:

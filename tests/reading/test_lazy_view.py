@@ -238,9 +238,9 @@ def test_files_that_the_server_no_longer_has_are_left_out(server: SimulatedServe
     fill(server, lake, cells_of(ANDROID), counted=True)
     view = BeiwePartitions.of(lake)
     assert hour not in {file.time for file in view.files("gps")}
-    (vanished,) = [file for file in view.files("gps", include_deleted=True) if not file.present]
-    assert vanished.time == hour
-    with view.open(vanished) as stream:
+    (deleted,) = [file for file in view.files("gps", include_deleted_upstream=True) if not file.present]
+    assert deleted.time == hour
+    with view.open(deleted) as stream:
         assert stream.read().startswith(b"timestamp,")
     assert (view.read("gps")["UTC time"] >= hour + timedelta(hours=1)).all()
 

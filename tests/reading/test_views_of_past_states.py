@@ -44,7 +44,7 @@ def collect_later(lake: StudyLake, **later: float) -> None:
 
 
 def contents(view: BeiwePartitions) -> dict[str, bytes]:
-    return {f"{file.window} {file.name}": view.content(file) for file in view.files(include_deleted=True)}
+    return {f"{file.window} {file.name}": view.content(file) for file in view.files(include_deleted_upstream=True)}
 
 
 def restate(server: SimulatedServer, lake: StudyLake, *, rows: int) -> None:
