@@ -38,7 +38,7 @@ def test_a_passphrase_can_be_set_later(folder: Path, frame: pd.DataFrame) -> Non
     """The plain table is not taken for an encrypted one; written again it is encrypted."""
     lake_store(folder, None).write(["overview"], frame)
     assert tables_below(folder) == [".plain/.tables/overview.parquet"]
-    with pytest.raises(TableMissingError, match=r"again, if the asset's study .* was changed"):
+    with pytest.raises(TableMissingError, match=r"again if the study .* was changed"):
         lake_store(folder, PASSPHRASE).read(["overview"])
     lake_store(folder, PASSPHRASE).write(["overview"], frame)
     assert len(lake_store(folder, PASSPHRASE).read(["overview"])) == 3
@@ -50,7 +50,7 @@ def test_a_table_can_go_over_to_another_study(
     """What each of them writes is its own, and neither's collection or withdrawal touches the other's."""
     store.write(KEY, frame)
     other = TableStore.of_study(BeiweLake(folder).study("OtherOtherOtherOtherOthe", passphrase="another"))
-    with pytest.raises(TableMissingError, match="Materialise it first"):
+    with pytest.raises(TableMissingError, match="Materialize it first"):
         other.read(KEY)
     other.write(KEY, frame.head(1))
     assert (len(store.read(KEY)), len(other.read(KEY))) == (3, 1)

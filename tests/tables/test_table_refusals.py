@@ -35,7 +35,7 @@ def test_tables_of_which_one_cannot_be_written_leave_nothing(store: TableStore, 
 
 def test_what_was_never_written_is_missing(store: TableStore) -> None:
     """With advice."""
-    with pytest.raises(TableMissingError, match="Materialise it first"):
+    with pytest.raises(TableMissingError, match="Materialize it first"):
         store.read(KEY)
     with pytest.raises(TableMissingError, match="2024-03-04"):
         store.read(KEY, partition="ab12|2024-03-04")
