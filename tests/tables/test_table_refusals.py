@@ -209,7 +209,7 @@ def test_two_runs_that_write_one_table_come_one_after_the_other(
         (pd.DataFrame({"c": pd.Categorical([1j])}), "Column 'c' of the table has categories of the type complex128"),
         (pd.DataFrame({"n": [1]}, index=pd.cut([1], [0, 1])), "The index of the table has categories of the type"),
         (pd.DataFrame([[1, 2]], columns=["same", "same"]), "Several columns of the table have the same name: same"),
-        (pd.DataFrame([[1, 2]], columns=[0, 1]), "not texts, but of the type int"),
+        (pd.DataFrame([[1, 2]], columns=[0, 1]), "not strings, but of the type int"),
         (pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])), "names of 2 levels"),
     ],
 )
