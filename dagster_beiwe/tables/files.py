@@ -225,7 +225,7 @@ class TableFiles:
         """
         if self._pinned is not None:
             raise ConfigurationError(
-                f"Tables in {self.layout.folder!r} were opened at a past state, which is read-only. Nothing was "
+                f"Tables in {self.layout.folder!r} were opened at one state, which is read-only. Nothing was "
                 "stored. Open the study without `as_of`."
             )
         committed: dict[str | None, TableManifest] = {}
