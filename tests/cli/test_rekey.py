@@ -352,7 +352,7 @@ def test_damaged_tables_are_named_and_the_rest_is_copied(
         (NEW, ".", "Choose a place beside it"),
         (NEW, "./below", "Choose a place beside it"),
         (NEW, "..", "Choose a place beside it"),
-        (NEW, "s3://me:secret@bucket/lake", "Expected the lake's URL"),
+        (NEW, "s3://me:secret@bucket/lake", "The lake's URL contains credentials"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(
