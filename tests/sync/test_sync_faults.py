@@ -33,6 +33,7 @@ from damage import flip
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import ConnectionFailedError
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.sync import Cell
 from dagster_beiwe.sync.staging_pool import Threads
@@ -336,15 +337,14 @@ def test_a_damaged_window_does_not_stop_the_others(
     days = cells_of(PERSON, granularity="daily")
     sync(client, lake, days, daily=daily(client))
     bad = days[6].window
-    (manifest,) = (folder / lake.folder(PERSON, ".beiwe")).glob(f"{bad.key}~*")
-    flip(manifest)
-    committed = lake.index(PERSON)[bad.key].at
+    version = lake.index(PERSON)[bad.key]
+    flip(folder / LogLayout(STUDY).home(Subject(PERSON)).manifest(version.base, version.nonce))
     world.reprocess(PERSON, START, START + 14 * DAY)
     reports = sync(client, lake, days, **({"daily": daily(client)} if known else {}))
     assert sorted(report.cell for report in reports) == days
     (failed,) = (report for report in reports if report.failures)
     assert (failed.cell, failed.complete, failed.record) == (days[6], False, 0)
     assert [failure.error for failure in failed.failures] == ["IntegrityError"]
-    assert lake.index(PERSON)[bad.key].at == committed
+    assert lake.index(PERSON)[bad.key] == version
     for cell in days[:6] + days[7:]:
         assert held(lake, cell) == truth(world, start=cell.window.start, end=cell.window.end)
