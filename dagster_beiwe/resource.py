@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -21,9 +22,7 @@ from dagster_beiwe.credentials import (
     credentials_from_keyring,
     host_of,
     secrets_from_keyring,
-    study_secret,
 )
-from dagster_beiwe.encryption import Cipher, CipherKeys, cipher_by_name, read_identity
 from dagster_beiwe.encryption.core_dumps import forbid_core_dumps
 from dagster_beiwe.environment import (
     BEIWE_AGE_IDENTITY,
@@ -33,12 +32,13 @@ from dagster_beiwe.environment import (
     BEIWE_URL,
     BEIWE_WITNESS,
     NRG_KEYRING_PASS,
+    with_prefix,
 )
-from dagster_beiwe.errors import CredentialsError, PassphraseMissingError
+from dagster_beiwe.errors import CredentialsError, KeyringPassphraseError, PassphraseMissingError
 from dagster_beiwe.ids import host_slug, slug
 from dagster_beiwe.lake import BeiweLake, StudyLake
+from dagster_beiwe.opening import LakeOpener, has_keys_in_keyring, load_secrets
 from dagster_beiwe.runs.dead_runs import mark_run
-from dagster_beiwe.studies.config import NO_ENCRYPTION
 from dagster_beiwe.studies.study import Study
 
 
@@ -79,25 +79,16 @@ class EnvCredentials(BeiweCredentials):
 
     def load(self) -> Credentials:
         forbid_core_dumps()
-        names = ("URL", "ACCESS_KEY", "SECRET_KEY", "USERNAME", "PASSWORD")
-        values = {name: os.environ.get(f"{self.prefix}{name}", "") for name in names}
-        if missing := [f"{self.prefix}{name}" for name in names[:3] if not values[name].strip()]:
-            section = f"{self.prefix}KEYRING_SECTION"
-            both = os.environ.get(section) and values["URL"].strip()
-            why = f" As {self.prefix}URL is set, {section} gives study passphrases only; unset it to take keys, too."
-            raise _missing_variables(missing, why=why if both else "")
-        return credentials_from_env({f"BEIWE_{name}": value for name, value in values.items()})
+        return credentials_from_env(os.environ, prefix=self.prefix)
 
     def secrets(self) -> Mapping[str, str]:
-        section = os.environ.get(f"{self.prefix}KEYRING_SECTION")
-        path = os.environ.get(f"{self.prefix}KEYRING_FILE")
-        return secrets_from_keyring(section, path=path or None) if section else {}
+        return load_secrets(os.environ, prefix=self.prefix)
 
     def server_name(self) -> str:
-        return host_slug(os.environ.get(f"{self.prefix}URL", ""))
+        return host_slug(os.environ.get(with_prefix(BEIWE_URL, self.prefix), ""))
 
     def host(self) -> str:
-        return host_of(os.environ.get(f"{self.prefix}URL", ""))
+        return host_of(os.environ.get(with_prefix(BEIWE_URL, self.prefix), ""))
 
 
 class KeyringCredentials(BeiweCredentials):
@@ -121,7 +112,10 @@ class KeyringCredentials(BeiweCredentials):
 
     def _environ(self) -> dict[str, str]:
         if not os.environ.get(self.passphrase_variable):
-            raise _missing_variables([self.passphrase_variable])
+            raise KeyringPassphraseError(
+                f"{self.passphrase_variable} is not set, so the keyring cannot be opened. Nothing was requested. Set "
+                "it where Dagster runs: in the shell, the service or an .env file beside the project."
+            )
         return {**os.environ, NRG_KEYRING_PASS: os.environ[self.passphrase_variable]}
 
     def server_name(self) -> str:
@@ -131,9 +125,7 @@ class KeyringCredentials(BeiweCredentials):
 def credentials_from_environment(environ: Mapping[str, str]) -> BeiweCredentials:
     """A keyring where ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is not. Otherwise the keys are in the
     environment, and only study passphrases come from the section, if there is one."""
-    if environ.get(BEIWE_KEYRING_SECTION) and not environ.get(BEIWE_URL):
-        return KeyringCredentials()
-    return EnvCredentials()
+    return KeyringCredentials() if has_keys_in_keyring(environ) else EnvCredentials()
 
 
 class BeiweResource(dg.ConfigurableResource[Any]):
@@ -164,11 +156,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
 
     def get_lake(self) -> BeiweLake:
         """The lake. Raises ``ConfigurationError`` where no place is configured. Switches off core dumps."""
-        forbid_core_dumps()
-        url = os.environ.get(self.lake_variable)
-        if not url:
-            raise _missing_variables([self.lake_variable])
-        return BeiweLake(url, witness=os.environ.get(self.witness_variable) or None)
+        return self._opener().lake()
 
     def passphrase(self, study: Study | None = None) -> str | None:
         """The study's passphrase from the keyring, or else the lake's; None where there is neither. Without a study,
@@ -178,15 +166,12 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         name yet, the server is asked for it. Raises ``PassphraseMissingError`` where it can't be known,
         ``ServerError`` and ``CredentialsError``.
         """
-        forbid_core_dumps()
-        of_lake = os.environ.get(self.passphrase_variable) or None
-        secrets = self.credentials.secrets() if study else {}
-        if study is None or not secrets:
-            return of_lake
-        found = study_secret(secrets, study_id=study.id, name=study.name)
-        if found is None and not study.is_named:
-            found = secrets.get(self._name_on_server(study))
-        return found or of_lake
+        opener = self._opener()
+        if study is None:
+            return opener.lake_passphrase()
+        ask_name = None if study.is_named else partial(self._name_on_server, study)
+        secrets = self.credentials.secrets()
+        return opener.study_passphrase(secrets, study_id=study.id, name=study.name, ask_name=ask_name)
 
     def _name_on_server(self, study: Study) -> str:
         """Never guessed: a wrong name finds no passphrase, and the study would be locked with the lake's for good."""
@@ -207,27 +192,9 @@ class BeiweResource(dg.ConfigurableResource[Any]):
     def study_lake(self, study: Study) -> StudyLake:
         """The study's part of the lake, ready to write and read.
 
-        Raises ``PassphraseMissingError`` where something must be locked with a passphrase and there is none.
+        Raises ``PassphraseMissingError`` where its cipher needs a passphrase and there is none.
         """
-        passphrase = self.passphrase(study)
-        if study.config.encryption == "cryptease" and not passphrase:
-            raise PassphraseMissingError(
-                f"Expected a passphrase for study {study.name!r}, got none; nothing was downloaded. Set "
-                f"{self.passphrase_variable}, or add the study to SECRETS in the keyring, or configure "
-                "`encryption: none` to store its data unlocked."
-            )
-        identity = read_identity(self.age_identity_variable)
-        return self.get_lake().study(
-            study.id,
-            passphrase=passphrase,
-            cipher=_cipher(
-                study, CipherKeys(passphrase=passphrase, recipients=study.config.recipients, identity=identity)
-            ),
-            compression=study.config.compression,
-            plain_streams=study.config.plain_streams,
-            identity=identity,
-            keep_superseded_days=study.config.keep_superseded_days,
-        )
+        return self._opener().study(study, passphrase=self.passphrase(study))
 
     def check_passphrase(self, study: Study) -> None:
         """Raise now what would stop a study's data from being stored: ``PassphraseMissingError``, or
@@ -238,14 +205,12 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         forbid_core_dumps()  # also where the credentials are the lab's own class
         return self.credentials.load()
 
-
-def _cipher(study: Study, keys: CipherKeys) -> Cipher | None:
-    """The configured name as a cipher: the one place where ``none`` becomes ``None``, which encrypts nothing."""
-    return None if study.config.encryption == NO_ENCRYPTION else cipher_by_name(study.config.encryption, keys)
-
-
-def _missing_variables(names: list[str], *, why: str = "") -> CredentialsError:
-    return CredentialsError(
-        f"Expected {', '.join(names)} in the environment, got nothing; nothing was requested. Set them where Dagster "
-        f"runs: in the shell, the service or an .env file beside the project.{why}"
-    )
+    def _opener(self) -> LakeOpener:
+        forbid_core_dumps()
+        return LakeOpener(
+            os.environ,
+            lake_variable=self.lake_variable,
+            passphrase_variable=self.passphrase_variable,
+            age_identity_variable=self.age_identity_variable,
+            witness_variable=self.witness_variable,
+        )

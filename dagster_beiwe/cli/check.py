@@ -8,15 +8,12 @@ from contextlib import suppress
 import click
 
 from dagster_beiwe.cli.context import (
-    AGE_IDENTITY_VARIABLE,
-    load_credentials,
     open_lake,
-    study_passphrase,
+    opener,
     study_secrets,
 )
 from dagster_beiwe.cli.server_check import check_studies
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.encryption import read_identity
 from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import BeiweError, ConfigurationError
 from dagster_beiwe.ids import is_study_id
@@ -25,13 +22,14 @@ from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.layout import INSIDE
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.opening import load_credentials
 from dagster_beiwe.text import one_line
 
 
 @click.command()
 def command() -> int:
     """Test the login, the server, your studies and the lake."""
-    credentials = load_credentials()
+    credentials = load_credentials(os.environ, prompt=True)
     with BeiweClient(credentials) as client:
         client.check_credentials()
         print(f"Server      {credentials.url}: the keys are accepted.")
@@ -46,7 +44,7 @@ def command() -> int:
     lake, secrets = open_lake(), study_secrets(credentials)
     usable = _check_place(lake.storage) and _check_witness(lake.witness)
     for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
-        passphrase = study_passphrase(secrets, study_id, name)
+        passphrase = opener().study_passphrase(secrets, study_id=study_id, name=name)
         fits, verdict = _check_passphrase(lake, study_id, passphrase)
         usable = usable and fits
         print(f"  {study_id}  {verdict}")
@@ -56,7 +54,7 @@ def command() -> int:
 def _check_identity() -> bool:
     """Whether the private key of age, if one is set, can be used."""
     try:
-        identity = read_identity(AGE_IDENTITY_VARIABLE)
+        identity = opener().identity()
     except ConfigurationError as error:
         print(f"Identity    {one_line(str(error))}")
         return False

@@ -4,54 +4,29 @@ from __future__ import annotations
 
 import getpass
 import logging
-import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster_beiwe.client import BeiweClient, StudyListing
 from dagster_beiwe.client.studies import find_study, matching_studies
-from dagster_beiwe.credentials import (
-    Credentials,
-    credentials_from_env,
-    credentials_from_keyring,
-    secrets_from_keyring,
-    study_secret,
-)
-from dagster_beiwe.encryption import read_identity
-from dagster_beiwe.environment import (
-    BEIWE_AGE_IDENTITY,
-    BEIWE_KEYRING_SECTION,
-    BEIWE_LAKE,
-    BEIWE_LAKE_PASSPHRASE,
-    BEIWE_URL,
-    BEIWE_WITNESS,
-    DAGSTER_HOME,
-)
+from dagster_beiwe.credentials import Credentials
+from dagster_beiwe.environment import BEIWE_LAKE, DAGSTER_HOME
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
+from dagster_beiwe.opening import LakeOpener, has_keys_in_keyring, load_credentials, load_secrets, user_path
 from dagster_beiwe.retries import HTTP_IN_COMMANDS
 from dagster_beiwe.text import one_line
 
 if TYPE_CHECKING:
     import dagster as dg
 
-AGE_IDENTITY_VARIABLE = BEIWE_AGE_IDENTITY
-
 logger = logging.getLogger("dagster_beiwe")
 
 _LISTED = 20
 _INPUT_LIMIT = 64 * 1024
-
-
-def load_credentials() -> Credentials:
-    """From the keyring where ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is not; else from the environment."""
-    if os.environ.get(BEIWE_KEYRING_SECTION) and not os.environ.get(BEIWE_URL):
-        return credentials_from_keyring(prompt=True)
-    return credentials_from_env()
 
 
 def dagster_history() -> dg.DagsterInstance:
@@ -82,50 +57,21 @@ def heads_in_dagster() -> list[Seen]:
         return all_remembered_heads(instance)
 
 
-def study_secrets(credentials: Credentials | None) -> Mapping[str, str]:
-    """SECRETS of the keyring, which stand beside keys in the environment too, and need none to read a lake."""
-    if credentials is not None and not os.environ.get(BEIWE_URL):
-        return credentials.secrets
-    return secrets_from_keyring() if os.environ.get(BEIWE_KEYRING_SECTION) else {}
-
-
-def study_passphrase(secrets: Mapping[str, str], study_id: str, name: str) -> str | None:
-    """A study's own passphrase, or else the lake's; None where there is neither."""
-    return study_secret(secrets, study_id=study_id, name=name) or os.environ.get(BEIWE_LAKE_PASSPHRASE) or None
+def opener() -> LakeOpener:
+    """Opens the lake that the environment names."""
+    return LakeOpener(os.environ)
 
 
 def open_lake() -> BeiweLake:
-    """The lake that ``BEIWE_LAKE`` names, with the witness of ``BEIWE_WITNESS``.
-
-    Raises ``ConfigurationError`` without the former.
-    """
-    url = os.environ.get(BEIWE_LAKE)
-    if not url:
-        raise ConfigurationError(f"{BEIWE_LAKE} is not set. Set it to the folder or URL of the lake, as for Dagster.")
-    return lake_at(url, witness=os.environ.get(BEIWE_WITNESS))
+    """The lake that the environment names. Raises ``ConfigurationError`` where it names none."""
+    return opener().lake()
 
 
-def lake_at(url: str, *, witness: str | None = None) -> BeiweLake:
-    """The lake in a folder or at a URL. Raises ``ConfigurationError`` where there can be none."""
-    return BeiweLake(_place(url), witness=_place(witness) if witness else None)
-
-
-def _place(url: str) -> str | Path:
-    return url if "://" in url else user_path(url)
-
-
-def user_path(text: str) -> Path:
-    """A path of the command line or the environment, in the encoding of the file system.
-
-    Raises ``ConfigurationError`` for the home of an unknown user.
-    """
-    try:
-        return Path(os.fsdecode(text.encode(errors="surrogateescape"))).expanduser()
-    except RuntimeError:
-        raise ConfigurationError(
-            f"The path {text[:200]!r} begins in the home folder of a user who is not known here. Nothing was done. "
-            "Write the path in full."
-        ) from None
+def study_secrets(credentials: Credentials | None) -> Mapping[str, str]:
+    """SECRETS of the keyring. Where the keys came from it they are known already; nobody is asked twice."""
+    if credentials is not None and has_keys_in_keyring(os.environ):
+        return credentials.secrets
+    return load_secrets(os.environ)
 
 
 def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[StudyListing, StudyLake]]:
@@ -141,7 +87,7 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
             "partition of raw_data first."
         )
     try:
-        credentials: Credentials | None = load_credentials()
+        credentials: Credentials | None = load_credentials(os.environ, prompt=True)
     except CredentialsError as error:
         credentials = None
         logger.warning("Continuing without the server: %s", error)
@@ -152,20 +98,10 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
     chosen = [StudyListing(id=key, name=name) for key, name in stored.items()]
     if wanted is not None:
         chosen = [find_study(stored, wanted)]
-    secrets, identity = study_secrets(credentials), read_identity(AGE_IDENTITY_VARIABLE)
+    secrets, lakes = study_secrets(credentials), opener()
     for study in chosen:
-        passphrase = study_passphrase(secrets, study.id, study.name)
-        cipher = "cryptease" if passphrase else None
-        yield (
-            study,
-            lake.study(
-                study.id,
-                passphrase=passphrase,
-                cipher=cipher,
-                identity=identity,
-                keep_superseded_days=math.inf,  # only the project's configuration knows better
-            ),
-        )
+        passphrase = lakes.study_passphrase(secrets, study_id=study.id, name=study.name)
+        yield study, lakes.study_to_read(lake, study.id, passphrase=passphrase)
 
 
 def _not_held(lake: BeiweLake, stored: Mapping[str, str], names: Mapping[str, str], wanted: str) -> ConfigurationError:

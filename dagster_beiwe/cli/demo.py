@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dagster_beiwe.cli.context import user_path
+from dagster_beiwe.opening import user_path
 from dagster_beiwe.private_files import keep_private
 from dagster_beiwe.simulator import PROFILE_NAMES
 from dagster_beiwe.simulator.profiles import CURRENT, Profile

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dagster_beiwe.cli.context import not_held, open_lake, studies_in_lake, user_path
+from dagster_beiwe.cli.context import not_held, open_lake, studies_in_lake
 from dagster_beiwe.cli.options import as_of_option, participants_option, study_option, utc_time
 from dagster_beiwe.errors import ConfigurationError, NotATableError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.opening import user_path
 from dagster_beiwe.private_files import FileTree, make_folder
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelled_streams, stream_named
 from dagster_beiwe.text import as_typed, counted, human_size

@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
-from dagster_beiwe.cli.context import ask_twice, can_ask, read_input, user_path
+from dagster_beiwe.cli.context import ask_twice, can_ask, read_input
 from dagster_beiwe.credentials import DEFAULT_KEYRING_FILE, credentials_of_section, read_keyring, write_keyring
 from dagster_beiwe.environment import BEIWE_KEYRING_FILE, NRG_KEYRING_PASS
 from dagster_beiwe.errors import ConfigurationError, KeyringSectionError
+from dagster_beiwe.opening import user_path
 from dagster_beiwe.text import as_typed, one_line
 
 _FIELDS = ("URL", "ACCESS_KEY", "SECRET_KEY", "USERNAME", "PASSWORD")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from dagster_beiwe.cells import dimensions
-from dagster_beiwe.cli.context import confirmed, dagster_history, load_credentials, open_lake
+from dagster_beiwe.cli.context import confirmed, dagster_history, open_lake
 from dagster_beiwe.cli.options import study_option, yes_option
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import is_participant_id
+from dagster_beiwe.opening import load_credentials
 from dagster_beiwe.text import counted, one_line
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def _remove(*, study: str, participant: str, yes: bool) -> int:
     from dagster_beiwe.partitions.definitions import participants_name
 
     with dagster_history() as instance:
-        with BeiweClient(load_credentials()) as client:
+        with BeiweClient(load_credentials(os.environ, prompt=True)) as client:
             found = find_study(client.studies(), study)
             on_the_server = client.participants(found.id)
         name = participants_name(found.id)

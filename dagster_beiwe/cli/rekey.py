@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dagster_beiwe.cli.context import (
-    AGE_IDENTITY_VARIABLE,
     ask_twice,
     can_ask,
-    lake_at,
     named,
     open_lake,
+    opener,
     studies_in_lake,
 )
 from dagster_beiwe.cli.options import optional_study_option
-from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher, read_identity
+from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher
 from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE, BEIWE_LAKE_PASSPHRASE_NEW, BEIWE_WITNESS
 from dagster_beiwe.errors import ConfigurationError, WrongPassphraseError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.storage.local import LocalStorage
+from dagster_beiwe.opening import lake_at
 from dagster_beiwe.text import counted, human_size
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def command(
     old, new = open_lake(), lake_at(to)
     _check_places(old, new)
     passphrase = _new_passphrase()
-    identity = read_identity(AGE_IDENTITY_VARIABLE)
+    identity = opener().identity()
     cipher = AgeCipher(recipients=recipients) if recipients else CrypteaseCipher(passphrase)
     form: dict[str, Any] = {"compression": compression, "encrypt_all": encrypt_all}
     damaged = []
@@ -82,8 +82,9 @@ def command(
             f"{counted(done.tables, 'table')} ({done.tables_copied} copied), {counted(done.snapshots, 'snapshot')}."
         )
     if study is None:
-        known = os.environ.get(BEIWE_LAKE_PASSPHRASE) or None
-        shared = rekey_tables_of_lake(old.storage, new.storage, passphrase=known, new_passphrase=passphrase)
+        shared = rekey_tables_of_lake(
+            old.storage, new.storage, passphrase=opener().lake_passphrase(), new_passphrase=passphrase
+        )
         damaged += shared.damaged_tables
         print(f"Tables of no study: {shared.tables} ({shared.tables_copied} copied).")
     if damaged:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -17,6 +16,7 @@ from dagster_beiwe.cli.context import (
     named,
     not_held,
     open_lake,
+    opener,
     studies_in_lake,
 )
 from dagster_beiwe.cli.options import (
@@ -123,7 +123,7 @@ def _content(lake: StudyLake, as_of: int | datetime | str | None) -> tuple[str, 
 
 def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[Seen], as_json: bool) -> bool:
     """Verify the tables that belong to no study, and tell whether they are intact."""
-    passphrase = os.environ.get(BEIWE_LAKE_PASSPHRASE) or None
+    passphrase = opener().lake_passphrase()
     held = set(lake.storage.list(""))
     logs = {"Tables about nobody": TableFiles.of_nobody(lake.storage, witness=lake.witness)}
     if passphrase:

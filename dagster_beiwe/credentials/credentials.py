@@ -19,9 +19,12 @@ from dagster_beiwe.environment import (
     BEIWE_URL,
     BEIWE_USERNAME,
     NRG_KEYRING_PASS,
+    PREFIX,
+    with_prefix,
 )
 from dagster_beiwe.errors import CredentialsError
 
+_VARIABLES = (BEIWE_URL, BEIWE_ACCESS_KEY, BEIWE_SECRET_KEY, BEIWE_USERNAME, BEIWE_PASSWORD)
 _KEY = re.compile(r"[A-Za-z0-9+/]+")
 
 
@@ -65,27 +68,37 @@ class Credentials:
         return self
 
 
-def credentials_from_env(environ: Mapping[str, str] | None = None) -> Credentials:
+def credentials_from_env(environ: Mapping[str, str] | None = None, *, prefix: str = PREFIX) -> Credentials:
     """Credentials from ``BEIWE_URL``, ``BEIWE_ACCESS_KEY`` and ``BEIWE_SECRET_KEY``, which are required, and
-    ``BEIWE_USERNAME`` and ``BEIWE_PASSWORD``, which are not. ``environ`` stands in for the process's environment.
+    ``BEIWE_USERNAME`` and ``BEIWE_PASSWORD``, which are not. ``environ`` stands in for the process's environment;
+    another ``prefix`` takes the place of ``BEIWE_``.
 
     Raises ``CredentialsError`` that names every variable that is missing or empty.
     """
     environ = os.environ if environ is None else environ
-    required = (BEIWE_URL, BEIWE_ACCESS_KEY, BEIWE_SECRET_KEY)
-    missing = [name for name in required if not environ.get(name, "").strip()]
+    names = {name: with_prefix(name, prefix) for name in _VARIABLES}
+    values = {name: environ.get(variable, "") for name, variable in names.items()}
+    missing = [names[name] for name in (BEIWE_URL, BEIWE_ACCESS_KEY, BEIWE_SECRET_KEY) if not values[name].strip()]
     if missing:
         raise CredentialsError(
-            f"Expected the environment variables {', '.join(required)}; missing or empty: {', '.join(missing)}. "
-            f"Set them, or use a keyring ({BEIWE_KEYRING_SECTION} and {NRG_KEYRING_PASS})."
+            f"Environment variables are missing or empty: {', '.join(missing)}. Nothing was requested. Set them where "
+            "Dagster or the command runs: in the shell, the service or an .env file beside the project. "
+            f"{_keyring_hint(environ, prefix)}"
         )
     return Credentials(
-        url=environ[BEIWE_URL],
-        access_key=environ[BEIWE_ACCESS_KEY],
-        secret_key=environ[BEIWE_SECRET_KEY],
-        username=environ.get(BEIWE_USERNAME) or None,
-        password=environ.get(BEIWE_PASSWORD) or None,
+        url=values[BEIWE_URL],
+        access_key=values[BEIWE_ACCESS_KEY],
+        secret_key=values[BEIWE_SECRET_KEY],
+        username=values[BEIWE_USERNAME] or None,
+        password=values[BEIWE_PASSWORD] or None,
     )
+
+
+def _keyring_hint(environ: Mapping[str, str], prefix: str) -> str:
+    url, section = (with_prefix(name, prefix) for name in (BEIWE_URL, BEIWE_KEYRING_SECTION))
+    if environ.get(url, "").strip() and environ.get(section):
+        return f"As {url} is set, {section} gives study passphrases only; unset {url} to take the keys from there, too."
+    return f"Or use a keyring ({section} and {NRG_KEYRING_PASS})."
 
 
 def study_secret(secrets: Mapping[str, str], *, study_id: str, name: str) -> str | None:

@@ -22,12 +22,22 @@ from dagster_beiwe.encryption.cipher import (
     decrypting_reader,
 )
 from dagster_beiwe.encryption.cryptease import CrypteaseCipher, decrypt_bytes, encrypt_bytes
-from dagster_beiwe.encryption.registry import CIPHERS, check_cipher, cipher_by_name
+from dagster_beiwe.encryption.registry import (
+    CIPHERS,
+    DEFAULT_CIPHER,
+    UNENCRYPTED,
+    check_cipher,
+    cipher_by_name,
+    configured_cipher,
+    recorded_name,
+)
 from dagster_beiwe.encryption.ring import KeyRing, wrong_key
 
 __all__ = [
     "CHUNK_BYTES",
     "CIPHERS",
+    "DEFAULT_CIPHER",
+    "UNENCRYPTED",
     "AgeCipher",
     "Bytes",
     "Cipher",
@@ -38,9 +48,11 @@ __all__ = [
     "KeyRing",
     "check_cipher",
     "cipher_by_name",
+    "configured_cipher",
     "decrypt_bytes",
     "decrypting_reader",
     "encrypt_bytes",
     "read_identity",
+    "recorded_name",
     "wrong_key",
 ]

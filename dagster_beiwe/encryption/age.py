@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -85,12 +85,12 @@ class AgeCipher(Cipher):
         return _AgeFile(lambda reader, writer: decrypt(reader, writer, identities))
 
 
-def read_identity(variable: str) -> str | None:
+def read_identity(variable: str, environ: Mapping[str, str] | None = None) -> str | None:
     """The content of the private key file that the environment variable names; None where it is not set.
 
     Raises ``ConfigurationError`` if there is no such file, or no private key in it.
     """
-    path = os.environ.get(variable)
+    path = (os.environ if environ is None else environ).get(variable)
     if not path:
         return None
     text = ""

@@ -1,11 +1,10 @@
-"""The ciphers by name. Where a name is written in a configuration, it is looked up here, and an unknown one raises.
+"""The ciphers by name. A configured name is looked up here, and an unknown one raises.
 
-No name means "store plain": that is ``None`` in place of a cipher, and nothing else.
+No name of a cipher means "store plain": ``None`` in place of a cipher does, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from dagster_beiwe.encryption.age import AgeCipher
@@ -13,8 +12,21 @@ from dagster_beiwe.encryption.cipher import Cipher, CipherKeys
 from dagster_beiwe.encryption.cryptease import CrypteaseCipher
 from dagster_beiwe.errors import ConfigurationError
 
-CIPHERS: Final[Mapping[str, type[Cipher]]] = {each.name: each for each in (CrypteaseCipher, AgeCipher)}
+CIPHERS: Final[dict[str, type[Cipher]]] = {each.name: each for each in (CrypteaseCipher, AgeCipher)}
 """A new cipher is one class, listed here."""
+
+DEFAULT_CIPHER: Final = CrypteaseCipher.name
+
+UNENCRYPTED: Final = "none"
+"""How manifests record that a file is not encrypted, and how a study is configured to be stored so."""
+
+
+def configured_cipher(name: str, keys: CipherKeys) -> Cipher | None:
+    """The cipher that a study is configured with. Only here a word becomes ``None``, which encrypts nothing.
+
+    Raises ``ConfigurationError`` as ``cipher_by_name`` does.
+    """
+    return None if name == UNENCRYPTED else cipher_by_name(name, keys)
 
 
 def cipher_by_name(name: str, keys: CipherKeys) -> Cipher:
@@ -29,12 +41,17 @@ def cipher_by_name(name: str, keys: CipherKeys) -> Cipher:
     return kind.from_keys(keys)
 
 
+def recorded_name(cipher: Cipher | None) -> str:
+    """What manifests record as the encryption of a file."""
+    return UNENCRYPTED if cipher is None else cipher.name
+
+
 def check_cipher(cipher: object) -> Cipher | None:
     """What a lake encrypts with: a cipher, or ``None`` for unencrypted files. Anything else raises."""
-    if cipher is None or (isinstance(cipher, Cipher) and cipher.name not in ("", "none")):
+    if cipher is None or (isinstance(cipher, Cipher) and cipher.name not in ("", UNENCRYPTED)):
         return cipher
     what = f"a cipher named {cipher.name!r}" if isinstance(cipher, Cipher) else f"a {type(cipher).__name__}"
     raise ConfigurationError(
         f"{what.capitalize()} cannot encrypt a study; nothing was read or written. Pass a `Cipher` with a name of its "
-        "own (manifests call unencrypted files 'none'), the name of one, or `None` to store data unencrypted."
+        f"own (manifests call unencrypted files {UNENCRYPTED!r}), the name of one, or `None` to store data unencrypted."
     )

@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from dagster_beiwe.encryption.cipher import Cipher, CipherKeys
-from dagster_beiwe.encryption.registry import CIPHERS, check_cipher
+from dagster_beiwe.encryption.registry import CIPHERS, UNENCRYPTED, check_cipher
 from dagster_beiwe.errors import EncryptionError, IntegrityError
-
-_PLAIN = "none"
-"""What manifests call the encryption of files that are not encrypted."""
 
 
 class KeyRing:
@@ -32,7 +29,7 @@ class KeyRing:
 
     def can_decrypt(self, encryption: str) -> bool:
         """Whether there is a key for files of a cipher, as manifests name it."""
-        return encryption == _PLAIN or encryption in self._readers
+        return encryption == UNENCRYPTED or encryption in self._readers
 
     def reader(self, encryption: str, *, name: str) -> Cipher | None:
         """The cipher that decrypts the file ``name``; None for one that is not encrypted.

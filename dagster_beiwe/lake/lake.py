@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
-from dagster_beiwe.encryption import Cipher, CipherKeys, cipher_by_name
+from dagster_beiwe.encryption import DEFAULT_CIPHER, Cipher, CipherKeys, cipher_by_name
 from dagster_beiwe.environment import BEIWE_LAKE
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import is_study_id
@@ -47,7 +47,7 @@ class BeiweLake:
         study_id: str,
         *,
         passphrase: str | None,
-        cipher: Cipher | str | None = "cryptease",
+        cipher: Cipher | str | None = DEFAULT_CIPHER,
         compression: Compression = "zstd",
         plain_streams: Collection[str] = (),
         identity: str | None = None,

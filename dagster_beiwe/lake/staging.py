@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal
 
 import zstandard
 
-from dagster_beiwe.encryption import Bytes, Cipher
+from dagster_beiwe.encryption import Bytes, Cipher, recorded_name
 from dagster_beiwe.errors import DamagedMemberError, FrameTooLargeError
 from dagster_beiwe.lake.layout import stored_suffix
 from dagster_beiwe.lake.storage.base import NewFile, Storage
@@ -81,7 +81,7 @@ class FileForm:
 
     @property
     def encryption(self) -> str:
-        return "none" if self.cipher is None else self.cipher.name
+        return recorded_name(self.cipher)
 
     @property
     def suffix(self) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from dagster_beiwe.encryption import UNENCRYPTED
 from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, PassphraseMissingError
 from dagster_beiwe.lake.catalog.catalog import Catalog
@@ -246,7 +247,7 @@ class _Copy:
         return copy, file
 
     def _form(self, record: FileRecord) -> FileForm:
-        encrypted = self.encrypt_all or record.encryption != "none"
+        encrypted = self.encrypt_all or record.encryption != UNENCRYPTED
         kept: Compression = "zstd" if record.compression == "zstd" else "none"
         cipher = self.target.form(record.stream).cipher if encrypted else None
         return FileForm(cipher=cipher, compression=self.compression or kept)

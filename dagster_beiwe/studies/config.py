@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import dagster as dg
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dagster_beiwe.encryption import CIPHERS
+from dagster_beiwe.encryption import CIPHERS, DEFAULT_CIPHER, UNENCRYPTED
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.staging import Compression
 from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS
@@ -24,9 +24,6 @@ EVERY_STUDY = "*"
 
 DEFAULT_DEPLOYMENT = "beiwe"
 DEFAULT_VERIFY_SHARE = 0.05
-NO_ENCRYPTION = "none"
-"""The configured choice to store a study unencrypted. It is the resource that makes ``None`` of it, nobody else."""
-ENCRYPTIONS = (*CIPHERS, NO_ENCRYPTION)
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -97,7 +94,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
     window: Granularity = "weekly"
     streams: tuple[str, ...] = ()
     plain_streams: tuple[str, ...] = ()
-    encryption: str = "cryptease"
+    encryption: str = DEFAULT_CIPHER
     recipients: tuple[str, ...] = ()
     compression: Compression = "zstd"
     keep_superseded_days: float = Field(default=KEEP_SUPERSEDED_DAYS, ge=0, le=36500)
@@ -135,7 +132,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
                 "Write `*` for every study that the key can see."
             )
         _check_streams(self.study, (*self.streams, *self.plain_streams))
-        _check_choice("encryption", self.encryption, ENCRYPTIONS)
+        _check_choice("encryption", self.encryption, (*CIPHERS, UNENCRYPTED))
         if self.encryption == "age" and not self.recipients:
             raise ConfigurationError(
                 "Expected `recipients` with `encryption: age`, got none; nothing was built. Write the public keys "
@@ -179,7 +176,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
     def encrypted(self) -> str:
         """Which streams are stored encrypted, in words."""
         plain = set(self.plain_streams)
-        if self.encryption == NO_ENCRYPTION or (self.streams and plain.issuperset(self.streams)):
+        if self.encryption == UNENCRYPTED or (self.streams and plain.issuperset(self.streams)):
             return "none"
         if self.streams:
             return ", ".join(stream for stream in self.streams if stream not in plain)

@@ -20,7 +20,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from dagster_beiwe.encryption import Bytes, CipherKeys, CrypteaseCipher, KeyRing
+from dagster_beiwe.encryption import Bytes, CipherKeys, CrypteaseCipher, KeyRing, recorded_name
 from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, TableMissingError
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
@@ -277,7 +277,7 @@ class TableFiles:
             asset_key=tuple(asset_key),
             partition=partition,
             file=path.rpartition("/")[2],
-            encryption="none" if cipher is None else cipher.name,
+            encryption=recorded_name(cipher),
             rows=content.rows,
             size_bytes=sink.size_bytes,
             sha256=sink.sha256.hexdigest(),

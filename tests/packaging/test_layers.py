@@ -22,7 +22,7 @@ FLOORS = [
     {"client", "lake"},
     {"sync", "reading", "tables"},
     {"maintenance", "studies"},
-    {"runs"},
+    {"runs", "opening"},
     {"partitions", "resource"},
     {"io_managers"},
     {"assets"},

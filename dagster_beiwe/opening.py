@@ -1,0 +1,160 @@
+"""Open what the environment names: the credentials of a server, the lake, and each study with its keys.
+
+Dagster's resources and the command line call this; it knows neither. Nothing is kept, and no secret is shown.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dagster_beiwe.credentials import (
+    Credentials,
+    credentials_from_env,
+    credentials_from_keyring,
+    secrets_from_keyring,
+    study_secret,
+)
+from dagster_beiwe.encryption import DEFAULT_CIPHER, CipherKeys, configured_cipher, read_identity
+from dagster_beiwe.environment import (
+    BEIWE_AGE_IDENTITY,
+    BEIWE_KEYRING_FILE,
+    BEIWE_KEYRING_SECTION,
+    BEIWE_LAKE,
+    BEIWE_LAKE_PASSPHRASE,
+    BEIWE_URL,
+    BEIWE_WITNESS,
+    PREFIX,
+    with_prefix,
+)
+from dagster_beiwe.errors import ConfigurationError, PassphraseMissingError
+from dagster_beiwe.lake import BeiweLake, StudyLake
+
+if TYPE_CHECKING:
+    from dagster_beiwe.studies.study import Study
+
+
+def has_keys_in_keyring(environ: Mapping[str, str]) -> bool:
+    """Whether the keys of the server come from the keyring: its section is named, and no address is given."""
+    return bool(environ.get(BEIWE_KEYRING_SECTION) and not environ.get(BEIWE_URL))
+
+
+def load_credentials(environ: Mapping[str, str], *, prompt: bool = False) -> Credentials:
+    """Address and keys, from the keyring or from the environment. Raises ``CredentialsError``."""
+    if has_keys_in_keyring(environ):
+        return credentials_from_keyring(environ=environ, prompt=prompt)
+    return credentials_from_env(environ)
+
+
+def load_secrets(environ: Mapping[str, str], *, prefix: str = PREFIX) -> Mapping[str, str]:
+    """SECRETS of the keyring's section that the environment names, {study name or id: passphrase}; without one, none.
+
+    They need no keys of a server: a host that only reads the lake has none. Raises ``CredentialsError``.
+    """
+    section = environ.get(with_prefix(BEIWE_KEYRING_SECTION, prefix))
+    path = environ.get(with_prefix(BEIWE_KEYRING_FILE, prefix))
+    return secrets_from_keyring(section, path=path or None, environ=environ) if section else {}
+
+
+@dataclass(frozen=True)
+class LakeOpener:
+    """Opens a lake and its studies with the values of these environment variables."""
+
+    environ: Mapping[str, str] = field(repr=False)
+    _: KW_ONLY
+    lake_variable: str = BEIWE_LAKE
+    passphrase_variable: str = BEIWE_LAKE_PASSPHRASE
+    age_identity_variable: str = BEIWE_AGE_IDENTITY
+    witness_variable: str = BEIWE_WITNESS
+
+    def lake(self) -> BeiweLake:
+        """The lake, with its witness if there is one. Raises ``ConfigurationError`` where no place is named."""
+        url = self.environ.get(self.lake_variable)
+        if not url:
+            raise ConfigurationError(
+                f"{self.lake_variable} is not set. Nothing was read or written. Set it to the folder or URL of the "
+                "lake, wherever Dagster or the command runs."
+            )
+        return lake_at(url, witness=self.environ.get(self.witness_variable))
+
+    def lake_passphrase(self) -> str | None:
+        """The passphrase of every study that has none of its own, and of tables that belong to no study."""
+        return self.environ.get(self.passphrase_variable) or None
+
+    def study_passphrase(
+        self, secrets: Mapping[str, str], *, study_id: str, name: str, ask_name: Callable[[], str] | None = None
+    ) -> str | None:
+        """A study's passphrase in SECRETS, by its id or its name, or else the lake's; None where there is neither.
+
+        ``ask_name`` is called where SECRETS may hold it under a name that nobody knows yet.
+        """
+        found = study_secret(secrets, study_id=study_id, name=name)
+        if found is None and secrets and ask_name is not None:
+            found = secrets.get(ask_name())
+        return found or self.lake_passphrase()
+
+    def identity(self) -> str | None:
+        """The private key that decrypts what ``age`` encrypted; None where no file is named."""
+        return read_identity(self.age_identity_variable, self.environ)
+
+    def study(self, study: Study, *, passphrase: str | None) -> StudyLake:
+        """A study's part of the lake as it is configured, to write and read.
+
+        Raises ``PassphraseMissingError`` where its cipher needs a passphrase and there is none.
+        """
+        config, identity = study.config, self.identity()
+        keys = CipherKeys(passphrase=passphrase, recipients=config.recipients, identity=identity)
+        try:
+            cipher = configured_cipher(config.encryption, keys)
+        except PassphraseMissingError:
+            raise PassphraseMissingError(
+                f"No passphrase for study {study.name!r}. Looked in {self.passphrase_variable} and in the SECRETS of "
+                "the keyring. Nothing was downloaded. Set one of them, or configure `encryption: none` to store the "
+                "study's data unencrypted."
+            ) from None
+        return self.lake().study(
+            study.id,
+            passphrase=passphrase,
+            cipher=cipher,
+            compression=config.compression,
+            plain_streams=config.plain_streams,
+            identity=identity,
+            keep_superseded_days=config.keep_superseded_days,
+        )
+
+    def study_to_read(self, lake: BeiweLake, study_id: str, *, passphrase: str | None) -> StudyLake:
+        """A study's part of the lake where its configuration is not known: nothing is downloaded to it."""
+        return lake.study(
+            study_id,
+            passphrase=passphrase,
+            cipher=DEFAULT_CIPHER if passphrase else None,
+            identity=self.identity(),
+            keep_superseded_days=math.inf,
+        )
+
+
+def lake_at(url: str, *, witness: str | None = None) -> BeiweLake:
+    """The lake in a folder or at a URL. Raises ``ConfigurationError`` where there can be none."""
+    return BeiweLake(_place(url), witness=_place(witness) if witness else None)
+
+
+def user_path(text: str) -> Path:
+    """A path as somebody wrote it, in the encoding of the file system.
+
+    Raises ``ConfigurationError`` for the home of an unknown user.
+    """
+    try:
+        return Path(os.fsdecode(text.encode(errors="surrogateescape"))).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(
+            f"The path {text[:200]!r} begins in the home folder of a user who is not known here. Nothing was done. "
+            "Write the path in full."
+        ) from None
+
+
+def _place(url: str) -> str | Path:
+    return url if "://" in url else user_path(url)
