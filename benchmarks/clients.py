@@ -292,7 +292,7 @@ def _ours_iterate(job: Job) -> Measured:
     return found
 
 
-def _ours_unlock(job: Job) -> Measured:
+def _ours_decrypt(job: Job) -> Measured:
     """Every file decrypted, decompressed and checked, but not parsed."""
     found: Measured = {"files": 0}
     with _measured(found):
@@ -332,7 +332,7 @@ _CLIENTS: dict[str, Callable[[Job], Measured]] = {
     "ours refresh": _ours_refresh,
     "ours read": _ours_read,
     "ours iterate": _ours_iterate,
-    "ours decrypt": _ours_unlock,
+    "ours decrypt": _ours_decrypt,
     "mano": _mano,
     "mano backfill": _mano_backfill,
     "wire": _wire,

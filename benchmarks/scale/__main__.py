@@ -73,11 +73,11 @@ def definitions(*, quick: bool, folder: Path) -> Facts:
                 environment = server.environment(own)
                 server.counts()
                 times["empty"].append(measure("empty_project", environment))
-                for occasion in ("first", "again"):
+                for turn in ("first", "again"):
                     facts = measure("load", environment, studies=list(server.studies), weeks=52)
-                    times[occasion].append(facts | asdict(server.counts()))
+                    times[turn].append(facts | asdict(server.counts()))
                 _say(f"  {times['first'][-1]['cpu_seconds'] - times['empty'][-1]['cpu_seconds']:.2f} s beyond empty")
-    return {occasion: _median(cases) for occasion, cases in times.items()} | {
+    return {turn: _median(cases) for turn, cases in times.items()} | {
         "studies": STUDIES,
         "participants_each": PARTICIPANTS_EACH,
     }

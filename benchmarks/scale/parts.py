@@ -57,7 +57,7 @@ def ticks(study: str, weeks: int) -> Facts:
         # The one that makes participants partitions goes first, or there is nothing for the others.
         for sensor in sorted(repository.sensor_defs, key=lambda each: not each.name.endswith("_participants")):
             cursor = None
-            for occasion in ("first", "next"):
+            for turn in ("first", "next"):
                 with (
                     Stopwatch() as watch,
                     dg.build_sensor_context(
@@ -72,7 +72,7 @@ def ticks(study: str, weeks: int) -> Facts:
                 for request in result.dynamic_partitions_requests or ():
                     instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
                 facts = watch.facts() | {"runs": len(result.run_requests or ())}
-                found.setdefault(sensor.name.removeprefix("s0_"), {})[occasion] = facts
+                found.setdefault(sensor.name.removeprefix("s0_"), {})[turn] = facts
         for schedule in repository.schedule_defs:
             moment = datetime.now(timezone.utc)
             with (

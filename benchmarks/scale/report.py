@@ -159,9 +159,9 @@ def _definitions(found: Facts) -> Iterator[str]:
     yield f"## Loading {found['studies']} studies of {found['participants_each']} participants\n"
     yield "The aim is less than 3 s more than an empty project, and no request per participant.\n"
     rows = [("an empty project", _time(empty), "", "0")]
-    for name, occasion in (("the first load", "first"), ("within five minutes, and in every run", "again")):
-        beyond = {clock: found[occasion][clock] - empty[clock] for clock in ("cpu_seconds", "seconds")}
-        rows.append((name, _time(found[occasion]), _time(beyond), f"{found[occasion]['requests']:.0f}"))
+    for name, turn in (("the first load", "first"), ("within five minutes, and in every run", "again")):
+        beyond = {clock: found[turn][clock] - empty[clock] for clock in ("cpu_seconds", "seconds")}
+        rows.append((name, _time(found[turn]), _time(beyond), f"{found[turn]['requests']:.0f}"))
     yield from _table(("", "time", "more than the empty one", "requests"), rows)
     yield f"\n{found['first']['assets']:.0f} assets. Most of the time goes into importing pandas and pyarrow, once.\n"
 
@@ -178,10 +178,8 @@ def _ticks(found: Facts) -> Iterator[str]:
         "One evaluation: its time, and the number of runs requested. In `first`, every participant is new; `next` "
         "follows directly. Every participant has data in the newest two weeks. Dagster gives a sensor 60 s.\n"
     )
-    lines = [(name, occasion) for name, found in next(iter(ticks.values())).items() for occasion in found]
-    rows = [
-        [f"{name}, {occasion}", *(_tick(found[name][occasion]) for found in ticks.values())] for name, occasion in lines
-    ]
+    lines = [(name, turn) for name, found in next(iter(ticks.values())).items() for turn in found]
+    rows = [[f"{name}, {turn}", *(_tick(found[name][turn]) for found in ticks.values())] for name, turn in lines]
     yield from _table(("participants x weeks", *ticks), rows)
     yield ""
 

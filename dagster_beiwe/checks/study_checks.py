@@ -195,11 +195,11 @@ class _Inspection:
         moments = [datetime.fromtimestamp(event.timestamp, timezone.utc) for event in events]
         since = self._now - timedelta(days=self._config.settings_days)
         unrecorded = self._unrecorded_settings() if events else []
-        history = _changes(unrecorded, seen=self._now, unseen=moments[0], recent=True) if unrecorded else []
-        for event, seen, unseen in zip(events, moments, [*moments[1:], None], strict=False):
+        history = _changes(unrecorded, seen=self._now, not_seen=moments[0], recent=True) if unrecorded else []
+        for event, seen, not_seen in zip(events, moments, [*moments[1:], None], strict=False):
             metadata = event.asset_materialization.metadata if event.asset_materialization else {}
             changes = getattr(metadata.get(CHANGES_METADATA), "value", None) or []
-            history += _changes(changes, seen=seen, unseen=unseen, recent=seen > since)
+            history += _changes(changes, seen=seen, not_seen=not_seen, recent=seen > since)
         return judge_settings(
             history,
             days=self._config.settings_days,
@@ -232,12 +232,12 @@ class _Inspection:
 
 
 def _changes(
-    changes: Iterable[Mapping[str, Any]], *, seen: datetime, unseen: datetime | None, recent: bool
+    changes: Iterable[Mapping[str, Any]], *, seen: datetime, not_seen: datetime | None, recent: bool
 ) -> list[dict[str, Any]]:
-    """Changes of settings with the two looks between which they were made; ``unseen`` None: there was one look only."""
+    """Changes of settings, each with when it was seen and when it was not yet: ``not_seen``, None after one look only."""
     times = {
         "seen": seen.isoformat(timespec="seconds"),
-        "unseen": unseen.isoformat(timespec="seconds") if unseen else "",
+        "not_seen": not_seen.isoformat(timespec="seconds") if not_seen else "",
         "recent": recent,
     }
     return [{**change, **times} for change in changes if change["setting"] != _DATES]

@@ -217,7 +217,7 @@ def judge_settings(
         return Verdict(passed=False, severity=_WARN, description="Nothing to compare: materialise the settings first.")
     recent = [each for each in history if each["recent"]]
     rows = [
-        {name: str(each.get(name, "")) for name in ("setting", "from", "to", "seen", "unseen")}
+        {name: str(each.get(name, "")) for name in ("setting", "from", "to", "seen", "not_seen")}
         for each in history[:SHOWN]
     ]
     names = sorted({str(each["setting"]) for each in recent})

@@ -78,7 +78,7 @@ class AgeCipher(Cipher):
     def decryptor(self) -> Decryptor:
         if not self._identities:
             raise ConfigurationError(
-                "Expected an identity to unlock files with, got only recipients, who can write but not read; nothing "
+                "Expected an identity to decrypt files with, got only recipients, who can write but not read; nothing "
                 "was decrypted. Do this on the host that has the private key."
             )
         decrypt, identities = _pyrage().decrypt_io, self._identities

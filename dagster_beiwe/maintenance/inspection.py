@@ -27,7 +27,7 @@ from dagster_beiwe.maintenance.unaccounted import files_at, still_there
 
 FindingKind = Literal[
     "log damaged", "copy changed", "participant missing", "token changed", "manifest missing", "manifest changed",
-    "file missing", "file changed", "file unreadable", "past version damaged", "collected", "file unlisted",
+    "file missing", "file changed", "file unreadable", "past version damaged", "collected", "file unaccounted for",
     "table missing", "table changed",
 ]  # fmt: skip
 
@@ -198,14 +198,15 @@ class Inspection:
             findings = list(self._still(findings))
         self._result.findings += findings
         if not self._past:
-            unlisted = self._unaccounted(
+            unaccounted = self._unaccounted(
                 [path for path in files if path not in listed],
                 tokens,
                 is_complete=not any(each.kind in _HIDES_FILES for each in findings),
             )
-            for path in unlisted:
+            for path in unaccounted:
                 sure = tokens or not files[path].is_regular
-                (self._result.findings if sure else self._ownerless).append(self._finding("file unlisted", path, name))
+                findings = self._result.findings if sure else self._ownerless
+                findings.append(self._finding("file unaccounted for", path, name))
         self._result.files_checked, self._result.bytes_checked = self._hashes.files, self._hashes.size_bytes
         return any(token in self._state.section(subject.asset) for token, subject in tokens.items())
 

@@ -69,7 +69,7 @@ def _repair(lake: StudyLake, catalog: Catalog, suspects: list[Finding], *, run_i
     found = [each for each in inspect_again(lake.log, suspects).findings if each in suspected]
     _take_out(lake, catalog, found, run_id=run_id)
     later = inspect_again(lake.log, found).findings if found else []
-    _remove(lake, catalog, [each for each in later if each.kind == "file unlisted"], found, run_id=run_id)
+    _remove(lake, catalog, [each for each in later if each.kind == "file unaccounted for"], found, run_id=run_id)
 
 
 def _heal(lake: StudyLake, finding: Finding) -> None:
@@ -109,7 +109,9 @@ def _take_out(lake: StudyLake, catalog: Catalog, findings: list[Finding], *, run
     drop(catalog, [(each.place, each.at) for each in lasting if each.place and each.at], run_id=run_id)
 
 
-def _remove(lake: StudyLake, catalog: Catalog, unlisted: list[Finding], found: list[Finding], *, run_id: str) -> None:
+def _remove(
+    lake: StudyLake, catalog: Catalog, unaccounted: list[Finding], found: list[Finding], *, run_id: str
+) -> None:
     """Remove files that nothing accounts for: those found before, and those of versions that were taken out."""
     known = catalog.identities.known
     owners = {
@@ -119,7 +121,7 @@ def _remove(lake: StudyLake, catalog: Catalog, unlisted: list[Finding], found: l
     }
     prefixes = tuple(catalog.layout.home(subject).prefix for subject in owners.values())
     suspected = {*found}
-    doomed = [_path(lake, each) for each in unlisted if each in suspected or _path(lake, each).startswith(prefixes)]
+    doomed = [_path(lake, each) for each in unaccounted if each in suspected or _path(lake, each).startswith(prefixes)]
     if not lake.storage.locks:
         burn(catalog, _first_names(catalog, doomed), run_id=run_id)
     lake.storage.delete_all(doomed)
@@ -146,7 +148,7 @@ def _path(lake: StudyLake, finding: Finding) -> str:
 
 def _remove_links(lake: StudyLake, findings: Iterable[Finding]) -> None:
     """Remove what is not a file, and may be in a folder's place."""
-    paths = {_path(lake, each) for each in findings if each.kind == "file unlisted"}
+    paths = {_path(lake, each) for each in findings if each.kind == "file unaccounted for"}
     for path in sorted(paths):
         if any(file.path == path and not file.is_regular for file in files_at(lake.storage, path)):
             lake.storage.delete(path)

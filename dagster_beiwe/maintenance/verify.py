@@ -66,7 +66,7 @@ def verify_study(
         )
         _inspect_all(inspection, log, participants)
     if not participants and as_of is None:
-        result.findings += _unlisted(log, catalog)
+        result.findings += _unaccounted(log, catalog)
     return result
 
 
@@ -83,13 +83,14 @@ def inspect_again(log: Opening, suspects: Collection[Finding]) -> Verification:
         inspection = Inspection(catalog, log.storage, catalog.refresh(), result, read=paths.__contains__)
         beside = any(not each.participant for each in suspects)
         _inspect_all(inspection, log, () if beside else {each.participant for each in suspects})
-    result.findings += _unlisted(log, catalog)
+    result.findings += _unaccounted(log, catalog)
     return result
 
 
-def _unlisted(log: Opening, catalog: Catalog | None) -> list[Finding]:
+def _unaccounted(log: Opening, catalog: Catalog | None) -> list[Finding]:
     """Files beside those of participants and tables that nothing accounts for; without a log, all files."""
-    return [Finding(kind="file unlisted", path=path) for path in unaccounted_files(log.storage, log.folder, catalog)]
+    paths = unaccounted_files(log.storage, log.folder, catalog)
+    return [Finding(kind="file unaccounted for", path=path) for path in paths]
 
 
 def _inspect_all(inspection: Inspection, log: Opening, participants: Collection[str]) -> None:

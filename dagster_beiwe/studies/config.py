@@ -68,7 +68,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
     - ``window``: ``daily``, ``weekly`` (Monday to Sunday) or ``monthly``, in UTC. Participants times windows should
       stay below 100,000; it can't be changed once data were committed.
     - ``streams``: the data streams to get, also ones that only this server has; none given means all.
-    - ``plain_streams``: the ones that are stored unlocked. Every other stream is locked.
+    - ``plain_streams``: the ones that are stored unencrypted; every other stream is encrypted.
     - ``encryption``: ``cryptease`` (mano and ``crypt.py`` open it), ``age``, or ``none`` to lock nothing.
     - ``recipients``: public keys (``age1...``) of those who may read what ``age`` locks; it needs one at least.
     - ``compression``: ``zstd`` keeps the server's compressed files; ``none`` stores what mano stored.

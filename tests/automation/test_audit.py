@@ -288,7 +288,7 @@ def test_new_windows_are_compared_daily_where_that_is_cheap(
     assert downloads(lab) == requests
 
 
-def test_a_window_with_a_hole_is_left_to_the_sensor(lab: Lab) -> None:
+def test_an_incomplete_window_is_left_to_the_sensor(lab: Lab) -> None:
     """It is no window that the audit could compare."""
     lab.enrol()
     hour = moment(day_of_week(1))

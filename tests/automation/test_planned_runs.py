@@ -129,7 +129,7 @@ def test_a_tick_requests_no_more_than_dagster_submits_in_time() -> None:
     assert choice.waiting == 7
 
 
-def test_settled_participants_are_not_read_again_until_their_counts_move() -> None:
+def test_participants_who_are_up_to_date_are_not_read_again_until_their_counts_move() -> None:
     """A fingerprint also moves with what the lake holds, another zone or start, a stream with data, and once a week."""
     daily = counts_of(*PEOPLE)
     totals = {one: {"gps": 10} for one in PEOPLE}

@@ -20,7 +20,7 @@ ANNA, BERT, CLEO = PARTICIPANTS
 HOUR = timedelta(hours=1)
 
 
-def test_complete_names_holes_by_participant_day_and_stream(lab: Lab) -> None:
+def test_complete_names_gaps_by_participant_day_and_stream(lab: Lab) -> None:
     """Late rows, before and after the run of what the check says is to be run."""
     lab.backfill()
     assert lab.check("complete").passed
@@ -217,7 +217,7 @@ def tree(folder: Path) -> dict[Path, bytes]:
 
 
 def test_protected_finds_readable_files_and_loose_permissions(lab: Lab, tmp_path: Path) -> None:
-    """A file put there unlocked, a readable table, and a folder that others may enter."""
+    """An unencrypted file, a readable table, and a folder that others may enter."""
     lab.backfill()
     assert lab.run("roster").success
     evaluation = lab.check("protected")
@@ -294,7 +294,7 @@ def test_settings_tell_what_changed_from_what_to_what_and_when(lab: Lab) -> None
     assert "materialise" not in (evaluation.description or "")
     about, gps = rows(evaluation, "history")
     assert (gps["from"], gps["to"]) == (str(before), str(before + 60))
-    assert "" < gps["unseen"] <= gps["seen"]
+    assert "" < gps["not_seen"] <= gps["seen"]
     assert (about["setting"], about["from"], about["to"]) == ("device_setting/about_page_text", "", "")
     assert "Roe" not in str(evaluation)
 

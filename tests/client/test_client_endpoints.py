@@ -243,7 +243,7 @@ def test_all_failures_have_one_base(server: SimulatedServer, client: BeiweClient
 
 
 @pytest.mark.parametrize("size", [1, 7, 65536])
-def test_an_array_of_objects_is_read_piece_by_piece(size: int) -> None:
+def test_an_array_of_objects_is_read_in_chunks(size: int) -> None:
     """Wherever a chunk ends: inside a character, a name, a number or between objects."""
     rows = [{"name": "Étude ☃", "n": number, "deep": {"a": [1, {"b": "]},{["}]}} for number in range(50)]
     for indent in (None, 2):

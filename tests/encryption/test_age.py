@@ -158,7 +158,7 @@ def test_a_dropped_encryptor_ends_its_thread(writer: Cipher) -> None:
     wait_until_ended(started)
 
 
-def test_a_pusher_holds_no_more_than_a_piece() -> None:
+def test_a_pusher_holds_no_more_than_a_chunk() -> None:
     """What was pushed is used up before the next chunk is taken."""
     read: list[int] = []
 
@@ -174,7 +174,7 @@ def test_a_pusher_holds_no_more_than_a_piece() -> None:
     assert pusher.finish() == b""
 
 
-def test_an_error_comes_with_the_piece_that_caused_it() -> None:
+def test_an_error_comes_with_the_chunk_that_caused_it() -> None:
     """And again with every later call, instead of a silent half file."""
 
     def fail(reader: object, _: object) -> None:

@@ -101,7 +101,7 @@ def test_small_things_make_a_round_trip() -> None:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plain=st.binary(max_size=600), cuts=st.lists(st.integers(0, 1000), max_size=6))
-def test_borders_of_pieces_do_not_matter(cipher: CrypteaseCipher, plain: bytes, cuts: list[int]) -> None:
+def test_borders_of_chunks_do_not_matter(cipher: CrypteaseCipher, plain: bytes, cuts: list[int]) -> None:
     """Chunks may end anywhere, also inside the header and also empty, in both directions."""
     borders = [0, *sorted(cuts), 10_000]
     pairs = list(itertools.pairwise(borders))
@@ -258,7 +258,7 @@ def test_kept_keys_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert derived == [*salts, salts[1]]
 
 
-def test_a_reader_reads_in_pieces_of_any_size(cipher: CrypteaseCipher) -> None:
+def test_a_reader_reads_in_chunks_of_any_size(cipher: CrypteaseCipher) -> None:
     """The plain stream supports lines, small reads and reading to the end, and closes its source."""
     plain = b"first line\n" + os.urandom(CHUNK_BYTES + 5)
     source = io.BytesIO(pushed(cipher.encryptor(), plain))

@@ -96,7 +96,7 @@ def fill(folder: Path, world: World) -> None:
 
 
 def held(folder: Path) -> dict[str, str]:
-    """{key: SHA-256 of the plain content} of all that is committed, unlocked and checked while it is read."""
+    """{key: SHA-256 of the plain content} of all that is committed, decrypted and checked while it is read."""
     lake = open_lake(folder)
     return {
         record.key: hashlib.sha256(lake.read(person, record)).hexdigest()
@@ -114,7 +114,7 @@ def truth(world: World, *, start: datetime = START, end: datetime = NOW) -> dict
 
 
 def check_lake(folder: Path) -> None:
-    """Intact by its own proof, nothing left over, nothing unlisted, nothing open to others."""
+    """Intact by its own proof, nothing left over, nothing unaccounted for, nothing open to others."""
     result = verify_study(open_lake(folder))
     assert result.intact, [str(finding) for finding in result.findings]
     files = [path for path in folder.rglob("*") if path.is_file()]

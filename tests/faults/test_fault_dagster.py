@@ -58,9 +58,9 @@ class LockingServer(SimulatedServer):
             connection.execute("BEGIN IMMEDIATE")
             self.connections.append(connection)
         if self.held_seconds is not None:
-            threading.Timer(self.held_seconds, self.unlock).start()
+            threading.Timer(self.held_seconds, self.release).start()
 
-    def unlock(self) -> None:
+    def release(self) -> None:
         while self.connections:
             self.connections.pop().close()
 
@@ -119,7 +119,7 @@ def lab(
         }.items():
             monkeypatch.setenv(name, value)
         yield Lab(lake_folder, instance), server
-        server.unlock()
+        server.release()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Dagster of itself
@@ -147,7 +147,7 @@ def test_event_log_locked(
     assert failure
     for secret in secrets_of(server):
         assert secret not in failure
-    server.unlock()
+    server.release()
     server.databases = server.databases / "nothing more to lock"
     check_lake(dagster.folder)
     check_losses(dagster.folder, world, before)

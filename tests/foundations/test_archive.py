@@ -62,7 +62,7 @@ def test_chunk_borders_do_not_matter(bodies: list[bytes], sizes: list[int]) -> N
     assert everything(chunks) == members
 
 
-def test_pieces_are_bounded_and_bodies_may_be_skipped() -> None:
+def test_chunks_are_bounded_and_bodies_may_be_skipped() -> None:
     """A large member comes in chunks; what is not read does not hinder the next member."""
     data = zip_of([("big", bytes(CHUNK_BYTES * 2 + 1)), ("small", b"s"), (REGISTRY, b"{}")])
     sizes = [[len(chunk) for chunk in member.body] for member in read_archive([data])]
@@ -269,7 +269,7 @@ def test_every_flipped_bit_of_a_body_is_found() -> None:
             everything([bytes(flipped)])
 
 
-def test_memory_stays_at_a_piece() -> None:
+def test_memory_stays_at_a_chunk() -> None:
     """A member of 64 MB passes through in a few chunks' memory."""
     header = struct.pack("<4sHHHHHLLLHH", b"PK\x03\x04", 20, 0, 0, 0, 0, 0, 1 << 26, 1 << 26, 1, 0) + b"a"
     block = bytes(1 << 16)

@@ -71,7 +71,7 @@ def test_halves_cover_exactly(window: Window) -> None:
 
 
 @given(window=windows(), hours=st.integers(-1, 3000))
-def test_pieces_cover_exactly(window: Window, hours: int) -> None:
+def test_parts_cover_exactly(window: Window, hours: int) -> None:
     """Parts lie side by side, are no longer than asked for, and cover the window."""
     parts = window.split(hours)
     assert (parts[0].start, parts[-1].end) == (window.start, window.end)

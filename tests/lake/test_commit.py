@@ -54,7 +54,7 @@ def restate(lake: StudyLake) -> Manifest:
 
 def suspicions(folder: Path) -> list[Finding]:
     """What looks as if somebody had tampered with the lake; files that a dead run has left do not."""
-    return [finding for finding in verify_study(fresh(folder)).findings if finding.kind != "file unlisted"]
+    return [finding for finding in verify_study(fresh(folder)).findings if finding.kind != "file unaccounted for"]
 
 
 def begin(folder: Path) -> None:

@@ -182,17 +182,17 @@ def read_all(folder: Path) -> None:
 
 @settings(max_examples=300)
 @given(data=st.data())
-def test_well_sealed_documents_with_other_fields_are_refused_by_name(
+def test_well_signed_documents_with_other_fields_are_refused_by_name(
     documents: tuple[Path, list[Path]], data: st.DataObject
 ) -> None:
-    """Each kind of document, anything in any place of it, sealed rightly: what is read is usable, or refused."""
+    """Each kind of document, anything in any place of it, signed rightly: what is read is usable, or refused."""
     folder, kinds = documents
     path = data.draw(st.sampled_from(kinds))
     whole = path.read_bytes()
     line, _, body = whole.partition(b"\n")
-    sealed = line.startswith(b"beiwe-")
+    signed = line.startswith(b"beiwe-")
     packed = "checkpoints" in path.parts
-    document = (msgspec.msgpack.decode if packed else json.loads)(body if sealed else whole)
+    document = (msgspec.msgpack.decode if packed else json.loads)(body if signed else whole)
     place = data.draw(st.sampled_from(places(document)))
     parent = document
     for key in place[:-1]:
@@ -206,7 +206,7 @@ def test_well_sealed_documents_with_other_fields_are_refused_by_name(
     except (UnicodeEncodeError, OverflowError):  # nothing that MessagePack can say
         return
     try:
-        path.write_bytes(DIGEST.sign(line.split()[0].decode(), made) if sealed else made)
+        path.write_bytes(DIGEST.sign(line.split()[0].decode(), made) if signed else made)
         read_all(folder)
     except BeiweError:
         pass
@@ -257,7 +257,7 @@ def test_a_folder_that_is_a_link_is_found_not_written_through_and_purged(
     shutil.move(place, elsewhere)
     place.symlink_to(elsewhere)
     found = verify_study(lake).findings
-    assert "file unlisted" in {finding.kind for finding in found}
+    assert "file unaccounted for" in {finding.kind for finding in found}
     before = tree(victim.parent)
     with pytest.raises(LakeError, match="a link"):
         commit(lake, {2: b"second"})

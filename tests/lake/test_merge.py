@@ -218,7 +218,7 @@ def test_another_form_is_another_file() -> None:
             assert len(result.discards) == (before == after)
 
 
-def test_holes_leave_a_window_incomplete() -> None:
+def test_failures_leave_a_window_incomplete() -> None:
     """A commit with failures is not complete; the next one without is."""
     failures = (FetchFailure(start="s", end="e", streams=("gps",), error="ArchiveError"),)
     first = merged(None, fetched_file("a", b"A"), failures=failures).manifest

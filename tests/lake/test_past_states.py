@@ -117,7 +117,7 @@ def test_a_snapshot_says_who_was_withdrawn_since(lake: StudyLake, folder: Path, 
         assert PERSON not in path.name
         assert not path.is_file() or PERSON.encode() not in path.read_bytes()
     shutil.copytree(tmp_path / "hers", folder / STUDY / PERSON)
-    assert {each.kind for each in verify_study(lake).findings} == {"file unlisted"}
+    assert {each.kind for each in verify_study(lake).findings} == {"file unaccounted for"}
     assert lake.participants() == [OTHER]
     again = purge_participant(lake, PERSON, run_id="purge")
     assert (again.files > 0, again.certain, again.record) == (True, True, purge.record)

@@ -172,7 +172,7 @@ def test_a_version_of_the_past_that_was_damaged_is_told_and_given_up(lake: Study
 
 
 def test_what_is_committed_while_the_lake_is_verified_is_no_finding(lake: StudyLake, folder: Path) -> None:
-    """A file that a run adds to a window that was already looked at is not unlisted."""
+    """A file that a run adds to a window that was already looked at is accounted for."""
     commit(lake, {1: b"first"})
     seen: list[int] = []
 
@@ -191,7 +191,7 @@ def test_what_was_committed_since_it_was_found_is_not_taken_out(lake: StudyLake,
     manifest = commit(lake, {1: b"first", 2: b"second"})
     one, other = (record.path for record in manifest.files)
     outdated = [
-        Finding(kind="file unlisted", participant=PERSON, path=one),
+        Finding(kind="file unaccounted for", participant=PERSON, path=one),
         Finding(kind="file changed", participant=PERSON, window=manifest.window, path=other),
         Finding(kind="file missing", participant=PERSON, window=manifest.window, path=one),
         Finding(kind="manifest changed", participant=PERSON, window=manifest.window),

@@ -59,7 +59,7 @@ def test_a_file_that_nothing_accounts_for_is_named_and_taken_out(lake: StudyLake
     place.write_text("timestamp,latitude,longitude\n1700000000000,47.1,8.5\n")
     place.chmod(0o644)
     found = verify_study(lake).findings
-    assert [finding.kind for finding in found] == ["file unlisted"]
+    assert [finding.kind for finding in found] == ["file unaccounted for"]
     assert str(found[0]).endswith(path)
     exposed = {each.kind for each in find_exposures(lake).findings}
     assert exposed >= {"open to others"} if path.endswith(READABLE_BY_DESIGN) else len(exposed) == 2
@@ -80,7 +80,7 @@ def test_what_is_no_file_is_named_too(lake: StudyLake, folder: Path, path: str, 
     else:
         place.symlink_to("/etc/hostname")
     found = verify_study(lake).findings
-    assert [finding.kind for finding in found] == ["file unlisted"]
+    assert [finding.kind for finding in found] == ["file unaccounted for"]
     repair_study(lake, found, run_id="repair")
     assert not os.path.lexists(place)
 
@@ -160,6 +160,6 @@ def test_a_study_without_a_beginning_is_looked_at(lake: StudyLake, folder: Path)
     (folder / STUDY).mkdir(parents=True)
     (folder / STUDY / "notes.txt").touch()
     found = verify_study(lake).findings
-    assert [str(finding) for finding in found] == [f"file unlisted: {STUDY}/notes.txt"]
+    assert [str(finding) for finding in found] == [f"file unaccounted for: {STUDY}/notes.txt"]
     repair_study(lake, found, run_id="repair")
     assert verify_study(lake).findings == []

@@ -105,7 +105,7 @@ def test_crypt_py_opens_our_files(server: SimulatedServer, tmp_path: Path, strea
 
 
 def test_crypt_py_and_zstd_open_our_compressed_files(shared_lake: StudyLake, shared_world: World) -> None:
-    """Unlocked, it is a frame that any zstd reads."""
+    """Decrypted, it is a frame that any zstd reads."""
     record, path = first_file(shared_lake, "gps")
     assert path.name.endswith(".csv.zst.lock")
     with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(decrypted_by_crypt_py(path))) as reader:

@@ -285,7 +285,7 @@ def test_every_form_of_storage_reads_the_same(
     pd.testing.assert_frame_equal(frame, view[f"{ANDROID}|{WEEKS[0]}"].read("gps"))
 
 
-def test_opened_streams_can_be_read_in_pieces(view: BeiwePartitions) -> None:
+def test_opened_streams_can_be_read_in_chunks(view: BeiwePartitions) -> None:
     """As text, line by line, without the whole in memory."""
     file = next(view.files("gps"))
     with io.TextIOWrapper(view.open(file), encoding="utf-8") as lines:

@@ -136,7 +136,7 @@ def test_what_fits_as_it_stands_is_not_called_repaired() -> None:
 
 NUMBERS = st.sampled_from(["0.5", "-0.25", "3", "0", "-1", "2.0", "1e-05", "-71.1", "120"])
 INTEGERS = st.sampled_from(["0", "-61", "2412", "900"])
-PIECES = ["well", "thanks", " then at 6", "3", "0.5", " b", "", TIME[:10]]
+FRAGMENTS = ["well", "thanks", " then at 6", "3", "0.5", " b", "", TIME[:10]]
 TEXTS = {
     "question type": ["slider", "free_response", "Radio Button Question", "Open Response Question", "mystery"],
     "model": ["iPhone14,7", "Model One"],
@@ -170,7 +170,7 @@ def a_row(draw: st.DrawFn, stream: str, number: int) -> tuple[str, dict[str, str
     may_be_cut = draw(st.booleans())
     if text is not None and row.get("question type") not in ("slider", "Radio Button Question") and text != "model":
         if shape[-1] == text or not may_be_cut:
-            row[text] = ",".join(draw(st.lists(st.sampled_from(PIECES), min_size=1, max_size=3)))
+            row[text] = ",".join(draw(st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=3)))
     elif may_be_cut and text == "model":
         row[text] = "Model One"
     cells = list(row.values())

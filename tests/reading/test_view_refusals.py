@@ -37,7 +37,7 @@ def test_windows_that_are_not_in_the_lake_are_named(server: SimulatedServer, lak
     assert frame.attrs["beiwe"]["missing_windows"] == 4
 
 
-def test_windows_with_holes_are_named(server: SimulatedServer, lake: StudyLake) -> None:
+def test_incomplete_windows_are_named(server: SimulatedServer, lake: StudyLake) -> None:
     """A file that can't be fetched leaves its window incomplete; the rest is read."""
     hour = START + timedelta(hours=10)
     with server.misbehave("poisoned_hour", stream="gps", start=hour, end=hour + timedelta(hours=1), mode="abort"):

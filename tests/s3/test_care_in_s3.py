@@ -61,8 +61,8 @@ def test_what_is_damaged_in_s3_is_taken_out_and_fetched_again(url: str, server: 
     found = verify_study(lake).findings
     assert sorted(each.kind for each in found) == [
         "file changed",
-        "file unlisted",
-        "file unlisted",
+        "file unaccounted for",
+        "file unaccounted for",
         "manifest changed",
         "manifest changed",
     ]
@@ -99,7 +99,7 @@ def test_a_withdrawal_is_certain_when_a_later_collection_has_found_nothing(
     first = purge_participant(lake, PEOPLE[0], run_id="purge")
     assert (first.certain, first.files > 10) == (False, True)
     lake.storage.create_new(late, b"of a run that was stopped")
-    assert [each.kind for each in verify_study(lake).findings] == ["file unlisted"]
+    assert [each.kind for each in verify_study(lake).findings] == ["file unaccounted for"]
     monkeypatch.setattr(collecting, "Retention", partial(Retention, spare_seconds=-60))  # a day later
     second = purge_participant(lake, PEOPLE[0], run_id="purge")
     assert (second.files, second.certain) == (1, True)

@@ -184,7 +184,7 @@ def test_a_wrong_passphrase_is_noticed_before_anything_is_written(
     assert sorted(study_lake(url).storage.scan("")) == before
 
 
-def test_a_large_file_passes_in_pieces(s3: S3, url: str) -> None:
+def test_a_large_file_passes_in_chunks(s3: S3, url: str) -> None:
     """Audio of more than a chunk is uploaded in several, and read back."""
     plan = {"streams": ("audio_recordings",), "content": ContentPlan(audio_bytes=9_000_000)}
     world = small_world(start=MORNING + 9 * DAY, **plan)

@@ -70,7 +70,7 @@ def test_latency_is_added_to_answers(world: World, how: str) -> None:
         assert time.monotonic() - begun >= 0.1
 
 
-def test_trickle_sends_small_pieces(server: SimulatedServer, client: Client) -> None:
+def test_trickle_sends_small_chunks(server: SimulatedServer, client: Client) -> None:
     """The body is right but slow."""
     with server.misbehave("trickle", seconds=0.001, chunk_bytes=40):
         begun = time.monotonic()

@@ -161,7 +161,7 @@ def downloads(server: SimulatedServer) -> int:
 
 
 def contents(lake: StudyLake, person: str = PERSON) -> dict[str, str]:
-    """{key: SHA-256} of all present files, read back and unlocked from the lake."""
+    """{key: SHA-256} of all present files, read back and decrypted from the lake."""
     return {
         record.key: hashlib.sha256(lake.read(person, record)).hexdigest()
         for manifest in lake.manifests(person)
@@ -187,7 +187,7 @@ def leftovers(folder: Path) -> list[str]:
     return [name for name in found if name.endswith(".part") or "/.beiwe/runs/" in name]
 
 
-def unlisted_files(folder: Path, lake: StudyLake) -> list[str]:
+def unaccounted_in(folder: Path, lake: StudyLake) -> list[str]:
     """Files in participants' folders that no manifest of a version that is kept lists."""
     listed = {
         lake.folder(person, record.path)
@@ -227,7 +227,7 @@ def check_lake(folder: Path, lake: StudyLake) -> None:
                 stored = (folder / fresh.folder(person, record.path)).read_bytes()
                 assert hashlib.sha256(stored).hexdigest() == record.stored_sha256
     assert leftovers(folder) == []
-    assert unlisted_files(folder, fresh) == []
+    assert unaccounted_in(folder, fresh) == []
     assert too_open(folder) == []
     assert verify_study(fresh).findings == []
 

@@ -28,7 +28,7 @@ from core_helpers import (
     small_world,
     too_open,
     truth,
-    unlisted_files,
+    unaccounted_in,
 )
 
 from dagster_beiwe.lake import BeiweLake, StudyLake
@@ -113,7 +113,7 @@ def assert_as_if_nothing_had_happened(folder: Path, world: World, data_versions:
     assert contents(lake) == truth(world)
     assert [manifest.data_version for manifest in lake.manifests(PERSON)] == data_versions
     assert leftovers(folder) == []
-    assert unlisted_files(folder, lake) == []
+    assert unaccounted_in(folder, lake) == []
     assert too_open(folder) == []
 
 
@@ -199,7 +199,7 @@ def test_two_processes_on_the_same_windows_do_not_harm_each_other(
         assert runs.wait() == [0, 0]
         assert contents(fresh(folder)) == truth(world)
         assert leftovers(folder) == []
-        assert unlisted_files(folder, fresh(folder)) == []
+        assert unaccounted_in(folder, fresh(folder)) == []
         assert too_open(folder) == []
         world.reprocess(PERSON, START, NOW)
 
@@ -216,6 +216,6 @@ def test_a_killed_run_beside_a_living_one(world: World, server: SimulatedServer,
         runs.start(folder, f"next-{round_number}")
         assert runs.wait() == [0]
         assert leftovers(folder) == []
-        assert unlisted_files(folder, fresh(folder)) == []
+        assert unaccounted_in(folder, fresh(folder)) == []
         world.reprocess(PERSON, START, NOW)
     assert {short_key(file.key) for file in world.files(STUDY)} == contents(fresh(folder)).keys()

@@ -185,7 +185,7 @@ def test_413_is_answered_with_smaller_requests(world: World, folder: Path) -> No
     assert sum(report.changed for report in reports) == 1
 
 
-# Vanished files
+# Files that were deleted upstream
 
 
 @pytest.mark.parametrize("remove", [False, True])
@@ -262,7 +262,7 @@ def test_without_the_counts_of_a_server_that_has_them_nothing_is_deleted(profile
 
 @pytest.mark.parametrize("counts", [True, False])
 @pytest.mark.parametrize("remove", [True, False])
-def test_a_participant_who_is_gone_is_settled(
+def test_a_participant_who_is_gone_is_up_to_date(
     remove: bool, counts: bool, world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
 ) -> None:
     """All that is held is deleted upstream, also in later runs; without counts nothing is removed."""

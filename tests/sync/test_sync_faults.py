@@ -267,7 +267,7 @@ def test_a_hash_that_is_wrong_twice_is_the_servers(
     assert_mended(world, server, client, lake, folder)
 
 
-def test_an_object_that_the_server_omits_is_no_hole(
+def test_an_object_that_the_server_omits_is_no_failure(
     world: World, server: SimulatedServer, client: BeiweClient, lake: StudyLake
 ) -> None:
     """What is silently absent can't be seen in an archive; the daily counts find it."""
