@@ -234,7 +234,7 @@ class _Inspection:
 def _changes(
     changes: Iterable[Mapping[str, Any]], *, seen: datetime, not_seen: datetime | None, recent: bool
 ) -> list[dict[str, Any]]:
-    """Changes of settings, each with when it was seen and when it was not yet: ``not_seen``, None after one look only."""
+    """Changes of settings, each with when it was seen and when not yet: ``not_seen``, None after a single look."""
     times = {
         "seen": seen.isoformat(timespec="seconds"),
         "not_seen": not_seen.isoformat(timespec="seconds") if not_seen else "",
