@@ -118,7 +118,7 @@ def _content(lake: StudyLake, as_of: int | datetime | str | None) -> tuple[str, 
     if not isinstance(as_of, str):
         return None
     (made,) = [kept.snapshot.content for kept in snapshots(lake) if kept.snapshot.name == as_of]
-    return contents_of(lake.at(as_of)).digest, made
+    return contents_of(lake.at(as_of)).content, made
 
 
 def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[Seen], as_json: bool) -> bool:

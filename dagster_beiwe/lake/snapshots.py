@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from dagster_beiwe.errors import ConfigurationError, PastStateError
 from dagster_beiwe.lake.catalog.catalog import Catalog
@@ -20,12 +20,12 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What readers see of a study in one state. ``digest`` is the SHA-256 of what ``sha256sum`` prints of its files."""
+    """What readers see of a study in one state. ``content`` is the SHA-256 of what ``sha256sum`` prints of its files."""
 
     participants: int
     files: int
     size_bytes: int
-    digest: str
+    content: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def contents_of(lake: StudyLake) -> Contents:
         for record in sorted(records, key=lambda each: each.member):
             found.update(f"{record.sha256}  {participant}/{record.member}\n".encode())
             files, size_bytes = files + 1, size_bytes + record.size_bytes
-    return Contents(participants=len(participants), files=files, size_bytes=size_bytes, digest=found.hexdigest())
+    return Contents(participants=len(participants), files=files, size_bytes=size_bytes, content=found.hexdigest())
 
 
 def create_snapshot(lake: StudyLake, name: str, *, run_id: str) -> Snapshot:
@@ -66,16 +66,7 @@ def create_snapshot(lake: StudyLake, name: str, *, run_id: str) -> Snapshot:
         contents = contents_of(pinned)
         try:
             with lake.storage.guard(catalog.layout.inside, exclusive=False):
-                return add_snapshot(
-                    catalog,
-                    name,
-                    pinned.state.head,
-                    run_id=run_id,
-                    content=contents.digest,
-                    participants=contents.participants,
-                    files=contents.files,
-                    size_bytes=contents.size_bytes,
-                )
+                return add_snapshot(catalog, name, pinned.state.head, run_id=run_id, **asdict(contents))
         except PastStateError:  # a collection came between: take a newer state
             if not remaining:
                 raise

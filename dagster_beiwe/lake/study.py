@@ -67,7 +67,6 @@ class StudyLake:
         self._compression = _checked(compression)
         self._plain_streams = frozenset(plain_streams)
         self.log = Opening(storage, study_id, self._passphrase, witness=witness)
-        self._pinned: State | None = None
         self.ring = KeyRing(cipher, CipherKeys(passphrase=self._passphrase, identity=identity))
 
     def __repr__(self) -> str:
@@ -89,12 +88,7 @@ class StudyLake:
     @property
     def state(self) -> State:
         """The state that this lake was opened at, or else the newest."""
-        return self._pinned if self._pinned is not None else self.log.state()
-
-    @property
-    def pinned(self) -> bool:
-        """Whether this lake keeps to one state."""
-        return self._pinned is not None
+        return self.log.state()
 
     def at(self, when: When | State | None = None) -> StudyLake:
         """The study as it was at a record's number, a snapshot's name or a time; by default as it is now.
@@ -111,10 +105,8 @@ class StudyLake:
                 f"The time {when.isoformat()} of a past state has no zone; nothing was read. Add it, for instance "
                 "datetime(..., tzinfo=timezone.utc)."
             )
-        if isinstance(when, State):
+        if when is None or isinstance(when, State):
             state = when
-        elif when is None:
-            state = self.state
         elif (catalog := self.catalog()) is not None:
             state = catalog.at(when)
         else:
@@ -123,7 +115,7 @@ class StudyLake:
                 f"{when!s}. Nothing was read."
             )
         pinned = copy(self)
-        pinned._pinned = state  # noqa: SLF001 - it is of the same class
+        pinned.log = self.log.at(state)
         return pinned
 
     def reopened(self) -> StudyLake:

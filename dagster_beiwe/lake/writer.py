@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
-from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, LakeUnavailableError
+from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, NewVersion, Outcome
 from dagster_beiwe.lake.catalog.records import Compare
@@ -85,11 +85,6 @@ class LakeWriter:
     """
 
     def __init__(self, lake: StudyLake, *, run_id: str, participants: Collection[str] = ()) -> None:
-        if lake.pinned:
-            raise ConfigurationError(
-                f"The lake of study {lake.study_id} was opened at a past state, which cannot be written. Nothing was "
-                "written. Open the study without `as_of`."
-            )
         self._lake, self._storage, self._run_id = lake, lake.storage, run_id
         self._participants = [check_participant_id(each) for each in participants]
         self._joining = threading.Lock()

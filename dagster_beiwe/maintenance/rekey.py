@@ -295,7 +295,8 @@ def _check_copy(source: Source, target: Source) -> None:
             f"{found[0]}. The old lake was not changed. Do not use the copy: check the disk, remove the copy, and run "
             "the command again."
         )
-    if source.log.state().number != source.state.number:
+    catalog = source.catalog()
+    if catalog is not None and catalog.refresh().number != source.state.number:
         raise CommitConflictError(
             f"A run has written to {_place(source)} since the copy was begun. The copy lacks that. Stop the "
             "schedules and sensors, let the run end, and run the command again: it copies only what is missing."

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from dagster_beiwe.encryption import Bytes, CipherKeys, CrypteaseCipher, KeyRing, recorded_name
-from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, TableMissingError
+from dagster_beiwe.errors import CommitConflictError, IntegrityError, TableMissingError
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.manifests import absent, read_manifest
@@ -64,26 +64,14 @@ class TableFiles:
     two of them share a file, and none leads out of its asset's folder.
     """
 
-    def __init__(
-        self,
-        log: Opening,
-        ring: KeyRing,
-        *,
-        keep_superseded_days: float,
-        state: State | None = None,
-    ) -> None:
+    def __init__(self, log: Opening, ring: KeyRing, *, keep_superseded_days: float) -> None:
         self.storage, self.layout, self.ring = log.storage, LogLayout(log.folder), ring
-        self.log, self._pinned, self._keep_days = log, state, keep_superseded_days
+        self.log, self._keep_days = log, keep_superseded_days
 
     @classmethod
     def of_study(cls, lake: StudyLake) -> Self:
         """Tables of a study: encrypted and authenticated like its raw data, in the state that the lake is in."""
-        return cls(
-            lake.log,
-            lake.ring,
-            keep_superseded_days=lake.keep_superseded_days,
-            state=lake.state if lake.pinned else None,
-        )
+        return cls(lake.log, lake.ring, keep_superseded_days=lake.keep_superseded_days)
 
     @classmethod
     def of_lake(
@@ -113,7 +101,7 @@ class TableFiles:
     @property
     def state(self) -> State:
         """The state that tables are read in: the newest, unless pinned."""
-        return self._pinned if self._pinned is not None else self.log.state()
+        return self.log.state()
 
     def catalog(self) -> Catalog | None:
         """The log of the tables; None if it was never begun."""
@@ -122,7 +110,7 @@ class TableFiles:
     def at(self, state: State | None = None) -> Self:
         """The tables in one state, by default that of now, whatever is written later."""
         pinned = copy(self)
-        pinned._pinned = self.state if state is None else state  # noqa: SLF001 - it is of the same class
+        pinned.log = self.log.at(state)
         return pinned
 
     def tables(self) -> Iterator[tuple[Subject, Version]]:
@@ -223,11 +211,6 @@ class TableFiles:
         If another run commits the same table meanwhile, this version is committed after it. Raises
         ``CommitConflictError`` if that happens again and again, or while the table is being withdrawn.
         """
-        if self._pinned is not None:
-            raise ConfigurationError(
-                f"Tables in {self.layout.folder!r} were opened at one state, which is read-only. Nothing was "
-                "stored. Open the study without `as_of`."
-            )
         committed: dict[str | None, TableManifest] = {}
         reason: str | None = None
         with open_for_writing(self.log, keep_days=self._keep_days, run_id=run_id) as catalog:

@@ -51,12 +51,12 @@ def test_a_snapshot_is_made_listed_used_and_removed(
     assert main(["snapshot", "create", "paper", "--study", "Sleep"]) == 0
     text = capsys.readouterr().out
     state = lake.at("paper").state
-    assert all(each in text for each in (lake.study_id, str(state.number), state.digest, contents_of(lake).digest))
+    assert all(each in text for each in (lake.study_id, str(state.number), state.digest, contents_of(lake).content))
     assert main(["snapshot", "create", "paper", "--study", "Sleep"]) == 2
     assert "Choose another name" in capsys.readouterr().err
     assert main(["snapshot", "list"]) == 0
     assert f"paper: state {state.number}" in capsys.readouterr().out
-    content = contents_of(lake).digest
+    content = contents_of(lake).content
     assert main(["verify", "--as-of", "paper"]) == 0
     assert f"The content has the SHA-256 {content}, as when the snapshot was made." in capsys.readouterr().out
     assert main(["purge", "--study", "Sleep", "--participant", "anna1111", "--yes"]) == 0

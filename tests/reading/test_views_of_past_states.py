@@ -133,5 +133,5 @@ def test_a_past_state_is_not_written(lake: StudyLake, server: SimulatedServer) -
     with pytest.raises(UnknownStateError, match="holds nothing of study"):
         lake.at(3)
     fill(server, lake, cells_of(ANDROID, weeks=1))
-    with pytest.raises(ConfigurationError, match="past state, which cannot be written"):
-        LakeWriter(lake.at(1), run_id="late")
+    with pytest.raises(ConfigurationError, match="past state, which is read-only"), LakeWriter(lake.at(1), run_id="r"):
+        pytest.fail("writing had begun")

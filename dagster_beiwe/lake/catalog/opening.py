@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from copy import copy
 from typing import NamedTuple
 
 from dagster_beiwe.errors import IntegrityError
@@ -39,6 +40,8 @@ class Opening:
         self._catalog: Catalog | None = None
         self._removed: IntegrityError | None = None
         """Why no other log is begun where one was seen."""
+        self.pinned: State | None = None
+        """The state at which the log is read; None for the newest at each time."""
 
     def catalog(self) -> Catalog | None:
         """The log's catalog; None if there is no log.
@@ -65,6 +68,13 @@ class Opening:
             made.check()
             self._catalog = made
             return made
+
+    def at(self, state: State | None = None) -> Opening:
+        """The same log read at one state, by default the newest, whatever is committed later."""
+        state = self.state() if state is None else state
+        pinned = copy(self)
+        pinned.pinned = state
+        return pinned
 
     def reopened(self) -> Opening:
         """The same log, to be read anew, as another process would."""
@@ -120,7 +130,9 @@ class Opening:
         return self.storage.describe(), self.folder, self._passphrase, witness
 
     def state(self) -> State:
-        """The newest state."""
+        """The state at which the log is read."""
+        if self.pinned is not None:
+            return self.pinned
         catalog = self.catalog()
         return catalog.refresh() if catalog else NOTHING
 

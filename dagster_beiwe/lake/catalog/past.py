@@ -12,19 +12,8 @@ from dagster_beiwe.lake.catalog.records import Accept, Collect, Head, Place, Rep
 from dagster_beiwe.lake.catalog.state import State
 
 
-def add_snapshot(
-    catalog: Catalog,
-    name: str,
-    at: Head,
-    *,
-    run_id: str,
-    content: str,
-    participants: int,
-    files: int,
-    size_bytes: int,
-    taken_at: datetime | None = None,
-) -> Snapshot:
-    """Keep the state at a record, whose plain content has this digest; it is taken now unless ``taken_at`` is given.
+def add_snapshot(catalog: Catalog, name: str, at: Head, *, run_id: str, **contents: Any) -> Snapshot:
+    """Keep the state at a record; ``contents`` are the fields of ``Snapshot`` that tell what it holds.
 
     Raises ``PastStateError`` if a collection has run since that record: then take the snapshot of a newer state.
     """
@@ -32,24 +21,15 @@ def add_snapshot(
     def draft(state: State, start: dict[str, Any]) -> Snapshot:
         if name in state.snapshots:
             raise ConfigurationError(
-                f"There is a snapshot {name!r} already, of record {state.snapshots[name].at.number}. Nothing was "
-                "written. Choose another name."
+                f"Snapshot {name!r} exists already, of record {state.snapshots[name].at.number}. Nothing was written. "
+                "Choose another name."
             )
         if at.number < state.collected or not catalog.knows(at):
             raise PastStateError(
                 f"The state of record {at.number} may have been collected since, by record {state.collected}. Nothing "
                 "was written. Take the snapshot of the newest state."
             )
-        return Snapshot(
-            **start,
-            name=name,
-            at=at,
-            taken_at=taken_at or start["time"],
-            content=content,
-            participants=participants,
-            files=files,
-            size_bytes=size_bytes,
-        )
+        return Snapshot(**start, **contents, name=name, at=at)
 
     entry = catalog.append(draft, run_id=run_id)
     assert entry is not None
