@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What readers see of a study in one state. ``content`` is the SHA-256 of what ``sha256sum`` prints of its files."""
+    """What readers see of a study in one state. ``content`` is the SHA-256 of what ``sha256sum`` prints of them."""
 
     participants: int
     files: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 from dagster_beiwe.errors import ConfigurationError, PastStateError
@@ -13,7 +12,7 @@ from dagster_beiwe.lake.catalog.state import State
 
 
 def add_snapshot(catalog: Catalog, name: str, at: Head, *, run_id: str, **contents: Any) -> Snapshot:
-    """Keep the state at a record; ``contents`` are the fields of ``Snapshot`` that tell what it holds.
+    """Keep the state at a record; ``contents`` are the other fields of ``Snapshot``. It is taken now unless they say.
 
     Raises ``PastStateError`` if a collection has run since that record: then take the snapshot of a newer state.
     """
@@ -29,7 +28,7 @@ def add_snapshot(catalog: Catalog, name: str, at: Head, *, run_id: str, **conten
                 f"The state of record {at.number} may have been collected since, by record {state.collected}. Nothing "
                 "was written. Take the snapshot of the newest state."
             )
-        return Snapshot(**start, **contents, name=name, at=at)
+        return Snapshot(**start, **{"taken_at": start["time"], **contents}, name=name, at=at)
 
     entry = catalog.append(draft, run_id=run_id)
     assert entry is not None
