@@ -251,7 +251,7 @@ def test_snapshots_come_over(lake: StudyLake, place: Path) -> None:
     for name in ("first", "second"):
         facts = {"content": f"digest of {name}", "participants": 2, "files": 9, "size_bytes": 99}
         day = datetime(2025, 3, 9, tzinfo=timezone.utc)
-        add_snapshot(log_of(lake), name, log_of(lake).refresh().head, run_id="paper", taken_at=day, **facts)  # type: ignore[arg-type]
+        add_snapshot(log_of(lake), name, log_of(lake).refresh().head, run_id="paper", taken_at=day, **facts)
         delete_upstream(lake)
         TableStore.of_study(lake).write(["lab", "daily"], FRAME.head(0))
         TableStore.of_study(lake).write(["lab", f"after {name}"], FRAME)
@@ -283,7 +283,7 @@ def test_a_snapshot_of_a_state_that_the_copy_has_passed_comes_over(lake: StudyLa
     TableStore.of_study(lake).write(["lab", "later"], FRAME)
     rekey_study(lake, new)
     facts = {"content": "digest", "participants": 2, "files": 9, "size_bytes": 99}
-    add_snapshot(log_of(lake), "late", before, run_id="paper", **facts)  # type: ignore[arg-type]
+    add_snapshot(log_of(lake), "late", before, run_id="paper", **facts)
     rekey_study(lake, new)
     assert (history(new.at("late")), history(new)) == (told, history(lake))
     tables = [TableStore.of_study(each) for each in (new.at("late"), new)]
