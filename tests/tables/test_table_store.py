@@ -160,7 +160,7 @@ def test_several_partitions_share_records(store: TableStore, frame: pd.DataFrame
     assert before.partitions(KEY) == {"0"}
     assert len(before.read(KEY, partition="0")) == 3
     assert len(store.read(KEY, partition="0")) == 0
-    with pytest.raises(ConfigurationError, match="opened at one state"):
+    with pytest.raises(ConfigurationError, match="opened at a past state"):
         before.write(KEY, frame)
 
 
