@@ -291,9 +291,9 @@ def _apply_to_entry(entry: Entry, one: Misbehaviour, number: int, *, zstd: bool)
     return entry
 
 
-def _wrong_hash(told: str | None) -> str | None:
+def _wrong_hash(listed: str | None) -> str | None:
     """Another hash of the same kind; None if there is none."""
-    return told and base64.b64encode(bytes(len(base64.b64decode(told)))).decode()
+    return listed and base64.b64encode(bytes(len(base64.b64decode(listed)))).decode()
 
 
 def _other_bytes(member: Member, data: bytes) -> Member:

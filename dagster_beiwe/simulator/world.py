@@ -160,23 +160,22 @@ class World:
             return made
 
     def delete_files(self, participant_id: str, *, stream: str | None = None, hour: datetime | None = None) -> int:
-        """Delete data at a researcher's request: all, one stream, or one hour. The id stays. Returns the number of
-        files.
+        """Delete data at a researcher's request: all, one stream, or one hour. Returns the number of files.
 
-        The days are counted again; a stream that has no file left on a day keeps its count, as on the real server.
+        The id stays. The days are counted again; a stream without files on a day keeps its count, as on real servers.
         """
         with self.lock:
             person = self.participant(participant_id)
-            gone = [
+            deleted = [
                 file
                 for file in person.files.values()
                 if (stream is None or file.stream == stream) and (hour is None or hour <= file.bin < hour + _HOUR)
             ]
             self._counts(person)
-            for file in gone:
+            for file in deleted:
                 del person.files[file.key]
-            self._processed(person, gone)
-            return len(gone)
+            self._processed(person, deleted)
+            return len(deleted)
 
     def lose_object(self, participant_id: str, stream: str, hour: datetime) -> StoredFile:
         """Lose an object from storage: it is left out silently from now on, and the server forgets its SHA-1."""

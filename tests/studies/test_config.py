@@ -55,7 +55,7 @@ def test_a_stream_that_only_some_server_has_can_be_configured(field: str, caplog
 @pytest.mark.parametrize("name", ["../etc", "GPS", "", "a" * 65, "gps\n", ".beiwe", "out_of_range"])
 def test_a_name_that_no_stream_can_have_is_refused(name: str) -> None:
     """Names become folders and parts of requests."""
-    with pytest.raises(UnknownStreamError, match="No data stream can have the name"):
+    with pytest.raises(UnknownStreamError, match="cannot be the name of a data stream"):
         StudyConfig("Sleep", streams=[name])
 
 
