@@ -35,7 +35,7 @@ class Credentials:
     ``url`` is https, or http to loopback only, without user name, query or fragment. The keys are 64 characters from
     ``A-Z a-z 0-9 + /`` as the website shows them; white space around them is removed, because the server refuses it.
     ``username`` and ``password`` are the website's, and needed only for settings on servers before 2025-03. ``secrets``
-    has passphrases of locked data by study name or id.
+    has passphrases of encrypted data by study name or id.
 
     Shown as text it tells the address only, and it refuses to be pickled. Raises ``CredentialsError`` for what can't
     be used; messages never repeat a value that may be secret.
@@ -130,7 +130,7 @@ def _checked_url(url: object) -> str:
     """The address without a slash at the end; the message never repeats what may hold a password."""
     hint = "Write it as https://studies.example.org."
     if not isinstance(url, str) or not url.strip():
-        raise CredentialsError(f"Expected the URL of a Beiwe server, got nothing; nothing was sent. {hint}")
+        raise CredentialsError(f"The URL of the Beiwe server is missing. Nothing was sent. {hint}")
     text = url.strip()
     try:
         parts = urlsplit(text)
@@ -139,29 +139,28 @@ def _checked_url(url: object) -> str:
         host, parts = None, None
     if parts is None or not host or parts.scheme not in ("http", "https") or re.search(r"[\s\\]", text):
         raise CredentialsError(
-            "Expected the URL of a Beiwe server with https and a host name, got something else; nothing was sent. "
-            f"{hint}"
+            f"The URL of the Beiwe server is not an https URL with a host name. Nothing was sent. {hint}"
         )
     if "@" in parts.netloc or "?" in text or "#" in text:
         raise CredentialsError(
-            f"Expected the plain address of a Beiwe server, got a URL with a user name, query or fragment; nothing was "
-            f"sent. The keys go into variables of their own. {hint}"
+            "The URL of the Beiwe server contains a user name, a query, or a fragment. Nothing was sent. Keys belong "
+            f"in their own variables. {hint}"
         )
     if parts.scheme == "http" and not is_loopback(host):
         raise CredentialsError(
-            f"Expected https for {host}, got http; nothing was sent. Keys would travel readable: only loopback may use "
-            "http. Correct the URL to https."
+            f"The URL of {host} uses http, which would send the keys in the clear. Nothing was sent. Change it to "
+            "https: only loopback addresses may use http."
         )
     return text.rstrip("/")
 
 
 def _checked_key(name: str, key: object) -> str:
     if not isinstance(key, str) or not key.strip():
-        raise CredentialsError(f"Expected the {name} of a Beiwe researcher, got nothing; nothing was sent.")
+        raise CredentialsError(f"The {name} is missing. Nothing was sent. Copy it from the website.")
     if not _KEY.fullmatch(key.strip()):
         raise CredentialsError(
-            f"Expected the {name} in letters, digits, + and / only, got other characters; nothing was sent. Copy it "
-            "again from the website, whole and without quotes. It is not a password."
+            f"The {name} contains characters other than letters, digits, + and /. Nothing was sent. Copy it from the "
+            "website again, complete and without quotes. It is not a password."
         )
     return key.strip()
 
@@ -170,7 +169,7 @@ def checked_secrets(secrets: Mapping[str, str]) -> Mapping[str, str]:
     for study, passphrase in secrets.items():
         if not isinstance(passphrase, str) or not passphrase:
             raise CredentialsError(
-                f"Expected a passphrase for the study {study!r} in SECRETS, got an empty one or something that is "
-                "not text; nothing was read. Correct or remove the entry."
+                f"The passphrase of study {study!r} in SECRETS is empty or not text. Nothing was read. Correct or "
+                "remove the entry."
             )
     return MappingProxyType(dict(secrets))

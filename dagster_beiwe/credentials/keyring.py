@@ -79,8 +79,8 @@ def read_keyring(
     else:
         return _parsed(file, plain)
     raise KeyringFileError(
-        f"Expected a keyring encrypted with cryptease in {file}, got a file that is not; nothing was used. Make it "
-        f"with `dagster-beiwe keyring set SECTION` or `crypt.py --encrypt`. ({reason})"
+        f"{file} is not a keyring encrypted with cryptease ({reason}). Nothing was used. Create one with "
+        "`dagster-beiwe keyring set SECTION` or `crypt.py --encrypt`."
     )
 
 
@@ -100,23 +100,23 @@ def write_keyring(
     from dagster_beiwe.encryption import encrypt_bytes
 
     if not passphrase:
-        raise KeyringPassphraseError("Expected a passphrase for the keyring, got an empty one; nothing was written.")
+        raise KeyringPassphraseError("The passphrase of the keyring is empty. Nothing was written.")
     for name in sections if changed is None else changed:
         credentials_of_section(name, sections[name])
     plain = {name: dict(section) for name, section in sections.items()}
-    locked = encrypt_bytes(json.dumps(plain, indent=2).encode(), passphrase)
+    encrypted = encrypt_bytes(json.dumps(plain, indent=2).encode(), passphrase)
     file = _expanded(path)
     if file.is_dir():
-        raise KeyringFileError(f"Expected a file name for the keyring, got the folder {file}; nothing was written.")
+        raise KeyringFileError(f"{file} is a folder, not a keyring file. Nothing was written. Name a file.")
     try:
-        write_file(file, locked, follow=True)
+        write_file(file, encrypted, follow=True)
     except OSError as error:
         reason = error.strerror
     else:
         return
     raise KeyringFileError(
-        f"Expected to write the keyring {file}, but: {reason}. Nothing was changed. Check that the folder exists and "
-        "may be written to."
+        f"The keyring {file} could not be written: {reason}. Nothing was changed. Check that the folder exists and is "
+        "writable."
     )
 
 
@@ -124,14 +124,13 @@ def credentials_of_section(name: str, section: object) -> Credentials:
     """The credentials in one section of a keyring; raises ``KeyringSectionError`` that names it for any mistake."""
     if not isinstance(section, Mapping):
         raise KeyringSectionError(
-            f"Expected the keyring's section {name!r} to be an object with URL, ACCESS_KEY and SECRET_KEY, got "
-            "something else; nothing was used."
+            f"The keyring's section {name!r} is not an object with URL, ACCESS_KEY and SECRET_KEY. Nothing was used. "
+            "Correct the section."
         )
     missing = [key for key in ("URL", "ACCESS_KEY", "SECRET_KEY") if not section.get(key)]
     if missing:
         raise KeyringSectionError(
-            f"Expected URL, ACCESS_KEY and SECRET_KEY in the keyring's section {name!r}; missing or empty: "
-            f"{', '.join(missing)}. Nothing was used; add them."
+            f"Missing or empty in the keyring's section {name!r}: {', '.join(missing)}. Nothing was used. Add them."
         )
     wrong = [
         key
@@ -140,8 +139,7 @@ def credentials_of_section(name: str, section: object) -> Credentials:
     ]
     if wrong:
         raise KeyringSectionError(
-            f"Expected text in the keyring's section {name!r}, got something else in {', '.join(wrong)}; nothing was "
-            "used."
+            f"Not text in the keyring's section {name!r}: {', '.join(wrong)}. Nothing was used. Correct them."
         )
     secrets = _secrets_of_section(name, section)
     try:
@@ -173,13 +171,11 @@ def _section(
     names = ", ".join(sorted(sections)) or "none"
     if not section:
         raise KeyringSectionError(
-            f"Expected the name of a section of the keyring, got none; nothing was used. Set {BEIWE_KEYRING_SECTION}. "
-            f"The sections are: {names}."
+            f"No section of the keyring was named. Nothing was used. Set {BEIWE_KEYRING_SECTION} to one of: {names}."
         )
     if section not in sections:
         raise KeyringSectionError(
-            f"Expected a section of the keyring, got {section[:80]!r}, which it lacks; nothing was used. "
-            f"The sections are: {names}."
+            f"The keyring has no section {section[:80]!r}. Nothing was used. Its sections are: {names}."
         )
     return section, sections[section]
 
@@ -188,8 +184,8 @@ def _secrets_of_section(name: str, section: Mapping[str, Any]) -> Mapping[str, A
     secrets = section.get("SECRETS") or {}
     if not isinstance(secrets, Mapping):
         raise KeyringSectionError(
-            f"Expected an object of study names and passphrases in the keyring's section {name!r}, got something else "
-            "in SECRETS; nothing was used."
+            f"SECRETS in the keyring's section {name!r} is not an object of study names and passphrases. Nothing was "
+            "used. Correct it."
         )
     return secrets
 
@@ -199,8 +195,8 @@ def _expanded(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise KeyringFileError(
-            f"Expected the keyring file {path}, which begins in the home folder of a user who is not known here; "
-            "nothing was read or written. Write the path in full."
+            f"The path of the keyring file {path} starts in the home folder of a user that does not exist here. "
+            "Nothing was read or written. Write the full path."
         ) from None
 
 
@@ -210,12 +206,12 @@ def _read_locked(file: Path) -> bytes:
         data = read_file(file, limit_bytes=_KEYRING_LIMIT_BYTES, follow=True)
     except FileNotFoundError:
         raise KeyringFileError(
-            f"Expected the keyring file {file}, which does not exist. Make it with `dagster-beiwe keyring set "
-            f"SECTION`, or name another in {BEIWE_KEYRING_FILE}."
+            f"The keyring file {file} does not exist. Create it with `dagster-beiwe keyring set SECTION`, or set "
+            f"{BEIWE_KEYRING_FILE} to another file."
         ) from None
     except FileTooLargeError:
         raise KeyringFileError(
-            f"Expected a keyring of a few kB in {file}, got a file over 4 MiB; nothing was used."
+            f"{file} is larger than 4 MiB, so it is not a keyring. Nothing was used. Name the right file."
         ) from None
     except NotRegularFileError as error:
         raise KeyringFileError(
@@ -224,15 +220,15 @@ def _read_locked(file: Path) -> bytes:
         ) from None
     except OSError as error:
         raise KeyringFileError(
-            f"Expected to read the keyring file {file}, but: {error.strerror}. Correct its owner or permissions (0600)."
+            f"The keyring file {file} could not be read: {error.strerror}. Correct its owner or permissions (0600)."
         ) from None
     if not data:
-        raise KeyringFileError(f"Expected an encrypted keyring in {file}, got an empty file; nothing was used.")
+        raise KeyringFileError(f"The keyring file {file} is empty. Nothing was used. Restore it, or create a new one.")
     if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[") and b"\0" not in data:
         raise KeyringFileError(
-            f"Expected an encrypted keyring in {file}, got readable JSON: the keys lie open. Nothing was used. Encrypt "
-            "it with `crypt.py --encrypt` or `dagster-beiwe keyring set SECTION`, delete the readable file, and make "
-            "new keys on the website if anybody else could read it."
+            f"The keyring {file} is readable JSON: its keys are not protected. Nothing was used. Encrypt it with "
+            "`crypt.py --encrypt` or `dagster-beiwe keyring set SECTION`, delete the readable file, and create new "
+            "keys on the website if others could read it."
         )
     return data
 
@@ -260,12 +256,12 @@ def _parsed(file: Path, plain: bytes) -> dict[str, dict[str, Any]]:
     # Outside of the except block: the decoder's exception holds the whole keyring.
     if not readable:
         raise KeyringPassphraseError(
-            f"Expected the passphrase to open the keyring {file}, got unreadable text: the passphrase is wrong, or the "
-            f"file is damaged or did not hold JSON when it was encrypted. Nothing was used. Check {NRG_KEYRING_PASS}."
+            f"The keyring {file} could not be decrypted: the passphrase is wrong, the file is damaged, or it did not "
+            f"hold JSON when it was encrypted. Nothing was used. Check {NRG_KEYRING_PASS}."
         )
     if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
         raise KeyringFileError(
-            f"Expected a JSON object of sections in the keyring {file}, got JSON of another shape; nothing was used. "
-            "The form is {section: {URL, ACCESS_KEY, SECRET_KEY, USERNAME, PASSWORD, SECRETS}}."
+            f"The keyring {file} is not a JSON object of sections. Nothing was used. Its form is "
+            "{section: {URL, ACCESS_KEY, SECRET_KEY, USERNAME, PASSWORD, SECRETS}}."
         )
     return sections

@@ -64,10 +64,10 @@ def test_a_section_that_cannot_be_used_does_not_block_another(
     assert main(["keyring", "passphrase", "lab", "Sleep"]) == 0
     assert read_keyring(ring, passphrase=PASSPHRASE)["old"] == old
     assert main(["keyring", "list"]) == 0
-    assert "old: cannot be used. In the keyring's section 'old': Expected https" in capsys.readouterr().out
+    assert "old: cannot be used. In the keyring's section 'old': The URL" in capsys.readouterr().out
     say("lock\n", monkeypatch)
     assert main(["keyring", "passphrase", "old", "Sleep"]) == 2
-    assert "In the keyring's section 'old': Expected https" in capsys.readouterr().err
+    assert "In the keyring's section 'old': The URL" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", ["hunter2", ["hunter2"], 7])
@@ -77,7 +77,7 @@ def test_secrets_of_another_shape_are_not_shown(
     """A passphrase in the place of the object that should hold it: no letter of it is printed."""
     put(ring, {"lab": {**GOOD, "SECRETS": wrong}})
     assert main(["keyring", "list"]) == 0
-    assert "got something else in SECRETS" in (printed := capsys.readouterr().out)
+    assert "SECRETS in the keyring's section 'lab' is not an object" in (printed := capsys.readouterr().out)
     assert "h, n" not in printed
     assert "hunter2" not in printed
     say("lock\n", monkeypatch)

@@ -76,7 +76,7 @@ def test_a_section_with_passphrases_only_gives_them(tmp_path: Path) -> None:
     """A host that only reads the lake needs neither address nor keys."""
     path = lock_with_cryptease(tmp_path / "keyring.enc", json.dumps({"lab": {"SECRETS": {"Sleep": "lock"}}}).encode())
     assert secrets_from_keyring("lab", path=path, passphrase=PASSPHRASE) == {"Sleep": "lock"}
-    expect_error(KeyringSectionError, "missing or empty", path)
+    expect_error(KeyringSectionError, "Missing or empty", path)
 
 
 def test_a_section_becomes_credentials(keyring: Path) -> None:
@@ -191,9 +191,7 @@ def test_what_could_not_be_read_is_not_written(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """With the way to make one."""
-    expect_error(
-        KeyringFileError, r"nowhere\.enc, which does not exist.*dagster-beiwe keyring", tmp_path / "nowhere.enc"
-    )
+    expect_error(KeyringFileError, r"nowhere\.enc does not exist.*dagster-beiwe keyring", tmp_path / "nowhere.enc")
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
@@ -236,7 +234,7 @@ def test_an_empty_file_is_not_a_keyring(tmp_path: Path) -> None:
     """Left by a full disk."""
     path = tmp_path / "keyring.enc"
     path.touch()
-    expect_error(KeyringFileError, "empty file", path)
+    expect_error(KeyringFileError, "is empty", path)
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
@@ -244,7 +242,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "keyring.enc"
     with path.open("wb") as target:
         target.truncate(100 * 1024 * 1024)
-    expect_error(KeyringFileError, "over 4 MiB", path)
+    expect_error(KeyringFileError, "larger than 4 MiB", path)
 
 
 def test_a_wrong_passphrase_is_noticed(keyring: Path) -> None:
@@ -263,7 +261,7 @@ def test_a_cut_keyring_does_not_pass(keyring: Path) -> None:
 def test_json_of_another_shape_is_refused(tmp_path: Path, plain: str) -> None:
     """The form is shown in the message."""
     path = lock_with_cryptease(tmp_path / "keyring.enc", plain.encode())
-    expect_error(KeyringFileError, "another shape.*ACCESS_KEY", path)
+    expect_error(KeyringFileError, "not a JSON object of sections.*ACCESS_KEY", path)
 
 
 @pytest.mark.usefixtures("deep_stack")
@@ -276,7 +274,7 @@ def test_text_that_was_no_json_says_so(tmp_path: Path) -> None:
 
 def test_a_missing_section_gets_the_list(keyring: Path) -> None:
     """Names of sections are no secret."""
-    expect_error(KeyringSectionError, "'lbb', which it lacks.*lab, old lab", keyring, section="lbb")
+    expect_error(KeyringSectionError, "no section 'lbb'.*lab, old lab", keyring, section="lbb")
     expect_error(KeyringSectionError, "BEIWE_KEYRING_SECTION.*lab, old lab", keyring, section=None)
 
 
@@ -286,7 +284,7 @@ def test_a_missing_value_is_named(tmp_path: Path, key: str, empty: str | None) -
     """By its name in the file."""
     section = {**SECTIONS["lab"], key: empty}
     path = lock_with_cryptease(tmp_path / "keyring.enc", json.dumps({"lab": section}).encode())
-    expect_error(KeyringSectionError, f"missing or empty: {key}", path)
+    expect_error(KeyringSectionError, f"Missing or empty.*: {key}", path)
 
 
 @pytest.mark.parametrize(
@@ -297,14 +295,14 @@ def test_a_value_of_the_wrong_kind_is_named(tmp_path: Path, change: dict[str, An
     """Numbers and lists where text belongs."""
     section = {**SECTIONS["lab"], **change}
     path = lock_with_cryptease(tmp_path / "keyring.enc", json.dumps({"lab": section}).encode())
-    expect_error(KeyringSectionError, f"something else in {match}", path)
+    expect_error(KeyringSectionError, f"Not text.*{match}|SECRETS in the keyring", path)
 
 
 def test_a_bad_address_in_the_keyring_is_refused(tmp_path: Path) -> None:
     """The same rules as for the environment; the section is named, because there are others."""
     section = {**SECTIONS["lab"], "URL": "http://beiwe.example.org"}
     path = lock_with_cryptease(tmp_path / "keyring.enc", json.dumps({"lab": section}).encode())
-    expect_error(KeyringSectionError, "section 'lab': Expected https", path)
+    expect_error(KeyringSectionError, "section 'lab': .*http", path)
 
 
 @pytest.mark.parametrize("environ", [{}, {"NRG_KEYRING_PASS": ""}])
