@@ -1,93 +1,86 @@
 """``raw_data``: participant by window, each recorded the moment it is committed to the lake.
 
-Dagster would record an output at its end, for all partitions of the run alike, those that failed among them. Each
-committed window gets an event of its own instead, with its own numbers and data version; the output follows when all
-windows have theirs, so that tables and checks in the same run go on.
+Dagster would record all partitions of a run when its output ends, including those that failed. Instead, each committed
+window gets its own event with its own numbers and data version. The output follows when all windows have theirs, so
+that tables and checks in the same run can start.
 """
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import cast
 
 import dagster as dg
 
-from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_output
+from dagster_beiwe.assets.recorded import (
+    RECORDS_ITSELF,
+    is_continuation,
+    recorded_by_retried_runs,
+    recorded_output,
+)
 from dagster_beiwe.assets.run_log import in_run_log
+from dagster_beiwe.assets.study_asset import study_asset
+from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
 from dagster_beiwe.assets.window_events import errors_of, log_failures, log_oddities, window_metadata
 from dagster_beiwe.cells import Cell, CellKey
-from dagster_beiwe.partitions.definitions import (
-    MOVED_ONLY,
-    REFRESH_TAG,
-    Metadata,
-    cell_of,
-    partition_event,
-    raw_data_partitions,
-    run_partition_keys,
-    version_of,
-)
+from dagster_beiwe.partitions.definitions import cell_of, raw_data_partitions
+from dagster_beiwe.partitions.events import partition_event, version_of
+from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, run_partition_keys
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, listed, never_seen_advice, with_retries
-from dagster_beiwe.runs.remembered_heads import remembered_heads
+from dagster_beiwe.runs.remembered_heads import Metadata, remembered_heads
 from dagster_beiwe.studies.config import lake_io_manager_key
 from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import FetchPolicy, Progress, StudySync, WindowReport
 
 BACKFILL_POLICY = dg.BackfillPolicy.single_run()
-"""One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs some five
-seconds beside its transfers, and what it committed stays when it dies, so fewer and longer runs win. With this policy
-(only) ``dagster asset materialize --partition-range`` works too."""
+"""One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs about five
+seconds in addition to its transfers, and everything it committed stays if it dies, so fewer and longer runs are better.
+Only with this policy does ``dagster asset materialize --partition-range`` work."""
 
 
 def build_raw_data_asset(
-    study: Study, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
+    study: Study,
+    *,
+    pool: str,
+    retry_policy: dg.RetryPolicy = RETRY_POLICY,
+    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
 ) -> dg.AssetsDefinition:
-    """``beiwe/<key>/raw_data``. Raises ``ConfigurationError`` where the study's start is not known."""
+    """``beiwe/<key>/raw_data``. Raises ``ConfigurationError`` if the study's start is not known."""
     partitions = raw_data_partitions(study)
-    key = dg.AssetKey(["beiwe", study.key, "raw_data"])
 
-    with beta_features():
-
-        @dg.asset(
-            key=key,
-            partitions_def=partitions,
-            backfill_policy=BACKFILL_POLICY,
-            dagster_type=cast("dg.DagsterType", dg.Nothing),  # no IO manager need store what the lake holds already
-            output_required=False,
-            group_name=study.key,
-            kinds={"beiwe"},
-            owners=list(study.config.owners),
-            required_resource_keys={study.config.deployment},
-            io_manager_key=lake_io_manager_key(study.config.deployment),
-            pool=pool,
-            description=_description(study),
-            metadata=study.to_metadata(),
-        )
-        def raw_data(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
-            ingest = _Ingest(context, study, key, partitions)
-            with in_run_log(context.log):
-                with_retries(ingest.run, policy=retry_policy, log=context.log, unfinished=ingest.unfinished)
-            yield recorded_output()
+    @study_asset(
+        study,
+        "raw_data",
+        translator=translator,
+        partitions_def=partitions,
+        backfill_policy=BACKFILL_POLICY,
+        io_manager_key=lake_io_manager_key(study.config.deployment),
+        pool=pool,
+        **RECORDS_ITSELF,
+    )
+    def raw_data(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+        ingest = _Ingest(context, study, partitions)
+        with in_run_log(context.log):
+            with_retries(ingest.run, policy=retry_policy, log=context.log, unfinished=ingest.unfinished)
+        yield recorded_output()
 
     return raw_data
 
 
 class _Ingest:
-    """Brings the partitions of one run up to date; ``run`` again goes on with those that are left."""
+    """Brings the partitions of one run up to date. Another ``run`` continues with those that are left."""
 
     def __init__(
         self,
         context: dg.AssetExecutionContext,
         study: Study,
-        key: dg.AssetKey,
         partitions: dg.MultiPartitionsDefinition,
     ) -> None:
         self._context = context
         self._study = study
-        self._key = key
+        self._key = study.asset_key("raw_data")
         self._partitions = partitions
         self._keys: list[str] = []
         self._open: dict[str, Cell] | None = None
@@ -106,14 +99,14 @@ class _Ingest:
             raise self._failure(total=len(self._keys))
 
     def unfinished(self) -> list[str]:
-        """Partitions that are not done, given up or not begun."""
+        """Partitions that are not up to date yet."""
         return list(self._open or ())
 
     def _begin(self) -> dict[str, Cell]:
-        """The run's partitions, but for those that the run which this one retries has done.
+        """The run's partitions, except for those that the run it retries has finished.
 
-        The latter are recorded again, without a download: Dagster shows what a failed run planned and the retry did not
-        record as failed, although it is in the lake.
+        Those are recorded again, without a download: Dagster shows a partition as failed if a failed run planned it and
+        the retry did not record it, although it is in the lake.
         """
         self._keys = [str(key) for key in run_partition_keys(self._context, self._partitions)]
         cells = {key: cell_of(self._study, key) for key in self._keys}
@@ -122,15 +115,17 @@ class _Ingest:
             for key, event in earlier.items():
                 self._record(key, metadata=event.metadata, version=version_of(event))
                 del cells[key]
-            self._context.log.info("%d of %d windows were done before; going on.", len(earlier), len(self._keys))
+            self._context.log.info(
+                "%d of %d windows are done already. Continuing with the others.", len(earlier), len(self._keys)
+            )
         return cells
 
     def _sync(self, left: dict[str, Cell]) -> None:
-        """Bring cells up to date; those that are done leave the dictionary."""
+        """Bring cells up to date, and remove each that is done from the dictionary."""
         cells = list(left.values())
         resource: BeiweResource = getattr(self._context.resources, self._study.config.deployment)
         lake = resource.study_lake(self._study)
-        lake.log.check(remembered_heads(self._context.instance, self._study.key))
+        lake.log.check(remembered_heads(self._context.instance, self._study))
         with resource.get_client() as client:
             sync = StudySync(
                 client,
@@ -152,16 +147,16 @@ class _Ingest:
                         self._give_up(key, report)
 
     def _record(self, key: str, *, metadata: Metadata, version: str) -> None:
-        """As an event, at once: what was recorded before a run dies stays recorded."""
+        """Log an event at once: it stays recorded if the run dies."""
         self._context.log_event(partition_event(self._key, CellKey.parse(key), metadata=metadata, version=version))
 
     def _tell(self, report: WindowReport) -> None:
-        """Warn of what is no failure and yet deserves a look."""
+        """Warn of what is not a failure but deserves a look."""
         participant = report.cell.participant
         if report.participant_deleted_upstream and participant not in self._deleted_upstream:
             self._deleted_upstream.add(participant)
             self._context.log.warning(
-                "%s is no longer on the server; files of the windows asked for count as deleted upstream.", participant
+                "%s is no longer on the server. Files of the requested windows count as deleted upstream.", participant
             )
         log_oddities(report, self._context.log)
 
@@ -176,11 +171,11 @@ class _Ingest:
         participants, windows = zip(*map(CellKey.parse, names), strict=True)
         again = [name for name in names if CellKey.parse(name).participant not in self._unknown]
         errors = errors_of(self._failed[name] for name in again)
-        description = f"{len(names)} of {total} windows were refused; the others are done and recorded."
+        description = f"{len(names)} of {total} windows were refused. All others are recorded."
         if again:
             description = (
-                f"{len(names)} of {total} windows are incomplete; what could be had of them is in the lake, the others "
-                f"are done and recorded. Errors: {errors}. See the run's log, then materialise again: {listed(again)}"
+                f"{len(names)} of {total} windows are incomplete: the lake holds what could be fetched. All others are "
+                f"recorded. Errors: {errors}. See the run's log, then materialize again: {listed(again)}"
             )
         return dg.Failure(
             description=f"{description} {never_seen_advice(self._unknown)}" if self._unknown else description,
@@ -203,17 +198,6 @@ class _Ingest:
             _size(progress.stored_bytes),
             progress.elapsed_seconds,
         )
-
-
-def _description(study: Study) -> str:
-    config = study.config
-    streams = f"Streams: {', '.join(config.streams)}." if config.streams else "Every stream that the server has."
-    how = f" with {config.encryption}" if config.encrypted != "none" else ""
-    return (
-        f"Raw data of the study {study.title} in the lake, one partition per participant and {config.window} window "
-        f"(UTC). {streams} Encrypted{how}: {config.encrypted}. An empty window is a success with no files. The newest "
-        "window is still growing: materialise it again later."
-    )
 
 
 def _size(size_bytes: float) -> str:

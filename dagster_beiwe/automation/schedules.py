@@ -1,6 +1,6 @@
 """Schedules: fetch the newest windows again, and check the lake.
 
-Each run is a rectangle of neighbouring participants by consecutive windows, so that there are few.
+Each run covers a rectangle of adjacent participants by consecutive windows, so that there are few runs.
 """
 
 from __future__ import annotations
@@ -11,14 +11,10 @@ from datetime import timezone
 import dagster as dg
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
-from dagster_beiwe.partitions.definitions import (
-    MOVED_ONLY,
-    REFRESH_TAG,
-    participants_name,
-    refreshed_participants,
-    window_keys,
-)
+from dagster_beiwe.partitions.definitions import participants_name, window_keys
+from dagster_beiwe.partitions.events import refreshed_participants
 from dagster_beiwe.partitions.rectangles import Rectangle, stretches
+from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG
 from dagster_beiwe.studies.study import Study
 
 DEFAULT_CRON = "0 5 * * *"
@@ -27,26 +23,26 @@ DEFAULT_CHECKS_CRON = "0 8 * * *"
 
 def build_refresh_schedule(
     study: Study,
-    assets: Sequence[dg.AssetsDefinition],
     *,
+    tables: Sequence[dg.AssetsDefinition] = (),
+    raw_data: dg.AssetsDefinition | None = None,
     cron: str = DEFAULT_CRON,
     running: bool = False,
 ) -> dg.ScheduleDefinition:
-    """Fetches the study's newest windows of all participants again, and its roster and settings.
+    """Fetches the roster, the settings, and the newest windows of all participants again.
 
-    Windows whose counts have not moved cost no request; servers without counts are asked for all of them.
+    Windows whose counts have not moved cost no request. Servers without counts are asked for all of them.
     """
-    tables = [asset for asset in assets if asset.key.path[-1] in ("roster", "settings")]
-    raw_data = [asset for asset in assets if asset.key.path[-1] == "raw_data"]
+    targets = [*tables, *([raw_data] if raw_data else [])]
 
     @dg.schedule(
         name=f"{study.key}_refresh",
-        target=dg.AssetSelection.assets(*tables, *raw_data).without_checks(),
+        target=dg.AssetSelection.assets(*targets).without_checks(),
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=(
-            f"Roster, settings and the newest {study.config.refresh_windows} windows of all participants of "
-            f"{study.title}."
+            f"Fetches the roster, the settings, and the newest {study.config.refresh_windows} windows of "
+            f"{study.title} again."
         ),
     )
     def refresh(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
@@ -54,15 +50,16 @@ def build_refresh_schedule(
         table_keys = [asset.key for asset in tables]
         run_key = f"{moment:%Y-%m-%dT%H:%M:%S} tables"
         yield dg.RunRequest(run_key=run_key, asset_selection=table_keys, asset_check_keys=[])
+        if raw_data is None:
+            return
         order = context.instance.get_dynamic_partitions(participants_name(study.id))
-        wanted = refreshed_participants(context.instance, study.key, order)
+        wanted = refreshed_participants(context.instance, study, order)
         windows = window_keys(study, now=moment)[-study.config.refresh_windows :]
         rectangles = [Rectangle(stretch, tuple(windows)) for stretch in stretches(order, wanted)]
         for run in (part for rectangle in rectangles for part in rectangle.split(PARTITIONS_PER_RUN)):
             run_key = f"{moment:%Y-%m-%dT%H:%M:%S} {run.range}"
-            keys = [asset.key for asset in raw_data]
             tags = {**run.tags, REFRESH_TAG: MOVED_ONLY}
-            yield dg.RunRequest(run_key=run_key, tags=tags, asset_selection=keys, asset_check_keys=[])
+            yield dg.RunRequest(run_key=run_key, tags=tags, asset_selection=[raw_data.key], asset_check_keys=[])
 
     return refresh
 
@@ -75,14 +72,14 @@ def build_checks_schedule(
     cron: str = DEFAULT_CHECKS_CRON,
     running: bool = False,
 ) -> dg.ScheduleDefinition:
-    """Runs every check of the study, and what is made from manifests alone; some hours after the refresh."""
+    """Runs every check of the study and builds the tables made from manifests, some hours after the refresh."""
 
     @dg.schedule(
         name=f"{study.key}_checks",
         target=checks_target(summaries, checks),
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
-        description=f"Checks that the data of {study.title} are complete, intact and protected.",
+        description=f"Checks that the data of {study.title} is complete, intact, and protected.",
     )
     def check(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         moment = context.scheduled_execution_time.astimezone(timezone.utc)
@@ -92,14 +89,14 @@ def build_checks_schedule(
 
 
 def checks_target(summaries: Sequence[dg.AssetsDefinition], checks: dg.AssetChecksDefinition) -> dg.AssetSelection:
-    """What a job must know of to run checks."""
+    """Everything that a run of the checks selects."""
     return dg.AssetSelection.assets(*summaries) | dg.AssetSelection.checks(checks)
 
 
 def checks_request(
     summaries: Sequence[dg.AssetsDefinition], checks: dg.AssetChecksDefinition, *, run_key: str
 ) -> dg.RunRequest:
-    """A run of all checks and of what is made from manifests alone."""
+    """A run of all checks, and of the tables made from manifests alone."""
     return dg.RunRequest(
         run_key=run_key,
         asset_selection=[summary.key for summary in summaries],

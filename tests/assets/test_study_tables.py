@@ -14,7 +14,9 @@ from worlds import WEEKS
 
 from dagster_beiwe import BeiweResource, EnvCredentials
 from dagster_beiwe.assets.coverage import build_coverage_asset
-from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
+from dagster_beiwe.assets.roster import build_roster_asset
+from dagster_beiwe.assets.settings import build_settings_asset
+from dagster_beiwe.assets.studies import build_studies_asset
 from dagster_beiwe.io_managers import EncryptedTableIOManager
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
@@ -109,7 +111,7 @@ def test_the_rosters_log_tells_what_the_server_can_do(
     for profile, status, text in (
         ("2023-11", 400, "The Beiwe server lacks check_credentials, "),
         ("2026-03", 400, "The Beiwe server has every endpoint known to this client."),
-        ("2026-03", 500, "What the server can do was not wholly found out."),
+        ("2026-03", 500, "Not everything that the server supports could be determined."),
     ):
         server.profile = Profile.named(profile)
         with server.misbehave("status", route=heartbeats if status == 500 else "/none", status=status):

@@ -11,7 +11,8 @@ from labs import NOW, WEEKS, Lab, raw_data_requests, values, world_of
 
 from dagster_beiwe.automation.roster_sensor import build_roster_sensor
 from dagster_beiwe.automation.schedules import build_refresh_schedule
-from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags
+from dagster_beiwe.partitions.definitions import participants_name
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import ParticipantPlan
 
 SLIP = "anna00O1"
@@ -47,9 +48,9 @@ def test_it_is_refused_and_told_from_who_has_left(slipped: Lab) -> None:
     """With what to do, and without the advice to run it again; who has left is recorded as before."""
     result = slipped.run("raw_data", tags=dict(rectangle_tags(slipped.partitions, WEEKS[:2])))
     message = failure(result)
-    assert f"of whom nothing was ever fetched: {SLIP}." in message
+    assert f"of which nothing was ever fetched: {SLIP}." in message
     assert "dagster-beiwe partitions remove" in message
-    assert "materialise again" not in message
+    assert "materialize again" not in message
     assert "windows were refused" in message
     assert "incomplete" not in message
     logs = slipped.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
@@ -76,7 +77,7 @@ def test_refreshes_leave_it_out(slipped: Lab) -> None:
     slipped.instance.add_dynamic_partitions(participants_name(slipped.study.id), ["bert00O2"])  # since then
     assert slipped.partitions == ["anna0001", "bert0002", SLIP, newcomer, "bert00O2"]
     raw_data = slipped.definitions.resolve_assets_def(slipped.key("raw_data"))
-    schedule = build_refresh_schedule(slipped.study, [raw_data])
+    schedule = build_refresh_schedule(slipped.study, raw_data=raw_data)
     with dg.build_schedule_context(instance=slipped.instance, scheduled_execution_time=NOW) as context:
         requests = raw_data_requests(schedule.evaluate_tick(context).run_requests or [])
     refreshed = {key.partition("|")[0] for request in requests for key in slipped.partitions_of(request)}
