@@ -42,7 +42,7 @@ def daily_counts(study: Study) -> dg.AssetsDefinition:
             description="GPS fixes and answered surveys per participant and day (UTC).",
             partitions_def=raw_data_partitions(study),
             backfill_policy=dg.BackfillPolicy.multi_run(100),
-            ins={"raw_data": dg.AssetIn(["beiwe", study.key, "raw_data"])},
+            ins={"raw_data": dg.AssetIn(study.asset_key("raw_data"))},
         )
         def daily(raw_data: BeiwePartitions) -> dict[str, pd.DataFrame]:
             tables = {}
@@ -70,7 +70,7 @@ def participant_files(study: Study) -> dg.AssetsDefinition:
         metadata=study.to_metadata(),
         description="Per stream: number and size of files, first and last hour.",
         partitions_def=grid.get_partitions_def_for_dimension("participant"),
-        ins={"raw_data": dg.AssetIn(["beiwe", study.key, "raw_data"])},
+        ins={"raw_data": dg.AssetIn(study.asset_key("raw_data"))},
     )
     def files(raw_data: BeiwePartitions) -> pd.DataFrame:
         listed = [(file.stream, file.time, file.size_bytes or 0) for file in raw_data.files()]
@@ -97,7 +97,7 @@ def window_overview(study: Study) -> dg.AssetsDefinition:
         metadata=study.to_metadata(),
         description="Per participant: files by stream in this window.",
         partitions_def=grid.get_partitions_def_for_dimension("window"),
-        ins={"raw_data": dg.AssetIn(["beiwe", study.key, "raw_data"])},
+        ins={"raw_data": dg.AssetIn(study.asset_key("raw_data"))},
     )
     def overview(raw_data: BeiwePartitions) -> pd.DataFrame:
         counts: Mapping[str, Counter[str]] = {participant: Counter() for participant in raw_data.participants}

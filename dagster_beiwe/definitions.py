@@ -88,7 +88,7 @@ def build_beiwe_definitions(
     patience, and not again for five minutes unless something was missing); while one is silent, the last known studies
     are used, kept in ``state_folder`` (default ``$DAGSTER_HOME/beiwe``).
 
-    ``per_study`` makes the lab's own assets for a study, which read ``["beiwe", study.key, "raw_data"]``.
+    ``per_study`` makes the lab's own assets for a study, which read ``study.asset_key("raw_data")``.
 
     The result can be merged into a lab's project in any order and changes no default of it: it brings no executor, no
     logger and no ``io_manager``. Everything runs under the in-process and the multiprocess executor; the former saves

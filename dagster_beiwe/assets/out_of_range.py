@@ -30,7 +30,7 @@ def build_out_of_range_asset(
 ) -> dg.AssetsDefinition:
     """``beiwe/<key>/out_of_range``: for each participant one request for all time before the windows, one for all time
     after them, and a small one for the server's counts."""
-    key = dg.AssetKey(["beiwe", study.key, "out_of_range"])
+    key = study.asset_key("out_of_range")
 
     with beta_features():
 

@@ -47,7 +47,7 @@ def build_raw_data_asset(
 ) -> dg.AssetsDefinition:
     """``beiwe/<key>/raw_data``. Raises ``ConfigurationError`` where the study's start is not known."""
     partitions = raw_data_partitions(study)
-    key = dg.AssetKey(["beiwe", study.key, "raw_data"])
+    key = study.asset_key("raw_data")
 
     with beta_features():
 
@@ -130,7 +130,7 @@ class _Ingest:
         cells = list(left.values())
         resource: BeiweResource = getattr(self._context.resources, self._study.config.deployment)
         lake = resource.study_lake(self._study)
-        lake.log.check(remembered_heads(self._context.instance, self._study.key))
+        lake.log.check(remembered_heads(self._context.instance, self._study))
         with resource.get_client() as client:
             sync = StudySync(
                 client,

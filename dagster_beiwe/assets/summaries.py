@@ -41,8 +41,8 @@ def build_summary_asset(
     left_out = frozenset(passing)
 
     @dg.asset(
-        key=["beiwe", study.key, name],
-        deps=[dg.AssetKey(["beiwe", study.key, "raw_data"])],
+        key=study.asset_key(name),
+        deps=[study.asset_key("raw_data")],
         group_name=study.key,
         kinds={"beiwe"},
         owners=list(study.config.owners),

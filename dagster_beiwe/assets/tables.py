@@ -93,7 +93,7 @@ def build_roster_asset(
     in the ``pool``."""
 
     @dg.asset(
-        key=["beiwe", study.key, "roster"],
+        key=study.asset_key("roster"),
         deps=[STUDIES_KEY],
         group_name=study.key,
         kinds={"beiwe"},
@@ -129,7 +129,7 @@ def build_roster_asset(
         if warning := too_many_partitions(study, participants=len(before) + len(added), windows=windows):
             context.log.warning(warning)
         absent = before - set(participants)
-        never_seen = sorted(absent - recorded_participants(context.instance, study.key)) if absent else []
+        never_seen = sorted(absent - recorded_participants(context.instance, study)) if absent else []
         if never_seen:
             context.log.warning(never_seen_advice(never_seen))
         metadata = {
@@ -148,7 +148,7 @@ def build_roster_asset(
 
 def build_settings_asset(study: Study, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
     """``beiwe/<key>/settings``: how the study is set up. Its data version changes only when a setting changes."""
-    key = dg.AssetKey(["beiwe", study.key, "settings"])
+    key = study.asset_key("settings")
 
     @dg.asset(
         key=key,

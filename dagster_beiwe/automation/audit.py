@@ -131,7 +131,7 @@ class _Audit:
         self._transient = False
         resource: BeiweResource = getattr(self._context.resources, self._study.config.deployment)
         lake = resource.study_lake(self._study)
-        lake.log.check(remembered_heads(self._context.instance, self._study.key))
+        lake.log.check(remembered_heads(self._context.instance, self._study))
         with resource.get_client() as client:
             budget = Budget(self._study.config.audit, client.traffic, taken=self._earlier.taken + self._taken)
             try:

@@ -83,7 +83,7 @@ def build_roster_sensor(
         cursor = RosterCursor.from_text(context.cursor, partitions=before)
         deleted_upstream = tuple(sorted(set(before) - set(ids)))
         if deleted_upstream and deleted_upstream != cursor.deleted_upstream:
-            _tell_of_absent(context, deleted_upstream, recorded_participants(context.instance, study.key))
+            _tell_of_absent(context, deleted_upstream, recorded_participants(context.instance, study))
         windows = window_keys(study, now=datetime.now(timezone.utc))
         added = [each for each in ids if each not in set(before)]
         if raw_data.op.pool:

@@ -55,7 +55,7 @@ def build_refresh_schedule(
         run_key = f"{moment:%Y-%m-%dT%H:%M:%S} tables"
         yield dg.RunRequest(run_key=run_key, asset_selection=table_keys, asset_check_keys=[])
         order = context.instance.get_dynamic_partitions(participants_name(study.id))
-        wanted = refreshed_participants(context.instance, study.key, order)
+        wanted = refreshed_participants(context.instance, study, order)
         windows = window_keys(study, now=moment)[-study.config.refresh_windows :]
         rectangles = [Rectangle(stretch, tuple(windows)) for stretch in stretches(order, wanted)]
         for run in (part for rectangle in rectangles for part in rectangle.split(PARTITIONS_PER_RUN)):

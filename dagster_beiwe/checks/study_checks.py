@@ -39,7 +39,7 @@ from dagster_beiwe.studies.choice import identify_study
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.discovery import StudyMemory
 from dagster_beiwe.studies.roster import ids_in_table
-from dagster_beiwe.studies.server_counts import all_counts, batches, find_zone, settings_key
+from dagster_beiwe.studies.server_counts import all_counts, batches, find_zone
 from dagster_beiwe.studies.settings import changed_settings, describe_changes, read_settings
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import DailyIndex, Gap, measure_coverage
@@ -86,7 +86,7 @@ def build_study_checks(study: StudyConfig, *, state_folder: str | Path | None = 
 def checks_of(study: Study) -> dg.AssetChecksDefinition:
     """``complete``, ``intact``, ``protected``, ``roster`` and ``settings`` of a study that was found."""
     specs = [
-        dg.AssetCheckSpec(name, asset=["beiwe", study.key, asset], description=text)
+        dg.AssetCheckSpec(name, asset=study.asset_key(asset), description=text)
         for name, (asset, text) in CHECKS.items()
     ]
 
@@ -163,7 +163,7 @@ class _Inspection:
 
     def _intact(self) -> Verdict:
         share = self._study.config.verify_share if self._config.verify_share is None else self._config.verify_share
-        remembered = remembered_heads(self._instance, self._study.key)
+        remembered = remembered_heads(self._instance, self._study)
         if self._config.accept_older:
             self._lake.log.accept(remembered, run_id=self._context.run.run_id)
         found = verify_study(self._lake, share=share, remembered=remembered)
@@ -186,11 +186,11 @@ class _Inspection:
             table=table,
             partitions=self._participants,
             held=self._lake.participants(skip_damaged=True),
-            recorded=recorded_participants(self._instance, self._study.key),
+            recorded=recorded_participants(self._instance, self._study),
         )
 
     def _settings(self) -> Verdict:
-        key = settings_key(self._study)
+        key = self._study.asset_key("settings")
         events = self._instance.fetch_materializations(key, limit=_HISTORY).records
         moments = [datetime.fromtimestamp(event.timestamp, timezone.utc) for event in events]
         since = self._now - timedelta(days=self._config.settings_days)
@@ -209,7 +209,7 @@ class _Inspection:
 
     def _unrecorded_settings(self) -> list[dict[str, Any]]:
         """What the server has otherwise than when the settings were last materialised."""
-        key = settings_key(self._study)
+        key = self._study.asset_key("settings")
         with self._resource.get_client() as client:
             snapshot = read_settings(client, self._study.id, study_pk=self._study.config.study_pk)
         before = json_before(self._instance, key, FINGERPRINTS_METADATA)
@@ -223,7 +223,7 @@ class _Inspection:
         return self._resource.study_lake(self._study)
 
     def _places(self) -> Places:
-        asset = f"beiwe/{self._study.key}/raw_data"
+        asset = self._study.asset_key("raw_data").to_user_string()
         return Places(asset=asset, participants=self._participants, windows=[window.key for window in self._windows])
 
     def _reason(self, lake: StudyLake, daily: DailyIndex, streams: Sequence[str], gap: Gap) -> str:

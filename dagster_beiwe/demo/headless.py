@@ -92,7 +92,7 @@ def _run_tables(definitions: dg.Definitions, instance: dg.DagsterInstance) -> in
 
 def _backfill(definitions: dg.Definitions, instance: dg.DagsterInstance, study: Study) -> _Tally:
     """All windows of all participants, in the rectangles that the schedules use too, and the lab's tables of them."""
-    key = dg.AssetKey(["beiwe", study.key, "raw_data"])
+    key = study.asset_key("raw_data")
     tally = _Tally()
     windows = window_keys(study, now=datetime.now(timezone.utc))
     downstream = _downstream(definitions, study)
@@ -114,7 +114,7 @@ def _backfill(definitions: dg.Definitions, instance: dg.DagsterInstance, study: 
 def _downstream(definitions: dg.Definitions, study: Study) -> list[dg.AssetKey]:
     """The project's own assets with the same partitions as the study's raw data."""
     specs = list(definitions.resolve_all_asset_specs())
-    (raw_data,) = (spec for spec in specs if spec.key.path == ["beiwe", study.key, "raw_data"])
+    (raw_data,) = (spec for spec in specs if spec.key == study.asset_key("raw_data"))
     return [spec.key for spec in specs if spec.partitions_def == raw_data.partitions_def and spec.key != raw_data.key]
 
 

@@ -89,7 +89,7 @@ def _as_remembered(lake: StudyLake, study: Study, context: dg.InputContext | dg.
     with suppress(dg.DagsterInvariantViolationError):
         instance = context.instance if isinstance(context, dg.InputContext) else context.step_context.instance
     if instance is not None:
-        lake.log.check(remembered_heads(instance, study.key))
+        lake.log.check(remembered_heads(instance, study))
     return lake
 
 

@@ -157,24 +157,24 @@ def version_of(event: dg.AssetMaterialization) -> str:
     return (event.tags or {})[_DATA_VERSION_TAG]
 
 
-def recorded_participants(instance: dg.DagsterInstance, study_key: str) -> set[str]:
-    """Participants of whom Dagster has recorded a window of raw data, ever."""
-    keys = instance.get_materialized_partitions(dg.AssetKey(["beiwe", study_key, "raw_data"]))
+def recorded_participants(instance: dg.DagsterInstance, study: Study) -> set[str]:
+    """Participants for whom Dagster has ever recorded a window of raw data."""
+    keys = instance.get_materialized_partitions(study.asset_key("raw_data"))
     return {CellKey.parse(key).participant for key in keys}
 
 
-def refreshed_participants(instance: dg.DagsterInstance, study_key: str, partitions: Sequence[str]) -> Collection[str]:
+def refreshed_participants(instance: dg.DagsterInstance, study: Study, partitions: Sequence[str]) -> Collection[str]:
     """Who of the partitions is to be fetched again: whom the last roster has, or of whom anything was ever fetched.
 
     Others were made partitions by hand. Before the first roster everybody counts.
     """
-    event = instance.get_latest_materialization_event(dg.AssetKey(["beiwe", study_key, "roster"]))
+    event = instance.get_latest_materialization_event(study.asset_key("roster"))
     materialization = event.asset_materialization if event else None
     roster = materialization.metadata.get(PARTICIPANTS_METADATA) if materialization else None
     if not isinstance(roster, dg.JsonMetadataValue):
         return partitions
     strangers = set(partitions) - {str(each) for each in roster.value or ()}
-    return set(partitions) - (strangers - recorded_participants(instance, study_key) if strangers else set())
+    return set(partitions) - (strangers - recorded_participants(instance, study) if strangers else set())
 
 
 def rectangle_tags(participants: Sequence[str], windows: Sequence[str]) -> Mapping[str, str]:

@@ -13,13 +13,14 @@ import dagster as dg
 
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
+from dagster_beiwe.studies.study import Study
 
 Metadata: TypeAlias = Mapping[str, dg.MetadataValue[Any]]
 
 RECORD_METADATA, HASH_METADATA, LOG_METADATA = "log_record", "log_hash", "log"
 """The number of the newest record of a study's log, its hash, and which log it is: the study and its lineage."""
 
-RAW_DATA, COVERAGE, INTACT = "raw_data", "coverage", "intact"
+INTACT = "intact"
 
 _EVENTS = 20
 _CHECKS = 50
@@ -52,27 +53,35 @@ def seen_in(metadata: Metadata) -> Seen | None:
     return Seen(folder, number, digest, lineage)
 
 
-def remembered_heads(instance: dg.DagsterInstance, study_key: str) -> list[Seen]:
-    """The newest heads of a study's log that Dagster has seen: with materializations, and with the check."""
-    sources = (_of_raw_data(instance, study_key), _of_check(instance, study_key))
-    return [seen for source in sources if (seen := _newest(source)) is not None]
+def remembered_heads(instance: dg.DagsterInstance, study: Study) -> list[Seen]:
+    """The newest heads of a study's log that Dagster has seen, in materializations and in results of the check."""
+    return _heads(
+        _in_materializations(instance, study.asset_key("raw_data")), _in_checks(instance, study.asset_key("coverage"))
+    )
 
 
 def all_remembered_heads(instance: dg.DagsterInstance) -> list[Seen]:
-    """The newest heads of all studies that Dagster knows of."""
-    keys = {key.path[1] for key in instance.all_asset_keys() if key.path[::2] == ["beiwe", RAW_DATA]}
-    return [seen for key in sorted(keys) for seen in remembered_heads(instance, key)]
+    """The newest heads of every log that Dagster has seen, whatever key a translator gave the assets."""
+    sources = (
+        find(instance, key)
+        for key in sorted(instance.all_asset_keys(), key=str)
+        for find in (_in_materializations, _in_checks)
+    )
+    return _heads(*sources)
 
 
-def _of_raw_data(instance: dg.DagsterInstance, study_key: str) -> Iterator[Seen | None]:
-    events = instance.fetch_materializations(dg.AssetKey(["beiwe", study_key, RAW_DATA]), limit=_EVENTS).records
-    for event in events:
+def _heads(*sources: Iterable[Seen | None]) -> list[Seen]:
+    return [seen for source in sources if (seen := _newest(source)) is not None]
+
+
+def _in_materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[Seen | None]:
+    for event in instance.fetch_materializations(key, limit=_EVENTS).records:
         yield seen_in(event.asset_materialization.metadata) if event.asset_materialization else None
 
 
-def _of_check(instance: dg.DagsterInstance, study_key: str) -> Iterator[Seen | None]:
-    key = dg.AssetCheckKey(dg.AssetKey(["beiwe", study_key, COVERAGE]), INTACT)
-    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=_CHECKS):
+def _in_checks(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[Seen | None]:
+    check = dg.AssetCheckKey(key, INTACT)
+    for record in instance.event_log_storage.get_asset_check_execution_history(check, limit=_CHECKS):
         # The newest record may be that of this very run, which is planned and has nothing to tell yet.
         if isinstance(evaluation := record.evaluation, dg.AssetCheckEvaluation):
             yield seen_in(evaluation.metadata)

@@ -42,10 +42,6 @@ _DAY = timedelta(days=1)
 logger = logging.getLogger("dagster_beiwe")
 
 
-def settings_key(study: Study) -> dg.AssetKey:
-    return dg.AssetKey(["beiwe", study.key, "settings"])
-
-
 @dataclass(frozen=True, kw_only=True)
 class ToldZone:
     """A study's time zone, and when it was told, as a Unix time in seconds."""
@@ -92,7 +88,7 @@ def find_zone(
 
 def told_by_settings(study: Study, instance: dg.DagsterInstance) -> ToldZone | None:
     """The zone as the settings told it at their last materialization, and the former ones known then."""
-    event = instance.get_latest_materialization_event(settings_key(study))
+    event = instance.get_latest_materialization_event(study.asset_key("settings"))
     metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
     name, source, former = (
         _text(metadata.get(each)) for each in (ZONE_METADATA, ZONE_SOURCE_METADATA, FORMER_ZONES_METADATA)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
+
+import dagster as dg
 
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.text import as_code
@@ -18,7 +20,8 @@ class Study:
     """One study, with its configuration. Holds no secret.
 
     ``name`` is the id where nobody knows the name. ``start`` is the first day of data, None where nobody knows it yet.
-    ``hidden`` tells that the server did not name the study when it was last asked.
+    ``hidden`` tells that the server did not name the study when it was last asked. ``asset_keys`` are the keys that a
+    translator gave to the study's assets.
     """
 
     id: str
@@ -27,6 +30,7 @@ class Study:
     start: date | None = None
     hidden: bool = False
     config: StudyConfig
+    asset_keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def configured(self, config: StudyConfig) -> Study:
         """The study under a configuration, whose name, key and start go before what the server was seen to have."""
@@ -37,6 +41,10 @@ class Study:
             start=config.start or self.start,
             config=config,
         )
+
+    def asset_key(self, name: str) -> dg.AssetKey:
+        """The key of one of the study's assets: ``beiwe/<key>/<name>``, unless a translator chose another."""
+        return dg.AssetKey(self.asset_keys.get(name) or ["beiwe", self.key, name])
 
     @property
     def title(self) -> str:
