@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dagster_beiwe.assets import build_study_assets
+    from dagster_beiwe.assets import BeiweTranslator, BeiweTranslatorData, build_study_assets
     from dagster_beiwe.client import BeiweClient
     from dagster_beiwe.component import BeiweComponent
     from dagster_beiwe.credentials import credentials_from_env
@@ -38,6 +38,8 @@ _MODULES = {
     "BeiweLake": "lake",
     "BeiwePartitions": "reading",
     "BeiweResource": "resource",
+    "BeiweTranslator": "assets",
+    "BeiweTranslatorData": "assets",
     "EncryptedLakeIOManager": "io_managers",
     "EncryptedTableIOManager": "io_managers",
     "EnvCredentials": "resource",
@@ -60,6 +62,8 @@ __all__ = [
     "BeiweLake",
     "BeiwePartitions",
     "BeiweResource",
+    "BeiweTranslator",
+    "BeiweTranslatorData",
     "EncryptedLakeIOManager",
     "EncryptedTableIOManager",
     "EnvCredentials",

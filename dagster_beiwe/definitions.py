@@ -12,7 +12,9 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from dagster_beiwe.assets import assets_of, build_studies_asset, tables_of
+from dagster_beiwe.assets import DEFAULT_TRANSLATOR, BeiweTranslator, StudyAssets, build_studies_asset, translated
+from dagster_beiwe.assets.roster import build_roster_asset
+from dagster_beiwe.assets.settings import build_settings_asset
 from dagster_beiwe.automation.audit import DEFAULT_AUDIT_CRON, build_audit_job, build_audit_schedule
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.automation.dead_runs_sensor import build_dead_runs_sensor
@@ -77,6 +79,7 @@ def build_beiwe_definitions(
     deployments: Mapping[str, BeiweResource] | None = None,
     per_study: Callable[[Study], Sequence[dg.AssetsDefinition]] | None = None,
     automation: Automation = Automation(),  # noqa: B008  # frozen
+    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
     default_io_manager: bool = False,
     state_folder: str | Path | None = None,
 ) -> dg.Definitions:
@@ -88,7 +91,8 @@ def build_beiwe_definitions(
     patience, and not again for five minutes unless something was missing); while one is silent, the last known studies
     are used, kept in ``state_folder`` (default ``$DAGSTER_HOME/beiwe``).
 
-    ``per_study`` makes the lab's own assets for a study, which read ``study.asset_key("raw_data")``.
+    ``per_study`` makes the lab's own assets for a study, which read ``study.asset_key("raw_data")``. ``translator``
+    decides the keys, groups, owners, descriptions, and metadata of all other assets.
 
     The result can be merged into a lab's project in any order and changes no default of it: it brings no executor, no
     logger and no ``io_manager``. Everything runs under the in-process and the multiprocess executor; the former saves
@@ -104,10 +108,12 @@ def build_beiwe_definitions(
         deployments = {DEFAULT_DEPLOYMENT: BeiweResource(credentials=credentials_from_environment(os.environ))}
     if studies is not None:
         _check_deployments(studies, deployments)
-    parts = [dg.Definitions(assets=[build_studies_asset(list(deployments), state_folder=state_folder)])]
-    for study in _find_studies(studies, deployments, state_folder):
+    all_studies = build_studies_asset(list(deployments), state_folder=state_folder, translator=translator)
+    parts = [dg.Definitions(assets=[all_studies])]
+    for found in _find_studies(studies, deployments, state_folder):
+        study = translated(found, translator)
         pool = f"beiwe_{deployments[study.config.deployment].credentials.server_name()}"
-        parts.append(_study_definitions(study, pool=pool, automation=automation))
+        parts.append(_study_definitions(study, pool=pool, automation=automation, translator=translator))
         if per_study and study.start:
             parts.append(dg.Definitions(assets=per_study(study)))
     resources = _resources(deployments)
@@ -171,32 +177,32 @@ def _ask(
         logger.warning("The server could not be asked for studies; the last known ones are used. %s", error)
 
 
-def _study_definitions(study: Study, *, pool: str, automation: Automation) -> dg.Definitions:
+def _study_definitions(
+    study: Study, *, pool: str, automation: Automation, translator: BeiweTranslator
+) -> dg.Definitions:
     """The assets of one study with what runs them. Where its start is not known, everything but ``raw_data``."""
     running = automation.running
     if study.start is None:
-        assets = tables_of([study])
-        refresh = build_refresh_schedule(study, assets, cron=automation.refresh_cron, running=running)
-        return dg.Definitions(assets=assets, schedules=[refresh])
-    assets = assets_of(study, pool=pool)
-    *_, restatements, coverage, _, raw_data = assets
-    summaries = [restatements, coverage]
+        tables = [build_roster_asset(study, translator=translator), build_settings_asset(study, translator=translator)]
+        refresh = build_refresh_schedule(study, tables=tables, cron=automation.refresh_cron, running=running)
+        return dg.Definitions(assets=tables, schedules=[refresh])
+    assets = StudyAssets.of(study, pool=pool, translator=translator)
     checks = checks_of(study)
-    audits = [build_audit_job(study, raw_data.key, pool=pool)] if study.config.audit_days else []
+    audits = [build_audit_job(study, pool=pool)] if study.config.audit_days else []
     return dg.Definitions(
-        assets=assets,
+        assets=assets.all,
         asset_checks=[checks],
         jobs=audits,
         schedules=[
             *(build_audit_schedule(study, job, cron=automation.audit_cron, running=running) for job in audits),
-            build_refresh_schedule(study, assets, cron=automation.refresh_cron, running=running),
-            build_checks_schedule(study, summaries, checks, cron=automation.checks_cron, running=running),
+            build_refresh_schedule(
+                study, tables=assets.tables, raw_data=assets.raw_data, cron=automation.refresh_cron, running=running
+            ),
+            build_checks_schedule(study, assets.summaries, checks, cron=automation.checks_cron, running=running),
         ],
         sensors=[
-            build_roster_sensor(study, raw_data, interval_seconds=automation.roster_seconds, running=running),
-            build_changes_sensor(
-                study, raw_data, summaries, checks, interval_seconds=automation.changes_seconds, running=running
-            ),
+            build_roster_sensor(study, assets.raw_data, interval_seconds=automation.roster_seconds, running=running),
+            build_changes_sensor(study, assets, checks, interval_seconds=automation.changes_seconds, running=running),
         ],
     )
 

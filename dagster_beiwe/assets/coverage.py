@@ -1,7 +1,7 @@
-"""``coverage``: what the lake holds of whom, and the home of the checks that look at a whole study.
+"""``coverage``: what the lake holds of each participant. The checks of the whole study are on this asset.
 
-The checks are not on ``raw_data``: each of its runs would plan them for a few windows, leave them out, and so hide the
-last result.
+They are not on ``raw_data``, whose runs cover only a few windows: each run would plan the checks, leave them out, and
+so hide the last result.
 """
 
 from __future__ import annotations
@@ -11,38 +11,25 @@ from collections.abc import Iterable, Iterator, Mapping
 import dagster as dg
 
 from dagster_beiwe.assets.summaries import Row, build_summary_asset
+from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.runs.failures import RETRY_POLICY
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.windows import start_of_key
 
-COLUMNS = {
-    "participant": "Participant id",
-    "stream": "Data stream",
-    "files": "Files in the lake that the server still had when it was last asked",
-    "size_bytes": "Their plain size",
-    "stored_bytes": "What they take in the lake",
-    "first": "Hour of the first file, or moment of the first recording (UTC)",
-    "last": "The same of the last one",
-}
-_NUMBERS = ("files", "size_bytes", "stored_bytes")
+_TOTALS = ("files", "size_bytes", "stored_bytes")
 
 
-def build_coverage_asset(study: Study, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
+def build_coverage_asset(
+    study: Study,
+    *,
+    retry_policy: dg.RetryPolicy = RETRY_POLICY,
+    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
+) -> dg.AssetsDefinition:
     """``beiwe/<key>/coverage``. Its data version changes with what the lake holds."""
     return build_summary_asset(
-        study,
-        "coverage",
-        description=(
-            f"What the lake holds of {study.title}, by participant and stream. Its checks tell whether that is "
-            "complete, intact and protected."
-        ),
-        columns=COLUMNS,
-        numbers=_NUMBERS,
-        rows=_rows,
-        metadata=_totals,
-        retry_policy=retry_policy,
+        study, "coverage", rows=_rows, metadata=_totals, retry_policy=retry_policy, translator=translator
     )
 
 
@@ -50,12 +37,12 @@ def _totals(rows: list[Row]) -> Mapping[str, int]:
     return {
         "dagster/row_count": len(rows),
         "participants": len({row["participant"] for row in rows}),
-        **{name: sum(row[name] for row in rows) for name in _NUMBERS},
+        **{name: sum(row[name] for row in rows) for name in _TOTALS},
     }
 
 
 def _rows(lake: StudyLake) -> Iterator[Row]:
-    """One row per participant and stream with any file."""
+    """One row per participant and stream that has files."""
     for participant in lake.participants():
         streams: dict[str, list[FileRecord]] = {}
         for record in _files(lake, participant):

@@ -4,13 +4,13 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
-from typing import cast
 
 import dagster as dg
 
-from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.assets.recorded import recorded_output
+from dagster_beiwe.assets.recorded import RECORDS_ITSELF, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
+from dagster_beiwe.assets.study_asset import study_asset
+from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
 from dagster_beiwe.assets.window_events import errors_of
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
@@ -26,51 +26,44 @@ from dagster_beiwe.windows import out_of_range_windows
 
 
 def build_out_of_range_asset(
-    study: Study, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
+    study: Study,
+    *,
+    pool: str,
+    retry_policy: dg.RetryPolicy = RETRY_POLICY,
+    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
 ) -> dg.AssetsDefinition:
     """``beiwe/<key>/out_of_range``: for each participant one request for all time before the windows, one for all time
     after them, and a small one for the server's counts."""
-    key = study.asset_key("out_of_range")
 
-    with beta_features():
+    @study_asset(
+        study,
+        "out_of_range",
+        translator=translator,
+        partitions_def=participant_partitions(study.id),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=pool,
+        **RECORDS_ITSELF,
+    )
+    def out_of_range(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+        participants = [check_participant_id(str(each)) for each in context.partition_keys]
+        open_ones = dict.fromkeys(participants)
 
-        @dg.asset(
-            key=key,
-            partitions_def=participant_partitions(study.id),
-            backfill_policy=dg.BackfillPolicy.single_run(),
-            dagster_type=cast("dg.DagsterType", dg.Nothing),  # the lake holds the data already
-            output_required=False,
-            group_name=study.key,
-            kinds={"beiwe"},
-            owners=list(study.config.owners),
-            required_resource_keys={study.config.deployment},
-            pool=pool,
-            description=(
-                f"Files of {study.title} dated outside every window, by phones with a wrong clock. "
-                "The check complete of coverage names the participants who have some."
-            ),
-            metadata=study.to_metadata(),
-        )
-        def out_of_range(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
-            participants = [check_participant_id(str(each)) for each in context.partition_keys]
-            open_ones = dict.fromkeys(participants)
+        def fetch() -> None:
+            failed: dict[str, list[WindowReport]] = {}
+            unknown: set[str] = set()
+            for participant, reports in _fetch(context, study, list(open_ones)):
+                if not all(report.complete for report in reports):
+                    failed[participant] = reports
+                    unknown |= {participant} if any(report.participant_unknown for report in reports) else set()
+                    continue
+                context.log_event(_event(study.asset_key("out_of_range"), participant, reports))
+                del open_ones[participant]
+            if failed:
+                raise _failure(failed, unknown, total=len(participants))
 
-            def fetch() -> None:
-                failed: dict[str, list[WindowReport]] = {}
-                unknown: set[str] = set()
-                for participant, reports in _fetch(context, study, list(open_ones)):
-                    if not all(report.complete for report in reports):
-                        failed[participant] = reports
-                        unknown |= {participant} if any(report.participant_unknown for report in reports) else set()
-                        continue
-                    context.log_event(_event(key, participant, reports))
-                    del open_ones[participant]
-                if failed:
-                    raise _failure(failed, unknown, total=len(participants))
-
-            with in_run_log(context.log):
-                with_retries(fetch, policy=retry_policy, log=context.log, unfinished=lambda: open_ones)
-            yield recorded_output()
+        with in_run_log(context.log):
+            with_retries(fetch, policy=retry_policy, log=context.log, unfinished=lambda: open_ones)
+        yield recorded_output()
 
     return out_of_range
 

@@ -9,13 +9,18 @@ windows have theirs, so that tables and checks in the same run go on.
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import cast
 
 import dagster as dg
 
-from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.assets.recorded import is_continuation, recorded_by_retried_runs, recorded_output
+from dagster_beiwe.assets.recorded import (
+    RECORDS_ITSELF,
+    is_continuation,
+    recorded_by_retried_runs,
+    recorded_output,
+)
 from dagster_beiwe.assets.run_log import in_run_log
+from dagster_beiwe.assets.study_asset import study_asset
+from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
 from dagster_beiwe.assets.window_events import errors_of, log_failures, log_oddities, window_metadata
 from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.partitions.definitions import (
@@ -43,34 +48,30 @@ seconds beside its transfers, and what it committed stays when it dies, so fewer
 
 
 def build_raw_data_asset(
-    study: Study, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
+    study: Study,
+    *,
+    pool: str,
+    retry_policy: dg.RetryPolicy = RETRY_POLICY,
+    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
 ) -> dg.AssetsDefinition:
-    """``beiwe/<key>/raw_data``. Raises ``ConfigurationError`` where the study's start is not known."""
+    """``beiwe/<key>/raw_data``. Raises ``ConfigurationError`` if the study's start is not known."""
     partitions = raw_data_partitions(study)
-    key = study.asset_key("raw_data")
 
-    with beta_features():
-
-        @dg.asset(
-            key=key,
-            partitions_def=partitions,
-            backfill_policy=BACKFILL_POLICY,
-            dagster_type=cast("dg.DagsterType", dg.Nothing),  # no IO manager need store what the lake holds already
-            output_required=False,
-            group_name=study.key,
-            kinds={"beiwe"},
-            owners=list(study.config.owners),
-            required_resource_keys={study.config.deployment},
-            io_manager_key=lake_io_manager_key(study.config.deployment),
-            pool=pool,
-            description=_description(study),
-            metadata=study.to_metadata(),
-        )
-        def raw_data(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
-            ingest = _Ingest(context, study, key, partitions)
-            with in_run_log(context.log):
-                with_retries(ingest.run, policy=retry_policy, log=context.log, unfinished=ingest.unfinished)
-            yield recorded_output()
+    @study_asset(
+        study,
+        "raw_data",
+        translator=translator,
+        partitions_def=partitions,
+        backfill_policy=BACKFILL_POLICY,
+        io_manager_key=lake_io_manager_key(study.config.deployment),
+        pool=pool,
+        **RECORDS_ITSELF,
+    )
+    def raw_data(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+        ingest = _Ingest(context, study, partitions)
+        with in_run_log(context.log):
+            with_retries(ingest.run, policy=retry_policy, log=context.log, unfinished=ingest.unfinished)
+        yield recorded_output()
 
     return raw_data
 
@@ -82,12 +83,11 @@ class _Ingest:
         self,
         context: dg.AssetExecutionContext,
         study: Study,
-        key: dg.AssetKey,
         partitions: dg.MultiPartitionsDefinition,
     ) -> None:
         self._context = context
         self._study = study
-        self._key = key
+        self._key = study.asset_key("raw_data")
         self._partitions = partitions
         self._keys: list[str] = []
         self._open: dict[str, Cell] | None = None
@@ -203,17 +203,6 @@ class _Ingest:
             _size(progress.stored_bytes),
             progress.elapsed_seconds,
         )
-
-
-def _description(study: Study) -> str:
-    config = study.config
-    streams = f"Streams: {', '.join(config.streams)}." if config.streams else "Every stream that the server has."
-    how = f" with {config.encryption}" if config.encrypted != "none" else ""
-    return (
-        f"Raw data of the study {study.title} in the lake, one partition per participant and {config.window} window "
-        f"(UTC). {streams} Encrypted{how}: {config.encrypted}. An empty window is a success with no files. The newest "
-        "window is still growing: materialise it again later."
-    )
 
 
 def _size(size_bytes: float) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
 _CONTINUATION_TAGS = ("dagster/retry_number", "dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 _PAGE = 1000
 
+
+RECORDS_ITSELF: Mapping[str, Any] = {"dagster_type": dg.Nothing, "output_required": False}
+"""Options of such an asset: the lake holds its data already, so no IO manager need store anything."""
 
 _RECORDED_BY_ITSELF = "__source_asset_observation__"
 """Dagster records nothing for an output with this metadata, which its own observable sources use."""

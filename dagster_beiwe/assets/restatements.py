@@ -1,4 +1,4 @@
-"""``restatements``: which files the server changed or deleted after they were fetched. A table without content."""
+"""``restatements``: files that were restated or deleted upstream after they were fetched. A table without content."""
 
 from __future__ import annotations
 
@@ -7,46 +7,27 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 
 from dagster_beiwe.assets.summaries import Row, build_summary_asset
+from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
 from dagster_beiwe.lake import FileRecord, Manifest, StudyLake
 from dagster_beiwe.runs.failures import RETRY_POLICY
 from dagster_beiwe.studies.study import Study
 
-COLUMNS = {
-    "participant": "Participant id",
-    "window": "Key of the window; before or after for out-of-range files",
-    "stream": "Data stream",
-    "survey_id": "Of survey answers, timings and recordings",
-    "time": "Hour of the file, or moment of the recording (UTC)",
-    "state": "present; deleted upstream: kept in the lake; removed: deleted in the lake too",
-    "size_bytes_before": "Plain size before the last restatement",
-    "size_bytes": "Plain size now, or before it was deleted upstream",
-    "sha256_before": "Of the plain content before the last restatement",
-    "sha256": "Of the plain content now, or before it was deleted upstream",
-    "restatements": "How often the content changed since it was first fetched",
-    "times_deleted_upstream": "How often the file was found to be deleted on the server; it may have come back",
-    "first_seen": "When the file was first fetched (UTC)",
-    "fetched_at": "When this content was fetched (UTC)",
-    "last_seen": "When the file was last found on the server (UTC)",
-    "deleted_upstream_at": "When the file was found to be deleted on the server (UTC); empty if it is there",
-}
-_NUMBERS = ("size_bytes_before", "size_bytes", "restatements", "times_deleted_upstream")
 
-
-def build_restatements_asset(study: Study, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
-    """``beiwe/<key>/restatements``. Its data version changes when something was restated."""
+def build_restatements_asset(
+    study: Study,
+    *,
+    retry_policy: dg.RetryPolicy = RETRY_POLICY,
+    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
+) -> dg.AssetsDefinition:
+    """``beiwe/<key>/restatements``. Its data version changes when a file is restated or deleted upstream."""
     return build_summary_asset(
         study,
         "restatements",
-        description=(
-            f"Files of {study.title} that the server changed or deleted after they were fetched: sizes and hashes "
-            "before and after, and when. No content."
-        ),
-        columns=COLUMNS,
-        numbers=_NUMBERS,
         rows=restated_files,
         metadata=_counts,
-        passing=["last_seen"],
+        unversioned=["last_seen"],
         retry_policy=retry_policy,
+        translator=translator,
     )
 
 
@@ -58,7 +39,7 @@ def _counts(rows: list[Row]) -> Mapping[str, int]:
 
 
 def restated_files(lake: StudyLake) -> Iterator[Row]:
-    """One row per file that was restated or ever deleted upstream, by participant and window."""
+    """One row per file that was ever restated or deleted upstream, by participant and window."""
     for participant in lake.participants():
         for manifest in lake.manifests(participant):
             for record in manifest.files:

@@ -44,9 +44,7 @@ _RUNS_SEEN = 50
 """Of earlier runs of the audit: there is one a day, and those that somebody started."""
 
 
-def build_audit_job(
-    study: Study, raw_data: dg.AssetKey, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY
-) -> dg.JobDefinition:
+def build_audit_job(study: Study, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.JobDefinition:
     """``<key>_audit``: compares the windows of a study that are due, within the day's budget, and fetches what differs.
 
     A window is noted in the lake the moment it is compared: a run that dies is simply started again.
@@ -61,7 +59,7 @@ def build_audit_job(
         description=f"Compares windows of {study.title} with the server by hash, and fetches those that differ.",
     )
     def compare_contents(context: dg.OpExecutionContext) -> None:
-        audit = _Audit(context, study, raw_data)
+        audit = _Audit(context, study)
         with in_run_log(context.log):
             with_retries(audit.run, policy=retry_policy, log=context.log)
 
@@ -115,8 +113,8 @@ def _earlier_runs(instance: dg.DagsterInstance, study: Study, *, but: str, now: 
 class _Audit:
     """One run; ``run`` again goes on with the windows that are still due, and with what is left of the budget."""
 
-    def __init__(self, context: dg.OpExecutionContext, study: Study, raw_data: dg.AssetKey) -> None:
-        self._context, self._study, self._raw_data = context, study, raw_data
+    def __init__(self, context: dg.OpExecutionContext, study: Study) -> None:
+        self._context, self._study = context, study
         self._now = datetime.now(timezone.utc)
         self._earlier = _earlier_runs(context.instance, study, but=context.run_id, now=self._now)
         self._taken = Taken()
@@ -239,7 +237,7 @@ class _Audit:
             self._restated.append(report.cell)
             self._context.log_event(
                 partition_event(
-                    self._raw_data,
+                    self._study.asset_key("raw_data"),
                     report.cell.key,
                     metadata=window_metadata(report, lake),
                     version=report.data_version,

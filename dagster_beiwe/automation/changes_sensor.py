@@ -14,6 +14,7 @@ from functools import partial
 
 import dagster as dg
 
+from dagster_beiwe.assets import StudyAssets
 from dagster_beiwe.automation.changes import (
     LOOK_SECONDS,
     ChangesCursor,
@@ -73,8 +74,7 @@ _LOGS: dict[str, Opening] = {}
 
 def build_changes_sensor(
     study: Study,
-    raw_data: dg.AssetsDefinition,
-    summaries: Sequence[dg.AssetsDefinition],
+    assets: StudyAssets,
     checks: dg.AssetChecksDefinition,
     *,
     interval_seconds: int = 3600,
@@ -85,6 +85,8 @@ def build_changes_sensor(
     The server counts anew about every hour, so asking it more than once an hour finds nothing more. In between, and
     where there is more to do than fits into one evaluation, the sensor goes on every ten minutes.
     """
+
+    raw_data, summaries = assets.raw_data, assets.summaries
 
     @dg.sensor(
         name=f"{study.key}_changes",

@@ -27,8 +27,9 @@ DEFAULT_CHECKS_CRON = "0 8 * * *"
 
 def build_refresh_schedule(
     study: Study,
-    assets: Sequence[dg.AssetsDefinition],
     *,
+    tables: Sequence[dg.AssetsDefinition] = (),
+    raw_data: dg.AssetsDefinition | None = None,
     cron: str = DEFAULT_CRON,
     running: bool = False,
 ) -> dg.ScheduleDefinition:
@@ -36,12 +37,11 @@ def build_refresh_schedule(
 
     Windows whose counts have not moved cost no request; servers without counts are asked for all of them.
     """
-    tables = [asset for asset in assets if asset.key.path[-1] in ("roster", "settings")]
-    raw_data = [asset for asset in assets if asset.key.path[-1] == "raw_data"]
+    targets = [*tables, *([raw_data] if raw_data else [])]
 
     @dg.schedule(
         name=f"{study.key}_refresh",
-        target=dg.AssetSelection.assets(*tables, *raw_data).without_checks(),
+        target=dg.AssetSelection.assets(*targets).without_checks(),
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=(
@@ -54,15 +54,16 @@ def build_refresh_schedule(
         table_keys = [asset.key for asset in tables]
         run_key = f"{moment:%Y-%m-%dT%H:%M:%S} tables"
         yield dg.RunRequest(run_key=run_key, asset_selection=table_keys, asset_check_keys=[])
+        if raw_data is None:
+            return
         order = context.instance.get_dynamic_partitions(participants_name(study.id))
         wanted = refreshed_participants(context.instance, study, order)
         windows = window_keys(study, now=moment)[-study.config.refresh_windows :]
         rectangles = [Rectangle(stretch, tuple(windows)) for stretch in stretches(order, wanted)]
         for run in (part for rectangle in rectangles for part in rectangle.split(PARTITIONS_PER_RUN)):
             run_key = f"{moment:%Y-%m-%dT%H:%M:%S} {run.range}"
-            keys = [asset.key for asset in raw_data]
             tags = {**run.tags, REFRESH_TAG: MOVED_ONLY}
-            yield dg.RunRequest(run_key=run_key, tags=tags, asset_selection=keys, asset_check_keys=[])
+            yield dg.RunRequest(run_key=run_key, tags=tags, asset_selection=[raw_data.key], asset_check_keys=[])
 
     return refresh
 

@@ -14,7 +14,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from dagster_beiwe.assets.tables import CHANGES_METADATA, FINGERPRINTS_METADATA, SHOWN_METADATA, json_before
+from dagster_beiwe.assets import DEFAULT_TRANSLATOR, BeiweTranslator, translated
+from dagster_beiwe.assets.settings import CHANGES_METADATA, FINGERPRINTS_METADATA, SHOWN_METADATA, json_before
+from dagster_beiwe.assets.translator import STUDY_ASSETS
 from dagster_beiwe.checks.comparison import Comparison
 from dagster_beiwe.checks.places import Places
 from dagster_beiwe.checks.verdicts import (
@@ -75,12 +77,18 @@ class ChecksConfig(dg.Config):
     settings_days: int = Field(default=7, ge=1, description="For how long `settings` warns of a change.")
 
 
-def build_study_checks(study: StudyConfig, *, state_folder: str | Path | None = None) -> dg.AssetChecksDefinition:
-    """The checks of one study, for a project that puts its definitions together itself; see ``build_study_assets``.
+def build_study_checks(
+    study: StudyConfig,
+    *,
+    state_folder: str | Path | None = None,
+    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
+) -> dg.AssetChecksDefinition:
+    """The checks of one study, for a project that assembles its definitions itself; see ``build_study_assets``.
 
     Raises ``ConfigurationError`` for a study that is not known.
     """
-    return checks_of(identify_study(study, StudyMemory(study.deployment, folder=state_folder).studies()))
+    found = identify_study(study, StudyMemory(study.deployment, folder=state_folder).studies())
+    return checks_of(translated(found, translator))
 
 
 def checks_of(study: Study) -> dg.AssetChecksDefinition:
@@ -173,9 +181,14 @@ class _Inspection:
         lake = self._lake
         share = 1.0 if isinstance(lake.storage, LocalStorage) else self._study.config.verify_share
         found = find_exposures(lake, share=share)
-        for path in pickles_below(self._instance, dg.AssetKey(["beiwe", self._study.key])):
+        for path in sorted({path for prefix in self._prefixes() for path in pickles_below(self._instance, prefix)}):
             found.note(Exposure(kind="readable pickle", path=path))
         return judge_protection(found, self._places(), locked=self._study.config.encrypted)
+
+    def _prefixes(self) -> set[tuple[str, ...]]:
+        """What keys of the study's assets begin with, those of a lab's own among them."""
+        keys = (self._study.asset_key(name) for name in STUDY_ASSETS)
+        return {("beiwe", self._study.key), *(tuple(key.path[:-1]) for key in keys if len(key.path) > 1)}
 
     def _roster(self) -> Verdict:
         with self._resource.get_client() as client:

@@ -5,7 +5,7 @@ That is Dagster's default for whatever names no IO manager, and a lab's project 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -36,12 +36,10 @@ def refuse_pickles(context: dg.InputContext) -> None:
         )
 
 
-def pickles_below(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[str]:
-    """Files that Dagster's default IO manager left of assets under a key, as paths below Dagster's storage."""
+def pickles_below(instance: dg.DagsterInstance, prefix: Sequence[str]) -> Iterator[str]:
+    """Files of assets whose keys begin with a prefix, left by Dagster's default IO manager, below Dagster's storage."""
     storage = Path(instance.storage_directory())
-    yield from (
-        path.relative_to(storage).as_posix() for path in storage.joinpath(*key.path).rglob("*") if path.is_file()
-    )
+    yield from (path.relative_to(storage).as_posix() for path in storage.joinpath(*prefix).rglob("*") if path.is_file())
 
 
 def _pickled_outputs(step: StepExecutionContext) -> Iterator[str]:

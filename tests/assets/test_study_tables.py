@@ -14,7 +14,9 @@ from worlds import WEEKS
 
 from dagster_beiwe import BeiweResource, EnvCredentials
 from dagster_beiwe.assets.coverage import build_coverage_asset
-from dagster_beiwe.assets.tables import build_roster_asset, build_settings_asset, build_studies_asset
+from dagster_beiwe.assets.roster import build_roster_asset
+from dagster_beiwe.assets.settings import build_settings_asset
+from dagster_beiwe.assets.studies import build_studies_asset
 from dagster_beiwe.io_managers import EncryptedTableIOManager
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer

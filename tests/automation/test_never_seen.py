@@ -76,7 +76,7 @@ def test_refreshes_leave_it_out(slipped: Lab) -> None:
     slipped.instance.add_dynamic_partitions(participants_name(slipped.study.id), ["bert00O2"])  # since then
     assert slipped.partitions == ["anna0001", "bert0002", SLIP, newcomer, "bert00O2"]
     raw_data = slipped.definitions.resolve_assets_def(slipped.key("raw_data"))
-    schedule = build_refresh_schedule(slipped.study, [raw_data])
+    schedule = build_refresh_schedule(slipped.study, raw_data=raw_data)
     with dg.build_schedule_context(instance=slipped.instance, scheduled_execution_time=NOW) as context:
         requests = raw_data_requests(schedule.evaluate_tick(context).run_requests or [])
     refreshed = {key.partition("|")[0] for request in requests for key in slipped.partitions_of(request)}

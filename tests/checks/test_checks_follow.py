@@ -15,10 +15,6 @@ from dagster_beiwe.partitions.definitions import rectangle_tags
 ANNA, BERT, CLEO = PARTICIPANTS
 
 
-def summaries_of(lab: Lab) -> list[dg.AssetsDefinition]:
-    return [lab.definitions.resolve_assets_def(lab.key(name)) for name in ("restatements", "coverage")]
-
-
 def test_checks_follow_when_the_runs_are_over(lab: Lab) -> None:
     """Once after a refresh, not at every look."""
     lab.enrol()
@@ -70,8 +66,7 @@ def test_checks_follow_runs_of_others_too(lab: Lab) -> None:
 
 def test_checks_do_not_wait_for_the_next_question_to_the_server(lab: Lab) -> None:
     """In an active study something has moved at each look; in between, the sensor asks nothing from the server."""
-    raw_data = lab.definitions.resolve_assets_def(lab.key("raw_data"))
-    lab.sensor = build_changes_sensor(lab.study, raw_data, summaries_of(lab), lab.checks)
+    lab.sensor = build_changes_sensor(lab.study, lab.assets, lab.checks)
     assert lab.sensor.minimum_interval_seconds == 600
     lab.enrol()
     assert lab.follow()
@@ -93,11 +88,11 @@ def test_servers_without_counts_have_their_checks(open_lab: Callable[..., Lab]) 
 
 def test_a_schedule_runs_all_checks(lab: Lab, tmp_path: Path) -> None:
     """And the tables of restatements and coverage, in one run with a key of its own."""
-    schedule = build_checks_schedule(lab.study, summaries_of(lab), lab.checks)
+    schedule = build_checks_schedule(lab.study, lab.assets.summaries, lab.checks)
     with dg.DagsterInstance.local_temp(str(tmp_path)) as stored:
         at = moment(day_of_week(1), 8)
         with dg.build_schedule_context(instance=stored, scheduled_execution_time=at) as context:
             (request,) = schedule.evaluate_tick(context).run_requests or ()
     assert request.run_key == f"{at:%Y-%m-%dT%H:%M:%S} checks"
     assert set(request.asset_check_keys or ()) == set(lab.checks.check_keys)
-    assert request.asset_selection == [summary.key for summary in summaries_of(lab)]
+    assert request.asset_selection == [summary.key for summary in lab.assets.summaries]

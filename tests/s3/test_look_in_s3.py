@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import dagster as dg
 import pytest
 from object_helpers import PASSPHRASE, S3, START, STUDY, cells_of, small_world
 
 from dagster_beiwe import BeiweResource, EnvCredentials
-from dagster_beiwe.assets import assets_of
+from dagster_beiwe.assets import StudyAssets
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.checks import checks_of
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
@@ -28,15 +26,15 @@ PEOPLE = tuple(f"person{number:02}" for number in range(6))
 
 def look(resource: BeiweResource, study: Study, instance: dg.DagsterInstance, cursor: str | None) -> str:
     """Evaluate the sensor; what it remembers."""
-    assets: Any = assets_of(study, pool="test", retry_policy=dg.RetryPolicy(max_retries=0))
+    assets = StudyAssets.of(study, pool="test", retry_policy=dg.RetryPolicy(max_retries=0))
     checks = checks_of(study)
-    sensor = build_changes_sensor(study, assets[-1], assets[2:4], checks, interval_seconds=0)
+    sensor = build_changes_sensor(study, assets, checks, interval_seconds=0)
     resources = {
         "beiwe": resource,
         "beiwe_table_io_manager": EncryptedTableIOManager(beiwe=resource),
         "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=resource),
     }
-    definitions = dg.Definitions(assets=assets, asset_checks=[checks], sensors=[sensor], resources=resources)
+    definitions = dg.Definitions(assets=assets.all, asset_checks=[checks], sensors=[sensor], resources=resources)
     with dg.build_sensor_context(
         instance=instance, cursor=cursor, resources={"beiwe": resource}, definitions=definitions
     ) as context:

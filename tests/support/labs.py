@@ -12,7 +12,7 @@ import time_machine
 from damage import flip
 
 from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
-from dagster_beiwe.assets import assets_of
+from dagster_beiwe.assets import DEFAULT_TRANSLATOR, BeiweTranslator, StudyAssets, translated
 from dagster_beiwe.automation.audit import build_audit_job
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.checks import checks_of
@@ -83,27 +83,35 @@ class Impatient(BeiweResource):
 class Lab:
     """Evaluates the sensor and runs what it requests, in this process, as the daemon does in others."""
 
-    def __init__(self, server: SimulatedServer, instance: dg.DagsterInstance, **configured: Any) -> None:
+    def __init__(
+        self,
+        server: SimulatedServer,
+        instance: dg.DagsterInstance,
+        *,
+        translator: BeiweTranslator = DEFAULT_TRANSLATOR,
+        **configured: Any,
+    ) -> None:
         (only,) = server.world.studies.values()
         fields: dict[str, Any] = {"start": START, "streams": ("gps", "power_state"), **configured}
         config = StudyConfig(only.id, **fields)
-        self.study = Study(id=only.id, name=only.name, key="sleep", start=config.start, config=config)
+        study = Study(id=only.id, name=only.name, key="sleep", start=config.start, config=config)
+        self.study = translated(study, translator)
         self.server, self.world, self.instance = server, server.world, instance
         self.beiwe = Impatient(credentials=EnvCredentials())
         self.cursor: str | None = None
-        assets = assets_of(self.study, pool="beiwe_test", retry_policy=AT_ONCE)
+        self.assets = StudyAssets.of(self.study, pool="beiwe_test", retry_policy=AT_ONCE, translator=translator)
         self.checks = checks_of(self.study)
-        self.sensor = build_changes_sensor(self.study, assets[-1], assets[2:4], self.checks, interval_seconds=0)
+        self.sensor = build_changes_sensor(self.study, self.assets, self.checks, interval_seconds=0)
         self.resources: dict[str, Any] = {
             "beiwe": self.beiwe,
             "beiwe_table_io_manager": EncryptedTableIOManager(beiwe=self.beiwe),
             "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=self.beiwe),
         }
         self.definitions = dg.Definitions(
-            assets=assets,
+            assets=self.assets.all,
             asset_checks=[self.checks],
             sensors=[self.sensor],
-            jobs=[build_audit_job(self.study, assets[-1].key, pool="beiwe_test", retry_policy=AT_ONCE)],
+            jobs=[build_audit_job(self.study, pool="beiwe_test", retry_policy=AT_ONCE)],
             resources=self.resources,
             executor=dg.in_process_executor,
         )
@@ -137,7 +145,7 @@ class Lab:
         ]
 
     def key(self, name: str) -> dg.AssetKey:
-        return dg.AssetKey(["beiwe", self.study.key, name])
+        return self.study.asset_key(name)
 
     def run(
         self,
@@ -170,7 +178,11 @@ class Lab:
     def backfill(self) -> None:
         """Everything once."""
         self.enrol()
-        assert self.run("raw_data", tags=dict(rectangle_tags(self.partitions, WEEKS))).success
+        assert self.run("raw_data", tags=self.range_tags()).success
+
+    def range_tags(self) -> dict[str, str]:
+        """Of a run over all partitions."""
+        return dict(rectangle_tags(self.partitions, WEEKS))
 
     def tick(self) -> list[dg.RunRequest]:
         """One evaluation of the sensor, which keeps its cursor."""

@@ -1,0 +1,120 @@
+"""``roster``: the participants of a study. Each becomes a partition."""
+
+# Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from dagster_beiwe.assets.run_log import in_run_log, log_capabilities
+from dagster_beiwe.assets.studies import studies_key
+from dagster_beiwe.assets.study_asset import study_asset, table_output
+from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.errors import RouteMissingError, ServerFailedError
+from dagster_beiwe.partitions.definitions import (
+    PARTICIPANTS_METADATA,
+    participants_name,
+    recorded_participants,
+    too_many_partitions,
+    window_keys,
+)
+from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.failures import RETRY_POLICY, never_seen_advice, with_retries
+from dagster_beiwe.runs.pools import limit_pool
+from dagster_beiwe.studies.config import table_io_manager_key
+from dagster_beiwe.studies.roster import PARTICIPANT_COLUMN, ids_in_table, roster_rows, roster_version
+from dagster_beiwe.studies.study import Study
+
+_Answer = tuple[Sequence[str], int, list[dict[str, Any]]]
+"""Participant ids, how many others are no valid ids, and the participant table."""
+
+
+def build_roster_asset(
+    study: Study,
+    *,
+    pool: str | None = None,
+    retry_policy: dg.RetryPolicy = RETRY_POLICY,
+    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
+) -> dg.AssetsDefinition:
+    """``beiwe/<key>/roster``: participants in order of enrollment. ``raw_data``, of which they become partitions, runs
+    in the ``pool``."""
+
+    @study_asset(
+        study,
+        "roster",
+        translator=translator,
+        deps=[studies_key(translator)],
+        io_manager_key=table_io_manager_key(study.config.deployment),
+    )
+    def roster(context: dg.AssetExecutionContext) -> dg.Output[Any]:
+        with in_run_log(context.log):
+            ids, refused, table = with_retries(lambda: _ask(context, study), policy=retry_policy, log=context.log)
+        if refused:
+            context.log.warning("The server lists %d participants without a valid id. They are left out.", refused)
+        if pool:
+            limit_pool(context.instance, pool)
+        rows = roster_rows(ids, table)
+        metadata = {
+            **_add_partitions(context, study, [str(row["participant"]) for row in rows]),
+            "refused ids": refused,
+            "has participant table": bool(table),
+        }
+        frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["participant"], dtype="string")
+        return table_output(frame, metadata, version=roster_version(rows))
+
+    return roster
+
+
+def _ask(context: dg.AssetExecutionContext, study: Study) -> _Answer:
+    resource: BeiweResource = getattr(context.resources, study.config.deployment)
+    resource.check_passphrase(study)  # or the answer could not be stored
+    with resource.get_client() as client:
+        log_capabilities(client, context.log)
+        ids, refused = client.participant_ids(study.id)
+        return ids, refused, _participant_table(client, study, context.log)
+
+
+def _add_partitions(context: dg.AssetExecutionContext, study: Study, participants: Sequence[str]) -> dict[str, Any]:
+    """Make new participants partitions; returns what changed, as metadata."""
+    name = participants_name(study.id)
+    before = set(context.instance.get_dynamic_partitions(name))
+    added = [each for each in participants if each not in before]
+    if added:
+        context.instance.add_dynamic_partitions(name, added)
+    windows = len(window_keys(study, now=datetime.now(timezone.utc)))
+    if warning := too_many_partitions(study, participants=len(before) + len(added), windows=windows):
+        context.log.warning(warning)
+    absent = before - set(participants)
+    never_seen = sorted(absent - recorded_participants(context.instance, study)) if absent else []
+    if never_seen:
+        context.log.warning(never_seen_advice(never_seen))
+    return {
+        "partitions added": len(added),
+        "no longer on the server": len(absent) - len(never_seen),
+        "never seen": len(never_seen),
+        PARTICIPANTS_METADATA: dg.MetadataValue.json(participants),
+    }
+
+
+def _participant_table(client: BeiweClient, study: Study, log: logging.Logger) -> list[dict[str, Any]]:
+    """The table; empty if the server lacks it or fails to make it, which is a known fault of some versions."""
+    try:
+        table = client.participant_table(study.id)
+    except (RouteMissingError, ServerFailedError) as error:
+        log.warning(
+            "The server returned no participant table, so the roster of %s has ids only. %s", study.title, error
+        )
+        return []
+    if ids_in_table(table) is None:
+        log.warning(
+            "The roster of %s has ids only: the server's participant table has no column %r.",
+            study.title,
+            PARTICIPANT_COLUMN,
+        )
+        return []
+    return table

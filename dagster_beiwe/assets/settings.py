@@ -1,0 +1,105 @@
+"""``settings``: how a study is set up on the server, and what changed about it."""
+
+# Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
+
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from dagster_beiwe.assets.run_log import in_run_log
+from dagster_beiwe.assets.studies import studies_key
+from dagster_beiwe.assets.study_asset import study_asset, table_output
+from dagster_beiwe.assets.translator import COLUMNS, DEFAULT_TRANSLATOR, BeiweTranslator
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.failures import RETRY_POLICY, with_retries
+from dagster_beiwe.studies.config import table_io_manager_key
+from dagster_beiwe.studies.server_counts import (
+    FORMER_ZONES_METADATA,
+    ZONE_METADATA,
+    ZONE_SOURCE_METADATA,
+    told_by_settings,
+)
+from dagster_beiwe.studies.settings import SettingsSnapshot, changed_settings, describe_changes, read_settings
+from dagster_beiwe.studies.study import Study
+from dagster_beiwe.studies.time_zones import StudyZone, zone_of_phones
+
+CHANGES_METADATA = "changes"
+"""Metadata: what changed since the settings were last materialized. The events are the history."""
+
+FINGERPRINTS_METADATA = "fingerprints"
+SHOWN_METADATA = "switches and numbers"
+"""Metadata: what the settings are compared with the next time."""
+
+
+def build_settings_asset(
+    study: Study,
+    *,
+    retry_policy: dg.RetryPolicy = RETRY_POLICY,
+    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
+) -> dg.AssetsDefinition:
+    """``beiwe/<key>/settings``. Its data version changes only when a setting changes."""
+
+    @study_asset(
+        study,
+        "settings",
+        translator=translator,
+        deps=[studies_key(translator)],
+        io_manager_key=table_io_manager_key(study.config.deployment),
+    )
+    def settings(context: dg.AssetExecutionContext) -> dg.Output[Any]:
+        with in_run_log(context.log):
+            snapshot, zone = with_retries(lambda: _ask(context, study), policy=retry_policy, log=context.log)
+        if last := told_by_settings(study, context.instance):
+            zone = zone.after(last.zone.known)
+        if snapshot.missing:
+            context.log.warning("This server is too old to return: %s.", ", ".join(snapshot.missing))
+        frame = pd.DataFrame(snapshot.rows(), columns=list(COLUMNS["settings"]), dtype="string")
+        return table_output(frame, _metadata(context, study, snapshot, zone), version=snapshot.version)
+
+    return settings
+
+
+def json_before(instance: dg.DagsterInstance, key: dg.AssetKey, name: str) -> dict[str, Any]:
+    """What the last materialization has in its metadata under a name."""
+    event = instance.get_latest_materialization_event(key)
+    materialization = event.asset_materialization if event else None
+    value = materialization.metadata.get(name) if materialization else None
+    found = getattr(value, "value", None)
+    return found if isinstance(found, dict) else {}
+
+
+def _ask(context: dg.AssetExecutionContext, study: Study) -> tuple[SettingsSnapshot, StudyZone]:
+    resource: BeiweResource = getattr(context.resources, study.config.deployment)
+    resource.check_passphrase(study)  # or the answer could not be stored
+    with resource.get_client() as client:
+        snapshot = read_settings(client, study.id, study_pk=study.config.study_pk)
+        return snapshot, _zone(snapshot, study, client)
+
+
+def _zone(snapshot: SettingsSnapshot, study: Study, client: BeiweClient) -> StudyZone:
+    """The time zone as configured, as set on the server, or where the phones are."""
+    configured = StudyZone.from_texts(study.config.time_zone or "", "configuration")
+    told = StudyZone.from_texts(str(snapshot.values.get(("study", "study_time_zone"), "")), "server")
+    return configured or told or zone_of_phones(client, study.id)
+
+
+def _metadata(
+    context: dg.AssetExecutionContext, study: Study, snapshot: SettingsSnapshot, zone: StudyZone
+) -> dict[str, Any]:
+    key = study.asset_key("settings")
+    now, before = snapshot.fingerprints(), json_before(context.instance, key, FINGERPRINTS_METADATA)
+    changed = changed_settings(before, now) if before else []
+    shown, shown_before = snapshot.shown(), json_before(context.instance, key, SHOWN_METADATA)
+    return {
+        **{f"{section}s".replace("studys", "study values"): n for section, n in snapshot.counts().items()},
+        "changed since last time": len(changed),
+        CHANGES_METADATA: dg.MetadataValue.json(describe_changes(changed[:50], shown_before, shown)),
+        "not told by this server": dg.MetadataValue.json(list(snapshot.missing)),
+        ZONE_METADATA: zone.name,
+        ZONE_SOURCE_METADATA: zone.source,
+        **({FORMER_ZONES_METADATA: " ".join(zone.former)} if zone.former else {}),
+        FINGERPRINTS_METADATA: dg.MetadataValue.json(now),
+        SHOWN_METADATA: dg.MetadataValue.json(shown),
+    }

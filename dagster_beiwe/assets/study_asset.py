@@ -1,0 +1,68 @@
+"""The decorator that makes an asset of a study, and the table that such an asset returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from dagster_beiwe.assets.beta import beta_features
+from dagster_beiwe.assets.translator import BeiweTranslator, BeiweTranslatorData
+from dagster_beiwe.studies.study import Study
+
+_KIND_TAG = "dagster/kind/"
+
+AssetFunction = Callable[..., Any]
+
+
+def study_asset(
+    study: Study,
+    name: str,
+    *,
+    translator: BeiweTranslator,
+    deps: Iterable[dg.AssetKey] = (),
+    **options: Any,
+) -> Callable[[AssetFunction], dg.AssetsDefinition]:
+    """As ``dg.asset``, for an asset of a study: what the translator says about it, the study in its metadata, and the
+    study's deployment among its resources."""
+    return asset_of(
+        translator.get_asset_spec(BeiweTranslatorData(name=name, study=study)),
+        metadata=study.to_metadata(),
+        deps=deps,
+        required_resource_keys={study.config.deployment},
+        **options,
+    )
+
+
+def asset_of(
+    spec: dg.AssetSpec, *, metadata: Mapping[str, Any] | None = None, deps: Iterable[dg.AssetKey] = (), **options: Any
+) -> Callable[[AssetFunction], dg.AssetsDefinition]:
+    """As ``dg.asset``, for what a translator says about an asset; ``metadata`` goes before the translator's."""
+
+    def decorate(function: AssetFunction) -> dg.AssetsDefinition:
+        with beta_features():
+            return dg.asset(
+                function,
+                key=spec.key,
+                group_name=spec.group_name,
+                owners=list(spec.owners),
+                kinds=spec.kinds,
+                tags={name: value for name, value in spec.tags.items() if not name.startswith(_KIND_TAG)},
+                description=spec.description,
+                metadata={**spec.metadata, **(metadata or {})},
+                deps=[*deps, *spec.deps],
+                code_version=spec.code_version,
+                automation_condition=spec.automation_condition,
+                freshness_policy=spec.freshness_policy,
+                **options,
+            )
+
+    return decorate
+
+
+def table_output(frame: pd.DataFrame, metadata: Mapping[str, Any], *, version: str) -> dg.Output[Any]:
+    """A table with its data version, which changes with its content only."""
+    with beta_features():
+        return dg.Output(frame, metadata=dict(metadata), data_version=dg.DataVersion(version))

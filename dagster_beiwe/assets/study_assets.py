@@ -1,0 +1,89 @@
+"""All assets of a study. They are built from its configuration alone: nothing here asks the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from dagster_beiwe.assets.coverage import build_coverage_asset
+from dagster_beiwe.assets.out_of_range import build_out_of_range_asset
+from dagster_beiwe.assets.raw_data import build_raw_data_asset
+from dagster_beiwe.assets.restatements import build_restatements_asset
+from dagster_beiwe.assets.roster import build_roster_asset
+from dagster_beiwe.assets.settings import build_settings_asset
+from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator, translated
+from dagster_beiwe.runs.failures import RETRY_POLICY
+from dagster_beiwe.studies.choice import identify_study
+from dagster_beiwe.studies.config import StudyConfig
+from dagster_beiwe.studies.discovery import StudyMemory
+from dagster_beiwe.studies.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyAssets:
+    """The assets of a study whose start is known."""
+
+    roster: dg.AssetsDefinition
+    settings: dg.AssetsDefinition
+    restatements: dg.AssetsDefinition
+    coverage: dg.AssetsDefinition
+    out_of_range: dg.AssetsDefinition
+    raw_data: dg.AssetsDefinition
+
+    @classmethod
+    def of(
+        cls,
+        study: Study,
+        *,
+        pool: str,
+        retry_policy: dg.RetryPolicy = RETRY_POLICY,
+        translator: BeiweTranslator = DEFAULT_TRANSLATOR,
+    ) -> StudyAssets:
+        study = translated(study, translator)
+        return cls(
+            roster=build_roster_asset(study, pool=pool, retry_policy=retry_policy, translator=translator),
+            settings=build_settings_asset(study, retry_policy=retry_policy, translator=translator),
+            restatements=build_restatements_asset(study, retry_policy=retry_policy, translator=translator),
+            coverage=build_coverage_asset(study, retry_policy=retry_policy, translator=translator),
+            out_of_range=build_out_of_range_asset(study, pool=pool, retry_policy=retry_policy, translator=translator),
+            raw_data=build_raw_data_asset(study, pool=pool, retry_policy=retry_policy, translator=translator),
+        )
+
+    @property
+    def tables(self) -> list[dg.AssetsDefinition]:
+        """What the server says about the study."""
+        return [self.roster, self.settings]
+
+    @property
+    def summaries(self) -> list[dg.AssetsDefinition]:
+        """What is made from manifests alone."""
+        return [self.restatements, self.coverage]
+
+    @property
+    def all(self) -> list[dg.AssetsDefinition]:
+        return [*self.tables, *self.summaries, self.out_of_range, self.raw_data]
+
+
+def build_study_assets(
+    study: StudyConfig,
+    *,
+    pool: str = "beiwe",
+    retry_policy: dg.RetryPolicy = RETRY_POLICY,
+    state_folder: str | Path | None = None,
+    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
+) -> list[dg.AssetsDefinition]:
+    """``roster``, ``settings``, ``restatements``, ``coverage``, ``out_of_range``, and ``raw_data`` of one study, for a
+    project that assembles its definitions itself.
+
+    The project defines the resources they need: the study's ``deployment`` (a ``BeiweResource``),
+    ``beiwe_table_io_manager``, and ``beiwe_lake_io_manager``. A study given by its whole id, with ``key`` and
+    ``start``, needs nothing else. Any other study is looked up in what ``build_beiwe_definitions`` or ``beiwe/studies``
+    last learned from the server, in ``state_folder``. Let ``raw_data`` of all studies on a server share a ``pool``,
+    whose limit is then the number of simultaneous runs.
+
+    Raises ``ConfigurationError`` for a study that is not known, or whose start is not.
+    """
+    found = identify_study(study, StudyMemory(study.deployment, folder=state_folder).studies())
+    return StudyAssets.of(found, pool=pool, retry_policy=retry_policy, translator=translator).all

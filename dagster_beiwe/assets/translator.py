@@ -1,0 +1,168 @@
+"""How assets look in Dagster: keys, groups, owners, kinds, descriptions, and columns. One class to override."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dagster as dg
+
+from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
+from dagster_beiwe.studies.study import Study
+
+STUDIES = "studies"
+STUDY_ASSETS = ("roster", "settings", "restatements", "coverage", "out_of_range", "raw_data")
+
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    STUDIES: {
+        "deployment": "Name of the server in this project",
+        "study_id": "The study's id: 24 letters and digits",
+        "name": "The study's name",
+        "key": "The study's part of asset keys",
+    },
+    "roster": {"participant": "Participant id. The other columns are those of the server's participant table."},
+    "settings": {
+        "section": "data_stream, device_setting, survey, survey_version, intervention, intervention_date, or study",
+        "name": "Name of the setting or stream, id of the survey or participant, or a number",
+        "value": "The value as JSON",
+    },
+    "restatements": {
+        "participant": "Participant id",
+        "window": "Key of the window; before or after for out-of-range files",
+        "stream": "Data stream",
+        "survey_id": "Survey that answers, timings, and recordings belong to",
+        "time": "Hour of the file, or moment of the recording (UTC)",
+        "state": "present; deleted upstream, though kept in the lake; or removed, which is deleted from the lake too",
+        "size_bytes_before": "Plain size before the last restatement",
+        "size_bytes": "Plain size now, or when the file was deleted upstream",
+        "sha256_before": "SHA-256 of the plain content before the last restatement",
+        "sha256": "SHA-256 of the plain content now, or when the file was deleted upstream",
+        "restatements": "How often the content changed after it was first fetched",
+        "times_deleted_upstream": "How often the file was found to be deleted upstream; it may have come back",
+        "first_seen": "When the file was first fetched (UTC)",
+        "fetched_at": "When this content was fetched (UTC)",
+        "last_seen": "When the file was last found on the server (UTC)",
+        "deleted_upstream_at": "When the file was found to be deleted upstream (UTC); empty if the server has it",
+    },
+    "coverage": {
+        "participant": "Participant id",
+        "stream": "Data stream",
+        "files": "Files in the lake that the server still had when it was last asked",
+        "size_bytes": "Their plain size",
+        "stored_bytes": "Their size in the lake",
+        "first": "Hour of the first file, or moment of the first recording (UTC)",
+        "last": "Hour of the last file, or moment of the last recording (UTC)",
+    },
+}
+"""{asset: {column: what it holds}}, in the order of the columns."""
+
+INTEGERS = frozenset(
+    ("files", "size_bytes", "stored_bytes", "size_bytes_before", "restatements", "times_deleted_upstream")
+)
+"""Columns of integers; all others hold text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeiweTranslatorData:
+    """Which asset a translator is asked about: what it is called in this package, and whose it is.
+
+    ``study`` is None for the asset ``studies``, which belongs to none.
+    """
+
+    name: str
+    study: Study | None
+
+
+class BeiweTranslator:
+    """Decides the key, group, owners, kinds, tags, description, and metadata of every asset.
+
+    Override ``get_asset_spec`` and change what ``super()`` returns::
+
+        class LabTranslator(BeiweTranslator):
+            def get_asset_spec(self, data: BeiweTranslatorData) -> dg.AssetSpec:
+                spec = super().get_asset_spec(data)
+                return spec.replace_attributes(key=spec.key.with_prefix("lab"), owners=["team:data"])
+
+    Checks, schedules, sensors, and dependencies follow a changed key. Dependencies, an automation condition, and a
+    freshness policy of the returned spec are added. Partitions are not the translator's to choose.
+    """
+
+    def get_asset_spec(self, data: BeiweTranslatorData) -> dg.AssetSpec:
+        study = data.study
+        return dg.AssetSpec(
+            key=["beiwe", study.key, data.name] if study else ["beiwe", data.name],
+            group_name=study.key if study else "beiwe",
+            kinds={"beiwe"},
+            owners=study.config.owners if study else (),
+            description=_description(data.name, study),
+            metadata=_schema(data.name) if study else {**_schema(data.name), NO_PARTICIPANTS_METADATA_KEY: True},
+        )
+
+
+DEFAULT_TRANSLATOR = BeiweTranslator()
+
+
+def translated(study: Study, translator: BeiweTranslator) -> Study:
+    """The study with the keys that a translator gives its assets."""
+    study = replace(study, asset_keys={})
+    keys = {name: translator.get_asset_spec(BeiweTranslatorData(name=name, study=study)).key for name in STUDY_ASSETS}
+    changed = {name: list(key.path) for name, key in keys.items() if key != study.asset_key(name)}
+    return replace(study, asset_keys=changed)
+
+
+def column_type(column: str) -> str:
+    """The type of a column in a table of this package, as pandas calls it."""
+    return "Int64" if column in INTEGERS else "string"
+
+
+def _schema(name: str) -> dict[str, Any]:
+    columns = COLUMNS.get(name)
+    if columns is None:
+        return {}
+    return {
+        "dagster/column_schema": dg.TableSchema(
+            [dg.TableColumn(column, column_type(column), description=text) for column, text in columns.items()]
+        )
+    }
+
+
+def _description(name: str, study: Study | None) -> str:
+    if study is None:
+        return (
+            "The studies that the configured access keys can see. Reload the code location to add assets for new ones."
+        )
+    text = {
+        "roster": (
+            f"Participants of {study.title} in order of enrollment, with the columns of the server's participant "
+            "table. New participants become partitions of raw_data."
+        ),
+        "settings": (f"Data streams, device settings, surveys with their history, and interventions of {study.title}."),
+        "restatements": (
+            f"Files of {study.title} that were restated or deleted upstream after they were fetched: sizes, hashes, "
+            "and times. No content."
+        ),
+        "coverage": (
+            f"What the lake holds of {study.title}, by participant and stream. Its checks show whether the lake is "
+            "complete, intact, and protected."
+        ),
+        "out_of_range": (
+            f"Files of {study.title} dated outside every window by phones with a wrong clock. The check complete of "
+            "coverage names the participants who have some."
+        ),
+        "raw_data": _raw_data(study),
+    }[name]
+    if study.hidden:
+        return f"The server no longer lists this study, so runs will fail. The lake keeps what was fetched. {text}"
+    return text
+
+
+def _raw_data(study: Study) -> str:
+    config = study.config
+    streams = f"Streams: {', '.join(config.streams)}." if config.streams else "All streams that the server has."
+    how = f" with {config.encryption}" if config.encrypted != "none" else ""
+    return (
+        f"Raw data of {study.title} in the lake: one partition per participant and {config.window} window (UTC). "
+        f"{streams} Encrypted{how}: {config.encrypted}. A window without files is a success. The newest window is "
+        "still growing: materialize it again later."
+    )

@@ -1,0 +1,82 @@
+"""A translator decides how assets look; everything that works with them follows the keys it chose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import dagster as dg
+from labs import PARTICIPANTS, WEEKS, Lab, moment, values
+from worlds import ASSETS
+
+from dagster_beiwe import BeiweTranslator, BeiweTranslatorData, Study, build_beiwe_definitions
+from dagster_beiwe.checks import CHECKS
+from dagster_beiwe.runs.remembered_heads import all_remembered_heads, remembered_heads
+from dagster_beiwe.simulator import SimulatedServer
+
+ANNA = PARTICIPANTS[0]
+
+
+class LabTranslator(BeiweTranslator):
+    """Other keys, of another length, and everything else that can be chosen."""
+
+    def get_asset_spec(self, data: BeiweTranslatorData) -> dg.AssetSpec:
+        spec = super().get_asset_spec(data)
+        study = data.study.id if data.study else "all"
+        return spec.replace_attributes(
+            key=["lab", "phones", study, f"beiwe_{data.name}"],
+            group_name="phones",
+            owners=["team:phones"],
+            kinds={"beiwe", "phone"},
+            tags={"cost": "low"},
+            description=f"Ours. {spec.description}",
+            metadata={**spec.metadata, "contact": "phones"},
+            deps=["grant"] if data.name == "roster" else [],
+        )
+
+
+def test_checks_sensors_and_tables_follow_a_changed_key(open_lab: Callable[..., Lab]) -> None:
+    """From the roster to the checks, with what Dagster remembers of the lake and of each window."""
+    lab = open_lab(translator=LabTranslator())
+    assert lab.run("roster", "settings").success
+    assert lab.run("raw_data", tags=lab.range_tags()).success
+    assert set(lab.table("coverage")["participant"]) == set(PARTICIPANTS)
+    for name in CHECKS:
+        assert lab.check(name).passed, name
+    (after_run, after_check) = remembered_heads(lab.instance, lab.study)
+    assert all_remembered_heads(lab.instance) == [after_check, after_run]
+    assert lab.requested() == []
+    lab.world.add_rows(ANNA, "gps", moment(WEEKS[1]))
+    assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
+    assert all(key.path[:2] == ["lab", "phones"] for key in lab.instance.all_asset_keys())
+    lab.world.add_rows(ANNA, "gps", moment(WEEKS[2]))
+    commands = values(lab.check("complete"))["commands"]
+    assert f"key:lab/phones/{lab.study.id}/beiwe_raw_data'" in commands
+
+
+def test_a_project_looks_as_its_translator_says(server: SimulatedServer) -> None:
+    """All assets, what they depend on, and what a lab adds; the study in the metadata is not the translator's."""
+    seen: list[Study] = []
+
+    def own(study: Study) -> list[dg.AssetsDefinition]:
+        @dg.asset(key=["lab", study.key, "table"], deps=[study.asset_key("raw_data")])
+        def table() -> None: ...
+
+        seen.append(study)
+        return [table]
+
+    graph = build_beiwe_definitions(translator=LabTranslator(), per_study=own).resolve_asset_graph()
+    (study,) = seen
+    keys = {name: dg.AssetKey(["lab", "phones", study.id, f"beiwe_{name}"]) for name in ASSETS}
+    studies = dg.AssetKey(["lab", "phones", "all", "beiwe_studies"])
+    assert graph.materializable_asset_keys == {studies, *keys.values(), dg.AssetKey(["lab", study.key, "table"])}
+    assert graph.get(dg.AssetKey(["lab", study.key, "table"])).parent_keys == {keys["raw_data"]}
+    assert graph.get(keys["coverage"]).parent_keys == {keys["raw_data"]}
+    assert graph.get(keys["roster"]).parent_keys == {studies, dg.AssetKey("grant")}
+    assert {check.asset_key for check in graph.asset_check_keys} == {keys["coverage"], keys["roster"], keys["settings"]}
+    for name in ASSETS:
+        node = graph.get(keys[name])
+        assert (node.group_name, node.owners, node.kinds) == ("phones", ["team:phones"], {"beiwe", "phone"})
+        assert node.tags["cost"] == "low"
+        assert str(node.description).startswith("Ours. ")
+        assert node.metadata["contact"] == "phones"
+        assert Study.from_metadata(node.metadata) == study
