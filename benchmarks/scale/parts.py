@@ -154,7 +154,7 @@ def run(study: str, people: Sequence[str], weeks: int) -> Facts:
     from dagster._core.execution.api import execute_run
 
     from benchmarks.scale.project import definitions, folder_bytes, history, raw_data
-    from dagster_beiwe.partitions.definitions import rectangle_tags
+    from dagster_beiwe.partitions.run_keys import rectangle_tags
 
     partitions = len(people) * weeks
     windows = sorted({cell.window.key for cell in _cells(people[:1], weeks)})

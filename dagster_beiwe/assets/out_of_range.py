@@ -15,7 +15,8 @@ from dagster_beiwe.assets.window_events import errors_of
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.ids import check_participant_id
-from dagster_beiwe.partitions.definitions import participant_partitions, partition_event, study_windows
+from dagster_beiwe.partitions.definitions import participant_partitions, study_windows
+from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, listed, never_seen_advice, with_retries
 from dagster_beiwe.studies.server_counts import all_counts, find_zone

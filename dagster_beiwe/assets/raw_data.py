@@ -23,19 +23,12 @@ from dagster_beiwe.assets.study_asset import study_asset
 from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
 from dagster_beiwe.assets.window_events import errors_of, log_failures, log_oddities, window_metadata
 from dagster_beiwe.cells import Cell, CellKey
-from dagster_beiwe.partitions.definitions import (
-    MOVED_ONLY,
-    REFRESH_TAG,
-    Metadata,
-    cell_of,
-    partition_event,
-    raw_data_partitions,
-    run_partition_keys,
-    version_of,
-)
+from dagster_beiwe.partitions.definitions import cell_of, raw_data_partitions
+from dagster_beiwe.partitions.events import partition_event, version_of
+from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, run_partition_keys
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, listed, never_seen_advice, with_retries
-from dagster_beiwe.runs.remembered_heads import remembered_heads
+from dagster_beiwe.runs.remembered_heads import Metadata, remembered_heads
 from dagster_beiwe.studies.config import lake_io_manager_key
 from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.studies.study import Study

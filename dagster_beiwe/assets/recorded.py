@@ -7,15 +7,13 @@ from typing import Any
 
 import dagster as dg
 
-_CONTINUATION_TAGS = ("dagster/retry_number", "dagster/is_resume_retry", "dagster/is_asset_resume_retry")
+from dagster_beiwe.runs.dagster_private import CONTINUATION_TAGS, RECORDED_BY_ITSELF
+
 _PAGE = 1000
 
 
 RECORDS_ITSELF: Mapping[str, Any] = {"dagster_type": dg.Nothing, "output_required": False}
 """Options of such an asset: the lake holds its data already, so no IO manager need store anything."""
-
-_RECORDED_BY_ITSELF = "__source_asset_observation__"
-"""Dagster records nothing for an output with this metadata, which its own observable sources use."""
 
 
 def recorded_output() -> dg.Output[None]:
@@ -24,7 +22,7 @@ def recorded_output() -> dg.Output[None]:
     Without an output Dagster skips what depends on the asset in the same run, tables and checks, and says nothing. With
     a plain one it records all partitions once more, under one data version and without their numbers.
     """
-    return dg.Output(None, metadata={_RECORDED_BY_ITSELF: True})
+    return dg.Output(None, metadata={RECORDED_BY_ITSELF: True})
 
 
 def is_continuation(run: dg.DagsterRun) -> bool:
@@ -32,7 +30,7 @@ def is_continuation(run: dg.DagsterRun) -> bool:
 
     "Re-execute all" is not: who asks for that wants the server to be asked again.
     """
-    return run.parent_run_id is not None and any(tag in run.tags for tag in _CONTINUATION_TAGS)
+    return run.parent_run_id is not None and any(tag in run.tags for tag in CONTINUATION_TAGS)
 
 
 def recorded_by_retried_runs(

@@ -16,13 +16,8 @@ from dagster_beiwe.assets.study_asset import study_asset, table_output
 from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
-from dagster_beiwe.partitions.definitions import (
-    PARTICIPANTS_METADATA,
-    participants_name,
-    recorded_participants,
-    too_many_partitions,
-    window_keys,
-)
+from dagster_beiwe.partitions.definitions import participants_name, too_many_partitions, window_keys
+from dagster_beiwe.partitions.events import PARTICIPANTS_METADATA, recorded_participants
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, never_seen_advice, with_retries
 from dagster_beiwe.runs.pools import limit_pool

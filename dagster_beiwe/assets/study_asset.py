@@ -10,9 +10,8 @@ import pandas as pd
 
 from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.translator import BeiweTranslator, BeiweTranslatorData
+from dagster_beiwe.runs.dagster_private import KIND_TAG_PREFIX
 from dagster_beiwe.studies.study import Study
-
-_KIND_TAG = "dagster/kind/"
 
 AssetFunction = Callable[..., Any]
 
@@ -49,7 +48,7 @@ def asset_of(
                 group_name=spec.group_name,
                 owners=list(spec.owners),
                 kinds=spec.kinds,
-                tags={name: value for name, value in spec.tags.items() if not name.startswith(_KIND_TAG)},
+                tags={name: value for name, value in spec.tags.items() if not name.startswith(KIND_TAG_PREFIX)},
                 description=spec.description,
                 metadata={**spec.metadata, **(metadata or {})},
                 deps=[*deps, *spec.deps],

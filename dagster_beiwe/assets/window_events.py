@@ -8,8 +8,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.partitions.definitions import Metadata
-from dagster_beiwe.runs.remembered_heads import head_metadata
+from dagster_beiwe.runs.remembered_heads import Metadata, head_metadata
 from dagster_beiwe.sync import WindowReport
 
 

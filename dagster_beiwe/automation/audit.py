@@ -23,7 +23,8 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.collecting import collect
-from dagster_beiwe.partitions.definitions import participants_name, partition_event, study_windows
+from dagster_beiwe.partitions.definitions import participants_name, study_windows
+from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, listed, with_retries
 from dagster_beiwe.runs.remembered_heads import remembered_heads

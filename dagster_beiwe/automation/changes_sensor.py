@@ -34,16 +34,11 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.opening import Opening
-from dagster_beiwe.partitions.definitions import (
-    PARTITION_TAG,
-    RANGE_END_TAG,
-    RANGE_START_TAG,
-    participants_name,
-    study_windows,
-)
+from dagster_beiwe.partitions.definitions import participants_name, study_windows
 from dagster_beiwe.partitions.rectangles import Rectangle
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.retries import CHANGE_REQUESTED_AGAIN_SECONDS, HTTP_IN_SENSORS
+from dagster_beiwe.runs.dagster_private import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from dagster_beiwe.studies.server_counts import ToldZone, batches, counts_around, find_zone, zone_tag
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone

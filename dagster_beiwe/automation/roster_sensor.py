@@ -17,10 +17,10 @@ from dagster_beiwe.ids import is_participant_id
 from dagster_beiwe.partitions.definitions import (
     participant_partitions,
     participants_name,
-    recorded_participants,
     too_many_partitions,
     window_keys,
 )
+from dagster_beiwe.partitions.events import recorded_participants
 from dagster_beiwe.partitions.rectangles import Rectangle, stretches
 from dagster_beiwe.retries import HTTP_IN_SENSORS
 from dagster_beiwe.runs.failures import never_seen_advice

@@ -11,14 +11,10 @@ from datetime import timezone
 import dagster as dg
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
-from dagster_beiwe.partitions.definitions import (
-    MOVED_ONLY,
-    REFRESH_TAG,
-    participants_name,
-    refreshed_participants,
-    window_keys,
-)
+from dagster_beiwe.partitions.definitions import participants_name, window_keys
+from dagster_beiwe.partitions.events import refreshed_participants
 from dagster_beiwe.partitions.rectangles import Rectangle, stretches
+from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG
 from dagster_beiwe.studies.study import Study
 
 DEFAULT_CRON = "0 5 * * *"

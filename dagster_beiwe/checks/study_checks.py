@@ -34,7 +34,8 @@ from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.maintenance.exposure import Exposure, find_exposures
 from dagster_beiwe.maintenance.verify import verify_study
-from dagster_beiwe.partitions.definitions import participants_name, recorded_participants, study_windows
+from dagster_beiwe.partitions.definitions import participants_name, study_windows
+from dagster_beiwe.partitions.events import recorded_participants
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.choice import identify_study

@@ -79,7 +79,7 @@ def _check_dagster(instance: dg.DagsterInstance, participant: str) -> None:
     """A backfill, or a run whose range begins or ends with the partition, could not continue without it."""
     from dagster import DagsterRunStatus, RunsFilter
 
-    from dagster_beiwe.partitions.definitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
+    from dagster_beiwe.runs.dagster_private import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 
     active = [each.backfill_id for each in instance.get_backfills() if each.status.value in _ACTIVE_BACKFILLS]
     if active:

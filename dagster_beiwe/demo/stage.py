@@ -13,8 +13,8 @@ import pandas as pd
 from dagster_beiwe.checks import CHECKS
 from dagster_beiwe.definitions import Automation, build_beiwe_definitions
 from dagster_beiwe.demo.headless import unless_interrupted
-from dagster_beiwe.partitions.definitions import RANGE_START_TAG
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
+from dagster_beiwe.runs.dagster_private import RANGE_START_TAG
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.tables.store import TableStore

@@ -1,41 +1,38 @@
-"""Which partitions an output or an input is about.
+"""Which partitions an output or an input stands for.
 
-As a rule those that Dagster's contexts name. A backfill launched from a job leaves tags of the range's first key on
-every run (as of Dagster 1.13): contexts then name that one key, although the run stands for the whole range.
+Usually those that Dagster's contexts name. But a backfill that was launched from a job leaves tags of the range's first
+key on each of its runs (seen in Dagster 1.13.27): contexts then name that one key, although the run stands for the
+whole range.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dagster_beiwe.partitions.definitions import RANGE_END_TAG, RANGE_START_TAG, range_keys
-
-if TYPE_CHECKING:
-    from dagster._core.execution.context.system import StepExecutionContext
+from dagster_beiwe.partitions.run_keys import range_keys
+from dagster_beiwe.runs.dagster_private import RANGE_END_TAG, RANGE_START_TAG, StepExecutionContext
 
 
 def output_partition_keys(context: dg.OutputContext) -> list[str]:
     """The partitions that an asset's output stands for; none for an asset without partitions."""
     if not context.has_asset_partitions:
         return []
-    step = _step(context)
-    return _untold_keys(step) or list(context.asset_partition_keys)
+    return _keys_in_tags(step_of(context)) or list(context.asset_partition_keys)
 
 
 def input_partition_keys(context: dg.InputContext) -> list[str]:
     """The partitions of the upstream asset that the run's partitions map to, sorted, as Dagster's order is random."""
-    step = _step(context)
-    own = _untold_keys(step)
+    step = step_of(context)
+    own = _keys_in_tags(step)
     keys = _mapped_keys(context, step, own) if step and own else context.asset_partition_keys
     return sorted(str(key) for key in keys)
 
 
-def tell_of_partitioned_check(context: dg.InputContext) -> None:
-    """Warn where a partitioned check gets several partitions at once: Dagster records its result for none of them."""
-    step = _step(context)
+def warn_of_partitioned_check(context: dg.InputContext) -> None:
+    """Warn if a partitioned check gets several partitions at once: Dagster records its result for none of them."""
+    step = step_of(context)
     definition = step.assets_def if step else None
     if step is None or definition is None or definition.keys or definition.partitions_def is None:
         return
@@ -43,29 +40,29 @@ def tell_of_partitioned_check(context: dg.InputContext) -> None:
     if first != last:
         context.log.warning(
             "The check %s runs once for all partitions of this run (%s to %s), and Dagster records one result that "
-            "names none of them. For a result of each partition, run the check in runs of one partition.",
+            "names none of them. To get a result for each partition, run the check in runs of one partition.",
             ", ".join(sorted(key.name for key in definition.check_keys)),
             first,
             last,
         )
 
 
-def _step(context: dg.InputContext | dg.OutputContext) -> StepExecutionContext | None:
-    """The step that runs; None where a value is loaded outside of runs."""
+def step_of(context: dg.InputContext | dg.OutputContext) -> StepExecutionContext | None:
+    """The step that is running; None if a value is loaded outside of a run."""
     try:
         return context.step_context
     except dg.DagsterInvariantViolationError:
         return None
 
 
-def _untold_keys(step: StepExecutionContext | None) -> list[str]:
-    """The partitions that the step stands for, where Dagster's contexts name others; else none."""
+def _keys_in_tags(step: StepExecutionContext | None) -> list[str]:
+    """The partitions in the run's tags if Dagster's contexts name others; else none."""
     own = step.assets_def.partitions_def if step and step.assets_def else None
     if step is None or not isinstance(own, dg.MultiPartitionsDefinition):
         return []
     keys = range_keys(step.dagster_run.tags, own, step.instance)
-    told = step.partition_key_range if keys else None
-    if not keys or told is None or (str(told.start), str(told.end)) == (str(keys[0]), str(keys[-1])):
+    named = step.partition_key_range if keys else None
+    if not keys or named is None or (str(named.start), str(named.end)) == (str(keys[0]), str(keys[-1])):
         return []
     return keys
 

@@ -1,4 +1,4 @@
-"""Few rectangles that cover scattered cells exactly: each becomes one run of neighbouring participants and windows."""
+"""Few rectangles that cover scattered cells exactly: each becomes one run of adjacent participants and windows."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dagster_beiwe.cells import CellKey
-from dagster_beiwe.partitions.definitions import rectangle_tags
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 
 
 @dataclass(frozen=True)
 class Rectangle:
-    """Neighbouring participants by consecutive windows, in the order of the partitions."""
+    """Adjacent participants by consecutive windows, in the order of the partitions."""
 
     participants: tuple[str, ...]
     windows: tuple[str, ...]
@@ -29,12 +29,12 @@ class Rectangle:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags that make a run be about this rectangle."""
+        """Tags of a run over this rectangle."""
         return dict(rectangle_tags(self.participants, self.windows))
 
     @property
     def range(self) -> str:
-        """As ``dagster asset materialize --partition-range`` wants it."""
+        """The value of ``dagster asset materialize --partition-range``."""
         return f"{self.first}...{self.last}"
 
     def cells(self) -> Iterator[CellKey]:

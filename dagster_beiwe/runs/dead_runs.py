@@ -13,10 +13,9 @@ from datetime import datetime, timedelta, timezone
 from typing import Final, TypeAlias
 
 import dagster as dg
-from dagster._core.events import EngineEventData
-from dagster._core.launcher import DefaultRunLauncher
 
 from dagster_beiwe.processes import Worker
+from dagster_beiwe.runs.dagster_private import DefaultRunLauncher, EngineEventData
 
 _WORKER: Final = "beiwe worker"
 _STEPS: Final = "step_keys"

@@ -12,7 +12,7 @@ from labs import PARTICIPANTS, START, Lab, moment, values, world_of
 
 from dagster_beiwe import BeiwePartitions
 from dagster_beiwe.lake import merge
-from dagster_beiwe.partitions.definitions import rectangle_tags
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import ParticipantPlan
 
 ANNA, BERT, CLEO = PARTICIPANTS

@@ -22,7 +22,8 @@ from dagster_beiwe.client import HttpPolicy
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.io_managers import EncryptedLakeIOManager
 from dagster_beiwe.lake.catalog.records import Head
-from dagster_beiwe.partitions.definitions import MOVED_ONLY, REFRESH_TAG, participants_name, rectangle_tags
+from dagster_beiwe.partitions.definitions import participants_name
+from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, rectangle_tags
 from dagster_beiwe.runs.remembered_heads import seen_in
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.simulator.profiles import Profile

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from labs import START, WEEKS, Lab, moment, values
 
-from dagster_beiwe.partitions.definitions import rectangle_tags
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
 from dagster_beiwe.simulator.profiles import Profile
 

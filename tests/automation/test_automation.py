@@ -18,8 +18,9 @@ from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.automation.roster_sensor import RosterCursor, build_roster_sensor
 from dagster_beiwe.automation.schedules import build_refresh_schedule
 from dagster_beiwe.errors import ServerError
-from dagster_beiwe.partitions.definitions import MOVED_ONLY, REFRESH_TAG, participants_name
+from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.partitions.rectangles import Rectangle, stretches
+from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
 from dagster_beiwe.studies.study import Study
 

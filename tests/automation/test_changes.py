@@ -16,7 +16,8 @@ from dagster_beiwe.errors import ServerError
 from dagster_beiwe.lake.catalog.past import take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.partitions.definitions import rectangle_tags, study_windows
+from dagster_beiwe.partitions.definitions import study_windows
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.studies import server_counts
 from dagster_beiwe.studies.server_counts import counts_around
 from dagster_beiwe.studies.time_zones import StudyZone

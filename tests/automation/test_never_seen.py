@@ -11,7 +11,8 @@ from labs import NOW, WEEKS, Lab, raw_data_requests, values, world_of
 
 from dagster_beiwe.automation.roster_sensor import build_roster_sensor
 from dagster_beiwe.automation.schedules import build_refresh_schedule
-from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags
+from dagster_beiwe.partitions.definitions import participants_name
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import ParticipantPlan
 
 SLIP = "anna00O1"

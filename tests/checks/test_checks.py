@@ -13,7 +13,8 @@ import pytest
 from labs import PARTICIPANTS, START, WEEKS, Lab, day_of_week, moment, rows, values, world_of
 
 from dagster_beiwe.checks.places import ROSTER_FIRST
-from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags
+from dagster_beiwe.partitions.definitions import participants_name
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import ParticipantPlan
 
 ANNA, BERT, CLEO = PARTICIPANTS

@@ -10,7 +10,7 @@ from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment
 
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.automation.schedules import build_checks_schedule
-from dagster_beiwe.partitions.definitions import rectangle_tags
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 
 ANNA, BERT, CLEO = PARTICIPANTS
 

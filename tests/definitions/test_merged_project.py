@@ -18,7 +18,8 @@ from worlds import START, WEEKS, small_world
 
 from dagster_beiwe import BeiwePartitions, Study, StudyConfig, build_beiwe_definitions, raw_data_partitions
 from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
-from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags
+from dagster_beiwe.partitions.definitions import participants_name
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer, World
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")

@@ -10,7 +10,8 @@ import dagster as dg
 import pytest
 from worlds import START, WEEKS
 
-from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags
+from dagster_beiwe.partitions.definitions import participants_name
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.studies.study import Study
 

@@ -16,9 +16,9 @@ from dagster_beiwe.partitions.definitions import (
     participant_partitions,
     participants_name,
     raw_data_partitions,
-    rectangle_tags,
     window_partitions,
 )
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.studies.study import Study
 

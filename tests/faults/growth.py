@@ -16,7 +16,8 @@ from fault_scene import NOW, STREAMS, STUDY
 from dagster_beiwe import BeiweResource, EnvCredentials
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.io_managers import EncryptedLakeIOManager
-from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags
+from dagster_beiwe.partitions.definitions import participants_name
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study

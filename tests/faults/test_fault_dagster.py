@@ -28,7 +28,8 @@ from fault_scene import (
 from dagster_beiwe import BeiweResource, EnvCredentials
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.io_managers import EncryptedLakeIOManager
-from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags
+from dagster_beiwe.partitions.definitions import participants_name
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.simulator.answers import Answer
 from dagster_beiwe.simulator.forms import Request

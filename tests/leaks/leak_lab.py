@@ -92,7 +92,8 @@ def _work(definitions: Any, instance: Any, *, plant: bool) -> Iterator[tuple[lis
     """
     import dagster as dg
 
-    from dagster_beiwe.partitions.definitions import participants_name, rectangle_tags, window_keys
+    from dagster_beiwe.partitions.definitions import participants_name, window_keys
+    from dagster_beiwe.partitions.run_keys import rectangle_tags
     from dagster_beiwe.studies.study import Study
 
     specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}

@@ -13,7 +13,7 @@ from stopping_definitions import defs
 from stopping_lab import DEADLINE_SECONDS, FIRST, KEY, KEYS, SECOND, SOON_SECONDS, WEEK, Lab
 
 from dagster_beiwe.demo.headless import execute
-from dagster_beiwe.partitions.definitions import rectangle_tags
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Dagster of itself
 

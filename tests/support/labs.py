@@ -22,7 +22,8 @@ from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.state import Version
 from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.storage.local import LocalStorage
-from dagster_beiwe.partitions.definitions import PARTICIPANT, WINDOW, participants_name, rectangle_tags
+from dagster_beiwe.partitions.definitions import PARTICIPANT, WINDOW, participants_name
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study

@@ -1,0 +1,57 @@
+"""What Dagster records of partitions: the events that this package logs, and what they say later."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from dagster_beiwe.cells import CellKey
+from dagster_beiwe.partitions.definitions import PARTICIPANT, WINDOW
+from dagster_beiwe.runs.dagster_private import DATA_VERSION_TAG, PARTITION_TAG, USER_VERSION_TAG
+from dagster_beiwe.studies.study import Study
+
+PARTICIPANTS_METADATA = "participants"
+"""Metadata of the roster: the ids that the server listed when it was materialized."""
+
+
+def partition_event(
+    asset_key: dg.AssetKey, partition: CellKey | str, *, metadata: Mapping[str, Any], version: str
+) -> dg.AssetMaterialization:
+    """A partition's materialization with metadata and a data version of its own; an output gives all its partitions the
+    same ones."""
+    if isinstance(partition, CellKey):
+        partition = dg.MultiPartitionKey({PARTICIPANT: partition.participant, WINDOW: partition.window})
+    dimensions = partition.keys_by_dimension if isinstance(partition, dg.MultiPartitionKey) else {}
+    tags = {
+        DATA_VERSION_TAG: version,
+        USER_VERSION_TAG: "true",
+        **{f"{PARTITION_TAG}/{name}": key for name, key in dimensions.items()},
+    }
+    return dg.AssetMaterialization(asset_key=asset_key, partition=partition, metadata=metadata, tags=tags)
+
+
+def version_of(event: dg.AssetMaterialization) -> str:
+    """The data version in a partition's materialization."""
+    return (event.tags or {})[DATA_VERSION_TAG]
+
+
+def recorded_participants(instance: dg.DagsterInstance, study: Study) -> set[str]:
+    """Participants for whom Dagster has ever recorded a window of raw data."""
+    keys = instance.get_materialized_partitions(study.asset_key("raw_data"))
+    return {CellKey.parse(key).participant for key in keys}
+
+
+def refreshed_participants(instance: dg.DagsterInstance, study: Study, partitions: Sequence[str]) -> Collection[str]:
+    """The partitions whose windows a refresh fetches: participants of the last roster, and those with recorded windows.
+
+    All others were made partitions by hand. Before the first roster, every partition counts.
+    """
+    event = instance.get_latest_materialization_event(study.asset_key("roster"))
+    materialization = event.asset_materialization if event else None
+    roster = materialization.metadata.get(PARTICIPANTS_METADATA) if materialization else None
+    if not isinstance(roster, dg.JsonMetadataValue):
+        return partitions
+    strangers = set(partitions) - {str(each) for each in roster.value or ()}
+    return set(partitions) - (strangers - recorded_participants(instance, study) if strangers else set())

@@ -1,0 +1,30 @@
+"""Everything that this package uses of Dagster beyond its public API. Checked with Dagster 1.13.27.
+
+If a new version of Dagster breaks something, look here first. ``DagsterInstance.event_log_storage`` is used for the
+history of checks, for pools, and for the slots of runs in them: ``remembered_heads``, ``pools``, and ``dead_runs``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dagster._core.events import EngineEventData
+from dagster._core.execution.context.system import StepExecutionContext
+from dagster._core.launcher import DefaultRunLauncher
+
+__all__ = ["DefaultRunLauncher", "EngineEventData", "StepExecutionContext"]
+
+PARTITION_TAG: Final = "dagster/partition"
+RANGE_START_TAG: Final = "dagster/asset_partition_range_start"
+RANGE_END_TAG: Final = "dagster/asset_partition_range_end"
+
+DATA_VERSION_TAG: Final = "dagster/data_version"
+USER_VERSION_TAG: Final = "dagster/data_version_is_user_provided"
+
+CONTINUATION_TAGS: Final = ("dagster/retry_number", "dagster/is_resume_retry", "dagster/is_asset_resume_retry")
+"""Tags of a run that continues a failed one: an automatic retry, or "re-execute from failure" in the UI."""
+
+KIND_TAG_PREFIX: Final = "dagster/kind/"
+
+RECORDED_BY_ITSELF: Final = "__source_asset_observation__"
+"""Dagster records nothing for an output with this metadata, which its own observable sources use."""
