@@ -1,4 +1,4 @@
-"""Dagster calls some features that this package needs "beta" and warns whoever loads a project, who can't change it."""
+"""Dagster warns of beta features that this package needs, which users of a project can't change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import dagster as dg
 
 @contextmanager
 def beta_features() -> Iterator[None]:
-    """Use backfill policies and data versions without the warnings."""
+    """Use backfill policies and data versions without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
         yield

@@ -112,7 +112,7 @@ def _failure(failed: dict[str, list[WindowReport]], unknown: set[str], *, total:
     again = sorted(failed.keys() - unknown)
     description = f"Out-of-range files of {len(failed)} of {total} participants are incomplete ({errors_of(reports)})."
     if again:
-        description += f" Materialise again: {listed(again)}"
+        description += f" Materialize again: {listed(again)}"
     return dg.Failure(
         description=f"{description} {never_seen_advice(unknown)}" if unknown else description,
         metadata={"unfinished partitions": len(failed)},

@@ -1,8 +1,8 @@
 """``raw_data``: participant by window, each recorded the moment it is committed to the lake.
 
-Dagster would record an output at its end, for all partitions of the run alike, those that failed among them. Each
-committed window gets an event of its own instead, with its own numbers and data version; the output follows when all
-windows have theirs, so that tables and checks in the same run go on.
+Dagster would record all partitions of a run when its output ends, including those that failed. Instead, each committed
+window gets its own event with its own numbers and data version. The output follows when all windows have theirs, so
+that tables and checks in the same run can start.
 """
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
@@ -35,9 +35,9 @@ from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import FetchPolicy, Progress, StudySync, WindowReport
 
 BACKFILL_POLICY = dg.BackfillPolicy.single_run()
-"""One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs some five
-seconds beside its transfers, and what it committed stays when it dies, so fewer and longer runs win. With this policy
-(only) ``dagster asset materialize --partition-range`` works too."""
+"""One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs about five
+seconds in addition to its transfers, and everything it committed stays if it dies, so fewer and longer runs are better.
+Only with this policy does ``dagster asset materialize --partition-range`` work."""
 
 
 def build_raw_data_asset(
@@ -70,7 +70,7 @@ def build_raw_data_asset(
 
 
 class _Ingest:
-    """Brings the partitions of one run up to date; ``run`` again goes on with those that are left."""
+    """Brings the partitions of one run up to date. Another ``run`` continues with those that are left."""
 
     def __init__(
         self,
@@ -99,14 +99,14 @@ class _Ingest:
             raise self._failure(total=len(self._keys))
 
     def unfinished(self) -> list[str]:
-        """Partitions that are not done, given up or not begun."""
+        """Partitions that are not up to date yet."""
         return list(self._open or ())
 
     def _begin(self) -> dict[str, Cell]:
-        """The run's partitions, but for those that the run which this one retries has done.
+        """The run's partitions, except for those that the run it retries has finished.
 
-        The latter are recorded again, without a download: Dagster shows what a failed run planned and the retry did not
-        record as failed, although it is in the lake.
+        Those are recorded again, without a download: Dagster shows a partition as failed if a failed run planned it and
+        the retry did not record it, although it is in the lake.
         """
         self._keys = [str(key) for key in run_partition_keys(self._context, self._partitions)]
         cells = {key: cell_of(self._study, key) for key in self._keys}
@@ -115,11 +115,13 @@ class _Ingest:
             for key, event in earlier.items():
                 self._record(key, metadata=event.metadata, version=version_of(event))
                 del cells[key]
-            self._context.log.info("%d of %d windows were done before; going on.", len(earlier), len(self._keys))
+            self._context.log.info(
+                "%d of %d windows are done already. Continuing with the others.", len(earlier), len(self._keys)
+            )
         return cells
 
     def _sync(self, left: dict[str, Cell]) -> None:
-        """Bring cells up to date; those that are done leave the dictionary."""
+        """Bring cells up to date, and remove each that is done from the dictionary."""
         cells = list(left.values())
         resource: BeiweResource = getattr(self._context.resources, self._study.config.deployment)
         lake = resource.study_lake(self._study)
@@ -145,16 +147,16 @@ class _Ingest:
                         self._give_up(key, report)
 
     def _record(self, key: str, *, metadata: Metadata, version: str) -> None:
-        """As an event, at once: what was recorded before a run dies stays recorded."""
+        """Log an event at once: it stays recorded if the run dies."""
         self._context.log_event(partition_event(self._key, CellKey.parse(key), metadata=metadata, version=version))
 
     def _tell(self, report: WindowReport) -> None:
-        """Warn of what is no failure and yet deserves a look."""
+        """Warn of what is not a failure but deserves a look."""
         participant = report.cell.participant
         if report.participant_deleted_upstream and participant not in self._deleted_upstream:
             self._deleted_upstream.add(participant)
             self._context.log.warning(
-                "%s is no longer on the server; files of the windows asked for count as deleted upstream.", participant
+                "%s is no longer on the server. Files of the requested windows count as deleted upstream.", participant
             )
         log_oddities(report, self._context.log)
 
@@ -169,11 +171,11 @@ class _Ingest:
         participants, windows = zip(*map(CellKey.parse, names), strict=True)
         again = [name for name in names if CellKey.parse(name).participant not in self._unknown]
         errors = errors_of(self._failed[name] for name in again)
-        description = f"{len(names)} of {total} windows were refused; the others are done and recorded."
+        description = f"{len(names)} of {total} windows were refused. All others are recorded."
         if again:
             description = (
-                f"{len(names)} of {total} windows are incomplete; what could be had of them is in the lake, the others "
-                f"are done and recorded. Errors: {errors}. See the run's log, then materialise again: {listed(again)}"
+                f"{len(names)} of {total} windows are incomplete: the lake holds what could be fetched. All others are "
+                f"recorded. Errors: {errors}. See the run's log, then materialize again: {listed(again)}"
             )
         return dg.Failure(
             description=f"{description} {never_seen_advice(self._unknown)}" if self._unknown else description,

@@ -1,4 +1,4 @@
-"""What an asset recorded by itself: its outputs, and where a retry goes on."""
+"""Assets that record their own partitions: what they return, and where a retry continues."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _PAGE = 1000
 
 
 RECORDS_ITSELF: Mapping[str, Any] = {"dagster_type": dg.Nothing, "output_required": False}
-"""Options of such an asset: the lake holds its data already, so no IO manager need store anything."""
+"""Options of such an asset. The lake holds its data already, so there is nothing for an IO manager to store."""
 
 
 def recorded_output() -> dg.Output[None]:
     """The output of an asset that recorded each of its partitions itself.
 
-    Without an output Dagster skips what depends on the asset in the same run, tables and checks, and says nothing. With
-    a plain one it records all partitions once more, under one data version and without their numbers.
+    Without an output, Dagster silently skips tables and checks that depend on the asset in the same run. With a plain
+    output, it records all partitions once more, under one data version and without their numbers.
     """
     return dg.Output(None, metadata={RECORDED_BY_ITSELF: True})
 
 
 def is_continuation(run: dg.DagsterRun) -> bool:
-    """Whether a run goes on with a failed one: an automatic retry, or "re-execute from failure" in the UI.
+    """Whether a run continues a failed one: an automatic retry, or "re-execute from failure" in the UI.
 
-    "Re-execute all" is not: who asks for that wants the server to be asked again.
+    "Re-execute all" does not: it asks the server again.
     """
     return run.parent_run_id is not None and any(tag in run.tags for tag in CONTINUATION_TAGS)
 
@@ -36,15 +36,15 @@ def is_continuation(run: dg.DagsterRun) -> bool:
 def recorded_by_retried_runs(
     context: dg.AssetExecutionContext, key: dg.AssetKey, partitions: Sequence[str]
 ) -> dict[str, dg.AssetMaterialization]:
-    """{partition: its newest event}, where that event is of a run that this one retries.
+    """{partition: its newest event}, if that event is from a run that this one retries.
 
-    A partition that some other run has recorded since is left out: its numbers are out of date.
+    Partitions that another run has recorded since are left out.
     """
     return _newest_events(context.instance, key, partitions, set(_retried_runs(context.instance, context.run)))
 
 
 def _retried_runs(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[str]:
-    """Ids of the runs before this one, back to the first."""
+    """Ids of the runs that this one retries, back to the first."""
     parent = run.parent_run_id
     while parent:
         yield parent

@@ -1,4 +1,4 @@
-"""What client, lake and sync say goes into the log of the run that they work for: its reader has no other."""
+"""Copy log messages of client, lake, and sync to the log of the run that they work for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dagster_beiwe.errors import ServerError
 
 
 class _ToRun(logging.Handler):
-    """Hands messages on, without their arguments and tracebacks."""
+    """Forwards messages without their arguments and tracebacks."""
 
     def __init__(self, log: logging.Logger) -> None:
         super().__init__(logging.INFO)
@@ -23,7 +23,7 @@ class _ToRun(logging.Handler):
 
 @contextmanager
 def in_run_log(log: logging.Logger) -> Iterator[None]:
-    """Copy what this package logs, from INFO on, to a run's log."""
+    """Copy what this package logs, from level INFO, to a run's log."""
     package = logging.getLogger("dagster_beiwe")
     handler, level = _ToRun(log), package.level
     package.addHandler(handler)
@@ -36,11 +36,11 @@ def in_run_log(log: logging.Logger) -> Iterator[None]:
 
 
 def log_capabilities(client: BeiweClient, log: logging.Logger) -> None:
-    """Say once in a run what the server can do. It takes a small request per endpoint: runs of ``roster`` say it, and
-    not each one of the many of ``raw_data``. That an endpoint fails to tell is no reason to fail."""
+    """Log what the server supports. That takes a small request per endpoint, so runs of ``roster`` do it, and not each
+    of the many runs of ``raw_data``. An endpoint that fails to answer is no reason to fail."""
     try:
         client.capabilities()  # logs them
     except ServerError as error:
         if error.transient:
             raise
-        log.warning("What the server can do was not wholly found out. %s", error)
+        log.warning("Not everything that the server supports could be determined. %s", error)

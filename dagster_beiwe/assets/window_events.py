@@ -1,4 +1,4 @@
-"""The numbers that are recorded of one window of raw data, and what is said of it in the log."""
+"""The metadata of one window of raw data, and what the run's log says about it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dagster_beiwe.sync import WindowReport
 
 
 def window_metadata(report: WindowReport, lake: StudyLake) -> Metadata:
-    """Numbers of one committed window: no names of files, no content; below 1 kB, as there is one per partition."""
+    """Numbers of one committed window, without file names or content. Below 1 kB, as there is one per partition."""
     window = report.cell.window
     numbers = {
         "dagster/size_bytes": report.size_bytes,
@@ -65,12 +65,12 @@ def log_failures(report: WindowReport, log: logging.Logger) -> None:
 
 
 def log_oddities(report: WindowReport, log: logging.Logger) -> None:
-    """Warn of files that are no failure and yet deserve a look."""
+    """Warn of files that are not a failure but deserve a look."""
     if report.not_sent or report.mislisted or report.unchecked:
         log.warning(
-            "%s, %s: %d held files are no longer sent, and are kept because it is not certain that they were deleted; "
-            "%d files came with another hash than the server lists, and are stored; %d files came before an archive "
-            "broke off, could not be checked, and are requested again. If it stays so, tell the operators.",
+            "%s, %s: %d files in the lake were not sent, and are kept because it is not certain that they were deleted "
+            "upstream; %d files have another hash than the server lists, and are stored; %d files could not be checked "
+            "because their archive broke off, and are requested again. If this persists, tell the server's operators.",
             report.cell.participant,
             report.cell.window.key,
             report.not_sent,

@@ -1,9 +1,9 @@
-"""The audit: compare the contents of the lake with the server's by hash, a part of them each day.
+"""The audit: compare the contents of the lake with the server's by hash, part of them each day.
 
-Byte counts do not move where a file was restated with other content of the same size, so neither the sensor nor
-``complete`` sees it. The audit is a job of one step and not a run of ``raw_data``: Dagster would plan an event for each
-window, tens of thousands a month, and show all windows of a run that failed as failed. Only windows that the server had
-restated are recorded.
+If a file is restated with other content of the same size, byte counts do not move, and neither the sensor nor
+``complete`` sees it. The audit is a job with one step and not a run of ``raw_data``, for which Dagster would plan an
+event per window, tens of thousands a month, and show all windows of a failed run as failed. Only restated windows are
+recorded.
 """
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts when it decorates.
@@ -39,16 +39,16 @@ AUDIT_TAG = "beiwe/audit"
 """Tag of every run of the audit: the study's id."""
 
 REQUESTS_TAG, BYTES_TAG, NEXT_TAG = "beiwe/audit_requests", "beiwe/audit_bytes", "beiwe/audit_next"
-"""Tags that a run gives itself: what it has taken of the day's budget, and the window at which the next one goes on."""
+"""Tags that a run sets on itself: what it took of the day's budget, and the window that the next run begins with."""
 
 _RUNS_SEEN = 50
-"""Of earlier runs of the audit: there is one a day, and those that somebody started."""
+"""Earlier runs of the audit that are read: one a day, and those started by hand."""
 
 
 def build_audit_job(study: Study, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.JobDefinition:
-    """``<key>_audit``: compares the windows of a study that are due, within the day's budget, and fetches what differs.
+    """``<key>_audit``: compares the windows that are due, within the day's budget, and fetches those that differ.
 
-    A window is noted in the lake the moment it is compared: a run that dies is simply started again.
+    Each window is noted in the lake the moment it is compared, so a run that dies can simply be started again.
     """
 
     @dg.op(
@@ -68,8 +68,8 @@ def build_audit_job(study: Study, *, pool: str, retry_policy: dg.RetryPolicy = R
         name=f"{study.key}_audit",
         tags={AUDIT_TAG: study.id},
         description=(
-            f"Compares the contents of {study.title} in the lake with the server's, by hash: each window every "
-            f"{study.config.audit_days} days, new ones daily. Equal windows are noted in the lake only."
+            f"Compares the contents of {study.title} in the lake with the server's by hash: each window every "
+            f"{study.config.audit_days} days, new ones daily. Equal windows are noted in the lake, not in Dagster."
         ),
     )
     def audit() -> None:
@@ -93,7 +93,7 @@ def build_audit_schedule(
 
 @dataclass(frozen=True)
 class _Earlier:
-    """What earlier runs leave: what those of today have taken of the budget, and the window at which to go on."""
+    """What earlier runs left: what those of today took of the budget, and the window to begin with."""
 
     taken: Taken
     next: CellKey
@@ -112,7 +112,7 @@ def _earlier_runs(instance: dg.DagsterInstance, study: Study, *, but: str, now: 
 
 
 class _Audit:
-    """One run; ``run`` again goes on with the windows that are still due, and with what is left of the budget."""
+    """One run. Another ``run`` continues with the windows that are still due and the rest of the budget."""
 
     def __init__(self, context: dg.OpExecutionContext, study: Study) -> None:
         self._context, self._study = context, study
@@ -143,7 +143,7 @@ class _Audit:
             raise self._failure()
 
     def _collect(self, lake: StudyLake) -> None:
-        """Remove from the lake what no version that is kept names, once a day."""
+        """Remove files that no kept version names from the lake, once a day."""
         catalog = lake.catalog()
         if catalog is None:
             return
@@ -176,7 +176,7 @@ class _Audit:
             else:
                 self._next = cells[done] if done < len(cells) else None
         self._context.log.info(
-            "%d windows were equal, %d were restated, %d failed; %d of %d that are due were compared.",
+            "%d windows are equal, %d were restated, %d failed. %d of %d due windows were compared.",
             len(self._equal),
             len(self._restated),
             len(self._failed),
@@ -185,11 +185,11 @@ class _Audit:
         )
 
     def _due(self, client: BeiweClient, lake: StudyLake) -> list[Cell]:
-        """Windows that are due of participants whom the server has, beginning where the run before ended."""
+        """Due windows of participants on the server, beginning where the last run ended."""
         windows = study_windows(self._study, now=self._now)
         policy = self._study.config.audit
         if not client.supports("file_hashes", otherwise=False):
-            policy = replace(policy, recent_days=0)  # to send the newest windows again each day is too much
+            policy = replace(policy, recent_days=0)  # downloading the newest windows each day is too much
         on_server = set(client.participants(self._study.id))
         order = self._context.instance.get_dynamic_partitions(participants_name(self._study.id))
         cells = []
@@ -200,7 +200,7 @@ class _Audit:
         return beginning_at(cells, self._earlier.next, order=order)
 
     def _hand_out(self, cells: Sequence[Cell]) -> Iterator[Cell]:
-        """The cells; if a participant's make the run fail, the next run begins with whoever comes then."""
+        """The cells. If one makes the run fail, the next run begins with the one after it."""
         for cell in cells:
             self._next = cell
             yield cell
@@ -215,7 +215,7 @@ class _Audit:
             self._transient |= found.transient
 
     def _fetch(self, client: BeiweClient, lake: StudyLake, cells: Sequence[Cell], budget: Budget) -> Cell | None:
-        """Fetch windows of a participant while the budget lasts, at least one; the first that has to wait, if any."""
+        """Fetch windows of a participant while the budget lasts, at least one. Returns the first that must wait."""
         if not cells:
             return None
         daily = counts_for_cells(client, self._study, self._context.instance, cells, self._context.run.tags)
@@ -258,7 +258,7 @@ class _Audit:
         )
 
     def _note(self) -> None:
-        """Let the run's tags say what it has taken of the budget, and where the next run goes on."""
+        """Set the run's tags: what it took of the budget, and where the next run begins."""
         tags = {
             REQUESTS_TAG: str(self._taken.requests),
             BYTES_TAG: str(self._taken.size_bytes),
@@ -270,8 +270,8 @@ class _Audit:
         errors = sorted(set(self._failed.values()))
         return dg.Failure(
             description=(
-                f"{len(self._failed)} windows could not be compared or fetched ({', '.join(errors)}). What was "
-                f"compared is noted; these stay due. See the run's log: {listed(sorted(self._failed))}"
+                f"{len(self._failed)} windows could not be compared or fetched ({', '.join(errors)}). They stay due; "
+                f"the others are noted. See the run's log: {listed(sorted(self._failed))}"
             ),
             metadata={"failed": len(self._failed)},
             allow_retries=self._transient,

@@ -185,7 +185,7 @@ def look_for_changes(
     ``ask`` gives the counts of some participants, of each of the ``batches`` in turn, so that no more than one is in
     memory. ``held`` gives what the lake holds of a participant; ``fingerprints`` is empty where nobody knows them, and
     then nobody counts as up to date. ``busy`` windows are those of runs that wait or run: they are left to them.
-    Committed windows that are not recorded as materialised are dirty too. At least one batch is looked at, however
+    Committed windows that are not recorded as materialized are dirty too. At least one batch is looked at, however
     little time there is.
     """
     deadline = clock() + seconds

@@ -1,4 +1,4 @@
-"""The sensor that keeps the partitions of a study in step with its roster."""
+"""The sensor that makes new participants of a study partitions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ logger = logging.getLogger("dagster_beiwe")
 
 @dataclass(frozen=True, kw_only=True)
 class RosterCursor:
-    """What the sensor remembers: whose windows were requested, and who was last found to be deleted on the server."""
+    """What the sensor remembers: whose windows were requested, and which partitions were last not on the server."""
 
     requested: tuple[str, ...]
     deleted_upstream: tuple[str, ...] = ()
@@ -43,8 +43,8 @@ class RosterCursor:
 
     @classmethod
     def from_text(cls, text: str | None, *, partitions: Sequence[str]) -> RosterCursor:
-        """The cursor of the last evaluation. At the first one, whoever is a partition already is left to those who made
-        it one. A text that can't be read is logged and replaced in the same way."""
+        """The cursor of the last evaluation. The first one requests nothing for existing partitions, nor does one
+        whose cursor can't be read, which is logged."""
         try:
             value = json.loads(text) if text else {"requested": partitions}
             return cls(
@@ -52,7 +52,7 @@ class RosterCursor:
                 deleted_upstream=tuple(map(str, value.get("deleted_upstream", ()))),
             )
         except (ValueError, TypeError, KeyError, AttributeError):
-            logger.warning("The sensor's cursor can't be read; it begins anew with the partitions that exist.")
+            logger.warning("The sensor's cursor can't be read. It starts over from the existing partitions.")
             return cls(requested=tuple(partitions))
 
 
@@ -63,9 +63,9 @@ def build_roster_sensor(
     interval_seconds: int = 600,
     running: bool = False,
 ) -> dg.SensorDefinition:
-    """Makes new participants partitions of ``raw_data``, in order of enrolment, and requests all their windows.
+    """Makes new participants partitions of ``raw_data``, in order of enrollment, and requests all their windows.
 
-    Never removes a partition: a participant who was deleted on the server keeps the history, and is reported.
+    It never removes a partition: a participant who is no longer on the server keeps the history, and is reported.
     """
 
     @dg.sensor(
@@ -74,16 +74,16 @@ def build_roster_sensor(
         minimum_interval_seconds=interval_seconds,
         required_resource_keys={study.config.deployment},
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
-        description=f"New participants of {study.title} become partitions, and their windows are fetched.",
+        description=f"Makes new participants of {study.title} partitions, and fetches their windows.",
     )
     def participants(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         with getattr(context.resources, study.config.deployment).get_client(policy=HTTP_IN_SENSORS) as client:
             ids = _participants(client, study)
         before = context.instance.get_dynamic_partitions(participants_name(study.id))
         cursor = RosterCursor.from_text(context.cursor, partitions=before)
-        deleted_upstream = tuple(sorted(set(before) - set(ids)))
-        if deleted_upstream and deleted_upstream != cursor.deleted_upstream:
-            _tell_of_absent(context, deleted_upstream, recorded_participants(context.instance, study))
+        gone = tuple(sorted(set(before) - set(ids)))
+        if gone and gone != cursor.deleted_upstream:
+            _warn_of_absent(context, gone, recorded_participants(context.instance, study))
         windows = window_keys(study, now=datetime.now(timezone.utc))
         added = [each for each in ids if each not in set(before)]
         if raw_data.op.pool:
@@ -97,26 +97,24 @@ def build_roster_sensor(
             for stretch in stretches(order, batch)
             for run in Rectangle(stretch, tuple(windows)).split(PARTITIONS_PER_RUN)
         ]
-        counts = (
-            f"{len(ids)} participants on the server, {len(added)} new, {len(deleted_upstream)} deleted there but kept"
-        )
+        counts = f"{len(ids)} participants on the server, {len(added)} new, {len(gone)} no longer there but kept"
         return dg.SensorResult(
             run_requests=requests or None,
             skip_reason=None if requests else dg.SkipReason(f"No windows to request: {counts}."),
             dynamic_partitions_requests=[participant_partitions(study.id).build_add_request(added)] if added else None,
-            cursor=RosterCursor(requested=(*cursor.requested, *batch), deleted_upstream=deleted_upstream).to_text(),
+            cursor=RosterCursor(requested=(*cursor.requested, *batch), deleted_upstream=gone).to_text(),
         )
 
     return participants
 
 
-def _tell_of_absent(context: dg.SensorEvaluationContext, absent: Collection[str], recorded: Collection[str]) -> None:
-    """Partitions that are not on the server: of those who left it, and of those who never were there."""
+def _warn_of_absent(context: dg.SensorEvaluationContext, absent: Collection[str], recorded: Collection[str]) -> None:
+    """Partitions that are not on the server: participants who are no longer there, and ids that never were."""
     left = [each for each in absent if each in recorded]
     never_seen = [each for each in absent if each not in recorded]
     if left:
         context.log.warning(
-            "%d participants are partitions but no longer on the server; their data and history are kept: %s",
+            "%d participants are no longer on the server. Their partitions, data, and history are kept: %s",
             len(left),
             ", ".join(left[:50]),
         )
@@ -125,12 +123,12 @@ def _tell_of_absent(context: dg.SensorEvaluationContext, absent: Collection[str]
 
 
 def _batch(participants: Sequence[str], *, windows: int) -> list[str]:
-    """As many participants as may be requested in one evaluation, at least one."""
+    """As many participants as one evaluation may request, at least one."""
     return list(participants[: max(1, PARTITIONS_PER_TICK // max(1, windows))])
 
 
 def _participants(client: BeiweClient, study: Study) -> list[str]:
-    """Ids in order of enrolment, as far as the server tells it; ids that no partition can have are left out."""
+    """Valid ids, in order of enrollment if the server reports it."""
     ids = [each for each in client.participants(study.id) if is_participant_id(each)]
     try:
         return enrolment_order(ids, client.participant_table(study.id))

@@ -1,6 +1,6 @@
 """Schedules: fetch the newest windows again, and check the lake.
 
-Each run is a rectangle of neighbouring participants by consecutive windows, so that there are few.
+Each run covers a rectangle of adjacent participants by consecutive windows, so that there are few runs.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def build_refresh_schedule(
     cron: str = DEFAULT_CRON,
     running: bool = False,
 ) -> dg.ScheduleDefinition:
-    """Fetches the study's newest windows of all participants again, and its roster and settings.
+    """Fetches the roster, the settings, and the newest windows of all participants again.
 
-    Windows whose counts have not moved cost no request; servers without counts are asked for all of them.
+    Windows whose counts have not moved cost no request. Servers without counts are asked for all of them.
     """
     targets = [*tables, *([raw_data] if raw_data else [])]
 
@@ -41,8 +41,8 @@ def build_refresh_schedule(
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=(
-            f"Roster, settings and the newest {study.config.refresh_windows} windows of all participants of "
-            f"{study.title}."
+            f"Fetches the roster, the settings, and the newest {study.config.refresh_windows} windows of "
+            f"{study.title} again."
         ),
     )
     def refresh(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
@@ -72,14 +72,14 @@ def build_checks_schedule(
     cron: str = DEFAULT_CHECKS_CRON,
     running: bool = False,
 ) -> dg.ScheduleDefinition:
-    """Runs every check of the study, and what is made from manifests alone; some hours after the refresh."""
+    """Runs every check of the study and builds the tables made from manifests, some hours after the refresh."""
 
     @dg.schedule(
         name=f"{study.key}_checks",
         target=checks_target(summaries, checks),
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
-        description=f"Checks that the data of {study.title} are complete, intact and protected.",
+        description=f"Checks that the data of {study.title} is complete, intact, and protected.",
     )
     def check(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         moment = context.scheduled_execution_time.astimezone(timezone.utc)
@@ -89,14 +89,14 @@ def build_checks_schedule(
 
 
 def checks_target(summaries: Sequence[dg.AssetsDefinition], checks: dg.AssetChecksDefinition) -> dg.AssetSelection:
-    """What a job must know of to run checks."""
+    """Everything that a run of the checks selects."""
     return dg.AssetSelection.assets(*summaries) | dg.AssetSelection.checks(checks)
 
 
 def checks_request(
     summaries: Sequence[dg.AssetsDefinition], checks: dg.AssetChecksDefinition, *, run_key: str
 ) -> dg.RunRequest:
-    """A run of all checks and of what is made from manifests alone."""
+    """A run of all checks, and of the tables made from manifests alone."""
     return dg.RunRequest(
         run_key=run_key,
         asset_selection=[summary.key for summary in summaries],

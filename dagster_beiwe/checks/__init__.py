@@ -1,4 +1,4 @@
-"""Asset checks: is the lake complete, intact and protected, and what changed around the data."""
+"""Asset checks: whether the lake is complete, intact, and protected, and what changed around the data."""
 
 from dagster_beiwe.checks.study_checks import CHECKS, build_study_checks, checks_of
 

@@ -1,4 +1,4 @@
-"""What `complete` found, batch after batch of participants: sums, keys and the first gaps, so that it stays small."""
+"""What ``complete`` found, added up over batches of participants: only sums, keys, and the first gaps are kept."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync import Coverage, Gap
 
 SHOWN = 50
-"""How many rows of what was found are shown."""
+"""How many rows a check shows."""
 
 Row = dict[str, Any]
 
 
 @dataclass(kw_only=True)
 class Comparison:
-    """The lake against the server's bytes per day, and what is known of contents; ``today`` is of the study's zone.
+    """The lake compared with the server's bytes per day, and what is known about contents.
 
-    Gaps of today and yesterday may be on their way and are ``recent``; older ones are ``old``. What only the lake has
-    is ``surplus``, but not on these days, nor of streams that the server counts late (those that are not chunked).
+    ``today`` is the day in the study's time zone. Gaps of today and yesterday are ``recent``, because the data may be
+    on its way; older ones are ``old``. What only the lake has is ``surplus``, except on these two days and except for
+    streams that the server counts late (those that are not chunked).
     """
 
     today: date
@@ -40,14 +41,14 @@ class Comparison:
     windows: int = 0
     never_compared: int = 0
     compared_at: datetime | None = None
-    """When that of the windows was compared by content whose turn was longest ago; some were never."""
+    """When the window was compared whose comparison by content is the longest ago. Others may never have been."""
     cells: set[CellKey] = field(default_factory=set)
     """Partitions to run again."""
     out_of_range_to_fetch: set[str] = field(default_factory=set)
-    out_of_range_gone: set[str] = field(default_factory=set)
-    """Participants of whose out-of-range files the server counts more, or less, than the lake holds."""
+    out_of_range_surplus: set[str] = field(default_factory=set)
+    """Participants for whom the server counts more, or fewer, bytes of out-of-range files than the lake holds."""
     not_compared: set[str] = field(default_factory=set)
-    """Streams in the lake that the server does not have (any more), does not count, or is not asked for."""
+    """Streams in the lake that the server does not have or count, or that the study leaves out."""
     _first: dict[str, list[Row]] = field(default_factory=lambda: {"old": [], "recent": [], "surplus": []})
 
     @property
@@ -57,14 +58,14 @@ class Comparison:
     @property
     def out_of_range(self) -> set[str]:
         """Participants whose out-of-range files must be fetched or compared again."""
-        return self.out_of_range_to_fetch | self.out_of_range_gone
+        return self.out_of_range_to_fetch | self.out_of_range_surplus
 
     @property
     def first_rows(self) -> list[Row]:
         return [row for rows in self._first.values() for row in rows][:SHOWN]
 
     def add(self, coverage: Coverage, reason: Callable[[Gap], str]) -> None:
-        """Take in what was measured of some participants; ``reason`` tells why a day differs."""
+        """Add what was measured for some participants; ``reason`` says why a day differs."""
         self.days += coverage.days
         self.server_bytes += coverage.server_bytes
         self.lake_bytes += coverage.lake_bytes
@@ -85,15 +86,15 @@ class Comparison:
                 self.surplus += 1
                 self._note("surplus", gap, reason)
                 if gap.cut:
-                    self.out_of_range_gone.add(gap.participant)
+                    self.out_of_range_surplus.add(gap.participant)
         for gap in coverage.out_of_range:
             if gap.server_bytes > gap.lake_bytes:
                 self.out_of_range_to_fetch.add(gap.participant)
             elif stream_named(gap.stream).chunked:
-                self.out_of_range_gone.add(gap.participant)
+                self.out_of_range_surplus.add(gap.participant)
 
     def add_contents(self, index: Mapping[str, Version], windows: Collection[str]) -> None:
-        """Take in when the contents of a participant's windows were compared."""
+        """Add when the contents of a participant's windows were compared."""
         for version in (version for key, version in index.items() if key in windows):
             self.windows += 1
             if not version.compared:

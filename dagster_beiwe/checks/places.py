@@ -1,4 +1,4 @@
-"""Name partitions to run again, as texts that can be pasted: each names exactly what it says and nothing else."""
+"""Name partitions to run again, as texts to paste that select exactly these partitions and nothing else."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import dagster as dg
 from dagster_beiwe.cells import CellKey
 from dagster_beiwe.partitions.rectangles import cover
 
-ROSTER_FIRST = "not partitions yet, materialise the roster first"
+ROSTER_FIRST = "not partitions yet: materialize the roster first"
 
-_WHERE = "# with MODULE set to the module of your definitions, for instance MODULE=beiwe_project.definitions"
+_WHERE = "# Set MODULE to the module of your definitions, for example MODULE=beiwe_project.definitions"
 _RANGES_SHOWN = 20
 _KEYS_SHOWN = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """All partitions of ``raw_data`` in their order, and its key as text."""
+    """All partitions of ``raw_data`` in order, and the asset's key as text."""
 
     asset: str
     participants: Sequence[str]
     windows: Sequence[str]
 
     def metadata(self, cells: Collection[CellKey], *, out_of_range: Iterable[str] = ()) -> dict[str, Any]:
-        """Partitions to run: as keys, for the two fields of Dagster's partition selection, and as commands.
+        """Partitions to run: as keys, as values of the two fields of Dagster's partition selection, and as commands.
 
         A window that is not one of the study's is an out-of-range window, whose partition is the participant;
         ``out_of_range`` names further participants.
-        Participants who are no partitions yet can't be selected: they are named apart.
+        Participants that are not partitions yet can't be selected: they are listed separately.
         """
         enrolled, windows = set(self.participants), set(self.windows)
         wanted = {*out_of_range, *(participant for participant, window in cells if window not in windows)}
@@ -67,7 +67,7 @@ def table_of(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue:
 
 
 def _selections(cells: Iterable[CellKey]) -> list[dict[str, str]]:
-    """Participants who lack the same windows: both fields of Dagster's selection, one row at a time."""
+    """Both fields of Dagster's selection, with one row for all participants that lack the same windows."""
     by_participant: dict[str, list[str]] = {}
     for participant, window in cells:
         by_participant.setdefault(participant, []).append(window)
@@ -81,7 +81,7 @@ def _selections(cells: Iterable[CellKey]) -> list[dict[str, str]]:
 
 
 def _listed(name: str, keys: Sequence[str]) -> dict[str, Any]:
-    """The first keys as one text to paste, and apart from it how many others there are."""
+    """The first keys as one text to paste, and separately how many more there are."""
     if not keys:
         return {}
     return {name: ", ".join(keys[:_KEYS_SHOWN]), **_left_out(name, len(keys) - _KEYS_SHOWN)}

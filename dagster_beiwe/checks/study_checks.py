@@ -1,6 +1,6 @@
-"""Asset checks of a study: is the lake complete, intact and protected, and what changed around the data.
+"""Asset checks of a study: whether the lake is complete, intact, and protected, and what changed around the data.
 
-They look at the whole study: from the UI, by the schedule, or after the sensor's runs.
+They look at the whole study, when run from the UI, by the schedule, or by the sensor after its runs.
 """
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and configs when it decorates.
@@ -49,33 +49,42 @@ from dagster_beiwe.sync import DailyIndex, Gap, measure_coverage
 from dagster_beiwe.windows import Window
 
 CHECKS = {
-    "complete": ("coverage", "Bytes per participant, day and stream are those that the server counts."),
+    "complete": ("coverage", "The lake has the bytes that the server counts, by participant, day, and stream."),
     "intact": (
         "coverage",
-        "The log is whole, files are as they were committed, and none is missing or too many.",
+        "The log is whole, every file is as it was committed, and no file is missing or unaccounted for.",
     ),
-    "protected": ("coverage", "Locked streams and tables are locked, permissions closed to others, nothing pickled."),
-    "roster": ("roster", "Participants on the server, partitions and lake agree; nobody was deleted or flagged."),
-    "settings": ("settings", "No setting of the study changed lately; what changed, from what to what, and when."),
+    "protected": (
+        "coverage",
+        "Everything that should be encrypted is, other users have no access, and nothing is pickled.",
+    ),
+    "roster": ("roster", "Server, partitions, and lake have the same participants, and none is flagged as deleted."),
+    "settings": (
+        "settings",
+        "No setting of the study changed lately. Lists what changed, from what to what, and when.",
+    ),
 }
-"""{name: (asset that it is shown on, what it says)}."""
+"""{name: (asset that it is shown on, description)}."""
 
 _HISTORY = 500
 _DATES = "intervention_date"
-"""Dates of participants are no setting of the study: they change with every enrolment."""
+"""Dates of participants are not settings of the study: they change with every enrollment."""
 
 
 class ChecksConfig(dg.Config):
-    """What can be chosen for one run of the checks."""
+    """Options for one run of the checks."""
 
     verify_share: float | None = Field(
-        default=None, ge=0, le=1, description="Part of the files that `intact` reads; the study's own if not given."
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of the stored files that intact reads; by default that of the study's configuration.",
     )
     accept_older: bool = Field(
         default=False,
-        description="`intact` accepts a study that was put back from a backup on purpose.",
+        description="Let intact accept a study that was restored from a backup on purpose.",
     )
-    settings_days: int = Field(default=7, ge=1, description="For how long `settings` warns of a change.")
+    settings_days: int = Field(default=7, ge=1, description="How many days settings warns of a change.")
 
 
 def build_study_checks(
@@ -93,7 +102,7 @@ def build_study_checks(
 
 
 def checks_of(study: Study) -> dg.AssetChecksDefinition:
-    """``complete``, ``intact``, ``protected``, ``roster`` and ``settings`` of a study that was found."""
+    """``complete``, ``intact``, ``protected``, ``roster``, and ``settings`` of a study."""
     specs = [
         dg.AssetCheckSpec(name, asset=study.asset_key(asset), description=text)
         for name, (asset, text) in CHECKS.items()
@@ -104,7 +113,7 @@ def checks_of(study: Study) -> dg.AssetChecksDefinition:
         specs=specs,
         can_subset=True,
         required_resource_keys={study.config.deployment},
-        description=f"Whether the data of {study.title} are complete, intact and protected.",
+        description=f"Whether the data of {study.title} is complete, intact, and protected.",
     )
     def checks(context: dg.AssetCheckExecutionContext, config: ChecksConfig) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
@@ -128,7 +137,7 @@ class _Inspection:
         self._participants: Sequence[str] = self._instance.get_dynamic_partitions(participants_name(study.id))
 
     def result(self, spec: dg.AssetCheckSpec) -> dg.AssetCheckResult:
-        """The check's result; one that can't be made is a failed check, and says why."""
+        """The check's result. A check that can't be made fails, and says why."""
         judge: Mapping[str, Callable[[], Verdict]] = {
             "complete": self._complete,
             "intact": self._intact,
@@ -163,7 +172,7 @@ class _Inspection:
                 try:
                     daily = all_counts(client, self._study, zone, participants=batch)
                 except RouteMissingError:
-                    return _not_told()
+                    return _no_counts()
                 coverage = measure_coverage(lake, daily, participants=batch, windows=self._windows, streams=streams)
                 found.add(coverage, partial(self._reason, lake, daily, streams))
                 for participant in on_server.intersection(batch):  # nobody can compare what others have
@@ -184,7 +193,7 @@ class _Inspection:
         found = find_exposures(lake, share=share)
         for path in sorted({path for prefix in self._prefixes() for path in pickles_below(self._instance, prefix)}):
             found.note(Exposure(kind="readable pickle", path=path))
-        return judge_protection(found, self._places(), locked=self._study.config.encrypted)
+        return judge_protection(found, self._places(), encrypted=self._study.config.encrypted)
 
     def _prefixes(self) -> set[tuple[str, ...]]:
         """What keys of the study's assets begin with, those of a lab's own among them."""
@@ -222,7 +231,7 @@ class _Inspection:
         )
 
     def _unrecorded_settings(self) -> list[dict[str, Any]]:
-        """What the server has otherwise than when the settings were last materialised."""
+        """What changed on the server after the settings were last materialized."""
         key = self._study.asset_key("settings")
         with self._resource.get_client() as client:
             snapshot = read_settings(client, self._study.id, study_pk=self._study.config.study_pk)
@@ -258,7 +267,7 @@ def _changes(
 
 
 def _reason(lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Window], streams: Sequence[str]) -> str:
-    """Why a day is not as the server counts it, as far as the lake knows."""
+    """Why a day differs from the server's count, as far as the lake can tell."""
     index, secret = lake.index(gap.participant), lake.counts_secret(gap.participant)
     for window in windows:
         manifest = lake.manifest(gap.participant, window)
@@ -280,12 +289,12 @@ def _ids_in_table(client: BeiweClient, study: Study) -> list[str] | None:
         return None
 
 
-def _not_told() -> Verdict:
+def _no_counts() -> Verdict:
     return Verdict(
         passed=False,
         severity=dg.AssetCheckSeverity.WARN,
         description=(
-            "Not known: this server does not count bytes per day (it is older than June 2024). The schedule fetches "
-            "the newest windows again."
+            "Unknown: this server is older than June 2024 and does not count bytes per day. The schedule fetches the "
+            "newest windows again."
         ),
     )

@@ -1,4 +1,4 @@
-"""From what was measured to what Dagster shows: pass or not, how bad, which partitions to run. No side effects."""
+"""Judge what was measured: whether a check passes, how severe a failure is, and which partitions to run. Pure."""
 
 from __future__ import annotations
 
@@ -35,38 +35,16 @@ class Verdict:
 
 
 def judge_coverage(found: Comparison, places: Places, zone: StudyZone) -> Verdict:
-    """``complete``: old gaps are errors, all else is a warning.
+    """``complete``: old gaps are errors, everything else is a warning.
 
-    Sizes tell what is missing; that contents agree is only said as of when they were compared.
+    Sizes show what is missing. Contents agree only as of the time when they were compared.
     """
-    text = "; ".join(
-        filter(
-            None,
-            [
-                _counted(found.old, "day of a stream is incomplete", "days of streams are incomplete"),
-                _counted(found.recent, "recent one may be on its way", "recent ones may be on their way"),
-                _counted(
-                    found.surplus,
-                    "has more in the lake than on the server",
-                    "have more in the lake than on the server",
-                ),
-                _counted(
-                    len(found.out_of_range_to_fetch),
-                    "participant has out-of-range files that were not fetched",
-                    "participants have out-of-range files that were not fetched",
-                ),
-                _counted(
-                    len(found.out_of_range_gone),
-                    "participant has out-of-range files that the server no longer counts",
-                    "participants have out-of-range files that the server no longer counts",
-                ),
-            ],
-        )
-    )
-    text = f"{text or 'Sizes agree on every day'}. {_contents(found)}"
-    if not_compared := ", ".join(sorted(found.not_compared)):
-        why = "as the server does not count them or the study leaves them out"
-        text = f"{text} Not compared, {why}: {not_compared}."
+    not_compared = ", ".join(sorted(found.not_compared))
+    text = f"{_differences(found) or 'Sizes agree on every day'}. {_contents(found)}"
+    if not_compared:
+        text += f" Not compared, because the server does not count them or the study leaves them out: {not_compared}."
+    if not zone.certain:
+        text += " The time zone is a guess: set time_zone in the study's configuration."
     metadata: dict[str, Any] = {
         "days compared": found.days,
         "server bytes": found.server_bytes,
@@ -89,13 +67,33 @@ def judge_coverage(found: Comparison, places: Places, zone: StudyZone) -> Verdic
     return Verdict(
         passed=found.complete,
         severity=_ERROR if found.old else _WARN,
-        description=text if zone.certain else f"{text} The time zone is a guess: set `time_zone` for the study.",
+        description=text,
         metadata=metadata,
     )
 
 
+def _differences(found: Comparison) -> str:
+    """How many days and participants differ; empty if none does."""
+    parts = (
+        _counted(found.old, "day of a stream is incomplete", "days of streams are incomplete"),
+        _counted(found.recent, "recent one may be on its way", "recent ones may be on their way"),
+        _counted(found.surplus, "has more in the lake than on the server", "have more in the lake than on the server"),
+        _counted(
+            len(found.out_of_range_to_fetch),
+            "participant has out-of-range files that were not fetched",
+            "participants have out-of-range files that were not fetched",
+        ),
+        _counted(
+            len(found.out_of_range_surplus),
+            "participant has out-of-range files that the server no longer counts",
+            "participants have out-of-range files that the server no longer counts",
+        ),
+    )
+    return "; ".join(filter(None, parts))
+
+
 def _contents(found: Comparison) -> str:
-    """What is known of the contents of windows, which may differ though sizes agree."""
+    """What is known about the contents of windows, which may differ although sizes agree."""
     if found.compared_at is None:
         return "Contents were never compared." if found.windows else "Nothing was fetched yet."
     never = _counted(found.never_compared, "window was never compared", "windows were never compared")
@@ -107,7 +105,7 @@ def judge_verification(
 ) -> Verdict:
     """``intact``: everything is as it was committed.
 
-    ``remembered`` are heads of the log that Dagster has seen. They stay remembered if the log has lost them.
+    ``remembered`` are heads of the log that Dagster has seen. The result remembers them even if the log has lost them.
     """
     rows = [
         {"what": each.kind, "participant": each.participant, "window": each.window or "", "path": each.path or ""}
@@ -129,24 +127,25 @@ def judge_verification(
         metadata["first findings"] = table_of(rows)
     damage = " ".join(each.detail for each in found.findings if each.kind == "log damaged")
     kinds = ", ".join(sorted({each.kind for each in found.findings}))
-    bad = f"{kinds}. Run `dagster-beiwe verify --repair`, then materialise the partitions named here."
+    bad = f"Found: {kinds}. Run dagster-beiwe verify --repair, then materialize the partitions named below."
     if damage:
         bad = (
-            f"{damage} If the study was put back from a backup on purpose, stop all runs, and run this check once with "
-            "`accept_older: true`. Until then no run writes to the study."
+            f"{damage} No run writes to the study until this is resolved. If you restored the study from a backup on "
+            "purpose, stop all runs, and run this check once with the configuration accept_older: true."
         )
-    return Verdict(passed=found.intact, description=bad if kinds else "As it was committed.", metadata=metadata)
+    good = "Everything is as it was committed."
+    return Verdict(passed=found.intact, description=bad if kinds else good, metadata=metadata)
 
 
-def judge_protection(found: Protection, places: Places, *, locked: str) -> Verdict:
-    """``protected``: nothing readable that should be locked, nothing open to others."""
+def judge_protection(found: Protection, places: Places, *, encrypted: str) -> Verdict:
+    """``protected``: nothing is readable that should be encrypted, and nothing is open to others."""
     kinds = ", ".join(sorted({each.kind for each in found.findings}))
     metadata = {
-        "files looked at": found.files,
-        "tables looked at": found.tables,
-        "permissions looked at": found.permissions,
+        "files checked": found.files,
+        "tables checked": found.tables,
+        "permissions checked": found.permissions,
         "exposed": found.exposed,
-        "locked streams": locked,
+        "encrypted streams": encrypted,
         **places.metadata(list(map(CellKey.parse, found.partitions))),
     }
     if found.findings:
@@ -155,11 +154,12 @@ def judge_protection(found: Protection, places: Places, *, locked: str) -> Verdi
             for each in found.findings[:SHOWN]
         )
     advice = (
-        f"{kinds}. Close permissions with chmod (folders 0700, files 0600). Run `dagster-beiwe verify --repair` for "
-        "files that were changed; of files committed before their stream was locked, materialise the windows again. "
-        f"Remove pickles from the folder `storage` of {DAGSTER_HOME}, and give their assets an `io_manager_key`."
+        f"Found: {kinds}. Close permissions with chmod (folders 0700, files 0600). Run dagster-beiwe verify --repair "
+        "for files that were changed. If files were committed before their stream was encrypted, materialize their "
+        f"windows again. Remove pickles from the folder storage of {DAGSTER_HOME}, and set io_manager_key for their "
+        "assets."
     )
-    good = "Locked streams are locked, and nobody else on the machine may read the lake."
+    good = "Everything that should be encrypted is, and no other user of this machine can read the lake."
     return Verdict(passed=found.protected, description=advice if kinds else good, metadata=metadata)
 
 
@@ -171,10 +171,10 @@ def judge_roster(
     held: Sequence[str],
     recorded: Collection[str] = (),
 ) -> Verdict:
-    """``roster``: who is on the server, in its table, a partition, in the lake. ``table`` None: the server has none.
+    """``roster``: whether server, participant table, partitions, and lake have the same participants.
 
-    ``recorded`` are those of whom Dagster has recorded raw data: a partition that is neither there nor anywhere else
-    never was a participant.
+    ``table`` is None if the server has no such table. ``recorded`` are participants for whom Dagster has recorded raw
+    data: a partition that is neither among them nor anywhere else never was a participant.
     """
     seen = {*held, *recorded}
     never_seen = sorted(set(partitions) - seen - set(ids))
@@ -183,16 +183,16 @@ def judge_roster(
     absent = sorted(set(ids) - set(partitions))
     found = [
         _named(
-            deleted_upstream, "no longer on the server, data and history are kept (`dagster-beiwe purge` removes data)"
+            deleted_upstream, "no longer on the server; data and history are kept (dagster-beiwe purge removes data)"
         ),
-        _named(never_seen, "never seen on the server, a typing slip? `dagster-beiwe partitions remove` removes it"),
+        _named(never_seen, "never seen on the server; dagster-beiwe partitions remove removes a mistyped id"),
         _named(flagged, "flagged as deleted on the server"),
-        _named(absent, "not a partition yet: materialise the roster, or turn on the sensor for participants"),
+        _named(absent, "not a partition yet; materialize the roster, or turn on the participants sensor"),
     ]
     return Verdict(
         passed=not (deleted_upstream or never_seen or flagged or absent),
         severity=_WARN,
-        description=" ".join(filter(None, found)) or "Server, partitions and lake agree.",
+        description=" ".join(filter(None, found)) or "Server, partitions, and lake agree.",
         metadata={
             "on the server": len(ids),
             "partitions": len(partitions),
@@ -208,13 +208,12 @@ def judge_roster(
 def judge_settings(
     history: Sequence[Mapping[str, Any]], *, days: int, looked_at: str | None, unrecorded: Sequence[str]
 ) -> Verdict:
-    """``settings``: what changed in the last days. ``history`` has all that is known, newest first, with ``seen``.
+    """``settings``: what changed in the last days. ``history`` has every known change, newest first.
 
-    ``unrecorded`` names what the server has otherwise than it was when the settings were last materialised, which was
-    at ``looked_at``.
+    ``unrecorded`` names settings that changed on the server after they were last materialized, at ``looked_at``.
     """
     if looked_at is None:
-        return Verdict(passed=False, severity=_WARN, description="Nothing to compare: materialise the settings first.")
+        return Verdict(passed=False, severity=_WARN, description="Nothing to compare: materialize the settings first.")
     recent = [each for each in history if each["recent"]]
     rows = [
         {name: str(each.get(name, "")) for name in ("setting", "from", "to", "seen", "not_seen")}
@@ -223,17 +222,17 @@ def judge_settings(
     names = sorted({str(each["setting"]) for each in recent})
     text = f"No setting changed in the last {days} days."
     if recent:
-        text = f"Changed in the last {days} days: {', '.join(names[:SHOWN])}. It may explain a change of coverage."
+        text = f"Changed in the last {days} days: {', '.join(names[:SHOWN])}. That may explain a change of coverage."
     if unrecorded:
-        text += f" Not in their history yet: materialise the settings, which was last done at {looked_at}."
+        text += f" Not in the history yet: materialize the settings, last done at {looked_at}."
     return Verdict(
         passed=not recent,
         severity=_WARN,
         description=text,
         metadata={
             "changes in these days": len(recent),
-            "changed since they were materialised": ", ".join(unrecorded[:SHOWN]) or "none",
-            "last materialised": looked_at,
+            "changed since they were materialized": ", ".join(unrecorded[:SHOWN]) or "none",
+            "last materialized": looked_at,
             **({"history": table_of(rows)} if rows else {}),
         },
     )

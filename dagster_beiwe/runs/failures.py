@@ -45,7 +45,7 @@ def clear_failures(*, unfinished: Callable[[], Iterable[str]] = tuple) -> Iterat
     except BeiweError as error:
         name = type(error).__name__
         keys = sorted(unfinished())
-        rest = f" Not done, to be materialised again: {listed(keys)}" if keys else ""
+        rest = f" Not done, to be materialized again: {listed(keys)}" if keys else ""
         description = f"{name}: {error}{rest}"
         metadata: dict[str, str | int] = {"error": name, "unfinished partitions": len(keys)}
         if isinstance(error, ServerBusyError) and error.retry_after_seconds:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import dagster as dg
-from labs import PARTICIPANTS, WEEKS, Lab, moment, values
+from labs import PARTICIPANTS, START, WEEKS, Lab, moment, values
 from worlds import ASSETS
 
 from dagster_beiwe import BeiweTranslator, BeiweTranslatorData, Study, build_beiwe_definitions
@@ -13,7 +14,7 @@ from dagster_beiwe.checks import CHECKS
 from dagster_beiwe.runs.remembered_heads import all_remembered_heads, remembered_heads
 from dagster_beiwe.simulator import SimulatedServer
 
-ANNA = PARTICIPANTS[0]
+ANNA, WEEK = PARTICIPANTS[0], timedelta(weeks=1)
 
 
 class LabTranslator(BeiweTranslator):
@@ -45,10 +46,10 @@ def test_checks_sensors_and_tables_follow_a_changed_key(open_lab: Callable[..., 
     (after_run, after_check) = remembered_heads(lab.instance, lab.study)
     assert all_remembered_heads(lab.instance) == [after_check, after_run]
     assert lab.requested() == []
-    lab.world.add_rows(ANNA, "gps", moment(WEEKS[1]))
+    lab.world.add_rows(ANNA, "gps", moment(START + WEEK))
     assert lab.follow() == [f"{ANNA}|{WEEKS[1]}"]
     assert all(key.path[:2] == ["lab", "phones"] for key in lab.instance.all_asset_keys())
-    lab.world.add_rows(ANNA, "gps", moment(WEEKS[2]))
+    lab.world.add_rows(ANNA, "gps", moment(START + 2 * WEEK))
     commands = values(lab.check("complete"))["commands"]
     assert f"key:lab/phones/{lab.study.id}/beiwe_raw_data'" in commands
 

@@ -50,7 +50,7 @@ def test_it_is_refused_and_told_from_who_has_left(slipped: Lab) -> None:
     message = failure(result)
     assert f"of whom nothing was ever fetched: {SLIP}." in message
     assert "dagster-beiwe partitions remove" in message
-    assert "materialise again" not in message
+    assert "materialize again" not in message
     assert "windows were refused" in message
     assert "incomplete" not in message
     logs = slipped.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)

@@ -156,7 +156,7 @@ def test_an_older_server_can_not_say_what_is_complete(open_lab: Callable[..., La
     lab.enrol()
     evaluation = lab.check("complete")
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "Not known" in (evaluation.description or "")
+    assert "Unknown: " in (evaluation.description or "")
 
 
 def test_a_server_that_is_down_is_a_failed_check(lab: Lab) -> None:
@@ -223,8 +223,8 @@ def test_protected_finds_readable_files_and_loose_permissions(lab: Lab, tmp_path
     assert lab.run("roster").success
     evaluation = lab.check("protected")
     assert evaluation.passed
-    assert values(evaluation)["files looked at"] > 0
-    assert values(evaluation)["tables looked at"] == 1
+    assert values(evaluation)["files checked"] > 0
+    assert values(evaluation)["tables checked"] == 1
     record = lab.lake.manifest(BERT, WEEKS[2]).files[0]  # type: ignore[union-attr]
     file = tmp_path / "lake" / lab.lake.folder(BERT, record.path)
     locked = file.read_bytes()
@@ -247,7 +247,7 @@ def test_streams_that_are_to_be_plain_are_no_finding(open_lab: Callable[..., Lab
     lab.backfill()
     evaluation = lab.check("protected")
     assert evaluation.passed
-    assert values(evaluation)["locked streams"] == "gps"
+    assert values(evaluation)["encrypted streams"] == "gps"
 
 
 def test_files_committed_before_their_stream_was_locked_are_found(open_lab: Callable[..., Lab]) -> None:
@@ -286,13 +286,13 @@ def test_settings_tell_what_changed_from_what_to_what_and_when(lab: Lab) -> None
     lab.world.change_settings(lab.study.id, gps_off_duration_seconds=before + 60, about_page_text="ask Dr Roe")
     evaluation = lab.check("settings")
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "materialise the settings" in (evaluation.description or "")
+    assert "materialize the settings" in (evaluation.description or "")
     assert [row["to"] for row in rows(evaluation, "history")] == ["", str(before + 60)]
     lab.run("settings")
     lab.run("settings")
     evaluation = lab.check("settings")
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "materialise" not in (evaluation.description or "")
+    assert "materialize" not in (evaluation.description or "")
     about, gps = rows(evaluation, "history")
     assert (gps["from"], gps["to"]) == (str(before), str(before + 60))
     assert "" < gps["not_seen"] <= gps["seen"]

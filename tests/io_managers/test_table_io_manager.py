@@ -184,7 +184,7 @@ def test_a_run_over_several_partitions_returns_a_frame_for_each(project: Project
     assert tables_below(project) == [f".tables/beiwe/sleep/ranges/{each}.parquet.lock" for each in (ANDROID, IOS)]
     result = project.run(ranges, tags={**tags, "form": "one"}, raise_on_error=False)
     assert not result.success
-    assert "returned one DataFrame, but this run is about 2" in str(result.all_events)
+    assert "returned one DataFrame, but this run has 2 partitions" in str(result.all_events)
 
 
 def test_only_tables_are_stored(project: Project, study: Study) -> None:
