@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -85,7 +86,7 @@ def open_lab(instance: dg.DagsterInstance, point_to: Callable[[SimulatedServer],
     """Makes a lab for a world: its server runs until the test ends."""
     running: list[SimulatedServer] = []
 
-    def make(world: World | None = None, *, profile: str = "2026-03", **configured: object) -> Lab:
+    def make(world: World | None = None, *, profile: str = "2026-03", **configured: Any) -> Lab:
         server = SimulatedServer(world or world_of(*PARTICIPANTS), profile=profile).start()
         running.append(server)
         point_to(server)
