@@ -57,10 +57,10 @@ logger = logging.getLogger("dagster_beiwe")
 
 
 class Automation(dg.Resolvable, BaseModel):
-    """When things run by themselves. ``running`` turns schedules and sensors on where nobody has switched them yet.
+    """When schedules and sensors run. ``running`` turns on those that nobody has switched on or off yet.
 
-    ``refresh_cron``, ``audit_cron`` and ``checks_cron`` are in UTC; ``roster_seconds`` is the time between two looks at
-    the participants, ``changes_seconds`` between two looks at the server's counts, which move about every hour.
+    ``refresh_cron``, ``audit_cron``, and ``checks_cron`` are in UTC. ``roster_seconds`` is the time between two looks
+    at the participants, and ``changes_seconds`` between two looks at the server's counts, which move about hourly.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,24 +83,24 @@ def build_beiwe_definitions(
     default_io_manager: bool = False,
     state_folder: str | Path | None = None,
 ) -> dg.Definitions:
-    """Assets, schedules, sensors and resources for the studies; call it inside a function with ``@dg.definitions``.
+    """Build assets, schedules, sensors, and resources for the studies. Call it in a function with ``@dg.definitions``.
 
-    Without ``studies`` they are those of ``BEIWE_STUDIES`` on any of the deployments, beginning at ``BEIWE_START``, or
-    all that the keys can see. Without ``deployments`` ({name: resource}) there is one, ``beiwe``, with credentials from
-    the environment or the keyring that it names. The servers are asked for their studies (one request each, with little
-    patience, and not again for five minutes unless something was missing); while one is silent, the last known studies
-    are used, kept in ``state_folder`` (default ``$DAGSTER_HOME/beiwe``).
+    Without ``studies``, they are those of ``BEIWE_STUDIES`` on any of the deployments, starting at ``BEIWE_START``, or
+    all that the access keys can see. Without ``deployments`` ({name: resource}) there is one, ``beiwe``, with
+    credentials from the environment or from the keyring that it names. Each server is asked for its studies: one
+    request with short timeouts, and no other for five minutes unless something was missing. If a server does not
+    answer, the last known studies are used, which are kept in ``state_folder`` (default ``$DAGSTER_HOME/beiwe``).
 
-    ``per_study`` makes the lab's own assets for a study, which read ``study.asset_key("raw_data")``. ``translator``
+    ``per_study`` returns a lab's own assets for a study; they read ``study.asset_key("raw_data")``. ``translator``
     decides the keys, groups, owners, descriptions, and metadata of all other assets.
 
-    The result can be merged into a lab's project in any order and changes no default of it: it brings no executor, no
-    logger and no ``io_manager``. Everything runs under the in-process and the multiprocess executor; the former saves
-    some five seconds a run (``dg.Definitions(executor=dg.in_process_executor)``).
+    The result can be merged into a lab's project in any order and changes none of its defaults: it has no executor, no
+    logger, and no ``io_manager``. Everything runs under the in-process and the multiprocess executor. The former saves
+    about five seconds per run (``dg.Definitions(executor=dg.in_process_executor)``).
 
-    ``default_io_manager`` binds the resource ``io_manager`` to the encrypted tables, for what assets without an IO
-    manager of their own return. Without it Dagster pickles that; an asset that would have its result pickled is refused
-    when it reads Beiwe data.
+    ``default_io_manager`` binds the resource ``io_manager`` to encrypted tables, for the results of assets that name no
+    IO manager. Without it, Dagster pickles those results, and an asset that reads Beiwe data is refused if Dagster
+    would pickle its result.
 
     Raises ``ConfigurationError`` for a configuration that can't be used. A server that is down is only logged.
     """
@@ -126,7 +126,7 @@ def build_beiwe_definitions(
 def _find_studies(
     studies: Sequence[StudyConfig] | None, deployments: Mapping[str, BeiweResource], state_folder: str | Path | None
 ) -> list[Study]:
-    """The studies of all deployments: from the servers where it is time to ask them, from memory otherwise."""
+    """The studies of all deployments: from each server if it is time to ask it, otherwise from memory."""
     memories = {
         name: StudyMemory(name, folder=state_folder, server=resource.credentials.host())
         for name, resource in deployments.items()
@@ -147,8 +147,8 @@ def _find_studies(
             memories[after.config.deployment].remember_key(after.id, after.key)
     for study in (each for each in found if each.hidden):
         logger.warning(
-            "The server does not name study %r any more: it was hidden or deleted, or these keys may not see it. Its "
-            "assets stay, with their history, but their runs will fail. To leave it out, list those that you want.",
+            "The server no longer lists study %r: it was hidden or deleted, or the access keys no longer see it. Its "
+            "assets stay, with their history, but their runs will fail. To leave it out, list the studies you want.",
             study.name,
         )
     return found
@@ -157,14 +157,14 @@ def _find_studies(
 def _ask(
     resource: BeiweResource, memory: StudyMemory, configs: Callable[[], Sequence[StudyConfig]], patience: Patience
 ) -> None:
-    """Bring the memory of one deployment up to date if it is time to."""
+    """Update the memory of one deployment if it is time to."""
     if not configs():
         return
     age = memory.age_seconds()
     if age is not None and age <= (AGAIN_SECONDS if is_incomplete(configs(), memory.studies()) else FRESH_SECONDS):
         return
     if not patience.left_seconds:
-        logger.warning("A server was not asked for studies, for lack of time; the last known ones are used.")
+        logger.warning("No time was left to ask a server for its studies. The last known ones are used.")
         return
     try:
         with resource.process_config_and_initialize_cm() as live, live.get_client(policy=patience.policy()) as client:
@@ -172,15 +172,15 @@ def _ask(
             learn_starts(memory, client, ids_without_start(configs(), known), patience=patience)
     except ServerError as error:
         memory.touch()
-        logger.warning("The studies could not be asked from the server; the last known ones are used. %s", error)
+        logger.warning("The server did not return its studies. The last known ones are used. %s", error)
     except ConfigurationError as error:
-        logger.warning("The server could not be asked for studies; the last known ones are used. %s", error)
+        logger.warning("The server could not be asked for its studies. The last known ones are used. %s", error)
 
 
 def _study_definitions(
     study: Study, *, pool: str, automation: Automation, translator: BeiweTranslator
 ) -> dg.Definitions:
-    """The assets of one study with what runs them. Where its start is not known, everything but ``raw_data``."""
+    """A study's assets with their checks and automation. If its start is not known, only roster and settings."""
     running = automation.running
     if study.start is None:
         tables = [build_roster_asset(study, translator=translator), build_settings_asset(study, translator=translator)]

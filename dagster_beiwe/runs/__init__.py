@@ -1,1 +1,1 @@
-"""How runs of Dagster end, wait, and remember."""
+"""How runs end, wait, and remember; and what this package uses of Dagster beyond its public API."""

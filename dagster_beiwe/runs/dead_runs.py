@@ -1,8 +1,8 @@
-"""Runs whose process died without a word: Dagster shows them as running, and counts them, for ever.
+"""Runs whose process died silently: Dagster shows them as running, and counts them, forever.
 
-Dagster notices the death of a run that a living code server or a container engine has launched. Of any other (started
-with ``dagster asset materialize``, with ``dg launch``, or by a code server that died as well) nobody tells it. So each
-process that works for a run says in the run's log which one it is, and whoever sees that it is gone ends the run.
+Dagster notices the death of a run if the code server or container engine that launched it is alive. It does not notice
+any other: one started with ``dagster asset materialize`` or ``dg launch``, or by a code server that died as well. So
+each process that works for a run says in the run's log which process it is, and the run is ended when it is gone.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from dagster_beiwe.runs.dagster_private import DefaultRunLauncher, EngineEventDa
 
 _WORKER: Final = "beiwe worker"
 _STEPS: Final = "step_keys"
-"""What only Dagster's in-process and multiprocess executors say about themselves."""
+"""Metadata that only Dagster's in-process and multiprocess executors log."""
 _SILENT = timedelta(minutes=6)
-"""A run that waits for a pool says so every five minutes."""
+"""A run that waits for a pool logs it every five minutes."""
 _SILENT_LOOKS = 8
 
 IsSilent: TypeAlias = Callable[[dg.DagsterRun, "dg.EventLogRecord | None"], bool]
-"""Whether nothing has come from a run for longer than a living one is silent, by the newest entry in its log."""
+"""Whether a run has logged nothing for longer than a living one would, by the newest entry in its log."""
 
 _OPEN = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 _marked: set[str] = set()
 
 
 def mark_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Say in a run's log which process this is; once, however often it is called."""
+    """Log in a run which process works for it; once per process."""
     if run.run_id in _marked:
         return
     _marked.add(run.run_id)
@@ -45,15 +45,15 @@ def mark_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
 
 
 def is_silent_by_clock(run: dg.DagsterRun, newest: dg.EventLogRecord | None) -> bool:  # noqa: ARG001 - the form
-    """For somebody who looks once, on a machine whose clock agrees with the run's."""
+    """For a single look, on a machine whose clock agrees with that of the run."""
     said_at = newest.event_log_entry.timestamp if newest else 0.0
     return said_at < (datetime.now(timezone.utc) - _SILENT).timestamp()
 
 
 class SilentLooks:
-    """Counts the looks in a row at which a run had nothing new in its log, for somebody who looks every minute.
+    """Counts how many looks in a row found nothing new in a run's log, for a look every minute.
 
-    No clock is asked: those of two machines may differ, and a laptop that slept has missed nothing.
+    It uses no clock: those of two machines may differ, and a laptop that was asleep has missed nothing.
     """
 
     def __init__(self, text: str | None) -> None:
@@ -62,7 +62,7 @@ class SilentLooks:
                 str(run_id): (int(newest), int(looks)) for run_id, (newest, looks) in json.loads(text or "{}").items()
             }
         except (ValueError, TypeError, AttributeError):
-            self._before = {}  # counting begins anew
+            self._before = {}  # counting starts over
         self._now: dict[str, tuple[int, int]] = {}
 
     def __call__(self, run: dg.DagsterRun, newest: dg.EventLogRecord | None) -> bool:
@@ -77,9 +77,9 @@ class SilentLooks:
 
 
 def end_dead_runs(instance: dg.DagsterInstance, *, is_silent: IsSilent = is_silent_by_clock) -> list[str]:
-    """End the runs whose processes are gone, and give back what they hold in pools; returns their ids.
+    """End runs whose processes are gone, free their slots in pools, and return their ids.
 
-    Only runs in which this package has a part, and only where it is certain.
+    Only runs that this package has a part in are ended, and only if it is certain that they are dead.
     """
     dead = list(dead_runs(instance, is_silent=is_silent))
     ended = [run.run_id for run in dead if _end(instance, run)]
@@ -89,7 +89,7 @@ def end_dead_runs(instance: dg.DagsterInstance, *, is_silent: IsSilent = is_sile
 
 
 def dead_runs(instance: dg.DagsterInstance, *, is_silent: IsSilent = is_silent_by_clock) -> Iterator[dg.DagsterRun]:
-    """Runs that Dagster shows as running and that certainly are not."""
+    """Runs that Dagster shows as running although they certainly are not."""
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=list(_OPEN))):
         workers = list(_workers(instance, run))
         if workers:
@@ -101,7 +101,7 @@ def dead_runs(instance: dg.DagsterInstance, *, is_silent: IsSilent = is_silent_b
 
 
 def _end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether the run was still open; it may have ended by itself before its process did."""
+    """End a run, and return whether it was still open: it may have ended before its process did."""
     now = instance.get_run_by_id(run.run_id)
     if now is None or now.status not in _OPEN:
         return False
@@ -113,7 +113,7 @@ def _end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 def _workers(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Worker | None]:
-    """The processes that have worked for a run; None for those that another version describes in its own way."""
+    """The processes that worked for a run; None for each that another version of this package described differently."""
     for log in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         value = log.dagster_event.engine_event_data.metadata.get(_WORKER) if log.dagster_event else None
         if isinstance(value, dg.TextMetadataValue) and value.text:
@@ -124,10 +124,10 @@ def _workers(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Worke
 
 
 def _is_on_one_machine(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether a run is, with its steps, in one process and those that this one has made.
+    """Whether a run and its steps are in one process and its children.
 
-    Other executors (of Kubernetes, Docker, Celery) have their steps elsewhere: a step may wait for its place for hours,
-    and its process may have ended while the run goes on.
+    Other executors (Kubernetes, Docker, Celery) run steps elsewhere: a step may wait for hours, and its process may
+    have ended while the run continues.
     """
     logs = iter(instance.all_logs(run.run_id))
     for log in logs:  # what comes before the start is about how the run was launched
@@ -142,9 +142,9 @@ def _is_on_one_machine(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool
 
 
 def _never_began(instance: dg.DagsterInstance, run: dg.DagsterRun, is_silent: IsSilent) -> bool:
-    """Whether a run of ours was killed before its first step: nothing comes from it any more.
+    """Whether a run of this package was killed before its first step, so that nothing more comes from it.
 
-    Launchers of containers notice that themselves, and a first step may wait long for a container of its own.
+    Launchers of containers notice that themselves, and there a first step may wait long for its container.
     """
     if not isinstance(instance.run_launcher, DefaultRunLauncher):
         return False

@@ -37,15 +37,15 @@ class BusyFailure(dg.Failure):
 def clear_failures(*, unfinished: Callable[[], Iterable[str]] = tuple) -> Iterator[None]:
     """Turn an error of this package into a failure with its message only: no traceback with local values.
 
-    ``unfinished`` gives the partitions that the step did not get to; the failure names them. A server that says when to
-    come back is believed, up to the client's own limit of five minutes.
+    The failure names the ``unfinished`` partitions. If the server says when to come back, the failure says so too, up
+    to the client's own limit of five minutes.
     """
     try:
         yield
     except BeiweError as error:
         name = type(error).__name__
         keys = sorted(unfinished())
-        rest = f" Not done, to be materialized again: {listed(keys)}" if keys else ""
+        rest = f" Materialize again: {listed(keys)}" if keys else ""
         description = f"{name}: {error}{rest}"
         metadata: dict[str, str | int] = {"error": name, "unfinished partitions": len(keys)}
         if isinstance(error, ServerBusyError) and error.retry_after_seconds:
@@ -62,10 +62,10 @@ def with_retries(
     unfinished: Callable[[], Iterable[str]] = tuple,
     sleep: Callable[[float], None] = time.sleep,
 ) -> _T:
-    """What a step's ``work`` returns; it is done again after a transient failure. Fails as ``clear_failures`` does.
+    """Return what a step's ``work`` returns, and retry it after a transient failure. Fails as ``clear_failures`` does.
 
-    The steps of this package carry no retry policy of Dagster's: Dagster retries a step that was interrupted as well,
-    so Terminate would not stop a run, and its in-process executor is deaf while it waits for the next attempt.
+    The steps of this package have no Dagster retry policy: Dagster also retries a step that was interrupted, so that
+    Terminate would not stop a run, and its in-process executor can't be interrupted while it waits for a retry.
     """
     attempt = 0
     while True:
@@ -78,7 +78,7 @@ def with_retries(
                 raise
             wait = failure.wait_seconds if isinstance(failure, BusyFailure) else policy.calculate_delay(attempt)
             log.warning(
-                "The step failed (attempt %d of %d) and starts again in %.0f s. %s",
+                "The step failed (attempt %d of %d) and is retried in %.0f s. %s",
                 attempt,
                 policy.max_retries + 1,
                 wait,
@@ -88,14 +88,14 @@ def with_retries(
 
 
 def listed(keys: Sequence[str]) -> str:
-    """Partition keys, ready to be pasted into Dagster's partition field; the first ones if they are many."""
+    """Partition keys to paste into Dagster's partition field; only the first ones if there are many."""
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
     return f"{', '.join(keys[:_NAMED])}{more}"
 
 
 def never_seen_advice(participants: Iterable[str]) -> str:
-    """What to do about partitions of participants who never were on the server."""
+    """What to do about partitions of participants that never were on the server."""
     return (
-        f"Partitions of participants whom the server does not list, and of whom nothing was ever fetched: "
-        f"{listed(sorted(participants))}. If an id was mistyped, `dagster-beiwe partitions remove` removes it."
+        f"Partitions of participants that the server does not list, and of which nothing was ever fetched: "
+        f"{listed(sorted(participants))}. If an id was mistyped, remove it with `dagster-beiwe partitions remove`."
     )

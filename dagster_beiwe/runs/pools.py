@@ -1,4 +1,4 @@
-"""Pools: how many runs ask one server at a time."""
+"""Pools: how many runs use one server at a time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import dagster as dg
 
 
 def limit_pool(instance: dg.DagsterInstance, pool: str) -> None:
-    """Give a pool the default limit of the instance, if it has none of its own.
+    """Give a pool the default limit of the instance, unless it has a limit of its own.
 
-    Dagster does so when runs that use the pool are queued, but starts those without a limit.
+    Dagster does so when it queues runs that use the pool, but starts those runs without a limit.
     """
     storage = instance.event_log_storage
     if instance.global_op_concurrency_default_limit is None or not storage.supports_global_concurrency_limits:
@@ -17,7 +17,7 @@ def limit_pool(instance: dg.DagsterInstance, pool: str) -> None:
         return
     try:
         storage.initialize_concurrency_limit_to_default(pool)
-    except Exception:  # each database has its own for this: others limited the pool at the same moment
+    except Exception:  # each database has its own: another process limited the pool at the same moment
         if not _is_limited(instance, pool):
             raise
 

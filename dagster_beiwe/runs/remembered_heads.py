@@ -1,7 +1,8 @@
 """What Dagster remembers of the lake: heads of logs, in the metadata of materializations and of the check ``intact``.
 
-Nothing in a lake can show that its newest records were cut off, or that all of it was put back. Dagster's history can:
-whoever writes to a study, and ``intact``, asks whether what Dagster has seen is still there.
+If a lake's newest records are removed, or the whole lake is rolled back to an earlier backup, the lake alone cannot
+tell. Dagster's history can: each run that uses a study, and ``intact``, checks that the log still has the heads that
+Dagster has seen.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dagster_beiwe.studies.study import Study
 Metadata: TypeAlias = Mapping[str, dg.MetadataValue[Any]]
 
 RECORD_METADATA, HASH_METADATA, LOG_METADATA = "log_record", "log_hash", "log"
-"""The number of the newest record of a study's log, its hash, and which log it is: the study and its lineage."""
+"""Metadata: number and hash of the newest record of a study's log, and which log that is (its folder and lineage)."""
 
 INTACT = "intact"
 
@@ -27,7 +28,7 @@ _CHECKS = 50
 
 
 def head_metadata(lake: StudyLake) -> Metadata:
-    """By which Dagster remembers what the lake holds now; nothing of a study that has no log."""
+    """The current head of a study's log as metadata; empty if the study has no log."""
     return seen_metadata(lake.log.seen())
 
 
@@ -43,7 +44,7 @@ def seen_metadata(seen: Seen | None) -> Metadata:
 
 
 def seen_in(metadata: Metadata) -> Seen | None:
-    """The head that metadata remembers."""
+    """The head in metadata, if there is one."""
     number, digest, log = (
         getattr(metadata.get(name), "value", None) for name in (RECORD_METADATA, HASH_METADATA, LOG_METADATA)
     )
@@ -82,12 +83,12 @@ def _in_materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iter
 def _in_checks(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[Seen | None]:
     check = dg.AssetCheckKey(key, INTACT)
     for record in instance.event_log_storage.get_asset_check_execution_history(check, limit=_CHECKS):
-        # The newest record may be that of this very run, which is planned and has nothing to tell yet.
+        # The newest record may be that of the current run, which is only planned.
         if isinstance(evaluation := record.evaluation, dg.AssetCheckEvaluation):
             yield seen_in(evaluation.metadata)
 
 
 def _newest(heads: Iterable[Seen | None]) -> Seen | None:
-    """The head with the highest number, of the log that was seen last: `rekey` may have put it in another's place."""
+    """The head with the highest number, of the log that was seen last: ``rekey`` may have replaced an earlier one."""
     seen = list(filter(None, heads))
     return max((each for each in seen if each.lineage == seen[0].lineage), key=lambda each: each.number, default=None)

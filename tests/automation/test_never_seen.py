@@ -48,7 +48,7 @@ def test_it_is_refused_and_told_from_who_has_left(slipped: Lab) -> None:
     """With what to do, and without the advice to run it again; who has left is recorded as before."""
     result = slipped.run("raw_data", tags=dict(rectangle_tags(slipped.partitions, WEEKS[:2])))
     message = failure(result)
-    assert f"of whom nothing was ever fetched: {SLIP}." in message
+    assert f"of which nothing was ever fetched: {SLIP}." in message
     assert "dagster-beiwe partitions remove" in message
     assert "materialize again" not in message
     assert "windows were refused" in message

@@ -162,8 +162,8 @@ def test_a_study_that_is_gone_says_so(server: SimulatedServer, world: World, cap
         caplog.clear()
         definitions = build_beiwe_definitions()
         texts = [spec.description or "" for spec in definitions.resolve_all_asset_specs() if len(spec.key.path) == 3]
-        assert all(("does not name this study any more" in text) is hidden for text in texts)
-        assert ("does not name study 'Sleep and Mood'" in caplog.text) is hidden
+        assert all(("no longer lists this study" in text) is hidden for text in texts)
+        assert ("no longer lists study 'Sleep and Mood'" in caplog.text) is hidden
         dg.Definitions.validate_loadable(definitions)
 
 
