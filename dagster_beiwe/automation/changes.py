@@ -1,8 +1,8 @@
-"""Find the windows whose counts moved on the server since they were committed, with little reading.
+"""Find the windows whose counts moved on the server since they were committed, while reading little.
 
-A participant all of whose windows agree with the lake is up to date; a short fingerprint of the participant's totals
-and of what the lake holds is kept, and days are not looked at again until the fingerprint moves. Fingerprints also move
-once a week, each on a day of its own, in case bytes that came and went on different days add up to nothing.
+If all windows of a participant agree with the lake, the participant is up to date: a short fingerprint of the totals
+and of what the lake holds is kept, and days are not compared again until the fingerprint moves. Each fingerprint also
+moves once a week, on different days, in case bytes that came and went on different days add up to nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import date
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_TICK, RUNS_PER_TICK
 from dagster_beiwe.automation.requested import Change
-from dagster_beiwe.cells import CellKey
+from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.state import Version
 from dagster_beiwe.partitions.rectangles import Rectangle, cover
@@ -25,7 +25,7 @@ from dagster_beiwe.sync import DailyIndex, dirty_cells
 from dagster_beiwe.windows import Window
 
 LOOK_SECONDS = 25.0
-"""A sensor has 60 s for an evaluation, with its requests. Who was not looked at is the first the next time."""
+"""An evaluation may take 60 s, including its requests. The next one begins with the participants that are left."""
 
 LOOK_AGAIN_DAYS = 7
 
@@ -34,14 +34,12 @@ logger = logging.getLogger("dagster_beiwe")
 
 @dataclass(frozen=True, kw_only=True)
 class ChangesCursor:
-    """What an evaluation leaves for the next: fingerprints of participants who are up to date, and the place to go on
-    at.
+    """What an evaluation leaves for the next: fingerprints of participants that are up to date, and where to begin.
 
-    ``zone`` and ``zone_source`` are the study's time zone as it was last told, at ``zone_at``; ``former_zones`` are
-    those before it. ``looked_at`` is when the server was last asked for counts (both Unix times in seconds).
-    ``unchecked`` is set while runs were requested or seen after which nothing has been checked yet; ``recorded`` names
-    the newest window that was seen to be recorded.
-    Small: some 25 bytes per participant.
+    ``zone`` and ``zone_source`` are the study's time zone as last reported, at ``zone_at``; ``former_zones`` are those
+    before it. ``looked_at`` is when the server was last asked for counts. Both times are Unix times in seconds.
+    ``unchecked`` is set if no check has run since the last run of raw data; ``recorded`` names the newest window that
+    was seen to be recorded. The cursor takes about 25 bytes per participant.
     """
 
     up_to_date: Mapping[str, str] = field(default_factory=dict)
@@ -60,7 +58,7 @@ class ChangesCursor:
 
     @classmethod
     def from_text(cls, text: str | None) -> ChangesCursor:
-        """A text that can't be read is logged, and everybody is looked at again: that costs time only."""
+        """A text that can't be read is logged, and every participant is compared again, which only costs time."""
         try:
             value = json.loads(text) if text else {}
             return cls(
@@ -75,13 +73,13 @@ class ChangesCursor:
                 recorded=str(value.get("recorded", "")),
             )
         except (ValueError, TypeError, AttributeError):
-            logger.warning("The sensor's cursor can't be read; every participant is looked at again.")
+            logger.warning("The sensor's cursor can't be read. Every participant is compared again.")
             return cls()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """All partitions of a study, and what else fingerprints depend on: the streams, and ``today``."""
+    """All partitions of a study, and what else fingerprints depend on: the streams and the date."""
 
     participants: Sequence[str]
     windows: Sequence[Window]
@@ -97,9 +95,9 @@ class Grid:
     ) -> dict[str, str]:
         """A short digest of each participant's totals and of what the lake holds (``held``).
 
-        Moved by another zone or start too, by a stream that comes with data or goes, and once a week. A new window
-        alone does not move it: it is empty until totals move. Data that are dated later than all windows are another
-        matter; see ``to_keep``.
+        It also moves if the time zone or the start changes, if a stream with data appears or disappears, and once a
+        week. A new window alone does not move it, as it is empty until totals move; for data dated after all windows,
+        see ``to_keep``.
         """
         common = (zone, self.windows[0].key)
         found = {}
@@ -112,11 +110,11 @@ class Grid:
         return found
 
     def still_up_to_date(self, kept: str | None, fingerprint: str) -> bool:
-        """Whether the fingerprint that was kept of a participant who is up to date stands."""
+        """Whether the fingerprint that was kept for a participant still holds."""
         return kept in (fingerprint, self._until_next_window(fingerprint))
 
     def to_keep(self, fingerprint: str, participant: str, daily: DailyIndex) -> str:
-        """What to keep of a participant who is up to date. Data from after the last window will lie in a later one."""
+        """What to keep for a participant that is up to date. Data dated after the last window will lie in a later one."""
         later = daily.counts_after(participant, self.windows[-1].end)
         return self._until_next_window(fingerprint) if later else fingerprint
 
@@ -126,7 +124,7 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What one evaluation found: dirty windows, who is up to date (with fingerprints), and where time ran out."""
+    """What one evaluation found: dirty windows, fingerprints of who is up to date, and where time ran out."""
 
     dirty: Mapping[CellKey, Change] = field(default_factory=dict)
     up_to_date: Mapping[str, str] = field(default_factory=dict)
@@ -136,8 +134,8 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """What the lake holds of a participant: each window's retained versions, newest last, and the secret of the
-    fingerprints."""
+    """What the lake holds of a participant: each window's retained versions, newest last, and the secret that counts
+    fingerprints are made with."""
 
     versions: Mapping[str, Sequence[Version]] = field(default_factory=dict)
     secret: bytes | None = None
@@ -182,11 +180,10 @@ def look_for_changes(
 ) -> Look:
     """Compare counts with what is committed, beginning where the last evaluation ended.
 
-    ``ask`` gives the counts of some participants, of each of the ``batches`` in turn, so that no more than one is in
-    memory. ``held`` gives what the lake holds of a participant; ``fingerprints`` is empty where nobody knows them, and
-    then nobody counts as up to date. ``busy`` windows are those of runs that wait or run: they are left to them.
-    Committed windows that are not recorded as materialized are dirty too. At least one batch is looked at, however
-    little time there is.
+    ``ask`` returns the counts of some participants. It is called for one of the ``batches`` after the other, so that
+    only one is in memory, and for at least one, however little time is left. ``held`` returns what the lake holds of a
+    participant. If ``fingerprints`` is empty, because the server has no totals, nobody counts as up to date. ``busy``
+    cells are left to the runs that they are in. Committed windows that Dagster has not recorded are dirty, too.
     """
     deadline = clock() + seconds
     up_to_date = {
@@ -204,44 +201,38 @@ def look_for_changes(
         daily = ask(batch)
         for participant in batch:
             looked_at += 1
-            known = held(participant)
-            counted = known.counts()
-            found = _dirty_windows(grid, daily, counted, known.secret, participant, is_recorded)
+            found = _changes(grid, daily, held(participant), participant, is_recorded)
             if not found and participant in fingerprints:
                 up_to_date[participant] = grid.to_keep(fingerprints[participant], participant, daily)
-            for window in found:
-                cell = CellKey(participant, window.key)
-                if cell not in busy:
-                    dirty[cell] = Change(
-                        committed=counted.get(window.key, ""),
-                        counted=daily.fingerprint(participant, window, grid.streams, b""),
-                        commits=known.commits(window.key),
-                    )
+            dirty.update((cell, change) for cell, change in found.items() if cell not in busy)
     return Look(dirty=dirty, up_to_date=up_to_date, looked_at=looked_at)
 
 
-def _dirty_windows(
-    grid: Grid,
-    daily: DailyIndex,
-    counted: Mapping[str, str],
-    secret: bytes | None,
-    participant: str,
-    is_recorded: Callable[[CellKey], bool],
-) -> list[Window]:
-    cells = dirty_cells(
-        daily, counted, secret=secret, participant=participant, windows=grid.windows, streams=grid.streams
+def _changes(
+    grid: Grid, daily: DailyIndex, held: Held, participant: str, is_recorded: Callable[[CellKey], bool]
+) -> dict[CellKey, Change]:
+    """A participant's dirty windows, and why they are dirty."""
+    committed = held.counts()
+    moved = set(
+        dirty_cells(
+            daily, committed, secret=held.secret, participant=participant, windows=grid.windows, streams=grid.streams
+        )
     )
-    moved = {cell.window.key for cell in cells}
-    return [
-        window
-        for window in grid.windows
-        if window.key in moved or (counted.get(window.key) and not is_recorded(CellKey(participant, window.key)))
-    ]
+    cells = [Cell(participant, window) for window in grid.windows]
+    return {
+        cell.key: Change(
+            committed=committed.get(cell.window.key, ""),
+            counted=daily.fingerprint(participant, cell.window, grid.streams, b""),
+            commits=held.commits(cell.window.key),
+        )
+        for cell in cells
+        if cell in moved or (committed.get(cell.window.key) and not is_recorded(cell.key))
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The runs to request now, and the first cell of those that have to wait (empty if none has)."""
+    """The runs to request now, the first cell of those that must wait (empty if none must), and how many wait."""
 
     runs: tuple[Rectangle, ...]
     next: str = ""
@@ -257,10 +248,10 @@ def choose_runs(
     most_runs: int = RUNS_PER_TICK,
     most_partitions: int = PARTITIONS_PER_TICK,
 ) -> Choice:
-    """Few runs that cover the windows and no others; what is too much for one evaluation waits.
+    """Few runs that cover exactly these cells. Runs that are too many for one evaluation wait.
 
-    Runs are taken in the order of their first cells, from ``start`` on and then from the beginning: whoever waits is
-    among the first next time, so that runs which fail again and again do not keep others from their turn.
+    Runs are ordered by their first cells, from ``start`` on and then from the beginning. Those that wait come first
+    next time, so that runs that keep failing do not keep others from their turn.
     """
     windows = [window.key for window in grid.windows]
     found = cover(cells, participants=grid.participants, windows=windows, largest=largest)
@@ -289,6 +280,6 @@ def _digest(text: str) -> str:
 
 
 def _beginning_at(order: Sequence[str], first: str) -> list[str]:
-    """The order, turned so that it begins at ``first``."""
+    """The order, rotated so that it begins at ``first``."""
     start = order.index(first) if first in order else 0
     return [*order[start:], *order[:start]]

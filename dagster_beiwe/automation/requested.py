@@ -1,8 +1,8 @@
-"""What was requested lately, window by window. No side effects.
+"""What was requested lately, window by window. Pure.
 
-A window is not requested twice for the same change within some hours: the run may have failed, and would fail again. A
-run remembers in a tag what each of its windows was requested for, so that nothing has to be kept elsewhere, and the
-memory does not depend on how windows are grouped into runs.
+A window is not requested twice for the same change within some hours, because a run that failed would fail again. Each
+run has a tag that says what each of its windows was requested for. So nothing is kept elsewhere, and it does not matter
+how windows are grouped into runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dagster_beiwe.cells import CellKey
 from dagster_beiwe.partitions.rectangles import Rectangle
 
 _CHARACTERS = 4
-"""Of a code: Postgres has an index of tags, which refuses values above some 2,600 bytes, and a run has 500 windows."""
+"""Length of a code. Postgres has an index of tags that refuses values above about 2,600 bytes, and a run has up to 500
+windows."""
 
 _COUNTED = slice(0, 3)
 _COMMITTED = slice(3, 4)
@@ -32,10 +33,11 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True)
 class Change:
-    """Why a window is requested: what is ``counted`` has another counts fingerprint than it was ``committed`` with.
+    """Why a window is requested: its current counts fingerprint, ``counted``, differs from that it was ``committed``
+    with.
 
-    ``committed`` is empty for a window that was never committed or is incomplete; ``commits`` are the records that
-    committed the versions of it that the lake still has.
+    ``committed`` is empty if the window was never committed or is incomplete. ``commits`` are the records that
+    committed the versions that the lake still has.
     """
 
     committed: str
@@ -44,14 +46,14 @@ class Change:
 
     @property
     def code(self) -> str:
-        """The change in a few characters. Two counts of a window share theirs once in 262,144 times."""
+        """The change in a few characters. Two counts of a window have the same code once in 262,144 times."""
         return _short(self.counted, 3) + _short(self.committed, 1)
 
     def is_that_of(self, request: Request) -> bool:
         """Whether a window was requested for this change.
 
-        One that its run left incomplete has lost the fingerprint it was committed with: then the counts decide. One
-        that somebody else committed since has changed anew, even if it changed back.
+        If the run left the window incomplete, the fingerprint it was committed with is lost, and the counts decide. If
+        another run committed the window since, the change is a new one, even if the counts changed back.
         """
         own = self.code
         if own[_COUNTED] != request.code[_COUNTED]:
@@ -61,14 +63,14 @@ class Change:
 
 
 def request_tag(run: Rectangle, changes: Mapping[CellKey, Change], *, record: int) -> str:
-    """What a run's windows are requested for, as its tag keeps it; ``record`` is the newest of the study's log."""
+    """The value of a run's tag: what its windows are requested for. ``record`` is the newest of the study's log."""
     return f"{record}:" + "".join(changes[cell].code for cell in run.cells())
 
 
 def latest_requests(runs: Iterable[tuple[Rectangle, str]]) -> dict[CellKey, Request]:
-    """What each window was last requested for, of runs with their tags, newest first.
+    """What each window was last requested for, given runs with their tags, newest first.
 
-    A run whose tag does not fit its windows is left out: a participant of it is no partition any more.
+    A run whose tag does not fit its windows is left out: one of its participants is no longer a partition.
     """
     latest: dict[CellKey, Request] = {}
     for run, tag in runs:
@@ -81,7 +83,7 @@ def latest_requests(runs: Iterable[tuple[Rectangle, str]]) -> dict[CellKey, Requ
 
 
 def not_requested(changes: Mapping[CellKey, Change], latest: Mapping[CellKey, Request]) -> dict[CellKey, Change]:
-    """The changes that windows were not last requested for."""
+    """The changes that their windows were not last requested for."""
     return {
         cell: change
         for cell, change in changes.items()

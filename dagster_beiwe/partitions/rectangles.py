@@ -1,4 +1,4 @@
-"""Few rectangles that cover scattered cells exactly: each becomes one run of adjacent participants and windows."""
+"""Cover scattered cells exactly with few rectangles, each of which becomes one run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Rectangle:
         return (CellKey(participant, window) for participant in self.participants for window in self.windows)
 
     def split(self, size: int) -> Iterator[Rectangle]:
-        """The rectangle cut into ones of at most ``size`` cells."""
+        """Split into rectangles of at most ``size`` cells."""
         width = max(1, min(len(self.windows), size))
         height = max(1, size // width)
         for top in range(0, len(self.participants), height):
@@ -52,10 +52,10 @@ class Rectangle:
 def cover(
     cells: Collection[CellKey], *, participants: Sequence[str], windows: Sequence[str], largest: int
 ) -> list[Rectangle]:
-    """Rectangles of at most ``largest`` cells that hold each of the cells once, and nothing else.
+    """Rectangles of at most ``largest`` cells that hold each of the cells once, and no others.
 
-    ``participants`` and ``windows`` are all there are, in the order of the partitions; cells outside are left out.
-    Merges along both dimensions and takes what gives fewer; sorted by their first cell.
+    ``participants`` and ``windows`` are all partitions in order; cells that are not among them are left out. Cells are
+    merged along both dimensions, and the way that gives fewer rectangles is taken. Sorted by first cell.
     """
     by_row: dict[str, set[str]] = {}
     by_column: dict[str, set[str]] = {}
@@ -73,7 +73,7 @@ def cover(
 
 
 def stretches(order: Sequence[str], wanted: Collection[str]) -> Iterator[tuple[str, ...]]:
-    """The wanted ones in the given order, cut where others lie between: a range would take those along."""
+    """The wanted names in order, split where others lie between them, which a range would include."""
     place = _positions(order)
     return _stretches(order, sorted(place[each] for each in set(wanted) if each in place))
 
@@ -81,7 +81,7 @@ def stretches(order: Sequence[str], wanted: Collection[str]) -> Iterator[tuple[s
 def _blocks(
     lines: Mapping[str, Collection[str]], order: Sequence[str], across: Sequence[str]
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Neighbouring lines that share a stretch: (lines, stretch). ``lines`` maps each line to what is wanted of it."""
+    """Adjacent lines that share a stretch: (lines, stretch). ``lines`` maps each line to what is wanted of it."""
     place = _positions(across)
     open_blocks: dict[tuple[str, ...], list[str]] = {}
     for line in order:
@@ -95,7 +95,7 @@ def _blocks(
 
 
 def _stretches(order: Sequence[str], numbers: Sequence[int]) -> Iterator[tuple[str, ...]]:
-    """Parts of an order by their ascending positions, cut where they do not follow one another."""
+    """Parts of an order by ascending positions, split where these are not consecutive."""
     start = 0
     for index, number in enumerate(numbers):
         if index + 1 == len(numbers) or numbers[index + 1] != number + 1:
