@@ -114,7 +114,7 @@ class Grid:
         return kept in (fingerprint, self._until_next_window(fingerprint))
 
     def to_keep(self, fingerprint: str, participant: str, daily: DailyIndex) -> str:
-        """What to keep for a participant that is up to date. Data dated after the last window will lie in a later one."""
+        """What to keep for a participant that is up to date. Data dated after the last window lies in a later one."""
         later = daily.counts_after(participant, self.windows[-1].end)
         return self._until_next_window(fingerprint) if later else fingerprint
 

@@ -243,7 +243,7 @@ def test_a_table_that_trusts_the_context_in_a_jobs_backfill_is_refused(
     tags = rectangle_tags(people[:1], WEEKS[:3])
     result = lab.run("trusting", tags=from_a_job(tags))
     assert lab.recorded(result, "trusting") == []
-    assert f"this run is about 3. Missing: {people[0]}|{WEEKS[1]}, {people[0]}|{WEEKS[2]}." in lab.failure(result)
+    assert f"this run has 3 partitions. Missing: {people[0]}|{WEEKS[1]}, {people[0]}|{WEEKS[2]}." in lab.failure(result)
     assert len(lab.recorded(lab.run("trusting", tags=tags), "trusting")) == 3
 
 
