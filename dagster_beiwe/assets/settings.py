@@ -7,10 +7,11 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from dagster_beiwe.assets.columns import COLUMNS
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.studies import studies_key
 from dagster_beiwe.assets.study_asset import study_asset, table_output
-from dagster_beiwe.assets.translator import COLUMNS, DEFAULT_TRANSLATOR, BeiweTranslator
+from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, with_retries

@@ -9,9 +9,10 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from dagster_beiwe.assets.columns import COLUMNS
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import asset_of, table_output
-from dagster_beiwe.assets.translator import COLUMNS, DEFAULT_TRANSLATOR, STUDIES, BeiweTranslator, BeiweTranslatorData
+from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, STUDIES, BeiweTranslator, BeiweTranslatorData
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import RETRY_POLICY, with_retries
 from dagster_beiwe.studies.config import table_io_manager_key

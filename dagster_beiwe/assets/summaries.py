@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 import dagster as dg
 import pandas as pd
 
+from dagster_beiwe.assets.columns import COLUMNS, column_type
 from dagster_beiwe.assets.study_asset import study_asset, table_output
-from dagster_beiwe.assets.translator import COLUMNS, BeiweTranslator, column_type
+from dagster_beiwe.assets.translator import BeiweTranslator
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import with_retries
