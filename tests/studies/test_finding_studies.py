@@ -201,7 +201,7 @@ def test_loading_has_an_end(
     monkeypatch.setattr("dagster_beiwe.definitions.LOADING_SECONDS", 0)
     build_beiwe_definitions(deployments=two_servers())
     assert server.requests == other.requests == []
-    assert "lack of time" in caplog.text
+    assert "No time was left" in caplog.text
 
 
 def test_a_name_with_a_comma_can_be_listed(server: SimulatedServer, monkeypatch: pytest.MonkeyPatch) -> None:
