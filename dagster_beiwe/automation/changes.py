@@ -19,7 +19,7 @@ from dagster_beiwe.automation.limits import PARTITIONS_PER_TICK, RUNS_PER_TICK
 from dagster_beiwe.automation.requested import Change
 from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.catalog.state import Version
+from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.partitions.rectangles import Rectangle, cover
 from dagster_beiwe.sync import DailyIndex, dirty_cells
 from dagster_beiwe.windows import Window

@@ -8,7 +8,7 @@ from datetime import date, datetime, timezone
 from typing import Any
 
 from dagster_beiwe.cells import CellKey
-from dagster_beiwe.lake.catalog.state import Version
+from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync import Coverage, Gap
 

@@ -21,7 +21,8 @@ from dagster_beiwe.ids import check_participant_id, check_study_id
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.manifests import absent, read_manifest
 from dagster_beiwe.lake.catalog.opening import Opening
-from dagster_beiwe.lake.catalog.state import State, Version
+from dagster_beiwe.lake.catalog.state import State
+from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import FileRecord, Manifest, decode
 from dagster_beiwe.lake.staging import Compression, FileForm

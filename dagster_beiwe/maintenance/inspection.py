@@ -17,8 +17,9 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import read_markers
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.catalog.records import Place
-from dagster_beiwe.lake.catalog.state import State, Version
+from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.store import all_readable
+from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import Home, Subject, is_made_here, is_token
 from dagster_beiwe.lake.manifest import stored_files
 from dagster_beiwe.lake.storage.base import Storage, StoredFile

@@ -26,7 +26,7 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
-from dagster_beiwe.lake.catalog.state import Version
+from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import NO_STUDY, LogLayout, Subject
 from dagster_beiwe.lake.manifest import FileRecord, Manifest
 from dagster_beiwe.lake.staging import Compression, FileForm, StagedFile

@@ -9,7 +9,7 @@ from datetime import datetime, time, timedelta, timezone
 
 from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.client.http import Traffic
-from dagster_beiwe.lake.catalog.state import Version
+from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.windows import Window
 
 _NEVER = datetime.max.replace(tzinfo=timezone.utc)

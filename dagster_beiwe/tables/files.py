@@ -26,7 +26,8 @@ from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.manifests import absent, read_manifest
 from dagster_beiwe.lake.catalog.opening import Opening
-from dagster_beiwe.lake.catalog.state import State, Version
+from dagster_beiwe.lake.catalog.state import State
+from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.collecting import open_for_writing
 from dagster_beiwe.lake.layout import (
     NO_STUDY,

@@ -19,7 +19,7 @@ from dagster_beiwe.checks import checks_of
 from dagster_beiwe.client import HttpPolicy
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.lake.catalog.state import Version
+from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.partitions.definitions import PARTICIPANT, WINDOW, participants_name

@@ -17,8 +17,9 @@ import msgspec
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest, parsed
 from dagster_beiwe.lake.catalog.records import Digest, Fixed, Head, Number, Proof, Snapshot
-from dagster_beiwe.lake.catalog.state import Section, State
+from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.store import clear, create
+from dagster_beiwe.lake.catalog.versions import Section
 from dagster_beiwe.lake.layout import LogLayout, checkpoint_number
 from dagster_beiwe.lake.storage.base import Store
 

@@ -22,8 +22,9 @@ from dagster_beiwe.errors import IntegrityError, PastStateError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.manifests import read_manifest
 from dagster_beiwe.lake.catalog.records import Collect, Place
-from dagster_beiwe.lake.catalog.state import Entry, Floor, State, Version
+from dagster_beiwe.lake.catalog.state import Entry, Floor, State
 from dagster_beiwe.lake.catalog.store import create
+from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import Home, Subject, checkpoint_number, is_token, planned_on, record_number
 from dagster_beiwe.lake.storage.base import StoredFile
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dagster_beiwe.errors import IntegrityError, PastStateError
 from dagster_beiwe.lake.catalog.catalog import Catalog
-from dagster_beiwe.lake.catalog.state import Version
+from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import Subject
 
 

@@ -1,14 +1,9 @@
-"""What a log says at one of its records: the versions of every window and table, and what may still be committed.
-
-Versions come out of a checkpoint packed, a slice for each
-subject, and are unpacked when somebody asks.
-"""
+"""What a log says at one of its records: the versions of every window and table, and what may still be committed."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Final, NamedTuple
@@ -32,50 +27,13 @@ from dagster_beiwe.lake.catalog.records import (
     Snapshot,
     Unsnapshot,
 )
+from dagster_beiwe.lake.catalog.versions import Section, Version, Windows
 from dagster_beiwe.lake.layout import planned_on
 from dagster_beiwe.lake.storage.base import StoredFile
 
 MARK_EVERY: Final = 64
 """Of so many records the state keeps one hash, to prove that an older record is in the chain; a checkpoint is due."""
 _LONGEST_GAP: Final = timedelta(days=7)
-
-
-class Version(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """One version of a window or table: record ``at`` committed it at ``time`` (seconds). The rest is its change's.
-
-    ``compared`` is also set by later comparisons. Without a nonce it says that the version before could not be read and
-    was taken out.
-    """
-
-    at: int
-    time: int
-    base: int
-    nonce: str
-    sha256: bytes
-    size_bytes: int
-    complete: bool
-    counts: str
-    compared: int = 0
-    offset: int = 0
-    file_bytes: int = 0
-    """The size of the manifest's file, if it has other windows' manifests too."""
-
-    @property
-    def readable(self) -> bool:
-        return bool(self.nonce)
-
-    def manifest(self, file: bytes) -> bytes | None:
-        """The stored manifest in the bytes of its file; None if that was changed."""
-        part = file[self.offset :][: self.size_bytes] if self.file_bytes else file
-        whole = len(file) == self.file_bytes or not self.file_bytes
-        return part if whole and hashlib.sha256(part).digest() == self.sha256 else None
-
-
-Windows = dict[str, tuple[Version, ...]]
-"""Of each window the versions that are retained, newest last."""
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[Windows] = msgspec.msgpack.Decoder(Windows)
 
 
 class Entry(NamedTuple):
@@ -87,44 +45,6 @@ class Entry(NamedTuple):
     @property
     def head(self) -> Head:
         return Head(self.record.number, self.digest)
-
-
-class Section:
-    """The versions of one asset's subjects, or of all participants, by token."""
-
-    def __init__(self, slices: Mapping[str, msgspec.Raw | Windows] | None = None) -> None:
-        self._slices: dict[str, msgspec.Raw | Windows] = dict(slices or {})
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._slices)
-
-    def __len__(self) -> int:
-        return len(self._slices)
-
-    def __contains__(self, token: object) -> bool:
-        return token in self._slices
-
-    def windows(self, token: str) -> Windows:
-        """A subject's versions; not to be changed."""
-        found = self._slices.get(token)
-        if found is None:
-            return {}
-        return _decoder.decode(found) if isinstance(found, msgspec.Raw) else found
-
-    def packed(self) -> dict[str, msgspec.Raw]:
-        return {
-            token: found if isinstance(found, msgspec.Raw) else msgspec.Raw(_encoder.encode(found))
-            for token, found in self._slices.items()
-        }
-
-    def copy(self) -> Section:
-        return Section(self._slices)
-
-    def put(self, token: str, windows: Windows) -> None:
-        self._slices[token] = windows
-
-    def remove(self, token: str) -> None:
-        self._slices.pop(token, None)
 
 
 class Floor(NamedTuple):

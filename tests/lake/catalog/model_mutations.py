@@ -16,7 +16,8 @@ from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import Collector, Retention
 from dagster_beiwe.lake.catalog.log import Log
 from dagster_beiwe.lake.catalog.records import Change, Head, Place
-from dagster_beiwe.lake.catalog.state import Entry, Floor, Rules, State, Version
+from dagster_beiwe.lake.catalog.state import Entry, Floor, Rules, State
+from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.layout import Subject, is_token
 from dagster_beiwe.lake.storage.base import StoredFile
