@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from dagster_beiwe.assets import DEFAULT_TRANSLATOR, BeiweTranslator, StudyAssets, build_studies_asset, translated
+from dagster_beiwe.assets import (
+    DEFAULT_TRANSLATOR,
+    AssetOptions,
+    BeiweTranslator,
+    StudyAssets,
+    build_studies_asset,
+    translated,
+)
 from dagster_beiwe.assets.roster import build_roster_asset
 from dagster_beiwe.assets.settings import build_settings_asset
 from dagster_beiwe.automation.audit import DEFAULT_AUDIT_CRON, build_audit_job, build_audit_schedule
@@ -108,12 +116,13 @@ def build_beiwe_definitions(
         deployments = {DEFAULT_DEPLOYMENT: BeiweResource(credentials=credentials_from_environment(os.environ))}
     if studies is not None:
         _check_deployments(studies, deployments)
-    all_studies = build_studies_asset(list(deployments), state_folder=state_folder, translator=translator)
+    options = AssetOptions(translator=translator)
+    all_studies = build_studies_asset(list(deployments), options, state_folder=state_folder)
     parts = [dg.Definitions(assets=[all_studies])]
     for found in _find_studies(studies, deployments, state_folder):
         study = translated(found, translator)
         pool = f"beiwe_{deployments[study.config.deployment].credentials.server_name()}"
-        parts.append(_study_definitions(study, pool=pool, automation=automation, translator=translator))
+        parts.append(_study_definitions(study, replace(options, pool=pool), automation))
         if per_study and study.start:
             parts.append(dg.Definitions(assets=per_study(study)))
     resources = _resources(deployments)
@@ -177,18 +186,16 @@ def _ask(
         logger.warning("The server could not be asked for its studies. The last known ones are used. %s", error)
 
 
-def _study_definitions(
-    study: Study, *, pool: str, automation: Automation, translator: BeiweTranslator
-) -> dg.Definitions:
+def _study_definitions(study: Study, options: AssetOptions, automation: Automation) -> dg.Definitions:
     """A study's assets with their checks and automation. If its start is not known, only roster and settings."""
     running = automation.running
     if study.start is None:
-        tables = [build_roster_asset(study, translator=translator), build_settings_asset(study, translator=translator)]
+        tables = [build_roster_asset(study, options), build_settings_asset(study, options)]
         refresh = build_refresh_schedule(study, tables=tables, cron=automation.refresh_cron, running=running)
         return dg.Definitions(assets=tables, schedules=[refresh])
-    assets = StudyAssets.of(study, pool=pool, translator=translator)
+    assets = StudyAssets.of(study, options)
     checks = checks_of(study)
-    audits = [build_audit_job(study, pool=pool)] if study.config.audit_days else []
+    audits = [build_audit_job(study, options)] if study.config.audit_days else []
     return dg.Definitions(
         assets=assets.all,
         asset_checks=[checks],

@@ -10,27 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 
+from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions
 from dagster_beiwe.assets.summaries import Row, build_summary_asset
-from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
-from dagster_beiwe.runs.failures import RETRY_POLICY
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.windows import start_of_key
 
 _TOTALS = ("files", "size_bytes", "stored_bytes")
 
 
-def build_coverage_asset(
-    study: Study,
-    *,
-    retry_policy: dg.RetryPolicy = RETRY_POLICY,
-    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
-) -> dg.AssetsDefinition:
+def build_coverage_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg.AssetsDefinition:
     """``beiwe/<key>/coverage``. Its data version changes with what the lake holds."""
-    return build_summary_asset(
-        study, "coverage", rows=_rows, metadata=_totals, retry_policy=retry_policy, translator=translator
-    )
+    return build_summary_asset(study, "coverage", rows=_rows, metadata=_totals, options=options)
 
 
 def _totals(rows: list[Row]) -> Mapping[str, int]:

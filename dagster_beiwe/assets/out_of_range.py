@@ -9,8 +9,7 @@ import dagster as dg
 
 from dagster_beiwe.assets.recorded import RECORDS_ITSELF, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
-from dagster_beiwe.assets.study_asset import study_asset
-from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
+from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
 from dagster_beiwe.assets.window_events import errors_of
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
@@ -18,7 +17,7 @@ from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.partitions.definitions import participant_partitions, study_windows
 from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import RETRY_POLICY, listed, never_seen_advice, with_retries
+from dagster_beiwe.runs.failures import listed, never_seen_advice, with_retries
 from dagster_beiwe.studies.server_counts import all_counts, find_zone
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone
@@ -26,23 +25,17 @@ from dagster_beiwe.sync import Cell, DailyIndex, FetchPolicy, StudySync, WindowR
 from dagster_beiwe.windows import out_of_range_windows
 
 
-def build_out_of_range_asset(
-    study: Study,
-    *,
-    pool: str,
-    retry_policy: dg.RetryPolicy = RETRY_POLICY,
-    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
-) -> dg.AssetsDefinition:
+def build_out_of_range_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg.AssetsDefinition:
     """``beiwe/<key>/out_of_range``: for each participant one request for all time before the windows, one for all time
     after them, and a small one for the server's counts."""
 
     @study_asset(
         study,
         "out_of_range",
-        translator=translator,
+        options,
         partitions_def=participant_partitions(study.id),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        pool=pool,
+        pool=options.pool,
         **RECORDS_ITSELF,
     )
     def out_of_range(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
@@ -63,7 +56,7 @@ def build_out_of_range_asset(
                 raise _failure(failed, unknown, total=len(participants))
 
         with in_run_log(context.log):
-            with_retries(fetch, policy=retry_policy, log=context.log, unfinished=lambda: open_ones)
+            with_retries(fetch, policy=options.retry_policy, log=context.log, unfinished=lambda: open_ones)
         yield recorded_output()
 
     return out_of_range

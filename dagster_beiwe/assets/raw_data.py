@@ -19,15 +19,14 @@ from dagster_beiwe.assets.recorded import (
     recorded_output,
 )
 from dagster_beiwe.assets.run_log import in_run_log
-from dagster_beiwe.assets.study_asset import study_asset
-from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
+from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
 from dagster_beiwe.assets.window_events import errors_of, log_failures, log_oddities, window_metadata
 from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.partitions.definitions import cell_of, raw_data_partitions
 from dagster_beiwe.partitions.events import partition_event, version_of
 from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, run_partition_keys
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import RETRY_POLICY, listed, never_seen_advice, with_retries
+from dagster_beiwe.runs.failures import listed, never_seen_advice, with_retries
 from dagster_beiwe.runs.remembered_heads import Metadata, remembered_heads
 from dagster_beiwe.studies.config import lake_io_manager_key
 from dagster_beiwe.studies.server_counts import counts_for_cells
@@ -40,30 +39,24 @@ seconds in addition to its transfers, and everything it committed stays if it di
 Only with this policy does ``dagster asset materialize --partition-range`` work."""
 
 
-def build_raw_data_asset(
-    study: Study,
-    *,
-    pool: str,
-    retry_policy: dg.RetryPolicy = RETRY_POLICY,
-    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
-) -> dg.AssetsDefinition:
+def build_raw_data_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg.AssetsDefinition:
     """``beiwe/<key>/raw_data``. Raises ``ConfigurationError`` if the study's start is not known."""
     partitions = raw_data_partitions(study)
 
     @study_asset(
         study,
         "raw_data",
-        translator=translator,
+        options,
         partitions_def=partitions,
         backfill_policy=BACKFILL_POLICY,
         io_manager_key=lake_io_manager_key(study.config.deployment),
-        pool=pool,
+        pool=options.pool,
         **RECORDS_ITSELF,
     )
     def raw_data(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         ingest = _Ingest(context, study, partitions)
         with in_run_log(context.log):
-            with_retries(ingest.run, policy=retry_policy, log=context.log, unfinished=ingest.unfinished)
+            with_retries(ingest.run, policy=options.retry_policy, log=context.log, unfinished=ingest.unfinished)
         yield recorded_output()
 
     return raw_data

@@ -6,19 +6,13 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
+from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions
 from dagster_beiwe.assets.summaries import Row, build_summary_asset
-from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
 from dagster_beiwe.lake import FileRecord, Manifest, StudyLake
-from dagster_beiwe.runs.failures import RETRY_POLICY
 from dagster_beiwe.studies.study import Study
 
 
-def build_restatements_asset(
-    study: Study,
-    *,
-    retry_policy: dg.RetryPolicy = RETRY_POLICY,
-    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
-) -> dg.AssetsDefinition:
+def build_restatements_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg.AssetsDefinition:
     """``beiwe/<key>/restatements``. Its data version changes when a file is restated or deleted upstream."""
     return build_summary_asset(
         study,
@@ -26,8 +20,7 @@ def build_restatements_asset(
         rows=restated_files,
         metadata=_counts,
         unversioned=["last_seen"],
-        retry_policy=retry_policy,
-        translator=translator,
+        options=options,
     )
 
 

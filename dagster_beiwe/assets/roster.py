@@ -12,14 +12,13 @@ import pandas as pd
 
 from dagster_beiwe.assets.run_log import in_run_log, log_capabilities
 from dagster_beiwe.assets.studies import studies_key
-from dagster_beiwe.assets.study_asset import study_asset, table_output
-from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
+from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.partitions.definitions import participants_name, too_many_partitions, window_keys
 from dagster_beiwe.partitions.events import PARTICIPANTS_METADATA, recorded_participants
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import RETRY_POLICY, never_seen_advice, with_retries
+from dagster_beiwe.runs.failures import never_seen_advice, with_retries
 from dagster_beiwe.runs.pools import limit_pool
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import PARTICIPANT_COLUMN, ids_in_table, roster_rows, roster_version
@@ -29,30 +28,26 @@ _Answer = tuple[Sequence[str], int, list[dict[str, Any]]]
 """Participant ids, how many others are no valid ids, and the participant table."""
 
 
-def build_roster_asset(
-    study: Study,
-    *,
-    pool: str | None = None,
-    retry_policy: dg.RetryPolicy = RETRY_POLICY,
-    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
-) -> dg.AssetsDefinition:
+def build_roster_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg.AssetsDefinition:
     """``beiwe/<key>/roster``: participants in order of enrollment. ``raw_data``, of which they become partitions, runs
     in the ``pool``."""
 
     @study_asset(
         study,
         "roster",
-        translator=translator,
-        deps=[studies_key(translator)],
+        options,
+        deps=[studies_key(options.translator)],
         io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def roster(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         with in_run_log(context.log):
-            ids, refused, table = with_retries(lambda: _ask(context, study), policy=retry_policy, log=context.log)
+            ids, refused, table = with_retries(
+                lambda: _ask(context, study), policy=options.retry_policy, log=context.log
+            )
         if refused:
             context.log.warning("The server lists %d participants without a valid id. They are left out.", refused)
-        if pool:
-            limit_pool(context.instance, pool)
+        if options.pool:
+            limit_pool(context.instance, options.pool)
         rows = roster_rows(ids, table)
         metadata = {
             **_add_partitions(context, study, [str(row["participant"]) for row in rows]),

@@ -10,11 +10,10 @@ import pandas as pd
 from dagster_beiwe.assets.columns import COLUMNS
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.studies import studies_key
-from dagster_beiwe.assets.study_asset import study_asset, table_output
-from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator
+from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import RETRY_POLICY, with_retries
+from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.server_counts import (
     FORMER_ZONES_METADATA,
@@ -34,24 +33,19 @@ SHOWN_METADATA = "switches and numbers"
 """Metadata: what the settings are compared with the next time."""
 
 
-def build_settings_asset(
-    study: Study,
-    *,
-    retry_policy: dg.RetryPolicy = RETRY_POLICY,
-    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
-) -> dg.AssetsDefinition:
+def build_settings_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg.AssetsDefinition:
     """``beiwe/<key>/settings``. Its data version changes only when a setting changes."""
 
     @study_asset(
         study,
         "settings",
-        translator=translator,
-        deps=[studies_key(translator)],
+        options,
+        deps=[studies_key(options.translator)],
         io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def settings(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         with in_run_log(context.log):
-            snapshot, zone = with_retries(lambda: _ask(context, study), policy=retry_policy, log=context.log)
+            snapshot, zone = with_retries(lambda: _ask(context, study), policy=options.retry_policy, log=context.log)
         if last := told_by_settings(study, context.instance):
             zone = zone.after(last.zone.known)
         if snapshot.missing:

@@ -11,10 +11,10 @@ import pandas as pd
 
 from dagster_beiwe.assets.columns import COLUMNS
 from dagster_beiwe.assets.run_log import in_run_log
-from dagster_beiwe.assets.study_asset import asset_of, table_output
-from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, STUDIES, BeiweTranslator, BeiweTranslatorData
+from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, asset_of, table_output
+from dagster_beiwe.assets.translator import STUDIES, BeiweTranslator, BeiweTranslatorData
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import RETRY_POLICY, with_retries
+from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.discovery import StudyMemory, learn_starts, refresh_studies
 from dagster_beiwe.studies.roster import content_hash
@@ -28,15 +28,14 @@ def studies_key(translator: BeiweTranslator) -> dg.AssetKey:
 
 def build_studies_asset(
     deployments: Sequence[str],
+    options: AssetOptions = DEFAULT_OPTIONS,
     *,
-    retry_policy: dg.RetryPolicy = RETRY_POLICY,
     state_folder: str | Path | None = None,
-    translator: BeiweTranslator = DEFAULT_TRANSLATOR,
 ) -> dg.AssetsDefinition:
     """``beiwe/studies``. New studies get assets when the code location is reloaded."""
 
     @asset_of(
-        _spec(translator),
+        _spec(options.translator),
         required_resource_keys=set(deployments),
         io_manager_key=table_io_manager_key(deployments[0]),
     )
@@ -49,7 +48,7 @@ def build_studies_asset(
             ]
 
         with in_run_log(context.log):
-            rows = with_retries(ask, policy=retry_policy, log=context.log)
+            rows = with_retries(ask, policy=options.retry_policy, log=context.log)
         frame = pd.DataFrame(rows, columns=list(COLUMNS[STUDIES]), dtype="string")
         names = "\n".join(f"- {as_code(row['name'])}" for row in rows[:200]) or "none"
         return table_output(frame, {"studies": dg.MetadataValue.md(names)}, version=content_hash(rows))

@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.assets.translator import BeiweTranslator, BeiweTranslatorData
+from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator, BeiweTranslatorData
 from dagster_beiwe.runs.dagster_private import KIND_TAG_PREFIX
+from dagster_beiwe.runs.failures import RETRY_POLICY
 from dagster_beiwe.studies.study import Study
 
 AssetFunction = Callable[..., Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AssetOptions:
+    """What all assets of a study share: the pool of runs that download, the retries of steps, and the translator."""
+
+    pool: str | None = None
+    retry_policy: dg.RetryPolicy = RETRY_POLICY
+    translator: BeiweTranslator = DEFAULT_TRANSLATOR
+
+
+DEFAULT_OPTIONS = AssetOptions()
+
+
 def study_asset(
-    study: Study,
-    name: str,
-    *,
-    translator: BeiweTranslator,
-    deps: Iterable[dg.AssetKey] = (),
-    **options: Any,
+    study: Study, name: str, options: AssetOptions, *, deps: Iterable[dg.AssetKey] = (), **more: Any
 ) -> Callable[[AssetFunction], dg.AssetsDefinition]:
     """As ``dg.asset``, for an asset of a study: what the translator says about it, the study in its metadata, and the
     study's deployment among its resources."""
     return asset_of(
-        translator.get_asset_spec(BeiweTranslatorData(name=name, study=study)),
+        options.translator.get_asset_spec(BeiweTranslatorData(name=name, study=study)),
         metadata=study.to_metadata(),
         deps=deps,
         required_resource_keys={study.config.deployment},
-        **options,
+        **more,
     )
 
 

@@ -13,6 +13,7 @@ from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.assets.restatements import build_restatements_asset
 from dagster_beiwe.assets.roster import build_roster_asset
 from dagster_beiwe.assets.settings import build_settings_asset
+from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions
 from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator, translated
 from dagster_beiwe.runs.failures import RETRY_POLICY
 from dagster_beiwe.studies.choice import identify_study
@@ -33,22 +34,15 @@ class StudyAssets:
     raw_data: dg.AssetsDefinition
 
     @classmethod
-    def of(
-        cls,
-        study: Study,
-        *,
-        pool: str,
-        retry_policy: dg.RetryPolicy = RETRY_POLICY,
-        translator: BeiweTranslator = DEFAULT_TRANSLATOR,
-    ) -> StudyAssets:
-        study = translated(study, translator)
+    def of(cls, study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> StudyAssets:
+        study = translated(study, options.translator)
         return cls(
-            roster=build_roster_asset(study, pool=pool, retry_policy=retry_policy, translator=translator),
-            settings=build_settings_asset(study, retry_policy=retry_policy, translator=translator),
-            restatements=build_restatements_asset(study, retry_policy=retry_policy, translator=translator),
-            coverage=build_coverage_asset(study, retry_policy=retry_policy, translator=translator),
-            out_of_range=build_out_of_range_asset(study, pool=pool, retry_policy=retry_policy, translator=translator),
-            raw_data=build_raw_data_asset(study, pool=pool, retry_policy=retry_policy, translator=translator),
+            roster=build_roster_asset(study, options),
+            settings=build_settings_asset(study, options),
+            restatements=build_restatements_asset(study, options),
+            coverage=build_coverage_asset(study, options),
+            out_of_range=build_out_of_range_asset(study, options),
+            raw_data=build_raw_data_asset(study, options),
         )
 
     @property
@@ -86,4 +80,4 @@ def build_study_assets(
     Raises ``ConfigurationError`` for a study that is not known, or whose start is not.
     """
     found = identify_study(study, StudyMemory(study.deployment, folder=state_folder).studies())
-    return StudyAssets.of(found, pool=pool, retry_policy=retry_policy, translator=translator).all
+    return StudyAssets.of(found, AssetOptions(pool=pool, retry_policy=retry_policy, translator=translator)).all

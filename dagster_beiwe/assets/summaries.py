@@ -9,8 +9,7 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.columns import COLUMNS, column_type
-from dagster_beiwe.assets.study_asset import study_asset, table_output
-from dagster_beiwe.assets.translator import BeiweTranslator
+from dagster_beiwe.assets.study_asset import AssetOptions, study_asset, table_output
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import with_retries
@@ -28,8 +27,7 @@ def build_summary_asset(
     rows: Callable[[StudyLake], Iterable[Row]],
     metadata: Callable[[list[Row]], Mapping[str, int]],
     unversioned: Iterable[str] = (),
-    retry_policy: dg.RetryPolicy,
-    translator: BeiweTranslator,
+    options: AssetOptions,
 ) -> dg.AssetsDefinition:
     """``beiwe/<key>/<name>``: the ``rows`` of the study's lake as a table.
 
@@ -41,7 +39,7 @@ def build_summary_asset(
     @study_asset(
         study,
         name,
-        translator=translator,
+        options,
         deps=[study.asset_key("raw_data")],
         io_manager_key=table_io_manager_key(study.config.deployment),
     )
@@ -51,7 +49,7 @@ def build_summary_asset(
         def read() -> list[Row]:
             return list(rows(resource.study_lake(study).at()))
 
-        found = with_retries(read, policy=retry_policy, log=context.log)
+        found = with_retries(read, policy=options.retry_policy, log=context.log)
         frame = pd.DataFrame(found, columns=list(types)).astype(types)
         versioned = [{key: value for key, value in row.items() if key not in left_out} for row in found]
         return table_output(frame, metadata(found), version=content_hash(versioned))

@@ -17,6 +17,7 @@ from itertools import groupby
 import dagster as dg
 
 from dagster_beiwe.assets.run_log import in_run_log
+from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions
 from dagster_beiwe.assets.window_events import errors_of, log_failures, log_oddities, window_metadata
 from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.client import BeiweClient
@@ -26,7 +27,7 @@ from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.partitions.definitions import participants_name, study_windows
 from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import RETRY_POLICY, listed, with_retries
+from dagster_beiwe.runs.failures import listed, with_retries
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.studies.study import Study
@@ -45,7 +46,7 @@ _RUNS_SEEN = 50
 """Earlier runs of the audit that are read: one a day, and those started by hand."""
 
 
-def build_audit_job(study: Study, *, pool: str, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.JobDefinition:
+def build_audit_job(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg.JobDefinition:
     """``<key>_audit``: compares the windows that are due, within the day's budget, and fetches those that differ.
 
     Each window is noted in the lake the moment it is compared, so a run that dies can simply be started again.
@@ -56,13 +57,13 @@ def build_audit_job(study: Study, *, pool: str, retry_policy: dg.RetryPolicy = R
         ins={},
         out=dg.Out(dg.Nothing),
         required_resource_keys={study.config.deployment},
-        pool=pool,
+        pool=options.pool,
         description=f"Compares windows of {study.title} with the server by hash, and fetches those that differ.",
     )
     def compare_contents(context: dg.OpExecutionContext) -> None:
         audit = _Audit(context, study)
         with in_run_log(context.log):
-            with_retries(audit.run, policy=retry_policy, log=context.log)
+            with_retries(audit.run, policy=options.retry_policy, log=context.log)
 
     @dg.job(
         name=f"{study.key}_audit",

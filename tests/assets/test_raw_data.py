@@ -17,6 +17,7 @@ from dagster._core.execution.api import execute_run
 from worlds import PASSPHRASE, WEEKS
 
 from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
+from dagster_beiwe.assets import AssetOptions
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.client import HttpPolicy
 from dagster_beiwe.errors import ConfigurationError
@@ -51,7 +52,7 @@ class Launcher:
     """Runs raw_data in this process as Dagster's launchers do: with tags and, for a retry, a parent run."""
 
     def __init__(self, study: Study, instance: dg.DagsterInstance) -> None:
-        asset = build_raw_data_asset(study, pool="beiwe_test", retry_policy=AT_ONCE)
+        asset = build_raw_data_asset(study, AssetOptions(pool="beiwe_test", retry_policy=AT_ONCE))
         beiwe = Impatient(credentials=EnvCredentials())
         resources = {"beiwe": beiwe, "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=beiwe)}
         definitions = dg.Definitions(assets=[asset], resources=resources, executor=dg.in_process_executor)

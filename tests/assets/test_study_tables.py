@@ -13,6 +13,7 @@ import pytest
 from worlds import WEEKS
 
 from dagster_beiwe import BeiweResource, EnvCredentials
+from dagster_beiwe.assets import AssetOptions
 from dagster_beiwe.assets.coverage import build_coverage_asset
 from dagster_beiwe.assets.roster import build_roster_asset
 from dagster_beiwe.assets.settings import build_settings_asset
@@ -24,7 +25,7 @@ from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.studies.roster import enrolment_order, roster_rows, roster_version
 from dagster_beiwe.studies.study import Study
 
-AT_ONCE = dg.RetryPolicy(max_retries=0)
+AT_ONCE = AssetOptions(retry_policy=dg.RetryPolicy(max_retries=0))
 
 
 def changes_of(event: dg.AssetMaterialization) -> list[dict[str, Any]]:
@@ -59,7 +60,7 @@ def tables(server: SimulatedServer, instance: dg.DagsterInstance) -> Tables:
 
 def test_studies_are_listed(tables: Tables, study: Study) -> None:
     """With id, name and the key that their assets have."""
-    frame, event = tables.materialize(build_studies_asset(["beiwe"], retry_policy=AT_ONCE))
+    frame, event = tables.materialize(build_studies_asset(["beiwe"], AT_ONCE))
     assert frame.to_dict("records") == [
         {"deployment": "beiwe", "study_id": study.id, "name": study.name, "key": "sleep_and_mood"}
     ]
@@ -70,7 +71,7 @@ def test_the_roster_makes_participants_partitions(
     tables: Tables, study: Study, server: SimulatedServer, instance: dg.DagsterInstance
 ) -> None:
     """Every id of the server, in the order of the roster; a second time adds only the new one, at the end."""
-    asset = build_roster_asset(study, retry_policy=AT_ONCE)
+    asset = build_roster_asset(study, AT_ONCE)
     frame, _ = tables.materialize(asset)
     partitions = instance.get_dynamic_partitions(participants_name(study.id))
     assert list(frame["participant"]) == partitions
@@ -86,7 +87,7 @@ def test_the_roster_keeps_its_version_while_phones_report(
     tables: Tables, study: Study, server: SimulatedServer
 ) -> None:
     """Status and last upload change every minute; a new participant is a change."""
-    asset = build_roster_asset(study, retry_policy=AT_ONCE)
+    asset = build_roster_asset(study, AT_ONCE)
     before = tables.version(asset)
     server.world.advance(timedelta(days=3))
     assert tables.version(asset) == before
@@ -97,7 +98,7 @@ def test_the_roster_keeps_its_version_while_phones_report(
 def test_the_roster_has_ids_where_the_table_fails(tables: Tables, study: Study, server: SimulatedServer) -> None:
     """Some servers answer 500 for the table; the ids are from another endpoint."""
     server.misbehave("status", route="/get-participant-table-data/*", status=500)
-    frame, event = tables.materialize(build_roster_asset(study, retry_policy=AT_ONCE))
+    frame, event = tables.materialize(build_roster_asset(study, AT_ONCE))
     assert list(frame.columns) == ["participant"]
     assert event.metadata["has participant table"].value is False
     assert len(frame) == 3
@@ -107,7 +108,7 @@ def test_the_rosters_log_tells_what_the_server_can_do(
     tables: Tables, study: Study, server: SimulatedServer, instance: dg.DagsterInstance
 ) -> None:
     """Once in each run; an endpoint that fails to say so fails nothing."""
-    build, heartbeats = build_roster_asset(study, retry_policy=AT_ONCE), "/get-participant-heartbeat-history/*"
+    build, heartbeats = build_roster_asset(study, AT_ONCE), "/get-participant-heartbeat-history/*"
     for profile, status, text in (
         ("2023-11", 400, "The Beiwe server lacks check_credentials, "),
         ("2026-03", 400, "The Beiwe server has every endpoint known to this client."),
@@ -128,7 +129,7 @@ def test_a_malformed_id_does_not_hide_the_others(
     answer = json.dumps([*ids, "../../etc", "a|b"])
     server.profile = Profile.named("2023-11")
     with server.misbehave("wrong_json", route="/get-users/v1", body=answer):
-        frame, event = tables.materialize(build_roster_asset(study, retry_policy=AT_ONCE))
+        frame, event = tables.materialize(build_roster_asset(study, AT_ONCE))
     assert sorted(frame["participant"]) == ids
     assert event.metadata["refused ids"].value == 2
     assert sorted(instance.get_dynamic_partitions(participants_name(study.id))) == ids
@@ -141,7 +142,7 @@ def test_participants_that_are_deleted_keep_their_partitions(
     instance.add_dynamic_partitions(participants_name(study.id), ["gone1234", "slip1234"])
     fetched = dg.AssetMaterialization(["beiwe", study.key, "raw_data"], partition=f"gone1234|{WEEKS[0]}")
     instance.report_runless_asset_event(fetched)
-    _, event = tables.materialize(build_roster_asset(study, retry_policy=AT_ONCE))
+    _, event = tables.materialize(build_roster_asset(study, AT_ONCE))
     assert event.metadata["no longer on the server"].value == 1
     assert event.metadata["never seen"].value == 1
     assert {"gone1234", "slip1234"} <= {*instance.get_dynamic_partitions(participants_name(study.id))}
@@ -151,7 +152,7 @@ def test_settings_change_their_version_only_when_they_change(
     tables: Tables, study: Study, server: SimulatedServer
 ) -> None:
     """And the metadata tells what changed; of texts, only that they did."""
-    asset = build_settings_asset(study, retry_policy=AT_ONCE)
+    asset = build_settings_asset(study, AT_ONCE)
     frame, event = tables.materialize(asset)
     assert {"device_setting", "survey", "survey_version", "intervention"} <= set(frame["section"])
     assert event.metadata["device_settings"].value == sum(frame["section"] == "device_setting")
@@ -173,7 +174,7 @@ def test_intervention_dates_change_the_settings_without_naming_anybody(
     tables: Tables, study: Study, server: SimulatedServer
 ) -> None:
     """Who has a date is in the encrypted table only."""
-    asset = build_settings_asset(study, retry_policy=AT_ONCE)
+    asset = build_settings_asset(study, AT_ONCE)
     _, event = tables.materialize(asset)
     for participant in server.world.study(study.id).participants:
         assert participant not in str({name: value.value for name, value in event.metadata.items()})
@@ -183,7 +184,7 @@ def test_settings_name_the_servers_data_streams_and_tell_when_one_comes_or_goes(
     tables: Tables, study: Study, server: SimulatedServer
 ) -> None:
     """``new`` are those outside the catalogue."""
-    asset = build_settings_asset(study, retry_policy=AT_ONCE)
+    asset = build_settings_asset(study, AT_ONCE)
     tables.materialize(asset)
     server.profile = Profile.named("ai_chat_logs")
     frame, event = tables.materialize(asset)
@@ -201,7 +202,7 @@ def test_a_participant_table_without_ids_leaves_the_roster_with_ids_only(
 ) -> None:
     """A column that a server lacks is said, and fails nothing."""
     server.misbehave("wrong_json", route="/get-participant-table-data/*", body='[{"Participant": "a"}]')
-    frame, event = tables.materialize(build_roster_asset(study, retry_policy=AT_ONCE))
+    frame, event = tables.materialize(build_roster_asset(study, AT_ONCE))
     assert list(frame.columns) == ["participant"]
     assert event.metadata["has participant table"].value is False
 
@@ -218,7 +219,7 @@ def test_a_passphrase_that_can_not_do_fails_at_once(
     passphrase: str | None,
 ) -> None:
     """Before the server is asked, and without a retry: only a person can help. The message is all that is shown."""
-    tables.materialize(build_settings_asset(study, retry_policy=AT_ONCE))
+    tables.materialize(build_settings_asset(study, AT_ONCE))
     server.forget_requests()
     monkeypatch.delenv("BEIWE_LAKE_PASSPHRASE")
     if passphrase:
@@ -238,7 +239,7 @@ def test_an_older_server_tells_what_it_can(
 ) -> None:
     """No settings route: surveys and interventions are there, and what is missing is named."""
     server.profile = Profile.named(server_profile)
-    frame, event = tables.materialize(build_settings_asset(study, retry_policy=AT_ONCE))
+    frame, event = tables.materialize(build_settings_asset(study, AT_ONCE))
     assert event.metadata["not told by this server"].value == ["settings"]
     assert "survey_version" in set(frame["section"])
 

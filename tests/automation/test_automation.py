@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from worlds import START, WEEKS
 
 from dagster_beiwe import BeiweResource, EnvCredentials
-from dagster_beiwe.assets import StudyAssets
+from dagster_beiwe.assets import AssetOptions, StudyAssets
 from dagster_beiwe.automation import roster_sensor
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.automation.roster_sensor import RosterCursor, build_roster_sensor
@@ -34,7 +34,7 @@ class Sensor:
     def __init__(self, study: Study, instance: dg.DagsterInstance) -> None:
         self.study, self.instance = study, instance
         self.cursor: str | None = None
-        self._sensor = build_roster_sensor(study, StudyAssets.of(study, pool="beiwe_test").raw_data)
+        self._sensor = build_roster_sensor(study, StudyAssets.of(study, AssetOptions(pool="beiwe_test")).raw_data)
 
     def tick(self) -> list[dg.RunRequest]:
         beiwe = BeiweResource(credentials=EnvCredentials())
@@ -141,7 +141,7 @@ def test_a_cursor_survives_as_text() -> None:
 def test_the_schedule_asks_for_the_newest_windows(study: Study, stored_instance: dg.DagsterInstance) -> None:
     """Tables in one run, raw data in rectangles; with keys, so that a repeated evaluation starts nothing twice."""
     stored_instance.add_dynamic_partitions(participants_name(study.id), ["b", "a"])
-    assets = StudyAssets.of(study, pool="beiwe_test")
+    assets = StudyAssets.of(study, AssetOptions(pool="beiwe_test"))
     schedule = build_refresh_schedule(study, tables=assets.tables, raw_data=assets.raw_data)
     moment = datetime(START.year, START.month, START.day, 5, tzinfo=timezone.utc) + timedelta(weeks=3, hours=1)
     with dg.build_schedule_context(instance=stored_instance, scheduled_execution_time=moment) as context:

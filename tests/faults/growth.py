@@ -40,7 +40,7 @@ def growth(folder: Path) -> Iterator[tuple[int, int]]:
         study = Study(id=STUDY, name="G", key="g", start=start.date(), config=CONFIG)
         beiwe = BeiweResource(credentials=EnvCredentials())
         definitions = dg.Definitions(
-            assets=[build_raw_data_asset(study, pool="p")],
+            assets=[build_raw_data_asset(study)],
             resources={"beiwe": beiwe, "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=beiwe)},
             executor=dg.in_process_executor,
         )

@@ -26,6 +26,7 @@ from fault_scene import (
 )
 
 from dagster_beiwe import BeiweResource, EnvCredentials
+from dagster_beiwe.assets import AssetOptions
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.io_managers import EncryptedLakeIOManager
 from dagster_beiwe.partitions.definitions import participants_name
@@ -73,7 +74,7 @@ class Lab:
         self.folder, self.instance = folder, instance
         config = StudyConfig(STUDY, window="daily", streams=STREAMS)
         study = Study(id=STUDY, name="Faults", key="faults", start=START.date(), config=config)
-        asset = build_raw_data_asset(study, pool="p", retry_policy=dg.RetryPolicy(max_retries=0))
+        asset = build_raw_data_asset(study, AssetOptions(pool="p", retry_policy=dg.RetryPolicy(max_retries=0)))
         beiwe = BeiweResource(credentials=EnvCredentials())
         resources = {"beiwe": beiwe, "beiwe_lake_io_manager": EncryptedLakeIOManager(beiwe=beiwe)}
         definitions = dg.Definitions(assets=[asset], resources=resources, executor=dg.in_process_executor)

@@ -7,7 +7,7 @@ import pytest
 from object_helpers import PASSPHRASE, S3, START, STUDY, cells_of, small_world
 
 from dagster_beiwe import BeiweResource, EnvCredentials
-from dagster_beiwe.assets import StudyAssets
+from dagster_beiwe.assets import AssetOptions, StudyAssets
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.checks import checks_of
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
@@ -26,7 +26,7 @@ PEOPLE = tuple(f"person{number:02}" for number in range(6))
 
 def look(resource: BeiweResource, study: Study, instance: dg.DagsterInstance, cursor: str | None) -> str:
     """Evaluate the sensor; what it remembers."""
-    assets = StudyAssets.of(study, pool="test", retry_policy=dg.RetryPolicy(max_retries=0))
+    assets = StudyAssets.of(study, AssetOptions(pool="test", retry_policy=dg.RetryPolicy(max_retries=0)))
     checks = checks_of(study)
     sensor = build_changes_sensor(study, assets, checks, interval_seconds=0)
     resources = {

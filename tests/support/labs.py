@@ -12,7 +12,7 @@ import time_machine
 from damage import flip
 
 from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
-from dagster_beiwe.assets import DEFAULT_TRANSLATOR, BeiweTranslator, StudyAssets, translated
+from dagster_beiwe.assets import DEFAULT_TRANSLATOR, AssetOptions, BeiweTranslator, StudyAssets, translated
 from dagster_beiwe.automation.audit import build_audit_job
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.checks import checks_of
@@ -100,7 +100,8 @@ class Lab:
         self.server, self.world, self.instance = server, server.world, instance
         self.beiwe = Impatient(credentials=EnvCredentials())
         self.cursor: str | None = None
-        self.assets = StudyAssets.of(self.study, pool="beiwe_test", retry_policy=AT_ONCE, translator=translator)
+        options = AssetOptions(pool="beiwe_test", retry_policy=AT_ONCE, translator=translator)
+        self.assets = StudyAssets.of(self.study, options)
         self.checks = checks_of(self.study)
         self.sensor = build_changes_sensor(self.study, self.assets, self.checks, interval_seconds=0)
         self.resources: dict[str, Any] = {
@@ -112,7 +113,7 @@ class Lab:
             assets=self.assets.all,
             asset_checks=[self.checks],
             sensors=[self.sensor],
-            jobs=[build_audit_job(self.study, pool="beiwe_test", retry_policy=AT_ONCE)],
+            jobs=[build_audit_job(self.study, options)],
             resources=self.resources,
             executor=dg.in_process_executor,
         )
