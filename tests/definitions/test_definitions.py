@@ -95,7 +95,7 @@ def test_a_location_loads_with_a_malformed_address(
     """The log tells what an address looks like, and not this one, which may hold a password."""
     monkeypatch.setenv("BEIWE_URL", "https://user:CanaryPass")
     assert keys(build_beiwe_definitions()) == {"beiwe/studies"}
-    assert "Expected the URL of a Beiwe server" in caplog.text
+    assert "is not an https URL with a host name" in caplog.text
     assert "Canary" not in caplog.text
 
 
