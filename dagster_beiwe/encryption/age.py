@@ -59,6 +59,14 @@ class AgeCipher(Cipher):
         return cls(recipients=keys.recipients, identity=keys.identity)
 
     @classmethod
+    def check_recipients(cls, recipients: Sequence[str]) -> None:
+        if not recipients:
+            raise ConfigurationError(
+                f"`encryption: {cls.name}` needs `recipients`. Nothing was built. List the public keys (`age1...`, "
+                "from `age-keygen`) of everyone who may read the study's data, your own included."
+            )
+
+    @classmethod
     def can_decrypt_with(cls, keys: CipherKeys) -> bool:
         return bool(keys.identity)
 

@@ -69,6 +69,10 @@ class Cipher(ABC):
         """The cipher for what a configuration gives. Raises ``ConfigurationError`` if something is missing."""
         raise NotImplementedError(f"{cls.__name__} cannot be made from a name")
 
+    @classmethod  # noqa: B027 - most ciphers have none
+    def check_recipients(cls, recipients: Sequence[str]) -> None:
+        """Raise ``ConfigurationError`` if a study cannot be configured with this cipher and these recipients."""
+
     @classmethod
     def can_decrypt_with(cls, keys: CipherKeys) -> bool:  # noqa: ARG003 - subclasses look
         """Whether a configuration's keys are enough for ``from_keys`` to make a cipher that decrypts."""

@@ -7,7 +7,6 @@ import re
 from datetime import date, datetime, timezone
 from typing import Annotated, Any
 
-import dagster as dg
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dagster_beiwe.encryption import CIPHERS, DEFAULT_CIPHER, UNENCRYPTED
@@ -41,48 +40,39 @@ def parse_date(value: object) -> object:
         return date.fromisoformat(value.strip())
     except ValueError:
         raise ConfigurationError(
-            f"Expected `start` as a date like 2024-03-01, got {value[:40]!r}; nothing was built. Correct it in the "
-            "study's configuration."
+            f"`start` is {value[:40]!r}, which is no date. Nothing was built. Write it like 2024-03-01 in the study's "
+            "configuration."
         ) from None
 
 
-def _resolve_date(context: dg.ResolutionContext, value: Any) -> object:
-    return context.resolve_value(value)
+class StudyConfig(BaseModel):
+    """How one study becomes assets. Raises ``ConfigurationError`` for a value that cannot be used.
 
-
-StudyDate = Annotated[
-    date | None, dg.Resolver(_resolve_date, model_field_type=str | date | None), BeforeValidator(parse_date)
-]
-
-
-class StudyConfig(dg.Resolvable, BaseModel):
-    """How one study becomes assets. Raises ``ConfigurationError`` for what can't be used.
-
-    - ``study``: the study's id, an unambiguous beginning of it, or its name; ``*`` stands for every study that the key
-      can see and that is not listed by itself.
-    - ``key``: name in asset keys and group; made from the study's name where it is not given.
-    - ``name``: the study's name as SECRETS in the keyring has it; the server's where it is not given.
-    - ``start``: first day of data (UTC). The first window is the one that holds it. Where it is not given, the month in
-      which the study's first participant was created is asked from the server once and then kept: windows that move
-      would lose their history. Servers older than June 2024 can't say it; ``raw_data`` then needs a ``start``.
-    - ``window``: ``daily``, ``weekly`` (Monday to Sunday) or ``monthly``, in UTC. Participants times windows should
-      stay below 100,000; it can't be changed once data were committed.
-    - ``streams``: the data streams to get, also ones that only this server has; none given means all.
-    - ``plain_streams``: the ones that are stored unencrypted; every other stream is encrypted.
-    - ``encryption``: ``cryptease`` (mano and ``crypt.py`` open it), ``age``, or ``none`` to lock nothing.
-    - ``recipients``: public keys (``age1...``) of those who may read what ``age`` locks; it needs one at least.
+    - ``study``: the study's id, the beginning of its id, or its name; ``*`` stands for every study that the key can see
+      and that is not listed by itself.
+    - ``key``: the study's name in asset keys and its group. Default: made from the study's name.
+    - ``name``: the study's name in the SECRETS of the keyring. Default: the name on the server.
+    - ``start``: the first day of data, in UTC; the first window contains it. Default: the month in which the study's
+      first participant was created, asked from the server once and then kept, because windows that move would lose
+      their history. Servers older than June 2024 cannot tell it; ``raw_data`` then needs a ``start``.
+    - ``window``: ``daily``, ``weekly`` (Monday to Sunday) or ``monthly``, in UTC. Keep participants times windows
+      below 100,000. It cannot change once data is committed.
+    - ``streams``: the data streams to get, including any that only your server has. Default: all.
+    - ``plain_streams``: the streams to store unencrypted. Every other stream is encrypted.
+    - ``encryption``: ``cryptease`` (mano and ``crypt.py`` open it), ``age``, or ``none`` to encrypt nothing.
+    - ``recipients``: the public keys (``age1...``) of everyone who may read what ``age`` encrypts; at least one.
     - ``compression``: ``zstd`` keeps the server's compressed files; ``none`` stores what mano stored.
-    - ``keep_superseded_days``: how long versions that were replaced stay readable; snapshots keep them for good. 0: an
-      hour at least.
+    - ``keep_superseded_days``: how long replaced versions stay readable. Snapshots keep them for good. With 0 they stay
+      for at least an hour.
     - ``refresh_windows``: how many of the newest windows the schedule fetches again.
     - ``time_zone``: the study's time zone, in which the server counts days. Servers since September 2025 tell it.
-    - ``remove_deleted_upstream``: remove files that the server no longer has; they are kept and marked otherwise.
-    - ``verify_share``: the part of the stored files that the check ``intact`` reads, others each day; 1 means all.
-    - ``audit_days``: each window is compared with the server by hash this often at least, new ones daily; 0 turns that
-      off. ``audit_requests`` and ``audit_bytes`` (sent and received) are what it may take in a day.
-    - ``deployment``: which server; the key of its ``BeiweResource`` among the resources.
+    - ``remove_deleted_upstream``: remove files that were deleted upstream. Default: keep and mark them.
+    - ``verify_share``: the share of stored files that the check ``intact`` reads, different ones each day; 1 means all.
+    - ``audit_days``: how often each window is compared with the server by hash, at least; new windows daily; 0 turns it
+      off. ``audit_requests`` and ``audit_bytes`` (sent and received) limit what it may take in a day.
+    - ``deployment``: which server: the key of its ``BeiweResource`` among the resources.
     - ``owners``: e-mail addresses or ``team:...``, shown on the assets.
-    - ``study_pk``: the study's number in the website's address, only for the settings of servers older than March 2025.
+    - ``study_pk``: the study's number in the website's addresses, for the settings of servers older than March 2025.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,7 +80,7 @@ class StudyConfig(dg.Resolvable, BaseModel):
     study: str
     key: str | None = None
     name: str | None = None
-    start: StudyDate = None
+    start: Annotated[date | None, BeforeValidator(parse_date)] = None
     window: Granularity = "weekly"
     streams: tuple[str, ...] = ()
     plain_streams: tuple[str, ...] = ()
@@ -98,10 +88,10 @@ class StudyConfig(dg.Resolvable, BaseModel):
     recipients: tuple[str, ...] = ()
     compression: Compression = "zstd"
     keep_superseded_days: float = Field(default=KEEP_SUPERSEDED_DAYS, ge=0, le=36500)
-    refresh_windows: int = 3
+    refresh_windows: int = Field(default=3, ge=1, le=1000)
     time_zone: str | None = None
     remove_deleted_upstream: bool = False
-    verify_share: float = DEFAULT_VERIFY_SHARE
+    verify_share: float = Field(default=DEFAULT_VERIFY_SHARE, ge=0, le=1)
     audit_days: int = Field(default=DEFAULT_AUDIT.days, ge=0, le=3650)
     audit_requests: int = Field(default=DEFAULT_AUDIT.requests, ge=1)
     audit_bytes: int = Field(default=DEFAULT_AUDIT.size_bytes, ge=1)
@@ -115,8 +105,8 @@ class StudyConfig(dg.Resolvable, BaseModel):
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
             raise ConfigurationError(
-                f"Expected the fields of a study's configuration, got something else; nothing was built. {problems}. "
-                f"The fields are: {', '.join(type(self).model_fields)}."
+                f"The configuration of study {str(study)[:80]!a} cannot be used; nothing was built. {problems}. The "
+                f"fields are: {', '.join(StudyConfig.model_fields)}."
             ) from None
 
     @field_validator("streams", "plain_streams")
@@ -124,47 +114,51 @@ class StudyConfig(dg.Resolvable, BaseModel):
     def _sorted(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return check_streams(names)
 
+    @field_validator("encryption")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name in encryptions():
+            return name
+        raise ConfigurationError(
+            f"`encryption` is {name[:40]!r}, which is no cipher. Nothing was built. Write one of "
+            f"{', '.join(encryptions())} in the study's configuration."
+        )
+
+    @field_validator("owners")
+    @classmethod
+    def _addresses(cls, owners: tuple[str, ...]) -> tuple[str, ...]:
+        for owner in owners:
+            if not _OWNER.fullmatch(owner):
+                raise ConfigurationError(
+                    f"`owners` has {owner[:60]!r}, which is neither an e-mail address nor `team:name`. Nothing was "
+                    "built. Correct it in the study's configuration."
+                )
+        return owners
+
     @model_validator(mode="after")
     def _check(self) -> StudyConfig:
         if not self.study.strip():
             raise ConfigurationError(
-                "Expected `study` to be an id, the beginning of an id, or a name, got nothing; nothing was built. "
-                "Write `*` for every study that the key can see."
+                "`study` is empty. Nothing was built. Write the study's id, the beginning of its id, or its name, or "
+                "`*` for every study that the key can see."
             )
-        _check_streams(self.study, (*self.streams, *self.plain_streams))
-        _check_choice("encryption", self.encryption, (*CIPHERS, UNENCRYPTED))
-        if self.encryption == "age" and not self.recipients:
-            raise ConfigurationError(
-                "Expected `recipients` with `encryption: age`, got none; nothing was built. Write the public keys "
-                "(`age1...`, from `age-keygen`) of those who may read the study's data, also your own."
-            )
+        _warn_of_misspelled_streams(self.study, (*self.streams, *self.plain_streams))
+        if self.encryption != UNENCRYPTED:
+            CIPHERS[self.encryption].check_recipients(self.recipients)
         _check_name("key", self.key)
         _check_name("deployment", self.deployment)
         given = self.key or self.name
         if given and self.study == EVERY_STUDY:
             raise ConfigurationError(
-                f"Expected no `{'key' if self.key else 'name'}` for `study: {EVERY_STUDY}`, got {given[:80]!r}; "
-                "nothing was built. It can be that of one study only: list the study by itself."
-            )
-        if not 1 <= self.refresh_windows <= 1000:
-            raise ConfigurationError(
-                f"Expected `refresh_windows` between 1 and 1000, got {self.refresh_windows}; nothing was built."
-            )
-        if not 0 <= self.verify_share <= 1:
-            raise ConfigurationError(
-                f"Expected `verify_share` between 0 and 1, got {self.verify_share}; nothing was built."
+                f"`{'key' if self.key else 'name'}` is {given[:80]!r} for `study: {EVERY_STUDY}`, but only one study "
+                "can have it. Nothing was built. List that study by itself."
             )
         if self.time_zone is not None:
             check_time_zone(self.time_zone)
-        for owner in self.owners:
-            if not _OWNER.fullmatch(owner):
-                raise ConfigurationError(
-                    f"Expected `owners` to be e-mail addresses or `team:name`, got {owner[:60]!r}; nothing was built."
-                )
         if self.start and self.start > datetime.now(timezone.utc).date():
             raise ConfigurationError(
-                f"Expected `start` in the past, got {self.start.isoformat()}; nothing was built. It is the first day "
-                "of data of the study, in UTC."
+                f"`start` is {self.start.isoformat()}, which is not in the past. Nothing was built. Write the first "
+                "day of the study's data, in UTC."
             )
         return self
 
@@ -183,6 +177,11 @@ class StudyConfig(dg.Resolvable, BaseModel):
         return f"all but {', '.join(self.plain_streams)}" if plain else "all"
 
 
+def encryptions() -> tuple[str, ...]:
+    """What a study can be configured to be encrypted with. Not a ``Literal``: a lab may add a cipher."""
+    return (*CIPHERS, UNENCRYPTED)
+
+
 def table_io_manager_key(deployment: str) -> str:
     """Resource key of what stores the tables of a deployment's studies: ``beiwe_table_io_manager`` by default."""
     return f"{deployment}_table_io_manager"
@@ -193,7 +192,7 @@ def lake_io_manager_key(deployment: str) -> str:
     return f"{deployment}_lake_io_manager"
 
 
-def _check_streams(study: str, names: tuple[str, ...]) -> None:
+def _warn_of_misspelled_streams(study: str, names: tuple[str, ...]) -> None:
     """A server may have streams of its own, so a name that is probably misspelled is no error before it is asked."""
     for name, meant in misspelled_streams(names).items():
         logger.warning(
@@ -204,17 +203,9 @@ def _check_streams(study: str, names: tuple[str, ...]) -> None:
         )
 
 
-def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigurationError(
-            f"Expected `{field}` to be {', '.join(choices[:-1])} or {choices[-1]}, got {value[:40]!r}; nothing was "
-            "built. Correct it in the study's configuration."
-        )
-
-
 def _check_name(field: str, value: str | None) -> None:
     if value is not None and not _NAME.fullmatch(value):
         raise ConfigurationError(
-            f"Expected `{field}` of letters, digits and '_', got {value[:40]!r}; nothing was built. It becomes part of "
-            "the names of assets, groups and pools."
+            f"`{field}` is {value[:40]!r}. Nothing was built. It becomes part of the names of assets, groups and "
+            "pools: use letters, digits and '_' only."
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import dagster_beiwe
+from dagster_beiwe.encryption import CIPHERS
 
 PACKAGE = Path(dagster_beiwe.__file__).parent
 APART = {"simulator"}
@@ -82,6 +83,13 @@ def test_partition_keys_are_taken_apart_in_one_module() -> None:
 def test_environment_variables_are_named_in_one_module() -> None:
     """Whoever reads one, and every message about one, takes its name from there."""
     assert modules_with(r"(?<![A-Z_])(BEIWE_[A-Z]|NRG_KEYRING_PASS|DAGSTER_HOME)") == {"environment.py"}
+
+
+def test_each_cipher_is_named_in_its_own_module() -> None:
+    """Everybody else finds it in the registry, where a new one is listed."""
+    for kind in CIPHERS.values():
+        owner = kind.__module__.replace(".", "/").removeprefix("dagster_beiwe/") + ".py"
+        assert modules_with(f"^{kind.name}$") == {owner}
 
 
 def test_file_permissions_have_one_owner() -> None:
