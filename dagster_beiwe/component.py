@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from datetime import date
+from functools import cache
+from typing import Annotated, Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from dagster_beiwe.definitions import Automation, build_beiwe_definitions
 from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE, BEIWE_STUDIES, BEIWE_WITNESS, DAGSTER_HOME
@@ -16,7 +19,23 @@ from dagster_beiwe.resource import (
     KeyringCredentials,
     credentials_from_environment,
 )
-from dagster_beiwe.studies.config import DEFAULT_DEPLOYMENT, StudyConfig
+from dagster_beiwe.streams import STREAM_NAMES
+from dagster_beiwe.studies.config import DEFAULT_DEPLOYMENT, StudyConfig, encryptions, parse_date
+
+
+def _resolve_date(context: dg.ResolutionContext, value: Any) -> object:
+    return context.resolve_value(value)
+
+
+_Date = Annotated[
+    date | None, BeforeValidator(parse_date), dg.Resolver(_resolve_date, model_field_type=str | date | None)
+]
+
+
+class StudyInYaml(dg.Resolvable, StudyConfig):
+    """A study's configuration as YAML writes it; see ``StudyConfig``."""
+
+    start: _Date = None
 
 
 class Deployment(dg.Resolvable, dg.Model):
@@ -51,7 +70,7 @@ class BeiweComponent(dg.Component, dg.Resolvable, dg.Model):
     Use it once per project; it takes any number of studies and servers.
     """
 
-    studies: list[StudyConfig] = Field(
+    studies: list[StudyInYaml] = Field(
         default_factory=list,
         description=f"The studies; none listed means those of {BEIWE_STUDIES}, or every study that the key can see.",
     )
@@ -69,6 +88,10 @@ class BeiweComponent(dg.Component, dg.Resolvable, dg.Model):
         default=None, description=f"Where the last known studies are kept; {DAGSTER_HOME}/beiwe if not given."
     )
 
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return _precise_model(cls.model())
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002
         resources = {name: deployment.resource() for name, deployment in self.deployments.items()}
         if not resources:
@@ -80,3 +103,62 @@ class BeiweComponent(dg.Component, dg.Resolvable, dg.Model):
             default_io_manager=self.default_io_manager,
             state_folder=self.state_folder,
         )
+
+
+@cache
+def _precise_model(model: type[BaseModel]) -> type[BaseModel]:
+    """The model, with a schema by which ``dg check yaml`` names the field that is wrong, and its line."""
+
+    class Precise(model):  # type: ignore[misc, valid-type]
+        @classmethod
+        def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
+            schema: dict[str, Any] = super().model_json_schema(*args, **options)
+            fields = schema["$defs"][StudyInYaml.model().__name__]["properties"]
+            fields["encryption"] |= {"anyOf": [{"enum": list(encryptions())}, {"type": "string"}]}
+            for name in ("streams", "plain_streams"):
+                fields[name]["anyOf"][0]["items"] = _stream_schema()
+            precise: dict[str, Any] = _precise(schema)
+            return precise
+
+    Precise.__name__ = model.__name__
+    return Precise
+
+
+def _precise(schema: Any) -> Any:
+    """The schema without "this or text", as Dagster allows for templates (``{{ }}``): a validator cannot tell what is
+    wrong in one of several alternatives."""
+    if isinstance(schema, list):
+        return [_precise(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _precise(value) for name, value in schema.items()}
+    alternatives = found.get("anyOf", [])
+    if len(alternatives) == 2 and alternatives[1] == {"type": "string"} and _has_parts(alternatives[0]):
+        del found["anyOf"]
+        found |= {"if": {"type": "string", "pattern": r"\{\{"}, "else": alternatives[0]}
+    return found
+
+
+def _has_parts(schema: dict[str, Any]) -> bool:
+    return bool({"$ref", "enum"} & schema.keys()) or schema.get("type") in ("array", "object")
+
+
+def _stream_schema() -> dict[str, Any]:
+    """A stream's name: one of the catalogue or of the server's own, but none that is one typing error away."""
+    known = list(STREAM_NAMES)
+    return {
+        "type": "string",
+        "examples": known,
+        "allOf": [{"if": {"anyOf": _near(name), "not": {"enum": known}}, "then": {"const": name}} for name in known],
+    }
+
+
+def _near(name: str) -> list[dict[str, str]]:
+    """Patterns of a name with a letter changed, left out, added or swapped, with or without its underscores."""
+    letters = ["[_ -]?" if letter == "_" else letter for letter in name]
+    other = ".{0,2}" if len(name) > 4 else ".?"
+    changed = ["".join((*letters[:at], other, *letters[at + 1 :])) for at in range(len(letters))]
+    swapped = [
+        "".join((*letters[:at], letters[at + 1], letters[at], *letters[at + 2 :])) for at in range(len(letters) - 1)
+    ]
+    return [{"pattern": f"^{each}$"} for each in (*changed, *swapped)]

@@ -35,7 +35,7 @@ FLOORS = [
     {"__main__"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-WITHOUT_DAGSTER = [room for rooms in FLOORS[:7] for room in sorted(rooms)]
+WITHOUT_DAGSTER = [*(room for rooms in FLOORS[:7] for room in sorted(rooms)), "opening"]
 
 
 def room_of(path: Path) -> str:
@@ -81,6 +81,11 @@ def test_rooms_import_from_lower_floors_only(room: str) -> None:
 def test_what_scripts_use_does_not_know_dagster(room: str) -> None:
     """Client, lake, synchronisation and reading work in a plain script."""
     assert not [file for file, module in imports(room) if module.split(".")[0] == "dagster"]
+
+
+def test_a_configured_study_does_not_know_dagster() -> None:
+    """Only what reads the zone that a run recorded asks Dagster."""
+    assert {file for file, module in imports("studies") if module.split(".")[0] == "dagster"} == {"server_counts.py"}
 
 
 def test_the_simulator_needs_nothing_of_the_package_but_names() -> None:

@@ -1,0 +1,116 @@
+"""What ``dg check yaml`` says about a project in YAML: the field that is wrong and its line."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dagster_beiwe import BeiweComponent
+from dagster_beiwe.encryption import CIPHERS
+from dagster_beiwe.streams import STREAM_NAMES, misspelled_streams
+
+PROJECT = """
+[project]
+name = "lab"
+version = "0.1"
+[tool.dg]
+directory_type = "project"
+[tool.dg.project]
+root_module = "lab"
+"""
+
+RIGHT = """
+type: dagster_beiwe.BeiweComponent
+attributes:
+  studies:
+    - study: Sleep
+      start: 2024-03-01
+      window: daily
+      streams: [gps, "{{ env.STREAM }}", ai_chat_logs]
+      encryption: age
+      recipients: "{{ env.RECIPIENTS }}"
+  automation: {running: true, roster_seconds: 60}
+"""
+
+WRONG = """
+type: dagster_beiwe.BeiweComponent
+attributes:
+  studies:
+    - study: Sleep
+      windows: daily
+    - study: Mood
+      window: hourly
+      streams: [gps, powerstate]
+      plain_streams:
+        - survey_answer
+      encryption: cryptaese
+      compression: gzip
+      refresh_windows: [3]
+  automation:
+    runing: true
+"""
+
+
+def check(folder: Path, text: str) -> tuple[int, str]:
+    """Status and output of ``dg check yaml`` in a project with this component."""
+    package = folder / "src" / "lab"
+    (package / "defs" / "beiwe").mkdir(parents=True)
+    for each in (package, package / "defs"):
+        (each / "__init__.py").touch()
+    (folder / "pyproject.toml").write_text(PROJECT)
+    (package / "defs" / "beiwe" / "defs.yaml").write_text(text)
+    command = [sys.executable, "-m", "dagster_dg_cli.cli", "check", "yaml"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_what_is_right_passes(tmp_path: Path) -> None:
+    """Also templates, and a stream that only this server has."""
+    status, output = check(tmp_path, RIGHT)
+    assert status == 0, output
+
+
+def test_each_mistake_is_named_with_its_line(tmp_path: Path) -> None:
+    """A field, a choice or a stream that is misspelled, in any study, all at once."""
+    status, output = check(tmp_path, WRONG)
+    assert status == 1
+    lines = WRONG.splitlines()
+    found = {
+        (lines[int(number) - 1].split(":")[0].strip(" -"), problem)
+        for number, problem in re.findall(r"defs\.yaml:(\d+) - \S+ \S+ (.*)", output)
+    }
+    choices = ", ".join(repr(name) for name in (*CIPHERS, "none"))
+    assert found == {
+        ("windows", "Additional properties are not allowed ('windows' was unexpected)"),
+        ("window", "'hourly' is not one of ['daily', 'weekly', 'monthly']"),
+        ("streams", "'power_state' was expected"),
+        ("survey_answer", "'survey_answers' was expected"),
+        ("encryption", f"'cryptaese' is not one of [{choices}]"),
+        ("compression", "'gzip' is not one of ['zstd', 'none']"),
+        ("refresh_windows", "[3] is not valid under any of the given schemas"),
+        ("runing", "Additional properties are not allowed ('runing' was unexpected)"),
+    }
+
+
+@pytest.mark.parametrize("known", STREAM_NAMES)
+def test_the_schema_refuses_what_is_one_typing_error_away(known: str) -> None:
+    """And only what a warning would name when the project is loaded."""
+    model = BeiweComponent.get_model_cls()
+    assert model is not None
+    study = model.model_json_schema()["$defs"]["StudyInYamlModel"]["properties"]
+    rules = study["streams"]["else"]["items"]["allOf"]
+
+    def meant(name: str) -> set[str]:
+        near = [rule for rule in rules if any(re.search(each["pattern"], name) for each in rule["if"]["anyOf"])]
+        return {rule["then"]["const"] for rule in near if name not in rule["if"]["not"]["enum"]}
+
+    assert meant(known) == set()
+    wrong = [known[:at] + known[at + 1 :] for at in range(len(known))]
+    wrong += [known[:at] + "x" + known[at + 1 :] for at in range(len(known))]
+    for name in {*wrong, known.replace("_", ""), f"{known}{known[-1]}"} - {*STREAM_NAMES}:
+        assert known in meant(name) or len(known) < 5
+        assert not meant(name) or misspelled_streams([name])
