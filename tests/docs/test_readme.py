@@ -99,7 +99,7 @@ def test_the_page_about_assets_shows_what_works(server: SimulatedServer) -> None
     """Each of its projects loads."""
     page = (REPOSITORY / "docs" / "assets.md").read_text(encoding="utf-8")
     projects = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(projects) == 2
+    assert len(projects) == 3
     for project in projects:
         shown: dict[str, Any] = {}
         exec(compile(project, "docs/assets.md", "exec"), shown)
