@@ -54,8 +54,8 @@ class BeiweCredentials(dg.ConfigurableResource[Any], ABC):
         """Read the credentials now. Raises ``CredentialsError`` that says what is missing."""
 
     def secrets(self) -> Mapping[str, str]:
-        """Passphrases of locked data, {study name or id: passphrase}. Override it where they can be read without keys
-        of a server: a host that only reads the lake has none. Raises ``CredentialsError``."""
+        """Passphrases of encrypted data, {study name or id: passphrase}. Override it where they can be read without
+        keys of a server: a host that only reads the lake has none. Raises ``CredentialsError``."""
         return self.load().secrets
 
     def server_name(self) -> str:
@@ -163,7 +163,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         the lake's.
 
         SECRETS are read without the keys of the server. Only where they are kept by name, and nobody knows the study's
-        name yet, the server is asked for it. Raises ``PassphraseMissingError`` where it can't be known,
+        name yet, the server is asked for it. Raises ``PassphraseMissingError`` if it cannot be known,
         ``ServerError`` and ``CredentialsError``.
         """
         opener = self._opener()
@@ -174,7 +174,8 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         return opener.study_passphrase(secrets, study_id=study.id, name=study.name, ask_name=ask_name)
 
     def _name_on_server(self, study: Study) -> str:
-        """Never guessed: a wrong name finds no passphrase, and the study would be locked with the lake's for good."""
+        """Never guessed: a wrong name finds no passphrase, and the study would be encrypted with the lake's for
+        good."""
         if study.id not in self._names:
             try:
                 with self.get_client() as client:
@@ -183,9 +184,9 @@ class BeiweResource(dg.ConfigurableResource[Any]):
                 self._names.clear()
         if study.id not in self._names:
             raise PassphraseMissingError(
-                f"Expected to find the passphrase of study {study.id} in SECRETS by the study's name, but the server "
-                "could not be asked for the name, or does not tell it to these keys; nothing was read or written. Give "
-                "the study's `name` in its configuration, or keep its passphrase in SECRETS under the study's id."
+                f"The passphrase of study {study.id} may be in SECRETS under the study's name, but the server did not "
+                "tell the name: it does not answer, or not to these keys. Nothing was read or written. Give the "
+                "study's `name` in its configuration, or keep its passphrase in SECRETS under the study's id."
             )
         return self._names[study.id]
 
@@ -198,7 +199,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
 
     def check_passphrase(self, study: Study) -> None:
         """Raise now what would stop a study's data from being stored: ``PassphraseMissingError``, or
-        ``WrongPassphraseError`` where the lake was locked with another. For steps that ask the server first."""
+        ``WrongPassphraseError`` if the lake was encrypted with another. For steps that ask the server first."""
         self.study_lake(study).catalog()
 
     def _loaded(self) -> Credentials:

@@ -25,7 +25,7 @@ from dagster_beiwe.partitions.rectangles import Rectangle, stretches
 from dagster_beiwe.retries import HTTP_IN_SENSORS
 from dagster_beiwe.runs.failures import never_seen_advice
 from dagster_beiwe.runs.pools import limit_pool
-from dagster_beiwe.studies.roster import enrolment_order
+from dagster_beiwe.studies.roster import enrollment_order
 from dagster_beiwe.studies.study import Study
 
 logger = logging.getLogger("dagster_beiwe")
@@ -131,7 +131,7 @@ def _participants(client: BeiweClient, study: Study) -> list[str]:
     """Valid ids, in order of enrollment if the server reports it."""
     ids = [each for each in client.participants(study.id) if is_participant_id(each)]
     try:
-        return enrolment_order(ids, client.participant_table(study.id))
+        return enrollment_order(ids, client.participant_table(study.id))
     except (RouteMissingError, ServerFailedError) as error:
         logger.info("Participants of %s are taken in the order of their ids: %s", study.title, error)
         return sorted(ids)

@@ -70,7 +70,7 @@ def read_keyring(
     from dagster_beiwe.encryption import decrypt_bytes
 
     file = _expanded(path)
-    data = _read_locked(file)
+    data = _read_encrypted(file)
     passphrase = passphrase or _passphrase(os.environ if environ is None else environ, prompt=prompt)
     try:
         plain = decrypt_bytes(data, passphrase)
@@ -200,7 +200,7 @@ def _expanded(path: str | os.PathLike[str]) -> Path:
         ) from None
 
 
-def _read_locked(file: Path) -> bytes:
+def _read_encrypted(file: Path) -> bytes:
     """The file's bytes, which are encrypted; every other state of the file is an error of its own."""
     try:
         data = read_file(file, limit_bytes=_KEYRING_LIMIT_BYTES, follow=True)

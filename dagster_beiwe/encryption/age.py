@@ -29,7 +29,7 @@ class AgeCipher(Cipher):
     the content of a private key file of age or ssh. A host that only writes gets recipients and no identity; without
     recipients, files are for the identity itself. The file opens with ``age --decrypt``.
 
-    Raises ``ConfigurationError`` if the extra is not installed, or a key can't be read.
+    Raises ``ConfigurationError`` if the extra is not installed, or a key cannot be read.
     """
 
     name = "age"
@@ -77,8 +77,8 @@ class AgeCipher(Cipher):
     def encryptor(self) -> Encryptor:
         if not self._recipients:
             raise ConfigurationError(
-                "Expected recipients to lock files for, got an ssh identity only; nothing was locked. "
-                "Add its public key to the recipients."
+                "The cipher 'age' has an ssh identity but no recipients. Nothing was encrypted. Add its public key to "
+                "the recipients."
             )
         encrypt, recipients = _pyrage().encrypt_io, self._recipients
         return _AgeFile(lambda reader, writer: encrypt(reader, writer, recipients))
@@ -86,8 +86,8 @@ class AgeCipher(Cipher):
     def decryptor(self) -> Decryptor:
         if not self._identities:
             raise ConfigurationError(
-                "Expected an identity to decrypt files with, got only recipients, who can write but not read; nothing "
-                "was decrypted. Do this on the host that has the private key."
+                "The cipher 'age' has recipients but no identity, so it can write but not read. Nothing was decrypted. "
+                "Do this on the host that has the private key."
             )
         decrypt, identities = _pyrage().decrypt_io, self._identities
         return _AgeFile(lambda reader, writer: decrypt(reader, writer, identities))
@@ -136,8 +136,8 @@ def _age_errors() -> Iterator[None]:
         yield
     except (pyrage.DecryptError, pyrage.EncryptError, OSError, UnreadInputError) as error:
         raise EncryptionError(
-            f"Expected a whole file locked by age for this identity; age says: {error or 'data after the end'}. "
-            "The rest of the file was not used. It is for another identity, cut or changed: see its manifest."
+            f"age cannot process the file: {error or 'data after the end'}. The rest of the file was not used. It was "
+            "encrypted for another identity, cut or changed: compare it with its manifest."
         ) from error
 
 
@@ -146,8 +146,8 @@ def _pyrage() -> ModuleType:
         import pyrage
     except ImportError as error:
         raise ConfigurationError(
-            "Expected the library of the cipher age, which is not installed; nothing was done. "
-            "Install it with: pip install 'dagster-beiwe[age]'"
+            "The library of the cipher age is not installed. Nothing was done. Install it with: "
+            "pip install 'dagster-beiwe[age]'"
         ) from error
     return cast("ModuleType", pyrage)
 
@@ -158,8 +158,8 @@ def _age_recipient(text: str, number: int) -> Any:
     with suppress(pyrage.RecipientError):
         return kind.Recipient.from_str(text.strip())
     raise ConfigurationError(
-        f"Expected a public key (age1... or ssh-ed25519 ...) as recipient {number}, got something else; nothing was "
-        "done. Private keys never belong among the recipients."
+        f"Recipient {number} is not a public key (age1... or ssh-ed25519 ...). Nothing was done. Correct it. Private "
+        "keys never belong among the recipients."
     )
 
 

@@ -21,7 +21,7 @@ _TILE_BYTES: Final = 4096
 
 
 def cfb8_encryptor(key: bytes, iv: bytes) -> CipherContext:
-    """The primitive itself, which locks one byte after the other."""
+    """The primitive itself, which encrypts one byte after the other."""
     # cryptography 47 deprecated the mode's old place; older versions have no other.
     try:
         from cryptography.hazmat.decrepit.ciphers.modes import CFB8
@@ -56,11 +56,11 @@ class Cfb8Decryption:
 
 
 def encrypt_in_step(key: bytes, ivs: Sequence[bytes], files: Sequence[bytearray]) -> int:
-    """Lock the beginning of many files in place, several times faster than one after the other.
+    """Encrypt the beginning of many files in place, several times faster than one after the other.
 
     A byte has to wait for the one before it in its own file, but not for those of others: so all files go forward in
     step, and one call of AES serves the next byte of each. Returns up to where that was worth it: files that are longer
-    have the rest to be locked by ``encrypt_rest``.
+    have their rest encrypted by ``encrypt_rest``.
     """
     order = sorted(zip(ivs, files, strict=True), key=lambda each: len(each[1]), reverse=True)
     longest = len(order[0][1]) if order else 0
@@ -73,7 +73,7 @@ def encrypt_in_step(key: bytes, ivs: Sequence[bytes], files: Sequence[bytearray]
 
 
 def encrypt_rest(key: bytes, iv: bytes, file: bytearray, start: int) -> bytes:
-    """The stored bytes from ``start`` on of a file that is locked up to there."""
+    """The stored bytes from ``start`` on of a file that is encrypted up to there."""
     return cfb8_encryptor(key, _register(iv, file, start)).update(bytes(file[start:]))
 
 

@@ -1,4 +1,4 @@
-"""What a cipher for data at rest is, and how a locked file is read."""
+"""What a cipher for data at rest is, and how an encrypted file is read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class Decryptor(Protocol):
 
 
 class Cipher(ABC):
-    """A way to lock files. Subclass it for a new one; keys stay out of ``repr`` and can't be pickled."""
+    """A way to encrypt files. Subclass it for a new one and list it in the registry. Keys stay out of ``repr`` and
+    pickles."""
 
     name: str
     """What manifests call this cipher."""
@@ -82,8 +83,7 @@ class Cipher(ABC):
     def recognizes(cls, head: bytes) -> bool:
         """Whether a file that begins with ``head`` (64 bytes, or all of it) can be one of this cipher.
 
-        Of a cipher that does not say, all that can be told is that the file is neither text, nor compressed text, nor
-        a table.
+        If a cipher does not say, a file passes that is neither text, nor compressed text, nor a table.
         """
         return not head.startswith((_ZSTD, _PARQUET)) and not _is_text(head)
 
@@ -94,7 +94,7 @@ class Cipher(ABC):
     def encrypt_all(self, files: Sequence[bytearray]) -> list[Iterator[Bytes]]:
         """The stored form of several small files, each in chunks, which may be taken in different threads.
 
-        May use up the given bytes. Ciphers that lock many files faster together than one by one say how.
+        May use up the given bytes. Override it in a cipher that encrypts many files faster together than one by one.
         """
         return [self._encrypt(file) for file in files]
 
@@ -112,8 +112,8 @@ class Cipher(ABC):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"Expected no pickling or copying of {type(self).__name__}, which holds keys; nothing was written. "
-            "Build it again where it is needed."
+            f"{type(self).__name__} holds keys and cannot be pickled or copied. Nothing was written. Build it again "
+            "where it is needed."
         )
 
 

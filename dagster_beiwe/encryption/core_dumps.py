@@ -8,8 +8,8 @@ from contextlib import suppress
 def forbid_core_dumps() -> None:
     """Set this process's limit for core files to zero, for good; where the system has no such limit, do nothing.
 
-    The resources and the command line call it. The client, the lake and the keyring alone don't, because a library
-    leaves its host's limits alone: a script of your own that uses them calls it first.
+    Resources and the command line call it. The client, the lake and the keyring do not, because a library leaves the
+    limits of its host alone: call it first in a script of your own.
 
     It holds for processes started from here too. A system that pipes dumps to a collector (``systemd-coredump``) is
     told the limit and keeps nothing; other collectors must be switched off by whoever runs the machine.

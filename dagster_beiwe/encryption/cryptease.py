@@ -57,8 +57,7 @@ class CrypteaseCipher(Cipher):
             )
         if any("\ud800" <= character <= "\udfff" for character in passphrase):
             raise ConfigurationError(
-                "Expected a passphrase in UTF-8, got one with undecodable bytes; nothing was done. "
-                "Set it in a UTF-8 terminal or file."
+                "The passphrase is not UTF-8. Nothing was done. Set it in a UTF-8 terminal or file."
             )
         self._passphrase = passphrase
         self._lock = threading.Lock()
@@ -85,11 +84,11 @@ class CrypteaseCipher(Cipher):
         key = self._write_key()
         drawn = os.urandom(IV_BYTES * len(files))
         ivs = [drawn[start : start + IV_BYTES] for start in range(0, len(drawn), IV_BYTES)]
-        locked = encrypt_in_step(key.key, ivs, files)
-        # Making a header takes as long as locking a small file: they differ in the IV only.
+        done = encrypt_in_step(key.key, ivs, files)
+        # Making a header takes as long as encrypting a small file: they differ in the IV only.
         before, after = _header(key, _BLANK_IV).split(base64.b64encode(_BLANK_IV))
         heads = (before + base64.b64encode(iv) + after + iv for iv in ivs)
-        return [_chunks(head, key, iv, file, locked) for head, iv, file in zip(heads, ivs, files, strict=True)]
+        return [_chunks(head, key, iv, file, done) for head, iv, file in zip(heads, ivs, files, strict=True)]
 
     def decryptor(self) -> Decryptor:
         return _CrypteaseDecryptor(self)
@@ -119,14 +118,14 @@ def _header(key: cryptease.Key, iv: bytes) -> bytes:
     return header
 
 
-def _chunks(head: bytes, key: cryptease.Key, iv: bytes, file: bytearray, locked: int) -> Iterator[Bytes]:
-    """The stored form of a file whose first bytes are ``locked``."""
+def _chunks(head: bytes, key: cryptease.Key, iv: bytes, file: bytearray, done: int) -> Iterator[Bytes]:
+    """The stored form of a file whose first ``done`` bytes are encrypted already."""
     yield head
-    if len(file) <= locked:
+    if len(file) <= done:
         yield file
     else:
-        yield file[:locked]
-        yield encrypt_rest(key.key, iv, file, locked)
+        yield file[:done]
+        yield encrypt_rest(key.key, iv, file, done)
 
 
 class _CrypteaseEncryptor:
@@ -175,8 +174,8 @@ class _CrypteaseDecryptor:
 
 def _not_cryptease(reason: str) -> EncryptionError:
     return EncryptionError(
-        f"Expected a file locked by cryptease, got something else: {reason}. Nothing was decrypted. The file is cut, "
-        "damaged or of another cipher: compare it with its manifest, or download it again."
+        f"The file was not written by cryptease: {reason}. Nothing was decrypted. It is cut, damaged or of another "
+        "cipher: compare it with its manifest, or download it again."
     )
 
 
@@ -210,7 +209,7 @@ def _checked_salt(header: bytes, iv: bytes) -> bytes:
         )
         salt = base64.b64decode(parameters["salt"], validate=True)
     except (ValueError, RecursionError, LookupError, TypeError, binascii.Error) as error:
-        raise _not_cryptease(f"its header can't be read ({type(error).__name__})") from None
+        raise _not_cryptease(f"its header cannot be read ({type(error).__name__})") from None
     if not all(described):
         names = ("cipher", "key derivation", "hash", "iterations", "key length", "IV")
         wrong = ", ".join(name for name, right in zip(names, described, strict=True) if not right)

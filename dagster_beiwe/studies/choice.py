@@ -1,4 +1,4 @@
-"""From what the lab wrote to the studies that get assets. Pure: what is known about studies is given."""
+"""Choose the studies that get assets, from the configuration and from what is known about studies. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def configs_from_environment(environ: Mapping[str, str], deployments: Mapping[st
     """``BEIWE_STUDIES`` (ids, beginnings of ids or names, separated by commas), all beginning at ``BEIWE_START`` where
     that is set. Empty means every study that the keys of each deployment can see.
 
-    ``deployments`` tells what is known of each. A name that has commas itself is recognised once its study is known.
+    ``deployments`` holds the known studies of each. A name that contains commas is recognized once its study is known.
     Each study is taken from every deployment that has it; one that is known nowhere belongs to the first deployment of
     which nothing is known yet.
     """
@@ -44,7 +44,7 @@ def configs_from_environment(environ: Mapping[str, str], deployments: Mapping[st
 
 
 def split_names(text: str, names: Iterable[str]) -> list[str]:
-    """What a list with commas names, where some of the ``names`` have commas themselves; the longest fit wins."""
+    """Split a list at its commas, except inside of ``names`` that contain some; the longest match wins."""
     parts = [part.strip() for part in text.split(",")]
     with_commas = {tuple(part.strip() for part in name.split(",")): name for name in names if "," in name}
     found: list[str] = []
@@ -76,7 +76,8 @@ def choose_studies(configs: Sequence[StudyConfig], known: Known) -> list[Study]:
     everything = [config for config in configs if config.study == EVERY_STUDY]
     if len(everything) > 1:
         raise ConfigurationError(
-            f"Expected `study: {EVERY_STUDY}` once per deployment, got it {len(everything)} times; nothing was built."
+            f"`study: {EVERY_STUDY}` is listed {len(everything)} times for one deployment. Nothing was built. List it "
+            "once."
         )
     rest = [study for study in known.values() if everything and study.id not in ids]
     found = listed + [study.configured(everything[0]) for study in rest]
@@ -99,8 +100,8 @@ def with_own_keys(studies: Sequence[Study]) -> list[Study]:
         taken.add(key)
         if key != study.key:
             logger.warning(
-                "Study %r has assets under %r from now on: another study has the key %r. Give one of them a `key` in "
-                "its configuration to choose yourself.",
+                "The assets of study %r are under %r from now on, because another study has the key %r. To choose keys "
+                "yourself, give one of them a `key` in its configuration.",
                 study.name,
                 key,
                 study.key,
@@ -110,7 +111,7 @@ def with_own_keys(studies: Sequence[Study]) -> list[Study]:
 
 
 def is_incomplete(configs: Sequence[StudyConfig], known: Known) -> bool:
-    """Whether something is missing that the server may tell now: a listed study, or a study's first day."""
+    """Whether the server may know now what is missing: a listed study, or a study's first day."""
     listed = [config for config in configs if config.study != EVERY_STUDY and not _is_complete(config)]
     if any(_find(config.study, known) is None for config in listed):
         return True
@@ -141,14 +142,14 @@ def _listed(configs: Sequence[StudyConfig], known: Known) -> Iterator[Study]:
             yield identify_study(config, known)
         else:
             logger.warning(
-                "Study %r has no assets yet: the server could not be asked which study that is, and never was before. "
-                "Reload the code location when the server is back.",
+                "Study %r has no assets yet: the server did not answer, and never has, so the study cannot be "
+                "identified. Reload the code location when the server is back.",
                 config.study,
             )
 
 
 def _is_complete(config: StudyConfig) -> bool:
-    """Whether the configuration says all that the server would have to be asked."""
+    """Whether the configuration says everything that the server would otherwise be asked."""
     return is_study_id(config.study) and config.key is not None and config.start is not None
 
 
@@ -156,6 +157,6 @@ def _check_unique(what: str, values: Iterable[str]) -> None:
     twice = sorted(value for value, count in Counter(values).items() if count > 1)
     if twice:
         raise ConfigurationError(
-            f"Expected each {what} once, got {', '.join(twice)} more than once; nothing was built. Remove one of them "
-            "from the studies' configuration, or give it a `key` of its own."
+            f"Each {what} can be there once, but {', '.join(twice)} is there more than once. Nothing was built. Remove "
+            "one from the studies' configuration, or give it a `key` of its own."
         )

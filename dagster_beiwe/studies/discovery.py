@@ -1,7 +1,7 @@
-"""Which studies there are: asked from the server with little patience, remembered in a small file.
+"""Find the studies: ask the server with little patience, and remember its answer in a small file.
 
 Definitions must load when the server is down, and asset keys and windows must never move once there is history under
-them. So what was once seen is kept: a study's id and name (with the key made from its first name, and its server) in
+them. So a study is kept once it was seen: its id and name (with the key made from its first name, and its server) in
 ``<deployment>.json``, and the first day of its windows in ``<deployment>.starts.json``. Nothing about participants.
 """
 
@@ -39,13 +39,13 @@ from dagster_beiwe.studies.study import Study
 logger = logging.getLogger("dagster_beiwe")
 
 FRESH_SECONDS = 300
-"""How long an answer is used without asking again. Every run's process loads the definitions too and need not ask."""
+"""How long an answer is used without asking again: the process of every run loads the definitions, too."""
 
 AGAIN_SECONDS = 30
-"""The same where something was missing in it: a listed study, or a study's start."""
+"""The same, if the answer lacked something: a listed study, or a study's start."""
 
 LOADING_SECONDS = 15.0
-"""How long all questions may take together while a code location loads; what is left over waits for the next time."""
+"""How long all requests may take together while a code location loads; the rest waits for the next time."""
 
 _REMEDY = f"Its raw_data waits until it is known: set `start` in the study's configuration, or {BEIWE_START}."
 _DAY = timedelta(days=1)
@@ -55,7 +55,7 @@ _BEIWE_BEGAN = date(2013, 1, 1)
 
 
 class Patience:
-    """What is left of the time for all questions together."""
+    """What is left of the time for all requests together."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -65,7 +65,7 @@ class Patience:
         return max(0.0, self._end - time.monotonic())
 
     def policy(self) -> HttpPolicy:
-        """For a client that is made now."""
+        """For a client that is created now."""
         left = max(0.1, self.left_seconds)
         return replace(
             HTTP_WHILE_LOADING,
@@ -77,8 +77,8 @@ class Patience:
 class StudyMemory:
     """The last known studies of one deployment, in two files of a folder (default: ``$DAGSTER_HOME/beiwe``).
 
-    Only those of one ``server`` (host and port), or of the one that was asked last if it is not given. Where the folder
-    can't be written, a warning says so, and what was learnt lasts as long as this object.
+    Only those of one ``server`` (host and port); by default, of the one that was asked last. If the folder cannot be
+    written, a warning says so, and what was learned lasts as long as this object.
     """
 
     def __init__(self, deployment: str, *, folder: str | Path | None = None, server: str = "") -> None:
@@ -89,7 +89,7 @@ class StudyMemory:
         self._unsaved: dict[Path, dict[str, Any]] = {}
 
     def studies(self) -> dict[str, Study]:
-        """{study id: study}, sorted by name and as if nothing was configured; empty before the server's first answer.
+        """{study id: study}, sorted by name, with the default configuration; empty before the server's first answer.
 
         A study's key comes from its first name and stays; its start stays too.
         """
@@ -120,8 +120,8 @@ class StudyMemory:
             return None
 
     def remember(self, names: Mapping[str, str], *, server: str = "") -> dict[str, Study]:
-        """Add what the server said just now; studies that it no longer names are kept, with their history, and so are
-        those of other servers, of whom nothing is shown."""
+        """Add the server's answer. Studies that it no longer names are kept as hidden, for their history; so are those
+        of other servers, which are not shown."""
         self._server = server or self._server
         entries = {study_id: {**entry, "hidden": True} for study_id, entry in self._entries().items()}
         for study_id, name in names.items():
@@ -143,7 +143,7 @@ class StudyMemory:
             self._save(self._starts, {**starts, study_id: start.isoformat()})
 
     def touch(self) -> None:
-        """Note that the server was asked in vain, so that not every process waits for it again."""
+        """Note that the server did not answer, so that not every process waits for it again."""
         with suppress(OSError):
             os.utime(self._studies)
 
@@ -165,7 +165,7 @@ class StudyMemory:
             _write(path, value)
         except LakeUnavailableError as error:
             self._unsaved[path] = value
-            logger.warning("%s Until then, each process asks the server anew, and a study's start may move.", error)
+            logger.warning("%s Until then, each process asks the server again, and a study's start may move.", error)
 
 
 def refresh_studies(memory: StudyMemory, client: BeiweClient) -> dict[str, Study]:
@@ -177,7 +177,7 @@ def first_data_day(client: BeiweClient, study_id: str, *, today: date) -> date:
     """First of the month in which the study's first participant was created, so that no data can be older.
 
     The table's days are in the study's time zone: one day is taken off. A study without participants begins now. Days
-    before Beiwe or after tomorrow are not believed: what is learned here is kept for good. Raises
+    before Beiwe or after tomorrow are ignored, because the answer is kept for good. Raises
     ``RouteMissingError`` on servers older than June 2024, and on one whose table does not have the column.
     """
     table = client.participant_table(study_id)
@@ -191,43 +191,45 @@ def first_data_day(client: BeiweClient, study_id: str, *, today: date) -> date:
 def learn_starts(
     memory: StudyMemory, client: BeiweClient, study_ids: Iterable[str], *, patience: Patience | None = None
 ) -> None:
-    """Find out and keep the first day of studies for which none is known; one request per study, once in its life.
+    """Ask for the first day of studies for which none is known, and keep it; one request per study, once in its life.
 
-    A study whose answer fails is left for the next time, with a warning, and so are all others when the server is
-    silent or the ``patience`` is at its end.
+    If a request fails, its study waits for the next time, with a warning; so do all others if the server does not
+    answer or the ``patience`` ends.
     """
     known = memory.studies()
     waiting = [known[study_id] for study_id in study_ids if study_id in known and known[study_id].start is None]
     for number, study in enumerate(waiting):
         if patience and not patience.left_seconds:
-            logger.warning("When %d studies began was not asked for lack of time. %s", len(waiting) - number, _REMEDY)
+            logger.warning(
+                "The start of %d studies was not asked, for lack of time. %s", len(waiting) - number, _REMEDY
+            )
             return
         try:
             memory.remember_start(study.id, first_data_day(client, study.id, today=datetime.now(timezone.utc).date()))
         except RouteMissingError:
             logger.warning(
-                "The server can't say when study %r began (it may be older than June 2024), so its raw_data has no "
+                "The server cannot say when study %r began (it may be older than June 2024), so its raw_data has no "
                 f"windows yet. Set `start` in the study's configuration, or {BEIWE_START}.",
                 study.name,
             )
         except ServerFailedError as error:
             logger.warning(
-                "When study %r began could not be found out: the server fails to make its participant table, which is "
-                "a known fault. %s %s",
+                "The start of study %r is not known: the server failed to create its participant table, a known fault. "
+                "%s %s",
                 study.name,
                 _REMEDY,
                 error,
             )
         except ConnectionFailedError as error:
             left = len(waiting) - number
-            logger.warning("When %d studies began could not be found out. %s %s", left, _REMEDY, error)
+            logger.warning("The start of %d studies is not known. %s %s", left, _REMEDY, error)
             return
         except BeiweError as error:
-            logger.warning("When study %r began could not be found out. %s %s", study.name, _REMEDY, error)
+            logger.warning("The start of study %r is not known. %s %s", study.name, _REMEDY, error)
 
 
 def free_key(key: str, study_id: str, taken: Collection[str]) -> str:
-    """The key; with as much of the study's id as it takes where it is taken."""
+    """The key; if it is taken, with as much of the study's id as it needs to be unique."""
     endings = ["", *(f"_{study_id[:length].lower()}" for length in (6, 24))]
     numbered = (f"{endings[-1]}_{number}" for number in itertools.count(2))
     return next(f"{key}{end}" for end in itertools.chain(endings, numbered) if f"{key}{end}" not in {*taken, "studies"})
@@ -250,13 +252,13 @@ def _parse_day(value: object) -> date | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON object, or nothing where the file is absent or damaged: the server will say it again."""
+    """A JSON object, empty if the file is absent or damaged: the server will say it again."""
     try:
         value = json.loads(read_file(path, limit_bytes=_LARGEST_BYTES))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        logger.warning("What was known about studies can't be read from %s (%s); it is asked again.", path, error)
+        logger.warning("The known studies cannot be read from %s (%s). The server is asked again.", path, error)
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -269,6 +271,6 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
         write_file(path, data)
     except OSError as error:
         raise LakeUnavailableError(
-            f"Expected to write {path}, got: {error.strerror}; what is known about studies was not saved. Make the "
-            f"folder writable, or set {DAGSTER_HOME} to another one."
+            f"The known studies cannot be written to {path}: {error.strerror}. They were not saved. Make the folder "
+            f"writable, or set {DAGSTER_HOME} to another one."
         ) from error

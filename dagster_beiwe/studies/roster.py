@@ -1,4 +1,4 @@
-"""The roster of a study: who takes part, in order of enrolment, and what of it counts as a change."""
+"""The roster of a study: who takes part, in order of enrollment, and which changes count."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ FLEETING_COLUMNS = frozenset(
         "Last Heartbeat",
     }
 )
-"""What changes from minute to minute while a phone is in use; not part of the roster's data version."""
+"""Columns that change from minute to minute while a phone is in use; not part of the roster's data version."""
 
 
 def roster_rows(participants: Iterable[str], table: Iterable[Row]) -> list[dict[str, str | None]]:
-    """One row per participant id, sorted by enrolment, joined with the server's table where it has the id.
+    """One row per participant id, sorted by enrollment, joined with the server's table where it has the id.
 
     Values are text as the server sent them. Ids without a row (flagged as deleted, or a server without the table) have
-    nothing but their id and come last. Interventions and custom fields are among the columns under their free names;
+    nothing but their id, and come last. Interventions and custom fields are among the columns under their free names;
     one called ``participant`` becomes ``participant (server)``, so that it does not hide the ids.
     """
     rows = {str(row.get(PARTICIPANT_COLUMN)): row for row in table}
     columns = list(dict.fromkeys(name for row in rows.values() for name in row if name != PARTICIPANT_COLUMN))
     joined: list[dict[str, str | None]] = []
-    for participant in enrolment_order(participants, rows.values()):
+    for participant in enrollment_order(participants, rows.values()):
         row = rows.get(participant, {})
         joined.append({"participant": participant, **{_column(name): _text(row.get(name)) for name in columns}})
     return joined
 
 
 def ids_in_table(table: Sequence[Row]) -> list[str] | None:
-    """The ids that the server's table has; None where it has rows, and none of them a column of ids."""
+    """The ids in the server's table; None if it has rows but no column of ids."""
     if table and not any(PARTICIPANT_COLUMN in row for row in table):
         return None
     return [str(row.get(PARTICIPANT_COLUMN)) for row in table]
@@ -58,7 +58,7 @@ def _column(name: str) -> str:
     return "participant (server)" if name == "participant" else name
 
 
-def enrolment_order(participants: Iterable[str], table: Iterable[Row]) -> list[str]:
+def enrollment_order(participants: Iterable[str], table: Iterable[Row]) -> list[str]:
     """The ids in the order in which they were created and registered, so that runs over neighbours are compact."""
     rows = {str(row.get(PARTICIPANT_COLUMN)): row for row in table}
 

@@ -1,4 +1,4 @@
-"""What the server counts per day of a study, and the time zone that its days are in, as runs and sensors need them."""
+"""The server's daily counts of a study, and the time zone of its days, as runs and sensors need them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ZONE_SOURCE_METADATA = "time zone told by"
 FORMER_ZONES_METADATA = "former time zones"
 
 ZONE_TAG = "beiwe/time_zone"
-"""Tag of a run: the zone that whoever requested it goes by, who told it, and former ones, so that both mean the same
+"""Tag of a run: the zone that the requesting sensor used, its source, and former zones, so that both mean the same
 days."""
 
 ZONE_SECONDS = 24 * 3600
-"""A zone that was told longer ago is asked for again: researchers may change it."""
+"""How long an answer about the zone is used: researchers may change it."""
 
 FEW_PARTICIPANTS = 100
-"""Up to this number their ids fit into the address of one request; for more, all are asked for."""
+"""Up to this number, ids fit into the address of one request; for more, everybody's counts are requested."""
 
 ROWS_PER_REQUEST = 10_000
 """Participants by days in one answer, of some 700 bytes each."""
@@ -44,7 +44,7 @@ logger = logging.getLogger("dagster_beiwe")
 
 @dataclass(frozen=True, kw_only=True)
 class ToldZone:
-    """A study's time zone, and when it was told, as a Unix time in seconds."""
+    """A study's time zone, and when it was learned, as a Unix time in seconds."""
 
     zone: StudyZone
     at: float
@@ -57,9 +57,9 @@ def find_zone(
     *,
     remembered: ToldZone | None = None,
 ) -> ToldZone:
-    """The study's time zone: as configured; as its settings or ``remembered`` last told, while that is fresh; otherwise
-    asked from the server. That nobody knows it is not remembered. What settings and ``remembered`` told before is known
-    as the study's former zones. Raises ``ServerError``.
+    """The study's time zone: as configured; else as its settings or ``remembered`` have it, if that is fresh; else as
+    the server answers now. An unknown zone is not remembered. Earlier zones of settings and ``remembered`` become the
+    study's former zones. Raises ``ServerError``.
     """
     now = time.time()
     known = [each for each in (remembered, told_by_settings(study, instance)) if each]
@@ -79,15 +79,13 @@ def find_zone(
     except ServerFailedError as error:
         if newest is None:
             raise
-        logger.warning(
-            "The time zone of %a could not be asked from the server; the last known is used. %s", study.name, error
-        )
+        logger.warning("The server did not tell the time zone of %a; the last known one is used. %s", study.name, error)
         return found(newest.zone, newest.at)
     return found(newest.zone, newest.at) if newest and asked.source == "unknown" else found(asked, now)
 
 
 def told_by_settings(study: Study, instance: dg.DagsterInstance) -> ToldZone | None:
-    """The zone as the settings told it at their last materialization, and the former ones known then."""
+    """The zone in the last materialization of the settings, with the former zones known then."""
     event = instance.get_latest_materialization_event(study.asset_key("settings"))
     metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
     name, source, former = (
@@ -107,7 +105,7 @@ def counts_around(
 ) -> DailyIndex:
     """Counts of the days around windows: one request. Raises ``RouteMissingError`` on servers older than June 2024.
 
-    ``participants`` narrows them down where these are few.
+    ``participants`` narrows them down if there are few.
     """
     return _index(client, zone, _records_around(client, study, windows, participants))
 
@@ -128,7 +126,7 @@ def _records_around(
 
 
 def all_counts(client: BeiweClient, study: Study, zone: StudyZone, *, participants: Sequence[str]) -> DailyIndex:
-    """All that the server counts of some participants, also outside of every window. Raises as ``counts_around``."""
+    """All counts of some participants, also outside every window. Raises as ``counts_around`` does."""
     streams = client.choose_streams(study.id, study.config.streams)
     records = client.summary_statistics(study.id, participants=participants, streams=streams)
     return _index(client, zone, records)
@@ -147,7 +145,7 @@ def _index(
 
 
 def batches(participants: Sequence[str], *, days: int) -> Iterator[Sequence[str]]:
-    """Participants whose counts of so many days are asked for together: some 7 MB a request, whatever the study."""
+    """Participants to request together for so many days: about 7 MB per request, whatever the study."""
     size = max(1, min(FEW_PARTICIPANTS, ROWS_PER_REQUEST // max(1, days)))
     return (participants[start : start + size] for start in range(0, len(participants), size))
 
@@ -159,9 +157,9 @@ def counts_for_cells(
     cells: Collection[Cell],
     tags: Mapping[str, str],
 ) -> DailyIndex | None:
-    """Counts for the windows of a run, or None where the server can't tell: the run does without then.
+    """Counts for the windows of a run, or None if the server cannot tell: then the run does without.
 
-    ``tags`` are the run's: the zone is the one in them, if any. Without counts, the run plans its requests by what
+    ``tags`` are the run's; a zone in them is used. Without counts, the run plans its requests by what
     arrives, and does not notice files that were deleted upstream.
     """
     participants = {cell.participant for cell in cells}
@@ -175,8 +173,8 @@ def counts_for_cells(
 
 
 def _is_still(client: BeiweClient, study: Study, zone: StudyZone) -> bool:
-    """Whether the zone is the study's also now, after the counts were read: what is known of it may be a day old, and
-    days may have been counted anew in another zone of the same name since."""
+    """Whether the zone is still the study's, after the counts were read: what is known may be a day old, and days may
+    have been counted again in another zone since."""
     try:
         told = client.settings(study.id).get("study_time_zone")
     except RouteMissingError:

@@ -17,7 +17,7 @@ SECTIONS = ("study", "data_stream", "device_setting", "survey", "survey_version"
 _DATES = "intervention_date"
 
 Shown = bool | int | float
-"""A setting's value that may be shown where texts may not."""
+"""A setting's value that may be shown where text may not."""
 
 Settings = dict[tuple[str, str], Any]
 """{(section, name): value}"""
@@ -25,7 +25,7 @@ Settings = dict[tuple[str, str], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsSnapshot:
-    """The settings as the server told them, and which endpoints it lacks."""
+    """The settings as the server sent them, and the endpoints it lacks."""
 
     values: Settings
     missing: tuple[str, ...] = ()
@@ -43,11 +43,11 @@ class SettingsSnapshot:
         ]
 
     def counts(self) -> dict[str, int]:
-        """How many there are of each section."""
+        """The number of settings per section."""
         return {name: sum(section == name for section, _ in self.values) for name in SECTIONS}
 
     def shown(self) -> dict[str, Shown]:
-        """Device settings that are switches or numbers: what may be shown where texts may not."""
+        """Device settings that are switches or numbers, which may be shown where text may not."""
         return {
             f"device_setting/{name}": value
             for (section, name), value in sorted(self.values.items())
@@ -57,7 +57,7 @@ class SettingsSnapshot:
     def fingerprints(self) -> dict[str, str]:
         """A short hash per setting, to tell later what changed without keeping what it was.
 
-        Intervention dates have one for all participants: who changed is nobody's business in a log.
+        Intervention dates share one for all participants, so that a log does not say whose changed.
         """
         dates = {name: value for (section, name), value in self.values.items() if section == _DATES}
         single = {
@@ -69,9 +69,9 @@ class SettingsSnapshot:
 
 
 def read_settings(client: BeiweClient, study_id: str, *, study_pk: int | None) -> SettingsSnapshot:
-    """Everything the server tells about the study's set-up.
+    """Everything the server has about the study's setup.
 
-    What an older server lacks is named in ``missing``; raises ``RouteMissingError`` where it lacks everything.
+    ``missing`` names what an older server lacks; raises ``RouteMissingError`` if it lacks everything.
     """
     parts: dict[str, Callable[[], Settings]] = {
         "settings": lambda: _study_settings(client.settings(study_id, study_pk=study_pk)),
@@ -93,14 +93,15 @@ def read_settings(client: BeiweClient, study_id: str, *, study_pk: int | None) -
 
 
 def changed_settings(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Names of what was added, removed or changed between two sets of fingerprints."""
+    """Names of settings that were added, removed or changed between two sets of fingerprints."""
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
 def describe_changes(
     names: Iterable[str], before: Mapping[str, Shown], after: Mapping[str, Shown]
 ) -> list[dict[str, Shown | str]]:
-    """``setting`` and, for switches and numbers, ``from`` and ``to``. Texts are named only: they may be personal."""
+    """``setting`` and, for switches and numbers, ``from`` and ``to``. Text is named only, because it may be
+    personal."""
     described: list[dict[str, Shown | str]] = []
     for name in names:
         values = {"from": before.get(name), "to": after.get(name)}

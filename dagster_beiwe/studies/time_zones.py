@@ -1,7 +1,7 @@
 """The time zone of a study: the server counts bytes per calendar day of it.
 
-Servers since September 2025 tell it with the settings. Before, the phones' zones are the best that can be known. Days
-that were counted tell the abbreviation of the zone they were counted in; see ``dagster_beiwe.sync.day_zones``.
+Servers since September 2025 tell it with the settings. For older ones, the zones of the phones are the best guess. Each
+counted day names the abbreviation of the zone it was counted in; see ``dagster_beiwe.sync.day_zones``.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ _MOST_FORMER = 5
 
 @dataclass(frozen=True, kw_only=True)
 class StudyZone:
-    """The zone's IANA name, and who said so. ``unknown`` is UTC for want of anything better.
+    """The zone's IANA name, and where it comes from. ``unknown`` is UTC, for want of anything better.
 
-    ``former`` are other zones that the study is known to have had, newest first: days that were counted then stay as
-    they are.
+    ``former`` are zones that the study had before, newest first: days that were counted in them stay as they are.
     """
 
     name: str
@@ -37,20 +36,20 @@ class StudyZone:
 
     @classmethod
     def from_texts(cls, name: str, source: str, former: Iterable[str] = ()) -> StudyZone | None:
-        """What was once stored as text, if it is a zone."""
+        """A zone that was stored as text; None if it is no zone."""
         if source not in _SOURCES or not _is_zone(name):
             return None
         return cls(name=name, source=cast("Source", source)).after(former)
 
     def after(self, former: Iterable[str]) -> StudyZone:
-        """The same, with zones that the study had before. Only a few are kept: nobody moves a study often."""
+        """The same, with zones that the study had before. Only a few are kept: studies rarely move."""
         names = dict.fromkeys((*self.former, *former))
         kept = [name for name in names if name != self.name and _is_zone(name)]
         return replace(self, former=tuple(kept[:_MOST_FORMER]))
 
     @property
     def known(self) -> tuple[str, ...]:
-        """What is to be remembered: zones that the study surely had."""
+        """What to remember: zones that the study certainly had."""
         return ((self.name,) if self.certain else ()) + self.former
 
     @property
@@ -70,14 +69,14 @@ def check_time_zone(name: str) -> str:
     """``name`` if it is a time zone; raises ``ConfigurationError`` otherwise."""
     if not _is_zone(name):
         raise ConfigurationError(
-            f"Expected `time_zone` like America/New_York or Asia/Kolkata, got {name[:40]!r}; nothing was built. "
-            "Correct it in the study's configuration, or leave it out: the server tells it."
+            f"`time_zone` is {name[:40]!r}, which is no time zone. Nothing was built. Write one like America/New_York "
+            "or Asia/Kolkata in the study's configuration, or leave it out: the server tells it."
         )
     return name
 
 
 def ask_time_zone(client: BeiweClient, study_id: str) -> StudyZone:
-    """What the server tells: one request, two where it is older than September 2025. Raises ``ServerError``."""
+    """Ask the server: one request, or two if it is older than September 2025. Raises ``ServerError``."""
     try:
         told = client.settings(study_id).get("study_time_zone")
     except RouteMissingError:
@@ -88,7 +87,7 @@ def ask_time_zone(client: BeiweClient, study_id: str) -> StudyZone:
 
 
 def zone_of_phones(client: BeiweClient, study_id: str) -> StudyZone:
-    """The zone that most phones were last in; UTC where nothing tells."""
+    """The zone that most phones were last in; UTC if none is known."""
     try:
         names = [row.get(PHONES_COLUMN) for row in client.participant_table(study_id)]
     except (RouteMissingError, ServerFailedError):

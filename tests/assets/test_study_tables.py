@@ -22,7 +22,7 @@ from dagster_beiwe.io_managers import EncryptedTableIOManager
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer
 from dagster_beiwe.simulator.profiles import Profile
-from dagster_beiwe.studies.roster import enrolment_order, roster_rows, roster_version
+from dagster_beiwe.studies.roster import enrollment_order, roster_rows, roster_version
 from dagster_beiwe.studies.study import Study
 
 AT_ONCE = AssetOptions(retry_policy=dg.RetryPolicy(max_retries=0))
@@ -244,14 +244,14 @@ def test_an_older_server_tells_what_it_can(
     assert "survey_version" in set(frame["section"])
 
 
-def test_enrolment_order_is_by_creation_then_registration() -> None:
+def test_enrollment_order_is_by_creation_then_registration() -> None:
     """Ties and unknown ones by id, at the end."""
     table: list[dict[str, str | None]] = [
         {"Patient ID": "late", "Created On": "2024-05-02", "First Registration Date": None},
         {"Patient ID": "early", "Created On": "2024-05-01", "First Registration Date": "2024-05-09T10:00:00"},
         {"Patient ID": "first", "Created On": "2024-05-01", "First Registration Date": "2024-05-08T10:00:00"},
     ]
-    assert enrolment_order(["deleted", "late", "early", "first"], table) == ["first", "early", "late", "deleted"]
+    assert enrollment_order(["deleted", "late", "early", "first"], table) == ["first", "early", "late", "deleted"]
 
 
 def test_the_version_does_not_depend_on_order() -> None:

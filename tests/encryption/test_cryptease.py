@@ -181,7 +181,7 @@ def altered(path: str, value: object) -> dict[str, object]:
 )
 def test_a_garbled_header_is_an_error(cipher: CrypteaseCipher, header: object) -> None:
     """What cryptease does not write is refused instead of decrypted into garbage."""
-    with pytest.raises(EncryptionError, match="Expected a file locked by cryptease"):
+    with pytest.raises(EncryptionError, match="was not written by cryptease"):
         cipher.decryptor().update(stored_file(header))
 
 

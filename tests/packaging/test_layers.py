@@ -84,8 +84,11 @@ def test_what_scripts_use_does_not_know_dagster(room: str) -> None:
 
 
 def test_a_configured_study_does_not_know_dagster() -> None:
-    """Only what reads the zone that a run recorded asks Dagster."""
-    assert {file for file, module in imports("studies") if module.split(".")[0] == "dagster"} == {"server_counts.py"}
+    """Only the zone that a run recorded and the keys of assets are Dagster's."""
+    assert {file for file, module in imports("studies") if module.split(".")[0] == "dagster"} == {
+        "server_counts.py",
+        "study.py",
+    }
 
 
 def test_the_simulator_needs_nothing_of_the_package_but_names() -> None:
