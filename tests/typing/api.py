@@ -18,6 +18,8 @@ from dagster_beiwe import (
     BeiweLake,
     BeiwePartitions,
     BeiweResource,
+    BeiweTranslator,
+    BeiweTranslatorData,
     EncryptedLakeIOManager,
     EncryptedTableIOManager,
     EnvCredentials,
@@ -56,9 +58,18 @@ def fixes_per_day(study: Study) -> Sequence[dg.AssetsDefinition]:
             key=["beiwe", study.key, "fixes_per_day"],
             metadata=study.to_metadata(),
             partitions_def=assert_type(raw_data_partitions(study), dg.MultiPartitionsDefinition),
-            ins={"raw_data": dg.AssetIn(["beiwe", study.key, "raw_data"])},
+            ins={"raw_data": dg.AssetIn(study.asset_key("raw_data"))},
         )(fixes)
     ]
+
+
+class Translator(BeiweTranslator):
+    """A lab's own look of the assets."""
+
+    def get_asset_spec(self, data: BeiweTranslatorData) -> dg.AssetSpec:
+        spec = assert_type(super().get_asset_spec(data), dg.AssetSpec)
+        owner = "team:all" if assert_type(data.study, Study | None) is None else f"team:{data.name}"
+        return spec.replace_attributes(owners=[owner])
 
 
 def project() -> dg.Definitions:
@@ -73,6 +84,7 @@ def project() -> dg.Definitions:
         deployments=deployments,
         per_study=fixes_per_day,
         automation=Automation(running=True, refresh_cron="0 3 * * *"),
+        translator=Translator(),
         default_io_manager=True,
     )
 

@@ -21,6 +21,8 @@ NAMES = [
     "BeiweLake",
     "BeiwePartitions",
     "BeiweResource",
+    "BeiweTranslator",
+    "BeiweTranslatorData",
     "EncryptedLakeIOManager",
     "EncryptedTableIOManager",
     "EnvCredentials",
