@@ -226,6 +226,6 @@ def _check_deployments(configs: Sequence[StudyConfig], deployments: Mapping[str,
     unknown = sorted({config.deployment for config in configs} - deployments.keys())
     if unknown:
         raise ConfigurationError(
-            f"Expected the studies' `deployment` to be one of {', '.join(sorted(deployments)) or 'none'}, got "
-            f"{', '.join(unknown)}; nothing was built. Correct it, or add the deployment."
+            f"There is no deployment {', '.join(unknown)}. Nothing was built. Correct `deployment` in the studies' "
+            f"configuration, or add it to the deployments: {', '.join(sorted(deployments)) or 'none'}."
         )

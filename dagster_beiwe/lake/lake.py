@@ -97,7 +97,7 @@ def open_storage(url: str | os.PathLike[str]) -> Storage:
 def _path_of_url(path: str) -> str:
     if not path.startswith("/"):
         raise ConfigurationError(
-            "Expected the lake's folder as a path or as file:///folder, got a file URL with a host in it; nothing was "
-            f"opened. Correct {BEIWE_LAKE}."
+            "The file URL of the lake contains a host. Nothing was opened. Write a path or file:///folder in "
+            f"{BEIWE_LAKE}."
         )
     return path

@@ -333,8 +333,8 @@ def _declared_size(head: bytes, name: str) -> int:
         raise DamagedMemberError(_damaged("a frame without its content's size"), member=name)
     if parameters.content_size > LARGEST_FRAME_BYTES:
         raise FrameTooLargeError(
-            f"Expected a zstd frame of at most {LARGEST_FRAME_BYTES} bytes of content, got one that declares "
-            f"{parameters.content_size}; it was not decompressed. It is requested again without compression.",
+            f"A zstd frame declares {parameters.content_size} bytes of content, more than the limit of "
+            f"{LARGEST_FRAME_BYTES}. It was not decompressed. It is requested again without compression.",
             member=name,
         )
     return parameters.content_size
@@ -342,6 +342,6 @@ def _declared_size(head: bytes, name: str) -> int:
 
 def _damaged(what: str) -> str:
     return (
-        f"Expected one zstd frame in a compressed member, got {what}; it was not stored. The object is damaged on the "
-        "server, which delivers it as it is: ask its operators; the next run tries again."
+        f"A compressed member is not one zstd frame: {what}. It was not stored. The object is damaged on the server, "
+        "which delivers it as it is. Tell its operators; the next run tries again."
     )

@@ -81,9 +81,9 @@ class StoredReader(io.RawIOBase):
         if self._cipher is not None and self._is_stored_as_committed():
             return wrong_key(self._cipher, self._path)
         return IntegrityError(
-            f"Expected the content that was committed of {self._path!r}, got {got}; what was read must not be used. "
-            "The file was changed or damaged after it was committed: restore it from a backup, or run its partition "
-            "again with `dagster-beiwe verify --repair`."
+            f"The content of {self._path!r} is not what was committed: {got}. Do not use what was read. The file was "
+            "changed or damaged after it was committed: restore it from a backup, or run "
+            "`dagster-beiwe verify --repair` and then its partition."
         )
 
     def _is_stored_as_committed(self) -> bool:

@@ -118,7 +118,9 @@ class Misbehaviour:
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
-            raise ValueError(f"Expected one of {', '.join(NAMES)}, got {self.name!r}; nothing was switched on.")
+            raise ValueError(
+                f"There is no misbehaviour {self.name!r}. Nothing was switched on. Choose one of {', '.join(NAMES)}."
+            )
 
     @property
     def narrowed(self) -> bool:

@@ -40,7 +40,7 @@ def filled(document: str) -> str:
         pattern = rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- end of {name} -->)"
         document, found = re.subn(pattern, partial(_filled, table), document, flags=re.DOTALL)
         if found != 1:
-            raise LookupError(f"Expected one place for the table {name!r} in the document, got {found}.")
+            raise LookupError(f"The document has {found} places for the table {name!r}, not one.")
     return document
 
 

@@ -56,7 +56,7 @@ def test_a_file_that_was_changed_is_refused(lake: StudyLake, server: SimulatedSe
     view = BeiwePartitions.of(lake)
     path = stored_path(lake, next(view.files("gps")))
     flip(path)
-    with pytest.raises(IntegrityError, match="Expected the content"):
+    with pytest.raises(IntegrityError, match="is not what was committed"):
         view.read("gps")
     path.unlink()
     with pytest.raises(IntegrityError, match="removed"):

@@ -40,4 +40,4 @@ def _place(name: str) -> str:
 
 def _check(name: str, found: int) -> None:
     if found != 1:
-        raise LookupError(f"Expected one place for the table {name!r} in the document, got {found}.")
+        raise LookupError(f"The document has {found} places for the table {name!r}, not one.")
