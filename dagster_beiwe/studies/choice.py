@@ -157,6 +157,6 @@ def _check_unique(what: str, values: Iterable[str]) -> None:
     twice = sorted(value for value, count in Counter(values).items() if count > 1)
     if twice:
         raise ConfigurationError(
-            f"Each {what} can be there once, but {', '.join(twice)} is there more than once. Nothing was built. Remove "
-            "one from the studies' configuration, or give it a `key` of its own."
+            f"The {what} {', '.join(twice)} is configured more than once. Nothing was built. Remove one of them from "
+            "the studies' configuration, or give it a different `key`."
         )

@@ -209,10 +209,10 @@ def test_a_template_covers_what_is_not_listed(server: SimulatedServer) -> None:
     ("studies", "reason"),
     [
         ([StudyConfig("No such study")], "No study matches"),
-        ([StudyConfig("Sleep and Mood"), StudyConfig("Sleep and Mood")], "More than one study"),
-        ([StudyConfig("Sleep and Mood", key="a"), StudyConfig("Étude Schmerz", key="a")], "More than one study"),
+        ([StudyConfig("Sleep and Mood"), StudyConfig("Sleep and Mood")], "more than once"),
+        ([StudyConfig("Sleep and Mood", key="a"), StudyConfig("Étude Schmerz", key="a")], "more than once"),
         ([StudyConfig("*"), StudyConfig("*")], "2 times"),
-        ([StudyConfig("Sleep and Mood", deployment="other")], "one of beiwe, got other"),
+        ([StudyConfig("Sleep and Mood", deployment="other")], "no deployment other.*: beiwe"),
     ],
 )
 def test_a_wrong_configuration_is_refused_at_load(

@@ -286,7 +286,7 @@ def test_every_name_is_known_and_no_other() -> None:
     """A typing error is noticed at once."""
     for name in NAMES:
         Misbehaviour(name)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="There is no misbehaviour .* cut, duplicate_members"):
+    with pytest.raises(ValueError, match=r"There is no misbehaviour .* cut, duplicate_members"):
         Misbehaviour(name="explode")  # type: ignore[arg-type]
 
 

@@ -86,7 +86,7 @@ def test_a_given_key_goes_before_one_that_was_found(
     found = with_raw_data(build_beiwe_definitions([*every, given], deployments=two_servers()))
     assert {"pain", "sleep_and_mood"} < found
     assert "another study has the key 'pain'" in caplog.text
-    with pytest.raises(ConfigurationError, match="More than one study"):
+    with pytest.raises(ConfigurationError, match="more than once"):
         build_beiwe_definitions(
             [given, StudyConfig("Sleep and Mood", key="pain", deployment="one")], deployments=two_servers()
         )
