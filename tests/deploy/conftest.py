@@ -9,6 +9,7 @@ from pathlib import Path
 
 import boto3
 import dagster as dg
+import fsspec
 import pytest
 from deploy_helpers import PASSPHRASE, START, STUDY_ID, documented_settings, small_world
 from moto.server import ThreadedMotoServer
@@ -70,8 +71,13 @@ def s3_environment() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def lake(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """URL of an empty lake in S3, which is also in the environment."""
+def lake(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URL of an empty lake in S3, which is also in the environment.
+
+    fsspec keeps clients with the server that they were made for, so those of other tests are forgotten, and these too.
+    """
+    clients = fsspec.get_filesystem_class("s3")
+    clients.clear_instance_cache()
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "FSSPEC_S3_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     for name, value in s3_environment.items():
@@ -80,7 +86,8 @@ def lake(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str
     boto3.client("s3").create_bucket(Bucket=bucket)
     monkeypatch.setenv("BEIWE_LAKE", f"s3://{bucket}/lake")
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", PASSPHRASE)
-    return f"s3://{bucket}/lake"
+    yield f"s3://{bucket}/lake"
+    clients.clear_instance_cache()
 
 
 @pytest.fixture
