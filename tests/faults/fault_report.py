@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from fault_endpoints import ANSWER_CASES, DOWNLOAD_CASES, ENDPOINTS
-from fault_matrix import MACHINE_FAULTS, SERVER_FAULTS, TIMES
+from fault_matrix import SERVER_FAULTS, TIMES
+from machine_faults import MACHINE_FAULTS
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 import measured

@@ -15,7 +15,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from fault_matrix import MACHINE_FAULTS
 from fault_scene import (
     BAD_HOUR,
     BAD_STREAM,
@@ -42,6 +41,7 @@ from fault_scene import (
     secrets_of,
     truth,
 )
+from machine_faults import MACHINE_FAULTS
 
 from dagster_beiwe import StudyConfig, build_beiwe_definitions, private_files
 from dagster_beiwe.client import BeiweClient
