@@ -53,6 +53,7 @@ def test_a_backfill_goes_on_after_a_killed_run(
     with server.misbehave("hang", route="/get-data*", participant=HANGS_AT, seconds=3600, times=1):
         start_backfill(history, partition_keys())
         with Program("dagster-daemon", "run", *PROJECT, log=tmp_path / "daemon.log") as daemon:
+            daemon.wait_until(lambda: len(ended(history)) == 1, what="the run that does not hang to end")
             daemon.wait_until(lambda: len(hanging(history)) == 1, what="a run that hangs at its third participant")
             (run_id,) = hanging(history)
             os.kill(process_of(history, run_id), signal.SIGKILL)
