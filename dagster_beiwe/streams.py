@@ -12,12 +12,28 @@ import difflib
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from dagster_beiwe.errors import UnknownStreamError
 
 ColumnType = Literal["integer", "number", "text", "time"]
 """``time`` is naive text in the file (``YYYY-MM-DDThh:mm:ss.mmm``) and an aware UTC timestamp once read."""
+
+StreamGroup = Literal["gps", "motion", "phone use", "nearby", "communication", "surveys", "audio", "other"]
+STREAM_GROUPS: tuple[StreamGroup, ...] = get_args(StreamGroup)
+"""What people speak of together when they look at coverage, in the order in which it is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DutyCycle:
+    """Names of the device settings, in seconds, that decide when a sensor is on.
+
+    It is ``on`` (at once, if that is None) and then ``off``, or on at the beginning of each ``period``.
+    """
+
+    on: str | None = None
+    off: str | None = None
+    period: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +43,12 @@ class Stream:
     ``chunked`` streams have one CSV file per UTC hour. The others are stored as the phone sent them, one file per
     recording or answered survey, and only the name contains their time. ``ios_columns`` is set if the header on iOS
     differs from Android's. ``text_column`` may contain commas: Beiwe does not quote, so extra fields in a row belong
-    to it.
+    to it. Only streams with a ``duty`` promise data for every hour; the others record what happens, when it happens.
     """
 
     name: str
     description: str
+    group: StreamGroup = "other"
     columns: tuple[str, ...] = ()
     ios_columns: tuple[str, ...] | None = None
     text_column: str | None = None
@@ -39,6 +56,7 @@ class Stream:
     audio: bool = False
     survey_folder: bool = False
     platforms: frozenset[str] = frozenset({"android", "ios"})
+    duty: DutyCycle | None = None
     storage_folder: str | None = None
     """Folder in the server's storage path, for streams that are not chunked (``surveyAnswers``)."""
     known: bool = True
@@ -48,6 +66,10 @@ class Stream:
     def known_headers(self) -> tuple[tuple[str, ...], ...]:
         """Every header this stream is known to have, Android's first."""
         return (self.columns,) if self.ios_columns is None else (self.columns, self.ios_columns)
+
+
+def _sensor(name: str) -> DutyCycle:
+    return DutyCycle(on=f"{name}_on_duration_seconds", off=f"{name}_off_duration_seconds")
 
 
 _TIME = ("timestamp", "UTC time")
@@ -69,11 +91,14 @@ _CATALOG = (
     Stream(
         name="accelerometer",
         description="Acceleration in units of g, several times per second.",
+        group="motion",
+        duty=_sensor("accelerometer"),
         columns=(*_TIME, "accuracy", *_XYZ),
     ),
     Stream(
         name="ambient_audio",
         description="Recordings of the surroundings.",
+        group="audio",
         chunked=False,
         audio=True,
         storage_folder="ambientAudio",
@@ -88,6 +113,7 @@ _CATALOG = (
     Stream(
         name="audio_recordings",
         description="Voice answers to audio surveys.",
+        group="audio",
         chunked=False,
         audio=True,
         survey_folder=True,
@@ -96,18 +122,23 @@ _CATALOG = (
     Stream(
         name="bluetooth",
         description="Bluetooth devices seen nearby, addresses hashed.",
+        group="nearby",
+        duty=DutyCycle(on="bluetooth_on_duration_seconds", period="bluetooth_total_duration_seconds"),
         columns=(*_TIME, "hashed MAC", "RSSI"),
         platforms=_ANDROID,
     ),
     Stream(
         name="calls",
         description="Call log, numbers hashed.",
+        group="communication",
         columns=(*_TIME, "hashed phone number", "call type", "duration in seconds"),
         platforms=_ANDROID,
     ),
     Stream(
         name="devicemotion",
         description="Attitude, rotation, gravity and magnetic field as iOS reports them.",
+        group="motion",
+        duty=_sensor("devicemotion"),
         columns=(
             *_TIME,
             "roll",
@@ -132,11 +163,15 @@ _CATALOG = (
     Stream(
         name="gps",
         description="Location: degrees, meters of altitude and of accuracy.",
+        group="gps",
+        duty=_sensor("gps"),
         columns=(*_TIME, "latitude", "longitude", "altitude", "accuracy"),
     ),
     Stream(
         name="gyro",
         description="Rotation rate in radians per second.",
+        group="motion",
+        duty=_sensor("gyro"),
         columns=(*_TIME, "accuracy", *_XYZ),
         ios_columns=(*_TIME, *_XYZ),
     ),
@@ -170,29 +205,35 @@ _CATALOG = (
     Stream(
         name="magnetometer",
         description="Magnetic field in microtesla.",
+        group="motion",
+        duty=_sensor("magnetometer"),
         columns=(*_TIME, *_XYZ),
     ),
     Stream(
         name="power_state",
         description="Screen, charging and power events.",
+        group="phone use",
         columns=(*_TIME, "event"),
         ios_columns=(*_TIME, "event", "level"),
     ),
     Stream(
         name="proximity",
         description="Whether something is close to the screen.",
+        group="phone use",
         columns=(*_TIME, "event"),
         platforms=_IOS,
     ),
     Stream(
         name="reachability",
         description="Changes between WiFi, cellular and no network.",
+        group="phone use",
         columns=(*_TIME, "event"),
         platforms=_IOS,
     ),
     Stream(
         name="survey_answers",
         description="Answers to one survey as submitted; the time is in the file's name.",
+        group="surveys",
         columns=_SURVEY_ANSWER,
         text_column="answer",
         chunked=False,
@@ -202,6 +243,7 @@ _CATALOG = (
     Stream(
         name="survey_timings",
         description="What was shown and tapped during surveys, and when.",
+        group="surveys",
         columns=_SURVEY_TIMING,
         ios_columns=(*_SURVEY_TIMING, "event"),
         text_column="answer",
@@ -210,12 +252,15 @@ _CATALOG = (
     Stream(
         name="texts",
         description="Text message log (never the text itself), numbers hashed.",
+        group="communication",
         columns=(*_TIME, "hashed phone number", "sent vs received", "message length", "time sent"),
         platforms=_ANDROID,
     ),
     Stream(
         name="wifi",
         description="WiFi access points seen nearby, addresses hashed.",
+        group="nearby",
+        duty=DutyCycle(period="wifi_log_frequency_seconds"),
         columns=(*_TIME, "hashed MAC", "frequency", "RSSI"),
         platforms=_ANDROID,
     ),
