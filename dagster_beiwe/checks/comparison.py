@@ -10,7 +10,7 @@ from typing import Any
 from dagster_beiwe.cells import CellKey
 from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.streams import stream_named
-from dagster_beiwe.sync import Coverage, Gap
+from dagster_beiwe.sync import Completeness, Gap
 
 SHOWN = 50
 """How many rows a check shows."""
@@ -64,16 +64,16 @@ class Comparison:
     def first_rows(self) -> list[Row]:
         return [row for rows in self._first.values() for row in rows][:SHOWN]
 
-    def add(self, coverage: Coverage, reason: Callable[[Gap], str]) -> None:
+    def add(self, part: Completeness, reason: Callable[[Gap], str]) -> None:
         """Add what was measured for some participants; ``reason`` says why a day differs."""
-        self.days += coverage.days
-        self.server_bytes += coverage.server_bytes
-        self.lake_bytes += coverage.lake_bytes
-        self.out_of_range_bytes += coverage.out_of_range_bytes
-        self.out_of_range_lake_bytes += coverage.out_of_range_lake_bytes
-        self.only_in_lake += len(coverage.surplus)
-        self.not_compared |= coverage.not_compared
-        for gap in coverage.gaps:
+        self.days += part.days
+        self.server_bytes += part.server_bytes
+        self.lake_bytes += part.lake_bytes
+        self.out_of_range_bytes += part.out_of_range_bytes
+        self.out_of_range_lake_bytes += part.out_of_range_lake_bytes
+        self.only_in_lake += len(part.surplus)
+        self.not_compared |= part.not_compared
+        for gap in part.gaps:
             self.missing_bytes += gap.server_bytes - gap.lake_bytes
             kind = "old" if self._is_old(gap) else "recent"
             self.old += kind == "old"
@@ -81,13 +81,13 @@ class Comparison:
             self._note(kind, gap, reason)
             if gap.cut:
                 self.out_of_range_to_fetch.add(gap.participant)
-        for gap in coverage.surplus:
+        for gap in part.surplus:
             if self._is_old(gap) and stream_named(gap.stream).chunked:
                 self.surplus += 1
                 self._note("surplus", gap, reason)
                 if gap.cut:
                     self.out_of_range_surplus.add(gap.participant)
-        for gap in coverage.out_of_range:
+        for gap in part.out_of_range:
             if gap.server_bytes > gap.lake_bytes:
                 self.out_of_range_to_fetch.add(gap.participant)
             elif stream_named(gap.stream).chunked:

@@ -21,7 +21,7 @@ from dagster_beiwe.checks.comparison import Comparison
 from dagster_beiwe.checks.places import Places
 from dagster_beiwe.checks.verdicts import (
     Verdict,
-    judge_coverage,
+    judge_completeness,
     judge_protection,
     judge_roster,
     judge_settings,
@@ -45,7 +45,7 @@ from dagster_beiwe.studies.roster import ids_in_table
 from dagster_beiwe.studies.server_counts import all_counts, batches, find_zone
 from dagster_beiwe.studies.settings import changed_settings, describe_changes, read_settings
 from dagster_beiwe.studies.study import Study
-from dagster_beiwe.sync import DailyIndex, Gap, measure_coverage
+from dagster_beiwe.sync import DailyIndex, Gap, measure_completeness
 from dagster_beiwe.windows import Window
 
 CHECKS = {
@@ -173,11 +173,11 @@ class _Inspection:
                     daily = all_counts(client, self._study, zone, participants=batch)
                 except RouteMissingError:
                     return _no_counts()
-                coverage = measure_coverage(lake, daily, participants=batch, windows=self._windows, streams=streams)
-                found.add(coverage, partial(self._reason, lake, daily, streams))
+                part = measure_completeness(lake, daily, participants=batch, windows=self._windows, streams=streams)
+                found.add(part, partial(self._reason, lake, daily, streams))
                 for participant in on_server.intersection(batch):  # nobody can compare what others have
                     found.add_contents(lake.index(participant), keys)
-        return judge_coverage(found, self._places(), zone)
+        return judge_completeness(found, self._places(), zone)
 
     def _intact(self) -> Verdict:
         share = self._study.config.verify_share if self._config.verify_share is None else self._config.verify_share

@@ -34,7 +34,7 @@ class Verdict:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def judge_coverage(found: Comparison, places: Places, zone: StudyZone) -> Verdict:
+def judge_completeness(found: Comparison, places: Places, zone: StudyZone) -> Verdict:
     """``complete``: old gaps are errors, everything else is a warning.
 
     Sizes show what is missing. Contents agree only as of the time when they were compared.

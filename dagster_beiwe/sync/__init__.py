@@ -7,7 +7,7 @@ report (``results``, ``progress``). Beside that: ``completeness`` compares count
 
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.sync.compare import Compared
-from dagster_beiwe.sync.completeness import Coverage, Gap, dirty_cells, measure_coverage
+from dagster_beiwe.sync.completeness import Completeness, Gap, dirty_cells, measure_completeness
 from dagster_beiwe.sync.daily_counts import DailyIndex
 from dagster_beiwe.sync.progress import Progress
 from dagster_beiwe.sync.requests import FetchPolicy
@@ -17,7 +17,7 @@ from dagster_beiwe.sync.study_sync import StudySync
 __all__ = [
     "Cell",
     "Compared",
-    "Coverage",
+    "Completeness",
     "DailyIndex",
     "FetchPolicy",
     "Gap",
@@ -25,5 +25,5 @@ __all__ = [
     "StudySync",
     "WindowReport",
     "dirty_cells",
-    "measure_coverage",
+    "measure_completeness",
 ]

@@ -32,7 +32,7 @@ class Gap:
 
 
 @dataclass
-class Coverage:
+class Completeness:
     """The result of a comparison. ``days`` counts combinations of participant, day, and stream with data on either
     side.
 
@@ -63,16 +63,16 @@ class Coverage:
         return sorted({str(CellKey(gap.participant, window)) for gap in self.gaps for window in gap.windows})
 
 
-def measure_coverage(
+def measure_completeness(
     lake: StudyLake,
     daily: DailyIndex,
     *,
     participants: Iterable[str],
     windows: Sequence[Window],
     streams: Collection[str],
-) -> Coverage:
+) -> Completeness:
     """Compare the windows (consecutive, oldest first) of participants. A damaged manifest raises ``IntegrityError``."""
-    result = Coverage()
+    result = Completeness()
     lake = lake.at()
     if windows:
         span = Window(windows[0].start, windows[-1].end)
@@ -173,7 +173,7 @@ def _held(
 
 
 def _compare(
-    result: Coverage,
+    result: Completeness,
     participant: str,
     held: _Held,
     *,

@@ -50,7 +50,7 @@ from dagster_beiwe.errors import BeiweError, LakeUnavailableError
 from dagster_beiwe.lake.storage import local
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer, StudyPlan, World
-from dagster_beiwe.sync import Cell, DailyIndex, StudySync, measure_coverage
+from dagster_beiwe.sync import Cell, DailyIndex, StudySync, measure_completeness
 from dagster_beiwe.sync import study_sync as engine
 from dagster_beiwe.windows import out_of_range_windows, windows_between
 
@@ -297,8 +297,8 @@ def test_missing_object(world: World, server: SimulatedServer, client: BeiweClie
     daily = DailyIndex.of(ZoneInfo("America/New_York"), client.summary_statistics(STUDY, streams=STREAMS))
     windows = list(windows_between("daily", START, NOW))
     lake = open_lake(lake_folder)
-    coverage = measure_coverage(lake, daily, participants=[FIRST, SECOND], windows=windows, streams=STREAMS)
-    assert [(gap.participant, gap.stream) for gap in coverage.gaps] == [(SECOND, BAD_STREAM)]
-    assert f"{SECOND}|{BAD_HOUR:%Y-%m-%d}" in coverage.partitions
+    found = measure_completeness(lake, daily, participants=[FIRST, SECOND], windows=windows, streams=STREAMS)
+    assert [(gap.participant, gap.stream) for gap in found.gaps] == [(SECOND, BAD_STREAM)]
+    assert f"{SECOND}|{BAD_HOUR:%Y-%m-%d}" in found.partitions
     server.behave()
     completes(client, lake_folder, world)

@@ -31,7 +31,7 @@ from dagster_beiwe.errors import UnknownStreamError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.simulator.profiles import Profile
-from dagster_beiwe.sync import FetchPolicy, StudySync, measure_coverage
+from dagster_beiwe.sync import FetchPolicy, StudySync, measure_completeness
 from dagster_beiwe.windows import windows_between
 
 STREAMS = ("ai_chat_logs", "ambient_audio", "gps", "image_survey", "omniring", "power_state", "survey_answers")
@@ -82,11 +82,11 @@ def test_every_stream_that_the_server_has_is_fetched_and_encrypted(
         assert [(report.complete, report.failures) for report in first] == [(True, ()), (True, ())]
         assert contents(lake) == served(world, profile)
         again = sync(client, lake, cells_of(PERSON), daily=daily(client))
-        coverage = measure_coverage(
+        found = measure_completeness(
             lake, daily(client), participants=[PERSON], windows=WEEKS, streams=client.streams(STUDY)
         )
     assert sum(report.downloaded_bytes for report in again) < 500
-    assert (coverage.complete, coverage.surplus, coverage.not_compared) == (True, [], set())
+    assert (found.complete, found.surplus, found.not_compared) == (True, [], set())
     assert all(manifest.streams == server.profile.streams for manifest in lake.manifests(PERSON))
     assert {record.encryption for manifest in lake.manifests(PERSON) for record in manifest.files} == {"cryptease"}
     check_lake(folder, lake)
@@ -106,14 +106,14 @@ def test_a_stream_that_the_server_loses_keeps_its_files(
         with client_of(server) as client:
             run = StudySync(client, lake, run_id="run-2", daily=daily(client), streams=("ambient_audio", "gps"))
             reports = list(run.run(cells_of(PERSON), changed_only=changed_only))
-            coverage = measure_coverage(lake, daily(client), participants=[PERSON], windows=WEEKS, streams=["gps"])
+            found = measure_completeness(lake, daily(client), participants=[PERSON], windows=WEEKS, streams=["gps"])
         assert [(report.complete, report.deleted_upstream, report.failures) for report in reports] == [
             (True, 0, ())
         ] * 2
         assert downloads(server) == (0 if changed_only else 1)
         assert contents(lake) == held
-        assert (coverage.complete, coverage.surplus) == (True, [])
-        assert "ambient_audio" in coverage.not_compared
+        assert (found.complete, found.surplus) == (True, [])
+        assert "ambient_audio" in found.not_compared
     assert "ambient_audio" in streams_in(lake)
     said = [record.getMessage() for record in caplog.records if "ambient_audio" in record.getMessage()]
     assert len(said) == 2  # once for each of the two clients
