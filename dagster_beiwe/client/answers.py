@@ -6,14 +6,14 @@ Messages contain counts and types only, because a response may hold participants
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from dagster_beiwe.client.json_bodies import is_text, wrong_shape
-from dagster_beiwe.client.statistics_query import count_field
+from dagster_beiwe.client.statistics_query import ZONE_FIELD, count_field
 from dagster_beiwe.ids import is_participant_id, is_study_id
 
 logger = logging.getLogger("dagster_beiwe")
@@ -29,6 +29,8 @@ _IDS = "participant ids of letters, digits, _ and -"
 
 _COUNT_LIMIT = 1 << 40
 """Bytes of one stream. More than a terabyte of one participant is not credible, and sums stay within 64 bits."""
+
+_NUMBER_LIMIT = 1e300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,21 @@ class DailyBytes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DailyAnalyses:
+    """What Forest's analyses on the server found for one participant and one day.
+
+    ``day`` is a calendar day of the study, and ``zone`` the abbreviation of its time zone in the same row, or None if
+    the server does not report it. ``values`` are the results by column (``jasmine_home_duration``), without missing
+    ones.
+    """
+
+    participant: str
+    day: date
+    values: Mapping[str, int | float | str]
+    zone: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Upload:
     """One file that a phone uploaded: its raw name, its plain size, and when it arrived (UTC)."""
 
@@ -152,40 +169,59 @@ def quantities_from(answer: Any, route: str) -> dict[str, dict[str, int]]:
 
 
 def daily_bytes_from(rows: Iterable[dict[str, Any]], route: str, streams: Iterable[str]) -> list[DailyBytes]:
-    """One record per participant and day, in the order of the rows.
-
-    Rows with a malformed id, or a day that no window holds, are left out, so that they do not hide everybody else's.
-    Refused if there are no other rows.
-    """
+    """One record per participant and day, in the order of the rows. Rows are left out and refused as by ``_daily``."""
     fields = {count_field(stream): stream for stream in streams}
     found: list[DailyBytes] = []
-    left_out = 0
-    for row in rows:
-        participant, day = row.get("participant_id"), _day(row.get("date"))
-        if not isinstance(participant, str) or not is_participant_id(participant) or day is None:
-            left_out += 1
-            continue
+    for participant, day, row in _daily(rows, route):
         counts = {stream: row.get(name) for name, stream in fields.items()}
         if not all(_is_count(value) for value in counts.values()):
             raise wrong_shape(route, "byte counts per stream")
         present = MappingProxyType({stream: value for stream, value in counts.items() if value})
         found.append(DailyBytes(participant=participant, day=day, bytes_by_stream=present, zone=_zone(row)))
-    if left_out and not found:
-        raise wrong_shape(route, "a participant and a date in each object", f" (all {left_out} have not)")
-    if left_out:
-        logger.warning("%s: %d rows with malformed ids or impossible days were left out.", route, left_out)
     return found
 
 
-def uploads_from(rows: Iterable[dict[str, Any]], route: str) -> list[Upload]:
+def analyses_from(rows: Iterable[dict[str, Any]], route: str, columns: Iterable[str]) -> list[DailyAnalyses]:
+    """One record per participant and day with results, in the order of the rows. Rows are left out and refused as by
+    ``_daily``."""
+    names = tuple(columns)
+    found: list[DailyAnalyses] = []
+    for participant, day, row in _daily(rows, route):
+        values = {name: value for name in names if (value := row.get(name)) is not None}
+        if not all(is_text(value) or _is_number(value) for value in values.values()):
+            raise wrong_shape(route, "numbers and texts as results of analyses")
+        if values:
+            found.append(DailyAnalyses(participant=participant, day=day, values=values, zone=_zone(row)))
+    return found
+
+
+def _daily(rows: Iterable[dict[str, Any]], route: str) -> Iterator[tuple[str, date, dict[str, Any]]]:
+    """Participant, day and fields of each row of the daily statistics.
+
+    Rows with a malformed id, or a day that no window holds, are left out, so that they do not hide everybody else's.
+    Refused if there are no other rows.
+    """
+    left_out, others = 0, False
+    for row in rows:
+        participant, day = row.get("participant_id"), _day(row.get("date"))
+        if not isinstance(participant, str) or not is_participant_id(participant) or day is None:
+            left_out += 1
+            continue
+        others = True
+        yield participant, day, row
+    if left_out and not others:
+        raise wrong_shape(route, "a participant and a date in each object", f" (all {left_out} have not)")
+    if left_out:
+        logger.warning("%s: %d rows with malformed ids or impossible days were left out.", route, left_out)
+
+
+def uploads_from(rows: Iterable[dict[str, Any]], route: str) -> Iterator[Upload]:
     """The upload history, oldest first as sent."""
-    found: list[Upload] = []
     for row in rows:
         name, size, arrived = row.get("file_name"), row.get("file_size"), _moment(row.get("timestamp"))
         if not is_text(name) or not _is_count(size) or arrived is None:
             raise wrong_shape(route, "file_name, file_size and timestamp in each object")
-        found.append(Upload(file_name=name, size_bytes=size or 0, arrived=arrived))
-    return found
+        yield Upload(file_name=name, size_bytes=size or 0, arrived=arrived)
 
 
 def moments_from(rows: Iterable[dict[str, Any]], route: str) -> list[datetime]:
@@ -219,6 +255,11 @@ def _is_count(value: Any) -> bool:
     return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _COUNT_LIMIT)
 
 
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that a table can hold."""
+    return isinstance(value, (int, float)) and abs(value) < _NUMBER_LIMIT
+
+
 def _day(value: Any) -> date | None:
     """A day that a window can hold; None for anything else."""
     try:
@@ -230,7 +271,7 @@ def _day(value: Any) -> date | None:
 
 def _zone(row: Mapping[str, Any]) -> str | None:
     """The abbreviation of the time zone in a row, if there is one."""
-    value = row.get("timezone")
+    value = row.get(ZONE_FIELD)
     return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_ZONE and value.isprintable() else None
 
 

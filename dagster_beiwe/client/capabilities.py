@@ -33,6 +33,7 @@ ROUTES = {
     "device_status_history": "get-participant-device-status-history/v1",
     "notification_history": "get-participant-notification-history/v1",
     "file_hashes": "get-participant-file-hashes/v1",
+    "forest_tasks": "get-forest-tasks/v1",
 }
 """Routes that some servers lack, by the name of the capability; all have get-studies, get-users and get-data/v1."""
 
@@ -56,6 +57,7 @@ class ServerCapabilities:
     device_status_history: bool
     notification_history: bool
     file_hashes: bool
+    forest_tasks: bool
 
     @property
     def registry_generation(self) -> Literal[1, 2]:

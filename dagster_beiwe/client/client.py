@@ -13,19 +13,19 @@ from typing import Any, TypeVar
 from typing_extensions import Self
 
 from dagster_beiwe.client import answers
+from dagster_beiwe.client.analyses import columns_with_results, read_analyses
 from dagster_beiwe.client.capabilities import ROUTES, RouteProbe, ServerCapabilities
 from dagster_beiwe.client.downloads import NO_DATA, Download, check_participants, download_form
 from dagster_beiwe.client.http import Request, Traffic, Transport
-from dagster_beiwe.client.json_bodies import parse_json, parse_objects
+from dagster_beiwe.client.json_bodies import HISTORY_LIMIT, OBJECTS_LIMIT, parse_json, parse_objects, writable
 from dagster_beiwe.client.server_streams import ServerStreams
 from dagster_beiwe.client.statistics_query import batches, date_options
-from dagster_beiwe.client.studies import StudyListing, expand_study_id, find_study
+from dagster_beiwe.client.studies import StudyLookups
 from dagster_beiwe.client.website import export_study_settings
 from dagster_beiwe.credentials import Credentials, host_of
 from dagster_beiwe.environment import BEIWE_PASSWORD, BEIWE_URL, BEIWE_USERNAME
 from dagster_beiwe.errors import (
     BadAnswerError,
-    ConfigurationError,
     NotFoundError,
     RouteMissingError,
     ServerFailedError,
@@ -40,7 +40,7 @@ logger = logging.getLogger("dagster_beiwe")
 _T = TypeVar("_T")
 
 
-class BeiweClient:
+class BeiweClient(StudyLookups):
     """Talks to one Beiwe server with one researcher's keys; knows nothing of Dagster, files, or encryption.
 
     Several threads may use it at once. Every method raises a ``ServerError`` that says what happened, after the retries
@@ -169,40 +169,6 @@ class BeiweClient:
         """{study id: study name} of all studies that the keys have access to, also stopped ones, sorted by name."""
         return answers.studies_from(*self._json("get-studies/v1"))
 
-    def find_study(self, text: str) -> StudyListing:
-        """The study with this id or name, or whose id alone starts with it.
-
-        Raises ``ConfigurationError`` with candidates or nearest names if that is not exactly one study.
-        """
-        return find_study(self.studies(), text)
-
-    def expand_study_id(self, prefix: str) -> StudyListing:
-        """The one study whose id starts with ``prefix``; several or none raise ``ConfigurationError``."""
-        return expand_study_id(self.studies(), prefix)
-
-    def study_id(self, name: str) -> str:
-        """The id of the study with exactly this name; raises ``ConfigurationError`` if there is none."""
-        studies = self.studies()
-        for study_id, known in studies.items():
-            if known == name:
-                return study_id
-        near = find_study(studies, name)  # an id given for a name gets the same help as a typing error
-        raise ConfigurationError(
-            f"{name[:80]!r} is not a study's name but an id, or the beginning of one. That study's name is "
-            f"{near.name!r}."
-        )
-
-    def study_name(self, study_id: str) -> str:
-        """The name of the study with this id; raises ``ConfigurationError`` if the keys have no access to it."""
-        check_study_id(study_id)
-        name = self.studies().get(study_id)
-        if name is None:
-            raise ConfigurationError(
-                f"These keys have no access to a study with the id {study_id}. It may have been deleted, or the "
-                "researcher may have been removed from it."
-            )
-        return name
-
     # One study
 
     def participants(self, study_id: str) -> list[str]:
@@ -293,11 +259,39 @@ class BeiweClient:
             )
         return sorted(found, key=lambda record: (record.participant, record.day))
 
+    def forest_tasks(self, study_id: str) -> list[dict[str, Any]]:
+        """The runs of Forest's analyses on the server, as sent. Raises ``RouteMissingError`` before July 2026."""
+        form = {"study_id": check_study_id(study_id)}
+        return answers.objects_from(*self._json(ROUTES["forest_tasks"], form))
+
+    def forest_columns(self, study_id: str) -> tuple[str, ...]:
+        """The columns of the daily statistics in which Forest's analyses left results (``jasmine_home_duration``)."""
+        return columns_with_results(self._streams.rows, check_study_id(study_id))
+
+    def forest_statistics(
+        self, study_id: str, columns: Iterable[str], *, participants: Iterable[str] = ()
+    ) -> list[answers.DailyAnalyses]:
+        """Results of Forest's analyses per participant and day, for days that have any, sorted by participant and day.
+
+        ``columns`` are some of ``forest_columns``. No participants mean all of them.
+        """
+        ids = check_participants(wanted) if (wanted := tuple(participants)) else ()
+        found: list[answers.DailyAnalyses] = []
+        for batch in batches(ids) or [""]:
+            options = {"participant_ids": batch} if batch else {}
+            found += read_analyses(self._streams.rows, check_study_id(study_id), columns, options)
+        return sorted(found, key=lambda record: (record.participant, record.day))
+
     # One participant
 
     def upload_history(self, participant: str) -> list[answers.Upload]:
         """Every file that the participant's phone sent, oldest first."""
-        return self._long_history("upload_history", participant, answers.uploads_from)
+        return self.read_uploads(participant, list)
+
+    def read_uploads(self, participant: str, read: Callable[[Iterator[answers.Upload]], _T]) -> _T:
+        """What ``read`` makes of the upload history, which may be long. If the body breaks off, ``read`` is called
+        again with a new one."""
+        return self._long_history("upload_history", participant, lambda rows, at: read(answers.uploads_from(rows, at)))
 
     def heartbeat_history(self, participant: str) -> list[datetime]:
         """Times (UTC) at which the app reported that it runs, oldest first."""
@@ -309,7 +303,15 @@ class BeiweClient:
 
     def device_status_history(self, participant: str) -> list[dict[str, Any]]:
         """Reports of the app about itself, as sent; empty unless an experiment is enabled for the participant."""
-        return answers.objects_from(*self._history("device_status_history", participant))
+        return self.read_device_status(participant, list)
+
+    def read_device_status(self, participant: str, read: Callable[[Iterator[dict[str, Any]]], _T]) -> _T:
+        """What ``read`` makes of these reports, as ``read_uploads`` does."""
+
+        def checked(rows: Iterator[dict[str, Any]], route: str) -> _T:
+            return read(writable(row, route) for row in rows)
+
+        return self._long_history("device_status_history", participant, checked, most=OBJECTS_LIMIT)
 
     def notification_history(self, participant: str) -> dict[str, Any]:
         """{survey id: [notification, ...]} with times in UTC."""
@@ -368,10 +370,6 @@ class BeiweClient:
         """The parsed response, and the route's name for messages about it."""
         return parse_json(self._transport.read(self._request(route, form, query)), route), route
 
-    def _array(self, request: Request, read: Callable[[Iterator[dict[str, Any]]], list[_T]]) -> list[_T]:
-        """What ``read`` makes of the objects of an array that may be long."""
-        return self._transport.consume(request, lambda chunks: read(parse_objects(chunks, request.path)))
-
     def _study_object(self, capability: str, study_id: str) -> dict[str, Any]:
         return answers.object_from(*self._json(ROUTES[capability], {"study_id": check_study_id(study_id)}))
 
@@ -380,8 +378,14 @@ class BeiweClient:
         return self._json(ROUTES[capability], {"participant_id": checked, **form})
 
     def _long_history(
-        self, capability: str, participant: str, read: Callable[[Iterable[dict[str, Any]], str], list[_T]]
-    ) -> list[_T]:
+        self,
+        capability: str,
+        participant: str,
+        read: Callable[[Iterator[dict[str, Any]], str], _T],
+        *,
+        most: int = HISTORY_LIMIT,
+    ) -> _T:
         (checked,) = check_participants([participant])
         route = ROUTES[capability]
-        return self._array(self._request(route, {"participant_id": checked}), lambda rows: read(rows, route))
+        request = self._request(route, {"participant_id": checked})
+        return self._transport.consume(request, lambda chunks: read(parse_objects(chunks, route, most=most), route))

@@ -20,8 +20,11 @@ from dagster_beiwe.errors import BadAnswerError
 _VALUES_LIMIT = 500_000
 """In one body that is parsed whole. A participant table has some 30 per participant."""
 
-_OBJECTS_LIMIT = 400_000
+OBJECTS_LIMIT = 400_000
 """In one array that is read chunk by chunk: daily counts of a hundred participants over ten years."""
+
+HISTORY_LIMIT = 4_000_000
+"""In the history of a participant, which can only be had whole: ten years of a file per stream every half hour."""
 
 _OBJECT_LIMIT = 1024 * 1024
 """Characters of one object in an array that is read chunk by chunk; the largest known has some 4,000."""
@@ -41,7 +44,7 @@ def parse_json(body: bytes, route: str) -> Any:
     except (ValueError, RecursionError):
         kind = "an HTML page" if body.lstrip()[:1] == b"<" else "something else"
     else:
-        return _checked(value, route)
+        return writable(value, route)
     # Outside of the except block: the decoder's exception holds the whole body.
     raise BadAnswerError(
         f"{route} responded with status 200 and {kind} ({len(body):,} bytes) instead of JSON. The response was not "
@@ -50,10 +53,10 @@ def parse_json(body: bytes, route: str) -> Any:
     )
 
 
-def parse_objects(chunks: Iterable[bytes], route: str) -> Iterator[dict[str, Any]]:
+def parse_objects(chunks: Iterable[bytes], route: str, *, most: int = OBJECTS_LIMIT) -> Iterator[dict[str, Any]]:
     """The objects of a JSON array one by one, so that a study of many years is never in memory as text.
 
-    Their contents are not checked.
+    Their contents are not checked. Raises ``BadAnswerError`` for more objects than ``most``.
     """
     decoder = json.JSONDecoder()
     text, at, expected, objects = "", 0, "[", 0
@@ -72,8 +75,8 @@ def parse_objects(chunks: Iterable[bytes], route: str) -> Iterator[dict[str, Any
             except (ValueError, RecursionError):
                 break  # the rest of this object is still to come
             objects += 1
-            if objects > _OBJECTS_LIMIT:
-                raise wrong_shape(route, f"at most {_OBJECTS_LIMIT:,} objects", ": ask for less at a time")
+            if objects > most:
+                raise wrong_shape(route, f"at most {most:,} objects", ": ask for less at a time")
             yield row
             expected = ",]"
         if len(text) - at > _OBJECT_LIMIT:
@@ -106,8 +109,8 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _checked(value: Any, route: str) -> Any:
-    """The value, if its texts can be written and it is not nested too deeply; level by level."""
+def writable(value: Any, route: str) -> Any:
+    """The value, if its texts can be written and it is not nested too deeply; else raises ``BadAnswerError``."""
     level = [value]
     for _ in range(_DEEPEST):
         if not all(is_text(each) for each in level if isinstance(each, str)):

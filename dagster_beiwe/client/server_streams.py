@@ -14,7 +14,7 @@ from dagster_beiwe.client.answers import quantities_from
 from dagster_beiwe.client.capabilities import ROUTES
 from dagster_beiwe.client.http import Request, Transport
 from dagster_beiwe.client.json_bodies import parse_json, parse_objects
-from dagster_beiwe.client.statistics_query import ROW_FIELDS, count_field, streams_of_fields
+from dagster_beiwe.client.statistics_query import ROW_FIELDS, ZONE_FIELD, count_field, streams_of_fields
 from dagster_beiwe.errors import (
     BadAnswerError,
     NotFoundError,
@@ -149,13 +149,13 @@ class ServerStreams:
         read: Callable[[Iterator[dict[str, Any]]], list[_T]],
     ) -> list[_T]:
         """Rows of the daily statistics, without the fields that the server turns out to lack."""
-        fields = [*ROW_FIELDS, "timezone", *map(count_field, streams)]
+        fields = [*ROW_FIELDS, ZONE_FIELD, *map(count_field, streams)]
         while True:
             with self._lock:
                 left = [name for name in fields if name not in self._refused_fields]
             query = {"fields": ",".join(left), **options}
             try:
-                return self._rows(study_id, query, lambda rows: read(self._noted(rows, fields)))
+                return self.rows(study_id, query, lambda rows: read(self._noted(rows, fields)))
             except RequestRefusedError as error:
                 refused = error.fields.intersection(left)
                 if not refused or refused.intersection(ROW_FIELDS):
@@ -189,16 +189,17 @@ class ServerStreams:
 
     def _of_statistics(self, study_id: str) -> Iterable[str]:
         """One row, which has all fields if none are chosen."""
-        rows: list[dict[str, Any]] = self._rows(study_id, {"limit": "1"}, list)
+        rows: list[dict[str, Any]] = self.rows(study_id, {"limit": "1"}, list)
         return streams_of_fields(name for row in rows for name in row)
 
     def _of_page(self, study_id: str) -> Iterable[str]:
         page = self._transport.read(Request(path=f"{_TABLEAU_PAGE}/{study_id}", method="GET"))
         return streams_of_fields([page.decode("utf-8", errors="replace")])
 
-    def _rows(
+    def rows(
         self, study_id: str, query: Mapping[str, str], read: Callable[[Iterator[dict[str, Any]]], list[_T]]
     ) -> list[_T]:
+        """What ``read`` makes of the rows of the daily statistics that the options of ``query`` choose."""
         route = ROUTES["summary_statistics"]
         request = self._request(route, {"study_id": study_id}, query)
         return self._transport.consume(request, lambda chunks: read(parse_objects(chunks, route)))

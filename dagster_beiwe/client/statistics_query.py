@@ -14,6 +14,9 @@ _QUERY_LIMIT_BYTES = 3_000
 ROW_FIELDS = ("date", "participant_id")
 """Without these a row is useless."""
 
+ZONE_FIELD = "timezone"
+"""The abbreviation of the zone that a row's day was counted in."""
+
 _COUNT_FIELD = re.compile(r"\bbeiwe_([a-z0-9_-]{1,80})_bytes\b")
 
 

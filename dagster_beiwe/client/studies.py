@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.ids import check_study_id
 from dagster_beiwe.text import as_typed
 
 _LISTED = 20
@@ -78,3 +80,45 @@ def _not_one(studies: Mapping[str, str], text: str, found: Iterable[StudyListing
 def _listed(studies: list[StudyListing]) -> str:
     shown = ", ".join(f"{study.name!r} ({study.id})" for study in studies[:_LISTED])
     return shown if len(studies) <= _LISTED else f"{shown} and {len(studies) - _LISTED} more"
+
+
+class StudyLookups(ABC):
+    """Look-ups among the studies that a client's keys have access to. Each is one request."""
+
+    @abstractmethod
+    def studies(self) -> dict[str, str]:
+        """{study id: study name}"""
+
+    def find_study(self, text: str) -> StudyListing:
+        """The study with this id or name, or whose id alone starts with it.
+
+        Raises ``ConfigurationError`` with candidates or nearest names if that is not exactly one study.
+        """
+        return find_study(self.studies(), text)
+
+    def expand_study_id(self, prefix: str) -> StudyListing:
+        """The one study whose id starts with ``prefix``; several or none raise ``ConfigurationError``."""
+        return expand_study_id(self.studies(), prefix)
+
+    def study_id(self, name: str) -> str:
+        """The id of the study with exactly this name; raises ``ConfigurationError`` if there is none."""
+        studies = self.studies()
+        for study_id, known in studies.items():
+            if known == name:
+                return study_id
+        near = find_study(studies, name)  # an id given for a name gets the same help as a typing error
+        raise ConfigurationError(
+            f"{name[:80]!r} is not a study's name but an id, or the beginning of one. That study's name is "
+            f"{near.name!r}."
+        )
+
+    def study_name(self, study_id: str) -> str:
+        """The name of the study with this id; raises ``ConfigurationError`` if the keys have no access to it."""
+        check_study_id(study_id)
+        name = self.studies().get(study_id)
+        if name is None:
+            raise ConfigurationError(
+                f"These keys have no access to a study with the id {study_id}. It may have been deleted, or the "
+                "researcher may have been removed from it."
+            )
+        return name

@@ -21,6 +21,7 @@ MUTATIONS = frozenset(
         "add_answers",
         "add_hour",
         "add_rows",
+        "analyze",
         "change_settings",
         "change_zone",
         "count",
@@ -38,6 +39,7 @@ MUTATIONS = frozenset(
     }
 )
 _MOMENTS = frozenset({"hour", "moment", "start", "end"})
+_DAYS = frozenset({"day", "first", "last"})
 
 
 def answer(world: World, own: Actions, request: Request, body: bytes) -> Answer:
@@ -64,7 +66,7 @@ def _argument(name: str, value: Any) -> Any:
     if name in _MOMENTS and isinstance(value, str):
         moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
         return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    return date.fromisoformat(value) if name == "day" and isinstance(value, str) else value
+    return date.fromisoformat(value) if name in _DAYS and isinstance(value, str) else value
 
 
 def _run(world: World, own: Actions, action: str, arguments: dict[str, Any]) -> Any:

@@ -207,8 +207,10 @@ def get_sycamore_output(call: Call) -> Answer:
 
 
 def get_forest_tasks(call: Call) -> Answer:
-    study_of(call)
-    return json_answer([])
+    study = study_of(call)
+    runs = ((person.id, task) for person in study.participants.values() for task in person.forest_tasks)
+    ordered = sorted(runs, key=lambda run: run[1].ran)
+    return json_answer([task.as_json(who, number) for number, (who, task) in enumerate(ordered, start=1)])
 
 
 def background_status(call: Call) -> Answer:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dagster_beiwe.simulator.counts import Counts
 from dagster_beiwe.simulator.files import StoredFile
+from dagster_beiwe.simulator.forest import ForestTask
 from dagster_beiwe.simulator.surveys import Survey, default_device_settings
 
 
@@ -58,6 +59,7 @@ class Participant:
     zone: str = "UTC"
     late_uploads: list[Upload] = field(default_factory=list)
     experiment: bool = False
+    forest_tasks: list[ForestTask] = field(default_factory=list)
 
     @property
     def last_upload(self) -> datetime | None:

@@ -82,8 +82,8 @@ class Profile:
         return self.day >= _STAGED_UPDATES and arrived >= _STAGED_UPDATES
 
     @property
-    def has_sycamore_columns(self) -> bool:
-        """Six analysis columns of the daily statistics."""
+    def former_analyses(self) -> bool:
+        """The daily statistics had six columns of surveys, and lacked five of the others."""
         return self.day < _AMBIENT_AUDIO_REMOVED
 
     @property

@@ -8,28 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from dagster_beiwe.simulator.answers import JSON, Answer, json_answer
+from dagster_beiwe.simulator.counts import CountedDay
+from dagster_beiwe.simulator.forest import forest_columns, results
 from dagster_beiwe.simulator.forms import Request
 from dagster_beiwe.simulator.people import Study
 from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.simulator.world import World
-
-_JASMINE = (
-    "distance_diameter distance_from_home distance_traveled flight_distance_average flight_distance_stddev "
-    "flight_duration_average flight_duration_stddev home_duration gyration_radius significant_location_count "
-    "significant_location_entropy pause_time obs_duration obs_day obs_night total_flight_time av_pause_duration "
-    "sd_pause_duration"
-)
-_WILLOW = (
-    "incoming_text_count incoming_text_degree incoming_text_length outgoing_text_count outgoing_text_degree "
-    "outgoing_text_length incoming_text_reciprocity outgoing_text_reciprocity outgoing_MMS_count incoming_MMS_count "
-    "incoming_call_count incoming_call_degree incoming_call_duration outgoing_call_count outgoing_call_degree "
-    "outgoing_call_duration missed_call_count missed_callers uniq_individual_call_or_text_count"
-)
-_SYCAMORE = (
-    "total_surveys total_completed_surveys total_opened_surveys average_time_to_submit average_time_to_open "
-    "average_duration"
-)
-_ANALYSES = {"jasmine": _JASMINE, "willow": _WILLOW, "sycamore": _SYCAMORE, "oak": "walking_time steps cadence"}
 
 
 def stream_fields(profile: Profile) -> tuple[str, ...]:
@@ -40,15 +24,7 @@ def stream_fields(profile: Profile) -> tuple[str, ...]:
 
 def fields_of(profile: Profile) -> tuple[str, ...]:
     """Every field of the daily statistics."""
-    analyses = {name: names for name, names in _ANALYSES.items() if profile.has_sycamore_columns or name != "sycamore"}
-    return (
-        "date",
-        "study_id",
-        "timezone",
-        *stream_fields(profile),
-        *(f"{prefix}_{name}" for prefix, names in analyses.items() for name in names.split()),
-        "participant_id",
-    )
+    return ("date", "study_id", "timezone", *stream_fields(profile), *forest_columns(profile), "participant_id")
 
 
 def data_quantities(world: World, profile: Profile, study: Study) -> dict[str, dict[str, int]]:
@@ -100,11 +76,14 @@ def _rows(world: World, study: Study, known: tuple[str, ...], wanted: set[str] |
     for participant_id in study.participants:
         if wanted is not None and participant_id not in wanted:
             continue
-        for day, counted in world.counts(participant_id).items():
+        counts, tasks = world.counts(participant_id), study.participants[participant_id].forest_tasks
+        for day in counts.keys() | {day for task in tasks for day in task.days()}:
+            counted = counts.get(day) or CountedDay(zone=study.time_zone)
             row: dict[str, Any] = dict.fromkeys(known)
             row.update(date=day.isoformat(), study_id=study.id, participant_id=participant_id)
             row.update(timezone=counted.abbreviation(day))
             row.update({f"beiwe_{name}_bytes": size_bytes for name, size_bytes in counted.sizes.items()})
+            row.update(results(participant_id, tasks, day))
             yield row
 
 

@@ -79,7 +79,7 @@ _MEANS = {
         "contents are compared by fetching them",
     ),
     "/get-sycamore-analysis-output/v1": ("not used", ""),
-    "/get-forest-tasks/v1": ("not used", ""),
+    "/get-forest-tasks/v1": ("`client.forest_tasks`", "`RouteMissingError`"),
     "/get-data/v1": ("downloads", ""),
     "/get-data/v2": ("compressed downloads, a third of the bytes", "downloads of plain files"),
     "/background_processing_status": ("not used", ""),

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from dagster_beiwe.simulator.content import BlobCache, ms_of
 from dagster_beiwe.simulator.counts import CountedDay, Counts, count_days
 from dagster_beiwe.simulator.files import StoredFile
+from dagster_beiwe.simulator.forest import ForestTask, Tree
 from dagster_beiwe.simulator.growing import grow_participant, grow_researchers, grow_study, make_file, word
 from dagster_beiwe.simulator.histories import phone_name
 from dagster_beiwe.simulator.people import Participant, Researcher, Study, Upload
@@ -265,6 +266,13 @@ class World:
     def set_intervention(self, participant_id: str, name: str, day: date | None) -> None:
         with self.lock:
             self.participant(participant_id).interventions[name] = day
+
+    def analyze(self, participant_id: str, tree: Tree, first: date, last: date) -> None:
+        """Run an analysis of Forest over some days, both inclusive. Its results appear in the daily statistics."""
+        with self.lock:
+            self.participant(participant_id).forest_tasks.append(
+                ForestTask(tree=tree, first=first, last=last, ran=self.now)
+            )
 
     def advance(self, by: timedelta) -> None:
         """Advance the world's clock. No data appears by itself."""

@@ -111,8 +111,8 @@ def test_the_rosters_log_tells_what_the_server_can_do(
     build, heartbeats = build_roster_asset(study, AT_ONCE), "/get-participant-heartbeat-history/*"
     for profile, status, text in (
         ("2023-11", 400, "The Beiwe server lacks check_credentials, "),
-        ("2026-03", 400, "The Beiwe server has every endpoint known to this client."),
-        ("2026-03", 500, "Not everything that the server supports could be determined."),
+        ("2026-08", 400, "The Beiwe server has every endpoint known to this client."),
+        ("2026-08", 500, "Not everything that the server supports could be determined."),
     ):
         server.profile = Profile.named(profile)
         with server.misbehave("status", route=heartbeats if status == 500 else "/none", status=status):

@@ -122,6 +122,38 @@ def test_histories_have_aware_times(client: BeiweClient, world: World) -> None:
     assert isinstance(client.notification_history("12345678"), dict)
 
 
+def test_a_history_is_read_one_by_one(client: BeiweClient) -> None:
+    """A year of uploads is some 100,000 files: the caller keeps what it needs, and no list of them is made."""
+    assert client.read_uploads("12345678", lambda uploads: max(one.arrived for one in uploads)) == max(
+        one.arrived for one in client.upload_history("12345678")
+    )
+
+
+def test_results_of_analyses_are_found_where_there_are_any(
+    client: BeiweClient, world: World, server: SimulatedServer
+) -> None:
+    """The columns of a tree that ran, and the days that it analyzed; of a study without any, small requests tell."""
+    assert client.forest_columns(STUDY) == ()
+    assert sum(record.bytes_sent for record in server.requests) < 10_000
+    world.analyze("12345678", "jasmine", date(2026, 3, 1), date(2026, 3, 2))
+    columns = client.forest_columns(STUDY)
+    assert {name.partition("_")[0] for name in columns} == {"jasmine"}
+    found = client.forest_statistics(STUDY, columns, participants=["12345678", "iphn2aaa"])
+    assert [(one.participant, one.day, one.zone) for one in found] == [
+        ("12345678", date(2026, 3, day), "EST") for day in (1, 2)
+    ]
+    assert found[0].values.keys() == set(columns)
+
+
+@pytest.mark.parametrize("profile", ["2026-08"])
+def test_the_runs_of_analyses_are_listed_as_sent(world: World, profile: str) -> None:
+    """Since July 2026."""
+    world.analyze("12345678", "oak", date(2026, 3, 1), date(2026, 3, 2))
+    with SimulatedServer(world, profile=profile) as server, BeiweClient(credentials_for(server)) as client:
+        (task,) = client.forest_tasks(STUDY)
+    assert (task["patient_id"], task["forest_tree"], task["data_date_end"]) == ("12345678", "oak", "2026-03-02")
+
+
 def test_notification_times_are_asked_for_in_utc(client: BeiweClient, server: SimulatedServer) -> None:
     """The study's offset would differ between studies and seasons."""
     client.notification_history("12345678")
@@ -154,7 +186,8 @@ def test_another_researchers_study_is_denied(server: SimulatedServer, world: Wor
 @pytest.mark.parametrize("bad", ["", "short", "x" * 23 + "!", "x" * 25, "x" * 23 + "\n"])
 def test_malformed_study_ids_are_not_sent(client: BeiweClient, bad: str) -> None:
     """The server would answer 400 without a word."""
-    for ask in (client.participants, client.settings, client.interventions, client.data_quantities, client.study_name):
+    asks = (client.participants, client.settings, client.interventions, client.data_quantities, client.study_name)
+    for ask in (*asks, client.forest_tasks, client.forest_columns):
         with pytest.raises(ConfigurationError, match="study id"):
             ask(bad)
     assert client.traffic.requests_sent == 0
@@ -205,6 +238,8 @@ def test_wrong_options_of_statistics_are_not_sent(client: BeiweClient) -> None:
         ),
         ("upload_history", ["{}", "[{}]", '[{"file_name": "a", "file_size": 1, "timestamp": "2026-01-01T00:00:00"}]']),
         ("heartbeat_history", ["[{}]", '[{"timestamp": 7}]']),
+        ("device_status_history", ["{}", "[7]"]),
+        ("forest_tasks", ["{}", "[7]"]),
         ("version_history", ["[{}]", '[{"created_on": "x"}]']),
         ("notification_history", ["[]"]),
     ],

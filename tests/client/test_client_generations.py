@@ -38,6 +38,7 @@ SINCE = {
     "device_status_history": "2024-06-17",
     "notification_history": "2025-03-07",
     "file_hashes": "2026-01-08",
+    "forest_tasks": "2026-07-31",
 }
 
 

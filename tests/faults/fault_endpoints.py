@@ -10,7 +10,7 @@ from fault_scene import FIRST, STUDY
 
 from dagster_beiwe.client import BeiweClient
 
-CURRENT, OLD = "2026-03", "2023-11"
+CURRENT, NEW, OLD = "2026-03", "2026-08", "2023-11"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "get-participant-table-data", "get-participant-table-data/v1", lambda client: client.participant_table(STUDY)
     ),
     _of_study("get-summary-statistics", "get-summary-statistics/v1", lambda client: client.summary_statistics(STUDY)),
+    _of_study("get-forest-tasks", "get-forest-tasks/v1", lambda client: client.forest_tasks(STUDY), profile=NEW),
     _of_study(
         "get-participant-upload-history",
         "get-participant-upload-history/v1",

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 import requests
-from simulator_helpers import ALPHA, Client, hour, window
+from simulator_helpers import ALPHA, DAY, Client, hour, window
 
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 from dagster_beiwe.simulator.server_streams import OWN_STREAMS
@@ -144,6 +144,21 @@ def test_fields_that_a_server_lacks_are_all_named(world: World, ask: Callable[[S
         "beiwe_ambient_audio_bytes is not a valid field",
         "sycamore_total_surveys is not a valid field",
     ]
+
+
+@pytest.mark.parametrize(("profile", "columns"), [("2026-03", 46), ("2026-08", 45)])
+def test_servers_differ_in_their_analyses(
+    world: World, ask: Callable[[SimulatedServer], Client], profile: str, columns: int
+) -> None:
+    """Six columns of surveys went when five others came; results appear on the days that were analyzed."""
+    world.analyze("andr1aaa", "willow", DAY.date(), DAY.date())
+    with SimulatedServer(world, profile=profile) as server:
+        rows = ask(server).post("get-summary-statistics/v1", study_id=ALPHA).json()
+        tasks = ask(server).post("get-forest-tasks/v1", study_id=ALPHA)
+    results = [{name for name in row if name.startswith(("jasmine", "willow", "sycamore", "oak"))} for row in rows]
+    assert {len(names) for names in results} == {columns}
+    assert [row["date"] for row in rows if row["willow_missed_callers"] is not None] == [DAY.date().isoformat()]
+    assert tasks.status_code == (200 if profile == "2026-08" else 404)
 
 
 def test_a_route_without_an_answer_says_so_in_a_short_text(
