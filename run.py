@@ -29,6 +29,7 @@ WITH_LOWEST = {
     "tests/io_managers": ["dagster", "pandas", "pyarrow"],
     "tests/lake/storage": ["fsspec", "s3fs"],
     "tests/lake/test_commit.py": ["msgspec"],
+    "tests/pictures": ["pillow"],
     "tests/reading/test_frames.py": ["numpy", "pandas", "pyarrow"],
     "tests/reading/test_interop.py": ["cryptease", "zstandard"],
     "tests/s3/test_sync_in_s3.py": ["s3fs", "zstandard"],

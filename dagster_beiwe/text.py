@@ -35,8 +35,8 @@ def counted(number: int, one: str) -> str:
 
 def human_size(size_bytes: float) -> str:
     """A size in the largest unit that keeps it above one: ``1.4 MB``."""
-    for unit in ("B", "kB", "MB"):
+    for unit in ("B", "kB", "MB", "GB"):
         if size_bytes < 1000:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1000
-    return f"{size_bytes:.1f} GB"
+    return f"{size_bytes:.1f} TB"

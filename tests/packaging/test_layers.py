@@ -23,7 +23,7 @@ FLOORS = [
     {"sync", "reading", "tables"},
     {"maintenance", "studies"},
     {"runs", "opening", "coverage"},
-    {"partitions", "resource"},
+    {"partitions", "resource", "pictures"},
     {"io_managers"},
     {"assets"},
     {"checks", "automation"},
@@ -35,7 +35,13 @@ FLOORS = [
     {"__main__"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-WITHOUT_DAGSTER = [*(room for rooms in FLOORS[:7] for room in sorted(rooms)), "opening", "coverage"]
+WITHOUT_DAGSTER = [
+    *(room for rooms in FLOORS[:7] for room in sorted(rooms)),
+    "opening",
+    "coverage",
+    "pictures",
+    "report",
+]
 
 
 def room_of(path: Path) -> str:
