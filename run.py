@@ -32,6 +32,7 @@ WITH_LOWEST = {
     "tests/pictures": ["pillow"],
     "tests/reading/test_frames.py": ["numpy", "pandas", "pyarrow"],
     "tests/reading/test_interop.py": ["cryptease", "zstandard"],
+    "tests/report": ["jinja2"],
     "tests/s3/test_sync_in_s3.py": ["s3fs", "zstandard"],
     "tests/tables": ["pandas", "pyarrow"],
 }

@@ -24,7 +24,7 @@ FLOORS = [
     {"maintenance", "studies"},
     {"runs", "opening", "coverage"},
     {"partitions", "resource", "pictures"},
-    {"io_managers"},
+    {"io_managers", "report"},
     {"assets"},
     {"checks", "automation"},
     {"definitions"},

@@ -1,0 +1,1 @@
+"""The report of a study: one HTML page about who sends what, for people who have neither Dagster nor a terminal."""

@@ -1,0 +1,202 @@
+"""Write the report of a study as one HTML page, which needs no other file, no network, and no script."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from dagster_beiwe.coverage import SilenceLimits, SilentParticipant
+from dagster_beiwe.coverage.frame import STATUSES, TIME_ZONE, as_of
+from dagster_beiwe.pictures.charts import Chart, Key, Tick, spaced
+from dagster_beiwe.pictures.drawing import data_url, plain_png
+from dagster_beiwe.pictures.sentences import silence_in_words
+from dagster_beiwe.pictures.study_charts import StudyCharts
+from dagster_beiwe.report.figures import participant_figures, stream_figures, total_figures
+from dagster_beiwe.text import human_size
+
+_TEMPLATE = "page.html"
+_SECTIONS = (
+    ("silent", "Who stopped sending"),
+    ("days", "Day by day"),
+    ("streams", "Stream by stream"),
+    ("hours", "Hours of GPS and accelerometer"),
+    ("volume", "Data volume"),
+    ("settings", "Settings that changed"),
+    ("participants", "Every participant"),
+)
+_LABEL_HEIGHT, _LABEL_WIDTH = 14, 50
+_HIGHEST_CELL, _WIDEST_CELL = 18, 16
+"""Of few participants and days, in pixels."""
+_MEASURED = (
+    "An hour is valid if it has as many rows as the duty cycle lets expect. See the table of quality in the lake for "
+    "what counts."
+)
+_NOT_MEASURED = "Hours in which the lake has a file. How many minutes of them are valid has not been measured."
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingChange:
+    """A setting that changed on a study-local day. Texts are empty where the value is not told."""
+
+    day: date
+    setting: str
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report:
+    """What a report tells: the coverage table of a study, and what was found in it."""
+
+    study: str
+    coverage: pd.DataFrame
+    silent: Sequence[SilentParticipant]
+    limits: SilenceLimits
+    quality: pd.DataFrame | None = None
+    changes: Sequence[SettingChange] = ()
+
+
+def render(report: Report) -> str:
+    """The page. A study without participants has one, too."""
+    return _template().render(
+        study=report.study,
+        as_of=as_of(report.coverage),
+        time_zone=report.coverage.attrs.get(TIME_ZONE, ""),
+        sections=_SECTIONS,
+        **({"participants": ()} if report.coverage.empty else _contents(report)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _View:
+    """A chart as HTML: an image of one pixel per cell, stretched, with the labels beside it as text."""
+
+    chart: Chart
+    most_pixels: int
+    narrowest: int
+    """Pixels that the picture is wide at least, on paper too: labels fit in."""
+
+    @cached_property
+    def source(self) -> str:
+        return data_url(plain_png(self.chart))
+
+    @property
+    def row_pixels(self) -> int:
+        return min(max(self.most_pixels // self.chart.rows, 1), _HIGHEST_CELL)
+
+    @property
+    def height(self) -> int:
+        return self.chart.rows * self.row_pixels
+
+    @property
+    def widest(self) -> int:
+        """Short studies need no whole line, but their labels need room."""
+        return max(self.chart.columns * _WIDEST_CELL, self.narrowest) + 100
+
+    @property
+    def row_ticks(self) -> tuple[Tick, ...]:
+        return spaced(self.chart.row_ticks, apart=_LABEL_HEIGHT / self.row_pixels)
+
+    @property
+    def column_ticks(self) -> tuple[Tick, ...]:
+        return self._with_room(self.chart.column_ticks, _LABEL_WIDTH)
+
+    @property
+    def marks(self) -> tuple[Tick, ...]:
+        """The marks whose label has room."""
+        return self._with_room(self.chart.marks, _LABEL_HEIGHT)
+
+    def _with_room(self, ticks: tuple[Tick, ...], pixels: int) -> tuple[Tick, ...]:
+        apart = pixels * self.chart.columns / self.narrowest
+        return tuple(tick for tick in spaced(ticks, apart=apart) if tick.at + apart <= self.chart.columns)
+
+    def top(self, tick: Tick) -> str:
+        return f"{100 * (tick.at + 0.5) / self.chart.rows:.3f}"
+
+    def left(self, tick: Tick) -> str:
+        return f"{100 * tick.at / self.chart.columns:.3f}"
+
+    @staticmethod
+    def css(key: Key) -> str:
+        return "rgb({}, {}, {})".format(*key.shade.color) if key.shade.color else "transparent"
+
+
+def _contents(report: Report) -> dict[str, Any]:
+    """What the template shows of a study with participants."""
+    numbers = {day: number for number, day in enumerate(sorted({each.day for each in report.changes}), start=1)}
+    charts = StudyCharts(
+        coverage=report.coverage,
+        silent=[each.participant for each in report.silent],
+        quality=report.quality,
+        changes=[(day, str(number)) for day, number in numbers.items()],
+    )
+    people = participant_figures(report.coverage)
+    return {
+        "numbers": _in_short(report, [person.status for person in people.values()]),
+        "silence": silence_in_words(report.coverage, report.silent, report.limits),
+        "silent": report.silent,
+        "overview": _large(charts.overview),
+        "by_enrollment": _large(charts.by_enrollment),
+        "streams": stream_figures(report.coverage),
+        "groups": [_small(charts.group(group)) for group in charts.streams],
+        "hours": [_small(chart) for chart in charts.hours()],
+        "hours_explained": _MEASURED if report.quality is not None else _NOT_MEASURED,
+        "volume": _bars(charts.volume(), 500),
+        "volumes": [_bars(charts.volume(group), 240) for group in charts.streams],
+        "changes": [(numbers[each.day], each) for each in report.changes],
+        "participants": [people[name] for name in charts.days.participants],
+    }
+
+
+def _in_short(report: Report, statuses: Sequence[str]) -> dict[str, str]:
+    total = total_figures(report.coverage)
+    return {
+        "participants": f"{len(statuses):,}",
+        **{status: f"{statuses.count(status):,}" for status in STATUSES if status in statuses},
+        "silent": f"{len(report.silent):,}",
+        "of the expected hours": _percent(total.share),
+        "in the lake": human_size(total.lake_bytes),
+    }
+
+
+def _large(chart: Chart) -> _View:
+    return _View(chart=chart, most_pixels=900, narrowest=500)
+
+
+def _small(chart: Chart) -> _View:
+    return _View(chart=chart, most_pixels=300, narrowest=240)
+
+
+def _bars(chart: Chart, narrowest: int) -> _View:
+    return _View(chart=chart, most_pixels=chart.rows, narrowest=narrowest)
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters |= {"minute": _minute, "number": _number, "percent": _percent, "size": _size}
+    return environment.from_string(files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8"))
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
+
+
+def _number(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def _percent(share: float | None) -> str:
+    """Rounded down, so that 100% means all."""
+    return "" if share is None else f"{math.floor(100 * share)}%"
+
+
+def _size(size_bytes: int | None) -> str:
+    return "" if size_bytes is None else human_size(size_bytes)
