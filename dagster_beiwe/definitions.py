@@ -21,8 +21,7 @@ from dagster_beiwe.assets import (
     build_studies_asset,
     translated,
 )
-from dagster_beiwe.assets.roster import build_roster_asset
-from dagster_beiwe.assets.settings import build_settings_asset
+from dagster_beiwe.assets.study_assets import build_tables
 from dagster_beiwe.automation.audit import DEFAULT_AUDIT_CRON, build_audit_job, build_audit_schedule
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.automation.dead_runs_sensor import build_dead_runs_sensor
@@ -187,10 +186,10 @@ def _ask(
 
 
 def _study_definitions(study: Study, options: AssetOptions, automation: Automation) -> dg.Definitions:
-    """A study's assets with their checks and automation. If its start is not known, only roster and settings."""
+    """A study's assets with their checks and automation. If its start is not known, only what needs none."""
     running = automation.running
     if study.start is None:
-        tables = [build_roster_asset(study, options), build_settings_asset(study, options)]
+        tables = build_tables(study, options)
         refresh = build_refresh_schedule(study, tables=tables, cron=automation.refresh_cron, running=running)
         return dg.Definitions(assets=tables, schedules=[refresh])
     assets = StudyAssets.of(study, options)

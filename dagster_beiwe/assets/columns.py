@@ -17,6 +17,38 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "name": "Name of the setting or stream, id of the survey or participant, or a number",
         "value": "The value as JSON",
     },
+    "data_volume": {
+        "participant": "Participant id",
+        "day": "Calendar day in the zone that the server counted it in",
+        "stream": "Data stream",
+        "size_bytes": "Plain bytes of the day's files, as the server counts them; days without any have no row",
+        "time_zone": "Abbreviation of that zone (EDT); it is the study's, when the day was counted",
+    },
+    "interventions": {
+        "participant": "Participant id",
+        "survey_id": "Survey whose schedule uses the intervention",
+        "intervention": "Name of the intervention. The roster has a column for each, even if no survey uses it.",
+        "date": "Its day (YYYY-MM-DD); empty if it is not set",
+    },
+    "survey_history": {
+        "survey_id": "Survey id, as in the folders of answers and timings; deleted surveys are included",
+        "version": "Number of the version, the first is 1; the last one is the present one",
+        "since": "When this version was made (UTC)",
+        "question": "Place of the question in the survey, the first is 1",
+        "question_id": "Id of the question, as in answers and timings",
+        "question_type": "Type of the question",
+        "question_text": "Text of the question",
+        "settings": "What else the survey says about the question, as JSON: answers, limits, when it is displayed",
+    },
+    "forest_tasks": {
+        "participant": "Participant id. The other columns are those of the server's list of analysis runs.",
+    },
+    "forest_statistics": {
+        "participant": "Participant id",
+        "day": "Calendar day of the study",
+        "time_zone": "Abbreviation of the zone in the server's row. The other columns are the results of the analyses "
+        "that ran, named as by the server (jasmine_home_duration).",
+    },
     "restatements": {
         "participant": "Participant id",
         "window": "Key of the window; before or after for out-of-range files",
@@ -48,11 +80,23 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 """{asset: {column: what it holds}}, in the order of the columns."""
 
 INTEGERS = frozenset(
-    ("files", "size_bytes", "stored_bytes", "size_bytes_before", "restatements", "times_deleted_upstream")
+    (
+        "files",
+        "size_bytes",
+        "stored_bytes",
+        "size_bytes_before",
+        "restatements",
+        "times_deleted_upstream",
+        "version",
+        "question",
+    )
 )
-"""Columns of integers; all others hold text."""
+"""Columns of integers."""
+
+TIMES: Mapping[str, str] = {"day": "datetime64[s]", "since": "datetime64[ms, UTC]"}
+"""Columns of days and moments, and their types; all other columns hold text."""
 
 
 def column_type(column: str) -> str:
     """The type of a column in a table of this package, as pandas calls it."""
-    return "Int64" if column in INTEGERS else "string"
+    return "Int64" if column in INTEGERS else TIMES.get(column, "string")

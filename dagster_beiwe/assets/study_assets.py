@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from dagster_beiwe.assets.out_of_range import build_out_of_range_asset
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.assets.restatements import build_restatements_asset
 from dagster_beiwe.assets.roster import build_roster_asset
+from dagster_beiwe.assets.server_tables import build_server_tables
 from dagster_beiwe.assets.settings import build_settings_asset
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions
 from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator, translated
@@ -22,12 +24,20 @@ from dagster_beiwe.studies.discovery import StudyMemory
 from dagster_beiwe.studies.study import Study
 
 
+def build_tables(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> list[dg.AssetsDefinition]:
+    """What the server says about a study, which needs no start: roster, settings, and the tables beside them."""
+    return [
+        build_roster_asset(study, options),
+        build_settings_asset(study, options),
+        *build_server_tables(study, options),
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyAssets:
-    """The assets of a study whose start is known."""
+    """The assets of a study whose start is known. ``tables`` are those of ``build_tables``."""
 
-    roster: dg.AssetsDefinition
-    settings: dg.AssetsDefinition
+    tables: Sequence[dg.AssetsDefinition]
     restatements: dg.AssetsDefinition
     coverage: dg.AssetsDefinition
     out_of_range: dg.AssetsDefinition
@@ -37,18 +47,12 @@ class StudyAssets:
     def of(cls, study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> StudyAssets:
         study = translated(study, options.translator)
         return cls(
-            roster=build_roster_asset(study, options),
-            settings=build_settings_asset(study, options),
+            tables=build_tables(study, options),
             restatements=build_restatements_asset(study, options),
             coverage=build_coverage_asset(study, options),
             out_of_range=build_out_of_range_asset(study, options),
             raw_data=build_raw_data_asset(study, options),
         )
-
-    @property
-    def tables(self) -> list[dg.AssetsDefinition]:
-        """What the server says about the study."""
-        return [self.roster, self.settings]
 
     @property
     def summaries(self) -> list[dg.AssetsDefinition]:
@@ -68,8 +72,7 @@ def build_study_assets(
     state_folder: str | Path | None = None,
     translator: BeiweTranslator = DEFAULT_TRANSLATOR,
 ) -> list[dg.AssetsDefinition]:
-    """``roster``, ``settings``, ``restatements``, ``coverage``, ``out_of_range``, and ``raw_data`` of one study, for a
-    project that assembles its definitions itself.
+    """The assets of one study, for a project that assembles its definitions itself: see ``StudyAssets``.
 
     The project defines the resources they need: the study's ``deployment`` (a ``BeiweResource``),
     ``beiwe_table_io_manager``, and ``beiwe_lake_io_manager``. A study given by its whole id, with ``key`` and

@@ -12,7 +12,18 @@ from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.studies.study import Study
 
 STUDIES = "studies"
-STUDY_ASSETS = ("roster", "settings", "restatements", "coverage", "out_of_range", "raw_data")
+STUDY_TABLES = (
+    "roster",
+    "settings",
+    "data_volume",
+    "interventions",
+    "survey_history",
+    "forest_tasks",
+    "forest_statistics",
+)
+"""What the server says about a study, in tables without partitions."""
+
+STUDY_ASSETS = (*STUDY_TABLES, "restatements", "coverage", "out_of_range", "raw_data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +96,18 @@ def _description(name: str, study: Study | None) -> str:
             "table. New participants become partitions of raw_data."
         ),
         "settings": (f"Data streams, device settings, surveys with their history, and interventions of {study.title}."),
+        "data_volume": (
+            f"Bytes that the server counts of {study.title}, by participant, day, and stream. Compare it with "
+            "coverage to see what the lake lacks."
+        ),
+        "interventions": f"Dates of the interventions that surveys of {study.title} are scheduled by.",
+        "survey_history": f"Questions of every survey of {study.title}, in each version that the survey ever had.",
+        "forest_tasks": (
+            f"Runs of Forest's analyses of {study.title} on the server. Empty on servers older than July 2026."
+        ),
+        "forest_statistics": (
+            f"What Forest's analyses on the server found in {study.title}, by participant and day. Empty if none ran."
+        ),
         "restatements": (
             f"Files of {study.title} that were restated or deleted upstream after they were fetched: sizes, hashes, "
             "and times. No content."

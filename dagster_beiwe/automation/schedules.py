@@ -29,7 +29,7 @@ def build_refresh_schedule(
     cron: str = DEFAULT_CRON,
     running: bool = False,
 ) -> dg.ScheduleDefinition:
-    """Fetches the roster, the settings, and the newest windows of all participants again.
+    """Fetches what the server says about the study, and the newest windows of all participants, again.
 
     Windows whose counts have not moved cost no request. Servers without counts are asked for all of them.
     """
@@ -41,7 +41,7 @@ def build_refresh_schedule(
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=(
-            f"Fetches the roster, the settings, and the newest {study.config.refresh_windows} windows of "
+            f"Fetches roster, settings, counts, and the newest {study.config.refresh_windows} windows of "
             f"{study.title} again."
         ),
     )

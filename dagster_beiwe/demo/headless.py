@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from dagster_beiwe.assets.translator import STUDIES, STUDY_TABLES
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.partitions.definitions import participants_name, window_keys
 from dagster_beiwe.partitions.rectangles import Rectangle
@@ -34,7 +35,7 @@ class _Tally:
 
 
 def prepare() -> None:
-    """Materialize the studies, rosters and settings, so that partitions are there when the UI opens."""
+    """Materialize what the server says about its studies, so that partitions are there when the UI opens."""
     with dg.DagsterInstance.get() as instance:
         _run_tables(_load(), instance)
 
@@ -81,11 +82,11 @@ def _studies(definitions: dg.Definitions) -> list[Study]:
 
 
 def _run_tables(definitions: dg.Definitions, instance: dg.DagsterInstance) -> int:
-    """The unpartitioned assets that need no raw data: studies, rosters and settings."""
+    """The unpartitioned assets that need no raw data: studies, and what the server says about each."""
     keys = [
         spec.key
         for spec in definitions.resolve_all_asset_specs()
-        if spec.key.path[0] == "beiwe" and spec.key.path[-1] in ("studies", "roster", "settings")
+        if spec.key.path[0] == "beiwe" and spec.key.path[-1] in (STUDIES, *STUDY_TABLES)
     ]
     return 0 if execute(definitions, instance, keys).success else 1
 

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import START, WEEKS
+from worlds import START, TABLES, WEEKS
 
 from dagster_beiwe import BeiweResource, EnvCredentials
 from dagster_beiwe.assets import AssetOptions, StudyAssets
@@ -147,7 +147,7 @@ def test_the_schedule_asks_for_the_newest_windows(study: Study, stored_instance:
     with dg.build_schedule_context(instance=stored_instance, scheduled_execution_time=moment) as context:
         requests = schedule.evaluate_tick(context).run_requests or []
     tables, raw_data = requests
-    assert tables.asset_selection == [dg.AssetKey(["beiwe", "sleep", name]) for name in ("roster", "settings")]
+    assert tables.asset_selection == [dg.AssetKey(["beiwe", "sleep", name]) for name in TABLES]
     assert ranges([raw_data]) == [(f"b|{WEEKS[1]}", f"a|{WEEKS[3]}")]
     assert raw_data.tags[REFRESH_TAG] == MOVED_ONLY
     assert len({request.run_key for request in requests}) == 2

@@ -10,7 +10,16 @@ NOW = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
 MONDAY = (NOW - timedelta(days=NOW.weekday())).date()
 START = MONDAY - timedelta(weeks=3)
 WEEKS = [(START + timedelta(weeks=n)).isoformat() for n in range(4)]
-ASSETS = ("roster", "settings", "restatements", "coverage", "out_of_range", "raw_data")
+TABLES = (
+    "roster",
+    "settings",
+    "data_volume",
+    "interventions",
+    "survey_history",
+    "forest_tasks",
+    "forest_statistics",
+)
+ASSETS = (*TABLES, "restatements", "coverage", "out_of_range", "raw_data")
 PASSPHRASE = "a passphrase for tests only"
 
 

@@ -1,0 +1,89 @@
+"""Tables of what the server says about a study, requested anew whenever they are materialized."""
+
+# Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from dagster_beiwe.assets.columns import COLUMNS, column_type
+from dagster_beiwe.assets.run_log import in_run_log
+from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.errors import RouteMissingError
+from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.failures import with_retries
+from dagster_beiwe.studies.config import table_io_manager_key
+from dagster_beiwe.studies.data_volume import read_data_volume
+from dagster_beiwe.studies.server_tables import (
+    read_forest_statistics,
+    read_forest_tasks,
+    read_interventions,
+    read_survey_history,
+)
+from dagster_beiwe.studies.study import Study
+from dagster_beiwe.tables.content import content_version
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerTable:
+    """A table of a study: its name, the asset that it follows, and how it is read.
+
+    ``read`` raises ``RouteMissingError`` if the server is too old to say. Then the table is empty.
+    """
+
+    name: str
+    follows: str
+    read: Callable[[BeiweClient, Study], pd.DataFrame]
+
+
+SERVER_TABLES = (
+    ServerTable(name="data_volume", follows="roster", read=read_data_volume),
+    ServerTable(name="interventions", follows="roster", read=read_interventions),
+    ServerTable(name="survey_history", follows="settings", read=read_survey_history),
+    ServerTable(name="forest_tasks", follows="roster", read=read_forest_tasks),
+    ServerTable(name="forest_statistics", follows="forest_tasks", read=read_forest_statistics),
+)
+
+
+def build_server_tables(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> list[dg.AssetsDefinition]:
+    """``beiwe/<key>/data_volume``, ``interventions``, ``survey_history``, ``forest_tasks``, and ``forest_statistics``.
+    Their data versions change with their content."""
+    return [_build(study, table, options) for table in SERVER_TABLES]
+
+
+def _build(study: Study, table: ServerTable, options: AssetOptions) -> dg.AssetsDefinition:
+    @study_asset(
+        study,
+        table.name,
+        options,
+        deps=[study.asset_key(table.follows)],
+        io_manager_key=table_io_manager_key(study.config.deployment),
+    )
+    def server_table(context: dg.AssetExecutionContext) -> dg.Output[Any]:
+        resource: BeiweResource = getattr(context.resources, study.config.deployment)
+
+        def ask() -> pd.DataFrame | None:
+            resource.check_passphrase(study)  # or the answer could not be stored
+            with resource.get_client() as client:
+                try:
+                    return table.read(client, study)
+                except RouteMissingError as error:
+                    context.log.info("%s of %s stays empty. %s", table.name, study.title, error)
+                    return None
+
+        with in_run_log(context.log):
+            told = with_retries(ask, policy=options.retry_policy, log=context.log)
+        frame = _empty(table.name) if told is None else told
+        metadata = {"dagster/row_count": len(frame), "told by this server": told is not None}
+        return table_output(frame, metadata, version=content_version(frame))
+
+    return server_table
+
+
+def _empty(name: str) -> pd.DataFrame:
+    table: pd.DataFrame = pd.DataFrame({column: pd.Series(dtype=column_type(column)) for column in COLUMNS[name]})
+    return table

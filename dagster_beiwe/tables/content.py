@@ -1,0 +1,14 @@
+"""A short hash of what a table holds, as its data version."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pandas as pd
+
+
+def content_version(frame: pd.DataFrame) -> str:
+    """A hash that changes with the columns and rows of a table, and with their order."""
+    digest = hashlib.sha256("\n".join(map(str, frame.columns)).encode())
+    digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    return digest.hexdigest()[:16]
