@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 
 _LONGEST_SHOWN = 200
+
+_FORMATS_NOTHING = re.compile(r"(?!.*www\.)(?:[^\W_]|[ .,:;'!?()-]|&(?=\s))+", re.IGNORECASE)
 
 
 def one_line(text: str) -> str:
@@ -26,6 +29,12 @@ def as_code(text: str) -> str:
     """Free text of the server for Markdown, where it formats nothing: at most 200 characters between backticks."""
     shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
     return f"`{one_line(shown).replace('`', chr(39))}`"
+
+
+def as_title(text: str) -> str:
+    """Free text of the server for a description, which Dagster shows as Markdown on one page and as it is on another:
+    as code only if it could format something."""
+    return text if len(text) <= _LONGEST_SHOWN and _FORMATS_NOTHING.fullmatch(text) else as_code(text)
 
 
 def counted(number: int, one: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_beiwe.studies.config import StudyConfig
-from dagster_beiwe.text import as_code
+from dagster_beiwe.text import as_title
 
 METADATA_KEY = "beiwe/study"
 
@@ -49,17 +49,18 @@ class Study:
     @property
     def title(self) -> str:
         """The name for descriptions and logs, on one line and without effect in Markdown: it is the server's text."""
-        return as_code(self.name)
+        return as_title(self.name)
 
     @property
     def is_named(self) -> bool:
         return self.name != self.id
 
     def to_metadata(self) -> dict[str, Any]:
-        """The study as metadata of an asset's definition."""
+        """The study as metadata of an asset's definition, without what is as it is by default: people read it."""
         start = self.start.isoformat() if self.start else None
-        config = self.config.model_dump(mode="json")
-        return {METADATA_KEY: {**vars(self), "start": start, "config": config}}
+        config = self.config.model_dump(mode="json", exclude_defaults=True)
+        facts = {**vars(self), "start": start, "config": config}
+        return {METADATA_KEY: {name: value for name, value in facts.items() if value}}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Study | None:
@@ -68,13 +69,13 @@ class Study:
         value = getattr(value, "value", value)
         if not isinstance(value, Mapping):
             return None
-        return cls(**{**value, "start": _date(value["start"]), "config": _config(value["config"])})
+        return cls(**{**value, "start": _date(value.get("start")), "config": _config(value["config"])})
 
 
 def _config(fields: Mapping[str, Any]) -> StudyConfig:
     """Not checked again: a study's warnings are for when its configuration is read."""
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    values["start"] = _date(fields["start"])
+    values["start"] = _date(fields.get("start"))
     return StudyConfig.model_construct(None, **values)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dagster_beiwe.errors import ConfigurationError, HostileArchiveError
 from dagster_beiwe.ids import check_participant_id, check_study_id, host_slug, slug
 from dagster_beiwe.member_names import key_describes, key_of_chunked_member, parse_member_name, short_key
-from dagster_beiwe.text import as_code, one_line
+from dagster_beiwe.text import as_code, as_title, one_line
 
 STUDY = "AbCdEfGhIjKlMnOpQrStUvWx"
 WHEN = datetime(2026, 10, 2, 17, tzinfo=timezone.utc)
@@ -249,3 +249,19 @@ def test_free_text_is_shown_on_one_line_and_formats_nothing() -> None:
     assert one_line("Étude\x1b[2J\r\n\u2028\u202eoK \ud800☃") == "Étude [2J    oK  ☃"
     assert as_code("![x](https://e.example/`\n# big") == "`![x](https://e.example/' # big`"
     assert len(as_code("x" * 1_000_000)) == 205
+
+
+@pytest.mark.parametrize(
+    "name", ["Sleep and Mood", "Étude Schmerz & Schlaf", "Pilot 2.0 (adults)", "Study: sleep, 2024"]
+)
+def test_a_title_is_shown_as_it_is_if_it_formats_nothing(name: str) -> None:
+    """Dagster's lists show descriptions as they are, so that marks of Markdown would be seen."""
+    assert as_title(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["*", "a_b_", "[x](y)", "a<b>", "see www.example.org", "a@b.org", "&lt;", "x" * 201, "", "~a~"]
+)
+def test_a_title_that_could_format_is_code(name: str) -> None:
+    """Neither a link nor a tag can come from the name of a study."""
+    assert as_title(name) == as_code(name)

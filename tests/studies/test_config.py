@@ -84,6 +84,13 @@ def test_a_study_travels_in_metadata() -> None:
     assert Study.from_metadata({}) is None
 
 
+def test_metadata_say_what_is_not_as_it_is_by_default() -> None:
+    """Dagster shows them on the page of each asset."""
+    study = Study(id="a" * 24, name="Sleep", key="sleep", config=StudyConfig("Sleep", window="monthly"))
+    (shown,) = study.to_metadata().values()
+    assert shown == {"id": "a" * 24, "name": "Sleep", "key": "sleep", "config": {"study": "Sleep", "window": "monthly"}}
+
+
 def test_what_is_configured_goes_before_what_is_known() -> None:
     """Key and start of the configuration win."""
     config = StudyConfig("Sleep", key="mine", start="2024-03-01")
