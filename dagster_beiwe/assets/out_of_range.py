@@ -89,7 +89,7 @@ def _counts(client: BeiweClient, study: Study, zone: StudyZone, participant: str
 
 def _event(key: dg.AssetKey, participant: str, reports: Sequence[WindowReport]) -> dg.AssetMaterialization:
     numbers = {
-        "dagster/size_bytes": sum(report.size_bytes for report in reports),
+        "size_bytes": sum(report.size_bytes for report in reports),
         **{f"files {report.cell.window.key}": report.files for report in reports},
         "added": sum(report.added for report in reports),
         "changed": sum(report.changed for report in reports),

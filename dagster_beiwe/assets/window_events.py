@@ -4,45 +4,65 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from datetime import timedelta
 
 import dagster as dg
 
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.runs.remembered_heads import Metadata, head_metadata
 from dagster_beiwe.sync import WindowReport
+from dagster_beiwe.text import counted, human_size
 
 
 def window_metadata(report: WindowReport, lake: StudyLake) -> Metadata:
-    """Numbers of one committed window, without file names or content. Below 1 kB, as there is one per partition."""
+    """What one committed window holds and what changed, without file names or content. About 1 kB, as there is one per
+    partition. The size has no name that Dagster knows: it would show that of the last partition as the asset's."""
     window = report.cell.window
-    numbers = {
-        "dagster/size_bytes": report.size_bytes,
-        "files": report.files,
-        "stored_bytes": report.stored_bytes,
-        "added": report.added,
-        "changed": report.changed,
-        "deleted_upstream": report.deleted_upstream,
-        "unchanged": report.unchanged,
-        "added_bytes": report.added_bytes,
-        "changed_bytes": report.changed_bytes,
-        "deleted_upstream_bytes": report.deleted_upstream_bytes,
-        "unchanged_bytes": report.unchanged_bytes,
-        "not_sent": report.not_sent,
-        "mislisted": report.mislisted,
-        "unchecked": report.unchecked,
-        "downloaded_bytes": report.downloaded_bytes,
-        "requests": report.requests,
-    }
+    last = (window.end - timedelta(microseconds=1)).date()
+    notes = _notes(report)
     return {
-        **{name: dg.MetadataValue.int(number) for name, number in numbers.items()},
-        **(
-            {"participant_deleted_upstream": dg.MetadataValue.bool(True)} if report.participant_deleted_upstream else {}
-        ),
-        "streams": dg.MetadataValue.json(dict(report.files_by_stream)),
-        "window_start": dg.MetadataValue.timestamp(window.start),
-        "window_end": dg.MetadataValue.timestamp(window.end),
+        "files": dg.MetadataValue.int(report.files),
+        "size_bytes": dg.MetadataValue.int(report.size_bytes),
+        "stored_bytes": dg.MetadataValue.int(report.stored_bytes),
+        "streams": _streams(report),
+        "changes": dg.MetadataValue.text(_changes(report)),
+        "window": dg.MetadataValue.text(f"{window.start.date()} to {last} (UTC)"),
+        **({"notes": dg.MetadataValue.text(notes)} if notes else {}),
         **head_metadata(lake),
     }
+
+
+def _streams(report: WindowReport) -> dg.MarkdownMetadataValue | dg.TextMetadataValue:
+    if not report.files:
+        return dg.MetadataValue.text("No files: the server has none of this window.")
+    rows = [
+        f"| {stream} | {files:,} | {human_size(report.bytes_by_stream[stream])} |"
+        for stream, files in sorted(report.files_by_stream.items())
+    ]
+    return dg.MetadataValue.md("\n".join(["| stream | files | size |", "|---|--:|--:|", *rows]))
+
+
+def _changes(report: WindowReport) -> str:
+    """What the run did to the window: files and plain bytes."""
+    kinds = {
+        "added": (report.added, report.added_bytes),
+        "changed": (report.changed, report.changed_bytes),
+        "deleted upstream": (report.deleted_upstream, report.deleted_upstream_bytes),
+        "unchanged": (report.unchanged, report.unchanged_bytes),
+    }
+    told = [f"{files:,} {kind} ({human_size(size)})" for kind, (files, size) in kinds.items() if files]
+    return ", ".join(told) or "none"
+
+
+def _notes(report: WindowReport) -> str:
+    """What deserves a look; the run's log says more."""
+    notes = (
+        (report.participant_deleted_upstream, "The participant is no longer on the server."),
+        (report.not_sent, f"{counted(report.not_sent, 'file')} not sent, and kept."),
+        (report.mislisted, f"{counted(report.mislisted, 'file')} with another hash than the server lists."),
+        (report.unchecked, f"{counted(report.unchecked, 'file')} not checked; the next run requests them again."),
+    )
+    return " ".join(text for applies, text in notes if applies)
 
 
 def errors_of(reports: Iterable[WindowReport]) -> str:

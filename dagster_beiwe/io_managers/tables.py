@@ -63,7 +63,7 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         key = list(context.asset_key.path)
         store = self._store(key, context.definition_metadata, context)
         written = store.write_all(key, frames, run_id="" if context.run_id is None else context.run_id)
-        context.add_output_metadata(_metadata(written.values(), frames.values(), context.definition_metadata))
+        context.add_output_metadata(_metadata(written.values(), frames.values(), context))
         recorded_by_dagster = set(context.asset_partition_keys) if keys else set()
         for partition in keys:
             if partition not in recorded_by_dagster:
@@ -161,15 +161,19 @@ def _is_frames(obj: Any) -> bool:
 
 def _record(context: dg.OutputContext, partition: str, table: TableManifest, frame: pd.DataFrame) -> None:
     """Record a partition that Dagster would not record for this output, with a data version made from its content."""
-    metadata = _metadata([table], [frame], context.definition_metadata)
+    metadata = _metadata([table], [frame], context)
     context.log_event(partition_event(context.asset_key, partition, metadata=metadata, version=table.sha256[:16]))
 
 
 def _metadata(
-    tables: Collection[TableManifest], frames: Collection[pd.DataFrame], definition: Mapping[str, Any] | None
+    tables: Collection[TableManifest], frames: Collection[pd.DataFrame], context: dg.OutputContext
 ) -> dict[str, Any]:
-    """Numbers, and the names and types of columns: never a value."""
-    known = (definition or {}).get("dagster/column_schema")
+    """Numbers, and the names and types of columns: never a value. Dagster shows what it knows as the asset's, so the
+    rows and the size of a partition have other names."""
+    rows, size = "dagster/row_count", "dagster/size_bytes"
+    if context.has_asset_partitions:
+        rows, size = "dagster/partition_row_count", "size_bytes"
+    known = (context.definition_metadata or {}).get("dagster/column_schema")
     texts = {column.name: column.description for column in known.columns} if isinstance(known, dg.TableSchema) else {}
     columns = [
         dg.TableColumn(str(name), str(dtype), description=texts.get(str(name)))
@@ -177,8 +181,8 @@ def _metadata(
         for name, dtype in frame.dtypes.items()
     ]
     return {
-        "dagster/row_count": sum(table.rows for table in tables),
-        "dagster/size_bytes": sum(table.stored_size_bytes for table in tables),
+        rows: sum(table.rows for table in tables),
+        size: sum(table.stored_size_bytes for table in tables),
         "dagster/column_schema": dg.TableSchema(columns),
         "encryption": ", ".join(sorted({table.encryption for table in tables})),
     }

@@ -18,7 +18,7 @@ from dagster_beiwe.studies.study import Study
 
 Metadata: TypeAlias = Mapping[str, dg.MetadataValue[Any]]
 
-RECORD_METADATA, HASH_METADATA, LOG_METADATA = "log_record", "log_hash", "log"
+HEAD_METADATA = "log_head"
 """Metadata: number and hash of the newest record of a study's log, and which log that is (its folder and lineage)."""
 
 INTACT = "intact"
@@ -36,22 +36,17 @@ def seen_metadata(seen: Seen | None) -> Metadata:
     """A head as metadata."""
     if seen is None:
         return {}
-    return {
-        RECORD_METADATA: dg.MetadataValue.int(seen.number),
-        HASH_METADATA: dg.MetadataValue.text(seen.digest),
-        LOG_METADATA: dg.MetadataValue.text(f"{seen.folder} {seen.lineage}"),
-    }
+    return {HEAD_METADATA: dg.MetadataValue.text(f"{seen.number} {seen.digest} {seen.folder} {seen.lineage}")}
 
 
 def seen_in(metadata: Metadata) -> Seen | None:
     """The head in metadata, if there is one."""
-    number, digest, log = (
-        getattr(metadata.get(name), "value", None) for name in (RECORD_METADATA, HASH_METADATA, LOG_METADATA)
-    )
-    if not (isinstance(number, int) and isinstance(digest, str) and isinstance(log, str)):
+    value = metadata.get(HEAD_METADATA)
+    parts = value.value.split(" ") if isinstance(value, dg.TextMetadataValue) and value.value else []
+    if len(parts) != 4 or not parts[0].isdecimal():
         return None
-    folder, _, lineage = log.partition(" ")
-    return Seen(folder, number, digest, lineage)
+    number, digest, folder, lineage = parts
+    return Seen(folder, int(number), digest, lineage)
 
 
 def remembered_heads(instance: dg.DagsterInstance, study: Study) -> list[Seen]:

@@ -55,12 +55,13 @@ class WindowReport:
     """One window, after it was committed by a ``record`` of the lake's log (0 if it was not).
 
     ``complete`` is False if a part could not be fetched: the rest is committed, and ``failures`` name that part.
-    ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now; ``added`` to
-    ``unchanged_bytes`` count the files and plain bytes of this commit. ``not_sent`` counts held files that the server
-    did not send although it may still count them: it may have lost them, so the lake keeps them. ``mislisted`` counts
-    files that were stored although the server listed another hash, twice. ``unchecked`` counts files from an archive
-    that broke off before its hashes came; the next run requests them again. ``downloaded_bytes`` and ``requests`` are
-    counted on one window of each download. ``participant_deleted_upstream``: the server no longer has the participant.
+    ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now, as are the files and plain
+    bytes by stream; ``added`` to ``unchanged_bytes`` count the files and plain bytes of this commit. ``not_sent``
+    counts held files that the server did not send although it may still count them: it may have lost them, so the lake
+    keeps them. ``mislisted`` counts files that were stored although the server listed another hash, twice.
+    ``unchecked`` counts files from an archive that broke off before its hashes came; the next run requests them again.
+    ``downloaded_bytes`` and ``requests`` are counted on one window of each download. ``participant_deleted_upstream``:
+    the server no longer has the participant.
     ``participant_unknown``: neither the server nor the lake has anything of the participant; the id may be mistyped.
     """
 
@@ -85,6 +86,7 @@ class WindowReport:
     downloaded_bytes: int = 0
     requests: int = 0
     files_by_stream: Mapping[str, int] = field(default_factory=dict)
+    bytes_by_stream: Mapping[str, int] = field(default_factory=dict)
     participant_deleted_upstream: bool = False
     participant_unknown: bool = False
     failures: tuple[FetchFailure, ...] = ()
@@ -102,6 +104,9 @@ def committed_report(cell: Cell, commit: Submitted, result: DownloadResult) -> W
 
 def report_of(cell: Cell, manifest: Manifest, changes: Changes, result: DownloadResult, *, record: int) -> WindowReport:
     present = [record for record in manifest.files if record.present]
+    bytes_by_stream: Counter[str] = Counter()
+    for record_of_file in present:
+        bytes_by_stream[record_of_file.stream] += record_of_file.size_bytes
     return WindowReport(
         cell=cell,
         complete=manifest.complete,
@@ -115,6 +120,7 @@ def report_of(cell: Cell, manifest: Manifest, changes: Changes, result: Download
         mislisted=sum(record.key in result.mislisted for record in present),
         unchecked=sum(not record.checked for record in present),
         files_by_stream=dict(Counter(record.stream for record in present)),
+        bytes_by_stream=dict(bytes_by_stream),
         failures=manifest.failures,
     )
 

@@ -158,7 +158,7 @@ def test_a_table_in_the_run_of_raw_data_is_made_of_every_partition(
         assert materialization.tags
         assert materialization.tags["dagster/partition/participant"] == str(event.partition).split("|")[0]
         assert materialization.tags["dagster/data_version"]
-        assert "dagster/size_bytes" in materialization.metadata
+        assert "size_bytes" in materialization.metadata
 
 
 def test_inputs_of_every_mapping_follow_the_range_of_a_job(

@@ -37,7 +37,7 @@ def test_a_table_of_a_participant_goes_to_the_lake_and_back(project: Project) ->
 
     result = project.run(daily_gps, partition=IOS)
     (event,) = result.asset_materializations_for_node("beiwe__sleep__daily_gps")
-    assert event.metadata["dagster/row_count"].value == 17
+    assert event.metadata["dagster/partition_row_count"].value == 17
     assert event.metadata["encryption"].value == "cryptease"
     columns = {column.name: column.type for column in event.metadata["dagster/column_schema"].value.columns}
     assert columns == {"UTC time": "datetime64[ms, UTC]", "rows": "int64"}
