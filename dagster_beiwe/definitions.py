@@ -29,6 +29,7 @@ from dagster_beiwe.automation.roster_sensor import build_roster_sensor
 from dagster_beiwe.automation.schedules import (
     DEFAULT_CHECKS_CRON,
     DEFAULT_CRON,
+    build_checks_job,
     build_checks_schedule,
     build_refresh_schedule,
 )
@@ -195,20 +196,23 @@ def _study_definitions(study: Study, options: AssetOptions, automation: Automati
     assets = StudyAssets.of(study, options)
     checks = checks_of(study)
     audits = [build_audit_job(study, options)] if study.config.audit_days else []
+    checks_job = build_checks_job(study, assets.summaries, checks)
     return dg.Definitions(
         assets=assets.all,
         asset_checks=[checks],
-        jobs=audits,
+        jobs=[checks_job, *audits],
         schedules=[
             *(build_audit_schedule(study, job, cron=automation.audit_cron, running=running) for job in audits),
             build_refresh_schedule(
                 study, tables=assets.tables, raw_data=assets.raw_data, cron=automation.refresh_cron, running=running
             ),
-            build_checks_schedule(study, assets.summaries, checks, cron=automation.checks_cron, running=running),
+            build_checks_schedule(study, checks_job, cron=automation.checks_cron, running=running),
         ],
         sensors=[
             build_roster_sensor(study, assets.raw_data, interval_seconds=automation.roster_seconds, running=running),
-            build_changes_sensor(study, assets, checks, interval_seconds=automation.changes_seconds, running=running),
+            build_changes_sensor(
+                study, assets.raw_data, checks_job, interval_seconds=automation.changes_seconds, running=running
+            ),
         ],
     )
 

@@ -7,8 +7,8 @@ that tables and checks in the same run can start.
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 
 import dagster as dg
 
@@ -22,16 +22,20 @@ from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
 from dagster_beiwe.assets.window_events import errors_of, log_failures, log_oddities, window_metadata
 from dagster_beiwe.cells import Cell, CellKey
+from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.partitions.definitions import cell_of, raw_data_partitions
 from dagster_beiwe.partitions.events import partition_event, version_of
-from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, run_partition_keys
+from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, readable_tags, run_partition_keys
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import listed, never_seen_advice, with_retries
 from dagster_beiwe.runs.remembered_heads import Metadata, remembered_heads
+from dagster_beiwe.runs.traffic import traffic_tags
 from dagster_beiwe.studies.config import lake_io_manager_key
 from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import FetchPolicy, Progress, StudySync, WindowReport
+from dagster_beiwe.sync.audit import Taken
+from dagster_beiwe.text import human_size
 
 BACKFILL_POLICY = dg.BackfillPolicy.single_run()
 """One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs about five
@@ -80,6 +84,7 @@ class _Ingest:
         self._failed: dict[str, WindowReport] = {}
         self._deleted_upstream: set[str] = set()
         self._unknown: set[str] = set()
+        self._taken = Taken()
 
     def run(self) -> None:
         if self._open is None:
@@ -102,6 +107,7 @@ class _Ingest:
         the retry did not record it, although it is in the lake.
         """
         self._keys = [str(key) for key in run_partition_keys(self._context, self._partitions)]
+        self._tag_run(readable_tags(map(CellKey.parse, self._keys)))
         cells = {key: cell_of(self._study, key) for key in self._keys}
         if is_continuation(self._context.run):
             earlier = recorded_by_retried_runs(self._context, self._key, self._keys)
@@ -119,7 +125,7 @@ class _Ingest:
         resource: BeiweResource = getattr(self._context.resources, self._study.config.deployment)
         lake = resource.study_lake(self._study)
         lake.log.check(remembered_heads(self._context.instance, self._study))
-        with resource.get_client() as client:
+        with resource.get_client() as client, self._counting(client):
             sync = StudySync(
                 client,
                 lake,
@@ -138,6 +144,18 @@ class _Ingest:
                         del left[key]
                     else:
                         self._give_up(key, report)
+
+    @contextmanager
+    def _counting(self, client: BeiweClient) -> Iterator[None]:
+        """Tag the run with what it took, whichever way it ends: requests and archives are not those of one window."""
+        try:
+            yield
+        finally:
+            self._taken += Taken.of(client.traffic)
+            self._tag_run(traffic_tags(self._taken))
+
+    def _tag_run(self, tags: Mapping[str, str]) -> None:
+        self._context.instance.add_run_tags(self._context.run.run_id, dict(tags))
 
     def _record(self, key: str, *, metadata: Metadata, version: str) -> None:
         """Log an event at once: it stays recorded if the run dies."""
@@ -186,16 +204,8 @@ class _Ingest:
             progress.cells_done,
             progress.cells_total,
             progress.files,
-            _size(progress.downloaded_bytes),
-            _size(progress.rate_bytes_per_second),
-            _size(progress.stored_bytes),
+            human_size(progress.downloaded_bytes),
+            human_size(progress.rate_bytes_per_second),
+            human_size(progress.stored_bytes),
             progress.elapsed_seconds,
         )
-
-
-def _size(size_bytes: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.1f} GB"

@@ -27,8 +27,10 @@ from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.partitions.definitions import participants_name, study_windows
 from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.dagster_private import HIDDEN_TAG_PREFIX
 from dagster_beiwe.runs.failures import listed, with_retries
 from dagster_beiwe.runs.remembered_heads import remembered_heads
+from dagster_beiwe.runs.traffic import traffic_of, traffic_tags
 from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import Compared, DailyIndex, FetchPolicy, StudySync, WindowReport
@@ -36,11 +38,11 @@ from dagster_beiwe.sync.audit import Budget, Taken, beginning_at, due_windows
 
 DEFAULT_AUDIT_CRON = "0 6 * * *"
 
-AUDIT_TAG = "beiwe/audit"
+AUDIT_TAG = f"{HIDDEN_TAG_PREFIX}beiwe_audit"
 """Tag of every run of the audit: the study's id."""
 
-REQUESTS_TAG, BYTES_TAG, NEXT_TAG = "beiwe/audit_requests", "beiwe/audit_bytes", "beiwe/audit_next"
-"""Tags that a run sets on itself: what it took of the day's budget, and the window that the next run begins with."""
+NEXT_TAG = f"{HIDDEN_TAG_PREFIX}beiwe_audit_next"
+"""Tag that a run sets on itself: the window that the next run begins with."""
 
 _RUNS_SEEN = 50
 """Earlier runs of the audit that are read: one a day, and those started by hand."""
@@ -106,8 +108,7 @@ def _earlier_runs(instance: dg.DagsterInstance, study: Study, *, but: str, now: 
     taken = Taken()
     for record in others:
         if record.create_timestamp.astimezone(timezone.utc).date() == now.date():
-            tags = record.dagster_run.tags
-            taken += Taken(requests=int(tags.get(REQUESTS_TAG, 0)), size_bytes=int(tags.get(BYTES_TAG, 0)))
+            taken += traffic_of(record.dagster_run.tags)
     places = (record.dagster_run.tags[NEXT_TAG] for record in others if NEXT_TAG in record.dagster_run.tags)
     return _Earlier(taken, CellKey.parse(next(places, "")))
 
@@ -260,11 +261,7 @@ class _Audit:
 
     def _note(self) -> None:
         """Set the run's tags: what it took of the budget, and where the next run begins."""
-        tags = {
-            REQUESTS_TAG: str(self._taken.requests),
-            BYTES_TAG: str(self._taken.size_bytes),
-            NEXT_TAG: str(self._next.key) if self._next else "",
-        }
+        tags = {**traffic_tags(self._taken), NEXT_TAG: str(self._next.key) if self._next else ""}
         self._context.instance.add_run_tags(self._context.run_id, tags)
 
     def _failure(self) -> dg.Failure:

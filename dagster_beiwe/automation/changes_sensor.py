@@ -14,7 +14,6 @@ from functools import partial
 
 import dagster as dg
 
-from dagster_beiwe.assets import StudyAssets
 from dagster_beiwe.automation.changes import (
     LOOK_SECONDS,
     ChangesCursor,
@@ -27,7 +26,6 @@ from dagster_beiwe.automation.changes import (
 )
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.automation.requested import not_requested, request_tag
-from dagster_beiwe.automation.schedules import checks_request, checks_target
 from dagster_beiwe.automation.study_runs import (
     CHANGES_TAG,
     REQUEST_TAG,
@@ -45,6 +43,7 @@ from dagster_beiwe.partitions.definitions import participants_name, study_window
 from dagster_beiwe.partitions.rectangles import Rectangle
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.retries import CHANGE_REQUESTED_AGAIN_SECONDS, HTTP_IN_SENSORS
+from dagster_beiwe.runs.dagster_private import ANONYMOUS_ASSET_JOB_PREFIX, AssetJob
 from dagster_beiwe.studies.server_counts import ToldZone, batches, counts_around, find_zone, zone_tag
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone
@@ -58,21 +57,23 @@ _LOGS: dict[str, Opening] = {}
 
 def build_changes_sensor(
     study: Study,
-    assets: StudyAssets,
-    checks: dg.AssetChecksDefinition,
+    raw_data: dg.AssetsDefinition,
+    checks: AssetJob,
     *,
     interval_seconds: int = 3600,
     running: bool = False,
 ) -> dg.SensorDefinition:
-    """Requests the windows whose counts moved since they were committed, and the checks when all runs are over.
+    """Requests the windows whose counts moved since they were committed, and the job ``checks`` when all runs are over.
 
     The server counts about once an hour, so asking it more often finds nothing more. In between, and if there is more
     to do than fits into one evaluation, the sensor continues every ten minutes.
     """
 
+    windows = dg.define_asset_job(_windows_job(study), selection=[raw_data])
+
     @dg.sensor(
         name=f"{study.key}_changes",
-        target=dg.AssetSelection.assets(assets.raw_data).without_checks() | checks_target(assets.summaries, checks),
+        jobs=[checks, windows],
         minimum_interval_seconds=min(interval_seconds, CHECK_SECONDS),
         required_resource_keys={study.config.deployment},
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
@@ -88,7 +89,7 @@ def build_changes_sensor(
         recorded = newest_recorded(context.instance, study)
         unchecked = outcome.cursor.unchecked or bool(requests or busy) or recorded != evaluation.cursor.recorded
         if unchecked and not (requests or busy or outcome.waiting):
-            requests.append(checks_request(assets.summaries, checks, run_key=f"checks {evaluation.now.isoformat()}"))
+            requests.append(dg.RunRequest(run_key=f"checks {evaluation.now.isoformat()}", job_name=checks.name))
             unchecked = False
         return dg.SensorResult(
             run_requests=requests or None,
@@ -97,6 +98,11 @@ def build_changes_sensor(
         )
 
     return changes
+
+
+def _windows_job(study: Study) -> str:
+    """The job of the runs of raw data, which Dagster does not list: nobody launches a backfill from it."""
+    return f"{ANONYMOUS_ASSET_JOB_PREFIX}_{study.key}_changes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +211,7 @@ class _Evaluation:
     def _request(self, run: Rectangle, zone: StudyZone, changes: str) -> dg.RunRequest:
         """A run of raw data. Its key is new each time: tags already rule out what was requested lately."""
         return dg.RunRequest(
+            job_name=_windows_job(self._study),
             run_key=f"{run.range} {self.now.isoformat()}",
             tags={**run.tags, **zone_tag(zone), REQUEST_TAG: self._study.id, CHANGES_TAG: changes},
             asset_selection=[self._study.asset_key("raw_data")],

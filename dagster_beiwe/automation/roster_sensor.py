@@ -70,7 +70,7 @@ def build_roster_sensor(
 
     @dg.sensor(
         name=f"{study.key}_participants",
-        target=dg.AssetSelection.assets(raw_data).without_checks(),
+        target=dg.AssetSelection.assets(raw_data),
         minimum_interval_seconds=interval_seconds,
         required_resource_keys={study.config.deployment},
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
@@ -93,7 +93,7 @@ def build_roster_sensor(
         if warning := too_many_partitions(study, participants=len(order), windows=len(windows)):
             context.log.warning(warning)
         requests = [
-            dg.RunRequest(run_key=run.range, tags=run.tags)
+            dg.RunRequest(run_key=run.range, tags=run.tags, asset_selection=[raw_data.key], asset_check_keys=[])
             for stretch in stretches(order, batch)
             for run in Rectangle(stretch, tuple(windows)).split(PARTITIONS_PER_RUN)
         ]

@@ -15,6 +15,7 @@ from dagster_beiwe.partitions.definitions import participants_name, window_keys
 from dagster_beiwe.partitions.events import refreshed_participants
 from dagster_beiwe.partitions.rectangles import Rectangle, stretches
 from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG
+from dagster_beiwe.runs.dagster_private import AssetJob
 from dagster_beiwe.studies.study import Study
 
 DEFAULT_CRON = "0 5 * * *"
@@ -37,7 +38,7 @@ def build_refresh_schedule(
 
     @dg.schedule(
         name=f"{study.key}_refresh",
-        target=dg.AssetSelection.assets(*targets).without_checks(),
+        target=dg.AssetSelection.assets(*targets),
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=(
@@ -64,41 +65,25 @@ def build_refresh_schedule(
     return refresh
 
 
-def build_checks_schedule(
-    study: Study,
-    summaries: Sequence[dg.AssetsDefinition],
-    checks: dg.AssetChecksDefinition,
-    *,
-    cron: str = DEFAULT_CHECKS_CRON,
-    running: bool = False,
-) -> dg.ScheduleDefinition:
-    """Runs every check of the study and builds the tables made from manifests, some hours after the refresh."""
+def build_checks_job(
+    study: Study, summaries: Sequence[dg.AssetsDefinition], checks: dg.AssetChecksDefinition
+) -> AssetJob:
+    """``<key>_checks``: every check of the study, and the tables made from manifests alone."""
+    return dg.define_asset_job(
+        f"{study.key}_checks",
+        selection=dg.AssetSelection.assets(*summaries) | dg.AssetSelection.checks(checks),
+        description=f"Checks that the data of {study.title} is complete, intact, and protected.",
+    )
 
-    @dg.schedule(
+
+def build_checks_schedule(
+    study: Study, job: AssetJob, *, cron: str = DEFAULT_CHECKS_CRON, running: bool = False
+) -> dg.ScheduleDefinition:
+    """Runs the checks, some hours after the refresh."""
+    return dg.ScheduleDefinition(
         name=f"{study.key}_checks",
-        target=checks_target(summaries, checks),
+        job=job,
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=f"Checks that the data of {study.title} is complete, intact, and protected.",
-    )
-    def check(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        moment = context.scheduled_execution_time.astimezone(timezone.utc)
-        return checks_request(summaries, checks, run_key=f"{moment:%Y-%m-%dT%H:%M:%S} checks")
-
-    return check
-
-
-def checks_target(summaries: Sequence[dg.AssetsDefinition], checks: dg.AssetChecksDefinition) -> dg.AssetSelection:
-    """Everything that a run of the checks selects."""
-    return dg.AssetSelection.assets(*summaries) | dg.AssetSelection.checks(checks)
-
-
-def checks_request(
-    summaries: Sequence[dg.AssetsDefinition], checks: dg.AssetChecksDefinition, *, run_key: str
-) -> dg.RunRequest:
-    """A run of all checks, and of the tables made from manifests alone."""
-    return dg.RunRequest(
-        run_key=run_key,
-        asset_selection=[summary.key for summary in summaries],
-        asset_check_keys=sorted(checks.check_keys, key=lambda key: (key.asset_key, key.name)),
     )

@@ -11,13 +11,13 @@ from dagster_beiwe.automation.changes import Grid
 from dagster_beiwe.automation.requested import Request, latest_requests
 from dagster_beiwe.cells import CellKey
 from dagster_beiwe.partitions.rectangles import Rectangle
-from dagster_beiwe.runs.dagster_private import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
+from dagster_beiwe.runs.dagster_private import HIDDEN_TAG_PREFIX, PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from dagster_beiwe.studies.study import Study
 
-REQUEST_TAG = "beiwe/request"
+REQUEST_TAG = f"{HIDDEN_TAG_PREFIX}beiwe_request"
 """Tag of a run that the sensor requested: the study's id."""
 
-CHANGES_TAG = "beiwe/changes"
+CHANGES_TAG = f"{HIDDEN_TAG_PREFIX}beiwe_changes"
 """Tag of such a run: what each of its windows was requested for, so that none is soon requested again for that."""
 
 _OPEN = [

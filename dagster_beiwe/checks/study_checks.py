@@ -109,7 +109,7 @@ def checks_of(study: Study) -> dg.AssetChecksDefinition:
     ]
 
     @dg.multi_asset_check(
-        name=f"{study.key}_checks",
+        name=f"{study.key}_check_data",
         specs=specs,
         can_subset=True,
         required_resource_keys={study.config.deployment},

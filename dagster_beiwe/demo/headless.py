@@ -16,6 +16,7 @@ from dagster_beiwe.assets.translator import STUDIES, STUDY_TABLES
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.partitions.definitions import participants_name, window_keys
 from dagster_beiwe.partitions.rectangles import Rectangle
+from dagster_beiwe.runs.traffic import traffic_of
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.text import human_size
 
@@ -101,13 +102,13 @@ def _backfill(definitions: dg.Definitions, instance: dg.DagsterInstance, study: 
     for run in everything.split(PARTITIONS_PER_RUN):
         result = execute(definitions, instance, [key], tags=run.tags)
         tally.failed_runs += not result.success
+        tally.downloaded_bytes += _downloaded_bytes(instance, result)
         for table in downstream if result.success else ():
             tally.failed_runs += not execute(definitions, instance, [table], tags=run.tags).success
         for event in result.get_asset_materialization_events():
             tally.windows += 1
             tally.files += _number(event.materialization, "files")
-            tally.size_bytes += _number(event.materialization, "dagster/size_bytes")
-            tally.downloaded_bytes += _number(event.materialization, "downloaded_bytes")
+            tally.size_bytes += _number(event.materialization, "size_bytes")
             tally.stored_bytes += _number(event.materialization, "stored_bytes")
     return tally
 
@@ -117,6 +118,11 @@ def _downstream(definitions: dg.Definitions, study: Study) -> list[dg.AssetKey]:
     specs = list(definitions.resolve_all_asset_specs())
     (raw_data,) = (spec for spec in specs if spec.key == study.asset_key("raw_data"))
     return [spec.key for spec in specs if spec.partitions_def == raw_data.partitions_def and spec.key != raw_data.key]
+
+
+def _downloaded_bytes(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> int:
+    finished = instance.get_run_by_id(result.run_id)
+    return traffic_of(finished.tags).size_bytes if finished else 0
 
 
 def _number(event: dg.AssetMaterialization, name: str) -> int:

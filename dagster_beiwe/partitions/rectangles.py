@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dagster_beiwe.cells import CellKey
-from dagster_beiwe.partitions.run_keys import rectangle_tags
+from dagster_beiwe.partitions.run_keys import readable_tags, rectangle_tags
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Rectangle:
     @property
     def tags(self) -> dict[str, str]:
         """Tags of a run over this rectangle."""
-        return dict(rectangle_tags(self.participants, self.windows))
+        return {**rectangle_tags(self.participants, self.windows), **readable_tags(self.cells())}
 
     @property
     def range(self) -> str:

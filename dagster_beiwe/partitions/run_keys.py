@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import dagster as dg
 
 from dagster_beiwe.cells import CellKey
 from dagster_beiwe.runs.dagster_private import RANGE_END_TAG, RANGE_START_TAG
+
+PARTICIPANTS_TAG, WINDOWS_TAG = "participants", "windows"
 
 REFRESH_TAG = "beiwe/refresh"
 MOVED_ONLY = "moved"
@@ -53,3 +55,13 @@ def rectangle_tags(participants: Sequence[str], windows: Sequence[str]) -> Mappi
         RANGE_START_TAG: str(CellKey(participants[0], windows[0])),
         RANGE_END_TAG: str(CellKey(participants[-1], windows[-1])),
     }
+
+
+def readable_tags(cells: Iterable[CellKey]) -> dict[str, str]:
+    """Tags that say to people which partitions a run is about."""
+    participants, windows = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
+    return {PARTICIPANTS_TAG: _first_and_last(participants), WINDOWS_TAG: _first_and_last(windows)}
+
+
+def _first_and_last(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)}: {names[0]} to {names[-1]}"

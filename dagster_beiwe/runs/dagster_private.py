@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from dagster._core.definitions.target import ANONYMOUS_ASSET_JOB_PREFIX
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
 from dagster._core.events import EngineEventData
 from dagster._core.execution.context.system import StepExecutionContext
 from dagster._core.launcher import DefaultRunLauncher
 
-__all__ = ["DefaultRunLauncher", "EngineEventData", "StepExecutionContext"]
+__all__ = ["ANONYMOUS_ASSET_JOB_PREFIX", "AssetJob", "DefaultRunLauncher", "EngineEventData", "StepExecutionContext"]
 
 PARTITION_TAG: Final = "dagster/partition"
 RANGE_START_TAG: Final = "dagster/asset_partition_range_start"
@@ -20,6 +22,9 @@ RANGE_END_TAG: Final = "dagster/asset_partition_range_end"
 
 DATA_VERSION_TAG: Final = "dagster/data_version"
 USER_VERSION_TAG: Final = "dagster/data_version_is_user_provided"
+
+HIDDEN_TAG_PREFIX: Final = ".dagster/"
+"""Dagster keeps a run's tags with this prefix and does not show them."""
 
 CONTINUATION_TAGS: Final = ("dagster/retry_number", "dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 """Tags of a run that continues a failed one: an automatic retry, or "re-execute from failure" in the UI."""

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 import dagster as dg
 
 from dagster_beiwe.processes import Worker
-from dagster_beiwe.runs.dagster_private import DefaultRunLauncher, EngineEventData
+from dagster_beiwe.runs.dagster_private import HIDDEN_TAG_PREFIX, DefaultRunLauncher, EngineEventData
 
 _WORKER: Final = "beiwe worker"
 _STEPS: Final = "step_keys"
@@ -149,7 +149,7 @@ def _never_began(instance: dg.DagsterInstance, run: dg.DagsterRun, is_silent: Is
     if not isinstance(instance.run_launcher, DefaultRunLauncher):
         return False
     ours = any(key.path[0] == "beiwe" for key in run.asset_selection or ())
-    if not ours and not any(tag.startswith("beiwe/") for tag in run.tags):
+    if not ours and not any(tag.startswith(("beiwe/", f"{HIDDEN_TAG_PREFIX}beiwe_")) for tag in run.tags):
         return False
     newest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
     silent = is_silent(run, newest[0] if newest else None)

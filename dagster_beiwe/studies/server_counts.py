@@ -22,9 +22,9 @@ ZONE_SOURCE_METADATA = "time zone told by"
 
 FORMER_ZONES_METADATA = "former time zones"
 
-ZONE_TAG = "beiwe/time_zone"
-"""Tag of a run: the zone that the requesting sensor used, its source, and former zones, so that both mean the same
-days."""
+ZONE_TAG = ".dagster/beiwe_time_zone"
+"""Tag of a run, which Dagster does not show: the zone that the requesting sensor used, its source, and former zones, so
+that both mean the same days."""
 
 ZONE_SECONDS = 24 * 3600
 """How long an answer about the zone is used: researchers may change it."""

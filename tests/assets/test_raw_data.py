@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +16,7 @@ import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.execution.api import execute_run
-from worlds import PASSPHRASE, WEEKS
+from worlds import PASSPHRASE, START, WEEKS
 
 from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
 from dagster_beiwe.assets import AssetOptions
@@ -26,9 +28,11 @@ from dagster_beiwe.lake.catalog.records import Head
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, rectangle_tags
 from dagster_beiwe.runs.remembered_heads import seen_in
+from dagster_beiwe.runs.traffic import traffic_of
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.studies.study import Study
+from dagster_beiwe.text import human_size
 
 AT_ONCE = dg.RetryPolicy(max_retries=1)
 
@@ -101,6 +105,7 @@ def test_a_single_partition(launcher: Launcher, participants: list[str]) -> None
     run = launcher.run({"dagster/partition": f"{participants[1]}|{WEEKS[1]}"})
     assert run.is_success
     assert set(launcher.events(run)) == grid([participants[1]], [WEEKS[1]])
+    assert (run.tags["participants"], run.tags["windows"]) == (participants[1], WEEKS[1])
 
 
 def test_a_range_along_windows(launcher: Launcher, participants: list[str]) -> None:
@@ -130,7 +135,14 @@ def test_each_partition_has_its_own_numbers_and_version(launcher: Launcher, part
     assert week.tags["dagster/partition/window"] == WEEKS[1]
     assert len({(event.tags or {})["dagster/data_version"] for event in events.values()}) > 1
     assert week.metadata["files"].value == 14
-    assert week.metadata["streams"].value == {"gps": 7, "power_state": 7}
+    assert re.fullmatch(
+        r"\| stream \| files \| size \|\n\|---\|--:\|--:\|\n"
+        r"\| gps \| 7 \| \d+\.\d kB \|\n\| power_state \| 7 \| \d+(\.\d k| )B \|",
+        str(week.metadata["streams"].value),
+    )
+    assert str(week.metadata["changes"].value).startswith("14 added (")
+    assert week.metadata["window"].value == f"{WEEKS[1]} to {START + timedelta(days=13)} (UTC)"
+    assert "dagster/size_bytes" not in week.metadata  # Dagster would show that of the last window as the asset's
     assert len(json.dumps({name: str(value.value) for name, value in week.metadata.items()})) < 1000
 
 
@@ -201,7 +213,22 @@ def test_a_refresh_of_what_moved_records_the_rest_without_asking(
         {key: (event.tags or {})["dagster/data_version"] for key, event in one.items()} for one in (first, second)
     ]
     assert {key for key in versions[0] if versions[0][key] != versions[1][key]} == {f"{participants[0]}|{WEEKS[0]}"}
-    assert second[f"{participants[1]}|{WEEKS[0]}"].metadata["unchanged"].value == 14
+    assert str(second[f"{participants[1]}|{WEEKS[0]}"].metadata["changes"].value).startswith("14 unchanged (")
+
+
+def test_a_run_says_what_it_is_about_and_what_it_took(
+    launcher: Launcher, participants: list[str], server: SimulatedServer
+) -> None:
+    """In tags that can be read in the list of runs; requests are not those of one window, so they are on none."""
+    server.forget_requests()
+    run = launcher.run(rectangle_tags(participants, WEEKS[:2]))
+    assert run.tags["participants"] == f"3: {participants[0]} to {participants[-1]}"
+    assert run.tags["windows"] == f"2: {WEEKS[0]} to {WEEKS[1]}"
+    taken = traffic_of(run.tags)
+    assert taken.requests == len(server.requests)
+    assert run.tags["traffic"] == f"{taken.requests} requests, {human_size(taken.size_bytes)}"
+    server.misbehave("status", route="/get-data/*", participant=participants[1], status=500)
+    assert traffic_of(launcher.run(rectangle_tags(participants, WEEKS[:2])).tags).requests > 0
 
 
 def test_a_window_without_data_is_a_success(launcher: Launcher, study: Study, server: SimulatedServer) -> None:
@@ -238,17 +265,16 @@ def test_a_participant_who_is_gone_does_not_fail_the_others(
     run = launcher.run(tags)
     assert run.is_success
     events = launcher.events(run)
-    gone = {key for key, event in events.items() if "participant_deleted_upstream" in event.metadata}
+    gone = {key for key, event in events.items() if "notes" in event.metadata}
     assert gone == grid(participants[1:2], WEEKS[:2])
     for key in gone:
-        numbers = {name: value.value for name, value in events[key].metadata.items()}
-        assert (numbers["deleted_upstream"], numbers["deleted_upstream_bytes"]) == (
-            14,
-            before[key].metadata["added_bytes"].value,
-        )
-        assert (numbers["unchanged"], numbers["unchanged_bytes"]) == (0, 0)
+        assert events[key].metadata["notes"].value == "The participant is no longer on the server."
+        added = str(before[key].metadata["changes"].value)
+        assert events[key].metadata["changes"].value == added.replace("added", "deleted upstream")
     other = events[f"{participants[0]}|{WEEKS[0]}"].metadata
-    assert (other["unchanged"].value, other["unchanged_bytes"].value) == (14, other["dagster/size_bytes"].value)
+    size = other["size_bytes"].value
+    assert isinstance(size, int)
+    assert other["changes"].value == f"14 unchanged ({human_size(size)})"
     logs = [log.user_message for log in launcher.instance.all_logs(run.run_id)]
     assert sum(f"{participants[1]} is no longer on the server" in text for text in logs) == 1
 

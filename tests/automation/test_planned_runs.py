@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labs import version
+from labs import END_TAG, START_TAG, version
 
 from dagster_beiwe.automation.changes import ChangesCursor, Grid, Held, choose_runs, look_for_changes
 from dagster_beiwe.cells import CellKey
@@ -169,7 +169,9 @@ def test_a_rectangle_names_itself_as_dagster_does() -> None:
     """For tags of runs and for the command line."""
     rectangle = Rectangle(("a", "b"), ("2026-01-05", "2026-01-12"))
     assert rectangle.range == "a|2026-01-05...b|2026-01-12"
-    assert list(rectangle.tags.values()) == ["a|2026-01-05", "b|2026-01-12"]
+    assert rectangle.tags[START_TAG] == "a|2026-01-05"
+    assert rectangle.tags[END_TAG] == "b|2026-01-12"
+    assert (rectangle.tags["participants"], rectangle.tags["windows"]) == ("2: a to b", "2: 2026-01-05 to 2026-01-12")
 
 
 def test_a_new_window_is_looked_at_where_data_are_dated_later() -> None:

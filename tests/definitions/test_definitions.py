@@ -285,6 +285,17 @@ def test_the_default_for_tables_takes_nothing_else(
     assert not (tmp_path / "home" / "storage").exists()
 
 
+def test_targets_of_sensors_and_schedules_can_be_read(server: SimulatedServer) -> None:
+    """Dagster shows a selection that it cannot write as the representation of an object."""
+    repository = build_beiwe_definitions().get_repository_def()
+    snapshot = RepositorySnap.from_def(repository)
+    sensors = [sensor.asset_selection for sensor in snapshot.sensors]
+    schedules = [schedule.asset_selection for schedule in snapshot.schedules]
+    selections = [str(selection) for selection in (*sensors, *schedules) if selection]
+    assert len(selections) >= 4
+    assert all(selection.startswith('key:"beiwe/') for selection in selections)
+
+
 def test_definitions_hold_no_secret(server: SimulatedServer) -> None:
     """What Dagster stores and displays about resources and assets names variables, not values."""
     repository = build_beiwe_definitions().get_repository_def()

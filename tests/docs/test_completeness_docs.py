@@ -59,7 +59,7 @@ def test_the_document_names_settings_and_checks_that_exist() -> None:
 def test_the_launchpad_takes_the_configuration_of_the_document(lab: Lab) -> None:
     """The share is the one that the check then uses."""
     lab.backfill()
-    config = yaml.safe_load(block(ASSETS, "yaml"))["ops"]["sleep_checks"]["config"]
+    config = yaml.safe_load(block(ASSETS, "yaml"))["ops"]["sleep_check_data"]["config"]
     assert lab.check("intact", **config).metadata["share"].value == 1.0
 
 

@@ -9,6 +9,7 @@ from object_helpers import PASSPHRASE, S3, START, STUDY, cells_of, small_world
 from dagster_beiwe import BeiweResource, EnvCredentials
 from dagster_beiwe.assets import AssetOptions, StudyAssets
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
+from dagster_beiwe.automation.schedules import build_checks_job
 from dagster_beiwe.checks import checks_of
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
 from dagster_beiwe.partitions.definitions import participants_name
@@ -28,7 +29,8 @@ def look(resource: BeiweResource, study: Study, instance: dg.DagsterInstance, cu
     """Evaluate the sensor; what it remembers."""
     assets = StudyAssets.of(study, AssetOptions(pool="test", retry_policy=dg.RetryPolicy(max_retries=0)))
     checks = checks_of(study)
-    sensor = build_changes_sensor(study, assets, checks, interval_seconds=0)
+    job = build_checks_job(study, assets.summaries, checks)
+    sensor = build_changes_sensor(study, assets.raw_data, job, interval_seconds=0)
     resources = {
         "beiwe": resource,
         "beiwe_table_io_manager": EncryptedTableIOManager(beiwe=resource),

@@ -16,7 +16,7 @@ from dagster_beiwe.automation.changes import ChangesCursor
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.member_names import short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
-from dagster_beiwe.studies.server_counts import find_zone
+from dagster_beiwe.studies.server_counts import ZONE_TAG, find_zone
 from dagster_beiwe.studies.time_zones import StudyZone, ask_time_zone
 
 ANNA = PARTICIPANTS[0]
@@ -149,7 +149,7 @@ def test_after_a_change_of_zone_new_data_is_followed_and_compared(open_lab: Call
     lab.world.add_rows(ANNA, "gps", moment(day_of_week(1), 20))
     lab.world.add_hour(ANNA, "gps", moment(day_of_week(2), 3))
     requests = raw_data_requests(lab.tick())
-    assert {request.tags["beiwe/time_zone"] for request in requests} == {"Asia/Tokyo server America/New_York"}
+    assert {request.tags[ZONE_TAG] for request in requests} == {"Asia/Tokyo server America/New_York"}
     assert sorted(key for request in requests for key in lab.partitions_of(request)) == [
         f"{ANNA}|{WEEKS[1]}",
         f"{ANNA}|{WEEKS[2]}",

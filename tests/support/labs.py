@@ -15,6 +15,7 @@ from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
 from dagster_beiwe.assets import DEFAULT_TRANSLATOR, AssetOptions, BeiweTranslator, StudyAssets, translated
 from dagster_beiwe.automation.audit import build_audit_job
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
+from dagster_beiwe.automation.schedules import build_checks_job
 from dagster_beiwe.checks import checks_of
 from dagster_beiwe.client import HttpPolicy
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
@@ -103,7 +104,8 @@ class Lab:
         options = AssetOptions(pool="beiwe_test", retry_policy=AT_ONCE, translator=translator)
         self.assets = StudyAssets.of(self.study, options)
         self.checks = checks_of(self.study)
-        self.sensor = build_changes_sensor(self.study, self.assets, self.checks, interval_seconds=0)
+        self.checks_job = build_checks_job(self.study, self.assets.summaries, self.checks)
+        self.sensor = build_changes_sensor(self.study, self.assets.raw_data, self.checks_job, interval_seconds=0)
         self.resources: dict[str, Any] = {
             "beiwe": self.beiwe,
             "beiwe_table_io_manager": EncryptedTableIOManager(beiwe=self.beiwe),
@@ -113,7 +115,7 @@ class Lab:
             assets=self.assets.all,
             asset_checks=[self.checks],
             sensors=[self.sensor],
-            jobs=[build_audit_job(self.study, options)],
+            jobs=[self.checks_job, build_audit_job(self.study, options)],
             resources=self.resources,
             executor=dg.in_process_executor,
         )
@@ -160,7 +162,7 @@ class Lab:
         """Materialise assets by name and evaluate checks by name."""
         wanted = {key for key in self.checks.check_keys if key.name in checks}
         job = self.job.get_subset(asset_selection={self.key(name) for name in names}, asset_check_selection=wanted)
-        ops = {f"{self.study.key}_checks": {"config": config}} if config else {}
+        ops = {f"{self.study.key}_check_data": {"config": config}} if config else {}
         run_config: dict[str, Any] = {**QUIET, "ops": ops}
         return job.execute_in_process(
             instance=self.instance, tags=tags, partition_key=partition, run_config=run_config, raise_on_error=False
