@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"BEIWE_ACCESS_KEY={server.access_key}")
         print(f"BEIWE_SECRET_KEY={server.secret_key}")
         print(f"BEIWE_USERNAME={server.username}")
-        print(f"BEIWE_PASSWORD={server.password}", flush=True)
+        print(f"BEIWE_PASSWORD={server.password}")
+        print(f"# control page: {server.control_url}", flush=True)
         stop.wait()
     return 0
 

@@ -1,4 +1,7 @@
-"""Change the world from another process: ``POST /_simulator/<action>`` with a JSON object, loopback only."""
+"""Change the world from another process: ``POST /_simulator/<action>`` with a JSON object, loopback only.
+
+Web pages that the user visits must not reach it through the browser, so it checks for whom a request is and from where.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from dagster_beiwe.simulator.world import World
 Actions = Mapping[str, Callable[..., Any]]
 
 PREFIX = "/_simulator/"
+READING = frozenset({"requests", "world"})
+"""Actions that change nothing."""
 MUTATIONS = frozenset(
     {
         "add_answers",
@@ -26,6 +31,8 @@ MUTATIONS = frozenset(
         "change_zone",
         "count",
         "flag_deleted",
+        "go_offline",
+        "go_online",
         "forget_sha1",
         "hide_study",
         "lose_object",
@@ -42,18 +49,54 @@ _MOMENTS = frozenset({"hour", "moment", "start", "end"})
 _DAYS = frozenset({"day", "first", "last"})
 
 
-def answer(world: World, own: Actions, request: Request, body: bytes) -> Answer:
-    """Run one action, the server's own or a change of the world.
+def is_own(request: Request, *, port: int) -> bool:
+    """Whether a request is for this server under a loopback name, and, if it changes something, from its own page.
+
+    Programs send no ``Origin``. Browsers do, and cannot be told otherwise by a page; a page whose name was rebound to
+    the loopback address sends that name as ``Host``.
+    """
+    headers, host = request.headers, request.headers.get("host", "")
+    if host not in (f"127.0.0.1:{port}", f"localhost:{port}"):
+        return False
+    if request.method in ("GET", "HEAD"):
+        return True
+    return headers.get("origin", f"http://{host}") == f"http://{host}" and (
+        headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+    )
+
+
+def answer(act: Callable[[str, dict[str, Any]], Any], request: Request, body: bytes) -> Answer:
+    """Run one action with ``act``, the server's own or a change of the world.
 
     It takes the arguments of the method of the same name, times as ISO 8601.
     """
     action = request.route.removeprefix(PREFIX)
     try:
-        arguments = _arguments(json.loads(body or b"{}"))
-        return json_answer(_run(world, own, action, arguments))
+        return json_answer(act(action, json.loads(body or b"{}")))
     except (KeyError, LookupError, TypeError, ValueError) as error:
         failed = json_answer({"error": f"{type(error).__name__}: {error}"})
         return replace(failed, status=400)
+
+
+def run(world: World, own: Actions, action: str, given: Any) -> Any:
+    """Run an action with arguments as JSON. Raises ``LookupError``, ``TypeError``, or ``ValueError`` for a mistake."""
+    arguments = _arguments(given)
+    if action in own:
+        result = own[action](**arguments)
+        return {} if result is None else result
+    if action in ("advance", "live"):
+        by = timedelta(**arguments)
+        world.advance(by) if action == "advance" else world.live(world.now + by)
+        return {"now": world.now.isoformat()}
+    if action == "add_participant":
+        study_id = arguments.pop("study_id")
+        return {"id": world.add_participant(study_id, ParticipantPlan(**arguments))}
+    if action == "world":
+        return {one.id: {"name": one.name, "participants": sorted(one.participants)} for one in world.studies.values()}
+    if action not in MUTATIONS:
+        raise LookupError(f"no such action: {action}")
+    getattr(world, action)(**arguments)
+    return {}
 
 
 def _arguments(given: Any) -> dict[str, Any]:
@@ -67,21 +110,3 @@ def _argument(name: str, value: Any) -> Any:
         moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
         return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
     return date.fromisoformat(value) if name in _DAYS and isinstance(value, str) else value
-
-
-def _run(world: World, own: Actions, action: str, arguments: dict[str, Any]) -> Any:
-    if action in own:
-        result = own[action](**arguments)
-        return {} if result is None else result
-    if action == "advance":
-        world.advance(timedelta(**arguments))
-        return {"now": world.now.isoformat()}
-    if action == "add_participant":
-        study_id = arguments.pop("study_id")
-        return {"id": world.add_participant(study_id, ParticipantPlan(**arguments))}
-    if action == "world":
-        return {one.id: {"name": one.name, "participants": sorted(one.participants)} for one in world.studies.values()}
-    if action not in MUTATIONS:
-        raise LookupError(f"no such action: {action}")
-    getattr(world, action)(**arguments)
-    return {}

@@ -19,13 +19,15 @@ _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request as endpoints see it. ``form`` and ``query`` keep order and repetition."""
+    """One request as endpoints see it. ``form`` and ``query`` keep order and repetition; ``headers`` have lower-case
+    names."""
 
     method: str
     path: str
     form: tuple[tuple[str, str], ...] = ()
     query: tuple[tuple[str, str], ...] = ()
     cookies: dict[str, str] = field(default_factory=dict, repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def route(self) -> str:

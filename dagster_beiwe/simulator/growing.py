@@ -23,6 +23,8 @@ _ONCE_A_DAY = frozenset({"survey_answers", "survey_timings", "calls", "texts", "
 _ONCE_A_WEEK = frozenset({"audio_recordings", "ambient_audio", "image_survey"})
 _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
+_SLOWEST_UPLOAD = 3 * _HOUR
+"""From the beginning of an hour to the upload of its last file."""
 
 
 def grow_study(plan: StudyPlan, *, pk: int, seed: int, now: datetime, cache: BlobCache) -> Study:
@@ -41,6 +43,7 @@ def grow_study(plan: StudyPlan, *, pk: int, seed: int, now: datetime, cache: Blo
         hidden=plan.hidden,
         stopped=plan.stopped,
     )
+    study.device_settings.update(plan.settings)
     relative = tuple((name, 7, 36000) for name in plan.interventions[:1])
     study.surveys = [
         Survey(id=word(rng, _LETTERS, 24), name="Daily mood", created=created, relative_timings=relative),
@@ -66,7 +69,7 @@ def grow_participant(
     cache: BlobCache,
 ) -> Participant:
     start = person.start or plan.start or now - 3 * _DAY
-    end = min(person.end or plan.end or now, now)
+    end = min(person.offline_since or now, now)
     participant = Participant(
         id=participant_id,
         study_id=study.id,
@@ -76,28 +79,88 @@ def grow_participant(
         retired=person.retired,
         deleted=person.deleted,
         interventions=dict.fromkeys(study.interventions),
-        fields=dict.fromkeys(study.fields, ""),
+        fields={**dict.fromkeys(study.fields, ""), **person.fields},
         zone=study.time_zone,
+        plan=person,
+        grown_until=end,
+        offline_since=person.offline_since,
+        heartbeat=now if person.offline_since else None,
     )
-    content = person.content or plan.content
     if study.interventions and person.os:
         participant.interventions[study.interventions[0]] = (start + 7 * _DAY).date()
-    if person.os:
-        hours = plan.hours if person.hours is None else person.hours
-        wanted = person.streams if person.streams is not None else plan.streams
-        streams = [
-            name for name in check_streams(wanted or STREAM_NAMES) if person.os.lower() in server_stream(name).platforms
-        ]
-        for stream, hour in _moments(streams, start, end, tuple(hours)):
-            file = make_file(study, participant, stream, hour, content=content, seed=seed, now=now, cache=cache)
-            participant.files[file.key] = file
+    participant.interventions.update(person.interventions)
+    for file in _recorded(plan, study, participant, end, seed=seed, now=now, cache=cache):
+        participant.files[file.key] = file
     if person.wrong_clock:
         for moment in (moment_of(-HOUR_MS), moment_of(0), (now + 365 * _DAY).replace(minute=0, second=0)):
             file = make_file(
-                study, participant, "power_state", moment, content=content, seed=seed, now=now, cache=cache
+                study,
+                participant,
+                "power_state",
+                moment,
+                content=person.content or plan.content,
+                seed=seed,
+                now=now,
+                cache=cache,
             )
             participant.files[file.key] = file
     return participant
+
+
+def later_files(
+    plan: StudyPlan,
+    study: Study,
+    participant: Participant,
+    since: datetime,
+    until: datetime,
+    *,
+    seed: int,
+    cache: BlobCache,
+) -> list[StoredFile]:
+    """What a phone recorded and did not upload before ``since``; ``arrived`` is when it would upload by itself."""
+    first = max(since - _SLOWEST_UPLOAD, participant.grown_until or since)
+    midnight = until.replace(hour=0, minute=0) + _DAY  # whole days, or it would matter at which hour one looks
+    files = _recorded(
+        plan, study, participant, midnight, since=first, seed=seed, now=midnight + _SLOWEST_UPLOAD, cache=cache
+    )
+    return [file for file in files if file.key not in participant.files]
+
+
+def _recorded(
+    plan: StudyPlan,
+    study: Study,
+    participant: Participant,
+    end: datetime,
+    *,
+    since: datetime | None = None,
+    seed: int,
+    now: datetime,
+    cache: BlobCache,
+) -> Iterator[StoredFile]:
+    """What a phone records from its registration, or ``since``, until ``end``, as the plans say."""
+    own, start = participant.plan, participant.first_registration
+    if start is None:
+        return
+    end = min(end, own.end or plan.end or end)
+    hours = plan.hours if own.hours is None else own.hours
+    wanted = own.streams if own.streams is not None else plan.streams
+    system = participant.os.lower()
+    streams = [name for name in check_streams(wanted or STREAM_NAMES) if system in server_stream(name).platforms]
+    for stream, hour in _moments(streams, start, end, tuple(hours)):
+        if since is not None and hour < since:
+            continue
+        if hour >= own.stream_ends.get(stream, end):
+            continue
+        if stream != "identifiers" and _chance(f"{seed}/{participant.id}/{ms_of(hour)}") >= own.share:
+            continue
+        yield make_file(
+            study, participant, stream, hour, content=own.content or plan.content, seed=seed, now=now, cache=cache
+        )
+
+
+def _chance(text: str) -> float:
+    """A number in [0, 1) that follows from the text."""
+    return zlib.crc32(text.encode()) / 2**32
 
 
 def _moments(

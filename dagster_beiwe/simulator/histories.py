@@ -56,7 +56,7 @@ def upload_history(person: Participant) -> list[dict[str, Any]]:
 
 
 def heartbeat_history(person: Participant) -> list[dict[str, Any]]:
-    last = person.last_upload
+    last = person.last_heartbeat
     if last is None:
         return []
     return [{"timestamp": _z(last - number * _HOUR)} for number in reversed(range(_HEARTBEATS))]

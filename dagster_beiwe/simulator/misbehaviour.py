@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import fnmatch
+import math
 import random
 import threading
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -80,8 +82,8 @@ class Misbehaviour:
     """One way to misbehave, and where.
 
     ``route`` is a glob on the path. ``participant``, ``stream`` and [``start``, ``end``) narrow it to downloads that
-    cover such files (a participant also to that participant's histories). ``times`` is how often it happens; None
-    means always. The rest depends on the name:
+    cover such files (a participant also to that participant's histories). ``times`` is how often it happens, and
+    ``lasts_seconds`` for how long; None means always. The rest depends on the name:
 
     - ``reset``: the connection is reset; ``hang``: nothing for ``seconds``, then the answer; ``latency``: the same,
       meant for small delays; ``trickle``: ``chunk_bytes`` at a time, ``seconds`` apart
@@ -104,6 +106,7 @@ class Misbehaviour:
     start: datetime | None = None
     end: datetime | None = None
     times: int | None = None
+    lasts_seconds: float | None = None
     seconds: float = 0.05
     chunk_bytes: int = 64
     after_bytes: int | None = None
@@ -164,40 +167,56 @@ class Delivery:
 
 
 @dataclass(kw_only=True)
-class Mischief:
-    """The active misbehaviours, and how often each will still happen."""
+class _Active:
+    """A misbehaviour that is on: how often it will still happen, and until when on the monotonic clock."""
 
-    _left: dict[int, tuple[Misbehaviour, int | None]] = field(default_factory=dict)
+    misbehaviour: Misbehaviour
+    left: float
+    until: float
+
+
+@dataclass(kw_only=True)
+class Mischief:
+    """The active misbehaviours, and for how long each still is."""
+
+    _active: dict[int, _Active] = field(default_factory=dict)
     _next: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, misbehaviour: Misbehaviour) -> Switch:
+    def add(self, one: Misbehaviour) -> Switch:
+        left = math.inf if one.times is None else one.times
+        until = math.inf if one.lasts_seconds is None else time.monotonic() + one.lasts_seconds
         with self._lock:
             self._next += 1
-            self._left[self._next] = (misbehaviour, misbehaviour.times)
+            self._active[self._next] = _Active(misbehaviour=one, left=left, until=until)
             return Switch(self, self._next)
 
     def remove(self, number: int) -> None:
         with self._lock:
-            self._left.pop(number, None)
+            self._active.pop(number, None)
 
     def clear(self) -> None:
         with self._lock:
-            self._left.clear()
+            self._active.clear()
+
+    def active(self) -> list[Misbehaviour]:
+        """The misbehaviours that are on."""
+        with self._lock:
+            self._drop_past()
+            return [one.misbehaviour for one in self._active.values()]
 
     def take(self, request: Request, archive: Archive | None) -> list[Misbehaviour]:
         """The misbehaviours of this response; each counts as having happened once more."""
-        taken = []
         with self._lock:
-            for number, (misbehaviour, left) in list(self._left.items()):
-                if not misbehaviour.concerns(request, archive):
-                    continue
-                taken.append(misbehaviour)
-                if left is not None:
-                    self._left[number] = (misbehaviour, left - 1)
-                    if left <= 1:
-                        del self._left[number]
-        return taken
+            self._drop_past()
+            taken = [one for one in self._active.values() if one.misbehaviour.concerns(request, archive)]
+            for one in taken:
+                one.left -= 1
+        return [one.misbehaviour for one in taken]
+
+    def _drop_past(self) -> None:
+        now = time.monotonic()
+        self._active = {number: one for number, one in self._active.items() if one.left > 0 and now < one.until}
 
 
 @dataclass(frozen=True)

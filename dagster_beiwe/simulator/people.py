@@ -9,6 +9,7 @@ from typing import Any
 from dagster_beiwe.simulator.counts import Counts
 from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.forest import ForestTask
+from dagster_beiwe.simulator.plans import ParticipantPlan
 from dagster_beiwe.simulator.surveys import Survey, default_device_settings
 
 
@@ -43,6 +44,10 @@ class Participant:
 
     ``counts`` are the rows of daily byte counts. They are None until they are requested or something changes; then the
     present files are counted, in the zone ``zone`` that the study had when they were made.
+
+    What the phone records follows ``plan``; until ``grown_until`` it is among the files. A phone that is
+    ``offline_since`` uploads nothing. ``heartbeat`` is the last time that it said that it lives, if that is after its
+    last upload.
     """
 
     id: str
@@ -60,10 +65,18 @@ class Participant:
     late_uploads: list[Upload] = field(default_factory=list)
     experiment: bool = False
     forest_tasks: list[ForestTask] = field(default_factory=list)
+    plan: ParticipantPlan = field(default_factory=ParticipantPlan)
+    grown_until: datetime | None = None
+    offline_since: datetime | None = None
+    heartbeat: datetime | None = None
 
     @property
     def last_upload(self) -> datetime | None:
         return max((file.arrived for file in self.files.values()), default=None)
+
+    @property
+    def last_heartbeat(self) -> datetime | None:
+        return max(filter(None, (self.last_upload, self.heartbeat)), default=None)
 
 
 @dataclass(kw_only=True)

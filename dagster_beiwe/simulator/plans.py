@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal
+from datetime import date, datetime
+from typing import Any, Literal
 
 from dagster_beiwe.simulator.content import ContentPlan
 
@@ -18,8 +18,10 @@ class ParticipantPlan:
     """One participant. None means: as in the study's plan.
 
     ``os`` is empty for a participant who never registered a phone and so has no data. Data covers [``start``, ``end``),
-    aware times, on the given ``hours`` of each UTC day. ``wrong_clock`` adds a few files dated 1969, 1970 and next
-    year.
+    aware times, on the given ``hours`` of each UTC day, of which the phone records the ``share``; ``stream_ends`` ends
+    single streams earlier. A phone that is ``offline_since`` then still records and says that it lives, but uploads
+    nothing. ``wrong_clock`` adds a few files dated 1969, 1970 and next year. ``interventions`` and ``fields`` are
+    values in the participant table; the study's first intervention is a week after ``start`` unless it is given.
     """
 
     id: str | None = None
@@ -32,6 +34,11 @@ class ParticipantPlan:
     retired: bool = False
     deleted: bool = False
     wrong_clock: bool = False
+    share: float = 1.0
+    stream_ends: Mapping[str, datetime] = field(default_factory=dict)
+    offline_since: datetime | None = None
+    interventions: Mapping[str, date] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +47,7 @@ class StudyPlan:
 
     Default range of the data: the three days before the world's ``now``, every hour, every stream of the phone's
     system. Surveys, calls and texts get one file a day and recordings one a week, whatever ``hours`` says.
+    ``settings`` are device settings that differ from the usual ones.
     """
 
     name: str = "Loopback Study"
@@ -53,6 +61,7 @@ class StudyPlan:
     content: ContentPlan = field(default_factory=ContentPlan)
     interventions: Sequence[str] = ("Surgery", "Discharge")
     fields: Sequence[str] = ("cohort",)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     hidden: bool = False
     stopped: bool = False
 

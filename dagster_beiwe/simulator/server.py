@@ -13,8 +13,9 @@ from http.server import ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from dagster_beiwe.simulator import control
+from dagster_beiwe.simulator import control as controls
 from dagster_beiwe.simulator.answers import Answer, RefusedError, method_not_allowed, not_a_route, refused, server_error
+from dagster_beiwe.simulator.control_page import ControlPage
 from dagster_beiwe.simulator.endpoints import ROUTES, Call
 from dagster_beiwe.simulator.forms import Request
 from dagster_beiwe.simulator.misbehaviour import Delivery, Misbehaviour, Mischief, Name, Switch, apply
@@ -52,8 +53,8 @@ class SimulatedServer:
     secret key (0.15 on a real server), ``extra_latency_seconds`` is added to every response. ``order_seed`` decides the
     order of members and participants, which differs from request to request. ``behind_nginx`` hides aborted
     streams: they end as if complete. ``max_form_bytes`` is a proxy's limit (413 beyond; nginx accepts 1 MB).
-    ``control`` opens
-    ``POST /_simulator/<action>``.
+    ``control`` opens ``POST /_simulator/<action>`` and the page ``/_simulator/``; ``on_change`` is then called with the
+    action and its arguments as JSON whenever one changed something.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class SimulatedServer:
         behind_nginx: bool = False,
         max_form_bytes: int | None = None,
         control: bool = False,
+        on_change: Callable[[str, dict[str, Any]], None] = lambda _action, _arguments: None,
     ) -> None:
         self.world = World.build() if world is None else world
         self.profile = Profile.named(profile)
@@ -76,6 +78,7 @@ class SimulatedServer:
         self.behind_nginx = behind_nginx
         self.max_form_bytes = max_form_bytes
         self.control = control
+        self.on_change = on_change
         self.requests: list[RequestRecord] = []
         self.peak_downloads = 0
         self.stopping = threading.Event()
@@ -85,6 +88,7 @@ class SimulatedServer:
         self._rng = random.Random(order_seed)
         self._mischief = Mischief()
         self._website = Website(world=self.world)
+        self._page = ControlPage(world=self.world, path=controls.PREFIX, act=self.act, active=self.misbehaviours)
         self._http: _HttpServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -130,6 +134,11 @@ class SimulatedServer:
         return f"http://127.0.0.1:{self._port}"
 
     @property
+    def control_url(self) -> str:
+        """The address of the control page."""
+        return f"{self.url}{controls.PREFIX}"
+
+    @property
     def researcher(self) -> Researcher:
         """The researcher with access to every study."""
         return self.world.researchers[0]
@@ -160,6 +169,10 @@ class SimulatedServer:
         """Switch every misbehaviour off."""
         self._mischief.clear()
 
+    def misbehaviours(self) -> list[Misbehaviour]:
+        """The misbehaviours that are on."""
+        return self._mischief.active()
+
     def forget_requests(self) -> None:
         """Empty the request log and the peak of simultaneous downloads."""
         with self._lock:
@@ -167,16 +180,30 @@ class SimulatedServer:
             self.peak_downloads = self._downloads
 
     def control_answer(self, request: Request, body: bytes) -> Answer | None:
-        """The response to a request that changes the server itself; None for any other."""
-        if not (self.control and request.path.startswith(control.PREFIX)):
+        """The response to a request that shows or changes the server itself; None for any other."""
+        if not (self.control and f"{request.route}/".startswith(controls.PREFIX)):
             return None
-        own: control.Actions = {
+        if not controls.is_own(request, port=self._port):
+            return Answer(status=403)
+        if f"{request.route}/" == controls.PREFIX:
+            return self._page.answer(request)
+        return controls.answer(self.act, request, body)
+
+    def act(self, action: str, arguments: dict[str, Any]) -> Any:
+        """Run an action of ``/_simulator/``, with arguments as JSON.
+
+        Raises ``LookupError``, ``TypeError``, or ``ValueError`` for a mistake; then nothing happened.
+        """
+        own: controls.Actions = {
             "misbehave": self._misbehave_as_told,
             "behave": self.behave,
             "requests": lambda: [asdict(record) for record in list(self.requests)],
             "forget_requests": self.forget_requests,
         }
-        return control.answer(self.world, own, request, body)
+        result = controls.run(self.world, own, action, arguments)
+        if action not in controls.READING:
+            self.on_change(action, arguments)
+        return result
 
     def _misbehave_as_told(self, name: Name, **options: Any) -> dict[str, str]:
         self.misbehave(name, **options)

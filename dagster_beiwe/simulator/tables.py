@@ -68,7 +68,7 @@ def _row(world: World, profile: Profile, study: Study, person: Participant, zone
         ("Last OS Version", ("18.0" if ios else "15") if registered else None),
         ("App Version Code", ("2.5.2" if ios else "69") if registered else None),
         ("App Version Name", ("2024.28" if ios else "3.5.0") if registered else None),
-        ("Last Heartbeat", local(uploaded)),
+        ("Last Heartbeat", local(person.last_heartbeat)),
     ]
     dates = [(name, person.interventions.get(name)) for name in sorted(study.interventions)]
     return [

@@ -72,6 +72,7 @@ class Handler(BaseHTTPRequestHandler):
             form=parse_form(self.headers.get("Content-Type", ""), body) if self.command == "POST" else (),
             query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
             cookies=self._cookies(),
+            headers={name.lower(): value for name, value in self.headers.items()},
         )
         if (controlled := self.simulated.control_answer(request, body)) is not None:
             self._send(controlled, Delivery(), None, 0)

@@ -19,7 +19,14 @@ from dagster_beiwe.simulator.content import BlobCache, ms_of
 from dagster_beiwe.simulator.counts import CountedDay, Counts, count_days
 from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.forest import ForestTask, Tree
-from dagster_beiwe.simulator.growing import grow_participant, grow_researchers, grow_study, make_file, word
+from dagster_beiwe.simulator.growing import (
+    grow_participant,
+    grow_researchers,
+    grow_study,
+    later_files,
+    make_file,
+    word,
+)
 from dagster_beiwe.simulator.histories import phone_name
 from dagster_beiwe.simulator.people import Participant, Researcher, Study, Upload
 from dagster_beiwe.simulator.plans import ParticipantPlan, StudyPlan
@@ -238,6 +245,7 @@ class World:
         with self.lock:
             person = self.participant(participant_id)
             person.os, person.first_registration = os, person.first_registration or self.now
+            person.grown_until = self.now
             hour = self.now.replace(minute=0, second=0, microsecond=0)
             self._put(self._make(participant_id, "identifiers", hour))
 
@@ -279,6 +287,47 @@ class World:
         with self.lock:
             self.now += by
 
+    def live(self, until: datetime) -> list[StoredFile]:
+        """Let time pass until then: phones record and upload as planned. Returns the files that came meanwhile.
+
+        It makes no difference in how many steps time passes.
+        """
+        with self.lock:
+            since, self.now = self.now, until
+            came = []
+            for person in [person for study in self.studies.values() for person in study.participants.values()]:
+                if person.offline_since is not None:
+                    person.heartbeat = until
+                elif not (person.retired or person.deleted):
+                    recorded = self._recorded(person, since)
+                    came += self._uploaded(person, [file for file in recorded if since < file.arrived <= until])
+            return came
+
+    def go_offline(self, participant_id: str) -> None:
+        """From now on the phone records and says that it lives, but uploads nothing, as without WiFi."""
+        with self.lock:
+            self.participant(participant_id).offline_since = self.now
+
+    def go_online(self, participant_id: str) -> list[StoredFile]:
+        """Upload now what a phone recorded while it was offline. Returns these files."""
+        with self.lock:
+            person = self.participant(participant_id)
+            since, person.offline_since = person.offline_since or self.now, None
+            recorded = [replace(file, arrived=self.now) for file in self._recorded(person, since)]
+            return self._uploaded(person, [file for file in recorded if file.start_ms < ms_of(self.now)])
+
+    def _recorded(self, person: Participant, since: datetime) -> list[StoredFile]:
+        plan, study = self._plans[person.study_id], self.studies[person.study_id]
+        return later_files(plan, study, person, since, self.now, seed=self.seed, cache=self._cache)
+
+    def _uploaded(self, person: Participant, files: list[StoredFile]) -> list[StoredFile]:
+        self._counts(person)
+        for file in files:
+            self._store(file)
+        if counted := [file for file in files if file.chunked or not self.unchunked_lag]:
+            self._processed(person, counted)
+        return files
+
     def _make(self, participant_id: str, stream: str, moment: datetime, **options: Any) -> StoredFile:
         person = self.participant(participant_id)
         study = self.studies[person.study_id]
@@ -315,11 +364,7 @@ class World:
 
     def _put(self, file: StoredFile) -> StoredFile:
         """Store a file that was processed just now."""
-        person = self.participant(file.participant_id)
-        self._counts(person)
-        self._store(file)
-        if file.chunked or not self.unchunked_lag:
-            self._processed(person, [file])
+        self._uploaded(self.participant(file.participant_id), [file])
         return file
 
     def _store(self, file: StoredFile) -> StoredFile:
