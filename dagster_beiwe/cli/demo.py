@@ -21,7 +21,7 @@ def _profile(text: str) -> str:
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Do the whole job without the UI, print a summary and end.")
+@click.option("--once", is_flag=True, help="Do the whole job without Dagster's pages, and end.")
 @click.option("--scenario", is_flag=True, help="Play late, restated and deleted data, and end.")
 @click.option(
     "--folder",
@@ -41,11 +41,13 @@ def _profile(text: str) -> str:
     "--port",
     type=click.IntRange(1, 65535),
     default=3000,
-    help="Port of the UI. If it is in use, another one is taken. Default: 3000.",
+    help="Port of Dagster's pages. If it is in use, another one is taken. Default: 3000.",
 )
 @click.option("--no-browser", is_flag=True, help="Do not open the browser.")
 def command(*, once: bool, scenario: bool, folder: Path, profile: str, port: int, no_browser: bool) -> int:
     """Try everything on a simulated server with synthetic studies.
+
+    The studies live while you look, and a control page lets you make things happen to them. Ctrl-C ends the demo.
 
     Everything that the demo creates is in one folder, and can be deleted with it. No patient data is involved.
     """

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dagster as dg
 
 from dagster_beiwe.definitions import Automation, build_beiwe_definitions
+from dagster_beiwe.demo.folder import REFRESH_CRON
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    beiwe = build_beiwe_definitions(automation=Automation(running=True, roster_seconds=30), default_io_manager=True)
+    automation = Automation(running=True, roster_seconds=30, changes_seconds=60, refresh_cron=REFRESH_CRON)
+    beiwe = build_beiwe_definitions(automation=automation, default_io_manager=True)
     return dg.Definitions.merge(beiwe, dg.Definitions(executor=dg.in_process_executor))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from datetime import datetime, timezone
 from pathlib import Path
 
 from dagster_beiwe.environment import (
@@ -20,11 +19,12 @@ from dagster_beiwe.environment import (
     BEIWE_URL,
     DAGSTER_HOME,
 )
-from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.private_files import make_folder, read_file, write_file
 from dagster_beiwe.simulator import SimulatedServer
 
 WORKSPACE = "workspace.yaml"
+REFRESH_CRON = "*/10 * * * *"
+"""Rosters and settings change while somebody looks."""
 
 _PROJECT = "beiwe_project"
 _OWN_MODULE = "dagster_beiwe.demo.definitions"
@@ -54,8 +54,8 @@ run_retries:
 _LARGEST_BYTES = 64 * 1024
 
 
-def prepare_folder(folder: Path) -> datetime:
-    """Make the folder. Returns the time at which the synthetic data ends, which is the same at every call."""
+def prepare_folder(folder: Path) -> None:
+    """Make the folder, with what Dagster reads."""
     home = folder / "dagster_home"
     make_folder(home)
     own = Path("dagster.yaml")
@@ -64,16 +64,6 @@ def prepare_folder(folder: Path) -> datetime:
         write_file(home / "dagster.yaml", settings)
     module, place = (f"{_PROJECT}.definitions", Path.cwd()) if Path(_PROJECT).is_dir() else (_OWN_MODULE, folder)
     write_file(folder / WORKSPACE, os.fsencode(_WORKSPACE.format(module=module, folder=place)))
-    began = folder / "began"
-    if not began.exists():
-        now = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
-        write_file(began, now.isoformat().encode())
-    try:
-        return datetime.fromisoformat(read_file(began, limit_bytes=_LARGEST_BYTES).decode())
-    except ValueError:
-        raise ConfigurationError(
-            f"{began} does not hold a time. Nothing was done. Delete {folder} to begin anew."
-        ) from None
 
 
 def variables(folder: Path, server: SimulatedServer) -> dict[str, str]:
@@ -81,7 +71,7 @@ def variables(folder: Path, server: SimulatedServer) -> dict[str, str]:
     passphrase = folder / "passphrase"
     if not passphrase.exists():
         write_file(passphrase, secrets.token_urlsafe(24).encode(), exclusive=True)
-    for name in (BEIWE_STUDIES, BEIWE_START, BEIWE_KEYRING_SECTION, BEIWE_REFRESH_CRON):
+    for name in (BEIWE_STUDIES, BEIWE_START, BEIWE_KEYRING_SECTION):
         os.environ.pop(name, None)
     return {
         BEIWE_URL: server.url,
@@ -90,5 +80,6 @@ def variables(folder: Path, server: SimulatedServer) -> dict[str, str]:
         BEIWE_LAKE: str(folder / "lake"),
         BEIWE_LAKE_PASSPHRASE: read_file(passphrase, limit_bytes=_LARGEST_BYTES).decode(),
         BEIWE_AUTOMATION: "running",
+        BEIWE_REFRESH_CRON: REFRESH_CRON,
         DAGSTER_HOME: str(folder / "dagster_home"),
     }

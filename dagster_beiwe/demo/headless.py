@@ -1,63 +1,66 @@
-"""Run the whole job without the UI: studies, rosters, settings, and raw data of every study, in this process."""
+"""Materialize the demo's assets in this process, one after the other, and say what is being done."""
 
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
 import dagster as dg
 
-from dagster_beiwe.assets.translator import STUDIES, STUDY_TABLES
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
-from dagster_beiwe.partitions.definitions import participants_name, window_keys
+from dagster_beiwe.cells import CellKey
+from dagster_beiwe.demo.living import LivingServer
+from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE
+from dagster_beiwe.partitions.definitions import participants_name, study_windows
 from dagster_beiwe.partitions.rectangles import Rectangle
 from dagster_beiwe.runs.traffic import traffic_of
 from dagster_beiwe.studies.study import Study
-from dagster_beiwe.text import human_size
+from dagster_beiwe.text import counted, human_size
 
-_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
-
-
-@dataclass
-class _Tally:
-    """Totals of a study's backfill."""
-
-    windows: int = 0
-    files: int = 0
-    size_bytes: int = 0
-    downloaded_bytes: int = 0
-    stored_bytes: int = 0
-    failed_runs: int = 0
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def prepare() -> None:
-    """Materialize what the server says about its studies, so that partitions are there when the UI opens."""
-    with dg.DagsterInstance.get() as instance:
-        _run_tables(_load(), instance)
+def fill_first_study(living: LivingServer) -> None:
+    """What the newcomer sees first: what the server says about all studies, and everything about the first one."""
+    with _filler(living) as filler:
+        filler.server_tables()
+        if living.is_new:
+            filler.fill(filler.studies[0])
 
 
-def run_everything(lake: Path) -> int:
-    """Run everything, and print a short summary. Returns 1 if anything failed."""
+def fill_everything(living: LivingServer, folder: Path) -> int:
+    """Materialize everything, and print what was made and where it is. Returns 1 if anything failed unplanned."""
     began = time.monotonic()
-    definitions = _load()
-    with dg.DagsterInstance.get() as instance:
-        failed = _run_tables(definitions, instance)
-        print("study                      windows  files  plain      downloaded  stored     failed runs", flush=True)
-        for study in _studies(definitions):
-            tally = _backfill(definitions, instance, study)
-            failed += tally.failed_runs
-            print(
-                f"{study.key[:26]:26} {tally.windows:7d} {tally.files:6d}  {human_size(tally.size_bytes):9}  "
-                f"{human_size(tally.downloaded_bytes):10}  {human_size(tally.stored_bytes):9}  {tally.failed_runs:11d}",
-                flush=True,
-            )
-    print(f"Encrypted in {lake}, {time.monotonic() - began:.0f} s. {'FAILED' if failed else 'Nothing failed.'}")
+    with _filler(living) as filler:
+        filler.server_tables()
+        for study in filler.studies:
+            filler.fill(study)
+    failed = filler.failed_runs
+    verdict = f"{counted(failed, 'run')} failed." if failed else "Nothing failed."
+    made = f"{filler.files:,} files of {len(filler.studies)} studies, encrypted {human_size(filler.stored_bytes)}"
+    print(
+        f"\n{made}, are in {folder / 'lake'}. {time.monotonic() - began:.0f} s. {verdict}\n"
+        f"Look at them with the command line, or at all of it in Dagster:\n"
+        f"  export {BEIWE_LAKE}={shlex.quote(str(folder / 'lake'))}\n"
+        f"  export {BEIWE_LAKE_PASSPHRASE}=$(cat {shlex.quote(str(folder / 'passphrase'))})\n"
+        f"  dagster-beiwe verify\n"
+        f"  dagster-beiwe demo --folder {shlex.quote(str(folder))}",
+        flush=True,
+    )
     return 1 if failed else 0
+
+
+@contextmanager
+def _filler(living: LivingServer) -> Iterator[_Filler]:
+    with dg.DagsterInstance.get() as instance:
+        yield _Filler(living, _load(), instance)
 
 
 def _load() -> dg.Definitions:
@@ -73,56 +76,110 @@ def _load() -> dg.Definitions:
     return definitions
 
 
-def _studies(definitions: dg.Definitions) -> list[Study]:
-    found = [
-        Study.from_metadata(spec.metadata)
-        for spec in definitions.resolve_all_asset_specs()
-        if spec.key.path[-1] == "raw_data"
-    ]
-    return [facts for facts in found if facts is not None]
+class _Filler:
+    """Runs assets and counts: ``failed_runs`` are those that left more open than the hours that cannot be read."""
+
+    def __init__(self, living: LivingServer, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
+        self._living, self._definitions, self._instance = living, definitions, instance
+        self._graph = definitions.resolve_asset_graph()
+        specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
+        found = [Study.from_metadata(spec.metadata) for spec in specs.values() if spec.key.path[-1] == "raw_data"]
+        order = list(living.server.world.studies)
+        self.studies = sorted(filter(None, found), key=lambda study: order.index(study.id))
+        self._raw_data = {study.asset_key("raw_data") for study in self.studies}
+        self.files = self.stored_bytes = self.failed_runs = 0
+
+    def server_tables(self) -> None:
+        """What the server says about its studies: everything without partitions that needs no raw data."""
+        _say("Asking the server for studies, rosters and settings")
+        keys = [key for key in self._unpartitioned() if not self._raw_data & self._upstream(key)]
+        self._count(self._run(keys))
+        if self._living.is_new:
+            _say("A researcher changes a setting; asking for the settings again")
+            self._living.change_a_setting()
+            self._count(self._run([self.studies[0].asset_key("settings")]))
+
+    def fill(self, study: Study) -> None:
+        """Raw data, the tables made from it, and the checks of a study."""
+        raw_data, windows = study.asset_key("raw_data"), study_windows(study, now=datetime.now(timezone.utc))
+        participants = self._instance.get_dynamic_partitions(participants_name(study.id))
+        everything = Rectangle(tuple(participants), tuple(window.key for window in windows))
+        _say(f"{study.key}: downloading {len(participants)} participants x {len(windows)} weeks")
+        unreadable = {
+            CellKey(participant, window.key)
+            for participant, hour in self._living.unreadable_hours()
+            for window in windows
+            if hour in window
+        }
+        below = [key for key in self._graph.toposorted_asset_keys if raw_data in self._upstream(key)]
+        tables = [key for key in below if self._partitions(key) == self._partitions(raw_data)]
+        rectangles = list(everything.split(PARTITIONS_PER_RUN))
+        for rectangle in rectangles:
+            self._download(raw_data, rectangle, unreadable)
+        for table in tables:
+            _say(f"{study.key}: building {table.path[-1]}")
+            for rectangle in rectangles:
+                self._count(self._run([table], tags=rectangle.tags))
+        summaries = [key for key in below if self._partitions(key) is None]
+        _say(f"{study.key}: checking")
+        self._check(summaries)
+
+    def _download(self, raw_data: dg.AssetKey, rectangle: Rectangle, unreadable: AbstractSet[CellKey]) -> None:
+        result = self._run([raw_data], tags=rectangle.tags)
+        events = recorded(self._instance, result.run_id)
+        open_cells = set(rectangle.cells()) - {CellKey.parse(event.partition or "") for event in events}
+        for cell in sorted(open_cells & unreadable):
+            _say(f"  {cell} stays open, as planned: the server cannot read an hour of it. A later run tries again.")
+        self.failed_runs += not (result.success or open_cells <= unreadable)
+        files, size, stored = (
+            sum(_number(event, name) for event in events) for name in ("files", "size_bytes", "stored_bytes")
+        )
+        self.files, self.stored_bytes = self.files + files, self.stored_bytes + stored
+        run = self._instance.get_run_by_id(result.run_id)
+        downloaded = traffic_of(run.tags if run else {}).size_bytes
+        _say(
+            f"  {len(events)} weeks recorded: {counted(files, 'file')}, {human_size(size)}; "
+            f"downloaded {human_size(downloaded)}, encrypted {human_size(stored)}"
+        )
+
+    def _check(self, summaries: Sequence[dg.AssetKey]) -> None:
+        checks = [key for key in self._graph.asset_check_keys if key.asset_key in summaries]
+        result = self._run(summaries, checks=checks)
+        self._count(result)
+        for evaluation in result.get_asset_check_evaluations():
+            if not evaluation.passed:
+                _say(f"  {evaluation.check_name} ({evaluation.severity.value}): {evaluation.description}")
+
+    def _run(
+        self,
+        keys: Sequence[dg.AssetKey],
+        *,
+        checks: Sequence[dg.AssetCheckKey] = (),
+        tags: Mapping[str, str] | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        return execute(self._definitions, self._instance, keys, checks=checks, tags=tags)
+
+    def _count(self, result: dg.ExecuteInProcessResult) -> None:
+        self.failed_runs += not result.success
+
+    def _unpartitioned(self) -> list[dg.AssetKey]:
+        return [key for key in self._graph.toposorted_asset_keys if self._partitions(key) is None]
+
+    def _partitions(self, key: dg.AssetKey) -> dg.PartitionsDefinition | None:
+        return self._graph.get(key).partitions_def
+
+    def _upstream(self, key: dg.AssetKey) -> AbstractSet[dg.AssetKey]:
+        return self._graph.get_ancestor_asset_keys(key)
 
 
-def _run_tables(definitions: dg.Definitions, instance: dg.DagsterInstance) -> int:
-    """The unpartitioned assets that need no raw data: studies, and what the server says about each."""
-    keys = [
-        spec.key
-        for spec in definitions.resolve_all_asset_specs()
-        if spec.key.path[0] == "beiwe" and spec.key.path[-1] in (STUDIES, *STUDY_TABLES)
-    ]
-    return 0 if execute(definitions, instance, keys).success else 1
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
-def _backfill(definitions: dg.Definitions, instance: dg.DagsterInstance, study: Study) -> _Tally:
-    """All windows of all participants, in the rectangles that the schedules use too, and the lab's tables of them."""
-    key = study.asset_key("raw_data")
-    tally = _Tally()
-    windows = window_keys(study, now=datetime.now(timezone.utc))
-    downstream = _downstream(definitions, study)
-    everything = Rectangle(tuple(instance.get_dynamic_partitions(participants_name(study.id))), tuple(windows))
-    for run in everything.split(PARTITIONS_PER_RUN):
-        result = execute(definitions, instance, [key], tags=run.tags)
-        tally.failed_runs += not result.success
-        tally.downloaded_bytes += _downloaded_bytes(instance, result)
-        for table in downstream if result.success else ():
-            tally.failed_runs += not execute(definitions, instance, [table], tags=run.tags).success
-        for event in result.get_asset_materialization_events():
-            tally.windows += 1
-            tally.files += _number(event.materialization, "files")
-            tally.size_bytes += _number(event.materialization, "size_bytes")
-            tally.stored_bytes += _number(event.materialization, "stored_bytes")
-    return tally
-
-
-def _downstream(definitions: dg.Definitions, study: Study) -> list[dg.AssetKey]:
-    """The project's own assets with the same partitions as the study's raw data."""
-    specs = list(definitions.resolve_all_asset_specs())
-    (raw_data,) = (spec for spec in specs if spec.key == study.asset_key("raw_data"))
-    return [spec.key for spec in specs if spec.partitions_def == raw_data.partitions_def and spec.key != raw_data.key]
-
-
-def _downloaded_bytes(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> int:
-    finished = instance.get_run_by_id(result.run_id)
-    return traffic_of(finished.tags).size_bytes if finished else 0
+def recorded(instance: dg.DagsterInstance, run_id: str) -> list[dg.AssetMaterialization]:
+    """What a run recorded, even if it failed."""
+    events = [log.dagster_event for log in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)]
+    return [event.step_materialization_data.materialization for event in events if event is not None]
 
 
 def _number(event: dg.AssetMaterialization, name: str) -> int:
@@ -133,23 +190,27 @@ def _number(event: dg.AssetMaterialization, name: str) -> int:
 def execute(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
-    keys: Sequence[dg.AssetKey],
+    keys: Collection[dg.AssetKey],
     *,
-    tags: dict[str, str] | None = None,
+    checks: Collection[dg.AssetCheckKey] = (),
+    tags: Mapping[str, str] | None = None,
+    partition: str | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run some assets in this process. Raises ``KeyboardInterrupt`` if that is interrupted."""
-    job = definitions.resolve_implicit_job_def_def_for_assets(keys)
-    if job is None:
-        raise LookupError(f"No job runs {', '.join(key.to_user_string() for key in keys)}")
-    result = job.execute_in_process(
-        instance=instance, asset_selection=list(keys), tags=tags, run_config=_QUIET, raise_on_error=False
+    """Run some assets and checks in this process.
+
+    Raises ``KeyboardInterrupt`` if that is interrupted: Dagster takes it for the failure of one run, but Ctrl-C ends
+    the command.
+    """
+    job = definitions.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(keys), asset_check_selection=set(checks)
     )
-    return unless_interrupted(result, instance)
-
-
-def unless_interrupted(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    """The result of a run. Raises ``KeyboardInterrupt`` for one that was interrupted, which Dagster treats as a
-    failure: Ctrl-C ends the command, and not only one of its runs."""
+    result = job.execute_in_process(
+        instance=instance,
+        tags=dict(tags or {}),
+        partition_key=partition,
+        run_config=_QUIET,
+        raise_on_error=False,
+    )
     run = instance.get_run_by_id(result.run_id)
     if run is not None and run.tags.get("dagster/failure_reason") == "UNEXPECTED_TERMINATION":
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Run the demo: its simulated server, and beside it the UI or the whole job without one."""
+"""Run the demo: its simulated server, and beside it Dagster or the whole job without its pages."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import os
 from pathlib import Path
 
 from dagster_beiwe.demo.folder import prepare_folder, variables
-from dagster_beiwe.demo.headless import prepare, run_everything
-from dagster_beiwe.demo.user_interface import serve
-from dagster_beiwe.simulator import SimulatedServer, World
-
-_SEED = 1
+from dagster_beiwe.demo.headless import fill_everything, fill_first_study
+from dagster_beiwe.demo.living import LivingServer
+from dagster_beiwe.demo.user_interface import dagster_command, free_port, serve
 
 
 def run_demo(folder: Path, *, profile: str, once: bool, port: int, browser: bool) -> int:
-    """Run until Ctrl-C or SIGTERM, or with ``once`` until everything is in the lake. Returns an exit status."""
-    world = World.demo(seed=_SEED, now=prepare_folder(folder))
-    with SimulatedServer(world, profile=profile, control=True) as server:
+    """Run until Ctrl-C, SIGTERM or SIGHUP, or with ``once`` until everything is in the lake. Returns an exit status."""
+    prepare_folder(folder)
+    living = LivingServer(folder, profile=profile)
+    with living.running() as server:
         os.environ.update(variables(folder, server))
         if once:
-            return run_everything(folder / "lake")
-        print("Asking the simulated server for its studies and participants ...", flush=True)
-        prepare()
-        return serve(folder, port=port, browser=browser)
+            return fill_everything(living, folder)
+        fill_first_study(living)
+        port = free_port(port)
+        command = dagster_command(folder, port)
+        return serve(
+            command,
+            folder,
+            url=f"http://127.0.0.1:{port}",
+            control_url=server.control_url,
+            browser=browser,
+            meanwhile=living.living(),
+        )

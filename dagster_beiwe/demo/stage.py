@@ -12,7 +12,7 @@ import pandas as pd
 
 from dagster_beiwe.checks import CHECKS
 from dagster_beiwe.definitions import Automation, build_beiwe_definitions
-from dagster_beiwe.demo.headless import unless_interrupted
+from dagster_beiwe.demo.headless import execute, recorded
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
 from dagster_beiwe.runs.dagster_private import RANGE_START_TAG
 from dagster_beiwe.simulator import SimulatedServer
@@ -20,7 +20,6 @@ from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.tables.store import TableStore
 
 KEY = "sleep"
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +47,11 @@ class Stage:
     def __init__(self, server: SimulatedServer, instance: dg.DagsterInstance, config: StudyConfig) -> None:
         self.server, self._instance = server, instance
         self._beiwe = BeiweResource(credentials=EnvCredentials())
-        definitions = build_beiwe_definitions(
+        self._definitions = definitions = build_beiwe_definitions(
             [config], deployments={"beiwe": self._beiwe}, automation=Automation(changes_seconds=0)
         )
         self._repository = definitions.get_repository_def()
-        self._job = definitions.resolve_implicit_global_asset_job_def()
+        self._graph = definitions.resolve_asset_graph()
         self._cursors: dict[str, str | None] = {}
         self._known_keys: set[str] = set()
 
@@ -91,45 +90,25 @@ class Stage:
     def run(self, *names: str, tags: Mapping[str, str] | None = None, partition: str | None = None) -> Outcome:
         """Materialize assets of the study."""
         keys = {dg.AssetKey(["beiwe", KEY, name]) for name in names}
-        result = self._execute(keys, frozenset(), tags=tags, partition=partition)
-        outcome = Outcome()
-        for log in self._instance.all_logs(result.run_id):
+        result = execute(self._definitions, self._instance, keys, tags=tags, partition=partition)
+        outcome = Outcome([str(event.partition) for event in recorded(self._instance, result.run_id)])
+        for log in self._instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
             event = log.dagster_event
-            if event is not None and event.is_step_materialization:
-                outcome.partitions.append(str(event.partition))
-            elif event is not None and event.is_step_failure:
+            if event is not None:
                 failure = event.step_failure_data.user_failure_data
                 outcome.failures.append(str(failure.description if failure else "The run failed."))
         return outcome
 
     def check(self, *names: str) -> list[dg.AssetCheckEvaluation]:
         """Evaluate checks."""
-        keys = {key for key in self._job.asset_layer.asset_graph.asset_check_keys if key.name in names}
-        evaluations = self._execute(frozenset(), keys).get_asset_check_evaluations()
+        keys = {key for key in self._graph.asset_check_keys if key.name in names}
+        evaluations = execute(self._definitions, self._instance, (), checks=keys).get_asset_check_evaluations()
         return sorted(evaluations, key=lambda each: list(CHECKS).index(each.check_name))
 
     def table(self, name: str, *, study_id: str) -> pd.DataFrame:
         """A table of the study, as it lies in the lake."""
         lake = self._beiwe.get_lake().study(study_id, passphrase=self._beiwe.passphrase())
         return TableStore.of_study(lake).read(["beiwe", KEY, name])
-
-    def _execute(
-        self,
-        assets: set[dg.AssetKey] | frozenset[dg.AssetKey],
-        checks: set[dg.AssetCheckKey] | frozenset[dg.AssetCheckKey],
-        *,
-        tags: Mapping[str, str] | None = None,
-        partition: str | None = None,
-    ) -> dg.ExecuteInProcessResult:
-        job = self._job.get_subset(asset_selection=assets, asset_check_selection=checks)
-        result = job.execute_in_process(
-            instance=self._instance,
-            tags=dict(tags or {}),
-            partition_key=partition,
-            run_config=_QUIET,
-            raise_on_error=False,
-        )
-        return unless_interrupted(result, self._instance)
 
 
 @contextmanager

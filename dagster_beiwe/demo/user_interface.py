@@ -1,4 +1,4 @@
-"""Dagster's UI for the demo, as a process of its own."""
+"""Dagster's pages for the demo, until somebody ends it."""
 
 from __future__ import annotations
 
@@ -6,60 +6,119 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
 import urllib.request
 import webbrowser
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import FrameType
 
 from dagster_beiwe.demo.folder import WORKSPACE
+from dagster_beiwe.demo.service import Service
 from dagster_beiwe.errors import ConfigurationError
 
+LOG = "dagster.log"
+
+_WELCOME = """
+Dagster         {url}
+Control page    {control_url}   make something happen to the studies
+Folder          {folder}   Dagster's output is in {log}
+
+Ctrl-C ends the demo.
+"""
 _START_SECONDS = 120
+_LOOK_SECONDS = 0.2
+_HURRY_SECONDS = 1.0
+"""A second Ctrl-C counts if it comes later than this: some programs pass on the first one once more."""
 
 
-def serve(folder: Path, *, port: int, browser: bool) -> int:
-    """Run ``dagster dev`` until Ctrl-C or SIGTERM."""
+def dagster_command(folder: Path, port: int) -> list[str]:
+    """The program ``dagster dev`` of this Python. Raises ``ConfigurationError`` if it is not installed."""
     dagster = shutil.which("dagster", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if dagster is None:
         raise ConfigurationError(
             "The command `dagster` is not beside this Python. Nothing was started. Install dagster-beiwe[webserver]."
         )
-    port = _free_port(port)
-    command = [dagster, "dev", "-w", str(folder / WORKSPACE), "-h", "127.0.0.1", "-p", str(port)]
-    url = f"http://127.0.0.1:{port}"
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
-    with subprocess.Popen(command, cwd=folder) as process:  # noqa: S603 - the dagster of this Python
-        try:
-            if _answers(url, process, stop):
-                print(f"\nThe demo runs at {url}  (Ctrl-C ends it. Everything it made is in {folder})\n", flush=True)
-                if browser:
-                    webbrowser.open(url)
-            while process.poll() is None and not stop.wait(0.5):
-                pass
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-    return 0 if stop.is_set() else process.returncode or 0
+    return [dagster, "dev", "-w", str(folder / WORKSPACE), "-h", "127.0.0.1", "-p", str(port)]
 
 
-def _answers(url: str, process: subprocess.Popen[bytes], stop: threading.Event) -> bool:
-    """Wait until the UI is up. False if it will not come."""
+def serve(
+    command: Sequence[str],
+    folder: Path,
+    *,
+    url: str,
+    control_url: str,
+    browser: bool,
+    meanwhile: AbstractContextManager[None],
+) -> int:
+    """Run Dagster until Ctrl-C, SIGTERM or SIGHUP. When this returns, all of its processes have ended.
+
+    ``meanwhile`` is entered once the pages are up, and left when Dagster is to end. Returns 0 if it was asked to end,
+    and 1 if Dagster ended by itself.
+    """
+    asked = _Asked()
+    print("Starting Dagster", flush=True)
+    service = Service(command, folder=folder, log=LOG)
+    try:
+        if _answers(url, service, asked):
+            print(_WELCOME.format(url=url, control_url=control_url, folder=folder, log=LOG), flush=True)
+            if browser:
+                webbrowser.open(url)
+            with meanwhile:
+                while service.status is None and not asked.to_stop:
+                    time.sleep(_LOOK_SECONDS)
+        if asked.to_stop:
+            print("Stopping Dagster. This takes a few seconds.", flush=True)
+    finally:
+        service.stop(hurry=lambda: asked.to_hurry)
+    if asked.to_stop:
+        print(f"Stopped. Everything the demo made is in {folder}.", flush=True)
+        return 0
+    print(f"Dagster ended by itself (exit status {service.status}). Its last lines:\n{service.last_lines}", flush=True)
+    return 1
+
+
+class _Asked:
+    """What signals asked for: to stop, and, with a second Ctrl-C, to hurry.
+
+    Those that are ignored (under nohup, in the background of a script) stay without effect, but by a function: programs
+    inherit what is ignored, and Dagster could not be ended. SIGTERM never is; Dagster treats it like Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        self.to_stop = self.to_hurry = False
+        self._first = 0.0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            ignored = number != signal.SIGTERM and signal.getsignal(number) is signal.SIG_IGN
+            signal.signal(number, (lambda *_: None) if ignored else self._note)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:  # the terminal is closed: nobody reads, and writing would fail
+            silence = os.open(os.devnull, os.O_WRONLY)
+            for output in (1, 2):
+                os.dup2(silence, output)
+        if not self.to_stop:
+            self.to_stop, self._first = True, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._first > _HURRY_SECONDS:
+            self.to_hurry = True
+
+
+def _answers(url: str, service: Service, asked: _Asked) -> bool:
+    """Wait until the pages are up. False if they will not come."""
     deadline = time.monotonic() + _START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline and not stop.is_set():
+    while service.status is None and time.monotonic() < deadline and not asked.to_stop:
         try:
             with urllib.request.urlopen(f"{url}/server_info", timeout=5):  # noqa: S310 - loopback
                 return True
         except OSError:
-            stop.wait(0.5)
+            time.sleep(_LOOK_SECONDS)
     return False
 
 
-def _free_port(wanted: int) -> int:
+def free_port(wanted: int) -> int:
+    """The wanted port of the loopback interface, or any free one."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             try:

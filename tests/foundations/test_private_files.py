@@ -16,6 +16,7 @@ from core_helpers import PASSPHRASE, PERSON, STUDY, commit, week
 from dagster_beiwe.cli import main
 from dagster_beiwe.credentials import read_keyring, write_keyring
 from dagster_beiwe.demo.folder import prepare_folder
+from dagster_beiwe.demo.living import LivingServer
 from dagster_beiwe.encryption import read_identity
 from dagster_beiwe.errors import ConfigurationError, IntegrityError, KeyringFileError, LakeError, LakeUnavailableError
 from dagster_beiwe.lake import BeiweLake, StudyLake
@@ -351,11 +352,13 @@ def test_what_is_remembered_of_studies_is_asked_again(
 def test_the_demo_reads_its_own_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe in the place of what an earlier demo left."""
     monkeypatch.chdir(tmp_path)
-    assert prepare_folder(tmp_path / "demo") == prepare_folder(tmp_path / "demo")
-    assert [mode_of(path) for path in (tmp_path / "demo").rglob("*") if path.is_file()] == [0o600] * 3
-    plant(tmp_path / "demo" / "began", "pipe")
-    with pytest.raises(NotRegularFileError):
+    for _ in range(2):
         prepare_folder(tmp_path / "demo")
+        LivingServer(tmp_path / "demo", profile="2026-03")
+    assert [mode_of(path) for path in (tmp_path / "demo").rglob("*") if path.is_file()] == [0o600] * 3
+    plant(tmp_path / "demo" / "studies.json", "pipe")
+    with pytest.raises(NotRegularFileError):
+        LivingServer(tmp_path / "demo", profile="2026-03")
 
 
 @pytest.mark.parametrize("kind", KINDS)
