@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import BinaryIO, Final
@@ -13,12 +11,12 @@ from typing import BinaryIO, Final
 import pandas as pd
 
 from dagster_beiwe.errors import TimeRangeError
+from dagster_beiwe.reading.ahead import read_ahead
 from dagster_beiwe.reading.frames import FrameBuilder, check_columns, read_csv
 from dagster_beiwe.reading.parsing import SetAsideRow, check_time
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelled_streams, stream_named
 
 _HOUR: Final = timedelta(hours=1)
-_AHEAD: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +176,7 @@ class RawFiles(ABC):
         return self._set_aside(self._select(names, span), stream)
 
     def _set_aside(self, files: Iterable[RawFile], stream: str) -> Iterator[tuple[RawFile, SetAsideRow]]:
-        for file, data in self._contents(files):
+        for file, data in read_ahead(files, self.content):
             yield from ((file, row) for row in read_csv(data, stream).set_aside)
 
     def _frames(
@@ -227,25 +225,8 @@ class RawFiles(ABC):
         return FrameBuilder(stream, columns=columns, start=start, end=end)
 
     def _fill(self, builder: FrameBuilder, files: Iterable[RawFile]) -> None:
-        for file, data in self._contents(files):
+        for file, data in read_ahead(files, self.content):
             builder.add(data, participant=file.participant, time=file.time, survey_id=file.survey_id)
-
-    def _contents(self, files: Iterable[RawFile]) -> Iterator[tuple[RawFile, bytes]]:
-        """Files with their content, in order; the next ones are decrypted while one is parsed."""
-        waiting: deque[tuple[RawFile, Future[bytes]]] = deque()
-        with ThreadPoolExecutor(_AHEAD, thread_name_prefix="beiwe-read") as pool:
-            try:
-                for file in files:
-                    waiting.append((file, pool.submit(self.content, file)))
-                    if len(waiting) > _AHEAD:
-                        first, content = waiting.popleft()
-                        yield first, content.result()
-                while waiting:
-                    first, content = waiting.popleft()
-                    yield first, content.result()
-            finally:
-                for _, content in waiting:
-                    content.cancel()
 
 
 def _is_wanted(file: RawFile, names: frozenset[str] | None, span: TimeRange | None) -> bool:

@@ -157,7 +157,7 @@ def fit_row(cells: Sequence[str], header: tuple[str, ...] | None, stream: Stream
     if header is not None and len(kept) == len(header) and (len(known) < 2 or header not in known):
         fits = _is_anchored(kept, header)
         return Fitted(header, kept, repaired=len(kept) != len(cells)) if fits else SetAside("no fit")
-    own = [] if header is None else list(_candidates(kept, header, stream, own=True))
+    own = list(_candidates(kept, header, stream, own=True)) if header else []
     others = [
         candidate
         for shape in known

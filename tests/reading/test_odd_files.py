@@ -201,3 +201,10 @@ def test_a_stream_that_nobody_knows_is_read_as_text() -> None:
     assert frame["timestamp"].tolist() == [T]
     assert frame["UTC time"].tolist() == [pd.Timestamp(TIME, tz="UTC")]
     assert frame[["role", "x"]].to_numpy().tolist() == [["user", "12"]]
+
+
+def test_a_blank_header_names_no_column() -> None:
+    """So there is none that a row could be assigned to."""
+    parsed = read_csv(csv_file(" ", "a,b"), "ai_chat_logs")
+    assert parsed.set_aside_rows == 1
+    assert parsed.frame.empty
