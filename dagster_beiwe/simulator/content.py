@@ -53,7 +53,10 @@ class ContentPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything on which the bytes of a file depend. ``extra`` lists rows that arrived late, one number per batch."""
+    """Everything on which the bytes of a file depend. ``extra`` lists rows that arrived late, one number per batch.
+
+    ``submitted_ms`` is when a survey was submitted, in milliseconds since ``start_ms``, for the timings of it.
+    """
 
     seed: str
     stream: str
@@ -63,6 +66,7 @@ class Recipe:
     start_ms: int
     rows: int
     extra: tuple[int, ...] = ()
+    submitted_ms: int = 0
 
 
 def moment_of(ms: int) -> datetime:
@@ -125,8 +129,9 @@ def _lines(recipe: Recipe, rng: random.Random, count: int) -> list[str]:
         tail = row_text.identifiers_tail(recipe.participant_id, recipe.os)
         return [_line(start + rng.randrange(HOUR_MS), tail)]
     if stream == "survey_timings":
-        begin = start + rng.randrange(HOUR_MS - 120_000)
-        return [_line(begin + ms, tail) for ms, tail in row_text.survey_timings(recipe.survey_id, recipe.os, rng)]
+        session = row_text.survey_timings(recipe.survey_id, recipe.os, rng)
+        begin = start + recipe.submitted_ms - session[-1][0]
+        return [_line(begin + ms, tail) for ms, tail in session]
     offsets = sorted(rng.sample(range(HOUR_MS), min(count, HOUR_MS)))
     if stream == "wifi":  # the rows of one scan share the time of the scan
         offsets = [offsets[i - i % 4] for i in range(len(offsets))]

@@ -42,6 +42,7 @@ MUTATIONS = frozenset(
         "restore_object",
         "retire",
         "set_intervention",
+        "spoil",
         "delete_files",
     }
 )

@@ -20,7 +20,8 @@ class StoredFile:
 
     ``start_ms`` is Unix milliseconds UTC: the hour for chunked streams, the opening time on the phone for the
     others. ``has_sha1`` is whether the server's table of SHA-1 hashes knows the file; ``lost`` marks an object that
-    is missing in storage. ``content`` replaces the generated rows.
+    is missing in storage. ``submitted_ms`` is when in its hour a survey was submitted, of timings. ``content`` replaces
+    the generated rows.
     """
 
     study_id: str
@@ -34,6 +35,7 @@ class StoredFile:
     extension: str = "csv"
     suffix: str = ""
     extra: tuple[int, ...] = ()
+    submitted_ms: int = 0
     audio_bytes: int = 0
     arrived: datetime
     has_sha1: bool = True
@@ -85,6 +87,7 @@ class StoredFile:
             start_ms=self.start_ms,
             rows=self.rows,
             extra=self.extra,
+            submitted_ms=self.submitted_ms,
         )
 
     @property

@@ -25,6 +25,8 @@ _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
 _SLOWEST_UPLOAD = 3 * _HOUR
 """From the beginning of an hour to the upload of its last file."""
+_SESSION_MS = 60_000
+"""Longer than anybody takes for a survey."""
 
 
 def grow_study(plan: StudyPlan, *, pk: int, seed: int, now: datetime, cache: BlobCache) -> Study:
@@ -207,8 +209,12 @@ def make_file(
         survey_id = study.surveys[1 if entry.audio else 0].id
     file_seed = f"{seed}/{owner}/{stream}/{participant.os}/{survey_id or ''}/{start_ms}{suffix}"
     chance = zlib.crc32(file_seed.encode())  # a random generator per file would take most of a large world's time
+    offset_ms = _SESSION_MS + chance % (HOUR_MS - _SESSION_MS - 1000)
+    if stream in ("survey_answers", "survey_timings"):  # both tell of one submission
+        session = zlib.crc32(f"{seed}/{owner}/{survey_id}/{start_ms}".encode())
+        offset_ms = _SESSION_MS + session % (HOUR_MS - _SESSION_MS - 1000)
     if not entry.chunked and start_ms % HOUR_MS == 0:
-        start_ms += 60_000 + chance % (HOUR_MS - 61_000)
+        start_ms += offset_ms
     delay = timedelta(minutes=5 + chance % 50)
     return StoredFile(
         study_id=study.id,
@@ -221,6 +227,7 @@ def make_file(
         survey_id=survey_id or "",
         extension=extension_of(stream),
         suffix=suffix,
+        submitted_ms=offset_ms if stream == "survey_timings" else 0,
         audio_bytes=content.audio_bytes if entry.audio else 0,
         arrived=max(min(moment_of(start_ms) + _HOUR + delay, now), participant.created),
         cache=cache,

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from dagster_beiwe.simulator.content import BlobCache, ms_of
 from dagster_beiwe.simulator.counts import CountedDay, Counts, count_days
+from dagster_beiwe.simulator.faulty_rows import spoiled
 from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.forest import ForestTask, Tree
 from dagster_beiwe.simulator.growing import (
@@ -154,6 +155,12 @@ class World:
         with self.lock:
             file = self.file(participant_id, stream, hour)
             return self._put(replace(file, content=content, arrived=self.now, _facts={}))
+
+    def spoil(self, participant_id: str, stream: str, hour: datetime, fault: str, **options: str) -> StoredFile:
+        """Give a file's rows a fault of ``faulty_rows.FAULTS``, such as ``repeated_timestamps``."""
+        return self.set_content(
+            participant_id, stream, hour, spoiled(self.file(participant_id, stream, hour).read(), fault, **options)
+        )
 
     def add_answers(self, participant_id: str, moment: datetime, *, copies: int = 1) -> list[StoredFile]:
         """Submit surveys within the second of ``moment``. Several share a name and get ``_2``, ``_3``."""
