@@ -70,7 +70,7 @@ def serve(
                 while service.status is None and not asked.to_stop:
                     time.sleep(_LOOK_SECONDS)
         if asked.to_stop:
-            print("Stopping Dagster. This takes a few seconds.", flush=True)
+            print("Stopping Dagster. This takes a few seconds; another Ctrl-C kills it.", flush=True)
     finally:
         service.stop(hurry=lambda: asked.to_hurry)
     if asked.to_stop:

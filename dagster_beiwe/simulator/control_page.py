@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from html import escape
 from typing import Any
 
@@ -68,7 +68,7 @@ class ControlPage:
         return _PAGE.format(
             style=_STYLE,
             path=escape(self.path),
-            now=f"{self.world.now:%A %d %B %Y, %H:%M} UTC",
+            now=f"{self.world.now:%A %d %B %Y, %H:%M} UTC{_behind(self.world.now)}",
             state='<strong class="bad">down for maintenance</strong>' if down else "up",
             buttons=_buttons(OF_SERVER),
             happened=f"<ul>{happened}</ul>" if happened else "<p>Nothing yet. Click something below.</p>",
@@ -113,6 +113,11 @@ def _status(person: Participant) -> tuple[str, str]:
     if person.first_registration is None:
         return "not registered", "dim"
     return ("offline", "warn") if person.offline_since is not None else ("sends", "good")
+
+
+def _behind(now: datetime) -> str:
+    hours = (datetime.now(timezone.utc) - now) // timedelta(hours=1)
+    return f", {hours} hours behind yours" if hours > 1 else ""
 
 
 def _ago(moment: datetime | None, now: datetime) -> str:

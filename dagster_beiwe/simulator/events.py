@@ -128,14 +128,15 @@ OF_PARTICIPANTS: Mapping[str, Event] = {
     "late_hour": Event(
         title="Late hour",
         what="An hour of GPS is uploaded days after it was recorded.",
-        shows="The sensor …_changes sees that the counts moved and runs raw_data for that week: added is 1.",
+        shows="The sensor …_changes sees that the counts moved, and runs raw_data for that week. The partition's "
+        "changes say what was added.",
         make=_late_hour,
     ),
     "restate_hour": Event(
         title="Restate",
         what="The server processes an hour of GPS again, and its file changes.",
-        shows="The sensor …_changes fetches it: changed is 1. The table restatements lists the hour; the replaced "
-        "version stays readable.",
+        shows="The sensor …_changes fetches it, and the partition's changes say that it changed. The table "
+        "restatements lists the hour. The replaced version stays readable.",
         make=_restate_hour,
     ),
     "poison_hour": Event(
