@@ -10,8 +10,8 @@ import sys
 import time
 import urllib.request
 import webbrowser
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -58,21 +58,21 @@ def serve(
     ``meanwhile`` is entered once the pages are up, and left when Dagster is to end. Returns 0 if it was asked to end,
     and 1 if Dagster ended by itself.
     """
-    asked = _Asked()
-    print("Starting Dagster", flush=True)
-    service = Service(command, folder=folder, log=LOG)
-    try:
-        if _answers(url, service, asked):
-            print(_WELCOME.format(url=url, control_url=control_url, folder=folder, log=LOG), flush=True)
-            if browser:
-                webbrowser.open(url)
-            with meanwhile:
-                while service.status is None and not asked.to_stop:
-                    time.sleep(_LOOK_SECONDS)
-        if asked.to_stop:
-            print("Stopping Dagster. This takes a few seconds; another Ctrl-C kills it.", flush=True)
-    finally:
-        service.stop(hurry=lambda: asked.to_hurry)
+    with _listening() as asked:
+        print("Starting Dagster", flush=True)
+        service = Service(command, folder=folder, log=LOG)
+        try:
+            if _answers(url, service, asked):
+                print(_WELCOME.format(url=url, control_url=control_url, folder=folder, log=LOG), flush=True)
+                if browser:
+                    webbrowser.open(url)
+                with meanwhile:
+                    while service.status is None and not asked.to_stop:
+                        time.sleep(_LOOK_SECONDS)
+            if asked.to_stop:
+                print("Stopping Dagster. This takes a few seconds; another Ctrl-C kills it.", flush=True)
+        finally:
+            service.stop(hurry=lambda: asked.to_hurry)
     if asked.to_stop:
         print(f"Stopped. Everything the demo made is in {folder}.", flush=True)
         return 0
@@ -81,20 +81,13 @@ def serve(
 
 
 class _Asked:
-    """What signals asked for: to stop, and, with a second Ctrl-C, to hurry.
-
-    Those that are ignored (under nohup, in the background of a script) stay without effect, but by a function: programs
-    inherit what is ignored, and Dagster could not be ended. SIGTERM never is; Dagster treats it like Ctrl-C.
-    """
+    """What signals asked for: to stop, and, with a second Ctrl-C, to hurry."""
 
     def __init__(self) -> None:
         self.to_stop = self.to_hurry = False
         self._first = 0.0
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            ignored = number != signal.SIGTERM and signal.getsignal(number) is signal.SIG_IGN
-            signal.signal(number, (lambda *_: None) if ignored else self._note)
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
+    def note(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:  # the terminal is closed: nobody reads, and writing would fail
             silence = os.open(os.devnull, os.O_WRONLY)
             for output in (1, 2):
@@ -103,6 +96,25 @@ class _Asked:
             self.to_stop, self._first = True, time.monotonic()
         elif number == signal.SIGINT and time.monotonic() - self._first > _HURRY_SECONDS:
             self.to_hurry = True
+
+
+@contextmanager
+def _listening() -> Iterator[_Asked]:
+    """Take note of signals.
+
+    Those that are ignored (under nohup, in the background of a script) stay without effect, but by a function: programs
+    inherit what is ignored, and Dagster could not be ended. SIGTERM never is; Dagster treats it like Ctrl-C.
+    """
+    asked = _Asked()
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        ignored = number != signal.SIGTERM and signal.getsignal(number) is signal.SIG_IGN
+        before[number] = signal.signal(number, (lambda *_: None) if ignored else asked.note)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _answers(url: str, service: Service, asked: _Asked) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from dagster_beiwe.demo.user_interface import free_port, serve
 
 HERE = Path(__file__).parent
 DEADLINE_SECONDS = 60
@@ -79,3 +83,13 @@ def test_nothing_is_left_however_the_demo_ends(tmp_path: Path) -> None:
             terminal.read_until(b"Stopped. Everything")
             assert b"Traceback" not in terminal.shown
             terminal.close()
+
+
+def test_dagster_that_ends_by_itself_is_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """With its last lines, in place of a browser that waits; the status is 1, and signals are as before."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    command = [sys.executable, "-S", "-c", "print('no such table'); raise SystemExit(3)"]
+    url = f"http://127.0.0.1:{free_port(0)}"
+    assert serve(command, tmp_path, url=url, control_url="", browser=False, meanwhile=nullcontext()) == 1
+    assert "Dagster ended by itself (exit status 3). Its last lines:\nno such table\n" in capfd.readouterr().out
+    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
