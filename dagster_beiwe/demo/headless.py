@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from textwrap import indent
 
 import dagster as dg
 
@@ -148,7 +149,8 @@ class _Filler:
         self._count(result)
         for evaluation in result.get_asset_check_evaluations():
             if not evaluation.passed:
-                _say(f"  {evaluation.check_name} ({evaluation.severity.value}): {evaluation.description}")
+                text = f"{evaluation.check_name} ({evaluation.severity.value}): {evaluation.description}"
+                _say(indent(text, "  "))
 
     def _run(
         self,
