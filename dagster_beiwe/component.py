@@ -19,7 +19,7 @@ from dagster_beiwe.resource import (
     KeyringCredentials,
     credentials_from_environment,
 )
-from dagster_beiwe.streams import STREAM_NAMES
+from dagster_beiwe.streams import STREAM_GROUPS, STREAM_NAMES
 from dagster_beiwe.studies.config import DEFAULT_DEPLOYMENT, StudyConfig, encryptions, parse_date
 
 
@@ -117,6 +117,7 @@ def _precise_model(model: type[BaseModel]) -> type[BaseModel]:
             fields["encryption"] |= {"anyOf": [{"enum": list(encryptions())}, {"type": "string"}]}
             for name in ("streams", "plain_streams"):
                 fields[name]["anyOf"][0]["items"] = _stream_schema()
+            fields["silent_groups"]["anyOf"][0]["propertyNames"] = {"enum": list(STREAM_GROUPS)}
             precise: dict[str, Any] = _precise(schema)
             return precise
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dagster_beiwe.coverage.frame import STATES, STATUSES
+from dagster_beiwe.coverage.frame import TYPES as COVERAGE_TYPES
+
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "studies": {
         "deployment": "Name of the server in this project",
@@ -69,34 +72,30 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
     "coverage": {
         "participant": "Participant id",
+        "day": "Calendar day in the study's time zone",
         "stream": "Data stream",
-        "files": "Files in the lake that the server still had when it was last asked",
-        "size_bytes": "Their plain size",
-        "stored_bytes": "Their size in the lake",
-        "first": "Hour of the first file, or moment of the first recording (UTC)",
-        "last": "Hour of the last file, or moment of the last recording (UTC)",
+        "status": f"What the participant was on that day: {', '.join(STATUSES)}",
+        "files": "Files in the lake that the server still had when it was last asked. Out-of-range files never count",
+        "hours": "Different hours of the day of which the lake has a file",
+        "lake_bytes": "Plain size of these files",
+        "server_bytes": "What the server counts; empty if it does not count",
+        "expected_hours": "Hours that the study's settings promise; empty if they promise nothing",
+        "waiting": "Files that were uploaded but not yet processed by the server; empty if unknown",
+        "state": f"What came beside what was promised: {', '.join(STATES)} (not yet: the day still goes on)",
     },
 }
 """{asset: {column: what it holds}}, in the order of the columns."""
 
-INTEGERS = frozenset(
-    (
-        "files",
-        "size_bytes",
-        "stored_bytes",
-        "size_bytes_before",
-        "restatements",
-        "times_deleted_upstream",
-        "version",
-        "question",
-    )
+_INTEGERS = frozenset(
+    ("size_bytes", "size_bytes_before", "restatements", "times_deleted_upstream", "version", "question")
 )
-"""Columns of integers."""
-
-TIMES: Mapping[str, str] = {"day": "datetime64[s]", "since": "datetime64[ms, UTC]"}
-"""Columns of days and moments, and their types; all other columns hold text."""
+_TIMES: Mapping[str, str] = {"day": "datetime64[s]", "since": "datetime64[ms, UTC]"}
 
 
-def column_type(column: str) -> str:
-    """The type of a column in a table of this package, as pandas calls it."""
-    return "Int64" if column in INTEGERS else TIMES.get(column, "string")
+def column_types(table: str) -> dict[str, str]:
+    """The columns of a table of this package and their types, as pandas calls them: text unless something else."""
+    own = COVERAGE_TYPES if table == "coverage" else {}
+    return {
+        column: own.get(column, "Int64" if column in _INTEGERS else _TIMES.get(column, "string"))
+        for column in COLUMNS[table]
+    }

@@ -1,63 +1,94 @@
-"""``coverage``: what the lake holds of each participant. The checks of the whole study are on this asset.
+"""``coverage``: what arrived of each participant, day and stream, beside what the settings promise. The checks of the
+whole study are on this asset.
 
 They are not on ``raw_data``, whose runs cover only a few windows: each run would plan the checks, leave them out, and
 so hide the last result.
 """
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from typing import Any
 
 import dagster as dg
+import pandas as pd
 
-from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions
-from dagster_beiwe.assets.summaries import Row, build_summary_asset
-from dagster_beiwe.lake import FileRecord, StudyLake
-from dagster_beiwe.lake.manifest import total_bytes
+from dagster_beiwe.assets.roster import participant_table
+from dagster_beiwe.assets.run_log import in_run_log
+from dagster_beiwe.assets.settings import settings_history
+from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.coverage import enrollments
+from dagster_beiwe.coverage.measure import Basis, measure_coverage
+from dagster_beiwe.coverage.promises import SettingsRecord
+from dagster_beiwe.errors import RouteMissingError, ServerFailedError
+from dagster_beiwe.partitions.definitions import study_windows
+from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.failures import with_retries
+from dagster_beiwe.studies.config import table_io_manager_key
+from dagster_beiwe.studies.roster import roster_rows
+from dagster_beiwe.studies.server_counts import counts_in_batches, find_zone
+from dagster_beiwe.studies.settings import switches_and_numbers
 from dagster_beiwe.studies.study import Study
-from dagster_beiwe.windows import start_of_key
-
-_TOTALS = ("files", "size_bytes", "stored_bytes")
+from dagster_beiwe.tables.content import content_version
 
 
 def build_coverage_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg.AssetsDefinition:
-    """``beiwe/<key>/coverage``. Its data version changes with what the lake holds."""
-    return build_summary_asset(study, "coverage", rows=_rows, metadata=_totals, options=options)
+    """``beiwe/<key>/coverage``. Its data version changes with what the lake holds, the server counts, or a day ends."""
+
+    @study_asset(
+        study,
+        "coverage",
+        options,
+        deps=[study.asset_key(name) for name in ("raw_data", "roster", "settings")],
+        io_manager_key=table_io_manager_key(study.config.deployment),
+    )
+    def coverage(context: dg.AssetExecutionContext) -> dg.Output[Any]:
+        with in_run_log(context.log):
+            frame = with_retries(lambda: _measure(context, study), policy=options.retry_policy, log=context.log)
+        return table_output(frame, _totals(frame), version=content_version(frame))
+
+    return coverage
 
 
-def _totals(rows: list[Row]) -> Mapping[str, int]:
+def _totals(frame: pd.DataFrame) -> Mapping[str, int | float]:
+    today = frame[frame["day"] == frame["day"].max()]
+    over = frame["state"].isin(["complete", "partial", "missing"])
     return {
-        "dagster/row_count": len(rows),
-        "participants": len({row["participant"] for row in rows}),
-        **{name: sum(row[name] for row in rows) for name in _TOTALS},
+        "dagster/row_count": len(frame),
+        "participants": frame["participant"].nunique(),
+        "enrolled": today.loc[today["status"] == "enrolled", "participant"].nunique(),
+        "files": int(frame["files"].sum()),
+        "size_bytes": int(frame["lake_bytes"].sum()),
+        **({"complete share": float((frame["state"] == "complete").sum() / over.sum())} if over.any() else {}),
     }
 
 
-def _rows(lake: StudyLake) -> Iterator[Row]:
-    """One row per participant and stream that has files."""
-    for participant in lake.participants():
-        streams: dict[str, list[FileRecord]] = {}
-        for record in _files(lake, participant):
-            if record.present:
-                streams.setdefault(record.stream, []).append(record)
-        for stream, records in sorted(streams.items()):
-            times = [record.time for record in records]
-            yield {
-                "participant": participant,
-                "stream": stream,
-                "files": len(records),
-                "size_bytes": total_bytes(records),
-                "stored_bytes": sum(record.stored_size_bytes for record in records),
-                "first": min(times),
-                "last": max(times),
-            }
+def _measure(context: dg.AssetExecutionContext, study: Study) -> pd.DataFrame:
+    resource: BeiweResource = getattr(context.resources, study.config.deployment)
+    lake, now = resource.study_lake(study).at(), datetime.now(timezone.utc)
+    windows = study_windows(study, now=now)
+    with resource.get_client() as client:
+        zone = find_zone(study, context.instance, client).zone
+        roster = roster_rows(client.participants(study.id), participant_table(client, study, context.log))
+        basis = Basis(
+            windows=windows,
+            streams=client.choose_streams(study.id, study.config.streams),
+            roster=enrollments(roster),
+            history=[*settings_history(context.instance, study), *_settings_now(client, study, now, context.log)],
+            zone=zone,
+            now=now,
+        )
+        participants = list(dict.fromkeys([*basis.roster, *lake.participants()]))
+        return measure_coverage(lake, basis, counts_in_batches(client, study, zone, windows, participants))
 
 
-def _files(lake: StudyLake, participant: str) -> Iterable[FileRecord]:
-    """Each file once: if a file dated in the future has come again in its own window, that window counts."""
-    manifests = sorted(lake.manifests(participant), key=lambda manifest: start_of_key(manifest.window) is None)
-    records: dict[str, FileRecord] = {}
-    for manifest in manifests:
-        for record in manifest.files:
-            records.setdefault(record.key, record)
-    return records.values()
+def _settings_now(client: BeiweClient, study: Study, now: datetime, log: logging.Logger) -> Iterator[SettingsRecord]:
+    try:
+        settings = client.settings(study.id, study_pk=study.config.study_pk)
+    except (RouteMissingError, ServerFailedError) as error:
+        log.warning("What %s promises is not known from the server's settings of now. %s", study.title, error)
+        return
+    yield SettingsRecord(seen=now, values=switches_and_numbers(settings))

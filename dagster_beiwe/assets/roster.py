@@ -66,7 +66,7 @@ def _ask(context: dg.AssetExecutionContext, study: Study) -> _Answer:
     with resource.get_client() as client:
         log_capabilities(client, context.log)
         ids, refused = client.participant_ids(study.id)
-        return ids, refused, _participant_table(client, study, context.log)
+        return ids, refused, participant_table(client, study, context.log)
 
 
 def _add_partitions(context: dg.AssetExecutionContext, study: Study, participants: Sequence[str]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _add_partitions(context: dg.AssetExecutionContext, study: Study, participant
     }
 
 
-def _participant_table(client: BeiweClient, study: Study, log: logging.Logger) -> list[dict[str, Any]]:
+def participant_table(client: BeiweClient, study: Study, log: logging.Logger) -> list[dict[str, Any]]:
     """The table; empty if the server lacks it or fails to make it, which is a known fault of some versions."""
     try:
         table = client.participant_table(study.id)

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from dagster_beiwe.assets.columns import COLUMNS, column_type
+from dagster_beiwe.assets.columns import column_types
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.client import BeiweClient
@@ -85,5 +85,5 @@ def _build(study: Study, table: ServerTable, options: AssetOptions) -> dg.Assets
 
 
 def _empty(name: str) -> pd.DataFrame:
-    table: pd.DataFrame = pd.DataFrame({column: pd.Series(dtype=column_type(column)) for column in COLUMNS[name]})
+    table: pd.DataFrame = pd.DataFrame({column: pd.Series(dtype=kind) for column, kind in column_types(name).items()})
     return table

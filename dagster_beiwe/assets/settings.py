@@ -2,6 +2,7 @@
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
+from datetime import datetime, timezone
 from typing import Any
 
 import dagster as dg
@@ -12,6 +13,7 @@ from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.studies import studies_key
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.coverage.promises import SettingsRecord
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.studies.config import table_io_manager_key
@@ -21,7 +23,13 @@ from dagster_beiwe.studies.server_counts import (
     ZONE_SOURCE_METADATA,
     told_by_settings,
 )
-from dagster_beiwe.studies.settings import SettingsSnapshot, changed_settings, describe_changes, read_settings
+from dagster_beiwe.studies.settings import (
+    SettingsSnapshot,
+    changed_settings,
+    describe_changes,
+    device_settings_shown,
+    read_settings,
+)
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone, zone_of_phones
 
@@ -31,6 +39,9 @@ CHANGES_METADATA = "changes"
 FINGERPRINTS_METADATA = "fingerprints"
 SHOWN_METADATA = "switches and numbers"
 """Metadata: what the settings are compared with the next time."""
+
+
+_PAGE = 500
 
 
 def build_settings_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg.AssetsDefinition:
@@ -54,6 +65,20 @@ def build_settings_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
         return table_output(frame, _metadata(context, study, snapshot, zone), version=snapshot.version)
 
     return settings
+
+
+def settings_history(instance: dg.DagsterInstance, study: Study) -> list[SettingsRecord]:
+    """The switches and numbers of a study at each materialization of its settings, newest first."""
+    found, cursor, more = [], None, True
+    while more:
+        page = instance.fetch_materializations(study.asset_key("settings"), limit=_PAGE, cursor=cursor)
+        for record in page.records:
+            metadata = record.asset_materialization.metadata if record.asset_materialization else {}
+            if isinstance(shown := getattr(metadata.get(SHOWN_METADATA), "value", None), dict):
+                seen = datetime.fromtimestamp(record.timestamp, timezone.utc)
+                found.append(SettingsRecord(seen=seen, values=device_settings_shown(shown)))
+        cursor, more = page.cursor, page.has_more
+    return found
 
 
 def json_before(instance: dg.DagsterInstance, key: dg.AssetKey, name: str) -> dict[str, Any]:

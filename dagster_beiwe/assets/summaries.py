@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import dagster as dg
 import pandas as pd
 
-from dagster_beiwe.assets.columns import COLUMNS, column_type
+from dagster_beiwe.assets.columns import column_types
 from dagster_beiwe.assets.study_asset import AssetOptions, study_asset, table_output
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.resource import BeiweResource
@@ -33,7 +33,7 @@ def build_summary_asset(
 
     The data version changes with the rows, except for the ``unversioned`` columns.
     """
-    types = {column: column_type(column) for column in COLUMNS[name]}
+    types = column_types(name)
     left_out = frozenset(unversioned)
 
     @study_asset(

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_beiwe.assets.columns import COLUMNS, column_type
+from dagster_beiwe.assets.columns import COLUMNS, column_types
 from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.studies.study import Study
 
@@ -75,14 +75,12 @@ def translated(study: Study, translator: BeiweTranslator) -> Study:
 
 
 def _schema(name: str) -> dict[str, Any]:
-    columns = COLUMNS.get(name)
-    if columns is None:
+    if name not in COLUMNS:
         return {}
-    return {
-        "dagster/column_schema": dg.TableSchema(
-            [dg.TableColumn(column, column_type(column), description=text) for column, text in columns.items()]
-        )
-    }
+    columns = [
+        dg.TableColumn(column, kind, description=COLUMNS[name][column]) for column, kind in column_types(name).items()
+    ]
+    return {"dagster/column_schema": dg.TableSchema(columns)}
 
 
 def _description(name: str, study: Study | None) -> str:
@@ -113,8 +111,8 @@ def _description(name: str, study: Study | None) -> str:
             "and times. No content."
         ),
         "coverage": (
-            f"What the lake holds of {study.title}, by participant and stream. Its checks show whether the lake is "
-            "complete, intact, and protected."
+            f"What arrived of {study.title} by participant, day, and stream, beside what the settings promise. Its "
+            "checks show who is silent, and whether the lake is complete, intact, and protected."
         ),
         "out_of_range": (
             f"Files of {study.title} dated outside every window by phones with a wrong clock. The check complete of "

@@ -5,11 +5,13 @@ The frame's ``attrs`` say when it was made and in which time zone: ``as_of`` (IS
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timezone
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 Status = Literal["not enrolled yet", "enrolled", "retired", "withdrawn"]
@@ -37,19 +39,113 @@ TYPES: Mapping[str, str] = {
 
 AS_OF, TIME_ZONE = "as_of", "time_zone"
 
+_ABSENT: Mapping[str, np.generic] = {
+    "files": np.int32(0),
+    "hours": np.int8(0),
+    "lake_bytes": np.int64(0),
+    "server_bytes": np.int64(-1),
+    "expected_hours": np.float32("nan"),
+}
+"""What stands for a stream that a block lacks."""
+
+_ROUNDING = 1e-4
+"""What the product of a share and a day's hours may lack."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """The rows of one participant: consecutive days from ``first_day`` on, by streams.
+
+    ``statuses`` has a number of ``STATUSES`` for each day. ``server_bytes`` are negative where the server does not
+    count. A block may lack the last streams of the table: nobody asked for them, and it has none of their files.
+    """
+
+    participant: str
+    first_day: date
+    statuses: np.ndarray
+    files: np.ndarray
+    hours: np.ndarray
+    lake_bytes: np.ndarray
+    server_bytes: np.ndarray
+    expected_hours: np.ndarray
+
+
+def coverage_table(
+    blocks: Iterable[Block], *, streams: Callable[[], Sequence[str]], today: date, now: datetime, time_zone: str
+) -> pd.DataFrame:
+    """The table of all participants' blocks, whose order it keeps. Days before ``today`` are over.
+
+    ``streams`` are asked for when all blocks were seen.
+    """
+    participants: list[str] = []
+    days: list[np.ndarray] = []
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("statuses", *_ABSENT)}
+    for block in blocks:
+        participants.append(block.participant)
+        days.append(np.datetime64(block.first_day, "s") + np.arange(len(block.statuses)) * np.timedelta64(1, "D"))
+        for name, own in parts.items():
+            own.append(getattr(block, name))
+    names = streams()
+    order = np.argsort(np.array(names, dtype=object), kind="stable")
+    rows = np.array([len(each) for each in days], dtype=np.int64) * len(names)
+    columns: dict[str, Any] = {
+        "participant": _categories(np.repeat(np.arange(len(days)), rows), participants),
+        "day": np.repeat(_joined(days, TYPES["day"]), len(names)),
+        "stream": _categories(np.tile(np.arange(len(names)), sum(map(len, days))), sorted(names)),
+        "status": _categories(np.repeat(_joined(parts.pop("statuses"), "int8"), len(names)), STATUSES),
+    }
+    for name, absent in _ABSENT.items():  # each is given up, because together they are as large as the table
+        columns[name] = _joined((_widened(each, order, absent) for each in parts.pop(name)), str(absent.dtype))
+    frame: pd.DataFrame = pd.DataFrame(_judged(columns, today), columns=list(TYPES), copy=False)
+    frame.attrs = {AS_OF: now.astimezone(timezone.utc).isoformat(timespec="seconds"), TIME_ZONE: time_zone}
+    return frame
+
+
+def _judged(columns: dict[str, Any], today: date) -> dict[str, Any]:
+    """The columns with those that follow from them, and with nulls where nothing is known."""
+    server_bytes = columns["server_bytes"]
+    count = len(server_bytes)
+    states = judge_days(
+        hours=columns["hours"],
+        arrived=(columns["files"] > 0) | (server_bytes > 0),
+        expected_hours=columns["expected_hours"],
+        today=columns["day"] == np.datetime64(today, "s"),
+    )
+    return {
+        **columns,
+        "server_bytes": pd.arrays.IntegerArray(server_bytes, server_bytes < 0),
+        "waiting": pd.arrays.IntegerArray(np.zeros(count, np.int32), np.ones(count, bool)),
+        "state": _categories(states, STATES),
+    }
+
 
 def judge_days(*, hours: np.ndarray, arrived: np.ndarray, expected_hours: np.ndarray, today: np.ndarray) -> np.ndarray:
     """The state of each row, as its number in ``STATES``.
 
     ``arrived`` tells whether the lake or the server has anything of the day, ``today`` whether the day still goes on.
-    Fewer hours than a fraction of an hour are not held against a phone.
+    Fractions of an hour are not held against a phone.
     """
-    complete = hours >= np.floor(expected_hours)
+    complete = hours >= np.floor(expected_hours + _ROUNDING)
     return np.select(
         [np.isnan(expected_hours), complete, today, arrived],
         [STATES.index("not expected"), STATES.index("complete"), STATES.index("not yet"), STATES.index("partial")],
         default=STATES.index("missing"),
     ).astype(np.int8)
+
+
+def _joined(parts: Iterable[np.ndarray], kind: str) -> np.ndarray:
+    return np.concatenate([np.empty(0, dtype=kind), *parts])
+
+
+def _widened(cells: np.ndarray, order: np.ndarray, absent: np.generic) -> np.ndarray:
+    """The cells of a block, day by day, with streams that it lacks, in the order of the table."""
+    missing = len(order) - cells.shape[1]
+    every = np.pad(cells, ((0, 0), (0, missing)), constant_values=absent) if missing else cells
+    return every[:, order].ravel()
+
+
+def _categories(codes: npt.NDArray[np.integer[Any]], words: Sequence[str]) -> Any:
+    return pd.Categorical.from_codes(codes, pd.Index(list(words)))
 
 
 def has_data(frame: pd.DataFrame) -> pd.Series[bool]:

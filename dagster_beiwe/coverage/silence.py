@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dagster_beiwe.coverage.enrollment import Enrollment
 from dagster_beiwe.coverage.frame import has_data
 from dagster_beiwe.streams import StreamGroup, stream_named
+from dagster_beiwe.studies.config import DEFAULT_SILENT_DAYS, StudyConfig
 
-DEFAULT_SILENT_DAYS = 3
-
-_DAY = timedelta(days=1)
-_KEYS = ["participant", "stream"]
+_DAY, _EPOCH = timedelta(days=1), date(1970, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +28,12 @@ class SilenceLimits:
     """
 
     days: int = DEFAULT_SILENT_DAYS
-    groups: Mapping[StreamGroup, int] = field(default_factory=dict)
+    groups: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def configured(cls, config: StudyConfig) -> SilenceLimits:
+        """The limits of a study."""
+        return cls(days=config.silent_days, groups=config.silent_groups)
 
 
 DEFAULT_LIMITS = SilenceLimits()
@@ -52,6 +56,11 @@ class SilentParticipant:
     last_heartbeat: datetime | None
     days_silent: int
 
+    @property
+    def what(self) -> str:
+        """What is silent, in words."""
+        return "everything" if self.everything else ", ".join(self.streams)
+
 
 def find_silent(
     frame: pd.DataFrame, roster: Mapping[str, Enrollment], *, limits: SilenceLimits = DEFAULT_LIMITS
@@ -63,26 +72,24 @@ def find_silent(
     """
     if frame.empty:
         return ()
-    at_end = (frame["day"] == frame["day"].max()) & (frame["status"] == "enrolled")
-    enrolled = frame[frame["participant"].isin(frame.loc[at_end, "participant"].unique())]
     found = []
-    for participant, rows in _streams(enrolled).groupby("participant", observed=True):
-        person = roster.get(str(participant), Enrollment(participant=str(participant)))
-        if entry := _silence(person, list(map(_Stream._make, rows.itertuples(index=False))), limits):
+    for participant, streams in _enrolled(frame):
+        person = roster.get(participant, Enrollment(participant=participant))
+        if entry := _silence(person, streams, limits):
             found.append(entry)
     return tuple(sorted(found, key=lambda each: (-each.days_silent, each.participant)))
 
 
-class _Stream(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class _Stream:
     """A participant's stream: its last day with data, and how many whole days it has been silent.
 
     ``quiet`` counts them since data or enrollment, ``owed`` since data or since the settings promise the stream.
     """
 
-    participant: str
     stream: str
     promised: bool
-    last: Any
+    last: date | None
     quiet: int
     owed: int
 
@@ -91,46 +98,58 @@ class _Stream(NamedTuple):
         return stream_named(self.stream).group
 
 
-def _streams(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per participant and stream, with the fields of ``_Stream``."""
-    today = frame["day"].max()
-    arrived, promised = has_data(frame), frame["expected_hours"].notna()
-    by = [frame[key] for key in _KEYS]
-    before = frame["day"].groupby(by, observed=True).min() - _DAY
+def _enrolled(frame: pd.DataFrame) -> Iterator[tuple[str, list[_Stream]]]:
+    """Everybody who is enrolled today, with all streams."""
+    participants, streams = frame["participant"].cat, frame["stream"].cat
+    shape = len(participants.categories), len(streams.categories)
+    place = participants.codes.to_numpy(np.int32) * shape[1] + streams.codes.to_numpy()
+    day = frame["day"].to_numpy().astype("datetime64[D]").astype(np.int32)
+    arrived, enrolled, promised = has_data(frame), frame["status"] == "enrolled", frame["expected_hours"].notna()
+    today = day.max()
 
-    def last(happened: pd.Series[bool]) -> Any:
-        return frame["day"].where(happened).groupby(by, observed=True).max()
+    def last(happened: Any) -> np.ndarray:
+        """The last day on which something happened, or that before the first row."""
+        found: np.ndarray = before.copy()
+        np.maximum.at(found, place[happened], day[happened])
+        return found
 
-    def whole_days_since(happened: pd.Series[bool]) -> Any:
-        return ((today - last(happened).fillna(before)).dt.days - 1).clip(lower=0)
-
-    columns = {
-        "promised": last(promised) == today,
-        "last": last(arrived),
-        "quiet": whole_days_since(arrived | (frame["status"] != "enrolled")),
-        "owed": whole_days_since(arrived | ~promised),
-    }
-    found: pd.DataFrame = pd.DataFrame(columns).reset_index()
-    return found
+    before = np.full(shape[0] * shape[1], today)
+    np.minimum.at(before, place, day - 1)
+    last_data, last_promise = last(arrived), last(promised)
+    quiet, owed = (np.maximum(today - last(since) - 1, 0) for since in (arrived | ~enrolled, arrived | ~promised))
+    for code in np.unique(participants.codes[enrolled & (day == today)]):
+        cells = range(code * shape[1], (code + 1) * shape[1])
+        yield (
+            str(participants.categories[code]),
+            [
+                _Stream(
+                    stream=str(streams.categories[cell % shape[1]]),
+                    promised=bool(last_promise[cell] == today),
+                    last=_EPOCH + int(last_data[cell]) * _DAY if last_data[cell] > before[cell] else None,
+                    quiet=int(quiet[cell]),
+                    owed=int(owed[cell]),
+                )
+                for cell in cells
+                if before[cell] < today
+            ],
+        )
 
 
 def _silence(person: Enrollment, streams: Sequence[_Stream], limits: SilenceLimits) -> SilentParticipant | None:
     quiet = min(each.quiet for each in streams)
-    if quiet >= limits.days:
-        silent = [each for each in streams if each.promised] or [each for each in streams if not pd.isna(each.last)]
-        days = quiet
-        last = max((each.last for each in streams if not pd.isna(each.last)), default=None)
+    if everything := quiet >= limits.days:
+        days, ever = quiet, [each for each in streams if each.last]
+        silent = [each for each in streams if each.promised] or ever
     else:
-        silent = [*_promised_and_silent(streams, limits), *_groups_that_are_silent(person, streams, limits)]
+        silent = ever = [*_promised_and_silent(streams, limits), *_groups_that_are_silent(person, streams, limits)]
         if not silent:
             return None
         days = min(each.owed if each.promised else each.quiet for each in silent)
-        last = max((each.last for each in silent if not pd.isna(each.last)), default=None)
     return SilentParticipant(
         participant=person.participant,
         streams=tuple(sorted(each.stream for each in silent)),
-        everything=quiet >= limits.days,
-        last_data=last.date() if last is not None else None,
+        everything=everything,
+        last_data=max((each.last for each in ever if each.last), default=None),
         last_upload=person.last_upload,
         last_heartbeat=person.last_heartbeat,
         days_silent=days,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
@@ -165,6 +166,24 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         return {record.key: record for record in self.files}
 
 
+class FileSize(Struct, frozen=True, gc=False):
+    """What counting needs of a file's record. The rest is skipped: a large study has millions of them."""
+
+    stream: str
+    time: str
+    size_bytes: Count
+    deleted_upstream_at: str | None = None
+
+
+class SizeManifest(Struct, frozen=True, gc=False):
+    """A manifest of which only streams, times and sizes are read."""
+
+    study_id: str
+    participant: str
+    window: str
+    files: tuple[FileSize, ...]
+
+
 class TableManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What was committed of one table: ``partition`` is None for one without partitions.
 
@@ -186,6 +205,7 @@ class TableManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 _decoder: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(Manifest)
+_size_decoder: msgspec.json.Decoder[SizeManifest] = msgspec.json.Decoder(SizeManifest)
 _table_decoder: msgspec.json.Decoder[TableManifest] = msgspec.json.Decoder(TableManifest)
 _encoder = msgspec.json.Encoder()
 
@@ -203,6 +223,23 @@ def decode(data: bytes, *, name: str) -> Manifest:
     except (ValueError, TimeRangeError):
         raise _forged(name) from None
     return manifest
+
+
+def decode_sizes(data: bytes, *, name: str) -> SizeManifest:
+    """Streams, times and sizes in stored bytes; ``name`` is for messages. Raises ``IntegrityError`` for other bytes."""
+    return _decoded(_size_decoder, data, name=name)
+
+
+@lru_cache(maxsize=1 << 16)
+def unix_seconds(time: str) -> int:
+    """A record's bin time in seconds since 1970. Raises ``IntegrityError`` for a text that is no time with a zone."""
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        raise _forged(time) from None
+    if moment.tzinfo is None:
+        raise _forged(time)
+    return int(moment.timestamp())
 
 
 def decode_table(data: bytes, *, name: str) -> TableManifest:

@@ -24,7 +24,7 @@ from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.lake.manifest import FileRecord, Manifest, decode
+from dagster_beiwe.lake.manifest import FileRecord, Manifest, SizeManifest, decode, decode_sizes
 from dagster_beiwe.lake.staging import Compression, FileForm
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.stored import open_stored
@@ -181,7 +181,7 @@ class StudyLake:
         catalog = self.catalog()
         assert catalog is not None, "whoever has a version has the log"
         data = read_manifest(catalog, _subject(participant), window, version)
-        manifest = decode(data, name=f"{self.folder(participant)}, window {window}, version {version.at}")
+        manifest = decode(data, name=self._name(participant, window, version))
         _check_place(manifest, self.study_id, participant, window)
         return manifest
 
@@ -206,6 +206,19 @@ class StudyLake:
         for key, version in self.index(participant).items():
             yield self.manifest_of(participant, key, version)
 
+    def sizes(self, participant: str, windows: Collection[str]) -> Iterator[SizeManifest]:
+        """Streams, times and sizes of the files in a participant's windows with these keys, oldest window first.
+
+        Several times as fast as ``manifests``. Raises ``IntegrityError`` if a manifest was changed.
+        """
+        catalog = self.catalog()
+        for key, version in self.index(participant).items():
+            if catalog is not None and key in windows:
+                data = read_manifest(catalog, _subject(participant), key, version)
+                sizes = decode_sizes(data, name=self._name(participant, key, version))
+                _check_place(sizes, self.study_id, participant, key)
+                yield sizes
+
     def open(self, participant: str, record: FileRecord, *, window: str = "") -> BinaryIO:
         """The plain content of a file as a stream that can't seek; ``window`` is the one whose manifest names it.
 
@@ -227,6 +240,10 @@ class StudyLake:
         """Path of a participant's folder, or of something below it."""
         folder = f"{self.study_id}/{check_participant_id(participant)}"
         return f"{folder}/{below}" if below else folder
+
+    def _name(self, participant: str, window: str, version: Version) -> str:
+        """A manifest as messages name it."""
+        return f"{self.folder(participant)}, window {window}, version {version.at}"
 
     def _held(self, participant: str) -> tuple[State, str | None]:
         """The state, and the token under which it has versions of a participant."""
@@ -265,7 +282,7 @@ def _mismatch(window: Window, manifest: Manifest) -> WindowMismatchError:
     )
 
 
-def _check_place(manifest: Manifest, study_id: str, participant: str, window: str) -> None:
+def _check_place(manifest: Manifest | SizeManifest, study_id: str, participant: str, window: str) -> None:
     if (manifest.study_id, manifest.participant, manifest.window) != (study_id, participant, window):
         raise IntegrityError(
             f"The manifest of participant {participant}, window {window}, names another place. It was not used. The "

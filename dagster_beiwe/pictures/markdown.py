@@ -42,7 +42,7 @@ def _thumbnail(chart: Chart, rows: int, columns: int) -> str:
 def silent_table(sentence: str, silent: Sequence[SilentParticipant]) -> str:
     """A sentence, and who is silent: as many as are shown in place."""
     lines = [
-        f"| {each.participant} | {each.days_silent} | {each.last_data or 'never'} | {_what(each)} |" for each in silent
+        f"| {each.participant} | {each.days_silent} | {each.last_data or 'never'} | {each.what} |" for each in silent
     ]
     head = "| participant | days silent | last data | what is silent |\n|---|---|---|---|"
     for shown in range(len(lines), 0, -1):
@@ -72,7 +72,3 @@ def _pictures(charts: Iterable[Chart], *, row_height: int | None = None) -> str:
         f"![{chart.description}]({data_url(labeled_png(chart, row_height=row_height))})"
         for chart in charts
     )
-
-
-def _what(silent: SilentParticipant) -> str:
-    return "everything" if silent.everything else ", ".join(silent.streams)

@@ -13,7 +13,7 @@ from dagster_beiwe.encryption import CIPHERS, DEFAULT_CIPHER, UNENCRYPTED
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.staging import Compression
 from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS
-from dagster_beiwe.streams import check_streams, misspelled_streams
+from dagster_beiwe.streams import STREAM_GROUPS, check_streams, misspelled_streams
 from dagster_beiwe.studies.time_zones import check_time_zone
 from dagster_beiwe.sync.audit import DEFAULT_AUDIT, AuditPolicy
 from dagster_beiwe.windows import Granularity
@@ -23,6 +23,8 @@ EVERY_STUDY = "*"
 
 DEFAULT_DEPLOYMENT = "beiwe"
 DEFAULT_VERIFY_SHARE = 0.05
+DEFAULT_SILENT_DAYS = 3
+DEFAULT_SILENT_ERROR_DAYS = 14
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -70,6 +72,10 @@ class StudyConfig(BaseModel):
     - ``verify_share``: the share of stored files that the check ``intact`` reads, different ones each day; 1 means all.
     - ``audit_days``: how often each window is compared with the server by hash, at least; new windows daily; 0 turns it
       off. ``audit_requests`` and ``audit_bytes`` (sent and received) limit what it may take in a day.
+    - ``silent_days``: after how many whole days without data the check ``silent`` names a participant, or a stream that
+      the study's settings promise. ``silent_groups`` has other numbers for groups of streams, such as
+      ``{gps: 2, surveys: 14}``; 0 leaves a group out. Events such as surveys are looked at only if they are named here.
+    - ``silent_error_days``: after how many days that is an error, not a warning.
     - ``deployment``: which server: the key of its ``BeiweResource`` among the resources.
     - ``owners``: e-mail addresses or ``team:...``, shown on the assets.
     - ``study_pk``: the study's number in the website's addresses, for the settings of servers older than March 2025.
@@ -95,6 +101,9 @@ class StudyConfig(BaseModel):
     audit_days: int = Field(default=DEFAULT_AUDIT.days, ge=0, le=3650)
     audit_requests: int = Field(default=DEFAULT_AUDIT.requests, ge=1)
     audit_bytes: int = Field(default=DEFAULT_AUDIT.size_bytes, ge=1)
+    silent_days: int = Field(default=DEFAULT_SILENT_DAYS, ge=1, le=3650)
+    silent_groups: dict[str, int] = Field(default_factory=dict)
+    silent_error_days: int = Field(default=DEFAULT_SILENT_ERROR_DAYS, ge=1, le=3650)
     deployment: str = DEFAULT_DEPLOYMENT
     owners: tuple[str, ...] = ()
     study_pk: int | None = None
@@ -123,6 +132,22 @@ class StudyConfig(BaseModel):
             f"`encryption` is {name[:40]!r}, which is no cipher. Nothing was built. Write one of "
             f"{', '.join(encryptions())} in the study's configuration."
         )
+
+    @field_validator("silent_groups")
+    @classmethod
+    def _groups(cls, groups: dict[str, int]) -> dict[str, int]:
+        for group, days in groups.items():
+            if group not in STREAM_GROUPS:
+                raise ConfigurationError(
+                    f"`silent_groups` names {group[:40]!r}, which is no group of streams. Nothing was built. The "
+                    f"groups are: {', '.join(STREAM_GROUPS)}."
+                )
+            if days < 0:
+                raise ConfigurationError(
+                    f"`silent_groups` gives {group} {days} days. Nothing was built. Write after how many days without "
+                    "data it is silent, or 0 to leave it out."
+                )
+        return groups
 
     @field_validator("owners")
     @classmethod

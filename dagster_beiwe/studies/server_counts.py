@@ -150,6 +150,21 @@ def batches(participants: Sequence[str], *, days: int) -> Iterator[Sequence[str]
     return (participants[start : start + size] for start in range(0, len(participants), size))
 
 
+def counts_in_batches(
+    client: BeiweClient, study: Study, zone: StudyZone, windows: Sequence[Window], participants: Sequence[str]
+) -> Iterator[tuple[Sequence[str], DailyIndex | None]]:
+    """Participants, some at a time, with their counts of the days around windows: one request for a small study.
+
+    The counts are None on servers older than June 2024.
+    """
+    for batch in batches(participants, days=(windows[-1].end - windows[0].start).days):
+        try:
+            yield batch, counts_around(client, study, zone, windows, participants=batch)
+        except RouteMissingError as error:
+            logger.info("%s is looked at without the server's daily counts: %s", study.title, error)
+            yield batch, None
+
+
 def counts_for_cells(
     client: BeiweClient,
     study: Study,

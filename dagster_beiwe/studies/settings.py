@@ -14,7 +14,7 @@ from dagster_beiwe.studies.roster import content_hash
 
 SECTIONS = ("study", "data_stream", "device_setting", "survey", "survey_version", "intervention", "intervention_date")
 
-_DATES = "intervention_date"
+_DEVICE, _DATES = "device_setting", "intervention_date"
 
 Shown = bool | int | float
 """A setting's value that may be shown where text may not."""
@@ -48,11 +48,8 @@ class SettingsSnapshot:
 
     def shown(self) -> dict[str, Shown]:
         """Device settings that are switches or numbers, which may be shown where text may not."""
-        return {
-            f"device_setting/{name}": value
-            for (section, name), value in sorted(self.values.items())
-            if section == "device_setting" and isinstance(value, (bool, int, float))
-        }
+        settings = {name: value for (section, name), value in sorted(self.values.items()) if section == _DEVICE}
+        return {f"{_DEVICE}/{name}": value for name, value in _showable(settings).items()}
 
     def fingerprints(self) -> dict[str, str]:
         """A short hash per setting, to tell later what changed without keeping what it was.
@@ -109,11 +106,26 @@ def describe_changes(
     return described
 
 
+def device_settings_shown(shown: Mapping[str, Shown]) -> dict[str, Shown]:
+    """{device setting: value} from what ``SettingsSnapshot.shown`` returned."""
+    prefix = f"{_DEVICE}/"
+    return {name.removeprefix(prefix): value for name, value in shown.items() if name.startswith(prefix)}
+
+
+def switches_and_numbers(answer: Mapping[str, Any]) -> dict[str, Shown]:
+    """{device setting: value} from the server's settings of a study, texts left out."""
+    return _showable(answer.get("device_settings") or {})
+
+
+def _showable(settings: Mapping[str, Any]) -> dict[str, Shown]:
+    return {name: value for name, value in settings.items() if isinstance(value, (bool, int, float))}
+
+
 def _study_settings(answer: Mapping[str, Any]) -> Settings:
     values: Settings = {}
     known = {"device_settings", "surveys", "interventions"}
     for name, value in (answer.get("device_settings") or {}).items():
-        values["device_setting", name] = value
+        values[_DEVICE, name] = value
     for number, survey in enumerate(_sorted_json(answer.get("surveys") or []), start=1):
         values["survey", f"{number:03d}"] = survey
     for number, intervention in enumerate(sorted(map(str, answer.get("interventions") or [])), start=1):

@@ -71,7 +71,7 @@ def test_a_project_looks_as_its_translator_says(server: SimulatedServer) -> None
     studies = dg.AssetKey(["lab", "phones", "all", "beiwe_studies"])
     assert graph.materializable_asset_keys == {studies, *keys.values(), dg.AssetKey(["lab", study.key, "table"])}
     assert graph.get(dg.AssetKey(["lab", study.key, "table"])).parent_keys == {keys["raw_data"]}
-    assert graph.get(keys["coverage"]).parent_keys == {keys["raw_data"]}
+    assert graph.get(keys["coverage"]).parent_keys == {keys[name] for name in ("raw_data", "roster", "settings")}
     assert graph.get(keys["roster"]).parent_keys == {studies, dg.AssetKey("grant")}
     assert {check.asset_key for check in graph.asset_check_keys} == {keys["coverage"], keys["roster"], keys["settings"]}
     for name in ASSETS:

@@ -325,7 +325,7 @@ def test_coverage_lists_what_the_lake_holds_and_is_checked_with_it(lab: Lab) -> 
         for record in manifest.files
     ]
     assert table["files"].sum() == len(records) > 0
-    assert table["size_bytes"].sum() == sum(record.size_bytes for record in records)
+    assert table["lake_bytes"].sum() == table["server_bytes"].sum() == sum(record.size_bytes for record in records)
     assert set(table["participant"]) == {record.key.split("/")[1] for record in records}
 
 

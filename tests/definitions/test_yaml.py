@@ -11,7 +11,7 @@ import pytest
 
 from dagster_beiwe import BeiweComponent
 from dagster_beiwe.encryption import CIPHERS
-from dagster_beiwe.streams import STREAM_NAMES, misspelled_streams
+from dagster_beiwe.streams import STREAM_GROUPS, STREAM_NAMES, misspelled_streams
 
 PROJECT = """
 [project]
@@ -33,6 +33,7 @@ attributes:
       streams: [gps, "{{ env.STREAM }}", ai_chat_logs]
       encryption: age
       recipients: "{{ env.RECIPIENTS }}"
+      silent_groups: {phone use: 5, surveys: 14}
   automation: {running: true, roster_seconds: 60}
 """
 
@@ -50,6 +51,7 @@ attributes:
       encryption: cryptaese
       compression: gzip
       refresh_windows: [3]
+      silent_groups: {survey: 14}
   automation:
     runing: true
 """
@@ -83,6 +85,7 @@ def test_each_mistake_is_named_with_its_line(tmp_path: Path) -> None:
         (lines[int(number) - 1].split(":")[0].strip(" -"), problem)
         for number, problem in re.findall(r"defs\.yaml:(\d+) - \S+ \S+ (.*)", output)
     }
+    groups = ", ".join(map(repr, STREAM_GROUPS))
     choices = ", ".join(repr(name) for name in (*CIPHERS, "none"))
     assert found == {
         ("windows", "Additional properties are not allowed ('windows' was unexpected)"),
@@ -92,6 +95,7 @@ def test_each_mistake_is_named_with_its_line(tmp_path: Path) -> None:
         ("encryption", f"'cryptaese' is not one of [{choices}]"),
         ("compression", "'gzip' is not one of ['zstd', 'none']"),
         ("refresh_windows", "[3] is not valid under any of the given schemas"),
+        ("silent_groups", f"'survey' is not one of [{groups}]"),
         ("runing", "Additional properties are not allowed ('runing' was unexpected)"),
     }
 

@@ -1,0 +1,99 @@
+"""Make the coverage table of a study from its manifests, the server's counts, its roster and its settings.
+
+Nothing is decrypted, and no more than the files of one participant are looked at together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+import pandas as pd
+
+from dagster_beiwe.coverage.days import StudyDays, days_between
+from dagster_beiwe.coverage.enrollment import Enrollment
+from dagster_beiwe.coverage.frame import Block, coverage_table
+from dagster_beiwe.coverage.participant import Attendance, StreamNumbers, counted, held, promised_hours
+from dagster_beiwe.coverage.promises import SettingsRecord, promised_shares
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.studies.time_zones import StudyZone
+from dagster_beiwe.sync import DailyIndex
+from dagster_beiwe.windows import Window
+
+Counts = Iterable[tuple[Sequence[str], DailyIndex | None]]
+"""Participants, some at a time, with what the server counts of them; None if the server does not count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Basis:
+    """What coverage is measured by, beside the files and the server's counts.
+
+    ``windows`` are all of the study, oldest first. Files outside of them never count, nor those dated after ``now``.
+    ``streams`` are those of the server that the study asks for; others of which the lake has files get rows, too.
+    """
+
+    windows: Sequence[Window]
+    streams: Sequence[str]
+    roster: Mapping[str, Enrollment]
+    history: Sequence[SettingsRecord]
+    zone: StudyZone
+    now: datetime
+
+    @property
+    def days(self) -> list[date]:
+        """The study-local days from the first window to today."""
+        zone = self.zone.zone
+        return days_between(self.windows[0].start.astimezone(zone).date(), self.now.astimezone(zone).date())
+
+
+def measure_coverage(lake: StudyLake, study: Basis, counts: Counts) -> pd.DataFrame:
+    """The coverage table of the participants in ``counts``. Those who are not on the roster have withdrawn.
+
+    Raises ``IntegrityError`` for a damaged manifest.
+    """
+    measurement = _Measurement(lake, study)
+    return coverage_table(
+        (measurement.block(each, daily) for participants, daily in counts for each in participants),
+        streams=lambda: list(measurement.numbers),
+        today=measurement.days[-1],
+        now=study.now,
+        time_zone=study.zone.name,
+    )
+
+
+class _Measurement:
+    """What is the same for all participants of a study."""
+
+    def __init__(self, lake: StudyLake, study: Basis) -> None:
+        self._lake, self._study = lake, study
+        self.days, self._streams = study.days, sorted(study.streams)
+        self._begin = study.windows[0].start
+        self._in_zone = StudyDays.in_zone(self.days, study.zone.zone, begin=self._begin)
+        self._shares = promised_shares(study.history, self._in_zone, self._streams)
+        self.numbers = StreamNumbers({stream: number for number, stream in enumerate(self._streams)})
+        self._windows = frozenset(window.key for window in study.windows)
+
+    def block(self, participant: str, daily: DailyIndex | None) -> Block:
+        """The rows of one participant."""
+        person = self._study.roster.get(participant, Enrollment(participant=participant, status="withdrawn"))
+        days = self._in_zone if daily is None else StudyDays.counted(self.days, daily, participant, begin=self._begin)
+        sizes = self._lake.sizes(participant, self._windows)
+        files = held(sizes, days=days, numbers=self.numbers, until=self._study.now)
+        server_bytes = counted(daily, participant, days=self.days, streams=self._streams, numbers=self.numbers)
+        data_days = np.flatnonzero(((files.files > 0) | (server_bytes > 0)).any(axis=1))
+        attendance = Attendance.of(person, days=self.days, zone=self._study.zone.zone, data_days=data_days)
+        rows, statuses = attendance.rows, attendance.statuses
+        return Block(
+            participant=participant,
+            first_day=self.days[attendance.first],
+            statuses=statuses,
+            files=files.files[rows].copy(),
+            hours=files.hours[rows].copy(),
+            lake_bytes=files.size_bytes[rows].copy(),
+            server_bytes=server_bytes[rows].copy(),
+            expected_hours=promised_hours(
+                person, shares=self._shares[rows], lengths=days.lengths[rows], statuses=statuses, streams=self._streams
+            ),
+        )

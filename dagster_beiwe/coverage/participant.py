@@ -1,0 +1,130 @@
+"""One participant's coverage, as arrays of days by streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, tzinfo
+
+import numpy as np
+
+from dagster_beiwe.coverage.days import StudyDays
+from dagster_beiwe.coverage.enrollment import Enrollment
+from dagster_beiwe.coverage.frame import STATUSES, Status
+from dagster_beiwe.lake.manifest import SizeManifest, unix_seconds
+from dagster_beiwe.streams import stream_named
+from dagster_beiwe.sync import DailyIndex
+
+NOT_COUNTED = -1
+"""In place of the server's bytes where it does not count."""
+
+_MOST_HOURS = 64
+"""More than any day has, even one on which the study moved to another time zone."""
+
+
+class StreamNumbers(dict[str, int]):
+    """{stream: its number}. A stream that was not expected gets the next one when it is first seen."""
+
+    def __missing__(self, stream: str) -> int:
+        self[stream] = len(self)
+        return self[stream]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What the lake holds by day and stream: files, different hours with files, and plain bytes."""
+
+    files: np.ndarray
+    hours: np.ndarray
+    size_bytes: np.ndarray
+
+
+def held(manifests: Iterable[SizeManifest], *, days: StudyDays, numbers: StreamNumbers, until: datetime) -> Held:
+    """Count the present files of a participant's windows. Files dated later than ``until`` do not count."""
+    files = [file for manifest in manifests for file in manifest.files if file.deleted_upstream_at is None]
+    streams = np.array([numbers[file.stream] for file in files], dtype=np.int64)
+    seconds = np.array([unix_seconds(file.time) for file in files], dtype=np.int64)
+    size_bytes = np.array([file.size_bytes for file in files], dtype=np.int64)
+    belongs = days.of(seconds)
+    inside = (belongs >= 0) & (belongs < len(days.lengths)) & (seconds <= until.timestamp())
+    belongs, streams, seconds, size_bytes = (each[inside] for each in (belongs, streams, seconds, size_bytes))
+    shape = (len(days.lengths), len(numbers))
+    place = belongs * len(numbers) + streams
+    has_hour = np.zeros((shape[0] * shape[1], _MOST_HOURS), dtype=bool)
+    has_hour[place, days.hours_of(seconds, belongs)] = True
+    count = len(has_hour)
+    return Held(
+        files=np.bincount(place, minlength=count).astype(np.int32).reshape(shape),
+        hours=has_hour.sum(axis=1, dtype=np.int8).reshape(shape),
+        size_bytes=np.bincount(place, weights=size_bytes, minlength=count).astype(np.int64).reshape(shape),
+    )
+
+
+def counted(
+    daily: DailyIndex | None, participant: str, *, days: Sequence[date], streams: Sequence[str], numbers: StreamNumbers
+) -> np.ndarray:
+    """The bytes that the server counts by day and stream, or ``NOT_COUNTED``: nothing but ``streams`` was asked for."""
+    sizes = np.full((len(days), len(numbers)), NOT_COUNTED, dtype=np.int64)
+    if daily is not None:
+        sizes[:, [numbers[stream] for stream in streams if stream not in daily.uncounted]] = 0
+        for day in daily.days.get(participant, {}).values():
+            number = (day.day - days[0]).days
+            if 0 <= number < len(days):
+                for stream, size_bytes in day.sizes.items():
+                    sizes[number, numbers[stream]] = size_bytes
+    return sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attendance:
+    """What a participant was on each day from the ``first`` one of the table on, as numbers in ``STATUSES``."""
+
+    first: int
+    statuses: np.ndarray
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.first, self.first + len(self.statuses))
+
+    @classmethod
+    def of(cls, person: Enrollment, *, days: Sequence[date], zone: tzinfo, data_days: np.ndarray) -> Attendance:
+        """From what the roster says, and the numbers of the days on which there is data.
+
+        Somebody without a date of registration counts as enrolled since creation, or else since the first data. The
+        server does not tell when it retired somebody or who withdrew when: it is taken to be the day after the last
+        data, upload or heartbeat, which is the last row. Of who never took part there is only today's row.
+        """
+        first, last = (int(data_days[0]), int(data_days[-1])) if len(data_days) else (None, None)
+        left = person.status in ("retired", "withdrawn")
+
+        def number(day: date | None) -> int | None:
+            return max(0, (day - days[0]).days) if day else None
+
+        contact = person.last_contact.astimezone(zone).date() if person.last_contact else None
+        seen = [each for each in (last, number(contact), number(person.registered)) if each is not None]
+        if not seen and (left or person.status == "not enrolled yet"):
+            return cls(first=len(days) - 1, statuses=_of(person.status, 1))
+        enrolled = _first_of(number(person.registered), number(person.created), first, 0)
+        begin = min(each for each in (enrolled, number(person.created), first) if each is not None)
+        end = min(max([enrolled, *seen]) + 1, len(days)) if left else len(days)
+        parts = [_of("not enrolled yet", enrolled - begin), _of("enrolled", end - enrolled)]
+        if left and end < len(days):
+            parts.append(_of(person.status, 1))
+        return cls(first=begin, statuses=np.concatenate(parts))
+
+
+def promised_hours(
+    person: Enrollment, *, shares: np.ndarray, lengths: np.ndarray, statuses: np.ndarray, streams: Sequence[str]
+) -> np.ndarray:
+    """The hours by day and stream that the settings promise of an enrolled participant's phone; NaN for nothing."""
+    known = [not person.system or person.system in stream_named(stream).platforms for stream in streams]
+    enrolled = statuses == STATUSES.index("enrolled")
+    return np.where(np.outer(enrolled, known), shares * lengths[:, None], np.nan).astype(np.float32)
+
+
+def _first_of(*values: int | None) -> int:
+    return next(value for value in values if value is not None)
+
+
+def _of(status: Status, days: int) -> np.ndarray:
+    return np.full(max(0, days), STATUSES.index(status), dtype=np.int8)
