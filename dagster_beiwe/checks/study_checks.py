@@ -1,4 +1,5 @@
-"""Asset checks of a study: whether the lake is complete, intact, and protected, and what changed around the data.
+"""Asset checks of a study: whether the lake is complete, intact, and protected, who is silent, and what changed around
+the data.
 
 They look at the whole study, when run from the UI, by the schedule, or by the sensor after its runs.
 """
@@ -19,6 +20,7 @@ from dagster_beiwe.assets.settings import CHANGES_METADATA, FINGERPRINTS_METADAT
 from dagster_beiwe.assets.translator import STUDY_ASSETS
 from dagster_beiwe.checks.comparison import Comparison
 from dagster_beiwe.checks.places import Places
+from dagster_beiwe.checks.silence import look_for_silence
 from dagster_beiwe.checks.verdicts import (
     Verdict,
     judge_completeness,
@@ -46,6 +48,7 @@ from dagster_beiwe.studies.server_counts import all_counts, batches, find_zone
 from dagster_beiwe.studies.settings import changed_settings, describe_changes, read_settings
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import DailyIndex, Gap, measure_completeness
+from dagster_beiwe.tables.store import TableStore
 from dagster_beiwe.windows import Window
 
 CHECKS = {
@@ -57,6 +60,10 @@ CHECKS = {
     "protected": (
         "coverage",
         "Everything that should be encrypted is, other users have no access, and nothing is pickled.",
+    ),
+    "silent": (
+        "coverage",
+        "Everybody who takes part sends data: the phone, and each stream that the settings promise.",
     ),
     "roster": ("roster", "Server, partitions, and lake have the same participants, and none is flagged as deleted."),
     "settings": (
@@ -102,7 +109,7 @@ def build_study_checks(
 
 
 def checks_of(study: Study) -> dg.AssetChecksDefinition:
-    """``complete``, ``intact``, ``protected``, ``roster``, and ``settings`` of a study."""
+    """``complete``, ``intact``, ``protected``, ``silent``, ``roster``, and ``settings`` of a study."""
     specs = [
         dg.AssetCheckSpec(name, asset=study.asset_key(asset), description=text)
         for name, (asset, text) in CHECKS.items()
@@ -113,7 +120,7 @@ def checks_of(study: Study) -> dg.AssetChecksDefinition:
         specs=specs,
         can_subset=True,
         required_resource_keys={study.config.deployment},
-        description=f"Whether the data of {study.title} is complete, intact, and protected.",
+        description=f"Whether the data of {study.title} is complete, intact, and protected, and who is silent.",
     )
     def checks(context: dg.AssetCheckExecutionContext, config: ChecksConfig) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
@@ -142,6 +149,7 @@ class _Inspection:
             "complete": self._complete,
             "intact": self._intact,
             "protected": self._protected,
+            "silent": self._silent,
             "roster": self._roster,
             "settings": self._settings,
         }
@@ -194,6 +202,9 @@ class _Inspection:
         for path in sorted({path for prefix in self._prefixes() for path in pickles_below(self._instance, prefix)}):
             found.note(Exposure(kind="readable pickle", path=path))
         return judge_protection(found, self._places(), encrypted=self._study.config.encrypted)
+
+    def _silent(self) -> Verdict:
+        return look_for_silence(self._study, TableStore.of_study(self._lake), now=self._now)
 
     def _prefixes(self) -> set[tuple[str, ...]]:
         """What keys of the study's assets begin with, those of a lab's own among them."""

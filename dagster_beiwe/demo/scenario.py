@@ -30,6 +30,9 @@ from dagster_beiwe.text import human_size
 ANNA, BERT, CLEO, DORA, EMIL = ("anna1111", "bert2222", "cleo3333", "dora4444", "emil5555")
 _DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
 
+_SHOWN = [name for name in CHECKS if name != "silent"]
+"""Checks that compare lake and server: the data of this story ends with a week, which is one to seven days ago."""
+
 _MANO_START = datetime(2015, 9, 1, tzinfo=timezone.utc)
 _MANO_WINDOW = timedelta(days=5)
 _MANO_PAUSE_SECONDS = 3
@@ -184,7 +187,7 @@ class _Scenario:
         print(f"                           the late hour, all {requests:,} requests and all files again")
 
     def _checks(self, *names: str) -> None:
-        for evaluation in self._stage.check(*(names or CHECKS)):
+        for evaluation in self._stage.check(*(names or _SHOWN)):
             verdict = "passed" if evaluation.passed else f"FAILED ({evaluation.severity.value.lower()})"
             print(f"  {evaluation.check_name:9} {verdict}: {evaluation.description}")
             for row in _rows(evaluation, "first gaps")[:8]:
