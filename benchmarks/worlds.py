@@ -8,12 +8,14 @@ from datetime import datetime, timedelta, timezone
 from typing import Literal
 
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
+from dagster_beiwe.simulator.counts import CountedDay
 
 Scale = Literal["full", "quick", "tiny"]
 
 NOW = datetime(2025, 6, 2, tzinfo=timezone.utc)  # a Monday: weeks of data are weekly windows
 RECORDING_BYTES = 1_500_000
 MEMORY_RECORDING_BYTES = 5_000_000
+COVERAGE_DAYS: Mapping[Scale, int] = {"full": 52 * 7, "quick": 8 * 7, "tiny": 7}
 _CACHE_BYTES = 2 * 1024**3
 _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
@@ -111,6 +113,24 @@ def _reading(scale: Scale) -> Data:
     return _hourly("accelerometer", hours, (40,) if scale == "tiny" else (2600, 3100, 3600))  # >= 500 MB in 90 days
 
 
+def _coverage(scale: Scale) -> Data:
+    """Participants of whom the server has counts alone: nobody asks for the files."""
+    people, days = {"full": 300, "quick": 50, "tiny": 2}[scale], COVERAGE_DAYS[scale]
+    start = NOW - days * _DAY
+    world = _world(participants=[ParticipantPlan(id=f"cover{number:03d}", start=NOW) for number in range(people)])
+    streams = ("accelerometer", "gps", "power_state", "wifi")
+    for study in world.studies.values():
+        for person in study.participants.values():
+            person.created = person.first_registration = start
+            person.counts = {
+                (start + number * _DAY).date(): CountedDay(
+                    zone=study.time_zone, sizes=dict.fromkeys(streams, 1_200_000)
+                )
+                for number in range(days)
+            }
+    return Data(world=world, streams=streams, start=start)
+
+
 _BUILDERS: Mapping[str, Callable[[Scale], Data]] = {
     "accelerometer": _accelerometer,
     "gps": _gps,
@@ -120,6 +140,7 @@ _BUILDERS: Mapping[str, Callable[[Scale], Data]] = {
     "refresh": _refresh,
     "memory": _memory,
     "reading": _reading,
+    "coverage": _coverage,
 }
 
 

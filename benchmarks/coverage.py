@@ -1,0 +1,177 @@
+"""How long the coverage table of a large study takes to make, and how much memory.
+
+The lake has manifests alone: nothing of a file but its record is looked at. ``python -m benchmarks.coverage`` is the
+process in which the table is made; its standard input tells of which lake.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks.process import peak_bytes
+from benchmarks.server import Served, ServerProcess
+from benchmarks.worlds import COVERAGE_DAYS, NOW, Scale
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.coverage import enrollments, find_silent
+from dagster_beiwe.coverage.measure import Basis, measure_coverage
+from dagster_beiwe.coverage.promises import SettingsRecord
+from dagster_beiwe.credentials import Credentials
+from dagster_beiwe.lake import BeiweLake, FileRecord, LakeWriter, Manifest, StudyLake
+from dagster_beiwe.studies.config import StudyConfig
+from dagster_beiwe.studies.roster import roster_rows
+from dagster_beiwe.studies.server_counts import counts_in_batches
+from dagster_beiwe.studies.settings import switches_and_numbers
+from dagster_beiwe.studies.study import Study
+from dagster_beiwe.studies.time_zones import StudyZone
+from dagster_beiwe.tables.store import TableStore
+from dagster_beiwe.windows import Window, windows_between
+
+Costs = dict[str, Any]
+
+FILES_A_DAY = (24, 85)
+"""Files of a participant's day: of one sensor, and as many as phones of a typical study send."""
+
+_PASSPHRASE = "benchmark"
+_HOUR = timedelta(hours=1)
+
+
+def measure(scale: Scale, *, folder: Path) -> list[Costs]:
+    """Seconds and memory of making the table, for each number of files a day."""
+    return [_measure(scale, files_a_day, folder / str(files_a_day)) for files_a_day in FILES_A_DAY]
+
+
+def _measure(scale: Scale, files_a_day: int, folder: Path) -> Costs:
+    with ServerProcess("coverage", scale) as server:
+        start = NOW - timedelta(days=COVERAGE_DAYS[scale])
+        write(_lake(folder, server.served), server.served, start=start, files_a_day=files_a_day)
+        job = {"folder": str(folder), "start": start.isoformat(), "served": vars(server.served)}
+        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        server.counts()
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.coverage"],
+            input=json.dumps(job),
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=Path(__file__).parents[1],
+            check=True,
+        )
+        requests = server.counts().requests
+    costs: Costs = json.loads(done.stdout)
+    return {
+        "participants": len(server.served.participants),
+        "days": COVERAGE_DAYS[scale],
+        "files_a_day": files_a_day,
+        "requests": requests,
+        **costs,
+    }
+
+
+def write(lake: StudyLake, served: Served, *, start: datetime, files_a_day: int) -> None:
+    """Commit a manifest for each week, of files that are nowhere."""
+    windows = list(windows_between("weekly", start, NOW))
+    for participant in served.participants:
+        with LakeWriter(lake, run_id="benchmark", participants=[participant]) as writer:
+            plan = writer.plan(participant, windows)
+            for window in windows:
+                writer.adopt(plan, _manifest(served, participant, window, files_a_day), [], compared=0)
+
+
+def _manifest(served: Served, participant: str, window: Window, files_a_day: int) -> Manifest:
+    return Manifest(
+        study_id=served.study_id,
+        participant=participant,
+        window=window.key,
+        start=window.start.isoformat(),
+        end=window.end.isoformat(),
+        committed_at=window.end.isoformat(),
+        run_id="benchmark",
+        streams=served.streams,
+        files=tuple(_records(served, participant, window, files_a_day)),
+    )
+
+
+def _records(served: Served, participant: str, window: Window, files_a_day: int) -> Iterator[FileRecord]:
+    for day in range(window.hours // 24):
+        for number in range(files_a_day):
+            stream, moment = served.streams[number // 24], window.start + (24 * day + number % 24) * _HOUR
+            member = f"{stream}/{moment:%Y-%m-%d %H_%M_%S}+00_00.csv"
+            digest = hashlib.sha256(f"{participant}{member}".encode()).hexdigest()
+            yield FileRecord(
+                key=f"{served.study_id}/{participant}/{stream}/{moment:%Y-%m-%dT%H:%M:%S}.csv",
+                member=member,
+                path=member,
+                stream=stream,
+                survey_id=None,
+                time=moment.isoformat(),
+                size_bytes=50_000,
+                md5=None,
+                sha1=digest[:40],
+                sha256=digest,
+                stored_size_bytes=20_000,
+                stored_sha256=digest[::-1],
+                encryption="cryptease",
+                compression="zstd",
+                first_seen=window.end.isoformat(),
+                fetched_at=window.end.isoformat(),
+                run_id=digest[:32],
+                counted_in=f"{moment:%Y-%m-%d} America/New_York",
+                counted_at=window.end.isoformat(),
+            )
+
+
+def _lake(folder: Path, served: Served) -> StudyLake:
+    return BeiweLake(folder).study(served.study_id, passphrase=_PASSPHRASE)
+
+
+def make(lake: StudyLake, served: Served, start: datetime) -> Costs:
+    """Make and store the table as a run does, and find who is silent. Returns seconds, bytes of memory, and rows."""
+    base, began, spent = peak_bytes(), time.perf_counter(), time.process_time()
+    study = Study(id=served.study_id, name="Benchmark", key="benchmark", config=StudyConfig(served.study_id))
+    keys = Credentials(url=served.url, access_key=served.access_key, secret_key=served.secret_key)
+    with BeiweClient(keys) as client:
+        roster = enrollments(roster_rows(client.participants(study.id), client.participant_table(study.id)))
+        settings = switches_and_numbers(client.settings(study.id))
+        basis = Basis(
+            windows=list(windows_between("weekly", start, NOW)),
+            streams=client.choose_streams(study.id),
+            roster=roster,
+            history=[SettingsRecord(seen=start, values=settings)],
+            zone=StudyZone(name="America/New_York", source="server"),
+            now=NOW - _HOUR,
+        )
+        counts = counts_in_batches(client, study, basis.zone, basis.windows, list(roster))
+        frame = measure_coverage(lake, basis, counts)
+    made = time.perf_counter() - began
+    find_silent(frame, roster)
+    TableStore.of_study(lake).write(["beiwe", study.key, "coverage"], frame)
+    return {
+        "rows": len(frame),
+        "files": int(frame["files"].sum()),
+        "made_seconds": made,
+        "seconds": time.perf_counter() - began,
+        "cpu_seconds": time.process_time() - spent,
+        "base_bytes": base,
+        "peak_bytes": peak_bytes(),
+    }
+
+
+def _main() -> None:
+    job = json.load(sys.stdin)
+    served = job["served"]
+    lists = {name: tuple(served[name]) for name in ("participants", "streams")}
+    found = Served(**{**served, **lists})
+    print(json.dumps(make(_lake(Path(job["folder"]), found), found, datetime.fromisoformat(job["start"]))))
+
+
+if __name__ == "__main__":
+    _main()
