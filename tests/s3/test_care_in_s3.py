@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from object_helpers import PEOPLE, S3, contents, study_lake, sync, truth
+from object_helpers import PEOPLE, S3, Answer, Call, contents, study_lake, sync, truth
 
+from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake import collecting
 from dagster_beiwe.lake.catalog.collector import Retention
 from dagster_beiwe.maintenance.purge import purge_participant
@@ -45,6 +46,33 @@ def test_verify_asks_nothing_stranger_by_stranger(url: str, s3: S3, server: Simu
         assert len(verify_study(study_lake(url)).findings) == len(places) * (numbers.stop)
         counts.append(len([path for _, path in s3.requests if "/runs/" not in path]))
     assert counts[0] == counts[1]
+
+
+def test_what_a_run_commits_to_a_cut_log_is_refused_where_it_differs(
+    url: str, s3: S3, server: SimulatedServer, world: World
+) -> None:
+    """The lost end of the log may have let another run use a file's first name, which this run did not hear of."""
+    person, lake = PEOPLE[0], study_lake(url)
+    lost: list[str] = []
+
+    def lose(call: Call) -> Answer:
+        if call.method == "PUT" and call.path.endswith(".json.zst") and not lost:
+            lost.append(min(file.path for file in lake.storage.scan(lake.folder(person, "gps"))))
+            lake.storage.delete(lost[0])
+            lake.storage.create_new(lost[0], b"of another run")
+        return call.pass_on()
+
+    lake.log.begun()
+    s3.meddle = lose
+    sync(server, study_lake(url), person)
+    (record,) = (each for found in lake.manifests(person) for each in found.files if lost[0].endswith(each.path))
+    with pytest.raises(IntegrityError, match="is not what was committed"):
+        lake.read(person, record)
+    found = verify_study(lake).findings
+    assert [(each.kind, each.path) for each in found] == [("file changed", record.path)]
+    repair_study(lake, found, run_id="repair")
+    sync(server, lake := study_lake(url), person)
+    assert contents(lake, person) == truth(world, person)
 
 
 def test_what_is_damaged_in_s3_is_taken_out_and_fetched_again(url: str, server: SimulatedServer, world: World) -> None:

@@ -245,7 +245,7 @@ class Actors:
                     data = catalog.store.read(path)
                 except FileNotFoundError:
                     raise absent(catalog, subject, window, version) from None
-                if sha256(data).hexdigest() != digest:
+                if sha256(data).hexdigest() != digest and not self.world.may_be_another(path):  # which readers refuse
                     raise Violation(f"7: {path} is not what version {version.at} names")
         except PastStateError:
             if whole and token not in self.world.truth.purged:
