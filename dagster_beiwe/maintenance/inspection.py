@@ -289,7 +289,7 @@ class Inspection:
                 continue
             if each.place.token in newest.purged:
                 continue
-            versions = newest.section(each.place.asset).windows(each.place.token).get(each.place.window, ())
+            versions = newest.section(each.place.asset).versions(each.place.token, each.place.window)
             if any(version.at == each.at for version in versions):
                 yield each
             elif self._past:

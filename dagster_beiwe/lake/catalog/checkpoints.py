@@ -190,8 +190,7 @@ class Checkpoints:
     def _write_section(
         self, asset: str, number: int, section: Section, identities: Mapping[str, Identity]
     ) -> SectionFile:
-        packed = section.packed()
-        document = _Section({token: identities[token] for token in packed}, packed)
+        document = _Section({token: identities[token] for token in section}, section.packed())
         data = _encoder.encode(document)
         path = f"{self._new_name(number)}.{'tables' if asset else 'people'}"
         create(self._store, path, data, staging=self._layout.staging)

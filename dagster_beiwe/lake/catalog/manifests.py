@@ -33,7 +33,7 @@ def absent(catalog: Catalog, subject: Subject, window: str, version: Version) ->
     what = f"Version {version.at} of {subject}" + (f", window {window}," if window else "")
     if token is None:
         return PastStateError(f"{what} was withdrawn from the lake. Nothing was read.")
-    versions = state.section(subject.asset).windows(token).get(window, ())
+    versions = state.section(subject.asset).versions(token, window)
     if any(each.at == version.at for each in versions):
         return IntegrityError(
             f"{what} is incomplete: a file that it names is missing from the lake. It was not read. The file was "

@@ -96,4 +96,4 @@ def burn(catalog: Catalog, names: Mapping[Place, str], *, run_id: str) -> None:
 
 def _retained(state: State, place: Place) -> list[int]:
     """The records that committed the versions of a window, newest last."""
-    return [version.at for version in state.section(place.asset).windows(place.token).get(place.window, ())]
+    return [version.at for version in state.section(place.asset).versions(place.token, place.window)]

@@ -27,7 +27,7 @@ from dagster_beiwe.lake.catalog.records import (
     Snapshot,
     Unsnapshot,
 )
-from dagster_beiwe.lake.catalog.versions import Section, Version, Windows
+from dagster_beiwe.lake.catalog.versions import Section, Version
 from dagster_beiwe.lake.layout import planned_on
 from dagster_beiwe.lake.storage.base import StoredFile
 
@@ -71,7 +71,7 @@ class Rules:
         section = state.section(change.asset)
         if change.token not in section and change.base < state.epoch:
             return "somebody was withdrawn since it was planned"
-        versions = section.windows(change.token).get(change.window)
+        versions = section.versions(change.token, change.window)
         if versions and versions[-1].at > change.base:
             return "another run committed it since it was planned"
         return None
@@ -200,7 +200,6 @@ class _Replay:
     def __init__(self, state: State, rules: Rules) -> None:
         self._state, self._rules = state, rules
         self._own: set[str] = set()
-        self._unpacked: set[tuple[str, str]] = set()
 
     def take(self, entry: Entry) -> None:  # noqa: C901 - one case for each kind of record
         record, state = entry.record, self._state
@@ -266,43 +265,31 @@ class _Replay:
 
     def _compare(self, token: str, windows: Iterable[tuple[str, int]], compared: int) -> None:
         """Note when versions that are still the newest ones were compared."""
-        if token not in self._section(""):
-            return
-        own = self._windows(Place(token))
-        for window, at in windows:
-            if (versions := own.get(window)) and versions[-1].at == at:
-                own[window] = (*versions[:-1], msgspec.structs.replace(versions[-1], compared=compared))
+        own = self._state.section().windows(token)
+        self._section("").put(
+            token,
+            {
+                window: (*own[window][:-1], msgspec.structs.replace(own[window][-1], compared=compared))
+                for window, at in windows
+                if window in own and own[window][-1].at == at
+            },
+        )
 
     def _append(self, place: Place, version: Version) -> None:
-        windows = self._windows(place)
-        windows[place.window] = (*windows.get(place.window, ()), version)
+        section = self._section(place.asset)
+        section.put(place.token, {place.window: (*section.versions(place.token, place.window), version)})
 
     def _drop(self, place: Place, at: int) -> None:
-        windows = self._windows(place)
-        kept = tuple(version for version in windows.get(place.window, ()) if version.at != at)
-        if kept:
-            windows[place.window] = kept
-        else:
-            windows.pop(place.window, None)
-        if not windows:
-            self._section(place.asset).remove(place.token)
-            self._unpacked.discard((place.asset, place.token))
+        section = self._section(place.asset)
+        versions = section.versions(place.token, place.window)
+        section.put(place.token, {place.window: tuple(version for version in versions if version.at != at)})
 
     def _section(self, asset: str) -> Section:
+        """An asset's versions, of which this replay has its own copy."""
         if asset not in self._own:
             self._own.add(asset)
             self._state.sections[asset] = self._state.section(asset).copy()
         return self._state.section(asset)
-
-    def _windows(self, place: Place) -> Windows:
-        """A subject's versions, of which this replay has its own copy."""
-        section = self._section(place.asset)
-        windows = section.windows(place.token)
-        if (place.asset, place.token) not in self._unpacked:
-            self._unpacked.add((place.asset, place.token))
-            windows = dict(windows)
-            section.put(place.token, windows)
-        return windows
 
 
 def _beyond_a_week(gap: timedelta) -> float:
