@@ -217,9 +217,10 @@ class Catalog:
         with self._lock:
             self._prepare(unchecked=unchecked)
             while True:
-                number = self._state.number + 1
-                start = {"number": number, "previous": self._state.digest, "time": self.terms.now(), "run": run_id}
-                record = draft(self._state, start)
+                state = self._state
+                number = state.number + 1
+                start = {"number": number, "previous": state.digest, "time": self.terms.now(), "run": run_id}
+                record = draft(state, start)
                 if record is None:
                     return None
                 data = encode(self._authenticator, record)
@@ -227,7 +228,8 @@ class Catalog:
                 if self._log.create(number, data):
                     break
                 self.refresh()
-            self._state = self._state.replayed([entry], self.terms.rules)
+            if self._state is state:  # else the draft had to look, and found that another run had appended the same
+                self._state = state.replayed([entry], self.terms.rules)
             self._hashes[number] = entry.digest
             self._derive(entry.head, data)
             return entry
