@@ -257,7 +257,7 @@ class LakeWriter:
         changes = [
             change
             for (subject, base), versions in by_file.items()
-            for change in self._batch.changes(subject, versions, base=base)
+            for change in self._batch.changes(subject, versions, token=self._batch.place(subject).token, base=base)
         ]
         outcomes = self._batch.commit(changes) if changes else {}
         for subject, _, version, submitted in waiting:

@@ -77,6 +77,7 @@ class Batch:
         self._staged: dict[Place, list[str]] = {}
         """What was written for each change that is not committed."""
         self._in_doubt = False
+        self.state = catalog.state
         self.plan()
 
     def __enter__(self) -> Self:
@@ -96,12 +97,13 @@ class Batch:
 
     def plan(self) -> State:
         """Take the newest state as the one that following changes are planned on."""
-        self.state = self._catalog.recent()
+        before, self.state = self.state, self._catalog.recent()
         self._catalog.durable_head()  # what is planned on a record must not outlive it
         self.base = self.state.number
-        for places in (self._places, self._proposed):
-            for subject in [each for each, place in places.items() if place.token in self.state.purged]:
-                del places[subject]
+        if self.state.epoch != before.epoch:  # of tokens that were given before a withdrawal, those in use still count
+            assigned, purged = self._catalog.identities.assigned, self.state.purged
+            self._places = {each: p for each, p in self._places.items() if assigned(each, self.state) == p.token}
+            self._proposed = {each: p for each, p in self._proposed.items() if p.token not in purged}
         return self.state
 
     def place(self, subject: Subject, window: str = "") -> Place:
@@ -113,9 +115,8 @@ class Batch:
         if place is None:
             proposed = self._proposed.get(subject)
             token = self._catalog.identities.give(subject, self._catalog.state, proposed.token if proposed else None)
-            place = Place(token, "", subject.asset)
-            self._mark([place])
-            self._places[subject] = place
+            place = self._places[subject] = Place(token, "", subject.asset)
+        self._mark([place])
         return place._replace(window=window)
 
     def _mark(self, places: Iterable[Place]) -> None:
@@ -152,18 +153,20 @@ class Batch:
     def change(
         self, subject: Subject, window: str, manifest: bytes, *, files: Sequence[str] = (), counts: str = ""
     ) -> Change:
-        """Write one manifest, and say what is to be committed; see ``changes``."""
-        (change,) = self.changes(subject, [NewVersion(window=window, manifest=manifest, files=files, counts=counts)])
+        """Write one manifest, planned on the state as it is now, and say what is to be committed; see ``changes``."""
+        version = NewVersion(window=window, manifest=manifest, files=files, counts=counts)
+        (change,) = self.changes(subject, [version], token=self.place(subject).token, base=self.base)
         return change
 
-    def changes(self, subject: Subject, versions: Sequence[NewVersion], *, base: int | None = None) -> list[Change]:
+    def changes(self, subject: Subject, versions: Sequence[NewVersion], *, token: str, base: int) -> list[Change]:
         """Write manifests, whose files are durable, into one file, and say what is to be committed in one record.
 
-        All was planned on ``base``, by default the state's. What was written is removed if the changes do not count.
+        All was planned on ``base``, when this was the subject's ``token``: somebody may have been withdrawn since. What
+        was written is removed if the changes do not count.
         """
-        base, nonce = self.base if base is None else base, os.urandom(4).hex()
+        nonce = os.urandom(4).hex()
         path = self._catalog.layout.home(subject).manifest(base, nonce)
-        places = [self.place(subject, version.window) for version in versions]
+        places = [Place(token, version.window, subject.asset) for version in versions]
         for place, version in zip(places, versions, strict=True):
             self._staged.setdefault(place, []).extend(version.files)
             self._loose.difference_update(version.files)

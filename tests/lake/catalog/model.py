@@ -116,6 +116,7 @@ class Schedule(Actors):
         world.ghosts.clear()
         world.late.clear()
         world.recount()
+        world.outdated |= world.truth.named()
         if self.rng.random() < 0.5:
             self.accept()
 

@@ -15,7 +15,7 @@ from model_ways import WIDE, Kind, Mix, Ways
 from model_world import PER_FOLDER, STUDY, Process, Violation, World
 
 from dagster_beiwe.errors import IntegrityError, PastStateError
-from dagster_beiwe.lake.catalog.batch import Batch
+from dagster_beiwe.lake.catalog.batch import Batch, NewVersion
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.manifests import absent, read_manifest
 from dagster_beiwe.lake.catalog.past import add_snapshot, remove_snapshot
@@ -90,16 +90,22 @@ class Actors:
                 chosen = self.rng.sample(self.cells, self.rng.randint(1, min(2, len(self.cells))))
                 with self.ways.batch(catalog, run_id="run", subjects=dict(chosen)) as batch:
                     process.seen.add(catalog.state.head)
-                    process.base = batch.base
-                    changes = []
+                    planned = []
                     for subject, window in chosen:
                         yield
+                        self.plan_on(batch)
+                        process.base = batch.base
                         place = batch.place(subject, window)
                         if self.ways.reuse_files and place in left:
-                            changes.append(self.again(batch, subject, window, left[place]))
+                            version = self.again(subject, window, left[place])
                         else:
-                            changes.append(self.stage(catalog, batch, subject, window))
+                            version = self.stage(catalog, batch, subject, window)
+                        planned.append((subject, version, place.token, batch.base))
                     yield
+                    self.plan_on(batch)
+                    changes = []
+                    for subject, version, token, process.base in planned:
+                        changes += batch.changes(subject, [version], token=token, base=process.base)
                     outcomes = batch.commit(changes)
                     left = {change.place: change for change in changes if outcomes[change.place].refused}
                     head = catalog.durable_head()
@@ -107,8 +113,13 @@ class Actors:
                     if head in self.world.heads():
                         self.world.told = head
 
-    def stage(self, catalog: Catalog, batch: Batch, subject: Subject, window: str) -> Change:
-        """Write a new version of a window: some files kept, some restated, some new, some gone."""
+    def plan_on(self, batch: Batch) -> None:
+        """Go on with the newest state, perhaps: what was planned before shares a record with what comes."""
+        if self.rng.random() < 0.3:
+            batch.plan()
+
+    def stage(self, catalog: Catalog, batch: Batch, subject: Subject, window: str) -> NewVersion:
+        """Write the files of a new version of a window: some files kept, some restated, some new, some gone."""
         place = batch.place(subject, window)
         version = batch.state.current(place.token).get(window)
         old = json.loads(read_manifest(catalog, subject, window, version)) if version else {"files": {}, "removed": []}
@@ -137,7 +148,7 @@ class Actors:
             files[key] = (written[-1], sha256(data).hexdigest())
             removed.discard(key)
         manifest = json.dumps({"files": files, "removed": sorted(removed)}).encode()
-        return batch.change(subject, window, manifest, files=written)
+        return NewVersion(window=window, manifest=manifest, files=written)
 
     def write(
         self, catalog: Catalog, batch: Batch, subject: Subject, window: str, key: str, data: bytes, *, first: bool
@@ -167,11 +178,11 @@ class Actors:
         files = [json.loads(read_manifest(catalog, subject, window, each))["files"] for each in former if each.readable]
         return next((tuple(each[key]) for each in files if key in each), None)
 
-    def again(self, batch: Batch, subject: Subject, window: str, change: Change) -> Change:
+    def again(self, subject: Subject, window: str, change: Change) -> NewVersion:
         """A mutation: the files of a refused change are committed by the next batch."""
         home = f"{STUDY}/{subject.name}/.beiwe/~{change.base}-{change.nonce}.json.zst"
         blob = self.world.files.get(home)
-        return batch.change(subject, window, blob.data if blob else b'{"files": {}, "removed": []}')
+        return NewVersion(window=window, manifest=blob.data if blob else b'{"files": {}, "removed": []}')
 
     def collector(self, process: Process) -> Actor:
         catalog = self.open(process)

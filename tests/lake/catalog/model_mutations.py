@@ -11,7 +11,7 @@ import msgspec
 from model_ways import CUTS, NARROW, PAPERS, RETURNS, WIDE, Kind, Mix, Ways
 
 from dagster_beiwe.errors import LakeUnavailableError
-from dagster_beiwe.lake.catalog.batch import Batch, Outcome
+from dagster_beiwe.lake.catalog.batch import Batch, NewVersion, Outcome
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import Collector, Retention
 from dagster_beiwe.lake.catalog.log import Log
@@ -82,6 +82,23 @@ class KeepsRefused(Batch):
 
     def remove(self, paths: Collection[str]) -> None:
         self._loose.difference_update(paths)
+
+
+class KeepsToken(Batch):
+    """A token that was given before somebody was withdrawn is used for what is planned afterwards."""
+
+    def plan(self) -> State:
+        places = self._places
+        state = super().plan()
+        self._places = {subject: place for subject, place in places.items() if place.token not in state.purged}
+        return state
+
+
+class TakesNewToken(Batch):
+    """A change counts for whoever has the subject's name when it is committed."""
+
+    def changes(self, subject: Subject, versions: Sequence[NewVersion], *, token: str, base: int) -> list[Change]:
+        return super().changes(subject, versions, token=self.place(subject).token, base=base)
 
 
 class NoMemory(Catalog):
@@ -183,6 +200,8 @@ MUTATIONS = {
     "removes files after an unknown answer": Mutation("objects", Ways(batch=RemovesInDoubt)),
     "uses a first name again": Mutation("objects", Ways(reuse_names=True), NARROW),
     "commits files of an earlier batch": Mutation("objects", Ways(batch=KeepsRefused, reuse_files=True), NARROW),
+    "goes on with a token from before a withdrawal": Mutation("objects", Ways(batch=KeepsToken), RETURNS),
+    "commits for whoever has come again": Mutation("objects", Ways(batch=TakesNewToken), RETURNS),
     "names a superseded file again": Mutation("disk", Ways(revive=True), NARROW),
     "leaves a gap after a power loss": Mutation("disk", Ways(log=NoSyncBefore), NARROW),
     "does not sync what it names": Mutation("disk", Ways(sync=False)),

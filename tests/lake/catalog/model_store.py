@@ -159,7 +159,7 @@ class ModelStore(Store):
         if path in world.cut_away and self._process.name.startswith("collector") and world.shows_cut():
             raise Violation(f"6: {self._process.name} removes {path}, which a log named that was cut since")
         # Of a log that was cut since, an old process may know too much: then the cut has done the harm.
-        # After a cut somebody may have two tokens: a withdrawal knows one of them, and rightly removes the whole folder.
+        # After a cut somebody may have two tokens. A withdrawal knows one of them, and rightly removes the folder.
         withdraws = world.broken_in and self._process.name.startswith("purger")
         if path in world.truth.named() and self._process.born == world.broken_in and not withdraws:
             raise Violation(f"5: {self._process.name} removes {path}, which a retained version names")

@@ -77,7 +77,7 @@ NARROW = Mix(
 PAPERS = Mix(people=1, windows=1, steps=(10, 24), writers=0.45, collectors=0.25, readers=0.05, snapshots=0.25, upsets=0)
 
 
-RETURNS = Mix(people=1, windows=1, steps=(10, 24), writers=0.5, collectors=0.25, readers=0, snapshots=0)
+RETURNS = Mix(people=1, windows=2, steps=(10, 24), writers=0.5, collectors=0.25, readers=0, snapshots=0)
 
 
 CUTS = Mix(

@@ -126,7 +126,7 @@ class World:
         self.cut_away: set[str] = set()
         """What versions name of which a cut log knows nothing any more."""
         self.outdated: set[str] = set()
-        """What processes have committed that began before the log was cut: nothing has told them what was cut away."""
+        """What a cut log names, and processes have committed that began before: the lost end may have removed it."""
         self.broken_in = 0
         """How often somebody cut the log or laid a backup back."""
 
