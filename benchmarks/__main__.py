@@ -60,15 +60,14 @@ def run(
         if name == "memory":
             results[name] = suite.measure_memory(scale, folder=folder, say=_say)
         elif name == "lake":
-            before = results.get(name, {}).get("before")
+            kept = {key: each for key, each in results.get(name, {}).items() if key.endswith("before")}
             results[name] = lake.measure(scale, folder=folder / name)
             sizes = {"full": (26_000, 312_000), "quick": (26_000,)}.get(scale, (64,))
             results[name]["logs"] = {
                 "in a folder": [catalog.measure(size) for size in sizes],
                 "in S3": [catalog.measure_s3(size) for size in sizes[:1]],
             }
-            if before:
-                results[name]["before"] = before
+            results[name] |= kept
         elif name == "limits":
             size_bytes = {"full": 32_000_000, "quick": 8_000_000, "tiny": 100_000}[scale]
             results[name] = limits.measure(folder, size_bytes=size_bytes, files={"full": 500}.get(scale, 50))

@@ -54,10 +54,12 @@ def measure(scale: str, *, folder: Path) -> Costs:
     found["folder"] = {name: min((run[name] for run in runs), key=lambda cost: cost["seconds"]) for name in runs[0]}
     with s3_on_loopback() as counts:
         found["s3"] = _measure("s3://lake/a", counts, participants=participants, weeks=weeks)
+        found["wide"] = _measure("s3://lake/b", counts, participants=participants * weeks, weeks=1, looks=False)
     return found
 
 
-def _measure(place: str, requests: Counter[str], *, participants: int, weeks: int) -> Costs:
+def _measure(place: str, requests: Counter[str], *, participants: int, weeks: int, looks: bool = True) -> Costs:
+    """What runs cost, and ``looks`` at what they have committed."""
     start = _NOW - timedelta(weeks=weeks)
     plan = StudyPlan(participants=participants, start=start, streams=("gps",), hours=(9,), content=ContentPlan(rows=5))
     world = World.build(plan, now=_NOW)
@@ -94,6 +96,8 @@ def _measure(place: str, requests: Counter[str], *, participants: int, weeks: in
                 world.add_rows(cell.participant, "gps", cell.window.start + timedelta(hours=9))
             run("a file of each restated", sync)
             run("nothing new", sync)
+    if not looks:
+        return costs
     opened = lake()
     run("open", lambda: _look(opened))
     run("look again", lambda: _look(opened))
@@ -155,9 +159,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="beiwe-benchmark-") as folder:
         found = measure(options.scale, folder=Path(folder))
-    for place in ("folder", "s3"):
+    for place in ("folder", "s3", "wide"):
         for name, cost in found[place].items():
-            requests = f"{cost['requests']:6} requests, {cost['of files']:6} for files" if place == "s3" else ""
+            requests = f"{cost['requests']:6} requests, {cost['of files']:6} for files" if place != "folder" else ""
             print(f"{place:8}{name:26}{cost['seconds']:8.2f} s{requests}")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
