@@ -44,11 +44,11 @@ class _Memory:
 class LivingServer:
     """A simulated server whose clock goes on, at first fast. What is made happen is remembered in the folder.
 
-    ``is_new`` tells whether the studies begin with this demo. Raises ``ConfigurationError`` for a memory that cannot be
-    read, or a folder of a demo that had none.
+    The clock is ``behind`` by that much time at most. ``is_new`` tells whether the studies begin with this demo. Raises
+    ``ConfigurationError`` for a memory that cannot be read, or a folder of a demo that had none.
     """
 
-    def __init__(self, folder: Path, *, profile: str) -> None:
+    def __init__(self, folder: Path, *, profile: str, behind: timedelta = LAG) -> None:
         self._file = folder / _FILE
         self.is_new = not self._file.exists()
         if self.is_new and (folder / "lake").exists():
@@ -64,7 +64,7 @@ class LivingServer:
         for moment, action, arguments in self._memory.events:
             self._catch_up(datetime.fromisoformat(moment))
             self.server.act(action, arguments)
-        self._catch_up(max(datetime.fromisoformat(self._memory.clock), now - LAG))
+        self._catch_up(max(datetime.fromisoformat(self._memory.clock), now - behind))
         self.server.on_change = self._remember
         if self.is_new:
             self._begin()

@@ -35,6 +35,7 @@ class Service:
     def __init__(self, command: Sequence[str], *, folder: Path, log: str) -> None:
         files = FileTree(folder)
         files.delete(log)
+        kept = files.create(log, durable=False)
         self._last: deque[bytes] = deque(maxlen=_LAST_LINES)
         self._process = subprocess.Popen(  # noqa: S603 - the caller names the program
             command,
@@ -44,9 +45,7 @@ class Service:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._reader = threading.Thread(
-            target=self._keep, args=(self._process.stdout, files.create(log, durable=False))
-        )
+        self._reader = threading.Thread(target=self._keep, args=(self._process.stdout, kept))
         self._reader.start()
 
     @property

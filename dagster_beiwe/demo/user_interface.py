@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 
-from dagster_beiwe.demo.folder import WORKSPACE
 from dagster_beiwe.demo.service import Service
 from dagster_beiwe.errors import ConfigurationError
 
@@ -28,20 +27,19 @@ Folder          {folder}   Dagster's output is in {log}
 
 Ctrl-C ends the demo.
 """
-_START_SECONDS = 120
 _LOOK_SECONDS = 0.2
 _HURRY_SECONDS = 1.0
 """A second Ctrl-C counts if it comes later than this: some programs pass on the first one once more."""
 
 
-def dagster_command(folder: Path, port: int) -> list[str]:
-    """The program ``dagster dev`` of this Python. Raises ``ConfigurationError`` if it is not installed."""
+def find_dagster() -> str:
+    """The program ``dagster`` of this Python. Raises ``ConfigurationError`` if it is not installed."""
     dagster = shutil.which("dagster", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if dagster is None:
         raise ConfigurationError(
             "The command `dagster` is not beside this Python. Nothing was started. Install dagster-beiwe[webserver]."
         )
-    return [dagster, "dev", "-w", str(folder / WORKSPACE), "-h", "127.0.0.1", "-p", str(port)]
+    return dagster
 
 
 def serve(
@@ -119,8 +117,7 @@ def _listening() -> Iterator[_Asked]:
 
 def _answers(url: str, service: Service, asked: _Asked) -> bool:
     """Wait until the pages are up. False if they will not come."""
-    deadline = time.monotonic() + _START_SECONDS
-    while service.status is None and time.monotonic() < deadline and not asked.to_stop:
+    while service.status is None and not asked.to_stop:
         try:
             with urllib.request.urlopen(f"{url}/server_info", timeout=5):  # noqa: S310 - loopback
                 return True
