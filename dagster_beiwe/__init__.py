@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagster_beiwe.assets import BeiweTranslator, BeiweTranslatorData, build_study_assets
+    from dagster_beiwe.automation.notices import Notices
     from dagster_beiwe.client import BeiweClient
     from dagster_beiwe.component import BeiweComponent
     from dagster_beiwe.credentials import credentials_from_env
@@ -45,6 +46,7 @@ _MODULES = {
     "EnvCredentials": "resource",
     "KeyringCredentials": "resource",
     "ManoTree": "reading",
+    "Notices": "automation.notices",
     "Study": "studies.study",
     "StudyConfig": "studies.config",
     "Window": "windows",
@@ -69,6 +71,7 @@ __all__ = [
     "EnvCredentials",
     "KeyringCredentials",
     "ManoTree",
+    "Notices",
     "Study",
     "StudyConfig",
     "Window",

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import dagster as dg
 from pydantic import BaseModel, BeforeValidator, Field
 
+from dagster_beiwe.automation.notices import Notices
 from dagster_beiwe.definitions import Automation, build_beiwe_definitions
 from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE, BEIWE_STUDIES, BEIWE_WITNESS, DAGSTER_HOME
 from dagster_beiwe.resource import (
@@ -79,6 +80,9 @@ class BeiweComponent(dg.Component, dg.Resolvable, dg.Model):
         description="Servers by name; none listed means one, beiwe, with credentials from the environment.",
     )
     automation: Automation = Field(default=Automation(), description="When things run by themselves.")
+    notices: list[Notices] = Field(
+        default_factory=list, description="Who is told of new problems that the checks find; nobody by default."
+    )
     default_io_manager: bool = Field(
         default=False,
         description="Whether what assets without an IO manager return is stored as encrypted tables. That binds the "
@@ -100,6 +104,7 @@ class BeiweComponent(dg.Component, dg.Resolvable, dg.Model):
             self.studies or None,
             deployments=resources,
             automation=self.automation,
+            notices=self.notices,
             default_io_manager=self.default_io_manager,
             state_folder=self.state_folder,
         )

@@ -25,6 +25,8 @@ from dagster_beiwe.assets.study_assets import build_tables
 from dagster_beiwe.automation.audit import DEFAULT_AUDIT_CRON, build_audit_job, build_audit_schedule
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.automation.dead_runs_sensor import build_dead_runs_sensor
+from dagster_beiwe.automation.notices import Notices
+from dagster_beiwe.automation.notices_sensor import build_notices_sensors
 from dagster_beiwe.automation.roster_sensor import build_roster_sensor
 from dagster_beiwe.automation.schedules import (
     DEFAULT_CHECKS_CRON,
@@ -87,6 +89,7 @@ def build_beiwe_definitions(
     deployments: Mapping[str, BeiweResource] | None = None,
     per_study: Callable[[Study], Sequence[dg.AssetsDefinition]] | None = None,
     automation: Automation = Automation(),  # noqa: B008  # frozen
+    notices: Sequence[Notices] = (),
     translator: BeiweTranslator = DEFAULT_TRANSLATOR,
     default_io_manager: bool = False,
     state_folder: str | Path | None = None,
@@ -101,6 +104,8 @@ def build_beiwe_definitions(
 
     ``per_study`` returns a lab's own assets for a study; they read ``study.asset_key("raw_data")``. ``translator``
     decides the keys, groups, owners, descriptions, and metadata of all other assets.
+
+    ``notices`` say who is told of new problems that the checks find; nobody is by default.
 
     The result can be merged into a lab's project in any order and changes none of its defaults: it has no executor, no
     logger, and no ``io_manager``. Everything runs under the in-process and the multiprocess executor. The former saves
@@ -128,7 +133,7 @@ def build_beiwe_definitions(
     resources = _resources(deployments)
     if default_io_manager:
         resources["io_manager"] = resources[table_io_manager_key(next(iter(deployments)))]
-    common = dg.Definitions(resources=resources, sensors=[build_dead_runs_sensor()])
+    common = dg.Definitions(resources=resources, sensors=[build_dead_runs_sensor(), *build_notices_sensors(notices)])
     return dg.Definitions.merge(*parts, common)
 
 

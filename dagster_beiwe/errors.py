@@ -33,6 +33,7 @@ Catch ``BeiweError`` to catch them all::
     │   │   └── CountMismatchError      nor does its size fit the bytes that the server counts
     │   ├── UnpackedFileError       the server lists files that it does not pack
     │   └── HostileArchiveError     unsafe names or sizes
+    ├── NoticeNotSentError          (transient) a mail server or webhook did not take a notice
     ├── EncryptionError             a file cannot be encrypted or decrypted
     │   └── WrongPassphraseError    the passphrase is not the one that the data is encrypted with
     └── LakeError                   the lake on a disk or in an object store
@@ -215,6 +216,12 @@ class UnpackedFileError(ArchiveError):
 
 class HostileArchiveError(ArchiveError):
     """The archive contains names or sizes that must not be trusted."""
+
+
+class NoticeNotSentError(BeiweError):
+    """A mail server or webhook did not take a notice. Nobody got it, and it is sent again."""
+
+    transient = True
 
 
 class EncryptionError(BeiweError):

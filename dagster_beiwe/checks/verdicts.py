@@ -16,6 +16,7 @@ from dagster_beiwe.environment import DAGSTER_HOME
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.maintenance.exposure import Protection
 from dagster_beiwe.maintenance.verify import Verification
+from dagster_beiwe.runs.check_history import failing_metadata
 from dagster_beiwe.runs.remembered_heads import seen_metadata
 from dagster_beiwe.studies.time_zones import StudyZone
 
@@ -201,6 +202,7 @@ def judge_roster(
             "never seen": _listed(never_seen),
             "flagged as deleted": _listed(flagged),
             "not a partition yet": _listed(absent),
+            **failing_metadata(dict.fromkeys(sorted({*deleted_upstream, *never_seen, *flagged, *absent}), "WARN")),
         },
     )
 

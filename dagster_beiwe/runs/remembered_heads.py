@@ -8,12 +8,14 @@ Dagster has seen.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeAlias
 
 import dagster as dg
 
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
+from dagster_beiwe.runs.check_history import recorded_results
 from dagster_beiwe.studies.study import Study
 
 Metadata: TypeAlias = Mapping[str, dg.MetadataValue[Any]]
@@ -76,11 +78,8 @@ def _in_materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iter
 
 
 def _in_checks(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[Seen | None]:
-    check = dg.AssetCheckKey(key, INTACT)
-    for record in instance.event_log_storage.get_asset_check_execution_history(check, limit=_CHECKS):
-        # The newest record may be that of the current run, which is only planned.
-        if isinstance(evaluation := record.evaluation, dg.AssetCheckEvaluation):
-            yield seen_in(evaluation.metadata)
+    results = recorded_results(instance, dg.AssetCheckKey(key, INTACT), page=_CHECKS)
+    return (seen_in(result.evaluation.metadata) for result in islice(results, _CHECKS))
 
 
 def _newest(heads: Iterable[Seen | None]) -> Seen | None:

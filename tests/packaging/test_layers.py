@@ -19,7 +19,7 @@ FLOORS = [
     {"ids", "encryption"},
     {"cells", "member_names"},
     {"credentials"},
-    {"client", "lake"},
+    {"client", "lake", "notices"},
     {"sync", "reading", "tables"},
     {"maintenance", "studies"},
     {"runs", "opening", "coverage"},

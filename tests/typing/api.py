@@ -25,6 +25,7 @@ from dagster_beiwe import (
     EnvCredentials,
     KeyringCredentials,
     ManoTree,
+    Notices,
     Study,
     StudyConfig,
     Window,
@@ -84,6 +85,7 @@ def project() -> dg.Definitions:
         deployments=deployments,
         per_study=fixes_per_day,
         automation=Automation(running=True, refresh_cron="0 3 * * *"),
+        notices=[Notices(email_to=("a@b.org",), email_from="c@b.org", smtp_host="b.org", smtp_security="tls")],
         translator=Translator(),
         default_io_manager=True,
     )

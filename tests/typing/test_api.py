@@ -28,6 +28,7 @@ NAMES = [
     "EnvCredentials",
     "KeyringCredentials",
     "ManoTree",
+    "Notices",
     "Study",
     "StudyConfig",
     "Window",

@@ -1,0 +1,151 @@
+"""What a lab configures for notices: of which problems, to whom, and how."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dagster_beiwe.credentials import is_loopback
+from dagster_beiwe.environment import BEIWE_SMTP_PASSWORD, BEIWE_SMTP_USERNAME
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.notices.mail import PORTS, MailServer, Security, send_mail
+from dagster_beiwe.notices.message import Message
+from dagster_beiwe.notices.problems import Check
+from dagster_beiwe.notices.webhooks import check_url, post_to_slack, post_to_webhook
+
+DEFAULT_SECONDS = 300
+
+_ADDRESS = re.compile(r"[^@\s<>(),:;\"\\]+@[A-Za-z0-9.-]+", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
+
+
+class Notices(dg.Resolvable, BaseModel):
+    """Who is told of new problems, and how. Raises ``ConfigurationError`` for what cannot be used.
+
+    Give exactly one of the first three. Secrets are in environment variables, whose names are given here.
+
+    - ``email_to``: e-mail addresses. ``email_from`` is the sender. ``smtp_host`` is the mail server, with ``smtp_port``
+      (default: 587, or 465 with ``tls``) and ``smtp_security``: ``starttls``, ``tls``, or ``none`` for a server on this
+      machine. ``smtp_username_variable`` and ``smtp_password_variable`` name the variables with the login, if the
+      server wants one.
+    - ``slack_url_variable``: names the variable with the address of an incoming webhook of Slack.
+    - ``webhook_url_variable``: the same for any other service, which gets JSON.
+    - ``studies``, ``checks``: keys of studies and names of checks to tell of. Default: all.
+    - ``warnings``: whether failures with the severity WARN are told, or only errors.
+    - ``seconds``: how often the results of the checks are looked at.
+    - ``dagster_url``: the address of Dagster's UI, for links.
+    - ``name``: the last part of the sensor's name. Needed if two notices use the same way.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    email_to: tuple[str, ...] = ()
+    email_from: str | None = None
+    smtp_host: str | None = None
+    smtp_port: int | None = Field(default=None, ge=1, le=65535)
+    smtp_security: Security = "starttls"
+    smtp_username_variable: str = BEIWE_SMTP_USERNAME
+    smtp_password_variable: str = BEIWE_SMTP_PASSWORD  # a name, not a password
+    slack_url_variable: str | None = None
+    webhook_url_variable: str | None = None
+    studies: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    warnings: bool = True
+    seconds: int = Field(default=DEFAULT_SECONDS, ge=30)
+    dagster_url: str | None = None
+    name: str | None = None
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            raise ConfigurationError(
+                f"Notices cannot be configured like this; nothing was built. {problems}. The fields are: "
+                f"{', '.join(Notices.model_fields)}."
+            ) from None
+
+    @model_validator(mode="after")
+    def _check(self) -> Notices:
+        ways = [self.email_to, self.slack_url_variable, self.webhook_url_variable]
+        if sum(map(bool, ways)) != 1:
+            raise ConfigurationError(
+                "Each of the notices needs exactly one of `email_to`, `slack_url_variable`, and "
+                "`webhook_url_variable`. Nothing was built. Write one item for each way."
+            )
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise ConfigurationError(
+                f"`name` of notices is {self.name[:60]!r}. Nothing was built. Use letters, digits and '_' only."
+            )
+        if self.email_to:
+            self._check_email()
+        return self
+
+    def _check_email(self) -> None:
+        if not self.email_from or not self.smtp_host:
+            raise ConfigurationError(
+                "Notices by e-mail need `email_from` and `smtp_host`. Nothing was built. Add them beside `email_to`."
+            )
+        for address in (*self.email_to, self.email_from):
+            if not _ADDRESS.fullmatch(address):
+                raise ConfigurationError(
+                    f"{address[:80]!r} in notices is no e-mail address. Nothing was built. Write it like "
+                    "name@example.org."
+                )
+        if self.smtp_security == "none" and not is_loopback(self.smtp_host):
+            raise ConfigurationError(
+                f"`smtp_security: none` would send notices to {self.smtp_host[:80]} in the clear. Nothing was built. "
+                "Use `starttls` or `tls`: only a server on this machine may go without."
+            )
+
+    @property
+    def sensor_name(self) -> str:
+        """The name of the sensor that sends them."""
+        way = "email" if self.email_to else "slack" if self.slack_url_variable else "webhook"
+        return f"beiwe_notices_{self.name or way}"
+
+    def is_about(self, check: Check) -> bool:
+        """Whether a check is to be told of."""
+        return check.study in (self.studies or (check.study,)) and check.name in (self.checks or (check.name,))
+
+    def send(self, message: Message, environ: Mapping[str, str]) -> list[str]:
+        """Send now; returns the e-mail addresses that the server refuses for good.
+
+        Raises ``NoticeNotSentError`` if nobody gets it, and ``ConfigurationError`` for variables that are missing.
+        """
+        if self.email_to:
+            assert self.email_from
+            return send_mail(message, self._mail_server(environ), sender=self.email_from, to=self.email_to)
+        post, variable = (
+            (post_to_slack, self.slack_url_variable)
+            if self.slack_url_variable
+            else (post_to_webhook, self.webhook_url_variable)
+        )
+        assert variable
+        post(message, check_url(_value(environ, variable), variable))
+        return []
+
+    def _mail_server(self, environ: Mapping[str, str]) -> MailServer:
+        assert self.smtp_host
+        username = environ.get(self.smtp_username_variable, "")
+        return MailServer(
+            host=self.smtp_host,
+            port=self.smtp_port or PORTS[self.smtp_security],
+            security=self.smtp_security,
+            username=username,
+            password=_value(environ, self.smtp_password_variable) if username else "",
+        )
+
+
+def _value(environ: Mapping[str, str], variable: str) -> str:
+    value = environ.get(variable, "")
+    if not value.strip():
+        raise ConfigurationError(
+            f"{variable} is not set, so no notice could be sent. It is sent when it is. Set it where Dagster's code "
+            "location runs: in the shell, the service or an .env file beside the project."
+        )
+    return value
