@@ -23,6 +23,7 @@ def defs() -> dg.Definitions:
         running=running,
         roster_seconds=30 if running else 600,
         changes_seconds=60 if running else 3600,
+        histories_seconds=60 if running else 3600,
         refresh_cron=os.environ.get("BEIWE_REFRESH_CRON") or "0 5 * * *",
     )
     beiwe = build_beiwe_definitions(per_study=lab_assets, automation=automation, default_io_manager=True)

@@ -25,6 +25,7 @@ from dagster_beiwe.assets.study_assets import build_tables
 from dagster_beiwe.automation.audit import DEFAULT_AUDIT_CRON, build_audit_job, build_audit_schedule
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.automation.dead_runs_sensor import build_dead_runs_sensor
+from dagster_beiwe.automation.histories_sensor import build_histories_sensor
 from dagster_beiwe.automation.notices import Notices
 from dagster_beiwe.automation.notices_sensor import build_notices_sensors
 from dagster_beiwe.automation.roster_sensor import build_roster_sensor
@@ -70,7 +71,8 @@ class Automation(dg.Resolvable, BaseModel):
     """When schedules and sensors run. ``running`` turns on those that nobody has switched on or off yet.
 
     ``refresh_cron``, ``audit_cron``, and ``checks_cron`` are in UTC. ``roster_seconds`` is the time between two looks
-    at the participants, and ``changes_seconds`` between two looks at the server's counts, which move about hourly.
+    at the participants, ``changes_seconds`` between two looks at the server's counts, which move about hourly, and
+    ``histories_seconds`` between two looks at whose phone reported something.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,6 +83,7 @@ class Automation(dg.Resolvable, BaseModel):
     checks_cron: str = DEFAULT_CHECKS_CRON
     roster_seconds: int = 600
     changes_seconds: int = 3600
+    histories_seconds: int = 3600
 
 
 def build_beiwe_definitions(
@@ -215,6 +218,9 @@ def _study_definitions(study: Study, options: AssetOptions, automation: Automati
         ],
         sensors=[
             build_roster_sensor(study, assets.raw_data, interval_seconds=automation.roster_seconds, running=running),
+            build_histories_sensor(
+                study, assets.participant, interval_seconds=automation.histories_seconds, running=running
+            ),
             build_changes_sensor(
                 study, assets.raw_data, checks_job, interval_seconds=automation.changes_seconds, running=running
             ),

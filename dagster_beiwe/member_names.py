@@ -28,6 +28,23 @@ _MEMBER_TIME = re.compile(
 _KEY = re.compile(r"[A-Za-z0-9_./:+ -]{1,500}")
 _MILLISECONDS = re.compile(r"-?[0-9]{1,13}")
 _STREAM_OF_FOLDER = {stream.storage_folder: stream.name for stream in STREAMS.values() if stream.storage_folder}
+_STREAM_OF_PHONE_FOLDER = {
+    **_STREAM_OF_FOLDER,
+    "accel": "accelerometer",
+    "bluetoothLog": "bluetooth",
+    "callLog": "calls",
+    "ios": "ios_log",
+    "logFile": "app_log",
+    "powerState": "power_state",
+    "surveyTimings": "survey_timings",
+    "textsLog": "texts",
+    "wifiLog": "wifi",
+}
+_PHONE_FILE = re.compile(
+    r"(?P<folder>[A-Za-z0-9_-]{1,100})/(?:(?P<survey>[A-Za-z0-9_-]{1,100})/)?"
+    r"(?P<ms>-?[0-9]{1,13})\.[A-Za-z0-9]{1,16}(?:-duplicate-[A-Za-z0-9]{1,64})?",
+    re.ASCII,
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -80,6 +97,29 @@ def parse_member_name(name: str) -> MemberName:
         "<time>.<extension>. The member was not stored. If the server is newer than this package, update the package; "
         "otherwise ask the server's operators what sends such names."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneFile:
+    """What the name of a file on the phone says: its stream, its survey if it has one, and when the phone opened it, in
+    milliseconds since 1970 (UTC)."""
+
+    stream: str
+    survey_id: str | None
+    opened_ms: int
+
+
+def parse_phone_file(name: str) -> PhoneFile | None:
+    """What a name in the upload history says (``accel/1790809200017.csv``); None for a name in another form.
+
+    A stream outside the catalog is called what the phone calls it.
+    """
+    match = _PHONE_FILE.fullmatch(name)
+    if match is None:
+        return None
+    folder = match["folder"]
+    survey = None if folder == "ios" else match["survey"]  # that folder has another one inside, and no surveys
+    return PhoneFile(_STREAM_OF_PHONE_FOLDER.get(folder, folder), survey, int(match["ms"]))
 
 
 def short_key(key: str) -> str:

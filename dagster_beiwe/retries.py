@@ -109,3 +109,6 @@ STEP_FIRST_WAIT_SECONDS: Final = 30
 CHANGE_REQUESTED_AGAIN_SECONDS: Final = 6 * 3600
 """The changes sensor requests a window again for the same change this long after its last run, which may have failed.
 """
+
+PARTICIPANT_REQUESTED_AGAIN_SECONDS: Final = 6 * 3600
+"""The histories sensor requests a participant again this long after a run that did not record it."""

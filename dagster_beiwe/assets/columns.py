@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dagster_beiwe.coverage.frame import STATES, STATUSES
 from dagster_beiwe.coverage.frame import TYPES as COVERAGE_TYPES
+from dagster_beiwe.studies.participant_history import TYPES as PARTICIPANT_TYPES
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "studies": {
@@ -19,6 +20,24 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "section": "data_stream, device_setting, survey, survey_version, intervention, intervention_date, or study",
         "name": "Name of the setting or stream, id of the survey or participant, or a number",
         "value": "The value as JSON",
+    },
+    "participant": {
+        "kind": "roster, upload, heartbeat, app_version, device_status, or notification",
+        "time": (
+            "When it happened (UTC): an upload reached the server, the app reported that it runs, a version was first "
+            "seen, a status was reported, or a notification was sent; empty for what the roster says"
+        ),
+        "stream": "Of an upload: data stream",
+        "survey_id": "Of an upload or a notification: survey",
+        "opened": "Of an upload: when the phone began the file (UTC), by the phone's clock",
+        "size_bytes": "Of an upload: plain size of the file",
+        "app_version_code": "Version code of the app from then on",
+        "app_version_name": "Version of the app from then on",
+        "os_version": "Version of the operating system from then on, or in a status report",
+        "scheduled": "Of a notification: when the survey is scheduled (UTC)",
+        "confirmed": "Of a notification: when the app confirmed it (UTC); empty if it did not",
+        "name": "Column of the roster, or kind of a notification's schedule; file name of an upload in an unknown form",
+        "value": "What the roster says, or what else the server says of a status report or notification, as JSON",
     },
     "data_volume": {
         "participant": "Participant id",
@@ -90,11 +109,12 @@ _INTEGERS = frozenset(
     ("size_bytes", "size_bytes_before", "restatements", "times_deleted_upstream", "version", "question")
 )
 _TIMES: Mapping[str, str] = {"day": "datetime64[s]", "since": "datetime64[ms, UTC]"}
+_OWN: Mapping[str, Mapping[str, str]] = {"coverage": COVERAGE_TYPES, "participant": PARTICIPANT_TYPES}
 
 
 def column_types(table: str) -> dict[str, str]:
     """The columns of a table of this package and their types, as pandas calls them: text unless something else."""
-    own = COVERAGE_TYPES if table == "coverage" else {}
+    own = _OWN.get(table, {})
     return {
         column: own.get(column, "Int64" if column in _INTEGERS else _TIMES.get(column, "string"))
         for column in COLUMNS[table]

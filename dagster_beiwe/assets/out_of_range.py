@@ -2,11 +2,12 @@
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 
 import dagster as dg
 
+from dagster_beiwe.assets.provenance import raw_provenance
 from dagster_beiwe.assets.recorded import RECORDS_ITSELF, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
@@ -33,6 +34,7 @@ def build_out_of_range_asset(study: Study, options: AssetOptions = DEFAULT_OPTIO
         study,
         "out_of_range",
         options,
+        deps=[study.asset_key("participant")],
         partitions_def=participant_partitions(study.id),
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=options.pool,
@@ -41,6 +43,7 @@ def build_out_of_range_asset(study: Study, options: AssetOptions = DEFAULT_OPTIO
     def out_of_range(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         participants = [check_participant_id(str(each)) for each in context.partition_keys]
         open_ones = dict.fromkeys(participants)
+        provenance = raw_provenance(context.instance, study, "out_of_range", options, run_id=context.run.run_id)
 
         def fetch() -> None:
             failed: dict[str, list[WindowReport]] = {}
@@ -50,7 +53,7 @@ def build_out_of_range_asset(study: Study, options: AssetOptions = DEFAULT_OPTIO
                     failed[participant] = reports
                     unknown |= {participant} if any(report.participant_unknown for report in reports) else set()
                     continue
-                context.log_event(_event(study.asset_key("out_of_range"), participant, reports))
+                context.log_event(_event(study.asset_key("out_of_range"), participant, reports, provenance))
                 del open_ones[participant]
             if failed:
                 raise _failure(failed, unknown, total=len(participants))
@@ -87,7 +90,9 @@ def _counts(client: BeiweClient, study: Study, zone: StudyZone, participant: str
         return None
 
 
-def _event(key: dg.AssetKey, participant: str, reports: Sequence[WindowReport]) -> dg.AssetMaterialization:
+def _event(
+    key: dg.AssetKey, participant: str, reports: Sequence[WindowReport], provenance: Mapping[str, str]
+) -> dg.AssetMaterialization:
     numbers = {
         "size_bytes": sum(report.size_bytes for report in reports),
         **{f"files {report.cell.window.key}": report.files for report in reports},
@@ -97,7 +102,7 @@ def _event(key: dg.AssetKey, participant: str, reports: Sequence[WindowReport]) 
     }
     metadata = {name: dg.MetadataValue.int(number) for name, number in numbers.items()}
     version = "-".join(report.data_version for report in reports)
-    return partition_event(key, participant, metadata=metadata, version=version)
+    return partition_event(key, participant, metadata=metadata, version=version, tags=provenance)
 
 
 def _failure(failed: dict[str, list[WindowReport]], unknown: set[str], *, total: int) -> dg.Failure:

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 
 import dagster as dg
 
+from dagster_beiwe.assets.provenance import raw_provenance
 from dagster_beiwe.assets.recorded import (
     RECORDS_ITSELF,
     is_continuation,
@@ -51,6 +52,7 @@ def build_raw_data_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
         study,
         "raw_data",
         options,
+        deps=[study.asset_key("participant")],
         partitions_def=partitions,
         backfill_policy=BACKFILL_POLICY,
         io_manager_key=lake_io_manager_key(study.config.deployment),
@@ -58,7 +60,7 @@ def build_raw_data_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
         **RECORDS_ITSELF,
     )
     def raw_data(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
-        ingest = _Ingest(context, study, partitions)
+        ingest = _Ingest(context, study, partitions, options)
         with in_run_log(context.log):
             with_retries(ingest.run, policy=options.retry_policy, log=context.log, unfinished=ingest.unfinished)
         yield recorded_output()
@@ -74,11 +76,13 @@ class _Ingest:
         context: dg.AssetExecutionContext,
         study: Study,
         partitions: dg.MultiPartitionsDefinition,
+        options: AssetOptions,
     ) -> None:
         self._context = context
         self._study = study
         self._key = study.asset_key("raw_data")
         self._partitions = partitions
+        self._provenance = raw_provenance(context.instance, study, "raw_data", options, run_id=context.run.run_id)
         self._keys: list[str] = []
         self._open: dict[str, Cell] | None = None
         self._failed: dict[str, WindowReport] = {}
@@ -159,7 +163,10 @@ class _Ingest:
 
     def _record(self, key: str, *, metadata: Metadata, version: str) -> None:
         """Log an event at once: it stays recorded if the run dies."""
-        self._context.log_event(partition_event(self._key, CellKey.parse(key), metadata=metadata, version=version))
+        cell = CellKey.parse(key)
+        self._context.log_event(
+            partition_event(self._key, cell, metadata=metadata, version=version, tags=self._provenance)
+        )
 
     def _tell(self, report: WindowReport) -> None:
         """Warn of what is not a failure but deserves a look."""

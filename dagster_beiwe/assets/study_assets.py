@@ -10,6 +10,7 @@ import dagster as dg
 
 from dagster_beiwe.assets.coverage import build_coverage_asset
 from dagster_beiwe.assets.out_of_range import build_out_of_range_asset
+from dagster_beiwe.assets.participant import build_participant_asset
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.assets.restatements import build_restatements_asset
 from dagster_beiwe.assets.roster import build_roster_asset
@@ -38,6 +39,7 @@ class StudyAssets:
     """The assets of a study whose start is known. ``tables`` are those of ``build_tables``."""
 
     tables: Sequence[dg.AssetsDefinition]
+    participant: dg.AssetsDefinition
     restatements: dg.AssetsDefinition
     coverage: dg.AssetsDefinition
     out_of_range: dg.AssetsDefinition
@@ -48,6 +50,7 @@ class StudyAssets:
         study = translated(study, options.translator)
         return cls(
             tables=build_tables(study, options),
+            participant=build_participant_asset(study, options),
             restatements=build_restatements_asset(study, options),
             coverage=build_coverage_asset(study, options),
             out_of_range=build_out_of_range_asset(study, options),
@@ -61,7 +64,7 @@ class StudyAssets:
 
     @property
     def all(self) -> list[dg.AssetsDefinition]:
-        return [*self.tables, *self.summaries, self.out_of_range, self.raw_data]
+        return [*self.tables, self.participant, *self.summaries, self.out_of_range, self.raw_data]
 
 
 def build_study_assets(

@@ -23,7 +23,7 @@ STUDY_TABLES = (
 )
 """What the server says about a study, in tables without partitions."""
 
-STUDY_ASSETS = (*STUDY_TABLES, "restatements", "coverage", "out_of_range", "raw_data")
+STUDY_ASSETS = (*STUDY_TABLES, "participant", "restatements", "coverage", "out_of_range", "raw_data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +94,10 @@ def _description(name: str, study: Study | None) -> str:
             "table. New participants become partitions of raw_data."
         ),
         "settings": (f"Data streams, device settings, surveys with their history, and interventions of {study.title}."),
+        "participant": (
+            f"Who each participant of {study.title} is, and what their phone reported: uploads, heartbeats, versions "
+            "of app and system, status reports, and notifications. One partition per participant."
+        ),
         "data_volume": (
             f"Bytes that the server counts of {study.title}, by participant, day, and stream. Compare it with "
             "coverage to see what the lake lacks."

@@ -16,6 +16,7 @@ from itertools import groupby
 
 import dagster as dg
 
+from dagster_beiwe.assets.provenance import raw_provenance
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions
 from dagster_beiwe.assets.window_events import errors_of, log_failures, log_oddities, window_metadata
@@ -63,7 +64,7 @@ def build_audit_job(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg
         description=f"Compares windows of {study.title} with the server by hash, and fetches those that differ.",
     )
     def compare_contents(context: dg.OpExecutionContext) -> None:
-        audit = _Audit(context, study)
+        audit = _Audit(context, study, options)
         with in_run_log(context.log):
             with_retries(audit.run, policy=options.retry_policy, log=context.log)
 
@@ -116,8 +117,9 @@ def _earlier_runs(instance: dg.DagsterInstance, study: Study, *, but: str, now: 
 class _Audit:
     """One run. Another ``run`` continues with the windows that are still due and the rest of the budget."""
 
-    def __init__(self, context: dg.OpExecutionContext, study: Study) -> None:
+    def __init__(self, context: dg.OpExecutionContext, study: Study, options: AssetOptions) -> None:
         self._context, self._study = context, study
+        self._provenance = raw_provenance(context.instance, study, "raw_data", options, run_id=context.run_id)
         self._now = datetime.now(timezone.utc)
         self._earlier = _earlier_runs(context.instance, study, but=context.run_id, now=self._now)
         self._taken = Taken()
@@ -244,6 +246,7 @@ class _Audit:
                     report.cell.key,
                     metadata=window_metadata(report, lake),
                     version=report.data_version,
+                    tags=self._provenance,
                 )
             )
         else:

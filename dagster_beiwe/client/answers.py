@@ -218,7 +218,7 @@ def _daily(rows: Iterable[dict[str, Any]], route: str) -> Iterator[tuple[str, da
 def uploads_from(rows: Iterable[dict[str, Any]], route: str) -> Iterator[Upload]:
     """The upload history, oldest first as sent."""
     for row in rows:
-        name, size, arrived = row.get("file_name"), row.get("file_size"), _moment(row.get("timestamp"))
+        name, size, arrived = row.get("file_name"), row.get("file_size"), parse_moment(row.get("timestamp"))
         if not is_text(name) or not _is_count(size) or arrived is None:
             raise wrong_shape(route, "file_name, file_size and timestamp in each object")
         yield Upload(file_name=name, size_bytes=size or 0, arrived=arrived)
@@ -228,7 +228,7 @@ def moments_from(rows: Iterable[dict[str, Any]], route: str) -> list[datetime]:
     """The times of a heartbeat history, oldest first as sent."""
     found: list[datetime] = []
     for row in rows:
-        moment = _moment(row.get("timestamp"))
+        moment = parse_moment(row.get("timestamp"))
         if moment is None:
             raise wrong_shape(route, "a timestamp in each object")
         found.append(moment)
@@ -239,7 +239,7 @@ def versions_from(rows: Iterable[dict[str, Any]], route: str) -> list[AppVersion
     """The version history, oldest first as sent."""
     found: list[AppVersion] = []
     for row in rows:
-        since = _moment(row.get("created_on"))
+        since = parse_moment(row.get("created_on"))
         texts = {name: _text(row.get(name)) for name in ("app_version_code", "app_version_name", "os_version")}
         if since is None or not all(text is None or is_text(text) for text in texts.values()):
             raise wrong_shape(route, "created_on and versions in each object")
@@ -284,7 +284,7 @@ def _is_outside(value: Any) -> bool:
     return not _FIRST_DAY <= day <= _LAST_DAY
 
 
-def _moment(value: Any) -> datetime | None:
+def parse_moment(value: Any) -> datetime | None:
     """An aware UTC time from ISO 8601 with ``Z`` or an offset; None for anything else."""
     try:
         moment = datetime.fromisoformat(value.replace("Z", "+00:00"))

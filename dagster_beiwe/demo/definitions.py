@@ -10,6 +10,8 @@ from dagster_beiwe.demo.folder import REFRESH_CRON
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    automation = Automation(running=True, roster_seconds=30, changes_seconds=60, refresh_cron=REFRESH_CRON)
+    automation = Automation(
+        running=True, roster_seconds=30, changes_seconds=60, histories_seconds=60, refresh_cron=REFRESH_CRON
+    )
     beiwe = build_beiwe_definitions(automation=automation, default_io_manager=True)
     return dg.Definitions.merge(beiwe, dg.Definitions(executor=dg.in_process_executor))

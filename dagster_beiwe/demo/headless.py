@@ -21,6 +21,7 @@ from dagster_beiwe.demo.living import LivingServer
 from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.partitions.definitions import participants_name, study_windows
 from dagster_beiwe.partitions.rectangles import Rectangle
+from dagster_beiwe.partitions.run_keys import stretch_tags
 from dagster_beiwe.runs.traffic import traffic_of
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.text import counted, human_size
@@ -92,7 +93,7 @@ class _Filler:
 
     def server_tables(self) -> None:
         """What the server says about its studies: everything without partitions that needs no raw data."""
-        _say("Asking the server for studies, rosters and settings")
+        _say("Asking the server for studies, rosters, settings and counts")
         keys = [key for key in self._unpartitioned() if not self._raw_data & self._upstream(key)]
         self._count(self._run(keys))
         if self._living.is_new:
@@ -105,6 +106,8 @@ class _Filler:
         raw_data, windows = study.asset_key("raw_data"), study_windows(study, now=datetime.now(timezone.utc))
         participants = self._instance.get_dynamic_partitions(participants_name(study.id))
         everything = Rectangle(tuple(participants), tuple(window.key for window in windows))
+        _say(f"{study.key}: asking what the phones of {len(participants)} participants reported")
+        self._count(self._run([study.asset_key("participant")], tags=stretch_tags(participants)))
         _say(f"{study.key}: downloading {len(participants)} participants x {len(windows)} weeks")
         unreadable = {
             CellKey(participant, window.key)

@@ -17,19 +17,25 @@ PARTICIPANTS_METADATA = "participants"
 
 
 def partition_event(
-    asset_key: dg.AssetKey, partition: CellKey | str, *, metadata: Mapping[str, Any], version: str
+    asset_key: dg.AssetKey,
+    partition: CellKey | str,
+    *,
+    metadata: Mapping[str, Any],
+    version: str,
+    tags: Mapping[str, str] | None = None,
 ) -> dg.AssetMaterialization:
     """A partition's materialization with metadata and a data version of its own; an output gives all its partitions the
-    same ones."""
+    same ones. ``tags`` are added: see ``provenance_tags``."""
     if isinstance(partition, CellKey):
         partition = dg.MultiPartitionKey({PARTICIPANT: partition.participant, WINDOW: partition.window})
     dimensions = partition.keys_by_dimension if isinstance(partition, dg.MultiPartitionKey) else {}
-    tags = {
+    every = {
         DATA_VERSION_TAG: version,
         USER_VERSION_TAG: "true",
         **{f"{PARTITION_TAG}/{name}": key for name, key in dimensions.items()},
+        **(tags or {}),
     }
-    return dg.AssetMaterialization(asset_key=asset_key, partition=partition, metadata=metadata, tags=tags)
+    return dg.AssetMaterialization(asset_key=asset_key, partition=partition, metadata=metadata, tags=every)
 
 
 def version_of(event: dg.AssetMaterialization) -> str:
@@ -43,15 +49,21 @@ def recorded_participants(instance: dg.DagsterInstance, study: Study) -> set[str
     return {CellKey.parse(key).participant for key in keys}
 
 
+def listed_participants(instance: dg.DagsterInstance, study: Study) -> set[str] | None:
+    """The ids that the server listed when the roster was last materialized; None before that."""
+    event = instance.get_latest_materialization_event(study.asset_key("roster"))
+    materialization = event.asset_materialization if event else None
+    roster = materialization.metadata.get(PARTICIPANTS_METADATA) if materialization else None
+    return {str(each) for each in roster.value or ()} if isinstance(roster, dg.JsonMetadataValue) else None
+
+
 def refreshed_participants(instance: dg.DagsterInstance, study: Study, partitions: Sequence[str]) -> Collection[str]:
     """The partitions whose windows a refresh fetches: participants of the last roster, and those with recorded windows.
 
     All others were made partitions by hand. Before the first roster, every partition counts.
     """
-    event = instance.get_latest_materialization_event(study.asset_key("roster"))
-    materialization = event.asset_materialization if event else None
-    roster = materialization.metadata.get(PARTICIPANTS_METADATA) if materialization else None
-    if not isinstance(roster, dg.JsonMetadataValue):
+    listed = listed_participants(instance, study)
+    if listed is None:
         return partitions
-    strangers = set(partitions) - {str(each) for each in roster.value or ()}
+    strangers = set(partitions) - listed
     return set(partitions) - (strangers - recorded_participants(instance, study) if strangers else set())

@@ -57,10 +57,20 @@ def rectangle_tags(participants: Sequence[str], windows: Sequence[str]) -> Mappi
     }
 
 
+def stretch_tags(participants: Sequence[str]) -> Mapping[str, str]:
+    """Tags of a run over consecutive participants."""
+    return {RANGE_START_TAG: participants[0], RANGE_END_TAG: participants[-1]}
+
+
 def readable_tags(cells: Iterable[CellKey]) -> dict[str, str]:
     """Tags that say to people which partitions a run is about."""
     participants, windows = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
-    return {PARTICIPANTS_TAG: _first_and_last(participants), WINDOWS_TAG: _first_and_last(windows)}
+    return {**readable_stretch(participants), WINDOWS_TAG: _first_and_last(windows)}
+
+
+def readable_stretch(participants: Sequence[str]) -> dict[str, str]:
+    """The same of a run over participants."""
+    return {PARTICIPANTS_TAG: _first_and_last(participants)}
 
 
 def _first_and_last(names: Sequence[str]) -> str:

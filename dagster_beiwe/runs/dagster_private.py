@@ -1,7 +1,8 @@
 """Everything that this package uses of Dagster beyond its public API. Checked with Dagster 1.13.27.
 
 If a new version of Dagster breaks something, look here first. ``DagsterInstance.event_log_storage`` is used for the
-history of checks, for pools, and for the slots of runs in them: ``remembered_heads``, ``pools``, and ``dead_runs``.
+history of checks, for pools, for the slots of runs in them, and for the newest events of partitions:
+``remembered_heads``, ``pools``, ``dead_runs``, and ``partitions.fetched``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,16 @@ USER_VERSION_TAG: Final = "dagster/data_version_is_user_provided"
 
 HIDDEN_TAG_PREFIX: Final = ".dagster/"
 """Dagster keeps a run's tags with this prefix and does not show them."""
+
+CODE_VERSION_TAG: Final = "dagster/code_version"
+INPUT_VERSION_TAG: Final = "dagster/input_data_version/{}"
+INPUT_EVENT_TAG: Final = "dagster/input_event_pointer/{}"
+NO_EVENT: Final = "NULL"
+NO_VERSION: Final = "NULL"
+UNVERSIONED: Final = "INITIAL"
+"""Tags of a materialization that say what it was made from: Dagster compares them to find out whether it is stale. A
+partitioned input makes nothing stale if its event is ``NO_EVENT``. ``NO_VERSION`` is the version of an asset that was
+never materialized, ``UNVERSIONED`` that of a materialization without a version."""
 
 CONTINUATION_TAGS: Final = ("dagster/retry_number", "dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 """Tags of a run that continues a failed one: an automatic retry, or "re-execute from failure" in the UI."""

@@ -52,6 +52,8 @@ _RULES: dict[RegistryRule, str] = {
     "any-value-by-full-path": "every file, by SHA-1 or MD5",
 }
 
+_ROWS, _NO_ROWS = "rows `{}` of `participant`", "no such rows"
+
 _MEANS = {
     "/check-my-credentials/v1": ("keys are checked by themselves", "by listing the studies"),
     "/get-studies/v1": ("studies are found by ID or name", ""),
@@ -69,11 +71,11 @@ _MEANS = {
         "windows that changed are fetched; `complete` compares bytes; `data_volume` and `forest_statistics`",
         "the schedule fetches the newest windows again; `complete` cannot compare; both tables are empty",
     ),
-    "/get-participant-upload-history/v1": ("`client.upload_history`", "`RouteMissingError`"),
-    "/get-participant-heartbeat-history/v1": ("`client.heartbeat_history`", "`RouteMissingError`"),
-    "/get-participant-version-history/v1": ("`client.version_history`", "`RouteMissingError`"),
-    "/get-participant-device-status-history/v1": ("`client.device_status_history`", "`RouteMissingError`"),
-    "/get-participant-notification-history/v1": ("`client.notification_history`", "`RouteMissingError`"),
+    "/get-participant-upload-history/v1": (_ROWS.format("upload"), _NO_ROWS),
+    "/get-participant-heartbeat-history/v1": (_ROWS.format("heartbeat"), _NO_ROWS),
+    "/get-participant-version-history/v1": (_ROWS.format("app_version"), _NO_ROWS),
+    "/get-participant-device-status-history/v1": (_ROWS.format("device_status"), _NO_ROWS),
+    "/get-participant-notification-history/v1": (_ROWS.format("notification"), _NO_ROWS),
     "/get-participant-file-hashes/v1": (
         "the route fails, but its existence shows that held files are compared by hash: the audit works",
         "contents are compared by fetching them",

@@ -76,6 +76,8 @@ class StudyConfig(BaseModel):
       the study's settings promise. ``silent_groups`` has other numbers for groups of streams, such as
       ``{gps: 2, surveys: 14}``; 0 leaves a group out. Events such as surveys are looked at only if they are named here.
     - ``silent_error_days``: after how many days that is an error, not a warning.
+    - ``participant_days``: how often the histories of a phone that keeps sending are fetched again, at most. Those of
+      new, changed, and silent participants are fetched at once. 0 turns all of that off.
     - ``deployment``: which server: the key of its ``BeiweResource`` among the resources.
     - ``owners``: e-mail addresses or ``team:...``, shown on the assets.
     - ``study_pk``: the study's number in the website's addresses, for the settings of servers older than March 2025.
@@ -104,6 +106,7 @@ class StudyConfig(BaseModel):
     silent_days: int = Field(default=DEFAULT_SILENT_DAYS, ge=1, le=3650)
     silent_groups: dict[str, int] = Field(default_factory=dict)
     silent_error_days: int = Field(default=DEFAULT_SILENT_ERROR_DAYS, ge=1, le=3650)
+    participant_days: int = Field(default=30, ge=0, le=3650)
     deployment: str = DEFAULT_DEPLOYMENT
     owners: tuple[str, ...] = ()
     study_pk: int | None = None

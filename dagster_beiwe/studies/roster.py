@@ -12,9 +12,12 @@ Row = Mapping[str, Any]
 PARTICIPANT_COLUMN = "Patient ID"
 """The server's word in its participant table. The roster's own column is ``participant``."""
 
+STATUS_COLUMN, RETIRED = "Status", "Permanently Retired"
+"""The one lasting value of a column that otherwise says how long ago a phone reported."""
+
 FLEETING_COLUMNS = frozenset(
     {
-        "Status",
+        STATUS_COLUMN,
         "Last Registration",
         "Last Timezone",
         "Last Upload",
@@ -78,6 +81,11 @@ def roster_version(rows: Sequence[Row]) -> str:
     """A hash that changes when somebody joins or leaves, or a lasting property changes."""
     lasting = [{name: value for name, value in row.items() if name not in FLEETING_COLUMNS} for row in rows]
     return content_hash(sorted(lasting, key=lambda row: str(row["participant"])))
+
+
+def person_version(row: Row) -> str:
+    """A hash of one person's lasting properties, among them that somebody was retired."""
+    return roster_version([{**row, "Status (retired)": row.get(STATUS_COLUMN) == RETIRED}])
 
 
 def content_hash(value: Any) -> str:

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from dagster_beiwe.errors import ConfigurationError, HostileArchiveError
 from dagster_beiwe.ids import check_participant_id, check_study_id, host_slug, slug
-from dagster_beiwe.member_names import key_describes, key_of_chunked_member, parse_member_name, short_key
+from dagster_beiwe.member_names import (
+    key_describes,
+    key_of_chunked_member,
+    parse_member_name,
+    parse_phone_file,
+    short_key,
+)
 from dagster_beiwe.text import as_code, as_title, one_line
 
 STUDY = "AbCdEfGhIjKlMnOpQrStUvWx"
@@ -265,3 +271,28 @@ def test_a_title_is_shown_as_it_is_if_it_formats_nothing(name: str) -> None:
 def test_a_title_that_could_format_is_code(name: str) -> None:
     """Neither a link nor a tag can come from the name of a study."""
     assert as_title(name) == as_code(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "stream", "survey"),
+    [
+        ("accel/1790809200017.csv", "accelerometer", None),
+        ("ios/log/1790809200017.csv", "ios_log", None),
+        ("gps/-1.csv", "gps", None),
+        ("surveyAnswers/52rUshocGjTREwtvwyden77e/1790809200017.csv", "survey_answers", "52rUshocGjTREwtvwyden77e"),
+        ("voiceRecording/52rUshoc/1790809200017.wav-duplicate-a1b2c3d4e5", "audio_recordings", "52rUshoc"),
+        ("newStream/1790809200017.csv", "newStream", None),
+    ],
+)
+def test_a_phones_file_says_its_stream_and_survey(name: str, stream: str, survey: str | None) -> None:
+    """As the upload history lists it, without the participant."""
+    file = parse_phone_file(name)
+    assert file is not None
+    assert (file.stream, file.survey_id) == (stream, survey)
+    assert file.opened_ms in (-1, 1790809200017)
+
+
+@pytest.mark.parametrize("name", ["", "gps", "1790809200017.csv", "gps/x.csv", "a/b/c/1.csv", "../gps/1.csv", "gps/1"])
+def test_a_phones_file_in_another_form_says_nothing(name: str) -> None:
+    """It is kept under its name."""
+    assert parse_phone_file(name) is None
