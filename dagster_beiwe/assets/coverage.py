@@ -20,9 +20,10 @@ from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.settings import settings_history
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.coverage import enrollments
+from dagster_beiwe.coverage import SilenceLimits, enrollments
 from dagster_beiwe.coverage.measure import Basis, measure_coverage
 from dagster_beiwe.coverage.promises import SettingsRecord
+from dagster_beiwe.coverage.silence import with_limits
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.partitions.definitions import study_windows
 from dagster_beiwe.resource import BeiweResource
@@ -82,7 +83,8 @@ def _measure(context: dg.AssetExecutionContext, study: Study) -> pd.DataFrame:
             now=now,
         )
         participants = list(dict.fromkeys([*basis.roster, *lake.participants()]))
-        return measure_coverage(lake, basis, counts_in_batches(client, study, zone, windows, participants))
+        frame = measure_coverage(lake, basis, counts_in_batches(client, study, zone, windows, participants))
+        return with_limits(frame, SilenceLimits.configured(study.config))
 
 
 def _settings_now(client: BeiweClient, study: Study, now: datetime, log: logging.Logger) -> Iterator[SettingsRecord]:

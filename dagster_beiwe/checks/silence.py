@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -74,10 +74,10 @@ def _row(silent: SilentParticipant, zone: str) -> dict[str, Any]:
     }
 
 
-def _roster(tables: TableStore, study: Study) -> list[dict[str, Any]]:
+def _roster(tables: TableStore, study: Study) -> list[dict[Hashable, Any]]:
     """The rows of the roster; without them, only the last uploads and heartbeats are unknown."""
     try:
-        return tables.read(study.asset_key("roster").path).to_dict("records")  # type: ignore[return-value]
+        return tables.read(study.asset_key("roster").path).to_dict("records")
     except TableMissingError:
         return []
 

@@ -14,6 +14,8 @@ COMMANDS = {
     "demo": "Try everything on a simulated server with synthetic studies",
     "check": "Test the login, the server, your studies and the lake",
     "keyring": "Create, change or list the encrypted keyring file",
+    "status": "Show who sends data and who stopped",
+    "show": "Print a table of the lake, or export it",
     "history": "List what happened to a study, record by record",
     "snapshot": "Keep a past state of a study, and cite it in a paper",
     "verify": "Prove that the lake is what was committed",

@@ -34,12 +34,12 @@ class Enrollment:
         return max(filter(None, (self.last_upload, self.last_heartbeat)), default=None)
 
 
-def enrollments(roster: Iterable[Mapping[str, Any]]) -> dict[str, Enrollment]:
+def enrollments(roster: Iterable[Mapping[Any, Any]]) -> dict[str, Enrollment]:
     """{participant: enrollment} from the rows of ``beiwe/<key>/roster``.
 
     Without the server's participant table, everybody counts as enrolled.
     """
-    rows = [{name: value for name, value in row.items() if isinstance(value, str) and value} for row in roster]
+    rows = [{str(name): value for name, value in row.items() if isinstance(value, str) and value} for row in roster]
     has_table = any(len(row) > 1 for row in rows)
     return {row["participant"]: _enrollment(row, has_table=has_table) for row in rows}
 

@@ -15,6 +15,8 @@ from dagster_beiwe.coverage.frame import has_data
 from dagster_beiwe.streams import StreamGroup, stream_named
 from dagster_beiwe.studies.config import DEFAULT_SILENT_DAYS, StudyConfig
 
+_LIMITS = "silence_limits"
+
 _DAY, _EPOCH = timedelta(days=1), date(1970, 1, 1)
 
 
@@ -37,6 +39,18 @@ class SilenceLimits:
 
 
 DEFAULT_LIMITS = SilenceLimits()
+
+
+def with_limits(frame: pd.DataFrame, limits: SilenceLimits) -> pd.DataFrame:
+    """The coverage table with the study's limits in its ``attrs``, for those who have the lake alone."""
+    carrying: pd.DataFrame = frame.copy(deep=False)
+    carrying.attrs = {**frame.attrs, _LIMITS: {"days": limits.days, "groups": dict(limits.groups)}}
+    return carrying
+
+
+def limits_in(frame: pd.DataFrame) -> SilenceLimits:
+    """The limits that a coverage table was made with, or the usual ones."""
+    return SilenceLimits(**frame.attrs.get(_LIMITS, {}))
 
 
 @dataclass(frozen=True, kw_only=True)

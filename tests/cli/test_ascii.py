@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from coverage_frames import coverage_frame
 from filled_lake import END, PASSPHRASE, START, fill
 
 from dagster_beiwe.cli import main
@@ -22,6 +23,7 @@ from dagster_beiwe.credentials import credentials_from_keyring
 from dagster_beiwe.lake import BeiweLake
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
+from dagster_beiwe.tables.store import TableStore
 
 NAME = "Étude Schmerz → 睡眠 😴"
 SLIP = "anna1l11"
@@ -31,6 +33,8 @@ RUNS = {
     "check": ["check"],
     "keyring": ["keyring", "list"],
     "verify": ["-v", "verify", "--study", NAME],
+    "status": ["status", "--study", NAME],
+    "show": ["show", "--study", NAME],
     "history": ["history", "--study", NAME],
     "snapshot": ["snapshot", "list", "--study", NAME],
     "export": ["export", "--study", "Étude", "--to", "Ordner für später"],
@@ -48,7 +52,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SimulatedSe
     with SimulatedServer(World.build(plan, now=END)) as server:
         (study_id,) = server.world.studies
         folder = tmp_path_factory.mktemp("ascii") / "lake"
-        fill(server, BeiweLake(folder).study(study_id, passphrase=PASSPHRASE))
+        lake = BeiweLake(folder).study(study_id, passphrase=PASSPHRASE)
+        fill(server, lake)
+        TableStore.of_study(lake).write(["beiwe", "sleep", "coverage"], coverage_frame({"anna1111": "#+.#"}))
         yield server, folder, study_id
 
 

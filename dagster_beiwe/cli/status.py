@@ -1,0 +1,183 @@
+"""``dagster-beiwe status``: who sends data and who stopped, as the newest table of coverage in the lake says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+
+from dagster_beiwe.cli.context import named, open_lake, studies_in_lake
+from dagster_beiwe.cli.options import json_option, optional_study_option
+from dagster_beiwe.client import StudyListing
+from dagster_beiwe.coverage import Enrollment, SilentParticipant, enrollments, find_silent
+from dagster_beiwe.coverage.frame import TIME_ZONE, as_of, has_data
+from dagster_beiwe.coverage.silence import limits_in
+from dagster_beiwe.coverage.wording import local_time
+from dagster_beiwe.pictures.charts import DATA, MOST, NOTHING, PART
+from dagster_beiwe.pictures.days import Days, data_levels
+from dagster_beiwe.pictures.sentences import silence_in_words
+from dagster_beiwe.tables.finding import newest_called
+from dagster_beiwe.tables.store import TableStore
+from dagster_beiwe.text import counted
+
+_BAR_DAYS = 28
+_ASCII = " .+#"
+_BLOCKS = " \N{MIDDLE DOT}\N{LOWER HALF BLOCK}\N{FULL BLOCK}"
+"""What stands for each level of a day, from ``BLANK`` to ``MOST``."""
+
+_FRESH = timedelta(days=1)
+
+
+@click.command()
+@optional_study_option
+@click.option(
+    "--silent",
+    "days",
+    type=click.IntRange(min=1),
+    help="Days without data after which somebody is silent. Default: as the study is configured.",
+)
+@json_option
+def command(*, study: str | None, days: int | None, as_json: bool) -> int:
+    """Show who sends data and who stopped.
+
+    A line per participant, the silent ones first, with a bar of the last 28 days. The status is 1 if somebody is
+    silent.
+    """
+    found = False
+    for each, lake in studies_in_lake(open_lake(), study):
+        overview = _overview(TableStore.of_study(lake).at(), days)
+        found = found or overview is None or bool(overview.silent)
+        if not as_json:
+            _print(each, overview)
+        elif overview is not None:
+            for person in overview.people:
+                print(json.dumps({"study_id": each.id, "study": each.name, **_facts(person, overview)}))
+    return 1 if found else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Person:
+    """One line. ``levels`` are of the last days, ``silent`` is None for somebody who sends data or need not."""
+
+    participant: str
+    status: str
+    levels: np.ndarray
+    last_data: date | None
+    enrollment: Enrollment
+    silent: SilentParticipant | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Overview:
+    """A study's line and those of its participants, the silent ones first."""
+
+    sentence: str
+    made: datetime
+    time_zone: str
+    silent: Sequence[SilentParticipant]
+    people: Sequence[_Person]
+
+
+def _overview(tables: TableStore, days: int | None) -> _Overview | None:
+    """What the tables of a study say; None where there is no coverage."""
+    key = newest_called(tables, "coverage")
+    if key is None:
+        return None
+    coverage = tables.read(key)
+    roster_key = newest_called(tables, "roster")
+    roster = enrollments(tables.read(roster_key).to_dict("records")) if roster_key else {}
+    limits = limits_in(coverage)
+    limits = replace(limits, days=days) if days else limits
+    silent = find_silent(coverage, roster, limits=limits)
+    return _Overview(
+        sentence=silence_in_words(coverage, silent, limits),
+        made=as_of(coverage),
+        time_zone=coverage.attrs[TIME_ZONE],
+        silent=silent,
+        people=list(_people(coverage, roster, silent)) if len(coverage) else [],
+    )
+
+
+def _people(
+    coverage: pd.DataFrame, roster: Mapping[str, Enrollment], silent: Sequence[SilentParticipant]
+) -> Iterator[_Person]:
+    """The silent ones, then the others who take part, then the rest; each in the order of the table."""
+    statuses = coverage.groupby("participant", observed=True)["status"].last()
+    last_data = coverage[has_data(coverage)].groupby("participant", observed=True)["day"].max()
+    by_name = {each.participant: each for each in silent}
+    others = [str(each) for each in statuses.index if each not in by_name]
+    order = [*by_name, *sorted(others, key=lambda name: statuses[name] != "enrolled")]
+    newest = Days.of(coverage, order).newest(_BAR_DAYS)
+    recent = coverage[coverage["day"].dt.date >= newest.first]
+    for participant, levels in zip(order, data_levels(newest, recent), strict=True):
+        yield _Person(
+            participant=participant,
+            status=str(statuses[participant]),
+            levels=levels,
+            last_data=last_data[participant].date() if participant in last_data else None,
+            enrollment=roster.get(participant, Enrollment(participant=participant)),
+            silent=by_name.get(participant),
+        )
+
+
+def _facts(person: _Person, overview: _Overview) -> dict[str, Any]:
+    silent, enrollment = person.silent, person.enrollment
+    return {
+        "participant": person.participant,
+        "status": person.status,
+        "silent": silent is not None,
+        "everything": silent is not None and silent.everything,
+        "streams": list(silent.streams) if silent else [],
+        "days_silent": silent.days_silent if silent else 0,
+        "last_data": person.last_data.isoformat() if person.last_data else None,
+        "last_upload": enrollment.last_upload.isoformat() if enrollment.last_upload else None,
+        "last_heartbeat": enrollment.last_heartbeat.isoformat() if enrollment.last_heartbeat else None,
+        "days": _bar(person.levels, _ASCII),
+        "as_of": overview.made.isoformat(),
+    }
+
+
+def _print(study: StudyListing, overview: _Overview | None) -> None:
+    if overview is None:
+        print(f"{named(study)}: the lake has no table of coverage. Materialize coverage in Dagster.")
+        return
+    made = f"As of {local_time(overview.made, overview.time_zone)} ({overview.time_zone})."
+    print(f"{named(study)}: {overview.sentence} {made}")
+    if datetime.now(timezone.utc) - overview.made > _FRESH:
+        print("  Who is silent now is unknown: that is older than a day. Materialize coverage in Dagster.")
+    marks = _marks_of_the_terminal()
+    width = max((len(person.participant) for person in overview.people), default=0)
+    for person in overview.people:
+        last = person.last_data.isoformat() if person.last_data else "never"
+        line = (
+            f"  {person.participant:{width}}  {_bar(person.levels, marks):>{_BAR_DAYS}}  {last:10}  {_remark(person)}"
+        )
+        click.secho(line.rstrip(), fg="red" if person.silent else None)
+    if overview.people:
+        keys = "; ".join(f"{marks[level]} {DATA[level].meaning}" for level in (MOST, PART, NOTHING))
+        print(f"  {'':{width}}  The last {_BAR_DAYS} days, and the last day with data. {keys}.")
+
+
+def _remark(person: _Person) -> str:
+    if person.silent:
+        return f"{person.silent.what} silent for {counted(person.silent.days_silent, 'day')}"
+    return "" if person.status == "enrolled" else person.status
+
+
+def _bar(levels: np.ndarray, marks: str) -> str:
+    return "".join(marks[level] for level in levels)
+
+
+def _marks_of_the_terminal() -> str:
+    try:
+        _BLOCKS.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return _ASCII
+    return _BLOCKS
