@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from functools import cached_property
 from importlib.resources import files
 from typing import Any
@@ -14,6 +14,7 @@ import jinja2
 import pandas as pd
 
 from dagster_beiwe.coverage import SilenceLimits, SilentParticipant
+from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.coverage.frame import STATUSES, TIME_ZONE, as_of
 from dagster_beiwe.pictures.charts import Chart, Key, Tick, spaced
 from dagster_beiwe.pictures.drawing import data_url, plain_png
@@ -40,16 +41,6 @@ _MEASURED = (
     "what counts."
 )
 _NOT_MEASURED = "Hours in which the lake has a file. How many minutes of them are valid has not been measured."
-
-
-@dataclass(frozen=True, kw_only=True)
-class SettingChange:
-    """A setting that changed on a study-local day. Texts are empty where the value is not told."""
-
-    day: date
-    setting: str
-    before: str = ""
-    after: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,7 +153,7 @@ def _in_short(report: Report, statuses: Sequence[str]) -> dict[str, str]:
         "participants": f"{len(statuses):,}",
         **{status: f"{statuses.count(status):,}" for status in STATUSES if status in statuses},
         "silent": f"{len(report.silent):,}",
-        "of the expected hours": _percent(total.share),
+        "of expected hours": _percent(total.share),
         "in the lake": human_size(total.lake_bytes),
     }
 

@@ -17,9 +17,10 @@ from html_pages import Page
 from PIL import Image
 
 from dagster_beiwe.coverage import SilenceLimits, enrollments, find_silent
+from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.pictures.charts import DATA
 from dagster_beiwe.report.figures import participant_figures, stream_figures, total_figures
-from dagster_beiwe.report.page import Report, SettingChange, render
+from dagster_beiwe.report.page import Report, render
 
 TODAY = date(2026, 3, 20)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
