@@ -27,6 +27,7 @@ from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.automation.dead_runs_sensor import build_dead_runs_sensor
 from dagster_beiwe.automation.notices import Notices
 from dagster_beiwe.automation.notices_sensor import build_notices_sensors
+from dagster_beiwe.automation.report_schedule import DEFAULT_REPORT_CRON, build_report_schedule
 from dagster_beiwe.automation.roster_sensor import build_roster_sensor
 from dagster_beiwe.automation.schedules import (
     DEFAULT_CHECKS_CRON,
@@ -69,8 +70,9 @@ logger = logging.getLogger("dagster_beiwe")
 class Automation(dg.Resolvable, BaseModel):
     """When schedules and sensors run. ``running`` turns on those that nobody has switched on or off yet.
 
-    ``refresh_cron``, ``audit_cron``, and ``checks_cron`` are in UTC. ``roster_seconds`` is the time between two looks
-    at the participants, and ``changes_seconds`` between two looks at the server's counts, which move about hourly.
+    ``refresh_cron``, ``audit_cron``, ``checks_cron``, and ``report_cron`` are in UTC. ``roster_seconds`` is the time
+    between two looks at the participants, and ``changes_seconds`` between two looks at the server's counts, which move
+    about hourly.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,6 +81,7 @@ class Automation(dg.Resolvable, BaseModel):
     refresh_cron: str = DEFAULT_CRON
     audit_cron: str = DEFAULT_AUDIT_CRON
     checks_cron: str = DEFAULT_CHECKS_CRON
+    report_cron: str = DEFAULT_REPORT_CRON
     roster_seconds: int = 600
     changes_seconds: int = 3600
 
@@ -212,6 +215,7 @@ def _study_definitions(study: Study, options: AssetOptions, automation: Automati
                 study, tables=assets.tables, raw_data=assets.raw_data, cron=automation.refresh_cron, running=running
             ),
             build_checks_schedule(study, checks_job, cron=automation.checks_cron, running=running),
+            build_report_schedule(study, assets.report, cron=automation.report_cron, running=running),
         ],
         sensors=[
             build_roster_sensor(study, assets.raw_data, interval_seconds=automation.roster_seconds, running=running),

@@ -11,6 +11,7 @@ import dagster as dg
 from dagster_beiwe.assets.coverage import build_coverage_asset
 from dagster_beiwe.assets.out_of_range import build_out_of_range_asset
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
+from dagster_beiwe.assets.report import build_report_asset
 from dagster_beiwe.assets.restatements import build_restatements_asset
 from dagster_beiwe.assets.roster import build_roster_asset
 from dagster_beiwe.assets.server_tables import build_server_tables
@@ -40,6 +41,7 @@ class StudyAssets:
     tables: Sequence[dg.AssetsDefinition]
     restatements: dg.AssetsDefinition
     coverage: dg.AssetsDefinition
+    report: dg.AssetsDefinition
     out_of_range: dg.AssetsDefinition
     raw_data: dg.AssetsDefinition
 
@@ -50,6 +52,7 @@ class StudyAssets:
             tables=build_tables(study, options),
             restatements=build_restatements_asset(study, options),
             coverage=build_coverage_asset(study, options),
+            report=build_report_asset(study, options),
             out_of_range=build_out_of_range_asset(study, options),
             raw_data=build_raw_data_asset(study, options),
         )
@@ -61,7 +64,7 @@ class StudyAssets:
 
     @property
     def all(self) -> list[dg.AssetsDefinition]:
-        return [*self.tables, *self.summaries, self.out_of_range, self.raw_data]
+        return [*self.tables, *self.summaries, self.report, self.out_of_range, self.raw_data]
 
 
 def build_study_assets(

@@ -24,7 +24,7 @@ class SettingChange:
 def with_changes(frame: pd.DataFrame, changes: Iterable[SettingChange]) -> pd.DataFrame:
     """The coverage table with what changed in its ``attrs``, which the lake keeps."""
     told = [{**asdict(each), "day": each.day.isoformat()} for each in sorted(changes, key=lambda each: each.day)]
-    carrying = frame.copy(deep=False)
+    carrying: pd.DataFrame = frame.copy(deep=False)
     carrying.attrs = {**frame.attrs, _CHANGES: told}
     return carrying
 

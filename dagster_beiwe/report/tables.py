@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -26,11 +27,11 @@ def read_report(tables: TableStore, key_of: KeyOf, *, study: str, limits: Silenc
     roster, quality = (
         tables.read(key) if tables.exists(key) else None for key in (key_of("roster"), key_of("quality"))
     )
-    people = {} if roster is None else enrollments(roster.to_dict("records"))
+    rows: Any = [] if roster is None else roster.to_dict("records")
     return Report(
         study=study,
         coverage=coverage,
-        silent=find_silent(coverage, people, limits=limits),
+        silent=find_silent(coverage, enrollments(rows), limits=limits),
         limits=limits,
         quality=quality,
         changes=changes_in(coverage),
@@ -39,7 +40,8 @@ def read_report(tables: TableStore, key_of: KeyOf, *, study: str, limits: Silenc
 
 def page_table(page: str) -> pd.DataFrame:
     """A page as the lake stores it: encrypted, like every table."""
-    return pd.DataFrame({_PAGE: [page]}, dtype="string")
+    table: pd.DataFrame = pd.DataFrame({_PAGE: [page]}, dtype="string")
+    return table
 
 
 def stored_page(tables: TableStore, key_of: KeyOf) -> str:

@@ -54,7 +54,7 @@ def test_the_roster_tells_when_phones_were_last_heard_of(tables: TableStore, tmp
     tables.write(["beiwe", "sleep", "roster"], roster)
     file = tmp_path / "report.html"
     assert main(["report", "--study", "Sleep", "--to", str(file)]) == 0
-    assert Page(file.read_text(encoding="utf-8")).table("Silent").rows[1][4] == "2026-03-12 09:30"
+    assert Page(file.read_text(encoding="utf-8")).table("Silent").rows[1][4] == "2026-03-12 05:30"
     assert main(["report", "--study", "Sleep", "--silent", "5", "--to", str(tmp_path / "five.html")]) == 0
     assert "0 of 2 silent for 5 days or more" in (tmp_path / "five.html").read_text(encoding="utf-8")
 

@@ -153,6 +153,15 @@ def test_a_study_without_participants_has_a_page() -> None:
     assert not page.tables
 
 
+def test_who_left_has_the_status_of_their_last_day() -> None:
+    """The table has no rows of later days."""
+    frame = coverage_frame({"anna": "##  ", "bert": "####"}, today=TODAY, statuses={"anna": "eerr"})
+    frame = frame[(frame["participant"] == "bert") | (frame["day"] < str(TODAY))].reset_index(drop=True)
+    assert participant_figures(frame)["anna"].status == "retired"
+    page = render(replace(report(5), coverage=frame, silent=(), changes=()))
+    assert Page(page).table("All participants").column("Status") == ["enrolled", "retired"]
+
+
 def test_figures_are_those_of_the_table() -> None:
     """Hours beyond the expected ones and the day that is going on do not count; what nobody expects has no share."""
     frame = coverage_frame({"anna": {"gps": "#+.?", "survey_answers": "~  ~"}, "bert": {"gps": " ##+"}}, today=TODAY)
