@@ -28,6 +28,7 @@ from dagster_beiwe.automation.dead_runs_sensor import build_dead_runs_sensor
 from dagster_beiwe.automation.histories_sensor import build_histories_sensor
 from dagster_beiwe.automation.notices import Notices
 from dagster_beiwe.automation.notices_sensor import build_notices_sensors
+from dagster_beiwe.automation.report_schedule import DEFAULT_REPORT_CRON, build_report_schedule
 from dagster_beiwe.automation.roster_sensor import build_roster_sensor
 from dagster_beiwe.automation.schedules import (
     DEFAULT_CHECKS_CRON,
@@ -70,9 +71,9 @@ logger = logging.getLogger("dagster_beiwe")
 class Automation(dg.Resolvable, BaseModel):
     """When schedules and sensors run. ``running`` turns on those that nobody has switched on or off yet.
 
-    ``refresh_cron``, ``audit_cron``, and ``checks_cron`` are in UTC. ``roster_seconds`` is the time between two looks
-    at the participants, ``changes_seconds`` between two looks at the server's counts, which move about hourly, and
-    ``histories_seconds`` between two looks at whose phone reported something.
+    ``refresh_cron``, ``audit_cron``, ``checks_cron``, and ``report_cron`` are in UTC. ``roster_seconds`` is the time
+    between two looks at the participants, ``changes_seconds`` between two looks at the server's counts, which move
+    about hourly, and ``histories_seconds`` between two looks at whose phone reported something.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,6 +82,7 @@ class Automation(dg.Resolvable, BaseModel):
     refresh_cron: str = DEFAULT_CRON
     audit_cron: str = DEFAULT_AUDIT_CRON
     checks_cron: str = DEFAULT_CHECKS_CRON
+    report_cron: str = DEFAULT_REPORT_CRON
     roster_seconds: int = 600
     changes_seconds: int = 3600
     histories_seconds: int = 3600
@@ -215,6 +217,7 @@ def _study_definitions(study: Study, options: AssetOptions, automation: Automati
                 study, tables=assets.tables, raw_data=assets.raw_data, cron=automation.refresh_cron, running=running
             ),
             build_checks_schedule(study, checks_job, cron=automation.checks_cron, running=running),
+            build_report_schedule(study, assets.report, cron=automation.report_cron, running=running),
         ],
         sensors=[
             build_roster_sensor(study, assets.raw_data, interval_seconds=automation.roster_seconds, running=running),

@@ -15,12 +15,14 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from dagster_beiwe.assets.coverage_pictures import coverage_pictures
 from dagster_beiwe.assets.roster import participant_table
 from dagster_beiwe.assets.run_log import in_run_log
-from dagster_beiwe.assets.settings import settings_history
+from dagster_beiwe.assets.settings import settings_changes, settings_history
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.coverage import SilenceLimits, enrollments
+from dagster_beiwe.coverage import Enrollment, SilenceLimits, enrollments
+from dagster_beiwe.coverage.changes import with_changes
 from dagster_beiwe.coverage.measure import Basis, measure_coverage
 from dagster_beiwe.coverage.promises import SettingsRecord
 from dagster_beiwe.coverage.silence import with_limits
@@ -48,8 +50,9 @@ def build_coverage_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
     )
     def coverage(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         with in_run_log(context.log):
-            frame = with_retries(lambda: _measure(context, study), policy=options.retry_policy, log=context.log)
-        return table_output(frame, _totals(frame), version=content_version(frame))
+            frame, roster = with_retries(lambda: _measure(context, study), policy=options.retry_policy, log=context.log)
+        metadata = {**coverage_pictures(context, study, frame, roster), **_totals(frame)}
+        return table_output(frame, metadata, version=content_version(frame))
 
     return coverage
 
@@ -67,7 +70,8 @@ def _totals(frame: pd.DataFrame) -> Mapping[str, int | float]:
     }
 
 
-def _measure(context: dg.AssetExecutionContext, study: Study) -> pd.DataFrame:
+def _measure(context: dg.AssetExecutionContext, study: Study) -> tuple[pd.DataFrame, Mapping[str, Enrollment]]:
+    """The table, and the roster that it was made with."""
     resource: BeiweResource = getattr(context.resources, study.config.deployment)
     lake, now = resource.study_lake(study).at(), datetime.now(timezone.utc)
     windows = study_windows(study, now=now)
@@ -84,7 +88,8 @@ def _measure(context: dg.AssetExecutionContext, study: Study) -> pd.DataFrame:
         )
         participants = list(dict.fromkeys([*basis.roster, *lake.participants()]))
         frame = measure_coverage(lake, basis, counts_in_batches(client, study, zone, windows, participants))
-        return with_limits(frame, SilenceLimits.configured(study.config))
+        frame = with_limits(frame, SilenceLimits.configured(study.config))
+    return with_changes(frame, settings_changes(context.instance, study, zone.zone)), basis.roster
 
 
 def _settings_now(client: BeiweClient, study: Study, now: datetime, log: logging.Logger) -> Iterator[SettingsRecord]:

@@ -2,7 +2,9 @@
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
-from datetime import datetime, timezone
+import json
+from collections.abc import Iterator
+from datetime import datetime, timezone, tzinfo
 from typing import Any
 
 import dagster as dg
@@ -13,6 +15,7 @@ from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.studies import studies_key
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.coverage.promises import SettingsRecord
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import with_retries
@@ -24,6 +27,7 @@ from dagster_beiwe.studies.server_counts import (
     told_by_settings,
 )
 from dagster_beiwe.studies.settings import (
+    INTERVENTION_DATES,
     SettingsSnapshot,
     changed_settings,
     describe_changes,
@@ -69,16 +73,37 @@ def build_settings_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
 
 def settings_history(instance: dg.DagsterInstance, study: Study) -> list[SettingsRecord]:
     """The switches and numbers of a study at each materialization of its settings, newest first."""
-    found, cursor, more = [], None, True
+    return [
+        SettingsRecord(seen=seen, values=device_settings_shown(shown))
+        for seen, shown in _metadata_over_time(instance, study, SHOWN_METADATA)
+        if isinstance(shown, dict)
+    ]
+
+
+def settings_changes(instance: dg.DagsterInstance, study: Study, zone: tzinfo) -> list[SettingChange]:
+    """What changed about a study, on the days in its zone on which a materialization found it; newest first."""
+    return [
+        SettingChange(
+            day=seen.astimezone(zone).date(),
+            setting=str(change["setting"]),
+            before=json.dumps(change["from"]) if "from" in change else "",
+            after=json.dumps(change["to"]) if "to" in change else "",
+        )
+        for seen, changes in _metadata_over_time(instance, study, CHANGES_METADATA)
+        for change in changes or ()
+        if change["setting"] != INTERVENTION_DATES
+    ]
+
+
+def _metadata_over_time(instance: dg.DagsterInstance, study: Study, name: str) -> Iterator[tuple[datetime, Any]]:
+    """When each materialization of the settings was recorded, and its metadata under a name; newest first."""
+    cursor, more = None, True
     while more:
         page = instance.fetch_materializations(study.asset_key("settings"), limit=_PAGE, cursor=cursor)
         for record in page.records:
             metadata = record.asset_materialization.metadata if record.asset_materialization else {}
-            if isinstance(shown := getattr(metadata.get(SHOWN_METADATA), "value", None), dict):
-                seen = datetime.fromtimestamp(record.timestamp, timezone.utc)
-                found.append(SettingsRecord(seen=seen, values=device_settings_shown(shown)))
+            yield datetime.fromtimestamp(record.timestamp, timezone.utc), getattr(metadata.get(name), "value", None)
         cursor, more = page.cursor, page.has_more
-    return found
 
 
 def json_before(instance: dg.DagsterInstance, key: dg.AssetKey, name: str) -> dict[str, Any]:

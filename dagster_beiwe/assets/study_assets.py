@@ -12,6 +12,7 @@ from dagster_beiwe.assets.coverage import build_coverage_asset
 from dagster_beiwe.assets.out_of_range import build_out_of_range_asset
 from dagster_beiwe.assets.participant import build_participant_asset
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
+from dagster_beiwe.assets.report import build_report_asset
 from dagster_beiwe.assets.restatements import build_restatements_asset
 from dagster_beiwe.assets.roster import build_roster_asset
 from dagster_beiwe.assets.server_tables import build_server_tables
@@ -42,6 +43,7 @@ class StudyAssets:
     participant: dg.AssetsDefinition
     restatements: dg.AssetsDefinition
     coverage: dg.AssetsDefinition
+    report: dg.AssetsDefinition
     out_of_range: dg.AssetsDefinition
     raw_data: dg.AssetsDefinition
 
@@ -53,6 +55,7 @@ class StudyAssets:
             participant=build_participant_asset(study, options),
             restatements=build_restatements_asset(study, options),
             coverage=build_coverage_asset(study, options),
+            report=build_report_asset(study, options),
             out_of_range=build_out_of_range_asset(study, options),
             raw_data=build_raw_data_asset(study, options),
         )
@@ -64,7 +67,7 @@ class StudyAssets:
 
     @property
     def all(self) -> list[dg.AssetsDefinition]:
-        return [*self.tables, self.participant, *self.summaries, self.out_of_range, self.raw_data]
+        return [*self.tables, self.participant, *self.summaries, self.report, self.out_of_range, self.raw_data]
 
 
 def build_study_assets(

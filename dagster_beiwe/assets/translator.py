@@ -23,7 +23,7 @@ STUDY_TABLES = (
 )
 """What the server says about a study, in tables without partitions."""
 
-STUDY_ASSETS = (*STUDY_TABLES, "participant", "restatements", "coverage", "out_of_range", "raw_data")
+STUDY_ASSETS = (*STUDY_TABLES, "participant", "restatements", "coverage", "report", "out_of_range", "raw_data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +117,10 @@ def _description(name: str, study: Study | None) -> str:
         "coverage": (
             f"What arrived of {study.title} by participant, day, and stream, beside what the settings promise. Its "
             "checks show who is silent, and whether the lake is complete, intact, and protected."
+        ),
+        "report": (
+            f"Who sends what in {study.title}, as one HTML page, stored encrypted. `dagster-beiwe report --stored` "
+            "writes it to a file."
         ),
         "out_of_range": (
             f"Files of {study.title} dated outside every window by phones with a wrong clock. The check complete of "

@@ -19,6 +19,7 @@ COMMANDS = {
     "history": "List what happened to a study, record by record",
     "snapshot": "Keep a past state of a study, and cite it in a paper",
     "verify": "Prove that the lake is what was committed",
+    "report": "Write who sends what as one HTML page",
     "export": "Decrypt a selection into plain files",
     "partitions": "Remove a mistyped participant from Dagster's partitions",
     "purge": "Remove a participant, or a whole study, from the lake",

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster_beiwe.client import BeiweClient, StudyListing
@@ -16,6 +17,8 @@ from dagster_beiwe.environment import BEIWE_LAKE, DAGSTER_HOME
 from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
+from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.opening import LakeOpener, has_keys_in_keyring, load_credentials, load_secrets, user_path
 from dagster_beiwe.retries import HTTP_IN_COMMANDS
 from dagster_beiwe.text import one_line
@@ -125,6 +128,15 @@ def not_held(participants: Iterable[str]) -> ConfigurationError:
         f"The lake does not hold these participants: {', '.join(name[:64] for name in participants)}. Correct the ids "
         "(the roster of the study lists them), or --study."
     )
+
+
+def check_outside(path: Path, storage: Storage) -> None:
+    """Raise ``ConfigurationError`` for a path in the lake's folder: plain files must not lie among encrypted ones."""
+    if isinstance(storage, LocalStorage) and path.resolve().is_relative_to(storage.root.resolve()):
+        raise ConfigurationError(
+            f"{path} is in the lake at {storage.describe()}. Nothing was written. Plain files must not lie among "
+            "encrypted ones: choose a place outside of the lake."
+        )
 
 
 def confirmed(question: str, *, yes: bool) -> bool:

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dagster_beiwe.cli.context import not_held, open_lake, studies_in_lake
+from dagster_beiwe.cli.context import check_outside, not_held, open_lake, studies_in_lake
 from dagster_beiwe.cli.options import as_of_option, participants_option, study_option, utc_time
 from dagster_beiwe.errors import ConfigurationError, NotATableError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake import FileRecord, StudyLake
-from dagster_beiwe.lake.storage.base import Storage
-from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.opening import user_path
 from dagster_beiwe.private_files import FileTree, make_folder
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelled_streams, stream_named
@@ -90,7 +88,8 @@ def command(
             f"--start {selection.start.isoformat()} is not before --end {selection.end.isoformat()}."
         )
     whole = open_lake()
-    _check_target(folder, whole.storage)
+    check_outside(folder, whole.storage)
+    _check_new(folder)
     files = size_bytes = 0
     tables = _Tables()
     for _, newest in studies_in_lake(whole, study):
@@ -148,12 +147,7 @@ def _check_held(lake: StudyLake, streams: tuple[str, ...]) -> None:
         check_streams(streams, available={*STREAM_NAMES, *(file.stream for file in files)})
 
 
-def _check_target(folder: Path, storage: Storage) -> None:
-    if isinstance(storage, LocalStorage) and folder.resolve().is_relative_to(storage.root.resolve()):
-        raise ConfigurationError(
-            f"The folder {folder} is in the lake at {storage.describe()}. Nothing was written. Plain files must not "
-            "lie among encrypted ones: choose a folder outside of the lake."
-        )
+def _check_new(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigurationError(f"{folder} is not a new or empty folder. Nothing was written. Choose another folder.")
 

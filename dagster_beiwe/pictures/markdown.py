@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from dagster_beiwe.coverage import SilentParticipant
+from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.pictures.charts import Chart
 from dagster_beiwe.pictures.drawing import data_url, labeled_png, plain_png
 from dagster_beiwe.pictures.study_charts import StudyCharts
+from dagster_beiwe.text import as_code
 
 INLINE_CHARACTERS = 999
 """Dagster shows Markdown of so many characters in place, and longer text behind a click."""
@@ -17,7 +19,7 @@ _WORST, _NEWEST_DAYS = 20, 90
 _THUMBNAIL_WIDTH, _SMALLEST_CELL, _LARGEST_CELL = 360, 4, 10
 
 _MOST_PARTICIPANTS, _MOST_DAYS = 300, 365
-_MOST_IN_GROUPS = 100
+_MOST_IN_GROUPS, _MOST_CHANGES = 100, 30
 """What full pictures are limited to: they stay in Dagster's database."""
 
 
@@ -58,12 +60,26 @@ def full_pictures(charts: StudyCharts) -> dict[str, str]:
     large = replace(charts, most_participants=_MOST_PARTICIPANTS, most_days=_MOST_DAYS)
     small = replace(charts, most_participants=_MOST_IN_GROUPS, most_days=_NEWEST_DAYS)
     return {
-        "heat map": _pictures([large.overview]),
+        "heat map": _pictures([large.overview]) + _changes(large),
         "heat map since enrollment": _pictures([large.by_enrollment]),
         "heat maps by stream group": _pictures(map(small.group, small.streams)),
         "hours of GPS and accelerometer": _pictures(small.hours()),
         "data volume by day": _pictures([large.volume()], row_height=1),
     }
+
+
+def _changes(charts: StudyCharts) -> str:
+    """What the numbers in a picture say, in a list; empty if no day of it is marked."""
+    told = [
+        f"- {number}: {change.day}, {as_code(change.setting)}{_values(change)}"
+        for number, change in charts.numbered_changes
+        if change.day >= charts.days.first
+    ]
+    return "\n\nSettings that changed:\n\n" + "\n".join(told[-_MOST_CHANGES:]) if told else ""
+
+
+def _values(change: SettingChange) -> str:
+    return f": {as_code(change.before)} to {as_code(change.after)}" if change.before and change.after else ""
 
 
 def _pictures(charts: Iterable[Chart], *, row_height: int | None = None) -> str:

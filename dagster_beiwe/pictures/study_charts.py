@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.coverage.frame import has_data
 from dagster_beiwe.pictures.charts import (
     BARS,
@@ -46,14 +46,14 @@ class StudyCharts:
 
     ``silent`` names participants from the worst on; they are the first rows. Then come those who are enrolled, by the
     days of the last four weeks on which nothing was received, and then all others. ``quality`` has the columns
-    ``participant``, ``day``, ``stream``, ``valid_minutes``, and ``valid_hours``. ``changes`` are days on which settings
-    changed, and what the marks on the time axis say. Pictures show ``most_participants`` and the newest ``most_days``.
+    ``participant``, ``day``, ``stream``, ``valid_minutes``, and ``valid_hours``. The days of ``changes`` are marked on
+    the time axis. Pictures show ``most_participants`` and the newest ``most_days``.
     """
 
     coverage: pd.DataFrame
     silent: Sequence[str] = ()
     quality: pd.DataFrame | None = None
-    changes: Sequence[tuple[date, str]] = ()
+    changes: Sequence[SettingChange] = ()
     most_participants: int | None = None
     most_days: int | None = None
 
@@ -62,6 +62,12 @@ class StudyCharts:
         """The rows and columns of heat maps by date."""
         participants = _worst_first(self.coverage, self.silent)
         return Days.of(self.coverage, participants[: self.most_participants]).newest(self.most_days)
+
+    @cached_property
+    def numbered_changes(self) -> list[tuple[int, SettingChange]]:
+        """What changed, oldest first, and the number that marks its day in the pictures."""
+        numbers = {day: number for number, day in enumerate(sorted({each.day for each in self.changes}), start=1)}
+        return [(numbers[each.day], each) for each in sorted(self.changes, key=lambda each: each.day)]
 
     @cached_property
     def streams(self) -> dict[StreamGroup, list[str]]:
@@ -153,8 +159,8 @@ class StudyCharts:
 
     @property
     def _marks(self) -> tuple[Tick, ...]:
-        places = (((day - self.days.first).days, text) for day, text in self.changes)
-        return tuple(Tick(at, text) for at, text in places if 0 <= at < self.days.count)
+        places = {(change.day - self.days.first).days: str(number) for number, change in self.numbered_changes}
+        return tuple(Tick(at, number) for at, number in places.items() if 0 <= at < self.days.count)
 
 
 def _worst_first(coverage: pd.DataFrame, silent: Sequence[str]) -> list[str]:

@@ -37,7 +37,7 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class ParticipantFigures:
-    """Of a participant. ``status`` is that of the last day, ``first`` the first day in the study."""
+    """Of a participant. ``status`` is that of the last day in the table, ``first`` the first day in the study."""
 
     participant: str
     status: str
@@ -65,11 +65,11 @@ def participant_figures(coverage: pd.DataFrame) -> dict[str, ParticipantFigures]
     """{participant: figures} of everybody in the table."""
     present = coverage[coverage["status"] != "not enrolled yet"]
     firsts = present.groupby("participant", observed=True)["day"].min()
-    last = coverage[coverage["day"] == coverage["day"].max()]
-    statuses = last.groupby("participant", observed=True)["status"].first()
+    newest = coverage.loc[coverage.groupby("participant", observed=True)["day"].idxmax()]
+    statuses = dict(zip(newest["participant"].astype(str), newest["status"].astype(str), strict=True))
     return {
         name: ParticipantFigures(
-            participant=name, status=str(statuses[name]), first=_date(firsts.get(name, pd.NaT)), sums=sums
+            participant=name, status=statuses[name], first=_date(firsts.get(name, pd.NaT)), sums=sums
         )
         for name, sums in _sums(coverage, coverage["participant"])
     }

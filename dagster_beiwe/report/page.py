@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.resources import files
 from typing import Any
 
@@ -14,7 +13,9 @@ import jinja2
 import pandas as pd
 
 from dagster_beiwe.coverage import SilenceLimits, SilentParticipant
+from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.coverage.frame import STATUSES, TIME_ZONE, as_of
+from dagster_beiwe.coverage.wording import local_time
 from dagster_beiwe.pictures.charts import Chart, Key, Tick, spaced
 from dagster_beiwe.pictures.drawing import data_url, plain_png
 from dagster_beiwe.pictures.sentences import silence_in_words
@@ -42,16 +43,6 @@ _MEASURED = (
 _NOT_MEASURED = "Hours in which the lake has a file. How many minutes of them are valid has not been measured."
 
 
-@dataclass(frozen=True, kw_only=True)
-class SettingChange:
-    """A setting that changed on a study-local day. Texts are empty where the value is not told."""
-
-    day: date
-    setting: str
-    before: str = ""
-    after: str = ""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Report:
     """What a report tells: the coverage table of a study, and what was found in it."""
@@ -66,10 +57,11 @@ class Report:
 
 def render(report: Report) -> str:
     """The page. A study without participants has one, too."""
-    return _template().render(
+    time_zone = report.coverage.attrs[TIME_ZONE]
+    return _template(time_zone).render(
         study=report.study,
         as_of=as_of(report.coverage),
-        time_zone=report.coverage.attrs.get(TIME_ZONE, ""),
+        time_zone=time_zone,
         sections=_SECTIONS,
         **({"participants": ()} if report.coverage.empty else _contents(report)),
     )
@@ -131,12 +123,11 @@ class _View:
 
 def _contents(report: Report) -> dict[str, Any]:
     """What the template shows of a study with participants."""
-    numbers = {day: number for number, day in enumerate(sorted({each.day for each in report.changes}), start=1)}
     charts = StudyCharts(
         coverage=report.coverage,
         silent=[each.participant for each in report.silent],
         quality=report.quality,
-        changes=[(day, str(number)) for day, number in numbers.items()],
+        changes=report.changes,
     )
     people = participant_figures(report.coverage)
     return {
@@ -151,7 +142,7 @@ def _contents(report: Report) -> dict[str, Any]:
         "hours_explained": _MEASURED if report.quality is not None else _NOT_MEASURED,
         "volume": _bars(charts.volume(), 500),
         "volumes": [_bars(charts.volume(group), 240) for group in charts.streams],
-        "changes": [(numbers[each.day], each) for each in report.changes],
+        "changes": charts.numbered_changes,
         "participants": [people[name] for name in charts.days.participants],
     }
 
@@ -162,7 +153,7 @@ def _in_short(report: Report, statuses: Sequence[str]) -> dict[str, str]:
         "participants": f"{len(statuses):,}",
         **{status: f"{statuses.count(status):,}" for status in STATUSES if status in statuses},
         "silent": f"{len(report.silent):,}",
-        "of the expected hours": _percent(total.share),
+        "of expected hours": _percent(total.share),
         "in the lake": human_size(total.lake_bytes),
     }
 
@@ -179,14 +170,15 @@ def _bars(chart: Chart, narrowest: int) -> _View:
     return _View(chart=chart, most_pixels=chart.rows, narrowest=narrowest)
 
 
-def _template() -> jinja2.Template:
+def _template(time_zone: str) -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"minute": _minute, "number": _number, "percent": _percent, "size": _size}
+    environment.filters |= {
+        "minute": partial(local_time, time_zone=time_zone),
+        "number": _number,
+        "percent": _percent,
+        "size": _size,
+    }
     return environment.from_string(files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8"))
-
-
-def _minute(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
 
 
 def _number(number: float) -> str:

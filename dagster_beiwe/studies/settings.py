@@ -14,7 +14,7 @@ from dagster_beiwe.studies.roster import content_hash
 
 SECTIONS = ("study", "data_stream", "device_setting", "survey", "survey_version", "intervention", "intervention_date")
 
-_DEVICE, _DATES = "device_setting", "intervention_date"
+_DEVICE, INTERVENTION_DATES = "device_setting", "intervention_date"
 
 Shown = bool | int | float
 """A setting's value that may be shown where text may not."""
@@ -56,13 +56,13 @@ class SettingsSnapshot:
 
         Intervention dates share one for all participants, so that a log does not say whose changed.
         """
-        dates = {name: value for (section, name), value in self.values.items() if section == _DATES}
+        dates = {name: value for (section, name), value in self.values.items() if section == INTERVENTION_DATES}
         single = {
             f"{section}/{name}": content_hash(value)[:8]
             for (section, name), value in sorted(self.values.items())
-            if section != _DATES
+            if section != INTERVENTION_DATES
         }
-        return {**single, _DATES: content_hash(dates)[:8]}
+        return {**single, INTERVENTION_DATES: content_hash(dates)[:8]}
 
 
 def read_settings(client: BeiweClient, study_id: str, *, study_pk: int | None) -> SettingsSnapshot:
@@ -140,7 +140,7 @@ def _survey_versions(answer: Mapping[str, Any]) -> Settings:
 
 
 def _intervention_dates(answer: Mapping[str, Any]) -> Settings:
-    return {(_DATES, participant): dates for participant, dates in answer.items()}
+    return {(INTERVENTION_DATES, participant): dates for participant, dates in answer.items()}
 
 
 def _data_streams(names: Iterable[str]) -> Settings:

@@ -7,7 +7,9 @@ from datetime import date
 import pandas as pd
 from coverage_frames import coverage_frame
 
+from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.pictures.charts import Chart, Tick, date_ticks, number_ticks, spaced
+from dagster_beiwe.pictures.markdown import full_pictures
 from dagster_beiwe.pictures.study_charts import StudyCharts
 
 TODAY = date(2026, 3, 20)
@@ -110,9 +112,11 @@ def test_hours_per_day_are_those_with_files_until_valid_ones_are_known() -> None
 
 def test_settings_that_changed_are_marked_on_their_day() -> None:
     """A change from before the picture's first day is not."""
-    changes = [(date(2026, 3, 1), "1"), (date(2026, 3, 19), "2")]
+    days = (date(2026, 3, 19), date(2026, 3, 1), date(2026, 3, 19))
+    changes = [SettingChange(day=day, setting="gps", before="1", after=str(day.day)) for day in days]
     charts = StudyCharts(coverage=coverage_frame({"anna": "###"}, today=TODAY), changes=changes)
     assert charts.overview.marks == charts.volume().marks == (Tick(1, "2"),)
+    assert full_pictures(charts)["heat map"].splitlines()[-2:] == ["- 2: 2026-03-19, `gps`: `1` to `19`"] * 2
 
 
 def test_a_picture_says_in_words_what_it_shows() -> None:

@@ -17,9 +17,10 @@ from html_pages import Page
 from PIL import Image
 
 from dagster_beiwe.coverage import SilenceLimits, enrollments, find_silent
+from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.pictures.charts import DATA
 from dagster_beiwe.report.figures import participant_figures, stream_figures, total_figures
-from dagster_beiwe.report.page import Report, SettingChange, render
+from dagster_beiwe.report.page import Report, render
 
 TODAY = date(2026, 3, 20)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -150,6 +151,15 @@ def test_a_study_without_participants_has_a_page() -> None:
     page = Page(render(empty))
     assert "The study has no participants yet." in page.text
     assert not page.tables
+
+
+def test_who_left_has_the_status_of_their_last_day() -> None:
+    """The table has no rows of later days."""
+    frame = coverage_frame({"anna": "##  ", "bert": "####"}, today=TODAY, statuses={"anna": "eerr"})
+    frame = frame[(frame["participant"] == "bert") | (frame["day"] < str(TODAY))].reset_index(drop=True)
+    assert participant_figures(frame)["anna"].status == "retired"
+    page = render(replace(report(5), coverage=frame, silent=(), changes=()))
+    assert Page(page).table("All participants").column("Status") == ["enrolled", "retired"]
 
 
 def test_figures_are_those_of_the_table() -> None:

@@ -1,0 +1,71 @@
+"""``dagster-beiwe report``: who sends what, as one HTML page."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import click
+
+from dagster_beiwe.cli.context import check_outside, named, open_lake, studies_in_lake
+from dagster_beiwe.cli.options import as_of_option, json_option, study_option
+from dagster_beiwe.coverage import SilenceLimits
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.opening import user_path
+from dagster_beiwe.private_files import make_folder, write_file
+from dagster_beiwe.report.page import render
+from dagster_beiwe.report.tables import read_report, stored_page
+from dagster_beiwe.tables.finding import newest_called
+from dagster_beiwe.tables.store import TableStore
+from dagster_beiwe.text import as_typed, human_size
+
+
+@click.command()
+@study_option
+@click.option(
+    "--silent",
+    "days",
+    type=click.IntRange(min=1),
+    default=SilenceLimits.days,
+    show_default=True,
+    help="Days without data after which somebody is silent.",
+)
+@as_of_option
+@click.option("--stored", is_flag=True, help="Write the page that the asset report has stored, instead of a new one.")
+@click.option("--to", "file", required=True, type=user_path, metavar="FILE", help="New file to write to.")
+@json_option
+def command(
+    *, study: str, days: int, as_of: int | datetime | str | None, stored: bool, file: Path, as_json: bool
+) -> int:
+    """Write who sends what as one HTML page.
+
+    It is made from the study's tables in the lake, and names participants: keep it where patient data may be.
+    """
+    whole = open_lake()
+    check_outside(file, whole.storage)
+    ((found, lake),) = studies_in_lake(whole, study)
+    tables = TableStore.of_study(lake.at(as_of))
+    if stored:
+        page = stored_page(tables, partial(_key, tables))
+    else:
+        page = render(read_report(tables, partial(_key, tables), study=found.name, limits=SilenceLimits(days=days)))
+    data = page.encode()
+    make_folder(file.parent)
+    try:
+        write_file(file, data, exclusive=True)
+    except FileExistsError:
+        raise ConfigurationError(f"{file} exists. Nothing was written. Choose another file.") from None
+    print("The report names participants: keep it where patient data may be.", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"study_id": found.id, "file": as_typed(str(file)), "size_bytes": len(data)}))
+    else:
+        print(f"{as_typed(str(file))}: {named(found)}, {human_size(len(data))}")
+    return 0
+
+
+def _key(tables: TableStore, name: str) -> tuple[str, ...]:
+    """The key of a table by its name; of one that the lake does not hold, the name, which an error then says."""
+    return newest_called(tables, name) or (name,)
