@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib.resources import files
 from typing import Any
 
 import jinja2
@@ -171,14 +170,15 @@ def _bars(chart: Chart, narrowest: int) -> _View:
 
 
 def _template(time_zone: str) -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    loader = jinja2.PackageLoader("dagster_beiwe", "report")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {
         "minute": partial(local_time, time_zone=time_zone),
         "number": _number,
         "percent": _percent,
         "size": _size,
     }
-    return environment.from_string(files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8"))
+    return environment.get_template(_TEMPLATE)
 
 
 def _number(number: float) -> str:
