@@ -209,9 +209,8 @@ _WIDE = (
 
 
 def _wide_table(costs: Results) -> tuple[Sequence[str], list[list[str]]]:
-    sides = {
-        name.replace("wide", "requests a window"): costs[name] for name in ("wide before", "wide") if name in costs
-    }
+    names = {"wide before": "requests a window, before", "wide": "requests a window"}
+    sides = {head: costs[name] for name, head in names.items() if name in costs}
     rows = [
         [name, *(f"{side[name]['requests'] / costs['windows']:.1f}" for side in sides.values())]
         for name in costs["wide"]

@@ -14,9 +14,9 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from alembic.config import Config
-from alembic.script import ScriptDirectory
+from cheap_histories import cheap_histories
 from hypothesis import HealthCheck, settings
+from unignored_signals import take_back_ignored_signals
 
 from dagster_beiwe.lake.catalog import key_file
 
@@ -46,14 +46,7 @@ LONG_FILES = (
 
 
 def pytest_configure() -> None:
-    """Take back what a script that starts the tests in the background leaves: an ignored Ctrl-C.
-
-    After each run in this process Dagster copies the handling of SIGINT to SIGTERM, and what is ignored here is ignored
-    by every process that a test starts: nothing could stop them but SIGKILL.
-    """
-    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, usual)
+    take_back_ignored_signals()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -74,18 +67,7 @@ def _cheap_lakes() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cheap_histories() -> Iterator[None]:
-    """Dagster reads all its migrations for each database that it makes, which takes most of the time of that."""
-    read = ScriptDirectory.from_config
-    scripts: dict[str | None, ScriptDirectory] = {}
-
-    def read_once(config: Config) -> ScriptDirectory:
-        place = config.get_main_option("script_location")
-        if place not in scripts:
-            scripts[place] = read(config)
-        return scripts[place]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ScriptDirectory, "from_config", read_once)
+    with cheap_histories():
         yield
 
 

@@ -55,7 +55,7 @@ def test_the_lake_costs_what_is_promised(results: dict[str, Any]) -> None:
     lake = {**results["lake"], "before": results["lake"], "wide before": results["lake"]["wide"]}
     text = as_text({**results, "lake": lake})
     assert "S3, requests, before" in text
-    assert "requests a window before" in text
+    assert "requests a window, before" in text
 
 
 def test_results_survive_json_and_become_text_and_documentation(results: dict[str, Any], tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from dagster_dg_cli.cli import create_dg_cli
 
 from dagster_beiwe import BeiweComponent
 from dagster_beiwe.encryption import CIPHERS
@@ -57,28 +58,33 @@ attributes:
 """
 
 
-def check(folder: Path, text: str) -> tuple[int, str]:
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[int, str]]:
     """Status and output of ``dg check yaml`` in a project with this component."""
-    package = folder / "src" / "lab"
-    (package / "defs" / "beiwe").mkdir(parents=True)
-    for each in (package, package / "defs"):
-        (each / "__init__.py").touch()
-    (folder / "pyproject.toml").write_text(PROJECT)
-    (package / "defs" / "beiwe" / "defs.yaml").write_text(text)
-    command = [sys.executable, "-m", "dagster_dg_cli.cli", "check", "yaml"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
+
+    def run(text: str) -> tuple[int, str]:
+        package = tmp_path / "src" / "lab"
+        (package / "defs" / "beiwe").mkdir(parents=True)
+        for each in (package, package / "defs"):
+            (each / "__init__.py").touch()
+        (tmp_path / "pyproject.toml").write_text(PROJECT)
+        (package / "defs" / "beiwe" / "defs.yaml").write_text(text)
+        monkeypatch.chdir(tmp_path)
+        done = CliRunner().invoke(create_dg_cli(), ["check", "yaml"])
+        return done.exit_code, done.output
+
+    return run
 
 
-def test_what_is_right_passes(tmp_path: Path) -> None:
+def test_what_is_right_passes(check: Callable[[str], tuple[int, str]]) -> None:
     """Also templates, and a stream that only this server has."""
-    status, output = check(tmp_path, RIGHT)
+    status, output = check(RIGHT)
     assert status == 0, output
 
 
-def test_each_mistake_is_named_with_its_line(tmp_path: Path) -> None:
+def test_each_mistake_is_named_with_its_line(check: Callable[[str], tuple[int, str]]) -> None:
     """A field, a choice or a stream that is misspelled, in any study, all at once."""
-    status, output = check(tmp_path, WRONG)
+    status, output = check(WRONG)
     assert status == 1
     lines = WRONG.splitlines()
     found = {

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -13,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
+from dagster._cli import create_dagster_cli
 
 from dagster_beiwe import BeiweLake
 from dagster_beiwe.simulator import ContentPlan, SimulatedServer, StudyPlan, World
@@ -46,6 +45,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedServer]:
         yield running
 
 
+@pytest.mark.filterwarnings("ignore:Function `definitions_validate_command` is superseded")
 def test_three_files_are_a_project(server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dagster's own command loads them, in a folder with nothing else."""
     (definitions,) = blocks("project.md", "python")
@@ -57,11 +57,11 @@ def test_three_files_are_a_project(server: SimulatedServer, tmp_path: Path, monk
     (lab / "workspace.yaml").write_text(workspace)
     (home / "dagster.yaml").write_text(instance)
     monkeypatch.setenv("DAGSTER_HOME", str(home))
-    command = [sys.executable, "-m", "dagster", "definitions", "validate"]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, cwd=lab, check=False, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "Validation successful for code location beiwe" in done.stderr + done.stdout
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.chdir(lab)
+    done = CliRunner().invoke(create_dagster_cli(), ["definitions", "validate"])
+    assert done.exit_code == 0, done.output[-2000:]
+    assert "Validation successful for code location beiwe" in done.output
 
 
 def test_the_instance_that_is_shown_is_the_repositorys() -> None:

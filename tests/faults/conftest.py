@@ -33,13 +33,14 @@ def elsewhere() -> Iterator[Elsewhere]:
 def check_losses(record_property: Callable[[str, object], None]) -> CheckLosses:
     """Count what was committed and is gone; for ``fault_report.py``, and to fail if it is anything."""
 
-    def check(folder: Path, world: World, before: dict[str, str]) -> None:
+    def check(folder: Path, world: World, before: dict[str, str]) -> dict[str, str]:
         """Every file that was committed is still there, as it was or as the server has it now."""
         after, now = held(folder), truth(world)
         lost = [key for key, content in before.items() if after.get(key, "") not in (content, now.get(key))]
         record_property("files watched", len(before))
         record_property("files lost", len(lost))
         assert lost == []
+        return after
 
     return check
 

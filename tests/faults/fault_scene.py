@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,8 +33,9 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 STREAMS = ("gps", "power_state", "survey_answers")
 
-CheckLosses = Callable[[Path, World, dict[str, str]], None]
-"""The fixture ``check_losses``: the lake's folder, the server's world, and what was held before."""
+CheckLosses = Callable[[Path, World, dict[str, str]], dict[str, str]]
+"""The fixture ``check_losses``: takes the lake's folder, the server's world, and what was held before; returns what is
+held now."""
 
 _COORDINATE = re.compile(r"-?\d{1,3}\.\d{5,}")
 
@@ -190,10 +189,3 @@ class Elsewhere:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-
-
-@contextmanager
-def copied(template: Path, folder: Path) -> Iterator[Path]:
-    """A copy of a filled lake."""
-    shutil.copytree(template, folder)
-    yield folder

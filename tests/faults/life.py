@@ -110,10 +110,10 @@ class Life:
         self.diary = LifeDiary()
         self._uploads = Uploads(remote, self._rng, self.diary)
 
-    def run(self, days: int) -> LifeDiary:
+    def run(self, hours: int) -> LifeDiary:
         began = time.monotonic()
-        for hour in range(days * 24):
-            calm = hour >= days * 24 - CALM_HOURS
+        for hour in range(hours):
+            calm = hour >= hours - CALM_HOURS
             self._pass_an_hour()
             if not calm:
                 self._live()
@@ -121,7 +121,7 @@ class Life:
             os.environ[KILL_SHARE_VARIABLE] = "0" if calm else str(KILL_SHARE)
             self._daemon.tick()
             self._remote.do("behave")
-            if hour % 24 == 23:
+            if hour % 24 == 23 or hour == hours - 1:
                 gc.collect()
                 self.diary.measure()
         self._compare()
@@ -215,10 +215,10 @@ def _sleep(clock: time_machine.Traveller, really: Callable[[float], None]) -> Ca
     return lambda seconds: really(seconds) if seconds < 1 else clock.shift(seconds)
 
 
-def live(days: int, folder: Path, *, seed: int = 1) -> LifeDiary:
-    """Live through the days below a folder."""
+def live(hours: int, folder: Path, *, seed: int = 1) -> LifeDiary:
+    """Live through the hours below a folder."""
     with lab(folder) as (remote, clock):
-        return Life(remote, folder, seed=seed, clock=clock).run(days)
+        return Life(remote, folder, seed=seed, clock=clock).run(hours)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -230,7 +230,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
-        diary = live(options.days, Path(folder), seed=options.seed)
+        diary = live(24 * options.days, Path(folder), seed=options.seed)
     text = measured.table(("what", "number"), diary.rows())
     print(text)
     if options.write:

@@ -1,4 +1,4 @@
-"""Two days in Dagster; ``python tests/faults/life.py`` lives through a month."""
+"""Thirty hours in Dagster; ``python tests/faults/life.py`` lives through a month."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ DAGSTERS_OWN_WARNINGS = (
 
 @pytest.mark.filterwarnings(*DAGSTERS_OWN_WARNINGS)
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not show open files")
-def test_two_days_in_dagster_end_well(tmp_path: Path) -> None:
+def test_thirty_hours_in_dagster_end_well(tmp_path: Path) -> None:
     """Sensors and schedules by the hour, faults, restarts and killed runs: nothing is lost and nothing piles up."""
-    diary = live(2, tmp_path, seed=1)
+    diary = live(30, tmp_path, seed=16)
     assert diary.equal
     assert diary.files_in_lake > 50
     assert (diary.findings, diary.leftovers) == (0, 0)

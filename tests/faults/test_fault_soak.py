@@ -30,9 +30,9 @@ def remote() -> Iterator[Remote]:
     server.close()
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _no_cycle_is_collected() -> Iterator[None]:
-    """What only the garbage collector would close counts as open."""
+    """What only the garbage collector would close counts as open, and nothing that earlier tests left is closed."""
     gc.collect()
     gc.disable()
     yield

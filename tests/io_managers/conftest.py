@@ -1,11 +1,12 @@
 """Fixtures: a project on a copy of a filled lake."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster_fixtures import instance as empty_instance
+from dagster_fixtures import shared_instance
 from io_project import Project
 from reading_fixtures import shared_lake, shared_world
 from reading_helpers import ANDROID, IOS, PASSPHRASE, START
@@ -24,10 +25,10 @@ def study(shared_world: World) -> Study:
 
 
 @pytest.fixture
-def instance(study: Study) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        ephemeral.add_dynamic_partitions(participant_partitions(study.id).name or "", [ANDROID, IOS])
-        yield ephemeral
+def instance(study: Study, empty_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """Dagster's history, with the study's participants."""
+    empty_instance.add_dynamic_partitions(participant_partitions(study.id).name or "", [ANDROID, IOS])
+    return empty_instance
 
 
 @pytest.fixture
@@ -52,4 +53,13 @@ def project(environment: Path, study: Study, instance: dg.DagsterInstance) -> Pr
     return Project(environment, study, instance)
 
 
-__all__ = ["environment", "instance", "project", "shared_lake", "shared_world", "study"]
+__all__ = [
+    "empty_instance",
+    "environment",
+    "instance",
+    "project",
+    "shared_instance",
+    "shared_lake",
+    "shared_world",
+    "study",
+]

@@ -52,6 +52,7 @@ def main(answers: Path, *, plant: bool) -> None:
     logging.basicConfig(level=logging.DEBUG)  # all that libraries say goes to stderr, which the parent keeps
 
     import dagster as dg
+    from cheap_histories import cheap_histories
 
     from beiwe_project.assets import lab_assets
     from dagster_beiwe import Automation, build_beiwe_definitions
@@ -68,7 +69,7 @@ def main(answers: Path, *, plant: bool) -> None:
         from leak_planted import planted_resources
 
         definitions = dg.Definitions.merge(definitions, planted_resources())
-    with dg.DagsterInstance.get() as instance:
+    with cheap_histories(), dg.DagsterInstance.get() as instance:
         for keys, tags in _work(definitions, instance, plant=plant):
             job = definitions.resolve_implicit_job_def_def_for_assets(keys)
             assert job is not None
@@ -88,11 +89,10 @@ def main(answers: Path, *, plant: bool) -> None:
 def _work(definitions: Any, instance: Any, *, plant: bool) -> Iterator[tuple[list[Any], dict[str, str]]]:
     """Every asset, in an order that makes sense; all windows of all participants at once where there are any.
 
-    To plant leaks, the first study's data and the mistakes are enough.
+    Tables with partitions are made of the first study. To plant leaks, its data and the mistakes are enough.
     """
     import dagster as dg
 
-    from dagster_beiwe.partitions.definitions import participants_name, window_keys
     from dagster_beiwe.partitions.run_keys import rectangle_tags
     from dagster_beiwe.studies.study import Study
 
@@ -103,22 +103,31 @@ def _work(definitions: Any, instance: Any, *, plant: bool) -> Iterator[tuple[lis
     yield first, {}
     raw_data = [key for key in specs if key.path[-1] == "raw_data"]
     mistakes = [key for key in specs if key.path[-1].startswith("planted_")]
-    tables = [] if plant else [key for key in specs if key not in (*first, *raw_data)]
-    for key in (*raw_data, *tables):
-        study = Study.from_metadata(specs[key].metadata)
-        partitions = specs[key].partitions_def
-        if study is None or partitions is None:
-            yield [key], {}
+    for key in raw_data:
+        yield [key], dict(rectangle_tags(*_names(Study.from_metadata(specs[key].metadata), instance)))
+    if plant:
+        yield mistakes, {}
+        return
+    tables = [key for key in specs if key not in (*first, *raw_data)]
+    yield [key for key in tables if specs[key].partitions_def is None], {}
+    for key in tables:
+        partitions, study = specs[key].partitions_def, Study.from_metadata(specs[key].metadata)
+        if partitions is None or study is None or study.name != STUDIES[0]:
             continue
-        people = sorted(instance.get_dynamic_partitions(participants_name(study.id)))
-        windows = list(window_keys(study, now=datetime.now(timezone.utc)))
+        people, windows = _names(study, instance)
         if hasattr(partitions, "partition_dimension_names"):
             yield [key], dict(rectangle_tags(people, windows))
         else:
             names = people if isinstance(partitions, dg.DynamicPartitionsDefinition) else windows
             yield [key], {"dagster/partition": names[0]}
-    if mistakes:
-        yield mistakes, {}
+
+
+def _names(study: Any, instance: Any) -> tuple[list[str], list[str]]:
+    """All participants of a study, and all its windows."""
+    from dagster_beiwe.partitions.definitions import participants_name, window_keys
+
+    people = sorted(instance.get_dynamic_partitions(participants_name(study.id)))
+    return people, list(window_keys(study, now=datetime.now(timezone.utc)))
 
 
 def _look_at_sensors(definitions: Any, instance: Any, answers: Path) -> None:
@@ -188,5 +197,5 @@ def _ask_the_ui(instance: Any, answers: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(Path(__file__).parents[2])]
+    sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
     main(Path(sys.argv[1]), plant="--plant" in sys.argv)

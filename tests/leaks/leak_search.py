@@ -79,9 +79,11 @@ def _unpacked(data: bytes) -> Iterator[tuple[str, bytes]]:
     for kind, magic, unpack in _PACKERS:
         if data.startswith(magic):
             try:
-                yield kind, unpack(data)
+                unpacked = unpack(data)
             except (OSError, EOFError, ValueError, NotImplementedError, *_UNPACKING_FAILED):
                 continue
+            if unpacked:  # a few bytes are taken for a deflated nothing
+                yield kind, unpacked
 
 
 def _unzlib(data: bytes) -> bytes:

@@ -34,8 +34,8 @@ _UNSHOWN = (
     re.compile(rb"(mmap)\([^,]*, \d+, [A-Z_|]*PROT_WRITE[A-Z_|]*, MAP_SHARED[A-Z_|]*, " + _FILE),
     re.compile(rb"(io_uring_setup)\(()"),
 )
-_STRING = re.compile(rb'"((?:\\x[0-9a-f]{2})*)"')
 _NO_FILES = (b"socket:", b"pipe:", b"anon_inode:", b"TCP", b"UNIX", b"UDP", b"NETLINK", b"/dev/null", b"/dev/tty")
+_PAGE_BYTES = 4096
 _NO_CONTENT = b".db-shm"
 """SQLite maps the index of its log for writing: numbers of pages and checksums, no value of any table."""
 
@@ -65,21 +65,32 @@ class Written:
 
 
 def search_strace(output: Path, needles: Needles) -> Written:
-    """Look into what was written to files: all of a file together, and what each write may hold when unpacked."""
+    """Look into what was written to files: all of a file together, and what each write may hold when unpacked.
+
+    A page that was written before is not looked into again: SQLite writes each to its log, and copies it from there.
+    """
     written: dict[bytes, bytearray] = defaultdict(bytearray)
+    pages: set[bytes] = set()
     result = Written()
     with output.open("rb") as lines:
         for line in lines:
             if call := _CALL.search(line):
-                path, data = _unhexed(call[1]), b"".join(map(_unhexed, _STRING.findall(call[2])))
-                if not path.startswith(_NO_FILES):
-                    result.leaks += search_unpacked(data, _place(path), needles)
-                    written[path] += data
+                path, shown = _unhexed(call[1]), b"".join(call[2].split(b'"')[1::2])
+                if path.startswith(_NO_FILES):
+                    continue
+                content, size = written[path], len(shown) // len(r"\x2f")
+                result.bytes += size
+                if size == _PAGE_BYTES and shown in pages:
+                    continue
+                pages.add(shown)
+                data = _unhexed(shown)
+                result.leaks += search_unpacked(data, _place(path), needles)
+                content += data
             elif name := _unshown(line):
                 result.unshown.append(name)
     for path, content in written.items():
         result.leaks += search_bytes(bytes(content), _place(path), needles)
-    result.files, result.bytes = len(written), sum(map(len, written.values()))
+    result.files = len(written)
     return result
 
 

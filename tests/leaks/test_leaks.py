@@ -25,7 +25,7 @@ from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServe
 
 HERE = Path(__file__).parent
 NOW = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
-START = NOW.replace(hour=0) - timedelta(days=9)
+START = NOW.replace(hour=0) - timedelta(days=3)
 ROW = "12.34567123401,-98.76541234502"  # the digits stay the same when it is rounded
 DATA = {
     "coordinate": ROW,

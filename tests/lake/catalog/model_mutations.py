@@ -212,6 +212,6 @@ MUTATIONS = {
     "forgets where to look": Mutation("objects", Ways(collector=ForgetsMarkers)),
     "drops what a snapshot needs": Mutation("disk", Ways(retention=ForgetsSnapshots), PAPERS),
     "keeps the token of whoever was withdrawn": Mutation("objects", Ways(catalog=OldToken), RETURNS),
-    "withdraws before the record": Mutation("disk", Ways(withdraw=files_first)),
+    "withdraws before the record": Mutation("disk", Ways(withdraw=files_first), RETURNS),
     "does not look at what came first": Mutation("objects", Ways(catalog=AppendsBlindly)),
 }

@@ -81,5 +81,14 @@ RETURNS = Mix(people=1, windows=2, steps=(10, 24), writers=0.5, collectors=0.25,
 
 
 CUTS = Mix(
-    people=1, windows=2, steps=(8, 20), collectors=0.4, readers=0.05, snapshots=0, upsets=0.2, cuts=0.9, forgetful=1
+    people=1,
+    steps=(20, 40),
+    collectors=0.4,
+    readers=0.05,
+    snapshots=0,
+    upsets=0.2,
+    cuts=0.95,
+    forgetful=1,
+    leaps=0.05,
+    tidied=0.2,
 )

@@ -10,8 +10,8 @@ from model import play
 from model_mutations import MUTATIONS, Mutation
 from model_ways import CUTS, NARROW, PAPERS, RETURNS, SHORT, WIDE, Kind
 
-SCHEDULES = {"short": (SHORT, 4300), "wide": (WIDE, 200), "narrow": (NARROW, 150), "returns": (RETURNS, 150)}
-SCHEDULES |= {"papers": (PAPERS, 100), "cuts": (CUTS, 100)}
+SCHEDULES = {"short": (SHORT, 4680), "wide": (WIDE, 80), "narrow": (NARROW, 60), "returns": (RETURNS, 60)}
+SCHEDULES |= {"papers": (PAPERS, 60), "cuts": (CUTS, 60)}
 """With both kinds of stores, 10,000 in all."""
 
 
