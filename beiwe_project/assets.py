@@ -22,6 +22,9 @@ from dagster_beiwe import BeiwePartitions, Study, raw_data_partitions
 TABLES = "beiwe_table_io_manager"
 """Encrypted Parquet in the lake. The study in an asset's metadata decides with which passphrase."""
 
+OWNERS = ["team:data"]
+"""Whom to ask about an asset: e-mail addresses, or ``team:`` and a name."""
+
 
 def lab_assets(study: Study) -> Sequence[dg.AssetsDefinition]:
     """What this lab adds to a study."""
@@ -37,6 +40,7 @@ def daily_counts(study: Study) -> dg.AssetsDefinition:
             key=["beiwe", study.key, "daily_counts"],
             group_name=study.key,
             kinds={"pandas", "parquet"},
+            owners=OWNERS,
             io_manager_key=TABLES,
             metadata=study.to_metadata(),
             description="GPS fixes and answered surveys per participant and day (UTC).",
@@ -66,6 +70,7 @@ def participant_files(study: Study) -> dg.AssetsDefinition:
         key=["beiwe", study.key, "participant_files"],
         group_name=study.key,
         kinds={"pandas", "parquet"},
+        owners=OWNERS,
         io_manager_key=TABLES,
         metadata=study.to_metadata(),
         description="Per stream: number and size of files, first and last hour.",
@@ -93,6 +98,7 @@ def window_overview(study: Study) -> dg.AssetsDefinition:
         key=["beiwe", study.key, "window_overview"],
         group_name=study.key,
         kinds={"pandas", "parquet"},
+        owners=OWNERS,
         io_manager_key=TABLES,
         metadata=study.to_metadata(),
         description="Per participant: files by stream in this window.",

@@ -12,8 +12,15 @@ import os
 
 import dagster as dg
 
-from beiwe_project.assets import lab_assets
-from dagster_beiwe import Automation, build_beiwe_definitions
+from beiwe_project.assets import OWNERS, lab_assets
+from dagster_beiwe import Automation, BeiweTranslator, BeiweTranslatorData, build_beiwe_definitions
+
+
+class LabTranslator(BeiweTranslator):
+    """Whom Dagster shows as the owner of the studies' assets."""
+
+    def get_asset_spec(self, data: BeiweTranslatorData) -> dg.AssetSpec:
+        return super().get_asset_spec(data).replace_attributes(owners=OWNERS)
 
 
 @dg.definitions
@@ -26,6 +33,8 @@ def defs() -> dg.Definitions:
         histories_seconds=60 if running else 3600,
         refresh_cron=os.environ.get("BEIWE_REFRESH_CRON") or "0 5 * * *",
     )
-    beiwe = build_beiwe_definitions(per_study=lab_assets, automation=automation, default_io_manager=True)
+    beiwe = build_beiwe_definitions(
+        per_study=lab_assets, automation=automation, translator=LabTranslator(), default_io_manager=True
+    )
     # Each run is one step: a process of its own for it would only load everything once more.
     return dg.Definitions.merge(beiwe, dg.Definitions(executor=dg.in_process_executor))

@@ -15,7 +15,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "name": "The study's name",
         "key": "The study's part of asset keys",
     },
-    "roster": {"participant": "Participant id. The other columns are those of the server's participant table."},
+    "roster": {"participant": "Participant id; what else the server tells about participants follows"},
     "settings": {
         "section": "data_stream, device_setting, survey, survey_version, intervention, intervention_date, or study",
         "name": "Name of the setting or stream, id of the survey or participant, or a number",
@@ -105,10 +105,33 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 }
 """{asset: {column: what it holds}}, in the order of the columns."""
 
+ROSTER_COLUMNS: Mapping[str, str] = {
+    "Created On": "Day on which the id was made, in the study's time zone",
+    "Status": "How long ago the server heard from the phone; whether there is a phone, or the participant was retired",
+    "OS Type": "ANDROID or IOS; empty before a phone is registered",
+    "First Registration Date": "When a phone was registered for the first time",
+    "Last Registration": "When a phone was registered last",
+    "Last Timezone": "Time zone that the phone reported last",
+    "Last Upload": "When the phone uploaded last",
+    "Last Survey Download": "When the phone downloaded the surveys last",
+    "Last Set Password": "When the participant's password was set last",
+    "Last Push Token Update": "When the phone registered for notifications last",
+    "Last Device Settings Update": "When the phone downloaded the device settings last",
+    "Last OS Version": "Version of the phone's operating system",
+    "App Version Code": "Version code of the Beiwe app",
+    "App Version Name": "Version of the Beiwe app",
+    "Last Heartbeat": "When the app last reported that it runs",
+}
+"""What the columns of the server's participant table hold. It also has one for each intervention and custom field."""
+
+OTHER_ROSTER_COLUMNS = "Date of an intervention, or a custom field of the study"
+
 _INTEGERS = frozenset(
     ("size_bytes", "size_bytes_before", "restatements", "times_deleted_upstream", "version", "question")
 )
-_TIMES: Mapping[str, str] = {"day": "datetime64[s]", "since": "datetime64[ms, UTC]"}
+_MOMENT = "datetime64[ms, UTC]"
+_MOMENTS = ("since", "time", "first_seen", "fetched_at", "last_seen", "deleted_upstream_at")
+_TIMES: Mapping[str, str] = {"day": "datetime64[s]", **dict.fromkeys(_MOMENTS, _MOMENT)}
 _OWN: Mapping[str, Mapping[str, str]] = {"coverage": COVERAGE_TYPES, "participant": PARTICIPANT_TYPES}
 
 

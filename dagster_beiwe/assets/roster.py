@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from dagster_beiwe.assets.columns import OTHER_ROSTER_COLUMNS, ROSTER_COLUMNS
 from dagster_beiwe.assets.run_log import in_run_log, log_capabilities
 from dagster_beiwe.assets.studies import studies_key
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
@@ -55,7 +56,8 @@ def build_roster_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) ->
             "has participant table": bool(table),
         }
         frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["participant"], dtype="string")
-        return table_output(frame, metadata, version=roster_version(rows))
+        columns = {str(name): ROSTER_COLUMNS.get(str(name), OTHER_ROSTER_COLUMNS) for name in frame.columns[1:]}
+        return table_output(frame, metadata, version=roster_version(rows), columns=columns)
 
     return roster
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator, BeiweTranslatorData
-from dagster_beiwe.runs.dagster_private import KIND_TAG_PREFIX
+from dagster_beiwe.runs.dagster_private import COLUMN_SCHEMA, KIND_TAG_PREFIX
 from dagster_beiwe.runs.failures import RETRY_POLICY
 from dagster_beiwe.studies.study import Study
 
@@ -70,7 +70,12 @@ def asset_of(
     return decorate
 
 
-def table_output(frame: pd.DataFrame, metadata: Mapping[str, Any], *, version: str) -> dg.Output[Any]:
-    """A table with its data version, which changes with its content only."""
+def table_output(
+    frame: pd.DataFrame, metadata: Mapping[str, Any], *, version: str, columns: Mapping[str, str] | None = None
+) -> dg.Output[Any]:
+    """A table with its data version, which changes with its content only. ``columns`` says what each of its columns
+    holds, if the asset's definition cannot know them all."""
+    schema = [dg.TableColumn(name, description=text) for name, text in (columns or {}).items()]
+    described = {COLUMN_SCHEMA: dg.TableSchema(schema)} if schema else {}
     with beta_features():
-        return dg.Output(frame, metadata=dict(metadata), data_version=dg.DataVersion(version))
+        return dg.Output(frame, metadata={**metadata, **described}, data_version=dg.DataVersion(version))

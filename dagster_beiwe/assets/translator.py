@@ -9,6 +9,7 @@ import dagster as dg
 
 from dagster_beiwe.assets.columns import COLUMNS, column_types
 from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
+from dagster_beiwe.runs.dagster_private import COLUMN_SCHEMA
 from dagster_beiwe.studies.study import Study
 
 STUDIES = "studies"
@@ -56,7 +57,8 @@ class BeiweTranslator:
         return dg.AssetSpec(
             key=["beiwe", study.key, data.name] if study else ["beiwe", data.name],
             group_name=study.key if study else "beiwe",
-            kinds={"beiwe"},
+            kinds={"beiwe", "file" if data.name in _OF_FILES else "parquet"},
+            tags={"beiwe/study": study.key[:_LONGEST_TAG]} if study else {},
             owners=study.config.owners if study else (),
             description=_description(data.name, study),
             metadata=_schema(data.name) if study else {**_schema(data.name), NO_PARTICIPANTS_METADATA_KEY: True},
@@ -64,6 +66,11 @@ class BeiweTranslator:
 
 
 DEFAULT_TRANSLATOR = BeiweTranslator()
+
+_OF_FILES = ("raw_data", "out_of_range")
+"""Assets that are the server's files. All others are tables. Dagster has an icon for either."""
+
+_LONGEST_TAG = 63
 
 
 def translated(study: Study, translator: BeiweTranslator) -> Study:
@@ -80,7 +87,7 @@ def _schema(name: str) -> dict[str, Any]:
     columns = [
         dg.TableColumn(column, kind, description=COLUMNS[name][column]) for column, kind in column_types(name).items()
     ]
-    return {"dagster/column_schema": dg.TableSchema(columns)}
+    return {COLUMN_SCHEMA: dg.TableSchema(columns)}
 
 
 def _description(name: str, study: Study | None) -> str:
@@ -139,6 +146,6 @@ def _raw_data(study: Study) -> str:
     how = f" with {config.encryption}" if config.encrypted != "none" else ""
     return (
         f"Raw data of {study.title} in the lake: one partition per participant and {config.window} window (UTC). "
-        f"{streams} Encrypted{how}: {config.encrypted}. A window without files is a success. The newest window is "
-        "still growing: materialize it again later."
+        f"{streams} Encrypted{how}: {config.encrypted}. Its checks are those of coverage. A window without files is a "
+        "success; coverage shows who sent nothing. The newest window is still growing: materialize it again later."
     )

@@ -156,11 +156,8 @@ class _Scenario:
         print("  restatements:")
         for row in self._stage.table("restatements", study_id=self._study.id).itertuples():
             before, now = row.size_bytes_before, row.size_bytes
-            what = (
-                f"deleted upstream, {now} bytes are kept"
-                if isinstance(row.deleted_upstream_at, str)
-                else f"{before} -> {now} bytes"
-            )
+            deleted = row.state == "deleted upstream"
+            what = f"deleted upstream, {now} bytes are kept" if deleted else f"{before} -> {now} bytes"
             print(f"    {row.participant} {row.window} {row.stream:13} {what}")
         self._checks()
 

@@ -27,6 +27,7 @@ from dagster_beiwe.io_managers.table_partitions import TablePartitions
 from dagster_beiwe.lake.manifest import TableManifest
 from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.dagster_private import COLUMN_SCHEMA
 from dagster_beiwe.runs.failures import clear_failures, listed
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore, require_passphrase
@@ -173,8 +174,7 @@ def _metadata(
     rows, size = "dagster/row_count", "dagster/size_bytes"
     if context.has_asset_partitions:
         rows, size = "dagster/partition_row_count", "size_bytes"
-    known = (context.definition_metadata or {}).get("dagster/column_schema")
-    texts = {column.name: column.description for column in known.columns} if isinstance(known, dg.TableSchema) else {}
+    texts = {**_described(context.definition_metadata), **_described(context.output_metadata)}
     columns = [
         dg.TableColumn(str(name), str(dtype), description=texts.get(str(name)))
         for frame in list(frames)[:1]
@@ -183,6 +183,13 @@ def _metadata(
     return {
         rows: sum(table.rows for table in tables),
         size: sum(table.stored_size_bytes for table in tables),
-        "dagster/column_schema": dg.TableSchema(columns),
+        COLUMN_SCHEMA: dg.TableSchema(columns),
         "encryption": ", ".join(sorted({table.encryption for table in tables})),
     }
+
+
+def _described(metadata: Mapping[str, Any] | None) -> dict[str, str | None]:
+    """What metadata say of columns: those of an asset's definition, and those that came with the table."""
+    found = (metadata or {}).get(COLUMN_SCHEMA)
+    schema = found.value if isinstance(found, dg.TableSchemaMetadataValue) else found
+    return {column.name: column.description for column in schema.columns} if isinstance(schema, dg.TableSchema) else {}

@@ -40,6 +40,9 @@ never materialized, ``UNVERSIONED`` that of a materialization without a version.
 CONTINUATION_TAGS: Final = ("dagster/retry_number", "dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 """Tags of a run that continues a failed one: an automatic retry, or "re-execute from failure" in the UI."""
 
+COLUMN_SCHEMA: Final = "dagster/column_schema"
+"""Metadata of a definition, and of an event."""
+
 KIND_TAG_PREFIX: Final = "dagster/kind/"
 
 RECORDED_BY_ITSELF: Final = "__source_asset_observation__"

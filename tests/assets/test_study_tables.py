@@ -79,6 +79,12 @@ def test_the_roster_makes_participants_partitions(
     assert {"Created On", "OS Type", "Status"} <= set(frame.columns)
     newcomer = server.world.add_participant(study.id)
     _, event = tables.materialize(asset)
+    schema = event.metadata["dagster/column_schema"].value
+    assert isinstance(schema, dg.TableSchema)
+    texts = {column.name: column.description for column in schema.columns}
+    assert list(texts) == list(frame.columns)
+    assert texts["Last Upload"] == "When the phone uploaded last"
+    assert all(texts.values())
     assert instance.get_dynamic_partitions(participants_name(study.id)) == [*partitions, newcomer]
     assert event.metadata["partitions added"].value == 1
 

@@ -9,7 +9,7 @@ import dagster as dg
 from labs import PARTICIPANTS, START, WEEKS, Lab, moment, values
 from worlds import ASSETS
 
-from dagster_beiwe import BeiweTranslator, BeiweTranslatorData, Study, build_beiwe_definitions
+from dagster_beiwe import BeiweTranslator, BeiweTranslatorData, Study, StudyConfig, build_beiwe_definitions
 from dagster_beiwe.checks import CHECKS
 from dagster_beiwe.runs.remembered_heads import all_remembered_heads, remembered_heads
 from dagster_beiwe.simulator import SimulatedServer
@@ -52,6 +52,16 @@ def test_checks_sensors_and_tables_follow_a_changed_key(open_lab: Callable[..., 
     lab.world.add_rows(ANNA, "gps", moment(START + 2 * WEEK))
     commands = values(lab.check("complete"))["commands"]
     assert f"key:lab/phones/{lab.study.id}/beiwe_raw_data'" in commands
+
+
+def test_assets_have_icons_and_the_tag_of_their_study(server: SimulatedServer) -> None:
+    """Dagster knows files and Parquet by sight."""
+    graph = build_beiwe_definitions([StudyConfig("Sleep and Mood", key="k" * 80)]).resolve_asset_graph()
+    for name in ASSETS:
+        node = graph.get(dg.AssetKey(["beiwe", "k" * 80, name]))
+        assert node.kinds == {"beiwe", "file" if name in ("raw_data", "out_of_range") else "parquet"}
+        assert node.tags["beiwe/study"] == "k" * 63
+    assert "beiwe/study" not in graph.get(dg.AssetKey(["beiwe", "studies"])).tags
 
 
 def test_a_project_looks_as_its_translator_says(server: SimulatedServer) -> None:

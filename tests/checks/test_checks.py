@@ -347,6 +347,7 @@ def test_restatements_list_what_changed_and_deleted(open_lab: Callable[..., Lab]
     assert f"1 changed ({human_size(new.size_bytes)})" in changes[ANNA]
     assert "1 deleted upstream (" in changes[BERT]
     table = lab.table("restatements").set_index("participant")
+    assert table["time"].dtype == table["deleted_upstream_at"].dtype == "datetime64[ms, UTC]"
     row = table.loc[ANNA]
     assert (row["size_bytes_before"], row["size_bytes"], row["restatements"]) == (old.size_bytes, new.size_bytes, 1)
     assert row["sha256_before"] != row["sha256"]
