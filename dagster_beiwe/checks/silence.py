@@ -16,7 +16,9 @@ from dagster_beiwe.coverage import SilenceLimits, SilentParticipant, enrollments
 from dagster_beiwe.coverage.frame import TIME_ZONE, as_of
 from dagster_beiwe.coverage.wording import local_time, silence_lines
 from dagster_beiwe.errors import TableMissingError
+from dagster_beiwe.notices.problems import Found
 from dagster_beiwe.pictures.sentences import silence_in_words
+from dagster_beiwe.runs.check_history import failing_metadata
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore
@@ -47,17 +49,20 @@ def judge_silence(coverage: pd.DataFrame, silent: Sequence[SilentParticipant], c
     if more := len(silent) - len(lines):
         lines.append(f"And {more:,} more: dagster-beiwe status lists them all.")
     text = "\n".join([f"{sentence} As of {local_time(as_of(coverage), zone)} ({zone}).", *lines])
+    severities: Found = {
+        each.participant: "ERROR" if each.days_silent >= config.silent_error_days else "WARN" for each in silent
+    }
     metadata: dict[str, Any] = {
         "silent": len(silent),
         "silent in all streams": sum(each.everything for each in silent),
         "as of": as_of(coverage).isoformat(),
+        **failing_metadata(severities),
     }
     if silent:
         metadata["silent participants"] = table_of(_row(each, zone) for each in silent[:SHOWN])
-    is_error = any(each.days_silent >= config.silent_error_days for each in silent)
     return Verdict(
         passed=not silent,
-        severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if "ERROR" in severities.values() else dg.AssetCheckSeverity.WARN,
         description=text,
         metadata=metadata,
     )
