@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
-from dagster_beiwe.coverage import SilenceLimits
 from dagster_beiwe.report.page import Report, render
 from dagster_beiwe.report.tables import page_table, read_report
 from dagster_beiwe.resource import BeiweResource
@@ -33,12 +32,7 @@ def build_report_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) ->
 
         def read() -> Report:
             tables = TableStore.of_study(resource.study_lake(study).at())
-            return read_report(
-                tables,
-                lambda name: study.asset_key(name).path,
-                study=study.name,
-                limits=SilenceLimits.configured(study.config),
-            )
+            return read_report(tables, lambda name: study.asset_key(name).path, study=study.name)
 
         told = with_retries(read, policy=options.retry_policy, log=context.log)
         page = render(told)

@@ -12,7 +12,6 @@ import click
 
 from dagster_beiwe.cli.context import check_outside, named, open_lake, studies_in_lake
 from dagster_beiwe.cli.options import as_of_option, json_option, study_option
-from dagster_beiwe.coverage import SilenceLimits
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.opening import user_path
 from dagster_beiwe.private_files import make_folder, write_file
@@ -29,16 +28,14 @@ from dagster_beiwe.text import as_typed, human_size
     "--silent",
     "days",
     type=click.IntRange(min=1),
-    default=SilenceLimits.days,
-    show_default=True,
-    help="Days without data after which somebody is silent.",
+    help="Days without data after which somebody is silent. Default: as the study is configured.",
 )
 @as_of_option
 @click.option("--stored", is_flag=True, help="Write the page that the asset report has stored, instead of a new one.")
 @click.option("--to", "file", required=True, type=user_path, metavar="FILE", help="New file to write to.")
 @json_option
 def command(
-    *, study: str, days: int, as_of: int | datetime | str | None, stored: bool, file: Path, as_json: bool
+    *, study: str, days: int | None, as_of: int | datetime | str | None, stored: bool, file: Path, as_json: bool
 ) -> int:
     """Write who sends what as one HTML page.
 
@@ -51,7 +48,7 @@ def command(
     if stored:
         page = stored_page(tables, partial(_key, tables))
     else:
-        page = render(read_report(tables, partial(_key, tables), study=found.name, limits=SilenceLimits(days=days)))
+        page = render(read_report(tables, partial(_key, tables), study=found.name, silent_days=days))
     data = page.encode()
     make_folder(file.parent)
     try:

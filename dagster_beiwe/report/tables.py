@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from dagster_beiwe.coverage import SilenceLimits, enrollments, find_silent
+from dagster_beiwe.coverage import enrollments, find_silent
 from dagster_beiwe.coverage.changes import changes_in
+from dagster_beiwe.coverage.silence import limits_in
 from dagster_beiwe.report.page import Report
 from dagster_beiwe.tables.store import TableStore
 
@@ -18,12 +20,15 @@ KeyOf = Callable[[str], Sequence[str]]
 _PAGE = "page"
 
 
-def read_report(tables: TableStore, key_of: KeyOf, *, study: str, limits: SilenceLimits) -> Report:
+def read_report(tables: TableStore, key_of: KeyOf, *, study: str, silent_days: int | None = None) -> Report:
     """The report of a study, made from its coverage, and from its roster and quality if the lake has them.
 
-    Raises ``TableMissingError`` without coverage.
+    With ``silent_days``, other days than those of the study's configuration make somebody silent. Raises
+    ``TableMissingError`` without coverage.
     """
     coverage = tables.read(key_of("coverage"))
+    limits = limits_in(coverage)
+    limits = replace(limits, days=silent_days) if silent_days else limits
     roster, quality = (
         tables.read(key) if tables.exists(key) else None for key in (key_of("roster"), key_of("quality"))
     )
