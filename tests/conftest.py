@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Iterator
 
+import dagster as dg
 import pytest
 from cheap_histories import cheap_histories
 from hypothesis import HealthCheck, settings
@@ -69,6 +70,13 @@ def _cheap_lakes() -> Iterator[None]:
 def _cheap_histories() -> Iterator[None]:
     with cheap_histories():
         yield
+
+
+@pytest.fixture(scope="session")
+def shared_instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster's history in memory. Who uses it empties it: that costs a tenth of making another."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 """The fixtures of a small lab."""
 
-from dagster_fixtures import instance, lab, open_lab, point_to, shared_instance
+from dagster_fixtures import instance, lab, open_lab, point_to
 
-__all__ = ["instance", "lab", "open_lab", "point_to", "shared_instance"]
+__all__ = ["instance", "lab", "open_lab", "point_to"]

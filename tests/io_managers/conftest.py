@@ -6,7 +6,6 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster_fixtures import instance as empty_instance
-from dagster_fixtures import shared_instance
 from io_project import Project
 from reading_fixtures import shared_lake, shared_world
 from reading_helpers import ANDROID, IOS, PASSPHRASE, START
@@ -58,7 +57,6 @@ __all__ = [
     "environment",
     "instance",
     "project",
-    "shared_instance",
     "shared_lake",
     "shared_world",
     "study",

@@ -57,15 +57,9 @@ def an_hour_later() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def shared_instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
-
-
 @pytest.fixture
 def instance(shared_instance: dg.DagsterInstance) -> Iterator[dg.DagsterInstance]:
-    """Dagster's history in memory. To empty one costs a tenth of making another."""
+    """Dagster's history in memory, empty."""
     yield shared_instance
     shared_instance.wipe()
 
