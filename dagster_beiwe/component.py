@@ -120,7 +120,7 @@ def _precise_model(model: type[BaseModel]) -> type[BaseModel]:
             schema: dict[str, Any] = super().model_json_schema(*args, **options)
             fields = schema["$defs"][StudyInYaml.model().__name__]["properties"]
             fields["encryption"] |= {"anyOf": [{"enum": list(encryptions())}, {"type": "string"}]}
-            for name in ("streams", "plain_streams"):
+            for name in ("streams", "plain_streams", "quality_streams"):
                 fields[name]["anyOf"][0]["items"] = _stream_schema()
             fields["silent_groups"]["anyOf"][0]["propertyNames"] = {"enum": list(STREAM_GROUPS)}
             precise: dict[str, Any] = _precise(schema)

@@ -35,6 +35,8 @@ from dagster_beiwe.automation.schedules import (
     DEFAULT_CRON,
     build_checks_job,
     build_checks_schedule,
+    build_quality_job,
+    build_quality_schedule,
     build_refresh_schedule,
 )
 from dagster_beiwe.checks import checks_of
@@ -206,17 +208,19 @@ def _study_definitions(study: Study, options: AssetOptions, automation: Automati
     assets = StudyAssets.of(study, options)
     checks = checks_of(study)
     audits = [build_audit_job(study, options)] if study.config.audit_days else []
-    checks_job = build_checks_job(study, assets.summaries, checks)
+    checks_job = build_checks_job(study, assets.summaries, checks, quality=assets.quality)
+    quality_jobs = [build_quality_job(study, assets.quality)] if assets.quality else []
     return dg.Definitions(
         assets=assets.all,
         asset_checks=[checks],
-        jobs=[checks_job, *audits],
+        jobs=[checks_job, *quality_jobs, *audits],
         schedules=[
             *(build_audit_schedule(study, job, cron=automation.audit_cron, running=running) for job in audits),
             build_refresh_schedule(
                 study, tables=assets.tables, raw_data=assets.raw_data, cron=automation.refresh_cron, running=running
             ),
             build_checks_schedule(study, checks_job, cron=automation.checks_cron, running=running),
+            *(build_quality_schedule(study, job, cron=automation.checks_cron, running=running) for job in quality_jobs),
             build_report_schedule(study, assets.report, cron=automation.report_cron, running=running),
         ],
         sensors=[

@@ -28,12 +28,14 @@ STREAM_GROUPS: tuple[StreamGroup, ...] = get_args(StreamGroup)
 class DutyCycle:
     """Names of the device settings, in seconds, that decide when a sensor is on.
 
-    It is ``on`` (at once, if that is None) and then ``off``, or on at the beginning of each ``period``.
+    It is ``on`` (at once, if that is None) and then ``off``, or on at the beginning of each ``period``. ``frequency``
+    names the setting of how many rows per second it writes while it is on, if there is one.
     """
 
     on: str | None = None
     off: str | None = None
     period: str | None = None
+    frequency: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +70,8 @@ class Stream:
         return (self.columns,) if self.ios_columns is None else (self.columns, self.ios_columns)
 
 
-def _sensor(name: str) -> DutyCycle:
-    return DutyCycle(on=f"{name}_on_duration_seconds", off=f"{name}_off_duration_seconds")
+def _sensor(name: str, *, frequency: str | None = None) -> DutyCycle:
+    return DutyCycle(on=f"{name}_on_duration_seconds", off=f"{name}_off_duration_seconds", frequency=frequency)
 
 
 _TIME = ("timestamp", "UTC time")
@@ -92,7 +94,7 @@ _CATALOG = (
         name="accelerometer",
         description="Acceleration in units of g, several times per second.",
         group="motion",
-        duty=_sensor("accelerometer"),
+        duty=_sensor("accelerometer", frequency="accelerometer_frequency"),
         columns=(*_TIME, "accuracy", *_XYZ),
     ),
     Stream(
@@ -171,7 +173,7 @@ _CATALOG = (
         name="gyro",
         description="Rotation rate in radians per second.",
         group="motion",
-        duty=_sensor("gyro"),
+        duty=_sensor("gyro", frequency="gyro_frequency"),
         columns=(*_TIME, "accuracy", *_XYZ),
         ios_columns=(*_TIME, *_XYZ),
     ),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dagster_beiwe.coverage.frame import STATES, STATUSES
 from dagster_beiwe.coverage.frame import TYPES as COVERAGE_TYPES
+from dagster_beiwe.quality import DAY_TYPES
 from dagster_beiwe.studies.participant_history import TYPES as PARTICIPANT_TYPES
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -102,6 +103,28 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "waiting": "Files that were uploaded but not yet processed by the server; empty if unknown",
         "state": f"What came beside what was promised: {', '.join(STATES)} (not yet: the day still goes on)",
     },
+    "quality": {
+        "participant": "Participant id",
+        "day": "Day in the study's time zone",
+        "stream": "Data stream",
+        "files": "Files of the day",
+        "rows": "Rows of the day",
+        "valid_minutes": "Minutes of the day with at least one row",
+        "valid_hours": "Hours of the day with at least one row",
+        "expected_minutes": "Minutes with rows that the settings promise for that many hours; empty if none",
+        "expected_rows": "Rows that the settings promise for that many hours; empty if they name no frequency",
+        "repeated_timestamps": "Rows with a timestamp that another row of the file has had",
+        "disordered_timestamps": "Rows earlier than the row before",
+        "contradicting_times": "Rows whose UTC time is not their timestamp, or whose timestamp is in seconds",
+        "outside_hour": "Rows outside the hour of their file, or without a readable time",
+        "dated_ahead": "Files dated after they were uploaded, or after they were first fetched",
+        "dated_behind": "Files uploaded on days on which the phone uploaded nothing younger than a day",
+        "coordinates_out_of_range": "Rows that are nowhere on Earth, where both axes are 0, or impossibly accurate",
+        "answers_without_timings": "Answers to questions that are not among the timings of the survey",
+        "submissions_without_answers": "Times at which a survey was submitted, without answers or recordings of it",
+        "set_aside_rows": "Rows that could not be assigned to columns",
+        "unreadable_files": "Files that are damaged, so that nothing is counted in them",
+    },
 }
 """{asset: {column: what it holds}}, in the order of the columns."""
 
@@ -132,7 +155,11 @@ _INTEGERS = frozenset(
 _MOMENT = "datetime64[ms, UTC]"
 _MOMENTS = ("since", "time", "first_seen", "fetched_at", "last_seen", "deleted_upstream_at")
 _TIMES: Mapping[str, str] = {"day": "datetime64[s]", **dict.fromkeys(_MOMENTS, _MOMENT)}
-_OWN: Mapping[str, Mapping[str, str]] = {"coverage": COVERAGE_TYPES, "participant": PARTICIPANT_TYPES}
+_OWN: Mapping[str, Mapping[str, str]] = {
+    "coverage": COVERAGE_TYPES,
+    "participant": PARTICIPANT_TYPES,
+    "quality": DAY_TYPES,
+}
 
 
 def column_types(table: str) -> dict[str, str]:

@@ -7,8 +7,7 @@ so hide the last result.
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,22 +17,18 @@ import pandas as pd
 from dagster_beiwe.assets.coverage_pictures import coverage_pictures
 from dagster_beiwe.assets.roster import participant_table
 from dagster_beiwe.assets.run_log import in_run_log
-from dagster_beiwe.assets.settings import settings_changes, settings_history
+from dagster_beiwe.assets.settings import settings_changes, settings_until_now
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
-from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.coverage import Enrollment, SilenceLimits, enrollments
 from dagster_beiwe.coverage.changes import with_changes
 from dagster_beiwe.coverage.measure import Basis, measure_coverage
-from dagster_beiwe.coverage.promises import SettingsRecord
 from dagster_beiwe.coverage.silence import with_limits
-from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.partitions.definitions import study_windows
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import roster_rows
 from dagster_beiwe.studies.server_counts import counts_in_batches, find_zone
-from dagster_beiwe.studies.settings import switches_and_numbers
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.content import content_version
 
@@ -82,7 +77,7 @@ def _measure(context: dg.AssetExecutionContext, study: Study) -> tuple[pd.DataFr
             windows=windows,
             streams=client.choose_streams(study.id, study.config.streams),
             roster=enrollments(roster),
-            history=[*settings_history(context.instance, study), *_settings_now(client, study, now, context.log)],
+            history=settings_until_now(context, client, study, now=now),
             zone=zone,
             now=now,
         )
@@ -90,12 +85,3 @@ def _measure(context: dg.AssetExecutionContext, study: Study) -> tuple[pd.DataFr
         frame = measure_coverage(lake, basis, counts_in_batches(client, study, zone, windows, participants))
         frame = with_limits(frame, SilenceLimits.configured(study.config))
     return with_changes(frame, settings_changes(context.instance, study, zone.zone)), basis.roster
-
-
-def _settings_now(client: BeiweClient, study: Study, now: datetime, log: logging.Logger) -> Iterator[SettingsRecord]:
-    try:
-        settings = client.settings(study.id, study_pk=study.config.study_pk)
-    except (RouteMissingError, ServerFailedError) as error:
-        log.warning("What %s promises is not known from the server's settings of now. %s", study.title, error)
-        return
-    yield SettingsRecord(seen=now, values=switches_and_numbers(settings))

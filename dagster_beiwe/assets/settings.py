@@ -17,6 +17,7 @@ from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, stud
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.coverage.promises import SettingsRecord
+from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.studies.config import table_io_manager_key
@@ -33,6 +34,7 @@ from dagster_beiwe.studies.settings import (
     describe_changes,
     device_settings_shown,
     read_settings,
+    switches_and_numbers,
 )
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone, zone_of_phones
@@ -69,6 +71,19 @@ def build_settings_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
         return table_output(frame, _metadata(context, study, snapshot, zone), version=snapshot.version)
 
     return settings
+
+
+def settings_until_now(
+    context: dg.AssetExecutionContext, client: BeiweClient, study: Study, *, now: datetime
+) -> list[SettingsRecord]:
+    """The switches and numbers of a study over time, and as the server has them now."""
+    history = settings_history(context.instance, study)
+    try:
+        settings = client.settings(study.id, study_pk=study.config.study_pk)
+    except (RouteMissingError, ServerFailedError) as error:
+        context.log.warning("What %s promises is not known from the server's settings of now. %s", study.title, error)
+        return history
+    return [*history, SettingsRecord(seen=now, values=switches_and_numbers(settings))]
 
 
 def settings_history(instance: dg.DagsterInstance, study: Study) -> list[SettingsRecord]:

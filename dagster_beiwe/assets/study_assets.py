@@ -11,6 +11,7 @@ import dagster as dg
 from dagster_beiwe.assets.coverage import build_coverage_asset
 from dagster_beiwe.assets.out_of_range import build_out_of_range_asset
 from dagster_beiwe.assets.participant import build_participant_asset
+from dagster_beiwe.assets.quality import build_quality_asset
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.assets.report import build_report_asset
 from dagster_beiwe.assets.restatements import build_restatements_asset
@@ -46,6 +47,7 @@ class StudyAssets:
     report: dg.AssetsDefinition
     out_of_range: dg.AssetsDefinition
     raw_data: dg.AssetsDefinition
+    quality: dg.AssetsDefinition | None
 
     @classmethod
     def of(cls, study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> StudyAssets:
@@ -58,6 +60,7 @@ class StudyAssets:
             report=build_report_asset(study, options),
             out_of_range=build_out_of_range_asset(study, options),
             raw_data=build_raw_data_asset(study, options),
+            quality=build_quality_asset(study, options) if study.config.looked_at else None,
         )
 
     @property
@@ -67,7 +70,8 @@ class StudyAssets:
 
     @property
     def all(self) -> list[dg.AssetsDefinition]:
-        return [*self.tables, self.participant, *self.summaries, self.report, self.out_of_range, self.raw_data]
+        rows = [self.quality] if self.quality else []
+        return [*self.tables, self.participant, *self.summaries, *rows, self.report, self.out_of_range, self.raw_data]
 
 
 def build_study_assets(

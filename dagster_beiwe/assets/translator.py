@@ -24,7 +24,16 @@ STUDY_TABLES = (
 )
 """What the server says about a study, in tables without partitions."""
 
-STUDY_ASSETS = (*STUDY_TABLES, "participant", "restatements", "coverage", "report", "out_of_range", "raw_data")
+STUDY_ASSETS = (
+    *STUDY_TABLES,
+    "participant",
+    "restatements",
+    "coverage",
+    "quality",
+    "report",
+    "out_of_range",
+    "raw_data",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +137,10 @@ def _description(name: str, study: Study | None) -> str:
         "report": (
             f"Who sends what in {study.title}, as one HTML page, stored encrypted. `dagster-beiwe report --stored` "
             "writes it to a file."
+        ),
+        "quality": (
+            f"What the rows of {study.title} are like, by participant, study-local day, and stream: minutes with data, "
+            f"and faults. Counts only. Streams: {', '.join(study.config.looked_at)}."
         ),
         "out_of_range": (
             f"Files of {study.title} dated outside every window by phones with a wrong clock. The check complete of "

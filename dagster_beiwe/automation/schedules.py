@@ -66,12 +66,17 @@ def build_refresh_schedule(
 
 
 def build_checks_job(
-    study: Study, summaries: Sequence[dg.AssetsDefinition], checks: dg.AssetChecksDefinition
+    study: Study,
+    summaries: Sequence[dg.AssetsDefinition],
+    checks: dg.AssetChecksDefinition,
+    *,
+    quality: dg.AssetsDefinition | None = None,
 ) -> AssetJob:
-    """``<key>_checks``: every check of the study, and the tables made from manifests alone."""
+    """``<key>_checks``: the tables made from manifests alone, and every check of the study but those on ``quality``."""
+    of_rows = dg.AssetSelection.checks_for_assets(*([quality] if quality else []))
     return dg.define_asset_job(
         f"{study.key}_checks",
-        selection=dg.AssetSelection.assets(*summaries) | dg.AssetSelection.checks(checks),
+        selection=dg.AssetSelection.assets(*summaries) | (dg.AssetSelection.checks(checks) - of_rows),
         description=f"Checks that the data of {study.title} is complete, intact, and protected.",
     )
 
@@ -86,4 +91,27 @@ def build_checks_schedule(
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=f"Checks that the data of {study.title} is complete, intact, and protected.",
+    )
+
+
+def build_quality_job(study: Study, quality: dg.AssetsDefinition) -> AssetJob:
+    """``<key>_quality``: what the rows are like, and the checks of it. The first run reads all files, which can take
+    hours, and no other check should wait for it."""
+    return dg.define_asset_job(
+        f"{study.key}_quality",
+        selection=dg.AssetSelection.assets(quality),
+        description=f"Measures the rows of {study.title} that are new, and checks the quality of all.",
+    )
+
+
+def build_quality_schedule(
+    study: Study, job: AssetJob, *, cron: str = DEFAULT_CHECKS_CRON, running: bool = False
+) -> dg.ScheduleDefinition:
+    """Looks at the rows that are new, at the time of the checks."""
+    return dg.ScheduleDefinition(
+        name=f"{study.key}_quality",
+        job=job,
+        cron_schedule=cron,
+        default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
+        description=f"Measures the rows of {study.title} that are new, and checks the quality of all.",
     )

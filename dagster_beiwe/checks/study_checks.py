@@ -20,6 +20,7 @@ from dagster_beiwe.assets.settings import CHANGES_METADATA, FINGERPRINTS_METADAT
 from dagster_beiwe.assets.translator import STUDY_ASSETS
 from dagster_beiwe.checks.comparison import Comparison
 from dagster_beiwe.checks.places import Places
+from dagster_beiwe.checks.quality import QUALITY_CHECKS, look_for_faults
 from dagster_beiwe.checks.silence import look_for_silence
 from dagster_beiwe.checks.verdicts import (
     Verdict,
@@ -71,7 +72,7 @@ CHECKS = {
         "No setting of the study changed lately. Lists what changed, from what to what, and when.",
     ),
 }
-"""{name: (asset that it is shown on, description)}."""
+"""{name: (asset that it is shown on, description)}. Those on ``quality`` are in ``dagster_beiwe.checks.quality``."""
 
 _HISTORY = 500
 _DATES = "intervention_date"
@@ -110,9 +111,10 @@ def build_study_checks(
 
 def checks_of(study: Study) -> dg.AssetChecksDefinition:
     """``complete``, ``intact``, ``protected``, ``silent``, ``roster``, and ``settings`` of a study."""
+    rows = {name: ("quality", text) for name, text in QUALITY_CHECKS.items()} if study.config.looked_at else {}
     specs = [
         dg.AssetCheckSpec(name, asset=study.asset_key(asset), description=text)
-        for name, (asset, text) in CHECKS.items()
+        for name, (asset, text) in {**CHECKS, **rows}.items()
     ]
 
     @dg.multi_asset_check(
@@ -152,6 +154,7 @@ class _Inspection:
             "silent": self._silent,
             "roster": self._roster,
             "settings": self._settings,
+            **{name: partial(self._quality, name) for name in QUALITY_CHECKS},
         }
         try:
             verdict = judge[spec.name]()
@@ -205,6 +208,9 @@ class _Inspection:
 
     def _silent(self) -> Verdict:
         return look_for_silence(self._study, TableStore.of_study(self._lake), now=self._now)
+
+    def _quality(self, name: str) -> Verdict:
+        return look_for_faults(self._study, TableStore.of_study(self._lake), name)
 
     def _prefixes(self) -> set[tuple[str, ...]]:
         """What keys of the study's assets begin with, those of a lab's own among them."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
 from dagster_beiwe.coverage.days import StudyDays
-from dagster_beiwe.streams import stream_named
+from dagster_beiwe.streams import DutyCycle, stream_named
 
 _HOUR = 3600
 
@@ -35,27 +36,47 @@ def promised_share(stream: str, settings: DeviceSettings) -> float:
     duty = stream_named(stream).duty
     if duty is None or not settings.get(stream):
         return math.nan
-    on = _seconds(settings, duty.on)
-    period = _seconds(settings, duty.period) or on + _seconds(settings, duty.off)
+    on, period = duty_seconds(duty, settings)
     return min(1.0, (on + _HOUR) / period) if period else 1.0
 
 
+def duty_seconds(duty: DutyCycle, settings: DeviceSettings) -> tuple[float, float]:
+    """How long a sensor is on at a time, and how long it takes from then until the next time; 0 if it is never off."""
+    on = _seconds(settings, duty.on)
+    return on, _seconds(settings, duty.period) or on + _seconds(settings, duty.off)
+
+
 def promised_shares(history: Sequence[SettingsRecord], days: StudyDays, streams: Sequence[str]) -> np.ndarray:
-    """The promised share by day and stream.
+    """The promised share by day and stream. Without any settings, nothing is promised."""
+    count = len(days.lengths)
+    if not history:
+        return np.full((count, len(streams)), np.nan, dtype=np.float32)
+    return promised_by_day(
+        history,
+        lambda settings: [promised_share(stream, settings) for stream in streams],
+        days=np.arange(count),
+        day_of=lambda moment: int(days.of(np.array([moment.timestamp()]))[0]),
+    )
+
+
+def promised_by_day(
+    history: Sequence[SettingsRecord],
+    promise: Callable[[DeviceSettings], Sequence[Any]],
+    *,
+    days: np.ndarray,
+    day_of: Callable[[datetime], int],
+) -> np.ndarray:
+    """What settings promise on days, which are given by their numbers; ``day_of`` is the number of a moment's day.
 
     Settings hold from the day on which they were seen first. That day itself promises the lesser of both, because the
-    phones learned of the change in its course. What was seen first holds for all days before. Without any settings,
-    nothing is promised.
+    phones learned of the change in its course. What was seen first holds for all days before.
     """
-    shares = np.full((len(days.lengths), len(streams)), np.nan, dtype=np.float32)
-    for number, record in enumerate(sorted(history, key=lambda record: record.seen)):
-        promised = np.array([promised_share(stream, record.values) for stream in streams], dtype=np.float32)
-        day = max(0, int(days.of(np.array([record.seen.timestamp()]))[0])) if number else 0
-        before = shares[day : day + 1].copy()
-        shares[day:] = promised
-        if number:
-            shares[day : day + 1] = np.minimum(before, promised)
-    return shares
+    records = sorted(history, key=lambda record: record.seen)
+    promises = np.array([promise(record.values) for record in records], dtype=np.float32)
+    seen = np.array([day_of(record.seen) for record in records])
+    held = np.searchsorted(seen[1:], days, side="right")
+    before = np.where(seen[held] == days, np.maximum(held - 1, 0), held)
+    return np.minimum(promises[held], promises[before])
 
 
 def _seconds(settings: DeviceSettings, name: str | None) -> float:

@@ -229,7 +229,7 @@ def make_file(
         suffix=suffix,
         submitted_ms=offset_ms if stream == "survey_timings" else 0,
         audio_bytes=content.audio_bytes if entry.audio else 0,
-        arrived=max(min(moment_of(start_ms) + _HOUR + delay, now), participant.created),
+        arrived=max(min(moment_of(start_ms) - participant.plan.clock + _HOUR + delay, now), participant.created),
         cache=cache,
     )
 

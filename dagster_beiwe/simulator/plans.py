@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from dagster_beiwe.simulator.content import ContentPlan
@@ -20,7 +20,8 @@ class ParticipantPlan:
     ``os`` is empty for a participant who never registered a phone and so has no data. Data covers [``start``, ``end``),
     aware times, on the given ``hours`` of each UTC day, of which the phone records the ``share``; ``stream_ends`` ends
     single streams earlier. A phone that is ``offline_since`` then still records and says that it lives, but uploads
-    nothing. ``wrong_clock`` adds a few files dated 1969, 1970 and next year. ``interventions`` and ``fields`` are
+    nothing. ``wrong_clock`` adds a few files dated 1969, 1970 and next year; ``clock`` is how far the phone's clock is
+    ahead at other times, or behind if it is negative. ``interventions`` and ``fields`` are
     values in the participant table; the study's first intervention is a week after ``start`` unless it is given.
     """
 
@@ -34,6 +35,7 @@ class ParticipantPlan:
     retired: bool = False
     deleted: bool = False
     wrong_clock: bool = False
+    clock: timedelta = timedelta()
     share: float = 1.0
     stream_ends: Mapping[str, datetime] = field(default_factory=dict)
     offline_since: datetime | None = None

@@ -13,7 +13,7 @@ from dagster_beiwe.encryption import CIPHERS, DEFAULT_CIPHER, UNENCRYPTED
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.staging import Compression
 from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS
-from dagster_beiwe.streams import STREAM_GROUPS, check_streams, misspelled_streams
+from dagster_beiwe.streams import STREAM_GROUPS, check_streams, misspelled_streams, stream_named
 from dagster_beiwe.studies.time_zones import check_time_zone
 from dagster_beiwe.sync.audit import DEFAULT_AUDIT, AuditPolicy
 from dagster_beiwe.windows import Granularity
@@ -23,6 +23,8 @@ EVERY_STUDY = "*"
 
 DEFAULT_DEPLOYMENT = "beiwe"
 DEFAULT_VERIFY_SHARE = 0.05
+DEFAULT_QUALITY_STREAMS = ("gps", "survey_answers", "survey_timings")
+"""Small ones: the rows of motion sensors take some twenty times as long to read."""
 DEFAULT_SILENT_DAYS = 3
 DEFAULT_SILENT_ERROR_DAYS = 14
 
@@ -70,6 +72,8 @@ class StudyConfig(BaseModel):
     - ``time_zone``: the study's time zone, in which the server counts days. Servers since September 2025 tell it.
     - ``remove_deleted_upstream``: remove files that were deleted upstream. Default: keep and mark them.
     - ``verify_share``: the share of stored files that the check ``intact`` reads, different ones each day; 1 means all.
+    - ``quality_streams``: the streams whose rows ``quality`` looks at, which decrypts each of their files once. With
+      none, the study has no ``quality``.
     - ``audit_days``: how often each window is compared with the server by hash, at least; new windows daily; 0 turns it
       off. ``audit_requests`` and ``audit_bytes`` (sent and received) limit what it may take in a day.
     - ``silent_days``: after how many whole days without data the check ``silent`` names a participant, or a stream that
@@ -100,6 +104,7 @@ class StudyConfig(BaseModel):
     time_zone: str | None = None
     remove_deleted_upstream: bool = False
     verify_share: float = Field(default=DEFAULT_VERIFY_SHARE, ge=0, le=1)
+    quality_streams: tuple[str, ...] = DEFAULT_QUALITY_STREAMS
     audit_days: int = Field(default=DEFAULT_AUDIT.days, ge=0, le=3650)
     audit_requests: int = Field(default=DEFAULT_AUDIT.requests, ge=1)
     audit_bytes: int = Field(default=DEFAULT_AUDIT.size_bytes, ge=1)
@@ -121,10 +126,20 @@ class StudyConfig(BaseModel):
                 f"fields are: {', '.join(StudyConfig.model_fields)}."
             ) from None
 
-    @field_validator("streams", "plain_streams")
+    @field_validator("streams", "plain_streams", "quality_streams")
     @classmethod
     def _sorted(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return check_streams(names)
+
+    @field_validator("quality_streams")
+    @classmethod
+    def _with_rows(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if recordings := [name for name in names if stream_named(name).audio]:
+            raise ConfigurationError(
+                f"`quality_streams` has {', '.join(recordings)}: recordings, which have no rows. Nothing was built. "
+                "Leave them out of the study's configuration."
+            )
+        return names
 
     @field_validator("encryption")
     @classmethod
@@ -170,7 +185,7 @@ class StudyConfig(BaseModel):
                 "`study` is empty. Nothing was built. Write the study's id, the beginning of its id, or its name, or "
                 "`*` for every study that the key can see."
             )
-        _warn_of_misspelled_streams(self.study, (*self.streams, *self.plain_streams))
+        _warn_of_misspelled_streams(self.study, (*self.streams, *self.plain_streams, *self.quality_streams))
         if self.encryption != UNENCRYPTED:
             CIPHERS[self.encryption].check_recipients(self.recipients)
         _check_name("key", self.key)
@@ -193,6 +208,11 @@ class StudyConfig(BaseModel):
     @property
     def audit(self) -> AuditPolicy:
         return AuditPolicy(days=self.audit_days, requests=self.audit_requests, size_bytes=self.audit_bytes)
+
+    @property
+    def looked_at(self) -> tuple[str, ...]:
+        """The streams whose rows ``quality`` looks at: those that are fetched, too."""
+        return tuple(stream for stream in self.quality_streams if not self.streams or stream in self.streams)
 
     @property
     def encrypted(self) -> str:

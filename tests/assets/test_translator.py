@@ -83,7 +83,8 @@ def test_a_project_looks_as_its_translator_says(server: SimulatedServer) -> None
     assert graph.get(dg.AssetKey(["lab", study.key, "table"])).parent_keys == {keys["raw_data"]}
     assert graph.get(keys["coverage"]).parent_keys == {keys[name] for name in ("raw_data", "roster", "settings")}
     assert graph.get(keys["roster"]).parent_keys == {studies, dg.AssetKey("grant")}
-    assert {check.asset_key for check in graph.asset_check_keys} == {keys["coverage"], keys["roster"], keys["settings"]}
+    checked = ("coverage", "quality", "roster", "settings")
+    assert {check.asset_key for check in graph.asset_check_keys} == {keys[name] for name in checked}
     for name in ASSETS:
         node = graph.get(keys[name])
         assert (node.group_name, node.owners, node.kinds) == ("phones", ["team:phones"], {"beiwe", "phone"})

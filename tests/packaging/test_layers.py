@@ -23,7 +23,7 @@ FLOORS = [
     {"sync", "reading", "tables"},
     {"maintenance", "studies"},
     {"runs", "opening", "coverage"},
-    {"partitions", "resource", "pictures"},
+    {"partitions", "resource", "pictures", "quality"},
     {"io_managers", "report"},
     {"assets"},
     {"checks", "automation"},
@@ -40,6 +40,7 @@ WITHOUT_DAGSTER = [
     "opening",
     "coverage",
     "pictures",
+    "quality",
     "report",
 ]
 

@@ -104,7 +104,7 @@ class Lab:
         options = AssetOptions(pool="beiwe_test", retry_policy=AT_ONCE, translator=translator)
         self.assets = StudyAssets.of(self.study, options)
         self.checks = checks_of(self.study)
-        self.checks_job = build_checks_job(self.study, self.assets.summaries, self.checks)
+        self.checks_job = build_checks_job(self.study, self.assets.summaries, self.checks, quality=self.assets.quality)
         self.sensor = build_changes_sensor(self.study, self.assets.raw_data, self.checks_job, interval_seconds=0)
         self.resources: dict[str, Any] = {
             "beiwe": self.beiwe,

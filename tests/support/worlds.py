@@ -19,7 +19,7 @@ TABLES = (
     "forest_tasks",
     "forest_statistics",
 )
-ASSETS = (*TABLES, "participant", "restatements", "coverage", "report", "out_of_range", "raw_data")
+ASSETS = (*TABLES, "participant", "restatements", "coverage", "quality", "report", "out_of_range", "raw_data")
 PASSPHRASE = "a passphrase for tests only"
 
 

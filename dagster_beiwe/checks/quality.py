@@ -1,0 +1,87 @@
+"""Judge the table ``quality``: who is affected by which fault of the rows, and on which days. No value is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+
+import dagster as dg
+import pandas as pd
+
+from dagster_beiwe.checks.comparison import SHOWN
+from dagster_beiwe.checks.places import table_of
+from dagster_beiwe.checks.verdicts import Verdict
+from dagster_beiwe.coverage.frame import as_of
+from dagster_beiwe.errors import TableMissingError
+from dagster_beiwe.quality import Finding, find_faults
+from dagster_beiwe.studies.study import Study
+from dagster_beiwe.tables.store import TableStore
+
+QUALITY_CHECKS: Mapping[str, str] = {
+    "answers_and_timings": "Every answer to a survey has its timing, and every submitted survey its answers.",
+    "timestamps": "The rows of a file are in the order of time, and a sensor's rows have times of their own.",
+    "coordinates": "Locations are on Earth, and their accuracy is possible.",
+    "sampling": "In hours with data, sensors record about as much as the study's settings promise.",
+    "clock": "No file is dated in the future, the two times of a row agree, and rows lie in the hour of their file.",
+}
+"""{name: description} of the checks on ``quality``."""
+
+_DAYS_SHOWN = 7
+_PARTICIPANTS_NAMED = 10
+
+
+def look_for_faults(study: Study, store: TableStore, name: str) -> Verdict:
+    """The verdict of a check on the study's table, all of its days."""
+    try:
+        table = store.read(study.asset_key("quality").path)
+    except TableMissingError:
+        return Verdict(
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="Nothing to check: materialize quality first.",
+        )
+    return judge_faults(name, table, find_faults(table, name))
+
+
+def judge_faults(name: str, table: pd.DataFrame, findings: Sequence[Finding]) -> Verdict:
+    """What servers promise and do not keep is an error; what phones do is a warning."""
+    severe = any(finding.severity == "error" for finding in findings)
+    days = {(finding.participant, day) for finding in findings for day in finding.days}
+    return Verdict(
+        passed=not findings,
+        severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
+        description=_description(findings, table["participant"].nunique()) if findings else QUALITY_CHECKS[name],
+        metadata={
+            "as of": as_of(table).isoformat(),
+            "participants affected": len({participant for participant, _ in days}),
+            "days affected": len(days),
+            **({"first findings": table_of(_rows(findings[:SHOWN]))} if findings else {}),
+        },
+    )
+
+
+def _description(findings: Sequence[Finding], participants: int) -> str:
+    """Who is affected, on how many days, and up to when: first whoever was affected last."""
+    days: dict[str, set[date]] = {}
+    for finding in findings:
+        days.setdefault(finding.participant, set()).update(finding.days)
+    named = [
+        f"{participant} ({len(found)} {'day' if len(found) == 1 else 'days'}, last {max(found).isoformat()})"
+        for participant, found in list(days.items())[:_PARTICIPANTS_NAMED]
+    ]
+    more = f", and {len(days) - len(named)} more" if len(days) > len(named) else ""
+    what = "; ".join(dict.fromkeys(finding.what for finding in findings))
+    return f"{what[:1].upper()}{what[1:]}: {len(days)} of {participants} participants. {', '.join(named)}{more}."
+
+
+def _rows(findings: Sequence[Finding]) -> Iterator[dict[str, str | int]]:
+    for finding in findings:
+        newest = [day.isoformat() for day in finding.days[-_DAYS_SHOWN:]]
+        earlier = len(finding.days) - len(newest)
+        yield {
+            "participant": finding.participant,
+            "stream": finding.stream,
+            "days": f"{', '.join(newest)}, and {earlier} earlier" if earlier else ", ".join(newest),
+            "number": finding.number,
+            "what": finding.what,
+        }

@@ -1,0 +1,7 @@
+"""Quality: what the rows of raw data are like, by participant, day, and stream. Knows nothing of Dagster."""
+
+from dagster_beiwe.quality.days import DAY_TYPES
+from dagster_beiwe.quality.findings import CHECKS, Finding, find_faults
+from dagster_beiwe.quality.study import Progress, StudyMeasuring
+
+__all__ = ["CHECKS", "DAY_TYPES", "Finding", "Progress", "StudyMeasuring", "find_faults"]
