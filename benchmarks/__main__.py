@@ -11,11 +11,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks import catalog, lake, limits, machine, suite
+from benchmarks import catalog, coverage, lake, limits, machine, suite
 from benchmarks.report import as_document, as_text
 from benchmarks.worlds import Scale
 
-_NAMES = (*suite.WORKLOADS, "memory", "limits", "lake")
+_NAMES = (*suite.WORKLOADS, "memory", "limits", "lake", "coverage")
+_DATED = {"lake", "coverage"}
+"""What tells by itself when it was measured."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +50,7 @@ def run(
 ) -> dict[str, Any]:
     """Measure; ``earlier`` results of what is not among ``only`` are kept."""
     results: dict[str, Any] = {"workloads": {}, **(earlier or {})}
-    if "taken" not in results or set(only) != {"lake"}:  # which tells by itself when it was measured
+    if "taken" not in results or not set(only) <= _DATED:
         results |= {
             "scale": scale,
             "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
@@ -68,6 +70,8 @@ def run(
                 "in S3": [catalog.measure_s3(size) for size in sizes[:1]],
             }
             results[name] |= kept
+        elif name == "coverage":
+            results[name] = coverage.measure(scale, folder=folder / name)
         elif name == "limits":
             size_bytes = {"full": 32_000_000, "quick": 8_000_000, "tiny": 100_000}[scale]
             results[name] = limits.measure(folder, size_bytes=size_bytes, files={"full": 500}.get(scale, 50))

@@ -183,6 +183,25 @@ AIMS = (
         holds=lambda ratio: ratio >= 0.8,
         reason=lambda _: "Decrypting, checking, and parsing share the processor, and every column gets its type.",
     ),
+    Aim(
+        title="Coverage of 300 participants and a year, one file per hour",
+        wanted="< 10 s",
+        value=lambda results: float(results["coverage"]["studies"][0]["seconds"]),
+        holds=lambda seconds: seconds < 10,
+        unit="s",
+        reason=lambda results: (
+            f"The process itself worked for {results['coverage']['studies'][0]['cpu_seconds']:.1f} s. The rest is "
+            "waiting for the simulated server and for other programs."
+        ),
+    ),
+    Aim(
+        title="Memory of making that table, and with 85 files per participant and day",
+        wanted="< 300 MB",
+        value=lambda results: max(map(_grown, results["coverage"]["studies"])) / _MEGA,
+        holds=lambda megabytes: megabytes < 300,
+        unit="MB at most",
+        reason=lambda _: "It grew by more than the table and its encrypted copy explain.",
+    ),
 )
 
 

@@ -12,8 +12,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -37,42 +37,42 @@ from dagster_beiwe.windows import Window, windows_between
 
 Costs = dict[str, Any]
 
-FILES_A_DAY = (24, 85)
+FILES_A_DAY: Mapping[Scale, tuple[int, ...]] = {"full": (24, 85), "quick": (24, 85), "tiny": (24,)}
 """Files of a participant's day: of one sensor, and as many as phones of a typical study send."""
 
 _PASSPHRASE = "benchmark"
 _HOUR = timedelta(hours=1)
 
 
-def measure(scale: Scale, *, folder: Path) -> list[Costs]:
+def measure(scale: Scale, *, folder: Path) -> Costs:
     """Seconds and memory of making the table, for each number of files a day."""
-    return [_measure(scale, files_a_day, folder / str(files_a_day)) for files_a_day in FILES_A_DAY]
-
-
-def _measure(scale: Scale, files_a_day: int, folder: Path) -> Costs:
+    costs: Costs = {"taken": datetime.now(timezone.utc).isoformat(timespec="minutes"), "load": os.getloadavg()[0]}
+    start = NOW - timedelta(days=COVERAGE_DAYS[scale])
     with ServerProcess("coverage", scale) as server:
-        start = NOW - timedelta(days=COVERAGE_DAYS[scale])
-        write(_lake(folder, server.served), server.served, start=start, files_a_day=files_a_day)
-        job = {"folder": str(folder), "start": start.isoformat(), "served": vars(server.served)}
-        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        server.counts()
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.coverage"],
-            input=json.dumps(job),
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-            cwd=Path(__file__).parents[1],
-            check=True,
-        )
-        requests = server.counts().requests
-    costs: Costs = json.loads(done.stdout)
+        studies = [_measure(server, start, each, folder / str(each)) for each in FILES_A_DAY[scale]]
+    return {**costs, "studies": studies}
+
+
+def _measure(server: ServerProcess, start: datetime, files_a_day: int, folder: Path) -> Costs:
+    write(_lake(folder, server.served), server.served, start=start, files_a_day=files_a_day)
+    job = {"folder": str(folder), "start": start.isoformat(), "served": vars(server.served)}
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    server.counts()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.coverage"],
+        input=json.dumps(job),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[1],
+        check=True,
+    )
     return {
         "participants": len(server.served.participants),
-        "days": COVERAGE_DAYS[scale],
+        "days": (NOW - start).days,
         "files_a_day": files_a_day,
-        "requests": requests,
-        **costs,
+        "requests": server.counts().requests,
+        **json.loads(done.stdout),
     }
 
 

@@ -40,6 +40,8 @@ def as_text(results: Results) -> str:
         parts += ["\nThe lake's log", _aligned(*_lake_table(results["lake"]))]
         parts += ["", _aligned(*_wide_table(results["lake"]))]
         parts += ["", _aligned(*_log_table(results["lake"]["logs"]))]
+    if "coverage" in results:
+        parts += ["\nCoverage", _aligned(*_coverage_table(results["coverage"]))]
     if results["scale"] == "full":
         parts += ["\nAims", _aligned(*_aims_table(results))]
     return "\n".join(parts)
@@ -94,6 +96,10 @@ def _sections(results: Results) -> Iterator[str]:
         yield _markdown(*_wide_table(results["lake"]))
         yield "The log alone. The seconds do not include the 0.1 s for deriving its key:"
         yield _markdown(*_log_table(results["lake"]["logs"]))
+    if "coverage" in results:
+        yield "## Coverage of a large study"
+        yield _coverage_facts(results["coverage"])
+        yield _markdown(*_coverage_table(results["coverage"]))
     yield "## Dagster at scale"
     yield (
         "[Dagster at scale](dagster-scale.md) measures definitions, sensors, backfills, and events for studies of up "
@@ -188,6 +194,41 @@ def _memory_table(memory: Results) -> tuple[Sequence[str], list[list[str]]]:
         ratio = _times(mano["peak_bytes"] / ours["peak_bytes"])
         rows.append([label, ratio, *_memory(ours), *_memory(mano), _times(mano["seconds"] / ours["seconds"])])
     return ("archive", "ratio", "ours, peak", "grown by", "mano, peak", "grown by", "ratio of seconds"), rows
+
+
+def _coverage_facts(costs: Results) -> str:
+    study = costs["studies"][0]
+    return (
+        f"The table `coverage` of {study['participants']} participants and {study['days']} days, with "
+        f"{study['rows']:,} rows, made as a run makes it: from the manifests of all windows, and the daily counts, "
+        "roster, and settings of a server in another process, then encrypted and stored. *Made* is without encrypting "
+        "and storing; the simulated server, which answers from memory in Python, takes a part of it. Measured "
+        f"{costs['taken'][:10]}, load before: {costs['load']:.1f}."
+    )
+
+
+def _coverage_table(costs: Results) -> tuple[Sequence[str], list[list[str]]]:
+    head = (
+        "files per participant and day",
+        "files",
+        "requests",
+        "made, s",
+        "with storing, s",
+        "processor s",
+        "grown by",
+    )
+    return head, [
+        [
+            str(study["files_a_day"]),
+            f"{study['files']:,}",
+            f"{study['requests']:,}",
+            f"{study['made_seconds']:.1f}",
+            f"{study['seconds']:.1f}",
+            f"{study['cpu_seconds']:.1f}",
+            _memory(study)[1],
+        ]
+        for study in costs["studies"]
+    ]
 
 
 def _lake_facts(costs: Results) -> str:

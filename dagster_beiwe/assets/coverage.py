@@ -9,6 +9,7 @@ so hide the last result.
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -23,6 +24,7 @@ from dagster_beiwe.coverage import Enrollment, SilenceLimits, enrollments
 from dagster_beiwe.coverage.changes import with_changes
 from dagster_beiwe.coverage.measure import Basis, measure_coverage
 from dagster_beiwe.coverage.silence import with_limits
+from dagster_beiwe.errors import TableMissingError
 from dagster_beiwe.partitions.definitions import study_windows
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import with_retries
@@ -31,6 +33,7 @@ from dagster_beiwe.studies.roster import roster_rows
 from dagster_beiwe.studies.server_counts import counts_in_batches, find_zone
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.content import content_version
+from dagster_beiwe.tables.store import TableStore
 
 
 def build_coverage_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg.AssetsDefinition:
@@ -80,8 +83,20 @@ def _measure(context: dg.AssetExecutionContext, study: Study) -> tuple[pd.DataFr
             history=settings_until_now(context, client, study, now=now),
             zone=zone,
             now=now,
+            uploads=partial(_uploads, TableStore.of_study(lake), study),
         )
         participants = list(dict.fromkeys([*basis.roster, *lake.participants()]))
         frame = measure_coverage(lake, basis, counts_in_batches(client, study, zone, windows, participants))
         frame = with_limits(frame, SilenceLimits.configured(study.config))
     return with_changes(frame, settings_changes(context.instance, study, zone.zone)), basis.roster
+
+
+def _uploads(tables: TableStore, study: Study, participant: str) -> pd.DataFrame | None:
+    """What a participant's phone has uploaded, if that was ever asked."""
+    columns = ["kind", "stream", "opened"]
+    try:
+        history = tables.read(study.asset_key("participant").path, partition=participant, columns=columns)
+    except TableMissingError:
+        return None
+    uploads: pd.DataFrame = history[history["kind"] == "upload"]
+    return uploads

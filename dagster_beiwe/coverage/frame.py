@@ -44,6 +44,7 @@ _ABSENT: Mapping[str, np.generic] = {
     "hours": np.int8(0),
     "lake_bytes": np.int64(0),
     "server_bytes": np.int64(-1),
+    "waiting": np.int32(-1),
     "expected_hours": np.float32("nan"),
 }
 """What stands for a stream that a block lacks."""
@@ -56,8 +57,8 @@ _ROUNDING = 1e-4
 class Block:
     """The rows of one participant: consecutive days from ``first_day`` on, by streams.
 
-    ``statuses`` has a number of ``STATUSES`` for each day. ``server_bytes`` are negative where the server does not
-    count. A block may lack the last streams of the table: nobody asked for them, and it has none of their files.
+    ``statuses`` has a number of ``STATUSES`` for each day. ``server_bytes`` and ``waiting`` are negative where they are
+    not known. A block may lack the last streams of the table: nobody asked for them, and it has none of their files.
     """
 
     participant: str
@@ -67,6 +68,7 @@ class Block:
     hours: np.ndarray
     lake_bytes: np.ndarray
     server_bytes: np.ndarray
+    waiting: np.ndarray
     expected_hours: np.ndarray
 
 
@@ -103,8 +105,7 @@ def coverage_table(
 
 def _judged(columns: dict[str, Any], today: date) -> dict[str, Any]:
     """The columns with those that follow from them, and with nulls where nothing is known."""
-    server_bytes = columns["server_bytes"]
-    count = len(server_bytes)
+    server_bytes, waiting = columns["server_bytes"], columns["waiting"]
     states = judge_days(
         hours=columns["hours"],
         arrived=(columns["files"] > 0) | (server_bytes > 0),
@@ -114,7 +115,7 @@ def _judged(columns: dict[str, Any], today: date) -> dict[str, Any]:
     return {
         **columns,
         "server_bytes": pd.arrays.IntegerArray(server_bytes, server_bytes < 0),
-        "waiting": pd.arrays.IntegerArray(np.zeros(count, np.int32), np.ones(count, bool)),
+        "waiting": pd.arrays.IntegerArray(waiting, waiting < 0),
         "state": _categories(states, STATES),
     }
 

@@ -5,7 +5,7 @@ Nothing is decrypted, and no more than the files of one participant are looked a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -15,7 +15,15 @@ import pandas as pd
 from dagster_beiwe.coverage.days import StudyDays, days_between
 from dagster_beiwe.coverage.enrollment import Enrollment
 from dagster_beiwe.coverage.frame import Block, coverage_table
-from dagster_beiwe.coverage.participant import Attendance, StreamNumbers, counted, held, promised_hours
+from dagster_beiwe.coverage.participant import (
+    UNKNOWN,
+    Attendance,
+    StreamNumbers,
+    counted,
+    held,
+    promised_hours,
+    waiting,
+)
 from dagster_beiwe.coverage.promises import SettingsRecord, promised_shares
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.studies.time_zones import StudyZone
@@ -26,12 +34,18 @@ Counts = Iterable[tuple[Sequence[str], DailyIndex | None]]
 """Participants, some at a time, with what the server counts of them; None if the server does not count."""
 
 
+def _unknown(participant: str) -> None:  # noqa: ARG001
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Basis:
     """What coverage is measured by, beside the files and the server's counts.
 
     ``windows`` are all of the study, oldest first. Files outside of them never count, nor those dated after ``now``.
     ``streams`` are those of the server that the study asks for; others of which the lake has files get rows, too.
+    ``uploads`` returns what a participant's phone uploaded (``stream``, and when the file was ``opened``), if that is
+    known; it is asked about those who have uploaded after the last day of which there is data.
     """
 
     windows: Sequence[Window]
@@ -40,6 +54,7 @@ class Basis:
     history: Sequence[SettingsRecord]
     zone: StudyZone
     now: datetime
+    uploads: Callable[[str], pd.DataFrame | None] = _unknown
 
     @property
     def days(self) -> list[date]:
@@ -82,7 +97,8 @@ class _Measurement:
         sizes = self._lake.sizes(participant, self._windows)
         files = held(sizes, days=days, numbers=self.numbers, until=self._study.now)
         server_bytes = counted(daily, participant, days=self.days, streams=self._streams, numbers=self.numbers)
-        data_days = np.flatnonzero(((files.files > 0) | (server_bytes > 0)).any(axis=1))
+        processed = (files.files > 0) | (server_bytes > 0)
+        data_days = np.flatnonzero(processed.any(axis=1))
         attendance = Attendance.of(person, days=self.days, zone=self._study.zone.zone, data_days=data_days)
         rows, statuses = attendance.rows, attendance.statuses
         return Block(
@@ -93,7 +109,16 @@ class _Measurement:
             hours=files.hours[rows].copy(),
             lake_bytes=files.size_bytes[rows].copy(),
             server_bytes=server_bytes[rows].copy(),
+            waiting=self._waiting(person, days, processed, data_days)[rows].copy(),
             expected_hours=promised_hours(
                 person, shares=self._shares[rows], lengths=days.lengths[rows], statuses=statuses, streams=self._streams
             ),
         )
+
+    def _waiting(self, person: Enrollment, days: StudyDays, processed: np.ndarray, data_days: np.ndarray) -> np.ndarray:
+        last_data = self.days[data_days[-1]] if len(data_days) else date.min
+        uploaded = person.last_upload.astimezone(self._study.zone.zone).date() if person.last_upload else date.min
+        uploads = self._study.uploads(person.participant) if uploaded > last_data else None
+        if uploads is None:
+            return np.full(processed.shape, UNKNOWN, dtype=np.int32)
+        return waiting(uploads, days=days, numbers=self.numbers, processed=processed)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 
 import numpy as np
+import pandas as pd
 
 from dagster_beiwe.coverage.days import StudyDays
 from dagster_beiwe.coverage.enrollment import Enrollment
@@ -15,8 +16,8 @@ from dagster_beiwe.lake.manifest import SizeManifest, unix_seconds
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync import DailyIndex
 
-NOT_COUNTED = -1
-"""In place of the server's bytes where it does not count."""
+UNKNOWN = -1
+"""In place of the server's bytes where it does not count, and of waiting files where uploads are not known."""
 
 _MOST_HOURS = 64
 """More than any day has, even one on which the study moved to another time zone."""
@@ -63,8 +64,8 @@ def held(manifests: Iterable[SizeManifest], *, days: StudyDays, numbers: StreamN
 def counted(
     daily: DailyIndex | None, participant: str, *, days: Sequence[date], streams: Sequence[str], numbers: StreamNumbers
 ) -> np.ndarray:
-    """The bytes that the server counts by day and stream, or ``NOT_COUNTED``: nothing but ``streams`` was asked for."""
-    sizes = np.full((len(days), len(numbers)), NOT_COUNTED, dtype=np.int64)
+    """The bytes that the server counts by day and stream, or ``UNKNOWN``: nothing but ``streams`` was asked for."""
+    sizes = np.full((len(days), len(numbers)), UNKNOWN, dtype=np.int64)
     if daily is not None:
         sizes[:, [numbers[stream] for stream in streams if stream not in daily.uncounted]] = 0
         for day in daily.days.get(participant, {}).values():
@@ -73,6 +74,20 @@ def counted(
                 for stream, size_bytes in day.sizes.items():
                     sizes[number, numbers[stream]] = size_bytes
     return sizes
+
+
+def waiting(uploads: pd.DataFrame, *, days: StudyDays, numbers: StreamNumbers, processed: np.ndarray) -> np.ndarray:
+    """How many files the phone began on each day of a stream of which nothing is ``processed``, yet were uploaded.
+
+    ``uploads`` have a ``stream``, and when the file was ``opened``.
+    """
+    known = uploads[uploads["stream"].isin(numbers) & uploads["opened"].notna()]
+    streams = known["stream"].map(numbers).to_numpy(dtype=np.int64)
+    belongs = days.of(known["opened"].astype("datetime64[s, UTC]").astype(np.int64).to_numpy())
+    inside = (belongs >= 0) & (belongs < len(processed))
+    place = belongs[inside] * processed.shape[1] + streams[inside]
+    count = np.bincount(place, minlength=processed.size).astype(np.int32).reshape(processed.shape)
+    return np.where(processed, np.int32(0), count)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,8 @@ class SilentParticipant:
 
     ``last_data`` is the last study-local day with data of any of these streams, in the lake or counted by the server;
     None if there never was one. ``days_silent`` are the whole days since, or since enrollment: today is not counted,
-    because it still goes on. With ``everything``, no other stream brings data either. Times are UTC.
+    because it still goes on. With ``everything``, no other stream brings data either. Times are UTC. ``waiting`` are
+    files that the phone has uploaded since, and of whose days the server has processed nothing; None if unknown.
     """
 
     participant: str
@@ -69,6 +70,7 @@ class SilentParticipant:
     last_upload: datetime | None
     last_heartbeat: datetime | None
     days_silent: int
+    waiting: int | None = None
 
     @property
     def what(self) -> str:
@@ -103,6 +105,7 @@ class _Stream:
 
     stream: str
     promised: bool
+    waiting: int | None
     last: date | None
     quiet: int
     owed: int
@@ -130,6 +133,10 @@ def _enrolled(frame: pd.DataFrame) -> Iterator[tuple[str, list[_Stream]]]:
     before = np.full(shape[0] * shape[1], today)
     np.minimum.at(before, place, day - 1)
     last_data, last_promise = last(arrived), last(promised)
+    is_known = frame["waiting"].notna().to_numpy()
+    uploads = np.full(before.shape, -1)
+    np.maximum.at(uploads, place[is_known], 0)
+    np.add.at(uploads, place[is_known], frame["waiting"].to_numpy(np.int64, na_value=0)[is_known])
     quiet, owed = (np.maximum(today - last(since) - 1, 0) for since in (arrived | ~enrolled, arrived | ~promised))
     for code in np.unique(participants.codes[enrolled & (day == today)]):
         cells = range(code * shape[1], (code + 1) * shape[1])
@@ -139,6 +146,7 @@ def _enrolled(frame: pd.DataFrame) -> Iterator[tuple[str, list[_Stream]]]:
                 _Stream(
                     stream=str(streams.categories[cell % shape[1]]),
                     promised=bool(last_promise[cell] == today),
+                    waiting=int(uploads[cell]) if uploads[cell] >= 0 else None,
                     last=_EPOCH + int(last_data[cell]) * _DAY if last_data[cell] > before[cell] else None,
                     quiet=int(quiet[cell]),
                     owed=int(owed[cell]),
@@ -152,21 +160,23 @@ def _enrolled(frame: pd.DataFrame) -> Iterator[tuple[str, list[_Stream]]]:
 def _silence(person: Enrollment, streams: Sequence[_Stream], limits: SilenceLimits) -> SilentParticipant | None:
     quiet = min(each.quiet for each in streams)
     if everything := quiet >= limits.days:
-        days, ever = quiet, [each for each in streams if each.last]
-        silent = [each for each in streams if each.promised] or ever
+        days, about = quiet, list(streams)
+        silent = [each for each in streams if each.promised] or [each for each in streams if each.last]
     else:
-        silent = ever = [*_promised_and_silent(streams, limits), *_groups_that_are_silent(person, streams, limits)]
+        silent = about = [*_promised_and_silent(streams, limits), *_groups_that_are_silent(person, streams, limits)]
         if not silent:
             return None
         days = min(each.owed if each.promised else each.quiet for each in silent)
+    waiting = [each.waiting for each in about if each.waiting is not None]
     return SilentParticipant(
         participant=person.participant,
         streams=tuple(sorted(each.stream for each in silent)),
         everything=everything,
-        last_data=max((each.last for each in ever if each.last), default=None),
+        last_data=max((each.last for each in about if each.last), default=None),
         last_upload=person.last_upload,
         last_heartbeat=person.last_heartbeat,
         days_silent=days,
+        waiting=sum(waiting) if waiting else None,
     )
 
 

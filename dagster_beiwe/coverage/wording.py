@@ -16,10 +16,11 @@ def silence_lines(silent: Iterable[SilentParticipant], time_zone: str) -> Iterat
     """One line per participant, the longest silent first."""
     for each in silent:
         last = each.last_data.isoformat() if each.last_data else "never"
+        waiting = f" {counted(each.waiting, 'uploaded file')} not yet processed by the server." if each.waiting else ""
         yield (
             f"{each.participant}: {each.what} silent for {counted(each.days_silent, 'day')}. Last data {last}, last "
             f"upload {local_time(each.last_upload, time_zone)}, last heartbeat "
-            f"{local_time(each.last_heartbeat, time_zone)}."
+            f"{local_time(each.last_heartbeat, time_zone)}.{waiting}"
         )
 
 

@@ -15,7 +15,7 @@ from benchmarks.report import as_document, as_text
 
 pytestmark = pytest.mark.skipif(find_spec("mano") is None, reason="mano, the other side of the benchmarks, is missing")
 
-ONLY = ("small", "refresh", "memory", "limits", "lake")
+ONLY = ("small", "refresh", "memory", "limits", "lake", "coverage")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,14 @@ def test_the_lake_costs_what_is_promised(results: dict[str, Any]) -> None:
     text = as_text({**results, "lake": lake})
     assert "S3, requests, before" in text
     assert "requests a window, before" in text
+
+
+def test_coverage_counts_every_file(results: dict[str, Any]) -> None:
+    """Of a week of two participants; the table has a row for each day and stream."""
+    (study,) = results["coverage"]["studies"]
+    assert study["files"] == 2 * 7 * study["files_a_day"]
+    assert study["rows"] > 2 * 7
+    assert study["peak_bytes"] >= study["base_bytes"]
 
 
 def test_results_survive_json_and_become_text_and_documentation(results: dict[str, Any], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from labs import PARTICIPANTS, START, Lab, later, moment, rows, values, world_of
 from dagster_beiwe.checks.silence import judge_silence
 from dagster_beiwe.coverage import find_silent
 from dagster_beiwe.simulator import ParticipantPlan
+from dagster_beiwe.simulator.people import Upload
 from dagster_beiwe.studies.config import StudyConfig
 
 ANNA, BERT, CLEO = PARTICIPANTS
@@ -57,6 +58,10 @@ def test_silent_names_who_stopped_and_who_never_began(open_lab: Callable[..., La
     assert "materialize" in (lab.check("silent").description or "").lower()
     lab.backfill()
     assert lab.run("out_of_range", partition=BERT).success
+    opened = int((lab.world.now - DAY).timestamp() * 1000)
+    late = Upload(file_name=f"gps/{opened}.csv", size_bytes=9, arrived=lab.world.now)
+    lab.world.participant(BERT).late_uploads.append(late)
+    assert lab.run("participant", partition=BERT).success
     assert lab.run("roster", "coverage").success
     evaluation = lab.check("silent")
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.ERROR)
@@ -67,6 +72,7 @@ def test_silent_names_who_stopped_and_who_never_began(open_lab: Callable[..., La
     assert bert["last upload"] > bert["last data"]
     assert values(evaluation)["silent"] == 2
     assert "2 of 3 silent" in (evaluation.description or "")
+    assert "1 uploaded file not yet processed" in (evaluation.description or "")
 
 
 def test_an_old_table_is_no_good_news(lab: Lab) -> None:

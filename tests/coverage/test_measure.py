@@ -29,6 +29,7 @@ from dagster_beiwe.client import DailyBytes
 from dagster_beiwe.coverage import Enrollment, find_silent
 from dagster_beiwe.coverage.measure import Basis, measure_coverage
 from dagster_beiwe.coverage.promises import SettingsRecord
+from dagster_beiwe.coverage.wording import silence_lines
 from dagster_beiwe.lake import LakeWriter, StudyLake
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.studies.time_zones import StudyZone
@@ -209,6 +210,23 @@ def test_what_the_server_counts_is_not_missing_though_it_was_not_fetched(lake: S
     assert of(frame, "bluetooth")["files"].tolist() == [1] + [0] * 13
     assert frame["waiting"].isna().all()
     assert not find_silent(frame, {PERSON: ENROLLED})
+
+
+def test_uploads_that_the_server_has_not_processed_are_counted(lake: StudyLake) -> None:
+    """Of who uploaded after the last data: files of days of which nothing is processed. Of others it is unknown."""
+    put(lake, hours_of(START))
+    opened = [START + HOUR, START + 11 * DAY, START + 12 * DAY + HOUR, START + 12 * DAY + 2 * HOUR, NOW + 300 * DAY]
+    uploads = pd.DataFrame({"stream": ["gps"] * 4 + ["accel"], "opened": pd.to_datetime(opened).as_unit("ms")})
+    sent = Enrollment(participant=PERSON, created=FIRST, registered=FIRST, last_upload=START + 12 * DAY)
+    frame = measured(lake, basis(roster={PERSON: sent}, uploads=lambda participant: uploads))
+    assert of(frame)["waiting"].tolist() == [0] * 11 + [1, 2, 0]
+    (silent,) = find_silent(frame, {PERSON: sent})
+    assert silent.waiting == 3
+    (line,) = silence_lines([silent], "America/New_York")
+    assert line.endswith("last heartbeat unknown. 3 uploaded files not yet processed by the server.")
+    heard = Enrollment(participant=PERSON, created=FIRST, registered=FIRST, last_upload=START + 12 * HOUR)
+    frame = measured(lake, basis(roster={PERSON: heard}, uploads=lambda participant: uploads))
+    assert frame["waiting"].isna().all()
 
 
 def test_a_server_without_counts_leaves_them_empty(lake: StudyLake) -> None:
