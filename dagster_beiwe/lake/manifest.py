@@ -140,18 +140,13 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         return Window(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end))
 
     @property
-    def present(self) -> list[FileRecord]:
-        """The files that the server still had."""
-        return [record for record in self.files if record.present]
-
-    @property
     def data_version(self) -> str:
         """A digest of the content that readers see: equal content gives an equal version, whenever and however it came.
 
         Files that were deleted upstream are not part of it, because readers leave them out.
         """
         digest = hashlib.sha256()
-        for record in sorted(self.present, key=lambda record: record.key):
+        for record in sorted((each for each in self.files if each.present), key=lambda record: record.key):
             digest.update(f"{record.key}\0{record.sha256}\n".encode())
         return digest.hexdigest()[:32]
 

@@ -7,19 +7,17 @@ version counts; from then on the new one does. What a dead run left is garbage t
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, NewVersion, Outcome
-from dagster_beiwe.lake.catalog.records import Compare, Place
+from dagster_beiwe.lake.catalog.records import Compare
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.collecting import open_for_writing
 from dagster_beiwe.lake.layout import Subject
@@ -40,9 +38,6 @@ _MOST_COMPARED: Final = 500
 _MOST_BYTES: Final = 4 * 1024 * 1024
 """Manifests of so many bytes wait for no others to share their file."""
 
-_MOST_SECONDS: Final = 5.0
-"""What a run that is killed has to fetch again, beside what it was fetching."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -56,7 +51,6 @@ class Plan:
     manifests: dict[str, Manifest | None]
     damaged: dict[str, IntegrityError]
     base: int
-    planned_at: float = field(default_factory=time.monotonic)
     taken: frozenset[str] = field(repr=False)
     """Paths of the windows' files: nothing new gets their names."""
 
@@ -80,15 +74,6 @@ class Submitted:
         return self.outcome.record
 
 
-class _Waiting(NamedTuple):
-    """A new version of a window that waits for others to share its record."""
-
-    plan: Plan
-    place: Place
-    version: NewVersion
-    submitted: Submitted
-
-
 class LakeWriter:
     """One run's write access to a study; use it as a context manager. ``stage`` may be called from several threads.
 
@@ -96,15 +81,14 @@ class LakeWriter:
     ``WrongPassphraseError``, ``IntegrityError`` or ``LakeUnavailableError`` before anything is written.
 
     Whoever writes shares the study's guard, which on a local disk keeps collections and withdrawals out. ``plan``
-    before anything of a participant is fetched. On an object store commits wait for others to share their record:
-    tell nobody of one before it has an outcome, and ``flush`` for those that have none.
+    before anything of a participant is fetched; ``flush`` before what was committed is told to anybody.
     """
 
     def __init__(self, lake: StudyLake, *, run_id: str, participants: Collection[str] = ()) -> None:
         self._lake, self._storage, self._run_id = lake, lake.storage, run_id
         self._participants = [check_participant_id(each) for each in participants]
         self._joining = threading.Lock()
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[tuple[Subject, int, NewVersion, Submitted]] = []
         self._compared: list[tuple[str, str, int, datetime]] = []
         self._plan: Plan | None = None
 
@@ -129,8 +113,7 @@ class LakeWriter:
 
     def plan(self, participant: str, windows: Iterable[Window | str]) -> Plan:
         """Look at what the lake holds of these windows now; what is staged and committed next goes by that."""
-        if any(each.plan.participant == participant for each in self._waiting):
-            self.flush()
+        self.flush()
         lake, subject = self._lake.at(self._batch.plan()), Subject(participant)
         manifests: dict[str, Manifest | None] = {}
         damaged: dict[str, IntegrityError] = {}
@@ -244,6 +227,9 @@ class LakeWriter:
         changes: Changes | None = None,
     ) -> Submitted:
         """Commit a window as the manifest says, which may be another lake's; ``files`` are new here."""
+        same = (manifest.participant, manifest.window)
+        if any((other.manifest.participant, other.manifest.window) == same for *_, other in self._waiting):
+            self.flush()
         paths = [file.path for file in files]
         for folder in sorted({path.rpartition("/")[0] for path in paths}):
             self._storage.sync_folder(folder)
@@ -256,31 +242,26 @@ class LakeWriter:
             compared=compared,
         )
         submitted = Submitted(manifest=manifest, changes=changes or Changes())
-        place = self._batch.place(Subject(plan.participant), manifest.window)
-        self._waiting.append(_Waiting(plan, place, version, submitted))
-        size_bytes = sum(len(each.version.manifest) for each in self._waiting)
+        self._waiting.append((Subject(manifest.participant), plan.base, version, submitted))
+        size_bytes = sum(len(each.manifest) for _, _, each, _ in self._waiting)
         if self._storage.locks or len(self._waiting) >= MOST_CHANGES or size_bytes >= _MOST_BYTES:
             self.flush()
         return submitted
 
-    def flush_if_due(self) -> None:
-        """Commit what waits if it has taken long to fetch."""
-        if self._waiting and time.monotonic() - self._waiting[0].plan.planned_at >= _MOST_SECONDS:
-            self.flush()
-
     def flush(self) -> None:
-        """Commit all that waits in one record; windows with one plan share the file of their manifests."""
+        """Commit all that waits to share a record; windows of one participant share the file of their manifests."""
         waiting, self._waiting = self._waiting, []
-        changes = []
-        for _, group in groupby(waiting, key=lambda each: id(each.plan)):
-            versions = list(group)
-            plan, token = versions[0].plan, versions[0].place.token
-            changes += self._batch.changes(
-                Subject(plan.participant), [each.version for each in versions], token=token, base=plan.base
-            )
+        by_file: dict[tuple[Subject, int], list[NewVersion]] = {}
+        for subject, base, version, _ in waiting:
+            by_file.setdefault((subject, base), []).append(version)
+        changes = [
+            change
+            for (subject, base), versions in by_file.items()
+            for change in self._batch.changes(subject, versions, token=self._batch.place(subject).token, base=base)
+        ]
         outcomes = self._batch.commit(changes) if changes else {}
-        for each in waiting:
-            each.submitted.outcome = outcomes[each.place]
+        for subject, _, version, submitted in waiting:
+            submitted.outcome = outcomes[self._batch.place(subject, version.window)]
 
     def note_compared(self, participant: str, windows: Iterable[tuple[str, int]], *, at: datetime) -> None:
         """Note that the contents of windows, each with its record, were compared and are the server's.

@@ -34,7 +34,6 @@ class DownloadResult:
     mislisted: set[str] = field(default_factory=set)
     counted_in: dict[str, str] = field(default_factory=dict)
     downloaded_bytes: int = 0
-    requests: int = 0
     begun_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
     def mark_deleted(self, keys: set[str]) -> None:
@@ -104,7 +103,7 @@ def committed_report(cell: Cell, commit: Submitted, result: DownloadResult) -> W
 
 
 def report_of(cell: Cell, manifest: Manifest, changes: Changes, result: DownloadResult, *, record: int) -> WindowReport:
-    present = manifest.present
+    present = [record for record in manifest.files if record.present]
     bytes_by_stream: Counter[str] = Counter()
     for record_of_file in present:
         bytes_by_stream[record_of_file.stream] += record_of_file.size_bytes

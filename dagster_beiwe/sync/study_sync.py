@@ -4,21 +4,20 @@
     for report in sync.run(cells):
         ...
 
-A window is committed when its last file has arrived; in an object store, windows that come quickly share a commit. A
-request that keeps failing is split until only the unavailable hour is left; the rest is committed, and the report names
-that hour.
+Each window is committed as soon as its last file has arrived. A request that keeps failing is split until only the
+unavailable hour is left; the rest is committed, and the report names that hour.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError, NotFoundError
+from dagster_beiwe.errors import CommitConflictError, IntegrityError, NotFoundError
 from dagster_beiwe.lake import Changes, CommitRequest, FileRecord, LakeWriter, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.lake.writer import Plan, Submitted
@@ -73,8 +72,7 @@ class StudySync:
         A participant whom the server never had gives reports with a failure, and nothing is committed. If the server
         no longer has a participant, the files in the lake are marked as deleted upstream. Raises errors that stop
         everything: the server is out of reach or refuses the keys, or the lake cannot be written. What was reported
-        before stays committed. An error or an interrupt abandons the request that has begun; windows that had arrived
-        are committed and reported before it is raised. Close the iterator if you leave it early.
+        before stays committed. An interrupt abandons what has begun. Close the iterator if you leave it early.
         """
         wanted = sorted(set(cells))
         meter = Meter(len(wanted), self._policy.progress_seconds, on_progress)
@@ -98,9 +96,10 @@ class StudySync:
                 downloader=downloader,
                 streams=streams,
             )
-            for report in run.reports(wanted):
-                meter.committed(report)
-                yield report
+            for group in consecutive(wanted):
+                for report in run.sync(group):
+                    meter.committed(report)
+                    yield report
         meter.report()
 
     def compare(
@@ -134,29 +133,9 @@ def _up_to_date(
         with suppress(IntegrityError):  # it is reported when the window's turn comes
             manifest = lake.manifest(cell.participant, cell.window)
         if manifest:
-            unchanged = Changes(unchanged=len(manifest.present), unchanged_bytes=total_bytes(manifest.present))
+            present = [record for record in manifest.files if record.present]
+            unchanged = Changes(unchanged=len(present), unchanged_bytes=total_bytes(present))
             yield report_of(cell, manifest, unchanged, DownloadResult(), record=version.at)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Arrived:
-    """A window that is to be reported when it is committed, which may wait for others to share a record."""
-
-    cell: Cell
-    commit: Submitted
-    result: DownloadResult
-    first: bool = False
-    """Whether the cost of the download counts on this window."""
-    participant_deleted_upstream: bool = False
-
-    def report(self) -> WindowReport:
-        """Raises ``CommitConflictError`` if another run has committed the window meanwhile."""
-        return replace(
-            committed_report(self.cell, self.commit, self.result),
-            requests=self.result.requests if self.first else 0,
-            downloaded_bytes=self.result.downloaded_bytes if self.first else 0,
-            participant_deleted_upstream=self.participant_deleted_upstream,
-        )
 
 
 @dataclass(kw_only=True)
@@ -171,71 +150,30 @@ class _Run:
     writer: LakeWriter
     downloader: Downloader
     streams: tuple[str, ...]
-    arrived: list[_Arrived] = field(default_factory=list)
-    """Windows that are not reported yet."""
 
-    def reports(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:
-        """Bring cells up to date; the report of each when it is committed."""
-        try:
-            for group in consecutive(cells):
-                yield from self._sync(group)
-        except (GeneratorExit, LakeUnavailableError):
-            raise
-        except BaseException:
-            self.writer.flush()
-            yield from self._committed(again=False)
-            raise
-        self.writer.flush()
-        yield from self._committed()
-
-    def _sync(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:
+    def sync(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:
         """Consecutive windows of one participant, in requests of a suitable size."""
-        participant = cells[0].participant
-        lake = self.writer.plan(participant, []).lake
-        lake.check_windows(participant, [cell.window for cell in cells])
+        lake = self.writer.plan(cells[0].participant, []).lake
+        lake.check_windows(cells[0].participant, [cell.window for cell in cells])
         guess = self.policy.first_request_hours
         while cells:
             group = next_cells(cells, self._estimate, guess, self.policy)
-            plan = self.writer.plan(participant, [cell.window for cell in group])
-            if plan.damaged:
-                yield from self._refused(cells, plan)
-                for rest in consecutive(cell for cell in cells if cell.window.key not in plan.damaged):
-                    yield from self._sync(rest)
-                return
+            cells = cells[len(group) :]
+            size_bytes = 0
+            left = list(group)
             try:
-                result = self._download(group, plan)
+                for report in self._sync_together(group):
+                    size_bytes += report.size_bytes
+                    left.remove(report.cell)
+                    yield report
             except NotFoundError as error:
-                if self._leave_out_refused_streams(participant):
+                cells = [*left, *cells]
+                if self._leave_out_refused_streams(cells[0].participant):
                     continue
                 yield from self._not_found(cells, error)
                 return
-            cells = cells[len(group) :]
-            size_bytes = 0
-            for cell in group:
-                commit = self._commit(cell, plan, result)
-                size_bytes += total_bytes(commit.manifest.present)
-                self.arrived.append(_Arrived(cell=cell, commit=commit, result=result, first=cell == group[0]))
-                yield from self._committed()
-            self.writer.flush_if_due()
-            yield from self._committed()
             hours = sum(cell.window.hours for cell in group)
             guess = guess_hours(hours=hours, size_bytes=size_bytes, previous_guess=guess, policy=self.policy)
-
-    def _refused(self, cells: Sequence[Cell], plan: Plan) -> Iterator[WindowReport]:
-        """Reports of windows that are damaged in the lake."""
-        for cell in cells:
-            if (error := plan.damaged.get(cell.window.key)) is not None:
-                yield refused_report(cell, self.streams, error)
-
-    def _committed(self, *, again: bool = True) -> Iterator[WindowReport]:
-        """Report what is committed by now; what another run has committed meanwhile is downloaded ``again``."""
-        while self.arrived and self.arrived[0].commit.outcome:
-            arrived = self.arrived.pop(0)
-            try:
-                yield arrived.report()
-            except CommitConflictError:
-                if again:
-                    yield self._sync_again(arrived.cell)
 
     def _leave_out_refused_streams(self, participant: str) -> bool:
         """Whether a 404 was about streams. The server may have lost them since it listed its streams."""
@@ -253,14 +191,15 @@ class _Run:
                 yield replace(refused_report(cell, self.streams, error), participant_unknown=not listed)
             return
         plan = self.writer.plan(participant, [cell.window for cell in cells])
-        yield from self._refused(cells, plan)
-        for cell in (cell for cell in cells if cell.window.key not in plan.damaged):
+        submitted = []
+        for cell in cells:
             manifest = plan.manifests[cell.window.key]
             known = [record for record in manifest.files if record.stream in self.streams] if manifest else []
             result = DownloadResult(deleted_upstream={record.key for record in known})
-            commit = self._commit(cell, plan, result)
-            self.arrived.append(_Arrived(cell=cell, commit=commit, result=result, participant_deleted_upstream=True))
-            yield from self._committed()
+            submitted.append((cell, result, self._commit(cell, plan, result)))
+        self.writer.flush()
+        for cell, result, commit in submitted:
+            yield replace(committed_report(cell, commit, result), participant_deleted_upstream=True)
 
     def _is_on_the_server(self, participant: str) -> bool:
         """Whether the server lists a participant or counts anything of one.
@@ -276,6 +215,34 @@ class _Run:
             or any(day.bytes_by_stream for day in self.client.summary_statistics(study_id, participants=[participant]))
         )
 
+    def _sync_together(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:
+        """Windows that share requests and, if commits share records, a record."""
+        plan = self.writer.plan(cells[0].participant, [cell.window for cell in cells])
+        if plan.damaged:
+            for key, error in plan.damaged.items():
+                yield from (refused_report(cell, self.streams, error) for cell in cells if cell.window.key == key)
+            for rest in consecutive(cell for cell in cells if cell.window.key in plan.manifests):
+                yield from self._sync_together(rest)
+            return
+        requests_before = self.client.traffic.requests_sent
+        result = self._download(cells, plan)
+        requests = self.client.traffic.requests_sent - requests_before
+        waiting: list[tuple[Cell, Submitted]] = []
+        for number, cell in enumerate(cells):
+            waiting.append((cell, self._commit(cell, plan, result)))
+            if number == len(cells) - 1:
+                self.writer.flush()
+            while waiting and waiting[0][1].outcome:
+                report = self._outcome(*waiting.pop(0), result)
+                first = report.cell == cells[0]
+                yield replace(report, requests=requests, downloaded_bytes=result.downloaded_bytes) if first else report
+
+    def _outcome(self, cell: Cell, commit: Submitted, result: DownloadResult) -> WindowReport:
+        try:
+            return committed_report(cell, commit, result)
+        except CommitConflictError:
+            return self._sync_again(cell)
+
     def _sync_again(self, cell: Cell) -> WindowReport:
         """Plan and download one window again after another run has committed it."""
         for attempt in range(WINDOW_COMMIT_ATTEMPTS):
@@ -283,20 +250,21 @@ class _Run:
             if plan.damaged:
                 return refused_report(cell, self.streams, plan.damaged[cell.window.key])
             result = self._download([cell], plan)
-            arrived = _Arrived(cell=cell, commit=self._commit(cell, plan, result), result=result, first=True)
+            commit = self._commit(cell, plan, result)
             self.writer.flush()
             try:
-                return arrived.report()
+                report = committed_report(cell, commit, result)
             except CommitConflictError:
                 if attempt == WINDOW_COMMIT_ATTEMPTS - 1:
                     raise
+            else:
+                return replace(report, downloaded_bytes=result.downloaded_bytes)
         raise AssertionError("unreachable")
 
     def _download(self, cells: Sequence[Cell], plan: Plan) -> DownloadResult:
         held = [record for manifest in plan.manifests.values() if manifest for record in manifest.files]
         # Servers before 2026-01-08 cannot leave out held files by their hash: they send, and so list, everything.
         lists_all = bool(held) and not self.client.supports("file_hashes", otherwise=False)
-        requests_before = self.client.traffic.requests_sent
         splitter = SplittingDownloader(self.downloader, self.policy, held, list_all=lists_all)
         for request in requests_for(cells, self.streams, self._estimate, self.policy):
             splitter.download(request)
@@ -313,7 +281,6 @@ class _Run:
         elif result.not_sent and not self.client.supports("summary_statistics", otherwise=True):
             # Servers without counts end the archive where an object is lost, so what they leave out is deleted.
             result.mark_deleted(result.not_sent)
-        result.requests = self.client.traffic.requests_sent - requests_before
         return result
 
     def _find_deletions(

@@ -81,9 +81,7 @@ class Batch:
         self.plan()
 
     def __enter__(self) -> Self:
-        subjects = (*self._subjects, *self._later)
-        self._catalog.identities.look_for(subjects, self.state)
-        for subject in subjects:
+        for subject in (*self._subjects, *self._later):
             token = self._catalog.identities.assigned(subject, self.state) or os.urandom(16).hex()
             self._proposed[subject] = Place(token, "", subject.asset)
         self._mark(self._proposed.values())

@@ -28,7 +28,6 @@ from dagster_beiwe.lake.storage.base import Store
 logger = logging.getLogger("dagster_beiwe")
 
 _WORTH_A_CHECKPOINT: Final = 8
-"""So many requests less for whoever opens the log next."""
 
 Draft = Callable[[State, dict[str, Any]], AnyRecord | None]
 """Makes the next record on a state from what every record has; None where there is nothing to commit on it."""
@@ -70,7 +69,7 @@ class Catalog:
         self._hashes: dict[int, str] = {}
         self._last_read = "", b""
         self._proven = self._proven_exclusive = False
-        self._checkpoint_at = self._people_kept = 0
+        self._checkpoint_at = 0
         self._looked_at = self._refreshed_at = terms.monotonic()
         self._state = self._loaded()
 
@@ -255,14 +254,13 @@ class Catalog:
             if self._proven:
                 self._state = replace(self._state, proof=extended(self.store, self.layout, self._state))
             self._checkpoints.write(self._state, self.identities.known)
-            self._checkpoint_at, self._people_kept = self._state.number, self.identities.people
+            self._checkpoint_at = self._state.number
 
     def end_run(self) -> None:
-        """Keep the newest state where the records and new participants of this run would cost others more requests."""
-        new = self._state.number - self._checkpoint_at + self.identities.people - self._people_kept
-        if new >= _WORTH_A_CHECKPOINT and not self.store.locks:
+        """Keep the newest state where reading the records of this run would cost the next one more requests."""
+        if not self.store.locks:
             with self._lock, self._made_up_for_later():
-                self.write_checkpoint()
+                self._keep(_WORTH_A_CHECKPOINT)
 
     def forget_checkpoints(self) -> None:
         """Remove what holds the ids of people who were withdrawn, and keep the newest state anew."""
@@ -291,7 +289,7 @@ class Catalog:
                 continue
             data = self._log.read(number)
             if data is not None and digest(data) == state.digest:
-                found, self._checkpoint_at, self._people_kept = state, number, self.identities.people
+                found, self._checkpoint_at = state, number
                 self._hashes[number] = state.digest
                 break
             self._seen.add(state.head)
@@ -382,10 +380,13 @@ class Catalog:
         with self._made_up_for_later():
             if self._witness is not None:
                 self._witness.note(head, data)
-            if head.number - self._checkpoint_at >= self.terms.checkpoint_every:
-                self.write_checkpoint()
+            self._keep(self.terms.checkpoint_every)
             if (head.number + 1) % self.layout.records_per_folder == 0:
                 self._log.pack(head.number // self.layout.records_per_folder)
+
+    def _keep(self, after: int) -> None:
+        if self._state.number - self._checkpoint_at >= after:
+            self.write_checkpoint()
 
     @contextmanager
     def _made_up_for_later(self) -> Iterator[None]:

@@ -62,11 +62,6 @@ class Identities:
         self._tokens: dict[Subject, set[str]] = {}
         self._inherited: dict[Subject, str] = {}
 
-    @property
-    def people(self) -> int:
-        """How many participants' tokens are known."""
-        return len(self.known.get("", ()))
-
     def learn(self, asset: str, identities: Mapping[str, Identity]) -> None:
         self.known.setdefault(asset, {}).update(identities)
         for token, identity in identities.items():
@@ -82,12 +77,6 @@ class Identities:
     def token(self, subject: Subject, state: State) -> str | None:
         """A subject's token; None for one that has none, or whose data was withdrawn and who has not come again."""
         return self.assigned(subject, state) or (self._look([subject], state) and self.assigned(subject, state)) or None
-
-    def look_for(self, subjects: Iterable[Subject], state: State) -> None:
-        """Read the tokens of subjects all at once, if the state has any of which it is not known whose they are."""
-        subjects = [each for each in subjects if self.assigned(each, state) is None]
-        unknown = {asset for asset in {each.asset for each in subjects} if self._unknown(asset, state)}
-        self._look([each for each in subjects if each.asset in unknown], state, lenient=True)
 
     def held(self, subject: Subject, state: State) -> str | None:
         """The token under which a state has versions of a subject; None if it has none, mostly without a request."""
