@@ -35,6 +35,7 @@ RUNS = {
     "verify": ["-v", "verify", "--study", NAME],
     "status": ["status", "--study", NAME],
     "show": ["show", "--study", NAME],
+    "report": ["report", "--study", NAME, "--to", f"{NAME}.html"],
     "history": ["history", "--study", NAME],
     "snapshot": ["snapshot", "list", "--study", NAME],
     "export": ["export", "--study", "Étude", "--to", "Ordner für später"],
