@@ -35,7 +35,7 @@ def test_the_invariants_hold_in_every_schedule(name: str, kind: Kind) -> None:
 def test_a_broken_rule_is_found(name: str) -> None:
     """Each rule is needed, and the model notices when it is gone."""
     mutation: Mutation = MUTATIONS[name]
-    assert play(range(3000), mutation.kind, mutation.ways, mutation.mix) is not None
+    assert play(range(8000), mutation.kind, mutation.ways, mutation.mix) is not None
 
 
 def test_ten_thousand_schedules_are_played() -> None:
