@@ -22,27 +22,29 @@ from dagster_beiwe.assets import (
     translated,
 )
 from dagster_beiwe.assets.study_assets import build_tables
-from dagster_beiwe.automation.audit import DEFAULT_AUDIT_CRON, build_audit_job, build_audit_schedule
+from dagster_beiwe.automation.audit import build_audit_job
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
 from dagster_beiwe.automation.dead_runs_sensor import build_dead_runs_sensor
 from dagster_beiwe.automation.histories_sensor import build_histories_sensor
 from dagster_beiwe.automation.notices import Notices
 from dagster_beiwe.automation.notices_sensor import build_notices_sensors
-from dagster_beiwe.automation.report_schedule import DEFAULT_REPORT_CRON, build_report_schedule
 from dagster_beiwe.automation.roster_sensor import build_roster_sensor
 from dagster_beiwe.automation.schedules import (
+    DEFAULT_AUDIT_CRON,
     DEFAULT_CHECKS_CRON,
     DEFAULT_CRON,
+    DEFAULT_REPORT_CRON,
     build_checks_job,
-    build_checks_schedule,
+    build_job_schedule,
     build_quality_job,
-    build_quality_schedule,
     build_refresh_schedule,
+    build_report_job,
 )
 from dagster_beiwe.checks import checks_of
 from dagster_beiwe.errors import ConfigurationError, ServerError
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
 from dagster_beiwe.resource import BeiweResource, credentials_from_environment
+from dagster_beiwe.runs.dagster_private import AssetJob
 from dagster_beiwe.studies.choice import (
     choose_studies,
     configs_from_environment,
@@ -207,21 +209,24 @@ def _study_definitions(study: Study, options: AssetOptions, automation: Automati
         return dg.Definitions(assets=tables, schedules=[refresh])
     assets = StudyAssets.of(study, options)
     checks = checks_of(study)
-    audits = [build_audit_job(study, options)] if study.config.audit_days else []
     checks_job = build_checks_job(study, assets.summaries, checks, quality=assets.quality)
-    quality_jobs = [build_quality_job(study, assets.quality)] if assets.quality else []
+    jobs: list[tuple[AssetJob | dg.JobDefinition, str]] = [
+        (checks_job, automation.checks_cron),
+        (build_report_job(study, assets.report), automation.report_cron),
+    ]
+    if assets.quality:
+        jobs.append((build_quality_job(study, assets.quality), automation.checks_cron))
+    if study.config.audit_days:
+        jobs.append((build_audit_job(study, options), automation.audit_cron))
     return dg.Definitions(
         assets=assets.all,
         asset_checks=[checks],
-        jobs=[checks_job, *quality_jobs, *audits],
+        jobs=[job for job, _ in jobs],
         schedules=[
-            *(build_audit_schedule(study, job, cron=automation.audit_cron, running=running) for job in audits),
             build_refresh_schedule(
                 study, tables=assets.tables, raw_data=assets.raw_data, cron=automation.refresh_cron, running=running
             ),
-            build_checks_schedule(study, checks_job, cron=automation.checks_cron, running=running),
-            *(build_quality_schedule(study, job, cron=automation.checks_cron, running=running) for job in quality_jobs),
-            build_report_schedule(study, assets.report, cron=automation.report_cron, running=running),
+            *(build_job_schedule(job, cron=cron, running=running) for job, cron in jobs),
         ],
         sensors=[
             build_roster_sensor(study, assets.raw_data, interval_seconds=automation.roster_seconds, running=running),

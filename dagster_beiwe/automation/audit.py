@@ -37,8 +37,6 @@ from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import Compared, DailyIndex, FetchPolicy, StudySync, WindowReport
 from dagster_beiwe.sync.audit import Budget, Taken, beginning_at, due_windows
 
-DEFAULT_AUDIT_CRON = "0 6 * * *"
-
 AUDIT_TAG = f"{HIDDEN_TAG_PREFIX}beiwe_audit"
 """Tag of every run of the audit: the study's id."""
 
@@ -80,19 +78,6 @@ def build_audit_job(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg
         compare_contents()
 
     return audit
-
-
-def build_audit_schedule(
-    study: Study, job: dg.JobDefinition, *, cron: str = DEFAULT_AUDIT_CRON, running: bool = False
-) -> dg.ScheduleDefinition:
-    """Runs the audit daily."""
-    return dg.ScheduleDefinition(
-        name=f"{study.key}_audit",
-        job=job,
-        cron_schedule=cron,
-        default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
-        description=f"Compares contents of {study.title} with the server by hash.",
-    )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,10 @@ from dagster_beiwe.runs.dagster_private import AssetJob
 from dagster_beiwe.studies.study import Study
 
 DEFAULT_CRON = "0 5 * * *"
+DEFAULT_AUDIT_CRON = "0 6 * * *"
 DEFAULT_CHECKS_CRON = "0 8 * * *"
+DEFAULT_REPORT_CRON = "0 9 * * 1"
+"""An hour after the checks have made the tables that the report is made from."""
 
 
 def build_refresh_schedule(
@@ -81,19 +84,6 @@ def build_checks_job(
     )
 
 
-def build_checks_schedule(
-    study: Study, job: AssetJob, *, cron: str = DEFAULT_CHECKS_CRON, running: bool = False
-) -> dg.ScheduleDefinition:
-    """Runs the checks, some hours after the refresh."""
-    return dg.ScheduleDefinition(
-        name=f"{study.key}_checks",
-        job=job,
-        cron_schedule=cron,
-        default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
-        description=f"Checks that the data of {study.title} is complete, intact, and protected.",
-    )
-
-
 def build_quality_job(study: Study, quality: dg.AssetsDefinition) -> AssetJob:
     """``<key>_quality``: what the rows are like, and the checks of it. The first run reads all files, which can take
     hours, and no other check should wait for it."""
@@ -104,14 +94,23 @@ def build_quality_job(study: Study, quality: dg.AssetsDefinition) -> AssetJob:
     )
 
 
-def build_quality_schedule(
-    study: Study, job: AssetJob, *, cron: str = DEFAULT_CHECKS_CRON, running: bool = False
+def build_report_job(study: Study, report: dg.AssetsDefinition) -> AssetJob:
+    """``<key>_report``: the page about who sends what."""
+    return dg.define_asset_job(
+        f"{study.key}_report",
+        selection=dg.AssetSelection.assets(report).without_checks(),
+        description=f"Writes the report about who sends what in {study.title}.",
+    )
+
+
+def build_job_schedule(
+    job: AssetJob | dg.JobDefinition, *, cron: str = DEFAULT_CHECKS_CRON, running: bool = False
 ) -> dg.ScheduleDefinition:
-    """Looks at the rows that are new, at the time of the checks."""
+    """Runs a job by the clock. The schedule has the job's name and description."""
     return dg.ScheduleDefinition(
-        name=f"{study.key}_quality",
+        name=job.name,
         job=job,
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
-        description=f"Measures the rows of {study.title} that are new, and checks the quality of all.",
+        description=job.description,
     )

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from labs import PARTICIPANTS, Lab, day_of_week, moment, rows, values
 
-from dagster_beiwe.automation.schedules import build_quality_job, build_quality_schedule
+from dagster_beiwe.automation.schedules import build_job_schedule, build_quality_job
 from dagster_beiwe.checks.quality import QUALITY_CHECKS
 from dagster_beiwe.quality import CHECKS, DAY_TYPES
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
@@ -162,7 +162,7 @@ def test_a_job_of_its_own_runs_it_with_its_checks(lab: Lab) -> None:
     """The first run may take hours, and the other checks do not wait for it."""
     assert lab.assets.quality is not None
     job = build_quality_job(lab.study, lab.assets.quality)
-    schedule = build_quality_schedule(lab.study, job)
+    schedule = build_job_schedule(job)
     assert (schedule.job_name, schedule.cron_schedule) == ("sleep_quality", "0 8 * * *")
     definitions = dg.Definitions.merge(lab.definitions, dg.Definitions(jobs=[job]))
     layer = definitions.resolve_job_def(job.name).asset_layer

@@ -8,7 +8,7 @@ import dagster as dg
 from labs import PARTICIPANTS, WEEKS, Lab, day_of_week, moment
 
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
-from dagster_beiwe.automation.schedules import build_checks_schedule
+from dagster_beiwe.automation.schedules import build_job_schedule
 from dagster_beiwe.checks import CHECKS
 from dagster_beiwe.partitions.run_keys import rectangle_tags
 
@@ -96,5 +96,5 @@ def test_servers_without_counts_have_their_checks(open_lab: Callable[..., Lab]) 
 
 def test_a_schedule_runs_the_job(lab: Lab) -> None:
     """Daily."""
-    schedule = build_checks_schedule(lab.study, lab.checks_job)
+    schedule = build_job_schedule(lab.checks_job)
     assert (schedule.job_name, schedule.cron_schedule) == (lab.checks_job.name, "0 8 * * *")
