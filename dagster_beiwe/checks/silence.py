@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,8 +12,9 @@ import pandas as pd
 from dagster_beiwe.checks.comparison import SHOWN
 from dagster_beiwe.checks.places import table_of
 from dagster_beiwe.checks.verdicts import Verdict
-from dagster_beiwe.coverage import SilenceLimits, SilentParticipant, enrollments, find_silent
+from dagster_beiwe.coverage import SilenceLimits, SilentParticipant
 from dagster_beiwe.coverage.frame import TIME_ZONE, as_of
+from dagster_beiwe.coverage.stored import read_coverage
 from dagster_beiwe.coverage.wording import local_time, silence_lines
 from dagster_beiwe.errors import TableMissingError
 from dagster_beiwe.notices.problems import Found
@@ -28,17 +29,15 @@ _FRESH = timedelta(days=1)
 
 def look_for_silence(study: Study, tables: TableStore, *, now: datetime) -> Verdict:
     """The verdict on the tables as they are stored."""
-    key = study.asset_key("coverage")
+    key, limits = study.asset_key("coverage"), SilenceLimits.configured(study.config)
     try:
-        coverage = tables.read(key.path)
+        stored = read_coverage(tables, lambda name: study.asset_key(name).path, limits=limits)
     except TableMissingError:
         return _unknown(f"There is no table yet. Materialize {key.to_user_string()}.")
-    if now - as_of(coverage) > _FRESH:
-        made = local_time(as_of(coverage), coverage.attrs[TIME_ZONE])
+    if now - as_of(stored.table) > _FRESH:
+        made = local_time(as_of(stored.table), stored.table.attrs[TIME_ZONE])
         return _unknown(f"The table of coverage is of {made}. Materialize {key.to_user_string()} again.")
-    limits = SilenceLimits.configured(study.config)
-    roster = enrollments(_roster(tables, study))
-    return judge_silence(coverage, find_silent(coverage, roster, limits=limits), study.config)
+    return judge_silence(stored.table, stored.silent, study.config)
 
 
 def judge_silence(coverage: pd.DataFrame, silent: Sequence[SilentParticipant], config: StudyConfig) -> Verdict:
@@ -77,14 +76,6 @@ def _row(silent: SilentParticipant, zone: str) -> dict[str, Any]:
         "last heartbeat": local_time(silent.last_heartbeat, zone),
         "days silent": silent.days_silent,
     }
-
-
-def _roster(tables: TableStore, study: Study) -> list[dict[Hashable, Any]]:
-    """The rows of the roster; without them, only the last uploads and heartbeats are unknown."""
-    try:
-        return tables.read(study.asset_key("roster").path).to_dict("records")
-    except TableMissingError:
-        return []
 
 
 def _unknown(why: str) -> Verdict:

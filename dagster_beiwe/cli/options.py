@@ -12,6 +12,12 @@ optional_study_option = click.option("--study", help=f"{_STUDY} Default: all.")
 participants_option = click.option(
     "--participant", "participants", multiple=True, help="Only this participant. Can be repeated. Default: all."
 )
+silent_option = click.option(
+    "--silent",
+    "days",
+    type=click.IntRange(min=1),
+    help="Days without data after which somebody is silent. Default: as the study is configured.",
+)
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 

@@ -11,25 +11,20 @@ from pathlib import Path
 import click
 
 from dagster_beiwe.cli.context import check_outside, named, open_lake, studies_in_lake
-from dagster_beiwe.cli.options import as_of_option, json_option, study_option
+from dagster_beiwe.cli.options import as_of_option, json_option, silent_option, study_option
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.opening import user_path
 from dagster_beiwe.private_files import make_folder, write_file
 from dagster_beiwe.report.page import render
 from dagster_beiwe.report.tables import read_report, stored_page
-from dagster_beiwe.tables.finding import newest_called
+from dagster_beiwe.tables.finding import key_called
 from dagster_beiwe.tables.store import TableStore
 from dagster_beiwe.text import as_typed, human_size
 
 
 @click.command()
 @study_option
-@click.option(
-    "--silent",
-    "days",
-    type=click.IntRange(min=1),
-    help="Days without data after which somebody is silent. Default: as the study is configured.",
-)
+@silent_option
 @as_of_option
 @click.option("--stored", is_flag=True, help="Write the page that the asset report has stored, instead of a new one.")
 @click.option("--to", "file", required=True, type=user_path, metavar="FILE", help="New file to write to.")
@@ -46,9 +41,9 @@ def command(
     ((found, lake),) = studies_in_lake(whole, study)
     tables = TableStore.of_study(lake.at(as_of))
     if stored:
-        page = stored_page(tables, partial(_key, tables))
+        page = stored_page(tables, partial(key_called, tables))
     else:
-        page = render(read_report(tables, partial(_key, tables), study=found.name, silent_days=days))
+        page = render(read_report(tables, partial(key_called, tables), study=found.name, silent_days=days))
     data = page.encode()
     make_folder(file.parent)
     try:
@@ -61,8 +56,3 @@ def command(
     else:
         print(f"{as_typed(str(file))}: {named(found)}, {human_size(len(data))}")
     return 0
-
-
-def _key(tables: TableStore, name: str) -> tuple[str, ...]:
-    """The key of a table by its name; of one that the lake does not hold, the name, which an error then says."""
-    return newest_called(tables, name) or (name,)

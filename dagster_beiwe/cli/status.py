@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import click
@@ -14,16 +15,17 @@ import numpy as np
 import pandas as pd
 
 from dagster_beiwe.cli.context import named, open_lake, studies_in_lake
-from dagster_beiwe.cli.options import json_option, optional_study_option
+from dagster_beiwe.cli.options import json_option, optional_study_option, silent_option
 from dagster_beiwe.client import StudyListing
-from dagster_beiwe.coverage import Enrollment, SilentParticipant, enrollments, find_silent
+from dagster_beiwe.coverage import Enrollment, SilentParticipant
 from dagster_beiwe.coverage.frame import TIME_ZONE, as_of, has_data
-from dagster_beiwe.coverage.silence import limits_in
+from dagster_beiwe.coverage.stored import read_coverage
 from dagster_beiwe.coverage.wording import local_time
+from dagster_beiwe.errors import TableMissingError
 from dagster_beiwe.pictures.charts import DATA, MOST, NOTHING, PART
 from dagster_beiwe.pictures.days import Days, data_levels
 from dagster_beiwe.pictures.sentences import silence_in_words
-from dagster_beiwe.tables.finding import newest_called
+from dagster_beiwe.tables.finding import key_called
 from dagster_beiwe.tables.store import TableStore
 from dagster_beiwe.text import counted
 
@@ -37,12 +39,7 @@ _FRESH = timedelta(days=1)
 
 @click.command()
 @optional_study_option
-@click.option(
-    "--silent",
-    "days",
-    type=click.IntRange(min=1),
-    help="Days without data after which somebody is silent. Default: as the study is configured.",
-)
+@silent_option
 @json_option
 def command(*, study: str | None, days: int | None, as_json: bool) -> int:
     """Show who sends data and who stopped.
@@ -87,21 +84,17 @@ class _Overview:
 
 def _overview(tables: TableStore, days: int | None) -> _Overview | None:
     """What the tables of a study say; None where there is no coverage."""
-    key = newest_called(tables, "coverage")
-    if key is None:
+    try:
+        stored = read_coverage(tables, partial(key_called, tables), silent_days=days)
+    except TableMissingError:
         return None
-    coverage = tables.read(key)
-    roster_key = newest_called(tables, "roster")
-    roster = enrollments(tables.read(roster_key).to_dict("records")) if roster_key else {}
-    limits = limits_in(coverage)
-    limits = replace(limits, days=days) if days else limits
-    silent = find_silent(coverage, roster, limits=limits)
+    coverage = stored.table
     return _Overview(
-        sentence=silence_in_words(coverage, silent, limits),
+        sentence=silence_in_words(coverage, stored.silent, stored.limits),
         made=as_of(coverage),
         time_zone=coverage.attrs[TIME_ZONE],
-        silent=silent,
-        people=list(_people(coverage, roster, silent)) if len(coverage) else [],
+        silent=stored.silent,
+        people=list(_people(coverage, stored.roster, stored.silent)) if len(coverage) else [],
     )
 
 

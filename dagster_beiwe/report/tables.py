@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
-
 import pandas as pd
 
-from dagster_beiwe.coverage import enrollments, find_silent
 from dagster_beiwe.coverage.changes import changes_in
-from dagster_beiwe.coverage.silence import limits_in
+from dagster_beiwe.coverage.stored import KeyOf, read_coverage
 from dagster_beiwe.report.page import Report
 from dagster_beiwe.tables.store import TableStore
-
-KeyOf = Callable[[str], Sequence[str]]
-"""Returns a table's asset key by its name in this package."""
 
 _PAGE = "page"
 
@@ -26,20 +18,14 @@ def read_report(tables: TableStore, key_of: KeyOf, *, study: str, silent_days: i
     With ``silent_days``, other days than those of the study's configuration make somebody silent. Raises
     ``TableMissingError`` without coverage.
     """
-    coverage = tables.read(key_of("coverage"))
-    limits = limits_in(coverage)
-    limits = replace(limits, days=silent_days) if silent_days else limits
-    roster, quality = (
-        tables.read(key) if tables.exists(key) else None for key in (key_of("roster"), key_of("quality"))
-    )
-    rows: Any = [] if roster is None else roster.to_dict("records")
+    stored, quality = read_coverage(tables, key_of, silent_days=silent_days), key_of("quality")
     return Report(
         study=study,
-        coverage=coverage,
-        silent=find_silent(coverage, enrollments(rows), limits=limits),
-        limits=limits,
-        quality=quality,
-        changes=changes_in(coverage),
+        coverage=stored.table,
+        silent=stored.silent,
+        limits=stored.limits,
+        quality=tables.read(quality) if tables.exists(quality) else None,
+        changes=changes_in(stored.table),
     )
 
 
