@@ -22,8 +22,8 @@ from benchmarks.server import Served, ServerProcess
 from benchmarks.worlds import COVERAGE_DAYS, NOW, Scale
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.coverage import enrollments, find_silent
+from dagster_beiwe.coverage.expected import SettingsRecord
 from dagster_beiwe.coverage.measure import Basis, measure_coverage
-from dagster_beiwe.coverage.promises import SettingsRecord
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.lake import BeiweLake, FileRecord, LakeWriter, Manifest, StudyLake
 from dagster_beiwe.studies.config import StudyConfig

@@ -45,7 +45,8 @@ class Stream:
     ``chunked`` streams have one CSV file per UTC hour. The others are stored as the phone sent them, one file per
     recording or answered survey, and only the name contains their time. ``ios_columns`` is set if the header on iOS
     differs from Android's. ``text_column`` may contain commas: Beiwe does not quote, so extra fields in a row belong
-    to it. Only streams with a ``duty`` promise data for every hour; the others record what happens, when it happens.
+    to it. Only streams with a ``duty`` are expected to have data in every hour; the others
+    record what happens, when it happens.
     """
 
     name: str

@@ -1,5 +1,6 @@
-"""``coverage``: what arrived of each participant, day and stream, beside what the settings promise. The checks of the
-whole study are on this asset.
+"""``coverage``: what arrived of each participant, day, and stream, compared with what is expected from the settings.
+
+The checks of the whole study are on this asset.
 
 They are not on ``raw_data``, whose runs cover only a few windows: each run would plan the checks, leave them out, and
 so hide the last result.

@@ -16,7 +16,7 @@ from dagster_beiwe.assets.studies import studies_key
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.coverage.changes import SettingChange
-from dagster_beiwe.coverage.promises import SettingsRecord
+from dagster_beiwe.coverage.expected import SettingsRecord
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import with_retries
@@ -81,7 +81,11 @@ def settings_until_now(
     try:
         settings = client.settings(study.id, study_pk=study.config.study_pk)
     except (RouteMissingError, ServerFailedError) as error:
-        context.log.warning("What %s promises is not known from the server's settings of now. %s", study.title, error)
+        context.log.warning(
+            "The server did not return the settings of %s. What is expected comes from its earlier settings. %s",
+            study.title,
+            error,
+        )
         return history
     return [*history, SettingsRecord(seen=now, values=switches_and_numbers(settings))]
 

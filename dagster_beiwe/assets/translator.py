@@ -131,8 +131,8 @@ def _description(name: str, study: Study | None) -> str:
             "and times. No content."
         ),
         "coverage": (
-            f"What arrived of {study.title} by participant, day, and stream, beside what the settings promise. Its "
-            "checks show who is silent, and whether the lake is complete, intact, and protected."
+            f"What arrived of {study.title} by participant, day, and stream, compared with what is expected from the "
+            "settings. Its checks show who is silent, and whether the lake is complete, intact, and protected."
         ),
         "report": (
             f"Who sends what in {study.title}, as one HTML page, stored encrypted. `dagster-beiwe report --stored` "

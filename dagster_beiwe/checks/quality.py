@@ -21,7 +21,7 @@ QUALITY_CHECKS: Mapping[str, str] = {
     "answers_and_timings": "Every answer to a survey has its timing, and every submitted survey its answers.",
     "timestamps": "The rows of a file are in the order of time, and a sensor's rows have times of their own.",
     "coordinates": "Locations are on Earth, and their accuracy is possible.",
-    "sampling": "In hours with data, sensors record about as much as the study's settings promise.",
+    "sampling": "In hours with data, sensors record about as much as is expected from the study's settings.",
     "clock": "No file is dated in the future, the two times of a row agree, and rows lie in the hour of their file.",
 }
 """{name: description} of the checks on ``quality``."""
@@ -44,7 +44,7 @@ def look_for_faults(study: Study, store: TableStore, name: str) -> Verdict:
 
 
 def judge_faults(name: str, table: pd.DataFrame, findings: Sequence[Finding]) -> Verdict:
-    """What servers promise and do not keep is an error; what phones do is a warning."""
+    """A server that breaks its protocol is an error; what phones do is a warning."""
     severe = any(finding.severity == "error" for finding in findings)
     days = {(finding.participant, day) for finding in findings for day in finding.days}
     return Verdict(

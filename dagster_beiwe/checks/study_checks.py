@@ -64,7 +64,7 @@ CHECKS = {
     ),
     "silent": (
         "coverage",
-        "Everybody who takes part sends data: the phone, and each stream that the settings promise.",
+        "Everybody who takes part sends data: the phone, and each stream expected from the settings.",
     ),
     "roster": ("roster", "Server, partitions, and lake have the same participants, and none is flagged as deleted."),
     "settings": (

@@ -20,7 +20,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 State = Literal["complete", "partial", "missing", "not yet", "not expected"]
 STATES: tuple[State, ...] = get_args(State)
-"""What came on a day of a stream, beside what was promised. ``not yet``: the day still goes on."""
+"""What arrived on a day of a stream, compared with what was expected. ``not yet``: the day still goes on."""
 
 TYPES: Mapping[str, str] = {
     "participant": "category",

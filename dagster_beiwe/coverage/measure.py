@@ -14,6 +14,7 @@ import pandas as pd
 
 from dagster_beiwe.coverage.days import StudyDays, days_between
 from dagster_beiwe.coverage.enrollment import Enrollment
+from dagster_beiwe.coverage.expected import SettingsRecord, expected_shares
 from dagster_beiwe.coverage.frame import Block, coverage_table
 from dagster_beiwe.coverage.participant import (
     UNKNOWN,
@@ -21,10 +22,9 @@ from dagster_beiwe.coverage.participant import (
     StreamNumbers,
     counted,
     held,
-    promised_hours,
+    hours_expected,
     waiting,
 )
-from dagster_beiwe.coverage.promises import SettingsRecord, promised_shares
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.studies.time_zones import StudyZone
 from dagster_beiwe.sync import DailyIndex
@@ -86,7 +86,7 @@ class _Measurement:
         self.days, self._streams = study.days, sorted(study.streams)
         self._begin = study.windows[0].start
         self._in_zone = StudyDays.in_zone(self.days, study.zone.zone, begin=self._begin)
-        self._shares = promised_shares(study.history, self._in_zone, self._streams)
+        self._shares = expected_shares(study.history, self._in_zone, self._streams)
         self.numbers = StreamNumbers({stream: number for number, stream in enumerate(self._streams)})
         self._windows = frozenset(window.key for window in study.windows)
 
@@ -110,7 +110,7 @@ class _Measurement:
             lake_bytes=files.size_bytes[rows].copy(),
             server_bytes=server_bytes[rows].copy(),
             waiting=self._waiting(person, days, processed, data_days)[rows].copy(),
-            expected_hours=promised_hours(
+            expected_hours=hours_expected(
                 person, shares=self._shares[rows], lengths=days.lengths[rows], statuses=statuses, streams=self._streams
             ),
         )

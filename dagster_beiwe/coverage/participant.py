@@ -128,10 +128,10 @@ class Attendance:
         return cls(first=begin, statuses=np.concatenate(parts))
 
 
-def promised_hours(
+def hours_expected(
     person: Enrollment, *, shares: np.ndarray, lengths: np.ndarray, statuses: np.ndarray, streams: Sequence[str]
 ) -> np.ndarray:
-    """The hours by day and stream that the settings promise of an enrolled participant's phone; NaN for nothing."""
+    """The hours expected of an enrolled participant's phone, by day and stream; NaN for nothing."""
     known = [not person.system or person.system in stream_named(stream).platforms for stream in streams]
     enrolled = statuses == STATUSES.index("enrolled")
     return np.where(np.outer(enrolled, known), shares * lengths[:, None], np.nan).astype(np.float32)

@@ -24,9 +24,9 @@ _DAY, _EPOCH = timedelta(days=1), date(1970, 1, 1)
 class SilenceLimits:
     """After how many whole days without data somebody is silent.
 
-    ``days`` is for a phone that sends nothing, and for each stream that the settings promise. ``groups`` has other
-    numbers for the streams of a group; 0 leaves the group out. A group that promises nothing, such as surveys, is
-    looked at only if it is named here, and then as a whole.
+    ``days`` is for a phone that sends nothing, and for each stream expected from the settings. ``groups`` has other
+    numbers for the streams of a group; 0 leaves the group out. A group of which nothing is expected, such as surveys,
+    is looked at only if it is named here, and then as a whole.
     """
 
     days: int = DEFAULT_SILENT_DAYS
@@ -100,11 +100,11 @@ def find_silent(
 class _Stream:
     """A participant's stream: its last day with data, and how many whole days it has been silent.
 
-    ``quiet`` counts them since data or enrollment, ``owed`` since data or since the settings promise the stream.
+    ``quiet`` counts them since data or enrollment, ``owed`` since data or since the stream is expected.
     """
 
     stream: str
-    promised: bool
+    expected: bool
     waiting: int | None
     last: date | None
     quiet: int
@@ -121,7 +121,7 @@ def _enrolled(frame: pd.DataFrame) -> Iterator[tuple[str, list[_Stream]]]:
     shape = len(participants.categories), len(streams.categories)
     place = participants.codes.to_numpy(np.int32) * shape[1] + streams.codes.to_numpy()
     day = frame["day"].to_numpy().astype("datetime64[D]").astype(np.int32)
-    arrived, enrolled, promised = has_data(frame), frame["status"] == "enrolled", frame["expected_hours"].notna()
+    arrived, enrolled, expected = has_data(frame), frame["status"] == "enrolled", frame["expected_hours"].notna()
     today = day.max()
 
     def last(happened: Any) -> np.ndarray:
@@ -132,12 +132,12 @@ def _enrolled(frame: pd.DataFrame) -> Iterator[tuple[str, list[_Stream]]]:
 
     before = np.full(shape[0] * shape[1], today)
     np.minimum.at(before, place, day - 1)
-    last_data, last_promise = last(arrived), last(promised)
+    last_data, last_expected = last(arrived), last(expected)
     is_known = frame["waiting"].notna().to_numpy()
     uploads = np.full(before.shape, -1)
     np.maximum.at(uploads, place[is_known], 0)
     np.add.at(uploads, place[is_known], frame["waiting"].to_numpy(np.int64, na_value=0)[is_known])
-    quiet, owed = (np.maximum(today - last(since) - 1, 0) for since in (arrived | ~enrolled, arrived | ~promised))
+    quiet, owed = (np.maximum(today - last(since) - 1, 0) for since in (arrived | ~enrolled, arrived | ~expected))
     for code in np.unique(participants.codes[enrolled & (day == today)]):
         cells = range(code * shape[1], (code + 1) * shape[1])
         yield (
@@ -145,7 +145,7 @@ def _enrolled(frame: pd.DataFrame) -> Iterator[tuple[str, list[_Stream]]]:
             [
                 _Stream(
                     stream=str(streams.categories[cell % shape[1]]),
-                    promised=bool(last_promise[cell] == today),
+                    expected=bool(last_expected[cell] == today),
                     waiting=int(uploads[cell]) if uploads[cell] >= 0 else None,
                     last=_EPOCH + int(last_data[cell]) * _DAY if last_data[cell] > before[cell] else None,
                     quiet=int(quiet[cell]),
@@ -161,12 +161,12 @@ def _silence(person: Enrollment, streams: Sequence[_Stream], limits: SilenceLimi
     quiet = min(each.quiet for each in streams)
     if everything := quiet >= limits.days:
         days, about = quiet, list(streams)
-        silent = [each for each in streams if each.promised] or [each for each in streams if each.last]
+        silent = [each for each in streams if each.expected] or [each for each in streams if each.last]
     else:
-        silent = about = [*_promised_and_silent(streams, limits), *_groups_that_are_silent(person, streams, limits)]
+        silent = about = [*_expected_and_silent(streams, limits), *_groups_that_are_silent(person, streams, limits)]
         if not silent:
             return None
-        days = min(each.owed if each.promised else each.quiet for each in silent)
+        days = min(each.owed if each.expected else each.quiet for each in silent)
     waiting = [each.waiting for each in about if each.waiting is not None]
     return SilentParticipant(
         participant=person.participant,
@@ -180,17 +180,17 @@ def _silence(person: Enrollment, streams: Sequence[_Stream], limits: SilenceLimi
     )
 
 
-def _promised_and_silent(streams: Sequence[_Stream], limits: SilenceLimits) -> Iterator[_Stream]:
+def _expected_and_silent(streams: Sequence[_Stream], limits: SilenceLimits) -> Iterator[_Stream]:
     for each in streams:
-        if each.promised and each.owed >= limits.groups.get(each.group, limits.days) > 0:
+        if each.expected and each.owed >= limits.groups.get(each.group, limits.days) > 0:
             yield each
 
 
 def _groups_that_are_silent(person: Enrollment, streams: Sequence[_Stream], limits: SilenceLimits) -> Iterator[_Stream]:
-    """The streams of groups that have a limit of their own and promise nothing."""
+    """The streams of groups that have a limit of their own, and of which nothing is expected."""
     for group, days in limits.groups.items():
         members = [each for each in streams if each.group == group and _has(person, each.stream)]
-        if members and not any(each.promised for each in members) and min(each.quiet for each in members) >= days > 0:
+        if members and not any(each.expected for each in members) and min(each.quiet for each in members) >= days > 0:
             yield from members
 
 

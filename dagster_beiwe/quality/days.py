@@ -40,7 +40,7 @@ DAY_TYPES: Mapping[str, str] = {
 """The columns in their order, and their types as pandas calls them."""
 
 EXPECTED: Final = ("expected_minutes", "expected_rows")
-"""The columns that are not counted: the study's settings promise them, and ``sampling`` fills them in."""
+"""The columns that are not counted: ``sampling`` derives them from the study's settings."""
 
 _NO_ROWS: Final = pd.DataFrame(columns=list(MEASURED_TYPES)).astype(MEASURED_TYPES).assign(participant="")
 _KEYS: Final = ["participant", "day", "stream"]

@@ -16,7 +16,7 @@ from dagster_beiwe.streams import stream_named
 Severity = Literal["warning", "error"]
 
 FEW: Final = 0.25
-"""Less than this share of what the duty cycle promises is far fewer."""
+"""Less than this share of what is expected from the duty cycle is far fewer."""
 
 MANY_REPEATED: Final = 0.01
 """A larger share of a sensor's rows has a time that another row has had: phones write a few such rows."""
@@ -70,13 +70,13 @@ CHECKS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "coordinates": (_counted("rows with coordinates out of range", "coordinates_out_of_range"),),
     "sampling": (
         Fault(
-            what="minutes with data, where far more are promised",
+            what="minutes with data, where far more are expected",
             is_found=lambda days: days["valid_minutes"] < FEW * days["expected_minutes"],
             count=lambda days: days["valid_minutes"],
             late=True,
         ),
         Fault(
-            what="rows, where far more are promised",
+            what="rows, where far more are expected",
             is_found=lambda days: days["rows"] < FEW * days["expected_rows"],
             count=lambda days: days["rows"],
             late=True,

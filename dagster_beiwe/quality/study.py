@@ -11,14 +11,14 @@ from typing import Final
 
 import pandas as pd
 
+from dagster_beiwe.coverage.expected import SettingsRecord
 from dagster_beiwe.coverage.frame import AS_OF, TIME_ZONE
-from dagster_beiwe.coverage.promises import SettingsRecord
 from dagster_beiwe.errors import TableMissingError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.quality.clocks import UPLOAD_COLUMNS, with_clocks
 from dagster_beiwe.quality.days import ANSWERS, RECORDINGS, days_of, whole_table
 from dagster_beiwe.quality.participants import Measured, measure_participant
-from dagster_beiwe.quality.sampling import with_promises
+from dagster_beiwe.quality.sampling import with_expected
 from dagster_beiwe.studies.time_zones import StudyZone
 from dagster_beiwe.tables.store import TableStore
 
@@ -45,9 +45,9 @@ class StudyMeasuring:
     """Brings the measurements of a study up to date, and puts its days together.
 
     ``asset_key`` is that of the table of days, below which measurements are kept. The table with ``history_key`` says
-    when participants' files were uploaded, as far as it was made. ``settings`` are those of the study over time, which
-    promise how much sensors record. Each run reads only files that no run has measured; another ``run`` continues where
-    one was stopped.
+    when participants' files were uploaded, as far as it was made. ``settings`` are those of the study over time, from
+    which follows how much sensors should record. Each run reads only files that no run has measured; another ``run``
+    continues where one was stopped.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class StudyMeasuring:
             self._store()
             raise
         days.append(self._keep(store))
-        table = with_promises(whole_table(days), self._settings, self._zone.zone)
+        table = with_expected(whole_table(days), self._settings, self._zone.zone)
         table.attrs = {AS_OF: now.isoformat(timespec="seconds"), TIME_ZONE: self._zone.name}
         return table
 

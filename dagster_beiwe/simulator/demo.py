@@ -104,7 +104,7 @@ def _monsoon(now: datetime) -> StudyPlan:
 
 
 def _settings(*, hours: int) -> dict[str, Any]:
-    """Sensors that are on for ten minutes every so many hours, so that a small study has what its settings promise."""
+    """Sensors that are on for ten minutes every so many hours, so that a small study has all that is expected."""
     seconds: dict[str, Any] = {}
     for sensor in ("accelerometer", "gps"):
         seconds[f"{sensor}_on_duration_seconds"] = 600

@@ -76,8 +76,8 @@ class StudyConfig(BaseModel):
       none, the study has no ``quality``.
     - ``audit_days``: how often each window is compared with the server by hash, at least; new windows daily; 0 turns it
       off. ``audit_requests`` and ``audit_bytes`` (sent and received) limit what it may take in a day.
-    - ``silent_days``: after how many whole days without data the check ``silent`` names a participant, or a stream that
-      the study's settings promise. ``silent_groups`` has other numbers for groups of streams, such as
+    - ``silent_days``: after how many whole days without data the check ``silent`` names a participant, or a stream
+      expected from the study's settings. ``silent_groups`` has other numbers for groups of streams, such as
       ``{gps: 2, surveys: 14}``; 0 leaves a group out. Events such as surveys are looked at only if they are named here.
     - ``silent_error_days``: after how many days that is an error, not a warning.
     - ``participant_days``: how often the histories of a phone that keeps sending are fetched again, at most. Those of

@@ -74,7 +74,7 @@ def plant(world: World) -> dict[tuple[str, str], tuple[str, str, date]]:
             (ahead + timedelta(hours=5, minutes=30)).date(),
         ),
         ("coordinates", "rows with coordinates out of range"): ("bert0005", "gps", DAY),
-        ("sampling", "minutes with data, where far more are promised"): ("bert0006", "gps", DAY),
+        ("sampling", "minutes with data, where far more are expected"): ("bert0006", "gps", DAY),
         ("answers_and_timings", "answers without timings"): ("bert0007", "survey_answers", DAY),
         ("answers_and_timings", "submissions without answers"): ("bert0008", "survey_timings", late),
     }

@@ -27,8 +27,8 @@ from coverage_frames import coverage_frame
 
 from dagster_beiwe.client import DailyBytes
 from dagster_beiwe.coverage import Enrollment, find_silent
+from dagster_beiwe.coverage.expected import SettingsRecord
 from dagster_beiwe.coverage.measure import Basis, measure_coverage
-from dagster_beiwe.coverage.promises import SettingsRecord
 from dagster_beiwe.coverage.wording import silence_lines
 from dagster_beiwe.lake import LakeWriter, StudyLake
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World

@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pytest
 
+from dagster_beiwe.coverage.expected import SettingsRecord
 from dagster_beiwe.coverage.frame import AS_OF, TIME_ZONE
-from dagster_beiwe.coverage.promises import SettingsRecord
 from dagster_beiwe.quality.days import DAY_TYPES, EXPECTED
 from dagster_beiwe.quality.findings import CHECKS, find_faults
-from dagster_beiwe.quality.sampling import hourly_promise, with_promises
+from dagster_beiwe.quality.sampling import expected_in_an_hour, with_expected
 from dagster_beiwe.simulator.surveys import default_device_settings
 
 TODAY = date(2026, 3, 20)
@@ -45,14 +45,14 @@ def table(*rows: Mapping[str, Any]) -> pd.DataFrame:
 )
 def test_settings_promise_minutes_and_rows_of_an_hour(stream: str, minutes: float, rows: float) -> None:
     """As the simulated study has them. Rows, where there is a frequency; nothing of events."""
-    assert hourly_promise(stream, SETTINGS) == pytest.approx((minutes, rows), nan_ok=True)
+    assert expected_in_an_hour(stream, SETTINGS) == pytest.approx((minutes, rows), nan_ok=True)
 
 
 def test_a_sensor_that_is_switched_off_promises_nothing() -> None:
     """And one that is never off promises each minute."""
-    assert all(map(math.isnan, hourly_promise("gps", {**SETTINGS, "gps": False})))
+    assert all(map(math.isnan, expected_in_an_hour("gps", {**SETTINGS, "gps": False})))
     always = {**SETTINGS, "gps_off_duration_seconds": 0, "gps_on_duration_seconds": 0}
-    assert hourly_promise("gps", always)[0] == 60
+    assert expected_in_an_hour("gps", always)[0] == 60
 
 
 def test_settings_hold_from_the_day_on_which_they_were_seen() -> None:
@@ -61,10 +61,10 @@ def test_settings_hold_from_the_day_on_which_they_were_seen() -> None:
     midnight = datetime(2026, 3, 11, 3, 30, tzinfo=timezone.utc)  # late on the day before in New York
     rarely = SettingsRecord(seen=midnight, values={**SETTINGS, "gps_off_duration_seconds": 1710})
     days = table(*({"day": f"2026-{day}"} for day in ("02-01", "03-09", "03-10", "03-11")), {"valid_hours": 1})
-    found = with_promises(days, [rarely, often], NEW_YORK)
+    found = with_expected(days, [rarely, often], NEW_YORK)
     hourly = (found["expected_minutes"] / found["valid_hours"]).tolist()
     assert hourly == pytest.approx([7.826, 7.826, 3, 3, 3], abs=0.001)
-    assert with_promises(days, [], NEW_YORK)["expected_minutes"].isna().all()
+    assert with_expected(days, [], NEW_YORK)["expected_minutes"].isna().all()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the settings of a study promise: how many hours of a day a stream has data if the phone does as it is told."""
+"""What is expected from a study's settings: in how many hours of a day a stream has data if the phone follows them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ class SettingsRecord:
     values: DeviceSettings
 
 
-def promised_share(stream: str, settings: DeviceSettings) -> float:
-    """The share of a day's hours in which a stream has data; NaN if nothing is promised.
+def expected_share(stream: str, settings: DeviceSettings) -> float:
+    """The share of a day's hours in which a stream has data; NaN if nothing is expected.
 
     A sensor that is never off for an hour has data in each. One that is off for longer misses some: of many hours, that
-    share in which it is on at any time. Surveys, recordings, calls and the like are events and promise nothing.
+    share in which it is on at any time. Surveys, recordings, calls and the like are events: of them, nothing is
+    expected.
     """
     duty = stream_named(stream).duty
     if duty is None or not settings.get(stream):
@@ -46,37 +47,37 @@ def duty_seconds(duty: DutyCycle, settings: DeviceSettings) -> tuple[float, floa
     return on, _seconds(settings, duty.period) or on + _seconds(settings, duty.off)
 
 
-def promised_shares(history: Sequence[SettingsRecord], days: StudyDays, streams: Sequence[str]) -> np.ndarray:
-    """The promised share by day and stream. Without any settings, nothing is promised."""
+def expected_shares(history: Sequence[SettingsRecord], days: StudyDays, streams: Sequence[str]) -> np.ndarray:
+    """The expected share by day and stream. Without any settings, nothing is expected."""
     count = len(days.lengths)
     if not history:
         return np.full((count, len(streams)), np.nan, dtype=np.float32)
-    return promised_by_day(
+    return expected_by_day(
         history,
-        lambda settings: [promised_share(stream, settings) for stream in streams],
+        lambda settings: [expected_share(stream, settings) for stream in streams],
         days=np.arange(count),
         day_of=lambda moment: int(days.of(np.array([moment.timestamp()]))[0]),
     )
 
 
-def promised_by_day(
+def expected_by_day(
     history: Sequence[SettingsRecord],
-    promise: Callable[[DeviceSettings], Sequence[Any]],
+    expect: Callable[[DeviceSettings], Sequence[Any]],
     *,
     days: np.ndarray,
     day_of: Callable[[datetime], int],
 ) -> np.ndarray:
-    """What settings promise on days, which are given by their numbers; ``day_of`` is the number of a moment's day.
+    """What is expected from settings on days, which are given by their numbers; ``day_of`` returns that of a moment.
 
-    Settings hold from the day on which they were seen first. That day itself promises the lesser of both, because the
-    phones learned of the change in its course. What was seen first holds for all days before.
+    Settings hold from the day on which they were seen first. On that day itself, the lesser of both is expected,
+    because the phones learned of the change in its course. What was seen first holds for all days before.
     """
     records = sorted(history, key=lambda record: record.seen)
-    promises = np.array([promise(record.values) for record in records], dtype=np.float32)
+    expected = np.array([expect(record.values) for record in records], dtype=np.float32)
     seen = np.array([day_of(record.seen) for record in records])
     held = np.searchsorted(seen[1:], days, side="right")
     before = np.where(seen[held] == days, np.maximum(held - 1, 0), held)
-    return np.minimum(promises[held], promises[before])
+    return np.minimum(expected[held], expected[before])
 
 
 def _seconds(settings: DeviceSettings, name: str | None) -> float:
