@@ -71,8 +71,8 @@ def fetched_participants(instance: dg.DagsterInstance, study: Study) -> dict[str
 
 
 def _seconds(moment: datetime) -> str:
-    return str(int(moment.timestamp()))
+    return f"{moment.timestamp():.6f}"  # whole seconds would be before a request of the same second
 
 
 def _moment(seconds: str) -> datetime:
-    return datetime.fromtimestamp(int(seconds), timezone.utc)
+    return datetime.fromtimestamp(float(seconds), timezone.utc)
