@@ -343,9 +343,7 @@ def test_the_runs_log_tells_what_the_run_does_without(
     assert (logging.getLogger("dagster_beiwe").level, logging.getLogger("dagster_beiwe").handlers) == before
 
 
-def test_an_id_that_no_server_has_fails_before_any_request(
-    launcher: Launcher, study: Study, server: SimulatedServer
-) -> None:
+def test_an_id_of_no_server_fails_before_any_request(launcher: Launcher, study: Study, server: SimulatedServer) -> None:
     """Anybody can make a partition of any name by hand."""
     launcher.instance.add_dynamic_partitions(participants_name(study.id), ["../../etc"])
     server.forget_requests()
