@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -59,9 +60,11 @@ def an_hour_later() -> Iterator[None]:
 
 @pytest.fixture
 def instance(shared_instance: dg.DagsterInstance) -> Iterator[dg.DagsterInstance]:
-    """Dagster's history in memory, empty."""
+    """Dagster's history in memory, empty, and nothing in the folder where runs leave what they hand on."""
     yield shared_instance
     shared_instance.wipe()
+    if Path(handed_on := shared_instance.storage_directory()).exists():
+        shutil.rmtree(handed_on)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def store(folder: Path, shared_world: World) -> TableStore:
 def frame() -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "participant": pd.Categorical(["ab12", "cd34", "ab12"]),
+            "participant": pd.Categorical(["ab12", "wq7kz3mt", "ab12"]),
             "day": pd.to_datetime(["2024-03-04", "2024-03-05", None]).tz_localize("UTC").astype("datetime64[ms, UTC]"),
             "files": pd.array([3, None, 5], dtype="Int64"),
             "metres": [1.5, float("nan"), -2.0],

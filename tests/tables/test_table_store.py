@@ -110,7 +110,7 @@ def test_nothing_readable_is_on_the_disk(
     store.write(KEY, frame)
     written += stored(folder).values()
     assert len(written) > 10
-    for secret in ("Grüße".encode(), b"cd34", b"PAR1", b"metres"):
+    for secret in ("Grüße".encode(), b"wq7kz3mt", b"PAR1", b"metres"):
         assert not any(secret in data for data in written)
     assert tables_below(folder) == [f"{store.layout.folder}/.tables/beiwe/sleep/daily_gps.parquet.lock"]
     assert {path.stat().st_mode & 0o777 for path in folder.rglob("*")} == {0o600, 0o700}
