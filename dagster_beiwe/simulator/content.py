@@ -17,6 +17,8 @@ from functools import lru_cache
 from threading import Lock
 
 from dagster_beiwe.simulator import rows as row_text
+from dagster_beiwe.simulator.lives import Life, sitting_in
+from dagster_beiwe.simulator.lives import rows as lived_rows
 from dagster_beiwe.simulator.server_streams import server_stream
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -56,6 +58,7 @@ class Recipe:
     """Everything on which the bytes of a file depend. ``extra`` lists rows that arrived late, one number per batch.
 
     ``submitted_ms`` is when a survey was submitted, in milliseconds since ``start_ms``, for the timings of it.
+    ``life`` is what the rows tell of, in files of a known life.
     """
 
     seed: str
@@ -67,6 +70,7 @@ class Recipe:
     rows: int
     extra: tuple[int, ...] = ()
     submitted_ms: int = 0
+    life: Life | None = None
 
 
 def moment_of(ms: int) -> datetime:
@@ -89,7 +93,10 @@ def render(recipe: Recipe) -> bytes:
     header = header_of(recipe.stream, recipe.os)
     if recipe.stream in row_text.SUBMITTED:
         return "\n".join([header, *row_text.SUBMITTED[recipe.stream](rng)]).encode()
-    if recipe.rows >= _TEMPLATE_FROM_ROWS and _is_plain_series(recipe):
+    if recipe.life is not None and recipe.stream != "survey_timings":
+        hour = lived_rows(recipe.life, recipe.stream, moment_of(recipe.start_ms))
+        base = "\n".join(_line(ms, tail) for ms, tail in hour).encode()
+    elif recipe.rows >= _TEMPLATE_FROM_ROWS and _is_plain_series(recipe):
         base = _stamp(recipe, rng)
     else:
         base = "\n".join(_lines(recipe, rng, recipe.rows)).encode()
@@ -115,7 +122,11 @@ def _by_time(line: str) -> tuple[int, str]:
 
 
 def _is_plain_series(recipe: Recipe) -> bool:
-    return recipe.start_ms > 10**12 and recipe.stream not in ("texts", "wifi", "survey_timings", "identifiers")
+    return (
+        recipe.life is None
+        and recipe.start_ms > 10**12
+        and recipe.stream not in ("texts", "wifi", "survey_timings", "identifiers")
+    )
 
 
 def _line(ms: int, tail: str) -> str:
@@ -130,8 +141,13 @@ def _lines(recipe: Recipe, rng: random.Random, count: int) -> list[str]:
         return [_line(start + rng.randrange(HOUR_MS), tail)]
     if stream == "survey_timings":
         session = row_text.survey_timings(recipe.survey_id, recipe.os, rng)
-        begin = start + recipe.submitted_ms - session[-1][0]
-        return [_line(begin + ms, tail) for ms, tail in session]
+        longest = session[-1][0]
+        lasts = longest
+        if recipe.life is not None:
+            sitting = sitting_in(recipe.life, moment_of(start))
+            lasts = ms_of(sitting.submitted) - ms_of(sitting.opened)
+        begin = start + recipe.submitted_ms - lasts
+        return [_line(begin + ms * lasts // longest, tail) for ms, tail in session]
     offsets = sorted(rng.sample(range(HOUR_MS), min(count, HOUR_MS)))
     if stream == "wifi":  # the rows of one scan share the time of the scan
         offsets = [offsets[i - i % 4] for i in range(len(offsets))]

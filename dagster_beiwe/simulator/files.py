@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from dagster_beiwe.simulator.content import BlobCache, Recipe, moment_of, noise, render, size_of, zstd_stored
+from dagster_beiwe.simulator.lives import Life
 from dagster_beiwe.simulator.server_streams import server_stream
 
 
@@ -21,7 +22,7 @@ class StoredFile:
     ``start_ms`` is Unix milliseconds UTC: the hour for chunked streams, the opening time on the phone for the
     others. ``has_sha1`` is whether the server's table of SHA-1 hashes knows the file; ``lost`` marks an object that
     is missing in storage. ``submitted_ms`` is when in its hour a survey was submitted, of timings. ``content`` replaces
-    the generated rows.
+    the generated rows. ``life`` is what the rows of a known life tell of.
     """
 
     study_id: str
@@ -36,6 +37,7 @@ class StoredFile:
     suffix: str = ""
     extra: tuple[int, ...] = ()
     submitted_ms: int = 0
+    life: Life | None = field(default=None, repr=False)
     audio_bytes: int = 0
     arrived: datetime
     has_sha1: bool = True
@@ -88,6 +90,7 @@ class StoredFile:
             rows=self.rows,
             extra=self.extra,
             submitted_ms=self.submitted_ms,
+            life=self.life,
         )
 
     @property

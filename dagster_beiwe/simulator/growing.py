@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from dagster_beiwe.simulator.content import HOUR_MS, BlobCache, ContentPlan, moment_of, ms_of
 from dagster_beiwe.simulator.files import StoredFile
+from dagster_beiwe.simulator.lives import LIVED_STREAMS, Life, moments, sitting_in
 from dagster_beiwe.simulator.people import Participant, Researcher, Study
 from dagster_beiwe.simulator.plans import ParticipantPlan, StudyPlan
 from dagster_beiwe.simulator.server_streams import extension_of, server_stream
@@ -88,6 +89,9 @@ def grow_participant(
         offline_since=person.offline_since,
         heartbeat=now if person.offline_since else None,
     )
+    if plan.lives:
+        seeded = f"{seed}/{study.id}/{participant_id}"
+        participant.life = Life.of(seeded, zone=study.time_zone, settings=study.device_settings)
     if study.interventions and person.os:
         participant.interventions[study.interventions[0]] = (start + 7 * _DAY).date()
     participant.interventions.update(person.interventions)
@@ -148,7 +152,8 @@ def _recorded(
     wanted = own.streams if own.streams is not None else plan.streams
     system = participant.os.lower()
     streams = [name for name in check_streams(wanted or STREAM_NAMES) if system in server_stream(name).platforms]
-    for stream, hour in _moments(streams, start, end, tuple(hours)):
+    life = participant.life
+    for stream, hour in _planned(streams, start, end, tuple(hours), life):
         if since is not None and hour < since:
             continue
         if hour >= own.stream_ends.get(stream, end):
@@ -156,8 +161,29 @@ def _recorded(
         if stream != "identifiers" and _chance(f"{seed}/{participant.id}/{ms_of(hour)}") >= own.share:
             continue
         yield make_file(
-            study, participant, stream, hour, content=own.content or plan.content, seed=seed, now=now, cache=cache
+            study,
+            participant,
+            stream,
+            hour,
+            content=own.content or plan.content,
+            seed=seed,
+            now=now,
+            cache=cache,
+            life=life if stream in LIVED_STREAMS else None,
         )
+
+
+def _planned(
+    streams: list[str], start: datetime, end: datetime, hours: tuple[int, ...], life: Life | None
+) -> Iterator[tuple[str, datetime]]:
+    """What is recorded when. Known lives decide for the streams that tell of them."""
+    if life is None:
+        yield from _moments(streams, start, end, hours)
+        return
+    yield from _moments([stream for stream in streams if stream not in LIVED_STREAMS], start, end, hours)
+    for stream in sorted(LIVED_STREAMS.intersection(streams)):
+        first = start.replace(minute=0, second=0, microsecond=0)
+        yield from ((stream, moment) for moment in moments(life, stream, first, end) if moment.hour in hours)
 
 
 def _chance(text: str) -> float:
@@ -200,6 +226,7 @@ def make_file(
     survey_id: str | None = None,
     rows: int | None = None,
     suffix: str = "",
+    life: Life | None = None,
 ) -> StoredFile:
     """The file of a stream that begins at ``moment``; unchunked files of a full hour begin within it."""
     entry = server_stream(stream)
@@ -213,6 +240,8 @@ def make_file(
     if stream in ("survey_answers", "survey_timings"):  # both tell of one submission
         session = zlib.crc32(f"{seed}/{owner}/{survey_id}/{start_ms}".encode())
         offset_ms = _SESSION_MS + session % (HOUR_MS - _SESSION_MS - 1000)
+    if life is not None and stream == "survey_timings":
+        offset_ms = ms_of(sitting_in(life, moment).submitted) - start_ms
     if not entry.chunked and start_ms % HOUR_MS == 0:
         start_ms += offset_ms
     delay = timedelta(minutes=5 + chance % 50)
@@ -228,6 +257,7 @@ def make_file(
         extension=extension_of(stream),
         suffix=suffix,
         submitted_ms=offset_ms if stream == "survey_timings" else 0,
+        life=life,
         audio_bytes=content.audio_bytes if entry.audio else 0,
         arrived=max(min(moment_of(start_ms) - participant.plan.clock + _HOUR + delay, now), participant.created),
         cache=cache,

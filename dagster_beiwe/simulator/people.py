@@ -9,6 +9,7 @@ from typing import Any
 from dagster_beiwe.simulator.counts import Counts
 from dagster_beiwe.simulator.files import StoredFile
 from dagster_beiwe.simulator.forest import ForestTask
+from dagster_beiwe.simulator.lives import Life
 from dagster_beiwe.simulator.plans import ParticipantPlan
 from dagster_beiwe.simulator.surveys import Survey, default_device_settings
 
@@ -47,7 +48,7 @@ class Participant:
 
     What the phone records follows ``plan``; until ``grown_until`` it is among the files. A phone that is
     ``offline_since`` uploads nothing. ``heartbeat`` is the last time that it said that it lives, if that is after its
-    last upload.
+    last upload. ``life`` is what is known of the person, in a study of known lives.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Participant:
     grown_until: datetime | None = None
     offline_since: datetime | None = None
     heartbeat: datetime | None = None
+    life: Life | None = None
 
     @property
     def last_upload(self) -> datetime | None:

@@ -49,7 +49,8 @@ class StudyPlan:
 
     Default range of the data: the three days before the world's ``now``, every hour, every stream of the phone's
     system. Surveys, calls and texts get one file a day and recordings one a week, whatever ``hours`` says.
-    ``settings`` are device settings that differ from the usual ones.
+    ``settings`` are device settings that differ from the usual ones. With ``lives``, participants live lives that are
+    known (``Participant.life``), and GPS, acceleration, calls, texts, and surveys tell of them.
     """
 
     name: str = "Loopback Study"
@@ -64,6 +65,7 @@ class StudyPlan:
     interventions: Sequence[str] = ("Surgery", "Discharge")
     fields: Sequence[str] = ("cohort",)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    lives: bool = False
     hidden: bool = False
     stopped: bool = False
 
