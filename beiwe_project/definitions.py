@@ -36,5 +36,12 @@ def defs() -> dg.Definitions:
     beiwe = build_beiwe_definitions(
         per_study=lab_assets, automation=automation, translator=LabTranslator(), default_io_manager=True
     )
+    followers = dg.AutomationConditionSensorDefinition(
+        "lab_tables",
+        target=dg.AssetSelection.all(),
+        minimum_interval_seconds=300,
+        default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
+        description="Makes the lab's tables where their raw data has new content.",
+    )
     # Each run is one step: a process of its own for it would only load everything once more.
-    return dg.Definitions.merge(beiwe, dg.Definitions(executor=dg.in_process_executor))
+    return dg.Definitions.merge(beiwe, dg.Definitions(sensors=[followers], executor=dg.in_process_executor))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagster_beiwe.assets import BeiweTranslator, BeiweTranslatorData, build_study_assets
+    from dagster_beiwe.automation.conditions import on_new_content
     from dagster_beiwe.automation.notices import Notices
     from dagster_beiwe.client import BeiweClient
     from dagster_beiwe.component import BeiweComponent
@@ -53,6 +54,7 @@ _MODULES = {
     "build_beiwe_definitions": "definitions",
     "build_study_assets": "assets",
     "credentials_from_env": "credentials",
+    "on_new_content": "automation.conditions",
     "raw_data_partitions": "partitions",
 }
 
@@ -78,6 +80,7 @@ __all__ = [
     "build_beiwe_definitions",
     "build_study_assets",
     "credentials_from_env",
+    "on_new_content",
     "raw_data_partitions",
 ]
 

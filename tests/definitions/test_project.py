@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from datetime import datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from worlds import START, WEEKS
 
 from dagster_beiwe.partitions.definitions import participants_name
-from dagster_beiwe.partitions.run_keys import rectangle_tags
+from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, rectangle_tags, stretch_tags
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.studies.study import Study
 
@@ -73,9 +74,60 @@ def test_tables_over_participants_windows_and_partitions(lab: Project, participa
     lab.run("raw_data", tags=rectangle)
     daily = lab.run("daily_counts", tags=rectangle)
     assert len(daily.get_asset_materialization_events()) == len(participants) * len(WEEKS)
-    files = lab.run("participant_files", partition=participants[0]).asset_value([*KEY, "participant_files"])
+    (files,) = lab.run("participant_files", partition=participants[0]).asset_value([*KEY, "participant_files"]).values()
     assert list(files["stream"]) == ["gps", "power_state"]
     assert min(files["files"]) >= 21
-    overview = lab.run("window_overview", partition=WEEKS[0]).asset_value([*KEY, "window_overview"])
+    (overview,) = lab.run("window_overview", partition=WEEKS[0]).asset_value([*KEY, "window_overview"]).values()
     assert sorted(overview["participant"]) == sorted(participants)
     assert set(overview["gps"]) == {7}
+
+
+class Followers:
+    """Evaluates the conditions of the lab's tables as the daemon does, and makes what they request."""
+
+    def __init__(self, lab: Project) -> None:
+        self._lab = lab
+        self._cursor: Any = None
+
+    def requested(self) -> dict[str, list[str]]:
+        """What the next evaluation requests: partitions by table."""
+        result = dg.evaluate_automation_conditions(
+            self._lab.definitions, self._lab.instance, asset_selection=dg.AssetSelection.all(), cursor=self._cursor
+        )
+        self._cursor = result.cursor
+        tables = ("daily_counts", "participant_files", "window_overview")
+        found = {name: result.get_requested_partitions(dg.AssetKey([*KEY, name])) for name in tables}
+        return {name: sorted(map(str, keys)) for name, keys in found.items() if keys}
+
+    def follow(self) -> None:
+        for name, keys in self.requested().items():
+            for key in keys:
+                self._lab.run(name, partition=key)
+
+
+def test_tables_follow_new_content_by_themselves(
+    lab: Project, participants: list[str], server: SimulatedServer, study: Study
+) -> None:
+    """Whatever has raw data is made first, then exactly what late data changes. Nothing is made again after a refresh
+    that finds nothing new, when participants are fetched, when somebody joins, or after a run that made it, too."""
+    rectangle, followers = dict(rectangle_tags(participants, WEEKS)), Followers(lab)
+    assert followers.requested() == {}
+    lab.run("raw_data", tags=rectangle)
+    followers.follow()
+    assert followers.requested() == {}
+    lab.run("raw_data", tags={**rectangle, REFRESH_TAG: MOVED_ONLY})
+    lab.run("participant", tags=dict(stretch_tags(participants)))
+    newcomer = server.world.add_participant(study.id)
+    lab.run("roster")
+    assert followers.requested() == {}
+    noon = datetime.combine(START + timedelta(weeks=1), time(12), timezone.utc)
+    server.world.add_rows(participants[1], "gps", noon)
+    lab.run("raw_data", tags={**rectangle, REFRESH_TAG: MOVED_ONLY})
+    assert followers.requested() == {
+        "daily_counts": [f"{participants[1]}|{WEEKS[1]}"],
+        "participant_files": [participants[1]],
+        "window_overview": [WEEKS[1]],
+    }
+    assert followers.requested() == {}
+    lab.run("raw_data", "daily_counts", partition=f"{newcomer}|{WEEKS[2]}")
+    assert followers.requested() == {"participant_files": [newcomer], "window_overview": [WEEKS[2]]}

@@ -32,6 +32,7 @@ from dagster_beiwe import (
     build_beiwe_definitions,
     build_study_assets,
     credentials_from_env,
+    on_new_content,
     raw_data_partitions,
 )
 from dagster_beiwe.checks import build_study_checks
@@ -59,6 +60,7 @@ def fixes_per_day(study: Study) -> Sequence[dg.AssetsDefinition]:
             key=["beiwe", study.key, "fixes_per_day"],
             metadata=study.to_metadata(),
             partitions_def=assert_type(raw_data_partitions(study), dg.MultiPartitionsDefinition),
+            automation_condition=on_new_content(),
             ins={"raw_data": dg.AssetIn(study.asset_key("raw_data"))},
         )(fixes)
     ]

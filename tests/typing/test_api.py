@@ -35,6 +35,7 @@ NAMES = [
     "build_beiwe_definitions",
     "build_study_assets",
     "credentials_from_env",
+    "on_new_content",
     "raw_data_partitions",
 ]
 

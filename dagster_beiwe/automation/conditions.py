@@ -1,0 +1,30 @@
+"""When a lab's own tables follow what they are made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+
+def on_new_content() -> dg.AutomationCondition[Any]:
+    """Request each partition that was never made, and each whose input has new content.
+
+    Dagster's ``eager()`` goes by materializations and ignores old windows; a refresh records each window anew, whether
+    or not anything changed. This goes by data versions, in every window. It waits until no run fills the input, and
+    does not repeat what failed until the input changes again::
+
+        @dg.asset(automation_condition=on_new_content(), ins={"raw_data": dg.AssetIn(study.asset_key("raw_data"))}, ...)
+        def daily_gps(raw_data: BeiwePartitions) -> pd.DataFrame: ...
+    """
+    condition = dg.AutomationCondition
+    never_made = condition.missing().newly_true().since(condition.newly_requested() | condition.newly_updated())
+    new_content = condition.data_version_changed() & ~condition.executed_with_root_target()
+    # A run that ends does not answer this: the content may have changed after the run had read it.
+    changed = condition.any_deps_match(new_content).since(condition.newly_requested())
+    return (
+        (never_made | changed)
+        & condition.any_deps_match(~condition.missing())
+        & ~condition.any_deps_in_progress()
+        & ~condition.in_progress()
+    ).with_label("on_new_content")
