@@ -29,12 +29,17 @@ from dagster_beiwe.text import counted, human_size
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def fill_first_study(living: LivingServer) -> None:
-    """What the newcomer sees first: what the server says about all studies, and everything about the first one."""
+def fill_first_study(living: LivingServer) -> dg.AssetKey:
+    """What the newcomer sees first: what the server says about all studies, and everything about the first one.
+
+    Returns the asset that shows who is silent in the first study.
+    """
     with _filler(living) as filler:
         filler.server_tables()
+        first = filler.studies[0]
         if living.is_new:
-            filler.fill(filler.studies[0])
+            filler.fill(first)
+    return first.asset_key("coverage")
 
 
 def fill_everything(living: LivingServer, folder: Path) -> int:

@@ -15,11 +15,12 @@ from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.private_files import read_file, write_file
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.simulator.events import poisoned
+from dagster_beiwe.text import counted
 
-LAG = timedelta(hours=48)
-"""How far the studies are behind at first. Less than what makes a participant silent."""
+LAG = timedelta(hours=12)
+"""How far the studies are behind at first. Less than a day, or everybody would seem to have sent nothing yesterday."""
 
-HOUR_SECONDS = 20.0
+HOUR_SECONDS = 60.0
 """How long an hour in the studies takes until they have caught up; then it takes an hour."""
 
 _SEED = 1
@@ -111,11 +112,8 @@ class LivingServer:
         files = self._world.live(self._world.now + _HOUR)
         self._save()
         if files:
-            phones = len({file.participant_id for file in files})
-            print(
-                f"{self._world.now:%A %H:%M} UTC in the studies: {len(files)} files arrived from {phones} phones.",
-                flush=True,
-            )
+            came, phones = counted(len(files), "file"), counted(len({file.participant_id for file in files}), "phone")
+            print(f"{self._world.now:%A %H:%M} UTC in the studies: {came} arrived from {phones}.", flush=True)
 
     def _catch_up(self, until: datetime) -> None:
         if self._world.now < until:

@@ -12,6 +12,7 @@ import urllib.request
 import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -21,8 +22,9 @@ from dagster_beiwe.errors import ConfigurationError
 LOG = "dagster.log"
 
 _WELCOME = """
-Dagster         {url}
-Control page    {control_url}   make something happen to the studies
+Dagster         {dagster}
+Who is silent   {silent}
+Control page    {control}   make something happen to the studies
 Folder          {folder}   Dagster's output is in {log}
 
 Ctrl-C ends the demo.
@@ -42,12 +44,20 @@ def find_dagster() -> str:
     return dagster
 
 
+@dataclass(frozen=True, kw_only=True)
+class Addresses:
+    """Where the demo is in a browser. ``silent`` is the page in Dagster that shows who is silent, and opens first."""
+
+    dagster: str
+    silent: str
+    control: str
+
+
 def serve(
     command: Sequence[str],
     folder: Path,
+    addresses: Addresses,
     *,
-    url: str,
-    control_url: str,
     browser: bool,
     meanwhile: AbstractContextManager[None],
 ) -> int:
@@ -60,10 +70,10 @@ def serve(
         print("Starting Dagster", flush=True)
         service = Service(command, folder=folder, log=LOG)
         try:
-            if _answers(url, service, asked):
-                print(_WELCOME.format(url=url, control_url=control_url, folder=folder, log=LOG), flush=True)
+            if _answers(addresses.dagster, service, asked):
+                print(_WELCOME.format(**asdict(addresses), folder=folder, log=LOG), flush=True)
                 if browser:
-                    webbrowser.open(url)
+                    webbrowser.open(addresses.silent)
                 with meanwhile:
                     while service.status is None and not asked.to_stop:
                         time.sleep(_LOOK_SECONDS)
@@ -130,6 +140,7 @@ def free_port(wanted: int) -> int:
     """The wanted port of the loopback interface, or any free one."""
     for port in (wanted, 0):
         with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the last demo's connections do not matter
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:

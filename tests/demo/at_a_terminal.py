@@ -7,7 +7,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from dagster_beiwe.demo.user_interface import free_port, serve
+from dagster_beiwe.demo.user_interface import Addresses, free_port, serve
 
 
 def main(folder: Path, processes: Path) -> int:
@@ -15,7 +15,8 @@ def main(folder: Path, processes: Path) -> int:
     port = free_port(0)
     command = [sys.executable, str(Path(__file__).with_name("plays_dagster.py")), str(port), str(processes)]
     url = f"http://127.0.0.1:{port}"
-    return serve(command, folder, url=url, control_url="", browser=False, meanwhile=nullcontext())
+    addresses = Addresses(dagster=url, silent=url, control=url)
+    return serve(command, folder, addresses, browser=False, meanwhile=nullcontext())
 
 
 if __name__ == "__main__":

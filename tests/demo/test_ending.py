@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_beiwe.demo.user_interface import free_port, serve
+from dagster_beiwe.demo.user_interface import Addresses, free_port, serve
 
 HERE = Path(__file__).parent
 DEADLINE_SECONDS = 60
@@ -90,6 +90,7 @@ def test_dagster_that_ends_by_itself_is_shown(tmp_path: Path, capfd: pytest.Capt
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     command = [sys.executable, "-S", "-c", "print('no such table'); raise SystemExit(3)"]
     url = f"http://127.0.0.1:{free_port(0)}"
-    assert serve(command, tmp_path, url=url, control_url="", browser=False, meanwhile=nullcontext()) == 1
+    addresses = Addresses(dagster=url, silent=url, control=url)
+    assert serve(command, tmp_path, addresses, browser=False, meanwhile=nullcontext()) == 1
     assert "Dagster ended by itself (exit status 3). Its last lines:\nno such table\n" in capfd.readouterr().out
     assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
