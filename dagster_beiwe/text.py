@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from datetime import datetime, timezone
 
 _LONGEST_SHOWN = 200
 
@@ -40,6 +41,11 @@ def as_title(text: str) -> str:
 def counted(number: int, one: str) -> str:
     """A number with its noun, as in "1 file" and "2,127 files"."""
     return f"{number:,} {one}{'' if number == 1 else 's'}"
+
+
+def utc_minute(moment: datetime) -> str:
+    """An aware moment to the minute, as in "2026-03-04 08:00 UTC"."""
+    return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
 
 
 def human_size(size_bytes: float) -> str:

@@ -52,7 +52,7 @@ def judge_faults(name: str, table: pd.DataFrame, findings: Sequence[Finding]) ->
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
         description=_description(findings, table["participant"].nunique()) if findings else QUALITY_CHECKS[name],
         metadata={
-            "as of": as_of(table).isoformat(),
+            "as of": dg.MetadataValue.timestamp(as_of(table)),
             "participants affected": len({participant for participant, _ in days}),
             "days affected": len(days),
             **({"first findings": table_of(_rows(findings[:SHOWN]))} if findings else {}),

@@ -54,7 +54,7 @@ def judge_silence(coverage: pd.DataFrame, silent: Sequence[SilentParticipant], c
     metadata: dict[str, Any] = {
         "silent": len(silent),
         "silent in all streams": sum(each.everything for each in silent),
-        "as of": as_of(coverage).isoformat(),
+        "as of": dg.MetadataValue.timestamp(as_of(coverage)),
         **failing_metadata(severities),
     }
     if silent:

@@ -50,6 +50,7 @@ from dagster_beiwe.studies.settings import changed_settings, describe_changes, r
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import DailyIndex, Gap, measure_completeness
 from dagster_beiwe.tables.store import TableStore
+from dagster_beiwe.text import utc_minute
 from dagster_beiwe.windows import Window
 
 CHECKS = {
@@ -64,7 +65,7 @@ CHECKS = {
     ),
     "silent": (
         "coverage",
-        "Everybody who takes part sends data: the phone, and each stream expected from the settings.",
+        "Everybody who takes part sends data, of each stream that is expected from the settings.",
     ),
     "roster": ("roster", "Server, partitions, and lake have the same participants, and none is flagged as deleted."),
     "settings": (
@@ -243,7 +244,7 @@ class _Inspection:
         return judge_settings(
             history,
             days=self._config.settings_days,
-            looked_at=moments[0].isoformat(timespec="seconds") if moments else None,
+            looked_at=moments[0] if moments else None,
             unrecorded=[str(change["setting"]) for change in unrecorded],
         )
 
@@ -274,10 +275,10 @@ class _Inspection:
 def _changes(
     changes: Iterable[Mapping[str, Any]], *, seen: datetime, not_seen: datetime | None, recent: bool
 ) -> list[dict[str, Any]]:
-    """Changes of settings, each with when it was seen and when not yet: ``not_seen``, None after a single look."""
+    """Changes of settings, each with when it was seen and when not yet, which is empty after a single look."""
     times = {
-        "seen": seen.isoformat(timespec="seconds"),
-        "not_seen": not_seen.isoformat(timespec="seconds") if not_seen else "",
+        "seen": utc_minute(seen),
+        "not yet seen": utc_minute(not_seen) if not_seen else "",
         "recent": recent,
     }
     return [{**change, **times} for change in changes if change["setting"] != _DATES]

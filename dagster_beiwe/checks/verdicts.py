@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -19,6 +19,7 @@ from dagster_beiwe.maintenance.verify import Verification
 from dagster_beiwe.runs.check_history import failing_metadata
 from dagster_beiwe.runs.remembered_heads import seen_metadata
 from dagster_beiwe.studies.time_zones import StudyZone
+from dagster_beiwe.text import utc_minute
 
 _NAMED = 1_000
 
@@ -57,7 +58,7 @@ def judge_completeness(found: Comparison, places: Places, zone: StudyZone) -> Ve
         "out-of-range bytes": found.out_of_range_bytes,
         "out-of-range bytes in the lake": found.out_of_range_lake_bytes,
         "streams not compared": not_compared or "none",
-        "contents compared up to": _minute(found.compared_at) if found.compared_at else "never",
+        "contents compared up to": dg.MetadataValue.timestamp(found.compared_at) if found.compared_at else "never",
         "windows": found.windows,
         "windows never compared": found.never_compared,
         "time zone": f"{zone.name} ({zone.source})",
@@ -98,7 +99,7 @@ def _contents(found: Comparison) -> str:
     if found.compared_at is None:
         return "Contents were never compared." if found.windows else "Nothing was fetched yet."
     never = _counted(found.never_compared, "window was never compared", "windows were never compared")
-    return f"Contents compared up to {_minute(found.compared_at)}{never and f'; {never}'}."
+    return f"Contents compared up to {utc_minute(found.compared_at)}{never and f'; {never}'}."
 
 
 def judge_verification(
@@ -208,7 +209,7 @@ def judge_roster(
 
 
 def judge_settings(
-    history: Sequence[Mapping[str, Any]], *, days: int, looked_at: str | None, unrecorded: Sequence[str]
+    history: Sequence[Mapping[str, Any]], *, days: int, looked_at: datetime | None, unrecorded: Sequence[str]
 ) -> Verdict:
     """``settings``: what changed in the last days. ``history`` has every known change, newest first.
 
@@ -218,7 +219,7 @@ def judge_settings(
         return Verdict(passed=False, severity=_WARN, description="Nothing to compare: materialize the settings first.")
     recent = [each for each in history if each["recent"]]
     rows = [
-        {name: str(each.get(name, "")) for name in ("setting", "from", "to", "seen", "not_seen")}
+        {name: str(each.get(name, "")) for name in ("setting", "from", "to", "seen", "not yet seen")}
         for each in history[:SHOWN]
     ]
     names = sorted({str(each["setting"]) for each in recent})
@@ -226,7 +227,7 @@ def judge_settings(
     if recent:
         text = f"Changed in the last {days} days: {', '.join(names[:SHOWN])}. That may explain a change of coverage."
     if unrecorded:
-        text += f" Not in the history yet: materialize the settings, last done at {looked_at}."
+        text += f" Not in the history yet: materialize the settings, last done at {utc_minute(looked_at)}."
     return Verdict(
         passed=not recent,
         severity=_WARN,
@@ -234,14 +235,10 @@ def judge_settings(
         metadata={
             "changes in these days": len(recent),
             "changed since they were materialized": ", ".join(unrecorded[:SHOWN]) or "none",
-            "last materialized": looked_at,
+            "last materialized": dg.MetadataValue.timestamp(looked_at),
             **({"history": table_of(rows)} if rows else {}),
         },
     )
-
-
-def _minute(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).isoformat(timespec="minutes")
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from dagster_beiwe.client import StudyListing
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.study import When
 from dagster_beiwe.tables.store import TableStore
-from dagster_beiwe.text import counted, one_line
+from dagster_beiwe.text import counted, one_line, utc_minute
 
 _MOST_ROWS = 60
 """So many are shown on a terminal."""
@@ -176,7 +176,7 @@ def _printable(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _print_table(table: _Table, frame: pd.DataFrame) -> None:
     of = f" of {named(table.study)}" if table.study else ""
-    print(f"{table.title}{of}: {counted(len(frame), 'row')}, written {table.written:%Y-%m-%d %H:%M} UTC")
+    print(f"{table.title}{of}: {counted(len(frame), 'row')}, written {utc_minute(table.written)}")
     half = _MOST_ROWS // 2
     cut = max(0, len(frame) - 2 * half)
     shown = _printable(_plain(pd.concat([frame[:half], frame[half + cut :]]))).astype(object)
@@ -197,4 +197,4 @@ def _print_list(held: Sequence[_Table], *, as_json: bool) -> None:
                 print(json.dumps({"study_id": study.id if study else None, **facts}))
             else:
                 parts = f"{counted(partitions, 'partition')}, " if partitions else ""
-                print(f"  {table.title}  {parts}written {table.written:%Y-%m-%d %H:%M} UTC")
+                print(f"  {table.title}  {parts}written {utc_minute(table.written)}")

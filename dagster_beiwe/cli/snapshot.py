@@ -13,7 +13,7 @@ from dagster_beiwe.client import StudyListing
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.records import Snapshot
 from dagster_beiwe.lake.snapshots import Kept, check_snapshot, citation, create_snapshot, delete_snapshot, snapshots
-from dagster_beiwe.text import counted, human_size, one_line
+from dagster_beiwe.text import counted, human_size, one_line, utc_minute
 
 
 @click.group(no_args_is_help=False)
@@ -54,7 +54,7 @@ def _list(*, study: str | None, as_json: bool) -> int:
         for kept in listed:
             snapshot = kept.snapshot
             print(
-                f"  {snapshot.name}: state {snapshot.at.number}, {snapshot.taken_at:%Y-%m-%d %H:%M} UTC; "
+                f"  {snapshot.name}: state {snapshot.at.number}, {utc_minute(snapshot.taken_at)}; "
                 f"{counted(snapshot.participants, 'participant')}, {counted(snapshot.files, 'file')}, "
                 f"{human_size(snapshot.size_bytes)}"
             )

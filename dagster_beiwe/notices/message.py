@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dagster_beiwe.notices.problems import Check, Problem, Severity
-from dagster_beiwe.text import counted
+from dagster_beiwe.text import counted, utc_minute
 
 _NAMED = 50
 _WORDS = {"WARN": "warning", "ERROR": "error"}
@@ -55,7 +55,7 @@ def _block(check: Check, severity: Severity, problems: Sequence[Problem], dagste
     """A check that failed, with whom it names and where to look."""
     newest = datetime.fromtimestamp(max(problem.at for problem in problems), timezone.utc)
     people = [_name(problem) for problem in problems if problem.participant]
-    lines = [f"{check.study}: {check.name} ({_WORDS[severity]}), {newest:%Y-%m-%d %H:%M} UTC"]
+    lines = [f"{check.study}: {check.name} ({_WORDS[severity]}), {utc_minute(newest)}"]
     if people:
         lines += [f"{counted(len(people), 'participant')}: {_listed(people)}"]
     if any(problem.resolved and not problem.participant for problem in problems):

@@ -38,7 +38,7 @@ def _thumbnail(chart: Chart, rows: int, columns: int) -> str:
     who = f"the {rows} worst of {chart.rows} participants" if rows < chart.rows else f"{rows} participants"
     cell = min(max(_THUMBNAIL_WIDTH // columns, _SMALLEST_CELL), _LARGEST_CELL)
     image = data_url(plain_png(part, cell=cell))
-    return f"![{columns} days of {who}]({image})\n\nThe last {columns} days of {who}. {keys}."
+    return f"![{columns} days of {who}]({image})\n\nThe last {columns} days of {who}. {keys[:1].upper()}{keys[1:]}."
 
 
 def silent_table(sentence: str, silent: Sequence[SilentParticipant]) -> str:

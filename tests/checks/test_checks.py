@@ -296,7 +296,7 @@ def test_settings_tell_what_changed_from_what_to_what_and_when(lab: Lab) -> None
     assert "materialize" not in (evaluation.description or "")
     about, gps = rows(evaluation, "history")
     assert (gps["from"], gps["to"]) == (str(before), str(before + 60))
-    assert "" < gps["not_seen"] <= gps["seen"]
+    assert "" < gps["not yet seen"] <= gps["seen"]
     assert (about["setting"], about["from"], about["to"]) == ("device_setting/about_page_text", "", "")
     assert "Roe" not in str(evaluation)
 
