@@ -76,7 +76,7 @@ def _measure(context: dg.AssetExecutionContext, study: Study) -> tuple[pd.DataFr
     windows = study_windows(study, now=now)
     with resource.get_client() as client:
         zone = find_zone(study, context.instance, client).zone
-        roster = roster_rows(client.participants(study.id), participant_table(client, study, context.log))
+        roster = roster_rows(client.participants(study.id), participant_table(client, resource, study, context.log))
         basis = Basis(
             windows=windows,
             streams=client.choose_streams(study.id, study.config.streams),

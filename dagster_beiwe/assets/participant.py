@@ -86,7 +86,8 @@ class _Participants:
         lake.log.check(remembered_heads(self._context.instance, self._study))
         store, failed = TableStore.of_study(lake), list[str]()
         with resource.get_client() as client:
-            for row in roster_rows(self._open, participant_table(client, self._study, self._context.log)):
+            table = participant_table(client, resource, self._study, self._context.log)
+            for row in roster_rows(self._open, table):
                 participant = str(row["participant"])
                 try:
                     history = read_participant(client, participant, row, lacking=self._lacking)
@@ -112,6 +113,9 @@ class _Participants:
             self._lacking = history.missing
             self._context.log.info("This server is too old to return: %s.", ", ".join(self._lacking))
         participant, run_id = str(row["participant"]), self._context.run.run_id
+        before = store.find(self._key.path, partition=participant) if history.missing else None
+        if before is not None:
+            history = history.completed(before)
         written = store.write(self._key.path, history.frame, partition=participant, run_id=run_id)
         fetched = Fetched.now(row, now=datetime.now(timezone.utc))
         self._context.log_event(

@@ -22,8 +22,15 @@ from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import never_seen_advice, with_retries
 from dagster_beiwe.runs.pools import limit_pool
 from dagster_beiwe.studies.config import table_io_manager_key
-from dagster_beiwe.studies.roster import PARTICIPANT_COLUMN, ids_in_table, roster_rows, roster_version
+from dagster_beiwe.studies.roster import (
+    PARTICIPANT_COLUMN,
+    ids_in_table,
+    roster_rows,
+    roster_version,
+    table_in_roster,
+)
 from dagster_beiwe.studies.study import Study
+from dagster_beiwe.tables.store import TableStore
 
 _Answer = tuple[Sequence[str], int, list[dict[str, Any]]]
 """Participant ids, how many others are no valid ids, and the participant table."""
@@ -68,7 +75,7 @@ def _ask(context: dg.AssetExecutionContext, study: Study) -> _Answer:
     with resource.get_client() as client:
         log_capabilities(client, context.log)
         ids, refused = client.participant_ids(study.id)
-        return ids, refused, participant_table(client, study, context.log)
+        return ids, refused, participant_table(client, resource, study, context.log)
 
 
 def _add_partitions(context: dg.AssetExecutionContext, study: Study, participants: Sequence[str]) -> dict[str, Any]:
@@ -93,20 +100,24 @@ def _add_partitions(context: dg.AssetExecutionContext, study: Study, participant
     }
 
 
-def participant_table(client: BeiweClient, study: Study, log: logging.Logger) -> list[dict[str, Any]]:
-    """The table; empty if the server lacks it or fails to make it, which is a known fault of some versions."""
+def participant_table(
+    client: BeiweClient, resource: BeiweResource, study: Study, log: logging.Logger
+) -> list[dict[str, Any]]:
+    """The server's table. If the server lacks it or fails to make it, which is a known fault of some versions: what the
+    stored roster has of an earlier one, or nothing."""
     try:
         table = client.participant_table(study.id)
+        if ids_in_table(table) is not None:
+            return table
+        problem = f"It has no column {PARTICIPANT_COLUMN!r}."
     except (RouteMissingError, ServerFailedError) as error:
-        log.warning(
-            "The server returned no participant table, so the roster of %s has ids only. %s", study.title, error
-        )
-        return []
-    if ids_in_table(table) is None:
-        log.warning(
-            "The roster of %s has ids only: the server's participant table has no column %r.",
-            study.title,
-            PARTICIPANT_COLUMN,
-        )
-        return []
-    return table
+        problem = str(error)
+    roster = TableStore.of_study(resource.study_lake(study)).find(study.asset_key("roster").path)
+    earlier = [] if roster is None else table_in_roster(roster.to_dict("records"))
+    log.warning(
+        "The server returned no usable participant table, so the roster of %s %s. %s",
+        study.title,
+        "has what an earlier one said" if earlier else "has ids only",
+        problem,
+    )
+    return earlier

@@ -26,13 +26,15 @@ from dagster_beiwe.studies.server_tables import (
 )
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.content import content_version
+from dagster_beiwe.tables.store import TableStore
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerTable:
     """A table of a study: its name, the asset that it follows, and how it is read.
 
-    ``read`` raises ``RouteMissingError`` if the server is too old to say. Then the table is empty.
+    ``read`` raises ``RouteMissingError`` if the server does not have the endpoint. Then the table is as it was before,
+    or empty.
     """
 
     name: str
@@ -66,19 +68,20 @@ def _build(study: Study, table: ServerTable, options: AssetOptions) -> dg.Assets
     def server_table(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         resource: BeiweResource = getattr(context.resources, study.config.deployment)
 
-        def ask() -> pd.DataFrame | None:
+        def ask() -> tuple[pd.DataFrame, bool]:
             resource.check_passphrase(study)  # or the answer could not be stored
             with resource.get_client() as client:
                 try:
-                    return table.read(client, study)
+                    return table.read(client, study), True
                 except RouteMissingError as error:
-                    context.log.info("%s of %s stays empty. %s", table.name, study.title, error)
-                    return None
+                    before = TableStore.of_study(resource.study_lake(study)).find(context.asset_key.path)
+                    stays = "empty" if before is None or before.empty else "as it was"
+                    context.log.warning("%s of %s stays %s. %s", table.name, study.title, stays, error)
+                    return _empty(table.name) if before is None else before, False
 
         with in_run_log(context.log):
-            told = with_retries(ask, policy=options.retry_policy, log=context.log)
-        frame = _empty(table.name) if told is None else told
-        metadata = {"dagster/row_count": len(frame), "told by this server": told is not None}
+            frame, told = with_retries(ask, policy=options.retry_policy, log=context.log)
+        metadata = {"dagster/row_count": len(frame), "told by this server": told}
         return table_output(frame, metadata, version=content_version(frame))
 
     return server_table

@@ -38,6 +38,7 @@ from dagster_beiwe.studies.settings import (
 )
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone, zone_of_phones
+from dagster_beiwe.tables.store import TableStore
 
 CHANGES_METADATA = "changes"
 """Metadata: what changed since the settings were last materialized. The events are the history."""
@@ -71,6 +72,15 @@ def build_settings_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
         return table_output(frame, _metadata(context, study, snapshot, zone), version=snapshot.version)
 
     return settings
+
+
+def current_settings(client: BeiweClient, resource: BeiweResource, study: Study) -> SettingsSnapshot:
+    """The settings as the server has them; where it lacks an endpoint, as the stored ones have them."""
+    snapshot = read_settings(client, study.id, study_pk=study.config.study_pk)
+    if not snapshot.missing:
+        return snapshot
+    before = TableStore.of_study(resource.study_lake(study)).find(study.asset_key("settings").path)
+    return snapshot if before is None else snapshot.completed(before.to_dict("records"))
 
 
 def settings_until_now(
@@ -138,7 +148,7 @@ def _ask(context: dg.AssetExecutionContext, study: Study) -> tuple[SettingsSnaps
     resource: BeiweResource = getattr(context.resources, study.config.deployment)
     resource.check_passphrase(study)  # or the answer could not be stored
     with resource.get_client() as client:
-        snapshot = read_settings(client, study.id, study_pk=study.config.study_pk)
+        snapshot = current_settings(client, resource, study)
         return snapshot, _zone(snapshot, study, client)
 
 

@@ -16,7 +16,13 @@ import dagster as dg
 from pydantic import Field
 
 from dagster_beiwe.assets import DEFAULT_TRANSLATOR, BeiweTranslator, translated
-from dagster_beiwe.assets.settings import CHANGES_METADATA, FINGERPRINTS_METADATA, SHOWN_METADATA, json_before
+from dagster_beiwe.assets.settings import (
+    CHANGES_METADATA,
+    FINGERPRINTS_METADATA,
+    SHOWN_METADATA,
+    current_settings,
+    json_before,
+)
 from dagster_beiwe.assets.translator import STUDY_ASSETS
 from dagster_beiwe.checks.comparison import Comparison
 from dagster_beiwe.checks.places import Places
@@ -46,7 +52,7 @@ from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.discovery import StudyMemory
 from dagster_beiwe.studies.roster import ids_in_table
 from dagster_beiwe.studies.server_counts import all_counts, batches, find_zone
-from dagster_beiwe.studies.settings import changed_settings, describe_changes, read_settings
+from dagster_beiwe.studies.settings import changed_settings, describe_changes
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import DailyIndex, Gap, measure_completeness
 from dagster_beiwe.tables.store import TableStore
@@ -252,7 +258,7 @@ class _Inspection:
         """What changed on the server after the settings were last materialized."""
         key = self._study.asset_key("settings")
         with self._resource.get_client() as client:
-            snapshot = read_settings(client, self._study.id, study_pk=self._study.config.study_pk)
+            snapshot = current_settings(client, self._resource, self._study)
         before = json_before(self._instance, key, FINGERPRINTS_METADATA)
         names = changed_settings(before, snapshot.fingerprints()) if before else []
         shown_before = json_before(self._instance, key, SHOWN_METADATA)

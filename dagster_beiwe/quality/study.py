@@ -13,7 +13,6 @@ import pandas as pd
 
 from dagster_beiwe.coverage.expected import SettingsRecord
 from dagster_beiwe.coverage.frame import AS_OF, TIME_ZONE
-from dagster_beiwe.errors import TableMissingError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.quality.clocks import UPLOAD_COLUMNS, with_clocks
 from dagster_beiwe.quality.days import ANSWERS, RECORDINGS, days_of, whole_table
@@ -91,7 +90,7 @@ class StudyMeasuring:
         return table
 
     def _measure(self, lake: StudyLake, store: TableStore, participant: str) -> None:
-        before = _stored(store, self._key, participant)
+        before = store.find(self._key, partition=participant)
         wanted = {*self._streams, *([RECORDINGS] if ANSWERS in self._streams else [])}
         measured = measure_participant(lake, participant, streams=wanted, before=before)
         self._waiting.append(measured)
@@ -110,7 +109,7 @@ class StudyMeasuring:
             return whole_table([])
         histories = {}
         for participant in (each.participant for each in measured):
-            history = _stored(store, self._history_key, participant, columns=UPLOAD_COLUMNS)
+            history = store.find(self._history_key, partition=participant, columns=UPLOAD_COLUMNS)
             if history is not None:
                 histories[participant] = history
         zone = self._zone.zone
@@ -123,13 +122,3 @@ class StudyMeasuring:
             TableStore.of_study(self._lake).write_all(self._key, changed, run_id=self._run_id)
             logger.info("Measured %d files of %d participants.", self.progress.files, self.progress.participants)
         return measured
-
-
-def _stored(
-    store: TableStore, key: Sequence[str], participant: str, *, columns: Sequence[str] | None = None
-) -> pd.DataFrame | None:
-    """A participant's partition of a table; None if it was never made."""
-    try:
-        return store.read(key, partition=participant, columns=columns)
-    except TableMissingError:
-        return None

@@ -18,13 +18,13 @@ def read_report(tables: TableStore, key_of: KeyOf, *, study: str, silent_days: i
     With ``silent_days``, other days than those of the study's configuration make somebody silent. Raises
     ``TableMissingError`` without coverage.
     """
-    stored, quality = read_coverage(tables, key_of, silent_days=silent_days), key_of("quality")
+    stored = read_coverage(tables, key_of, silent_days=silent_days)
     return Report(
         study=study,
         coverage=stored.table,
         silent=stored.silent,
         limits=stored.limits,
-        quality=tables.read(quality) if tables.exists(quality) else None,
+        quality=tables.find(key_of("quality")),
         changes=changes_in(stored.table),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -50,10 +50,15 @@ _MISSING: Final = int(np.iinfo(np.int64).min)
 
 @dataclass(frozen=True, kw_only=True)
 class ParticipantHistory:
-    """A participant's table, and the kinds of rows that the server is too old to have."""
+    """A participant's table, and the kinds of rows whose endpoints the server lacks."""
 
     frame: pd.DataFrame
     missing: tuple[Kind, ...] = ()
+
+    def completed(self, before: pd.DataFrame) -> ParticipantHistory:
+        """With what an earlier ``frame`` has of the kinds that the server does not return."""
+        kept = before[before["kind"].isin(self.missing)]
+        return replace(self, frame=pd.concat([self.frame, kept], ignore_index=True))
 
     def rows(self) -> dict[str, int]:
         """{kind: number of rows}"""

@@ -57,6 +57,12 @@ def ids_in_table(table: Sequence[Row]) -> list[str] | None:
     return [str(row.get(PARTICIPANT_COLUMN)) for row in table]
 
 
+def table_in_roster(roster: Iterable[Row]) -> list[dict[str, Any]]:
+    """The server's table as a roster has it: the rows with more than an id."""
+    rows = [{name: value for name, value in row.items() if isinstance(value, str)} for row in roster]
+    return [{PARTICIPANT_COLUMN: row.pop("participant"), **row} for row in rows if len(row) > 1]
+
+
 def _column(name: str) -> str:
     return "participant (server)" if name == "participant" else name
 

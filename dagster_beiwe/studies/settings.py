@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dagster_beiwe.client import BeiweClient
@@ -12,9 +12,17 @@ from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.studies.roster import content_hash
 
-SECTIONS = ("study", "data_stream", "device_setting", "survey", "survey_version", "intervention", "intervention_date")
-
 _DEVICE, INTERVENTION_DATES = "device_setting", "intervention_date"
+
+_SECTIONS_OF: Mapping[str, Sequence[str]] = {
+    "settings": ("study", _DEVICE, "survey", "intervention"),
+    "survey history": ("survey_version",),
+    "intervention dates": (INTERVENTION_DATES,),
+    "data streams": ("data_stream",),
+}
+"""{what the server is asked for: sections of the settings}"""
+
+SECTIONS = tuple(section for sections in _SECTIONS_OF.values() for section in sections)
 
 Shown = bool | int | float
 """A setting's value that may be shown where text may not."""
@@ -29,6 +37,12 @@ class SettingsSnapshot:
 
     values: Settings
     missing: tuple[str, ...] = ()
+
+    def completed(self, before: Iterable[Mapping[str, str]]) -> SettingsSnapshot:
+        """With what earlier ``rows`` have of the sections that the server does not return."""
+        sections = {section for name in self.missing for section in _SECTIONS_OF[name]}
+        kept = {(row["section"], row["name"]): json.loads(row["value"]) for row in before if row["section"] in sections}
+        return replace(self, values={**kept, **self.values})
 
     @property
     def version(self) -> str:

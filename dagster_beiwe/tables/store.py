@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pandas as pd
 
-from dagster_beiwe.errors import PassphraseMissingError
+from dagster_beiwe.errors import PassphraseMissingError, TableMissingError
 from dagster_beiwe.lake.manifest import TableManifest
 from dagster_beiwe.tables.files import TableContent, TableFiles
 from dagster_beiwe.tables.parquet import arrow_table, read_parquet, write_parquet
@@ -43,6 +43,15 @@ class TableStore(TableFiles):
         ``WrongPassphraseError``, and ``ConfigurationError`` for columns that it does not have.
         """
         return read_parquet(self.load(asset_key, partition=partition)[1], columns=columns, name="/".join(asset_key))
+
+    def find(
+        self, asset_key: Sequence[str], *, partition: str | None = None, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame | None:
+        """A table as ``read`` returns it; None if it was never written."""
+        try:
+            return self.read(asset_key, partition=partition, columns=columns)
+        except TableMissingError:
+            return None
 
 
 def _content(frame: pd.DataFrame, written_at: str, run_id: str) -> TableContent:

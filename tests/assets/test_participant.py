@@ -142,6 +142,18 @@ def test_an_old_server_is_asked_once_for_what_it_lacks(open_lab: Callable[..., L
     assert len(told) == lacks
 
 
+def test_a_history_stays_while_its_endpoint_is_gone(enrolled: Lab) -> None:
+    """And the run names it."""
+    assert enrolled.run("participant", partition=ANNA).success
+    before = table_of(enrolled, ANNA)
+    with enrolled.server.misbehave("wrong_json", route="/get-participant-upload-*", status=404, body="<html>"):
+        assert enrolled.run("participant", partition=ANNA).success
+    pd.testing.assert_frame_equal(
+        *(each.sort_values(list(TYPES), ignore_index=True) for each in (table_of(enrolled, ANNA), before))
+    )
+    assert events_of(enrolled)[ANNA].metadata["not told by this server"].value == ["upload"]
+
+
 def test_a_labs_asset_reads_participants_through_the_io_manager(enrolled: Lab) -> None:
     """One DataFrame of all of them, or of the same partition."""
     fetch_everybody(enrolled)

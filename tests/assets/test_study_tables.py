@@ -16,6 +16,7 @@ from dagster_beiwe import BeiweResource, EnvCredentials
 from dagster_beiwe.assets import AssetOptions
 from dagster_beiwe.assets.coverage import build_coverage_asset
 from dagster_beiwe.assets.roster import build_roster_asset
+from dagster_beiwe.assets.server_tables import build_server_tables
 from dagster_beiwe.assets.settings import build_settings_asset
 from dagster_beiwe.assets.studies import build_studies_asset
 from dagster_beiwe.io_managers import EncryptedTableIOManager
@@ -211,6 +212,36 @@ def test_a_participant_table_without_ids_leaves_the_roster_with_ids_only(
     frame, event = tables.materialize(build_roster_asset(study, AT_ONCE))
     assert list(frame.columns) == ["participant"]
     assert event.metadata["has participant table"].value is False
+
+
+def _interventions(study: Study, options: AssetOptions) -> dg.AssetsDefinition:
+    return next(each for each in build_server_tables(study, options) if each.key.path[-1] == "interventions")
+
+
+@pytest.mark.parametrize(
+    ("build", "route", "status"),
+    [
+        (build_roster_asset, "participant-table-data", 500),
+        (build_settings_asset, "study-settings", 404),
+        (_interventions, "interventions", 404),
+    ],
+)
+def test_what_the_server_said_stays_while_it_says_nothing(
+    tables: Tables,
+    study: Study,
+    server: SimulatedServer,
+    build: Callable[[Study, AssetOptions], dg.AssetsDefinition],
+    route: str,
+    status: int,
+) -> None:
+    """An endpoint may be gone for a while, behind a proxy or in an update: rows and data version are as before."""
+    asset = build(study, AT_ONCE)
+    before, first = tables.materialize(asset)
+    assert before.shape > (1, 2)
+    with server.misbehave("wrong_json", route=f"/get-{route}/v1", status=status, body="<html>"):
+        after, second = tables.materialize(asset)
+    pd.testing.assert_frame_equal(after, before)
+    assert (second.tags or {})["dagster/data_version"] == (first.tags or {})["dagster/data_version"]
 
 
 @pytest.mark.parametrize("build", [build_roster_asset, build_settings_asset, build_coverage_asset])
