@@ -152,25 +152,29 @@ def _joined(frames: Sequence[tuple[_Table, pd.DataFrame]]) -> pd.DataFrame:
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     """Calendar days as dates, and categories as what they stand for."""
-    days = {name: frame[name].dt.strftime("%Y-%m-%d") for name in frame.select_dtypes("datetime")}
+    moments = {name: frame[name] for name in frame.select_dtypes("datetime")}
+    days = {name: each for name, each in moments.items() if (each.dropna().dt.normalize() == each.dropna()).all()}
     words = {name: frame[name].astype(object) for name in frame.select_dtypes("category")}
-    plain: pd.DataFrame = frame.assign(**days, **words)
+    plain: pd.DataFrame = frame.assign(**{name: each.dt.strftime("%Y-%m-%d") for name, each in days.items()}, **words)
     return plain
 
 
 def _export(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> None:
-    if as_json:
-        frame.to_json(sys.stdout, orient="records", lines=True, date_format="iso", force_ascii=False)
+    if as_json and len(frame):
+        frame.to_json(sys.stdout, orient="records", lines=True, date_format="iso", double_precision=15)
     elif as_csv:
-        frame.to_csv(sys.stdout, index=False)
-    else:
+        (_printable(frame) if sys.stdout.isatty() else frame).to_csv(sys.stdout, index=False)
+    elif not as_json:
         _printable(frame).to_csv(sys.stdout, index=False, sep="\t")
 
 
 def _printable(frame: pd.DataFrame) -> pd.DataFrame:
     """Without characters that a terminal would obey."""
-    texts = {name: frame[name].map(one_line, na_action="ignore") for name in frame.select_dtypes(["object", "string"])}
-    printable: pd.DataFrame = frame.assign(**texts)
+    texts = {
+        name: frame[name].map(lambda value: one_line(str(value)), na_action="ignore")
+        for name in frame.select_dtypes(["object", "string"])
+    }
+    printable: pd.DataFrame = frame.assign(**texts).rename(columns=lambda name: one_line(str(name)))
     return printable
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
@@ -12,19 +13,19 @@ from typing import Any
 
 import click
 import numpy as np
-import pandas as pd
 
 from dagster_beiwe.cli.context import named, open_lake, studies_in_lake
 from dagster_beiwe.cli.options import json_option, optional_study_option, silent_option
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.coverage import Enrollment, SilentParticipant
-from dagster_beiwe.coverage.frame import TIME_ZONE, as_of, has_data
-from dagster_beiwe.coverage.stored import read_coverage
+from dagster_beiwe.coverage.frame import TIME_ZONE, as_of
+from dagster_beiwe.coverage.stored import StoredCoverage, read_coverage
 from dagster_beiwe.coverage.wording import local_time
 from dagster_beiwe.errors import TableMissingError
 from dagster_beiwe.pictures.charts import DATA, MOST, NOTHING, PART
-from dagster_beiwe.pictures.days import Days, data_levels
 from dagster_beiwe.pictures.sentences import silence_in_words
+from dagster_beiwe.pictures.study_charts import StudyCharts
+from dagster_beiwe.report.figures import participant_figures
 from dagster_beiwe.tables.finding import key_called
 from dagster_beiwe.tables.store import TableStore
 from dagster_beiwe.text import counted
@@ -88,35 +89,28 @@ def _overview(tables: TableStore, days: int | None) -> _Overview | None:
         stored = read_coverage(tables, partial(key_called, tables), silent_days=days)
     except TableMissingError:
         return None
-    coverage = stored.table
     return _Overview(
-        sentence=silence_in_words(coverage, stored.silent, stored.limits),
-        made=as_of(coverage),
-        time_zone=coverage.attrs[TIME_ZONE],
+        sentence=silence_in_words(stored.table, stored.silent, stored.limits),
+        made=as_of(stored.table),
+        time_zone=stored.table.attrs[TIME_ZONE],
         silent=stored.silent,
-        people=list(_people(coverage, stored.roster, stored.silent)) if len(coverage) else [],
+        people=list(_people(stored)) if len(stored.table) else [],
     )
 
 
-def _people(
-    coverage: pd.DataFrame, roster: Mapping[str, Enrollment], silent: Sequence[SilentParticipant]
-) -> Iterator[_Person]:
-    """The silent ones, then the others who take part, then the rest; each in the order of the table."""
-    statuses = coverage.groupby("participant", observed=True)["status"].last()
-    last_data = coverage[has_data(coverage)].groupby("participant", observed=True)["day"].max()
-    by_name = {each.participant: each for each in silent}
-    others = [str(each) for each in statuses.index if each not in by_name]
-    order = [*by_name, *sorted(others, key=lambda name: statuses[name] != "enrolled")]
-    newest = Days.of(coverage, order).newest(_BAR_DAYS)
-    recent = coverage[coverage["day"].dt.date >= newest.first]
-    for participant, levels in zip(order, data_levels(newest, recent), strict=True):
+def _people(stored: StoredCoverage) -> Iterator[_Person]:
+    """Everybody, in the order of the heat maps."""
+    silent = {each.participant: each for each in stored.silent}
+    charts = StudyCharts(coverage=stored.table, silent=list(silent), most_days=_BAR_DAYS)
+    figures = participant_figures(stored.table)
+    for participant, levels in zip(charts.days.participants, charts.overview.levels, strict=True):
         yield _Person(
             participant=participant,
-            status=str(statuses[participant]),
+            status=figures[participant].status,
             levels=levels,
-            last_data=last_data[participant].date() if participant in last_data else None,
-            enrollment=roster.get(participant, Enrollment(participant=participant)),
-            silent=by_name.get(participant),
+            last_data=figures[participant].sums.last_data,
+            enrollment=stored.roster.get(participant, Enrollment(participant=participant)),
+            silent=silent.get(participant),
         )
 
 
@@ -152,7 +146,7 @@ def _print(study: StudyListing, overview: _Overview | None) -> None:
         line = (
             f"  {person.participant:{width}}  {_bar(person.levels, marks):>{_BAR_DAYS}}  {last:10}  {_remark(person)}"
         )
-        click.secho(line.rstrip(), fg="red" if person.silent else None)
+        click.echo(click.style(line.rstrip(), fg="red") if person.silent else line.rstrip(), color=_color())
     if overview.people:
         keys = "; ".join(f"{marks[level]} {DATA[level].meaning}" for level in (MOST, PART, NOTHING))
         print(f"  {'':{width}}  The last {_BAR_DAYS} days, and the last day with data. {keys}.")
@@ -166,6 +160,11 @@ def _remark(person: _Person) -> str:
 
 def _bar(levels: np.ndarray, marks: str) -> str:
     return "".join(marks[level] for level in levels)
+
+
+def _color() -> bool | None:
+    """None leaves it to the terminal; see https://no-color.org."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def _marks_of_the_terminal() -> str:

@@ -37,7 +37,7 @@ ROSTER = [
     {"participant": "anna1111", "Status": "Active (just now)", "Last Upload": "2026-03-20T05:00:00-04:00"},
     {"participant": "bert2222", "Status": "Inactive", "Last Upload": "2026-03-13T05:00:00-04:00"},
     {"participant": "cleo3333", "Status": "Not Registered", "Last Upload": None},
-    {"participant": "dora4444", "Status": "Inactive \x1b[31mred\x1b[0m", "Last Upload": None},
+    {"participant": "dora4444", "Status": "Inactive \x1b[31mred\x1b[0m", "Last Upload": None, "Field\x1b[2J": "a"},
 ]
 
 
@@ -80,6 +80,17 @@ def test_status_shows_the_silent_first(tables: TableStore, run: Callable[..., tu
     assert anna == f"  anna1111  {'█' * 22}{'▄' * 5}   {TODAY - timedelta(days=1)}"
     assert cleo.split()[1:] == ["never", "not", "enrolled", "yet"]
     assert "█ 80% or more" in legend
+
+
+def test_status_is_red_where_that_is_wanted(
+    tables: TableStore, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal, of who is silent; nobody needs the color to read it."""
+    assert "\x1b" not in run("status")[1]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert run("status")[1].count("\x1b[31m") == 2
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in run("status")[1]
 
 
 def test_status_takes_the_limits_of_the_study_or_of_the_call(
@@ -160,18 +171,33 @@ def test_show_exports_a_table(tables: TableStore, run: Callable[..., tuple[int, 
 def test_show_prints_nothing_that_a_terminal_obeys(
     tables: TableStore, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither piped, with tabs, nor on a terminal, where long tables are cut."""
+    """Neither piped, with tabs, nor on a terminal, where long tables are cut; in a file, texts are as they are."""
+    assert "\x1b[31mred" in run("show", "roster", "--csv")[1]
     piped = run("show", "roster")[1]
     assert "\x1b" not in piped
     assert piped.splitlines()[0].split("\t")[:2] == ["study_id", "participant"]
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     shown = run("show", "roster")[1]
     assert "beiwe/sleep/roster of Sleep" in shown
-    assert "\x1b" not in shown
+    assert "\x1b" not in shown + run("show", "roster", "--csv")[1] + run("show", "roster", "--json")[1]
     monkeypatch.setenv("COLUMNS", "200")
     lines = run("show", "coverage")[1].splitlines()
     assert len(lines) == 1 + 1 + 60 + 1
     assert lines[-1] == "80 rows in between not shown. --csv prints all."
+
+
+def test_show_prints_any_table_of_a_lab(tables: TableStore, run: Callable[..., tuple[int, str]]) -> None:
+    """Whatever its types: times keep their hours, and numbers their digits. JSON of no rows is nothing."""
+    frame = pd.DataFrame(
+        {"day": [date(2026, 3, 1)], "at": [datetime(2026, 3, 1, 9, 30)], "share": [1 / 3], "hours": [[7, 8]]}
+    )
+    tables.write(["lab", "sleep", "nights"], frame)
+    tables.write(["lab", "sleep", "nothing"], frame[:0])
+    assert run("show", "nights")[1].splitlines()[1].split("\t")[1:3] == ["2026-03-01", "2026-03-01 09:30:00"]
+    row = json.loads(run("show", "nights", "--json")[1])
+    assert (row["at"][:16], row["hours"]) == ("2026-03-01T09:30", [7, 8])
+    assert row["share"] == pytest.approx(1 / 3, abs=1e-15)
+    assert run("show", "nothing", "--json") == (0, "")
 
 
 def test_show_reads_past_states(tables: TableStore, lake: StudyLake, run: Callable[..., tuple[int, str]]) -> None:
