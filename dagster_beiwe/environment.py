@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
+
+from dagster_beiwe.errors import ConfigurationError
 
 PREFIX: Final = "BEIWE_"
 """What the names begin with; a deployment may have a prefix of its own for the credentials of its server."""
@@ -34,7 +37,20 @@ BEIWE_SMTP_PASSWORD: Final = "BEIWE_SMTP_PASSWORD"  # noqa: S105
 
 DAGSTER_HOME: Final = "DAGSTER_HOME"
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
 
 def with_prefix(name: str, prefix: str) -> str:
     """The name of a variable for a deployment whose variables begin with ``prefix``."""
     return f"{prefix}{name.removeprefix(PREFIX)}"
+
+
+def check_variable_names(**names: str | None) -> None:
+    """Raise ``ConfigurationError`` for a setting that should name a variable and does not. The message does not repeat
+    its value: it may be the secret that belongs into the variable."""
+    for setting, name in names.items():
+        if name and not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"`{setting}` is not the name of an environment variable. Nothing was done. If it is the value itself, "
+                "put that into a variable, and write the variable's name here."
+            )

@@ -29,6 +29,7 @@ from dagster_beiwe.environment import (
     BEIWE_URL,
     BEIWE_WITNESS,
     PREFIX,
+    check_variable_names,
     with_prefix,
 )
 from dagster_beiwe.errors import ConfigurationError, PassphraseMissingError
@@ -70,6 +71,14 @@ class LakeOpener:
     passphrase_variable: str = BEIWE_LAKE_PASSPHRASE
     age_identity_variable: str = BEIWE_AGE_IDENTITY
     witness_variable: str = BEIWE_WITNESS
+
+    def __post_init__(self) -> None:
+        check_variable_names(
+            lake_variable=self.lake_variable,
+            passphrase_variable=self.passphrase_variable,
+            age_identity_variable=self.age_identity_variable,
+            witness_variable=self.witness_variable,
+        )
 
     def lake(self) -> BeiweLake:
         """The lake, with its witness if there is one. Raises ``ConfigurationError`` where no place is named."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dagster_beiwe.credentials import is_loopback
-from dagster_beiwe.environment import BEIWE_SMTP_PASSWORD, BEIWE_SMTP_USERNAME
+from dagster_beiwe.environment import BEIWE_SMTP_PASSWORD, BEIWE_SMTP_USERNAME, check_variable_names
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.notices.mail import PORTS, MailServer, Security, send_mail
 from dagster_beiwe.notices.message import Message
@@ -19,7 +20,7 @@ from dagster_beiwe.notices.webhooks import check_url, post_to_slack, post_to_web
 
 DEFAULT_SECONDS = 300
 
-_ADDRESS = re.compile(r"[^@\s<>(),:;\"\\]+@[A-Za-z0-9.-]+", re.ASCII)
+_ADDRESS = re.compile(r"[^@\s<>(),:;\"\\]+@[A-Za-z0-9.-]+")
 _NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
 
 
@@ -81,6 +82,12 @@ class Notices(dg.Resolvable, BaseModel):
             raise ConfigurationError(
                 f"`name` of notices is {self.name[:60]!r}. Nothing was built. Use letters, digits and '_' only."
             )
+        check_variable_names(**{name: getattr(self, name) for name in type(self).model_fields if "_variable" in name})
+        if self.dagster_url is not None and not _is_plain_address(self.dagster_url):
+            raise ConfigurationError(
+                "`dagster_url` of notices is not an address like https://dagster.example.org, without user name and "
+                "password. Nothing was built. Correct it: every message contains it."
+            )
         if self.email_to:
             self._check_email()
         return self
@@ -91,7 +98,7 @@ class Notices(dg.Resolvable, BaseModel):
                 "Notices by e-mail need `email_from` and `smtp_host`. Nothing was built. Add them beside `email_to`."
             )
         for address in (*self.email_to, self.email_from):
-            if not _ADDRESS.fullmatch(address):
+            if not (address.isascii() and _ADDRESS.fullmatch(address)):
                 raise ConfigurationError(
                     f"{address[:80]!r} in notices is no e-mail address. Nothing was built. Write it like "
                     "name@example.org."
@@ -139,6 +146,14 @@ class Notices(dg.Resolvable, BaseModel):
             username=username,
             password=_value(environ, self.smtp_password_variable) if username else "",
         )
+
+
+def _is_plain_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
 
 
 def _value(environ: Mapping[str, str], variable: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ Security: TypeAlias = Literal["starttls", "tls", "none"]
 
 PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
 
-_SECONDS = 15
-"""For each answer of the server. Dagster gives a sensor 60 s."""
+_ANSWER_SECONDS, _SECONDS = 10, 40
+"""For each answer of the server, and until the message is handed over. Dagster gives a sensor 60 s, and does not hear
+of what was sent later: it would be sent again and again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +41,16 @@ class MailServer:
         return f"{self.host}:{self.port}"
 
 
-def send_mail(message: Message, server: MailServer, *, sender: str, to: Sequence[str]) -> list[str]:
+def send_mail(
+    message: Message, server: MailServer, *, sender: str, to: Sequence[str], seconds: float = _SECONDS
+) -> list[str]:
     """Send to all recipients, and return the addresses that the server refuses for good.
 
     Raises ``NoticeNotSentError`` if nobody gets it: also if the server takes one address only later, because the next
-    attempt would be the second message for the others. Once the server has accepted the message, nothing that follows
-    is an error.
+    attempt would be the second message for the others, and if it is not ready for the message after so many
+    ``seconds``. Once the server has accepted the message, nothing that follows is an error.
     """
+    deadline = time.monotonic() + seconds
     mail = EmailMessage(policy=policy.SMTP)
     mail["Subject"], mail["From"], mail["To"] = message.subject, sender, ", ".join(to)
     mail["Date"] = formatdate()
@@ -54,8 +59,8 @@ def send_mail(message: Message, server: MailServer, *, sender: str, to: Sequence
     mail.set_content(message.text)
     try:
         with _connection(server) as smtp:
-            return _deliver(smtp, mail.as_bytes(), sender=sender, to=to)
-    except (smtplib.SMTPException, OSError) as error:
+            return _deliver(smtp, mail.as_bytes(), sender=sender, to=to, deadline=deadline)
+    except (smtplib.SMTPException, OSError, ValueError) as error:  # ValueError: of a host that cannot be one
         problem = _what(error)
     raise NoticeNotSentError(  # out here, without the error: what it says may be what was sent
         f"The mail server {server.address} did not take the notice: {problem}. Nobody got it. It is sent again at the "
@@ -68,9 +73,9 @@ def _connection(server: MailServer) -> Iterator[smtplib.SMTP]:
     """A connection that is encrypted, unless the server is on this machine."""
     context = ssl.create_default_context()
     if server.security == "tls":
-        smtp: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, timeout=_SECONDS, context=context)
+        smtp: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, timeout=_ANSWER_SECONDS, context=context)
     else:
-        smtp = smtplib.SMTP(server.host, server.port, timeout=_SECONDS)
+        smtp = smtplib.SMTP(server.host, server.port, timeout=_ANSWER_SECONDS)
     try:
         if server.security == "starttls":
             smtp.starttls(context=context)
@@ -83,7 +88,7 @@ def _connection(server: MailServer) -> Iterator[smtplib.SMTP]:
         smtp.close()
 
 
-def _deliver(smtp: smtplib.SMTP, mail: bytes, *, sender: str, to: Sequence[str]) -> list[str]:
+def _deliver(smtp: smtplib.SMTP, mail: bytes, *, sender: str, to: Sequence[str], deadline: float) -> list[str]:
     """The mail's transaction; returns the refused addresses."""
     smtp.ehlo_or_helo_if_needed()
     _accepted(smtp.mail(sender))
@@ -96,6 +101,8 @@ def _deliver(smtp: smtplib.SMTP, mail: bytes, *, sender: str, to: Sequence[str])
             raise smtplib.SMTPResponseException(code, text)
     if len(refused) == len(to):
         raise smtplib.SMTPResponseException(code, text)
+    if time.monotonic() > deadline:
+        raise TimeoutError
     _accepted(smtp.data(mail))
     return refused
 

@@ -261,15 +261,19 @@ def test_dagster_knows_names_of_secrets_only(office: Callable[..., Office], web:
         ({"email_to": ["a@b.org, c@d.org"], "email_from": "a@b.org", "smtp_host": "x"}, "is no e-mail address"),
         ({"email_to": ["a@b.org"], "email_from": "a", "smtp_host": "x"}, "is no e-mail address"),
         ({"email_to": ["a@b.org"], "email_from": "a@b.org", "smtp_host": "x", "smtp_security": "none"}, "in the clear"),
+        ({"email_to": ["é@b.org"], "email_from": "a@b.org", "smtp_host": "x"}, "is no e-mail address"),
+        ({"slack_url_variable": f"https://hooks.example.org/{SECRET}"}, "not the name of an environment variable"),
+        ({"slack_url_variable": "A", "dagster_url": f"https://lab:{SECRET}@example.org"}, "without user name"),
         ({"slack_url_variable": "A", "name": "a b"}, "Use letters"),
         ({"slack_url_variable": "A", "second": 30}, "second: Extra inputs"),
         ({"slack_url_variable": "A", "seconds": 1}, "greater than or equal to 30"),
     ],
 )
 def test_what_cannot_be_used_is_refused_at_once(fields: dict[str, Any], says: str) -> None:
-    """Before Dagster starts."""
-    with pytest.raises(ConfigurationError, match=says):
+    """Before Dagster starts, and without repeating a secret in the wrong place."""
+    with pytest.raises(ConfigurationError, match=says) as caught:
         Notices(**fields)
+    assert SECRET not in str(caught.value)
 
 
 def test_each_of_several_notices_has_its_sensor() -> None:

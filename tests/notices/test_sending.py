@@ -129,6 +129,14 @@ def test_a_mail_that_is_not_accepted_is_an_error(mail: MailReceiver) -> None:
         send(free_port())
 
 
+def test_a_mail_server_that_takes_too_long_gets_nothing(mail: MailReceiver) -> None:
+    """Dagster would not hear that it was sent, and the next evaluation would send it again."""
+    server = MailServer(host=HOST, port=mail.port, security="none")
+    with pytest.raises(NoticeNotSentError, match=r"TimeoutError\. Nobody got it"):
+        send_mail(MESSAGE, server, sender="beiwe@lab.org", to=[ANNA], seconds=0)
+    assert mail.mails == []
+
+
 def test_slack_gets_text_that_formats_nothing(web: WebReceiver) -> None:
     """Under the address of the webhook, which is a secret."""
     post_to_slack(MESSAGE, f"http://{HOST}:{web.port}/services/T0/B0/secret")
@@ -161,6 +169,8 @@ def test_a_webhook_that_is_not_there_is_an_error_without_its_address() -> None:
         post_to_webhook(MESSAGE, url)
     assert "secret" not in str(caught.value)
     assert caught.value.__context__ is None
+    with pytest.raises(NoticeNotSentError, match="no..such.host did not"):
+        post_to_webhook(MESSAGE, "https://no..such.host/secret")
 
 
 @pytest.mark.parametrize(
