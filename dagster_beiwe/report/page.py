@@ -20,18 +20,20 @@ from dagster_beiwe.pictures.drawing import data_url, plain_png
 from dagster_beiwe.pictures.sentences import silence_in_words
 from dagster_beiwe.pictures.study_charts import StudyCharts
 from dagster_beiwe.report.figures import participant_figures, stream_figures, total_figures
-from dagster_beiwe.text import human_size
+from dagster_beiwe.text import human_size, one_line
 
 _TEMPLATE = "page.html"
-_SECTIONS = (
-    ("silent", "Who stopped sending"),
-    ("days", "Day by day"),
-    ("streams", "Stream by stream"),
-    ("hours", "Hours of GPS and accelerometer"),
-    ("volume", "Data volume"),
-    ("settings", "Settings that changed"),
-    ("participants", "Every participant"),
-)
+_SECTIONS = {
+    "silent": "Who stopped sending",
+    "days": "Day by day",
+    "streams": "Stream by stream",
+    "hours": "Hours of GPS and accelerometer",
+    "volume": "Data volume",
+    "settings": "Settings that changed",
+    "participants": "Every participant",
+}
+"""{anchor: title}"""
+
 _LABEL_HEIGHT, _LABEL_WIDTH = 14, 50
 _HIGHEST_CELL, _WIDEST_CELL = 18, 16
 """Of few participants and days, in pixels."""
@@ -58,7 +60,7 @@ def render(report: Report) -> str:
     """The page. A study without participants has one, too."""
     time_zone = report.coverage.attrs[TIME_ZONE]
     return _template(time_zone).render(
-        study=report.study,
+        study=one_line(report.study),
         as_of=as_of(report.coverage),
         time_zone=time_zone,
         sections=_SECTIONS,
