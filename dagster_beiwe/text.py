@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 
@@ -46,6 +47,12 @@ def counted(number: int, one: str) -> str:
 def utc_minute(moment: datetime) -> str:
     """An aware moment to the minute, as in "2026-03-04 08:00 UTC"."""
     return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
+
+
+def listed(names: Sequence[str], *, most: int = 200) -> str:
+    """The first names, and how many more there are, as in "anna, bert and 3 more"."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def human_size(size_bytes: float) -> str:

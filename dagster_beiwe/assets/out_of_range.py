@@ -18,11 +18,12 @@ from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.partitions.definitions import participant_partitions, study_windows
 from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import listed, never_seen_advice, with_retries
+from dagster_beiwe.runs.failures import never_seen_advice, with_retries
 from dagster_beiwe.studies.server_counts import all_counts, find_zone
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone
 from dagster_beiwe.sync import Cell, DailyIndex, FetchPolicy, StudySync, WindowReport
+from dagster_beiwe.text import listed
 from dagster_beiwe.windows import out_of_range_windows
 
 

@@ -24,13 +24,14 @@ from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.partitions.fetched import Fetched
 from dagster_beiwe.partitions.run_keys import readable_stretch
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import listed, with_retries
+from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.participant_history import Kind, ParticipantHistory, read_participant
 from dagster_beiwe.studies.roster import Row, roster_rows
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore
+from dagster_beiwe.text import listed
 
 
 def build_participant_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg.AssetsDefinition:

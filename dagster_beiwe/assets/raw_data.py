@@ -28,7 +28,7 @@ from dagster_beiwe.partitions.definitions import cell_of, raw_data_partitions
 from dagster_beiwe.partitions.events import partition_event, version_of
 from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, readable_tags, run_partition_keys
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import listed, never_seen_advice, with_retries
+from dagster_beiwe.runs.failures import never_seen_advice, with_retries
 from dagster_beiwe.runs.remembered_heads import Metadata, remembered_heads
 from dagster_beiwe.runs.traffic import traffic_tags
 from dagster_beiwe.studies.config import lake_io_manager_key
@@ -36,7 +36,7 @@ from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import FetchPolicy, Progress, StudySync, WindowReport
 from dagster_beiwe.sync.audit import Taken
-from dagster_beiwe.text import human_size
+from dagster_beiwe.text import human_size, listed
 
 BACKFILL_POLICY = dg.BackfillPolicy.single_run()
 """One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs about five

@@ -29,13 +29,14 @@ from dagster_beiwe.partitions.definitions import participants_name, study_window
 from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.dagster_private import HIDDEN_TAG_PREFIX
-from dagster_beiwe.runs.failures import listed, with_retries
+from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.runs.traffic import traffic_of, traffic_tags
 from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import Compared, DailyIndex, FetchPolicy, StudySync, WindowReport
 from dagster_beiwe.sync.audit import Budget, Taken, beginning_at, due_windows
+from dagster_beiwe.text import listed
 
 AUDIT_TAG = f"{HIDDEN_TAG_PREFIX}beiwe_audit"
 """Tag of every run of the audit: the study's id."""

@@ -12,10 +12,12 @@ from dagster_beiwe.checks.comparison import SHOWN
 from dagster_beiwe.checks.places import table_of
 from dagster_beiwe.checks.verdicts import Verdict
 from dagster_beiwe.coverage.frame import as_of
-from dagster_beiwe.errors import TableMissingError
+from dagster_beiwe.notices.problems import Severity
 from dagster_beiwe.quality import Finding, find_faults
+from dagster_beiwe.runs.check_history import failing_metadata
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore
+from dagster_beiwe.text import counted, listed
 
 QUALITY_CHECKS: Mapping[str, str] = {
     "answers_and_timings": "Every answer to a survey has its timing, and every submitted survey its answers.",
@@ -27,14 +29,13 @@ QUALITY_CHECKS: Mapping[str, str] = {
 """{name: description} of the checks on ``quality``."""
 
 _DAYS_SHOWN = 7
-_PARTICIPANTS_NAMED = 10
+_NAMED = 10
 
 
 def look_for_faults(study: Study, store: TableStore, name: str) -> Verdict:
     """The verdict of a check on the study's table, all of its days."""
-    try:
-        table = store.read(study.asset_key("quality").path)
-    except TableMissingError:
+    table = store.find(study.asset_key("quality").path)
+    if table is None:
         return Verdict(
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
@@ -45,17 +46,19 @@ def look_for_faults(study: Study, store: TableStore, name: str) -> Verdict:
 
 def judge_faults(name: str, table: pd.DataFrame, findings: Sequence[Finding]) -> Verdict:
     """A server that breaks its protocol is an error; what phones do is a warning."""
-    severe = any(finding.severity == "error" for finding in findings)
+    severities: dict[str, Severity] = {finding.participant: "WARN" for finding in findings}
+    severities |= {finding.participant: "ERROR" for finding in findings if finding.severity == "error"}
     days = {(finding.participant, day) for finding in findings for day in finding.days}
     return Verdict(
         passed=not findings,
-        severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if "ERROR" in severities.values() else dg.AssetCheckSeverity.WARN,
         description=_description(findings, table["participant"].nunique()) if findings else QUALITY_CHECKS[name],
         metadata={
             "as of": dg.MetadataValue.timestamp(as_of(table)),
-            "participants affected": len({participant for participant, _ in days}),
+            "participants affected": len(severities),
             "days affected": len(days),
             **({"first findings": table_of(_rows(findings[:SHOWN]))} if findings else {}),
+            **failing_metadata(severities),
         },
     )
 
@@ -65,13 +68,9 @@ def _description(findings: Sequence[Finding], participants: int) -> str:
     days: dict[str, set[date]] = {}
     for finding in findings:
         days.setdefault(finding.participant, set()).update(finding.days)
-    named = [
-        f"{participant} ({len(found)} {'day' if len(found) == 1 else 'days'}, last {max(found).isoformat()})"
-        for participant, found in list(days.items())[:_PARTICIPANTS_NAMED]
-    ]
-    more = f", and {len(days) - len(named)} more" if len(days) > len(named) else ""
+    named = [f"{who} ({counted(len(found), 'day')}, last {max(found).isoformat()})" for who, found in days.items()]
     what = "; ".join(dict.fromkeys(finding.what for finding in findings))
-    return f"{what[:1].upper()}{what[1:]}: {len(days)} of {participants} participants. {', '.join(named)}{more}."
+    return f"{what[:1].upper()}{what[1:]}: {len(days)} of {participants} participants. {listed(named, most=_NAMED)}."
 
 
 def _rows(findings: Sequence[Finding]) -> Iterator[dict[str, str | int]]:

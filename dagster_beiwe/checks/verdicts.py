@@ -19,7 +19,7 @@ from dagster_beiwe.maintenance.verify import Verification
 from dagster_beiwe.runs.check_history import failing_metadata
 from dagster_beiwe.runs.remembered_heads import seen_metadata
 from dagster_beiwe.studies.time_zones import StudyZone
-from dagster_beiwe.text import utc_minute
+from dagster_beiwe.text import listed, utc_minute
 
 _NAMED = 1_000
 
@@ -199,10 +199,10 @@ def judge_roster(
             "on the server": len(ids),
             "partitions": len(partitions),
             "in the lake": len(held),
-            "no longer on the server": _listed(deleted_upstream),
-            "never seen": _listed(never_seen),
-            "flagged as deleted": _listed(flagged),
-            "not a partition yet": _listed(absent),
+            "no longer on the server": listed(deleted_upstream, most=_NAMED) or "none",
+            "never seen": listed(never_seen, most=_NAMED) or "none",
+            "flagged as deleted": listed(flagged, most=_NAMED) or "none",
+            "not a partition yet": listed(absent, most=_NAMED) or "none",
             **failing_metadata(dict.fromkeys(sorted({*deleted_upstream, *never_seen, *flagged, *absent}), "WARN")),
         },
     )
@@ -241,14 +241,8 @@ def judge_settings(
     )
 
 
-def _listed(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - _NAMED:,} more" if len(keys) > _NAMED else ""
-    return ", ".join(keys[:_NAMED]) + more or "none"
-
-
 def _named(participants: Sequence[str], what: str) -> str:
-    more = f" and {len(participants) - SHOWN} more" if len(participants) > SHOWN else ""
-    return f"{', '.join(participants[:SHOWN])}{more}: {what}." if participants else ""
+    return f"{listed(participants, most=SHOWN)}: {what}." if participants else ""
 
 
 def _counted(number: int, one: str, many: str) -> str:

@@ -21,7 +21,7 @@ from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.opening import LakeOpener, has_keys_in_keyring, load_credentials, load_secrets, user_path
 from dagster_beiwe.retries import HTTP_IN_COMMANDS
-from dagster_beiwe.text import one_line
+from dagster_beiwe.text import listed, one_line
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -109,11 +109,10 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
 
 def _not_held(lake: BeiweLake, stored: Mapping[str, str], names: Mapping[str, str], wanted: str) -> ConfigurationError:
     elsewhere = "The server has it: run a partition of its raw_data first. " if matching_studies(names, wanted) else ""
-    held = ", ".join(named(StudyListing(id=key, name=name)) for key, name in sorted(stored.items())[:_LISTED])
-    more = f" and {len(stored) - _LISTED} more" if len(stored) > _LISTED else ""
+    held = [named(StudyListing(id=key, name=name)) for key, name in sorted(stored.items())]
     return ConfigurationError(
         f"The lake at {lake.storage.describe()} does not hold the study {wanted[:80]!r}. Nothing was done. {elsewhere}"
-        f"The lake holds: {held}{more}."
+        f"The lake holds: {listed(held, most=_LISTED)}."
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import check_study_id
-from dagster_beiwe.text import as_typed
+from dagster_beiwe.text import as_typed, listed
 
 _LISTED = 20
 
@@ -78,8 +78,7 @@ def _not_one(studies: Mapping[str, str], text: str, found: Iterable[StudyListing
 
 
 def _listed(studies: list[StudyListing]) -> str:
-    shown = ", ".join(f"{study.name!r} ({study.id})" for study in studies[:_LISTED])
-    return shown if len(studies) <= _LISTED else f"{shown} and {len(studies) - _LISTED} more"
+    return listed([f"{study.name!r} ({study.id})" for study in studies], most=_LISTED)
 
 
 class StudyLookups(ABC):

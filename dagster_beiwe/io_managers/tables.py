@@ -28,9 +28,10 @@ from dagster_beiwe.lake.manifest import TableManifest
 from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.dagster_private import COLUMN_SCHEMA
-from dagster_beiwe.runs.failures import clear_failures, listed
+from dagster_beiwe.runs.failures import clear_failures
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore, require_passphrase
+from dagster_beiwe.text import listed
 
 _ALLOW_MISSING = "allow_missing_partitions"
 

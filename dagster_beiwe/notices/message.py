@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dagster_beiwe.notices.problems import Check, Problem, Severity
-from dagster_beiwe.text import counted, utc_minute
+from dagster_beiwe.text import counted, listed, utc_minute
 
 _NAMED = 50
 _WORDS = {"WARN": "warning", "ERROR": "error"}
@@ -57,7 +57,7 @@ def _block(check: Check, severity: Severity, problems: Sequence[Problem], dagste
     people = [_name(problem) for problem in problems if problem.participant]
     lines = [f"{check.study}: {check.name} ({_WORDS[severity]}), {utc_minute(newest)}"]
     if people:
-        lines += [f"{counted(len(people), 'participant')}: {_listed(people)}"]
+        lines += [f"{counted(len(people), 'participant')}: {listed(people, most=_NAMED)}"]
     if any(problem.resolved and not problem.participant for problem in problems):
         lines += ["Resolved since."]
     if dagster_url:
@@ -68,11 +68,6 @@ def _block(check: Check, severity: Severity, problems: Sequence[Problem], dagste
 
 def _name(problem: Problem) -> str:
     return f"{problem.participant} (resolved since)" if problem.resolved else problem.participant
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def _facts(problem: Problem) -> dict[str, Any]:

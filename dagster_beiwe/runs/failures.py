@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ import dagster as dg
 
 from dagster_beiwe.errors import BeiweError, ServerBusyError
 from dagster_beiwe.retries import STEP_FIRST_WAIT_SECONDS, STEP_RETRIES, HttpPolicy
+from dagster_beiwe.text import listed
 
 RETRY_POLICY = dg.RetryPolicy(
     max_retries=STEP_RETRIES,
@@ -22,7 +23,6 @@ RETRY_POLICY = dg.RetryPolicy(
 
 _T = TypeVar("_T")
 _LONGEST_WAIT_SECONDS = HttpPolicy().retry_after_cap_seconds
-_NAMED = 200
 
 
 class BusyFailure(dg.Failure):
@@ -85,12 +85,6 @@ def with_retries(
                 failure.description,
             )
         sleep(wait)
-
-
-def listed(keys: Sequence[str]) -> str:
-    """Partition keys to paste into Dagster's partition field; only the first ones if there are many."""
-    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return f"{', '.join(keys[:_NAMED])}{more}"
 
 
 def never_seen_advice(participants: Iterable[str]) -> str:
