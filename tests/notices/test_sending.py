@@ -169,7 +169,7 @@ def test_a_webhook_that_is_not_there_is_an_error_without_its_address() -> None:
         post_to_webhook(MESSAGE, url)
     assert "secret" not in str(caught.value)
     assert caught.value.__context__ is None
-    with pytest.raises(NoticeNotSentError, match="no..such.host did not"):
+    with pytest.raises(NoticeNotSentError, match=r"no\.\.such\.host did not"):
         post_to_webhook(MESSAGE, "https://no..such.host/secret")
 
 
