@@ -57,9 +57,9 @@ def ids_in_table(table: Sequence[Row]) -> list[str] | None:
     return [str(row.get(PARTICIPANT_COLUMN)) for row in table]
 
 
-def table_in_roster(roster: Iterable[Row]) -> list[dict[str, Any]]:
+def table_in_roster(roster: Iterable[Mapping[Any, Any]]) -> list[dict[str, Any]]:
     """The server's table as a roster has it: the rows with more than an id."""
-    rows = [{name: value for name, value in row.items() if isinstance(value, str)} for row in roster]
+    rows = [{str(name): value for name, value in row.items() if isinstance(value, str)} for row in roster]
     return [{PARTICIPANT_COLUMN: row.pop("participant"), **row} for row in rows if len(row) > 1]
 
 

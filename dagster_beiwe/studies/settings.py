@@ -38,7 +38,7 @@ class SettingsSnapshot:
     values: Settings
     missing: tuple[str, ...] = ()
 
-    def completed(self, before: Iterable[Mapping[str, str]]) -> SettingsSnapshot:
+    def completed(self, before: Iterable[Mapping[Any, Any]]) -> SettingsSnapshot:
         """With what earlier ``rows`` have of the sections that the server does not return."""
         sections = {section for name in self.missing for section in _SECTIONS_OF[name]}
         kept = {(row["section"], row["name"]): json.loads(row["value"]) for row in before if row["section"] in sections}
