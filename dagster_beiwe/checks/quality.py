@@ -15,8 +15,6 @@ from dagster_beiwe.coverage.frame import as_of
 from dagster_beiwe.notices.problems import Severity
 from dagster_beiwe.quality import Finding, find_faults
 from dagster_beiwe.runs.check_history import failing_metadata
-from dagster_beiwe.studies.study import Study
-from dagster_beiwe.tables.store import TableStore
 from dagster_beiwe.text import counted, listed
 
 QUALITY_CHECKS: Mapping[str, str] = {
@@ -32,20 +30,15 @@ _DAYS_SHOWN = 7
 _NAMED = 10
 
 
-def look_for_faults(study: Study, store: TableStore, name: str) -> Verdict:
-    """The verdict of a check on the study's table, all of its days."""
-    table = store.find(study.asset_key("quality").path)
+def judge_quality(name: str, table: pd.DataFrame | None) -> Verdict:
+    """A server that breaks its protocol is an error; what phones do is a warning. The table may not exist yet."""
     if table is None:
         return Verdict(
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
             description="Nothing to check: materialize quality first.",
         )
-    return judge_faults(name, table, find_faults(table, name))
-
-
-def judge_faults(name: str, table: pd.DataFrame, findings: Sequence[Finding]) -> Verdict:
-    """A server that breaks its protocol is an error; what phones do is a warning."""
+    findings = find_faults(table, name)
     severities: dict[str, Severity] = {finding.participant: "WARN" for finding in findings}
     severities |= {finding.participant: "ERROR" for finding in findings if finding.severity == "error"}
     days = {(finding.participant, day) for finding in findings for day in finding.days}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 from pydantic import Field
 
 from dagster_beiwe.assets import DEFAULT_TRANSLATOR, BeiweTranslator, translated
@@ -26,7 +27,7 @@ from dagster_beiwe.assets.settings import (
 from dagster_beiwe.assets.translator import STUDY_ASSETS
 from dagster_beiwe.checks.comparison import Comparison
 from dagster_beiwe.checks.places import Places
-from dagster_beiwe.checks.quality import QUALITY_CHECKS, look_for_faults
+from dagster_beiwe.checks.quality import QUALITY_CHECKS, judge_quality
 from dagster_beiwe.checks.silence import look_for_silence
 from dagster_beiwe.checks.verdicts import (
     Verdict,
@@ -217,7 +218,11 @@ class _Inspection:
         return look_for_silence(self._study, TableStore.of_study(self._lake), now=self._now)
 
     def _quality(self, name: str) -> Verdict:
-        return look_for_faults(self._study, TableStore.of_study(self._lake), name)
+        return judge_quality(name, self._quality_table)
+
+    @cached_property
+    def _quality_table(self) -> pd.DataFrame | None:
+        return TableStore.of_study(self._lake).find(self._study.asset_key("quality").path)
 
     def _prefixes(self) -> set[tuple[str, ...]]:
         """What keys of the study's assets begin with, those of a lab's own among them."""
