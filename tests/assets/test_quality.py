@@ -15,6 +15,7 @@ from labs import PARTICIPANTS, Lab, day_of_week, moment, rows, values
 from dagster_beiwe.automation.schedules import build_job_schedule, build_quality_job
 from dagster_beiwe.checks.quality import QUALITY_CHECKS
 from dagster_beiwe.quality import CHECKS, DAY_TYPES
+from dagster_beiwe.runs.check_history import failing_participants
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
 from dagster_beiwe.simulator.surveys import QUESTIONS
 
@@ -106,7 +107,8 @@ def test_each_planted_fault_is_found_and_nothing_else(open_lab: Callable[..., La
 
 
 def test_a_check_names_who_and_when_and_how_bad(lab: Lab) -> None:
-    """In a sentence. What a server promises and does not keep is an error; what a phone does is a warning."""
+    """In a sentence, and for notices. What a server promises and does not keep is an error; what a phone does is a
+    warning."""
     lab.world.spoil(ANNA, "gps", moment(DAY, 12), "coordinates_out_of_range")
     lab.world.spoil(BERT, "gps", moment(DAY, 12), "disordered_timestamps")
     lab.backfill()
@@ -117,7 +119,9 @@ def test_a_check_names_who_and_when_and_how_bad(lab: Lab) -> None:
         f"Rows with coordinates out of range: 1 of 3 participants. {ANNA} (1 day, last {DAY.isoformat()})."
     )
     assert values(found["coordinates"])["days affected"] == 1
+    assert failing_participants(found["coordinates"]) == {ANNA: "WARN"}
     assert found["timestamps"].severity == dg.AssetCheckSeverity.ERROR
+    assert failing_participants(found["timestamps"]) == {BERT: "ERROR"}
     assert found["clock"].description == QUALITY_CHECKS["clock"]
 
 
