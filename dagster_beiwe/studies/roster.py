@@ -59,8 +59,9 @@ def ids_in_table(table: Sequence[Row]) -> list[str] | None:
 
 def table_in_roster(roster: Iterable[Mapping[Any, Any]]) -> list[dict[str, Any]]:
     """The server's table as a roster has it: the rows with more than an id."""
-    rows = [{str(name): value for name, value in row.items() if isinstance(value, str)} for row in roster]
-    return [{PARTICIPANT_COLUMN: row.pop("participant"), **row} for row in rows if len(row) > 1]
+    rows = [{str(name): value if isinstance(value, str) else None for name, value in row.items()} for row in roster]
+    told = [row for row in rows if sum(value is not None for value in row.values()) > 1]
+    return [{PARTICIPANT_COLUMN: row.pop("participant"), **row} for row in told]
 
 
 def _column(name: str) -> str:

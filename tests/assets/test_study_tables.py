@@ -214,8 +214,8 @@ def test_a_participant_table_without_ids_leaves_the_roster_with_ids_only(
     assert event.metadata["has participant table"].value is False
 
 
-def _interventions(study: Study, options: AssetOptions) -> dg.AssetsDefinition:
-    return next(each for each in build_server_tables(study, options) if each.key.path[-1] == "interventions")
+def _table(name: str) -> Callable[[Study, AssetOptions], dg.AssetsDefinition]:
+    return lambda study, options: {each.key.path[-1]: each for each in build_server_tables(study, options)}[name]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,8 @@ def _interventions(study: Study, options: AssetOptions) -> dg.AssetsDefinition:
     [
         (build_roster_asset, "participant-table-data", 500),
         (build_settings_asset, "study-settings", 404),
-        (_interventions, "interventions", 404),
+        (_table("interventions"), "interventions", 404),
+        (_table("data_volume"), "summary-statistics", 404),
     ],
 )
 def test_what_the_server_said_stays_while_it_says_nothing(
