@@ -151,9 +151,11 @@ class Notices(dg.Resolvable, BaseModel):
 def _is_plain_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-    except ValueError:
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        )
+    except ValueError:  # of a port that is none, such as a password with a slash
         return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
 
 
 def _value(environ: Mapping[str, str], variable: str) -> str:
