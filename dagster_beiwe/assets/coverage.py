@@ -26,6 +26,7 @@ from dagster_beiwe.coverage.changes import with_changes
 from dagster_beiwe.coverage.measure import Basis, measure_coverage
 from dagster_beiwe.coverage.silence import with_limits
 from dagster_beiwe.errors import TableMissingError
+from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.partitions.definitions import study_windows
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import with_retries
@@ -49,11 +50,17 @@ def build_coverage_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
     )
     def coverage(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         with in_run_log(context.log):
-            frame, roster = with_retries(lambda: _measure(context, study), policy=options.retry_policy, log=context.log)
-        metadata = {**coverage_pictures(context, study, frame, roster), **_totals(frame)}
-        return table_output(frame, metadata, version=content_version(frame))
+            return with_retries(lambda: _output(context, study), policy=options.retry_policy, log=context.log)
 
     return coverage
+
+
+def _output(context: dg.AssetExecutionContext, study: Study) -> dg.Output[Any]:
+    resource: BeiweResource = getattr(context.resources, study.config.deployment)
+    lake = resource.study_lake(study).at()
+    frame, roster = _measure(context, study, resource, lake)
+    pictures = coverage_pictures(context, study, frame, roster, TableStore.of_study(lake))
+    return table_output(frame, {**pictures, **_totals(frame)}, version=content_version(frame))
 
 
 def _totals(frame: pd.DataFrame) -> Mapping[str, int | float]:
@@ -69,10 +76,11 @@ def _totals(frame: pd.DataFrame) -> Mapping[str, int | float]:
     }
 
 
-def _measure(context: dg.AssetExecutionContext, study: Study) -> tuple[pd.DataFrame, Mapping[str, Enrollment]]:
+def _measure(
+    context: dg.AssetExecutionContext, study: Study, resource: BeiweResource, lake: StudyLake
+) -> tuple[pd.DataFrame, Mapping[str, Enrollment]]:
     """The table, and the roster that it was made with."""
-    resource: BeiweResource = getattr(context.resources, study.config.deployment)
-    lake, now = resource.study_lake(study).at(), datetime.now(timezone.utc)
+    now = datetime.now(timezone.utc)
     windows = study_windows(study, now=now)
     with resource.get_client() as client:
         zone = find_zone(study, context.instance, client).zone

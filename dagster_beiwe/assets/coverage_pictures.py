@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -13,8 +15,9 @@ from dagster_beiwe.coverage import Enrollment, SilenceLimits, SilentParticipant,
 from dagster_beiwe.coverage.changes import changes_in
 from dagster_beiwe.pictures.markdown import full_pictures, silent_table, thumbnail
 from dagster_beiwe.pictures.sentences import silence_in_words
-from dagster_beiwe.pictures.study_charts import StudyCharts
+from dagster_beiwe.pictures.study_charts import DRAWN_OF_QUALITY, StudyCharts
 from dagster_beiwe.studies.study import Study
+from dagster_beiwe.tables.store import TableStore
 
 DRAWN_METADATA = "pictures drawn"
 RUN_METADATA = "pictures in run"
@@ -24,9 +27,14 @@ _APART = timedelta(days=1)
 
 
 def coverage_pictures(
-    context: dg.AssetExecutionContext, study: Study, frame: pd.DataFrame, roster: Mapping[str, Enrollment]
+    context: dg.AssetExecutionContext,
+    study: Study,
+    frame: pd.DataFrame,
+    roster: Mapping[str, Enrollment],
+    tables: TableStore,
 ) -> dict[str, dg.MetadataValue[Any]]:
-    """Metadata for a coverage table that is about to be recorded."""
+    """Metadata for a coverage table that is about to be recorded. Valid hours are those of ``quality`` in ``tables``,
+    if it is there."""
     limits = SilenceLimits.configured(study.config)
     silent = find_silent(frame, roster, limits=limits)
     charts = StudyCharts(coverage=frame, silent=[each.participant for each in silent], changes=changes_in(frame))
@@ -36,6 +44,7 @@ def coverage_pictures(
         charts,
         silent,
         limits,
+        quality=partial(_quality, tables, study),
         before=last.metadata if last else {},
         run_id=context.run.run_id,
         now=datetime.now(timezone.utc),
@@ -47,6 +56,7 @@ def picture_metadata(
     silent: Sequence[SilentParticipant],
     limits: SilenceLimits,
     *,
+    quality: Callable[[], pd.DataFrame | None],
     before: Mapping[str, dg.MetadataValue[Any]],
     run_id: str,
     now: datetime,
@@ -66,9 +76,15 @@ def picture_metadata(
     drawn = before.get(DRAWN_METADATA)
     if isinstance(drawn, dg.TimestampMetadataValue) and now.timestamp() - drawn.value < _APART.total_seconds():
         return shown | {name: before[name] for name in (DRAWN_METADATA, RUN_METADATA) if name in before}
+    pictures = full_pictures(replace(charts, quality=quality()))
     return {
         **shown,
-        **{title: dg.MetadataValue.md(text) for title, text in full_pictures(charts).items()},
+        **{title: dg.MetadataValue.md(text) for title, text in pictures.items()},
         DRAWN_METADATA: dg.MetadataValue.timestamp(now),
         RUN_METADATA: dg.MetadataValue.dagster_run(run_id),
     }
+
+
+def _quality(tables: TableStore, study: Study) -> pd.DataFrame | None:
+    key = study.asset_key("quality").path
+    return tables.read(key, columns=DRAWN_OF_QUALITY) if tables.exists(key) else None

@@ -55,6 +55,8 @@ HOURS = (
 )
 """How much of a day: a third of it from one level to the next."""
 
+VALID_HOURS = (Shade(None, "nothing expected, or not measured yet"), *HOURS[1:])
+
 BARS = (Shade(None, ""), Shade(_BLUE, "", "blue"))
 
 

@@ -64,6 +64,7 @@ def full_pictures(charts: StudyCharts) -> dict[str, str]:
         "heat map since enrollment": _pictures([large.by_enrollment]),
         "heat maps by stream group": _pictures(map(small.group, small.streams)),
         "hours of GPS and accelerometer": _pictures(small.hours()),
+        "hours since enrollment": _pictures(small.hours_by_enrollment()),
         "data volume by day": _pictures([large.volume()], row_height=1),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ from dagster_beiwe.pictures.charts import (
     EVENTS,
     HOURS,
     NOTHING,
+    VALID_HOURS,
     Chart,
     Levels,
     Shade,
@@ -32,12 +33,11 @@ from dagster_beiwe.text import counted, human_size
 _BAR_ROWS = 60
 _RECENT_DAYS = 28
 _MEASURED_STREAMS = ("gps", "accelerometer")
-_MEASURES = {
-    "hours": ("Hours with files", 1),
-    "valid_hours": ("Valid hours", 1),
-    "valid_minutes": ("Valid minutes", 60),
-}
+_VALID = {"valid_hours": ("Valid hours", 1), "valid_minutes": ("Valid minutes", 60)}
 """{column: (title, how many make an hour)}"""
+
+DRAWN_OF_QUALITY = ("participant", "day", "stream", "files", *_VALID)
+"""The columns of ``quality`` that are drawn."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,8 +46,8 @@ class StudyCharts:
 
     ``silent`` names participants from the worst on; they are the first rows. Then come those who are enrolled, by the
     days of the last four weeks on which nothing was received, and then all others. ``quality`` has the columns
-    ``participant``, ``day``, ``stream``, ``valid_minutes``, and ``valid_hours``. The days of ``changes`` are marked on
-    the time axis. Pictures show ``most_participants`` and the newest ``most_days``.
+    ``DRAWN_OF_QUALITY``. The days of ``changes`` are marked on the time axis. Pictures show ``most_participants`` and
+    the newest ``most_days``, or as many from enrollment on.
     """
 
     coverage: pd.DataFrame
@@ -85,18 +85,7 @@ class StudyCharts:
     @cached_property
     def by_enrollment(self) -> Chart:
         """All streams as one, each participant from the day of enrollment on."""
-        present = self.coverage[self.coverage["status"] != "not enrolled yet"]
-        starts = np.argmax(self.days.sums(present, np.ones(len(present))) > 0, axis=1)
-        levels = since_enrollment(self.overview.levels, starts.tolist())
-        width = int(np.flatnonzero(levels.any(axis=0)).max(initial=0)) + 1
-        return Chart(
-            title="All streams, since enrollment",
-            text=f"{counted(len(levels), 'participant')} by day since enrollment",
-            levels=levels[:, :width],
-            scale=DATA,
-            row_ticks=self._names,
-            column_ticks=number_ticks(width),
-        )
+        return self._from_enrollment(self._on_all_days.overview)
 
     def group(self, group: StreamGroup) -> Chart:
         """The streams of a group as one, by date."""
@@ -107,15 +96,29 @@ class StudyCharts:
         return self._by_date(title, data_levels(self.days, coverage), scale)
 
     def hours(self) -> Iterator[Chart]:
-        """Hours per day of GPS and accelerometer: valid hours and minutes, or hours with files if those are unknown."""
+        """Hours per day of GPS and accelerometer: valid hours and minutes, or hours with files if those are unknown.
+
+        A day is blank if the lake has files of it that were not measured yet.
+        """
         for stream in _MEASURED_STREAMS:
-            coverage = self._of([stream])
-            table = coverage if self.quality is None else self.quality[self.quality["stream"] == stream]
-            expected = self.days.sums(coverage, coverage["expected_hours"].fillna(0)) > 0
-            for column, (title, per_hour) in _MEASURES.items():
-                if len(coverage) and column in table:
-                    hours = self.days.sums(table, table[column]) / per_hour
-                    yield self._by_date(f"{title} of {stream}", hours_levels(expected, hours), HOURS)
+            coverage, quality = _rows_of(self.coverage, stream), _rows_of(self.quality, stream)
+            files = self.days.sums(coverage, coverage["files"])
+            over = coverage["expected_hours"].where(coverage["state"] != "not yet")
+            expected = self.days.sums(coverage, over.fillna(0)) > 0
+            if not (expected.any() or files.any()):
+                continue
+            if quality.empty:
+                hours = self.days.sums(coverage, coverage["hours"])
+                yield self._by_date(f"Hours with files of {stream}", hours_levels(expected, hours), HOURS)
+                continue
+            measured = self.days.sums(quality, quality["files"]) >= files
+            for column, (title, per_hour) in _VALID.items():
+                hours = np.where(measured, self.days.sums(quality, quality[column]) / per_hour, 0)
+                yield self._by_date(f"{title} of {stream}", hours_levels(expected & measured, hours), VALID_HOURS)
+
+    def hours_by_enrollment(self) -> Iterator[Chart]:
+        """The same, each participant from the day of enrollment on."""
+        return map(self._from_enrollment, self._on_all_days.hours())
 
     def volume(self, group: StreamGroup | None = None) -> Chart:
         """Bytes per day of all participants, as bars: of all streams, or of a group."""
@@ -132,6 +135,27 @@ class StudyCharts:
             row_ticks=(Tick(0, human_size(top)), Tick(_BAR_ROWS - 1, "0 B")),
             column_ticks=date_ticks(days.first, days.count),
             marks=self._marks,
+        )
+
+    @cached_property
+    def _on_all_days(self) -> StudyCharts:
+        return replace(self, most_days=None) if self.most_days else self
+
+    def _from_enrollment(self, chart: Chart) -> Chart:
+        """The rows of a chart of all days, each from its participant's first day in the study on."""
+        present = self.coverage[self.coverage["status"] != "not enrolled yet"]
+        starts = np.argmax(self._on_all_days.days.sums(present, np.ones(len(present))) > 0, axis=1)
+        levels = since_enrollment(chart.levels, starts.tolist())
+        longest = int(np.flatnonzero(levels.any(axis=0)).max(initial=0)) + 1
+        shown = min(longest, self.most_days or longest)
+        first = f", the first {counted(shown, 'day')}" if shown < longest else ""
+        return Chart(
+            title=f"{chart.title}, since enrollment",
+            text=f"{counted(len(levels), 'participant')} by day since enrollment{first}",
+            levels=levels[:, :shown],
+            scale=chart.scale,
+            row_ticks=self._names,
+            column_ticks=number_ticks(shown),
         )
 
     def _by_date(self, title: str, levels: Levels, scale: tuple[Shade, ...]) -> Chart:
@@ -161,6 +185,12 @@ class StudyCharts:
     def _marks(self) -> tuple[Tick, ...]:
         places = {(change.day - self.days.first).days: str(number) for number, change in self.numbered_changes}
         return tuple(Tick(at, number) for at, number in places.items() if 0 <= at < self.days.count)
+
+
+def _rows_of(table: pd.DataFrame | None, stream: str) -> pd.DataFrame:
+    """The rows of a stream, none of a table that there is not."""
+    found: pd.DataFrame = pd.DataFrame() if table is None else table[table["stream"] == stream]
+    return found
 
 
 def _worst_first(coverage: pd.DataFrame, silent: Sequence[str]) -> list[str]:

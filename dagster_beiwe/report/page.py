@@ -38,8 +38,8 @@ _LABEL_HEIGHT, _LABEL_WIDTH = 14, 50
 _HIGHEST_CELL, _WIDEST_CELL = 18, 16
 """Of few participants and days, in pixels."""
 _MEASURED = (
-    "An hour is valid if it has as many rows as the duty cycle lets expect. See the table of quality in the lake for "
-    "what counts."
+    "An hour or a minute is valid if the stream has at least one row in it. Days of which the lake has files that were "
+    "not measured yet are left blank."
 )
 _NOT_MEASURED = "Hours in which the lake has a file. How many minutes of them are valid has not been measured."
 
@@ -139,7 +139,7 @@ def _contents(report: Report) -> dict[str, Any]:
         "by_enrollment": _large(charts.by_enrollment),
         "streams": stream_figures(report.coverage),
         "groups": [_small(charts.group(group)) for group in charts.streams],
-        "hours": [_small(chart) for chart in charts.hours()],
+        "hours": [_small(chart) for chart in (*charts.hours(), *charts.hours_by_enrollment())],
         "hours_explained": _MEASURED if report.quality is not None else _NOT_MEASURED,
         "volume": _bars(charts.volume(), 500),
         "volumes": [_bars(charts.volume(group), 240) for group in charts.streams],

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 from coverage_frames import coverage_frame
 
 from dagster_beiwe.assets.coverage_pictures import picture_metadata
@@ -17,11 +18,15 @@ IN_PLACE = {"silent", "who is silent", "day by day"}
 DRAWN = {"pictures drawn", "pictures in run"}
 
 
-def shown(before: dict[str, Any], *, run_id: str, now: datetime = NOW) -> dict[str, Any]:
+def shown(
+    before: dict[str, Any], *, run_id: str, now: datetime = NOW, quality: pd.DataFrame | None = None
+) -> dict[str, Any]:
     frame = coverage_frame({"anna": "##....?", "bert": "######?"})
     silent = find_silent(frame, {})
     charts = StudyCharts(coverage=frame, silent=[each.participant for each in silent])
-    return picture_metadata(charts, silent, SilenceLimits(), before=before, run_id=run_id, now=now)
+    return picture_metadata(
+        charts, silent, SilenceLimits(), quality=lambda: quality, before=before, run_id=run_id, now=now
+    )
 
 
 def test_every_materialization_names_the_silent_in_place() -> None:
@@ -47,8 +52,21 @@ def test_full_pictures_are_recorded_once_a_day() -> None:
     assert tomorrow["pictures in run"] == dg.MetadataValue.dagster_run("fourth")
 
 
+def test_hours_are_valid_ones_as_soon_as_quality_has_measured_them() -> None:
+    """By date, and since enrollment."""
+    pictures = ("hours of GPS and accelerometer", "hours since enrollment")
+    assert all("### Hours with files of gps" in shown({}, run_id="first")[name].value for name in pictures)
+    quality = pd.DataFrame({"participant": ["anna"], "stream": ["gps"], "files": [24], "valid_hours": [9]})
+    quality = quality.assign(valid_minutes=[540], day=pd.Timestamp("2026-03-14"))
+    found = shown({}, run_id="first", quality=quality)
+    for name, since in zip(pictures, ("", ", since enrollment"), strict=True):
+        titles = [line for line in found[name].value.splitlines() if line.startswith("###")]
+        assert titles == [f"### Valid hours of gps{since}", f"### Valid minutes of gps{since}"]
+
+
 def test_a_study_without_participants_shows_nothing() -> None:
     """There is nothing to draw."""
     frame = coverage_frame({"anna": "#"}).iloc[:0]
-    found = picture_metadata(StudyCharts(coverage=frame), (), SilenceLimits(), before={}, run_id="x", now=NOW)
+    charts = StudyCharts(coverage=frame)
+    found = picture_metadata(charts, (), SilenceLimits(), quality=lambda: None, before={}, run_id="x", now=NOW)
     assert found == {}

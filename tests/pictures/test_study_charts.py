@@ -97,17 +97,54 @@ def test_volume_is_a_bar_per_day() -> None:
     assert chart.text == "2026-03-18 to 2026-03-20: 72.0 kB, at most 48.0 kB in a day"
 
 
+def meanings(chart: Chart) -> list[str]:
+    """What the cells of the first row mean."""
+    return [chart.scale[level].meaning for level in chart.levels[0]]
+
+
+def measured(*days: tuple[str, int, int, float]) -> pd.DataFrame:
+    """The quality of anna's GPS, from days with their files, valid hours, and valid minutes."""
+    names = ["day", "files", "valid_hours", "valid_minutes"]
+    table = pd.DataFrame(days, columns=names).assign(participant="anna", stream="gps")
+    return table.assign(day=pd.to_datetime(table["day"]))
+
+
 def test_hours_per_day_are_those_with_files_until_valid_ones_are_known() -> None:
-    """Valid minutes are shown then, too; a day without rows of quality has no valid hour."""
-    frame = coverage_frame({"anna": {"gps": "#+.", "wifi": "###"}}, today=TODAY)
+    """Valid minutes are shown then, too."""
+    frame = coverage_frame({"anna": {"gps": "#+.?", "wifi": "###?"}}, today=TODAY)
     (files,) = StudyCharts(coverage=frame).hours()
-    assert [files.scale[level].meaning for level in files.levels[0]] == ["up to 24 hours", "up to 8 hours", "none"]
-    quality = pd.DataFrame({"participant": ["anna"], "stream": ["gps"], "valid_hours": [10], "valid_minutes": [130.0]})
-    quality["day"] = pd.Timestamp("2026-03-18")
+    assert meanings(files) == ["up to 24 hours", "up to 8 hours", "none", "nothing expected"]
+    quality = measured(("2026-03-17", 24, 10, 130.0), ("2026-03-18", 7, 0, 0.0))
     hours, minutes = StudyCharts(coverage=frame, quality=quality).hours()
     assert (hours.title, minutes.title) == ("Valid hours of gps", "Valid minutes of gps")
-    assert [hours.scale[level].meaning for level in hours.levels[0]] == ["up to 16 hours", "none", "none"]
-    assert minutes.scale[minutes.levels[0, 0]].meaning == "up to 8 hours"
+    unknown = "nothing expected, or not measured yet"
+    assert meanings(hours) == ["up to 16 hours", "none", "none", unknown]
+    assert meanings(minutes)[0] == "up to 8 hours"
+
+
+def test_a_day_with_files_that_were_not_measured_yet_is_blank() -> None:
+    """Also if some of them were: a number that will grow is no finding."""
+    frame = coverage_frame({"anna": "###"}, today=TODAY)
+    quality = measured(("2026-03-18", 24, 20, 1200.0), ("2026-03-19", 23, 2, 120.0))
+    hours, _ = StudyCharts(coverage=frame, quality=quality).hours()
+    unknown = "nothing expected, or not measured yet"
+    assert meanings(hours) == ["up to 24 hours", unknown, unknown]
+
+
+def test_a_sensor_that_was_never_on_has_no_picture_of_hours() -> None:
+    """Nor one that the study does not have."""
+    assert not list(StudyCharts(coverage=coverage_frame({"anna": {"accelerometer": "  ", "wifi": "##"}})).hours())
+
+
+def test_a_picture_since_enrollment_counts_from_there_however_long_that_is_ago() -> None:
+    """It shows the first days; the newest ones are in the picture by date."""
+    frame = coverage_frame({"anna": "##.+#", "bert": "   ##"}, statuses={"anna": "eeeee", "bert": "nnnee"})
+    charts = StudyCharts(coverage=frame, most_days=3)
+    assert drawn(charts.overview) == {"anna": ".+#", "bert": " ##"}
+    assert drawn(charts.by_enrollment) == {"anna": "##.", "bert": "## "}
+    assert charts.by_enrollment.text == "2 participants by day since enrollment, the first 3 days"
+    (hours,) = charts.hours_by_enrollment()
+    assert (hours.title, hours.columns) == ("Hours with files of gps, since enrollment", 3)
 
 
 def test_settings_that_changed_are_marked_on_their_day() -> None:
