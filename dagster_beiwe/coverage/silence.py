@@ -138,7 +138,7 @@ def _enrolled(frame: pd.DataFrame) -> Iterator[tuple[str, list[_Stream]]]:
     np.maximum.at(uploads, place[is_known], 0)
     np.add.at(uploads, place[is_known], frame["waiting"].to_numpy(np.int64, na_value=0)[is_known])
     quiet, owed = (np.maximum(today - last(since) - 1, 0) for since in (arrived | ~enrolled, arrived | ~expected))
-    for code in np.unique(participants.codes[enrolled & (day == today)]):
+    for code in np.unique(participants.codes[enrolled & (day == today)]).tolist():  # numpy's own would overflow
         cells = range(code * shape[1], (code + 1) * shape[1])
         yield (
             str(participants.categories[code]),

@@ -21,6 +21,13 @@ def test_the_longest_silent_comes_first_and_today_does_not_count() -> None:
     assert found[1].everything
 
 
+def test_everybody_is_looked_at_in_studies_of_every_size() -> None:
+    """Participants by streams are more than the smallest numbers hold, from seven participants on."""
+    streams = ["gps", *(f"stream_{number}" for number in range(19))]
+    frame = coverage_frame({f"p{number:03}": dict.fromkeys(streams, "#...?") for number in range(30)})
+    assert len(find_silent(frame, {})) == 30
+
+
 def test_data_of_today_ends_the_silence() -> None:
     """A phone that came back this morning is not silent."""
     assert not find_silent(coverage_frame({"anna": "#....+"}), {})

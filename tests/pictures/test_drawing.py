@@ -169,6 +169,7 @@ def test_full_pictures_have_a_title_and_an_image_for_each_chart() -> None:
         "heat map since enrollment": 1,
         "heat maps by stream group": 3,
         "hours of GPS and accelerometer": 2,
+        "hours since enrollment": 2,
         "data volume by day": 1,
     }
     assert "### motion: accelerometer" in pictures["heat maps by stream group"]
