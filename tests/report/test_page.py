@@ -130,7 +130,7 @@ def test_a_page_reads_without_seeing_it() -> None:
     assert all(after <= before + 1 for before, after in pairwise(levels))
     assert page.all("html") == [{"lang": "en"}]
     texts = [image.get("alt") or "" for image in page.all("img")]
-    assert len(texts) == 11
+    assert len(texts) == 13
     assert all("5 participants by day" in text or "in a day" in text for text in texts)
     for table in page.tables:
         assert table.caption
