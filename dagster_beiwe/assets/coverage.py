@@ -23,9 +23,10 @@ from dagster_beiwe.assets.settings import settings_changes, settings_until_now
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.coverage import Enrollment, SilenceLimits, enrollments
 from dagster_beiwe.coverage.changes import with_changes
+from dagster_beiwe.coverage.earlier import NEEDED
 from dagster_beiwe.coverage.measure import Basis, measure_coverage
 from dagster_beiwe.coverage.silence import with_limits
-from dagster_beiwe.errors import TableMissingError
+from dagster_beiwe.errors import ConfigurationError, IntegrityError, TableMissingError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.partitions.definitions import study_windows
 from dagster_beiwe.resource import BeiweResource
@@ -95,9 +96,22 @@ def _measure(
             uploads=partial(_uploads, TableStore.of_study(lake), study),
         )
         participants = list(dict.fromkeys([*basis.roster, *lake.participants()]))
-        frame = measure_coverage(lake, basis, counts_in_batches(client, study, zone, windows, participants))
+        counts = counts_in_batches(client, study, zone, windows, participants)
+        frame = measure_coverage(lake, basis, counts, earlier=_earlier(context, study, lake))
         frame = with_limits(frame, SilenceLimits.configured(study.config))
     return with_changes(frame, settings_changes(context.instance, study, zone.zone)), basis.roster
+
+
+def _earlier(context: dg.AssetExecutionContext, study: Study, lake: StudyLake) -> pd.DataFrame | None:
+    """What is needed of the last table; None if there is none that can be read."""
+    key = study.asset_key("coverage").path
+    try:
+        return TableStore.of_study(lake).read(key, columns=NEEDED)
+    except TableMissingError:
+        return None
+    except (ConfigurationError, IntegrityError) as error:  # it lacks a column, or is damaged
+        context.log.warning("The last table was not used, so all manifests are read. %s", error)
+        return None
 
 
 def _uploads(tables: TableStore, study: Study, participant: str) -> pd.DataFrame | None:

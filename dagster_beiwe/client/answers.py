@@ -27,6 +27,7 @@ _LONGEST_ZONE = 40
 
 _IDS = "participant ids of letters, digits, _ and -"
 
+_COUNT_TYPES = {int, type(None)}
 _COUNT_LIMIT = 1 << 40
 """Bytes of one stream. More than a terabyte of one participant is not credible, and sums stay within 64 bits."""
 
@@ -173,10 +174,11 @@ def daily_bytes_from(rows: Iterable[dict[str, Any]], route: str, streams: Iterab
     fields = {count_field(stream): stream for stream in streams}
     found: list[DailyBytes] = []
     for participant, day, row in _daily(rows, route):
-        counts = {stream: row.get(name) for name, stream in fields.items()}
-        if not all(_is_count(value) for value in counts.values()):
+        values = list(map(row.get, fields))
+        counts = {stream: value for stream, value in zip(fields.values(), values, strict=True) if value}
+        if not ({*map(type, values)} <= _COUNT_TYPES and all(map(_is_count, counts.values()))):
             raise wrong_shape(route, "byte counts per stream")
-        present = MappingProxyType({stream: value for stream, value in counts.items() if value})
+        present = MappingProxyType(counts)
         found.append(DailyBytes(participant=participant, day=day, bytes_by_stream=present, zone=_zone(row)))
     return found
 

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta, tzinfo
 import numpy as np
 
 from dagster_beiwe.sync import DailyIndex
-from dagster_beiwe.windows import local_day
+from dagster_beiwe.windows import Window, local_day
 
 _DAY = timedelta(days=1)
 _HOUR = 3600
@@ -59,3 +59,28 @@ class StudyDays:
     def hours_of(self, seconds: np.ndarray, days: np.ndarray) -> np.ndarray:
         """The number of the hour within its day that each moment belongs to."""
         return np.asarray((seconds - self.starts[days]) // _HOUR)
+
+
+class TouchedWindows:
+    """Which of consecutive windows each day touches."""
+
+    def __init__(self, windows: Sequence[Window], days: StudyDays) -> None:
+        starts, ends = (
+            np.array([int(moment.timestamp()) for moment in moments])
+            for moments in zip(*((each.start, each.end) for each in windows), strict=True)
+        )
+        self._first = np.searchsorted(ends, days.starts[:-1], side="right")
+        self._stop = np.maximum(np.searchsorted(starts, days.starts[1:], side="left"), self._first)
+        self._count = len(windows)
+
+    def days_within(self, windows: np.ndarray) -> np.ndarray:
+        """The days that touch such windows alone, as a mask of the days; ``windows`` is one of the windows."""
+        others = np.concatenate([[0], np.cumsum(~windows)])
+        return np.asarray((others[self._stop] == others[self._first]) & (self._stop > self._first))
+
+    def of(self, days: np.ndarray) -> np.ndarray:
+        """The windows that some days touch, as a mask of the windows; ``days`` is one of the days."""
+        edges = np.zeros(self._count + 1, dtype=np.int64)
+        np.add.at(edges, self._first[days], 1)
+        np.add.at(edges, self._stop[days], -1)
+        return np.asarray(np.cumsum(edges)[:-1] > 0)

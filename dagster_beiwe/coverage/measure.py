@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import compress
 
 import numpy as np
 import pandas as pd
 
-from dagster_beiwe.coverage.days import StudyDays, days_between
+from dagster_beiwe.coverage.days import StudyDays, TouchedWindows, days_between
+from dagster_beiwe.coverage.earlier import EarlierTable, note_source
 from dagster_beiwe.coverage.enrollment import Enrollment
 from dagster_beiwe.coverage.expected import SettingsRecord, expected_shares
 from dagster_beiwe.coverage.frame import Block, coverage_table
 from dagster_beiwe.coverage.participant import (
     UNKNOWN,
     Attendance,
+    Held,
     StreamNumbers,
     counted,
     held,
@@ -63,43 +66,59 @@ class Basis:
         return days_between(self.windows[0].start.astimezone(zone).date(), self.now.astimezone(zone).date())
 
 
-def measure_coverage(lake: StudyLake, study: Basis, counts: Counts) -> pd.DataFrame:
+def measure_coverage(
+    lake: StudyLake, study: Basis, counts: Counts, *, earlier: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """The coverage table of the participants in ``counts``. Those who are not on the roster have withdrawn.
 
-    Raises ``IntegrityError`` for a damaged manifest.
+    With an ``earlier`` table of the study, the manifests of windows that have not changed since are not read. Raises
+    ``IntegrityError`` for a damaged manifest.
     """
-    measurement = _Measurement(lake, study)
-    return coverage_table(
+    measurement = _Measurement(lake, study, earlier)
+    frame = coverage_table(
         (measurement.block(each, daily) for participants, daily in counts for each in participants),
         streams=lambda: list(measurement.numbers),
         today=measurement.days[-1],
         now=study.now,
         time_zone=study.zone.name,
     )
+    measurement.note_source(frame)
+    return frame
 
 
 class _Measurement:
     """What is the same for all participants of a study."""
 
-    def __init__(self, lake: StudyLake, study: Basis) -> None:
+    def __init__(self, lake: StudyLake, study: Basis, earlier: pd.DataFrame | None) -> None:
         self._lake, self._study = lake, study
         self.days, self._streams = study.days, sorted(study.streams)
         self._begin = study.windows[0].start
         self._in_zone = StudyDays.in_zone(self.days, study.zone.zone, begin=self._begin)
         self._shares = expected_shares(study.history, self._in_zone, self._streams)
         self.numbers = StreamNumbers({stream: number for number, stream in enumerate(self._streams)})
-        self._windows = frozenset(window.key for window in study.windows)
+        self._windows = tuple(window.key for window in study.windows)
+        self._touched = TouchedWindows(study.windows, self._in_zone)
+        self._earlier = EarlierTable(earlier, lake, self._in_zone, first=self.days[0])
+        self._alike = True
+        """Whether the days of all participants began at the same times."""
 
     def block(self, participant: str, daily: DailyIndex | None) -> Block:
         """The rows of one participant."""
         person = self._study.roster.get(participant, Enrollment(participant=participant, status="withdrawn"))
-        days = self._in_zone if daily is None else StudyDays.counted(self.days, daily, participant, begin=self._begin)
-        sizes = self._lake.sizes(participant, self._windows)
-        files = held(sizes, days=days, numbers=self.numbers, until=self._study.now)
+        days = self._in_zone
+        if daily is not None and daily.counts_in_other_zones(participant):
+            days = StudyDays.counted(self.days, daily, participant, begin=self._begin)
+        files = self._held(participant, days)
         server_bytes = counted(daily, participant, days=self.days, streams=self._streams, numbers=self.numbers)
         processed = (files.files > 0) | (server_bytes > 0)
         data_days = np.flatnonzero(processed.any(axis=1))
-        attendance = Attendance.of(person, days=self.days, zone=self._study.zone.zone, data_days=data_days)
+        attendance = Attendance.of(
+            person,
+            days=self.days,
+            zone=self._study.zone.zone,
+            data_days=data_days,
+            enrolled_until=self._earlier.enrolled_until(participant),
+        )
         rows, statuses = attendance.rows, attendance.statuses
         return Block(
             participant=participant,
@@ -114,6 +133,24 @@ class _Measurement:
                 person, shares=self._shares[rows], lengths=days.lengths[rows], statuses=statuses, streams=self._streams
             ),
         )
+
+    def note_source(self, frame: pd.DataFrame) -> None:
+        """Note in the table what it was counted from, for the next one."""
+        if self._alike:
+            told = any(person.created for person in self._study.roster.values())
+            note_source(frame, self._lake, self._in_zone, statuses_known=told)
+
+    def _held(self, participant: str, days: StudyDays) -> Held:
+        """What the lake holds of a participant. Manifests are read of windows that have changed."""
+        index, record = self._lake.index(participant), self._earlier.record
+        unchanged = [key in index and index[key].at <= record for key in self._windows]
+        kept = self._earlier.days_over(participant, len(self.days)) & self._touched.days_within(np.array(unchanged))
+        if days is not self._in_zone:
+            self._alike, kept[:] = False, False
+        changed = frozenset(compress(self._windows, self._touched.of(~kept)))
+        sizes = self._lake.sizes(participant, changed)
+        files = held(sizes, days=days, numbers=self.numbers, until=self._study.now)
+        return self._earlier.completed(files, participant, kept, self.numbers)
 
     def _waiting(self, person: Enrollment, days: StudyDays, processed: np.ndarray, data_days: np.ndarray) -> np.ndarray:
         last_data = self.days[data_days[-1]] if len(data_days) else date.min

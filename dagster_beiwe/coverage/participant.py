@@ -102,21 +102,32 @@ class Attendance:
         return slice(self.first, self.first + len(self.statuses))
 
     @classmethod
-    def of(cls, person: Enrollment, *, days: Sequence[date], zone: tzinfo, data_days: np.ndarray) -> Attendance:
-        """From what the roster says, and the numbers of the days on which there is data.
+    def of(
+        cls,
+        person: Enrollment,
+        *,
+        days: Sequence[date],
+        zone: tzinfo,
+        data_days: np.ndarray,
+        enrolled_until: int | None = None,
+    ) -> Attendance:
+        """From what the roster says, the numbers of the days on which there is data, and that of the last day on which
+        an earlier roster had the participant.
 
         Somebody without a date of registration counts as enrolled since creation, or else since the first data. The
         server does not tell when it retired somebody or who withdrew when: it is taken to be the day after the last
-        data, upload or heartbeat, which is the last row. Of who never took part there is only today's row.
+        data, upload or heartbeat, or after ``enrolled_until`` if that is later. It is the last row. Of who never took
+        part there is only today's row.
         """
         first, last = (int(data_days[0]), int(data_days[-1])) if len(data_days) else (None, None)
         left = person.status in ("retired", "withdrawn")
 
         def number(day: date | None) -> int | None:
-            return max(0, (day - days[0]).days) if day else None
+            return min(max(0, (day - days[0]).days), len(days) - 1) if day else None
 
         contact = person.last_contact.astimezone(zone).date() if person.last_contact else None
-        seen = [each for each in (last, number(contact), number(person.registered)) if each is not None]
+        signs = (last, number(contact), number(person.registered), enrolled_until)
+        seen = [each for each in signs if each is not None]
         if not seen and (left or person.status == "not enrolled yet"):
             return cls(first=len(days) - 1, statuses=_of(person.status, 1))
         enrolled = _first_of(number(person.registered), number(person.created), first, 0)

@@ -21,6 +21,7 @@ from dagster_beiwe.ids import check_participant_id, check_study_id
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.manifests import absent, read_manifest
 from dagster_beiwe.lake.catalog.opening import Opening
+from dagster_beiwe.lake.catalog.records import Head
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import Subject
@@ -90,6 +91,11 @@ class StudyLake:
     def state(self) -> State:
         """The state that this lake was opened at, or else the newest."""
         return self.log.state()
+
+    def follows(self, number: int, digest: str) -> bool:
+        """Whether a record of the log, given by its number and hash, led to the state that this lake was opened at."""
+        catalog, state, head = self.catalog(), self.state, Head(number, digest)
+        return catalog is not None and number <= state.number and head not in state.lost and catalog.knows(head)
 
     def at(self, when: When | State | None = None) -> StudyLake:
         """The study as it was at a record's number, a snapshot's name or a time; by default as it is now.

@@ -145,6 +145,10 @@ class DailyIndex:
             blank = self._blank[day] = CountedDay(day, day_hours(self.zones, day, None), {})
         return blank
 
+    def counts_in_other_zones(self, participant: str) -> bool:
+        """Whether a row of a participant was not counted in the study's current zone."""
+        return participant in self._mixed
+
     def readings(self, day: CountedDay) -> tuple[Span, ...]:
         """The hours that a day's count may cover, the likeliest first."""
         others = other_hours(self.zones, day.day, day.zone) if day.row else ()

@@ -2,100 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, time, timezone
-from typing import Any
 
 import pandas as pd
 import pytest
-from core_helpers import (
-    DAY,
-    HOUR,
-    NOW,
-    PERSON,
-    START,
-    STUDY,
-    cells_of,
-    client_of,
-    commit_request,
-    finished,
-    stage,
-    sync,
+from core_helpers import DAY, HOUR, NOW, PERSON, START, STUDY, cells_of, client_of, sync
+from coverage_studies import (
+    ALWAYS,
+    ENROLLED,
+    FIRST,
+    GPS_ALWAYS,
+    NOON,
+    TODAY,
+    UTC,
+    basis,
+    hours_of,
+    measured,
+    of,
+    put,
 )
-from coverage_frames import coverage_frame
 
 from dagster_beiwe.client import DailyBytes
 from dagster_beiwe.coverage import Enrollment, find_silent
 from dagster_beiwe.coverage.expected import SettingsRecord
-from dagster_beiwe.coverage.measure import Basis, measure_coverage
 from dagster_beiwe.coverage.wording import silence_lines
-from dagster_beiwe.lake import LakeWriter, StudyLake
+from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.studies.time_zones import StudyZone
 from dagster_beiwe.sync import DailyIndex
-from dagster_beiwe.windows import Window, out_of_range_windows, windows_between
-
-UTC = StudyZone(name="UTC", source="server")
-WEEKS = list(windows_between("weekly", START, NOW))
-NOON = NOW - DAY + 12 * HOUR
-FIRST, TODAY = START.date(), NOON.date()
-GPS_ALWAYS = {"gps": True, "gps_on_duration_seconds": 60, "gps_off_duration_seconds": 600}
-ALWAYS = Enrollment(participant=PERSON)
-ENROLLED = Enrollment(participant=PERSON, created=FIRST, registered=FIRST, system="android")
-
-
-def basis(**changed: Any) -> Basis:
-    """A study of two weeks in which GPS is always on; it is noon of the last day."""
-    usual: dict[str, Any] = {
-        "windows": WEEKS,
-        "streams": ("gps",),
-        "roster": {PERSON: ENROLLED},
-        "history": [SettingsRecord(seen=START, values=GPS_ALWAYS)],
-        "zone": UTC,
-        "now": NOON,
-    }
-    return Basis(**{**usual, **changed})
-
-
-def put(
-    lake: StudyLake,
-    moments: Iterable[datetime],
-    *,
-    stream: str = "gps",
-    participant: str = PERSON,
-    windows: Sequence[Window] = WEEKS,
-) -> None:
-    """Commit files of ten bytes, each to its own window."""
-    before, after = out_of_range_windows(windows[0].start, windows[-1].end)
-    for window in (before, *windows, after):
-        names = [
-            f"{participant}/{stream}/{moment:%Y-%m-%d %H_%M_%S}+00_00.csv" for moment in moments if moment in window
-        ]
-        if names:
-            with LakeWriter(lake, run_id="run-1") as writer:
-                plan = writer.plan(participant, [window])
-                files = [stage(writer, lake, b"ten bytes.", name=name, key=f"{STUDY}/{name}") for name in names]
-                finished(writer, writer.commit(plan, commit_request(window, participant=participant), files))
-
-
-def measured(
-    lake: StudyLake, study: Basis, daily: DailyIndex | None = None, *, participants: Iterable[str] = (PERSON,)
-) -> pd.DataFrame:
-    frame = measure_coverage(lake, study, [(list(participants), daily)])
-    assert list(frame.dtypes.astype(str).items()) == list(coverage_frame({"a": "#"}).dtypes.astype(str).items())
-    return frame
-
-
-def of(frame: pd.DataFrame, stream: str = "gps", participant: str = PERSON) -> pd.DataFrame:
-    """One participant's rows of a stream, by date."""
-    rows: pd.DataFrame = frame[(frame["stream"] == stream) & (frame["participant"] == participant)]
-    rows.index = pd.Index(rows["day"].dt.date)
-    return rows
-
-
-def hours_of(day: datetime, count: int = 24) -> list[datetime]:
-    return [day + number * HOUR for number in range(count)]
+from dagster_beiwe.windows import Window
 
 
 def test_each_day_says_what_arrived_beside_what_was_promised(lake: StudyLake) -> None:
@@ -296,6 +233,13 @@ def test_everybody_on_the_roster_has_rows(lake: StudyLake) -> None:
     assert [(each.participant, each.last_data, each.days_silent) for each in find_silent(frame, roster)] == [
         ("mute0001", None, 9)
     ]
+
+
+def test_who_was_created_tomorrow_has_a_row_today(lake: StudyLake) -> None:
+    """The server's day may have begun while that of the configured zone still goes on."""
+    tomorrow = Enrollment(participant=PERSON, created=TODAY + DAY, registered=TODAY + DAY)
+    rows = of(measured(lake, basis(roster={PERSON: tomorrow})))
+    assert rows["status"].to_dict() == {TODAY: "enrolled"}
 
 
 def test_a_study_without_participants_has_a_table_without_rows(lake: StudyLake) -> None:
