@@ -184,20 +184,23 @@ AIMS = (
         reason=lambda _: "Decrypting, checking, and parsing share the processor, and every column gets its type.",
     ),
     Aim(
-        title="Coverage of 300 participants and a year, one file per hour",
+        title="Coverage of 300 participants and a year, one file per hour, each day",
         wanted="< 10 s",
-        value=lambda results: float(results["coverage"]["studies"][0]["seconds"]),
+        value=lambda results: float(results["coverage"]["studies"][0]["later"]["seconds"]),
         holds=lambda seconds: seconds < 10,
         unit="s",
         reason=lambda results: (
-            f"The process itself worked for {results['coverage']['studies'][0]['cpu_seconds']:.1f} s. The rest is "
-            "waiting for the simulated server and for other programs."
+            "The process itself worked for "
+            f"{results['coverage']['studies'][0]['later']['cpu_seconds']:.1f} s. The rest is waiting for the simulated "
+            "server and for other programs."
         ),
     ),
     Aim(
-        title="Memory of making that table, and with 85 files per participant and day",
+        title="Memory of making that table, first and later",
         wanted="< 300 MB",
-        value=lambda results: max(map(_grown, results["coverage"]["studies"])) / _MEGA,
+        value=lambda results: (
+            max(_grown(table) for study in results["coverage"]["studies"] for table in (study, study["later"])) / _MEGA
+        ),
         holds=lambda megabytes: megabytes < 300,
         unit="MB at most",
         reason=lambda _: "It grew by more than the table and its encrypted copy explain.",

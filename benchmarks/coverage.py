@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from benchmarks.server import Served, ServerProcess
 from benchmarks.worlds import COVERAGE_DAYS, NOW, Scale
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.coverage import enrollments, find_silent
+from dagster_beiwe.coverage.earlier import NUMBERS
 from dagster_beiwe.coverage.expected import SettingsRecord
 from dagster_beiwe.coverage.measure import Basis, measure_coverage
 from dagster_beiwe.credentials import Credentials
@@ -37,7 +38,7 @@ from dagster_beiwe.windows import Window, windows_between
 
 Costs = dict[str, Any]
 
-FILES_A_DAY: Mapping[Scale, tuple[int, ...]] = {"full": (24, 85), "quick": (24, 85), "tiny": (24,)}
+FILES_A_DAY: Mapping[Scale, tuple[int, ...]] = {"full": (24,), "quick": (24, 85), "tiny": (24,)}
 """Files of a participant's day: of one sensor, and as many as phones of a typical study send."""
 
 _PASSPHRASE = "benchmark"
@@ -45,7 +46,8 @@ _HOUR = timedelta(hours=1)
 
 
 def measure(scale: Scale, *, folder: Path) -> Costs:
-    """Seconds and memory of making the table, for each number of files a day."""
+    """Seconds and memory of making the table, for each number of files a day: the first time, and later, after the
+    newest window of everybody has changed."""
     costs: Costs = {"taken": datetime.now(timezone.utc).isoformat(timespec="minutes"), "load": os.getloadavg()[0]}
     start = NOW - timedelta(days=COVERAGE_DAYS[scale])
     with ServerProcess("coverage", scale) as server:
@@ -54,7 +56,21 @@ def measure(scale: Scale, *, folder: Path) -> Costs:
 
 
 def _measure(server: ServerProcess, start: datetime, files_a_day: int, folder: Path) -> Costs:
-    write(_lake(folder, server.served), server.served, start=start, files_a_day=files_a_day)
+    windows = list(windows_between("weekly", start, NOW))
+    lake = _lake(folder, server.served)
+    write(lake, server.served, windows, files_a_day=files_a_day)
+    first = _made(server, start, folder)
+    write(lake, server.served, windows[-1:], files_a_day=files_a_day)
+    return {
+        "participants": len(server.served.participants),
+        "days": (NOW - start).days,
+        "files_a_day": files_a_day,
+        **first,
+        "later": _made(server, start, folder),
+    }
+
+
+def _made(server: ServerProcess, start: datetime, folder: Path) -> Costs:
     job = {"folder": str(folder), "start": start.isoformat(), "served": vars(server.served)}
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     server.counts()
@@ -67,18 +83,11 @@ def _measure(server: ServerProcess, start: datetime, files_a_day: int, folder: P
         cwd=Path(__file__).parents[1],
         check=True,
     )
-    return {
-        "participants": len(server.served.participants),
-        "days": (NOW - start).days,
-        "files_a_day": files_a_day,
-        "requests": server.counts().requests,
-        **json.loads(done.stdout),
-    }
+    return {"requests": server.counts().requests, **json.loads(done.stdout)}
 
 
-def write(lake: StudyLake, served: Served, *, start: datetime, files_a_day: int) -> None:
-    """Commit a manifest for each week, of files that are nowhere."""
-    windows = list(windows_between("weekly", start, NOW))
+def write(lake: StudyLake, served: Served, windows: Sequence[Window], *, files_a_day: int) -> None:
+    """Commit a manifest for each window, of files that are nowhere."""
     for participant in served.participants:
         with LakeWriter(lake, run_id="benchmark", participants=[participant]) as writer:
             plan = writer.plan(participant, windows)
@@ -134,9 +143,13 @@ def _lake(folder: Path, served: Served) -> StudyLake:
 
 
 def make(lake: StudyLake, served: Served, start: datetime) -> Costs:
-    """Make and store the table as a run does, and find who is silent. Returns seconds, bytes of memory, and rows."""
+    """Make and store the table as a run does, with the help of the last one, and find who is silent.
+
+    Returns seconds, bytes of memory, and rows.
+    """
     base, began, spent = peak_bytes(), time.perf_counter(), time.process_time()
     study = Study(id=served.study_id, name="Benchmark", key="benchmark", config=StudyConfig(served.study_id))
+    tables, key = TableStore.of_study(lake), ["beiwe", study.key, "coverage"]
     keys = Credentials(url=served.url, access_key=served.access_key, secret_key=served.secret_key)
     with BeiweClient(keys) as client:
         roster = enrollments(roster_rows(client.participants(study.id), client.participant_table(study.id)))
@@ -150,10 +163,12 @@ def make(lake: StudyLake, served: Served, start: datetime) -> Costs:
             now=NOW - _HOUR,
         )
         counts = counts_in_batches(client, study, basis.zone, basis.windows, list(roster))
-        frame = measure_coverage(lake, basis, counts)
+        earlier = tables.read(key, columns=NUMBERS) if tables.exists(key) else None
+        frame = measure_coverage(lake, basis, counts, earlier=earlier)
+        del earlier
     made = time.perf_counter() - began
     find_silent(frame, roster)
-    TableStore.of_study(lake).write(["beiwe", study.key, "coverage"], frame)
+    tables.write(key, frame)
     return {
         "rows": len(frame),
         "files": int(frame["files"].sum()),

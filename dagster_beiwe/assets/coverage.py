@@ -8,9 +8,8 @@ so hide the last result.
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -23,12 +22,13 @@ from dagster_beiwe.assets.settings import settings_changes, settings_until_now
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.coverage import Enrollment, SilenceLimits, enrollments
 from dagster_beiwe.coverage.changes import with_changes
-from dagster_beiwe.coverage.earlier import NEEDED
+from dagster_beiwe.coverage.earlier import NUMBERS
 from dagster_beiwe.coverage.measure import Basis, measure_coverage
 from dagster_beiwe.coverage.silence import with_limits
-from dagster_beiwe.errors import ConfigurationError, IntegrityError, TableMissingError
+from dagster_beiwe.errors import ConfigurationError, EncryptionError, IntegrityError, TableMissingError
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.partitions.definitions import study_windows
+from dagster_beiwe.pictures.study_charts import DRAWN_OF_QUALITY
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.studies.config import table_io_manager_key
@@ -56,11 +56,41 @@ def build_coverage_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
     return coverage
 
 
+class _Tables:
+    """The study's other tables, as far as this host can read them: coverage does without those that it cannot."""
+
+    def __init__(self, context: dg.AssetExecutionContext, study: Study, lake: StudyLake) -> None:
+        self._log, self._study, self._store = context.log, study, TableStore.of_study(lake)
+
+    def earlier(self) -> pd.DataFrame | None:
+        """What is needed of the last table of coverage."""
+        return self._read("coverage", columns=NUMBERS)
+
+    def quality(self) -> pd.DataFrame | None:
+        """What is drawn of quality."""
+        return self._read("quality", columns=DRAWN_OF_QUALITY)
+
+    def uploads(self, participant: str) -> pd.DataFrame | None:
+        """What a participant's phone has uploaded, if that was ever asked."""
+        history = self._read("participant", partition=participant, columns=["kind", "stream", "opened"])
+        return None if history is None else history[history["kind"] == "upload"]
+
+    def _read(self, name: str, *, columns: Sequence[str], partition: str | None = None) -> pd.DataFrame | None:
+        try:
+            return self._store.read(self._study.asset_key(name).path, partition=partition, columns=columns)
+        except TableMissingError:
+            return None
+        except (ConfigurationError, EncryptionError, IntegrityError) as error:  # other columns, no key, or damaged
+            self._log.warning("Coverage is made without the table %s. %s", name, error)
+            return None
+
+
 def _output(context: dg.AssetExecutionContext, study: Study) -> dg.Output[Any]:
     resource: BeiweResource = getattr(context.resources, study.config.deployment)
     lake = resource.study_lake(study).at()
-    frame, roster = _measure(context, study, resource, lake)
-    pictures = coverage_pictures(context, study, frame, roster, TableStore.of_study(lake))
+    tables = _Tables(context, study, lake)
+    frame, roster = _measure(context, study, resource, lake, tables)
+    pictures = coverage_pictures(context, study, frame, roster, quality=tables.quality)
     return table_output(frame, {**pictures, **_totals(frame)}, version=content_version(frame))
 
 
@@ -78,7 +108,7 @@ def _totals(frame: pd.DataFrame) -> Mapping[str, int | float]:
 
 
 def _measure(
-    context: dg.AssetExecutionContext, study: Study, resource: BeiweResource, lake: StudyLake
+    context: dg.AssetExecutionContext, study: Study, resource: BeiweResource, lake: StudyLake, tables: _Tables
 ) -> tuple[pd.DataFrame, Mapping[str, Enrollment]]:
     """The table, and the roster that it was made with."""
     now = datetime.now(timezone.utc)
@@ -93,33 +123,10 @@ def _measure(
             history=settings_until_now(context, client, study, now=now),
             zone=zone,
             now=now,
-            uploads=partial(_uploads, TableStore.of_study(lake), study),
+            uploads=tables.uploads,
         )
         participants = list(dict.fromkeys([*basis.roster, *lake.participants()]))
         counts = counts_in_batches(client, study, zone, windows, participants)
-        frame = measure_coverage(lake, basis, counts, earlier=_earlier(context, study, lake))
+        frame = measure_coverage(lake, basis, counts, earlier=tables.earlier())
         frame = with_limits(frame, SilenceLimits.configured(study.config))
     return with_changes(frame, settings_changes(context.instance, study, zone.zone)), basis.roster
-
-
-def _earlier(context: dg.AssetExecutionContext, study: Study, lake: StudyLake) -> pd.DataFrame | None:
-    """What is needed of the last table; None if there is none that can be read."""
-    key = study.asset_key("coverage").path
-    try:
-        return TableStore.of_study(lake).read(key, columns=NEEDED)
-    except TableMissingError:
-        return None
-    except (ConfigurationError, IntegrityError) as error:  # it lacks a column, or is damaged
-        context.log.warning("The last table was not used, so all manifests are read. %s", error)
-        return None
-
-
-def _uploads(tables: TableStore, study: Study, participant: str) -> pd.DataFrame | None:
-    """What a participant's phone has uploaded, if that was ever asked."""
-    columns = ["kind", "stream", "opened"]
-    try:
-        history = tables.read(study.asset_key("participant").path, partition=participant, columns=columns)
-    except TableMissingError:
-        return None
-    uploads: pd.DataFrame = history[history["kind"] == "upload"]
-    return uploads

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -15,9 +14,8 @@ from dagster_beiwe.coverage import Enrollment, SilenceLimits, SilentParticipant,
 from dagster_beiwe.coverage.changes import changes_in
 from dagster_beiwe.pictures.markdown import full_pictures, silent_table, thumbnail
 from dagster_beiwe.pictures.sentences import silence_in_words
-from dagster_beiwe.pictures.study_charts import DRAWN_OF_QUALITY, StudyCharts
+from dagster_beiwe.pictures.study_charts import StudyCharts
 from dagster_beiwe.studies.study import Study
-from dagster_beiwe.tables.store import TableStore
 
 DRAWN_METADATA = "pictures drawn"
 RUN_METADATA = "pictures in run"
@@ -31,10 +29,11 @@ def coverage_pictures(
     study: Study,
     frame: pd.DataFrame,
     roster: Mapping[str, Enrollment],
-    tables: TableStore,
+    *,
+    quality: Callable[[], pd.DataFrame | None],
 ) -> dict[str, dg.MetadataValue[Any]]:
-    """Metadata for a coverage table that is about to be recorded. Valid hours are those of ``quality`` in ``tables``,
-    if it is there."""
+    """Metadata for a coverage table that is about to be recorded. ``quality`` returns that table, if it can be read; it
+    is called when pictures are drawn in full."""
     limits = SilenceLimits.configured(study.config)
     silent = find_silent(frame, roster, limits=limits)
     charts = StudyCharts(coverage=frame, silent=[each.participant for each in silent], changes=changes_in(frame))
@@ -44,7 +43,7 @@ def coverage_pictures(
         charts,
         silent,
         limits,
-        quality=partial(_quality, tables, study),
+        quality=quality,
         before=last.metadata if last else {},
         run_id=context.run.run_id,
         now=datetime.now(timezone.utc),
@@ -83,8 +82,3 @@ def picture_metadata(
         DRAWN_METADATA: dg.MetadataValue.timestamp(now),
         RUN_METADATA: dg.MetadataValue.dagster_run(run_id),
     }
-
-
-def _quality(tables: TableStore, study: Study) -> pd.DataFrame | None:
-    key = study.asset_key("quality").path
-    return tables.read(key, columns=DRAWN_OF_QUALITY) if tables.exists(key) else None

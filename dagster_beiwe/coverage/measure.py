@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dagster_beiwe.coverage.days import StudyDays, TouchedWindows, days_between
-from dagster_beiwe.coverage.earlier import EarlierTable, note_source
+from dagster_beiwe.coverage.earlier import EarlierTable, Stay, note_source
 from dagster_beiwe.coverage.enrollment import Enrollment
 from dagster_beiwe.coverage.expected import SettingsRecord, expected_shares
 from dagster_beiwe.coverage.frame import Block, coverage_table
@@ -82,7 +82,7 @@ def measure_coverage(
         now=study.now,
         time_zone=study.zone.name,
     )
-    measurement.note_source(frame)
+    note_source(frame, lake, measurement.in_zone, measurement.stays)
     return frame
 
 
@@ -93,19 +93,20 @@ class _Measurement:
         self._lake, self._study = lake, study
         self.days, self._streams = study.days, sorted(study.streams)
         self._begin = study.windows[0].start
-        self._in_zone = StudyDays.in_zone(self.days, study.zone.zone, begin=self._begin)
-        self._shares = expected_shares(study.history, self._in_zone, self._streams)
+        self.in_zone = StudyDays.in_zone(self.days, study.zone.zone, begin=self._begin)
+        self._shares = expected_shares(study.history, self.in_zone, self._streams)
         self.numbers = StreamNumbers({stream: number for number, stream in enumerate(self._streams)})
         self._windows = tuple(window.key for window in study.windows)
-        self._touched = TouchedWindows(study.windows, self._in_zone)
-        self._earlier = EarlierTable(earlier, lake, self._in_zone, first=self.days[0])
-        self._alike = True
-        """Whether the days of all participants began at the same times."""
+        self._touched = TouchedWindows(study.windows, self.in_zone)
+        self._earlier = EarlierTable(earlier, lake, self.in_zone)
+        self.stays: dict[str, Stay] = {}
+        self._statuses_known = any(person.created for person in study.roster.values())
+        """Whether the server said who takes part: else everybody counts as enrolled."""
 
     def block(self, participant: str, daily: DailyIndex | None) -> Block:
         """The rows of one participant."""
         person = self._study.roster.get(participant, Enrollment(participant=participant, status="withdrawn"))
-        days = self._in_zone
+        days = self.in_zone
         if daily is not None and daily.counts_in_other_zones(participant):
             days = StudyDays.counted(self.days, daily, participant, begin=self._begin)
         files = self._held(participant, days)
@@ -120,6 +121,8 @@ class _Measurement:
             enrolled_until=self._earlier.enrolled_until(participant),
         )
         rows, statuses = attendance.rows, attendance.statuses
+        until = attendance.enrolled_until if self._statuses_known else None
+        self.stays[participant] = Stay(attendance.first, len(statuses), until, days is self.in_zone)
         return Block(
             participant=participant,
             first_day=self.days[attendance.first],
@@ -134,19 +137,13 @@ class _Measurement:
             ),
         )
 
-    def note_source(self, frame: pd.DataFrame) -> None:
-        """Note in the table what it was counted from, for the next one."""
-        if self._alike:
-            told = any(person.created for person in self._study.roster.values())
-            note_source(frame, self._lake, self._in_zone, statuses_known=told)
-
     def _held(self, participant: str, days: StudyDays) -> Held:
         """What the lake holds of a participant. Manifests are read of windows that have changed."""
         index, record = self._lake.index(participant), self._earlier.record
         unchanged = [key in index and index[key].at <= record for key in self._windows]
         kept = self._earlier.days_over(participant, len(self.days)) & self._touched.days_within(np.array(unchanged))
-        if days is not self._in_zone:
-            self._alike, kept[:] = False, False
+        if days is not self.in_zone:
+            kept[:] = False
         changed = frozenset(compress(self._windows, self._touched.of(~kept)))
         sizes = self._lake.sizes(participant, changed)
         files = held(sizes, days=days, numbers=self.numbers, until=self._study.now)

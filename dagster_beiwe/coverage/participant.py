@@ -101,6 +101,12 @@ class Attendance:
     def rows(self) -> slice:
         return slice(self.first, self.first + len(self.statuses))
 
+    @property
+    def enrolled_until(self) -> int | None:
+        """The number of the last day on which the participant was enrolled."""
+        enrolled = np.flatnonzero(self.statuses == STATUSES.index("enrolled"))
+        return self.first + int(enrolled[-1]) if len(enrolled) else None
+
     @classmethod
     def of(
         cls,

@@ -181,6 +181,7 @@ def read_parquet(data: bytes, *, columns: Sequence[str] | None, name: str) -> pd
             )
     chosen = None if columns is None else list(columns)
     frame = file.read(columns=chosen, use_pandas_metadata=True).to_pandas()
+    pa.default_memory_pool().release_unused()  # it would keep more memory than the frame takes
     attributes, frame = frame.attrs, _with_categories(frame, file.schema_arrow.metadata[_CATEGORIES])
     frame.attrs = attributes
     return frame if chosen is None else frame[chosen]

@@ -105,8 +105,9 @@ def meanings(chart: Chart) -> list[str]:
 def measured(*days: tuple[str, int, int, float]) -> pd.DataFrame:
     """The quality of anna's GPS, from days with their files, valid hours, and valid minutes."""
     names = ["day", "files", "valid_hours", "valid_minutes"]
-    table = pd.DataFrame(days, columns=names).assign(participant="anna", stream="gps")
-    return table.assign(day=pd.to_datetime(table["day"]))
+    table: pd.DataFrame = pd.DataFrame(days, columns=names).astype({"day": "datetime64[s]"})
+    table[["participant", "stream"]] = "anna", "gps"
+    return table
 
 
 def test_hours_per_day_are_those_with_files_until_valid_ones_are_known() -> None:
