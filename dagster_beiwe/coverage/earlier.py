@@ -25,7 +25,8 @@ NUMBERS = ("files", "hours", "lake_bytes")
 _COUNTED_FROM = "counted_from"
 
 _METHOD = 1
-"""To be raised when the same files are counted in another way: nothing follows from earlier tables then."""
+"""To be raised when files are counted in another way, or this is noted in another form: nothing follows from earlier
+tables then."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -47,6 +48,7 @@ def note_source(frame: pd.DataFrame, lake: StudyLake, days: StudyDays, stays: Ma
     number, digest = lake.state.head
     count = len(days.lengths)
     frame.attrs[_COUNTED_FROM] = {
+        "method": _METHOD,
         "record": number,
         "digest": digest,
         "days": count,
@@ -66,7 +68,7 @@ class EarlierTable:
         self.record, self._over = -1, 0
         self._stays: dict[str, Stay] = {}
         source: dict[str, Any] = {} if frame is None else frame.attrs.get(_COUNTED_FROM, {})
-        if frame is None or not source or not lake.follows(source["record"], source["digest"]):
+        if frame is None or source.get("method") != _METHOD or not lake.follows(source["record"], source["digest"]):
             return
         stays = {participant: Stay(*stay) for participant, stay in source["participants"].items()}
         self._streams: list[str] = source["streams"]
@@ -113,5 +115,5 @@ class EarlierTable:
 
 
 def _fingerprint(days: StudyDays, count: int) -> str:
-    """Of when each of the first days began, and of how files are counted."""
-    return hashlib.sha256(bytes([_METHOD]) + days.starts[:count].tobytes()).hexdigest()
+    """Of when each of the first days began."""
+    return hashlib.sha256(days.starts[:count].tobytes()).hexdigest()

@@ -82,15 +82,17 @@ def test_only_days_that_were_over_are_taken_over(lake: StudyLake) -> None:
 
 
 def test_nothing_follows_from_a_table_of_other_days_or_of_another_lake(lake: StudyLake, tmp_path: Path) -> None:
-    """As after the study's time zone or its start was changed, or the lake was made anew."""
+    """As after the study's time zone or its start was changed, or the lake was made anew; nor from a table that lacks
+    rows, or was made by another version."""
     put(lake, hours_of(START, 5 * 24), windows=WINDOWS)
     before = marked(measured(lake, study()))
     assert measured(lake, study(), earlier=before)["files"].max() > MARK
     moved = study(zone=StudyZone(name="Asia/Tokyo", source="server"))
     later = study(windows=WINDOWS[1:])
-    unknown = before.copy()
-    unknown.attrs = {}
-    for changed, earlier in ((moved, before), (later, before), (study(), unknown), (study(), before.iloc[:0])):
+    unknown = [before.copy(), before.copy()]
+    unknown[0].attrs, unknown[1].attrs = {}, {"counted_from": {"method": 0}}
+    unusable = [(study(), earlier) for earlier in (*unknown, before.iloc[:0], before.iloc[1:])]
+    for changed, earlier in ((moved, before), (later, before), *unusable):
         assert measured(lake, changed, earlier=earlier)["files"].max() == 24
     other = BeiweLake(tmp_path / "other").study(STUDY, passphrase=PASSPHRASE)
     for number in range(6):
