@@ -184,11 +184,28 @@ class SizeManifest(Struct, frozen=True, gc=False):
     files: tuple[FileSize, ...]
 
 
+class ModularEncryption(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What opens a Parquet file that is encrypted module by module.
+
+    ``wrapped_key`` is the file's own key, encrypted by the cipher that the manifest names; ``bound_to`` the path that
+    the file was first written to. ``footer_*`` are of the file's last bytes: what they say of its encryption, no key
+    proves.
+    """
+
+    bound_to: str
+    wrapped_key: bytes
+    key_sha256: str
+    footer_size_bytes: Count
+    footer_sha256: str
+
+
 class TableManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What was committed of one table: ``partition`` is None for one without partitions.
 
-    ``file`` is its name beside the manifest. ``size_bytes`` and ``sha256`` are of the plain Parquet file, ``stored_*``
-    of what lies in the lake. Times are ISO 8601 in UTC.
+    ``file`` is its name beside the manifest. ``size_bytes`` and ``sha256`` are of the table's content, in whatever form
+    it was first stored; ``stored_*`` are of what lies in the lake. ``modular`` is None for a file that is not encrypted
+    or, as tables were stored before, encrypted as a whole; ``sha256`` then proves its plain bytes. Times are ISO 8601
+    in UTC.
     """
 
     asset_key: tuple[str, ...]
@@ -202,6 +219,7 @@ class TableManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     stored_sha256: str
     written_at: str
     run_id: str
+    modular: ModularEncryption | None = None
 
 
 _decoder: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(Manifest)

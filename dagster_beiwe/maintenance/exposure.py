@@ -19,6 +19,7 @@ from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.maintenance.sampling import sample_of_today
 from dagster_beiwe.private_files import OTHERS
+from dagster_beiwe.tables.stored import is_encrypted_parquet
 
 ExposureKind = Literal["readable file", "readable table", "open to others", "readable pickle"]
 
@@ -79,7 +80,10 @@ def find_exposures(lake: StudyLake, *, share: float = 1.0) -> Protection:
         participant, stream = (None, TABLES) if of_table else participant_and_stream(below)
         result.tables += of_table
         result.files += not of_table
-        if lake.form(stream).cipher is None or lake.ring.is_encrypted(_head(lake, path)):
+        if lake.form(stream).cipher is None:
+            continue
+        head = _head(lake, path)
+        if (of_table and is_encrypted_parquet(head)) or lake.ring.is_encrypted(head):
             continue
         if participant and participant not in windows:
             windows[participant] = _windows_by_path(lake, participant)

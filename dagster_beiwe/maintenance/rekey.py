@@ -35,9 +35,9 @@ from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.writer import LakeWriter, Plan, Submitted
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.member_names import MemberName
-from dagster_beiwe.tables.files import TableFiles
+from dagster_beiwe.tables.store import TableStore
 
-Source = TypeVar("Source", StudyLake, TableFiles)
+Source = TypeVar("Source", StudyLake, TableStore)
 
 _RUN_ID: Final = "rekey"
 """The run of a copy's records; records of other runs show that the new lake is in use."""
@@ -100,7 +100,7 @@ def rekey_study(
             raise
     result.participants = len(source.participants())
     result.windows = sum(len(source.windows(each)) for each in source.participants())
-    result.tables = len(list(TableFiles.of_study(source).tables()))
+    result.tables = len(list(TableStore.of_study(source).tables()))
     result.snapshots = len(source.state.snapshots)
     _check_copy(source, target)
     return result
@@ -114,10 +114,10 @@ def rekey_tables_of_lake(
     Raises ``PassphraseMissingError`` if some are encrypted and no passphrase is given; else as ``rekey_study`` does.
     """
     result = RekeyResult()
-    _rekey_tables(TableFiles.of_nobody(source), TableFiles.of_nobody(target), result)
+    _rekey_tables(TableStore.of_nobody(source), TableStore.of_nobody(target), result)
     if passphrase is not None:
-        new = TableFiles.of_lake(target, passphrase=new_passphrase)
-        _rekey_tables(TableFiles.of_lake(source, passphrase=passphrase), new, result)
+        new = TableStore.of_lake(target, passphrase=new_passphrase)
+        _rekey_tables(TableStore.of_lake(source, passphrase=passphrase), new, result)
     elif source.exists(LogLayout(NO_STUDY).record(0)):
         raise PassphraseMissingError(
             "No passphrase for the encrypted tables of no study. They were not copied; everything else was. Set "
@@ -126,7 +126,7 @@ def rekey_tables_of_lake(
     return result
 
 
-def _rekey_tables(source: TableFiles, target: TableFiles, result: RekeyResult) -> None:
+def _rekey_tables(source: TableStore, target: TableStore, result: RekeyResult) -> None:
     if source.catalog() is not None:
         source = _proven(source)
         _begin(source.log, target.log)
@@ -135,26 +135,27 @@ def _rekey_tables(source: TableFiles, target: TableFiles, result: RekeyResult) -
         _check_copy(source, target)
 
 
-def _copy_tables(source: TableFiles, target: TableFiles, result: RekeyResult) -> None:
+def _copy_tables(source: TableStore, target: TableStore, result: RekeyResult) -> None:
     """Bring tables up to date, one at a time."""
     for subject, version in source.tables():
         try:
-            manifest, stored = source.stored(subject, version)
+            table = source.version(subject, version)
+            table.stored()
         except IntegrityError:
             if (place := source.layout.home(subject).manifests) not in result.damaged_tables:
                 result.damaged_tables.append(place)
             continue
-        data = source.decrypted(manifest, stored)
         newest = target.newest(subject)
         there = target.manifest(subject, newest) if newest else None
-        if there and (there.sha256, there.written_at) == (manifest.sha256, manifest.written_at):
+        if there and (there.sha256, there.written_at) == (table.manifest.sha256, table.manifest.written_at):
             continue
-        target.adopt(manifest, data, run_id=_RUN_ID)
+        target.adopt(table, run_id=_RUN_ID)
         newest = target.newest(subject)
         assert newest is not None, "it was just committed"
-        copied = target.stored(subject, newest)
-        if target.ring.can_decrypt(copied[0].encryption):
-            target.decrypted(*copied)
+        copied = target.version(subject, newest)
+        copied.stored()
+        if target.ring.can_decrypt(copied.manifest.encryption):
+            copied.parquet().close()
         result.tables_copied += 1
 
 
@@ -194,16 +195,16 @@ class _Copy:
                 if commit is not None and commit.outcome and (reason := commit.outcome.refused):
                     raise _used(f"window {key} of participant {participant} could not be committed: {reason}")
                 self.copied[participant, key] = index[key]
-        _copy_tables(TableFiles.of_study(source), TableFiles.of_study(self.target), self.result)
+        _copy_tables(TableStore.of_study(source), TableStore.of_study(self.target), self.result)
         self._take_out(catalog, source)
 
     def _take_out(self, catalog: Catalog, source: StudyLake) -> None:
         """Take out what this state of the old lake lacks: it came later, or was taken out there."""
         state = catalog.refresh()
-        tables = {subject for subject, _ in TableFiles.of_study(source).tables()}
+        tables = {subject for subject, _ in TableStore.of_study(source).tables()}
         versions = [
             (Place(catalog.identities.token(subject, state) or "", "", subject.asset), version.at)
-            for subject, version in TableFiles.of_study(self.target).tables()
+            for subject, version in TableStore.of_study(self.target).tables()
             if subject not in tables
         ]
         for participant in self.target.participants():
@@ -303,7 +304,7 @@ def _check_copy(source: Source, target: Source) -> None:
         )
 
 
-def _place(source: StudyLake | TableFiles) -> str:
+def _place(source: StudyLake | TableStore) -> str:
     return f"{source.log.folder!r} in the lake at {source.storage.describe()}"
 
 

@@ -2,26 +2,27 @@
 
 Partition ``abcd1234|2024-03-04`` of a study's table ``beiwe/sleep/daily_gps`` is stored in the study's folder::
 
-    .tables/beiwe/sleep/daily_gps/abcd1234/2024-03-04~57-3f9a02c1.parquet.lock    one version of the table
+    .tables/beiwe/sleep/daily_gps/abcd1234/2024-03-04~57-3f9a02c1.parquet         one version of the table
     .tables/beiwe/sleep/daily_gps/abcd1234/2024-03-04~57-91be77d0.json.zst        its manifest
     .tables/beiwe/sleep/daily_gps/abcd1234/2024-03-04~token-0                     whose table it is
 
 A record of the study's log names the manifest, and the manifest names its file: a table that was changed, damaged,
 rolled back or swapped is refused. Tables that belong to no study have logs of their own. Rows exist in memory and
-encrypted only, never in plain text on a disk; nothing is ever pickled.
+encrypted only, never in plain text on a disk; nothing is ever pickled. ``keys`` tells how a file is encrypted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from dagster_beiwe.encryption import Bytes, CipherKeys, CrypteaseCipher, KeyRing, recorded_name
-from dagster_beiwe.errors import CommitConflictError, IntegrityError, TableMissingError
+from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, TableMissingError
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.manifests import absent, read_manifest
@@ -36,26 +37,37 @@ from dagster_beiwe.lake.layout import (
     LogLayout,
     Subject,
     asset_path,
-    stored_suffix,
 )
 from dagster_beiwe.lake.manifest import TableManifest, decode_table, encode
-from dagster_beiwe.lake.staging import EncryptedFile
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS, StudyLake
 from dagster_beiwe.retries import TABLE_COMMIT_ATTEMPTS
+from dagster_beiwe.tables.keys import FileKey
+from dagster_beiwe.tables.stored import StoredTable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+_LONGEST_FOOTER_BYTES: Final = 16 * 1024 * 1024
+_FOOTER_END_BYTES: Final = 8
+"""The length of what precedes them, and four letters."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableContent:
-    """A table to commit: ``fill`` writes its Parquet file to a file object."""
+    """A table to commit: ``fill`` writes its Parquet file to a file object, encrypted with a key (None: unencrypted).
 
-    fill: Callable[[BinaryIO], object]
+    ``size_bytes`` and ``sha256`` are of the content, as in manifests. ``key`` is given if the file exists already.
+    """
+
+    fill: Callable[[BinaryIO, FileKey | None], object]
     rows: int
+    size_bytes: int
+    sha256: str
     written_at: str
     run_id: str
+    key: FileKey | None = None
 
 
 class TableFiles:
@@ -144,12 +156,9 @@ class TableFiles:
         token = catalog.identities.token(subject, state) if catalog and subject.asset in state.sections else None
         return state.current(token, subject.asset).get("") if token else None
 
-    def load(self, asset_key: Sequence[str], *, partition: str | None = None) -> tuple[TableManifest, bytes]:
-        """A table's manifest and its plain Parquet file, proven.
-
-        Raises ``TableMissingError`` if it was never written, ``IntegrityError`` if it was changed,
-        ``WrongPassphraseError``, and ``EncryptionError`` if its key is missing.
-        """
+    def opened(self, asset_key: Sequence[str], *, partition: str | None = None) -> StoredTable:
+        """A table in its newest version. Raises ``TableMissingError`` if it was never written, ``IntegrityError`` if
+        its manifest was changed, and ``WrongPassphraseError``."""
         subject = _subject(asset_key, partition)
         version = self.newest(subject)
         if version is None:
@@ -159,50 +168,34 @@ class TableFiles:
                 f"{self.layout.folder!r} in the lake at {self.storage.describe()} holds no {subject}. Nothing was "
                 "read. Materialize it first; do so again if the study in its metadata was changed since."
             )
-        manifest, stored = self.stored(subject, version)
-        return manifest, self.decrypted(manifest, stored)
+        return self.version(subject, version)
 
-    def decrypted(self, manifest: TableManifest, stored: bytes) -> bytes:
-        """The plain Parquet file in a table's stored bytes. Raises ``EncryptionError``."""
-        return self.ring.decrypt(stored, manifest.encryption, sha256=manifest.sha256, name=manifest.file)
-
-    def stored(self, subject: Subject, version: Version) -> tuple[TableManifest, bytes]:
-        """A version's manifest and its file as stored, proven. No key for the file is needed."""
-        manifest = self.manifest(subject, version)
-        path = self._path(subject, manifest)
-        try:
-            with self.storage.open(path) as file:
-                data = file.read(manifest.stored_size_bytes + 1)
-        except FileNotFoundError:
-            raise absent(self._opened(), subject, "", version) from None
-        if hashlib.sha256(data).hexdigest() != manifest.stored_sha256:
-            raise IntegrityError(
-                f"{path!r} differs from the file that was committed for {subject}. Nothing was read. It was changed or "
-                "damaged: restore it from a backup, or materialize the table again."
-            )
-        return manifest, data
+    def version(self, subject: Subject, version: Version) -> StoredTable:
+        """A version of a table. Raises ``IntegrityError`` if its manifest was changed."""
+        manifest, catalog = self.manifest(subject, version), self._opened()
+        return StoredTable(
+            subject=subject,
+            manifest=manifest,
+            path=self._path(subject, manifest),
+            storage=self.storage,
+            ring=self.ring,
+            absent=lambda: absent(catalog, subject, "", version),
+        )
 
     def manifest(self, subject: Subject, version: Version) -> TableManifest:
         """The manifest of a version of a table. Raises ``IntegrityError`` if it was changed."""
         data = read_manifest(self._opened(), subject, "", version)
         manifest = decode_table(data, name=f"{subject}, version {version.at}")
-        named = _subject(manifest.asset_key, manifest.partition)
-        if named != subject or not self._path(subject, manifest).startswith(self.layout.home(subject).prefix):
+        paths = [self._path(subject, manifest), *([manifest.modular.bound_to] if manifest.modular else [])]
+        beginning = self.layout.home(subject).prefix
+        if _subject(manifest.asset_key, manifest.partition) != subject or not all(
+            path.startswith(beginning) for path in paths
+        ):
             raise IntegrityError(
                 f"The manifest of {subject} names another table. It was not used. The log was written by another "
                 "program: restore it from a backup."
             )
         return manifest
-
-    def adopt(self, manifest: TableManifest, data: bytes, *, run_id: str) -> None:
-        """Store a table of another log with its history; ``data`` is its plain Parquet file."""
-        content = TableContent(
-            fill=lambda sink: sink.write(data),
-            rows=manifest.rows,
-            written_at=manifest.written_at,
-            run_id=manifest.run_id,
-        )
-        self.commit(manifest.asset_key, {manifest.partition: content}, run_id=run_id)
 
     def commit(
         self, asset_key: Sequence[str], tables: Mapping[str | None, TableContent], *, run_id: str
@@ -249,13 +242,11 @@ class TableFiles:
     ) -> TableManifest:
         """Write a table's file under a unique name."""
         cipher = self.ring.cipher
-        stem = self.layout.home(_subject(asset_key, partition)).manifests
-        path = batch.own_name(stem, TABLE_SUFFIX + stored_suffix(encrypted=cipher is not None))
+        path = batch.own_name(self.layout.home(_subject(asset_key, partition)).manifests, TABLE_SUFFIX)
+        key = None if cipher is None else content.key or FileKey.new(path)
         with self.storage.explained("written", path), self.storage.create(path) as file:
-            stored = EncryptedFile(file, cipher)
-            sink = _Sink(stored)
-            content.fill(sink)  # type: ignore[arg-type]  # as much of a file as its writers need
-            stored.finish()
+            sink = _Sink(file)
+            content.fill(sink, key)  # type: ignore[arg-type]  # as much of a file as its writers need
         batch.note(path)
         return TableManifest(
             asset_key=tuple(asset_key),
@@ -263,12 +254,13 @@ class TableFiles:
             file=path.rpartition("/")[2],
             encryption=recorded_name(cipher),
             rows=content.rows,
-            size_bytes=sink.size_bytes,
-            sha256=sink.sha256.hexdigest(),
-            stored_size_bytes=stored.size_bytes,
-            stored_sha256=stored.sha256.hexdigest(),
+            size_bytes=content.size_bytes,
+            sha256=content.sha256,
+            stored_size_bytes=sink.size_bytes,
+            stored_sha256=sink.sha256.hexdigest(),
             written_at=content.written_at,
             run_id=content.run_id,
+            modular=key.for_manifest(cipher, sink.footer()) if cipher and key else None,
         )
 
     def _of_asset(self, catalog: Catalog, state: State, asset: str) -> Iterator[tuple[Subject, Version]]:
@@ -288,11 +280,13 @@ class TableFiles:
 
 
 class _Sink(io.RawIOBase):
-    """The sink that Parquet is written to: counts and hashes the plain bytes, and passes them on."""
+    """The sink that Parquet is written to: counts and hashes the bytes, keeps the last ones, and passes all on."""
 
-    def __init__(self, stored: EncryptedFile) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         super().__init__()
-        self._stored = stored
+        self._file = file
+        self._last: deque[bytes] = deque()
+        self._last_bytes = 0
         self.size_bytes, self.sha256 = 0, hashlib.sha256()
 
     def writable(self) -> bool:
@@ -302,9 +296,26 @@ class _Sink(io.RawIOBase):
         return self.size_bytes
 
     def write(self, data: Bytes) -> int:  # type: ignore[override]
+        data = bytes(data)
         self.size_bytes += len(data)
         self.sha256.update(data)
-        return self._stored.write(data)
+        self._last.append(data)
+        self._last_bytes += len(data)
+        while self._last_bytes - len(self._last[0]) >= _LONGEST_FOOTER_BYTES:
+            self._last_bytes -= len(self._last.popleft())
+        self._file.write(data)
+        return len(data)
+
+    def footer(self) -> bytes:
+        """The footer of the file that was written. Raises ``ConfigurationError`` if it is longer than any should be."""
+        last = b"".join(self._last)
+        size_bytes = int.from_bytes(last[-_FOOTER_END_BYTES:][:4], "little") + _FOOTER_END_BYTES
+        if size_bytes > len(last):
+            raise ConfigurationError(
+                f"The table has so many columns that their description takes {size_bytes} bytes. It was not stored. "
+                "Store several tables of fewer columns, or one of more rows and fewer columns."
+            )
+        return last[-size_bytes:]
 
 
 def _subject(asset_key: Iterable[str], partition: str | None) -> Subject:

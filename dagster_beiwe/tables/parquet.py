@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import ipc, parquet
 
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.tables.keys import FileKey
 
 _CATEGORIES: Final = b"beiwe/categories"
 _ROWS_PER_GROUP: Final = 128 * 1024
@@ -70,7 +71,7 @@ def _readable_table(frame: pd.DataFrame) -> pa.Table:
     table = table.replace_schema_metadata({**table.schema.metadata, _CATEGORIES: _packed_categories(kinds)})
     sink = io.BytesIO()
     parquet.write_table(table.slice(0, 0), sink)
-    read_parquet(sink.getvalue(), columns=None, name="")
+    read_parquet(parquet.ParquetFile(pa.BufferReader(sink.getvalue())), columns=None, name="")
     return table
 
 
@@ -160,17 +161,34 @@ def _fault(values: pd.Series[Any] | pd.Index[Any]) -> str:
     return f"has values of the type {kinds[0]} that can't be stored: convert it, for instance with .astype('string')"
 
 
-def write_parquet(table: pa.Table, sink: Any) -> None:
-    """Write the table to a file-like object, in groups of rows of bounded size."""
-    parquet.write_table(table, pa.PythonFile(sink, mode="w"), row_group_size=_ROWS_PER_GROUP, compression="zstd")
+def write_parquet(table: pa.Table, sink: Any, key: FileKey | None) -> None:
+    """Write the table to a file-like object, in groups of rows of bounded size; without a key unencrypted."""
+    encodings = _encodings(table.schema)
+    parquet.write_table(
+        table,
+        pa.PythonFile(sink, mode="w"),
+        row_group_size=_ROWS_PER_GROUP,
+        compression="zstd",
+        use_dictionary=[name for name in table.schema.names if name not in encodings],
+        column_encoding=encodings,
+        encryption_properties=key.encryption() if key else None,
+    )
 
 
-def read_parquet(data: bytes, *, columns: Sequence[str] | None, name: str) -> pd.DataFrame:
+def _encodings(schema: pa.Schema) -> dict[str, str]:
+    """Encodings for measurements, which hardly ever repeat: Arrow would look for repetitions, which takes ten times as
+    long, and the files are a third larger."""
+    numbers = {field.name: field.type for field in schema if not pa.types.is_float16(field.type)}
+    deltas = [name for name, kind in numbers.items() if pa.types.is_timestamp(kind) or pa.types.is_integer(kind)]
+    floats = [name for name, kind in numbers.items() if pa.types.is_floating(kind)]
+    return {**dict.fromkeys(deltas, "DELTA_BINARY_PACKED"), **dict.fromkeys(floats, "BYTE_STREAM_SPLIT")}
+
+
+def read_parquet(file: parquet.ParquetFile, *, columns: Sequence[str] | None, name: str) -> pd.DataFrame:
     """The frame in a Parquet file that ``arrow_table`` made; ``name`` is for messages.
 
     Raises ``ConfigurationError`` for columns that it does not have, with the nearest right one.
     """
-    file = parquet.ParquetFile(pa.BufferReader(data))
     for column in columns or ():
         if column not in file.schema_arrow.names:
             close = difflib.get_close_matches(column, file.schema_arrow.names, n=1, cutoff=0.4)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
+from typing import BinaryIO
 
 import pandas as pd
 
+from dagster_beiwe.encryption import UNENCRYPTED
 from dagster_beiwe.errors import PassphraseMissingError, TableMissingError
 from dagster_beiwe.lake.manifest import TableManifest
+from dagster_beiwe.tables.content import content_hash
 from dagster_beiwe.tables.files import TableContent, TableFiles
 from dagster_beiwe.tables.parquet import arrow_table, read_parquet, write_parquet
+from dagster_beiwe.tables.stored import StoredTable
 
 
 class TableStore(TableFiles):
@@ -42,7 +47,9 @@ class TableStore(TableFiles):
         Raises ``TableMissingError`` if it was never written, ``IntegrityError`` if it was changed,
         ``WrongPassphraseError``, and ``ConfigurationError`` for columns that it does not have.
         """
-        return read_parquet(self.load(asset_key, partition=partition)[1], columns=columns, name="/".join(asset_key))
+        table = self.opened(asset_key, partition=partition)
+        with table.parquet() as file, table.proven():
+            return read_parquet(file, columns=columns, name="/".join(asset_key))
 
     def find(
         self, asset_key: Sequence[str], *, partition: str | None = None, columns: Sequence[str] | None = None
@@ -53,11 +60,40 @@ class TableStore(TableFiles):
         except TableMissingError:
             return None
 
+    def adopt(self, source: StoredTable, *, run_id: str) -> None:
+        """Store a table of another log with its history: the same file under a newly wrapped key, if it has one."""
+        was, encrypts = source.manifest, self.ring.cipher is not None
+        if (encrypts and source.key) or (not encrypts and was.encryption == UNENCRYPTED):
+            fill = partial(_write_bytes, source.stored())
+        else:
+            with source.parquet() as file, source.proven():
+                fill = partial(write_parquet, file.read())
+        content = TableContent(
+            fill=fill,
+            rows=was.rows,
+            size_bytes=was.size_bytes,
+            sha256=was.sha256,
+            written_at=was.written_at,
+            run_id=was.run_id,
+            key=source.key if encrypts else None,
+        )
+        self.commit(was.asset_key, {was.partition: content}, run_id=run_id)
+
+
+def _write_bytes(data: bytes, sink: BinaryIO, _key: object) -> None:
+    sink.write(data)
+
 
 def _content(frame: pd.DataFrame, written_at: str, run_id: str) -> TableContent:
     table = arrow_table(frame)
+    size_bytes, sha256 = content_hash(table)
     return TableContent(
-        fill=lambda sink: write_parquet(table, sink), rows=table.num_rows, written_at=written_at, run_id=run_id
+        fill=partial(write_parquet, table),
+        rows=table.num_rows,
+        size_bytes=size_bytes,
+        sha256=sha256,
+        written_at=written_at,
+        run_id=run_id,
     )
 
 

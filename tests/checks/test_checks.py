@@ -234,7 +234,7 @@ def test_protected_finds_readable_files_and_loose_permissions(lab: Lab, tmp_path
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert values(evaluation)["partitions to run"] == f"{BERT}|{WEEKS[2]}"
     file.write_bytes(locked)
-    table = next((tmp_path / "lake" / lab.study.id / ".tables").rglob("*.parquet.lock"))
+    table = next((tmp_path / "lake" / lab.study.id / ".tables").rglob("*.parquet"))
     table.with_name(table.name.removesuffix(".lock")).write_bytes(b"PAR1 and names of people")
     (tmp_path / "lake").chmod(0o750)
     evaluation = lab.check("protected")

@@ -69,7 +69,7 @@ def test_purge_removes_the_participants_tables_and_names_the_shared_ones(
     own.write(["lab", "weeks"], frame, partition="2026-03-02")
     own.write(["lab", "berts"], frame, partition="bert2222")
     other.write(["other", "files"], frame, partition="anna1111")
-    orphan = environment / lake.study_id / ".tables" / "lab" / "daily" / "anna1111" / "2026-03-09~0-0a.parquet.lock"
+    orphan = environment / lake.study_id / ".tables" / "lab" / "daily" / "anna1111" / "2026-03-09~0-0a.parquet"
     orphan.write_bytes(b"left by a run that died")
     assert main(["purge", "--study", "Sleep", "--participant", "anna1111", "--yes"]) == 0
     printed = capsys.readouterr().out

@@ -122,13 +122,14 @@ def test_everything_comes_over_under_the_new_passphrase(
     assert remembered is not None
     assert new.log.check([remembered]) is not None
     old_table, new_table = (
-        TableStore.of_study(each).load(["lab", "daily"], partition="anna1111|2026-03-02") for each in (lake, new)
+        TableStore.of_study(each).opened(["lab", "daily"], partition="anna1111|2026-03-02") for each in (lake, new)
     )
-    assert new_table[1] == old_table[1]
+    assert new_table.stored() == old_table.stored(), "its key is wrapped anew, and the file stays"
     assert (log_of(new).begin.former_lineage, log_of(new).begin.former) == (
         log_of(lake).begin.lineage, log_of(lake).state.head,
     )  # fmt: skip
-    assert (new_table[0].written_at, new_table[0].run_id) == (old_table[0].written_at, "run")
+    assert (new_table.manifest.written_at, new_table.manifest.run_id) == (old_table.manifest.written_at, "run")
+    assert new_table.manifest.modular != old_table.manifest.modular
     shared = TableStore.of_lake(new.storage, passphrase=NEW)
     pd.testing.assert_frame_equal(shared.read(["lab", "all"]), FRAME)
     with pytest.raises(WrongPassphraseError):
@@ -335,7 +336,7 @@ def test_damaged_tables_are_named_and_the_rest_is_copied(
     """They can be materialised again."""
     for name in ("good", "bad"):
         TableStore.of_study(lake).write(["lab", name], FRAME)
-    (bad,) = (environment / lake.study_id / ".tables" / "lab").glob("bad~*.parquet.lock")
+    (bad,) = (environment / lake.study_id / ".tables" / "lab").glob("bad~*.parquet")
     bad.write_bytes(b"")
     assert main(["rekey", "--to", str(place)]) == 1
     assert f"Materialize these tables again: {lake.study_id}/.tables/lab/bad\n" in capsys.readouterr().out

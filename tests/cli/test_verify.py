@@ -55,7 +55,7 @@ def test_verify_finds_a_changed_table(lake: StudyLake, environment: Path, capsys
         store.write(["lab", name], pd.DataFrame({"days": [len(name)]}))
     assert main(["verify"]) == 0
     tables = environment / lake.study_id / ".tables" / "lab"
-    files = {name: next(tables.glob(f"{name}~*.parquet.lock")) for name in ("one", "two", "three")}
+    files = {name: next(tables.glob(f"{name}~*.parquet")) for name in ("one", "two", "three")}
     files["one"].write_bytes(files["one"].read_bytes()[:-1])
     files["two"].write_bytes(files["three"].read_bytes())
     capsys.readouterr()

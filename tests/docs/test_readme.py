@@ -89,7 +89,7 @@ def test_the_readmes_asset_leaves_nothing_readable_on_disk(server: SimulatedServ
     assert set(table["participant"]) == {participant}
     assert table["fixes"].sum() > 0
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
-    assert [file for file in files if file.match("fixes_per_day~*.parquet.lock")]
+    assert [file for file in files if file.match("fixes_per_day~*.parquet")]
     assert not [file for file in files if "fixes_per_day" in file.parts or b"PAR1" in file.read_bytes()]
     in_lake = [file for file in files if tmp_path / "lake" in file.parents]
     assert {stat.S_IMODE(file.stat().st_mode) for file in in_lake} == {0o600}

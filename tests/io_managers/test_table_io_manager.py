@@ -41,7 +41,7 @@ def test_a_table_of_a_participant_goes_to_the_lake_and_back(project: Project) ->
     assert event.metadata["encryption"].value == "cryptease"
     columns = {column.name: column.type for column in event.metadata["dagster/column_schema"].value.columns}
     assert columns == {"UTC time": "datetime64[ms, UTC]", "rows": "int64"}
-    assert tables_below(project) == [f".tables/beiwe/sleep/daily_gps/{IOS}.parquet.lock"]
+    assert tables_below(project) == [f".tables/beiwe/sleep/daily_gps/{IOS}.parquet"]
 
     got: list[pd.DataFrame] = []
 
@@ -181,7 +181,7 @@ def test_a_run_over_several_partitions_returns_a_frame_for_each(project: Project
     tags = {"dagster/asset_partition_range_start": ANDROID, "dagster/asset_partition_range_end": IOS}
     result = project.run(ranges, tags=tags)
     assert result.success
-    assert tables_below(project) == [f".tables/beiwe/sleep/ranges/{each}.parquet.lock" for each in (ANDROID, IOS)]
+    assert tables_below(project) == [f".tables/beiwe/sleep/ranges/{each}.parquet" for each in (ANDROID, IOS)]
     result = project.run(ranges, tags={**tags, "form": "one"}, raise_on_error=False)
     assert not result.success
     assert "returned one DataFrame, but this run has 2 partitions" in str(result.all_events)
@@ -211,7 +211,7 @@ def overview(**metadata: Any) -> dg.AssetsDefinition:
 def test_a_table_of_no_study_is_locked_with_the_lakes_passphrase(project: Project) -> None:
     """And without one it is not stored, unless it says that it holds nothing about participants."""
     project.run(overview())
-    assert len(list(project.folder.glob(".lake/.tables/overview~*.parquet.lock"))) == 1
+    assert len(list(project.folder.glob(".lake/.tables/overview~*.parquet"))) == 1
 
 
 def test_without_a_passphrase_only_harmless_tables_are_stored(

@@ -97,7 +97,9 @@ def test_a_snapshot_says_who_was_withdrawn_since(lake: StudyLake, folder: Path, 
     fill(lake)
     tables = TableFiles.of_study(lake)
     for person in (PERSON, OTHER):
-        content = TableContent(fill=lambda file: file.write(b"rows"), rows=1, written_at="now", run_id="r")
+        content = TableContent(
+            fill=lambda file, _: file.write(bytes(8)), rows=1, size_bytes=8, sha256="", written_at="now", run_id="r"
+        )
         tables.commit(["lab", "days"], {f"{person}|2026-03-02": content}, run_id="r")
     state = lake.state.number
     create_snapshot(lake, "paper", run_id="s")

@@ -199,7 +199,7 @@ def test_the_day_was_a_real_one(clean: Hunt) -> None:
     assert "DEBUG" in graphql
     locked = list((clean.folder / "lake").rglob("*.csv.zst.lock"))
     assert len(locked) > 50
-    assert list((clean.folder / "lake").rglob("*.parquet.lock"))
+    assert list((clean.folder / "lake").rglob("*.parquet"))
     assert list((clean.folder / "home").rglob("*.err"))
 
 

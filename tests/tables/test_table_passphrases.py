@@ -29,7 +29,7 @@ def test_tables_of_no_study_are_locked_with_the_lakes_passphrase(folder: Path, f
     """Found wrong before anything is read."""
     lake_store(folder, PASSPHRASE).write(["overview"], frame)
     pd.testing.assert_frame_equal(lake_store(folder, PASSPHRASE).read(["overview"]), frame)
-    assert tables_below(folder) == [".lake/.tables/overview.parquet.lock"]
+    assert tables_below(folder) == [".lake/.tables/overview.parquet"]
     with pytest.raises(WrongPassphraseError):
         lake_store(folder, "another").read(["overview"])
 

@@ -110,9 +110,9 @@ def test_nothing_readable_is_on_the_disk(
     store.write(KEY, frame)
     written += stored(folder).values()
     assert len(written) > 10
-    for secret in ("Grüße".encode(), b"wq7kz3mt", b"PAR1", b"metres"):
+    for secret in ("Grüße".encode(), b"wq7kz3mt", b"PAR1", b"metres", b"datetime"):
         assert not any(secret in data for data in written)
-    assert tables_below(folder) == [f"{store.layout.folder}/.tables/beiwe/sleep/daily_gps.parquet.lock"]
+    assert tables_below(folder) == [f"{store.layout.folder}/.tables/beiwe/sleep/daily_gps.parquet"]
     assert {path.stat().st_mode & 0o777 for path in folder.rglob("*")} == {0o600, 0o700}
 
 
@@ -145,7 +145,7 @@ def test_hostile_partition_keys_stay_inside(store: TableStore, folder: Path, fra
     """They are names of partitions, no paths."""
     store.write(KEY, frame, partition=key)
     pd.testing.assert_frame_equal(store.read(KEY, partition=key), frame)
-    inside = list(folder.rglob("*.parquet.lock"))
+    inside = list(folder.rglob("*.parquet"))
     assert [path.is_relative_to(folder / store.layout.tables("beiwe/sleep/daily_gps")) for path in inside] == [True]
 
 

@@ -129,6 +129,12 @@ class Storage(Store):
         The expected ``size_bytes`` save a request. If the file is larger, its rest may not be read.
         """
 
+    def read_range(self, path: str, start: int, size_bytes: int) -> bytes:
+        """A part of a file, shorter at its end. Raises ``FileNotFoundError``."""
+        with self.open(path) as file:
+            file.seek(start)
+            return file.read(size_bytes)
+
     @abstractmethod
     def create(self, path: str, *, otherwise: str | None = None) -> NewFile:
         """A new file for writing: durable when it is closed, its name after ``sync_folder``.

@@ -67,17 +67,17 @@ class ObjectStorage(Storage):
         return f"{self._protocol}://{self._root.strip('/')}"
 
     def read(self, path: str, *, limit_bytes: int = LARGEST_DOCUMENT_BYTES) -> bytes:
-        data = self._beginning(path, limit_bytes + 1)
+        data = self.read_range(path, 0, limit_bytes + 1)
         if len(data) > limit_bytes:
             raise too_large(path, limit_bytes)
         return data
 
-    def _beginning(self, path: str, size_bytes: int) -> bytes:
+    def read_range(self, path: str, start: int, size_bytes: int) -> bytes:
         with self.explained("read", path):
             try:
-                return bytes(self._files.cat_file(self._full(path), start=0, end=size_bytes))
+                return bytes(self._files.cat_file(self._full(path), start=start, end=start + size_bytes))
             except OSError as error:
-                if code(error) != "InvalidRange":  # S3, of an empty object
+                if code(error) != "InvalidRange":  # S3, of an object that ends before
                     raise
                 return b""
 
@@ -88,7 +88,7 @@ class ObjectStorage(Storage):
 
     def open(self, path: str, *, size_bytes: int | None = None) -> BinaryIO:
         if size_bytes is not None and size_bytes <= PART_BYTES:
-            return io.BytesIO(self._beginning(path, size_bytes + 1))
+            return io.BytesIO(self.read_range(path, 0, size_bytes + 1))
         with self.explained("read", path):
             file = self._files.open(self._full(path), "rb", block_size=PART_BYTES)
         return cast("BinaryIO", io.BufferedReader(_Download(self, path, file)))
