@@ -17,7 +17,6 @@ import pandas as pd
 
 from dagster_beiwe.assets.coverage_pictures import coverage_pictures
 from dagster_beiwe.assets.roster import participant_table
-from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.settings import settings_changes, settings_until_now
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.coverage import Enrollment, SilenceLimits, enrollments
@@ -30,7 +29,6 @@ from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.partitions.definitions import study_windows
 from dagster_beiwe.pictures.study_charts import DRAWN_OF_QUALITY
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import roster_rows
 from dagster_beiwe.studies.server_counts import counts_in_batches, find_zone
@@ -50,8 +48,7 @@ def build_coverage_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
         io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def coverage(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        with in_run_log(context.log):
-            return with_retries(lambda: _output(context, study), policy=options.retry_policy, log=context.log)
+        return options.retried(lambda: _output(context, study), context.log)
 
     return coverage
 

@@ -9,7 +9,6 @@ import dagster as dg
 
 from dagster_beiwe.assets.provenance import raw_provenance
 from dagster_beiwe.assets.recorded import RECORDS_ITSELF, recorded_output
-from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
 from dagster_beiwe.assets.window_events import errors_of
 from dagster_beiwe.client import BeiweClient
@@ -18,7 +17,7 @@ from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.partitions.definitions import participant_partitions, study_windows
 from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import never_seen_advice, with_retries
+from dagster_beiwe.runs.failures import never_seen_advice
 from dagster_beiwe.studies.server_counts import all_counts, find_zone
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone
@@ -59,8 +58,7 @@ def build_out_of_range_asset(study: Study, options: AssetOptions = DEFAULT_OPTIO
             if failed:
                 raise _failure(failed, unknown, total=len(participants))
 
-        with in_run_log(context.log):
-            with_retries(fetch, policy=options.retry_policy, log=context.log, unfinished=lambda: open_ones)
+        options.retried(fetch, context.log, unfinished=lambda: open_ones)
         yield recorded_output()
 
     return out_of_range

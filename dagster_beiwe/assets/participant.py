@@ -14,7 +14,6 @@ import dagster as dg
 from dagster_beiwe.assets.provenance import provenance_tags
 from dagster_beiwe.assets.recorded import RECORDS_ITSELF, recorded_output
 from dagster_beiwe.assets.roster import participant_table
-from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
 from dagster_beiwe.errors import ServerError
 from dagster_beiwe.ids import check_participant_id
@@ -24,7 +23,6 @@ from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.partitions.fetched import Fetched
 from dagster_beiwe.partitions.run_keys import readable_stretch
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.participant_history import Kind, ParticipantHistory, read_participant
@@ -50,10 +48,7 @@ def build_participant_asset(study: Study, options: AssetOptions = DEFAULT_OPTION
     )
     def participant(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         participants = _Participants(context, study, options)
-        with in_run_log(context.log):
-            with_retries(
-                participants.fetch, policy=options.retry_policy, log=context.log, unfinished=participants.unfinished
-            )
+        options.retried(participants.fetch, context.log, unfinished=participants.unfinished)
         yield recorded_output()
 
     return participant

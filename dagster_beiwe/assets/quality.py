@@ -12,13 +12,11 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.settings import settings_until_now
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.coverage.frame import TIME_ZONE
 from dagster_beiwe.quality import Progress, StudyMeasuring
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.server_counts import find_zone
 from dagster_beiwe.studies.study import Study
@@ -36,10 +34,7 @@ def build_quality_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -
         io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def quality(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        with in_run_log(context.log):
-            table, progress = with_retries(
-                lambda: _measure(context, study), policy=options.retry_policy, log=context.log
-            )
+        table, progress = options.retried(lambda: _measure(context, study), context.log)
         metadata = {
             "dagster/row_count": len(table),
             "participants": int(table["participant"].nunique()),

@@ -19,7 +19,6 @@ from dagster_beiwe.assets.recorded import (
     recorded_by_retried_runs,
     recorded_output,
 )
-from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
 from dagster_beiwe.assets.window_events import errors_of, log_failures, log_oddities, window_metadata
 from dagster_beiwe.cells import Cell, CellKey
@@ -28,7 +27,7 @@ from dagster_beiwe.partitions.definitions import cell_of, raw_data_partitions
 from dagster_beiwe.partitions.events import partition_event, version_of
 from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, readable_tags, run_partition_keys
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import never_seen_advice, with_retries
+from dagster_beiwe.runs.failures import never_seen_advice
 from dagster_beiwe.runs.remembered_heads import Metadata, remembered_heads
 from dagster_beiwe.runs.traffic import traffic_tags
 from dagster_beiwe.studies.config import lake_io_manager_key
@@ -61,8 +60,7 @@ def build_raw_data_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
     )
     def raw_data(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         ingest = _Ingest(context, study, partitions, options)
-        with in_run_log(context.log):
-            with_retries(ingest.run, policy=options.retry_policy, log=context.log, unfinished=ingest.unfinished)
+        options.retried(ingest.run, context.log, unfinished=ingest.unfinished)
         yield recorded_output()
 
     return raw_data

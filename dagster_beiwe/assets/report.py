@@ -10,7 +10,6 @@ from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, stud
 from dagster_beiwe.report.page import Report, render
 from dagster_beiwe.report.tables import page_table, read_report
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import content_hash
 from dagster_beiwe.studies.study import Study
@@ -34,7 +33,7 @@ def build_report_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) ->
             tables = TableStore.of_study(resource.study_lake(study).at())
             return read_report(tables, lambda name: study.asset_key(name).path, study=study.name)
 
-        told = with_retries(read, policy=options.retry_policy, log=context.log)
+        told = options.retried(read, context.log)
         page = render(told)
         metadata = {
             "silent": len(told.silent),

@@ -11,7 +11,7 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.columns import OTHER_ROSTER_COLUMNS, ROSTER_COLUMNS
-from dagster_beiwe.assets.run_log import in_run_log, log_capabilities
+from dagster_beiwe.assets.run_log import log_capabilities
 from dagster_beiwe.assets.studies import studies_key
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.client import BeiweClient
@@ -19,7 +19,7 @@ from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.partitions.definitions import participants_name, too_many_partitions, window_keys
 from dagster_beiwe.partitions.events import PARTICIPANTS_METADATA, recorded_participants
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import never_seen_advice, with_retries
+from dagster_beiwe.runs.failures import never_seen_advice
 from dagster_beiwe.runs.pools import limit_pool
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import (
@@ -48,10 +48,7 @@ def build_roster_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) ->
         io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def roster(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        with in_run_log(context.log):
-            ids, refused, table = with_retries(
-                lambda: _ask(context, study), policy=options.retry_policy, log=context.log
-            )
+        ids, refused, table = options.retried(lambda: _ask(context, study), context.log)
         if refused:
             context.log.warning("The server lists %d participants without a valid id. They are left out.", refused)
         if options.pool:

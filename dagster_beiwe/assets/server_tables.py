@@ -10,12 +10,10 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.columns import column_types
-from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.data_volume import read_data_volume
 from dagster_beiwe.studies.server_tables import (
@@ -79,8 +77,7 @@ def _build(study: Study, table: ServerTable, options: AssetOptions) -> dg.Assets
                     context.log.warning("%s of %s stays %s. %s", table.name, study.title, stays, error)
                     return _empty(table.name) if before is None else before, False
 
-        with in_run_log(context.log):
-            frame, told = with_retries(ask, policy=options.retry_policy, log=context.log)
+        frame, told = options.retried(ask, context.log)
         metadata = {"dagster/row_count": len(frame), "told by this server": told}
         return table_output(frame, metadata, version=content_version(frame))
 

@@ -11,7 +11,6 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.columns import COLUMNS
-from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.studies import studies_key
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.client import BeiweClient
@@ -19,7 +18,6 @@ from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.coverage.expected import SettingsRecord
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.server_counts import (
     FORMER_ZONES_METADATA,
@@ -62,8 +60,7 @@ def build_settings_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
         io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def settings(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        with in_run_log(context.log):
-            snapshot, zone = with_retries(lambda: _ask(context, study), policy=options.retry_policy, log=context.log)
+        snapshot, zone = options.retried(lambda: _ask(context, study), context.log)
         if last := told_by_settings(study, context.instance):
             zone = zone.after(last.zone.known)
         if snapshot.missing:

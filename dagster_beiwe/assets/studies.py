@@ -10,11 +10,9 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.columns import COLUMNS
-from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, asset_of, table_output
 from dagster_beiwe.assets.translator import STUDIES, BeiweTranslator, BeiweTranslatorData
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.discovery import StudyMemory, learn_starts, refresh_studies
 from dagster_beiwe.studies.roster import content_hash
@@ -47,8 +45,7 @@ def build_studies_asset(
                 for each in _visible_studies(getattr(context.resources, deployment), deployment, state_folder)
             ]
 
-        with in_run_log(context.log):
-            rows = with_retries(ask, policy=options.retry_policy, log=context.log)
+        rows = options.retried(ask, context.log)
         frame = pd.DataFrame(rows, columns=list(COLUMNS[STUDIES]), dtype="string")
         names = "\n".join(f"- {as_code(row['name'])}" for row in rows[:200]) or "none"
         return table_output(frame, {"studies": dg.MetadataValue.md(names)}, version=content_hash(rows))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.beta import beta_features
+from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator, BeiweTranslatorData
 from dagster_beiwe.runs.dagster_private import COLUMN_SCHEMA, KIND_TAG_PREFIX
-from dagster_beiwe.runs.failures import RETRY_POLICY
+from dagster_beiwe.runs.failures import RETRY_POLICY, with_retries
 from dagster_beiwe.studies.study import Study
 
 AssetFunction = Callable[..., Any]
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,14 @@ class AssetOptions:
     pool: str | None = None
     retry_policy: dg.RetryPolicy = RETRY_POLICY
     translator: BeiweTranslator = DEFAULT_TRANSLATOR
+
+    def retried(
+        self, work: Callable[[], _T], log: logging.Logger, *, unfinished: Callable[[], Iterable[str]] = tuple
+    ) -> _T:
+        """What a step's ``work`` returns, with retries as in ``with_retries``. What this package logs meanwhile is also
+        in the run's ``log``."""
+        with in_run_log(log):
+            return with_retries(work, policy=self.retry_policy, log=log, unfinished=unfinished)
 
 
 DEFAULT_OPTIONS = AssetOptions()

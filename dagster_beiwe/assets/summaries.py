@@ -12,7 +12,6 @@ from dagster_beiwe.assets.columns import column_types
 from dagster_beiwe.assets.study_asset import AssetOptions, study_asset, table_output
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.resource import BeiweResource
-from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import content_hash
 from dagster_beiwe.studies.study import Study
@@ -49,7 +48,7 @@ def build_summary_asset(
         def read() -> list[Row]:
             return list(rows(resource.study_lake(study).at()))
 
-        found = with_retries(read, policy=options.retry_policy, log=context.log)
+        found = options.retried(read, context.log)
         frame = pd.DataFrame(found, columns=list(types)).astype(types)
         versioned = [{key: value for key, value in row.items() if key not in left_out} for row in found]
         return table_output(frame, metadata(found), version=content_hash(versioned))

@@ -17,7 +17,6 @@ from itertools import groupby
 import dagster as dg
 
 from dagster_beiwe.assets.provenance import raw_provenance
-from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions
 from dagster_beiwe.assets.window_events import errors_of, log_failures, log_oddities, window_metadata
 from dagster_beiwe.cells import Cell, CellKey
@@ -29,7 +28,6 @@ from dagster_beiwe.partitions.definitions import participants_name, study_window
 from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.dagster_private import HIDDEN_TAG_PREFIX
-from dagster_beiwe.runs.failures import with_retries
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.runs.traffic import traffic_of, traffic_tags
 from dagster_beiwe.studies.server_counts import counts_for_cells
@@ -64,8 +62,7 @@ def build_audit_job(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg
     )
     def compare_contents(context: dg.OpExecutionContext) -> None:
         audit = _Audit(context, study, options)
-        with in_run_log(context.log):
-            with_retries(audit.run, policy=options.retry_policy, log=context.log)
+        options.retried(audit.run, context.log)
 
     @dg.job(
         name=f"{study.key}_audit",
