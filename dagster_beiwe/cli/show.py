@@ -174,7 +174,7 @@ def _printable(frame: pd.DataFrame) -> pd.DataFrame:
         name: frame[name].map(lambda value: one_line(str(value)), na_action="ignore")
         for name in frame.select_dtypes(["object", "string"])
     }
-    printable: pd.DataFrame = frame.assign(**texts).rename(columns=lambda name: one_line(str(name)))
+    printable: pd.DataFrame = frame.assign(**texts).set_axis([one_line(str(name)) for name in frame], axis=1)
     return printable
 
 
