@@ -8,8 +8,10 @@ from functools import cache
 from typing import Annotated, Any
 
 import dagster as dg
+from dagster.components.utils.translation import ResolvedTranslationFn, TranslationFn
 from pydantic import BaseModel, BeforeValidator, Field
 
+from dagster_beiwe.assets import DEFAULT_TRANSLATOR, BeiweTranslator, BeiweTranslatorData
 from dagster_beiwe.automation.notices import Notices
 from dagster_beiwe.definitions import Automation, build_beiwe_definitions
 from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE, BEIWE_STUDIES, BEIWE_WITNESS, DAGSTER_HOME
@@ -65,6 +67,16 @@ class Deployment(dg.Resolvable, dg.Model):
         )
 
 
+class _YamlTranslator(BeiweTranslator):
+    """The ``translation`` of a component, applied to what each asset has by default."""
+
+    def __init__(self, translate: TranslationFn[BeiweTranslatorData]) -> None:
+        self._translate = translate
+
+    def get_asset_spec(self, data: BeiweTranslatorData) -> dg.AssetSpec:
+        return self._translate(super().get_asset_spec(data), data)
+
+
 class BeiweComponent(dg.Component, dg.Resolvable, dg.Model):
     """Studies of one or more Beiwe servers: rosters, settings and raw data in an encrypted lake.
 
@@ -73,23 +85,28 @@ class BeiweComponent(dg.Component, dg.Resolvable, dg.Model):
 
     studies: list[StudyInYaml] = Field(
         default_factory=list,
-        description=f"The studies; none listed means those of {BEIWE_STUDIES}, or every study that the key can see.",
+        description=f"The studies. Default: those in {BEIWE_STUDIES}, or every study that the keys can see.",
     )
     deployments: dict[str, Deployment] = Field(
         default_factory=dict,
-        description="Servers by name; none listed means one, beiwe, with credentials from the environment.",
+        description="Servers by name. Default: one, beiwe, with credentials from the environment.",
     )
-    automation: Automation = Field(default=Automation(), description="When things run by themselves.")
+    automation: Automation = Field(default=Automation(), description="Whether and when schedules and sensors run.")
     notices: list[Notices] = Field(
-        default_factory=list, description="Who is told of new problems that the checks find; nobody by default."
+        default_factory=list, description="Who gets a message about new problems that the checks find. Default: nobody."
+    )
+    translation: ResolvedTranslationFn[BeiweTranslatorData] = Field(
+        default=None,
+        description="How every asset looks: key, group, owners, tags, description, metadata. Templates can use "
+        "`data.name` (the asset's name, such as raw_data), `data.study` (none for studies), and `spec` (the defaults).",
     )
     default_io_manager: bool = Field(
         default=False,
-        description="Whether what assets without an IO manager return is stored as encrypted tables. That binds the "
-        "resource `io_manager`, which a project has once.",
+        description="Store what assets without an IO manager return as encrypted tables. This sets the resource "
+        "`io_manager`, which a project can have only once.",
     )
     state_folder: str | None = Field(
-        default=None, description=f"Where the last known studies are kept; {DAGSTER_HOME}/beiwe if not given."
+        default=None, description=f"Folder in which the last known studies are kept. Default: {DAGSTER_HOME}/beiwe."
     )
 
     @classmethod
@@ -105,6 +122,7 @@ class BeiweComponent(dg.Component, dg.Resolvable, dg.Model):
             deployments=resources,
             automation=self.automation,
             notices=self.notices,
+            translator=_YamlTranslator(self.translation) if self.translation else DEFAULT_TRANSLATOR,
             default_io_manager=self.default_io_manager,
             state_folder=self.state_folder,
         )
@@ -122,6 +140,8 @@ def _precise_model(model: type[BaseModel]) -> type[BaseModel]:
             fields["encryption"] |= {"anyOf": [{"enum": list(encryptions())}, {"type": "string"}]}
             for name in ("streams", "plain_streams", "quality_streams"):
                 fields[name]["anyOf"][0]["items"] = _stream_schema()
+            translation = schema["properties"]["translation"]
+            translation["anyOf"] = [each for each in translation["anyOf"] if "$ref" in each] + [{"type": "string"}]
             fields["silent_groups"]["anyOf"][0]["propertyNames"] = {"enum": list(STREAM_GROUPS)}
             precise: dict[str, Any] = _precise(schema)
             return precise
@@ -150,7 +170,8 @@ def _has_parts(schema: dict[str, Any]) -> bool:
 
 
 def _stream_schema() -> dict[str, Any]:
-    """A stream's name: one of the catalogue or of the server's own, but none that is one typing error away."""
+    """A stream's name: one of the catalog or one of the server's own, but none that is one typing error away from the
+    catalog's."""
     known = list(STREAM_NAMES)
     return {
         "type": "string",

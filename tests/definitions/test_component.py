@@ -37,6 +37,36 @@ def test_a_project_in_yaml_gets_a_default_io_manager_only_if_it_asks(server: Sim
         assert ("io_manager" in (definitions.resources or {})) is bound
 
 
+TRANSLATION = """
+translation:
+  key_prefix: lab
+  group_name: "{{ data.study.key if data.study else 'servers' }}_raw"
+  owners: ["team:data"]
+  tags: {domain: health, asset: "{{ data.name }}"}
+  metadata: {cohort: 2024}
+  description: "{{ spec.description }} Ask the data team."
+"""
+
+
+def test_a_translation_in_yaml_changes_how_every_asset_looks(server: SimulatedServer) -> None:
+    """As a translator in Python does; tags and metadata are added to those of the package."""
+    component = BeiweComponent.resolve_from_yaml(YAML + TRANSLATION)
+    definitions = component.build_defs(dg.ComponentTree.for_test().load_context)
+    specs = {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+    assert set(specs) == {"lab/beiwe/studies", *(f"lab/beiwe/sleep/{name}" for name in ASSETS)}
+    raw = specs["lab/beiwe/sleep/raw_data"]
+    assert (raw.group_name, list(raw.owners)) == ("sleep_raw", ["team:data"])
+    assert dict(raw.tags).items() >= {"domain": "health", "asset": "raw_data", "beiwe/study": "sleep"}.items()
+    assert raw.metadata["cohort"] == 2024
+    assert (raw.description or "").startswith("Raw data of Sleep and Mood in the lake")
+    assert (raw.description or "").endswith("Ask the data team.")
+    assert specs["lab/beiwe/studies"].group_name == "servers_raw"
+    (checks,) = {
+        check.asset_key for check in definitions.resolve_asset_graph().asset_check_keys if check.name == "intact"
+    }
+    assert checks == dg.AssetKey(["lab", "beiwe", "sleep", "coverage"])
+
+
 def test_deployments_name_where_secrets_are() -> None:
     """A section of the keyring, or a prefix of variables; never a value."""
     text = "deployments: {onnela: {keyring_section: lab}, other: {environment_prefix: OTHER_}}"

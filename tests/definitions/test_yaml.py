@@ -36,6 +36,7 @@ attributes:
       recipients: "{{ env.RECIPIENTS }}"
       silent_groups: {phone use: 5, surveys: 14}
   automation: {running: true, roster_seconds: 60}
+  translation: {group_name: "{{ data.name }}", owners: ["team:data"], tags: {domain: health}}
 """
 
 WRONG = """
@@ -55,6 +56,8 @@ attributes:
       silent_groups: {survey: 14}
   automation:
     runing: true
+  translation:
+    group: lab
 """
 
 
@@ -103,6 +106,7 @@ def test_each_mistake_is_named_with_its_line(check: Callable[[str], tuple[int, s
         ("refresh_windows", "[3] is not valid under any of the given schemas"),
         ("silent_groups", f"'survey' is not one of [{groups}]"),
         ("runing", "Additional properties are not allowed ('runing' was unexpected)"),
+        ("group", "Additional properties are not allowed ('group' was unexpected)"),
     }
 
 
