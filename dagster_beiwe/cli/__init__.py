@@ -1,7 +1,7 @@
 """The command line, ``dagster-beiwe``.
 
-Exit status: 0 when all is well, 1 when something was found or failed, 2 when the call or the configuration is wrong,
-130 after Ctrl-C, 143 after SIGTERM.
+Exit status: 0 for success, 1 if the command found a problem or something failed, 2 if the arguments or the
+configuration are wrong, 130 after Ctrl-C, 143 after SIGTERM.
 
 This module imports little, because Ctrl-C is understood only from ``main`` on: ``commands`` imports the rest.
 """
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"{type(error).__name__}: {error}", 2 if isinstance(error, ConfigurationError) else 1)
     except KeyboardInterrupt as interrupt:
         name, status = ("Terminated", 143) if isinstance(interrupt, _TerminatedError) else ("Interrupted", 130)
-        return _complain(f"{name}. What was done so far stays.", status)
+        return _complain(f"{name}. What was done so far is kept.", status)
     except EOFError:
         return _complain("Error: The input ended before the question was answered. Nothing was changed.", 2)
     except BrokenPipeError:  # whoever read the output has seen enough; the interpreter would complain when it ends
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _escape_unknown_characters() -> None:
-    """Escape characters that a terminal, a pipe or a log lacks: the name of a study must not end a command."""
+    """Escape characters that a terminal, a pipe, or a log does not support: a study's name must not end a command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import click
 
@@ -12,6 +14,8 @@ from dagster_beiwe.cli.context import (
     opener,
     study_secrets,
 )
+from dagster_beiwe.cli.options import json_option
+from dagster_beiwe.cli.output import Diagnosis, print_diagnoses
 from dagster_beiwe.cli.server_check import check_studies
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE
@@ -27,86 +31,105 @@ from dagster_beiwe.text import one_line
 
 
 @click.command()
-def command() -> int:
+@json_option
+def command(*, as_json: bool) -> int:
     """Test the login, the server, your studies and the lake."""
+    return 0 if print_diagnoses(_diagnoses(), as_json=as_json) else 1
+
+
+def _diagnoses() -> Iterator[Diagnosis]:
     credentials = load_credentials(os.environ, prompt=True)
     with BeiweClient(credentials) as client:
         client.check_credentials()
-        print(f"Server      {credentials.url}: the keys are accepted.")
-        missing = client.capabilities().missing
-        print(f"Endpoints   {'all are there' if not missing else 'missing: ' + ', '.join(missing)}")
+        text = f"Server      {credentials.url}: the keys are accepted."
+        yield Diagnosis(subject="server", text=text, facts={"url": credentials.url})
+        missing = list(client.capabilities().missing)
+        text = f"Endpoints   {'missing: ' + ', '.join(missing) if missing else 'all available'}"
+        yield Diagnosis(subject="endpoints", text=text, facts={"missing": missing})
         studies = client.studies()
-        answers = check_studies(client, studies)
-    has_keys = _check_identity()
+        yield from check_studies(client, studies)
+    yield from _check_identity()
     if not os.environ.get(BEIWE_LAKE):
-        print(f"Lake        none: set {BEIWE_LAKE} to the folder or URL of the lake")
-        return 1
+        yield _of_place("lake", None, f"none: set {BEIWE_LAKE} to the folder or URL of the lake", passed=False)
+        return
     lake, secrets = open_lake(), study_secrets(credentials)
-    usable = _check_place(lake.storage) and _check_witness(lake.witness)
+    yield _check_place(lake.storage)
+    if lake.witness:
+        yield _check_witness(lake.witness)
     for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
         passphrase = opener().study_passphrase(secrets, study_id=study_id, name=name)
-        fits, verdict = _check_passphrase(lake, study_id, passphrase)
-        usable = usable and fits
-        print(f"  {study_id}  {verdict}")
-    return 0 if usable and studies and answers and has_keys else 1
+        yield _check_passphrase(lake, study_id, passphrase)
 
 
-def _check_identity() -> bool:
+def _check_identity() -> Iterator[Diagnosis]:
     """Whether the private key of age, if one is set, can be used."""
+    error = None
     try:
-        identity = opener().identity()
-    except ConfigurationError as error:
-        print(f"Identity    {one_line(str(error))}")
-        return False
-    if identity is not None:
-        print("Identity    the private key of age can be read.")
-    return True
+        if opener().identity() is None:
+            return
+    except ConfigurationError as failure:
+        error = one_line(str(failure))
+    text = f"Identity    {error or 'the private key of age can be read.'}"
+    yield Diagnosis(subject="identity", text=text, passed=error is None, facts={"error": error})
 
 
-def _check_place(storage: Storage) -> bool:
+def _check_place(storage: Storage) -> Diagnosis:
     """Whether the lake can be written. A folder that does not exist is not created."""
     if isinstance(storage, LocalStorage) and not storage.root.exists():
         above = next(each for each in storage.root.parents if each.exists())
         usable = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
-        print(
-            f"Lake        {storage.describe()}: not there yet. "
-            + ("The first run makes it. " if usable else f"It can't be made, because {above} can't be written to. ")
+        said = (
+            "not there yet. "
+            + ("The first run creates it. " if usable else f"It cannot be created, because {above} is not writable. ")
             + f"If data should be there, correct {BEIWE_LAKE}, or mount its disk."
         )
-        return usable
+        return _of_place("lake", storage, said, passed=usable, exists=False)
     probe = f".dagster-beiwe-check-{os.urandom(8).hex()}"
     storage.create_new(probe, b"")
     storage.delete(probe)
-    print(f"Lake        {storage.describe()}: can be written")
-    return True
+    return _of_place("lake", storage, "can be written", exists=True)
 
 
-def _check_witness(witness: Storage | None) -> bool:
-    """Whether the witness, if there is one, can be read. Nothing is written there, because nothing cleans it up."""
-    if witness is None:
-        return True
+def _check_witness(witness: Storage) -> Diagnosis:
+    """Whether the witness can be read. Nothing is written there, because nothing cleans it up."""
     try:
         with suppress(FileNotFoundError):  # a listing treats a missing folder and a file in its place alike
             witness.read(INSIDE)
         studies = sum(map(is_study_id, witness.list("")))
     except BeiweError as error:
-        print(f"Witness     {one_line(str(error))}")
-        return False
-    print(f"Witness     {witness.describe()}: can be read; studies in it: {studies}")
-    return True
+        said = one_line(str(error))
+        return _of_place("witness", witness, said, passed=False, studies=None)
+    return _of_place("witness", witness, f"can be read; studies in it: {studies}", studies=studies)
 
 
-def _check_passphrase(lake: BeiweLake, study_id: str, passphrase: str | None) -> tuple[bool, str]:
-    """Whether runs of a study can continue its log and encrypt as before, and a verdict in words."""
+def _of_place(subject: str, storage: Storage | None, said: str, *, passed: bool = True, **facts: Any) -> Diagnosis:
+    place = storage and storage.describe()
+    return Diagnosis(
+        subject=subject,
+        text=f"{subject.capitalize():12}{f'{place}: ' if place else ''}{said}",
+        passed=passed,
+        facts={"place": place, **facts, "error": None if passed else said},
+    )
+
+
+def _check_passphrase(lake: BeiweLake, study_id: str, passphrase: str | None) -> Diagnosis:
+    """Whether runs of a study can continue its log and encrypt as before."""
+    held, error = None, None
     try:
         held = Opening(lake.storage, study_id, passphrase, witness=lake.witness).catalog() is not None
-    except BeiweError as error:
-        return False, one_line(str(error))
-    if passphrase:
-        return True, "passphrase accepted" if held else "new study: there is nothing to compare the passphrase with"
-    if held:
-        return True, "no passphrase, as it was written"
-    return False, (
-        f"no passphrase: runs fail. Set {BEIWE_LAKE_PASSPHRASE}, or give the study one with `dagster-beiwe keyring "
-        "passphrase`. (Only studies with `encryption: age` or `encryption: none` need none.)"
+    except BeiweError as failure:
+        error = one_line(str(failure))
+    if not (error or passphrase or held):
+        error = (
+            f"no passphrase: runs fail. Set {BEIWE_LAKE_PASSPHRASE}, or give the study one with `dagster-beiwe keyring "
+            "passphrase`. (Only studies with `encryption: age` or `encryption: none` need none.)"
+        )
+    verdict = "passphrase accepted" if held else "new study: there is nothing to compare the passphrase with"
+    if not passphrase:
+        verdict = "no passphrase, as it was written"
+    return Diagnosis(
+        subject="passphrase",
+        text=f"  {study_id}  {error or verdict}",
+        passed=error is None,
+        facts={"study_id": study_id, "held": held, "given": bool(passphrase), "error": error},
     )

@@ -50,7 +50,7 @@ class _Commands(click.Group):
 
 
 @click.command("dagster-beiwe", cls=_Commands, no_args_is_help=False)
-@click.option("-v", "--verbose", is_flag=True, help="Log what is done.")
+@click.option("-v", "--verbose", is_flag=True, help="Log each step.")
 def group(*, verbose: bool) -> None:
     """Encrypted data lakes of Beiwe studies, run by Dagster."""
     from dagster_beiwe.encryption.core_dumps import forbid_core_dumps

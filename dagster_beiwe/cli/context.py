@@ -33,12 +33,12 @@ _INPUT_LIMIT = 64 * 1024
 
 
 def dagster_history() -> dg.DagsterInstance:
-    """What ``DAGSTER_HOME`` names, as a context manager; raises ``ConfigurationError`` where there is none."""
+    """Dagster's history in ``DAGSTER_HOME``, as a context manager. Raises ``ConfigurationError`` if there is none."""
     home = os.environ.get(DAGSTER_HOME)
     if not home:
         raise ConfigurationError(
-            f"{DAGSTER_HOME} is not set, so Dagster's history cannot be found. Nothing was changed. Set it as for "
-            "Dagster."
+            f"{DAGSTER_HOME} is not set, so Dagster's history cannot be found. Nothing was changed. Set it to the "
+            "same folder as for Dagster."
         )
     if not (user_path(home).is_absolute() and user_path(home).is_dir()):
         raise ConfigurationError(
@@ -51,7 +51,7 @@ def dagster_history() -> dg.DagsterInstance:
 
 
 def heads_in_dagster() -> list[Seen]:
-    """What Dagster has seen of the logs of studies, where ``DAGSTER_HOME`` says where its history is."""
+    """What Dagster has seen of the logs of studies, if ``DAGSTER_HOME`` is set."""
     if not os.environ.get(DAGSTER_HOME):
         return []
     with dagster_history() as instance:
@@ -66,12 +66,12 @@ def opener() -> LakeOpener:
 
 
 def open_lake() -> BeiweLake:
-    """The lake that the environment names. Raises ``ConfigurationError`` where it names none."""
+    """The lake that the environment names. Raises ``ConfigurationError`` if it names none."""
     return opener().lake()
 
 
 def study_secrets(credentials: Credentials | None) -> Mapping[str, str]:
-    """SECRETS of the keyring. Where the keys came from it they are known already; nobody is asked twice."""
+    """SECRETS of the keyring. If the keys came from it, they are known already, and nobody is asked twice."""
     if credentials is not None and has_keys_in_keyring(os.environ):
         return credentials.secrets
     return load_secrets(os.environ)
@@ -80,14 +80,14 @@ def study_secrets(credentials: Credentials | None) -> Mapping[str, str]:
 def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[StudyListing, StudyLake]]:
     """The studies of the lake, or the wanted one, opened for reading.
 
-    Names (which find the keyring's passphrases) come from the server; while it is silent, ids serve. Raises
+    Names (which find the keyring's passphrases) come from the server; if it does not answer, ids are used. Raises
     ``ConfigurationError`` for a lake that holds no study, or not the wanted one.
     """
     held = lake.studies()
     if not held:
         raise ConfigurationError(
-            f"The place {lake.storage.describe()} holds no study. Nothing was done. Correct {BEIWE_LAKE}, or run a "
-            "partition of raw_data first."
+            f"The lake at {lake.storage.describe()} holds no study. Nothing was done. Correct {BEIWE_LAKE}, or "
+            "materialize a partition of raw_data first."
         )
     try:
         credentials: Credentials | None = load_credentials(os.environ, prompt=True)
@@ -108,7 +108,9 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
 
 
 def _not_held(lake: BeiweLake, stored: Mapping[str, str], names: Mapping[str, str], wanted: str) -> ConfigurationError:
-    elsewhere = "The server has it: run a partition of its raw_data first. " if matching_studies(names, wanted) else ""
+    elsewhere = (
+        "The server has it: materialize a partition of its raw_data first. " if matching_studies(names, wanted) else ""
+    )
     held = [named(StudyListing(id=key, name=name)) for key, name in sorted(stored.items())]
     return ConfigurationError(
         f"The lake at {lake.storage.describe()} does not hold the study {wanted[:80]!r}. Nothing was done. {elsewhere}"
@@ -117,7 +119,7 @@ def _not_held(lake: BeiweLake, stored: Mapping[str, str], names: Mapping[str, st
 
 
 def named(study: StudyListing) -> str:
-    """A study as messages name it: name and id, or its id alone while its name is not known."""
+    """A study as messages name it: name and id, or its id alone if its name is not known."""
     return study.id if study.name == study.id else f"{one_line(study.name)} ({study.id})"
 
 
@@ -139,11 +141,14 @@ def check_outside(path: Path, storage: Storage) -> None:
 
 
 def confirmed(question: str, *, yes: bool) -> bool:
-    """Ask where somebody can answer; without a terminal only ``--yes`` confirms."""
+    """Ask on a terminal; without one, only ``--yes`` confirms."""
     if yes:
         return True
     if not can_ask():
-        raise ConfigurationError("Nobody can confirm this here. Nothing was changed. Add --yes to confirm.")
+        raise ConfigurationError(
+            "Nobody can confirm this, because standard input is not a terminal. Nothing was changed. Add --yes to "
+            "confirm."
+        )
     return input(f"{question} Type 'yes' to continue: ").strip().lower() == "yes"
 
 

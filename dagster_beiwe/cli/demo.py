@@ -47,7 +47,7 @@ def _profile(text: str) -> str:
 def command(*, once: bool, scenario: bool, folder: Path, profile: str, port: int, no_browser: bool) -> int:
     """Try everything on a simulated server with synthetic studies.
 
-    The studies live while you look, and a control page lets you make things happen to them. Ctrl-C ends the demo.
+    The studies are live, and a control page lets you cause events in them. Ctrl-C ends the demo.
 
     Everything that the demo creates is in one folder, and can be deleted with it. No patient data is involved.
     """

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dagster_beiwe.cli.context import check_outside, not_held, open_lake, studies_in_lake
-from dagster_beiwe.cli.options import as_of_option, participants_option, study_option, utc_time
+from dagster_beiwe.cli.options import as_of_option, json_option, participants_option, study_option, utc_time
+from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.errors import ConfigurationError, NotATableError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake import FileRecord, StudyLake
@@ -67,6 +68,7 @@ class _Selection:
 @click.option(
     "--to", "folder", required=True, type=user_path, metavar="FOLDER", help="New or empty folder to write to."
 )
+@json_option
 def command(
     *,
     study: str,
@@ -77,6 +79,7 @@ def command(
     as_of: int | datetime | str | None,
     form: str,
     folder: Path,
+    as_json: bool,
 ) -> int:
     """Decrypt a selection into plain files.
 
@@ -92,22 +95,25 @@ def command(
     _check_new(folder)
     files = size_bytes = 0
     tables = _Tables()
-    for _, newest in studies_in_lake(whole, study):
-        lake = newest.at(as_of)
-        unknown = {check_participant_id(each) for each in selection.participants} - set(lake.participants())
-        if unknown:
-            raise not_held(sorted(unknown))
-        _check_held(lake, selection.streams)
-        with _new_files(folder) as tree:
-            print("Exported files are NOT protected: keep them where patient data may be.", file=sys.stderr)
-            for size in _export(lake, selection, tree, tables):
-                files, size_bytes = files + 1, size_bytes + size
-    if files:
+    ((found, newest),) = studies_in_lake(whole, study)
+    lake = newest.at(as_of)
+    unknown = {check_participant_id(each) for each in selection.participants} - set(lake.participants())
+    if unknown:
+        raise not_held(sorted(unknown))
+    _check_held(lake, selection.streams)
+    with _new_files(folder) as tree:
+        print("Exported files are NOT protected: keep them where patient data may be.", file=sys.stderr)
+        for size in _export(lake, selection, tree, tables):
+            files, size_bytes = files + 1, size_bytes + size
+    if as_json:
+        rows = {**asdict(tables), "not_tables": sorted(tables.not_tables)}
+        print_json({"study_id": found.id, "folder": folder, "files": files, "size_bytes": size_bytes, **rows})
+    elif files:
         print(f"{counted(files, 'file')}, {human_size(size_bytes)}, in {as_typed(str(folder))}")
         tables.tell()
-        return 0
-    print("The lake holds no file of this selection. Nothing was written.")
-    return 1
+    else:
+        print("The lake holds no file of this selection. Nothing was written.")
+    return 0 if files else 1
 
 
 @contextmanager

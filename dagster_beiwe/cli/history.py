@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
 
 from dagster_beiwe.cli.context import named, not_held, open_lake, studies_in_lake
 from dagster_beiwe.cli.options import json_option, optional_study_option
+from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake.history import Event, history
 from dagster_beiwe.text import counted, one_line
@@ -31,8 +31,8 @@ def command(*, study: str | None, participant: str | None, last: int | None, as_
         found = found or bool(events)
         if as_json:
             for event in events:
-                facts = {**asdict(event), "time": event.time.isoformat()}
-                print(json.dumps({"study_id": each.id, "hash": facts.pop("digest"), **facts}))
+                facts = asdict(event)
+                print_json({"study_id": each.id, "hash": facts.pop("digest"), **facts})
             continue
         print(named(each))
         for event in events:

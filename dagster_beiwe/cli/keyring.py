@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from dagster_beiwe.cli.context import ask_twice, can_ask, read_input
+from dagster_beiwe.cli.options import json_option
+from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.credentials import DEFAULT_KEYRING_FILE, credentials_of_section, read_keyring, write_keyring
 from dagster_beiwe.environment import BEIWE_KEYRING_FILE, NRG_KEYRING_PASS
 from dagster_beiwe.errors import ConfigurationError, KeyringSectionError
@@ -37,16 +39,23 @@ def command() -> None:
 
 @command.command("list")
 @_file_option
-def _list(*, file: Path) -> int:
+@json_option
+def _list(*, file: Path, as_json: bool) -> int:
     """List sections, servers, and studies with a passphrase. No secret is shown."""
     for name, section in sorted(read_keyring(file, prompt=True).items()):
+        url, studies, problem = None, list[str](), None
         try:
             credentials = credentials_of_section(name, section)
         except KeyringSectionError as error:
-            print(one_line(f"{name}: cannot be used. {error}"))
+            problem = one_line(str(error))
         else:
-            studies = ", ".join(sorted(credentials.secrets)) or "none"
-            print(one_line(f"{name}: {credentials.url}; studies with a passphrase: {studies}"))
+            url, studies = credentials.url, sorted(credentials.secrets)
+        if as_json:
+            print_json({"section": name, "url": url, "studies": studies, "error": problem})
+        elif problem:
+            print(one_line(f"{name}: cannot be used. {problem}"))
+        else:
+            print(one_line(f"{name}: {url}; studies with a passphrase: {', '.join(studies) or 'none'}"))
     return 0
 
 
@@ -98,8 +107,8 @@ def _open(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
     passphrase = os.environ.get(NRG_KEYRING_PASS, "")
     if not passphrase and not can_ask():
         raise ConfigurationError(
-            f"{NRG_KEYRING_PASS} does not hold the passphrase of the keyring, and nobody can be asked here. Nothing "
-            "was changed. Set it."
+            f"{NRG_KEYRING_PASS} is not set, and standard input is not a terminal on which to ask for the keyring's "
+            "passphrase. Nothing was changed. Set it."
         )
     if path.exists():
         passphrase = passphrase or getpass.getpass("passphrase of the keyring: ")

@@ -16,7 +16,7 @@ silent_option = click.option(
     "--silent",
     "days",
     type=click.IntRange(min=1),
-    help="Days without data after which somebody is silent. Default: as the study is configured.",
+    help="Days without data after which somebody is silent. Default: the study's silent_days.",
 )
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")

@@ -11,7 +11,8 @@ import click
 
 from dagster_beiwe.cells import dimensions
 from dagster_beiwe.cli.context import confirmed, dagster_history, open_lake
-from dagster_beiwe.cli.options import study_option, yes_option
+from dagster_beiwe.cli.options import json_option, study_option, yes_option
+from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.errors import ConfigurationError
@@ -34,7 +35,8 @@ def command() -> None:
 @study_option
 @click.option("--participant", required=True, help="The participant whose partition to remove.")
 @yes_option
-def _remove(*, study: str, participant: str, yes: bool) -> int:
+@json_option
+def _remove(*, study: str, participant: str, yes: bool, as_json: bool) -> int:
     """Remove a participant who is neither on the server nor in the lake."""
     from dagster_beiwe.partitions.definitions import participants_name
 
@@ -49,12 +51,16 @@ def _remove(*, study: str, participant: str, yes: bool) -> int:
         _check_lake(found.id, participant)
         _check_dagster(instance, participant)
         question = f"The partition {participant} of {one_line(found.name)} will be removed."
-        if not confirmed(question, yes=yes):
-            print("Nothing was changed.")
-            return 1
-        instance.delete_dynamic_partition(name, participant)
-    print(f"Removed {participant} from the partitions of {one_line(found.name)}.")
-    return 0
+        removed = confirmed(question, yes=yes)
+        if removed:
+            instance.delete_dynamic_partition(name, participant)
+    if as_json:
+        print_json({"study_id": found.id, "participant": participant, "removed": removed})
+    elif removed:
+        print(f"Removed {participant} from the partitions of {one_line(found.name)}.")
+    else:
+        print("Nothing was changed.")
+    return 0 if removed else 1
 
 
 def _check_partition(participant: str, partitions: Sequence[str]) -> None:
@@ -85,15 +91,15 @@ def _check_dagster(instance: dg.DagsterInstance, participant: str) -> None:
     if active:
         raise _refusal(
             participant,
-            f"Dagster fails backfills whose partitions are removed, and {counted(len(active), 'backfill')} did not end "
-            f"yet ({active[0]}). Wait for it, or cancel it.",
+            f"Dagster fails backfills whose partitions are removed. Still active: "
+            f"{counted(len(active), 'backfill')} ({active[0]}). Wait for it, or cancel it.",
         )
     ended = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
     statuses = [status for status in DagsterRunStatus if status not in ended]
     tags = (PARTITION_TAG, RANGE_START_TAG, RANGE_END_TAG)
     for run in instance.get_runs(filters=RunsFilter(statuses=statuses)):
         if any(participant in dimensions(run.tags.get(tag, "")) for tag in tags):
-            raise _refusal(participant, f"Run {run.run_id} is about this partition. Wait for it or terminate it.")
+            raise _refusal(participant, f"Run {run.run_id} covers this partition. Wait for it, or terminate it.")
 
 
 def _refusal(participant: str, why: str) -> ConfigurationError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 
 from dagster_beiwe.cli.context import confirmed, open_lake, studies_in_lake
 from dagster_beiwe.cli.options import json_option, study_option, yes_option
+from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.text import counted, one_line
 
@@ -47,7 +47,7 @@ def command(*, study: str, participant: str | None, whole_study: bool, yes: bool
         return 1
     purge = purge_participant(lake, participant, run_id="purge") if participant else purge_study(lake, run_id="purge")
     if as_json:
-        print(json.dumps({"study_id": found.id, "participant": participant, **asdict(purge)}))
+        print_json({"study_id": found.id, "participant": participant, **asdict(purge)})
     else:
         _print(purge, whose)
     return 0 if purge.certain else 1

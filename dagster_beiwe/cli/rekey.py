@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +18,9 @@ from dagster_beiwe.cli.context import (
     opener,
     studies_in_lake,
 )
-from dagster_beiwe.cli.options import optional_study_option
+from dagster_beiwe.cli.options import json_option, optional_study_option
+from dagster_beiwe.cli.output import print_json
+from dagster_beiwe.client import StudyListing
 from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher
 from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE, BEIWE_LAKE_PASSPHRASE_NEW, BEIWE_WITNESS
 from dagster_beiwe.errors import ConfigurationError, WrongPassphraseError
@@ -54,8 +57,15 @@ _NEXT = f"""The old lake is unchanged. Now
     help="Encrypt files with age for this public key. Can be repeated.",
 )  # fmt: skip
 @click.option("--encrypt-all", is_flag=True, help="Also encrypt files that are stored plain.")
+@json_option
 def command(
-    *, study: str | None, to: str, compression: str | None, recipients: tuple[str, ...], encrypt_all: bool
+    *,
+    study: str | None,
+    to: str,
+    compression: str | None,
+    recipients: tuple[str, ...],
+    encrypt_all: bool,
+    as_json: bool,
 ) -> int:
     """Copy the lake to another place under a new passphrase.
 
@@ -76,21 +86,32 @@ def command(
         target = new.study(found.id, passphrase=passphrase, cipher=cipher, identity=identity)
         done = rekey_study(lake, target, on_window=_log_progress, **form)
         damaged += done.damaged_tables
-        print(
-            f"{named(found)}: {counted(done.participants, 'participant')}, {counted(done.windows, 'window')} "
-            f"({done.windows_copied} copied: {counted(done.files_copied, 'file')}, {human_size(done.bytes_copied)}), "
-            f"{counted(done.tables, 'table')} ({done.tables_copied} copied), {counted(done.snapshots, 'snapshot')}."
-        )
+        _print(found, done, as_json=as_json)
     if study is None:
         shared = rekey_tables_of_lake(
             old.storage, new.storage, passphrase=opener().lake_passphrase(), new_passphrase=passphrase
         )
         damaged += shared.damaged_tables
-        print(f"Tables of no study: {shared.tables} ({shared.tables_copied} copied).")
-    if damaged:
-        print("Damaged, and so not copied. Materialize these tables again: " + ", ".join(damaged))
-    print(_NEXT)
+        _print(None, shared, as_json=as_json)
+    if not as_json:
+        if damaged:
+            print("Damaged, and therefore not copied. Materialize these tables again: " + ", ".join(damaged))
+        print(_NEXT)
     return 1 if damaged else 0
+
+
+def _print(study: StudyListing | None, done: RekeyResult, *, as_json: bool) -> None:
+    """What was copied of a study, or of the tables that belong to none."""
+    if as_json:
+        print_json({"study_id": study and study.id, **asdict(done)})
+    elif study is None:
+        print(f"Tables of no study: {done.tables} ({done.tables_copied} copied).")
+    else:
+        print(
+            f"{named(study)}: {counted(done.participants, 'participant')}, {counted(done.windows, 'window')} "
+            f"({done.windows_copied} copied: {counted(done.files_copied, 'file')}, {human_size(done.bytes_copied)}), "
+            f"{counted(done.tables, 'table')} ({done.tables_copied} copied), {counted(done.snapshots, 'snapshot')}."
+        )
 
 
 def _log_progress(done: RekeyResult) -> None:
@@ -102,8 +123,8 @@ def _check_places(old: BeiweLake, new: BeiweLake) -> None:
     same = first.startswith(second) or second.startswith(first)
     if same:
         raise ConfigurationError(
-            f"--to names {new.storage.describe()}, which is the lake at {old.storage.describe()}, holds it or lies in "
-            "it. Nothing was copied. Choose a place beside it."
+            f"--to names {new.storage.describe()}, which is the lake at {old.storage.describe()}, contains it, or "
+            "lies in it. Nothing was copied. Choose a place beside it."
         )
 
 
@@ -122,8 +143,8 @@ def _check_new(lake: StudyLake, passphrase: str, *, same_allowed: bool) -> None:
         print("The new passphrase is the old one: anyone who knows it can read the new lake too.", file=sys.stderr)
         return
     raise ConfigurationError(
-        f"The new passphrase of study {lake.study_id} is its present one. Nothing of the study was copied. Set another "
-        f"one in {NEW_PASSPHRASE}."
+        f"The new passphrase of study {lake.study_id} is its current one. Nothing of the study was copied. Set "
+        f"another one in {NEW_PASSPHRASE}."
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import datetime
 from functools import partial
@@ -12,6 +11,7 @@ import click
 
 from dagster_beiwe.cli.context import check_outside, named, open_lake, studies_in_lake
 from dagster_beiwe.cli.options import as_of_option, json_option, silent_option, study_option
+from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.opening import user_path
 from dagster_beiwe.private_files import make_folder, write_file
@@ -52,7 +52,7 @@ def command(
         raise ConfigurationError(f"{file} exists. Nothing was written. Choose another file.") from None
     print("The report names participants: keep it where patient data may be.", file=sys.stderr)
     if as_json:
-        print(json.dumps({"study_id": found.id, "file": as_typed(str(file)), "size_bytes": len(data)}))
+        print_json({"study_id": found.id, "file": file, "size_bytes": len(data)})
     else:
         print(f"{as_typed(str(file))}: {named(found)}, {human_size(len(data))}")
     return 0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from dagster_beiwe.cli.context import dagster_history
 from dagster_beiwe.cli.options import json_option
+from dagster_beiwe.cli.output import print_json
 
 
 @click.command()
@@ -20,7 +19,7 @@ def command(*, end_dead: bool, as_json: bool) -> int:
     with dagster_history() as instance:
         found = end_dead_runs(instance) if end_dead else [each.run_id for each in dead_runs(instance)]
     if as_json:
-        print(json.dumps({"dead": found, "ended": end_dead}))
+        print_json({"dead": found, "ended": end_dead})
     elif not found:
         print("No run is dead.")
     elif end_dead:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from dagster_beiwe.archive import read_archive
+from dagster_beiwe.cli.output import Diagnosis
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import BeiweError, NotFoundError, RouteMissingError
 from dagster_beiwe.streams import STREAM_NAMES, stream_named
@@ -13,36 +15,62 @@ from dagster_beiwe.text import one_line
 from dagster_beiwe.windows import Window
 
 
-def check_studies(client: BeiweClient, studies: Mapping[str, str]) -> bool:
-    """Print the studies, whether their data and counts can be downloaded, and the server's streams. True if all can."""
-    print(f"Studies     {len(studies) or 'none: ask the administrator of the study to add the researcher'}")
-    usable = True
+def check_studies(client: BeiweClient, studies: Mapping[str, str]) -> Iterator[Diagnosis]:
+    """The studies, whether their data and counts can be downloaded, and the server's streams."""
+    yield Diagnosis(
+        subject="studies",
+        text=f"Studies     {len(studies) or 'none: ask the administrator of the study to add the researcher'}",
+        passed=bool(studies),
+        facts={"studies": len(studies)},
+    )
     for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
-        try:
-            participants = client.participants(study_id)
-        except BeiweError as error:
-            print(f"  {study_id}  {one_line(name)}")
-            answers, verdict = False, one_line(f"{type(error).__name__}: {error}")
-        else:
-            print(f"  {study_id}  {len(participants):5d} participants  {one_line(name)}")
-            answers, verdict = _check_study(client, study_id, participants)
-        usable = usable and answers
-        print(f"  {' ' * len(study_id)}  {verdict}")
+        yield _check_study(client, study_id, name)
     if studies:
-        _print_streams(client, min(studies, key=lambda study_id: studies[study_id]))
-    return usable
+        yield _check_streams(client, min(studies, key=lambda study_id: studies[study_id]))
 
 
-def _check_study(client: BeiweClient, study_id: str, participants: Sequence[str]) -> tuple[bool, str]:
-    """Whether a study's data and counts can be downloaded, proven by a request for each, and a verdict in words."""
-    if not participants:
-        return True, "no participants yet, so no data was requested"
+def _check_study(client: BeiweClient, study_id: str, name: str) -> Diagnosis:
+    """Whether a study's data and counts can be downloaded, proven by a request for each."""
+    participants, counts, error = None, None, None
     try:
-        _ask_for_data(client, study_id, participants[0])
-        counts = _ask_for_counts(client, study_id, participants[0])
-    except BeiweError as error:
-        return False, one_line(f"{type(error).__name__}: {error}")
-    return True, f"data is sent, {counts}"
+        participants = client.participants(study_id)
+        if participants:
+            _ask_for_data(client, study_id, participants[0])
+            counts = _ask_for_counts(client, study_id, participants[0])
+    except BeiweError as failure:
+        error = one_line(f"{type(failure).__name__}: {failure}")
+    size = "" if participants is None else f"{len(participants):5d} participants  "
+    verdict = (
+        error or (counts and f"data is sent, {_in_words(counts)}") or "no participants yet, so no data was requested"
+    )
+    return Diagnosis(
+        subject="study",
+        text=f"  {study_id}  {size}{one_line(name)}\n  {' ' * len(study_id)}  {verdict}",
+        passed=error is None,
+        facts={
+            "study_id": study_id,
+            "study": name,
+            "participants": None if participants is None else len(participants),
+            "counts": counts and counts.counted,
+            "uncounted_streams": list(counts.uncounted) if counts else [],
+            "error": error,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Whether the server counts bytes per day, and the streams that it does not count."""
+
+    counted: bool
+    uncounted: tuple[str, ...] = ()
+
+
+def _in_words(counts: _Counts) -> str:
+    if not counts.counted:
+        return "bytes per day are not counted (older than June 2024)"
+    but = f", but not of {', '.join(counts.uncounted)}" if counts.uncounted else ""
+    return f"bytes per day are counted{but}"
 
 
 def _ask_for_data(client: BeiweClient, study_id: str, participant: str) -> None:
@@ -64,7 +92,7 @@ def _read(client: BeiweClient, study_id: str, participant: str, window: Window) 
             pass
 
 
-def _ask_for_counts(client: BeiweClient, study_id: str, participant: str) -> str:
+def _ask_for_counts(client: BeiweClient, study_id: str, participant: str) -> _Counts:
     today = datetime.now(timezone.utc).date()
     try:
         client.summary_statistics(
@@ -75,20 +103,24 @@ def _ask_for_counts(client: BeiweClient, study_id: str, participant: str) -> str
             end_date=today,
         )
     except RouteMissingError:
-        return "bytes per day are not counted (older than June 2024)"
-    if uncounted := client.uncounted_streams:
-        return f"bytes per day are counted, but not of {', '.join(sorted(uncounted))}"
-    return "bytes per day are counted"
+        return _Counts(counted=False)
+    return _Counts(counted=True, uncounted=tuple(sorted(client.uncounted_streams)))
 
 
-def _print_streams(client: BeiweClient, study_id: str) -> None:
+def _check_streams(client: BeiweClient, study_id: str) -> Diagnosis:
     try:
         streams = client.reported_streams(study_id)
     except RouteMissingError:
-        print("Streams     not listed by this server: all known streams are requested")
-        return
-    print(f"Streams     {len(streams)}")
-    if new := [name for name in streams if not stream_named(name).known]:
-        print(f"  new       {', '.join(new)}: downloaded and stored like the others, read with their columns as text")
-    if missing := [name for name in STREAM_NAMES if name not in streams]:
-        print(f"  missing   {', '.join(missing)}: not on this server; the lake keeps what it holds of them")
+        text = "Streams     not listed by this server: all known streams are requested"
+        return Diagnosis(subject="streams", text=text, facts={"streams": None, "new": [], "missing": []})
+    new = [name for name in streams if not stream_named(name).known]
+    missing = [name for name in STREAM_NAMES if name not in streams]
+    lines = [f"Streams     {len(streams)}"]
+    if new:
+        lines.append(
+            f"  new       {', '.join(new)}: downloaded and stored like the others, read with their columns as text"
+        )
+    if missing:
+        lines.append(f"  missing   {', '.join(missing)}: not on this server; the lake keeps what it holds of them")
+    facts = {"streams": list(streams), "new": new, "missing": missing}
+    return Diagnosis(subject="streams", text="\n".join(lines), facts=facts)

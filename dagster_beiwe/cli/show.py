@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ import pandas as pd
 from dagster_beiwe.cells import dimensions
 from dagster_beiwe.cli.context import named, not_held, open_lake, opener, studies_in_lake
 from dagster_beiwe.cli.options import as_of_option, json_option, optional_study_option, participants_option
+from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.study import When
@@ -75,7 +75,7 @@ def command(
     file or another program gets all rows, with tabs between the columns.
     """
     if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other.")
+        raise click.UsageError("Use either --json or --csv.")
     held = list(_held(study, as_of))
     if table is None:
         _print_list(held, as_json=as_json)
@@ -197,8 +197,8 @@ def _print_list(held: Sequence[_Table], *, as_json: bool) -> None:
         for table in tables:
             partitions = sum(partition is not None for partition in table.partitions)
             if as_json:
-                facts = {"table": table.title, "partitions": partitions, "written": table.written.isoformat()}
-                print(json.dumps({"study_id": study.id if study else None, **facts}))
+                facts = {"table": table.title, "partitions": partitions, "written": table.written}
+                print_json({"study_id": study and study.id, **facts})
             else:
                 parts = f"{counted(partitions, 'partition')}, " if partitions else ""
                 print(f"  {table.title}  {parts}written {utc_minute(table.written)}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from dagster_beiwe.cli.context import confirmed, named, open_lake, studies_in_lake
 from dagster_beiwe.cli.options import json_option, optional_study_option, study_option, yes_option
+from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.records import Snapshot
@@ -33,7 +33,7 @@ def _create(*, name: str, study: str, as_json: bool) -> int:
     ((found, lake),) = studies_in_lake(open_lake(), study)
     snapshot = create_snapshot(lake, name, run_id="snapshot")
     if as_json:
-        print(json.dumps({**_facts(found, Kept(snapshot=snapshot, withdrawn=())), "text": _text(lake, snapshot)}))
+        print_json({**_facts(found, Kept(snapshot=snapshot, withdrawn=())), "text": _text(lake, snapshot)})
     else:
         print(_text(lake, snapshot))
     return 0
@@ -48,7 +48,7 @@ def _list(*, study: str | None, as_json: bool) -> int:
         listed = list(snapshots(lake))
         if as_json:
             for kept in listed:
-                print(json.dumps(_facts(found, kept)))
+                print_json(_facts(found, kept))
             continue
         print(f"{named(found)}: {counted(len(listed), 'snapshot')}")
         for kept in listed:
@@ -77,7 +77,7 @@ def _remove(*, name: str, study: str, yes: bool, as_json: bool) -> int:
     if removed:
         delete_snapshot(lake, name, run_id="snapshot")
     if as_json:
-        print(json.dumps({"study_id": found.id, "name": name, "removed": removed}))
+        print_json({"study_id": found.id, "name": name, "removed": removed})
     else:
         print(f"Removed the snapshot {name}." if removed else "Nothing was changed.")
     return 0 if removed else 1
@@ -104,7 +104,7 @@ def _facts(study: StudyListing, kept: Kept) -> dict[str, Any]:
         "participants": snapshot.participants,
         "files": snapshot.files,
         "size_bytes": snapshot.size_bytes,
-        "time": snapshot.taken_at.isoformat(),
+        "time": snapshot.taken_at,
         "record": snapshot.number,
         "withdrawn": list(kept.withdrawn),
     }

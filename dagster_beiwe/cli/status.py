@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 
 from dagster_beiwe.cli.context import named, open_lake, studies_in_lake
 from dagster_beiwe.cli.options import json_option, optional_study_option, silent_option
+from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.coverage import Enrollment, SilentParticipant
 from dagster_beiwe.coverage.frame import TIME_ZONE, as_of
@@ -56,7 +56,7 @@ def command(*, study: str | None, days: int | None, as_json: bool) -> int:
             _print(each, overview)
         elif overview is not None:
             for person in overview.people:
-                print(json.dumps({"study_id": each.id, "study": each.name, **_facts(person, overview)}))
+                print_json({"study_id": each.id, "study": each.name, **_facts(person, overview)})
     return 1 if found else 0
 
 
@@ -84,7 +84,7 @@ class _Overview:
 
 
 def _overview(tables: TableStore, days: int | None) -> _Overview | None:
-    """What the tables of a study say; None where there is no coverage."""
+    """What the tables of a study say; None if there is no coverage."""
     try:
         stored = read_coverage(tables, partial(key_called, tables), silent_days=days)
     except TableMissingError:
@@ -123,11 +123,11 @@ def _facts(person: _Person, overview: _Overview) -> dict[str, Any]:
         "everything": silent is not None and silent.everything,
         "streams": list(silent.streams) if silent else [],
         "days_silent": silent.days_silent if silent else 0,
-        "last_data": person.last_data.isoformat() if person.last_data else None,
-        "last_upload": enrollment.last_upload.isoformat() if enrollment.last_upload else None,
-        "last_heartbeat": enrollment.last_heartbeat.isoformat() if enrollment.last_heartbeat else None,
+        "last_data": person.last_data,
+        "last_upload": enrollment.last_upload,
+        "last_heartbeat": enrollment.last_heartbeat,
         "days": _bar(person.levels, _ASCII),
-        "as_of": overview.made.isoformat(),
+        "as_of": overview.made,
     }
 
 
@@ -138,7 +138,9 @@ def _print(study: StudyListing, overview: _Overview | None) -> None:
     made = f"As of {local_time(overview.made, overview.time_zone)} ({overview.time_zone})."
     print(f"{named(study)}: {overview.sentence} {made}")
     if datetime.now(timezone.utc) - overview.made > _FRESH:
-        print("  Who is silent now is unknown: that is older than a day. Materialize coverage in Dagster.")
+        print(
+            "  The table is more than a day old, so it is not known who is silent now. Materialize coverage in Dagster."
+        )
     marks = _marks_of_the_terminal()
     width = max((len(person.participant) for person in overview.people), default=0)
     for person in overview.people:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -26,6 +25,7 @@ from dagster_beiwe.cli.options import (
     participants_option,
     yes_option,
 )
+from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import UnknownStateError
@@ -53,7 +53,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: float) -> float:  
 @participants_option
 @click.option("--share", default=1.0, callback=_share, help="Part of the files to read, from 0 to 1. Default: all.")
 @as_of_option
-@click.option("--repair", is_flag=True, help="Take out what is damaged, so that runs download it again.")
+@click.option("--repair", is_flag=True, help="Remove what is damaged, so that runs download it again.")
 @click.option("--accept", is_flag=True, help="Accept a study that was restored from a backup.")
 @yes_option
 @json_option
@@ -110,7 +110,7 @@ def _results(
     if lacking and not verified:
         raise lacking[0]
     for each in lacking:
-        print(one_line(f"Not looked at: {each}"), file=sys.stderr)
+        print(one_line(f"Not verified: {each}"), file=sys.stderr)
 
 
 def _content(lake: StudyLake, as_of: int | datetime | str | None) -> tuple[str, str] | None:
@@ -129,7 +129,7 @@ def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[S
     if passphrase:
         logs["Tables of no study"] = TableFiles.of_lake(lake.storage, passphrase=passphrase, witness=lake.witness)
     elif NO_STUDY in held:
-        print(f"Not looked at: tables of no study, because {BEIWE_LAKE_PASSPHRASE} is not set.", file=sys.stderr)
+        print(f"Not verified: tables of no study, because {BEIWE_LAKE_PASSPHRASE} is not set.", file=sys.stderr)
     intact = True
     for name, tables in logs.items():
         result = verify_study(tables, share=share, remembered=remembered)
@@ -144,12 +144,12 @@ def _print(
 ) -> None:
     now, made = content or (None, None)
     if as_json:
-        print(json.dumps({"study_id": study_id, "intact": result.intact, "findings": list(map(str, result.findings)),
-                          "partitions": result.partitions, "record": result.head and result.head.number,
-                          "hash": result.head and result.head.digest, "participants": result.participants,
-                          "windows": result.windows, "tables": result.tables, "files": result.files,
-                          "files_checked": result.files_checked, "withdrawn": result.withdrawn,
-                          "content": now, "snapshot_content": made}))  # fmt: skip
+        print_json({"study_id": study_id, "intact": result.intact, "findings": list(map(str, result.findings)),
+                    "partitions": result.partitions, "record": result.head and result.head.number,
+                    "hash": result.head and result.head.digest, "participants": result.participants,
+                    "windows": result.windows, "tables": result.tables, "files": result.files,
+                    "files_checked": result.files_checked, "withdrawn": result.withdrawn,
+                    "content": now, "snapshot_content": made})  # fmt: skip
         return
     print(
         f"{name}: {'intact' if result.intact else counted(len(result.findings), 'finding')}; "
@@ -201,4 +201,7 @@ def _repair(lake: StudyLake, result: Verification, *, yes: bool) -> None:
         print("  Nothing was changed.")
         return
     partitions = repair_study(lake, result.findings, run_id="verify")
-    print("  Taken out. Materialize these partitions of raw_data again: " + (", ".join(partitions) or "none"))
+    print(
+        "  Removed what was damaged. Materialize these partitions of raw_data again: "
+        + (", ".join(partitions) or "none")
+    )

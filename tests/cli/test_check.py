@@ -22,7 +22,7 @@ def test_check_names_studies_and_counts_participants(
     printed = capsys.readouterr().out
     assert f"{study_id}      2 participants  Sleep" in printed
     assert "the keys are accepted" in printed
-    assert f"{environment}: not there yet. The first run makes it." in printed
+    assert f"{environment}: not there yet. The first run creates it." in printed
     assert f"{study_id}  new study: there is nothing to compare the passphrase with" in printed
     assert not environment.exists()
 
@@ -78,7 +78,7 @@ def test_check_finds_a_lake_that_cannot_be_made(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("BEIWE_LAKE", str(tmp_path / "file" / "lake"))
     assert main(["check"]) == 1
-    assert "It can't be made" in capsys.readouterr().out
+    assert "It cannot be created" in capsys.readouterr().out
 
 
 def test_check_reads_the_witness(

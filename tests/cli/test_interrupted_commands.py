@@ -17,7 +17,7 @@ from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.simulator.answers import Answer
 from dagster_beiwe.simulator.forms import Request
-from dagster_beiwe.simulator.misbehaviour import Delivery
+from dagster_beiwe.simulator.misbehavior import Delivery
 
 COMMANDS = {
     "verify": ["verify"],
@@ -46,7 +46,7 @@ def test_a_command_that_is_still_starting_ends_with_one_line(module: str) -> Non
     """Ctrl-C is understood while modules are imported."""
     command = [sys.executable, "-c", INTERRUPTED_IMPORT, module]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "Interrupted. What was done so far stays.\n")
+    assert (done.returncode, done.stderr) == (130, "Interrupted. What was done so far is kept.\n")
 
 
 class InterruptingServer(SimulatedServer):

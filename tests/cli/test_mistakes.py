@@ -45,7 +45,7 @@ def test_a_lake_that_is_empty_or_absent_is_an_error(
     if made:
         environment.mkdir()
     assert main(command) == 2
-    assert complaint(capsys).startswith(f"ConfigurationError: The place {environment} holds no study.")
+    assert complaint(capsys).startswith(f"ConfigurationError: The lake at {environment} holds no study.")
 
 
 def test_a_study_that_is_not_in_the_lake_is_named_with_those_that_are(

@@ -85,7 +85,7 @@ def test_nothing_is_removed_under_a_backfill_or_a_run(
     )
     instance.add_backfill(backfill)
     assert remove(SLIP) == 2
-    assert "1 backfill did not end yet (abcdefgh)" in capsys.readouterr().err
+    assert "Still active: 1 backfill (abcdefgh)" in capsys.readouterr().err
     instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS))
 
     @dg.op

@@ -349,7 +349,7 @@ def test_damaged_tables_are_named_and_the_rest_is_copied(
     ("new", "to", "said"),
     [
         ("", "../new", "BEIWE_LAKE_PASSPHRASE_NEW is not set"),
-        (PASSPHRASE, "../new", "is its present one"),
+        (PASSPHRASE, "../new", "is its current one"),
         (NEW, ".", "Choose a place beside it"),
         (NEW, "./below", "Choose a place beside it"),
         (NEW, "..", "Choose a place beside it"),

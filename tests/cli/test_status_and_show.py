@@ -136,7 +136,7 @@ def test_status_says_what_is_missing(lake: StudyLake, run: Callable[..., tuple[i
     assert (status, "no table of coverage" in text) == (1, True)
     old = coverage_frame({"anna1111": "##"}, today=date(2026, 3, 20))
     TableStore.of_study(lake).write(["beiwe", "sleep", "coverage"], old)
-    assert "older than a day" in run("status")[1]
+    assert "more than a day old" in run("status")[1]
 
 
 def test_show_lists_the_tables(tables: TableStore, run: Callable[..., tuple[int, str]]) -> None:
@@ -213,7 +213,7 @@ def test_show_reads_past_states(tables: TableStore, lake: StudyLake, run: Callab
     [
         (["show", "rooster"], "no table called 'rooster'"),
         (["show", "r"], "several tables called 'r'"),
-        (["show", "roster", "--json", "--csv"], "exclude each other"),
+        (["show", "roster", "--json", "--csv"], "either --json or --csv"),
         (["show", "roster", "--participant", "nobody11"], "nobody11"),
         (["status", "--silent", "0"], "Invalid value for '--silent'"),
     ],

@@ -129,7 +129,7 @@ def test_verify_says_which_tables_it_can_not_look_at(
     fill(server, BeiweLake(environment).study(study_id, passphrase=None, cipher=None), ["anna1111"])
     monkeypatch.delenv("BEIWE_LAKE_PASSPHRASE")
     assert main(["verify"]) == 0
-    assert "Not looked at: tables of no study, because BEIWE_LAKE_PASSPHRASE is not set" in capsys.readouterr().err
+    assert "Not verified: tables of no study, because BEIWE_LAKE_PASSPHRASE is not set" in capsys.readouterr().err
 
 
 def test_verify_does_not_repair_unasked(lake: StudyLake, environment: Path, capsys: pytest.CaptureFixture[str]) -> None:

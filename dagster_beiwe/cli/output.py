@@ -1,0 +1,47 @@
+"""What commands print: text for people or, with ``--json``, objects for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from dagster_beiwe.text import as_typed
+
+
+def print_json(facts: Mapping[str, Any]) -> None:
+    """Print one object on a line. Days and times are written in ISO 8601, with their zone."""
+    print(json.dumps(dict(facts), default=_as_text))
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, date):  # and datetime, which is one
+        return value.isoformat()
+    if isinstance(value, Path):
+        return as_typed(str(value))
+    raise TypeError(f"{type(value).__name__} is not for programs to read")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What a command found out about a subject: whether it works, in words, and in facts for programs."""
+
+    subject: str
+    text: str
+    passed: bool = True
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def print_diagnoses(diagnoses: Iterable[Diagnosis], *, as_json: bool) -> bool:
+    """Print each as it comes. Returns whether all have passed."""
+    passed = True
+    for each in diagnoses:
+        passed = passed and each.passed
+        if as_json:
+            print_json({"subject": each.subject, "passed": each.passed, **each.facts})
+        else:
+            print(each.text)
+    return passed
