@@ -14,7 +14,8 @@ import yaml
 from dagster._cli import create_dagster_cli
 from labs import PARTICIPANTS, START, WEEKS, Lab
 
-from dagster_beiwe import Automation, StudyConfig, build_study_assets
+from dagster_beiwe import Automation, StudyConfig
+from dagster_beiwe.assets import build_study_assets
 from dagster_beiwe.checks import CHECKS, build_study_checks
 from dagster_beiwe.demo.scenario import run_scenario
 

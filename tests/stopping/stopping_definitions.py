@@ -7,7 +7,8 @@ import os
 import dagster as dg
 from stopping_lab import POOL, START, STUDY_ID
 
-from dagster_beiwe import StudyConfig, build_study_assets
+from dagster_beiwe import StudyConfig
+from dagster_beiwe.assets import build_study_assets
 from dagster_beiwe.automation.dead_runs_sensor import build_dead_runs_sensor
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
 from dagster_beiwe.resource import BeiweResource, EnvCredentials
