@@ -1,4 +1,4 @@
-"""Backfills that labs ask for, as partition keys of participants by windows; participants by enrolment."""
+"""Backfills that labs ask for, as partition keys of participants by windows; participants by enrollment."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _grid(people: Sequence[str], windows: Sequence[str]) -> Iterator[str]:
 
 
 def _staggered(people: Sequence[str], windows: Sequence[str], lasting: Sequence[int]) -> list[str]:
-    """Enrolment spread evenly over the first half; everybody has so many windows from then on, if there are as many."""
+    """Enrollment spread evenly over the first half; everybody then has so many windows, if there are as many."""
     found: list[str] = []
     for number, person in enumerate(people):
         first = number * (len(windows) // 2) // max(1, len(people) - 1)

@@ -11,7 +11,7 @@ Example::
 
 from dagster_beiwe.simulator.content import ContentPlan
 from dagster_beiwe.simulator.files import StoredFile
-from dagster_beiwe.simulator.misbehaviour import Misbehaviour
+from dagster_beiwe.simulator.misbehavior import Misbehavior
 from dagster_beiwe.simulator.people import Participant, Researcher, Study
 from dagster_beiwe.simulator.plans import ParticipantPlan, StudyPlan
 from dagster_beiwe.simulator.profiles import PROFILE_NAMES
@@ -21,7 +21,7 @@ from dagster_beiwe.simulator.world import World
 __all__ = [
     "PROFILE_NAMES",
     "ContentPlan",
-    "Misbehaviour",
+    "Misbehavior",
     "Participant",
     "ParticipantPlan",
     "RequestRecord",

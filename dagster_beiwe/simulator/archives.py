@@ -18,7 +18,7 @@ Alteration = Callable[[Member], Member]
 class Entry:
     """One file on its way into the zip. Its bytes are made when it is packed.
 
-    ``name`` is None if an old server listed a file but left it out. Misbehaviours set ``poisoned`` (the stream
+    ``name`` is None if an old server listed a file but left it out. Misbehaviors set ``poisoned`` (the stream
     ends here), ``alter`` (another member instead) and ``value`` (another hash).
     """
 

@@ -12,7 +12,7 @@ from typing import Any
 from dagster_beiwe.simulator.answers import Answer
 from dagster_beiwe.simulator.events import EVENTS, OF_PARTICIPANTS, OF_SERVER, OF_STUDIES, Event, events_of
 from dagster_beiwe.simulator.forms import Request
-from dagster_beiwe.simulator.misbehaviour import Misbehaviour
+from dagster_beiwe.simulator.misbehavior import Misbehavior
 from dagster_beiwe.simulator.people import Participant, Study
 from dagster_beiwe.simulator.world import World
 
@@ -28,12 +28,12 @@ _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 @dataclass(kw_only=True)
 class ControlPage:
-    """``act`` runs an action of ``control`` with arguments as JSON; ``active`` are the misbehaviours that are on."""
+    """``act`` runs an action of ``control`` with arguments as JSON; ``active`` are the misbehaviors that are on."""
 
     world: World
     path: str
     act: Callable[[str, dict[str, Any]], Any]
-    active: Callable[[], list[Misbehaviour]]
+    active: Callable[[], list[Misbehavior]]
     _happened: list[str] = field(default_factory=list)
 
     def answer(self, request: Request) -> Answer:

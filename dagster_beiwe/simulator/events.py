@@ -52,7 +52,7 @@ def _late_hour(world: World, participant_id: str) -> Happening:
 def _restate_hour(world: World, participant_id: str) -> Happening:
     hour = _stored_hour(world, participant_id)
     return Happening(
-        text=f"GPS of {participant_id} for {_text(hour)} was restated: it has 25 more rows and another hash.",
+        text=f"GPS of {participant_id} for {_text(hour)} was restated: it has 25 more rows and a different hash.",
         actions=(("add_rows", {**_place(participant_id, hour), "rows": 25}),),
     )
 
@@ -67,7 +67,7 @@ def _poison_hour(world: World, participant_id: str) -> Happening:
 
 def _go_offline(world: World, participant_id: str) -> Happening:
     return Happening(
-        text=f"The phone of {participant_id} is offline since {_text(world.now)}.",
+        text=f"The phone of {participant_id} has been offline since {_text(world.now)}.",
         actions=(("go_offline", {"participant_id": participant_id}),),
     )
 
@@ -119,7 +119,7 @@ def _repair(world: World, _target: str) -> Happening:  # noqa: ARG001 - events h
 
 
 def poisoned(participant_id: str, hour: datetime) -> dict[str, Any]:
-    """Arguments of the misbehaviour that makes an hour of a participant unreadable."""
+    """Arguments of the misbehavior that makes an hour of a participant unreadable."""
     scope = {"participant": participant_id, "stream": _STREAM}
     return {"name": "poisoned_hour", **scope, "start": hour.isoformat(), "end": (hour + _HOUR).isoformat()}
 
@@ -128,7 +128,7 @@ OF_PARTICIPANTS: Mapping[str, Event] = {
     "late_hour": Event(
         title="Late hour",
         what="An hour of GPS is uploaded days after it was recorded.",
-        shows="The sensor …_changes sees that the counts moved, and runs raw_data for that week. The partition's "
+        shows="The sensor …_changes sees that the counts changed, and runs raw_data for that week. The partition's "
         "changes say what was added.",
         make=_late_hour,
     ),
@@ -142,8 +142,8 @@ OF_PARTICIPANTS: Mapping[str, Event] = {
     "poison_hour": Event(
         title="Poison",
         what="An hour of GPS arrives that the server cannot read.",
-        shows="The run fails and names the hour. The rest of the week is stored, and the partition stays open until "
-        "you repair the server and materialize it.",
+        shows="The run fails and names the hour. The rest of the week is stored, and the partition stays incomplete "
+        "until you repair the server and materialize it.",
         make=_poison_hour,
     ),
     "go_offline": Event(

@@ -1,4 +1,4 @@
-"""The simulated Beiwe server: a world, a generation of the protocol, and misbehaviours, behind real HTTP."""
+"""The simulated Beiwe server: a world, a generation of the protocol, and misbehaviors, behind real HTTP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dagster_beiwe.simulator.answers import Answer, RefusedError, method_not_all
 from dagster_beiwe.simulator.control_page import ControlPage
 from dagster_beiwe.simulator.endpoints import ROUTES, Call
 from dagster_beiwe.simulator.forms import Request
-from dagster_beiwe.simulator.misbehaviour import Delivery, Misbehaviour, Mischief, Name, Switch, apply
+from dagster_beiwe.simulator.misbehavior import Delivery, Misbehavior, Mischief, Name, Switch, apply
 from dagster_beiwe.simulator.people import Researcher
 from dagster_beiwe.simulator.profiles import CURRENT, Profile
 from dagster_beiwe.simulator.website import Website
@@ -88,7 +88,7 @@ class SimulatedServer:
         self._rng = random.Random(order_seed)
         self._mischief = Mischief()
         self._website = Website(world=self.world)
-        self._page = ControlPage(world=self.world, path=controls.PREFIX, act=self.act, active=self.misbehaviours)
+        self._page = ControlPage(world=self.world, path=controls.PREFIX, act=self.act, active=self.misbehaviors)
         self._http: _HttpServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -159,18 +159,18 @@ class SimulatedServer:
     def password(self) -> str:
         return self.researcher.password
 
-    def misbehave(self, what: Name | Misbehaviour, **options: Any) -> Switch:
-        """Switch on a misbehaviour, by name and fields of ``Misbehaviour``, until the end of a ``with`` block."""
-        if not isinstance(what, Misbehaviour):
-            what = Misbehaviour(what, **options)
+    def misbehave(self, what: Name | Misbehavior, **options: Any) -> Switch:
+        """Switch on a misbehavior, by name and fields of ``Misbehavior``, until the end of a ``with`` block."""
+        if not isinstance(what, Misbehavior):
+            what = Misbehavior(what, **options)
         return self._mischief.add(what)
 
     def behave(self) -> None:
-        """Switch every misbehaviour off."""
+        """Switch every misbehavior off."""
         self._mischief.clear()
 
-    def misbehaviours(self) -> list[Misbehaviour]:
-        """The misbehaviours that are on."""
+    def misbehaviors(self) -> list[Misbehavior]:
+        """The misbehaviors that are on."""
         return self._mischief.active()
 
     def forget_requests(self) -> None:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: requests in, responses out, correct or with misbehaviours."""
+"""HTTP/1.1 on one connection: requests in, responses out, correct or with misbehaviors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from dagster_beiwe.simulator.answers import Answer, html_page
 from dagster_beiwe.simulator.archives import PoisonedError
 from dagster_beiwe.simulator.forms import Request, parse_form
-from dagster_beiwe.simulator.misbehaviour import Delivery
+from dagster_beiwe.simulator.misbehavior import Delivery
 
 _MAX_FORM_BYTES = 128 * 1024 * 1024
 _GATHER_BYTES = 64 * 1024

@@ -87,7 +87,7 @@ def test_no_failure_shows_a_key(server: SimulatedServer, caplog: pytest.LogCaptu
     """Texts, attributes and causes of errors, and every log line down to DEBUG, for every way to fail."""
     caplog.set_level(logging.DEBUG)
     failures: list[BaseException] = []
-    misbehaviours: tuple[tuple[Any, dict[str, Any]], ...] = (
+    misbehaviors: tuple[tuple[Any, dict[str, Any]], ...] = (
         ("reset", {}),
         ("status", {"status": 500}),
         ("status", {"status": 400}),
@@ -99,7 +99,7 @@ def test_no_failure_shows_a_key(server: SimulatedServer, caplog: pytest.LogCaptu
         ("cut", {"after_bytes": 3}),
         ("hang", {"seconds": 0.5}),
     )
-    for name, options in misbehaviours:
+    for name, options in misbehaviors:
         with (
             server.misbehave(name, **options),
             client_of(server.url, attempts=2, read_timeout_seconds=0.1) as (client, _),

@@ -26,7 +26,7 @@ LATER = ["2026-08", "ai_chat_logs", "image_survey"]
 
 @pytest.mark.parametrize("profile", PROFILE_NAMES)
 def test_the_streams_are_those_that_the_server_tells(world: World, profile: str) -> None:
-    """Asked for once, with one request where the server counts totals; the catalogue's where it tells nothing."""
+    """Asked for once, with one request where the server counts totals; the catalog's where it tells nothing."""
     with SimulatedServer(world, profile=profile) as server, BeiweClient(credentials_for(server)) as client:
         assert client.streams(STUDY) == client.streams(STUDY) == Profile.named(profile).streams
         routes = [asked.route for asked in asked_of(server)]
@@ -64,7 +64,7 @@ def test_wanted_streams_that_the_server_lacks_are_left_out_and_said_once(
     assert len([record for record in caplog.records if "ambient_audio" in record.getMessage()]) == 1
 
 
-def test_streams_that_the_catalogue_lacks_are_chosen_and_said_once(
+def test_streams_that_the_catalog_lacks_are_chosen_and_said_once(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By name, and where none is named."""

@@ -15,7 +15,7 @@ CURRENT, NEW, OLD = "2026-03", "2026-08", "2023-11"
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """``kind`` is a key into a fault's outcomes, ``route`` as the simulator's misbehaviours name it.
+    """``kind`` is a key into a fault's outcomes, ``route`` as the simulator's misbehaviors name it.
 
     ``profile`` is a server that has it in use.
     """

@@ -69,7 +69,7 @@ class ServerFault:
     """A fault of the server, or of the network between.
 
     ``kind`` is the failure mode that it is a case of: one row of the document. It is the ``name`` where it is left out.
-    ``misbehaviour`` are the arguments of the simulator's ``misbehave``; empty means that nothing listens at all.
+    ``misbehavior`` are the arguments of the simulator's ``misbehave``; empty means that nothing listens at all.
     ``answers`` is the outcome for endpoints that give JSON or text, ``downloads`` for get-data, ``downloads_v2`` for
     its second version where that ends differently; None where it does not apply. ``others`` are endpoints of another
     kind that end differently. ``versions`` are the get-data versions concerned, ``endpoints`` the names of the
@@ -78,7 +78,7 @@ class ServerFault:
 
     name: str
     kind: str = ""
-    misbehaviour: Mapping[str, Any]
+    misbehavior: Mapping[str, Any]
     answers: Pair | None = None
     downloads: Pair | None = None
     downloads_v2: Pair | None = None
@@ -102,7 +102,7 @@ def _redirect(status: int) -> ServerFault:
     return ServerFault(
         name=f"redirect {status} to another host",
         kind="redirect to another host",
-        misbehaviour={"what": "redirect", "status": status},
+        misbehavior={"what": "redirect", "status": status},
         answers=_fails("RedirectError"),
         downloads=_fails("RedirectError"),
         others={"page": _fails("AccessDeniedError")},
@@ -113,7 +113,7 @@ def _busy(status: int) -> ServerFault:
     return ServerFault(
         name=f"status {status}",
         kind=_BUSY,
-        misbehaviour={"what": "status", "status": status},
+        misbehavior={"what": "status", "status": status},
         answers=_passes("ServerBusyError"),
         downloads=_passes("ServerBusyError"),
         others={"login": _fails("ServerBusyError")},
@@ -124,7 +124,7 @@ def _cut(name: str, after_bytes: int | None, where: str, error: str) -> ServerFa
     return ServerFault(
         name=f"body {name} {where}",
         kind=f"body {name} at its start, in a member's name, or in a member",
-        misbehaviour={"what": "silent_cut" if "silently" in name else "cut", "after_bytes": after_bytes},
+        misbehavior={"what": "silent_cut" if "silently" in name else "cut", "after_bytes": after_bytes},
         downloads=_left_open(error),
     )
 
@@ -133,7 +133,7 @@ def _hostile(endpoint: str, title: str, body: str) -> ServerFault:
     return ServerFault(
         name=f"hostile JSON from {endpoint}: {title}",
         kind="hostile JSON: half characters, impossible dates and numbers, wrong types, deep nesting",
-        misbehaviour={"what": "wrong_json", "body": body},
+        misbehavior={"what": "wrong_json", "body": body},
         answers=_fails("BadAnswerError"),
         endpoints=(endpoint,),
     )
@@ -149,7 +149,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     ServerFault(
         name="connection refused",
         kind=_UNREACHABLE,
-        misbehaviour={},
+        misbehavior={},
         answers=_passes("ConnectionFailedError"),
         downloads=_passes("ConnectionFailedError"),
         others={**_NO_CONNECTION, "page": _fails("ConnectionFailedError")},  # the login before it is what fails
@@ -157,7 +157,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     ServerFault(
         name="connection reset",
         kind=_UNREACHABLE,
-        misbehaviour={"what": "reset"},
+        misbehavior={"what": "reset"},
         answers=_passes("ConnectionFailedError"),
         downloads=_passes("ConnectionFailedError"),
         others=_NO_CONNECTION,
@@ -165,27 +165,27 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     ServerFault(
         name="no response before the read timeout",
         kind=_UNREACHABLE,
-        misbehaviour={"what": "hang", "seconds": 60},
+        misbehavior={"what": "hang", "seconds": 60},
         answers=_passes("ConnectionFailedError"),
         downloads=_passes("ConnectionFailedError"),
         others=_NO_CONNECTION,
     ),
     ServerFault(
         name="body arrives very slowly",
-        misbehaviour={"what": "trickle", "chunk_bytes": 512, "seconds": 0.001},
+        misbehavior={"what": "trickle", "chunk_bytes": 512, "seconds": 0.001},
         answers=NEVER_SEEN,
         downloads=NEVER_SEEN,
     ),
     ServerFault(
         name="body cut halfway, visibly",
-        misbehaviour={"what": "cut"},
+        misbehavior={"what": "cut"},
         answers=_passes("ConnectionFailedError"),
         downloads=_left_open("ConnectionFailedError"),
         others=_UNREAD,
     ),
     ServerFault(
         name="body cut halfway, silently",
-        misbehaviour={"what": "silent_cut"},
+        misbehavior={"what": "silent_cut"},
         answers=_fails("BadAnswerError"),
         downloads=_left_open("TruncatedArchiveError"),
         others=_UNREAD,
@@ -199,14 +199,14 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     ServerFault(
         name="status 429 with Retry-After",
         kind=_BUSY,
-        misbehaviour={"what": "status", "status": 429, "retry_after": "77"},
+        misbehavior={"what": "status", "status": 429, "retry_after": "77"},
         answers=_passes("ServerBusyError"),
         downloads=_passes("ServerBusyError"),
         others={"login": _fails("ServerBusyError")},
     ),
     ServerFault(
         name="status 500",
-        misbehaviour={"what": "status", "status": 500},
+        misbehavior={"what": "status", "status": 500},
         answers=_fails("ServerFailedError"),
         downloads=_left_open("ServerFailedError"),
         others={"hashes": NEVER_SEEN},  # the endpoint is broken on real servers and asked for nothing
@@ -217,7 +217,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     ServerFault(
         name="the operators' maintenance page",
         kind=_BUSY,
-        misbehaviour={"what": "maintenance"},
+        misbehavior={"what": "maintenance"},
         answers=_passes("ServerBusyError"),
         downloads=_passes("ServerBusyError"),
         others={"login": _fails("ServerBusyError")},
@@ -225,7 +225,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     ServerFault(
         name="HTML login page of a network, with status 200",
         kind=_NOT_BEIWE,
-        misbehaviour={"what": "html_200"},
+        misbehavior={"what": "html_200"},
         answers=_fails("BadAnswerError"),
         downloads=_left_open("ArchiveError"),
         others={"login": _fails("AccessDeniedError")},
@@ -237,7 +237,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     ServerFault(
         name="wrong JSON",
         kind=_NOT_BEIWE,
-        misbehaviour={"what": "wrong_json"},
+        misbehavior={"what": "wrong_json"},
         answers=_fails("BadAnswerError"),
         downloads=_left_open("ArchiveError"),
         others={"login": _fails("AccessDeniedError")},
@@ -245,7 +245,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     ServerFault(
         name="600,000 empty objects",
         kind=_NOT_BEIWE,
-        misbehaviour={"what": "wrong_json", "body": EMPTY_OBJECTS},
+        misbehavior={"what": "wrong_json", "body": EMPTY_OBJECTS},
         answers=_fails("BadAnswerError"),
         downloads=_left_open("ArchiveError"),
         others={"login": _fails("AccessDeniedError")},
@@ -253,46 +253,46 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     *(_hostile(*each) for each in HOSTILE_BODIES),
     ServerFault(
         name="member with a wrong CRC",
-        misbehaviour={"what": "wrong_crc"},
+        misbehavior={"what": "wrong_crc"},
         downloads=_left_open("DamagedMemberError"),
     ),
     ServerFault(
         name="hash in the registry differs; the content is the same twice",
-        misbehaviour={"what": "hash_mismatch"},
+        misbehavior={"what": "hash_mismatch"},
         downloads=NEVER_SEEN,
     ),
     ServerFault(
         name="no registry",
-        misbehaviour={"what": "missing_registry"},
+        misbehavior={"what": "missing_registry"},
         downloads=_left_open("TruncatedArchiveError"),
         downloads_v2=_KEPT,
     ),
     ServerFault(
         name="duplicate member",
-        misbehaviour={"what": "duplicate_members"},
+        misbehavior={"what": "duplicate_members"},
         downloads=_left_open("HostileArchiveError"),
         downloads_v2=_KEPT,
     ),
     ServerFault(
         name="garbage instead of a zstd frame",
-        misbehaviour={"what": "zstd_garbage"},
+        misbehavior={"what": "zstd_garbage"},
         downloads=_left_open("DamagedMemberError"),
         versions=(2,),
     ),
     ServerFault(
         name="object that the server cannot read (v1 aborts)",
-        misbehaviour={"what": "poisoned_hour", "mode": "abort"},
+        misbehavior={"what": "poisoned_hour", "mode": "abort"},
         downloads=_left_open("ServerFailedError"),
     ),
     ServerFault(
         name="zip bomb, 16 GiB declared",
-        misbehaviour={"what": "zip_bomb", "declared": True},
+        misbehavior={"what": "zip_bomb", "declared": True},
         downloads=NEVER_SEEN,  # asked for uncompressed instead
         versions=(2,),
     ),
     ServerFault(
         name="zip bomb, 16 GiB undeclared",
-        misbehaviour={"what": "zip_bomb", "declared": False},
+        misbehavior={"what": "zip_bomb", "declared": False},
         downloads=_left_open("DamagedMemberError"),
         versions=(2,),
     ),
@@ -300,7 +300,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
         ServerFault(
             name=f"hostile member name: {title}",
             kind="hostile member name: a path that leads out, control characters, another participant's or hour's file",
-            misbehaviour={"what": "hostile_names", "names": (name,)},
+            misbehavior={"what": "hostile_names", "names": (name,)},
             downloads=_left_open("HostileArchiveError"),
         )
         for title, name in (
@@ -317,7 +317,7 @@ SERVER_FAULTS: tuple[ServerFault, ...] = (
     ),
     ServerFault(
         name="file of an unknown stream",
-        misbehaviour={"what": "unknown_stream"},
+        misbehavior={"what": "unknown_stream"},
         downloads=_left_open("HostileArchiveError"),
         downloads_v2=_KEPT,
     ),

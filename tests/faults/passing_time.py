@@ -20,7 +20,7 @@ from dagster_beiwe.lake import StudyLake
 
 RESTART_RATE = 0.03
 _SLOW = ("hang", "trickle")
-FAULTS = [fault for fault in SERVER_FAULTS if fault.misbehaviour and fault.misbehaviour["what"] not in _SLOW]
+FAULTS = [fault for fault in SERVER_FAULTS if fault.misbehavior and fault.misbehavior["what"] not in _SLOW]
 NOT_CHUNKED = "survey_answers"
 
 
@@ -90,7 +90,7 @@ def inject_fault(server: Server, rng: random.Random, diary: Diary, *, rate: floa
     if rng.random() < rate:
         fault = rng.choice(FAULTS)
         route = "*" if fault.answers else "/get-data/*"
-        server.do("misbehave", **fault.misbehaviour, route=route, times=rng.choice((1, 2, None)))
+        server.do("misbehave", **fault.misbehavior, route=route, times=rng.choice((1, 2, None)))
         diary.faults[fault.name] += 1
 
 

@@ -60,7 +60,7 @@ def test_an_answer(
         finally:
             server.behave()
             server.start()
-    if fault.misbehaviour.get("retry_after") and waits:
+    if fault.misbehavior.get("retry_after") and waits:
         assert set(waits) == {77.0}
     assert elsewhere.came == []
     for record in caplog.records:
@@ -69,7 +69,7 @@ def test_an_answer(
 
 
 def _patience(fault: ServerFault) -> dict[str, Any]:
-    if fault.misbehaviour.get("what") == "hang":
+    if fault.misbehavior.get("what") == "hang":
         return {"attempts": 2, "read_timeout_seconds": 0.15}
     return {"attempts": 3}
 
@@ -82,7 +82,7 @@ def _inflict(
     client: BeiweClient,
     elsewhere: Elsewhere,
 ) -> None:
-    if not fault.misbehaviour:
+    if not fault.misbehavior:
         server.stop()
         if times == "once":  # somebody starts it again while the client waits
 
@@ -91,7 +91,7 @@ def _inflict(
 
             client._transport._sleep = start
         return
-    options = {**fault.misbehaviour, "route": endpoint.route, "times": 1 if times == "once" else None}
+    options = {**fault.misbehavior, "route": endpoint.route, "times": 1 if times == "once" else None}
     if options["what"] == "redirect":
         options["location"] = elsewhere.url
     server.misbehave(**options)

@@ -34,7 +34,7 @@ from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.simulator.answers import Answer
 from dagster_beiwe.simulator.forms import Request
-from dagster_beiwe.simulator.misbehaviour import Delivery
+from dagster_beiwe.simulator.misbehavior import Delivery
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.windows import windows_between

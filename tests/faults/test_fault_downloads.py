@@ -105,7 +105,7 @@ def test_a_download(
         assert elsewhere.came == []
         for text in said:
             check_message(text, secrets_of(server))
-        if fault.misbehaviour.get("retry_after"):
+        if fault.misbehavior.get("retry_after"):
             assert set(waits) == {77.0}
         for record in caplog.records:
             if record.name == "dagster_beiwe":
@@ -145,13 +145,13 @@ def _names_of(error: str) -> set[str]:
 
 
 def _patience(fault: ServerFault) -> dict[str, Any]:
-    if fault.misbehaviour.get("what") == "hang":
+    if fault.misbehavior.get("what") == "hang":
         return {"attempts": 2, "read_timeout_seconds": 0.3}
     return {"attempts": 3}
 
 
 def _inflict(fault: ServerFault, server: SimulatedServer, times: Times, client: BeiweClient, host: Elsewhere) -> None:
-    if not fault.misbehaviour:
+    if not fault.misbehavior:
         server.stop()
         if times == "once":  # somebody starts it again while the client waits
 
@@ -160,7 +160,7 @@ def _inflict(fault: ServerFault, server: SimulatedServer, times: Times, client: 
 
             client._transport._sleep = start
         return
-    options: dict[str, Any] = {**fault.misbehaviour, "times": 1 if times == "once" else None}
+    options: dict[str, Any] = {**fault.misbehavior, "times": 1 if times == "once" else None}
     place: dict[str, Any] = {"participant": SECOND, "stream": BAD_STREAM, "start": BAD_HOUR, "end": BAD_HOUR + HOUR}
     if options["what"] == "redirect":
         options["location"] = host.url

@@ -54,7 +54,7 @@ def test_no_fault_leaves_a_connection_open(fault: ServerFault, remote: Remote, t
     before = sockets()
     study = Soak(remote, tmp_path / "lake", seed=1)
     study._now = BEGIN + HOURS * HOUR
-    remote.do("misbehave", **fault.misbehaviour, route="/get-data/*", times=3)
+    remote.do("misbehave", **fault.misbehavior, route="/get-data/*", times=3)
     with suppress(BeiweError):
         study._synchronise()
     remote.do("behave")

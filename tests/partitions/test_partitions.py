@@ -70,7 +70,7 @@ def test_a_key_joins_and_splits() -> None:
     assert CellKey.parse("abc|2026-11-02") == ("abc", "2026-11-02")
 
 
-def test_partitions_are_in_order_of_enrolment(instance: dg.DagsterInstance) -> None:
+def test_partitions_are_in_order_of_enrollment(instance: dg.DagsterInstance) -> None:
     """The order in which participants were added, not that of their ids; it makes backfills compact."""
     study = Study(id=STUDY_ID, name="S", key="s", start=date(2026, 11, 2), config=StudyConfig(STUDY_ID))
     instance.add_dynamic_partitions(f"beiwe/{STUDY_ID}/participants", ["zz", "aa"])

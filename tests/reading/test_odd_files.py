@@ -41,7 +41,7 @@ def places(data: bytes, rows: int = 1) -> pd.DataFrame:
     ids=["spaces of 2015", "byte order mark", "converted line ends", "blank lines above"],
 )
 def test_a_header_is_known_however_it_is_written(header: str) -> None:
-    """The columns are the catalogue's, also where they are chosen by name."""
+    """The columns are the catalog's, also where they are chosen by name."""
     data = csv_file(header, GPS_ROW)
     assert list(places(data).columns) == GPS.split(",")
     assert read_csv(data, "gps", columns=["latitude"]).frame["latitude"].tolist() == [10.5]
@@ -65,7 +65,7 @@ def test_columns_go_by_their_names() -> None:
 
 
 def test_a_file_without_a_header_is_noticed() -> None:
-    """Its rows are read where the catalogue knows how; of a stream that it does not know none is."""
+    """Its rows are read where the catalog knows how; of a stream that it does not know none is."""
     data = csv_file(GPS_ROW, GPS_ROW)
     places(data, rows=2)
     assert read_csv(data, "gps").missing_headers == 1

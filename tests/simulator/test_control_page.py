@@ -45,7 +45,7 @@ def test_each_button_makes_something_happen_and_says_what(steered: Client) -> No
     assert world.study(BETA).device_settings["accelerometer_frequency"] == 20
     assert len(world.files(ALPHA, participants=[SOMEBODY], streams=["gps"])) == 11 + 2
     assert [file.extra for file in world.files(ALPHA, participants=[SOMEBODY]) if file.extra] == [(25,)]
-    assert steered.server.misbehaviours() == []
+    assert steered.server.misbehaviors() == []
     assert shown.index("The server was repaired") < shown.index("The server is down")
 
 

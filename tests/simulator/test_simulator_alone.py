@@ -19,7 +19,7 @@ from simulator_helpers import ALPHA, BETA, Client, hour
 
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.simulator.control import MUTATIONS
-from dagster_beiwe.simulator.misbehaviour import NAMES
+from dagster_beiwe.simulator.misbehavior import NAMES
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def steer(client: Client, action: str, **arguments: object) -> requests.Response
 
 
 def test_world_can_be_changed_over_http(steered: Client) -> None:
-    """Mutations and misbehaviours, with times as ISO 8601; nothing of it is in the request log."""
+    """Mutations and misbehaviors, with times as ISO 8601; nothing of it is in the request log."""
     when = hour(8).isoformat()
     before = steered.registry(user_ids='["andr1aaa"]', data_streams='["gps"]')
     steer(steered, "add_rows", participant_id="andr1aaa", stream="gps", hour=when, rows=4).raise_for_status()
@@ -125,7 +125,7 @@ def test_example_of_the_documentation_runs() -> None:
         exec(compile(example, "docs/simulator.md", "exec"), {})
 
 
-def test_every_misbehaviour_and_change_is_documented() -> None:
+def test_every_misbehavior_and_change_is_documented() -> None:
     """A name that is not in docs/simulator.md will not be found."""
     text = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
     for name in (*NAMES, *MUTATIONS):

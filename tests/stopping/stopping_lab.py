@@ -22,7 +22,7 @@ from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.simulator.answers import Answer
 from dagster_beiwe.simulator.forms import Request
-from dagster_beiwe.simulator.misbehaviour import Delivery
+from dagster_beiwe.simulator.misbehavior import Delivery
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent

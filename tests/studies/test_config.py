@@ -29,7 +29,7 @@ from dagster_beiwe.errors import ConfigurationError, UnknownStreamError
         ({"keep_superseded_days": float("nan")}, "keep_superseded_days"),
         ({"refresh_windows": 0}, "refresh_windows: .*greater than or equal to 1"),
         ({"verify_share": 1.5}, "verify_share: .*less than or equal to 1"),
-        ({"owners": ["somebody"]}, "e-mail"),
+        ({"owners": ["somebody"]}, "email address"),
         ({"deployment": "a/b"}, "`deployment` is 'a/b'.*use letters"),
         ({"windows": "daily"}, "The fields are: study, key, name"),
     ],
@@ -49,7 +49,7 @@ def test_a_stream_that_is_probably_misspelled_is_warned_of(field: str, caplog: p
 
 @pytest.mark.parametrize("field", ["streams", "plain_streams"])
 def test_a_stream_that_only_some_server_has_can_be_configured(field: str, caplog: pytest.LogCaptureFixture) -> None:
-    """No release of ours is needed for a stream to come; nothing in the catalogue is like this one."""
+    """No release of ours is needed for a stream to come; nothing in the catalog is like this one."""
     assert getattr(StudyConfig("Sleep", **{field: ["ai_chat_logs"]}), field) == ("ai_chat_logs",)
     assert caplog.records == []
 

@@ -10,7 +10,7 @@ from core_helpers import DAY, HOUR, PERSON, START, cells_of, check_lake, content
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.lake import FetchFailure, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, World
-from dagster_beiwe.simulator.misbehaviour import Switch
+from dagster_beiwe.simulator.misbehavior import Switch
 from dagster_beiwe.sync import WindowReport
 
 BAD = START + 2 * DAY + 5 * HOUR
@@ -39,5 +39,5 @@ def assert_mended(world: World, server: SimulatedServer, client: BeiweClient, la
 
 
 def misbehave(server: SimulatedServer, options: dict[str, Any]) -> Switch:
-    """Switch on the misbehaviour that ``name`` and the other options say."""
+    """Switch on the misbehavior that ``name`` and the other options say."""
     return server.misbehave(options["name"], **{key: value for key, value in options.items() if key != "name"})

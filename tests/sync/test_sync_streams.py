@@ -75,7 +75,7 @@ def streams_in(lake: StudyLake) -> set[str]:
 def test_every_stream_that_the_server_has_is_fetched_and_encrypted(
     world: World, server: SimulatedServer, lake: StudyLake, folder: Path, profile: str
 ) -> None:
-    """Whatever the catalogue says; also what is no table. A second run fetches nothing again."""
+    """Whatever the catalog says; also what is no table. A second run fetches nothing again."""
     server.profile = Profile.named(profile)
     with client_of(server) as client:
         first = sync(client, lake, cells_of(PERSON), daily=daily(client))

@@ -140,7 +140,7 @@ def test_what_is_not_there_is_said_to_be_missing(storage: Storage) -> None:
 
 
 def test_lists_hold_names_and_scans_hold_paths(storage: Storage) -> None:
-    """Files and folders directly below; no neighbour whose name begins alike; a folder is no file."""
+    """Files and folders directly below; no neighbor whose name begins alike; a folder is no file."""
     for path in ("study/b/x.json", "study/a", "study/b/c/deep", "study2/other"):
         storage.create_new(path, b"")
     assert storage.list("study") == ["a", "b"]

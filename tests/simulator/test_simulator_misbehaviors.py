@@ -1,4 +1,4 @@
-"""Each named misbehaviour as a client sees it on the wire."""
+"""Each named misbehavior as a client sees it on the wire."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import requests
 import zstandard
 from simulator_helpers import ALPHA, Client, hour, window
 
-from dagster_beiwe.simulator import Misbehaviour, SimulatedServer, World
-from dagster_beiwe.simulator.misbehaviour import NAMES
+from dagster_beiwe.simulator import Misbehavior, SimulatedServer, World
+from dagster_beiwe.simulator.misbehavior import NAMES
 
 GPS = {"data_streams": '["gps"]', "user_ids": '["andr1aaa"]'}
 POISON = {"participant": "andr1aaa", "stream": "gps", "start": hour(8), "end": hour(9)}
@@ -60,7 +60,7 @@ def test_hang_delays_the_headers(server: SimulatedServer, client: Client) -> Non
 
 @pytest.mark.parametrize("how", ["latency", "constructor"])
 def test_latency_is_added_to_answers(world: World, how: str) -> None:
-    """By a misbehaviour, or for the whole server."""
+    """By a misbehavior, or for the whole server."""
     extra = 0.1 if how == "constructor" else 0.0
     with SimulatedServer(world, extra_latency_seconds=extra) as server:
         if how == "latency":
@@ -109,7 +109,7 @@ def test_cuts_reach_json_answers_too(server: SimulatedServer, client: Client) ->
 
 def test_status_may_carry_retry_after(server: SimulatedServer, client: Client) -> None:
     """Any status, as often as asked for."""
-    server.misbehave(Misbehaviour("status", status=429, retry_after="7", times=2))
+    server.misbehave(Misbehavior("status", status=429, retry_after="7", times=2))
     answers = [client.post("get-studies/v1") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [429, 429, 200]
     assert answers[0].headers["Retry-After"] == "7"
@@ -285,9 +285,9 @@ def test_scope_narrows_by_route_and_by_what_a_download_covers(server: SimulatedS
 def test_every_name_is_known_and_no_other() -> None:
     """A typing error is noticed at once."""
     for name in NAMES:
-        Misbehaviour(name)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"There is no misbehaviour .* cut, duplicate_members"):
-        Misbehaviour(name="explode")  # type: ignore[arg-type]
+        Misbehavior(name)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"There is no misbehavior .* cut, duplicate_members"):
+        Misbehavior(name="explode")  # type: ignore[arg-type]
 
 
 def test_peak_counts_simultaneous_downloads(world: World) -> None:

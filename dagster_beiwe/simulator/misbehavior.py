@@ -78,7 +78,7 @@ _ON_MEMBERS = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Misbehaviour:
+class Misbehavior:
     """One way to misbehave, and where.
 
     ``route`` is a glob on the path. ``participant``, ``stream`` and [``start``, ``end``) narrow it to downloads that
@@ -122,7 +122,7 @@ class Misbehaviour:
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise ValueError(
-                f"There is no misbehaviour {self.name!r}. Nothing was switched on. Choose one of {', '.join(NAMES)}."
+                f"There is no misbehavior {self.name!r}. Nothing was switched on. Choose one of {', '.join(NAMES)}."
             )
 
     @property
@@ -168,27 +168,27 @@ class Delivery:
 
 @dataclass(kw_only=True)
 class _Active:
-    """A misbehaviour that is on: how often it will still happen, and until when on the monotonic clock."""
+    """A misbehavior that is on: how often it will still happen, and until when on the monotonic clock."""
 
-    misbehaviour: Misbehaviour
+    misbehavior: Misbehavior
     left: float
     until: float
 
 
 @dataclass(kw_only=True)
 class Mischief:
-    """The active misbehaviours, and for how long each still is."""
+    """The active misbehaviors, and for how long each still is."""
 
     _active: dict[int, _Active] = field(default_factory=dict)
     _next: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, one: Misbehaviour) -> Switch:
+    def add(self, one: Misbehavior) -> Switch:
         left = math.inf if one.times is None else one.times
         until = math.inf if one.lasts_seconds is None else time.monotonic() + one.lasts_seconds
         with self._lock:
             self._next += 1
-            self._active[self._next] = _Active(misbehaviour=one, left=left, until=until)
+            self._active[self._next] = _Active(misbehavior=one, left=left, until=until)
             return Switch(self, self._next)
 
     def remove(self, number: int) -> None:
@@ -199,20 +199,20 @@ class Mischief:
         with self._lock:
             self._active.clear()
 
-    def active(self) -> list[Misbehaviour]:
-        """The misbehaviours that are on."""
+    def active(self) -> list[Misbehavior]:
+        """The misbehaviors that are on."""
         with self._lock:
             self._drop_past()
-            return [one.misbehaviour for one in self._active.values()]
+            return [one.misbehavior for one in self._active.values()]
 
-    def take(self, request: Request, archive: Archive | None) -> list[Misbehaviour]:
-        """The misbehaviours of this response; each counts as having happened once more."""
+    def take(self, request: Request, archive: Archive | None) -> list[Misbehavior]:
+        """The misbehaviors of this response; each counts as having happened once more."""
         with self._lock:
             self._drop_past()
-            taken = [one for one in self._active.values() if one.misbehaviour.concerns(request, archive)]
+            taken = [one for one in self._active.values() if one.misbehavior.concerns(request, archive)]
             for one in taken:
                 one.left -= 1
-        return [one.misbehaviour for one in taken]
+        return [one.misbehavior for one in taken]
 
     def _drop_past(self) -> None:
         now = time.monotonic()
@@ -221,7 +221,7 @@ class Mischief:
 
 @dataclass(frozen=True)
 class Switch:
-    """Switches a misbehaviour off again: ``off()``, or at the end of a ``with`` block."""
+    """Switches a misbehavior off again: ``off()``, or at the end of a ``with`` block."""
 
     _mischief: Mischief = field(repr=False)
     _number: int
@@ -238,10 +238,10 @@ class Switch:
         self.off()
 
 
-def apply(answer: Answer, misbehaviours: Sequence[Misbehaviour]) -> tuple[Answer, Delivery]:
-    """The response, and how it is sent, after the misbehaviours."""
+def apply(answer: Answer, misbehaviors: Sequence[Misbehavior]) -> tuple[Answer, Delivery]:
+    """The response, and how it is sent, after the misbehaviors."""
     delivery = Delivery()
-    for one in misbehaviours:
+    for one in misbehaviors:
         if one.name in _ON_MEMBERS:
             if answer.archive is not None:
                 answer = replace(answer, archive=_apply_to_archive(answer.archive, one))
@@ -258,7 +258,7 @@ def apply(answer: Answer, misbehaviours: Sequence[Misbehaviour]) -> tuple[Answer
     return answer, delivery
 
 
-def _instead(one: Misbehaviour) -> Answer:
+def _instead(one: Misbehavior) -> Answer:
     if one.name == "maintenance":
         return Answer(status=503, body=_MAINTENANCE, chunked=True)
     if one.name == "html_200":
@@ -272,7 +272,7 @@ def _instead(one: Misbehaviour) -> Answer:
     return replace(answer, headers=headers, content_type=HTML)
 
 
-def _apply_to_archive(archive: Archive, one: Misbehaviour) -> Archive:
+def _apply_to_archive(archive: Archive, one: Misbehavior) -> Archive:
     if one.name == "missing_registry":
         return replace(archive, with_registry=False)
     if one.name == "unknown_stream":
@@ -293,7 +293,7 @@ def _apply_to_archive(archive: Archive, one: Misbehaviour) -> Archive:
     return replace(archive, entries=tuple(entries))
 
 
-def _apply_to_entry(entry: Entry, one: Misbehaviour, number: int, *, zstd: bool) -> Entry:
+def _apply_to_entry(entry: Entry, one: Misbehavior, number: int, *, zstd: bool) -> Entry:
     if one.name == "hash_mismatch":
         return replace(entry, value=lambda: _wrong_hash(entry.value()))
     if one.name == "hostile_names":
