@@ -27,7 +27,7 @@ TABLES = "beiwe_table_io_manager"
 """Encrypted Parquet in the lake. The study in an asset's metadata decides with which passphrase."""
 
 OWNERS = ["team:data"]
-"""Whom to ask about an asset: e-mail addresses, or ``team:`` and a name."""
+"""Whom to ask about an asset: email addresses, or ``team:`` and a name."""
 
 
 def lab_assets(study: Study) -> Sequence[dg.AssetsDefinition]:

@@ -43,7 +43,7 @@ def binds(results: Results) -> Iterator[str]:
     )
     yield (
         "For small files, mano spends its time deriving a key for each file. Ours derives one key per run, with a "
-        "random IV for each file. What remains is bringing each file to the disk (`fsync`) before its manifest names "
+        "random IV for each file. What remains is flushing each file to the disk (`fsync`) before its manifest names "
         "it, and Python, which works on one core at a time."
     )
     yield (
@@ -117,11 +117,11 @@ def _small_files(workload: str, title: str) -> Aim:
         value=lambda results: _ratio(results, workload),
         holds=lambda ratio: ratio >= 30,
         reason=lambda results: (
-            "Each file is created, encrypted, brought to the disk with `fsync`, and recorded with three hashes in an "
+            "Each file is created, encrypted, flushed to the disk with `fsync`, and recorded with three hashes in an "
             "authenticated manifest; mano computes no hashes and does not wait for the disk. Each run also checks its "
             f"passphrase first, which takes {results['limits']['passphrase check ms']:.0f} ms whatever there is to "
-            "fetch. One call that brings all files to the disk at once (`syncfs`) is faster than one `fsync` per file, "
-            "but not every file system obeys it, Linux before 5.8 does not report its errors, and it waits for what "
+            "fetch. One call that flushes all files at once (`syncfs`) is faster than one `fsync` per file, "
+            "but not every file system honors it, Linux before 5.8 does not report its errors, and it waits for what "
             "other programs have written. In processor seconds, mano needs "
             f"{_processor(results, workload, 'mano', 'ours'):.0f} {TIMES} as much as ours. The rate of files is higher "
             "than what a real server delivers (see below), so less work per file would make no difference there."

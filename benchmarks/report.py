@@ -248,7 +248,7 @@ def _lake_facts(costs: Results) -> str:
 
 _WIDE = (
     "One window each of {:,} participants in S3, without the requests for files. For a window with a restated file, a "
-    "run reads whose the data is and the window's manifest, and writes a new one and a record of the log."
+    "run reads the participant's token and the window's manifest, and writes a new one and a record of the log."
 )
 
 

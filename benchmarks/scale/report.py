@@ -26,7 +26,7 @@ _CHOICES = (
     ),
     (
         "runs that schedules and sensors request: rectangles of up to 500 partitions, 25 with 4,000 at a time",
-        "Dagster plans each partition before the run starts (see above); more would keep its daemon busy.",
+        "Dagster plans each partition before the run starts (see above); larger rectangles would keep its daemon busy.",
     ),
     ("order of participants: by enrollment", "Dagster joins only adjacent partitions: see the rows about enrollment."),
     ("runs at once against one server: 2 (the pool)", "A Beiwe server has few workers, and a download occupies one."),
@@ -68,7 +68,7 @@ def as_document(results: Facts) -> str:
     }
     parts = [_INTRODUCTION, *_machine(results)]
     parts += ["\n".join(section(results[name])) for name, section in sections.items() if name in results]
-    choices = ["## What follows: the defaults\n", *_table(("default", "because"), _CHOICES)]
+    choices = ["## The defaults, and why\n", *_table(("default", "because"), _CHOICES)]
     return "\n".join([*parts, *choices, _LIMITS])
 
 
