@@ -123,8 +123,8 @@ def _checked_body(source: _Source, name: str, size: int, crc: int) -> Iterator[b
         yield chunk
     if seen != crc:
         raise DamagedMemberError(
-            "A member does not have the CRC-32 of its header: it was damaged on the way or while it was packed. It was "
-            "not stored, and is requested again.",
+            "A member's CRC-32 differs from the one in its header: the member was damaged in transit or while it was "
+            "packed. It was not stored, and is requested again.",
             member=name,
         )
 

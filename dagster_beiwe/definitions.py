@@ -76,8 +76,8 @@ class Automation(dg.Resolvable, BaseModel):
     """When schedules and sensors run. ``running`` turns on those that nobody has switched on or off yet.
 
     ``refresh_cron``, ``audit_cron``, ``checks_cron``, and ``report_cron`` are in UTC. ``roster_seconds`` is the time
-    between two looks at the participants, ``changes_seconds`` between two looks at the server's counts, which move
-    about hourly, and ``histories_seconds`` between two looks at whose phone reported something.
+    between two checks for new participants, ``changes_seconds`` between two checks of the server's counts, which change
+    about hourly, and ``histories_seconds`` between two checks for phones that reported something.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,7 +114,7 @@ def build_beiwe_definitions(
     ``per_study`` returns a lab's own assets for a study; they read ``study.asset_key("raw_data")``. ``translator``
     decides the keys, groups, owners, descriptions, and metadata of all other assets.
 
-    ``notices`` say who is told of new problems that the checks find; nobody is by default.
+    ``notices`` say who gets a message about new problems that the checks find. By default, nobody does.
 
     The result can be merged into a lab's project in any order and changes none of its defaults: it has no executor, no
     logger, and no ``io_manager``. Everything runs under the in-process and the multiprocess executor. The former saves

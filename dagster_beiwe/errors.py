@@ -33,7 +33,7 @@ Catch ``BeiweError`` to catch them all::
     │   │   └── CountMismatchError      nor does its size fit the bytes that the server counts
     │   ├── UnpackedFileError       the server lists files that it does not pack
     │   └── HostileArchiveError     unsafe names or sizes
-    ├── NoticeNotSentError          (transient) a mail server or webhook did not take a notice
+    ├── NoticeNotSentError          (transient) a mail server or webhook did not accept a notice
     ├── EncryptionError             a file cannot be encrypted or decrypted
     │   └── WrongPassphraseError    the passphrase is not the one that the data is encrypted with
     └── LakeError                   the lake on a disk or in an object store
@@ -207,7 +207,7 @@ class HashMismatchError(DamagedMemberError):
 
 
 class CountMismatchError(DamagedMemberError):
-    """A file has another hash than the server lists, and a size that does not fit the server's counts."""
+    """A file has a different hash than the server lists, and a size that does not fit the server's counts."""
 
 
 class UnpackedFileError(ArchiveError):
@@ -219,7 +219,7 @@ class HostileArchiveError(ArchiveError):
 
 
 class NoticeNotSentError(BeiweError):
-    """A mail server or webhook did not take a notice. Nobody got it, and it is sent again."""
+    """A mail server or webhook did not accept a notice. Nobody received it, and it is sent again."""
 
     transient = True
 

@@ -81,7 +81,7 @@ class LakeOpener:
         )
 
     def lake(self) -> BeiweLake:
-        """The lake, with its witness if there is one. Raises ``ConfigurationError`` where no place is named."""
+        """The lake, with its witness if there is one. Raises ``ConfigurationError`` if no place is named."""
         url = self.environ.get(self.lake_variable)
         if not url:
             raise ConfigurationError(
@@ -97,9 +97,9 @@ class LakeOpener:
     def study_passphrase(
         self, secrets: Mapping[str, str], *, study_id: str, name: str, ask_name: Callable[[], str] | None = None
     ) -> str | None:
-        """A study's passphrase in SECRETS, by its id or its name, or else the lake's; None where there is neither.
+        """A study's passphrase in SECRETS, by its id or its name, or else the lake's; None if there is neither.
 
-        ``ask_name`` is called where SECRETS may hold it under a name that nobody knows yet.
+        ``ask_name`` is called if SECRETS may hold it under a name that is not known yet.
         """
         found = study_secret(secrets, study_id=study_id, name=name)
         if found is None and secrets and ask_name is not None:
@@ -107,13 +107,13 @@ class LakeOpener:
         return found or self.lake_passphrase()
 
     def identity(self) -> str | None:
-        """The private key that decrypts what ``age`` encrypted; None where no file is named."""
+        """The private key that decrypts what ``age`` encrypted; None if no file is named."""
         return read_identity(self.age_identity_variable, self.environ)
 
     def study(self, study: Study, *, passphrase: str | None) -> StudyLake:
         """A study's part of the lake as it is configured, to write and read.
 
-        Raises ``PassphraseMissingError`` where its cipher needs a passphrase and there is none.
+        Raises ``PassphraseMissingError`` if its cipher needs a passphrase and there is none.
         """
         config, identity = study.config, self.identity()
         keys = CipherKeys(passphrase=passphrase, recipients=config.recipients, identity=identity)
@@ -136,7 +136,7 @@ class LakeOpener:
         )
 
     def study_to_read(self, lake: BeiweLake, study_id: str, *, passphrase: str | None) -> StudyLake:
-        """A study's part of the lake where its configuration is not known: nothing is downloaded to it."""
+        """A study's part of the lake if its configuration is not known: nothing is downloaded to it."""
         return lake.study(
             study_id,
             passphrase=passphrase,
@@ -147,7 +147,7 @@ class LakeOpener:
 
 
 def lake_at(url: str, *, witness: str | None = None) -> BeiweLake:
-    """The lake in a folder or at a URL. Raises ``ConfigurationError`` where there can be none."""
+    """The lake in a folder or at a URL. Raises ``ConfigurationError`` for a place that cannot hold one."""
     return BeiweLake(_place(url), witness=_place(witness) if witness else None)
 
 

@@ -59,20 +59,20 @@ class BeiweCredentials(dg.ConfigurableResource[Any], ABC):
         return self.load().secrets
 
     def server_name(self) -> str:
-        """A short name for the server, without secrets: what runs against one server share a pool under."""
+        """A short name for the server, without secrets. Runs against one server share a pool of this name."""
         return "server"
 
     def host(self) -> str:
-        """Host and port of the server where they are known without opening anything secret; empty otherwise."""
+        """Host and port of the server if they are known without opening anything secret; otherwise empty."""
         return ""
 
 
 class EnvCredentials(BeiweCredentials):
     """Keys from environment variables: ``BEIWE_URL``, ``BEIWE_ACCESS_KEY``, ``BEIWE_SECRET_KEY``, and for the settings
-    of old servers ``BEIWE_USERNAME`` and ``BEIWE_PASSWORD``. Where ``BEIWE_KEYRING_SECTION`` is set too, the study
+    of old servers ``BEIWE_USERNAME`` and ``BEIWE_PASSWORD``. If ``BEIWE_KEYRING_SECTION`` is set, too, the study
     passphrases (and nothing else) come from that section of the keyring.
 
-    For several servers in one project give each its own ``prefix`` in place of ``BEIWE_``.
+    For several servers in one project, give each its own ``prefix`` instead of ``BEIWE_``.
     """
 
     prefix: str = "BEIWE_"
@@ -123,7 +123,7 @@ class KeyringCredentials(BeiweCredentials):
 
 
 def credentials_from_environment(environ: Mapping[str, str]) -> BeiweCredentials:
-    """A keyring where ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is not. Otherwise the keys are in the
+    """A keyring if ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is not. Otherwise the keys are in the
     environment, and only study passphrases come from the section, if there is one."""
     return KeyringCredentials() if has_keys_in_keyring(environ) else EnvCredentials()
 
@@ -155,16 +155,16 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         return BeiweClient(self._loaded(), policy=policy)
 
     def get_lake(self) -> BeiweLake:
-        """The lake. Raises ``ConfigurationError`` where no place is configured. Switches off core dumps."""
+        """The lake. Raises ``ConfigurationError`` if no place is configured. Switches off core dumps."""
         return self._opener().lake()
 
     def passphrase(self, study: Study | None = None) -> str | None:
-        """The study's passphrase from the keyring, or else the lake's; None where there is neither. Without a study,
-        the lake's.
+        """The study's passphrase from the keyring, or else the lake's; None if there is neither. Without a study, the
+        lake's.
 
-        SECRETS are read without the keys of the server. Only where they are kept by name, and nobody knows the study's
-        name yet, the server is asked for it. Raises ``PassphraseMissingError`` if it cannot be known,
-        ``ServerError`` and ``CredentialsError``.
+        SECRETS are read without the keys of the server. Only if they are kept by name, and the study's name is not
+        known yet, is the server asked for it. Raises ``PassphraseMissingError`` if it cannot be known, ``ServerError``
+        and ``CredentialsError``.
         """
         opener = self._opener()
         if study is None:
@@ -185,7 +185,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
         if study.id not in self._names:
             raise PassphraseMissingError(
                 f"The passphrase of study {study.id} may be in SECRETS under the study's name, but the server did not "
-                "tell the name: it does not answer, or not to these keys. Nothing was read or written. Give the "
+                "return the name: it does not answer, or not to these keys. Nothing was read or written. Give the "
                 "study's `name` in its configuration, or keep its passphrase in SECRETS under the study's id."
             )
         return self._names[study.id]
@@ -193,7 +193,7 @@ class BeiweResource(dg.ConfigurableResource[Any]):
     def study_lake(self, study: Study) -> StudyLake:
         """The study's part of the lake, ready to write and read.
 
-        Raises ``PassphraseMissingError`` where its cipher needs a passphrase and there is none.
+        Raises ``PassphraseMissingError`` if its cipher needs a passphrase and there is none.
         """
         return self._opener().study(study, passphrase=self.passphrase(study))
 

@@ -1,4 +1,4 @@
-"""``coverage``: what arrived of each participant, day, and stream, compared with what is expected from the settings.
+"""``coverage``: what arrived, by participant, day, and stream, compared with what is expected from the settings.
 
 The checks of the whole study are on this asset.
 

@@ -127,7 +127,7 @@ class _Participants:
 
 def _metadata(history: ParticipantHistory, written: TableManifest) -> dict[str, Any]:
     last = {"last upload": history.last("upload"), "last heartbeat": history.last("heartbeat")}
-    lacking = {"not told by this server": dg.MetadataValue.json(list(history.missing))} if history.missing else {}
+    lacking = {"not returned by this server": dg.MetadataValue.json(list(history.missing))} if history.missing else {}
     return {
         "dagster/partition_row_count": written.rows,
         "size_bytes": written.stored_size_bytes,

@@ -1,4 +1,4 @@
-"""``quality``: what the rows of a study's raw data are like, by participant, day, and stream.
+"""``quality``: the quality of the rows of a study's raw data, by participant, day, and stream.
 
 It is not partitioned. Which files have been measured is in the lake, so a run reads those that are new, wherever they
 are, and its checks look at the whole study.

@@ -149,7 +149,7 @@ class _Ingest:
 
     @contextmanager
     def _counting(self, client: BeiweClient) -> Iterator[None]:
-        """Tag the run with what it took, whichever way it ends: requests and archives are not those of one window."""
+        """Tag the run with its traffic, however it ends: requests and archives do not belong to single windows."""
         try:
             yield
         finally:

@@ -77,8 +77,8 @@ def _build(study: Study, table: ServerTable, options: AssetOptions) -> dg.Assets
                     context.log.warning("%s of %s stays %s. %s", table.name, study.title, stays, error)
                     return _empty(table.name) if before is None else before, False
 
-        frame, told = options.retried(ask, context.log)
-        metadata = {"dagster/row_count": len(frame), "told by this server": told}
+        frame, returned = options.retried(ask, context.log)
+        metadata = {"dagster/row_count": len(frame), "returned by this server": returned}
         return table_output(frame, metadata, version=content_version(frame))
 
     return server_table

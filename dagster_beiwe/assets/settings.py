@@ -167,7 +167,7 @@ def _metadata(
         **{f"{section}s".replace("studys", "study values"): n for section, n in snapshot.counts().items()},
         "changed since last time": len(changed),
         CHANGES_METADATA: dg.MetadataValue.json(describe_changes(changed[:50], shown_before, shown)),
-        "not told by this server": dg.MetadataValue.json(list(snapshot.missing)),
+        "not returned by this server": dg.MetadataValue.json(list(snapshot.missing)),
         ZONE_METADATA: zone.name,
         ZONE_SOURCE_METADATA: zone.source,
         **({FORMER_ZONES_METADATA: " ".join(zone.former)} if zone.former else {}),

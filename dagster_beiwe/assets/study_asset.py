@@ -59,7 +59,8 @@ def study_asset(
 def asset_of(
     spec: dg.AssetSpec, *, metadata: Mapping[str, Any] | None = None, deps: Iterable[dg.AssetKey] = (), **options: Any
 ) -> Callable[[AssetFunction], dg.AssetsDefinition]:
-    """As ``dg.asset``, for what a translator says about an asset; ``metadata`` goes before the translator's."""
+    """As ``dg.asset``, for what a translator says about an asset; ``metadata`` takes precedence over the
+    translator's."""
 
     def decorate(function: AssetFunction) -> dg.AssetsDefinition:
         with beta_features():

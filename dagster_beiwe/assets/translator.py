@@ -115,11 +115,11 @@ def _description(name: str, study: Study | None) -> str:
             "of app and system, status reports, and notifications. One partition per participant."
         ),
         "data_volume": (
-            f"Bytes that the server counts of {study.title}, by participant, day, and stream. Compare it with "
+            f"Bytes that the server counts for {study.title}, by participant, day, and stream. Compare it with "
             "coverage to see what the lake lacks."
         ),
-        "interventions": f"Dates of the interventions that surveys of {study.title} are scheduled by.",
-        "survey_history": f"Questions of every survey of {study.title}, in each version that the survey ever had.",
+        "interventions": f"Dates of the interventions that the survey schedules of {study.title} refer to.",
+        "survey_history": f"Questions of every survey of {study.title}, in every version of the survey.",
         "forest_tasks": (
             f"Runs of Forest's analyses of {study.title} on the server. Empty on servers older than July 2026."
         ),
@@ -131,20 +131,20 @@ def _description(name: str, study: Study | None) -> str:
             "and times. No content."
         ),
         "coverage": (
-            f"What arrived of {study.title} by participant, day, and stream, compared with what is expected from the "
-            "settings. Its checks show who is silent, and whether the lake is complete, intact, and protected."
+            f"What arrived from {study.title}, by participant, day, and stream, compared with what is expected from "
+            "the settings. Its checks show who is silent, and whether the lake is complete, intact, and protected."
         ),
         "report": (
             f"Who sends what in {study.title}, as one HTML page, stored encrypted. `dagster-beiwe report --stored` "
             "writes it to a file."
         ),
         "quality": (
-            f"What the rows of {study.title} are like, by participant, study-local day, and stream: minutes with data, "
-            f"and faults. Counts only. Streams: {', '.join(study.config.looked_at)}."
+            f"The quality of the rows of {study.title}, by participant, study-local day, and stream: minutes with "
+            f"data, and faults. Counts only. Streams: {', '.join(study.config.looked_at)}."
         ),
         "out_of_range": (
-            f"Files of {study.title} dated outside every window by phones with a wrong clock. The check complete of "
-            "coverage names the participants who have some."
+            f"Files of {study.title} dated outside every window by phones with a wrong clock. The check `complete` on "
+            "`coverage` names the participants who have some."
         ),
         "raw_data": _raw_data(study),
     }[name]
@@ -159,6 +159,6 @@ def _raw_data(study: Study) -> str:
     how = f" with {config.encryption}" if config.encrypted != "none" else ""
     return (
         f"Raw data of {study.title} in the lake: one partition per participant and {config.window} window (UTC). "
-        f"{streams} Encrypted{how}: {config.encrypted}. Its checks are those of coverage. A window without files is a "
+        f"{streams} Encrypted{how}: {config.encrypted}. Its checks are on coverage. A window without files is a "
         "success; coverage shows who sent nothing. The newest window is still growing: materialize it again later."
     )

@@ -59,7 +59,7 @@ def _notes(report: WindowReport) -> str:
     notes = (
         (report.participant_deleted_upstream, "The participant is no longer on the server."),
         (report.not_sent, f"{counted(report.not_sent, 'file')} not sent, and kept."),
-        (report.mislisted, f"{counted(report.mislisted, 'file')} with another hash than the server lists."),
+        (report.mislisted, f"{counted(report.mislisted, 'file')} with a different hash than the server lists."),
         (report.unchecked, f"{counted(report.unchecked, 'file')} not checked; the next run requests them again."),
     )
     return " ".join(text for applies, text in notes if applies)
@@ -88,9 +88,10 @@ def log_oddities(report: WindowReport, log: logging.Logger) -> None:
     """Warn of files that are not a failure but deserve a look."""
     if report.not_sent or report.mislisted or report.unchecked:
         log.warning(
-            "%s, %s: %d files in the lake were not sent, and are kept because it is not certain that they were deleted "
-            "upstream; %d files have another hash than the server lists, and are stored; %d files could not be checked "
-            "because their archive broke off, and are requested again. If this persists, tell the server's operators.",
+            "%s, %s: %d files in the lake were not sent, and are kept because it is not certain that they were "
+            "deleted upstream; %d files have a different hash than the server lists, and are stored; %d files could "
+            "not be checked because their archive broke off, and are requested again. If this persists, tell the "
+            "server's operators.",
             report.cell.participant,
             report.cell.window.key,
             report.not_sent,

@@ -1,1 +1,2 @@
-"""What runs by itself: schedules, and sensors that follow the roster and the server's counts. All off by default."""
+"""What runs automatically: schedules, and sensors that follow the roster and the server's counts. Most are off by
+default."""

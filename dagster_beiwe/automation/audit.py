@@ -1,6 +1,6 @@
 """The audit: compare the contents of the lake with the server's by hash, part of them each day.
 
-If a file is restated with other content of the same size, byte counts do not move, and neither the sensor nor
+If a file is restated with other content of the same size, byte counts do not change, and neither the sensor nor
 ``complete`` sees it. The audit is a job with one step and not a run of ``raw_data``, for which Dagster would plan an
 event per window, tens of thousands a month, and show all windows of a failed run as failed. Only restated windows are
 recorded.

@@ -1,4 +1,4 @@
-"""Find the windows whose counts moved on the server since they were committed, while reading little.
+"""Find the windows whose counts changed on the server since they were committed, while reading little.
 
 If all windows of a participant agree with the lake, the participant is up to date: a short fingerprint of the totals
 and of what the lake holds is kept, and days are not compared again until the fingerprint moves. Each fingerprint also
@@ -124,7 +124,8 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What one evaluation found: dirty windows, fingerprints of who is up to date, and where time ran out."""
+    """What one evaluation found: dirty windows, fingerprints of participants that are up to date, and where time ran
+    out."""
 
     dirty: Mapping[CellKey, Change] = field(default_factory=dict)
     up_to_date: Mapping[str, str] = field(default_factory=dict)

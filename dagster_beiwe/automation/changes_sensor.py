@@ -1,7 +1,7 @@
-"""The sensor that follows the server's counts: one request per study, and runs for exactly the windows that moved.
+"""The sensor that follows the server's counts: one request per study, and runs for exactly the windows that changed.
 
 The request asks for each participant's total, which is small. Counts per day are requested only for participants whose
-total moved, in batches: for a study of 500 participants, they are 100 MB a year.
+total changed, in batches: for a study of 500 participants, they are 100 MB a year.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone
 
 CHECK_SECONDS = 600
-"""How often the sensor looks whether runs are over and checks are due. That asks nothing from the server."""
+"""How often the sensor checks whether runs are over and checks are due. This sends no request."""
 
 _LOGS: dict[str, Opening] = {}
 """Logs that this process has read, by study."""
@@ -63,7 +63,8 @@ def build_changes_sensor(
     interval_seconds: int = 3600,
     running: bool = False,
 ) -> dg.SensorDefinition:
-    """Requests the windows whose counts moved since they were committed, and the job ``checks`` when all runs are over.
+    """Requests the windows whose counts changed since they were committed, and the job ``checks`` when all runs are
+    over.
 
     The server counts about once an hour, so asking it more often finds nothing more. In between, and if there is more
     to do than fits into one evaluation, the sensor continues every ten minutes.
@@ -93,7 +94,7 @@ def build_changes_sensor(
             unchecked = False
         return dg.SensorResult(
             run_requests=requests or None,
-            skip_reason=None if requests else dg.SkipReason(f"{outcome.text} {len(busy)} windows are in runs already."),
+            skip_reason=None if requests else dg.SkipReason(f"{outcome.text} {len(busy)} windows are already in runs."),
             cursor=replace(outcome.cursor, unchecked=unchecked, recorded=recorded).to_text(),
         )
 
@@ -173,7 +174,7 @@ class _Evaluation:
         return told.zone
 
     def _look(self, client: BeiweClient, lake: StudyLake, zone: StudyZone) -> Look:
-        """Find what moved, as far as time permits. Raises ``RouteMissingError`` if the server counts nothing."""
+        """Find what changed, as far as time permits. Raises ``RouteMissingError`` if the server counts nothing."""
         study = self._study
         totals = _totals(client, study)
         grid = replace(self.grid, streams=client.choose_streams(study.id, study.config.streams))
@@ -193,7 +194,7 @@ class _Evaluation:
         )
 
     def _choose(self, look: Look, lake: StudyLake, zone: StudyZone) -> _Outcome:
-        """The runs to request for what moved and was not requested lately."""
+        """The runs to request for what changed and was not requested lately."""
         since = self.now - timedelta(seconds=CHANGE_REQUESTED_AGAIN_SECONDS)
         latest = last_requests(self._instance, self._study, self.grid, since=since) if look.dirty else {}
         changes = not_requested(look.dirty, latest)
@@ -202,8 +203,8 @@ class _Evaluation:
         stopped_at = str(CellKey(look.stopped_at, "")) if look.stopped_at else ""
         return _Outcome(
             cursor=replace(self.cursor, up_to_date=look.up_to_date, next=choice.next or stopped_at),
-            text=f"{len(look.dirty)} windows moved; {look.looked_at} participants looked at, "
-            f"{len(look.up_to_date)} up to date.",
+            text=f"{len(look.dirty)} windows changed; {look.looked_at} participants checked, {len(look.up_to_date)} up "
+            "to date.",
             requests=tuple(self._request(run, zone, request_tag(run, changes, record=record)) for run in choice.runs),
             waiting=choice.waiting,
         )

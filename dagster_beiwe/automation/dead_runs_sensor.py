@@ -22,6 +22,6 @@ def build_dead_runs_sensor(*, interval_seconds: int = 60) -> dg.SensorDefinition
         context.update_cursor(looks.to_text())
         if ended:
             context.log.warning("Ended runs whose process is gone: %s", ", ".join(ended))
-        return dg.SkipReason(f"Ended: {', '.join(ended)}." if ended else "Every run has its process.")
+        return dg.SkipReason(f"Ended: {', '.join(ended)}." if ended else "No run is dead.")
 
     return dead_runs

@@ -1,7 +1,7 @@
 """Whose ``participant`` partition is fetched again, and when. Pure.
 
 It takes five requests, and a year of uploads is some 10 MB. So a phone that keeps sending is asked rarely. One that
-falls silent is asked once more, because then somebody wants to know what it last said.
+falls silent is asked once more, because then somebody will want to know what it last reported.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def due_participants(
 def is_due(now: Fetched, before: Fetched, *, period: timedelta) -> bool:
     """Whether somebody is fetched again.
 
-    Everybody whose lasting facts changed is due: who registered, was retired, or got a date. Who uploaded something
-    since is due after a ``period``, or once there was no further upload for two days.
+    Everybody whose lasting facts changed is due, for instance after a registration or a retirement. Whoever uploaded
+    something since is due after a ``period``, or once there was no further upload for two days.
     """
     if before.version != now.version:
         return True
@@ -49,7 +49,7 @@ def is_due(now: Fetched, before: Fetched, *, period: timedelta) -> bool:
 def still_requested(
     requested: Mapping[str, float], fetched: Mapping[str, Fetched], *, now: datetime
 ) -> dict[str, float]:
-    """Of the participants who were requested, with Unix times, those whose run may still record them."""
+    """Of the requested participants, with Unix times, those whose run may still record them."""
     since = now.timestamp() - PARTICIPANT_REQUESTED_AGAIN_SECONDS
     recorded = {participant: each.at.timestamp() for participant, each in fetched.items()}
     return {who: at for who, at in requested.items() if at >= max(since, recorded.get(who, 0.0))}

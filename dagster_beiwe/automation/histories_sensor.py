@@ -38,8 +38,8 @@ def build_histories_sensor(
         required_resource_keys={study.config.deployment},
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
         description=(
-            f"Fetches what phones of {study.title} reported: of new, changed, and silent participants at once, of the "
-            f"others every {study.config.participant_days} days."
+            f"Fetches what the phones of {study.title} reported: for new, changed, and silent participants at once, "
+            f"for the others every {study.config.participant_days} days."
         ),
     )
     def histories(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -72,7 +72,7 @@ def _known(client: BeiweClient, study: Study, order: Sequence[str], *, now: date
     try:
         table = client.participant_table(study.id)
     except (RouteMissingError, ServerFailedError) as error:
-        logger.info("Whose phone of %s reported something is not known: %s", study.title, error)
+        logger.info("It is not known whose phones in %s reported something: %s", study.title, error)
         return dict.fromkeys(order)
     return {str(row["participant"]): Fetched.now(row, now=now) for row in roster_rows(order, table)}
 

@@ -25,18 +25,18 @@ _NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
 
 
 class Notices(dg.Resolvable, BaseModel):
-    """Who is told of new problems, and how. Raises ``ConfigurationError`` for what cannot be used.
+    """Who gets a message about new problems, and how. Raises ``ConfigurationError`` for what cannot be used.
 
     Give exactly one of the first three. Secrets are in environment variables, whose names are given here.
 
-    - ``email_to``: e-mail addresses. ``email_from`` is the sender. ``smtp_host`` is the mail server, with ``smtp_port``
+    - ``email_to``: email addresses. ``email_from`` is the sender. ``smtp_host`` is the mail server, with ``smtp_port``
       (default: 587, or 465 with ``tls``) and ``smtp_security``: ``starttls``, ``tls``, or ``none`` for a server on this
       machine. ``smtp_username_variable`` and ``smtp_password_variable`` name the variables with the login, if the
       server wants one.
     - ``slack_url_variable``: names the variable with the address of an incoming webhook of Slack.
     - ``webhook_url_variable``: the same for any other service, which gets JSON.
-    - ``studies``, ``checks``: keys of studies and names of checks to tell of. Default: all.
-    - ``warnings``: whether failures with the severity WARN are told, or only errors.
+    - ``studies``, ``checks``: keys of studies and names of checks to report on. Default: all.
+    - ``warnings``: whether failures with the severity WARN are reported, or only errors.
     - ``seconds``: how often the results of the checks are looked at.
     - ``dagster_url``: the address of Dagster's UI, for links.
     - ``name``: the last part of the sensor's name. Needed if two notices use the same way.
@@ -95,18 +95,18 @@ class Notices(dg.Resolvable, BaseModel):
     def _check_email(self) -> None:
         if not self.email_from or not self.smtp_host:
             raise ConfigurationError(
-                "Notices by e-mail need `email_from` and `smtp_host`. Nothing was built. Add them beside `email_to`."
+                "Notices by email need `email_from` and `smtp_host`. Nothing was built. Add them beside `email_to`."
             )
         for address in (*self.email_to, self.email_from):
             if not (address.isascii() and _ADDRESS.fullmatch(address)):
                 raise ConfigurationError(
-                    f"{address[:80]!r} in notices is no e-mail address. Nothing was built. Write it like "
+                    f"{address[:80]!r} in notices is not an email address. Nothing was built. Write it like "
                     "name@example.org."
                 )
         if self.smtp_security == "none" and not is_loopback(self.smtp_host):
             raise ConfigurationError(
                 f"`smtp_security: none` would send notices to {self.smtp_host[:80]} in the clear. Nothing was built. "
-                "Use `starttls` or `tls`: only a server on this machine may go without."
+                "Use `starttls` or `tls`: only a server on this machine can do without."
             )
 
     @property
@@ -116,11 +116,11 @@ class Notices(dg.Resolvable, BaseModel):
         return f"beiwe_notices_{self.name or way}"
 
     def is_about(self, check: Check) -> bool:
-        """Whether a check is to be told of."""
+        """Whether a check is to be reported."""
         return check.study in (self.studies or (check.study,)) and check.name in (self.checks or (check.name,))
 
     def send(self, message: Message, environ: Mapping[str, str]) -> list[str]:
-        """Send now; returns the e-mail addresses that the server refuses for good.
+        """Send now; returns the email addresses that the server refuses for good.
 
         Raises ``NoticeNotSentError`` if nobody gets it, and ``ConfigurationError`` for variables that are missing.
         """
@@ -162,7 +162,7 @@ def _value(environ: Mapping[str, str], variable: str) -> str:
     value = environ.get(variable, "")
     if not value.strip():
         raise ConfigurationError(
-            f"{variable} is not set, so no notice could be sent. It is sent when it is. Set it where Dagster's code "
-            "location runs: in the shell, the service or an .env file beside the project."
+            f"{variable} is not set, so no notice could be sent. It is sent as soon as the variable is set. Set it "
+            "where Dagster's code location runs: in the shell, the service or an .env file beside the project."
         )
     return value

@@ -1,4 +1,4 @@
-"""The sensor that tells of new failed checks and of participants whom they name, once each."""
+"""The sensor that reports new failed checks and the participants that they name, once each."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def build_notices_sensors(notices: Sequence[Notices]) -> list[dg.SensorDefinitio
 def _sensor(notices: Notices) -> dg.SensorDefinition:
     """It is on: whoever configures notices wants them. It follows the checks of all studies in its code location.
 
-    If a message cannot be sent, the evaluation fails, its cursor stays, and the next evaluation tells the same problems
-    again, with those that came meanwhile. So that there is a cursor to stay, the first evaluation only notes where to
-    begin: at the newest result of each check.
+    If a message cannot be sent, the evaluation fails, its cursor stays, and the next evaluation reports the same
+    problems again, with those that came meanwhile. So that there is a cursor to stay, the first evaluation only notes
+    where to begin: at the newest result of each check.
     """
 
     @dg.sensor(
         name=notices.sensor_name,
         minimum_interval_seconds=notices.seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells of checks that begin to fail, and of participants whom they name: once each.",
+        description="Reports checks that begin to fail and the participants that they name, once each.",
     )
     def tell(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         before = _from_text(context.cursor)
@@ -61,10 +61,12 @@ def _sensor(notices: Notices) -> dg.SensorDefinition:
         if problems:
             message = message_of(problems, dagster_url=notices.dagster_url)
             if refused := notices.send(message, os.environ):
-                context.log.error("The mail server does not take these addresses: %s", ", ".join(refused))
+                context.log.error("The mail server refuses these addresses: %s", ", ".join(refused))
         if after != before:
             context.update_cursor(_to_text(after))
-        return dg.SkipReason(f"{counted(len(problems), 'new problem')} told; {counted(len(checks), 'check')} followed.")
+        return dg.SkipReason(
+            f"{counted(len(problems), 'new problem')} reported; {counted(len(checks), 'check')} watched."
+        )
 
     return tell
 
@@ -84,7 +86,7 @@ def _checks(context: dg.SensorEvaluationContext, notices: Notices) -> dict[Check
 
 
 def _result(recorded: Recorded, notices: Notices) -> Result:
-    """A result, without warnings if they are not told."""
+    """A result, without warnings if they are not reported."""
     evaluation = recorded.evaluation
     people = failing_participants(evaluation)
     if not notices.warnings:
@@ -103,12 +105,12 @@ def _to_text(followed: Mapping[str, Followed]) -> str:
 
 
 def _from_text(text: str | None) -> dict[str, Followed]:
-    """What the last evaluation left. One that cannot be read is left out: all that fails is told once more."""
+    """What the last evaluation left. One that cannot be read is left out: all that fails is reported once more."""
     try:
         return {
             str(name): Followed(at=float(each["at"]), open=dict(each["open"]))
             for name, each in json.loads(text or "{}").items()
         }
     except (ValueError, TypeError, KeyError, AttributeError):
-        logger.warning("The cursor of the notices can't be read. Whatever fails now is told again.")
+        logger.warning("The cursor of the notices can't be read. Whatever fails now is reported again.")
         return {}

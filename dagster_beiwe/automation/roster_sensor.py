@@ -133,5 +133,5 @@ def _participants(client: BeiweClient, study: Study) -> list[str]:
     try:
         return enrollment_order(ids, client.participant_table(study.id))
     except (RouteMissingError, ServerFailedError) as error:
-        logger.info("Participants of %s are taken in the order of their ids: %s", study.title, error)
+        logger.info("Participants of %s are processed in the order of their ids: %s", study.title, error)
         return sorted(ids)

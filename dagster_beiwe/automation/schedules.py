@@ -35,7 +35,7 @@ def build_refresh_schedule(
 ) -> dg.ScheduleDefinition:
     """Fetches what the server says about the study, and the newest windows of all participants, again.
 
-    Windows whose counts have not moved cost no request. Servers without counts are asked for all of them.
+    Windows whose counts have not changed cost no request. Servers without counts are asked for all of them.
     """
     targets = [*tables, *([raw_data] if raw_data else [])]
 
@@ -85,12 +85,12 @@ def build_checks_job(
 
 
 def build_quality_job(study: Study, quality: dg.AssetsDefinition) -> AssetJob:
-    """``<key>_quality``: what the rows are like, and the checks of it. The first run reads all files, which can take
-    hours, and no other check should wait for it."""
+    """``<key>_quality``: the quality of the rows, and its checks. The first run reads all files, which can take hours,
+    and no other check should wait for it."""
     return dg.define_asset_job(
         f"{study.key}_quality",
         selection=dg.AssetSelection.assets(quality),
-        description=f"Measures the rows of {study.title} that are new, and checks the quality of all.",
+        description=f"Measures the new rows of {study.title}, and checks the quality of all rows.",
     )
 
 

@@ -19,8 +19,8 @@ from dagster_beiwe.text import counted, listed
 
 QUALITY_CHECKS: Mapping[str, str] = {
     "answers_and_timings": "Every answer to a survey has its timing, and every submitted survey its answers.",
-    "timestamps": "The rows of a file are in the order of time, and a sensor's rows have times of their own.",
-    "coordinates": "Locations are on Earth, and their accuracy is possible.",
+    "timestamps": "The rows of a file are in order of time, and no two rows of a sensor have the same time.",
+    "coordinates": "Locations are on Earth, and their accuracy is plausible.",
     "sampling": "In hours with data, sensors record about as much as is expected from the study's settings.",
     "clock": "No file is dated in the future, the two times of a row agree, and rows lie in the hour of their file.",
 }

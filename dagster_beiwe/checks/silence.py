@@ -36,7 +36,7 @@ def look_for_silence(study: Study, tables: TableStore, *, now: datetime) -> Verd
         return _unknown(f"There is no table yet. Materialize {key.to_user_string()}.")
     if now - as_of(stored.table) > _FRESH:
         made = local_time(as_of(stored.table), stored.table.attrs[TIME_ZONE])
-        return _unknown(f"The table of coverage is of {made}. Materialize {key.to_user_string()} again.")
+        return _unknown(f"The table coverage was made at {made}. Materialize {key.to_user_string()} again.")
     return judge_silence(stored.table, stored.silent, study.config)
 
 
@@ -79,4 +79,6 @@ def _row(silent: SilentParticipant, zone: str) -> dict[str, Any]:
 
 
 def _unknown(why: str) -> Verdict:
-    return Verdict(passed=False, severity=dg.AssetCheckSeverity.WARN, description=f"Unknown who is silent. {why}")
+    return Verdict(
+        passed=False, severity=dg.AssetCheckSeverity.WARN, description=f"It is not known who is silent. {why}"
+    )

@@ -64,7 +64,7 @@ CHECKS = {
     "complete": ("coverage", "The lake has the bytes that the server counts, by participant, day, and stream."),
     "intact": (
         "coverage",
-        "The log is whole, every file is as it was committed, and no file is missing or unaccounted for.",
+        "The log is complete, every file is as it was committed, and no file is missing or unaccounted for.",
     ),
     "protected": (
         "coverage",
@@ -77,7 +77,7 @@ CHECKS = {
     "roster": ("roster", "Server, partitions, and lake have the same participants, and none is flagged as deleted."),
     "settings": (
         "settings",
-        "No setting of the study changed lately. Lists what changed, from what to what, and when.",
+        "No setting of the study changed recently. Lists each change with its old and new value, and when it was seen.",
     ),
 }
 """{name: (asset that it is shown on, description)}. Those on ``quality`` are in ``dagster_beiwe.checks.quality``."""
@@ -94,13 +94,13 @@ class ChecksConfig(dg.Config):
         default=None,
         ge=0,
         le=1,
-        description="Share of the stored files that intact reads; by default that of the study's configuration.",
+        description="Share of the stored files that the check intact reads. Default: the study's verify_share.",
     )
     accept_older: bool = Field(
         default=False,
-        description="Let intact accept a study that was restored from a backup on purpose.",
+        description="Let the check intact accept a study that was restored from a backup on purpose.",
     )
-    settings_days: int = Field(default=7, ge=1, description="How many days settings warns of a change.")
+    settings_days: int = Field(default=7, ge=1, description="For how many days the check settings warns of a change.")
 
 
 def build_study_checks(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass, fields
-from typing import Literal
 
 from dagster_beiwe.client.http import Request, Transport
 from dagster_beiwe.client.statuses import error_for_status
@@ -57,17 +56,9 @@ class ServerCapabilities:
     device_status_history: bool
     notification_history: bool
     file_hashes: bool
+    """The route fails for most participants, but was added with a change of get-data: servers that have it leave out
+    files that the request lists by hash, and older ones send everything."""
     forest_tasks: bool
-
-    @property
-    def registry_generation(self) -> Literal[1, 2]:
-        """How get-data treats a registry with short keys and hashes of the client's own files.
-
-        1: it ignores such entries and sends everything (servers before 2026-01-08). 2: it leaves out files that the
-        client holds. The route for file hashes was added with that change; that it fails for most participants does not
-        matter here.
-        """
-        return 2 if self.file_hashes else 1
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -24,7 +24,8 @@ OBJECTS_LIMIT = 400_000
 """In one array that is read chunk by chunk: daily counts of a hundred participants over ten years."""
 
 HISTORY_LIMIT = 4_000_000
-"""In the history of a participant, which can only be had whole: ten years of a file per stream every half hour."""
+"""In the history of a participant, which the server sends only as a whole: ten years of a file per stream every half
+hour."""
 
 _OBJECT_LIMIT = 1024 * 1024
 """Characters of one object in an array that is read chunk by chunk; the largest known has some 4,000."""
@@ -99,8 +100,8 @@ def is_text(value: object) -> TypeGuard[str]:
 def wrong_shape(route: str, expected: str, detail: str = "") -> BadAnswerError:
     """The error for JSON that is not what the endpoint promises."""
     return BadAnswerError(
-        f"{route} should return {expected}, but its JSON has another shape{detail}. It was not used. The server may be "
-        "newer than this client.",
+        f"{route} should return {expected}, but its JSON has a different shape{detail}. It was not used. The server "
+        "may be newer than this client.",
         status=200,
     )
 

@@ -87,7 +87,7 @@ class ServerStreams:
             try:
                 self.learn(ask(study_id))
             except _UNAVAILABLE as error:
-                logger.debug("The server's streams are requested in another way: %s", error)
+                logger.debug("The server's streams are listed in another way: %s", error)
         with self._lock:
             self._asked.add(study_id)
             return tuple(sorted((self._reported or {*STREAM_NAMES, *wanted}) - self._refused))
@@ -174,7 +174,7 @@ class ServerStreams:
             new = sorted(set(fields) - self._refused_fields)
             self._refused_fields.update(new)
         if new:
-            self._warn(f"The server's daily statistics lack {', '.join(new)}. They are read without.")
+            self._warn(f"The server's daily statistics lack {', '.join(new)}. The statistics are read without them.")
 
     @property
     def uncounted(self) -> frozenset[str]:
@@ -212,8 +212,8 @@ class ServerStreams:
             return
         hints = [f" Did you mean {meant!r} by {name!r}?" for name, meant in misspelled_streams(new).items()]
         self._warn(
-            f"The server does not have the data streams {', '.join(new)} (any more). Their files stay in the lake, and "
-            f"the other streams are fetched.{''.join(hints)}"
+            f"The server does not have the data streams {', '.join(new)}, or no longer has them. Their files stay in "
+            f"the lake, and the other streams are fetched.{''.join(hints)}"
         )
 
     def _warn(self, text: str) -> None:

@@ -104,7 +104,7 @@ def _refusal(answer: Answer, what: str) -> ServerError:
     if status == 404:
         return NotFoundError(
             f"{what} responded with status 404: the study, a participant, or a stream in the request does not exist "
-            "there (any more). Compare them with the lists of studies and participants.",
+            "there, or no longer exists. Compare them with the lists of studies and participants.",
             status=status,
         )
     if status == 413:

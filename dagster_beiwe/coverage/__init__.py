@@ -1,4 +1,4 @@
-"""Coverage: what arrived of each participant, day, and stream, compared with what was expected. Knows no Dagster."""
+"""Coverage: what arrived, by participant, day, and stream, compared with what was expected. Knows no Dagster."""
 
 from dagster_beiwe.coverage.enrollment import Enrollment, enrollments
 from dagster_beiwe.coverage.frame import STATES, STATUSES

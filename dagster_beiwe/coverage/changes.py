@@ -13,7 +13,7 @@ _CHANGES = "settings_changes"
 
 @dataclass(frozen=True, kw_only=True)
 class SettingChange:
-    """A setting that was found changed on a study-local day. Texts are empty where its value is not told."""
+    """A setting that was found changed on a study-local day. Texts are empty if its value is not known."""
 
     day: date
     setting: str

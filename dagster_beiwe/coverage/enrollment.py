@@ -14,10 +14,11 @@ _RETIRED, _NOT_REGISTERED = "Permanently Retired", "Not Registered"
 
 @dataclass(frozen=True, kw_only=True)
 class Enrollment:
-    """What the roster says of a participant. Days are study-local, times are UTC; None where the server does not tell.
+    """What the roster says of a participant. Days are study-local, times are UTC; None if the server does not report
+    them.
 
-    ``status`` is that of now. Participants of whom the server has no row any more are ``withdrawn``. ``system`` is
-    ``android`` or ``ios``, and empty before a phone is registered.
+    ``status`` is that of now. Participants without a row on the server are ``withdrawn``. ``system`` is ``android`` or
+    ``ios``, and empty before a phone is registered.
     """
 
     participant: str

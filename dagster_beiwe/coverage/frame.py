@@ -20,7 +20,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 State = Literal["complete", "partial", "missing", "not yet", "not expected"]
 STATES: tuple[State, ...] = get_args(State)
-"""What arrived on a day of a stream, compared with what was expected. ``not yet``: the day still goes on."""
+"""What arrived on a day of a stream, compared with what was expected. ``not yet``: the day is not over."""
 
 TYPES: Mapping[str, str] = {
     "participant": "category",
@@ -57,7 +57,7 @@ _ROUNDING = 1e-4
 class Block:
     """The rows of one participant: consecutive days from ``first_day`` on, by streams.
 
-    ``statuses`` has a number of ``STATUSES`` for each day. ``server_bytes`` and ``waiting`` are negative where they are
+    ``statuses`` has a number of ``STATUSES`` for each day. ``server_bytes`` and ``waiting`` are negative if they are
     not known. A block may lack the last streams of the table: nobody asked for them, and it has none of their files.
     """
 
@@ -123,7 +123,7 @@ def _judged(columns: dict[str, Any], today: date) -> dict[str, Any]:
 def judge_days(*, hours: np.ndarray, arrived: np.ndarray, expected_hours: np.ndarray, today: np.ndarray) -> np.ndarray:
     """The state of each row, as its number in ``STATES``.
 
-    ``arrived`` tells whether the lake or the server has anything of the day, ``today`` whether the day still goes on.
+    ``arrived`` tells whether the lake or the server has anything of the day, ``today`` whether the day is not over.
     Fractions of an hour are not held against a phone.
     """
     complete = hours >= np.floor(expected_hours + _ROUNDING)
@@ -157,8 +157,3 @@ def has_data(frame: pd.DataFrame) -> pd.Series[bool]:
 def as_of(frame: pd.DataFrame) -> datetime:
     """When a coverage table was made."""
     return datetime.fromisoformat(frame.attrs[AS_OF]).astimezone(timezone.utc)
-
-
-def last_day(frame: pd.DataFrame) -> date | None:
-    """The day that was going on when a coverage table was made; None for a study without participants."""
-    return None if frame.empty else frame["day"].max().date()

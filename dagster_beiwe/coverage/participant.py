@@ -121,9 +121,9 @@ class Attendance:
         an earlier roster had the participant.
 
         Somebody without a date of registration counts as enrolled since creation, or else since the first data. The
-        server does not tell when it retired somebody or who withdrew when: it is taken to be the day after the last
-        data, upload or heartbeat, or after ``enrolled_until`` if that is later. It is the last row. Of who never took
-        part there is only today's row.
+        server does not report when somebody was retired or withdrew: it is taken to be the day after the last data,
+        upload or heartbeat, or after ``enrolled_until`` if that is later. It is the last row. Somebody who never took
+        part has only today's row.
         """
         first, last = (int(data_days[0]), int(data_days[-1])) if len(data_days) else (None, None)
         left = person.status in ("retired", "withdrawn")

@@ -24,7 +24,7 @@ _DAY, _EPOCH = timedelta(days=1), date(1970, 1, 1)
 class SilenceLimits:
     """After how many whole days without data somebody is silent.
 
-    ``days`` is for a phone that sends nothing, and for each stream expected from the settings. ``groups`` has other
+    ``days`` is for a phone that sends nothing, and for each stream expected from the settings. ``groups`` has different
     numbers for the streams of a group; 0 leaves the group out. A group of which nothing is expected, such as surveys,
     is looked at only if it is named here, and then as a whole.
     """
@@ -59,7 +59,7 @@ class SilentParticipant:
 
     ``last_data`` is the last study-local day with data of any of these streams, in the lake or counted by the server;
     None if there never was one. ``days_silent`` are the whole days since, or since enrollment: today is not counted,
-    because it still goes on. With ``everything``, no other stream brings data either. Times are UTC. ``waiting`` are
+    because it is not over. With ``everything``, no other stream brings data either. Times are UTC. ``waiting`` are
     files that the phone has uploaded since, and of whose days the server has processed nothing; None if unknown.
     """
 
@@ -83,8 +83,8 @@ def find_silent(
 ) -> tuple[SilentParticipant, ...]:
     """The enrolled participants of a coverage table who are silent, one entry each, the longest silent first.
 
-    Retired, withdrawn, and not yet enrolled participants are left out. A stream that was switched on lately is silent
-    since then at the most.
+    Retired, withdrawn, and not yet enrolled participants are left out. A stream that was switched on recently is silent
+    for no longer than since then.
     """
     if frame.empty:
         return ()

@@ -1,4 +1,4 @@
-"""Who is silent, in plain text that can be pasted into a mail. Times are those of the study's zone."""
+"""Who is silent, in plain text that can be pasted into an email. Times are those of the study's zone."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def silence_lines(silent: Iterable[SilentParticipant], time_zone: str) -> Iterat
 
 
 def local_time(moment: datetime | None, time_zone: str) -> str:
-    """A moment to the minute; ``UNKNOWN`` where the server does not tell it."""
+    """A moment to the minute; ``UNKNOWN`` if the server does not report it."""
     return moment.astimezone(ZoneInfo(time_zone)).strftime("%Y-%m-%d %H:%M") if moment else UNKNOWN

@@ -1,4 +1,4 @@
-"""Address and keys of a server, and study passphrases: what is right is checked here, wherever they come from."""
+"""Address and keys of a server, and study passphrases: validated here, wherever they come from."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Credentials:
     ``username`` and ``password`` are the website's, and needed only for settings on servers before 2025-03. ``secrets``
     has passphrases of encrypted data by study name or id.
 
-    Shown as text it tells the address only, and it refuses to be pickled. Raises ``CredentialsError`` for what can't
-    be used; messages never repeat a value that may be secret.
+    Its text shows only the address, and it cannot be pickled. Raises ``CredentialsError`` for what can't be used;
+    messages never repeat a value that may be secret.
     """
 
     url: str
@@ -59,7 +59,7 @@ class Credentials:
         return study_secret(self.secrets, study_id=study_id, name=study_name)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("Credentials are not pickled: they would lie readable in whatever holds the pickle.")
+        raise TypeError("Credentials cannot be pickled, because anyone with the pickle could read them.")
 
     def __copy__(self) -> Credentials:
         return self
@@ -117,7 +117,7 @@ def is_loopback(host: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """Host and port of a server's URL, and nothing else of it; empty where it has none."""
+    """Host and port of a server's URL, and nothing else of it; empty if it has none."""
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port

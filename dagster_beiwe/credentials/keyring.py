@@ -94,7 +94,7 @@ def write_keyring(
     """Write a keyring file that mano and ``crypt.py`` open, readable by its owner only (0600).
 
     ``sections`` is {section: {URL, ACCESS_KEY, SECRET_KEY, USERNAME, PASSWORD, SECRETS}}, checked before anything is
-    written; with ``changed`` only these, because another one that can't be used is no reason not to write them. The
+    written; with ``changed``, only those, so that another section that can't be used does not prevent the change. The
     file is replaced at once; its plain text never touches the disk.
     """
     from dagster_beiwe.encryption import encrypt_bytes
@@ -245,7 +245,7 @@ def _passphrase(environ: Mapping[str, str], *, prompt: bool) -> str:
 
 
 def _parsed(file: Path, plain: bytes) -> dict[str, dict[str, Any]]:
-    """The cipher has no checksum, so that a wrong passphrase shows itself only as text that is no JSON."""
+    """The cipher has no checksum, so a wrong passphrase is noticed only because the text is not JSON."""
     try:
         sections = json.loads(plain)
     except (ValueError, RecursionError):

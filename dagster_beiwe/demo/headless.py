@@ -138,7 +138,9 @@ class _Filler:
         events = recorded(self._instance, result.run_id)
         open_cells = set(rectangle.cells()) - {CellKey.parse(event.partition or "") for event in events}
         for cell in sorted(open_cells & unreadable):
-            _say(f"  {cell} stays open, as planned: the server cannot read an hour of it. A later run tries again.")
+            _say(
+                f"  {cell} stays incomplete, as planned: the server cannot read an hour of it. A later run tries again."
+            )
         self.failed_runs += not (result.success or open_cells <= unreadable)
         files, size, stored = (
             sum(_number(event, name) for event in events) for name in ("files", "size_bytes", "stored_bytes")

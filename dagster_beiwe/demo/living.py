@@ -93,7 +93,7 @@ class LivingServer:
         """Participants and hours that the server cannot read."""
         return [
             (one.participant, one.start)
-            for one in self.server.misbehaviours()
+            for one in self.server.misbehaviors()
             if one.name == "poisoned_hour" and one.participant and one.start
         ]
 

@@ -102,7 +102,7 @@ class _Scenario:
         self._costs["first backfill"] = self._stage.cost()
         _tell(outcome, self._costs["first backfill"])
         self._checks()
-        print("  -> out_of_range is materialized for whom `complete` names")
+        print("  -> out_of_range is materialized for the participants that `complete` names")
         self._stage.run("out_of_range", partition=DORA)
         self._checks("complete")
 
@@ -123,7 +123,7 @@ class _Scenario:
         _tell(outcome, self._costs["refresh, one late hour"])
 
     def _much_happens(self) -> None:
-        _title("Much happens on the server")
+        _title("A lot happens on the server")
         self._world.add_rows(ANNA, "gps", self._hour(week=2, day=1), rows=25)
         print(f"  {ANNA}: late rows of one hour")
         noon = self._hour(week=1, day=3)

@@ -24,7 +24,7 @@ LOG = "dagster.log"
 _WELCOME = """
 Dagster         {dagster}
 Who is silent   {silent}
-Control page    {control}   make something happen to the studies
+Control page    {control}   cause events in the studies
 Folder          {folder}   Dagster's output is in {log}
 
 Ctrl-C ends the demo.
@@ -39,7 +39,8 @@ def find_dagster() -> str:
     dagster = shutil.which("dagster", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if dagster is None:
         raise ConfigurationError(
-            "The command `dagster` is not beside this Python. Nothing was started. Install dagster-beiwe[webserver]."
+            "The command `dagster` is not installed next to this Python. Nothing was started. Install "
+            "dagster-beiwe[webserver]."
         )
     return dagster
 

@@ -94,7 +94,7 @@ class AgeCipher(Cipher):
 
 
 def read_identity(variable: str, environ: Mapping[str, str] | None = None) -> str | None:
-    """The content of the private key file that the environment variable names; None where it is not set.
+    """The content of the private key file that the environment variable names; None if it is not set.
 
     Raises ``ConfigurationError`` if there is no such file, or no private key in it.
     """
@@ -106,7 +106,7 @@ def read_identity(variable: str, environ: Mapping[str, str] | None = None) -> st
         text = read_file(Path(path).expanduser(), limit_bytes=_LONGEST_IDENTITY_BYTES, follow=True).decode()
     if text and _age_identities(text):
         return text
-    what = "a file without a private key of age" if text else "no file that can be read"
+    what = "a file without an age private key" if text else "a file that does not exist or cannot be read"
     raise ConfigurationError(
         f"{variable} names {what}. Nothing was read or written. Correct the path, write the key into the file "
         f"(AGE-SECRET-KEY-1..., or an ssh private key without passphrase), or unset {variable} on a host that only "

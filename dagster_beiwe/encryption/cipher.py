@@ -63,7 +63,7 @@ class Cipher(ABC):
     """What messages call the key that decrypts."""
 
     where_keys_come_from: str = "Give the lake the cipher with that key"
-    """What messages tell to do about a key that is missing or wrong."""
+    """What messages advise if a key is missing or wrong."""
 
     @classmethod
     def from_keys(cls, keys: CipherKeys) -> Self:
@@ -105,7 +105,7 @@ class Cipher(ABC):
 
     @abstractmethod
     def decryptor(self) -> Decryptor:
-        """A fresh decryptor for one file. Raises ``ConfigurationError`` where ``can_decrypt`` is False."""
+        """A fresh decryptor for one file. Raises ``ConfigurationError`` if ``can_decrypt`` is False."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"

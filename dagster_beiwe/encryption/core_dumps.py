@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 def forbid_core_dumps() -> None:
-    """Set this process's limit for core files to zero, for good; where the system has no such limit, do nothing.
+    """Set this process's limit for core files to zero, for good; if the system has no such limit, do nothing.
 
     Resources and the command line call it. The client, the lake and the keyring do not, because a library leaves the
     limits of its host alone: call it first in a script of your own.

@@ -22,7 +22,7 @@ UNENCRYPTED: Final = "none"
 
 
 def configured_cipher(name: str, keys: CipherKeys) -> Cipher | None:
-    """The cipher that a study is configured with. Only here a word becomes ``None``, which encrypts nothing.
+    """The cipher that a study is configured with. Only here does a word become ``None``, which encrypts nothing.
 
     Raises ``ConfigurationError`` as ``cipher_by_name`` does.
     """

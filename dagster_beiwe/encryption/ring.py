@@ -14,7 +14,7 @@ class KeyRing:
 
     A lake holds files of several ciphers: a study may change its cipher, and what was encrypted before stays as it is.
     So each file is decrypted by the cipher that its record names, with the key of ``cipher`` itself or one of ``keys``.
-    ``cipher`` encrypts; None encrypts nothing. Raises ``ConfigurationError`` for a cipher or a key that is none.
+    ``cipher`` encrypts; None encrypts nothing. Raises ``ConfigurationError`` for an invalid cipher or key.
     """
 
     def __init__(self, cipher: Cipher | None, keys: CipherKeys) -> None:
@@ -63,7 +63,7 @@ class KeyRing:
             if cipher is not None:
                 raise wrong_key(cipher, name)
             raise IntegrityError(
-                f"{name!r} does not have the SHA-256 that was written about it. It was not used. Restore it from a "
+                f"{name!r} does not have the SHA-256 that was recorded for it. It was not used. Restore it from a "
                 "backup, or make it again."
             )
         return data

@@ -51,6 +51,6 @@ def _collect_if_due(catalog: Catalog, *, keep_days: float, run_id: str) -> None:
 def dead_runs_left_something(catalog: Catalog) -> bool:
     """Whether runs have died, or write at this moment: only those leave a marker, or a file that is not finished.
 
-    A marker that cannot be read is of no run, and no collection would remove it: ``verify`` tells of it.
+    A marker that cannot be read is of no run, and no collection would remove it: ``verify`` reports it.
     """
     return bool(catalog.store.list(catalog.layout.staging) or read_markers(catalog))

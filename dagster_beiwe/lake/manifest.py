@@ -42,16 +42,16 @@ class PreviousVersion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class FileRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One file of a window.
 
-    ``key`` is its registry key without storage prefix: the identity, because the server's ``_2`` suffixes move
-    between files. ``member`` is its name in Beiwe's tree, ``path`` where it is stored, both below the participant's
-    folder. ``time`` is the bin time. Sizes are bytes; ``size_bytes``, ``md5``, ``sha1`` and ``sha256`` (hexadecimal)
-    are of the plain content (``md5`` is None where it was not needed), ``stored_*`` of what lies in the lake.
-    ``known_by`` names the hash by which the server knows the file. ``checked`` is False if it came in an archive that
-    broke off before it told hashes, and has not come again since. ``counted_in`` is the row (date and zone) of the
-    server's daily counts that is known to have counted the file with this content, seen at ``counted_at``; both are
-    empty if none is. Times are ISO 8601 in UTC. ``last_seen`` is when
-    the server last had the file, None where that is the manifest's own ``committed_at``. ``deleted_upstream_at`` is set
-    while the server no longer has the file; ``times_deleted_upstream`` counts how often that was found.
+    ``key`` is its registry key without storage prefix: the identity, because the server's ``_2`` suffixes move between
+    files. ``member`` is its name in Beiwe's tree, ``path`` where it is stored, both below the participant's folder.
+    ``time`` is the bin time. Sizes are bytes; ``size_bytes``, ``md5``, ``sha1`` and ``sha256`` (hexadecimal) are of the
+    plain content (``md5`` is None if it was not needed), ``stored_*`` of what lies in the lake. ``known_by`` names the
+    hash by which the server knows the file. ``checked`` is False if it came in an archive that broke off before it
+    listed hashes, and has not arrived again since. ``counted_in`` is the row (date and zone) of the server's daily
+    counts that is known to have counted the file with this content, seen at ``counted_at``; both are empty if none is.
+    Times are ISO 8601 in UTC. ``last_seen`` is when the server last had the file, None if that is the manifest's own
+    ``committed_at``. ``deleted_upstream_at`` is set while the server no longer has the file; ``times_deleted_upstream``
+    counts how often that was found.
     """
 
     key: str
@@ -113,10 +113,10 @@ class FetchFailure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What was committed of one participant's window.
 
-    ``removed`` are records of files that are no longer in the lake: their history, which goes on if they come again.
+    ``removed`` are records of files that are no longer in the lake: their history, which continues if they come back.
     ``streams`` were asked for. ``complete`` is False if there are ``failures``. ``counts_fingerprint`` is a fingerprint
     of what the server counted for the window's days just before it was fetched, made with the participant's secret, and
-    empty if that is not known: when the server's numbers do not agree with it, the window has moved."""
+    empty if that is not known: when the server's numbers do not agree with it, the window has changed."""
 
     study_id: str
     participant: str
@@ -302,7 +302,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], data: bytes, *, name: str) -> T:
 
 
 def _check(manifest: Manifest) -> None:
-    """Raise ``ValueError`` for places outside the participant's folder, and whatever times raise that are none."""
+    """Raise ``ValueError`` for places outside the participant's folder, and whatever invalid times raise."""
     _ = manifest.span
     for record in (*manifest.files, *manifest.removed):
         if record.moment.tzinfo is None or not (is_path_below(record.path) and is_path_below(record.member)):

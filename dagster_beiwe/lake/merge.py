@@ -21,7 +21,7 @@ class FetchedFile:
 
     ``known_by`` names the hash by which the server knows it, None if the server did not tell. ``compared`` tells
     whether the server gave any hash to compare it with. ``checked`` is False for what came in an archive that broke off
-    before it told hashes.
+    before it listed hashes.
     """
 
     key: str
@@ -51,7 +51,8 @@ class CommitRequest:
     damaged: Collection[str] = ()
     """Keys of files that are taken out because what is stored of them can't be used."""
     not_sent: Collection[str] = ()
-    """Keys of other files that were not found on the server this time, though nobody knows whether they are gone."""
+    """Keys of other files that were not found on the server this time, though nobody knows whether they were
+    deleted."""
     counted_in: Mapping[str, str] = field(default_factory=dict)
     """The row of the server's daily counts that is known to have counted a file, by key; see ``FileRecord``."""
     counts_fingerprint: str = ""
@@ -201,7 +202,7 @@ def _record(file: FetchedFile, known: FileRecord | None, request: CommitRequest,
 
 
 def _free_name(member: MemberName, window: Window, taken: Collection[str]) -> str:
-    """A name for a file in Beiwe's tree: numbered where another file of the same second has it."""
+    """A name for a file in Beiwe's tree: numbered if another file of the same second has it."""
     folder = f"{OUT_OF_RANGE}/{member.folder}" if window.name else member.folder
     number = 1
     while True:

@@ -54,11 +54,11 @@ def contents_of(lake: StudyLake) -> Contents:
 
 
 def create_snapshot(lake: StudyLake, name: str, *, run_id: str) -> Snapshot:
-    """Keep the newest state. Raises ``ConfigurationError`` for a name that is taken, or none."""
+    """Keep the newest state. Raises ``ConfigurationError`` for a name that is taken or invalid."""
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
-            f"{name[:80]!r} cannot be the name of a snapshot: it is a letter, and up to 63 letters, digits, dots, "
-            "dashes or underscores. Nothing was written."
+            f"{name[:80]!r} cannot be the name of a snapshot. Nothing was written. Use a letter, followed by at most "
+            "63 letters, digits, dots, dashes, or underscores."
         )
     catalog = _log_of(lake)
     for remaining in reversed(range(SNAPSHOT_ATTEMPTS)):
@@ -101,11 +101,9 @@ def citation(lake: StudyLake, snapshot: Snapshot) -> str:
     return (
         f"Snapshot {snapshot.name!r} of Beiwe study {lake.study_id}, taken on {snapshot.taken_at:%Y-%m-%d} (UTC): "
         f"state {snapshot.at.number} of the study's log, whose record has the SHA-256 {snapshot.at.digest}; "
-        f"{counted(snapshot.participants, 'participant')}, "
-        f"{counted(snapshot.files, 'file')}, {snapshot.size_bytes:,} bytes. "
-        f"The SHA-256 of their content is {snapshot.content}: "
-        "that of the output of `sha256sum` over all files, by their paths below the exported folder in the order of "
-        "bytes."
+        f"{counted(snapshot.participants, 'participant')}, {counted(snapshot.files, 'file')}, {snapshot.size_bytes:,} "
+        f"bytes. The SHA-256 of their content is {snapshot.content}: the hash of the output of `sha256sum` for all "
+        "files, sorted in byte order by their path in the exported folder."
     )
 
 

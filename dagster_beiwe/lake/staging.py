@@ -56,7 +56,7 @@ class FilePlace:
 class StagedFile:
     """A file that lies complete in its place in the lake, ``path``, not yet committed.
 
-    Hashes are hexadecimal; ``md5`` is None where it was not asked for. ``doubtful`` says that it may lie there under
+    Hashes are hexadecimal; ``md5`` is None if it was not asked for. ``doubtful`` says that it may lie there under
     another name too.
     """
 
@@ -74,7 +74,7 @@ class StagedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class FileForm:
-    """How files are stored: locked with ``cipher`` (None: plain), and compressed or not."""
+    """How files are stored: encrypted with ``cipher`` (None: plain), and compressed or not."""
 
     cipher: Cipher | None
     compression: Compression
@@ -127,7 +127,7 @@ class Examined:
 def small_size(head: bytes, size_bytes: int, *, compressed: bool, form: FileForm) -> int | None:
     """How many bytes of a file are held once it is examined, by the first bytes and the size of what arrives.
 
-    None for a file that is not small, or of which that can't be told: ``stage_file`` takes those.
+    None for a file that is not small, or if that is not known: ``stage_file`` takes those.
     """
     content_bytes = size_bytes
     if compressed:
@@ -294,7 +294,7 @@ def _take_frame(body: Iterable[bytes], plain: _PlainHashes, sink: EncryptedFile,
 
 
 class _Frame:
-    """Unpacks exactly one zstd frame, in bounded memory whatever it really holds."""
+    """Unpacks exactly one zstd frame, in bounded memory, no matter what it holds."""
 
     def __init__(self, head: bytes, name: str) -> None:
         self._left, self._name = _declared_size(head, name), name
@@ -304,7 +304,7 @@ class _Frame:
     def unpack(self, chunk: bytes) -> Iterator[bytes]:
         for start in range(0, len(chunk), _STEP_BYTES):
             if self._unpacker.eof:
-                raise self._damaged("bytes behind the end of the frame")
+                raise self._damaged("bytes after the end of the frame")
             try:
                 content = self._unpacker.decompress(chunk[start : start + _STEP_BYTES])
             except zstandard.ZstdError:

@@ -17,7 +17,7 @@ _BUFFER_BYTES = 256 * 1024
 
 
 def open_stored(storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> BinaryIO:
-    """The plain content of a stored file. Reading raises ``IntegrityError`` where it differs from the record.
+    """The plain content of a stored file. Reading raises ``IntegrityError`` if it differs from the record.
 
     Raises ``FileNotFoundError``, and ``EncryptionError``: at once if no key for it was given, and while it is read if
     the key is a wrong one.

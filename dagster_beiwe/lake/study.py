@@ -41,10 +41,10 @@ class StudyLake:
     """The lake of one study. Usable from several threads.
 
     ``passphrase`` authenticates the log. ``cipher`` encrypts files; None, and nothing else, stores them unencrypted.
-    ``plain_streams`` are stored so in any case. Files are decrypted whatever cipher encrypted them, with the passphrase
-    or ``identity``, the content of a private key file of age. ``witness`` is another place, with other credentials,
-    that remembers the log. Superseded versions are kept for ``keep_superseded_days``. Raises ``ConfigurationError`` for
-    a cipher, an identity or a compression that is none.
+    ``plain_streams`` are stored so in any case. Files are decrypted regardless of the cipher that encrypted them, with
+    the passphrase or ``identity``, the content of a private key file of age. ``witness`` is another place, with other
+    credentials, that remembers the log. Superseded versions are kept for ``keep_superseded_days``. Raises
+    ``ConfigurationError`` for an invalid cipher, identity, or compression.
 
     What is read is the newest state at each call; ``at`` keeps to one state.
     """
@@ -77,8 +77,8 @@ class StudyLake:
     def catalog(self) -> Catalog | None:
         """The study's log; None for a study that the lake does not hold.
 
-        Raises ``WrongPassphraseError`` before anything else is read, and ``IntegrityError`` for a log that is not whole
-        or lacks what its checkpoints or its witness have seen.
+        Raises ``WrongPassphraseError`` before anything else is read, and ``IntegrityError`` for a log that is
+        incomplete or lacks what its checkpoints or its witness have seen.
         """
         return self.log.catalog()
 
@@ -140,8 +140,8 @@ class StudyLake:
     def participants(self, *, skip_damaged: bool = False) -> list[str]:
         """Ids of all participants with a committed window, sorted.
 
-        Raises ``IntegrityError`` if somebody's folder or token is damaged or gone, unless ``skip_damaged``: then they
-        are left out, for who goes on with the others.
+        Raises ``IntegrityError`` if a participant's folder or token is damaged or missing, unless ``skip_damaged``:
+        then such participants are left out.
         """
         catalog, state = self.catalog(), self.state
         if catalog is None:
@@ -157,7 +157,7 @@ class StudyLake:
         return state.current(token) if token else {}
 
     def versions(self, participant: str) -> Mapping[str, Sequence[Version]]:
-        """Of each of a participant's windows the versions that are retained, newest last."""
+        """The retained versions of each of a participant's windows, newest last."""
         state, token = self._held(participant)
         return state.section().windows(token) if token else {}
 
@@ -166,7 +166,7 @@ class StudyLake:
         return list(self.index(participant))
 
     def counts_secret(self, participant: str) -> bytes | None:
-        """What keys the fingerprints of the server's counts of a participant; None for one without any data."""
+        """The key of the fingerprints of the server's counts for a participant; None for one without any data."""
         catalog, (state, token) = self.catalog(), self._held(participant)
         return catalog.identities.secret(_subject(participant), state) if catalog and token else None
 
@@ -228,8 +228,8 @@ class StudyLake:
     def open(self, participant: str, record: FileRecord, *, window: str = "") -> BinaryIO:
         """The plain content of a file as a stream that can't seek; ``window`` is the one whose manifest names it.
 
-        Raises ``IntegrityError`` at the end if what was read is not what was committed, and ``EncryptionError`` if
-        its key was not given, or is a wrong one. Where the window is told, a file of a version that was collected since
+        Raises ``IntegrityError`` at the end if what was read is not what was committed, and ``EncryptionError`` if its
+        key was not given, or is a wrong one. If the window is given, a file of a version that was collected since
         raises ``PastStateError``.
         """
         try:

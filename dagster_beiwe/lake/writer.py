@@ -41,7 +41,7 @@ _MOST_BYTES: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run goes by while it brings windows of one participant up to date: the lake in one state.
+    """What a run works from while it brings windows of one participant up to date: the lake in one state.
 
     Nothing may be committed to windows whose manifest is ``damaged``: they have to be repaired first.
     """
@@ -77,11 +77,11 @@ class Submitted:
 class LakeWriter:
     """One run's write access to a study; use it as a context manager. ``stage`` may be called from several threads.
 
-    Opening it begins the study's log if there is none; ``participants`` will be written of. Raises
+    Opening it begins the study's log if there is none; ``participants`` will be written for. Raises
     ``WrongPassphraseError``, ``IntegrityError`` or ``LakeUnavailableError`` before anything is written.
 
     Whoever writes shares the study's guard, which on a local disk keeps collections and withdrawals out. ``plan``
-    before anything of a participant is fetched; ``flush`` before what was committed is told to anybody.
+    before anything of a participant is fetched; ``flush`` before you report what was committed.
     """
 
     def __init__(self, lake: StudyLake, *, run_id: str, participants: Collection[str] = ()) -> None:
@@ -112,7 +112,7 @@ class LakeWriter:
                 self._catalog.end_run()
 
     def plan(self, participant: str, windows: Iterable[Window | str]) -> Plan:
-        """Look at what the lake holds of these windows now; what is staged and committed next goes by that."""
+        """Look at what the lake holds of these windows now; what is staged and committed next is based on that."""
         self.flush()
         lake, subject = self._lake.at(self._batch.plan()), Subject(participant)
         manifests: dict[str, Manifest | None] = {}
@@ -137,7 +137,7 @@ class LakeWriter:
         return self._plan
 
     def counts_secret(self, participant: str) -> bytes:
-        """What keys the fingerprint of the server's counts; made if there is none."""
+        """The key of the fingerprint of the server's counts; made if there is none."""
         self._batch.place(Subject(participant))
         secret = self._catalog.identities.secret(Subject(participant), self._batch.state)
         assert secret is not None, "who has joined has one"
@@ -193,8 +193,8 @@ class LakeWriter:
     def commit(self, plan: Plan, request: CommitRequest, fetched: Iterable[FetchedFile]) -> Submitted:
         """Commit what arrived for a participant's window, now or with others that share the record.
 
-        Where nothing is new, nothing is committed: that the contents were compared is noted, for many windows at once.
-        It does not count if another run has committed the window since the plan: see ``Submitted.record``.
+        If nothing is new, nothing is committed: that the contents were compared is noted, for many windows at once. It
+        does not count if another run has committed the window since the plan: see ``Submitted.record``.
         """
         if (damage := plan.damaged.get(request.window.key)) is not None:
             raise damage

@@ -1,1 +1,1 @@
-"""Prove, mend, re-encrypt and purge a lake."""
+"""Verify, repair, re-encrypt, and purge a lake."""

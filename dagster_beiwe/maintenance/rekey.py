@@ -3,7 +3,7 @@
 Each file is decrypted and proven against its manifest, encrypted, and read back from the new lake before its window is
 committed there; plain bytes are in memory only, a chunk at a time. The old lake is only read. What the new lake already
 holds is not copied again, so a call continues the one that was killed before it, and a later call copies what the old
-lake got since.
+lake received since.
 
 The new log names the lineage and the head of the old one. It has the states that snapshots keep, in their order, each
 under its snapshot's name and day, and then the newest state; other past states stay in the old lake. Manifests keep

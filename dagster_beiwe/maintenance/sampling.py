@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 def sample_of_today(share: float) -> Callable[[str], bool]:
     """Whether a path is in today's sample, which has this share of all paths.
 
-    Each day has another sample, so that a small share covers everything with time.
+    Each day has a different sample, so that a small share covers everything over time.
     """
     if share >= 1:
         return lambda _: True

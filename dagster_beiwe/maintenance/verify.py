@@ -32,7 +32,7 @@ def verify_study(
     """Check a study with its tables, or the tables of no study: the log, everything that it names, and other files.
 
     ``participants`` restricts the check to their data. ``share`` is the part of the files that is read, between 0 and
-    1: each day another sample, so that a small share covers everything with time. Other files are checked by their
+    1: each day a different sample, so that a small share covers everything over time. Other files are checked by their
     size. With 1, every record of the log is read from its own file, too. ``as_of`` checks a past state. ``remembered``
     are heads that Dagster, for instance, has seen.
 

@@ -1,1 +1,1 @@
-"""Notices: which problems are new, what a message says of them, and how it is sent. Works without Dagster."""
+"""Notices: which problems are new, what a message says about them, and how it is sent. Works without Dagster."""

@@ -1,4 +1,4 @@
-"""Send a message by e-mail."""
+"""Send a message by email."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def send_mail(
     except (smtplib.SMTPException, OSError, ValueError) as error:  # ValueError: of a host that cannot be one
         problem = _what(error)
     raise NoticeNotSentError(  # out here, without the error: what it says may be what was sent
-        f"The mail server {server.address} did not take the notice: {problem}. Nobody got it. It is sent again at the "
-        "next evaluation."
+        f"The mail server {server.address} did not accept the notice: {problem}. Nobody received it. It is sent again "
+        "at the next evaluation."
     )
 
 

@@ -1,4 +1,4 @@
-"""What a message says of new problems: checks, counts, and participant ids, and never a value of their data."""
+"""What a message says about new problems: checks, counts, and participant ids, and never a value of their data."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dagster_beiwe.text import counted, listed, utc_minute
 
 _NAMED = 50
 _WORDS = {"WARN": "warning", "ERROR": "error"}
-_FOOT = "Each problem is told once, and again if it comes back after it was resolved."
+_FOOT = "Each problem is reported once, and again if it comes back after it was resolved."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One notice. ``identity`` is the same whenever the same problems are told, so that a receiver can tell a message
-    that was sent twice. ``facts`` is what ``text`` says, as JSON."""
+    """One notice. ``identity`` is the same whenever the same problems are reported, so that a receiver can recognize a
+    message that was sent twice. ``facts`` is what ``text`` says, as JSON."""
 
     subject: str
     text: str

@@ -1,4 +1,4 @@
-"""Follow the results of a check, and find the problems that nobody was told of yet. No side effects."""
+"""Follow the results of a check, and find the problems that were not reported yet. No side effects."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def _post(body: dict[str, Any], url: str, identity: str) -> None:
     except (requests.RequestException, OSError, ValueError) as error:  # ValueError: of a host that cannot be one
         problem = type(error).__name__
     raise NoticeNotSentError(  # out here, without the error: its text has the address
-        f"The webhook at {urlsplit(url).hostname} did not take the notice: {problem}. It is sent again at the next "
+        f"The webhook at {urlsplit(url).hostname} did not accept the notice: {problem}. It is sent again at the next "
         "evaluation."
     )
 

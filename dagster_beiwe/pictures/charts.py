@@ -38,7 +38,7 @@ DATA = (
     Shade(None, "nothing expected"),
     Shade(_VERMILION, "nothing received", "orange"),
     Shade(_SKY_BLUE, f"less than {MOST_SHARE:.0%} of the expected hours", "light blue"),
-    Shade(_BLUE, f"{MOST_SHARE:.0%} or more, or data without an expectation", "blue"),
+    Shade(_BLUE, f"{MOST_SHARE:.0%} or more, or data with no expected amount", "blue"),
 )
 """What was received of a day: four levels, so that a cell takes two bits."""
 BLANK, NOTHING, PART, MOST = range(len(DATA))
@@ -81,7 +81,7 @@ class Key:
 
     @property
     def percent(self) -> str:
-        """The share for people: what is there at all is never 0%."""
+        """The share as text: what is there at all is never 0%."""
         if self.share is None:
             return ""
         return f"{self.share:.0%}" if self.share >= 0.01 else "under 1%"

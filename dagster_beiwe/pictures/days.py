@@ -72,7 +72,7 @@ def data_levels(days: Days, coverage: pd.DataFrame) -> Levels:
 
 
 def hours_levels(expected: npt.NDArray[np.bool_], hours: Numbers) -> Levels:
-    """In which third of a day's 24 hours each number is. None is a level of its own where any hours are expected."""
+    """In which third of a day's 24 hours each number is. None is a level of its own if any hours are expected."""
     thirds = np.ceil(np.minimum(hours, 24) / 8).astype(np.uint8)
     levels: Levels = np.where(expected | (hours > 0), thirds + 1, BLANK).astype(np.uint8)
     return levels

@@ -1,4 +1,4 @@
-"""Quality: what the rows of raw data are like, by participant, day, and stream. Knows nothing of Dagster."""
+"""The quality of the rows of raw data, by participant, day, and stream. Knows nothing of Dagster."""
 
 from dagster_beiwe.quality.days import DAY_TYPES
 from dagster_beiwe.quality.findings import CHECKS, Finding, find_faults

@@ -1,4 +1,4 @@
-"""Put measurements together to study-local days: one row per participant, day, and stream. Pure."""
+"""Combine measurements into study-local days: one row per participant, day, and stream. Pure."""
 
 from __future__ import annotations
 

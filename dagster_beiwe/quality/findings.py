@@ -19,7 +19,7 @@ FEW: Final = 0.25
 """Less than this share of what is expected from the duty cycle is far fewer."""
 
 MANY_REPEATED: Final = 0.01
-"""A larger share of a sensor's rows has a time that another row has had: phones write a few such rows."""
+"""A larger share of a sensor's rows has the time of an earlier row: phones write a few such rows."""
 
 _ON_ITS_WAY: Final = pd.Timedelta(days=1)
 """Data of today and of the day before may be on its way."""
@@ -61,7 +61,7 @@ CHECKS: Final[Mapping[str, tuple[Fault, ...]]] = {
     ),
     "timestamps": (
         Fault(
-            what="rows with a timestamp that another row has had",
+            what="rows with the same timestamp as an earlier row",
             is_found=_often_repeated,
             count=lambda days: days["repeated_timestamps"],
         ),

@@ -116,7 +116,7 @@ def _measure(data: bytes, stream: str, time: datetime, survey: str) -> dict[str,
 
 
 def _time_flags(stamps: _Numbers) -> dict[str, _Flags]:
-    """Rows whose time another row of the file has had before, and rows that are earlier than the row above."""
+    """Rows with the time of an earlier row of the file, and rows that are earlier than the row above."""
     steps = np.diff(stamps, prepend=stamps[:1])
     disordered = steps < 0
     repeated = np.zeros(len(stamps), bool)

@@ -1,6 +1,6 @@
 """Measure what the lake holds of a participant: only files that were not measured before are decrypted, one by one.
 
-A window that has not moved since costs nothing, not even a look at its manifest.
+A window that has not changed since costs nothing, not even a look at its manifest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dagster_beiwe.windows import start_of_key
 logger = logging.getLogger("dagster_beiwe")
 
 _MEASURE: Final = 1
-"""Changes whenever ``measuring`` counts in another way: then all files are measured again."""
+"""Changes whenever ``measuring`` counts in a different way: then all files are measured again."""
 
 _WINDOWS: Final = "windows"
 """In the ``attrs`` of measurements: which version of each window they are of."""

@@ -80,11 +80,6 @@ class ParsedFile(Parsed):
         return len(self.set_aside)
 
     @property
-    def ragged_rows(self) -> int:
-        """How many rows did not fit their header: those that were repaired and those set aside."""
-        return self.repaired_rows + self.set_aside_rows
-
-    @property
     def frame(self) -> pd.DataFrame:
         """The file alone as a DataFrame; for many files use ``combine``, which converts once."""
         return combine([self], self.stream, columns=self.columns)
@@ -104,7 +99,7 @@ def read_csv(
     ``columns`` selects by the names in the header (None: all of them); the others are not converted. ``start`` and
     ``end`` keep the rows with start <= ``timestamp`` < end, both aware; a stream without ``timestamp`` is not filtered.
     ``hour`` is the one in the file's name, which shows whether a ``timestamp`` is in seconds. Any content gives a
-    result, unless the catalogue does not know the stream. Raises ``UnknownStreamError``, ``NotATableError`` and
+    result, unless the catalog does not know the stream. Raises ``UnknownStreamError``, ``NotATableError`` and
     ``TimeRangeError`` for naive times.
     """
     known = _table_stream(stream)
@@ -194,7 +189,7 @@ class FrameBuilder:
         )
 
     def build(self) -> pd.DataFrame:
-        """All rows in the order in which their files were added. The builder can go on after that."""
+        """All rows in the order in which their files were added. You can add more files after that."""
         frame: pd.DataFrame = combine(self._files, self._stream.name, columns=self._columns)
         rows = np.array([file.table.num_rows for file in self._files], dtype=np.int64)
         origin: dict[str, Any] = {PARTICIPANT: _repeated([participant for participant, _, _ in self._origins], rows)}
@@ -219,9 +214,9 @@ def check_list(what: str, values: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_columns(columns: Iterable[str] | None, stream: str, found: Iterable[str]) -> None:
-    """Raise ``ConfigurationError`` for a column that neither the catalogue nor any file that was read has.
+    """Raise ``ConfigurationError`` for a column that neither the catalog nor any file that was read has.
 
-    Nothing is known about a stream outside the catalogue until one of its files is read.
+    Nothing is known about a stream outside the catalog until one of its files is read.
     """
     known = stream_named(stream)
     there = dict.fromkeys([*(name for header in known.known_headers for name in header), *found])

@@ -75,7 +75,7 @@ class TimeRange:
     def holds(self, file: RawFile) -> bool:
         """Whether a file may have rows in this range: hourly files cover an hour, others count by their time alone.
 
-        Those of a stream outside the catalogue may be hourly.
+        Those of a stream outside the catalog may be hourly.
         """
         stream = stream_named(file.stream)
         if stream.chunked or not stream.known:
@@ -137,7 +137,7 @@ class RawFiles(ABC):
         Types and columns are the same with and without rows; see ``reading.frames``. Files outside the time range are
         not opened. ``frame.attrs["beiwe"]`` counts files, rows, and repaired rows. If the data does not fit into
         memory, use ``iter_frames``. Raises ``UnknownStreamError``, ``NotATableError`` for recordings and the like,
-        ``ConfigurationError`` for a column that neither the catalogue nor any file has, ``TimeRangeError`` and
+        ``ConfigurationError`` for a column that neither the catalog nor any file has, ``TimeRangeError`` and
         ``IntegrityError``.
         """
         names, span = self._wanted(stream, start, end)
@@ -205,7 +205,7 @@ class RawFiles(ABC):
     def _held_if_close(self, stream: str) -> set[str] | None:
         """The streams with files in this view, if a name is close to a known one; else None.
 
-        Other names outside the catalogue may be streams without a file in this view.
+        Other names outside the catalog may be streams without a file in this view.
         """
         if not misspelled_streams([stream]):
             return None

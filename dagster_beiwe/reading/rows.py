@@ -2,7 +2,7 @@
 
 Beiwe writes no quotes, so a row can be longer or shorter than its header: a comma in a text, a time that a server wrote
 twice, the header of the other system above it, a line that was cut. ``fit_row`` finds the one assignment of cells to
-columns that fits what the cells are. Where several fit and differ, or none does, the row is set aside: no value is ever
+columns that fits what the cells are. If several fit and differ, or none does, the row is set aside: no value is ever
 put into a column by guessing.
 """
 
@@ -63,10 +63,10 @@ class _Standing(IntEnum):
     """How well a cell suits a column."""
 
     IMPOSSIBLE = 0
-    STRANGE = 1  # a word where the catalogue knows other words
+    STRANGE = 1  # a word where the catalog knows other words
     BEGUN = 2  # at the end of the row, the beginning of one of them
     POSSIBLE = 3
-    KNOWN = 4  # a word that the catalogue knows
+    KNOWN = 4  # a word that the catalog knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def fit_row(cells: Sequence[str], header: tuple[str, ...] | None, stream: Stream
     """Assign the cells of a row to columns; ``header`` is the one above it, None where the file has none.
 
     The header above a row is right unless the cells contradict it. Other shapes that the stream is known to have are
-    tried where the number of cells differs, or where the catalogue knows a stream of two shapes.
+    tried if the number of cells differs, or if the catalog knows a stream of two shapes.
     """
     kept = _without_repeated_time(cells, header, stream)
     known = stream.known_headers

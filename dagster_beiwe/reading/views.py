@@ -149,10 +149,10 @@ class BeiwePartitions(RawFiles, Mapping[str, WindowFiles]):
     ) -> BeiwePartitions:
         """Everything that the lake holds of a study, or of some participants, in [start, end).
 
-        ``out_of_range`` adds the files that phones with a wrong clock dated outside every window. ``as_of`` reads
-        a past state: a record's number, a snapshot's name or an aware time. Raises ``WrongPassphraseError`` at once,
-        ``ConfigurationError`` where the lake holds nothing of the study or of a participant, and ``UnknownStateError``
-        for a state that the study does not have.
+        ``out_of_range`` adds the files that phones with a wrong clock dated outside every window. ``as_of`` reads a
+        past state: a record's number, a snapshot's name or an aware time. Raises ``WrongPassphraseError`` at once,
+        ``ConfigurationError`` if the lake holds nothing of the study or of a participant, and ``UnknownStateError`` for
+        a state that the study does not have.
         """
         if not lake.exists:
             raise _nothing_held(lake)

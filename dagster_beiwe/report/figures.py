@@ -1,4 +1,4 @@
-"""The numbers of a report, summed up from a coverage table. Of the day that is going on, nothing is expected yet."""
+"""The numbers of a report, summed up from a coverage table. Nothing is expected of the current day yet."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _NOT_MEASURED = "Hours in which the lake has a file. How many minutes of them ar
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Report:
-    """What a report tells: the coverage table of a study, and what was found in it."""
+    """The content of a report: the coverage table of a study, and what was found in it."""
 
     study: str
     coverage: pd.DataFrame

@@ -1,4 +1,4 @@
-"""Read what a report tells from the tables of a study in the lake."""
+"""Read the content of a report from the tables of a study in the lake."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import dagster as dg
 from dagster_beiwe.notices.problems import Found
 
 FAILING_METADATA: Final = "failing participants"
-"""Metadata of a failed check: the participants that it is about, {id: "WARN" or "ERROR"}. Notices tell each of them
+"""Metadata of a failed check: the participants that it is about, {id: "WARN" or "ERROR"}. Notices report each of them
 once."""
 
 _PAGE = 10

@@ -1,4 +1,4 @@
-"""What a run took of the server's time: tags that it sets on itself, one for people and two for the audit's budget."""
+"""A run's traffic, in tags that it sets on itself: one for people and two for the audit's budget."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is known about a study: what the lab configured, what the server was seen to have, its roster and settings."""
+"""What is known about a study: what the lab configured, what the server reported, its roster and settings."""

@@ -22,7 +22,7 @@ Known = Mapping[str, Study]
 
 
 def configs_from_environment(environ: Mapping[str, str], deployments: Mapping[str, Known]) -> list[StudyConfig]:
-    """``BEIWE_STUDIES`` (ids, beginnings of ids or names, separated by commas), all beginning at ``BEIWE_START`` where
+    """``BEIWE_STUDIES`` (ids, beginnings of ids or names, separated by commas), all beginning at ``BEIWE_START`` if
     that is set. Empty means every study that the keys of each deployment can see.
 
     ``deployments`` holds the known studies of each. A name that contains commas is recognized once its study is known.
@@ -89,7 +89,7 @@ def with_own_keys(studies: Sequence[Study]) -> list[Study]:
     """The studies of all deployments, none of which shares its key with another.
 
     A key that a lab gave stays, and two alike raise ``ConfigurationError``. A key made from a name gets a part of the
-    study's id where it is taken: somebody may name a study like another at any time, and that must not stop the rest.
+    study's id if it is taken: somebody may name a study like another at any time, and that must not stop the rest.
     """
     given = [study.config.key for study in studies if study.config.key]
     _check_unique("key", given)

@@ -44,8 +44,8 @@ def parse_date(value: object) -> object:
         return date.fromisoformat(value.strip())
     except ValueError:
         raise ConfigurationError(
-            f"`start` is {value[:40]!r}, which is no date. Nothing was built. Write it like 2024-03-01 in the study's "
-            "configuration."
+            f"`start` is {value[:40]!r}, which is not a date. Nothing was built. Write it like 2024-03-01 in the "
+            "study's configuration."
         ) from None
 
 
@@ -57,8 +57,8 @@ class StudyConfig(BaseModel):
     - ``key``: the study's name in asset keys and its group. Default: made from the study's name.
     - ``name``: the study's name in the SECRETS of the keyring. Default: the name on the server.
     - ``start``: the first day of data, in UTC; the first window contains it. Default: the month in which the study's
-      first participant was created, asked from the server once and then kept, because windows that move would lose
-      their history. Servers older than June 2024 cannot tell it; ``raw_data`` then needs a ``start``.
+      first participant was created, requested from the server once and then kept, because windows that move would lose
+      their history. Servers older than June 2024 do not report it; ``raw_data`` then needs a ``start``.
     - ``window``: ``daily``, ``weekly`` (Monday to Sunday) or ``monthly``, in UTC. Keep participants times windows
       below 100,000. It cannot change once data is committed.
     - ``streams``: the data streams to get, including any that only your server has. Default: all.
@@ -69,21 +69,21 @@ class StudyConfig(BaseModel):
     - ``keep_superseded_days``: how long replaced versions stay readable. Snapshots keep them for good. With 0 they stay
       for at least an hour.
     - ``refresh_windows``: how many of the newest windows the schedule fetches again.
-    - ``time_zone``: the study's time zone, in which the server counts days. Servers since September 2025 tell it.
+    - ``time_zone``: the study's time zone, in which the server counts days. Servers since September 2025 report it.
     - ``remove_deleted_upstream``: remove files that were deleted upstream. Default: keep and mark them.
     - ``verify_share``: the share of stored files that the check ``intact`` reads, different ones each day; 1 means all.
     - ``quality_streams``: the streams whose rows ``quality`` looks at, which decrypts each of their files once. With
       none, the study has no ``quality``.
-    - ``audit_days``: how often each window is compared with the server by hash, at least; new windows daily; 0 turns it
-      off. ``audit_requests`` and ``audit_bytes`` (sent and received) limit what it may take in a day.
+    - ``audit_days``: each window is compared with the server by hash at least this often, and new windows daily; 0
+      turns this off. ``audit_requests`` and ``audit_bytes`` (sent and received) limit what this may use in a day.
     - ``silent_days``: after how many whole days without data the check ``silent`` names a participant, or a stream
-      expected from the study's settings. ``silent_groups`` has other numbers for groups of streams, such as
+      expected from the study's settings. ``silent_groups`` has different numbers for groups of streams, such as
       ``{gps: 2, surveys: 14}``; 0 leaves a group out. Events such as surveys are looked at only if they are named here.
     - ``silent_error_days``: after how many days that is an error, not a warning.
     - ``participant_days``: how often the histories of a phone that keeps sending are fetched again, at most. Those of
-      new, changed, and silent participants are fetched at once. 0 turns all of that off.
+      new, changed, and silent participants are fetched at once. 0 turns all of this off.
     - ``deployment``: which server: the key of its ``BeiweResource`` among the resources.
-    - ``owners``: e-mail addresses or ``team:...``, shown on the assets.
+    - ``owners``: email addresses or ``team:...``, shown on the assets.
     - ``study_pk``: the study's number in the website's addresses, for the settings of servers older than March 2025.
     """
 
@@ -147,7 +147,7 @@ class StudyConfig(BaseModel):
         if name in encryptions():
             return name
         raise ConfigurationError(
-            f"`encryption` is {name[:40]!r}, which is no cipher. Nothing was built. Write one of "
+            f"`encryption` is {name[:40]!r}, which is not a cipher. Nothing was built. Write one of "
             f"{', '.join(encryptions())} in the study's configuration."
         )
 
@@ -157,7 +157,7 @@ class StudyConfig(BaseModel):
         for group, days in groups.items():
             if group not in STREAM_GROUPS:
                 raise ConfigurationError(
-                    f"`silent_groups` names {group[:40]!r}, which is no group of streams. Nothing was built. The "
+                    f"`silent_groups` names {group[:40]!r}, which is not a group of streams. Nothing was built. The "
                     f"groups are: {', '.join(STREAM_GROUPS)}."
                 )
             if days < 0:
@@ -173,7 +173,7 @@ class StudyConfig(BaseModel):
         for owner in owners:
             if not _OWNER.fullmatch(owner):
                 raise ConfigurationError(
-                    f"`owners` has {owner[:60]!r}, which is neither an e-mail address nor `team:name`. Nothing was "
+                    f"`owners` has {owner[:60]!r}, which is neither an email address nor `team:name`. Nothing was "
                     "built. Correct it in the study's configuration."
                 )
         return owners

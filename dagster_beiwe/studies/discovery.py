@@ -201,7 +201,7 @@ def learn_starts(
     for number, study in enumerate(waiting):
         if patience and not patience.left_seconds:
             logger.warning(
-                "The start of %d studies was not asked, for lack of time. %s", len(waiting) - number, _REMEDY
+                "The start of %d studies was not requested, for lack of time. %s", len(waiting) - number, _REMEDY
             )
             return
         try:
@@ -236,7 +236,7 @@ def free_key(key: str, study_id: str, taken: Collection[str]) -> str:
 
 
 def _slug(name: str, study_id: str) -> str:
-    """A slug of the name, or of the id where the name has no Latin letter."""
+    """A slug of the name, or of the id if the name has no Latin letter."""
     try:
         return slug(name)
     except ConfigurationError:

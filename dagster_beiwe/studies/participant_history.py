@@ -1,7 +1,7 @@
 """One participant: who they are and what their phone reported, as a table of rows of several kinds.
 
-One table holds all kinds, so that a participant is one partition and one file. Histories can only be had whole, and a
-year of uploads has some 100,000 rows, so they are read one by one and kept as numbers.
+One table holds all kinds, so that a participant is one partition and one file. The server sends only complete
+histories, and a year of uploads has some 100,000 rows, so they are read one by one and kept as numbers.
 """
 
 from __future__ import annotations

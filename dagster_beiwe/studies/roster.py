@@ -69,7 +69,7 @@ def _column(name: str) -> str:
 
 
 def enrollment_order(participants: Iterable[str], table: Iterable[Row]) -> list[str]:
-    """The ids in the order in which they were created and registered, so that runs over neighbours are compact."""
+    """The ids in the order in which they were created and registered, so that runs over neighbors are compact."""
     rows = {str(row.get(PARTICIPANT_COLUMN)): row for row in table}
 
     def moment(participant: str) -> tuple[str, str, str]:

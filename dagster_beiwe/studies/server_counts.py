@@ -18,7 +18,7 @@ from dagster_beiwe.sync import Cell, DailyIndex
 from dagster_beiwe.windows import Window
 
 ZONE_METADATA = "time zone"
-ZONE_SOURCE_METADATA = "time zone told by"
+ZONE_SOURCE_METADATA = "time zone source"
 
 FORMER_ZONES_METADATA = "former time zones"
 
@@ -79,7 +79,9 @@ def find_zone(
     except ServerFailedError as error:
         if newest is None:
             raise
-        logger.warning("The server did not tell the time zone of %a; the last known one is used. %s", study.name, error)
+        logger.warning(
+            "The server did not return the time zone of %a; the last known one is used. %s", study.name, error
+        )
         return found(newest.zone, newest.at)
     return found(newest.zone, newest.at) if newest and asked.source == "unknown" else found(asked, now)
 
@@ -161,7 +163,7 @@ def counts_in_batches(
         try:
             yield batch, counts_around(client, study, zone, windows, participants=batch)
         except RouteMissingError as error:
-            logger.info("%s is looked at without the server's daily counts: %s", study.title, error)
+            logger.info("%s is checked without the server's daily counts: %s", study.title, error)
             yield batch, None
 
 

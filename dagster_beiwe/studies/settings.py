@@ -158,7 +158,7 @@ def _intervention_dates(answer: Mapping[str, Any]) -> Settings:
 
 
 def _data_streams(names: Iterable[str]) -> Settings:
-    """The streams of the server; ``new`` are those that the catalogue does not describe."""
+    """The streams of the server; ``new`` are those that the catalog does not describe."""
     return {("data_stream", name): "described" if stream_named(name).known else "new" for name in names}
 
 

@@ -19,8 +19,8 @@ METADATA_KEY = "beiwe/study"
 class Study:
     """One study, with its configuration. Holds no secret.
 
-    ``name`` is the id where nobody knows the name. ``start`` is the first day of data, None where nobody knows it yet.
-    ``hidden`` tells that the server did not name the study when it was last asked. ``asset_keys`` are the keys that a
+    ``name`` is the id if the name is not known. ``start`` is the first day of data, None if it is not known yet.
+    ``hidden`` says that the server did not list the study when it was last asked. ``asset_keys`` are the keys that a
     translator gave to the study's assets.
     """
 
@@ -33,7 +33,7 @@ class Study:
     asset_keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def configured(self, config: StudyConfig) -> Study:
-        """The study under a configuration, whose name, key and start go before what the server was seen to have."""
+        """The study under a configuration, whose name, key, and start take precedence over the server's."""
         return replace(
             self,
             name=config.name or self.name,
@@ -56,7 +56,7 @@ class Study:
         return self.name != self.id
 
     def to_metadata(self) -> dict[str, Any]:
-        """The study as metadata of an asset's definition, without what is as it is by default: people read it."""
+        """The study as metadata of an asset's definition, without default values, because people read it."""
         start = self.start.isoformat() if self.start else None
         config = self.config.model_dump(mode="json", exclude_defaults=True)
         facts = {**vars(self), "start": start, "config": config}

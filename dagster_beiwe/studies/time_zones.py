@@ -1,7 +1,7 @@
 """The time zone of a study: the server counts bytes per calendar day of it.
 
-Servers since September 2025 tell it with the settings. For older ones, the zones of the phones are the best guess. Each
-counted day names the abbreviation of the zone it was counted in; see ``dagster_beiwe.sync.day_zones``.
+Servers since September 2025 report it with the settings. For older ones, the zones of the phones are the best guess.
+Each counted day names the abbreviation of the zone it was counted in; see ``dagster_beiwe.sync.day_zones``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST_FORMER = 5
 
 @dataclass(frozen=True, kw_only=True)
 class StudyZone:
-    """The zone's IANA name, and where it comes from. ``unknown`` is UTC, for want of anything better.
+    """The zone's IANA name, and where it comes from. ``unknown`` is UTC, if nothing better is known.
 
     ``former`` are zones that the study had before, newest first: days that were counted in them stay as they are.
     """
@@ -69,8 +69,8 @@ def check_time_zone(name: str) -> str:
     """``name`` if it is a time zone; raises ``ConfigurationError`` otherwise."""
     if not _is_zone(name):
         raise ConfigurationError(
-            f"`time_zone` is {name[:40]!r}, which is no time zone. Nothing was built. Write one like America/New_York "
-            "or Asia/Kolkata in the study's configuration, or leave it out: the server tells it."
+            f"`time_zone` is {name[:40]!r}, which is not a time zone. Nothing was built. Write one like "
+            "America/New_York or Asia/Kolkata in the study's configuration, or leave it out: the server reports it."
         )
     return name
 

@@ -36,11 +36,11 @@ class Completeness:
     """The result of a comparison. ``days`` counts combinations of participant, day, and stream with data on either
     side.
 
-    ``gaps`` are what the lake lacks in windows, ``surplus`` is what only the lake has (any more). On days outside every
-    window, the server counts ``out_of_range_bytes`` and the lake holds ``out_of_range_lake_bytes``; ``out_of_range``
-    are the days on which these differ. A day that is cut by the first or last window is compared as a whole, windows
-    and out-of-range files together. ``not_compared`` are streams of which the lake has files, and that are not
-    requested or that the server does not count.
+    ``gaps`` are what the lake lacks in windows, ``surplus`` is what only the lake has. On days outside every window,
+    the server counts ``out_of_range_bytes`` and the lake holds ``out_of_range_lake_bytes``; ``out_of_range`` are the
+    days on which these differ. A day that is cut by the first or last window is compared as a whole, windows and
+    out-of-range files together. ``not_compared`` are streams of which the lake has files, and that are not requested or
+    that the server does not count.
     """
 
     days: int = 0

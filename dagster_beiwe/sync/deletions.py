@@ -1,7 +1,7 @@
-"""Tell files that were deleted upstream from files that the server has only lost. No side effects.
+"""Distinguish files that were deleted upstream from files that the server has only lost. No side effects.
 
 A file that is missing from an archive proves nothing. Since October 2025, a server leaves out an object that is lost
-from its storage as silently as one that was deleted, and the lake may then have the last copy. But the server goes on
+from its storage as silently as one that was deleted, and the lake may then have the last copy. But the server keeps
 counting what it lost.
 """
 

@@ -46,7 +46,7 @@ SPLITTABLE = (ArchiveError, ConnectionFailedError, RequestTooLargeError, ServerF
 
 @dataclass(frozen=True)
 class DamagedMember:
-    """A member that was not accepted. ``file`` is set if it is whole, but has another hash than the server lists."""
+    """A refused member. ``file`` is set if it is whole, but has a different hash than the server lists."""
 
     name: MemberName
     error: DamagedMemberError
@@ -218,8 +218,8 @@ class Downloader:
 
 def _hash_mismatch(name: MemberName) -> HashMismatchError:
     return HashMismatchError(
-        "A file does not have the hash that the server lists, and is requested again. If the same content comes twice, "
-        "it is stored, since servers sometimes list a wrong MD5.",
+        "A file does not have the hash that the server lists, and is requested again. If the same content arrives "
+        "twice, it is stored, since servers sometimes list a wrong MD5.",
         member=name.name,
     )
 

@@ -28,7 +28,7 @@ _NO_SHA1 = base64.b64encode(bytes(20)).decode()
 
 @dataclass(frozen=True)
 class RegistryEntry:
-    """One entry: the short key, and the base64 hash that the server gave (empty where it has none)."""
+    """One entry: the short key, and the base64 hash that the server gave (empty if it has none)."""
 
     key: str
     value: str

@@ -23,7 +23,7 @@ class DownloadResult:
     ``fetched_files`` are staged and checked, by key. ``failures`` are the requests that could not be downloaded.
     ``not_sent`` are keys of held files that the server left out of a full listing: it may have lost them, so the lake
     keeps them. ``deleted_upstream`` are those of which that is proven. ``mislisted`` are keys of fetched files with
-    another hash than the server lists, each time. ``counted_in`` has the row of daily counts that is known to have
+    a different hash than the server lists, each time. ``counted_in`` has the row of daily counts that is known to have
     counted a file, by key.
     """
 
@@ -51,17 +51,17 @@ class DownloadResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowReport:
+class WindowReport(Changes):
     """One window, after it was committed by a ``record`` of the lake's log (0 if it was not).
 
     ``complete`` is False if a part could not be fetched: the rest is committed, and ``failures`` name that part.
     ``files``, ``size_bytes`` (plain) and ``stored_bytes`` are what the window holds now, as are the files and plain
-    bytes by stream; ``added`` to ``unchanged_bytes`` count the files and plain bytes of this commit. ``not_sent``
-    counts held files that the server did not send although it may still count them: it may have lost them, so the lake
-    keeps them. ``mislisted`` counts files that were stored although the server listed another hash, twice.
-    ``unchecked`` counts files from an archive that broke off before its hashes came; the next run requests them again.
-    ``downloaded_bytes`` and ``requests`` are counted on one window of each download. ``participant_deleted_upstream``:
-    the server no longer has the participant.
+    bytes by stream; the inherited fields are what this commit changed. ``not_sent`` counts held files that the server
+    did not send although it may still count them: it may have lost them, so the lake keeps them. ``mislisted`` counts
+    files that were stored although the server listed a different hash, twice. ``unchecked`` counts files from an
+    archive that broke off before its hashes came; the next run requests them again. ``downloaded_bytes`` and
+    ``requests`` are counted on one window of each download. ``participant_deleted_upstream``: the server no longer has
+    the participant.
     ``participant_unknown``: neither the server nor the lake has anything of the participant; the id may be mistyped.
     """
 
@@ -72,14 +72,6 @@ class WindowReport:
     files: int = 0
     size_bytes: int = 0
     stored_bytes: int = 0
-    added: int = 0
-    changed: int = 0
-    deleted_upstream: int = 0
-    unchanged: int = 0
-    added_bytes: int = 0
-    changed_bytes: int = 0
-    deleted_upstream_bytes: int = 0
-    unchanged_bytes: int = 0
     not_sent: int = 0
     mislisted: int = 0
     unchecked: int = 0

@@ -60,7 +60,7 @@ class SplittingDownloader:
                 del self.result.fetched_files[key]
 
     def refuse(self, key: str) -> None:
-        """Take back a file that was accepted with another hash than the server lists; its hour is incomplete then."""
+        """Take back a file that was accepted with a different hash than the server lists: its hour is incomplete."""
         file = self.result.fetched_files.pop(key)
         self.result.mislisted.discard(key)
         self._downloader.discard(file)
@@ -220,8 +220,8 @@ class SplittingDownloader:
             self._downloader.discard(file)
             return False
         logger.warning(
-            "Participant %s, %s, %s: a file came twice with the same content and another hash than the server lists. "
-            "It is stored. If this continues, tell the server's operators.",
+            "Participant %s, %s, %s: a file arrived twice with the same content and a different hash than the server "
+            "lists. It is stored. If this continues, tell the server's operators.",
             file.member.participant,
             file.member.stream,
             file.member.time.isoformat(),
@@ -245,9 +245,9 @@ def _hour(name: MemberName) -> DownloadRequest:
 
 def _count_mismatch(name: MemberName) -> CountMismatchError:
     return CountMismatchError(
-        "A file came twice with the same content, with another hash than the server lists, and with a size that does "
-        "not fit the bytes that the server counts for its day. It was not stored, and its hour stays incomplete. The "
-        "next run requests it again. If this continues, tell the server's operators.",
+        "A file arrived twice with the same content, with a different hash than the server lists, and with a size "
+        "that does not fit the bytes that the server counts for its day. It was not stored, and its hour stays "
+        "incomplete. The next run requests it again. If this continues, tell the server's operators.",
         member=name.name,
     )
 

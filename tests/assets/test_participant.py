@@ -137,7 +137,7 @@ def test_an_old_server_is_asked_once_for_what_it_lacks(open_lab: Callable[..., L
     assert len(missing) == lacks
     logs = [log.user_message for log in lab.instance.all_logs(result.run_id)]
     assert sum("too old to return" in text for text in logs) == 1
-    told = events_of(lab)[ANNA].metadata["not told by this server"].value
+    told = events_of(lab)[ANNA].metadata["not returned by this server"].value
     assert isinstance(told, list)
     assert len(told) == lacks
 
@@ -151,7 +151,7 @@ def test_a_history_stays_while_its_endpoint_is_gone(enrolled: Lab) -> None:
     pd.testing.assert_frame_equal(
         *(each.sort_values(list(TYPES), ignore_index=True) for each in (table_of(enrolled, ANNA), before))
     )
-    assert events_of(enrolled)[ANNA].metadata["not told by this server"].value == ["upload"]
+    assert events_of(enrolled)[ANNA].metadata["not returned by this server"].value == ["upload"]
 
 
 def test_a_labs_asset_reads_participants_through_the_io_manager(enrolled: Lab) -> None:

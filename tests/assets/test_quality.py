@@ -65,7 +65,7 @@ def plant(world: World) -> dict[tuple[str, str], tuple[str, str, date]]:
     ahead = world.now + timedelta(hours=2)
     world.add_hour("bert0009", "gps", ahead, rows=30)
     return {
-        ("timestamps", "rows with a timestamp that another row has had"): ("bert0001", "gps", DAY),
+        ("timestamps", "rows with the same timestamp as an earlier row"): ("bert0001", "gps", DAY),
         ("timestamps", "rows earlier than the row before"): ("bert0002", "gps", late),
         ("clock", "rows whose two times contradict each other"): ("bert0003", "accelerometer", DAY),
         ("clock", "rows outside the hour of their file"): ("bert0004", "gps", late),

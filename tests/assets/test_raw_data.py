@@ -115,7 +115,7 @@ def test_a_range_along_windows(launcher: Launcher, participants: list[str]) -> N
 
 
 def test_a_rectangle(launcher: Launcher, participants: list[str]) -> None:
-    """The schedule's runs cover neighbouring participants by consecutive windows."""
+    """The schedule's runs cover neighboring participants by consecutive windows."""
     run = launcher.run(rectangle_tags(participants[:2], WEEKS[1:3]))
     assert set(launcher.events(run)) == grid(participants[:2], WEEKS[1:3])
 

@@ -1,4 +1,4 @@
-"""A server whose streams are not those of the catalogue: assets, sensor and checks go by what it has."""
+"""A server whose streams are not those of the catalog: assets, sensor and checks go by what it has."""
 
 from __future__ import annotations
 

@@ -116,9 +116,9 @@ def test_an_old_server_leaves_tables_empty(open_lab: Callable[..., Lab], profile
     assert result.success
     logs = [log.user_message for log in lab.instance.all_logs(result.run_id)]
     for name in ("data_volume", "forest_tasks", "forest_statistics"):
-        assert event_of(lab, name).metadata["told by this server"].value is False
+        assert event_of(lab, name).metadata["returned by this server"].value is False
         assert sum(f"{name} of" in text for text in logs) == 1
-    assert event_of(lab, "survey_history").metadata["told by this server"].value is True
+    assert event_of(lab, "survey_history").metadata["returned by this server"].value is True
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_the_roster_makes_participants_partitions(
     assert isinstance(schema, dg.TableSchema)
     texts = {column.name: column.description for column in schema.columns}
     assert list(texts) == list(frame.columns)
-    assert texts["Last Upload"] == "When the phone uploaded last"
+    assert texts["Last Upload"] == "When the phone last uploaded a file"
     assert all(texts.values())
     assert instance.get_dynamic_partitions(participants_name(study.id)) == [*partitions, newcomer]
     assert event.metadata["partitions added"].value == 1
@@ -190,7 +190,7 @@ def test_intervention_dates_change_the_settings_without_naming_anybody(
 def test_settings_name_the_servers_data_streams_and_tell_when_one_comes_or_goes(
     tables: Tables, study: Study, server: SimulatedServer
 ) -> None:
-    """``new`` are those outside the catalogue."""
+    """``new`` are those outside the catalog."""
     asset = build_settings_asset(study, AT_ONCE)
     tables.materialize(asset)
     server.profile = Profile.named("ai_chat_logs")
@@ -278,7 +278,7 @@ def test_an_older_server_tells_what_it_can(
     """No settings route: surveys and interventions are there, and what is missing is named."""
     server.profile = Profile.named(server_profile)
     frame, event = tables.materialize(build_settings_asset(study, AT_ONCE))
-    assert event.metadata["not told by this server"].value == ["settings"]
+    assert event.metadata["not returned by this server"].value == ["settings"]
     assert "survey_version" in set(frame["section"])
 
 

@@ -57,7 +57,7 @@ def ranges(requests: Sequence[dg.RunRequest]) -> list[tuple[str, str]]:
 
 
 def test_the_sensor_adds_participants_and_requests_all_their_windows(sensor: Sensor, study: Study) -> None:
-    """Once, in order of enrolment, in one run; the next evaluation asks for nothing."""
+    """Once, in order of enrollment, in one run; the next evaluation asks for nothing."""
     requests = sensor.tick()
     participants = sensor.instance.get_dynamic_partitions(participants_name(study.id))
     assert len(participants) == 3
@@ -169,7 +169,7 @@ def test_rectangles_cover_everything_once(participants: list[str], windows: int)
 
 
 @given(order=NAMES, data=st.data())
-def test_stretches_hold_neighbours_only(order: list[str], data: st.DataObject) -> None:
+def test_stretches_hold_neighbors_only(order: list[str], data: st.DataObject) -> None:
     """A range from the first to the last takes nobody else along."""
     wanted = data.draw(st.sets(st.sampled_from(order))) if order else set()
     found = list(stretches(order, wanted))

@@ -43,7 +43,7 @@ def test_an_evaluation_with_nothing_new_is_one_request(lab: Lab) -> None:
     lab.tick()
     assert lab.routes() == ["/get-participant-data-quantities/v1"]
     assert lab.tick() == []
-    assert "0 participants looked at, 3 up to date" in lab.skipped
+    assert "0 participants checked, 3 up to date" in lab.skipped
 
 
 def test_a_comparison_that_finds_nothing_wakes_nobody(lab: Lab) -> None:

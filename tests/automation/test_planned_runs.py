@@ -50,7 +50,7 @@ def test_runs_cover_each_window_once_and_no_other(cells: set[CellKey], largest: 
         ([], 0),
     ],
 )
-def test_neighbours_share_a_run(cells: list[CellKey], runs: int) -> None:
+def test_neighbors_share_a_run(cells: list[CellKey], runs: int) -> None:
     """Along participants as well as along windows."""
     assert len(cover(cells, participants=PEOPLE, windows=KEYS, largest=500)) == runs
 

@@ -32,7 +32,7 @@ def test_another_demo_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
     assert (first.is_new, again.is_new) == (True, False)
     assert content(again) == content(first)
     assert began.items() < content(first).items()
-    assert [one.name for one in again.server.misbehaviours()] == ["poisoned_hour"]
+    assert [one.name for one in again.server.misbehaviors()] == ["poisoned_hour"]
     assert again.unreadable_hours() == first.unreadable_hours() != []
     assert next(iter(again.server.world.studies.values())).device_settings["accelerometer_frequency"] == 20
 

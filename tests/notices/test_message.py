@@ -36,7 +36,7 @@ def test_a_message_names_checks_and_participants() -> None:
         "2 participants: anna0001, bert0002 (resolved since)\n"
         f"{link}silent\n"
         "\n"
-        "Each problem is told once, and again if it comes back after it was resolved.\n"
+        "Each problem is reported once, and again if it comes back after it was resolved.\n"
     )
 
 

@@ -138,7 +138,7 @@ def test_mails_tell_of_each_problem_once(instance: dg.DagsterInstance, mail: Mai
     assert "1 participant: cleo0003" in mail.mails[1].get_content()
     restarted.look()
     assert len(mail.mails) == 2
-    assert restarted.skipped == "0 new problems told; 4 checks followed."
+    assert restarted.skipped == "0 new problems reported; 4 checks watched."
 
 
 def test_whoever_turns_notices_on_is_told_what_fails_now(office: Callable[..., Office], web: WebReceiver) -> None:
@@ -258,8 +258,8 @@ def test_dagster_knows_names_of_secrets_only(office: Callable[..., Office], web:
         ({}, "exactly one of"),
         ({"slack_url_variable": "A", "webhook_url_variable": "B"}, "exactly one of"),
         ({"email_to": ["a@b.org"]}, "need `email_from` and `smtp_host`"),
-        ({"email_to": ["a@b.org, c@d.org"], "email_from": "a@b.org", "smtp_host": "x"}, "is no e-mail address"),
-        ({"email_to": ["a@b.org"], "email_from": "a", "smtp_host": "x"}, "is no e-mail address"),
+        ({"email_to": ["a@b.org, c@d.org"], "email_from": "a@b.org", "smtp_host": "x"}, "is not an email address"),
+        ({"email_to": ["a@b.org"], "email_from": "a", "smtp_host": "x"}, "is not an email address"),
         ({"email_to": ["a@b.org"], "email_from": "a@b.org", "smtp_host": "x", "smtp_security": "none"}, "in the clear"),
         ({"email_to": ["é@b.org"], "email_from": "a@b.org", "smtp_host": "x"}, "is no e-mail address"),
         ({"slack_url_variable": f"https://hooks.example.org/{SECRET}"}, "not the name of an environment variable"),

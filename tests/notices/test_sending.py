@@ -125,7 +125,7 @@ def test_a_mail_that_is_not_accepted_is_an_error(mail: MailReceiver) -> None:
     mail.refuse_data = "451 disk full"
     with pytest.raises(NoticeNotSentError, match="451 disk full"):
         send(mail.port)
-    with pytest.raises(NoticeNotSentError, match=r"127\.0\.0\.1:\d+ did not take .* ConnectionRefusedError"):
+    with pytest.raises(NoticeNotSentError, match=r"127\.0\.0\.1:\d+ did not accept .* ConnectionRefusedError"):
         send(free_port())
 
 
@@ -156,7 +156,9 @@ def test_a_webhook_gets_text_and_facts(web: WebReceiver) -> None:
 def test_a_webhook_that_does_not_accept_is_an_error_without_its_address(web: WebReceiver, status: int) -> None:
     """Nothing follows a redirect."""
     web.status = status
-    with pytest.raises(NoticeNotSentError, match=f"127.0.0.1 did not take the notice: it answered {status}") as caught:
+    with pytest.raises(
+        NoticeNotSentError, match=f"127.0.0.1 did not accept the notice: it answered {status}"
+    ) as caught:
         post_to_webhook(MESSAGE, f"http://{HOST}:{web.port}/secret")
     assert web.paths == ["/secret"]
     assert "secret" not in str(caught.value)
@@ -177,7 +179,7 @@ def test_a_webhook_that_is_not_there_is_an_error_without_its_address() -> None:
     "url", ["http://hooks.example.org/secret", "ftp://localhost/secret", "secret", "https:///secret", "http://[secret"]
 )
 def test_webhooks_are_encrypted(url: str) -> None:
-    """Only this machine may go without; the message does not repeat the address."""
+    """Only this machine can do without; the message does not repeat the address."""
     with pytest.raises(
         ConfigurationError, match="LAB_HOOK does not hold an address that begins with https://"
     ) as caught:

@@ -77,7 +77,7 @@ def test_every_room_has_its_floor() -> None:
 
 @pytest.mark.parametrize("room", sorted(FLOOR))
 def test_rooms_import_from_lower_floors_only(room: str) -> None:
-    """Nobody reaches up, nor into a neighbour on the same floor; everybody may name an error."""
+    """Nobody reaches up, nor into a neighbor on the same floor; everybody may name an error."""
     allowed = {other for other, floor in FLOOR.items() if floor < FLOOR[room]}
     if room in ("cli", "demo"):
         allowed.add("simulator")

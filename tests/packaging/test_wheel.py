@@ -97,7 +97,7 @@ def test_installed_package_does_the_whole_job(python: Path, tmp_path: Path) -> N
     printed = run(python, "-m", "dagster_beiwe", "demo", "--once", "--folder", str(tmp_path / "demo"), folder=tmp_path)
     assert "Nothing failed." in printed
     assert printed.count("weeks recorded") == 3
-    assert printed.count("stays open, as planned") == 1
+    assert printed.count("stays incomplete, as planned") == 1
     assert list((tmp_path / "demo" / "lake").rglob("*.csv.zst.lock"))
     made = [tmp_path / "demo", *(tmp_path / "demo").rglob("*")]
     assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077] == []

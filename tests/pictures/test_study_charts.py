@@ -162,7 +162,7 @@ def test_a_picture_says_in_words_what_it_shows() -> None:
     chart = StudyCharts(coverage=coverage_frame({"anna": "##+."}, today=TODAY)).overview
     assert chart.description == (
         "All streams: 1 participant by day, 2026-03-17 to 2026-03-20. nothing received: 25%; "
-        "less than 80% of the expected hours: 25%; 80% or more, or data without an expectation: 50%."
+        "less than 80% of the expected hours: 25%; 80% or more, or data with no expected amount: 50%."
     )
 
 

@@ -56,10 +56,10 @@ class NewVersion:
 class Batch:
     """A batch of changes planned on ``state``; use it as a context manager.
 
-    A marker says whom it may write of, ``subjects`` and ``later`` perhaps others, so that a collector knows where to
+    A marker says whom it may write for, ``subjects`` and ``later`` perhaps others, so that a collector knows where to
     look if the run dies. It is removed at the end, unless something is left that a record may yet name.
 
-    ``plan`` goes on with a newer state: changes that were prepared before keep the base that they were planned on.
+    ``plan`` continues with a newer state: changes that were prepared before keep the base that they were planned on.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Batch:
         return place._replace(window=window)
 
     def _mark(self, places: Iterable[Place]) -> None:
-        """Say whom this batch may write of, where no marker says so that collections have left alone."""
+        """Say whom this batch may write for, if no marker that collections have left in place says so."""
         new = [place for place in places if self._marked.get(place, -1) < self.state.floor]
         if new:
             path = self._catalog.layout.marker(self.base, os.urandom(8).hex(), len(self._markers))
@@ -198,7 +198,7 @@ class Batch:
     def commit(self, changes: Sequence[Change]) -> dict[Place, Outcome]:
         """Commit changes in one record. What those wrote that do not count is removed.
 
-        Raises ``OutcomeUnknownError`` where the store did not say what came of it.
+        Raises ``OutcomeUnknownError`` if the store did not say whether a record was created.
         """
         staged = {change.place: self._staged.pop(change.place, []) for change in changes}
         with self.doubted():  # from here on a record may name them

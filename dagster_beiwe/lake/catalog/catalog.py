@@ -30,7 +30,7 @@ logger = logging.getLogger("dagster_beiwe")
 _WORTH_A_CHECKPOINT: Final = 8
 
 Draft = Callable[[State, dict[str, Any]], AnyRecord | None]
-"""Makes the next record on a state from what every record has; None where there is nothing to commit on it."""
+"""Makes the next record on a state from what every record has; None if there is nothing to commit on it."""
 
 
 class Catalog:
@@ -79,7 +79,7 @@ class Catalog:
     ) -> Catalog | None:
         """The catalog of a log, None if there is none.
 
-        Raises ``WrongPassphraseError`` before anything else is read, ``IntegrityError`` for a log that is not whole.
+        Raises ``WrongPassphraseError`` before anything else is read, ``IntegrityError`` for an incomplete log.
         ``check`` is still to be called: what the lake alone cannot know is not looked at here.
         """
         layout = LogLayout(folder, terms.records_per_folder)
@@ -101,7 +101,7 @@ class Catalog:
         former: tuple[str, Head] | None = None,
         terms: Terms = TERMS,
     ) -> Catalog:
-        """Like ``open``, and begins the log if there is none: ``former`` is the lineage and head that it carries on."""
+        """Like ``open``, and begins the log if there is none: ``former`` is the lineage and head that it continues."""
         layout = LogLayout(folder, terms.records_per_folder)
         for _ in range(3):
             if (found := cls.open(store, folder, passphrase, witness=witness, terms=terms)) is not None:
@@ -395,5 +395,7 @@ class Catalog:
             yield
         except (LakeUnavailableError, IntegrityError) as error:
             logger.warning(
-                "What follows commit %s was not written; the next one makes up for it: %s", self._state.number, error
+                "Commit %s stands, but its follow-up work was not finished. The next commit makes up for it: %s",
+                self._state.number,
+                error,
             )

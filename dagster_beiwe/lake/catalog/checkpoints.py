@@ -80,7 +80,7 @@ _sections: msgspec.msgpack.Decoder[_Section] = msgspec.msgpack.Decoder(_Section)
 class Checkpoints:
     """The checkpoints of one log.
 
-    ``learn`` is told whose tokens are, asset by asset, when a section is read. ``rebuild`` replays the log up to a
+    ``learn`` is given the owners of tokens, asset by asset, when a section is read. ``rebuild`` replays the log up to a
     record, without the checkpoint of that record, for a section that is gone or damaged: checkpoints of others may have
     replaced it since.
     """
@@ -107,7 +107,7 @@ class Checkpoints:
                 yield name, number
 
     def read(self, name: str) -> State | None:
-        """The state that a root tells of; None for one that cannot be used. Its record has not been looked at."""
+        """The state that a root describes; None for one that cannot be used. Its record has not been looked at."""
         try:
             return self._read(name)
         except (FileNotFoundError, IntegrityError):

@@ -39,9 +39,9 @@ _encoder = msgspec.json.Encoder()
 class Identities:
     """The subjects of one log and their tokens, as far as this process knows them.
 
-    A token's file has the newest withdrawal in its name, the epoch, so that whoever is stopped while he withdraws
-    somebody can never remove the file of somebody who came later under the same name. A token counts if the log has
-    versions of it, or if it is of the state's own epoch: the log takes no other into use.
+    A token's file has the newest withdrawal in its name, the epoch, so that a withdrawal that is stopped and continues
+    can never remove the file of somebody who came later under the same name. A token counts if the log has versions of
+    it, or if it is of the state's own epoch: the log accepts no other.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Identities:
         return token  # whoever made its file may have died before its name was durable
 
     def _prove(self, subject: Subject, token: str) -> None:
-        """Read the file of a token that a checkpoint told of: nothing is committed under one that is damaged."""
+        """Read the file of a token that a checkpoint knows: nothing is committed under a damaged one."""
         if token in self._proven:
             return
         path = self._layout.home(subject).token(self.known[subject.asset][token].epoch)
@@ -120,17 +120,17 @@ class Identities:
             if token in self._newest().purged:
                 raise _unfinished(subject)
             raise IntegrityError(
-                f"{path!r}, which says whose data this is, is missing or is not what the log's checkpoint knows. "
-                f"Nothing was written of {subject}. It was removed, changed or swapped: run `dagster-beiwe verify "
-                "--repair`, which writes it again, and then run the partitions again."
+                f"{path!r}, which says whose data this is, is missing, or differs from what the log's checkpoint "
+                f"knows. Nothing was written for {subject}. It was removed, changed or swapped: run `dagster-beiwe "
+                "verify --repair`, which writes it again, and then run the partitions again."
             )
 
     def inherit(self, subject: Subject, secret: bytes) -> None:
-        """Give the subject this secret with its token: another log has keyed with it what is copied here."""
+        """Give the subject this secret with its token: what is copied here was keyed with it in another log."""
         self._inherited[subject] = secret.hex()
 
     def may_be_first(self, subject: Subject, name: str, state: State) -> bool:
-        """Whether a file's first version may have its own name: nobody who was stopped may come to delete it."""
+        """Whether a file's first version may have its own name: no stopped process can still delete it."""
         token = self.give(subject, state)
         burnt = state.burnt.get(token, (0, ""))[1]
         return name > max(burnt, self.known[subject.asset][token].burnt)
@@ -144,7 +144,7 @@ class Identities:
     def restore(self, subject: Subject, token: str, state: State) -> None:
         """Write the file of a token that is in use again, where there is none any more.
 
-        Where nobody remembers its secret it gets another: then what records say of the server's counts agrees no more.
+        If its secret is lost, it gets a new one: the counts fingerprints in records then no longer agree.
         """
         identity = self.known.get(subject.asset, {}).get(token) or self._new_identity(subject, state)
         path = self._layout.home(subject).token(identity.epoch)
@@ -158,12 +158,13 @@ class Identities:
             raise _taken(path)
 
     def secret(self, subject: Subject, state: State) -> bytes | None:
-        """What keys all that records say of a subject, so that nobody can compare it without the subject's folder."""
+        """The key of everything that records say about a subject: nobody can compare it without the subject's
+        folder."""
         token = self.token(subject, state)
         return bytes.fromhex(self.known[subject.asset][token].secret) if token else None
 
     def subjects(self, asset: str, tokens: Iterable[str], state: State) -> list[Subject]:
-        """Whose these tokens are; left out are those whose folder is gone, or whose token is damaged."""
+        """The owners of these tokens, without those whose folder is gone or whose token is damaged."""
         tokens = list(tokens)
         if not self.known.get(asset, {}).keys() >= set(tokens):
             if asset:
@@ -178,7 +179,7 @@ class Identities:
         return [Subject(known[token].name, asset) for token in tokens if token in known]
 
     def resolve(self, state: State, *assets: str) -> None:
-        """Find whose all tokens of a state are. Raises ``IntegrityError`` if somebody's are not to be found."""
+        """Find the owners of all tokens of a state. Raises ``IntegrityError`` if one cannot be found."""
         for asset in assets or list(state.sections):
             self._resolve(asset, state)
 

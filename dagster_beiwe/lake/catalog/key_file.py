@@ -54,7 +54,7 @@ def new_log(
 
 
 def find_first(store: Store, layout: LogLayout, witness: Witness | None) -> bytes | None:
-    """The bytes of the first record, None where no log was begun.
+    """The bytes of the first record, None if no log was begun.
 
     Raises ``IntegrityError`` if it is missing although the witness has seen it, or other records or data exist.
     """

@@ -161,7 +161,7 @@ class Log:
         return []
 
     def _packed(self, numbers: range, previous: str) -> list[Entry] | None:
-        """A full folder of records from its pack; None where that cannot be used: the records themselves count."""
+        """A full folder of records from its pack; None if it cannot be used: then the records themselves count."""
         data = self._pack(numbers[0] // self._each)
         with suppress(IntegrityError):
             return self._chained(numbers, data, previous) if len(data) == len(numbers) else None
@@ -196,6 +196,6 @@ def cut(log: str, head: Head, number: int) -> IntegrityError:
     return IntegrityError(
         f"The log at {log!r} ends at record {number} or differs, but record {head.number} with hash "
         f"{head.digest[:16]} was seen in it. Nothing was read or written. The study was cut or put back to an older "
-        "state: restore the newest copy, or, if going back was wanted, run `dagster-beiwe verify --accept`. If "
+        "state: restore the newest copy, or, if the rollback was intended, run `dagster-beiwe verify --accept`. If "
         "`dagster-beiwe rekey` made this lake, give it an empty place as its witness."
     )

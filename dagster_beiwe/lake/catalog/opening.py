@@ -16,7 +16,7 @@ from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.storage.base import Storage
 
 NOTHING = State()
-"""What a log says that was never begun."""
+"""The state of a log that was never begun."""
 
 
 class Seen(NamedTuple):
@@ -46,8 +46,8 @@ class Opening:
     def catalog(self) -> Catalog | None:
         """The log's catalog; None if there is no log.
 
-        Raises ``WrongPassphraseError`` before anything else is read, and ``IntegrityError`` for a log that is not whole
-        or lacks what its checkpoints or its witness have seen.
+        Raises ``WrongPassphraseError`` before anything else is read, and ``IntegrityError`` for a log that is
+        incomplete or lacks what its checkpoints or its witness have seen.
         """
         with self._lock:
             if self._catalog is None:
@@ -58,7 +58,7 @@ class Opening:
             return self._catalog
 
     def begun(self, *, former: tuple[str, Head] | None = None) -> Catalog:
-        """The log's catalog; the log is begun if there is none. ``former`` is what it carries on."""
+        """The log's catalog; the log is begun if there is none. ``former`` is what it continues."""
         with self._lock:
             if self._catalog is not None:
                 return self._catalog
@@ -119,7 +119,7 @@ class Opening:
         return heal(self.storage, self.folder, self._passphrase, witness=self._witness)
 
     def take_over(self, before: Opening) -> None:
-        """Use the log as another has opened it, if it is this one and goes on from there: that saves reading it."""
+        """Use the log as another has opened it, if it is this one and continues from there: that saves reading it."""
         catalog = before._catalog
         if catalog is not None and self._terms() == before._terms() and catalog.stands():
             with self._lock:

@@ -12,7 +12,8 @@ from dagster_beiwe.lake.catalog.state import State
 
 
 def add_snapshot(catalog: Catalog, name: str, at: Head, *, run_id: str, **contents: Any) -> Snapshot:
-    """Keep the state at a record; ``contents`` are the other fields of ``Snapshot``. It is taken now unless they say.
+    """Keep the state at a record; ``contents`` are the other fields of ``Snapshot``. It is taken now unless they say
+    otherwise.
 
     Raises ``PastStateError`` if a collection has run since that record: then take the snapshot of a newer state.
     """
@@ -48,7 +49,7 @@ def remove_snapshot(catalog: Catalog, name: str, *, run_id: str) -> bool:
 def accept_restored(catalog: Catalog, remembered: Iterable[Head], *, run_id: str) -> tuple[Head, ...]:
     """Give up the records that somebody has seen and a restored log lacks. Returns them.
 
-    All runs have to be stopped for good before: one that still has the lost records in mind would leave a gap.
+    Stop all runs for good first: one that still remembers the lost records would leave a gap.
     """
     lost = tuple(catalog.lost_heads(remembered))
 
@@ -86,7 +87,7 @@ def drop(catalog: Catalog, versions: Iterable[tuple[Place, int]], *, run_id: str
 
 
 def burn(catalog: Catalog, names: Mapping[Place, str], *, run_id: str) -> None:
-    """Let first names up to these, which are about to be deleted, never come again: who deletes may be stopped."""
+    """Never use first names up to these again: they are about to be deleted, by a process that may be stopped."""
 
     def draft(state: State, start: dict[str, Any]) -> Collect | None:
         return Collect(**start, floor=state.floor, burnt=tuple(names.items())) if names else None

@@ -1,6 +1,6 @@
 """Prove that the files of older records are still what they were, without reading them again.
 
-No record is ever written a second time. So a run that proved the bytes of a record once can go by how the store lists
+No record is ever written a second time. So a run that proved the bytes of a record once can rely on how the store lists
 its file: name, size, and the time of its last change, which on a disk is the one that nobody can set.
 """
 
@@ -20,7 +20,7 @@ from dagster_beiwe.lake.storage.base import Store
 def prove(store: Store, layout: LogLayout, state: State, read_again: Callable[[int, int], object]) -> Proof:
     """That the records of a state have the bytes that it was made from; those of changed files are ``read_again``.
 
-    Raises ``IntegrityError`` if a record is missing, or is not the one it was.
+    Raises ``IntegrityError`` if a record is missing or has changed.
     """
     proof, unproven = _look(store, layout, state)
     for folder in unproven:

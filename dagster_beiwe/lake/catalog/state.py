@@ -50,7 +50,7 @@ class Entry(NamedTuple):
 class Floor(NamedTuple):
     """The record that a collection raises the floor to, and when the store wrote it.
 
-    Who has the log for himself takes his own record, which is younger than all that he has listed.
+    A process that has the log for itself uses its own record, which is newer than everything that it has listed.
     """
 
     number: int
@@ -79,7 +79,8 @@ class Rules:
     def may_delete(self, file: StoredFile, floor: Floor, margin_seconds: float) -> bool:
         """Whether nothing that is committed after the floor was raised can name a file that no version names now.
 
-        A name tells what its batch was planned on; only of a first version's own name the store's clock has to say it.
+        A name tells what its batch was planned on; only for a first version's own name does the store's clock have to
+        say it.
         """
         base = planned_on(file.path)
         if base is not None:
@@ -305,7 +306,7 @@ def _forbidden(number: int, reason: str) -> IntegrityError:
 
 
 def said(when: int | str | datetime) -> str:
-    """A past state as whoever asks for it calls it."""
+    """A past state, in the words of whoever asked for it."""
     match when:
         case str():
             return f"snapshot {when[:80]!r}"

@@ -15,7 +15,7 @@ def create(store: Store, path: str, data: bytes, *, staging: str) -> bool:
     """Create a file: True if these bytes are there now, durable, and False if others are.
 
     What lies there afterwards decides, not the answer: clients repeat requests whose answer was lost, and then say that
-    their own file is in the way. Raises ``OutcomeUnknownError`` where nobody can know; then it may still appear.
+    their own file is in the way. Raises ``OutcomeUnknownError`` if nobody can know; then it may still appear.
     """
     failure: Exception | None = None
     absent = False
@@ -63,7 +63,7 @@ def files_of(store: Store, homes: Iterable[Home]) -> list[str]:
 
 
 def remove_empty_folder(store: Store, folder: str, *, top: str) -> None:
-    """Remove a folder that holds no file, and such ones above it below ``top``: their names may tell of somebody."""
+    """Remove a folder that holds no file, and empty ones above it below ``top``: their names may identify somebody."""
     while folder.startswith(f"{top}/") and not any(True for _ in store.scan(folder)):
         store.delete_folder(folder)
         folder = folder.rpartition("/")[0]

@@ -29,7 +29,7 @@ class Terms:
     checkpoint_every: int = MARK_EVERY
     records_per_folder: int = RECORDS_PER_FOLDER
     log2_n: int | None = None
-    """What it costs to make the key of a new log, where that is not the usual; see ``key_file``."""
+    """What it costs to derive the key of a new log, if not the usual cost; see ``key_file``."""
 
 
 TERMS: Final = Terms()

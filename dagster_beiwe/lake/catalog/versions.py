@@ -43,7 +43,7 @@ class Version(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 Windows = dict[str, tuple[Version, ...]]
-"""Of each window the versions that are retained, newest last."""
+"""The retained versions of each window, newest last."""
 
 _encoder = msgspec.msgpack.Encoder()
 _subject: msgspec.msgpack.Decoder[Windows] = msgspec.msgpack.Decoder(Windows)
@@ -82,7 +82,8 @@ class Section:
         return _window.decode(found) if found else ()
 
     def put(self, token: str, changed: Windows) -> None:
-        """Replace the versions of some windows. A window without versions is gone, and so is who has none left."""
+        """Replace the versions of some windows. A window without versions is gone, and so is a subject that has none
+        left."""
         windows = dict(self._by_window(token))
         for window, versions in changed.items():
             if versions:

@@ -15,9 +15,9 @@ from dagster_beiwe.lake.layout import Subject, is_token
 def withdraw(catalog: Catalog, subjects: Iterable[Subject], *, run_id: str) -> list[str]:
     """Remove these subjects from every state, and all of their files. Returns the paths that were removed.
 
-    From the record on, nothing that was planned of them can be committed. Done again it goes on where it was
+    From the record on, nothing that was planned for them can be committed. Called again, it continues where it was
     interrupted. On a local disk it raises ``CommitConflictError`` while a run writes; on an object store a run that was
-    at work may still lay files there: it is certain only when ``Collector.collect(also=subjects)`` finds nothing.
+    at work may still write files there: it is certain only when ``Collector.collect(also=subjects)`` finds nothing.
     """
     subjects = list(subjects)
     with catalog.store.guard(catalog.layout.inside, exclusive=True):

@@ -17,12 +17,12 @@ _NETWORK = "Check the network and the store's endpoint (docs/object-stores.md)."
 
 _ADVICE = {
     f"Create the bucket, or correct {BEIWE_LAKE}.": "FileNotFoundError NoSuchBucket ContainerNotFound 404",
-    "Set this machine's clock: the store has another time.": "RequestTimeTooSkewed RequestExpired",
+    "Set this machine's clock: it differs from the store's.": "RequestTimeTooSkewed RequestExpired",
     "Name the region of the bucket, or an endpoint in it (docs/object-stores.md).": (
         "PermanentRedirect TemporaryRedirect Redirect AuthorizationHeaderMalformed IllegalLocation* *Region* 301 307"
     ),
     "Free space in the store, or raise its quota.": "*Quota* *StorageFull* InsufficientStorage 507",
-    "The store has too much to do. Wait a while, and run fewer partitions at once.": (
+    "The store is overloaded. Wait a while, and run fewer partitions at once.": (
         "SlowDown* ServiceUnavailable ServerBusy OperationAborted ConditionalRequestConflict *Throttl* "
         "TooManyRequests* 429 503"
     ),
