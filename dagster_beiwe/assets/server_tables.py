@@ -73,9 +73,11 @@ def _build(study: Study, table: ServerTable, options: AssetOptions) -> dg.Assets
                     return table.read(client, study), True
                 except RouteMissingError as error:
                     before = TableStore.of_study(resource.study_lake(study)).find(context.asset_key.path)
-                    stays = "empty" if before is None or before.empty else "as it was"
-                    context.log.warning("%s of %s stays %s. %s", table.name, study.title, stays, error)
-                    return _empty(table.name) if before is None else before, False
+                    if before is None or before.empty:
+                        context.log.info("%s of %s stays empty. %s", table.name, study.title, error)
+                        return _empty(table.name), False
+                    context.log.warning("%s of %s stays as it was. %s", table.name, study.title, error)
+                    return before, False
 
         frame, returned = options.retried(ask, context.log)
         metadata = {"dagster/row_count": len(frame), "returned by this server": returned}

@@ -44,7 +44,8 @@ def _thumbnail(chart: Chart, rows: int, columns: int) -> str:
 def silent_table(sentence: str, silent: Sequence[SilentParticipant]) -> str:
     """A sentence, and who is silent: as many as are shown in place."""
     lines = [
-        f"| {each.participant} | {each.days_silent} | {each.last_data or 'never'} | {each.what} |" for each in silent
+        f"| {as_code(each.participant)} | {each.days_silent} | {each.last_data or 'never'} | {each.what} |"
+        for each in silent
     ]
     head = "| participant | days silent | last data | what is silent |\n|---|---|---|---|"
     for shown in range(len(lines), 0, -1):

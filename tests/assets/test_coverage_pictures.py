@@ -34,7 +34,7 @@ def test_every_materialization_names_the_silent_in_place() -> None:
     found = shown({}, run_id="first")
     assert found["silent"] == dg.MetadataValue.int(1)
     assert found["who is silent"].value.startswith("1 of 2 silent for 3 days or more, in all streams.")
-    assert "| anna | 4 | 2026-03-15 | everything |" in found["who is silent"].value
+    assert "| `anna` | 4 | 2026-03-15 | everything |" in found["who is silent"].value
     assert found["day by day"].value.startswith("![7 days of 2 participants](data:image/png;base64,")
     assert all(len(found[name].value) < 1000 for name in ("who is silent", "day by day"))
 
