@@ -18,7 +18,8 @@ from dagster_beiwe.member_names import (
     parse_phone_file,
     short_key,
 )
-from dagster_beiwe.text import as_code, as_title, one_line
+from dagster_beiwe.opening import LakeOpener
+from dagster_beiwe.text import as_code, as_title, listed, one_line
 
 STUDY = "AbCdEfGhIjKlMnOpQrStUvWx"
 WHEN = datetime(2026, 10, 2, 17, tzinfo=timezone.utc)
@@ -296,3 +297,16 @@ def test_a_phones_file_says_its_stream_and_survey(name: str, stream: str, survey
 def test_a_phones_file_in_another_form_says_nothing(name: str) -> None:
     """It is kept under its name."""
     assert parse_phone_file(name) is None
+
+
+def test_many_names_are_counted() -> None:
+    """Of as many as are shown, all are there."""
+    assert listed(["anna", "bert"], most=2) == "anna, bert"
+    assert listed(["anna", *["bert"] * 2_000], most=1) == "anna and 2,000 more"
+
+
+def test_a_secret_in_place_of_a_variables_name_is_not_repeated() -> None:
+    """Nor is the lake opened."""
+    with pytest.raises(ConfigurationError, match="`passphrase_variable` is not the name") as caught:
+        LakeOpener({}, passphrase_variable="correct horse battery")
+    assert "horse" not in str(caught.value)

@@ -140,9 +140,9 @@ def test_a_table_of_the_silent_is_shown_in_place_and_says_how_many_it_leaves_out
         for number in range(60)
     ]
     text = silent_table("60 of 300 silent for 3 days or more.", silent)
-    rows = [line for line in text.splitlines() if line.startswith("| p0")]
+    rows = [line for line in text.splitlines() if line.startswith("| `p0")]
     assert len(text) <= INLINE_CHARACTERS
-    assert rows[0] == "| p0000000 | 100 | 2026-01-01 | everything |"
+    assert rows[0] == "| `p0000000` | 100 | 2026-01-01 | everything |"
     assert text.endswith(f"The check `silent` names the other {60 - len(rows)}.")
     assert silent_table("x", silent[-1:]).splitlines()[-1].endswith("| gps, survey_answers |")
 
