@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from dagster_beiwe.notices.mail import PORTS, MailServer, Security, send_mail
 from dagster_beiwe.notices.message import Message
 from dagster_beiwe.notices.problems import Check
 from dagster_beiwe.notices.webhooks import check_url, post_to_slack, post_to_webhook
+from dagster_beiwe.text import listed
 
 DEFAULT_SECONDS = 300
 
@@ -118,6 +119,11 @@ class Notices(dg.Resolvable, BaseModel):
     def is_about(self, check: Check) -> bool:
         """Whether a check is to be reported."""
         return check.study in (self.studies or (check.study,)) and check.name in (self.checks or (check.name,))
+
+    def unknown(self, checks: Iterable[Check]) -> str:
+        """The studies and checks to tell of that are not among all checks: misspelled, or of a study that is gone."""
+        there = {name for check in checks for name in (check.study, check.name)}
+        return listed([name for name in (*self.studies, *self.checks) if name not in there])
 
     def send(self, message: Message, environ: Mapping[str, str]) -> list[str]:
         """Send now; returns the email addresses that the server refuses for good.

@@ -49,7 +49,8 @@ def _sensor(notices: Notices) -> dg.SensorDefinition:
         before = _from_text(context.cursor)
         after = dict(before)
         problems: list[Problem] = []
-        checks = _checks(context, notices)
+        every = _checks(context)
+        checks = {check: key for check, key in every.items() if notices.is_about(check)}
         for check, key in checks.items():
             name = f"{check.asset} {check.name}"
             if (followed := before.get(name)) is None:
@@ -64,14 +65,16 @@ def _sensor(notices: Notices) -> dg.SensorDefinition:
                 context.log.error("The mail server refuses these addresses: %s", ", ".join(refused))
         if after != before:
             context.update_cursor(_to_text(after))
+        unknown = notices.unknown(every)
         return dg.SkipReason(
             f"{counted(len(problems), 'new problem')} reported; {counted(len(checks), 'check')} watched."
+            f"{f' No such study or check: {unknown}.' if unknown else ''}"
         )
 
     return tell
 
 
-def _checks(context: dg.SensorEvaluationContext, notices: Notices) -> dict[Check, dg.AssetCheckKey]:
+def _checks(context: dg.SensorEvaluationContext) -> dict[Check, dg.AssetCheckKey]:
     """The checks of this code location on assets that belong to a study, those of a lab's own assets among them."""
     assert context.repository_def
     graph = context.repository_def.asset_graph
@@ -79,9 +82,7 @@ def _checks(context: dg.SensorEvaluationContext, notices: Notices) -> dict[Check
     for key in sorted(graph.asset_check_keys, key=lambda key: (key.asset_key, key.name)):
         study = Study.from_metadata(graph.get(key.asset_key).metadata) if graph.has(key.asset_key) else None
         if study:
-            check = Check(study.key, key.asset_key.to_user_string(), key.name)
-            if notices.is_about(check):
-                found[check] = key
+            found[Check(study.key, key.asset_key.to_user_string(), key.name)] = key
     return found
 
 

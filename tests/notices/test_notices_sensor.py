@@ -206,6 +206,12 @@ def test_notices_can_be_about_less(
     assert {each for message in people(web) for each in message} == told
 
 
+def test_notices_about_what_is_not_there_say_so(office: Callable[..., Office]) -> None:
+    """Or a misspelled name would silence them."""
+    lab = office(studies=["sleep", "slep"], checks=["silnt"]).begin()
+    assert lab.skipped == "0 new problems reported; 0 checks watched. No such study or check: slep, silnt."
+
+
 def test_a_run_that_began_first_and_ended_last_is_seen(office: Callable[..., Office], web: WebReceiver) -> None:
     """Dagster lists results by when their runs were planned."""
     lab, now = office(), datetime.now(timezone.utc)
