@@ -107,7 +107,9 @@ class _Participants:
         """Store a participant's table, and record it at once: it stays recorded if the run dies."""
         if history.missing != self._lacking:
             self._lacking = history.missing
-            self._context.log.info("This server is too old to return: %s.", ", ".join(self._lacking))
+            self._context.log.info(
+                "The server has no endpoint for: %s. What it returned before is kept.", ", ".join(self._lacking)
+            )
         participant, run_id = str(row["participant"]), self._context.run.run_id
         before = store.find(self._key.path, partition=participant) if history.missing else None
         if before is not None:

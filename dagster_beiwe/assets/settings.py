@@ -64,7 +64,9 @@ def build_settings_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
         if last := told_by_settings(study, context.instance):
             zone = zone.after(last.zone.known)
         if snapshot.missing:
-            context.log.warning("This server is too old to return: %s.", ", ".join(snapshot.missing))
+            context.log.warning(
+                "The server has no endpoint for: %s. What it returned before is kept.", ", ".join(snapshot.missing)
+            )
         frame = pd.DataFrame(snapshot.rows(), columns=list(COLUMNS["settings"]), dtype="string")
         return table_output(frame, _metadata(context, study, snapshot, zone), version=snapshot.version)
 

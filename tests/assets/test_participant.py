@@ -136,7 +136,7 @@ def test_an_old_server_is_asked_once_for_what_it_lacks(open_lab: Callable[..., L
     missing = [record for record in lab.server.requests if record.status == 404 and "history" in record.route]
     assert len(missing) == lacks
     logs = [log.user_message for log in lab.instance.all_logs(result.run_id)]
-    assert sum("too old to return" in text for text in logs) == 1
+    assert sum("has no endpoint for" in text for text in logs) == 1
     told = events_of(lab)[ANNA].metadata["not returned by this server"].value
     assert isinstance(told, list)
     assert len(told) == lacks
