@@ -267,7 +267,7 @@ def test_dagster_knows_names_of_secrets_only(office: Callable[..., Office], web:
         ({"email_to": ["a@b.org, c@d.org"], "email_from": "a@b.org", "smtp_host": "x"}, "is not an email address"),
         ({"email_to": ["a@b.org"], "email_from": "a", "smtp_host": "x"}, "is not an email address"),
         ({"email_to": ["a@b.org"], "email_from": "a@b.org", "smtp_host": "x", "smtp_security": "none"}, "in the clear"),
-        ({"email_to": ["é@b.org"], "email_from": "a@b.org", "smtp_host": "x"}, "is no e-mail address"),
+        ({"email_to": ["é@b.org"], "email_from": "a@b.org", "smtp_host": "x"}, "is not an email address"),
         ({"slack_url_variable": f"https://hooks.example.org/{SECRET}"}, "not the name of an environment variable"),
         ({"slack_url_variable": "A", "dagster_url": f"https://lab:{SECRET}@example.org"}, "without user name"),
         ({"slack_url_variable": "A", "name": "a b"}, "Use letters"),

@@ -132,7 +132,7 @@ def test_a_mail_that_is_not_accepted_is_an_error(mail: MailReceiver) -> None:
 def test_a_mail_server_that_takes_too_long_gets_nothing(mail: MailReceiver) -> None:
     """Dagster would not hear that it was sent, and the next evaluation would send it again."""
     server = MailServer(host=HOST, port=mail.port, security="none")
-    with pytest.raises(NoticeNotSentError, match=r"TimeoutError\. Nobody got it"):
+    with pytest.raises(NoticeNotSentError, match=r"TimeoutError\. Nobody received it"):
         send_mail(MESSAGE, server, sender="beiwe@lab.org", to=[ANNA], seconds=0)
     assert mail.mails == []
 
