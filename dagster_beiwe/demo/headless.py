@@ -131,7 +131,9 @@ class _Filler:
                 self._count(self._run([table], tags=rectangle.tags))
         summaries = [key for key in below if self._partitions(key) is None]
         _say(f"{study.key}: checking")
-        self._check(summaries)
+        first = [key for key in summaries if key == study.asset_key("quality")]  # coverage draws what it has measured
+        for keys in filter(None, (first, [key for key in summaries if key not in first])):
+            self._check(keys)
 
     def _download(self, raw_data: dg.AssetKey, rectangle: Rectangle, unreadable: AbstractSet[CellKey]) -> None:
         result = self._run([raw_data], tags=rectangle.tags)
