@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import date, datetime, timezone
 
 import numpy as np
 import pandas as pd
 
 from dagster_beiwe.client import BeiweClient, DailyBytes
-from dagster_beiwe.errors import RouteMissingError
-from dagster_beiwe.studies.server_counts import batches
+from dagster_beiwe.studies.server_counts import batches, streams_sent
 from dagster_beiwe.studies.study import Study
 
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -26,24 +25,13 @@ def read_data_volume(client: BeiweClient, study: Study) -> pd.DataFrame:
     total is zero are not requested. Raises ``RouteMissingError`` on servers older than June 2024.
     """
     streams = client.choose_streams(study.id, study.config.streams)
-    totals = _totals(client, study, streams)
+    totals = streams_sent(client, study, streams)
     days = (datetime.now(timezone.utc).date() - study.start).days + 1 if study.start else _UNKNOWN_DAYS
     volume = _Volume()
     for batch in batches(list(totals), days=days):
         sent = sorted({stream for participant in batch for stream in totals[participant]})
         volume.add(client.summary_statistics(study.id, participants=batch, streams=sent))
     return volume.frame()
-
-
-def _totals(client: BeiweClient, study: Study, streams: Iterable[str]) -> Mapping[str, Iterable[str]]:
-    """{participant with bytes: streams to request}, sorted."""
-    wanted = tuple(streams)
-    try:
-        totals = client.data_quantities(study.id)
-    except RouteMissingError:  # before July 2024
-        return dict.fromkeys(client.participants(study.id), wanted)
-    sent = {who: [stream for stream in wanted if sizes.get(stream)] for who, sizes in sorted(totals.items())}
-    return {who: names for who, names in sent.items() if names}
 
 
 class _Volume:

@@ -113,7 +113,11 @@ def counts_around(
 
 
 def _records_around(
-    client: BeiweClient, study: Study, windows: Sequence[Window], participants: Iterable[str]
+    client: BeiweClient,
+    study: Study,
+    windows: Sequence[Window],
+    participants: Iterable[str],
+    streams: Sequence[str] = (),
 ) -> list[DailyBytes]:
     few = sorted(set(participants))
     around = 2 * _DAY  # wherever the study is, and a day beside it where its zone is not certain
@@ -122,7 +126,7 @@ def _records_around(
         start_date=(min(window.start for window in windows) - around).date(),
         end_date=(max(window.end for window in windows) + around).date(),
         participants=few if len(few) <= FEW_PARTICIPANTS else (),
-        streams=client.choose_streams(study.id, study.config.streams),
+        streams=streams or client.choose_streams(study.id, study.config.streams),
     )
     return list(records)
 
@@ -155,16 +159,36 @@ def batches(participants: Sequence[str], *, days: int) -> Iterator[Sequence[str]
 def counts_in_batches(
     client: BeiweClient, study: Study, zone: StudyZone, windows: Sequence[Window], participants: Sequence[str]
 ) -> Iterator[tuple[Sequence[str], DailyIndex | None]]:
-    """Participants, some at a time, with their counts of the days around windows: one request for a small study.
+    """All participants, some at a time, with their counts of the days around windows: one request for a small study.
 
-    The counts are None on servers older than June 2024.
+    One more tells who has bytes, and of which streams: the rest is zero and not requested. The counts are None on
+    servers older than June 2024.
     """
+    sent = streams_sent(client, study, client.choose_streams(study.id, study.config.streams))
     for batch in batches(participants, days=(windows[-1].end - windows[0].start).days):
+        asked = [participant for participant in batch if sent.get(participant)]
+        streams = sorted({stream for participant in asked for stream in sent[participant]})
         try:
-            yield batch, counts_around(client, study, zone, windows, participants=batch)
+            records = _records_around(client, study, windows, asked, streams) if asked else []
+            yield batch, _index(client, zone, records)
         except RouteMissingError as error:
             logger.info("%s is checked without the server's daily counts: %s", study.title, error)
             yield batch, None
+
+
+def streams_sent(client: BeiweClient, study: Study, streams: Iterable[str]) -> Mapping[str, Sequence[str]]:
+    """{participant: those of the streams of which the server has counted any bytes}, of participants with bytes.
+
+    A stream that is not among the totals may have some. Servers older than July 2024 return no totals: then it is all
+    streams of everybody.
+    """
+    wanted = tuple(streams)
+    try:
+        totals = client.data_quantities(study.id)
+    except RouteMissingError:
+        return dict.fromkeys(client.participants(study.id), wanted)
+    sent = {who: [stream for stream in wanted if sizes.get(stream) != 0] for who, sizes in sorted(totals.items())}
+    return {who: names for who, names in sent.items() if names}
 
 
 def counts_for_cells(

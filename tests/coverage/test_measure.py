@@ -17,6 +17,7 @@ from coverage_studies import (
     NOON,
     TODAY,
     UTC,
+    WEEKS,
     basis,
     hours_of,
     measured,
@@ -30,6 +31,9 @@ from dagster_beiwe.coverage.expected import SettingsRecord
 from dagster_beiwe.coverage.wording import silence_lines
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
+from dagster_beiwe.studies.config import StudyConfig
+from dagster_beiwe.studies.server_counts import counts_in_batches
+from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone
 from dagster_beiwe.sync import DailyIndex
 from dagster_beiwe.windows import Window
@@ -95,6 +99,24 @@ def test_days_have_the_bytes_that_the_server_counts(lake: StudyLake, zone: str) 
     frame = measured(lake, replace(study, now=NOW + HOUR), daily)
     assert (frame["lake_bytes"] == frame["server_bytes"]).all()
     assert frame["files"].sum() == len(world.files(STUDY))
+
+
+def test_only_what_the_server_has_is_requested() -> None:
+    """Its totals tell who has bytes, and of which streams. Of the rest, it counts none."""
+    people = [ParticipantPlan(id=PERSON, hours=(1,), streams=("gps",)), ParticipantPlan(id="mute0001", start=NOW)]
+    world = World.build(StudyPlan(id=STUDY, start=START, participants=people, content=ContentPlan(rows=3)), now=NOW)
+    study = Study(id=STUDY, name="Core", key="core", config=StudyConfig(STUDY))
+    with SimulatedServer(world) as server, client_of(server) as client:
+        ((participants, daily),) = counts_in_batches(client, study, UTC, WEEKS, [PERSON, "mute0001"])
+        statistics = dict(server.requests[-1].query)
+    assert daily
+    assert (statistics["participant_ids"], statistics["fields"]) == (
+        PERSON,
+        "date,participant_id,timezone,beiwe_gps_bytes",
+    )
+    assert participants == [PERSON, "mute0001"]
+    assert daily.counts_anything(PERSON)
+    assert not daily.counts_anything("mute0001")
 
 
 def test_every_file_counts_once_when_the_study_moves(lake: StudyLake) -> None:
