@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from itertools import compress
 
 import numpy as np
@@ -61,9 +62,14 @@ class Basis:
 
     @property
     def days(self) -> list[date]:
-        """The study-local days from the first window to today."""
-        zone = self.zone.zone
-        return days_between(self.windows[0].start.astimezone(zone).date(), self.now.astimezone(zone).date())
+        """The study-local days from the first window to today; none of a study that has not begun."""
+        begins = self.windows[0].start.astimezone(self.zone.zone).date() if self.windows else date.max
+        return days_between(begins, self.today)
+
+    @property
+    def today(self) -> date:
+        """The study-local day that goes on."""
+        return self.now.astimezone(self.zone.zone).date()
 
 
 def measure_coverage(
@@ -74,13 +80,13 @@ def measure_coverage(
     With an ``earlier`` table of the study, the manifests of windows that have not changed since are not read. Raises
     ``IntegrityError`` for a damaged manifest.
     """
+    table = partial(coverage_table, today=study.today, now=study.now, time_zone=study.zone.name)
+    if not study.days:
+        return table((), streams=lambda: sorted(study.streams))
     measurement = _Measurement(lake, study, earlier)
-    frame = coverage_table(
+    frame = table(
         (measurement.block(each, daily) for participants, daily in counts for each in participants),
         streams=lambda: list(measurement.numbers),
-        today=measurement.days[-1],
-        now=study.now,
-        time_zone=study.zone.name,
     )
     note_source(frame, lake, measurement.in_zone, measurement.stays)
     return frame

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timezone
 
@@ -269,6 +269,14 @@ def test_a_study_without_participants_has_a_table_without_rows(lake: StudyLake) 
     frame = measured(lake, basis(roster={}), participants=[])
     assert frame.empty
     assert not find_silent(frame, {})
+
+
+@pytest.mark.parametrize("windows", [[], [Window(NOW + DAY, NOW + 8 * DAY)]])
+def test_a_study_that_has_not_begun_has_a_table_without_rows(lake: StudyLake, windows: Sequence[Window]) -> None:
+    """Whoever is on its roster already: there is no day yet."""
+    frame = measured(lake, basis(windows=windows))
+    assert frame.empty
+    assert not find_silent(frame, {PERSON: ENROLLED})
 
 
 def test_windows_from_before_a_changed_start_are_outside_of_the_study(lake: StudyLake) -> None:
