@@ -203,7 +203,8 @@ def _coverage_facts(costs: Results) -> str:
         f"{study['rows']:,} rows, made as a run makes it: from the manifests of all windows, and the daily counts, "
         "roster, and settings of a server in another process, then encrypted and stored. *Later* is after the newest "
         "window of everybody has changed: the rest is taken over from the table before. *Made* is without encrypting "
-        "and storing; the simulated server, which answers from memory in Python, takes a part of it. Measured "
+        "and storing. The simulated server, which answers from memory in Python, takes a part of the time, and so did "
+        "other programs: processor seconds are those of the process that makes the table. Measured "
         f"{costs['taken'][:10]}, load before: {costs['load']:.1f}."
     )
 
