@@ -83,7 +83,7 @@ def test_an_old_table_is_no_good_news(lab: Lab) -> None:
     with later(hours=25):
         evaluation = lab.check("silent")
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "Unknown who is silent" in (evaluation.description or "")
+    assert "It is not known who is silent" in (evaluation.description or "")
 
 
 def test_limits_are_those_of_the_study(open_lab: Callable[..., Lab]) -> None:
