@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagster_beiwe.assets import BeiweTranslator, BeiweTranslatorData
-    from dagster_beiwe.automation.conditions import on_new_content
     from dagster_beiwe.automation.notices import Notices
     from dagster_beiwe.client import BeiweClient
     from dagster_beiwe.component import BeiweComponent
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from dagster_beiwe.errors import BeiweError
     from dagster_beiwe.lake import BeiweLake
     from dagster_beiwe.partitions import raw_data_partitions
+    from dagster_beiwe.partitions.conditions import on_new_content
     from dagster_beiwe.reading import BeiwePartitions
     from dagster_beiwe.resource import BeiweResource, EnvCredentials, KeyringCredentials
     from dagster_beiwe.studies.config import StudyConfig
@@ -48,7 +48,7 @@ _MODULES = {
     "StudyConfig": "studies.config",
     "build_beiwe_definitions": "definitions",
     "credentials_from_env": "credentials",
-    "on_new_content": "automation.conditions",
+    "on_new_content": "partitions.conditions",
     "raw_data_partitions": "partitions",
 }
 

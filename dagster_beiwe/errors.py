@@ -34,6 +34,7 @@ Catch ``BeiweError`` to catch them all::
     │   ├── UnpackedFileError       the server lists files that it does not pack
     │   └── HostileArchiveError     unsafe names or sizes
     ├── NoticeNotSentError          (transient) a mail server or webhook did not accept a notice
+    ├── AnalysisFailedError         an analysis of Forest failed for a participant's window
     ├── EncryptionError             a file cannot be encrypted or decrypted
     │   └── WrongPassphraseError    the passphrase is not the one that the data is encrypted with
     └── LakeError                   the lake on a disk or in an object store
@@ -222,6 +223,10 @@ class NoticeNotSentError(BeiweError):
     """A mail server or webhook did not accept a notice. Nobody received it, and it is sent again."""
 
     transient = True
+
+
+class AnalysisFailedError(BeiweError):
+    """An analysis of Forest failed for a window of a participant."""
 
 
 class EncryptionError(BeiweError):

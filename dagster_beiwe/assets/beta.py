@@ -1,4 +1,4 @@
-"""Dagster warns of beta features that this package needs, which users of a project can't change."""
+"""Dagster warns of beta and preview features that this package needs, which users of a project can't change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import dagster as dg
 
 @contextmanager
 def beta_features() -> Iterator[None]:
-    """Use backfill policies and data versions without warnings."""
+    """Use backfill policies, data versions, partition mappings, and Pipes without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
         yield

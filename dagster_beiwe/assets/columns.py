@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dagster_beiwe.coverage.frame import STATES, STATUSES
 from dagster_beiwe.coverage.frame import TYPES as COVERAGE_TYPES
+from dagster_beiwe.forest.analyses import FOREST_COLUMNS, FOREST_TYPES
 from dagster_beiwe.quality import DAY_TYPES
 from dagster_beiwe.studies.participant_history import TYPES as PARTICIPANT_TYPES
 
@@ -125,6 +126,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "set_aside_rows": "Rows that could not be assigned to columns",
         "unreadable_files": "Files that are damaged, so that nothing is counted in them",
     },
+    **FOREST_COLUMNS,
 }
 """{asset: {column: what it holds}}, in the order of the columns."""
 
@@ -159,6 +161,7 @@ _OWN: Mapping[str, Mapping[str, str]] = {
     "coverage": COVERAGE_TYPES,
     "participant": PARTICIPANT_TYPES,
     "quality": DAY_TYPES,
+    **FOREST_TYPES,
 }
 
 

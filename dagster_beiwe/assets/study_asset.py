@@ -43,7 +43,7 @@ DEFAULT_OPTIONS = AssetOptions()
 
 
 def study_asset(
-    study: Study, name: str, options: AssetOptions, *, deps: Iterable[dg.AssetKey] = (), **more: Any
+    study: Study, name: str, options: AssetOptions, *, deps: Iterable[dg.AssetKey | dg.AssetDep] = (), **more: Any
 ) -> Callable[[AssetFunction], dg.AssetsDefinition]:
     """As ``dg.asset``, for an asset of a study: what the translator says about it, the study in its metadata, and the
     study's deployment among its resources."""
@@ -57,7 +57,11 @@ def study_asset(
 
 
 def asset_of(
-    spec: dg.AssetSpec, *, metadata: Mapping[str, Any] | None = None, deps: Iterable[dg.AssetKey] = (), **options: Any
+    spec: dg.AssetSpec,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    deps: Iterable[dg.AssetKey | dg.AssetDep] = (),
+    **options: Any,
 ) -> Callable[[AssetFunction], dg.AssetsDefinition]:
     """As ``dg.asset``, for what a translator says about an asset; ``metadata`` takes precedence over the
     translator's."""
@@ -75,9 +79,8 @@ def asset_of(
                 metadata={**spec.metadata, **(metadata or {})},
                 deps=[*deps, *spec.deps],
                 code_version=spec.code_version,
-                automation_condition=spec.automation_condition,
                 freshness_policy=spec.freshness_policy,
-                **options,
+                **{**options, "automation_condition": spec.automation_condition or options.get("automation_condition")},
             )
 
     return decorate

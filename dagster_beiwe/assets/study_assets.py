@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from dagster_beiwe.assets.coverage import build_coverage_asset
+from dagster_beiwe.assets.forest import build_forest_assets
 from dagster_beiwe.assets.out_of_range import build_out_of_range_asset
 from dagster_beiwe.assets.participant import build_participant_asset
 from dagster_beiwe.assets.quality import build_quality_asset
@@ -48,6 +49,7 @@ class StudyAssets:
     out_of_range: dg.AssetsDefinition
     raw_data: dg.AssetsDefinition
     quality: dg.AssetsDefinition | None
+    forest: Sequence[dg.AssetsDefinition]
 
     @classmethod
     def of(cls, study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> StudyAssets:
@@ -61,6 +63,7 @@ class StudyAssets:
             out_of_range=build_out_of_range_asset(study, options),
             raw_data=build_raw_data_asset(study, options),
             quality=build_quality_asset(study, options) if study.config.looked_at else None,
+            forest=build_forest_assets(study, options),
         )
 
     @property
@@ -71,7 +74,8 @@ class StudyAssets:
     @property
     def all(self) -> list[dg.AssetsDefinition]:
         rows = [self.quality] if self.quality else []
-        return [*self.tables, self.participant, *self.summaries, *rows, self.report, self.out_of_range, self.raw_data]
+        made = [*self.summaries, *rows, self.report, *self.forest]
+        return [*self.tables, self.participant, *made, self.out_of_range, self.raw_data]
 
 
 def build_study_assets(

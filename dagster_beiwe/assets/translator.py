@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_beiwe.assets.columns import COLUMNS, column_types
+from dagster_beiwe.forest.analyses import ANALYSES, FOREST_COLUMNS, asset_name
 from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.runs.dagster_private import COLUMN_SCHEMA
 from dagster_beiwe.studies.study import Study
@@ -33,6 +34,7 @@ STUDY_ASSETS = (
     "report",
     "out_of_range",
     "raw_data",
+    *FOREST_COLUMNS,
 )
 
 
@@ -64,7 +66,7 @@ class BeiweTranslator:
     def get_asset_spec(self, data: BeiweTranslatorData) -> dg.AssetSpec:
         study = data.study
         return dg.AssetSpec(
-            key=["beiwe", study.key, data.name] if study else ["beiwe", data.name],
+            key=["beiwe", study.key, *data.name.split("/")] if study else ["beiwe", data.name],
             group_name=study.key if study else "beiwe",
             kinds={"beiwe", "file" if data.name in _OF_FILES else "parquet"},
             tags={"beiwe/study": study.key[:_LONGEST_TAG]} if study else {},
@@ -147,6 +149,13 @@ def _description(name: str, study: Study | None) -> str:
             "`coverage` names the participants who have some."
         ),
         "raw_data": _raw_data(study),
+        **{
+            asset_name(tree): (
+                f"{analysis.title} of {study.title}, as Forest's {tree} finds it: by participant and study-local day, "
+                f"one partition per participant and {study.config.window} window. From {', '.join(analysis.streams)}."
+            )
+            for tree, analysis in ANALYSES.items()
+        },
     }[name]
     if study.hidden:
         return f"The server no longer lists this study, so runs will fail. The lake keeps what was fetched. {text}"

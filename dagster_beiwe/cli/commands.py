@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": "Prove that the lake is what was committed",
     "report": "Write who sends what as one HTML page",
     "export": "Decrypt a selection into plain files",
+    "forest": "Make the Python environment that Forest's analyses run in",
     "partitions": "Remove a mistyped participant from Dagster's partitions",
     "purge": "Remove a participant, or a whole study, from the lake",
     "rekey": "Copy the lake to another place under a new passphrase",

@@ -11,11 +11,19 @@ from typing import Final
 
 from dagster._core.definitions.target import ANONYMOUS_ASSET_JOB_PREFIX
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
+from dagster._core.errors import DagsterPipesExecutionError
 from dagster._core.events import EngineEventData
 from dagster._core.execution.context.system import StepExecutionContext
 from dagster._core.launcher import DefaultRunLauncher
 
-__all__ = ["ANONYMOUS_ASSET_JOB_PREFIX", "AssetJob", "DefaultRunLauncher", "EngineEventData", "StepExecutionContext"]
+__all__ = [
+    "ANONYMOUS_ASSET_JOB_PREFIX",
+    "AssetJob",
+    "DagsterPipesExecutionError",
+    "DefaultRunLauncher",
+    "EngineEventData",
+    "StepExecutionContext",
+]
 
 PARTITION_TAG: Final = "dagster/partition"
 RANGE_START_TAG: Final = "dagster/asset_partition_range_start"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from dagster_beiwe.encryption import CIPHERS, DEFAULT_CIPHER, UNENCRYPTED
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.forest.analyses import ForestTree
 from dagster_beiwe.lake.staging import Compression
 from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS
 from dagster_beiwe.streams import STREAM_GROUPS, check_streams, misspelled_streams, stream_named
@@ -74,6 +75,7 @@ class StudyConfig(BaseModel):
     - ``verify_share``: the share of stored files that the check ``intact`` reads, different ones each day; 1 means all.
     - ``quality_streams``: the streams whose rows ``quality`` looks at, which decrypts each of their files once. With
       none, the study has no ``quality``.
+    - ``forest``: the analyses of Forest to make of its raw data: jasmine, oak, sycamore, willow. Default: none.
     - ``audit_days``: each window is compared with the server by hash at least this often, and new windows daily; 0
       turns this off. ``audit_requests`` and ``audit_bytes`` (sent and received) limit what this may use in a day.
     - ``silent_days``: after how many whole days without data the check ``silent`` names a participant, or a stream
@@ -105,6 +107,7 @@ class StudyConfig(BaseModel):
     remove_deleted_upstream: bool = False
     verify_share: float = Field(default=DEFAULT_VERIFY_SHARE, ge=0, le=1)
     quality_streams: tuple[str, ...] = DEFAULT_QUALITY_STREAMS
+    forest: tuple[ForestTree, ...] = ()
     audit_days: int = Field(default=DEFAULT_AUDIT.days, ge=0, le=3650)
     audit_requests: int = Field(default=DEFAULT_AUDIT.requests, ge=1)
     audit_bytes: int = Field(default=DEFAULT_AUDIT.size_bytes, ge=1)

@@ -43,8 +43,9 @@ class Study:
         )
 
     def asset_key(self, name: str) -> dg.AssetKey:
-        """The key of one of the study's assets: ``beiwe/<key>/<name>``, unless a translator chose another."""
-        return dg.AssetKey(self.asset_keys.get(name) or ["beiwe", self.key, name])
+        """The key of one of the study's assets: ``beiwe/<key>/<name>``, unless a translator chose another. A name may
+        have parts, as in ``forest/oak``."""
+        return dg.AssetKey(self.asset_keys.get(name) or ["beiwe", self.key, *name.split("/")])
 
     @property
     def title(self) -> str:

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime, timezone
 from itertools import pairwise
 
 import dagster as dg
 from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.definitions.temporal_context import TemporalContext
 from dagster._core.execution.asset_backfill import AssetBackfillData, execute_asset_backfill_iteration_inner
-from dagster._core.loader import LoadingContextForTest
-from labs import END_TAG, PARTICIPANTS, START_TAG, WEEKS, Lab, day_of_week
+from labs import END_TAG, PARTICIPANTS, START_TAG, WEEKS, Lab, day_of_week, stale_because_of
 
 from dagster_beiwe import BeiweTranslator, BeiweTranslatorData
 
 ANNA, BERT, CLEO = PARTICIPANTS
 WINDOW = f"{ANNA}|{WEEKS[1]}"
-
-
-def stale_because_of(lab: Lab, name: str, partition: str) -> Collection[str] | None:
-    """What makes a partition stale: nothing if it is fresh; None if it is missing."""
-    resolver = CachingStaleStatusResolver(
-        lab.instance, lab.job.asset_layer.asset_graph, LoadingContextForTest(lab.instance)
-    )
-    if resolver.get_status(lab.key(name), partition) == StaleStatus.MISSING:
-        return None
-    causes = resolver.get_stale_causes(lab.key(name), partition)
-    return [cause.dependency_asset_key.path[-1] if cause.dependency_asset_key else cause.reason for cause in causes]
 
 
 def fetch_everybody(lab: Lab) -> None:

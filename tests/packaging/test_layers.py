@@ -21,6 +21,7 @@ FLOORS = [
     {"credentials"},
     {"client", "lake", "notices"},
     {"sync", "reading", "tables"},
+    {"forest"},
     {"maintenance", "studies"},
     {"runs", "opening", "coverage"},
     {"partitions", "resource", "pictures", "quality"},

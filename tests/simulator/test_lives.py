@@ -81,8 +81,8 @@ def test_gps_has_pauses_and_follows_the_person(world: World) -> None:
     life, rows = life_of(world), rows_of(world, "gps")
     assert len(rows) == pytest.approx(86_400 * life.gps_on / (life.gps_on + life.gps_off), rel=0.02)
     for row in rows.iloc[::97].itertuples():
-        fix = Place(row.latitude, row.longitude)  # type: ignore[arg-type]
-        assert meters_between(fix, life.place_at(row.time)) < 20  # type: ignore[arg-type]
+        fix = Place(row.latitude, row.longitude)
+        assert meters_between(fix, life.place_at(row.time)) < 20
 
 
 def test_a_day_has_three_places_and_three_walks_between_them(world: World) -> None:

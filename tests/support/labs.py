@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 import time_machine
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 from damage import flip
 
 from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
@@ -243,3 +245,14 @@ def rows(evaluation: dg.AssetCheckEvaluation, name: str) -> list[dict[str, Any]]
     table = evaluation.metadata[name]
     assert isinstance(table, dg.TableMetadataValue)
     return [dict(record.data) for record in table.records]
+
+
+def stale_because_of(lab: Lab, name: str, partition: str) -> Collection[str] | None:
+    """What makes a partition stale: nothing if it is fresh; None if it is missing."""
+    resolver = CachingStaleStatusResolver(
+        lab.instance, lab.job.asset_layer.asset_graph, LoadingContextForTest(lab.instance)
+    )
+    if resolver.get_status(lab.key(name), partition) == StaleStatus.MISSING:
+        return None
+    causes = resolver.get_stale_causes(lab.key(name), partition)
+    return [cause.dependency_asset_key.path[-1] if cause.dependency_asset_key else cause.reason for cause in causes]

@@ -1,4 +1,4 @@
-"""When a lab's own tables follow what they are made from."""
+"""When tables follow what they are made from: a lab's own, and Forest's."""
 
 from __future__ import annotations
 

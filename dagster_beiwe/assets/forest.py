@@ -1,0 +1,326 @@
+"""``forest/jasmine``, ``oak``, ``sycamore``, and ``willow``: Forest's analyses of raw data, participant by window.
+
+Each partition is analyzed by itself, in a process of Forest's own environment, and recorded the moment its table is
+stored. If its files are those that it was made from, it is recorded again without an analysis.
+"""
+
+# Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from dagster_beiwe.assets.beta import beta_features
+from dagster_beiwe.assets.provenance import provenance_tags
+from dagster_beiwe.assets.recorded import RECORDS_ITSELF, recorded_output
+from dagster_beiwe.assets.run_log import in_run_log
+from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
+from dagster_beiwe.cells import Cell, CellKey
+from dagster_beiwe.environment import BEIWE_FOREST_DISK
+from dagster_beiwe.errors import AnalysisFailedError, BeiweError, ConfigurationError
+from dagster_beiwe.forest.analyses import ANALYSES, Analysis, asset_name
+from dagster_beiwe.forest.environment import PROGRAM, ForestEnvironment, clean_variables
+from dagster_beiwe.forest.memory import memory_folder
+from dagster_beiwe.forest.plain_files import Days, WrittenFiles, write_plain_files
+from dagster_beiwe.forest.results import (
+    STATE_FILE,
+    can_continue,
+    no_results,
+    no_state,
+    read_results,
+    read_state,
+    write_state,
+)
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.partitions.conditions import on_new_content
+from dagster_beiwe.partitions.definitions import PARTICIPANT, WINDOW, cell_of, raw_data_partitions
+from dagster_beiwe.partitions.events import partition_event, version_of
+from dagster_beiwe.partitions.run_keys import readable_tags, run_partition_keys
+from dagster_beiwe.private_files import make_folder
+from dagster_beiwe.reading import BeiwePartitions
+from dagster_beiwe.reading.raw_files import RawFile
+from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.dagster_private import DagsterPipesExecutionError
+from dagster_beiwe.runs.failures import clear_failures
+from dagster_beiwe.runs.remembered_heads import remembered_heads
+from dagster_beiwe.studies.config import table_io_manager_key
+from dagster_beiwe.studies.server_counts import told_by_settings
+from dagster_beiwe.studies.study import Study
+from dagster_beiwe.studies.time_zones import check_time_zone
+from dagster_beiwe.tables.content import content_version
+from dagster_beiwe.tables.store import TableStore
+from dagster_beiwe.text import listed
+from dagster_beiwe.windows import window_of
+
+FOREST_POOL = "beiwe_forest"
+"""All analyses share it: its limit is how many run at a time, each on one processor and in up to a gigabyte."""
+LONGEST_SECONDS = 3600
+"""An analysis that takes longer is ended. A month of a participant takes a minute or two."""
+
+_INPUTS_TAG = "beiwe/forest_inputs"
+_WITH_STATE = "jasmine"
+
+
+def build_forest_assets(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> list[dg.AssetsDefinition]:
+    """``beiwe/<key>/forest/<tree>`` for each tree in the study's ``forest``; none by default."""
+    return [_build(study, ANALYSES[tree], options) for tree in study.config.forest]
+
+
+def _build(study: Study, analysis: Analysis, options: AssetOptions) -> dg.AssetsDefinition:
+    name, partitions = asset_name(analysis.tree), raw_data_partitions(study)
+
+    @study_asset(
+        study,
+        name,
+        options,
+        deps=[dg.AssetDep(study.asset_key("raw_data"), partition_mapping=_windows_around())],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        automation_condition=on_new_content(),
+        io_manager_key=table_io_manager_key(study.config.deployment),
+        pool=FOREST_POOL,
+        **RECORDS_ITSELF,
+    )
+    def analyzed(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+        with in_run_log(context.log), clear_failures():
+            _Run(context, study, analysis, options).run([str(key) for key in run_partition_keys(context, partitions)])
+        yield recorded_output()
+
+    return analyzed
+
+
+def _windows_around() -> dg.PartitionMapping:
+    """The days of a window in the study's zone begin or end in the window before or after."""
+    with beta_features():
+        around = dg.TimeWindowPartitionMapping(
+            start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True
+        )
+        return dg.MultiPartitionMapping(
+            {
+                PARTICIPANT: dg.DimensionPartitionMapping(PARTICIPANT, dg.IdentityPartitionMapping()),
+                WINDOW: dg.DimensionPartitionMapping(WINDOW, around),
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inputs:
+    """What a partition is made from, and ``version``, a hash of all that decides on its results. Jasmine continues from
+    its ``state`` after the partition ``before``."""
+
+    cell: Cell
+    days: Days
+    view: BeiwePartitions
+    files: Sequence[RawFile]
+    before: str | None
+    state: pd.DataFrame | None
+    version: str
+
+    @property
+    def streams(self) -> set[str]:
+        return {file.stream for file in self.files}
+
+
+class _Run:
+    """The partitions of one run, one after the other. What fails is one partition's failure."""
+
+    def __init__(
+        self, context: dg.AssetExecutionContext, study: Study, analysis: Analysis, options: AssetOptions
+    ) -> None:
+        self._context, self._study, self._analysis = context, study, analysis
+        self._key = study.asset_key(asset_name(analysis.tree))
+        self._environment = ForestEnvironment.configured(os.environ)
+        self._zone = _zone_of(study, context.instance)
+        resource: BeiweResource = getattr(context.resources, study.config.deployment)
+        self._lake: StudyLake = resource.study_lake(study)
+        self._lake.log.check(remembered_heads(context.instance, study))
+        self._store = TableStore.of_study(self._lake)
+        self._provenance = provenance_tags(
+            context.instance,
+            study,
+            asset_name(analysis.tree),
+            options,
+            made_from=[study.asset_key("raw_data")],
+            run_id=context.run.run_id,
+        )
+
+    def run(self, keys: Sequence[str]) -> None:
+        self._context.instance.add_run_tags(self._context.run.run_id, readable_tags(map(CellKey.parse, keys)))
+        failed = []
+        for cell in sorted(cell_of(self._study, key) for key in keys):  # Jasmine continues from the window before
+            try:
+                self._make(cell)
+            except BeiweError as error:
+                self._context.log.error("%s: %s: %s", cell.key, type(error).__name__, error)
+                failed.append(str(cell.key))
+        if failed:
+            raise dg.Failure(
+                f"{len(failed)} of {len(keys)} partitions were not analyzed; all others are recorded. See the run's "
+                f"log, then materialize again: {listed(failed)}",
+                metadata={"unfinished partitions": len(failed)},
+                allow_retries=False,
+            )
+
+    def _make(self, cell: Cell) -> None:
+        inputs = self._inputs(cell)
+        if self._is_made_from(inputs):
+            return
+        frame, state, notes = no_results(self._analysis), no_state(), {"result": "no files"}
+        if inputs.files:
+            with memory_folder(disk=os.environ.get(BEIWE_FOREST_DISK)) as folder:
+                frame, state, notes = self._analyze(inputs, folder)
+        partition, run_id = str(cell.key), self._context.run.run_id
+        if self._analysis.tree == _WITH_STATE:
+            self._store.write(self._state_key, state, partition=partition, run_id=run_id)
+        written = self._store.write(self._key.path, frame, partition=partition, run_id=run_id)
+        metadata = {
+            "dagster/partition_row_count": written.rows,
+            "size_bytes": written.stored_size_bytes,
+            "files": len(inputs.files),
+            "time zone": self._zone,
+            "days": f"{inputs.days.days[0]} to {inputs.days.days[-1]}",
+            **notes,
+        }
+        self._record(inputs, metadata, content_version(frame))
+
+    def _inputs(self, cell: Cell) -> _Inputs:
+        if cell.window.key not in self._lake.windows(cell.participant):
+            raise AnalysisFailedError(
+                "The lake does not hold the raw data of this window. Nothing was analyzed. Materialize raw_data first."
+            )
+        days = Days.of(cell.window, self._zone)
+        view = BeiwePartitions.of(self._lake, participants=[cell.participant], start=days.start, end=days.end)
+        files = [file for stream in self._analysis.streams for file in view.files(stream)]
+        before, state = self._state_before(cell) if self._analysis.tree == _WITH_STATE else (None, None)
+        facts = [
+            PROGRAM.read_text(encoding="utf-8"),
+            self._environment.version,
+            self._zone,
+            "" if state is None else content_version(state),
+        ]
+        digest = hashlib.sha256("\n".join([*facts, *sorted(f"{file.name} {file.sha256}" for file in files)]).encode())
+        return _Inputs(
+            cell=cell, days=days, view=view, files=files, before=before, state=state, version=digest.hexdigest()[:32]
+        )
+
+    def _state_before(self, cell: Cell) -> tuple[str, pd.DataFrame] | tuple[None, None]:
+        """The partition of the window before, and Jasmine's state after it, if it can continue from that."""
+        before = window_of(self._study.config.window, cell.window.start - pd.Timedelta(hours=1))
+        key = str(CellKey(cell.participant, before.key))
+        if not self._store.exists(self._state_key, partition=key):
+            return None, None
+        state = self._store.read(self._state_key, partition=key)
+        return (key, state) if can_continue(state) else (None, None)
+
+    @property
+    def _state_key(self) -> Sequence[str]:
+        return [*self._key.path[:-1], f"{self._key.path[-1]}_state"]
+
+    def _is_made_from(self, inputs: _Inputs) -> bool:
+        """Whether the partition was recorded with these inputs; then it is recorded again as it is."""
+        records = self._context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=self._key, asset_partitions=[str(inputs.cell.key)]), limit=1
+        ).records
+        event = records[0].asset_materialization if records else None
+        if event is None or (event.tags or {}).get(_INPUTS_TAG) != inputs.version:
+            return False
+        if not self._store.exists(self._key.path, partition=str(inputs.cell.key)):
+            return False
+        self._context.log.info("%s: its files are those that it was made from.", inputs.cell.key)
+        self._record(inputs, event.metadata, version_of(event))
+        return True
+
+    def _record(self, inputs: _Inputs, metadata: Mapping[str, Any], version: str) -> None:
+        tags = {**self._provenance, _INPUTS_TAG: inputs.version}
+        self._context.log_event(
+            partition_event(self._key, inputs.cell.key, metadata=metadata, version=version, tags=tags)
+        )
+
+    def _analyze(self, inputs: _Inputs, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+        """The table of a partition, what Jasmine remembers, and what to note. Raises ``AnalysisFailedError``."""
+        data, results = folder / "data", folder / "results"
+        for each in (data, results):
+            make_folder(each)
+        participant = inputs.cell.participant
+        try:
+            plain = write_plain_files(inputs.view, inputs.files, participant, data, end=inputs.days.end)
+        except OSError as error:
+            raise AnalysisFailedError(
+                f"The files could not be written to {folder.parent}: {error.strerror}. Nothing was stored. Docker "
+                "gives a container 64 MB of memory there, unless its shm_size says more."
+            ) from None
+        if inputs.state is not None:
+            write_state(inputs.state, folder / STATE_FILE)
+        report = self._run_program(inputs, folder)
+        frame = read_results(self._analysis, results, participant, days=inputs.days.days, streams=inputs.streams)
+        return frame, read_state(results / STATE_FILE), _notes(inputs, frame, plain, report)
+
+    def _run_program(self, inputs: _Inputs, folder: Path) -> Mapping[str, Any]:
+        client = dg.PipesSubprocessClient(
+            context_injector=dg.PipesFileContextInjector(str(folder / "context")),
+            message_reader=dg.PipesFileMessageReader(str(folder / "messages")),
+        )
+        task = {
+            "tree": self._analysis.tree,
+            "participant": inputs.cell.participant,
+            "data": str(folder / "data"),
+            "results": str(folder / "results"),
+            "state": str(folder / STATE_FILE) if inputs.state is not None else "",
+            "zone": self._zone,
+            "seed": int(inputs.version[:8], 16),
+            "seconds": LONGEST_SECONDS,
+            "parent": os.getpid(),
+        }
+        try:
+            with beta_features():
+                done = client.run(
+                    context=self._context.op_execution_context,  # with the other, Dagster warns of itself
+                    command=[str(self._environment.python), "-I", str(PROGRAM)],
+                    env=clean_variables(folder),
+                    cwd=str(folder),
+                    extras=task,
+                )
+        except DagsterPipesExecutionError as error:
+            raise AnalysisFailedError(
+                f"Forest's process ended without a report: {error}. -9 usually means that the memory was not enough, "
+                f"-14 that it took longer than {LONGEST_SECONDS} s. Nothing was stored."
+            ) from None
+        report: Mapping[str, Any] = next(iter(done.get_custom_messages()), {"failed": "no report"})
+        if "failed" in report:
+            raise AnalysisFailedError(
+                f"Forest failed: {report['failed']}. Nothing was stored. Its message is not shown because it may "
+                "contain data."
+            )
+        return report
+
+
+def _notes(inputs: _Inputs, frame: pd.DataFrame, plain: WrittenFiles, report: Mapping[str, Any]) -> dict[str, Any]:
+    named = {
+        "rewritten files": plain.rewritten,
+        "files left out": [*plain.left_out, *report["unreadable recordings"]],
+    }
+    return {
+        "result": "results" if len(frame) else "Forest wrote none: too little data",
+        "Forest": report["forest"],
+        **({"continues from": inputs.before} if inputs.before else {}),
+        **{name: dg.MetadataValue.json(sorted(files)) for name, files in named.items() if files},
+    }
+
+
+def _zone_of(study: Study, instance: dg.DagsterInstance) -> str:
+    """The study's time zone, without a request. Raises ``ConfigurationError`` if it is not known."""
+    if study.config.time_zone is not None:
+        return check_time_zone(study.config.time_zone)
+    told = told_by_settings(study, instance)
+    if told is None or not told.zone.certain:
+        raise ConfigurationError(
+            f"The time zone of {study.title} is not known. Nothing was analyzed. Set `time_zone` in the study's "
+            "configuration, or materialize its settings."
+        )
+    return told.zone.name

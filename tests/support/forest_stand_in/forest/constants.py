@@ -1,0 +1,7 @@
+"""What callers name."""
+
+from enum import Enum
+
+
+class Frequency(Enum):
+    DAILY = 24 * 60
