@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
-from cheap_histories import cheap_histories
+from cheap_dagster import cheap_dagster
 from hypothesis import HealthCheck, settings
 from unignored_signals import take_back_ignored_signals
 
@@ -67,8 +67,8 @@ def _cheap_lakes() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cheap_histories() -> Iterator[None]:
-    with cheap_histories():
+def _cheap_dagster() -> Iterator[None]:
+    with cheap_dagster():
         yield
 
 

@@ -52,7 +52,7 @@ def main(answers: Path, *, plant: bool) -> None:
     logging.basicConfig(level=logging.DEBUG)  # all that libraries say goes to stderr, which the parent keeps
 
     import dagster as dg
-    from cheap_histories import cheap_histories
+    from cheap_dagster import cheap_dagster
 
     from beiwe_project.assets import lab_assets
     from dagster_beiwe import Automation, build_beiwe_definitions
@@ -69,7 +69,7 @@ def main(answers: Path, *, plant: bool) -> None:
         from leak_planted import planted_resources
 
         definitions = dg.Definitions.merge(definitions, planted_resources())
-    with cheap_histories(), dg.DagsterInstance.get() as instance:
+    with cheap_dagster(), dg.DagsterInstance.get() as instance:
         for keys, tags in _work(definitions, instance, plant=plant):
             job = definitions.resolve_implicit_job_def_def_for_assets(keys)
             assert job is not None

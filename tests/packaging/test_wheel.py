@@ -99,7 +99,7 @@ from dataclasses import replace
 from datetime import timedelta
 from dagster_beiwe.simulator import demo
 sys.path.append({str(REPOSITORY / "tests" / "support")!r})
-from cheap_histories import cheap_histories
+from cheap_dagster import cheap_dagster
 
 whole = demo.demo_plans
 
@@ -109,7 +109,7 @@ def last_weeks_of_two(now):
         yield replace(plan, start=now - timedelta(weeks=3), participants=two)
 
 demo.demo_plans = lambda now: tuple(last_weeks_of_two(now))
-with cheap_histories():
+with cheap_dagster():
     runpy.run_module("dagster_beiwe", run_name="__main__")
 """
 """The command, with an Android phone and an iPhone in each study, for half of what the whole world costs."""
