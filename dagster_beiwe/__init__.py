@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dagster_beiwe.resource import BeiweResource, EnvCredentials, KeyringCredentials
     from dagster_beiwe.studies.config import StudyConfig
     from dagster_beiwe.studies.study import Study
+    from dagster_beiwe.tables.partitions import TablePartitions
 
 _MODULES = {
     "Automation": "definitions",
@@ -46,6 +47,7 @@ _MODULES = {
     "Notices": "automation.notices",
     "Study": "studies.study",
     "StudyConfig": "studies.config",
+    "TablePartitions": "tables.partitions",
     "build_beiwe_definitions": "definitions",
     "credentials_from_env": "credentials",
     "on_new_content": "partitions.conditions",
@@ -67,6 +69,7 @@ __all__ = [
     "Notices",
     "Study",
     "StudyConfig",
+    "TablePartitions",
     "build_beiwe_definitions",
     "credentials_from_env",
     "on_new_content",

@@ -16,6 +16,7 @@ COMMANDS = {
     "keyring": "Create, change or list the encrypted keyring file",
     "status": "Show who sends data and who stopped",
     "show": "Print a table of the lake, or export it",
+    "sql": "Query the tables of a study with SQL",
     "history": "List what happened to a study, record by record",
     "snapshot": "Keep a past state of a study, and cite it in a paper",
     "verify": "Prove that the lake is what was committed",

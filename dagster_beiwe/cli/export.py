@@ -26,6 +26,8 @@ from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelled_stream
 from dagster_beiwe.text import as_typed, counted, human_size
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from dagster_beiwe.reading.frames import ParseReport
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
@@ -55,6 +57,7 @@ class _Selection:
 @study_option
 @participants_option
 @click.option("--stream", "streams", multiple=True, help="Only this stream. Can be repeated. Default: all.")
+@click.option("--table", help="This table of the lake in place of raw data, as --format csv (the default) or parquet.")
 @click.option("--start", type=utc_time, metavar="TIME", help="First hour (UTC). Default: all.")
 @click.option("--end", type=utc_time, metavar="TIME", help="Hour to stop before (UTC). Default: all.")
 @as_of_option
@@ -62,7 +65,6 @@ class _Selection:
     "--format",
     "form",
     type=click.Choice(["tree", "csv", "parquet"]),
-    default="tree",
     help="tree (the default): Beiwe's own files. csv, parquet: one table per participant and stream.",
 )
 @click.option(
@@ -74,10 +76,11 @@ def command(
     study: str,
     participants: tuple[str, ...],
     streams: tuple[str, ...],
+    table: str | None,
     start: datetime | None,
     end: datetime | None,
     as_of: int | datetime | str | None,
-    form: str,
+    form: str | None,
     folder: Path,
     as_json: bool,
 ) -> int:
@@ -85,6 +88,11 @@ def command(
 
     What is exported is not protected: keep it where patient data may be.
     """
+    if table is not None:
+        if streams or form == "tree":
+            raise click.UsageError("--table excludes --stream and --format tree.")
+        return _export_table(study, as_of, table, participants, start, end, form or "csv", folder, as_json=as_json)
+    form = form or "tree"
     selection = _Selection(participants, _streams(streams, form), start or _FIRST, end or _LAST, form)
     if selection.start >= selection.end:
         raise click.UsageError(
@@ -102,7 +110,7 @@ def command(
         raise not_held(sorted(unknown))
     _check_held(lake, selection.streams)
     with _new_files(folder) as tree:
-        print("Exported files are NOT protected: keep them where patient data may be.", file=sys.stderr)
+        _warn()
         for size in _export(lake, selection, tree, tables):
             files, size_bytes = files + 1, size_bytes + size
     if as_json:
@@ -114,6 +122,50 @@ def command(
     else:
         print("The lake holds no file of this selection. Nothing was written.")
     return 0 if files else 1
+
+
+def _export_table(
+    study: str,
+    as_of: int | datetime | str | None,
+    table: str,
+    participants: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    form: str,
+    folder: Path,
+    *,
+    as_json: bool,
+) -> int:
+    """Write the rows of one table into one file; partitions are told apart by a column."""
+    from dagster_beiwe.tables.joining import concat  # pandas is slow to import
+    from dagster_beiwe.tables.partitions import TablePartitions
+
+    whole = open_lake()
+    check_outside(folder, whole.storage)
+    _check_new(folder)
+    ((listing, lake),) = studies_in_lake(whole, study)
+    found = TablePartitions.of(lake, table, participants=participants or None, start=start, end=end, as_of=as_of)
+    frame = concat([found[key].assign(partition=key) if key else found[key] for key in found])
+    size_bytes = 0
+    if len(frame):
+        with _new_files(folder) as tree, _create(tree, f"{found.asset_key[-1]}.{form}") as file:
+            _warn()
+            size_bytes = _write_frame(frame, file, form)
+    if as_json:
+        facts = {"folder": folder, "rows": len(frame), "size_bytes": size_bytes, "missing": found.missing}
+        print_json({"study_id": listing.id, "table": "/".join(found.asset_key), **facts})
+        return 0 if len(frame) else 1
+    for key in found.missing:
+        print(f"Not in the lake: partition {key}.", file=sys.stderr)
+    if len(frame):
+        print(f"{counted(len(frame), 'row')}, {human_size(size_bytes)}, in {as_typed(str(folder))}")
+        return 0
+    print("The lake holds no row of this selection. Nothing was written.")
+    return 1
+
+
+def _warn() -> None:
+    print("Exported files are NOT protected: keep them where patient data may be.", file=sys.stderr)
 
 
 @contextmanager
@@ -227,11 +279,15 @@ def _write_table(
     frame = builder.build()
     tables.add(builder.report)
     with _create(target, f"{participant}/{stream}.{form}") as file:
-        if form == "csv":
-            frame.to_csv(file, index=False)
-        else:
-            frame.to_parquet(file, index=False)
-        return int(file.tell())
+        return _write_frame(frame, file, form)
+
+
+def _write_frame(frame: pd.DataFrame, file: Any, form: str) -> int:
+    if form == "csv":
+        frame.to_csv(file, index=False)
+    else:
+        frame.to_parquet(file, index=False)
+    return int(file.tell())
 
 
 @contextmanager

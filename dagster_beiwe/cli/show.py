@@ -16,11 +16,12 @@ from dagster_beiwe.cells import dimensions
 from dagster_beiwe.cli.context import named, not_held, open_lake, opener, studies_in_lake
 from dagster_beiwe.cli.options import as_of_option, json_option, optional_study_option, participants_option
 from dagster_beiwe.cli.output import print_json
+from dagster_beiwe.cli.rows import export, plain, printable
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.study import When
 from dagster_beiwe.tables.store import TableStore
-from dagster_beiwe.text import counted, one_line, utc_minute
+from dagster_beiwe.text import counted, utc_minute
 
 _MOST_ROWS = 60
 """So many are shown on a terminal."""
@@ -85,7 +86,7 @@ def command(
     if participants and all(frame.empty for _, frame in frames):
         raise not_held(participants)
     if as_json or as_csv or not sys.stdout.isatty():
-        _export(_joined(frames), as_json=as_json, as_csv=as_csv)
+        export(_joined(frames), as_json=as_json, as_csv=as_csv)
     else:
         for each, frame in frames:
             _print_table(each, frame)
@@ -143,39 +144,11 @@ def _joined(frames: Sequence[tuple[_Table, pd.DataFrame]]) -> pd.DataFrame:
     """All rows as text, times and numbers, with the study that they belong to."""
     parts = []
     for table, frame in frames:
-        plain = _plain(frame)
+        rows = plain(frame)
         if table.study:
-            plain.insert(0, "study_id", table.study.id)
-        parts.append(plain)
+            rows.insert(0, "study_id", table.study.id)
+        parts.append(rows)
     return pd.concat(parts, ignore_index=True)
-
-
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Calendar days as dates, and categories as what they stand for."""
-    moments = {name: frame[name] for name in frame.select_dtypes("datetime")}
-    days = {name: each for name, each in moments.items() if (each.dropna().dt.normalize() == each.dropna()).all()}
-    words = {name: frame[name].astype(object) for name in frame.select_dtypes("category")}
-    plain: pd.DataFrame = frame.assign(**{name: each.dt.strftime("%Y-%m-%d") for name, each in days.items()}, **words)
-    return plain
-
-
-def _export(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> None:
-    if as_json and len(frame):
-        frame.to_json(sys.stdout, orient="records", lines=True, date_format="iso", double_precision=15)
-    elif as_csv:
-        (_printable(frame) if sys.stdout.isatty() else frame).to_csv(sys.stdout, index=False)
-    elif not as_json:
-        _printable(frame).to_csv(sys.stdout, index=False, sep="\t")
-
-
-def _printable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without characters that a terminal would obey."""
-    texts = {
-        name: frame[name].map(lambda value: one_line(str(value)), na_action="ignore")
-        for name in frame.select_dtypes(["object", "string"])
-    }
-    printable: pd.DataFrame = frame.assign(**texts).set_axis([one_line(str(name)) for name in frame], axis=1)
-    return printable
 
 
 def _print_table(table: _Table, frame: pd.DataFrame) -> None:
@@ -183,7 +156,7 @@ def _print_table(table: _Table, frame: pd.DataFrame) -> None:
     print(f"{table.title}{of}: {counted(len(frame), 'row')}, written {utc_minute(table.written)}")
     half = _MOST_ROWS // 2
     cut = max(0, len(frame) - 2 * half)
-    shown = _printable(_plain(pd.concat([frame[:half], frame[half + cut :]]))).astype(object)
+    shown = printable(plain(pd.concat([frame[:half], frame[half + cut :]]))).astype(object)
     text = shown.where(shown.notna(), "").to_string(index=False, line_width=shutil.get_terminal_size().columns)
     print(text if len(frame) else "(no rows)")
     if cut:

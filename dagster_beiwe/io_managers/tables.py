@@ -23,13 +23,13 @@ from dagster_beiwe.io_managers.partition_keys import (
     warn_of_partitioned_check,
 )
 from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY, refuse_pickles
-from dagster_beiwe.io_managers.table_partitions import TablePartitions
 from dagster_beiwe.lake.manifest import TableManifest
 from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.runs.dagster_private import COLUMN_SCHEMA
 from dagster_beiwe.runs.failures import clear_failures
 from dagster_beiwe.studies.study import Study
+from dagster_beiwe.tables.partitions import TablePartitions
 from dagster_beiwe.tables.store import TableStore, require_passphrase
 from dagster_beiwe.text import listed
 
@@ -40,10 +40,10 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
     """Stores DataFrames as encrypted Parquet in the lake, one file per partition.
 
     An input of one partition, or of an asset without partitions, is a DataFrame. An input of several partitions is a
-    lazy mapping, ``TablePartitions``, or one DataFrame of all of them if the parameter is annotated ``pd.DataFrame``.
-    With the annotation ``TablePartitions`` or ``dict``, an input is a mapping for any number of partitions. Partitions
-    that were never materialized are an error, unless the input's metadata has ``allow_missing_partitions``. A run over
-    several partitions returns {partition key: DataFrame}.
+    lazy mapping, ``TablePartitions``. A parameter's annotation chooses the form for any number of partitions:
+    ``pd.DataFrame``, ``dict``, ``TablePartitions``, ``polars.LazyFrame``, ``duckdb.DuckDBPyRelation``, or
+    ``pyarrow.dataset.Dataset``. Partitions that were never materialized are an error, unless the input's metadata has
+    ``allow_missing_partitions``. A run over several partitions returns {partition key: DataFrame}.
 
     ``build_beiwe_definitions(default_io_manager=True)`` also binds it to ``io_manager``, for assets that name no IO
     manager. The table of an asset whose metadata names no study is encrypted with the lake's own passphrase. Anything
@@ -77,18 +77,16 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         if not metadata.get(NO_PARTICIPANTS_METADATA_KEY):
             refuse_pickles(context)
         store = self._store(key, metadata, context).at()  # all partitions of one state, whatever is written meanwhile
+        annotation = context.dagster_type.typing_type
         if not context.has_asset_partitions:
-            return store.read(key)
+            return _as_annotated(TablePartitions(store, key, [None]), annotation, several=False)
         warn_of_partitioned_check(context)
         wanted = input_partition_keys(context)
-        annotation = context.dagster_type.typing_type
-        as_dict = annotation is dict or get_origin(annotation) is dict
-        if len(wanted) == 1 and not as_dict and annotation is not TablePartitions:
-            return store.read(key, partition=wanted[0])
-        view = TablePartitions(store, key, _stored(context, store, key, wanted))
-        if annotation is pd.DataFrame:
-            return view.concat()
-        return dict(view) if as_dict else view
+        stored = store.partitions(key)
+        missing = [each for each in wanted if each not in stored]
+        _check_missing(context, key, wanted, missing, mapping=len(wanted) > 1 or _is_mapping(annotation))
+        view = TablePartitions(store, key, [each for each in wanted if each in stored], missing=missing)
+        return _as_annotated(view, annotation, several=len(wanted) > 1)
 
     def _store(
         self, asset_key: list[str], metadata: Mapping[str, Any] | None, context: dg.InputContext | dg.OutputContext
@@ -104,19 +102,39 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
         return TableStore.of_lake(lake.storage, passphrase=found, witness=lake.witness)
 
 
-def _stored(context: dg.InputContext, store: TableStore, key: list[str], wanted: Sequence[str]) -> list[str]:
-    """The wanted partitions that are stored: all of them, unless the input may lack some."""
-    stored = store.partitions(key)
-    found, missing = ([each for each in wanted if (each in stored) is there] for there in (True, False))
+def _as_annotated(view: TablePartitions, annotation: Any, *, several: bool) -> Any:
+    """A table as a parameter's annotation asks for it; without one, a DataFrame of one partition, else the view."""
+    if _is_mapping(annotation):
+        return view if annotation is TablePartitions else dict(view)
+    package = getattr(annotation, "__module__", "").partition(".")[0].lstrip("_")
+    match package, getattr(annotation, "__name__", ""):
+        case "polars", "LazyFrame":
+            return view.to_polars()
+        case "pyarrow", "Dataset":
+            return view.dataset
+        case "duckdb", "DuckDBPyRelation":
+            return view.to_duckdb()
+        case "pandas", "DataFrame":
+            return view.to_pandas()
+    return view if several else view.to_pandas()
+
+
+def _is_mapping(annotation: Any) -> bool:
+    return annotation is TablePartitions or annotation is dict or get_origin(annotation) is dict
+
+
+def _check_missing(
+    context: dg.InputContext, key: list[str], wanted: Sequence[str], missing: Sequence[str], *, mapping: bool
+) -> None:
+    """Raise ``TableMissingError`` unless the input may lack partitions; a single one only as a ``mapping``."""
     name = "/".join(key)
-    if missing and not (context.definition_metadata or {}).get(_ALLOW_MISSING):
+    if missing and not (mapping and (context.definition_metadata or {}).get(_ALLOW_MISSING)):
         raise TableMissingError(
             f"{len(missing)} of {len(wanted)} partitions of {name} were never materialized. Nothing was read. "
             f"Materialize them first ({', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}), or give the "
             f"input the metadata {{'{_ALLOW_MISSING}': True}}."
         )
-    context.log.info("Table %s: %d of %d partitions.", name, len(found), len(wanted))
-    return found
+    context.log.info("Table %s: %d of %d partitions.", name, len(wanted) - len(missing), len(wanted))
 
 
 def _frames_by_partition(

@@ -1,7 +1,11 @@
-"""Find a table of this package in a study's part of the lake where no definitions tell its key."""
+"""Find a table in a study's part of the lake where no definitions tell its key."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.lake.layout import asset_path
 from dagster_beiwe.tables.files import TableFiles
 
 
@@ -17,3 +21,24 @@ def key_called(files: TableFiles, name: str) -> tuple[str, ...]:
         if subject.name is None and subject.asset.rpartition("/")[2] == name
     ]
     return max(found)[1] if found else (name,)
+
+
+def table_called(files: TableFiles, table: str | Sequence[str]) -> tuple[str, ...]:
+    """The asset key of the table with this key, else of the only one whose key ends so; a text has ``/`` between parts.
+
+    Raises ``ConfigurationError`` if there is none, or if there are several.
+    """
+    wanted = asset_path(table.split("/") if isinstance(table, str) else table)
+    held = {subject.asset: (subject, version) for subject, version in files.tables()}
+    found = [each for each in held if each == wanted] or [each for each in held if f"/{each}".endswith(f"/{wanted}")]
+    if len(found) == 1:
+        return files.manifest(*held[found[0]]).asset_key
+    names = ", ".join(sorted(found or held)) or "none"
+    if found:
+        raise ConfigurationError(
+            f"Several tables are called {wanted[:80]!r}: {names}. Nothing was read. Give more of the key."
+        )
+    raise ConfigurationError(
+        f"{files.layout.folder!r} in the lake at {files.storage.describe()} holds no table called {wanted[:80]!r}. "
+        f"Nothing was read. Its tables are: {names}. Correct the name, or materialize the asset."
+    )

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
-from pyarrow import ipc, parquet
+from pyarrow import dataset, ipc, parquet
 
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.tables.keys import FileKey
@@ -189,17 +189,43 @@ def read_parquet(file: parquet.ParquetFile, *, columns: Sequence[str] | None, na
 
     Raises ``ConfigurationError`` for columns that it does not have, with the nearest right one.
     """
-    for column in columns or ():
-        if column not in file.schema_arrow.names:
-            close = difflib.get_close_matches(column, file.schema_arrow.names, n=1, cutoff=0.4)
+    check_columns(file.schema_arrow.names, columns or (), name=name)
+    chosen = None if columns is None else list(columns)
+    return _typed(file.read(columns=chosen, use_pandas_metadata=True).to_pandas(), file.schema_arrow, chosen)
+
+
+def read_fragment(
+    fragment: dataset.ParquetFileFragment,
+    *,
+    columns: Sequence[str] | None,
+    condition: dataset.Expression | None,
+    name: str,
+) -> pd.DataFrame:
+    """The rows of such a file that fulfill a condition. Raises as ``read_parquet`` does."""
+    schema = fragment.physical_schema
+    check_columns(schema.names, columns or (), name=name)
+    chosen = None if columns is None else list(columns)
+    index = [level for level in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(level, str)]
+    wanted = None if chosen is None else list(dict.fromkeys([*chosen, *index]))
+    frame = fragment.to_table(columns=wanted, filter=condition).replace_schema_metadata(schema.metadata).to_pandas()
+    return _typed(frame, schema, chosen)
+
+
+def check_columns(held: Sequence[str], columns: Sequence[str], *, name: str) -> None:
+    """Raise ``ConfigurationError`` for columns that a table does not have."""
+    for column in columns:
+        if column not in held:
+            close = difflib.get_close_matches(column, held, n=1, cutoff=0.4)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigurationError(
                 f"The table {name} has no column {column[:60]!r}. Nothing was read.{hint} Its columns are: "
-                f"{', '.join(file.schema_arrow.names)}."
+                f"{', '.join(held)}."
             )
-    chosen = None if columns is None else list(columns)
-    frame = file.read(columns=chosen, use_pandas_metadata=True).to_pandas()
+
+
+def _typed(frame: pd.DataFrame, schema: pa.Schema, chosen: list[str] | None) -> pd.DataFrame:
+    """A frame that Arrow made, with the types that it was stored with."""
     pa.default_memory_pool().release_unused()  # it would keep more memory than the frame takes
-    attributes, frame = frame.attrs, _with_categories(frame, file.schema_arrow.metadata[_CATEGORIES])
+    attributes, frame = frame.attrs, _with_categories(frame, schema.metadata[_CATEGORIES])
     frame.attrs = attributes
     return frame if chosen is None else frame[chosen]

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import pyarrow as pa
-from pyarrow import parquet
+from pyarrow import dataset, parquet
 
 from dagster_beiwe.encryption import UNENCRYPTED, KeyRing
 from dagster_beiwe.errors import IntegrityError
@@ -93,6 +93,21 @@ class StoredTable:
         with self.proven():
             return parquet.ParquetFile(source, decryption_properties=properties, pre_buffer=True)
 
+    def fragment(self) -> dataset.ParquetFileFragment:
+        """The file as a part of Arrow's datasets, with its footer read and proven."""
+        options = dataset.ParquetFragmentScanOptions(
+            pre_buffer=True, decryption_properties=self.key.decryption() if self.key else None
+        )
+        source = self.source()
+        fragment = dataset.ParquetFileFormat(default_fragment_scan_options=options).make_fragment(
+            pa.PythonFile(source, mode="r")
+        )
+        with self.proven():
+            fragment.ensure_complete_metadata()
+        if isinstance(source, _Ranges):
+            source.forget()
+        return fragment
+
     def read_range(self, start: int, size_bytes: int) -> bytes:
         """A part of the stored file. Raises ``IntegrityError`` if the file is missing."""
         try:
@@ -100,11 +115,9 @@ class StoredTable:
         except FileNotFoundError:
             raise self.absent() from None
 
-    def tail(self, modular: ModularEncryption) -> bytes:
+    def tail(self, modular: ModularEncryption, tail_bytes: int) -> bytes:
         """The file's last bytes, of which the footer is proven. Raises ``IntegrityError``."""
-        size_bytes = self.manifest.stored_size_bytes
-        tail_bytes = min(max(modular.footer_size_bytes, _TAIL_BYTES), size_bytes)
-        tail = self.read_range(size_bytes - tail_bytes, tail_bytes + 1)
+        tail = self.read_range(self.manifest.stored_size_bytes - tail_bytes, tail_bytes + 1)
         footer = tail[len(tail) - modular.footer_size_bytes :]
         if len(tail) != tail_bytes or hashlib.sha256(footer).hexdigest() != modular.footer_sha256:
             raise self._changed()
@@ -118,16 +131,18 @@ class StoredTable:
 
 
 class _Ranges(io.RawIOBase):
-    """An encrypted file, of which only the ranges are fetched that are read; the end of the file once."""
+    """An encrypted file, of which only the ranges are fetched that are read. Its end is fetched once, and proven."""
 
     def __init__(self, table: StoredTable, modular: ModularEncryption) -> None:
         super().__init__()
         self._table, self._modular, self._at = table, modular, 0
         self._size_bytes = table.manifest.stored_size_bytes
+        self._tail_bytes = min(max(modular.footer_size_bytes, _TAIL_BYTES), self._size_bytes)
+        self._tail: bytes | None = None
 
-    @cached_property
-    def _tail(self) -> bytes:
-        return self._table.tail(self._modular)
+    def forget(self) -> None:
+        """Keep nothing of the file in memory: there may be thousands of them."""
+        self._tail = None
 
     def readable(self) -> bool:
         return True
@@ -146,8 +161,12 @@ class _Ranges(io.RawIOBase):
         left = max(0, self._size_bytes - self._at)
         start, wanted = self._at, left if size is None or size < 0 else min(size, left)
         self._at += wanted
-        in_tail = start - (self._size_bytes - len(self._tail))
-        return self._tail[in_tail : in_tail + wanted] if in_tail >= 0 else self._table.read_range(start, wanted)
+        in_tail = start - (self._size_bytes - self._tail_bytes)
+        if in_tail < 0:
+            return self._table.read_range(start, wanted)
+        if self._tail is None:
+            self._tail = self._table.tail(self._modular, self._tail_bytes)
+        return self._tail[in_tail : in_tail + wanted]
 
     def readinto(self, buffer: Any) -> int:
         data = self.read(len(buffer))

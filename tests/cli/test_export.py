@@ -6,6 +6,7 @@ import re
 import stat
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
+from dagster_beiwe.tables.store import TableStore
 
 
 def test_export_writes_beiwes_own_tree(lake: StudyLake, tmp_path: Path, server: SimulatedServer) -> None:
@@ -57,6 +59,26 @@ def test_export_reads_past_states(lake: StudyLake, tmp_path: Path, capsys: pytes
     for as_of, words in said.items():
         assert main(["export", "--study", "Sleep", "--to", str(tmp_path / "none"), "--as-of", as_of]) == 2
         assert f"has {words}" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("form", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
+def test_export_writes_a_table_of_the_lake(
+    lake: StudyLake, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, read: Any
+) -> None:
+    """One file with the rows of whom was asked for; who has no partition is named."""
+    store, target = TableStore.of_study(lake), tmp_path / "plain"
+    store.write(["lab", "steps"], pd.DataFrame({"steps": [3, 4]}), partition="anna1111")
+    arguments = ["export", "--study", "Sleep", "--table", "steps", "--to", str(target)]
+    assert main([*arguments, "--format", form]) == 0
+    said = capsys.readouterr()
+    assert "2 rows" in said.out
+    assert "NOT protected" in said.err
+    assert "Not in the lake: partition bert2222." in said.err
+    rows = read(target / f"steps.{form}").to_dict("list")
+    assert rows == {"steps": [3, 4], "partition": ["anna1111", "anna1111"]}
+    assert main([*arguments[:-1], str(tmp_path / "none"), "--participant", "bert2222"]) == 1
+    assert main([*arguments, "--stream", "gps"]) == 2
     assert not (tmp_path / "none").exists()
 
 

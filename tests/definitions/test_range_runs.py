@@ -11,7 +11,6 @@ import pytest
 from worlds import START, WEEKS, small_world
 
 from dagster_beiwe import BeiwePartitions, StudyConfig, build_beiwe_definitions
-from dagster_beiwe.io_managers import TablePartitions
 from dagster_beiwe.partitions.definitions import (
     participant_partitions,
     participants_name,
@@ -21,6 +20,7 @@ from dagster_beiwe.partitions.definitions import (
 from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import SimulatedServer, World
 from dagster_beiwe.studies.study import Study
+from dagster_beiwe.tables.partitions import TablePartitions
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
 

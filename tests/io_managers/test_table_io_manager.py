@@ -10,11 +10,11 @@ import pytest
 from io_project import TABLES, Project, tables_below
 from reading_helpers import ANDROID, IOS
 
-from dagster_beiwe.io_managers import TablePartitions
 from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.partitions.definitions import participant_partitions
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.studies.study import Study
+from dagster_beiwe.tables.partitions import TablePartitions
 from dagster_beiwe.tables.store import TableStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `backfill_policy`")  # in beta
@@ -88,7 +88,7 @@ def test_several_partitions_are_a_lazy_mapping(project: Project, per_participant
     (view,) = got
     assert list(view) == [ANDROID, IOS]
     assert set(view[IOS]["participant"]) == {IOS}
-    assert len(view.concat()) == 10
+    assert len(view.to_pandas()) == 10
 
 
 def test_several_partitions_are_one_frame_for_who_wants_that(
@@ -136,7 +136,7 @@ def test_categories_that_have_no_union_become_values(project: Project) -> None:
     for partition, values in parts.items():
         store.write(["scales"], pd.DataFrame({"answer": values}), partition=partition)
     for partitions, answers in ((["one", "two"], ["low", "high"]), (["one", "three"], ["low", 3])):
-        assert TablePartitions(store, ["scales"], partitions).concat()["answer"].tolist() == answers
+        assert TablePartitions(store, ["scales"], partitions).to_pandas()["answer"].tolist() == answers
 
 
 def test_several_partitions_are_a_dict_for_who_wants_that(
@@ -146,6 +146,25 @@ def test_several_partitions_are_a_dict_for_who_wants_that(
     got: list[Any] = []
     project.run(per_participant, downstream_of(per_participant, dict[str, pd.DataFrame], got), last_only=True)
     assert {key: len(frame) for key, frame in got[0].items()} == {ANDROID: 5, IOS: 5}
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "rows"),
+    [
+        ("polars", "LazyFrame", lambda frame: len(frame.collect())),
+        ("duckdb", "DuckDBPyRelation", len),
+        ("pyarrow.dataset", "Dataset", lambda data: data.count_rows()),
+    ],
+)
+def test_an_annotation_asks_for_a_lazy_form(
+    project: Project, per_participant: dg.AssetsDefinition, package: str, name: str, rows: Any
+) -> None:
+    """Of all partitions together, and nothing is read before it is used."""
+    got: list[Any] = []
+    annotation = getattr(pytest.importorskip(package), name)
+    project.run(per_participant, downstream_of(per_participant, annotation, got), last_only=True)
+    assert isinstance(got[0], annotation)
+    assert rows(got[0]) == 10
 
 
 def test_missing_partitions_are_an_error_unless_allowed(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import pytest
 from reading_helpers import ANDROID, IOS, PASSPHRASE, START
 
@@ -16,6 +17,7 @@ from dagster_beiwe.lake.snapshots import create_snapshot
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
+from dagster_beiwe.tables.store import TableStore
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reading.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -63,6 +65,16 @@ def test_the_example_of_past_states(shared_lake: StudyLake, tmp_path: Path) -> N
     names = run_example(2, **{"/data/lake": str(folder), "5873fe38644ad7557b168e43": shared_lake.study_id})
     assert len(names["gps"]) == 264
     assert len(names["by_number"]) < len(names["by_time"]) == len(names["as_published"]) == 6
+
+
+def test_the_example_of_tables(shared_lake: StudyLake, tmp_path: Path) -> None:
+    """On a copy with a table; another participant's rows are left out."""
+    shutil.copytree(shared_lake.storage.describe(), folder := tmp_path / "lake")
+    lake = BeiweLake(folder).study(shared_lake.study_id, passphrase=PASSPHRASE)
+    frame = pd.DataFrame({"participant": [ANDROID, IOS], "stream": ["gps", "wifi"], "day": [1, 2]})
+    TableStore.of_study(lake).write(["beiwe", "sleep", "coverage"], frame)
+    stand_ins = {"/data/lake": str(folder), "5873fe38644ad7557b168e43": shared_lake.study_id, "abcd1234": ANDROID}
+    assert run_example(3, **stand_ins)["frame"].to_dict("list") == {"participant": [ANDROID], "stream": ["gps"]}
 
 
 @pytest.mark.parametrize("method", ["files", "open", "read", "iter_frames", "set_aside", "missing", "incomplete"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 
+import numpy as np
+import pandas as pd
 import pytest
 from object_helpers import PEOPLE, S3, Answer, Call, contents, study_lake, sync, truth
 
@@ -14,6 +17,8 @@ from dagster_beiwe.maintenance.purge import purge_participant
 from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.tables.partitions import TablePartitions
+from dagster_beiwe.tables.store import TableStore
 
 
 def test_verify_asks_nothing_file_by_file(url: str, s3: S3, server: SimulatedServer) -> None:
@@ -32,6 +37,23 @@ def test_verify_asks_nothing_file_by_file(url: str, s3: S3, server: SimulatedSer
     assert verify_study(lake).files_checked == 22
     assert len([path for _, path in s3.requests if "/gps/" in path]) == 22
     assert "HEAD" not in {method for method, _ in s3.requests}
+
+
+def test_a_column_of_a_table_is_asked_for_in_few_ranges(url: str, s3: S3) -> None:
+    """Of each partition its owner, its manifest, the file's end, and the column in each group of rows."""
+    store = TableStore.of_study(study_lake(url))
+    frame = pd.DataFrame({"day": range(200_000), "latitude": np.random.default_rng(1).normal(47, 1, 200_000)})
+    written = store.write_all(["lab", "places"], dict.fromkeys(PEOPLE, frame), run_id="r")
+    assert all(each.stored_size_bytes > 1_000_000 for each in written.values())
+    lake = study_lake(url)
+    assert lake.exists
+    s3.requests.clear()
+    table = TablePartitions.of(lake, "places", columns=["day"])
+    assert table.dataset.to_table().num_rows == 200_000 * len(PEOPLE)
+    asked = Counter(path.rpartition(".")[2] for method, path in s3.requests if "~" in path)
+    assert (asked["zst"], asked["parquet"]) == (len(PEOPLE) + 1, 3 * len(PEOPLE))
+    assert len(s3.requests) - sum(asked.values()) <= 10
+    assert {method for method, _ in s3.requests} == {"GET"}
 
 
 def test_verify_asks_nothing_stranger_by_stranger(url: str, s3: S3, server: SimulatedServer) -> None:

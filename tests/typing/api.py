@@ -25,6 +25,7 @@ from dagster_beiwe import (
     Notices,
     Study,
     StudyConfig,
+    TablePartitions,
     build_beiwe_definitions,
     credentials_from_env,
     on_new_content,
@@ -145,3 +146,10 @@ def reason(folder: Path, study_id: str) -> str:
 def mano(folder: Path) -> list[str]:
     """A folder that mano wrote."""
     return assert_type(ManoTree(folder, passphrase="secret").participants, list[str])
+
+
+def table_by_column() -> pd.DataFrame:
+    table = TablePartitions.of(BeiweLake("lake").study("5a1b2c3d4e5f6a7b8c9d0e1f"), "gps", columns=["latitude"])
+    missing: tuple[str, ...] = table.missing
+    assert not missing
+    return table.to_pandas()

@@ -28,6 +28,7 @@ NAMES = [
     "Notices",
     "Study",
     "StudyConfig",
+    "TablePartitions",
     "build_beiwe_definitions",
     "credentials_from_env",
     "on_new_content",
