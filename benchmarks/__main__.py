@@ -11,12 +11,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks import catalog, coverage, lake, limits, machine, suite
+from benchmarks import catalog, columns, coverage, lake, limits, machine, suite
 from benchmarks.report import as_document, as_text
 from benchmarks.worlds import Scale
 
-_NAMES = (*suite.WORKLOADS, "memory", "limits", "lake", "coverage")
-_DATED = {"lake", "coverage"}
+_NAMES = (*suite.WORKLOADS, "memory", "limits", "lake", "coverage", "columns")
+_DATED = {"lake", "coverage", "columns"}
 """What tells by itself when it was measured."""
 
 
@@ -72,6 +72,8 @@ def run(
             results[name] |= kept
         elif name == "coverage":
             results[name] = coverage.measure(scale, folder=folder / name)
+        elif name == "columns":
+            results[name] = columns.measure(scale, folder=folder / name)
         elif name == "limits":
             size_bytes = {"full": 32_000_000, "quick": 8_000_000, "tiny": 100_000}[scale]
             results[name] = limits.measure(folder, size_bytes=size_bytes, files={"full": 500}.get(scale, 50))

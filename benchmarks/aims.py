@@ -201,7 +201,28 @@ AIMS = (
         unit="MB at most",
         reason=lambda _: "It grew by more than the table and its encrypted copy explain.",
     ),
+    Aim(
+        title="Two columns of one week from a table, against raw files: processor time",
+        wanted=f"≥ 8 {TIMES}",
+        value=lambda results: _of_raw_files(results, "cpu_seconds"),
+        holds=lambda ratio: ratio >= 8,
+        reason=lambda _: "Opening the table takes a part that does not depend on its size.",
+    ),
+    Aim(
+        title="The same: bytes read",
+        wanted="≥ 2 times fewer",
+        value=lambda results: _of_raw_files(results, "bytes"),
+        holds=lambda ratio: ratio >= 2,
+        unit="times fewer",
+        reason=lambda _: "The end of the file is a large part of a small table.",
+    ),
 )
+
+
+def _of_raw_files(results: Results, what: str) -> float:
+    """How many times as much raw files cost as the table."""
+    ways = results["columns"]["ways"]
+    return float(ways["raw files, pandas"]["a week"][what] / ways["table, pandas"]["a week"][what])
 
 
 def judged(results: Results) -> Iterator[tuple[Aim, str, bool]]:

@@ -15,7 +15,7 @@ from benchmarks.report import as_document, as_text
 
 pytestmark = pytest.mark.skipif(find_spec("mano") is None, reason="mano, the other side of the benchmarks, is missing")
 
-ONLY = ("small", "refresh", "memory", "limits", "lake", "coverage")
+ONLY = ("small", "refresh", "memory", "limits", "lake", "coverage", "columns")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,14 @@ def test_coverage_counts_every_file(results: dict[str, Any]) -> None:
     assert study["files"] == 2 * 7 * study["files_a_day"]
     assert study["rows"] > 2 * 7
     assert study["peak_bytes"] >= study["base_bytes"]
+
+
+def test_every_way_reads_the_same_rows(results: dict[str, Any]) -> None:
+    """From raw files and from tables, of the week and of everything."""
+    found = results["columns"]
+    for what in ("a week", "all"):
+        assert len({way[what]["rows"] for way in found["ways"].values()}) == 1
+    assert found["ways"]["table, pandas"]["all"]["rows"] == found["rows"] > 0
 
 
 def test_results_survive_json_and_become_text_and_documentation(results: dict[str, Any], tmp_path: Path) -> None:
