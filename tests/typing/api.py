@@ -149,7 +149,9 @@ def mano(folder: Path) -> list[str]:
 
 
 def table_by_column() -> pd.DataFrame:
-    table = TablePartitions.of(BeiweLake("lake").study("5a1b2c3d4e5f6a7b8c9d0e1f"), "gps", columns=["latitude"])
+    table = TablePartitions.of(
+        BeiweLake("lake").study("5a1b2c3d4e5f6a7b8c9d0e1f", passphrase="secret"), "gps", columns=["latitude"]
+    )
     missing: tuple[str, ...] = table.missing
     assert not missing
     return table.to_pandas()
