@@ -1,7 +1,7 @@
 """The lab's own tables, made from raw data: what came per day, of each participant, and in a whole week.
 
 Three shapes of dependency: the same partition, all windows of one participant, all participants of one window. Dagster
-infers them from the partitions of the two assets. Each table follows its raw data by itself once the sensor
+infers them from the partitions of the two assets. Each table follows its raw data automatically once the sensor
 ``lab_tables`` is on, and only where the raw data has new content.
 
 An asset returns the tables of all partitions of its run at once, so the backfill policy bounds how many these are. A

@@ -153,6 +153,6 @@ def _read(path: Path) -> _Memory:
     except (TypeError, ValueError):
         raise ConfigurationError(
             f"{path} does not hold what happened in the demo's studies. Nothing was done. Delete {path.parent} to "
-            "begin anew."
+            "start over."
         ) from None
     return memory

@@ -105,6 +105,6 @@ def _detail(record: AnyRecord) -> str:
         case Accept():
             return f"gave up {counted(len(record.lost), 'record')} seen before"
         case Collect():
-            return f"nothing planned before record {record.floor} counts any more"
+            return f"what was planned before record {record.floor} no longer counts"
         case _:
             return ""

@@ -31,8 +31,8 @@ class BeiweLake:
         self.witness = open_storage(witness) if witness else None
         if self.witness is not None and f"{self.witness.describe()}/".startswith(f"{self.storage.describe()}/"):
             raise ConfigurationError(
-                f"The witness {self.witness.describe()} lies in the lake that it has to watch, or is the lake; nothing "
-                "was opened. Name another place, which whoever can change the lake can't change."
+                f"The witness {self.witness.describe()} is in the lake that it watches, or is the lake itself. "
+                "Nothing was opened. Name another place, one that nobody who can change the lake can change."
             )
 
     def __repr__(self) -> str:

@@ -55,7 +55,7 @@ _RULES: dict[RegistryRule, str] = {
 _ROWS, _NO_ROWS = "rows `{}` of `participant`", "no such rows"
 
 _MEANS = {
-    "/check-my-credentials/v1": ("keys are checked by themselves", "by listing the studies"),
+    "/check-my-credentials/v1": ("keys are checked directly", "by listing the studies"),
     "/get-studies/v1": ("studies are found by ID or name", ""),
     "/get-users/v1": ("the roster", ""),
     "/get-participant-ids/v1": ("the roster", "the same from `get-users`"),

@@ -171,7 +171,7 @@ def test_a_run_does_not_go_on_in_a_lake_that_was_put_back(
     shutil.copytree(tmp_path / "older", tmp_path / "lake")
     run = launcher.run(rectangle_tags(participants[:1], WEEKS[1:2]))
     assert not run.is_success
-    assert "was cut or put back" in failure_of(launcher, run)
+    assert "was cut or rolled back" in failure_of(launcher, run)
 
 
 def test_settings_of_the_lake_travel(
@@ -186,7 +186,7 @@ def test_settings_of_the_lake_travel(
     assert (witness := resource.get_lake().witness)
     assert witness.describe() == str(tmp_path / "witness")
     monkeypatch.setenv("LAB_WITNESS", str(tmp_path / "lake" / "witness"))
-    with pytest.raises(ConfigurationError, match="lies in the lake that it has to watch"):
+    with pytest.raises(ConfigurationError, match="is in the lake that it watches"):
         resource.get_lake()
 
 

@@ -200,13 +200,13 @@ def test_intact_finds_a_study_that_was_put_back_as_a_whole(lab: Lab, tmp_path: P
     for _ in range(2):
         evaluation = lab.check("intact")
         assert not evaluation.passed
-        assert "cut or put back to an older state" in (evaluation.description or "")
+        assert "cut or rolled back to an older state" in (evaluation.description or "")
     everything = dict(rectangle_tags(lab.partitions, WEEKS))
     before = tree(folder)
     for name, tags in (("raw_data", everything), ("roster", {})):
         result = lab.run(name, tags=tags)
         failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-        assert any("cut or put back" in str(failure) for failure in failures)
+        assert any("cut or rolled back" in str(failure) for failure in failures)
     assert tree(folder) == before
     assert lab.check("intact", accept_older=True).passed
     assert lab.check("intact").passed

@@ -96,7 +96,7 @@ def test_check_reads_the_witness(
     records = sorted((tmp_path / "lake" / lake.study_id / ".beiwe" / "log" / "000000").iterdir())
     records[-1].unlink()
     assert main(["check"]) == 1
-    assert "was cut or put back" in capsys.readouterr().out
+    assert "was cut or rolled back" in capsys.readouterr().out
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("BEIWE_WITNESS", str(tmp_path / "file" / "witness"))
     assert main(["check"]) == 1

@@ -141,8 +141,8 @@ def tamper(scene: Scene, *, bits: int, seed: int = 1) -> list[Row]:
             with_log(dict.fromkeys(path for path in now if path not in older))),
         row("a participant removed", with_log({path: None for path in now if path.startswith(other)})),
         row("a window removed", with_log(dict.fromkeys(_window(lake, OTHER)))),
-        row("a participant put back to an older state", with_log(_returned(now, older, person))),
-        row("a table put back to an older state", with_log(_returned(now, older, f"{study}.tables/"))),
+        row("a participant rolled back to an older state", with_log(_returned(now, older, person))),
+        row("a table rolled back to an older state", with_log(_returned(now, older, f"{study}.tables/"))),
     ]  # fmt: skip
     assert _files(scene.folder) == now
     assert verify_study(lake, remembered=[scene.seen]).intact, "every damage is undone before the next"

@@ -152,7 +152,7 @@ class Catalog:
         return data is not None and digest(data) == state.digest
 
     def check(self, remembered: Iterable[Head] = (), *, tell: bool = False) -> None:
-        """Raise ``IntegrityError`` if the log lacks a record that somebody has seen: it was cut or put back.
+        """Raise ``IntegrityError`` if the log lacks a record that somebody has seen: it was cut or rolled back.
 
         Asked are its checkpoints, the witness, and whoever ``remembered`` a head. Whoever is about to write may
         ``tell`` the witness what it has missed.

@@ -227,7 +227,7 @@ class Collector:
             if (planned_on(file.path) or 0) > state.number:
                 raise IntegrityError(
                     f"{file.path!r} was planned on a record that the log does not have: it ends at {state.number}. "
-                    "Nothing was removed. The log was cut or put back to an older state: restore the newest copy."
+                    "Nothing was removed. The log was cut or rolled back to an older state: restore the newest copy."
                 )
 
     def _markers(self) -> dict[str, list[Subject]]:

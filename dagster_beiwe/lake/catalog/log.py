@@ -195,7 +195,7 @@ def cut(log: str, head: Head, number: int) -> IntegrityError:
     """The error for a log that ends at ``number`` or differs, though somebody has seen ``head`` in it."""
     return IntegrityError(
         f"The log at {log!r} ends at record {number} or differs, but record {head.number} with hash "
-        f"{head.digest[:16]} was seen in it. Nothing was read or written. The study was cut or put back to an older "
+        f"{head.digest[:16]} was seen in it. Nothing was read or written. The study was cut or rolled back to an older "
         "state: restore the newest copy, or, if the rollback was intended, run `dagster-beiwe verify --accept`. If "
         "`dagster-beiwe rekey` made this lake, give it an empty place as its witness."
     )

@@ -90,7 +90,7 @@ class Opening:
     def check(self, remembered: Iterable[Seen] = ()) -> Catalog | None:
         """The log, once it is certain that it has all that somebody has seen of it, such as Dagster.
 
-        Raises ``IntegrityError`` if it lacks any: it was cut, put back, or removed.
+        Raises ``IntegrityError`` if it lacks any: it was cut, rolled back, or removed.
         """
         own = [each for each in remembered if each.folder == self.folder]
         catalog = self.catalog()

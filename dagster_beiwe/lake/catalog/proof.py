@@ -29,8 +29,8 @@ def prove(store: Store, layout: LogLayout, state: State, read_again: Callable[[i
         if not read_again(first, last):
             raise IntegrityError(
                 f"Records {first} to {last} of the log at {layout.log!r} are not those that the newest record follows. "
-                "Nothing was written. They were changed or put back: run `dagster-beiwe verify --repair`, or restore "
-                "the study from a backup."
+                "Nothing was written. They were changed or rolled back: run `dagster-beiwe verify --repair`, or "
+                "restore the study from a backup."
             )
     return proof
 

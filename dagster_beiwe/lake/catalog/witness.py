@@ -1,7 +1,7 @@
 """A witness: another place, with other credentials, that remembers every record of a log.
 
 It holds the bytes of each record under ``<log>/<thousand>/<number>-<hash>``, created once and never changed, so that a
-log that was cut or put back is noticed, and a damaged record can be restored.
+log that was cut or rolled back is noticed, and a damaged record can be restored.
 """
 
 from __future__ import annotations
