@@ -121,7 +121,7 @@ class Notices(dg.Resolvable, BaseModel):
         return check.study in (self.studies or (check.study,)) and check.name in (self.checks or (check.name,))
 
     def unknown(self, checks: Iterable[Check]) -> str:
-        """The studies and checks to tell of that are not among all checks: misspelled, or of a study that is gone."""
+        """The studies and checks to report on that are not among all checks: misspelled, or of a study that is gone."""
         there = {name for check in checks for name in (check.study, check.name)}
         return listed([name for name in (*self.studies, *self.checks) if name not in there])
 

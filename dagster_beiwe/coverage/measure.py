@@ -68,7 +68,7 @@ class Basis:
 
     @property
     def today(self) -> date:
-        """The study-local day that goes on."""
+        """The current study-local day."""
         return self.now.astimezone(self.zone.zone).date()
 
 
