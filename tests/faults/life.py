@@ -32,7 +32,7 @@ from unittest import mock
 import time_machine
 from fault_scene import PASSPHRASE, STREAMS, STUDY
 from life_daemon import Daemon
-from life_lab import KILL_SHARE_VARIABLE, START_VARIABLE, KillingLauncher
+from life_lab import HOOK_VARIABLE, KILL_SHARE_VARIABLE, START_VARIABLE, KillingLauncher
 from passing_time import RESTART_RATE, Diary, Uploads, held, inject_fault, leftovers
 from soak import BEGIN, HOUR, PEOPLE, Remote, agree
 
@@ -41,6 +41,7 @@ from dagster_beiwe.maintenance.verify import verify_study
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 import measured
+from receivers import HOST, WebReceiver
 
 UPLOAD_RATE = 0.08
 """Of each participant and hour: phones send some hours of data at once, when they are charged."""
@@ -76,6 +77,10 @@ class LifeDiary(Diary):
     runs: Counter[str] = field(default_factory=Counter)
     killed: int = 0
     database_bytes: Counter[str] = field(default_factory=Counter)
+    told: Counter[tuple[str, str | None, str]] = field(default_factory=Counter)
+    """Problems of which a notice told: check, participant, and when the check had this result."""
+    failed: set[str] = field(default_factory=set)
+    """Checks that failed at some time."""
 
     def rows(self) -> Iterator[tuple[str, str]]:
         days = self.hours / 24
@@ -102,8 +107,10 @@ class LifeDiary(Diary):
 class Life:
     """One study, its server, its lake, Dagster's daemon, and chance."""
 
-    def __init__(self, remote: Remote, folder: Path, *, seed: int, clock: time_machine.Traveller) -> None:
-        self._remote, self._folder, self._clock = remote, folder, clock
+    def __init__(
+        self, remote: Remote, office: WebReceiver, folder: Path, *, seed: int, clock: time_machine.Traveller
+    ) -> None:
+        self._remote, self._office, self._folder, self._clock = remote, office, folder, clock
         self._rng = random.Random(seed)
         self._now = BEGIN
         self._daemon = Daemon(folder / "home")
@@ -175,9 +182,12 @@ class Life:
         self.diary.leftovers = leftovers(self._folder / "lake")
 
     def _count(self) -> None:
-        """Runs, ticks, and the size of what Dagster keeps."""
+        """Runs, ticks, notices, and the size of what Dagster keeps."""
         self.diary.runs, self.diary.ticks = self._daemon.runs(), self._daemon.ticks()
         self.diary.killed = self._daemon.died
+        self.diary.failed = self._daemon.failed_checks()
+        problems = [problem for post in self._office.posts for problem in post["problems"]]
+        self.diary.told.update((each["check"], each["participant"], each["at"]) for each in problems)
         home = self._folder / "home"
         for path in home.rglob("*"):
             size = path.stat().st_size if path.is_file() else 0
@@ -188,9 +198,9 @@ class Life:
 
 
 @contextmanager
-def lab(folder: Path) -> Iterator[tuple[Remote, time_machine.Traveller]]:
-    """A server, the environment of a lab, and the study's clock, at which nobody waits."""
-    remote = Remote()
+def lab(folder: Path) -> Iterator[tuple[Remote, WebReceiver, time_machine.Traveller]]:
+    """A server, who reads the notices, the environment of a lab, and the study's clock, at which nobody waits."""
+    remote, office = Remote(), WebReceiver().start()
     KillingLauncher.chance.seed(1)
     credentials = remote.credentials
     environment = {
@@ -201,13 +211,15 @@ def lab(folder: Path) -> Iterator[tuple[Remote, time_machine.Traveller]]:
         "BEIWE_LAKE_PASSPHRASE": PASSPHRASE,
         "DAGSTER_HOME": str(folder / "home"),
         START_VARIABLE: BEGIN.date().isoformat(),
+        HOOK_VARIABLE: f"http://{HOST}:{office.port}/",
     }
     try:
         environ = mock.patch.dict(os.environ, environment)
         with environ, time_machine.travel(BEGIN) as clock, mock.patch("time.sleep", _sleep(clock, time.sleep)):
-            yield remote, clock
+            yield remote, office, clock
     finally:
         remote.close()
+        office.stop()
 
 
 def _sleep(clock: time_machine.Traveller, really: Callable[[float], None]) -> Callable[[float], None]:
@@ -217,8 +229,8 @@ def _sleep(clock: time_machine.Traveller, really: Callable[[float], None]) -> Ca
 
 def live(hours: int, folder: Path, *, seed: int = 1) -> LifeDiary:
     """Live through the hours below a folder."""
-    with lab(folder) as (remote, clock):
-        return Life(remote, folder, seed=seed, clock=clock).run(hours)
+    with lab(folder) as (remote, office, clock):
+        return Life(remote, office, folder, seed=seed, clock=clock).run(hours)
 
 
 def main(arguments: Sequence[str]) -> int:

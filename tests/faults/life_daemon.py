@@ -20,6 +20,8 @@ from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._scheduler.scheduler import launch_scheduled_runs
 
+from dagster_beiwe.runs.check_history import recorded_results
+
 _SETTINGS = """
 telemetry: {enabled: false}
 run_launcher: {module: life_lab, class: KillingLauncher}
@@ -69,6 +71,13 @@ class Daemon:
     def runs(self) -> Counter[str]:
         """{status: how many}."""
         return Counter(run.status.value for run in self.instance.get_runs())
+
+    def failed_checks(self) -> set[str]:
+        """Checks that failed at some time."""
+        keys = life_lab.defs().resolve_asset_graph().asset_check_keys
+        return {
+            key.name for key in keys if not all(each.evaluation.passed for each in recorded_results(self.instance, key))
+        }
 
     def ticks(self) -> Counter[str]:
         """{status: how many}, of all that runs by itself."""

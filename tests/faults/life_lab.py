@@ -17,11 +17,20 @@ from dagster._serdes import ConfigurableClass
 from dagster._utils.hosted_user_process import recon_job_from_origin
 from fault_scene import STREAMS, STUDY
 
-from dagster_beiwe import Automation, BeiweClient, BeiweResource, EnvCredentials, StudyConfig, build_beiwe_definitions
+from dagster_beiwe import (
+    Automation,
+    BeiweClient,
+    BeiweResource,
+    EnvCredentials,
+    Notices,
+    StudyConfig,
+    build_beiwe_definitions,
+)
 from dagster_beiwe.client import HttpPolicy
 
 START_VARIABLE = "LIFE_START"
 KILL_SHARE_VARIABLE = "LIFE_KILL_SHARE"
+HOOK_VARIABLE = "LIFE_HOOK"
 _LONGEST_SECONDS = 1.0
 _ABOUT_AN_HOUR = 3000
 """Each evaluation takes some seconds of its hour."""
@@ -42,6 +51,7 @@ def defs() -> dg.Definitions:
         [study],
         deployments={"beiwe": ImpatientResource(credentials=EnvCredentials())},
         automation=Automation(running=True, roster_seconds=_ABOUT_AN_HOUR, changes_seconds=_ABOUT_AN_HOUR),
+        notices=[Notices(webhook_url_variable=HOOK_VARIABLE, seconds=_ABOUT_AN_HOUR)],
     )
     return dg.Definitions.merge(beiwe, dg.Definitions(executor=dg.in_process_executor))
 

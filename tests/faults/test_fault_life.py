@@ -18,7 +18,8 @@ DAGSTERS_OWN_WARNINGS = (
 @pytest.mark.filterwarnings(*DAGSTERS_OWN_WARNINGS)
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not show open files")
 def test_thirty_hours_in_dagster_end_well(tmp_path: Path) -> None:
-    """Sensors and schedules by the hour, faults, restarts and killed runs: nothing is lost and nothing piles up."""
+    """Sensors and schedules by the hour, faults, restarts and killed runs: nothing is lost, nothing piles up, and each
+    failure of a check is told, once."""
     diary = live(30, tmp_path, seed=16)
     assert diary.equal
     assert diary.files_in_lake > 50
@@ -26,6 +27,8 @@ def test_thirty_hours_in_dagster_end_well(tmp_path: Path) -> None:
     assert diary.ticks["SUCCESS"] > 10
     assert diary.faults.total() > 2
     assert diary.killed
+    assert set(diary.told.values()) == {1}
+    assert {check for check, _, _ in diary.told} == diary.failed
     assert diary.handles[-1] <= diary.handles[0] + 1
 
 
