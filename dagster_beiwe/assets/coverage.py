@@ -96,14 +96,14 @@ def _output(context: dg.AssetExecutionContext, study: Study) -> dg.Output[Any]:
 
 def _totals(frame: pd.DataFrame) -> Mapping[str, int | float]:
     today = frame[frame["day"] == frame["day"].max()]
-    over = frame["state"].isin(["complete", "partial", "missing"])
+    over = frame.loc[frame["state"].isin(["complete", "partial", "missing"]), "state"]
     return {
         "dagster/row_count": len(frame),
         "participants": frame["participant"].nunique(),
         "enrolled": today.loc[today["status"] == "enrolled", "participant"].nunique(),
         "files": int(frame["files"].sum()),
         "size_bytes": int(frame["lake_bytes"].sum()),
-        **({"complete share": float((frame["state"] == "complete").sum() / over.sum())} if over.any() else {}),
+        **({"complete share": round(float((over == "complete").mean()), 3)} if len(over) else {}),
     }
 
 
