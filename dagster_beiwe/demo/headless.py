@@ -121,14 +121,16 @@ class _Filler:
             if hour in window
         }
         below = [key for key in self._graph.toposorted_asset_keys if raw_data in self._upstream(key)]
-        tables = [key for key in below if self._partitions(key) == self._partitions(raw_data)]
         rectangles = list(everything.split(PARTITIONS_PER_RUN))
         for rectangle in rectangles:
             self._download(raw_data, rectangle, unreadable)
-        for table in tables:
-            _say(f"{study.key}: building {table.path[-1]}")
-            for rectangle in rectangles:
-                self._count(self._run([table], tags=rectangle.tags))
+        for table in below:
+            partitions = self._partitions(table)
+            if partitions is not None:
+                _say(f"{study.key}: building {table.path[-1]}")
+                is_grid = partitions == self._partitions(raw_data)
+                for tags in [each.tags for each in rectangles] if is_grid else [self._range_of_all(partitions)]:
+                    self._count(self._run([table], tags=tags))
         summaries = [key for key in below if self._partitions(key) is None]
         _say(f"{study.key}: checking")
         first = [key for key in summaries if key == study.asset_key("quality")]  # coverage draws what it has measured
@@ -181,6 +183,9 @@ class _Filler:
 
     def _partitions(self, key: dg.AssetKey) -> dg.PartitionsDefinition | None:
         return self._graph.get(key).partitions_def
+
+    def _range_of_all(self, partitions: dg.PartitionsDefinition) -> Mapping[str, str]:
+        return stretch_tags(partitions.get_partition_keys(dynamic_partitions_store=self._instance))
 
     def _upstream(self, key: dg.AssetKey) -> AbstractSet[dg.AssetKey]:
         return self._graph.get_ancestor_asset_keys(key)

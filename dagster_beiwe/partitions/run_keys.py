@@ -57,9 +57,9 @@ def rectangle_tags(participants: Sequence[str], windows: Sequence[str]) -> Mappi
     }
 
 
-def stretch_tags(participants: Sequence[str]) -> Mapping[str, str]:
-    """Tags of a run over consecutive participants."""
-    return {RANGE_START_TAG: participants[0], RANGE_END_TAG: participants[-1]}
+def stretch_tags(keys: Sequence[str]) -> Mapping[str, str]:
+    """Tags of a run over consecutive partitions of one dimension, such as participants."""
+    return {RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]}
 
 
 def readable_tags(cells: Iterable[CellKey]) -> dict[str, str]:
