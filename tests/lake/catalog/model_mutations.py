@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from model_ways import CUTS, NARROW, PAPERS, RETURNS, WIDE, Kind, Mix, Ways
+from model_ways import CUTS, LATE_RETURNS, NARROW, PAPERS, RETURNS, WIDE, Kind, Mix, Ways
 
 from dagster_beiwe.errors import LakeUnavailableError
 from dagster_beiwe.lake.catalog.batch import Batch, NewVersion, Outcome
@@ -201,7 +201,7 @@ MUTATIONS = {
     "uses a first name again": Mutation("objects", Ways(reuse_names=True), NARROW),
     "commits files of an earlier batch": Mutation("objects", Ways(batch=KeepsRefused, reuse_files=True), NARROW),
     "goes on with a token from before a withdrawal": Mutation("objects", Ways(batch=KeepsToken), RETURNS),
-    "commits for whoever has come again": Mutation("objects", Ways(batch=TakesNewToken), RETURNS),
+    "commits for whoever has come again": Mutation("objects", Ways(batch=TakesNewToken), LATE_RETURNS),
     "names a superseded file again": Mutation("disk", Ways(revive=True), NARROW),
     "leaves a gap after a power loss": Mutation("disk", Ways(log=NoSyncBefore), NARROW),
     "does not sync what it names": Mutation("disk", Ways(sync=False)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dagster_beiwe.lake.catalog.batch import Batch
@@ -78,6 +78,10 @@ PAPERS = Mix(people=1, windows=1, steps=(10, 24), writers=0.45, collectors=0.25,
 
 
 RETURNS = Mix(people=1, windows=2, steps=(10, 24), writers=0.5, collectors=0.25, readers=0, snapshots=0)
+
+
+LATE_RETURNS = replace(RETURNS, collectors=0.35, leaps=0.04, tidied=0)
+"""Whoever comes again finds that what there was before has been collected."""
 
 
 CUTS = Mix(
