@@ -100,16 +100,17 @@ class _View:
 
     @property
     def column_ticks(self) -> tuple[Tick, ...]:
-        return self._with_room(self.chart.column_ticks, _LABEL_WIDTH)
+        apart = self._in_columns(_LABEL_WIDTH)
+        ticks = spaced(self.chart.column_ticks, apart=apart)
+        return tuple(tick for tick in ticks if tick.at + apart <= self.chart.columns)
 
     @property
     def marks(self) -> tuple[Tick, ...]:
-        """The marks whose label has room."""
-        return self._with_room(self.chart.marks, _LABEL_HEIGHT)
+        """The marks whose label has room. That of the last day may reach over the edge."""
+        return spaced(self.chart.marks, apart=self._in_columns(_LABEL_HEIGHT))
 
-    def _with_room(self, ticks: tuple[Tick, ...], pixels: int) -> tuple[Tick, ...]:
-        apart = pixels * self.chart.columns / self.narrowest
-        return tuple(tick for tick in spaced(ticks, apart=apart) if tick.at + apart <= self.chart.columns)
+    def _in_columns(self, pixels: int) -> float:
+        return pixels * self.chart.columns / self.narrowest
 
     def top(self, tick: Tick) -> str:
         return f"{100 * (tick.at + 0.5) / self.chart.rows:.3f}"

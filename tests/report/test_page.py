@@ -122,6 +122,11 @@ def test_what_others_wrote_is_text() -> None:
     assert NAUGHTY in page.text
 
 
+def test_a_setting_that_changed_on_the_last_day_has_its_number_in_every_picture() -> None:
+    page = render(replace(report(5, days=60), changes=[SettingChange(day=TODAY, setting="survey/001")]))
+    assert page.count("<b>1</b>") == page.count('class="mark"') > 0
+
+
 def test_a_page_reads_without_seeing_it() -> None:
     """Headings in order, a text for each image, a caption for each table, and a scope for each of its headings."""
     page = Page(render(report(5)))
