@@ -108,9 +108,9 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
 
 
 def _not_held(lake: BeiweLake, stored: Mapping[str, str], names: Mapping[str, str], wanted: str) -> ConfigurationError:
-    elsewhere = (
-        "The server has it: materialize a partition of its raw_data first. " if matching_studies(names, wanted) else ""
-    )
+    elsewhere = "" if names else "Without the server, --study takes ids, not names. "
+    if matching_studies(names, wanted):
+        elsewhere = "The server has it: materialize a partition of its raw_data first. "
     held = [named(StudyListing(id=key, name=name)) for key, name in sorted(stored.items())]
     return ConfigurationError(
         f"The lake at {lake.storage.describe()} does not hold the study {wanted[:80]!r}. Nothing was done. {elsewhere}"

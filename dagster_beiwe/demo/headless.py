@@ -57,11 +57,16 @@ def fill_everything(living: LivingServer, folder: Path) -> int:
         f"Look at them with the command line, or at all of it in Dagster:\n"
         f"  export {BEIWE_LAKE}={shlex.quote(str(folder / 'lake'))}\n"
         f"  export {BEIWE_LAKE_PASSPHRASE}=$(cat {shlex.quote(str(folder / 'passphrase'))})\n"
-        f"  dagster-beiwe verify\n"
-        f"  dagster-beiwe demo --folder {shlex.quote(str(folder))}",
+        f"  {_program()} status\n"
+        f"  {_program()} demo --folder {shlex.quote(str(folder))}",
         flush=True,
     )
     return 1 if failed else 0
+
+
+def _program() -> str:
+    """How a shell calls this program: by its path, because run.py installs it where no shell looks."""
+    return shlex.quote(sys.argv[0]) if Path(sys.argv[0]).name == "dagster-beiwe" else "dagster-beiwe"
 
 
 @contextmanager
