@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_beiwe.assets.columns import COLUMNS, column_types
-from dagster_beiwe.forest.analyses import ANALYSES, FOREST_COLUMNS, asset_name
+from dagster_beiwe.forest.analyses import ANALYSES, asset_name
 from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.runs.dagster_private import COLUMN_SCHEMA
 from dagster_beiwe.studies.study import Study
@@ -34,8 +34,12 @@ STUDY_ASSETS = (
     "report",
     "out_of_range",
     "raw_data",
-    *FOREST_COLUMNS,
 )
+
+
+def study_assets(study: Study) -> tuple[str, ...]:
+    """What the assets of a study are called, with the analyses that its configuration names."""
+    return (*STUDY_ASSETS, *map(asset_name, study.config.forest))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +91,8 @@ _LONGEST_TAG = 63
 def translated(study: Study, translator: BeiweTranslator) -> Study:
     """The study with the keys that a translator gives its assets."""
     study = replace(study, asset_keys={})
-    keys = {name: translator.get_asset_spec(BeiweTranslatorData(name=name, study=study)).key for name in STUDY_ASSETS}
+    names = study_assets(study)
+    keys = {name: translator.get_asset_spec(BeiweTranslatorData(name=name, study=study)).key for name in names}
     changed = {name: list(key.path) for name, key in keys.items() if key != study.asset_key(name)}
     return replace(study, asset_keys=changed)
 

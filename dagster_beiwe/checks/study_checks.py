@@ -24,7 +24,7 @@ from dagster_beiwe.assets.settings import (
     current_settings,
     json_before,
 )
-from dagster_beiwe.assets.translator import STUDY_ASSETS
+from dagster_beiwe.assets.translator import study_assets
 from dagster_beiwe.checks.comparison import Comparison
 from dagster_beiwe.checks.places import Places
 from dagster_beiwe.checks.quality import QUALITY_CHECKS, judge_quality
@@ -226,7 +226,7 @@ class _Inspection:
 
     def _prefixes(self) -> set[tuple[str, ...]]:
         """What keys of the study's assets begin with, those of a lab's own among them."""
-        keys = (self._study.asset_key(name) for name in STUDY_ASSETS)
+        keys = (self._study.asset_key(name) for name in study_assets(self._study))
         return {("beiwe", self._study.key), *(tuple(key.path[:-1]) for key in keys if len(key.path) > 1)}
 
     def _roster(self) -> Verdict:
