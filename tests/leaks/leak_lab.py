@@ -137,6 +137,8 @@ def _look_at_sensors(definitions: Any, instance: Any, answers: Path) -> None:
     said = []
     repository = definitions.get_repository_def()
     for sensor in repository.sensor_defs:
+        if isinstance(sensor, dg.AutomationConditionSensorDefinition):  # Dagster's own, which only its daemon evaluates
+            continue
         resources = {name: definitions.resources[name] for name in sensor.required_resource_keys}
         with dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources) as context:
             said.append(repr(sensor.evaluate_tick(context)))
