@@ -138,9 +138,9 @@ class Attendance:
             return cls(first=len(days) - 1, statuses=_of(person.status, 1))
         enrolled = _first_of(number(person.registered), number(person.created), first, 0)
         begin = min(each for each in (enrolled, number(person.created), first) if each is not None)
-        end = min(max([enrolled, *seen]) + 1, len(days)) if left else len(days)
+        end = min(max([enrolled, *seen]) + 1, len(days) - 1) if left else len(days)
         parts = [_of("not enrolled yet", enrolled - begin), _of("enrolled", end - enrolled)]
-        if left and end < len(days):
+        if left:
             parts.append(_of(person.status, 1))
         return cls(first=begin, statuses=np.concatenate(parts))
 

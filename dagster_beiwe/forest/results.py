@@ -11,6 +11,7 @@ from typing import Any, Final
 import pandas as pd
 
 from dagster_beiwe.forest.analyses import DAY, DAY_PARTS, FOREST_TYPES, PARTICIPANT, Analysis, asset_name
+from dagster_beiwe.private_files import open_file, write_file
 
 STATE_FILE: Final = "state.json"
 _PARTS: Final = ("bv", "alpha", "Q", "C")
@@ -70,7 +71,8 @@ def read_state(path: Path) -> pd.DataFrame:
     """What Jasmine remembers of a participant, one number per row; nothing if there is no such file."""
     if not path.exists():
         return no_state()
-    state = json.loads(path.read_text(encoding="utf-8"))
+    with open_file(path) as file:
+        state = json.load(file)
     arrays = {f"{number}/{name}": parts[name] for number, parts in state["memory"].items() for name in _PARTS}
     rows = [
         (name, row, column, value)
@@ -96,4 +98,4 @@ def write_state(table: pd.DataFrame, path: Path) -> None:
         flat = str(name).endswith("/alpha")
         arrays[str(name)] = grid[0].tolist() if flat else grid.to_numpy().tolist()
     memory = {number: {name: arrays.get(f"{number}/{name}", []) for name in _PARTS} for number in map(str, range(1, 5))}
-    path.write_text(json.dumps({"memory": memory, _VECTORS: arrays[_VECTORS]}), encoding="utf-8")
+    write_file(path, json.dumps({"memory": memory, _VECTORS: arrays[_VECTORS]}).encode())

@@ -257,6 +257,15 @@ def test_everybody_on_the_roster_has_rows(lake: StudyLake) -> None:
     ]
 
 
+def test_who_left_is_enrolled_no_more_though_the_phone_goes_on(lake: StudyLake) -> None:
+    """A retired participant's phone may send heartbeats for weeks: nobody is told to ask after it."""
+    left = Enrollment(participant=PERSON, created=FIRST, registered=FIRST, status="retired", last_heartbeat=NOW)
+    frame = measured(lake, basis(roster={PERSON: left}))
+    assert set(of(frame)["status"].iloc[:-1]) == {"enrolled"}
+    assert of(frame)["status"].iloc[-1] == "retired"
+    assert not find_silent(frame, {PERSON: left})
+
+
 def test_who_was_created_tomorrow_has_a_row_today(lake: StudyLake) -> None:
     """The server's day may have begun while that of the configured zone still goes on."""
     tomorrow = Enrollment(participant=PERSON, created=TODAY + DAY, registered=TODAY + DAY)
