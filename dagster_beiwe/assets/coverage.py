@@ -22,6 +22,7 @@ from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, stud
 from dagster_beiwe.coverage import Enrollment, SilenceLimits, enrollments
 from dagster_beiwe.coverage.changes import with_changes
 from dagster_beiwe.coverage.earlier import NUMBERS
+from dagster_beiwe.coverage.frame import enrolled_now
 from dagster_beiwe.coverage.measure import Basis, measure_coverage
 from dagster_beiwe.coverage.silence import with_limits
 from dagster_beiwe.errors import ConfigurationError, EncryptionError, IntegrityError, TableMissingError
@@ -95,12 +96,11 @@ def _output(context: dg.AssetExecutionContext, study: Study) -> dg.Output[Any]:
 
 
 def _totals(frame: pd.DataFrame) -> Mapping[str, int | float]:
-    today = frame[frame["day"] == frame["day"].max()]
     over = frame.loc[frame["state"].isin(["complete", "partial", "missing"]), "state"]
     return {
         "dagster/row_count": len(frame),
         "participants": frame["participant"].nunique(),
-        "enrolled": today.loc[today["status"] == "enrolled", "participant"].nunique(),
+        "enrolled": len(enrolled_now(frame)),
         "files": int(frame["files"].sum()),
         "size_bytes": int(frame["lake_bytes"].sum()),
         **({"complete share": round(float((over == "complete").mean()), 3)} if len(over) else {}),

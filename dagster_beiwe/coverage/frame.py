@@ -149,6 +149,12 @@ def _categories(codes: npt.NDArray[np.integer[Any]], words: Sequence[str]) -> An
     return pd.Categorical.from_codes(codes, pd.Index(list(words)))
 
 
+def enrolled_now(coverage: pd.DataFrame) -> frozenset[str]:
+    """The participants who are enrolled on the last day of a coverage table."""
+    last = coverage["day"] == coverage["day"].max()
+    return frozenset(map(str, coverage.loc[last & (coverage["status"] == "enrolled"), "participant"].unique()))
+
+
 def has_data(frame: pd.DataFrame) -> pd.Series[bool]:
     """Of each row, whether the lake has a file of it, or the server counts any bytes."""
     return (frame["files"] > 0) | (frame["server_bytes"].fillna(0) > 0)

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from dagster_beiwe.coverage import SilenceLimits, SilentParticipant
+from dagster_beiwe.coverage.frame import enrolled_now
 from dagster_beiwe.text import counted
 
 
 def silence_in_words(coverage: pd.DataFrame, silent: Sequence[SilentParticipant], limits: SilenceLimits) -> str:
     """How many of those who are enrolled are silent, as in "12 of 211 silent for 3 days or more"."""
-    today = coverage[coverage["day"] == coverage["day"].max()]
-    enrolled = today.loc[today["status"] == "enrolled", "participant"].nunique()
-    how_many = f"{len(silent):,} of {enrolled:,} silent for {counted(limits.days, 'day')} or more"
+    how_many = f"{len(silent):,} of {len(enrolled_now(coverage)):,} silent for {counted(limits.days, 'day')} or more"
     quiet = sum(each.everything for each in silent)
     if quiet == len(silent):
         return f"{how_many}." if not silent else f"{how_many}, in all streams."

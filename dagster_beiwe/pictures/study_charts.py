@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dagster_beiwe.coverage.changes import SettingChange
-from dagster_beiwe.coverage.frame import has_data
+from dagster_beiwe.coverage.frame import enrolled_now, has_data
 from dagster_beiwe.pictures.charts import (
     BARS,
     DATA,
@@ -195,8 +195,7 @@ def _rows_of(table: pd.DataFrame | None, stream: str) -> pd.DataFrame:
 
 def _worst_first(coverage: pd.DataFrame, silent: Sequence[str]) -> list[str]:
     days = Days.of(coverage, sorted(map(str, coverage["participant"].unique())))
-    today = coverage[coverage["day"] == coverage["day"].max()]
-    enrolled = set(map(str, today.loc[today["status"] == "enrolled", "participant"].unique()))
+    enrolled = enrolled_now(coverage)
     lately = data_levels(days.newest(_RECENT_DAYS), coverage)
     nothing = dict(zip(days.participants, (lately == NOTHING).sum(axis=1).tolist(), strict=True))
     places = {name: place for place, name in enumerate(silent)}
