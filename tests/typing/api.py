@@ -20,22 +20,23 @@ from dagster_beiwe import (
     BeiweResource,
     BeiweTranslator,
     BeiweTranslatorData,
+    EncryptedLakeIOManager,
+    EncryptedTableIOManager,
     EnvCredentials,
     KeyringCredentials,
+    ManoTree,
     Notices,
     Study,
     StudyConfig,
     TablePartitions,
     build_beiwe_definitions,
+    build_study_assets,
     credentials_from_env,
     on_new_content,
     raw_data_partitions,
 )
-from dagster_beiwe.assets import build_study_assets
 from dagster_beiwe.checks import build_study_checks
 from dagster_beiwe.errors import ConfigurationError, WrongPassphraseError
-from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
-from dagster_beiwe.reading import ManoTree
 from dagster_beiwe.windows import Window
 
 MARCH = Window(datetime(2024, 3, 1, tzinfo=timezone.utc), datetime(2024, 4, 1, tzinfo=timezone.utc))
