@@ -127,8 +127,8 @@ def test_a_name_with_accents_is_escaped(
 
 
 def test_every_command_is_tried() -> None:
-    """Also the next one; `runs` shows ids of runs, and `sql` rows, as `show` does: no names."""
-    assert {*COMMANDS} == {*RUNS, *IN_A_PROCESS, "runs", "sql"}
+    """Also the next one; `runs` shows ids of runs, `sql` rows, as `show` does, and `forest` installs for a minute."""
+    assert {*COMMANDS} == {*RUNS, *IN_A_PROCESS, "forest", "runs", "sql"}
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_protected_tells_every_cipher_from_what_is_readable(folder: Path, study_
         found = find_exposures(lake)
         assert (found.findings, found.tables) == ([], 2)
     (participant, record) = records(lakes[0])[0]
-    victims = [folder / lakes[0].folder(participant, record.path), next(folder.glob("*/.tables/lab/age~*.lock"))]
+    victims = [folder / lakes[0].folder(participant, record.path), next(folder.glob("*/.tables/lab/age~*.parquet"))]
     victims[0].write_bytes(b"timestamp,UTC time,x\n")
     victims[1].write_bytes(b"PAR1 and some rows")
     for lake in lakes:

@@ -223,7 +223,7 @@ def test_a_witness_that_is_away_is_told_later(lab: Lab, caplog: pytest.LogCaptur
     witness.armed = True
     with caplog.at_level(logging.WARNING, "dagster_beiwe"):
         lab.commit(catalog, ANN, "w", "second")
-    assert "What follows commit 2" in caplog.text
+    assert "Commit 2 stands, but its follow-up work was not finished" in caplog.text
     with pytest.raises(LakeUnavailableError, match="the answer was lost"):
         lab.commit(catalog, ANN, "w", "third")
     witness.armed = False

@@ -28,7 +28,7 @@ ANN = Subject("ann1person")
 CHEAP = replace(TERMS, log2_n=10)
 CREDENTIALS = "Check the store's credentials"
 NETWORK = "Check the network"
-BUSY = "too much to do"
+BUSY = "overloaded"
 
 
 def commit(catalog: Catalog, window: str = "w", data: bytes = b"[]") -> dict[Place, Outcome]:
