@@ -215,3 +215,9 @@ class BeiweResource(dg.ConfigurableResource[Any]):
             age_identity_variable=self.age_identity_variable,
             witness_variable=self.witness_variable,
         )
+
+
+def resource_of(context: Any, study: Study) -> BeiweResource:
+    """The resource of the study's server, among those of a step, check, sensor, or schedule."""
+    resource: BeiweResource = getattr(context.resources, study.config.deployment)
+    return resource

@@ -29,7 +29,7 @@ from dagster_beiwe.errors import ConfigurationError, EncryptionError, IntegrityE
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.partitions.definitions import study_windows
 from dagster_beiwe.pictures.study_charts import DRAWN_OF_QUALITY
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import BeiweResource, resource_of
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import roster_rows
 from dagster_beiwe.studies.server_counts import counts_in_batches, find_zone
@@ -87,7 +87,7 @@ class _Tables:
 
 
 def _output(context: dg.AssetExecutionContext, study: Study) -> dg.Output[Any]:
-    resource: BeiweResource = getattr(context.resources, study.config.deployment)
+    resource = resource_of(context, study)
     lake = resource.study_lake(study).at()
     tables = _Tables(context, study, lake)
     frame, roster = _measure(context, study, resource, lake, tables)

@@ -45,7 +45,7 @@ from dagster_beiwe.partitions.run_keys import readable_tags, run_partition_keys
 from dagster_beiwe.private_files import make_folder
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.reading.raw_files import RawFile
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import resource_of
 from dagster_beiwe.runs.dagster_private import DagsterPipesExecutionError
 from dagster_beiwe.runs.failures import clear_failures
 from dagster_beiwe.runs.remembered_heads import remembered_heads
@@ -137,7 +137,7 @@ class _Run:
         self._key = study.asset_key(asset_name(analysis.tree))
         self._environment = ForestEnvironment.configured(os.environ)
         self._zone = _zone_of(study, context.instance)
-        resource: BeiweResource = getattr(context.resources, study.config.deployment)
+        resource = resource_of(context, study)
         self._lake: StudyLake = resource.study_lake(study)
         self._lake.log.check(remembered_heads(context.instance, study))
         self._store = TableStore.of_study(self._lake)

@@ -16,7 +16,7 @@ from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.partitions.definitions import participant_partitions, study_windows
 from dagster_beiwe.partitions.events import partition_event
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import resource_of
 from dagster_beiwe.runs.failures import never_seen_advice
 from dagster_beiwe.studies.server_counts import all_counts, find_zone
 from dagster_beiwe.studies.study import Study
@@ -67,7 +67,7 @@ def build_out_of_range_asset(study: Study, options: AssetOptions = DEFAULT_OPTIO
 def _fetch(
     context: dg.AssetExecutionContext, study: Study, participants: Sequence[str]
 ) -> Iterator[tuple[str, list[WindowReport]]]:
-    resource: BeiweResource = getattr(context.resources, study.config.deployment)
+    resource = resource_of(context, study)
     lake = resource.study_lake(study)
     windows = study_windows(study, now=datetime.now(timezone.utc))
     outside = out_of_range_windows(windows[0].start, windows[-1].end)

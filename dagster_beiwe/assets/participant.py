@@ -22,7 +22,7 @@ from dagster_beiwe.partitions.definitions import participant_partitions
 from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.partitions.fetched import Fetched
 from dagster_beiwe.partitions.run_keys import readable_stretch
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import resource_of
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.participant_history import Kind, ParticipantHistory, read_participant
@@ -77,7 +77,7 @@ class _Participants:
         return list(self._open)
 
     def fetch(self) -> None:
-        resource: BeiweResource = getattr(self._context.resources, self._study.config.deployment)
+        resource = resource_of(self._context, self._study)
         lake = resource.study_lake(self._study)
         lake.log.check(remembered_heads(self._context.instance, self._study))
         store, failed = TableStore.of_study(lake), list[str]()

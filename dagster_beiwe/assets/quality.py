@@ -16,7 +16,7 @@ from dagster_beiwe.assets.settings import settings_until_now
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.coverage.frame import TIME_ZONE
 from dagster_beiwe.quality import Progress, StudyMeasuring
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import resource_of
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.server_counts import find_zone
 from dagster_beiwe.studies.study import Study
@@ -49,7 +49,7 @@ def build_quality_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -
 
 
 def _measure(context: dg.AssetExecutionContext, study: Study) -> tuple[pd.DataFrame, Progress]:
-    resource: BeiweResource = getattr(context.resources, study.config.deployment)
+    resource = resource_of(context, study)
     with resource.get_client() as client:
         zone = find_zone(study, context.instance, client).zone
         settings = settings_until_now(context, client, study, now=datetime.now(timezone.utc))

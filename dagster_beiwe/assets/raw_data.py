@@ -26,7 +26,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.partitions.definitions import cell_of, raw_data_partitions
 from dagster_beiwe.partitions.events import partition_event, version_of
 from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, readable_tags, run_partition_keys
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import resource_of
 from dagster_beiwe.runs.failures import never_seen_advice
 from dagster_beiwe.runs.remembered_heads import Metadata, remembered_heads
 from dagster_beiwe.runs.traffic import traffic_tags
@@ -124,7 +124,7 @@ class _Ingest:
     def _sync(self, left: dict[str, Cell]) -> None:
         """Bring cells up to date, and remove each that is done from the dictionary."""
         cells = list(left.values())
-        resource: BeiweResource = getattr(self._context.resources, self._study.config.deployment)
+        resource = resource_of(self._context, self._study)
         lake = resource.study_lake(self._study)
         lake.log.check(remembered_heads(self._context.instance, self._study))
         with resource.get_client() as client, self._counting(client):

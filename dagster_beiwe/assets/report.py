@@ -9,7 +9,7 @@ import dagster as dg
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.report.page import Report, render
 from dagster_beiwe.report.tables import page_table, read_report
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import resource_of
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import content_hash
 from dagster_beiwe.studies.study import Study
@@ -27,7 +27,7 @@ def build_report_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) ->
         io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def report(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        resource: BeiweResource = getattr(context.resources, study.config.deployment)
+        resource = resource_of(context, study)
 
         def read() -> Report:
             tables = TableStore.of_study(resource.study_lake(study).at())

@@ -18,7 +18,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.partitions.definitions import participants_name, too_many_partitions, window_keys
 from dagster_beiwe.partitions.events import PARTICIPANTS_METADATA, recorded_participants
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import BeiweResource, resource_of
 from dagster_beiwe.runs.failures import never_seen_advice
 from dagster_beiwe.runs.pools import limit_pool
 from dagster_beiwe.studies.config import table_io_manager_key
@@ -67,7 +67,7 @@ def build_roster_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) ->
 
 
 def _ask(context: dg.AssetExecutionContext, study: Study) -> _Answer:
-    resource: BeiweResource = getattr(context.resources, study.config.deployment)
+    resource = resource_of(context, study)
     resource.check_passphrase(study)  # or the answer could not be stored
     with resource.get_client() as client:
         log_capabilities(client, context.log)

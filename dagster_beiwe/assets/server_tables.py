@@ -13,7 +13,7 @@ from dagster_beiwe.assets.columns import column_types
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import resource_of
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.data_volume import read_data_volume
 from dagster_beiwe.studies.server_tables import (
@@ -64,7 +64,7 @@ def _build(study: Study, table: ServerTable, options: AssetOptions) -> dg.Assets
         io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def server_table(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        resource: BeiweResource = getattr(context.resources, study.config.deployment)
+        resource = resource_of(context, study)
 
         def ask() -> tuple[pd.DataFrame, bool]:
             resource.check_passphrase(study)  # or the answer could not be stored

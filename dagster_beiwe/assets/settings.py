@@ -17,7 +17,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.coverage.expected import SettingsRecord
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import BeiweResource, resource_of
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.server_counts import (
     FORMER_ZONES_METADATA,
@@ -144,7 +144,7 @@ def json_before(instance: dg.DagsterInstance, key: dg.AssetKey, name: str) -> di
 
 
 def _ask(context: dg.AssetExecutionContext, study: Study) -> tuple[SettingsSnapshot, StudyZone]:
-    resource: BeiweResource = getattr(context.resources, study.config.deployment)
+    resource = resource_of(context, study)
     resource.check_passphrase(study)  # or the answer could not be stored
     with resource.get_client() as client:
         snapshot = current_settings(client, resource, study)

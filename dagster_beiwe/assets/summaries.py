@@ -11,7 +11,7 @@ import pandas as pd
 from dagster_beiwe.assets.columns import column_types
 from dagster_beiwe.assets.study_asset import AssetOptions, study_asset, table_output
 from dagster_beiwe.lake import StudyLake
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import resource_of
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import content_hash
 from dagster_beiwe.studies.study import Study
@@ -43,7 +43,7 @@ def build_summary_asset(
         io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def summary(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        resource: BeiweResource = getattr(context.resources, study.config.deployment)
+        resource = resource_of(context, study)
 
         def read() -> list[Row]:
             return list(rows(resource.study_lake(study).at()))

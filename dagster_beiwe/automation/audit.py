@@ -26,7 +26,7 @@ from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.partitions.definitions import participants_name, study_windows
 from dagster_beiwe.partitions.events import partition_event
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import resource_of
 from dagster_beiwe.runs.dagster_private import HIDDEN_TAG_PREFIX
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.runs.traffic import traffic_of, traffic_tags
@@ -115,7 +115,7 @@ class _Audit:
     def run(self) -> None:
         self._failed.clear()
         self._transient = False
-        resource: BeiweResource = getattr(self._context.resources, self._study.config.deployment)
+        resource = resource_of(self._context, self._study)
         lake = resource.study_lake(self._study)
         lake.log.check(remembered_heads(self._context.instance, self._study))
         with resource.get_client() as client:

@@ -41,7 +41,7 @@ from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.partitions.definitions import participants_name, study_windows
 from dagster_beiwe.partitions.rectangles import Rectangle
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import resource_of
 from dagster_beiwe.retries import CHANGE_REQUESTED_AGAIN_SECONDS, HTTP_IN_SENSORS
 from dagster_beiwe.runs.dagster_private import ANONYMOUS_ASSET_JOB_PREFIX, AssetJob
 from dagster_beiwe.studies.server_counts import ToldZone, batches, counts_around, find_zone, zone_tag
@@ -121,7 +121,7 @@ class _Evaluation:
 
     def __init__(self, context: dg.SensorEvaluationContext, study: Study) -> None:
         self._log, self._instance, self._study = context.log, context.instance, study
-        self._resource: BeiweResource = getattr(context.resources, study.config.deployment)
+        self._resource = resource_of(context, study)
         self._started = time.monotonic()
         self.now = datetime.now(timezone.utc)
         self.cursor = ChangesCursor.from_text(context.cursor)

@@ -18,6 +18,7 @@ from dagster_beiwe.partitions.events import listed_participants
 from dagster_beiwe.partitions.fetched import Fetched, fetched_participants
 from dagster_beiwe.partitions.rectangles import stretches
 from dagster_beiwe.partitions.run_keys import stretch_tags
+from dagster_beiwe.resource import resource_of
 from dagster_beiwe.retries import HTTP_IN_SENSORS
 from dagster_beiwe.studies.roster import roster_rows
 from dagster_beiwe.studies.study import Study
@@ -47,7 +48,7 @@ def build_histories_sensor(
         order = context.instance.get_dynamic_partitions(participants_name(study.id))
         fetched = fetched_participants(context.instance, study)
         requested = still_requested(_cursor_from_text(context.cursor), fetched, now=now)
-        with getattr(context.resources, study.config.deployment).get_client(policy=HTTP_IN_SENSORS) as client:
+        with resource_of(context, study).get_client(policy=HTTP_IN_SENSORS) as client:
             known = _known(client, study, _listed(context.instance, study, order), now=now)
         due = due_participants(known, fetched, requested, days=study.config.participant_days)
         runs = list(stretches(order, due[:PARTICIPANTS_PER_TICK]))[:PARTICIPANT_RUNS_PER_TICK]

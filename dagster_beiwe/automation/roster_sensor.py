@@ -22,6 +22,7 @@ from dagster_beiwe.partitions.definitions import (
 )
 from dagster_beiwe.partitions.events import recorded_participants
 from dagster_beiwe.partitions.rectangles import Rectangle, stretches
+from dagster_beiwe.resource import resource_of
 from dagster_beiwe.retries import HTTP_IN_SENSORS
 from dagster_beiwe.runs.failures import never_seen_advice
 from dagster_beiwe.runs.pools import limit_pool
@@ -77,7 +78,7 @@ def build_roster_sensor(
         description=f"Makes new participants of {study.title} partitions, and fetches their windows.",
     )
     def participants(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with getattr(context.resources, study.config.deployment).get_client(policy=HTTP_IN_SENSORS) as client:
+        with resource_of(context, study).get_client(policy=HTTP_IN_SENSORS) as client:
             ids = _participants(client, study)
         before = context.instance.get_dynamic_partitions(participants_name(study.id))
         cursor = RosterCursor.from_text(context.cursor, partitions=before)

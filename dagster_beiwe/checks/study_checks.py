@@ -46,7 +46,7 @@ from dagster_beiwe.maintenance.exposure import Exposure, find_exposures
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.partitions.definitions import participants_name, study_windows
 from dagster_beiwe.partitions.events import recorded_participants
-from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.resource import resource_of
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.choice import identify_study
 from dagster_beiwe.studies.config import StudyConfig
@@ -148,7 +148,7 @@ class _Inspection:
     def __init__(self, context: dg.AssetCheckExecutionContext, study: Study, config: ChecksConfig) -> None:
         self._context, self._study, self._config = context, study, config
         self._instance = context.instance
-        self._resource: BeiweResource = getattr(context.resources, study.config.deployment)
+        self._resource = resource_of(context, study)
         self._now = datetime.now(timezone.utc)
         self._windows = study_windows(study, now=self._now)
         self._participants: Sequence[str] = self._instance.get_dynamic_partitions(participants_name(study.id))
