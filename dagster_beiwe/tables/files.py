@@ -13,16 +13,13 @@ encrypted only, never in plain text on a disk; nothing is ever pickled. ``keys``
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO
 
-from dagster_beiwe.encryption import Bytes, CipherKeys, CrypteaseCipher, KeyRing, recorded_name
-from dagster_beiwe.errors import CommitConflictError, ConfigurationError, IntegrityError, TableMissingError
+from dagster_beiwe.encryption import CipherKeys, CrypteaseCipher, KeyRing, recorded_name
+from dagster_beiwe.errors import CommitConflictError, IntegrityError, TableMissingError
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.manifests import absent, read_manifest
@@ -43,15 +40,11 @@ from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS, StudyLake
 from dagster_beiwe.retries import TABLE_COMMIT_ATTEMPTS
 from dagster_beiwe.tables.keys import FileKey
+from dagster_beiwe.tables.sinks import ParquetSink
 from dagster_beiwe.tables.stored import StoredTable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-_LONGEST_FOOTER_BYTES: Final = 16 * 1024 * 1024
-_FOOTER_END_BYTES: Final = 8
-"""The length of what precedes them, and four letters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +238,7 @@ class TableFiles:
         path = batch.own_name(self.layout.home(_subject(asset_key, partition)).manifests, TABLE_SUFFIX)
         key = None if cipher is None else content.key or FileKey.new(path)
         with self.storage.explained("written", path), self.storage.create(path) as file:
-            sink = _Sink(file)
+            sink = ParquetSink(file)
             content.fill(sink, key)  # type: ignore[arg-type]  # as much of a file as its writers need
         batch.note(path)
         return TableManifest(
@@ -277,45 +270,6 @@ class TableFiles:
         catalog = self.catalog()
         assert catalog is not None, "a version comes from a log"
         return catalog
-
-
-class _Sink(io.RawIOBase):
-    """The sink that Parquet is written to: counts and hashes the bytes, keeps the last ones, and passes all on."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__()
-        self._file = file
-        self._last: deque[bytes] = deque()
-        self._last_bytes = 0
-        self.size_bytes, self.sha256 = 0, hashlib.sha256()
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self.size_bytes
-
-    def write(self, data: Bytes) -> int:  # type: ignore[override]
-        data = bytes(data)
-        self.size_bytes += len(data)
-        self.sha256.update(data)
-        self._last.append(data)
-        self._last_bytes += len(data)
-        while self._last_bytes - len(self._last[0]) >= _LONGEST_FOOTER_BYTES:
-            self._last_bytes -= len(self._last.popleft())
-        self._file.write(data)
-        return len(data)
-
-    def footer(self) -> bytes:
-        """The footer of the file that was written. Raises ``ConfigurationError`` if it is longer than any should be."""
-        last = b"".join(self._last)
-        size_bytes = int.from_bytes(last[-_FOOTER_END_BYTES:][:4], "little") + _FOOTER_END_BYTES
-        if size_bytes > len(last):
-            raise ConfigurationError(
-                f"The table has so many columns that their description takes {size_bytes} bytes. It was not stored. "
-                "Store several tables of fewer columns, or one of more rows and fewer columns."
-            )
-        return last[-size_bytes:]
 
 
 def _subject(asset_key: Iterable[str], partition: str | None) -> Subject:
