@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError, UnknownStateError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
@@ -26,8 +26,6 @@ from dagster_beiwe.lake.layout import LogLayout
 from dagster_beiwe.lake.storage.base import Store
 
 logger = logging.getLogger("dagster_beiwe")
-
-_WORTH_A_CHECKPOINT: Final = 8
 
 Draft = Callable[[State, dict[str, Any]], AnyRecord | None]
 """Makes the next record on a state from what every record has; None if there is nothing to commit on it."""
@@ -259,8 +257,8 @@ class Catalog:
     def end_run(self) -> None:
         """Keep the newest state where reading the records of this run would cost the next one more requests."""
         if not self.store.locks:
-            with self._lock, self._made_up_for_later():
-                self._keep(_WORTH_A_CHECKPOINT)
+            with self._lock, self._following_up():
+                self._keep(self.terms.checkpoint_after_run)
 
     def forget_checkpoints(self) -> None:
         """Remove what holds the ids of people who were withdrawn, and keep the newest state anew."""
@@ -377,7 +375,7 @@ class Catalog:
 
     def _derive(self, head: Head, data: bytes) -> None:
         """Tell the witness of a commit, and write what is derived from the log when it is due."""
-        with self._made_up_for_later():
+        with self._following_up():
             if self._witness is not None:
                 self._witness.note(head, data)
             self._keep(self.terms.checkpoint_every)
@@ -389,8 +387,8 @@ class Catalog:
             self.write_checkpoint()
 
     @contextmanager
-    def _made_up_for_later(self) -> Iterator[None]:
-        """The commit is done already: what fails of what follows from it is made up for by the next one."""
+    def _following_up(self) -> Iterator[None]:
+        """Do what follows from a commit that stands already. If it fails, the next commit makes up for it."""
         try:
             yield
         except (LakeUnavailableError, IntegrityError) as error:

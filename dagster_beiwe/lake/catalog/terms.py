@@ -27,6 +27,8 @@ class Terms:
     monotonic: Callable[[], float] = time.monotonic
     look_after_seconds: float = 10.0
     checkpoint_every: int = MARK_EVERY
+    checkpoint_after_run: int = 8
+    """How many records a run of an object store leaves at most that no checkpoint holds."""
     records_per_folder: int = RECORDS_PER_FOLDER
     log2_n: int | None = None
     """What it costs to derive the key of a new log, if not the usual cost; see ``key_file``."""
