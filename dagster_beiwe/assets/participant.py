@@ -23,13 +23,13 @@ from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.partitions.fetched import Fetched
 from dagster_beiwe.partitions.run_keys import readable_stretch
 from dagster_beiwe.resource import resource_of
+from dagster_beiwe.runs.failures import partly_failed
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.participant_history import Kind, ParticipantHistory, read_participant
 from dagster_beiwe.studies.roster import Row, roster_rows
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore
-from dagster_beiwe.text import listed
 
 
 def build_participant_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg.AssetsDefinition:
@@ -96,12 +96,7 @@ class _Participants:
                     self._keep(store, row, history)
                     del self._open[participant]
         if failed:
-            raise dg.Failure(
-                f"{len(failed)} participants could not be fetched; all others are recorded. See the run's log, then "
-                f"materialize again: {listed(failed)}",
-                metadata={"unfinished partitions": len(failed)},
-                allow_retries=False,
-            )
+            raise partly_failed(f"{len(failed)} participants could not be fetched", failed)
 
     def _keep(self, store: TableStore, row: Row, history: ParticipantHistory) -> None:
         """Store a participant's table, and record it at once: it stays recorded if the run dies."""

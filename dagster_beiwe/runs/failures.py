@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -52,6 +52,15 @@ def clear_failures(*, unfinished: Callable[[], Iterable[str]] = tuple) -> Iterat
             wait = min(error.retry_after_seconds, _LONGEST_WAIT_SECONDS)
             raise BusyFailure(wait_seconds=wait, description=description, metadata=metadata) from None
         raise dg.Failure(description=description, metadata=metadata, allow_retries=error.transient) from None
+
+
+def partly_failed(what: str, failed: Sequence[str]) -> dg.Failure:
+    """The failure of a step that recorded all partitions but the ``failed`` ones; ``what`` says what became of them."""
+    return dg.Failure(
+        f"{what}; all others are recorded. See the run's log, then materialize again: {listed(failed)}",
+        metadata={"unfinished partitions": len(failed)},
+        allow_retries=False,
+    )
 
 
 def with_retries(
