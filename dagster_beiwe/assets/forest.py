@@ -24,7 +24,7 @@ from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, stud
 from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.environment import BEIWE_FOREST_DISK
 from dagster_beiwe.errors import AnalysisFailedError, BeiweError, ConfigurationError
-from dagster_beiwe.forest.analyses import ANALYSES, Analysis, asset_name
+from dagster_beiwe.forest.analyses import ANALYSES, METHOD, Analysis, asset_name
 from dagster_beiwe.forest.environment import PROGRAM, ForestEnvironment, clean_variables
 from dagster_beiwe.forest.memory import memory_folder
 from dagster_beiwe.forest.plain_files import Days, WrittenFiles, write_plain_files
@@ -47,7 +47,7 @@ from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.reading.raw_files import RawFile
 from dagster_beiwe.resource import resource_of
 from dagster_beiwe.runs.dagster_private import DagsterPipesExecutionError
-from dagster_beiwe.runs.failures import clear_failures
+from dagster_beiwe.runs.failures import clear_failures, partly_failed
 from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.server_counts import told_by_settings
@@ -55,7 +55,6 @@ from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import check_time_zone
 from dagster_beiwe.tables.content import content_version
 from dagster_beiwe.tables.store import TableStore
-from dagster_beiwe.text import listed
 from dagster_beiwe.windows import window_of
 
 FOREST_POOL = "beiwe_forest"
@@ -160,12 +159,7 @@ class _Run:
                 self._context.log.error("%s: %s: %s", cell.key, type(error).__name__, error)
                 failed.append(str(cell.key))
         if failed:
-            raise dg.Failure(
-                f"{len(failed)} of {len(keys)} partitions were not analyzed; all others are recorded. See the run's "
-                f"log, then materialize again: {listed(failed)}",
-                metadata={"unfinished partitions": len(failed)},
-                allow_retries=False,
-            )
+            raise partly_failed(f"{len(failed)} of {len(keys)} partitions were not analyzed", failed)
 
     def _make(self, cell: Cell) -> None:
         inputs = self._inputs(cell)
@@ -199,7 +193,7 @@ class _Run:
         files = [file for stream in self._analysis.streams for file in view.files(stream)]
         before, state = self._state_before(cell) if self._analysis.tree == _WITH_STATE else (None, None)
         facts = [
-            PROGRAM.read_text(encoding="utf-8"),
+            str(METHOD),
             self._environment.version,
             self._zone,
             "" if state is None else content_version(state),

@@ -10,6 +10,9 @@ ForestTree = Literal["jasmine", "oak", "sycamore", "willow"]
 """Forest calls its analyses trees."""
 FOREST_TREES: tuple[ForestTree, ...] = get_args(ForestTree)
 
+METHOD: Final = 1
+"""Raise it when the plain files, the program, or the tables of results change: every partition is analyzed again."""
+
 DAY: Final = "day"
 PARTICIPANT: Final = "participant"
 

@@ -165,9 +165,9 @@ def test_what_fails_is_one_partition_and_shows_no_row(
 
 
 def test_a_partition_whose_files_are_as_they_were_is_recorded_without_an_analysis(
-    forest_lab: Callable[..., Lab], world: World
+    forest_lab: Callable[..., Lab], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And analyzed anew once a file changed. Then so is what Jasmine continued from it, in the next window."""
+    """And anew once a file or the method changed; after a file, so is the next window, which Jasmine continued."""
     lab = forest_lab("jasmine")
     assert run(lab, "jasmine").success
     first, second = (table(lab, "jasmine", ANNA, week) for week in (0, 1))
@@ -184,6 +184,9 @@ def test_a_partition_whose_files_are_as_they_were_is_recorded_without_an_analysi
     assert kept == {f"{BERT}|{WEEKS[0]}", f"{BERT}|{WEEKS[1]}"}
     changed = {partition for partition, version in versions(lab).items() if version != before[partition]}
     assert changed == {f"{ANNA}|{WEEKS[0]}", f"{ANNA}|{WEEKS[1]}"}
+    monkeypatch.setattr("dagster_beiwe.assets.forest.METHOD", 2)
+    anew = run(lab, "jasmine")
+    assert not [entry for entry in lab.instance.all_logs(anew.run_id) if "it was made from" in str(entry)]
 
 
 def test_without_an_environment_nothing_is_decrypted(

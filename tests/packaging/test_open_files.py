@@ -23,7 +23,6 @@ ALLOWED = {
     ("processes.py", "path.read_text"): "the kernel's files in /proc, and the machine's id: only root can write them",
     ("studies/discovery.py", "os.utime"): "sets the time of a file and opens nothing",
     ("cli/export.py", "path.rmdir"): "folders that this call has made, and only if they are empty",
-    ("assets/forest.py", "PROGRAM.read_text"): "a file of this package",
     ("forest/memory.py", "_MOUNTS.read_text"): "the kernel's list of file systems",
     ("forest/memory.py", "os.open"): "locks a folder, which must be one and no link",
     ("forest/memory.py", "shutil.rmtree"): "folders of this user alone that no process has locked",
