@@ -58,9 +58,9 @@ from dagster_beiwe.tables.store import TableStore
 from dagster_beiwe.windows import window_of
 
 FOREST_POOL = "beiwe_forest"
-"""All analyses share it: its limit is how many run at a time, each on one processor and in up to a gigabyte."""
+"""Shared by all analyses. Its limit is the number that run at once; each takes one processor and up to 1 GB."""
 LONGEST_SECONDS = 3600
-"""An analysis that takes longer is ended. A month of a participant takes a minute or two."""
+"""The limit of one analysis. A month of one participant takes a minute or two."""
 
 _INPUTS_TAG = "beiwe/forest_inputs"
 _WITH_STATE = "jasmine"

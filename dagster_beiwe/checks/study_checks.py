@@ -72,7 +72,7 @@ CHECKS = {
     ),
     "silent": (
         "coverage",
-        "Everybody who takes part sends data, of each stream that is expected from the settings.",
+        "Every enrolled participant is sending data, from every stream that the settings lead you to expect.",
     ),
     "roster": ("roster", "Server, partitions, and lake have the same participants, and none is flagged as deleted."),
     "settings": (
