@@ -75,6 +75,13 @@ def test_a_phone_is_asked_rarely_and_once_more_when_it_falls_silent(
     assert is_due(person(at=NOW, uploaded=uploaded), before, period=30 * DAY) is due
 
 
+@pytest.mark.parametrize("fraction", [0, 400_000, 600_000])
+def test_tags_keep_the_fraction_of_a_second(fraction: int) -> None:
+    """Else a partition would look older than its request of the same second, or younger than it is."""
+    fetched = person(at=NOW.replace(microsecond=fraction), uploaded=NOW - HOUR)
+    assert replace(Fetched.from_tags(fetched.tags), version=fetched.version) == fetched
+
+
 @pytest.mark.parametrize("change", [{"Surgery": "2026-02-02"}, {"Status": "Permanently Retired"}])
 def test_a_person_who_changed_is_due_at_once(change: dict[str, str]) -> None:
     """A date that was set, or a retirement; how active somebody is does not count."""
