@@ -1,0 +1,49 @@
+"""Lakes that earlier releases wrote: each stays readable, provable, and writable."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from kept_lakes import ARCHIVES, FRAME, PEOPLE, ROSTER, TABLE, contents, opened
+
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.snapshots import contents_of, snapshots
+from dagster_beiwe.maintenance.verify import verify_study
+from dagster_beiwe.tables.store import TableStore
+
+KEPT = sorted(ARCHIVES.glob("*.tar.xz"))
+
+
+@pytest.fixture(params=KEPT, ids=[path.name.removesuffix(".tar.xz") for path in KEPT])
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> StudyLake:
+    """A kept lake, unpacked."""
+    folder = tmp_path / "lake"
+    with tarfile.open(request.param) as archive:
+        archive.extractall(folder, filter="data")
+    return opened(folder, request.param.name.removesuffix(".tar.xz").rpartition("-")[2])
+
+
+def test_every_release_left_a_lake_of_each_cipher() -> None:
+    assert {path.name.removesuffix(".tar.xz").rpartition("-")[2] for path in KEPT} == {"cryptease", "age"}
+
+
+def test_kept_lake_is_read_in_every_state(lake: StudyLake) -> None:
+    """All files, those of the snapshot, and the tables."""
+    now, before = contents(lake), contents(lake.at("before"))
+    assert set(now) == set(before)
+    assert [name for name in now if now[name] != before[name]] == ["kept0001/gps/2026-03-02 09_00_00+00_00.csv"]
+    (kept,) = snapshots(lake)
+    assert contents_of(lake.at("before")).content == kept.snapshot.content
+    store = TableStore.of_study(lake)
+    pd.testing.assert_frame_equal(store.read(ROSTER), FRAME)
+    pd.testing.assert_frame_equal(store.read(TABLE, partition=f"{PEOPLE[0]}|2026-03-02"), FRAME)
+
+
+def test_kept_lake_is_proven_and_goes_on(lake: StudyLake) -> None:
+    assert verify_study(lake).findings == []
+    TableStore.of_study(lake).write(ROSTER, FRAME[:1])
+    assert len(TableStore.of_study(lake.reopened()).read(ROSTER)) == 1
+    assert verify_study(lake.reopened()).findings == []
