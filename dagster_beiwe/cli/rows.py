@@ -21,7 +21,9 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
 def export(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> None:
     """Print all rows: as JSON, as CSV, or else with tabs between the columns."""
     if as_json and len(frame):
-        frame.to_json(sys.stdout, orient="records", lines=True, date_format="iso", double_precision=15)
+        frame.to_json(
+            sys.stdout, orient="records", lines=True, date_format="iso", double_precision=15, default_handler=str
+        )
     elif as_csv:
         (printable(frame) if sys.stdout.isatty() else frame).to_csv(sys.stdout, index=False)
     elif not as_json:

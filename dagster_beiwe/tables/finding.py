@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import unquote
 
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.layout import asset_path
@@ -33,12 +34,12 @@ def table_called(files: TableFiles, table: str | Sequence[str]) -> tuple[str, ..
     found = [each for each in held if each == wanted] or [each for each in held if f"/{each}".endswith(f"/{wanted}")]
     if len(found) == 1:
         return files.manifest(*held[found[0]]).asset_key
-    names = ", ".join(sorted(found or held)) or "none"
+    names, wanted = ", ".join(sorted(map(unquote, found or held))) or "none", unquote(wanted)[:80]
     if found:
         raise ConfigurationError(
-            f"Several tables are called {wanted[:80]!r}: {names}. Nothing was read. Give more of the key."
+            f"Several tables are called {wanted!r}: {names}. Nothing was read. Give more of the key."
         )
     raise ConfigurationError(
-        f"{files.layout.folder!r} in the lake at {files.storage.describe()} holds no table called {wanted[:80]!r}. "
+        f"{files.layout.folder!r} in the lake at {files.storage.describe()} holds no table called {wanted!r}. "
         f"Nothing was read. Its tables are: {names}. Correct the name, or materialize the asset."
     )

@@ -170,7 +170,7 @@ class TablePartitions(Mapping[str, pd.DataFrame]):
 
 
 def private_connection() -> duckdb.DuckDBPyConnection:
-    """A DuckDB in memory that reads and writes no files: what does not fit into memory is an error.
+    """A DuckDB in memory that reads and writes no files: what does not fit into memory is an error. Its days are UTC's.
 
     Raises ``ConfigurationError`` if the extra ``duckdb`` is not installed.
     """
@@ -183,6 +183,7 @@ def private_connection() -> duckdb.DuckDBPyConnection:
         "temp_directory = ''",
         "enable_external_access = false",
         "python_enable_replacements = false",
+        "TimeZone = 'UTC'",
         "lock_configuration = true",
     ):
         connection.execute(f"SET {setting}")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
 import pandas as pd
 
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.tables.partitions import TablePartitions, private_connection
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def query(lake: StudyLake, statement: str) -> pd.DataFrame:
@@ -27,22 +34,43 @@ def query(lake: StudyLake, statement: str) -> pd.DataFrame:
                 if len(kinds) > 1
                 else "The statement selects nothing. Nothing was read. Give one SELECT."
             )
-        for name in sorted(connection.get_table_names(statement)):
+        names = sorted(connection.get_table_names(statement))
+        _check_case(names)
+        for name in names:
             try:
-                connection.register(name.strip('"'), TablePartitions.of(lake, name.strip('"')).dataset)
+                connection.register(name, TablePartitions.of(lake, name).dataset)
             except ConfigurationError as error:  # or the statement's own name for something
                 missing = error
-        rows: pd.DataFrame = connection.execute(statement).df()
-    except duckdb.CatalogException as error:
+        bound = connection.sql(statement)
+    except (duckdb.CatalogException, duckdb.PermissionException) as error:  # a name with a dot is taken for a file's
         raise missing or _wrong(error) from None
-    except (duckdb.ParserException, duckdb.BinderException) as error:
+    except duckdb.Error as error:
         raise _wrong(error) from None
-    except duckdb.OutOfMemoryException:
+    return _rows(bound)
+
+
+def _check_case(names: Sequence[str]) -> None:
+    """Raise ``ConfigurationError`` for names that DuckDB takes for one, and that are those of several tables."""
+    for name, following in pairwise(sorted(names, key=str.lower)):
+        if name.lower() == following.lower():
+            raise ConfigurationError(
+                f"{name!r} and {following!r} are one name in SQL. Nothing was read. Write it in one way, or give more "
+                "of the key of one of the tables."
+            )
+
+
+def _rows(bound: duckdb.DuckDBPyRelation) -> pd.DataFrame:
+    """The rows of a query. Errors are named without their messages, which may hold values."""
+    import duckdb
+
+    try:
+        rows: pd.DataFrame = bound.df()
+    except (duckdb.OutOfMemoryException, MemoryError):
         raise ConfigurationError(
             "The query needs more memory than there is, and nothing may spill to a disk unencrypted. Nothing was "
             "shown. Select fewer columns or rows, or aggregate."
         ) from None
-    except duckdb.Error as error:  # its message may hold values
+    except duckdb.Error as error:
         raise ConfigurationError(
             f"DuckDB could not run the query: {type(error).__name__}. Nothing was shown. Convert values with TRY_CAST, "
             "look for functions that fail on some rows, and see whether `dagster-beiwe verify` finds a changed table."
@@ -51,5 +79,5 @@ def query(lake: StudyLake, statement: str) -> pd.DataFrame:
 
 
 def _wrong(error: Exception) -> ConfigurationError:
-    """Parser and binder know the statement and the names of columns, and no rows."""
+    """Before a query runs, DuckDB knows the statement and the names of columns, and no rows."""
     return ConfigurationError(f"DuckDB does not understand the query. Nothing was read. {error}")

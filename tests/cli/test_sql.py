@@ -25,5 +25,7 @@ def test_a_query_is_printed(lake: StudyLake, capsys: pytest.CaptureFixture[str])
     assert printed["--csv"] == "who,steps\nb,4\n"
     assert main(asked) == 0
     assert capsys.readouterr().out == "who\tsteps\nb\t4\n"
+    assert main(["sql", "--study", "Sleep", "SELECT '4b5c2d1e-0000-4000-8000-000000000000'::UUID AS id", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"id": "4b5c2d1e-0000-4000-8000-000000000000"}
     assert main(["sql", "--study", "Sleep", "SELECT 1 FROM stairs"]) == 2
     assert "Its tables are: lab/steps" in capsys.readouterr().err

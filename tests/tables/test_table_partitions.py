@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -173,13 +174,25 @@ def test_sql_reads_the_tables_of_a_study(filled: StudyLake) -> None:
     assert rows.to_dict("list") == {"participant": [ANDROID, IOS], "n": [2 * ROWS, ROWS]}
 
 
+def test_days_of_sql_are_those_of_utc(filled: StudyLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the zone of the machine is."""
+    pytest.importorskip("duckdb")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        first = query(filled, 'SELECT CAST(min("UTC time") AS DATE) AS day FROM daily_gps')
+    time.tzset()
+    assert first["day"].tolist() == [pd.Timestamp(WEEKS[0])]
+
+
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
         ("SELECT longitude FROM daily_gps", "longitude"),
         ("SELECT 1 FROM daily_gsp", "beiwe/sleep/daily_gps"),
         ("SELECT * FROM '/etc/hostname'", "no table called"),
-        ("SELECT * FROM read_csv('/etc/hostname')", "PermissionException"),
+        ("SELECT * FROM read_csv('/etc/hostname')", "file system operations are disabled"),
+        ("SELECT * FROM daily_gps a, Daily_gps b", "one name in SQL"),
         ("COPY daily_gps TO 'rows.csv'", "selects nothing"),
         ("SELECT 1; DROP TABLE daily_gps", "2 statements"),
         ("SELEC", "syntax error"),
@@ -195,10 +208,15 @@ def test_sql_does_nothing_but_select(filled: StudyLake, statement: str, words: s
 def test_an_error_of_sql_tells_no_value(filled: StudyLake) -> None:
     """DuckDB's own message would."""
     pytest.importorskip("duckdb")
-    with pytest.raises(ConfigurationError, match="ConversionException") as caught:
-        query(filled, "SELECT CAST(participant AS INT) FROM daily_gps")
-    assert IOS not in str(caught.value)
-    assert ANDROID not in str(caught.value)
+    told = """{"error": true, "error_type": "parser", "error_message": "' || participant || '"}"""
+    for expression, error in {
+        "CAST(participant AS INT)": "ConversionException",
+        f"json_deserialize_sql('{told}')": "ParserException",
+    }.items():
+        with pytest.raises(ConfigurationError, match=error) as caught:
+            query(filled, f"SELECT {expression} FROM daily_gps")
+        assert IOS not in str(caught.value)
+        assert ANDROID not in str(caught.value)
 
 
 __all__ = ["shared_lake"]
