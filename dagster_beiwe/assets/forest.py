@@ -6,7 +6,6 @@ stored. If its files are those that it was made from, it is recorded again witho
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.beta import beta_features
-from dagster_beiwe.assets.provenance import provenance_tags
+from dagster_beiwe.assets.cell_tables import CellTables, inputs_of
 from dagster_beiwe.assets.recorded import RECORDS_ITSELF, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
 from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.environment import BEIWE_FOREST_DISK
-from dagster_beiwe.errors import AnalysisFailedError, BeiweError, ConfigurationError
+from dagster_beiwe.errors import AnalysisFailedError, ConfigurationError
 from dagster_beiwe.forest.analyses import ANALYSES, METHOD, Analysis, asset_name
 from dagster_beiwe.forest.environment import PROGRAM, ForestEnvironment, clean_variables
 from dagster_beiwe.forest.memory import memory_folder
@@ -37,24 +36,18 @@ from dagster_beiwe.forest.results import (
     read_state,
     write_state,
 )
-from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.partitions.conditions import on_new_content
-from dagster_beiwe.partitions.definitions import PARTICIPANT, WINDOW, cell_of, raw_data_partitions
-from dagster_beiwe.partitions.events import partition_event, version_of
-from dagster_beiwe.partitions.run_keys import readable_tags, run_partition_keys
+from dagster_beiwe.partitions.definitions import PARTICIPANT, WINDOW, raw_data_partitions
+from dagster_beiwe.partitions.run_keys import run_partition_keys
 from dagster_beiwe.private_files import make_folder
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.reading.raw_files import RawFile
-from dagster_beiwe.resource import resource_of
 from dagster_beiwe.runs.dagster_private import DagsterPipesExecutionError
-from dagster_beiwe.runs.failures import clear_failures, partly_failed
-from dagster_beiwe.runs.remembered_heads import remembered_heads
+from dagster_beiwe.runs.failures import clear_failures
 from dagster_beiwe.studies.config import table_io_manager_key
-from dagster_beiwe.studies.server_counts import told_by_settings
+from dagster_beiwe.studies.server_counts import certain_zone
 from dagster_beiwe.studies.study import Study
-from dagster_beiwe.studies.time_zones import check_time_zone
 from dagster_beiwe.tables.content import content_version
-from dagster_beiwe.tables.store import TableStore
 from dagster_beiwe.windows import window_of
 
 FOREST_POOL = "beiwe_forest"
@@ -133,37 +126,18 @@ class _Run:
         self, context: dg.AssetExecutionContext, study: Study, analysis: Analysis, options: AssetOptions
     ) -> None:
         self._context, self._study, self._analysis = context, study, analysis
-        self._key = study.asset_key(asset_name(analysis.tree))
         self._environment = ForestEnvironment.configured(os.environ)
         self._zone = _zone_of(study, context.instance)
-        resource = resource_of(context, study)
-        self._lake: StudyLake = resource.study_lake(study)
-        self._lake.log.check(remembered_heads(context.instance, study))
-        self._store = TableStore.of_study(self._lake)
-        self._provenance = provenance_tags(
-            context.instance,
-            study,
-            asset_name(analysis.tree),
-            options,
-            made_from=[study.asset_key("raw_data")],
-            run_id=context.run.run_id,
-        )
+        raw_data, name = study.asset_key("raw_data"), asset_name(analysis.tree)
+        self._tables = CellTables(context, study, name, options, made_from=[raw_data], inputs_tag=_INPUTS_TAG)
+        self._key, self._lake, self._store = self._tables.key, self._tables.lake, self._tables.store
 
     def run(self, keys: Sequence[str]) -> None:
-        self._context.instance.add_run_tags(self._context.run.run_id, readable_tags(map(CellKey.parse, keys)))
-        failed = []
-        for cell in sorted(cell_of(self._study, key) for key in keys):  # Jasmine continues from the window before
-            try:
-                self._make(cell)
-            except BeiweError as error:
-                self._context.log.error("%s: %s: %s", cell.key, type(error).__name__, error)
-                failed.append(str(cell.key))
-        if failed:
-            raise partly_failed(f"{len(failed)} of {len(keys)} partitions were not analyzed", failed)
+        self._tables.run(keys, self._make, failure="were not analyzed")  # Jasmine continues from the window before
 
     def _make(self, cell: Cell) -> None:
         inputs = self._inputs(cell)
-        if self._is_made_from(inputs):
+        if self._tables.record_unchanged(cell, inputs.version):
             return
         frame, state, notes = no_results(self._analysis), no_state(), {"result": "no files"}
         if inputs.files:
@@ -181,7 +155,7 @@ class _Run:
             "days": f"{inputs.days.days[0]} to {inputs.days.days[-1]}",
             **notes,
         }
-        self._record(inputs, metadata, content_version(frame))
+        self._tables.record(cell, inputs.version, metadata, version=content_version(frame))
 
     def _inputs(self, cell: Cell) -> _Inputs:
         if cell.window.key not in self._lake.windows(cell.participant):
@@ -198,10 +172,8 @@ class _Run:
             self._zone,
             "" if state is None else content_version(state),
         ]
-        digest = hashlib.sha256("\n".join([*facts, *sorted(f"{file.name} {file.sha256}" for file in files)]).encode())
-        return _Inputs(
-            cell=cell, days=days, view=view, files=files, before=before, state=state, version=digest.hexdigest()[:32]
-        )
+        version = inputs_of(facts, files)
+        return _Inputs(cell=cell, days=days, view=view, files=files, before=before, state=state, version=version)
 
     def _state_before(self, cell: Cell) -> tuple[str, pd.DataFrame] | tuple[None, None]:
         """The partition of the window before, and Jasmine's state after it, if it can continue from that."""
@@ -215,26 +187,6 @@ class _Run:
     @property
     def _state_key(self) -> Sequence[str]:
         return [*self._key.path[:-1], f"{self._key.path[-1]}_state"]
-
-    def _is_made_from(self, inputs: _Inputs) -> bool:
-        """Whether the partition was recorded with these inputs; then it is recorded again as it is."""
-        records = self._context.instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=self._key, asset_partitions=[str(inputs.cell.key)]), limit=1
-        ).records
-        event = records[0].asset_materialization if records else None
-        if event is None or (event.tags or {}).get(_INPUTS_TAG) != inputs.version:
-            return False
-        if not self._store.exists(self._key.path, partition=str(inputs.cell.key)):
-            return False
-        self._context.log.info("%s: its files are those that it was made from.", inputs.cell.key)
-        self._record(inputs, event.metadata, version_of(event))
-        return True
-
-    def _record(self, inputs: _Inputs, metadata: Mapping[str, Any], version: str) -> None:
-        tags = {**self._provenance, _INPUTS_TAG: inputs.version}
-        self._context.log_event(
-            partition_event(self._key, inputs.cell.key, metadata=metadata, version=version, tags=tags)
-        )
 
     def _analyze(self, inputs: _Inputs, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
         """The table of a partition, what Jasmine remembers, and what to note. Raises ``AnalysisFailedError``."""
@@ -309,12 +261,10 @@ def _notes(inputs: _Inputs, frame: pd.DataFrame, plain: WrittenFiles, report: Ma
 
 def _zone_of(study: Study, instance: dg.DagsterInstance) -> str:
     """The study's time zone, without a request. Raises ``ConfigurationError`` if it is not known."""
-    if study.config.time_zone is not None:
-        return check_time_zone(study.config.time_zone)
-    told = told_by_settings(study, instance)
-    if told is None or not told.zone.certain:
+    zone = certain_zone(study, instance)
+    if zone is None:
         raise ConfigurationError(
             f"The time zone of {study.title} is not known. Nothing was analyzed. Set `time_zone` in the study's "
             "configuration, or materialize its settings."
         )
-    return told.zone.name
+    return zone

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import dagster as dg
 
@@ -11,6 +11,8 @@ from dagster_beiwe.cells import CellKey
 from dagster_beiwe.partitions.definitions import PARTICIPANT, WINDOW
 from dagster_beiwe.runs.dagster_private import DATA_VERSION_TAG, PARTITION_TAG, USER_VERSION_TAG
 from dagster_beiwe.studies.study import Study
+
+_PAGE: Final = 500
 
 PARTICIPANTS_METADATA = "participants"
 """Metadata of the roster: the ids that the server listed when it was materialized."""
@@ -41,6 +43,22 @@ def partition_event(
 def version_of(event: dg.AssetMaterialization) -> str:
     """The data version in a partition's materialization."""
     return (event.tags or {})[DATA_VERSION_TAG]
+
+
+def newest_events(
+    instance: dg.DagsterInstance, asset_key: dg.AssetKey, partitions: Iterable[str] | None = None
+) -> dict[str, dg.AssetMaterialization]:
+    """{partition: its newest materialization}, of some partitions or of all."""
+    wanted = None if partitions is None else set(partitions)
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+    newest = instance.event_log_storage.get_latest_storage_id_by_partition(asset_key, kind, wanted)
+    places, found = list(newest.values()), {}
+    for start in range(0, len(places), _PAGE):
+        page = dg.AssetRecordsFilter(asset_key=asset_key, storage_ids=places[start : start + _PAGE])
+        for record in instance.fetch_materializations(page, limit=_PAGE).records:
+            if (event := record.asset_materialization) is not None and event.partition is not None:
+                found[str(event.partition)] = event
+    return found
 
 
 def recorded_participants(instance: dg.DagsterInstance, study: Study) -> set[str]:

@@ -10,13 +10,13 @@ from typing import Final
 import dagster as dg
 
 from dagster_beiwe.coverage.enrollment import enrollments
+from dagster_beiwe.partitions.events import newest_events
 from dagster_beiwe.runs.dagster_private import DATA_VERSION_TAG
 from dagster_beiwe.studies.roster import Row, person_version
 from dagster_beiwe.studies.study import Study
 
 _UPLOAD_TAG: Final = "beiwe/last_upload"
 _FETCHED_TAG: Final = "beiwe/fetched_at"
-_PAGE: Final = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +57,8 @@ class Fetched:
 
 def fetched_participants(instance: dg.DagsterInstance, study: Study) -> dict[str, Fetched]:
     """{participant: what was last fetched}, from the newest event of each partition."""
-    key = study.asset_key("participant")
-    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
-    newest = list(instance.event_log_storage.get_latest_storage_id_by_partition(key, kind).values())
-    found: dict[str, Fetched] = {}
-    for start in range(0, len(newest), _PAGE):
-        page = newest[start : start + _PAGE]
-        wanted = dg.AssetRecordsFilter(asset_key=key, storage_ids=page)
-        for record in instance.fetch_materializations(wanted, limit=len(page)).records:
-            if (event := record.asset_materialization) is not None and event.partition is not None:
-                found[str(event.partition)] = Fetched.from_tags(event.tags or {})
-    return found
+    events = newest_events(instance, study.asset_key("participant"))
+    return {participant: Fetched.from_tags(event.tags or {}) for participant, event in events.items()}
 
 
 def _seconds(moment: datetime) -> str:

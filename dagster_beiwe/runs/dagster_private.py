@@ -2,7 +2,7 @@
 
 If a new version of Dagster breaks something, look here first. ``DagsterInstance.event_log_storage`` is used for the
 history of checks, for pools, for the slots of runs in them, and for the newest events of partitions:
-``remembered_heads``, ``pools``, ``dead_runs``, and ``partitions.fetched``.
+``remembered_heads``, ``pools``, ``dead_runs``, and ``partitions.events``.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ CONTINUATION_TAGS: Final = ("dagster/retry_number", "dagster/is_resume_retry", "
 
 COLUMN_SCHEMA: Final = "dagster/column_schema"
 """Metadata of a definition, and of an event."""
+COLUMN_LINEAGE: Final = "dagster/column_lineage"
+"""Metadata of an event: the UI shows that of the newest one."""
 
 KIND_TAG_PREFIX: Final = "dagster/kind/"
 

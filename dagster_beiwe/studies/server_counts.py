@@ -97,6 +97,14 @@ def told_by_settings(study: Study, instance: dg.DagsterInstance) -> ToldZone | N
     return ToldZone(zone=zone, at=event.timestamp) if event and zone else None
 
 
+def certain_zone(study: Study, instance: dg.DagsterInstance) -> str | None:
+    """The study's time zone as configured, or as its settings have it; None if it is a guess. No request."""
+    if study.config.time_zone is not None:
+        return check_time_zone(study.config.time_zone)
+    told = told_by_settings(study, instance)
+    return told.zone.name if told and told.zone.certain else None
+
+
 def counts_around(
     client: BeiweClient,
     study: Study,
