@@ -8,6 +8,7 @@ from dagster_beiwe.coverage.frame import STATES, STATUSES
 from dagster_beiwe.coverage.frame import TYPES as COVERAGE_TYPES
 from dagster_beiwe.forest.analyses import FOREST_COLUMNS, FOREST_TYPES
 from dagster_beiwe.quality import DAY_TYPES
+from dagster_beiwe.stream_tables.catalog import TABLES
 from dagster_beiwe.studies.participant_history import TYPES as PARTICIPANT_TYPES
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -127,6 +128,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "unreadable_files": "Files that are damaged, so that nothing is counted in them",
     },
     **FOREST_COLUMNS,
+    **{table.asset: {column: text for column, (_, text) in table.columns.items()} for table in TABLES.values()},
 }
 """{asset: {column: what it holds}}, in the order of the columns."""
 
@@ -162,6 +164,7 @@ _OWN: Mapping[str, Mapping[str, str]] = {
     "participant": PARTICIPANT_TYPES,
     "quality": DAY_TYPES,
     **FOREST_TYPES,
+    **{table.asset: {column: kind for column, (kind, _) in table.columns.items()} for table in TABLES.values()},
 }
 
 

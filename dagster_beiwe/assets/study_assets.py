@@ -19,6 +19,7 @@ from dagster_beiwe.assets.restatements import build_restatements_asset
 from dagster_beiwe.assets.roster import build_roster_asset
 from dagster_beiwe.assets.server_tables import build_server_tables
 from dagster_beiwe.assets.settings import build_settings_asset
+from dagster_beiwe.assets.stream_tables import build_stream_tables
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions
 from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator, translated
 from dagster_beiwe.runs.failures import RETRY_POLICY
@@ -49,6 +50,7 @@ class StudyAssets:
     out_of_range: dg.AssetsDefinition
     raw_data: dg.AssetsDefinition
     quality: dg.AssetsDefinition | None
+    streams: Sequence[dg.AssetsDefinition]
     forest: Sequence[dg.AssetsDefinition]
 
     @classmethod
@@ -63,6 +65,7 @@ class StudyAssets:
             out_of_range=build_out_of_range_asset(study, options),
             raw_data=build_raw_data_asset(study, options),
             quality=build_quality_asset(study, options) if study.config.looked_at else None,
+            streams=build_stream_tables(study, options),
             forest=build_forest_assets(study, options),
         )
 
@@ -74,7 +77,7 @@ class StudyAssets:
     @property
     def all(self) -> list[dg.AssetsDefinition]:
         rows = [self.quality] if self.quality else []
-        made = [*self.summaries, *rows, self.report, *self.forest]
+        made = [*self.summaries, *rows, self.report, *self.streams, *self.forest]
         return [*self.tables, self.participant, *made, self.out_of_range, self.raw_data]
 
 

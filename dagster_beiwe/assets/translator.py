@@ -11,6 +11,7 @@ from dagster_beiwe.assets.columns import COLUMNS, column_types
 from dagster_beiwe.forest.analyses import ANALYSES, asset_name
 from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.runs.dagster_private import COLUMN_SCHEMA
+from dagster_beiwe.stream_tables.catalog import TABLES
 from dagster_beiwe.studies.study import Study
 
 STUDIES = "studies"
@@ -38,8 +39,9 @@ STUDY_ASSETS = (
 
 
 def study_assets(study: Study) -> tuple[str, ...]:
-    """What the assets of a study are called, with the analyses that its configuration names."""
-    return (*STUDY_ASSETS, *map(asset_name, study.config.forest))
+    """What the assets of a study are called, with the tables and analyses that its configuration names."""
+    tables = (TABLES[name].asset for name in study.config.tables)
+    return (*STUDY_ASSETS, *tables, *map(asset_name, study.config.forest))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +162,13 @@ def _description(name: str, study: Study | None) -> str:
                 f"one partition per participant and {study.config.window} window. From {', '.join(analysis.streams)}."
             )
             for tree, analysis in ANALYSES.items()
+        },
+        **{
+            table.asset: (
+                f"{table.description} Of {study.title}, typed, in order of time, and with local times: one partition "
+                f"per participant and {study.config.window} window (UTC). From {', '.join(table.streams)}."
+            )
+            for table in TABLES.values()
         },
     }[name]
     if study.hidden:

@@ -1,4 +1,4 @@
-"""When tables follow what they are made from: a lab's own, and Forest's."""
+"""When tables follow what they are made from: a lab's own, stream tables, and Forest's."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 import dagster as dg
 
 
-def on_new_content() -> dg.AutomationCondition[Any]:
-    """Request each partition that was never made, and each whose input has new content.
+def on_new_content(*, ignoring: dg.AssetSelection | None = None) -> dg.AutomationCondition[Any]:
+    """Request each partition that was never made, and each whose input has new content. Inputs in ``ignoring`` don't
+    count.
 
     Dagster's ``eager()`` goes by materializations and ignores old windows; a refresh records each window anew, whether
     or not anything changed. This goes by data versions, in every window. It waits until no run fills the input, and
@@ -21,10 +22,11 @@ def on_new_content() -> dg.AutomationCondition[Any]:
     never_made = condition.missing().newly_true().since(condition.newly_requested() | condition.newly_updated())
     new_content = condition.data_version_changed() & ~condition.executed_with_root_target()
     # A run that ends does not answer this: the content may have changed after the run had read it.
-    changed = condition.any_deps_match(new_content).since(condition.newly_requested())
+    any_changed = condition.any_deps_match(new_content)
+    any_made = condition.any_deps_match(~condition.missing())
+    if ignoring is not None:
+        any_changed, any_made = any_changed.ignore(ignoring), any_made.ignore(ignoring)
+    changed = any_changed.since(condition.newly_requested())
     return (
-        (never_made | changed)
-        & condition.any_deps_match(~condition.missing())
-        & ~condition.any_deps_in_progress()
-        & ~condition.in_progress()
+        (never_made | changed) & any_made & ~condition.any_deps_in_progress() & ~condition.in_progress()
     ).with_label("on_new_content")

@@ -38,7 +38,7 @@ PARTICIPANT: Final = "participant"
 FILE_TIME: Final = "file time"
 SURVEY_ID: Final = "survey id"
 
-_TEXT_DTYPE: Final = (
+TEXT_DTYPE: Final = (
     pd.StringDtype(na_value=np.nan) if int(pd.__version__.split(".")[0]) >= 3 else pd.StringDtype("pyarrow")
 )
 
@@ -251,7 +251,7 @@ def _as_datetime64(milliseconds: int | None) -> np.datetime64:
 def _pandas_dtype(arrow_type: Any) -> Any:
     if pa.types.is_int64(arrow_type):
         return pd.Int64Dtype()
-    return _TEXT_DTYPE if pa.types.is_string(arrow_type) else None
+    return TEXT_DTYPE if pa.types.is_string(arrow_type) else None
 
 
 def _all_columns(stream: str, tables: Iterable[pa.Table]) -> list[str]:
@@ -265,7 +265,7 @@ def _repeated(values: Sequence[str | None], counts: np.ndarray[Any, np.dtype[np.
     categories = list(dict.fromkeys(value for value in values if value is not None))
     codes = {value: code for code, value in enumerate(categories)}
     per_file = np.array([codes.get(value, -1) if value is not None else -1 for value in values], dtype=np.int64)
-    return pd.Categorical.from_codes(np.repeat(per_file, counts), categories=pd.Index(categories, dtype=_TEXT_DTYPE))
+    return pd.Categorical.from_codes(np.repeat(per_file, counts), categories=pd.Index(categories, dtype=TEXT_DTYPE))
 
 
 def _between(table: pa.Table, first: int | None, last: int | None) -> pa.Table:

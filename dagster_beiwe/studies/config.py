@@ -14,6 +14,7 @@ from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.forest.analyses import ForestTree
 from dagster_beiwe.lake.staging import Compression
 from dagster_beiwe.lake.study import KEEP_SUPERSEDED_DAYS
+from dagster_beiwe.stream_tables.names import TableName, streams_of
 from dagster_beiwe.streams import STREAM_GROUPS, check_streams, misspelled_streams, stream_named
 from dagster_beiwe.studies.time_zones import check_time_zone
 from dagster_beiwe.sync.audit import DEFAULT_AUDIT, AuditPolicy
@@ -75,6 +76,7 @@ class StudyConfig(BaseModel):
     - ``verify_share``: the share of stored files that the check ``intact`` reads, different ones each day; 1 means all.
     - ``quality_streams``: the streams whose rows ``quality`` looks at, which decrypts each of their files once. With
       none, the study has no ``quality``.
+    - ``tables``: the typed tables to make of streams for analysts, such as gps and accelerometer. Default: none.
     - ``forest``: the analyses of Forest to make of its raw data: jasmine, oak, sycamore, willow. Default: none.
     - ``audit_days``: each window is compared with the server by hash at least this often, and new windows daily; 0
       turns this off. ``audit_requests`` and ``audit_bytes`` (sent and received) limit what this may use in a day.
@@ -107,6 +109,7 @@ class StudyConfig(BaseModel):
     remove_deleted_upstream: bool = False
     verify_share: float = Field(default=DEFAULT_VERIFY_SHARE, ge=0, le=1)
     quality_streams: tuple[str, ...] = DEFAULT_QUALITY_STREAMS
+    tables: tuple[TableName, ...] = ()
     forest: tuple[ForestTree, ...] = ()
     audit_days: int = Field(default=DEFAULT_AUDIT.days, ge=0, le=3650)
     audit_requests: int = Field(default=DEFAULT_AUDIT.requests, ge=1)
@@ -143,6 +146,11 @@ class StudyConfig(BaseModel):
                 "Leave them out of the study's configuration."
             )
         return names
+
+    @field_validator("tables")
+    @classmethod
+    def _once(cls, names: tuple[TableName, ...]) -> tuple[TableName, ...]:
+        return tuple(sorted(set(names)))
 
     @field_validator("encryption")
     @classmethod
@@ -189,6 +197,7 @@ class StudyConfig(BaseModel):
                 "`*` for every study that the key can see."
             )
         _warn_of_misspelled_streams(self.study, (*self.streams, *self.plain_streams, *self.quality_streams))
+        _check_tables(self.tables, self.streams)
         if self.encryption != UNENCRYPTED:
             CIPHERS[self.encryption].check_recipients(self.recipients)
         _check_name("key", self.key)
@@ -252,6 +261,16 @@ def _warn_of_misspelled_streams(study: str, names: tuple[str, ...]) -> None:
             name,
             meant,
         )
+
+
+def _check_tables(tables: tuple[TableName, ...], streams: tuple[str, ...]) -> None:
+    lacking = {name: sorted({*streams_of(name)} - {*streams}) for name in tables} if streams else {}
+    for name, missing in lacking.items():
+        if missing:
+            raise ConfigurationError(
+                f"The table {name} is made from {', '.join(missing)}, which `streams` lacks. Nothing was built. "
+                "Add it to `streams` in the study's configuration, or leave the table out of `tables`."
+            )
 
 
 def _check_name(field: str, value: str | None) -> None:

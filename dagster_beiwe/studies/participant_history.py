@@ -23,6 +23,7 @@ from dagster_beiwe.client.json_bodies import wrong_shape
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.member_names import parse_phone_file
 from dagster_beiwe.studies.roster import Row
+from dagster_beiwe.studies.time_zones import PHONES_COLUMN, is_time_zone
 
 Kind = Literal["roster", "upload", "heartbeat", "app_version", "device_status", "notification"]
 
@@ -68,6 +69,12 @@ class ParticipantHistory:
         """The time (UTC) of the newest row of a kind."""
         newest = self.frame.loc[self.frame["kind"] == kind, "time"].max()
         return None if pd.isna(newest) else newest.to_pydatetime()
+
+
+def reported_zone(table: pd.DataFrame) -> str | None:
+    """The time zone that the phone last reported, as a participant's table has it; None if that is none."""
+    told = table.loc[(table["kind"] == "roster") & (table["name"] == PHONES_COLUMN), "value"]
+    return next((str(name) for name in told if isinstance(name, str) and is_time_zone(name)), None)
 
 
 def read_participant(

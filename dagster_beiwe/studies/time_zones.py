@@ -37,14 +37,14 @@ class StudyZone:
     @classmethod
     def from_texts(cls, name: str, source: str, former: Iterable[str] = ()) -> StudyZone | None:
         """A zone that was stored as text; None if it is no zone."""
-        if source not in _SOURCES or not _is_zone(name):
+        if source not in _SOURCES or not is_time_zone(name):
             return None
         return cls(name=name, source=cast("Source", source)).after(former)
 
     def after(self, former: Iterable[str]) -> StudyZone:
         """The same, with zones that the study had before. Only a few are kept: studies rarely move."""
         names = dict.fromkeys((*self.former, *former))
-        kept = [name for name in names if name != self.name and _is_zone(name)]
+        kept = [name for name in names if name != self.name and is_time_zone(name)]
         return replace(self, former=tuple(kept[:_MOST_FORMER]))
 
     @property
@@ -67,7 +67,7 @@ class StudyZone:
 
 def check_time_zone(name: str) -> str:
     """``name`` if it is a time zone; raises ``ConfigurationError`` otherwise."""
-    if not _is_zone(name):
+    if not is_time_zone(name):
         raise ConfigurationError(
             f"`time_zone` is {name[:40]!r}, which is not a time zone. Nothing was built. Write one like "
             "America/New_York or Asia/Kolkata in the study's configuration, or leave it out: the server reports it."
@@ -81,7 +81,7 @@ def ask_time_zone(client: BeiweClient, study_id: str) -> StudyZone:
         told = client.settings(study_id).get("study_time_zone")
     except RouteMissingError:
         told = None
-    if isinstance(told, str) and _is_zone(told):
+    if isinstance(told, str) and is_time_zone(told):
         return StudyZone(name=told, source="server")
     return zone_of_phones(client, study_id)
 
@@ -92,14 +92,15 @@ def zone_of_phones(client: BeiweClient, study_id: str) -> StudyZone:
         names = [row.get(PHONES_COLUMN) for row in client.participant_table(study_id)]
     except (RouteMissingError, ServerFailedError):
         names = []
-    counts = Counter(name for name in names if isinstance(name, str) and _is_zone(name))
+    counts = Counter(name for name in names if isinstance(name, str) and is_time_zone(name))
     if not counts:
         return StudyZone(name="UTC", source="unknown")
     most = max(counts.values())
     return StudyZone(name=min(name for name, count in counts.items() if count == most), source="phones")
 
 
-def _is_zone(name: str) -> bool:
+def is_time_zone(name: str) -> bool:
+    """Whether a text is the IANA name of a time zone that this machine knows."""
     if not name:
         return False
     try:

@@ -21,7 +21,7 @@ FLOORS = [
     {"credentials"},
     {"client", "lake", "notices"},
     {"sync", "reading", "tables"},
-    {"forest"},
+    {"forest", "stream_tables"},
     {"maintenance", "studies"},
     {"runs", "opening", "coverage"},
     {"partitions", "resource", "pictures", "quality"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from reading_helpers import ANDROID, IOS, PASSPHRASE, START
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.snapshots import create_snapshot
 from dagster_beiwe.reading import BeiwePartitions
+from dagster_beiwe.stream_tables.catalog import TABLES
+from dagster_beiwe.stream_tables.definition import TableSources
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore
@@ -75,6 +78,21 @@ def test_the_example_of_tables(shared_lake: StudyLake, tmp_path: Path) -> None:
     TableStore.of_study(lake).write(["beiwe", "sleep", "coverage"], frame)
     stand_ins = {"/data/lake": str(folder), "5873fe38644ad7557b168e43": shared_lake.study_id, "abcd1234": ANDROID}
     assert run_example(3, **stand_ins)["frame"].to_dict("list") == {"participant": [ANDROID], "stream": ["gps"]}
+
+
+def test_the_example_of_stream_tables(shared_lake: StudyLake, tmp_path: Path) -> None:
+    """On a copy with the table of GPS of both people."""
+    shutil.copytree(shared_lake.storage.describe(), folder := tmp_path / "lake")
+    lake = BeiweLake(folder).study(shared_lake.study_id, passphrase=PASSPHRASE)
+    for key, window in BeiwePartitions.of(lake, end=START + timedelta(days=7)).items():
+        sources = TableSources(participant=window.participant, window=window, zone="America/New_York", tables={})
+        frame = TABLES["gps"].make(sources).frame
+        TableStore.of_study(lake).write(["beiwe", "sleep", "streams", "gps"], frame, partition=key)
+    run_example(4)
+    stand_ins = {"/data/lake": str(folder), "5873fe38644ad7557b168e43": shared_lake.study_id, "abcd1234": ANDROID}
+    names = run_example(5, **stand_ins)
+    assert len(names["frame"]) == 7 * 2 * 4
+    assert names["gps"].missing == (f"{ANDROID}|2024-03-11", f"{ANDROID}|2024-03-18")
 
 
 @pytest.mark.parametrize("method", ["files", "open", "read", "iter_frames", "set_aside", "missing", "incomplete"])

@@ -1,0 +1,11 @@
+"""Every table that a study can name in its ``tables``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dagster_beiwe.stream_tables.definition import TableDefinition
+from dagster_beiwe.stream_tables.names import TABLE_NAMES, TableName
+from dagster_beiwe.stream_tables.of_stream import stream_table
+
+TABLES: Mapping[TableName, TableDefinition] = {name: stream_table(name) for name in TABLE_NAMES}
