@@ -116,6 +116,29 @@ def stage_file(
     return _staged(file, plain, sink.size_bytes, sink.sha256.hexdigest(), form)
 
 
+def keep_file(
+    storage: Storage,
+    place: FilePlace,
+    stored: Iterable[bytes],
+    *,
+    name: str,
+    form: FileForm,
+    cipher: Cipher,
+    md5: bool = False,
+) -> StagedFile:
+    """Store a file that is encrypted in this form already, byte for byte; its plain content is hashed on the way.
+
+    ``cipher`` decrypts it. Raises as ``stage_file`` does, and ``EncryptionError`` for a file of another format.
+    """
+    with storage.explained("written", place.path), storage.create(place.path, otherwise=place.otherwise) as file:
+        sink = EncryptedFile(file, None)
+        plain = _PlainHashes(md5=md5)
+        content = _decrypted(_passing(stored, sink), cipher)
+        for chunk in _unpacked(content, name) if form.compression == "zstd" else content:
+            plain.write(chunk)
+    return _staged(file, plain, sink.size_bytes, sink.sha256.hexdigest(), form)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Examined:
     """A small file that was checked: its hashes, and what is to be stored of it, which is encrypted later."""
@@ -276,6 +299,28 @@ def _take_plain(
 
 
 def _take_frame(body: Iterable[bytes], plain: _PlainHashes, sink: EncryptedFile, *, name: str, keep: bool) -> None:
+    for content in _unpacked(_passing(body, sink) if keep else body, name):
+        plain.write(content)
+        if not keep:
+            sink.write(content)
+
+
+def _passing(chunks: Iterable[bytes], sink: EncryptedFile) -> Iterator[bytes]:
+    """The chunks, written as they pass by."""
+    for chunk in chunks:
+        sink.write(chunk)
+        yield chunk
+
+
+def _decrypted(chunks: Iterable[bytes], cipher: Cipher) -> Iterator[bytes]:
+    decryptor = cipher.decryptor()
+    for chunk in chunks:
+        yield decryptor.update(chunk)
+    yield decryptor.finish()
+
+
+def _unpacked(body: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The content of one zstd frame."""
     chunks = iter(body)
     head = b""
     for chunk in chunks:
@@ -284,12 +329,7 @@ def _take_frame(body: Iterable[bytes], plain: _PlainHashes, sink: EncryptedFile,
             break
     frame = _Frame(head, name)
     for chunk in chain([head], chunks):
-        if keep:
-            sink.write(chunk)
-        for content in frame.unpack(chunk):
-            plain.write(content)
-            if not keep:
-                sink.write(content)
+        yield from frame.unpack(chunk)
     frame.finish()
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
+from dagster_beiwe.encryption import Cipher
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, NewVersion, Outcome
@@ -23,7 +24,7 @@ from dagster_beiwe.lake.collecting import open_for_writing
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import Manifest, encode
 from dagster_beiwe.lake.merge import Changes, CommitRequest, FetchedFile, merge, plain_name
-from dagster_beiwe.lake.staging import Examined, FileForm, FilePlace, StagedFile, stage_file, store_all
+from dagster_beiwe.lake.staging import Examined, FileForm, FilePlace, StagedFile, keep_file, stage_file, store_all
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.member_names import MemberName
 
@@ -168,6 +169,16 @@ class LakeWriter:
                 form=form,
                 md5=md5,
             )
+        self._batch.note(file.path, doubtful=file.doubtful)
+        return file
+
+    def keep(
+        self, member: MemberName, stored: Iterable[bytes], *, form: FileForm, cipher: Cipher, md5: bool = False
+    ) -> StagedFile:
+        """Store a file that is encrypted in this form already, byte for byte; ``cipher`` decrypts it to hash it."""
+        place = self._place(member, form)
+        with self._doubted():
+            file = keep_file(self._storage, place, stored, name=member.name, form=form, cipher=cipher, md5=md5)
         self._batch.note(file.path, doubtful=file.doubtful)
         return file
 

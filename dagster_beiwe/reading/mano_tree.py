@@ -131,7 +131,7 @@ class ManoTree(RawFiles):
     def content(self, file: RawFile) -> bytes:
         with self.open(file) as stream:
             data = stream.read()
-        if file.identity.endswith(ENCRYPTED_SUFFIX) and not _has_header(data, file.stream):
+        if file.identity.endswith(ENCRYPTED_SUFFIX) and not has_header(data, file.stream):
             raise WrongPassphraseError(
                 f"{file.identity!r} does not begin with the names of its columns. Nothing of it was used. The "
                 "passphrase is not the one that mano encrypted it with, or the file is damaged."
@@ -271,7 +271,7 @@ def _decompressed(raw: BinaryIO, file: RawFile) -> BinaryIO:
     return cast("BinaryIO", io.BufferedReader(_Decompressor(raw, file.identity), _BUFFER_BYTES))
 
 
-def _has_header(data: bytes, stream: str) -> bool:
+def has_header(data: bytes, stream: str) -> bool:
     """Whether a table begins with a header of its stream. Empty files, and streams without known columns, need none."""
     line = data[:_LONGEST_HEADER_BYTES].partition(b"\n")[0].decode("utf-8", errors="replace")
     known = {name for header in stream_named(stream).known_headers for name in header}

@@ -1,8 +1,9 @@
 """Synchronize a study's lake with the server. Knows nothing of Dagster.
 
 By step: plan (``requests``), download (``downloader``, ``registry``), split on failure (``splitting``), stage
-(``staging_pool``), decide on deletions (``deletions``, ``daily_counts``, ``day_zones``), commit (``study_sync``), and
-report (``results``, ``progress``). Beside that: ``completeness`` compares counts, ``compare`` and ``audit`` contents.
+(``staging_pool``, ``local_files``), decide on deletions (``deletions``, ``daily_counts``, ``day_zones``), commit
+(``study_sync``), and report (``results``, ``progress``). Beside that: ``completeness`` compares counts, ``compare`` and
+``audit`` contents.
 """
 
 from dagster_beiwe.cells import Cell

@@ -109,7 +109,7 @@ class Ledger:
         The count is not the sum of the day's files then. Without a count, every size fits.
         """
         found = set()
-        sums = self._sums(fetched_files) if mislisted else {}
+        sums = self.sums(fetched_files) if mislisted else {}
         for key in mislisted & fetched_files.keys():
             member = fetched_files[key].member
             for day in self.daily.days_of(self.participant, member.time):
@@ -124,16 +124,16 @@ class Ledger:
         ``fetched_files`` replace what was held; ``deleted`` files are left out.
         """
         found: dict[str, str] = {}
-        for (date_, stream), (size_bytes, keys) in self._sums(fetched_files, deleted).items():
+        for (date_, stream), (size_bytes, keys) in self.sums(fetched_files, deleted).items():
             day = self.daily.day(self.participant, date_)
             if day.certain and size_bytes == day.sizes.get(stream, 0):
                 found.update(dict.fromkeys(keys, day.row))
         return found
 
-    def _sums(
+    def sums(
         self, fetched_files: Mapping[str, FetchedFile], deleted: Collection[str] = ()
     ) -> dict[Place, tuple[int, list[str]]]:
-        """Bytes and keys of the files of each day and stream."""
+        """Bytes and keys of the files of each day and stream; ``fetched_files`` replace what was held."""
         files = {
             key: (record.moment, record.stream, record.size_bytes)
             for key, record in self.held.items()

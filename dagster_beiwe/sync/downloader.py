@@ -37,7 +37,7 @@ from dagster_beiwe.sync.staging_pool import Intake, Threads, bare
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_SHA1_KEPT_SINCE = datetime(2025, 4, 1, tzinfo=timezone.utc)
+SHA1_KEPT_SINCE = datetime(2025, 4, 1, tzinfo=timezone.utc)
 """Servers keep SHA-1 hashes since March 2025; files that have not changed since then may lack one."""
 
 SPLITTABLE = (ArchiveError, ConnectionFailedError, RequestTooLargeError, ServerFailedError)
@@ -131,7 +131,7 @@ class Downloader:
         if held is not None and not held and self.compares_hashes:
             registry = registry_asking_for_sha1(self._lake.study_id, request)
         sends_sha1 = self.compares_hashes and bool(registry)
-        md5 = md5 or self._saw_md5 or not sends_sha1 or request.window.start < _SHA1_KEPT_SINCE
+        md5 = md5 or self._saw_md5 or not sends_sha1 or request.window.start < SHA1_KEPT_SINCE
         intake = Intake(self._lake, self._writer, self._threads, self._policy, md5=md5)
         paired: Iterable[RegistryEntry | None] = ()
         try:

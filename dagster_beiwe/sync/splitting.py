@@ -18,6 +18,7 @@ from dagster_beiwe.lake import FetchedFile, FileRecord
 from dagster_beiwe.member_names import MemberName, place_of_key
 from dagster_beiwe.retries import DOWNLOAD_FAILURES, DOWNLOAD_FAILURES_IN_A_ROW
 from dagster_beiwe.sync.downloader import DamagedMember, Downloader, RequestResult
+from dagster_beiwe.sync.local_files import listed_key
 from dagster_beiwe.sync.registry import registry_hash, registry_of, registry_size
 from dagster_beiwe.sync.requests import DownloadRequest, FetchPolicy
 from dagster_beiwe.sync.results import DownloadResult
@@ -115,7 +116,7 @@ class SplittingDownloader:
         held = {} if self._list_all else registry_of(filter(self._downloader.keeps, self._held), request)
         for file in self.result.fetched_files.values():
             if request.covers(file.member.time, file.member.stream):
-                held[file.key] = registry_hash(file.known_by, file.staged)
+                held[listed_key(file)] = registry_hash(file.known_by, file.staged)
         return held
 
     def _send(
@@ -141,8 +142,9 @@ class SplittingDownloader:
     def _note_checked(self, registry: Mapping[str, str]) -> None:
         """Files that came before an archive broke off, and were not sent again now, have the server's hash."""
         if self._downloader.compares_hashes:
-            for key in registry.keys() & self.result.fetched_files.keys():
-                self.result.fetched_files[key] = replace(self.result.fetched_files[key], checked=True, compared=True)
+            for key, file in self.result.fetched_files.items():
+                if listed_key(file) in registry:
+                    self.result.fetched_files[key] = replace(file, checked=True, compared=True)
 
     def _follow_up(self, request: DownloadRequest, fetched: RequestResult) -> None:
         """Request again what came damaged, too large, or without a usable hash, and note what was not sent."""

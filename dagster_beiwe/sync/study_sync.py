@@ -10,16 +10,16 @@ unavailable hour is left; the rest is committed, and the report names that hour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from itertools import chain
 
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, NotFoundError
-from dagster_beiwe.lake import Changes, CommitRequest, FileRecord, LakeWriter, StudyLake
-from dagster_beiwe.lake.manifest import total_bytes
+from dagster_beiwe.lake import CommitRequest, FetchedFile, FileRecord, LakeWriter, StudyLake
 from dagster_beiwe.lake.writer import Plan, Submitted
 from dagster_beiwe.retries import WINDOW_COMMIT_ATTEMPTS
 from dagster_beiwe.streams import check_streams
@@ -27,9 +27,10 @@ from dagster_beiwe.sync.compare import Compared, Comparer, are_compared
 from dagster_beiwe.sync.daily_counts import DailyIndex
 from dagster_beiwe.sync.deletions import Ledger, requests_for_days, requests_for_rest_of_days
 from dagster_beiwe.sync.downloader import Downloader
+from dagster_beiwe.sync.local_files import LocalFiles, hours_beside, not_sent, requests_for_files, unproven
 from dagster_beiwe.sync.progress import Meter, Progress
 from dagster_beiwe.sync.requests import FetchPolicy, consecutive, guess_hours, next_cells, requests_for
-from dagster_beiwe.sync.results import DownloadResult, WindowReport, committed_report, refused_report, report_of
+from dagster_beiwe.sync.results import DownloadResult, WindowReport, committed_report, held_report, refused_report
 from dagster_beiwe.sync.splitting import SplittingDownloader
 from dagster_beiwe.windows import Window, order_of_key
 
@@ -63,8 +64,12 @@ class StudySync:
         *,
         changed_only: bool = False,
         on_progress: Callable[[Progress], None] | None = None,
+        local: LocalFiles | None = None,
     ) -> Generator[WindowReport, None, None]:
         """Synchronize the cells, and yield the report of each as soon as it is committed.
+
+        ``local`` files that the server has with the same content are not downloaded; that needs daily counts, and a
+        server that compares hashes.
 
         With ``changed_only``, windows that are up to date (complete, with the counts that they were committed with) are
         reported first and not requested. Without daily counts, all are requested.
@@ -95,6 +100,7 @@ class StudySync:
                 writer=writer,
                 downloader=downloader,
                 streams=streams,
+                local=local,
             )
             for group in consecutive(wanted):
                 for report in run.sync(group):
@@ -133,9 +139,7 @@ def _up_to_date(
         with suppress(IntegrityError):  # it is reported when the window's turn comes
             manifest = lake.manifest(cell.participant, cell.window)
         if manifest:
-            present = [record for record in manifest.files if record.present]
-            unchanged = Changes(unchanged=len(present), unchanged_bytes=total_bytes(present))
-            yield report_of(cell, manifest, unchanged, DownloadResult(), record=version.at)
+            yield held_report(cell, manifest, record=version.at)
 
 
 @dataclass(kw_only=True)
@@ -150,6 +154,7 @@ class _Run:
     writer: LakeWriter
     downloader: Downloader
     streams: tuple[str, ...]
+    local: LocalFiles | None
 
     def sync(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:
         """Consecutive windows of one participant, in requests of a suitable size."""
@@ -265,13 +270,19 @@ class _Run:
         held = [record for manifest in plan.manifests.values() if manifest for record in manifest.files]
         # Servers before 2026-01-08 cannot leave out held files by their hash: they send, and so list, everything.
         lists_all = bool(held) and not self.client.supports("file_hashes", otherwise=False)
-        splitter = SplittingDownloader(self.downloader, self.policy, held, list_all=lists_all)
+        local: Mapping[str, FetchedFile] = {}
+        if self.local is not None:
+            local = self.local.stage(cells, self.writer, {record.key for record in held})
+        begun = DownloadResult(fetched_files=dict(local))
+        splitter = SplittingDownloader(self.downloader, self.policy, held, result=begun, list_all=lists_all)
         for request in requests_for(cells, self.streams, self._estimate, self.policy):
             splitter.download(request)
         result = splitter.result
         if self.daily is not None:
             around = {record.key: record for record in (*_neighbors(cells, plan.lake), *held)}
             ledger = Ledger(self.daily, cells[0].participant, around)
+            if local:
+                self._list_unproven(cells, local, ledger, result)
             for key in ledger.contradicted(result.mislisted, result.fetched_files):
                 splitter.refuse(key)
             if held:
@@ -281,7 +292,28 @@ class _Run:
         elif result.not_sent and not self.client.supports("summary_statistics", otherwise=True):
             # Servers without counts end the archive where an object is lost, so what they leave out is deleted.
             result.mark_deleted(result.not_sent)
+        if self.local is not None:
+            self.local.note(cells, local, result)
         return result
+
+    def _list_unproven(
+        self, cells: Sequence[Cell], local: Mapping[str, FetchedFile], ledger: Ledger, result: DownloadResult
+    ) -> None:
+        """List the hours of local files that were not sent, and that the counts do not account for."""
+        assert self.local is not None, "there are local files"
+        participant, kept = cells[0].participant, not_sent(local, result.fetched_files)
+        around = hours_beside(Window(cells[0].window.start, cells[-1].window.end))
+        beside = chain.from_iterable(self.local.sizes(participant, hours) for hours in around)
+        apart = [result.fetched_files.pop(key) for key in unproven(kept, ledger, result.fetched_files, beside)]
+        lister = SplittingDownloader(self.downloader, self.policy, (), result=result, list_all=True)
+        for request in requests_for_files(participant, apart):
+            lister.download(request)
+        for file in apart:
+            self.downloader.discard(file)
+            if file.key not in result.fetched_files and not any(
+                request.covers(file.member.time, file.member.stream) for request in result.failures
+            ):
+                result.foreign.add(file.key)
 
     def _find_deletions(
         self, span: Window, held: Sequence[FileRecord], ledger: Ledger, result: DownloadResult, *, lists_all: bool

@@ -22,7 +22,7 @@ FLOORS = [
     {"client", "lake", "notices"},
     {"sync", "reading", "tables"},
     {"forest", "stream_tables"},
-    {"maintenance", "studies"},
+    {"maintenance", "studies", "adoption"},
     {"runs", "opening", "coverage"},
     {"partitions", "resource", "pictures", "quality"},
     {"io_managers", "report"},

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import io
-import locale
 import os
 import subprocess
 import sys
-import warnings
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import cryptease
 import pandas as pd
 import pytest
 import zstandard
+from old_trees import save_with_mano
 from reading_helpers import ANDROID, IOS, NOW, PASSPHRASE, START, WEEKS, cells_of, fill, stored_files, study_lake
 
 from dagster_beiwe.encryption import encrypt_bytes
@@ -38,37 +35,22 @@ LOCKED = ["gps", "survey_answers", "audio_recordings"]
 
 
 @pytest.fixture(scope="session")
-def mano() -> Iterator[ModuleType]:
-    """The real mano, which sets a locale at import that not every machine has."""
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        patch.setattr(locale, "setlocale", lambda *_: "")
-        import mano.sync
-
-        yield mano
-
-
-@pytest.fixture(scope="session")
 def tree(mano: Any, shared_world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that mano downloaded and saved, three streams of it locked."""
     folder = tmp_path_factory.mktemp("mano")
-    (study_id,) = shared_world.studies
-    umask = os.umask(0o022)
-    with SimulatedServer(shared_world) as server, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        keyring = {"URL": server.url, "ACCESS_KEY": server.access_key, "SECRET_KEY": server.secret_key}
-        for participant in (ANDROID, IOS):
-            streams = ["gps", "power_state", "survey_answers", "audio_recordings"]
-            archive = mano.sync.download(
-                keyring,
-                study_id,
-                [participant],
-                streams,
-                time_start=START.isoformat()[:19],
-                time_end=NOW.isoformat()[:19],
-            )
-            mano.sync.save(keyring, archive, participant, str(folder), LOCKED, PASSPHRASE)
-    os.umask(umask)
+    streams = ["gps", "power_state", "survey_answers", "audio_recordings"]
+    with SimulatedServer(shared_world) as server:
+        save_with_mano(
+            mano,
+            server,
+            folder,
+            (ANDROID, IOS),
+            streams=streams,
+            start=START.isoformat()[:19],
+            end=NOW.isoformat()[:19],
+            lock=LOCKED,
+            passphrase=PASSPHRASE,
+        )
     return folder
 
 

@@ -1,0 +1,126 @@
+"""Bring the windows of an old tree into the lake: what the server has with the same hash is not downloaded.
+
+Each window is committed whole, by the same steps as a download: what the tree lacks comes from the server, and the
+manifest is the one that a download would have given. A killed adoption continues with the windows that it left.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Final
+
+from dagster_beiwe.adoption.old_files import OldFiles
+from dagster_beiwe.adoption.old_tree import OldFile, OldTree
+from dagster_beiwe.adoption.taking import Outcomes, Taking
+from dagster_beiwe.cells import Cell
+from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.sync import DailyIndex, FetchPolicy, StudySync, WindowReport
+from dagster_beiwe.windows import Window
+
+RUN_ID: Final = "adopt"
+"""The run that the lake names for what was adopted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdoptionPlan:
+    """What an old tree has for a study.
+
+    ``cells`` are windows to adopt, ``held`` those that the lake has completely; both by participant. ``outside`` are
+    paths of files that are dated outside every window of the study.
+    """
+
+    cells: Mapping[str, Sequence[Cell]]
+    held: Mapping[str, Sequence[Cell]]
+    files: int
+    size_bytes: int
+    files_held: int
+    outside: Sequence[str]
+
+
+@dataclass
+class Adoption:
+    """Adopts windows of one study. ``windows`` are all of the study's, oldest first.
+
+    ``passphrases`` may decrypt the old files; ``passphrase`` is the lake's own, under which files are kept as they are,
+    unless ``reencrypt``.
+    """
+
+    client: BeiweClient
+    lake: StudyLake
+    tree: OldTree
+    windows: Sequence[Window]
+    streams: Sequence[str] = ()
+    passphrases: Sequence[str] = field(default=(), repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+    reencrypt: bool = False
+    policy: FetchPolicy = field(default_factory=FetchPolicy)
+    outcomes: Outcomes = field(default_factory=Outcomes)
+
+    def plan(self) -> AdoptionPlan:
+        """Which windows to adopt. Raises ``ConfigurationError`` if the server cannot compare files by hash."""
+        if not self.client.supports("file_hashes", otherwise=False):
+            raise ConfigurationError(
+                "The server is older than January 2026, and cannot compare files by hash, so it would send all of them "
+                "again. Nothing was adopted. Ask its operators to update it, or run a backfill of raw_data."
+            )
+        cells: dict[str, list[Cell]] = {}
+        held: dict[str, list[Cell]] = {}
+        outside: list[str] = []
+        files = size_bytes = files_held = 0
+        lake = self.lake.at()
+        for participant, own in sorted(self.tree.files.items()):
+            index = lake.index(participant)
+            for window, inside in groupby(own, key=self._window_of):
+                found = list(inside)
+                if window is None:
+                    outside += [file.path for file in found]
+                    continue
+                version, cell = index.get(window.key), Cell(participant, window)
+                if version and version.complete:
+                    held.setdefault(participant, []).append(cell)
+                    files_held += len(found)
+                    continue
+                cells.setdefault(participant, []).append(cell)
+                files += len(found)
+                size_bytes += sum(file.size_bytes for file in found)
+        return AdoptionPlan(
+            cells=cells, held=held, files=files, size_bytes=size_bytes, files_held=files_held, outside=sorted(outside)
+        )
+
+    def run(
+        self,
+        participant: str,
+        cells: Sequence[Cell],
+        daily: DailyIndex,
+        *,
+        on_file: Callable[[OldFile], None] = lambda _: None,
+    ) -> Iterator[WindowReport]:
+        """Adopt windows of one participant, and yield the report of each as soon as it is committed.
+
+        ``daily`` are the server's counts of their days. Raises as ``StudySync.run`` does.
+        """
+        taking = Taking(
+            self.lake,
+            self.tree.files[participant],
+            OldFiles(self.tree, self.passphrases),
+            self.outcomes,
+            policy=self.policy,
+            passphrase=self.passphrase,
+            reencrypt=self.reencrypt,
+            on_file=on_file,
+        )
+        sync = StudySync(self.client, self.lake, streams=self.streams, run_id=RUN_ID, policy=self.policy, daily=daily)
+        with closing(sync.run(cells, local=taking)) as reports:
+            yield from reports
+
+    def _window_of(self, file: OldFile) -> Window | None:
+        """The study's window in which a file is dated."""
+        place = bisect_right(self.windows, file.member.time, key=lambda window: window.start) - 1
+        window = self.windows[place] if place >= 0 else None
+        return window if window and file.member.time in window else None

@@ -1,0 +1,117 @@
+"""Open the files of an old tree: decrypt what mano encrypted, and notice a wrong passphrase as far as that shows.
+
+The cipher does not authenticate, so that a wrong passphrase gives random bytes. A table has to begin with its header, a
+frame with zstd's mark, and a recording as such files do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import zstandard
+
+from dagster_beiwe.adoption.old_tree import OldFile, OldTree
+from dagster_beiwe.encryption import CHUNK_BYTES, Cipher, CrypteaseCipher
+from dagster_beiwe.errors import PassphraseMissingError, WrongPassphraseError
+from dagster_beiwe.reading.mano_tree import has_header
+from dagster_beiwe.streams import stream_named
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """An open file: its first bytes and the rest, as they lie there; ``cipher`` decrypts them, None if nothing need.
+
+    ``passphrase`` is the one that fits.
+    """
+
+    head: bytes
+    rest: BinaryIO
+    cipher: Cipher | None = None
+    passphrase: str | None = field(default=None, repr=False)
+
+    def stored(self) -> Iterator[bytes]:
+        """The bytes as they lie there."""
+        with self.rest:
+            yield self.head
+            while chunk := self.rest.read(CHUNK_BYTES):
+                yield chunk
+
+    def plain(self) -> Iterator[bytes]:
+        """The decrypted bytes, still compressed if the file is. Raises ``EncryptionError`` for another format."""
+        if self.cipher is None:
+            yield from self.stored()
+            return
+        decryptor = self.cipher.decryptor()
+        for chunk in self.stored():
+            yield decryptor.update(chunk)
+        yield decryptor.finish()
+
+    def content(self) -> bytes:
+        """The whole content, decrypted and decompressed; for small files."""
+        data = b"".join(self.plain())
+        if not data.startswith(zstandard.FRAME_HEADER):
+            return data
+        with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+            return reader.read()
+
+
+class OldFiles:
+    """Opens files of a tree with the first of some ``passphrases`` that fits each. Usable from several threads."""
+
+    def __init__(self, tree: OldTree, passphrases: Iterable[str]) -> None:
+        self._tree = tree
+        self._passphrases = list(dict.fromkeys(passphrases))
+
+    def open(self, file: OldFile) -> OpenFile:
+        """A file, once its beginning is known to be readable.
+
+        Raises ``WrongPassphraseError`` if no passphrase fits, ``PassphraseMissingError`` if none was given,
+        ``EncryptionError`` for a file that cryptease did not write, and ``OSError``.
+        """
+        raw = self._tree.open(file)
+        try:
+            head = raw.read(CHUNK_BYTES)
+            return self._decrypted(file, head, raw) if file.encrypted else OpenFile(head, raw)
+        except BaseException:
+            raw.close()
+            raise
+
+    def size(self, file: OldFile) -> int:
+        """The size of its content, without reading it. Raises as ``open`` does."""
+        if not (file.encrypted or file.compressed):
+            return file.size_bytes
+        opened = self.open(file)
+        with opened.rest:
+            head = opened.cipher.decryptor().update(opened.head) if opened.cipher else opened.head
+            if file.compressed:
+                return zstandard.get_frame_parameters(head).content_size if head else 0
+            return file.size_bytes - len(opened.head) + len(head)
+
+    def _decrypted(self, file: OldFile, head: bytes, raw: BinaryIO) -> OpenFile:
+        if not self._passphrases:
+            raise PassphraseMissingError("no passphrase was given")
+        fallback: OpenFile | None = None
+        for passphrase in self._passphrases:
+            # A cipher for each file, because mano gives each its own salt: threads derive keys at the same time.
+            cipher = CrypteaseCipher(passphrase)
+            plain = cipher.decryptor().update(head)
+            opened = OpenFile(head, raw, cipher, passphrase)
+            if _is_readable(plain, file):
+                return opened
+            fallback = fallback or opened
+        if fallback and not file.compressed and stream_named(file.member.stream).audio:
+            return fallback  # not every recording has a known mark; its hash will tell
+        raise WrongPassphraseError("no passphrase that was given decrypts it")
+
+
+def _is_readable(plain: bytes, file: OldFile) -> bool:
+    """Whether decrypted bytes are the beginning of such a file, as far as that shows."""
+    if not plain:
+        return True
+    if file.compressed:
+        return plain.startswith(zstandard.FRAME_HEADER)
+    if stream_named(file.member.stream).audio:
+        return plain[4:8] == b"ftyp" or plain.startswith(b"RIFF")
+    return has_header(plain, file.member.stream)

@@ -1,0 +1,264 @@
+"""Stage files of an old tree for a sync, and tell what the server's answer means for each of them."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import zstandard
+
+from dagster_beiwe.adoption.old_files import OldFiles, OpenFile
+from dagster_beiwe.adoption.old_tree import OldFile
+from dagster_beiwe.archive import Member
+from dagster_beiwe.cells import Cell
+from dagster_beiwe.encryption import CrypteaseCipher
+from dagster_beiwe.errors import DamagedMemberError, EncryptionError, PassphraseMissingError
+from dagster_beiwe.lake import FetchedFile, LakeWriter, StudyLake
+from dagster_beiwe.lake.manifest import HashName
+from dagster_beiwe.lake.staging import SMALL_BYTES, StagedFile
+from dagster_beiwe.member_names import place_of_key
+from dagster_beiwe.streams import stream_named
+from dagster_beiwe.sync.downloader import SHA1_KEPT_SINCE
+from dagster_beiwe.sync.local_files import LocalSize
+from dagster_beiwe.sync.requests import FetchPolicy
+from dagster_beiwe.sync.results import DownloadResult
+from dagster_beiwe.sync.staging_pool import Intake, Threads
+from dagster_beiwe.windows import Window
+
+_AHEAD = 32
+"""So many small files are read and decrypted before it is their turn."""
+
+_UNREADABLE = (EncryptionError, PassphraseMissingError, DamagedMemberError, zstandard.ZstdError, OSError)
+
+
+@dataclass
+class Outcomes:
+    """What became of the files of an old tree. Sizes are plain bytes.
+
+    ``adopted``: the server has the same, and nothing was downloaded; ``kept`` of these are stored byte for byte.
+    ``sent_again``: the server has the same, but cannot compare it, so it was downloaded. ``changed``: it has other
+    content, which was downloaded. ``foreign``: it does not have the file, which stays in the old tree.
+    ``unreadable``: {path: why}; what the server has was downloaded. ``held``: the lake had them already.
+    ``not_compared``: a request failed; their windows are incomplete. ``missing`` are files of the server that the tree
+    lacked, which were downloaded.
+    """
+
+    adopted: int = 0
+    adopted_bytes: int = 0
+    kept: int = 0
+    sent_again: int = 0
+    held: int = 0
+    not_compared: int = 0
+    missing: int = 0
+    missing_bytes: int = 0
+    changed: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+class Taking:
+    """The files of one participant in an old tree, as a sync takes them: see ``LocalFiles``.
+
+    Files that are encrypted as the lake encrypts, under ``passphrase``, are kept as they are, unless ``reencrypt``.
+    ``on_file`` is called for each file when it was read.
+    """
+
+    def __init__(
+        self,
+        lake: StudyLake,
+        files: Sequence[OldFile],
+        opener: OldFiles,
+        outcomes: Outcomes,
+        *,
+        policy: FetchPolicy,
+        passphrase: str | None,
+        reencrypt: bool = False,
+        on_file: Callable[[OldFile], None] = lambda _: None,
+    ) -> None:
+        self._lake, self._files, self._opener, self._outcomes = lake, files, opener, outcomes
+        self._policy, self._passphrase, self._reencrypt, self._on_file = policy, passphrase, reencrypt, on_file
+        self._times = [file.member.time for file in files]
+        self._sizes: dict[str, int] = {}
+        self._held: frozenset[str] = frozenset()
+        self._kept: set[str] = set()
+
+    def stage(self, cells: Sequence[Cell], writer: LakeWriter, held: Collection[str]) -> Mapping[str, FetchedFile]:
+        """See ``LocalFiles``."""
+        span = _span(cells)
+        md5 = span.start < SHA1_KEPT_SINCE
+        self._held, self._kept, self._sizes = frozenset(held), set(), {}
+        wanted = [file for file in self._inside(span) if _is_comparable(file) and file.key not in held]
+        staged: list[tuple[OldFile, StagedFile]] = []
+        added: list[OldFile] = []
+        with Threads(self._policy.workers) as threads:
+            intake = Intake(self._lake, writer, threads, self._policy, md5=md5)
+            with intake:
+                for file, found in self._prepared(wanted, threads, writer, md5=md5):
+                    if isinstance(found, StagedFile):
+                        staged.append((file, found))
+                    elif found is not None and self._add(intake, file, found):
+                        added.append(file)
+                    self._on_file(file)
+            for file, outcome in zip(added, intake.outcomes(), strict=True):
+                if isinstance(outcome, StagedFile):
+                    staged.append((file, outcome))
+                elif isinstance(outcome, _UNREADABLE):
+                    self._refuse(file, outcome)
+                else:
+                    raise outcome
+        self._sizes = {file.path: found.size_bytes for file, found in staged}
+        return {str(file.key): self._fetched(file, found, "md5" if md5 else None) for file, found in staged}
+
+    def sizes(self, participant: str, hours: Window) -> Iterable[LocalSize]:  # noqa: ARG002 - of one participant
+        """See ``LocalFiles``."""
+        for file in self._inside(hours):
+            if _is_comparable(file) and file.path not in self._outcomes.unreadable:
+                size_bytes = self._sizes.get(file.path)
+                try:
+                    size_bytes = self._opener.size(file) if size_bytes is None else size_bytes
+                except _UNREADABLE:
+                    continue
+                yield LocalSize(str(file.key), file.member.stream, file.member.time, size_bytes)
+
+    def note(self, cells: Sequence[Cell], staged: Mapping[str, FetchedFile], result: DownloadResult) -> None:
+        """See ``LocalFiles``."""
+        places: dict[tuple[str, object], list[FetchedFile]] = {}
+        for fetched in result.fetched_files.values():
+            places.setdefault((fetched.member.folder, fetched.member.time), []).append(fetched)
+        held = {place_of_key(key) for key in self._held}
+        had: set[str] = set()
+        for file in self._inside(_span(cells)):
+            place = file.member.folder, file.member.time
+            if file.path in self._outcomes.unreadable:
+                had.update(each.key for each in places.get(place, ()))
+            elif (own := staged.get(str(file.key))) is not None:
+                had.add(own.key)
+                self._judge(file, own.staged.sha256, [*filter(None, [result.fetched_files.get(own.key)])], result, own)
+            elif file.key in self._held or (file.member.stream, file.member.time) in held:
+                self._outcomes.held += 1
+            else:
+                self._on_file(file)
+                sent = places.get(place, [])
+                had.update(each.key for each in sent)
+                if (sha256 := self._sha256(file)) is not None:
+                    self._judge(file, sha256, sent, result)
+        missing = [each for key, each in result.fetched_files.items() if key not in had and key not in self._held]
+        self._outcomes.missing += len(missing)
+        self._outcomes.missing_bytes += sum(each.staged.size_bytes for each in missing)
+
+    def _judge(
+        self,
+        file: OldFile,
+        sha256: str,
+        sent: Sequence[FetchedFile],
+        result: DownloadResult,
+        own: FetchedFile | None = None,
+    ) -> None:
+        """Count a file by what is in the lake now in its place."""
+        outcomes = self._outcomes
+        failed = any(request.covers(file.member.time, file.member.stream) for request in result.failures)
+        if own is not None and any(each.staged is own.staged for each in sent):
+            if all(each.checked for each in sent):
+                outcomes.adopted += 1
+                outcomes.adopted_bytes += own.staged.size_bytes
+                outcomes.kept += file.path in self._kept
+            else:
+                outcomes.not_compared += 1
+        elif any(each.staged.sha256 == sha256 for each in sent):
+            outcomes.sent_again += 1
+        elif sent:
+            outcomes.changed.append(file.path)
+        elif failed:
+            outcomes.not_compared += 1
+        else:
+            outcomes.foreign.append(file.path)
+
+    def _inside(self, span: Window) -> Sequence[OldFile]:
+        return self._files[bisect_left(self._times, span.start) : bisect_left(self._times, span.end)]
+
+    def _prepared(
+        self, files: Iterable[OldFile], threads: Threads, writer: LakeWriter, *, md5: bool
+    ) -> Iterator[tuple[OldFile, StagedFile | bytes | OpenFile | None]]:
+        """Files in order, read and decrypted ahead in threads."""
+        waiting: deque[tuple[OldFile, Future[StagedFile | bytes | OpenFile | None]]] = deque()
+        for file in files:
+            waiting.append((file, threads.files.submit(self._prepare, file, writer, md5=md5)))
+            if len(waiting) > _AHEAD:
+                first, done = waiting.popleft()
+                yield first, done.result()
+        for first, done in waiting:
+            yield first, done.result()
+
+    def _add(self, intake: Intake, file: OldFile, found: bytes | OpenFile) -> bool:
+        """Hand a file over to be encrypted; whether it was readable."""
+        size_bytes, body = (len(found), iter([found])) if isinstance(found, bytes) else (file.size_bytes, found.plain())
+        try:
+            intake.add(file.member, Member(file.member.name, size_bytes, body), compressed=file.compressed)
+        except _UNREADABLE as error:
+            self._refuse(file, error)
+            return False
+        return True
+
+    def _prepare(self, file: OldFile, writer: LakeWriter, *, md5: bool) -> StagedFile | bytes | OpenFile | None:
+        """A file that is staged as it is, its decrypted bytes, or a large one to be read; None if it is unreadable."""
+        try:
+            opened = self._opener.open(file)
+            form = self._lake.form(file.member.stream)
+            small = file.size_bytes <= SMALL_BYTES
+            if opened.cipher is not None and self._fits(file, opened):
+                stored = [b"".join(opened.stored())] if small else opened.stored()
+                staged = writer.keep(file.member, stored, form=form, cipher=opened.cipher, md5=md5)
+                self._kept.add(file.path)
+                return staged
+            return b"".join(opened.plain()) if small else opened
+        except _UNREADABLE as error:
+            self._refuse(file, error)
+            return None
+
+    def _fits(self, file: OldFile, opened: OpenFile) -> bool:
+        """Whether a file lies there as the lake would store it."""
+        form = self._lake.form(file.member.stream)
+        return (
+            not self._reencrypt
+            and opened.passphrase == self._passphrase
+            and isinstance(form.cipher, CrypteaseCipher)
+            and file.compressed == (form.compression == "zstd")
+        )
+
+    def _fetched(self, file: OldFile, staged: StagedFile, known_by: HashName | None) -> FetchedFile:
+        return FetchedFile(
+            key=str(file.key),
+            member=file.member,
+            staged=staged,
+            form=self._lake.form(file.member.stream),
+            known_by=known_by,
+            checked=False,
+        )
+
+    def _sha256(self, file: OldFile) -> str | None:
+        """The hash of a file that no server compares; None if it is unreadable."""
+        digest = hashlib.sha256()
+        try:
+            digest.update(self._opener.open(file).content())
+        except _UNREADABLE as error:
+            self._refuse(file, error)
+            return None
+        return digest.hexdigest()
+
+    def _refuse(self, file: OldFile, error: BaseException) -> None:
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        self._outcomes.unreadable[file.path] = reason or type(error).__name__
+
+
+def _span(cells: Sequence[Cell]) -> Window:
+    return Window(cells[0].window.start, cells[-1].window.end)
+
+
+def _is_comparable(file: OldFile) -> bool:
+    """Whether a server compares the file by its content, and its key is known."""
+    stream = stream_named(file.member.stream)
+    return file.key is not None and (stream.chunked or stream.name == "audio_recordings")
