@@ -120,8 +120,13 @@ def oldest_python() -> str:
 
 
 def environment(programs: Path) -> dict[str, str]:
-    """The caller's environment with the programs of the clone's own first."""
-    return {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"}
+    """The caller's environment with the programs of the clone's own first.
+
+    Python keeps what it compiles, even where the caller wants none of that: uv compiles nothing, and each of the many
+    programs that tests start would compile all that it imports.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
 if __name__ == "__main__":
