@@ -12,6 +12,8 @@ from datetime import date, datetime, timezone
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from msgspec import Struct
+
 from dagster_beiwe.client.json_bodies import is_text, wrong_shape
 from dagster_beiwe.client.statistics_query import ZONE_FIELD, count_field
 from dagster_beiwe.ids import is_participant_id, is_study_id
@@ -34,9 +36,8 @@ _COUNT_LIMIT = 1 << 40
 _NUMBER_LIMIT = 1e300
 
 
-@dataclass(frozen=True, kw_only=True)
-class DailyBytes:
-    """What the server counted for one participant and one day.
+class DailyBytes(Struct, frozen=True, kw_only=True, gc=False):
+    """What the server counted for one participant and one day: a large study has hundreds of thousands.
 
     ``day`` is a calendar day of ``zone``, the abbreviation (``EDT``) of the study's time zone when the day was counted,
     or None if the server does not report it. ``bytes_by_stream`` are the summed plain sizes of that day's files;
@@ -176,7 +177,8 @@ def daily_bytes_from(rows: Iterable[dict[str, Any]], route: str, streams: Iterab
     for participant, day, row in _daily(rows, route):
         values = list(map(row.get, fields))
         counts = {stream: value for stream, value in zip(fields.values(), values, strict=True) if value}
-        if not ({*map(type, values)} <= _COUNT_TYPES and all(map(_is_count, counts.values()))):
+        sizes = counts.values() or (0,)
+        if not ({*map(type, values)} <= _COUNT_TYPES and 0 <= min(sizes) <= max(sizes) < _COUNT_LIMIT):
             raise wrong_shape(route, "byte counts per stream")
         present = MappingProxyType(counts)
         found.append(DailyBytes(participant=participant, day=day, bytes_by_stream=present, zone=_zone(row)))

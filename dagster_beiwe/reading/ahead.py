@@ -1,4 +1,4 @@
-"""Read files ahead of their use: while one is parsed, the next ones are decrypted."""
+"""Read ahead of use: while one file is parsed, the next ones are decrypted, or the server answers the next request."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def read_ahead(files: Iterable[T], read: Callable[[T], R]) -> Iterator[tuple[T, R]]:
-    """Files with what ``read`` returns of them, in order. At most two are read that were not asked for yet."""
+def read_ahead(files: Iterable[T], read: Callable[[T], R], *, most: int = _AHEAD) -> Iterator[tuple[T, R]]:
+    """Files with what ``read`` returns of them, in order. At most so many are read that were not asked for yet."""
     waiting: deque[tuple[T, Future[R]]] = deque()
-    with ThreadPoolExecutor(_AHEAD, thread_name_prefix="beiwe-read") as pool:
+    with ThreadPoolExecutor(most, thread_name_prefix="beiwe-read") as pool:
         try:
             for file in files:
                 waiting.append((file, pool.submit(read, file)))
-                if len(waiting) > _AHEAD:
+                if len(waiting) > most:
                     first, content = waiting.popleft()
                     yield first, content.result()
             while waiting:

@@ -12,6 +12,7 @@ import dagster as dg
 
 from dagster_beiwe.client import BeiweClient, DailyBytes
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
+from dagster_beiwe.reading.ahead import read_ahead
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone, ask_time_zone, check_time_zone
 from dagster_beiwe.sync import Cell, DailyIndex
@@ -170,18 +171,21 @@ def counts_in_batches(
     """All participants, some at a time, with their counts of the days around windows: one request for a small study.
 
     One more tells who has bytes, and of which streams: the rest is zero and not requested. The counts are None on
-    servers older than June 2024.
+    servers older than June 2024. The server is asked for the next participants while the caller looks at these.
     """
     sent = streams_sent(client, study, client.choose_streams(study.id, study.config.streams))
-    for batch in batches(participants, days=(windows[-1].end - windows[0].start).days):
+
+    def ask(batch: Sequence[str]) -> DailyIndex | None:
         asked = [participant for participant in batch if sent.get(participant)]
         streams = sorted({stream for participant in asked for stream in sent[participant]})
         try:
             records = _records_around(client, study, windows, asked, streams) if asked else []
-            yield batch, _index(client, zone, records)
+            return _index(client, zone, records)
         except RouteMissingError as error:
             logger.info("%s is checked without the server's daily counts: %s", study.title, error)
-            yield batch, None
+            return None
+
+    return read_ahead(batches(participants, days=(windows[-1].end - windows[0].start).days), ask, most=1)
 
 
 def streams_sent(client: BeiweClient, study: Study, streams: Iterable[str]) -> Mapping[str, Sequence[str]]:

@@ -13,6 +13,9 @@ import hmac
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, tzinfo
+from functools import cache
+
+from msgspec import Struct
 
 from dagster_beiwe.client import DailyBytes
 from dagster_beiwe.sync.day_zones import DayHours, Span, StudyZones, day_hours, other_hours
@@ -27,8 +30,7 @@ _FORM = "3:"
 _TAG, _PART = 2, 6  # characters of base 64: which stream, and with the hash of its counts
 
 
-@dataclass(frozen=True)
-class CountedDay:
+class CountedDay(Struct, frozen=True, gc=False):
     """One participant's calendar day: its hours, and what the server counts in them.
 
     ``row`` names the server's row (date and zone); it is empty if there is none. ``zone`` is the zone that the row
@@ -108,14 +110,21 @@ class DailyIndex:
         zones = StudyZones(zone, tuple(former), certain)
         days: dict[str, dict[date, CountedDay]] = {}
         mixed = set()
+
+        @cache
+        def read(day: date, name: str | None) -> tuple[DayHours, str, bool]:
+            """The hours of a row, its name, and whether they are those of the current zone: most people have it."""
+            hours, current = day_hours(zones, day, name), day_hours(zones, day, None)
+            row = f"{day.isoformat()} {name or zone}"
+            return hours, row, (hours.start, hours.end) == (current.start, current.end)
+
         for record in records:
-            hours, current = (day_hours(zones, record.day, name) for name in (record.zone, None))
-            if (hours.start, hours.end) != (current.start, current.end):
+            hours, row, is_current = read(record.day, record.zone)
+            if not is_current:
                 mixed.add(record.participant)
             own = days.setdefault(record.participant, {})
             if record.day in own:  # servers have one row for each date
                 hours = replace(hours, exact=False, certain=False)
-            row = f"{record.day.isoformat()} {record.zone or zone}"
             own[record.day] = CountedDay(record.day, hours, record.bytes_by_stream, row, record.zone)
         return cls(zones, days, uncounted, frozenset(mixed))
 
