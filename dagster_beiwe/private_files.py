@@ -141,6 +141,26 @@ def make_folder(folder: _AnyPath) -> None:
             each.mkdir(mode=FOLDER_MODE)
 
 
+def close_to_others(folder: _AnyPath) -> None:
+    """Take the permissions of everyone but the owner from a folder."""
+    mode = os.stat(folder).st_mode
+    if mode & OTHERS:
+        os.chmod(folder, stat.S_IMODE(mode) & ~OTHERS)
+
+
+def lock_folder(folder: _AnyPath, *, wait: bool) -> int | None:
+    """A descriptor that holds the lock of a folder until it is closed; None if another process holds it."""
+    import fcntl  # not on Windows, where there is no such place either
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 class DurableFile(io.BufferedWriter):
     """A file that reaches the disk before it counts as closed."""
 
@@ -189,6 +209,11 @@ class FileTree:
         """A descriptor of a new file, for writing. Raises ``FileExistsError`` if anything is there."""
         with self._above(path, make=True) as (folder, name):
             return os.open(name, _CREATE, FILE_MODE, dir_fd=folder)
+
+    def move(self, source: str, target: str) -> None:
+        """Give a file another name, in place of a file that has it."""
+        with self._above(source) as (origin, old), self._above(target, make=True) as (folder, new):
+            os.replace(old, new, src_dir_fd=origin, dst_dir_fd=folder)
 
     def link(self, source: str, target: str) -> None:
         """Give a file a second name. Raises ``FileExistsError`` if anything has it."""

@@ -1,4 +1,4 @@
-"""The processes that do some work, and whether they have certainly ended."""
+"""The processes that do some work, whether they have certainly ended, and what must not be interrupted."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ import json
 import multiprocessing
 import os
 import platform
+import signal
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""What a person or a system sends to end a process. Windows lacks the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +74,27 @@ class Worker:
         if self.boot != here.boot:  # containers on two machines may share a name and the id in their image
             return bool(self.machine) and self.namespace == _MACHINE_ITSELF
         return all(_started(process_id) != started for process_id, started in self.processes.items())
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let signals that would end this process wait until the block is done. They do not reach the block's children."""
+    if threading.current_thread() is not threading.main_thread():  # no signal comes here
+        yield
+        return
+    waiting: list[int] = []
+    ignored = (None, signal.SIG_IGN)
+    numbers = [number for name in ENDING_SIGNALS if (number := getattr(signal, name, None))]
+    before = {number: handler for number in numbers if (handler := signal.getsignal(number)) not in ignored}
+    for number in before:
+        signal.signal(number, lambda number, _: waiting.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in dict.fromkeys(waiting):
+            signal.raise_signal(number)
 
 
 def _started(process_id: int) -> str:

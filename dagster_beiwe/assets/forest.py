@@ -25,7 +25,6 @@ from dagster_beiwe.environment import BEIWE_FOREST_DISK
 from dagster_beiwe.errors import AnalysisFailedError, ConfigurationError
 from dagster_beiwe.forest.analyses import ANALYSES, METHOD, Analysis, asset_name
 from dagster_beiwe.forest.environment import PROGRAM, ForestEnvironment, clean_variables
-from dagster_beiwe.forest.memory import memory_folder
 from dagster_beiwe.forest.plain_files import Days, WrittenFiles, write_plain_files
 from dagster_beiwe.forest.results import (
     STATE_FILE,
@@ -36,6 +35,7 @@ from dagster_beiwe.forest.results import (
     read_state,
     write_state,
 )
+from dagster_beiwe.memory_folders import memory_folder
 from dagster_beiwe.partitions.conditions import on_new_content
 from dagster_beiwe.partitions.definitions import PARTICIPANT, WINDOW, raw_data_partitions
 from dagster_beiwe.partitions.run_keys import run_partition_keys
@@ -141,7 +141,8 @@ class _Run:
             return
         frame, state, notes = no_results(self._analysis), no_state(), {"result": "no files"}
         if inputs.files:
-            with memory_folder(disk=os.environ.get(BEIWE_FOREST_DISK)) as folder:
+            disk, otherwise = os.environ.get(BEIWE_FOREST_DISK), f"name in {BEIWE_FOREST_DISK}"
+            with memory_folder("forest", disk=disk, otherwise=otherwise) as folder:
                 frame, state, notes = self._analyze(inputs, folder)
         partition, run_id = str(cell.key), self._context.run.run_id
         if self._analysis.tree == _WITH_STATE:

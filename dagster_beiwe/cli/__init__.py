@@ -1,7 +1,7 @@
 """The command line, ``dagster-beiwe``.
 
 Exit status: 0 for success, 1 if the command found a problem or something failed, 2 if the arguments or the
-configuration are wrong, 130 after Ctrl-C, 143 after SIGTERM.
+configuration are wrong, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
 
 This module imports little, because Ctrl-C is understood only from ``main`` on: ``commands`` imports the rest.
 """
@@ -19,9 +19,16 @@ from contextlib import contextmanager
 from dagster_beiwe.errors import BeiweError, ConfigurationError
 from dagster_beiwe.text import as_typed, one_line
 
+_TERMINATING = ("SIGTERM", "SIGHUP")
+_INTERRUPTED = ("Interrupted", 130)
+
 
 class _TerminatedError(KeyboardInterrupt):
-    """SIGTERM: the command ends as after Ctrl-C."""
+    """SIGTERM, or SIGHUP of a closed terminal: the command ends as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.status = 128 + number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BeiweError as error:
         return _complain(f"{type(error).__name__}: {error}", 2 if isinstance(error, ConfigurationError) else 1)
     except KeyboardInterrupt as interrupt:
-        name, status = ("Terminated", 143) if isinstance(interrupt, _TerminatedError) else ("Interrupted", 130)
-        return _complain(f"{name}. What was done so far is kept.", status)
+        name, status = ("Terminated", interrupt.status) if isinstance(interrupt, _TerminatedError) else _INTERRUPTED
+        return _complain(f"{name}. {str(interrupt) or 'What was done so far is kept.'}", status)
     except EOFError:
         return _complain("Error: The input ended before the question was answered. Nothing was changed.", 2)
     except BrokenPipeError:  # whoever read the output has seen enough; the interpreter would complain when it ends
@@ -63,19 +70,24 @@ def _escape_unknown_characters() -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a command like Ctrl-C, so that it leaves nothing half done."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+    """Let SIGTERM and SIGHUP end a command like Ctrl-C, so that it leaves nothing half done."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def terminate(number: int, frame: object) -> None:  # noqa: ARG001 - the signature of a signal handler
-        raise _TerminatedError
+        raise _TerminatedError(number)
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    numbers = [number for name in _TERMINATING if (number := getattr(signal, name, None))]  # Windows has no SIGHUP
+    ignored = (None, signal.SIG_IGN)  # as under nohup
+    before = {number: handler for number in numbers if (handler := signal.getsignal(number)) not in ignored}
+    for number in before:
+        signal.signal(number, terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _complain(message: str, status: int) -> int:

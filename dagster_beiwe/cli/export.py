@@ -2,191 +2,298 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 import click
 
 from dagster_beiwe.cli.context import check_outside, not_held, open_lake, studies_in_lake
 from dagster_beiwe.cli.options import as_of_option, json_option, participants_option, study_option, utc_time
 from dagster_beiwe.cli.output import print_json
-from dagster_beiwe.errors import ConfigurationError, NotATableError
+from dagster_beiwe.errors import ConfigurationError, LakeUnavailableError
+from dagster_beiwe.exports.folder import ExportFolder, Request, unfinished
+from dagster_beiwe.exports.lake_tables import TableExport
+from dagster_beiwe.exports.programs import parsed, run
+from dagster_beiwe.exports.progress import Progress
+from dagster_beiwe.exports.raw_data import Result, export
+from dagster_beiwe.exports.selection import TABLE_FORMS, Contents, Form, Selection
 from dagster_beiwe.ids import check_participant_id
-from dagster_beiwe.lake import FileRecord, StudyLake
+from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake.access import Access, record_access
+from dagster_beiwe.memory_folders import memory_folder
 from dagster_beiwe.opening import user_path
-from dagster_beiwe.private_files import FileTree, make_folder
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelled_streams, stream_named
-from dagster_beiwe.text import as_typed, counted, human_size
+from dagster_beiwe.tables.partitions import TablePartitions
+from dagster_beiwe.text import as_typed, counted, human_size, listed
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from dagster_beiwe.reading.frames import ParseReport
-
-_FIRST, _LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
-
-
-@dataclass(frozen=True)
-class _Selection:
-    participants: tuple[str, ...]
-    streams: tuple[str, ...]
-    start: datetime
-    end: datetime
-    form: str
-
-    def records(self, lake: StudyLake, participant: str) -> list[tuple[str, FileRecord]]:
-        """The selected files of a participant, with their windows."""
-        return [
-            (manifest.window, record)
-            for manifest in lake.manifests(participant)
-            for record in manifest.files
-            if record.present
-            and (not self.streams or record.stream in self.streams)
-            and self.start <= record.moment < self.end
-        ]
+_LISTED = 10
 
 
 @click.command()
 @study_option
 @participants_option
 @click.option("--stream", "streams", multiple=True, help="Only this stream. Can be repeated. Default: all.")
-@click.option("--table", help="This table of the lake in place of raw data, as --format csv (the default) or parquet.")
+@click.option(
+    "--table", default="", help="This table of the lake in place of raw data, as csv (the default) or parquet."
+)
 @click.option("--start", type=utc_time, metavar="TIME", help="First hour (UTC). Default: all.")
 @click.option("--end", type=utc_time, metavar="TIME", help="Hour to stop before (UTC). Default: all.")
 @as_of_option
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["tree", "csv", "parquet"]),
-    help="tree (the default): Beiwe's own files. csv, parquet: one table per participant and stream.",
+    type=click.Choice(get_args(Form)),
+    help="tree (the default): Beiwe's own files. forest: files as Forest expects them. csv: one table per participant "
+    "and stream. parquet: a data set per stream.",
 )
 @click.option(
-    "--to", "folder", required=True, type=user_path, metavar="FOLDER", help="New or empty folder to write to."
+    "--to", "folder", type=user_path, metavar="FOLDER", help="New or empty folder, or one of an interrupted export."
 )
+@click.option(
+    "--and-run",
+    "program",
+    metavar="COMMAND",
+    help="Run this command with the folder in place of {}, or as its last word; then remove the folder. Without --to, "
+    "it is in memory.",
+)
+@click.option("--by", "name", default="", help="Your name for the access record, beside the system's user.")
+@click.option("--no-record", is_flag=True, help="Write nothing into the lake's access record.")
 @json_option
 def command(
     *,
     study: str,
     participants: tuple[str, ...],
     streams: tuple[str, ...],
-    table: str | None,
+    table: str,
     start: datetime | None,
     end: datetime | None,
     as_of: int | datetime | str | None,
-    form: str | None,
-    folder: Path,
+    form: Form | None,
+    folder: Path | None,
+    program: str | None,
+    name: str,
+    no_record: bool,
     as_json: bool,
 ) -> int:
     """Decrypt a selection into plain files.
 
-    What is exported is not protected: keep it where patient data may be.
+    What is exported is not protected: keep it where patient data may be. Run the same command again to continue an
+    interrupted export.
     """
-    if table is not None:
-        if streams or form == "tree":
-            raise click.UsageError("--table excludes --stream and --format tree.")
-        return _export_table(study, as_of, table, participants, start, end, form or "csv", folder, as_json=as_json)
-    form = form or "tree"
-    selection = _Selection(participants, _streams(streams, form), start or _FIRST, end or _LAST, form)
-    if selection.start >= selection.end:
-        raise click.UsageError(
-            f"--start {selection.start.isoformat()} is not before --end {selection.end.isoformat()}."
-        )
+    if folder is None and program is None:
+        raise click.UsageError("Missing option '--to' or '--and-run'.")
+    if table and (streams or form not in (None, *TABLE_FORMS)):
+        raise click.UsageError("--table excludes --stream, --format tree and --format forest.")
+    if start and end and start >= end:
+        raise click.UsageError(f"--start {start.isoformat()} is not before --end {end.isoformat()}.")
+    form = form or ("csv" if table else "tree")
+    streams = _streams(streams, form)
+    words = parsed(program) if program is not None else None
     whole = open_lake()
-    check_outside(folder, whole.storage)
-    _check_new(folder)
-    files = size_bytes = 0
-    tables = _Tables()
+    if folder is not None:
+        check_outside(folder, whole.storage)
     ((found, newest),) = studies_in_lake(whole, study)
-    lake = newest.at(as_of)
-    unknown = {check_participant_id(each) for each in selection.participants} - set(lake.participants())
+    request = Request(
+        study_id=found.id,
+        form=form,
+        participants=participants,
+        streams=streams,
+        table=table,
+        start=start,
+        end=end,
+        as_of="" if as_of is None else str(as_of),
+    )
+    lake = _state(newest, as_of, folder, request)
+    unknown = set(map(check_participant_id, participants)) - set(lake.participants())
     if unknown:
         raise not_held(sorted(unknown))
-    _check_held(lake, selection.streams)
-    with _new_files(folder) as tree:
-        _warn()
-        for size in _export(lake, selection, tree, tables):
-            files, size_bytes = files + 1, size_bytes + size
-    if as_json:
-        rows = {**asdict(tables), "not_tables": sorted(tables.not_tables)}
-        print_json({"study_id": found.id, "folder": folder, "files": files, "size_bytes": size_bytes, **rows})
-    elif files:
-        print(f"{counted(files, 'file')}, {human_size(size_bytes)}, in {as_typed(str(folder))}")
-        tables.tell()
-    else:
-        print("The lake holds no file of this selection. Nothing was written.")
-    return 0 if files else 1
+    order = _Order(
+        lake=lake, request=request, folder=folder, words=words, name=name, recorded=not no_record, as_json=as_json
+    )
+    return _export_table(order, form) if table else _export_raw_data(order, form)
 
 
-def _export_table(
-    study: str,
-    as_of: int | datetime | str | None,
-    table: str,
-    participants: tuple[str, ...],
-    start: datetime | None,
-    end: datetime | None,
-    form: str,
-    folder: Path,
-    *,
-    as_json: bool,
-) -> int:
-    """Write the rows of one table into one file; partitions are told apart by a column."""
-    from dagster_beiwe.tables.joining import concat  # pandas is slow to import
-    from dagster_beiwe.tables.partitions import TablePartitions
+@dataclass(frozen=True, kw_only=True)
+class _Order:
+    """What to export, where to, and what to do with it."""
 
-    whole = open_lake()
-    check_outside(folder, whole.storage)
-    _check_new(folder)
-    ((listing, lake),) = studies_in_lake(whole, study)
-    found = TablePartitions.of(lake, table, participants=participants or None, start=start, end=end, as_of=as_of)
-    frame = concat([found[key].assign(partition=key) if key else found[key] for key in found])
-    size_bytes = 0
-    if len(frame):
-        with _new_files(folder) as tree, _create(tree, f"{found.asset_key[-1]}.{form}") as file:
-            _warn()
-            size_bytes = _write_frame(frame, file, form)
-    if as_json:
-        facts = {"folder": folder, "rows": len(frame), "size_bytes": size_bytes, "missing": found.missing}
-        print_json({"study_id": listing.id, "table": "/".join(found.asset_key), **facts})
-        return 0 if len(frame) else 1
-    for key in found.missing:
-        print(f"Not in the lake: partition {key}.", file=sys.stderr)
-    if len(frame):
-        print(f"{counted(len(frame), 'row')}, {human_size(size_bytes)}, in {as_typed(str(folder))}")
-        return 0
-    print("The lake holds no row of this selection. Nothing was written.")
-    return 1
+    lake: StudyLake
+    request: Request
+    folder: Path | None
+    words: list[str] | None
+    name: str
+    recorded: bool
+    as_json: bool
+
+    def carry_out(self, access: Access, write: Callable[[ExportFolder], tuple[dict[str, Any], list[str]]]) -> int:
+        """Record, write and tell, and run the command. ``write`` returns facts for programs and lines for people."""
+        with (
+            self._telling_of_removal(),
+            self._place() as place,
+            ExportFolder.open(place, self.request, self.lake.state.head, temporary=self.words is not None) as target,
+        ):
+            record = self._record(access) if self.recorded else None
+            print("Exported files are NOT protected: keep them where patient data may be.", file=sys.stderr)
+            facts, lines = write(target)
+            if self.folder is None or self.words is None:  # else a killed command would leave files of nobody
+                target.finish()
+            if self.as_json:
+                print_json({"study_id": self.request.study_id, "folder": self.folder, **facts, "record": record})
+            else:
+                print(*lines, sep="\n", file=sys.stdout if self.words is None else sys.stderr)
+            if self.words is None:
+                return 0
+            sys.stdout.flush()
+            return run(self.words, place)
+
+    @contextmanager
+    def _telling_of_removal(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            if self.words is not None:
+                interrupt.args = ("The exported files were removed.",)
+            raise
+
+    def _record(self, access: Access) -> int:
+        try:
+            return record_access(self.lake, access)
+        except LakeUnavailableError as error:
+            raise LakeUnavailableError(
+                f"The export cannot be entered in the lake's access record. Nothing was decrypted. Let this user write "
+                f"to the log of study {self.request.study_id}, or add --no-record. {error}"
+            ) from None
+
+    def access(self, participants: Iterable[str], *, files: int = 1, size_bytes: int = 0) -> Access:
+        asked = self.request
+        return Access(
+            participants=participants,
+            form=asked.form,
+            name=self.name,
+            streams=asked.streams,
+            table=asked.table,
+            start=asked.start,
+            end=asked.end,
+            folder=as_typed(str(self.folder.absolute())) if self.folder else "",
+            files=files,
+            size_bytes=size_bytes,
+        )
+
+    def nothing(self, what: str, **facts: Any) -> int:
+        """Tell that the lake holds nothing to export."""
+        if self.as_json:
+            print_json({"study_id": self.request.study_id, "folder": self.folder, **facts, "record": None})
+        else:
+            print(f"The lake holds no {what} of this selection. Nothing was written.")
+        return 1
+
+    @property
+    def where(self) -> str:
+        return as_typed(str(self.folder)) if self.folder else "memory"
+
+    @contextmanager
+    def _place(self) -> Iterator[Path]:
+        if self.folder is not None:
+            yield self.folder
+            return
+        with memory_folder("export", otherwise="name with --to") as above:
+            yield above / "export"
 
 
-def _warn() -> None:
-    print("Exported files are NOT protected: keep them where patient data may be.", file=sys.stderr)
+def _state(newest: StudyLake, as_of: int | datetime | str | None, folder: Path | None, request: Request) -> StudyLake:
+    """The state to read: that of the interrupted export in the folder, if there is one."""
+    earlier = unfinished(folder, request) if folder is not None else None
+    if earlier is None:
+        return newest.at(as_of)
+    if not newest.follows(*earlier):
+        raise ConfigurationError(
+            f"{folder} holds a part of an export of another lake's state {earlier.number}. Nothing was written. Remove "
+            "the folder, or choose another one."
+        )
+    return newest.at(earlier.number)
 
 
-@contextmanager
-def _new_files(folder: Path) -> Iterator[FileTree]:
-    """The folder to write into. Folders that were created and stayed empty are removed at the end."""
-    before = {path for path, _, _ in os.walk(folder)}
-    make_folder(folder)
-    try:
-        yield FileTree(folder)
-    finally:
-        for path, _, _ in os.walk(folder, topdown=False):
-            if path not in before:
-                with suppress(OSError):  # it is not empty
-                    Path(path).rmdir()
+def _export_raw_data(order: _Order, form: Form) -> int:
+    asked = order.request
+    selection = Selection(
+        form=form, participants=asked.participants, streams=asked.streams, start=asked.start, end=asked.end
+    )
+    _check_held(order.lake, asked.streams)
+    contents = Contents.of(order.lake, selection)
+    if not contents.files:
+        return order.nothing("file", **_facts(Result(), form))
+
+    def write(target: ExportFolder) -> tuple[dict[str, Any], list[str]]:
+        progress = Progress(contents.files, contents.size_bytes, sys.stderr)
+        try:
+            result = export(order.lake, selection, contents, target, progress)
+        finally:
+            progress.end()
+        return _facts(result, form), [_summary(result, order), *_notes(result)]
+
+    access = order.access(contents.participants, files=contents.files, size_bytes=contents.size_bytes)
+    return order.carry_out(access, write)
 
 
-def _streams(named: tuple[str, ...], form: str) -> tuple[str, ...]:
+def _facts(result: Result, form: Form) -> dict[str, Any]:
+    named = {name: sorted(getattr(result, name)) for name in ("not_tables", "recordings")}
+    return {"format": form, **asdict(result), **named}
+
+
+def _summary(result: Result, order: _Order) -> str:
+    kept = f"; {result.kept_files:,} were there already" if result.kept_files else ""
+    return f"{counted(result.files, 'file')}, {human_size(result.size_bytes)}, in {order.where}{kept}"
+
+
+def _notes(result: Result) -> Iterator[str]:
+    """What became of rows and files that did not fit."""
+    if result.repaired_rows or result.set_aside_rows:
+        yield (
+            f"Of {result.rows + result.set_aside_rows} rows, {result.repaired_rows} did not fit their header and were "
+            f"repaired, and {result.set_aside_rows} fit no header and were left out. See docs/reading.md."
+        )
+    if result.not_tables:
+        yield f"Written as files, because no table can be made of them: {', '.join(sorted(result.not_tables))}."
+    if result.recordings:
+        yield f"Left out, because they hold recordings: {', '.join(sorted(result.recordings))}."
+    if result.rewritten:
+        yield f"Written with quotes, for Forest to read them: {listed(result.rewritten, most=_LISTED)}."
+    if result.left_out:
+        yield f"Left out, because Forest could read no row of them: {listed(result.left_out, most=_LISTED)}."
+
+
+def _export_table(order: _Order, form: Form) -> int:
+    asked = order.request
+    found = TablePartitions.of(
+        order.lake, asked.table, participants=asked.participants or None, start=asked.start, end=asked.end
+    )
+    source = TableExport(found, form)
+    facts = {"table": source.table, "missing": source.missing}
+
+    def write(target: ExportFolder) -> tuple[dict[str, Any], list[str]]:
+        written = source.write(target)
+        line = f"{counted(written.notes.rows, 'row')}, {human_size(written.size_bytes)}, in {order.where}"
+        return {**facts, "rows": written.notes.rows, "size_bytes": written.size_bytes}, [line]
+
+    if not order.as_json:
+        for key in source.missing:
+            print(f"Not in the lake: partition {key}.", file=sys.stderr)
+    if not len(found):
+        return order.nothing("row", **facts, rows=0, size_bytes=0)
+    people = asked.participants or order.lake.participants()
+    return order.carry_out(order.access(people), write)
+
+
+def _streams(named: tuple[str, ...], form: Form) -> tuple[str, ...]:
     streams = check_streams(named)
-    if form == "tree" or not streams:
+    if form not in TABLE_FORMS or not streams:
         return streams
-    tables = tuple(name for name in streams if _may_be_table(name))
+    tables = tuple(name for name in streams if not stream_named(name).audio)
     if not tables:
         raise click.UsageError(
             f"No table can be made of {', '.join(streams)}. Leave out --format to export the files themselves."
@@ -194,108 +301,8 @@ def _streams(named: tuple[str, ...], form: str) -> tuple[str, ...]:
     return tables
 
 
-def _may_be_table(stream: str) -> bool:
-    return not stream_named(stream).audio
-
-
 def _check_held(lake: StudyLake, streams: tuple[str, ...]) -> None:
     """Raises ``UnknownStreamError`` for a name that is misspelled: neither Beiwe nor the lake has it."""
     if misspelled_streams(streams):
         files = (file for each in lake.participants() for manifest in lake.manifests(each) for file in manifest.files)
         check_streams(streams, available={*STREAM_NAMES, *(file.stream for file in files)})
-
-
-def _check_new(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigurationError(f"{folder} is not a new or empty folder. Nothing was written. Choose another folder.")
-
-
-@dataclass
-class _Tables:
-    """What became of the rows of all tables, and which streams are not tables."""
-
-    rows: int = 0
-    repaired_rows: int = 0
-    set_aside_rows: int = 0
-    not_tables: set[str] = field(default_factory=set)
-
-    def add(self, report: ParseReport) -> None:
-        self.rows += report.rows
-        self.repaired_rows += report.repaired_rows
-        self.set_aside_rows += report.set_aside_rows
-
-    def tell(self) -> None:
-        if self.repaired_rows or self.set_aside_rows:
-            print(
-                f"Of {self.rows + self.set_aside_rows} rows, {self.repaired_rows} did not fit their header and were "
-                f"repaired, and {self.set_aside_rows} fit no header and were left out. See docs/reading.md."
-            )
-        if self.not_tables:
-            print(f"Written as files, because no table can be made of them: {', '.join(sorted(self.not_tables))}.")
-
-
-def _export(lake: StudyLake, selection: _Selection, target: FileTree, tables: _Tables) -> Iterator[int]:
-    """Write the selection. Yields the size of each file."""
-    for participant in dict.fromkeys(selection.participants) or lake.participants():
-        found = selection.records(lake, participant)
-        if selection.form == "tree":
-            for window, record in found:
-                yield _write_file(lake, participant, window, record, target)
-            continue
-        for stream in sorted({record.stream for _, record in found if _may_be_table(record.stream)}):
-            chosen = [(window, record) for window, record in found if record.stream == stream]
-            try:
-                yield _write_table(lake, participant, stream, chosen, target, selection.form, tables)
-            except NotATableError:
-                tables.not_tables.add(stream)
-                for window, record in chosen:
-                    yield _write_file(lake, participant, window, record, target)
-
-
-def _write_file(lake: StudyLake, participant: str, window: str, record: FileRecord, target: FileTree) -> int:
-    with (
-        _create(target, f"{participant}/{record.member}") as file,
-        lake.open(participant, record, window=window) as source,
-    ):
-        shutil.copyfileobj(source, file, 256 * 1024)
-    return record.size_bytes
-
-
-def _write_table(
-    lake: StudyLake,
-    participant: str,
-    stream: str,
-    records: list[tuple[str, FileRecord]],
-    target: FileTree,
-    form: str,
-    tables: _Tables,
-) -> int:
-    from dagster_beiwe.reading.frames import FrameBuilder  # pandas is slow to import, and most commands don't need it
-
-    builder = FrameBuilder(stream)
-    for window, record in records:
-        data = lake.read(participant, record, window=window)
-        builder.add(data, participant=participant, time=record.moment, survey_id=record.survey_id)
-    frame = builder.build()
-    tables.add(builder.report)
-    with _create(target, f"{participant}/{stream}.{form}") as file:
-        return _write_frame(frame, file, form)
-
-
-def _write_frame(frame: pd.DataFrame, file: Any, form: str) -> int:
-    if form == "csv":
-        frame.to_csv(file, index=False)
-    else:
-        frame.to_parquet(file, index=False)
-    return int(file.tell())
-
-
-@contextmanager
-def _create(target: FileTree, path: str) -> Iterator[Any]:
-    """A new file that stays only if the block succeeds: its content is proven at the end."""
-    with target.create(path, durable=False) as file:
-        try:
-            yield file
-        except BaseException:
-            target.delete(path)
-            raise

@@ -13,7 +13,7 @@ from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake.history import Event, history
 from dagster_beiwe.text import counted, one_line
 
-_COMMANDS = {"snapshot", "purge"}  # what commands write as their run, where the record's kind says it already
+_COMMANDS = {"snapshot", "purge", "export"}  # what commands write as their run, where the record's kind says it already
 
 
 @click.command()

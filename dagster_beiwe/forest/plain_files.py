@@ -65,18 +65,17 @@ def write_plain_files(
     """Write files of a participant as Forest expects them; ``end`` is the midnight after the last day."""
     tree, report, names = FileTree(folder), WrittenFiles(), set[str]()
     for file in files:
-        path = _free(names, f"{participant}/{'/'.join(filter(None, (file.stream, file.survey_id)))}", file)
+        path = free_path(names, file)
         if stream_named(file.stream).audio:
             with tree.create(path, durable=False) as sink, view.open(file) as source:
                 shutil.copyfileobj(source, sink)
             report.files += 1
             continue
-        data = view.content(file)
-        readable = data if _is_readable(data, file.stream) else _rewritten(data, file)
-        if readable is not data:
-            (report.rewritten if readable else report.left_out).append(file.name)
-        if readable and b"\n" in readable.rstrip():
-            _write(tree, path, readable)
+        data, changed = readable_content(view.content(file), file)
+        if changed:
+            (report.rewritten if data else report.left_out).append(file.name)
+        if data:
+            _write(tree, path, data)
             report.files += 1
     _write(tree, f"{participant}/{_END}/{end + _HOUR:{_NAME}}.csv", b"\n")
     if {file.stream for file in files} & _OUTSIDE.keys():
@@ -87,13 +86,19 @@ def write_plain_files(
     return report
 
 
-def _write(tree: FileTree, path: str, data: bytes) -> None:
-    with tree.create(path, durable=False) as sink:
-        sink.write(data)
+def readable_content(data: bytes, file: RawFile) -> tuple[bytes, bool]:
+    """What Forest can read of a CSV file, empty if that is no row, and whether the content had to be changed."""
+    if not _is_readable(data, file.stream):
+        return _rewritten(data, file), True
+    return data if b"\n" in data.rstrip() else b"", False
 
 
-def _free(names: set[str], folder: str, file: RawFile) -> str:
-    """A name that no other file of the tree has: two surveys can be submitted within a second."""
+def free_path(names: set[str], file: RawFile) -> str:
+    """Where Forest expects a file, by a name that none of ``names`` is: two surveys can be submitted within a second.
+
+    The name is added to them.
+    """
+    folder = "/".join(filter(None, (file.participant, file.stream, file.survey_id)))
     stem, suffix = f"{folder}/{file.time:{_NAME}}", _extension(file)
     number = 1
     path = f"{stem}{suffix}"
@@ -102,6 +107,11 @@ def _free(names: set[str], folder: str, file: RawFile) -> str:
         path = f"{stem}_{number}{suffix}"
     names.add(path)
     return path
+
+
+def _write(tree: FileTree, path: str, data: bytes) -> None:
+    with tree.create(path, durable=False) as sink:
+        sink.write(data)
 
 
 def _extension(file: RawFile) -> str:

@@ -13,6 +13,7 @@ from dagster_beiwe.lake.catalog.records import (
     Collect,
     Commit,
     Compare,
+    Export,
     Place,
     Purge,
     Repair,
@@ -21,7 +22,7 @@ from dagster_beiwe.lake.catalog.records import (
 )
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.study import StudyLake
-from dagster_beiwe.text import counted
+from dagster_beiwe.text import counted, human_size, listed, one_line, utc_minute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +91,16 @@ def _touched(record: AnyRecord) -> Iterable[Place]:
             return record.places
         case Compare():
             return [Place(token, window) for token, windows in record.windows.items() for window, _ in windows]
+        case Export():
+            return map(Place, record.tokens)
         case _:
             return ()
 
 
 def _detail(record: AnyRecord) -> str:
     match record:
+        case Export():
+            return one_line(_export(record))
         case Begin() if record.former:
             return f"continues another lake's log after its record {record.former.number}"
         case Snapshot():
@@ -108,3 +113,16 @@ def _detail(record: AnyRecord) -> str:
             return f"what was planned before record {record.floor} no longer counts"
         case _:
             return ""
+
+
+def _export(record: Export) -> str:
+    """What was exported, where to, and by whom."""
+    what = f"table {record.table}" if record.table else listed(record.streams) or "all streams"
+    since = f" from {utc_minute(record.start)}" if record.start else ""
+    until = f" until {utc_minute(record.end)}" if record.end else ""
+    place = f"to {record.folder}" if record.folder else "in memory, for one command"
+    name = f" ({record.name})" if record.name else ""
+    return (
+        f"{what}{since}{until} of state {record.at} as {record.form} {place}, {counted(record.files, 'file')}, "
+        f"{human_size(record.size_bytes)}, by {record.user}@{record.host}{name}"
+    )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import getpass
+import json
+import platform
 import re
+import shutil
 import stat
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from filled_lake import END, PASSPHRASE, START, fill
+from pyarrow.dataset import dataset
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.encryption import AgeCipher
@@ -18,8 +24,10 @@ from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 from dagster_beiwe.tables.store import TableStore
+from dagster_beiwe.text import human_size
 
 
 def test_export_writes_beiwes_own_tree(lake: StudyLake, tmp_path: Path, server: SimulatedServer) -> None:
@@ -93,6 +101,74 @@ def test_export_writes_tables(lake: StudyLake, tmp_path: Path, form: str, read: 
     assert path.name == f"gps.{form}"
     days = pd.to_datetime(frame["timestamp"], unit="ms", utc=True).dt.date.astype(str)
     assert set(days) == {"2026-03-03", "2026-03-04"}
+
+
+def test_parquet_is_a_data_set_by_participant(lake: StudyLake, tmp_path: Path) -> None:
+    """With the types of Parquet, and the participant as a column that its path gives."""
+    target = tmp_path / "tables"
+    assert main(["export", "--study", "Sleep", "--to", str(target), "--format", "parquet", "--stream", "gps"]) == 0
+    table = dataset(target / "gps", partitioning="hive").to_table()
+    assert set(table["participant"].to_pylist()) == {"anna1111", "bert2222"}
+    assert {str(table.schema.field(name).type) for name in ("timestamp", "UTC time", "latitude")} == {
+        "int64",
+        "timestamp[ms, tz=UTC]",
+        "double",
+    }
+    rows = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get).astype({"participant": "category"})
+    frame = BeiwePartitions.of(lake).read("gps")
+    pd.testing.assert_frame_equal(rows[frame.columns], frame, check_categorical=False)
+
+
+def test_forest_gets_files_that_it_can_read(
+    lake: StudyLake, tmp_path: Path, server: SimulatedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the names that it expects; answers with unquoted commas are quoted, and named."""
+    target = tmp_path / "forest"
+    assert main(["export", "--study", "Sleep", "--to", str(target), "--format", "forest", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    rewritten = {name.split("/")[1] for name in result["rewritten"]}
+    assert (rewritten, result["left_out"]) == ({"survey_answers"}, [])
+    paths = [path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()]
+    assert len(paths) == result["files"] == len(server.world.files(lake.study_id))
+    name = r"(anna1111|bert2222)/(accelerometer|gps|survey_answers/[^/]+)/\d{4}-\d\d-\d\d \d\d_\d\d_\d\d\+00_00\.csv"
+    assert [path for path in paths if not re.fullmatch(name, path)] == []
+    for path in target.rglob("*.csv"):
+        assert pd.read_csv(path).index.equals(pd.RangeIndex(len(pd.read_csv(path))))
+
+
+def test_an_export_enters_the_access_record(
+    lake: StudyLake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who had what of whom written where to, beside the commits of the study."""
+    command = ["export", "--study", "Sleep", "--stream", "gps", "--participant", "anna1111", "--start", "2026-03-04"]
+    assert main([*command, "--to", str(tmp_path / "plain"), "--by", "Jo Doe, paper 1", "--json"]) == 0
+    exported = json.loads(capsys.readouterr().out)
+    assert main([*command, "--to", str(tmp_path / "again"), "--no-record"]) == 0
+    assert main(["history", "--study", "Sleep", "--participant", "anna1111", "--last", "1", "--json"]) == 0
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (event["kind"], event["number"], event["participants"]) == ("export", exported["record"], 1)
+    assert event["detail"] == (
+        f"gps from 2026-03-04 00:00 UTC of state {exported['record'] - 1} as tree to {tmp_path / 'plain'}, "
+        f"{exported['files']} files, {human_size(exported['size_bytes'])}, by {getpass.getuser()}@{platform.node()} "
+        "(Jo Doe, paper 1)"
+    )
+    assert main(["history", "--study", "Sleep", "--participant", "bert2222", "--json"]) == 0
+    assert '"export"' not in capsys.readouterr().out
+    assert main(["verify"]) == 0
+
+
+def test_an_export_that_cannot_be_recorded_is_refused(
+    lake: StudyLake, environment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unless it is wanted by name: whoever may only read the lake cannot write its record."""
+    staging = environment / lake.study_id / ".beiwe" / "staging"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.write_text("no folder")
+    command = ["export", "--study", "Sleep", "--stream", "gps", "--to", str(tmp_path / "plain")]
+    assert main(command) == 1
+    assert "Nothing was decrypted" in capsys.readouterr().err
+    assert not (tmp_path / "plain").exists()
+    assert main([*command, "--no-record"]) == 0
 
 
 def test_export_tells_of_rows_that_did_not_fit(

@@ -22,11 +22,10 @@ ALLOWED = {
     ("definitions.py", "memory.touch"): "a method of what remembers studies",
     ("processes.py", "path.read_text"): "the kernel's files in /proc, and the machine's id: only root can write them",
     ("studies/discovery.py", "os.utime"): "sets the time of a file and opens nothing",
-    ("cli/export.py", "path.rmdir"): "folders that this call has made, and only if they are empty",
-    ("forest/memory.py", "_MOUNTS.read_text"): "the kernel's list of file systems",
-    ("forest/memory.py", "os.open"): "locks a folder, which must be one and no link",
-    ("forest/memory.py", "shutil.rmtree"): "folders of this user alone that no process has locked",
-    ("forest/memory.py", "tempfile.mkdtemp"): "a folder of its own, made by the system for nobody else",
+    ("exports/folder.py", "path.rmdir"): "folders that this call has made, and only if they are empty",
+    ("memory_folders.py", "_MOUNTS.read_text"): "the kernel's list of file systems",
+    ("memory_folders.py", "shutil.rmtree"): "folders of this user alone that no process has locked",
+    ("memory_folders.py", "tempfile.mkdtemp"): "a folder of its own, made by the system for nobody else",
     **{
         ("forest/program.py", f"path.{use}"): "it runs without this package, in the run's own folder"
         for use in ("open", "read_bytes", "read_text", "unlink", "write_text")

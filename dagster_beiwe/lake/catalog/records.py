@@ -161,7 +161,29 @@ class Compare(Record, frozen=True, kw_only=True, tag="compare"):
     windows: dict[Token, tuple[tuple[WindowKey, Number], ...]]
 
 
-AnyRecord = Begin | Commit | Collect | Purge | Snapshot | Unsnapshot | Accept | Repair | Compare
+class Export(Record, frozen=True, kw_only=True, tag="export"):
+    """Data of these participants was about to be written as plain files, as somebody asked for it.
+
+    ``user`` and ``host`` are the system's, ``name`` is what they called themselves; none of the three is proven. ``at``
+    is the state that was read, ``folder`` empty if the files were in memory for one command.
+    """
+
+    user: Annotated[str, Meta(max_length=100)]
+    host: Annotated[str, Meta(max_length=100)]
+    name: Annotated[str, Meta(max_length=100)] = ""
+    at: Number
+    tokens: tuple[Token, ...]
+    streams: tuple[Annotated[str, Meta(max_length=100)], ...] = ()
+    table: Annotated[str, Meta(max_length=200)] = ""
+    start: Moment | None = None
+    end: Moment | None = None
+    form: Annotated[str, Meta(max_length=20)]
+    folder: Annotated[str, Meta(max_length=1000)] = ""
+    files: Number = 0
+    size_bytes: Number = 0
+
+
+AnyRecord = Begin | Commit | Collect | Purge | Snapshot | Unsnapshot | Accept | Repair | Compare | Export
 
 _decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
 _encoder = msgspec.json.Encoder()

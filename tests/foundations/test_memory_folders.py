@@ -8,22 +8,25 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from dagster_beiwe import memory_folders
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.forest import memory
-from dagster_beiwe.forest.memory import MEMORY, memory_folder
+from dagster_beiwe.memory_folders import MEMORY
 
 KILLED = """
 import sys
-from dagster_beiwe.forest.memory import memory_folder
-with memory_folder(disk=sys.argv[1]) as folder:
+from dagster_beiwe.memory_folders import memory_folder
+with memory_folder("test", disk=sys.argv[1], otherwise="name") as folder:
     (folder / "data").write_text("a row")
     print(folder, flush=True)
     sys.stdin.read()
 """
+
+memory_folder = partial(memory_folders.memory_folder, "test", otherwise="name in DISK")
 
 
 @pytest.fixture
@@ -77,8 +80,8 @@ def test_what_a_killed_process_left_is_removed_by_the_next(
 
 def test_without_a_file_system_in_memory_it_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A disk must be named for plain files to be there."""
-    monkeypatch.setattr(memory, "MEMORY", str(tmp_path))
-    with pytest.raises(ConfigurationError, match=r"(?s)no file system in memory.*BEIWE_FOREST_DISK"), memory_folder():
+    monkeypatch.setattr(memory_folders, "MEMORY", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"(?s)no file system in memory.*name in DISK"), memory_folder():
         pass
     with memory_folder(disk=str(tmp_path)) as folder:
         assert folder.is_relative_to(tmp_path)
@@ -87,7 +90,7 @@ def test_without_a_file_system_in_memory_it_is_refused(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("strange", ["open to others", "a link"])
 def test_a_place_that_is_not_its_own_is_refused(tmp_path: Path, strange: str) -> None:
     """Anybody may write to the file system in memory."""
-    place = tmp_path / f"dagster-beiwe-forest-{os.getuid()}"
+    place = tmp_path / f"dagster-beiwe-test-{os.getuid()}"
     if strange == "a link":
         (tmp_path / "other").mkdir(mode=0o700)
         place.symlink_to(tmp_path / "other")

@@ -1,7 +1,7 @@
-"""A private folder in memory for the plain files that Forest needs, gone when the run is.
+"""A private folder in memory for the plain files that another program needs, gone when the run is.
 
-Forest reads and writes plain files, which must not touch a disk. Each run locks a folder of its own: a killed process
-loses its lock, and the next run removes what it left.
+Plain files must not touch a disk. Each run locks a folder of its own: a killed process loses its lock, and the next run
+removes what it left.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dagster_beiwe.environment import BEIWE_FOREST_DISK
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.private_files import OTHERS, make_folder
+from dagster_beiwe.private_files import OTHERS, lock_folder, make_folder
+from dagster_beiwe.processes import uninterrupted
 
 MEMORY = "/dev/shm"  # noqa: S108  # a file system in memory on every Linux
 _MOUNTS = Path("/proc/self/mounts")
@@ -24,33 +24,40 @@ _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
 @contextmanager
-def memory_folder(*, disk: str | None = None) -> Iterator[Path]:
-    """A new private folder in memory, removed at the end, as are those that killed runs left.
+def memory_folder(purpose: str, *, disk: str | None = None, otherwise: str) -> Iterator[Path]:
+    """A new private folder in memory, removed at the end, as are those that killed runs of the same purpose left.
 
-    ``disk`` names a folder on a disk to use instead. Raises ``ConfigurationError`` if there is no file system in
-    memory and no disk is named, or if the place belongs to another user.
+    ``disk`` names a folder on a disk to use instead; ``otherwise`` tells, for a message, how the user names one. Raises
+    ``ConfigurationError`` if there is no file system in memory and no disk is named, or if the place belongs to another
+    user.
     """
-    above = _above(Path(disk) if disk else _memory())
+    above = _above(Path(disk) if disk else _memory(otherwise), purpose)
     with _locked(above, wait=True):
         _remove_abandoned(above)
         folder = Path(tempfile.mkdtemp(dir=above, prefix="run-"))
-        descriptor = _lock(folder, wait=False)
+        descriptor = lock_folder(folder, wait=False)
     assert descriptor is not None
     try:
         yield folder
     finally:
-        shutil.rmtree(folder)
+        remove_folder(folder)
         os.close(descriptor)
 
 
-def _memory() -> Path:
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it. A signal that would end the process waits until that is done."""
+    with uninterrupted():
+        shutil.rmtree(folder)
+
+
+def _memory(otherwise: str) -> Path:
     found = Path(MEMORY)
     if found.is_dir() and _kind_of_mount(found) in _IN_MEMORY:
         return found
     raise ConfigurationError(
-        f"There is no file system in memory at {MEMORY}, and Forest needs plain files, which must not touch a disk. "
-        f"Nothing was decrypted. Run on Linux, mount a tmpfs there, or name in {BEIWE_FOREST_DISK} a folder on a disk "
-        "where plain files of participants may be."
+        f"There is no file system in memory at {MEMORY}, and plain files must not touch a disk. Nothing was decrypted. "
+        f"Run on Linux, mount a tmpfs there, or {otherwise} a folder on a disk where plain files of participants may "
+        "be."
     )
 
 
@@ -64,9 +71,9 @@ def _kind_of_mount(path: Path) -> str:
     return ""
 
 
-def _above(place: Path) -> Path:
+def _above(place: Path, purpose: str) -> Path:
     """This user's folder there."""
-    folder = place / f"dagster-beiwe-forest-{os.getuid()}"
+    folder = place / f"dagster-beiwe-{purpose}-{os.getuid()}"
     make_folder(folder)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & OTHERS:
@@ -80,7 +87,7 @@ def _above(place: Path) -> Path:
 def _remove_abandoned(above: Path) -> None:
     """Remove the folders that no living process has locked."""
     for each in above.iterdir():
-        descriptor = _lock(each, wait=False)
+        descriptor = lock_folder(each, wait=False)
         if descriptor is not None:
             shutil.rmtree(each)
             os.close(descriptor)
@@ -88,22 +95,9 @@ def _remove_abandoned(above: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
-    descriptor = _lock(folder, wait=wait)
+    descriptor = lock_folder(folder, wait=wait)
     assert descriptor is not None
     try:
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(folder: Path, *, wait: bool) -> int | None:
-    """A descriptor that holds the lock of a folder until it is closed; None if another process holds it."""
-    import fcntl  # not on Windows, where there is no such place either
-
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor

@@ -1,0 +1,1 @@
+"""Exports: decrypt a selection of a study into plain files that other programs read. Knows no Dagster."""
