@@ -22,6 +22,7 @@ ALLOWED = {
     ("definitions.py", "memory.touch"): "a method of what remembers studies",
     ("processes.py", "path.read_text"): "the kernel's files in /proc, and the machine's id: only root can write them",
     ("studies/discovery.py", "os.utime"): "sets the time of a file and opens nothing",
+    ("stream_tables/of_stream.py", "frame.rename"): "names a column of a DataFrame",
     ("exports/folder.py", "path.rmdir"): "folders that this call has made, and only if they are empty",
     ("memory_folders.py", "_MOUNTS.read_text"): "the kernel's list of file systems",
     ("memory_folders.py", "shutil.rmtree"): "folders of this user alone that no process has locked",
