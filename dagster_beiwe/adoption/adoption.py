@@ -7,7 +7,7 @@ manifest is the one that a download would have given. A killed adoption continue
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -62,8 +62,11 @@ class Adoption:
     policy: FetchPolicy = field(default_factory=FetchPolicy)
     outcomes: Outcomes = field(default_factory=Outcomes)
 
-    def plan(self) -> AdoptionPlan:
-        """Which windows to adopt. Raises ``ConfigurationError`` if the server cannot compare files by hash."""
+    def plan(self, participants: Collection[str] = ()) -> AdoptionPlan:
+        """Which windows to adopt, of some participants or all.
+
+        Raises ``ConfigurationError`` if the server cannot compare files by hash.
+        """
         if not self.client.supports("file_hashes", otherwise=False):
             raise ConfigurationError(
                 "The server is older than January 2026, and cannot compare files by hash, so it would send all of them "
@@ -75,6 +78,8 @@ class Adoption:
         files = size_bytes = files_held = 0
         lake = self.lake.at()
         for participant, own in sorted(self.tree.files.items()):
+            if participants and participant not in participants:
+                continue
             index = lake.index(participant)
             for window, inside in groupby(own, key=self._window_of):
                 found = list(inside)

@@ -59,6 +59,11 @@ class Outcomes:
     foreign: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def needs_attention(self) -> bool:
+        """Whether somebody should look at files of the old tree that the lake does not have."""
+        return bool(self.foreign or self.unreadable or self.not_compared)
+
 
 class Taking:
     """The files of one participant in an old tree, as a sync takes them: see ``LocalFiles``.

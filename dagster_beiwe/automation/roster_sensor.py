@@ -79,7 +79,7 @@ def build_roster_sensor(
     )
     def participants(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         with resource_of(context, study).get_client(policy=HTTP_IN_SENSORS) as client:
-            ids = _participants(client, study)
+            ids = participants_in_order(client, study)
         before = context.instance.get_dynamic_partitions(participants_name(study.id))
         cursor = RosterCursor.from_text(context.cursor, partitions=before)
         gone = tuple(sorted(set(before) - set(ids)))
@@ -128,7 +128,7 @@ def _batch(participants: Sequence[str], *, windows: int) -> list[str]:
     return list(participants[: max(1, PARTITIONS_PER_TICK // max(1, windows))])
 
 
-def _participants(client: BeiweClient, study: Study) -> list[str]:
+def participants_in_order(client: BeiweClient, study: Study) -> list[str]:
     """Valid ids, in order of enrollment if the server reports it."""
     ids = [each for each in client.participants(study.id) if is_participant_id(each)]
     try:

@@ -20,6 +20,7 @@ COMMANDS = {
     "history": "List what happened to a study, record by record",
     "snapshot": "Keep a past state of a study, and cite it in a paper",
     "verify": "Prove that the lake is what was committed",
+    "adopt": "Take over what mano, lochness or a script has downloaded",
     "report": "Write who sends what as one HTML page",
     "export": "Decrypt a selection into plain files",
     "forest": "Make the Python environment that Forest's analyses run in",

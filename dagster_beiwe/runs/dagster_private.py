@@ -15,6 +15,7 @@ from dagster._core.errors import DagsterPipesExecutionError
 from dagster._core.events import EngineEventData
 from dagster._core.execution.context.system import StepExecutionContext
 from dagster._core.launcher import DefaultRunLauncher
+from dagster.components.definitions import LazyDefinitions
 
 __all__ = [
     "ANONYMOUS_ASSET_JOB_PREFIX",
@@ -22,6 +23,7 @@ __all__ = [
     "DagsterPipesExecutionError",
     "DefaultRunLauncher",
     "EngineEventData",
+    "LazyDefinitions",
     "StepExecutionContext",
 ]
 

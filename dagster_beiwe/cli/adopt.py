@@ -1,0 +1,168 @@
+"""``dagster-beiwe adopt``: take over what mano, lochness or a script has downloaded, without downloading it again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dagster_beiwe.adoption import RUN_ID, Adoption, AdoptionPlan, OldTree
+from dagster_beiwe.cli.adopt_report import incomplete_facts, outcome_facts, plan_facts, print_outcomes, print_plan
+from dagster_beiwe.cli.context import check_outside, dagster_history
+from dagster_beiwe.cli.options import json_option, participants_option
+from dagster_beiwe.cli.output import print_json
+from dagster_beiwe.cli.progress import ProgressLine
+from dagster_beiwe.credentials import secrets_from_keyring
+from dagster_beiwe.environment import BEIWE_OLD_PASSPHRASE, DAGSTER_HOME
+from dagster_beiwe.errors import BadAnswerError, ConfigurationError
+from dagster_beiwe.opening import user_path
+from dagster_beiwe.sync import WindowReport
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from dagster_beiwe.client import BeiweClient
+    from dagster_beiwe.resource import BeiweResource
+    from dagster_beiwe.studies.study import Study
+
+
+@click.command()
+@click.argument("folder", type=user_path, metavar="FOLDER")
+@click.option("--study", help="Id, beginning of an id, or name of the study. Default: the project's only one.")
+@participants_option
+@click.option(
+    "--module", "-m", metavar="MODULE",
+    help="Module of your project's definitions, which configure the study. Default: the environment does.",
+)  # fmt: skip
+@click.option(
+    "--secrets", metavar="SECTION", help="Also try the passphrases in SECRETS of this section of the keyring."
+)
+@click.option("--reencrypt", is_flag=True, help="Encrypt every file anew, also those that could be kept as they are.")
+@click.option("--dry-run", is_flag=True, help="Only list what the folder holds. Nothing is compared or written.")
+@json_option
+def command(
+    *,
+    folder: Path,
+    study: str | None,
+    participants: tuple[str, ...],
+    module: str | None,
+    secrets: str | None,
+    reencrypt: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Take over what mano, lochness or a script has downloaded.
+
+    Each file in FOLDER is compared with the server by hash. Files that are the same are encrypted into the lake and
+    not downloaded; everything else of their windows comes from the server. FOLDER is only read. Run the command again
+    to continue one that was interrupted.
+    """
+    from dagster_beiwe.cli.project import configured_study, project_definitions
+
+    chosen, resource, spec = configured_study(project_definitions(module), study)
+    with (
+        resource.process_config_and_initialize_cm() as live,
+        live.get_client() as client,
+        _history() as (instance, recorded),
+    ):
+        adoption = _adoption(chosen, live, client, folder, secrets, reencrypt=reencrypt)
+        plan = adoption.plan(_known(participants, client, chosen))
+        facts = {"study_id": chosen.id, "dry_run": dry_run, **plan_facts(plan, adoption.tree)}
+        if not as_json:
+            print_plan(chosen, plan, adoption.tree)
+        if dry_run:
+            if as_json:
+                print_json(facts)
+            return 0
+        incomplete = _adopt(adoption, plan, chosen, instance, spec if recorded else None)
+    if as_json:
+        outcomes = outcome_facts(adoption.outcomes)
+        print_json({**facts, **outcomes, "incomplete": incomplete_facts(incomplete), "recorded": recorded})
+    else:
+        print_outcomes(adoption.outcomes, incomplete, recorded=recorded)
+    return 1 if incomplete or adoption.outcomes.needs_attention else 0
+
+
+def _adoption(
+    study: Study, resource: BeiweResource, client: BeiweClient, folder: Path, secrets: str | None, *, reencrypt: bool
+) -> Adoption:
+    """List the folder, and open the lake."""
+    from dagster_beiwe.partitions.definitions import study_windows
+
+    lake, passphrase = resource.study_lake(study), resource.passphrase(study)
+    check_outside(folder, lake.storage)
+    lake.catalog()  # raises for a wrong passphrase
+    tree = OldTree.read(
+        folder,
+        study_id=study.id,
+        participants=client.participants(study.id),
+        streams=client.choose_streams(study.id, study.config.streams),
+    )
+    of_section = secrets_from_keyring(secrets).values() if secrets else ()
+    given = (os.environ.get(BEIWE_OLD_PASSPHRASE), passphrase, *of_section)
+    return Adoption(
+        client,
+        lake,
+        tree,
+        windows=study_windows(study, now=datetime.now(timezone.utc)),
+        streams=study.config.streams,
+        passphrases=[each for each in given if each],
+        passphrase=passphrase,
+        reencrypt=reencrypt,
+    )
+
+
+@contextmanager
+def _history() -> Iterator[tuple[dg.DagsterInstance, bool]]:
+    """Dagster's history, and whether it is one that stays."""
+    from dagster import DagsterInstance
+
+    stays = bool(os.environ.get(DAGSTER_HOME))
+    with dagster_history() if stays else DagsterInstance.ephemeral() as instance:
+        yield instance, stays
+
+
+def _known(participants: tuple[str, ...], client: BeiweClient, study: Study) -> tuple[str, ...]:
+    if unknown := sorted(set(participants) - set(client.participants(study.id))):
+        raise ConfigurationError(
+            f"The server has no participants {', '.join(name[:64] for name in unknown)} in this study. Nothing was "
+            "adopted. Correct the ids, or --study."
+        )
+    return participants
+
+
+def _adopt(
+    adoption: Adoption, plan: AdoptionPlan, study: Study, instance: dg.DagsterInstance, spec: dg.AssetSpec | None
+) -> list[WindowReport]:
+    """Adopt all windows of a plan, and record them if there is a ``spec``; returns the reports of incomplete ones."""
+    from dagster_beiwe.assets.adopted import AdoptedWindows
+    from dagster_beiwe.automation.roster_sensor import participants_in_order
+    from dagster_beiwe.studies.server_counts import counts_for_cells
+
+    recorder = None
+    if spec is not None:
+        recorder = AdoptedWindows(instance, study, spec, adoption.lake, run_id=RUN_ID)
+        ids = {*plan.cells, *plan.held}
+        recorder.add_participants([each for each in participants_in_order(adoption.client, study) if each in ids])
+        for cells in plan.held.values():
+            recorder.record_held(cells)
+    incomplete = []
+    with ProgressLine(plan.files, "files") as progress:
+        for participant, cells in plan.cells.items():
+            daily = counts_for_cells(adoption.client, study, instance, cells, {})
+            if daily is None:
+                raise BadAnswerError(
+                    "The server did not return its daily counts, which show whether it still has a file. What was "
+                    "adopted before is kept. Run the command again."
+                )
+            for report in adoption.run(participant, cells, daily, on_file=lambda _: progress.advance()):
+                if not report.complete:
+                    incomplete.append(report)
+                elif recorder is not None:
+                    recorder.record(report)
+    return incomplete

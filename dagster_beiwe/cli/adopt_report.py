@@ -1,0 +1,110 @@
+"""What ``dagster-beiwe adopt`` prints: for people, and as facts for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from dagster_beiwe.adoption import AdoptionPlan, OldTree, Outcomes
+from dagster_beiwe.cli.context import named
+from dagster_beiwe.client import StudyListing
+from dagster_beiwe.environment import DAGSTER_HOME
+from dagster_beiwe.sync import WindowReport
+from dagster_beiwe.text import as_typed, counted, human_size, one_line
+
+if TYPE_CHECKING:
+    from dagster_beiwe.studies.study import Study
+
+_LISTED: Final = 20
+
+
+def plan_facts(plan: AdoptionPlan, tree: OldTree) -> dict[str, Any]:
+    """What the folder holds."""
+    return {
+        "folder": tree.folder,
+        "participants": len(plan.cells),
+        "windows": sum(map(len, plan.cells.values())),
+        "files": plan.files,
+        "size_bytes": plan.size_bytes,
+        "windows_held": sum(map(len, plan.held.values())),
+        "files_held": plan.files_held,
+        "other_participants": dict(tree.strangers),
+        "outside": list(plan.outside),
+        "duplicates": tree.duplicates,
+        "unknown": tree.unknown,
+    }
+
+
+def outcome_facts(outcomes: Outcomes) -> dict[str, Any]:
+    """What became of the files."""
+    return asdict(outcomes)
+
+
+def incomplete_facts(incomplete: Sequence[WindowReport]) -> list[dict[str, Any]]:
+    """Windows of which a part could not be fetched."""
+    return [
+        {
+            "participant": report.cell.participant,
+            "window": report.cell.window.key,
+            "errors": sorted({failure.error for failure in report.failures}),
+        }
+        for report in incomplete
+    ]
+
+
+def print_plan(study: Study, plan: AdoptionPlan, tree: OldTree) -> None:
+    """What the folder holds, and what of it is not adopted."""
+    windows = sum(map(len, plan.cells.values()))
+    print(
+        f"{named(StudyListing(id=study.id, name=study.name))}: {counted(plan.files, 'file')} "
+        f"({human_size(plan.size_bytes)}) in {counted(windows, 'window')} of "
+        f"{counted(len(plan.cells), 'participant')} in {as_typed(str(tree.folder))}"
+    )
+    if held := sum(map(len, plan.held.values())):
+        print(f"  {counted(plan.files_held, 'file')} in {counted(held, 'window')} that the lake holds already")
+    others = {f"{who} ({files:,})": "" for who, files in sorted(tree.strangers.items())}
+    _print_paths("files of participants who are not in the study, by participant", others, sum(tree.strangers.values()))
+    _print_paths("files dated outside the study's windows", dict.fromkeys(plan.outside, ""))
+    _print_paths("older copies of other files", dict.fromkeys(tree.duplicates, ""))
+    _print_paths("files without a name that the server gives", dict.fromkeys(tree.unknown, ""))
+
+
+def print_outcomes(outcomes: Outcomes, incomplete: Sequence[WindowReport], *, recorded: bool) -> None:
+    """What became of the files, and what deserves a look."""
+    kept = f", {outcomes.kept:,} of them stored as they were" if outcomes.kept else ""
+    print(f"Adopted: {counted(outcomes.adopted, 'file')} ({human_size(outcomes.adopted_bytes)}){kept}.")
+    if outcomes.sent_again:
+        print(f"  {outcomes.sent_again:,} the same, but downloaded, because servers do not compare such files")
+    if outcomes.held:
+        print(f"  {outcomes.held:,} in the lake already")
+    if outcomes.missing:
+        print(f"  {outcomes.missing:,} missing here, and downloaded ({human_size(outcomes.missing_bytes)})")
+    _print_paths("changed on the server, and downloaded", dict.fromkeys(outcomes.changed, ""))
+    _print_paths(
+        "foreign: the server does not have them, and they were not adopted", dict.fromkeys(outcomes.foreign, "")
+    )
+    _print_paths("unreadable: what the server has was downloaded", outcomes.unreadable)
+    if outcomes.not_compared:
+        print(f"  {outcomes.not_compared:,} not compared, because a request failed")
+    for report in incomplete[:_LISTED]:
+        errors = ", ".join(sorted({failure.error for failure in report.failures}))
+        print(f"Incomplete: {report.cell.participant}, window {report.cell.window.key} ({errors}). Run it in Dagster.")
+    if len(incomplete) > _LISTED:
+        print(f"... and {len(incomplete) - _LISTED:,} more")
+    if not recorded:
+        print(
+            f"The lake holds these windows, and Dagster knows nothing of them, because {DAGSTER_HOME} is not set. Run "
+            "the command again where it is: nothing is compared again."
+        )
+
+
+def _print_paths(what: str, paths: Mapping[str, str], number: int | None = None) -> None:
+    """The number of some paths, and the first of them, each with a reason if there is one."""
+    if not paths:
+        return
+    print(f"  {len(paths) if number is None else number:,} {what}:")
+    for path, reason in [*paths.items()][:_LISTED]:
+        print(f"    {one_line(as_typed(path))}{f' ({reason})' if reason else ''}")
+    if len(paths) > _LISTED:
+        print(f"    ... and {len(paths) - _LISTED:,} more")

@@ -1,0 +1,77 @@
+"""The studies of a Dagster project, as its definitions configure them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from dagster_beiwe.client.studies import find_study
+from dagster_beiwe.definitions import build_beiwe_definitions
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.resource import BeiweResource
+from dagster_beiwe.runs.dagster_private import LazyDefinitions
+from dagster_beiwe.studies.study import Study
+from dagster_beiwe.text import one_line
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+def project_definitions(module: str | None) -> dg.Definitions:
+    """The definitions in a module, or those that the environment alone gives. Raises ``ConfigurationError``."""
+    if module is None:
+        return build_beiwe_definitions()
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the project is in the current folder, as for Dagster's own commands
+    try:
+        loaded = importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"The module {module[:80]!r} cannot be imported: {one_line(str(error))}. Nothing was done. Name the module "
+            "of your project's definitions, and call this in the project's folder."
+        ) from None
+    found = list(_definitions_in(loaded))
+    if len(found) != 1:
+        raise ConfigurationError(
+            f"The module {module[:80]!r} has {len(found)} definitions, not one. Nothing was done. Name the module that "
+            "Dagster loads."
+        )
+    return found[0]
+
+
+def configured_study(definitions: dg.Definitions, wanted: str | None) -> tuple[Study, BeiweResource, dg.AssetSpec]:
+    """A study with raw data in the definitions, the resource of its server, and the spec of its ``raw_data``.
+
+    ``wanted`` is its id, the beginning of its id, or its name; None if it is the only one. Raises
+    ``ConfigurationError``.
+    """
+    specs: dict[str, tuple[Study, dg.AssetSpec]] = {}
+    for spec in definitions.resolve_all_asset_specs():
+        study = Study.from_metadata(spec.metadata)
+        if study is not None and spec.key == study.asset_key("raw_data"):
+            specs[study.id] = study, spec
+    if not specs:
+        raise ConfigurationError(
+            "The project has no study with raw data: none was found on the server, or the first day of its data is not "
+            "known. Nothing was done. Load the project in Dagster, and see its warnings."
+        )
+    if wanted is None and len(specs) > 1:
+        names = ", ".join(sorted(one_line(study.name) for study, _ in specs.values()))
+        raise ConfigurationError(f"The project has several studies. Nothing was done. Add --study: {names}.")
+    names_by_id = {study_id: study.name for study_id, (study, _) in specs.items()}
+    study, spec = specs[next(iter(specs)) if wanted is None else find_study(names_by_id, wanted).id]
+    resource = (definitions.resources or {})[study.config.deployment]
+    assert isinstance(resource, BeiweResource), "every deployment of a study is one"
+    return study, resource, spec
+
+
+def _definitions_in(module: object) -> Iterator[dg.Definitions]:
+    import dagster as dg
+
+    for value in vars(module).values():
+        if isinstance(value, LazyDefinitions):
+            yield value()
+        elif isinstance(value, dg.Definitions):
+            yield value

@@ -1,0 +1,193 @@
+"""``dagster-beiwe adopt``: an old tree is in the lake and in Dagster's history as if it had been fetched."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from filled_lake import PASSPHRASE
+from old_trees import save_by_hand
+
+from dagster_beiwe import build_beiwe_definitions
+from dagster_beiwe.cli import main
+from dagster_beiwe.lake import BeiweLake
+from dagster_beiwe.partitions.definitions import participants_name
+from dagster_beiwe.partitions.run_keys import rectangle_tags
+from dagster_beiwe.runs.dagster_private import CODE_VERSION_TAG
+from dagster_beiwe.simulator import SimulatedServer
+
+STREAMS = ("accelerometer", "gps", "survey_answers")
+WEEKS = ("2026-03-02", "2026-03-09")
+
+
+@pytest.fixture(scope="session")
+def old(server: SimulatedServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a script has unpacked."""
+    folder = tmp_path_factory.mktemp("old")
+    save_by_hand(server.world, folder, streams=STREAMS)
+    return folder
+
+
+@pytest.fixture
+def home(environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lab whose Dagster has seen nothing yet."""
+    assert not environment.exists()
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    monkeypatch.setenv("BEIWE_START", WEEKS[0])
+    return folder
+
+
+def adopt(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    status = main(["adopt", *arguments, "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def events(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, dg.AssetMaterialization]:
+    """The newest event of each partition."""
+    found: dict[str, dg.AssetMaterialization] = {}
+    for record in instance.fetch_materializations(key, limit=100).records:
+        event = record.asset_materialization
+        assert event is not None
+        found.setdefault(str(event.partition), event)
+    return found
+
+
+def facts(event: dg.AssetMaterialization) -> Any:
+    """What an event says, without what a run without changes says differently."""
+    tags = {name: value for name, value in (event.tags or {}).items() if name != CODE_VERSION_TAG}
+    return tags, {name: value for name, value in event.metadata.items() if name not in ("changes", "log_head")}
+
+
+def test_adopted_windows_are_recorded_as_a_run_records_them(
+    home: Path, old: Path, server: SimulatedServer, study_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Participants are partitions, and a run that follows finds everything up to date."""
+    status, found = adopt(capsys, str(old))
+    files = len(server.world.files(study_id))
+    answers = sum(file.stream == "survey_answers" for file in server.world.files(study_id))
+    assert (status, found["recorded"], found["windows"]) == (0, True, 4)
+    assert (found["adopted"], found["sent_again"], found["missing"]) == (files - answers, answers, 0)
+    key = dg.AssetKey(["beiwe", "sleep", "raw_data"])
+    with dg.DagsterInstance.get() as instance:
+        people = instance.get_dynamic_partitions(participants_name(study_id))
+        adopted = events(instance, key)
+        assert sorted(adopted) == [f"{who}|{week}" for who in sorted(people) for week in WEEKS]
+        definitions = build_beiwe_definitions()
+        job = definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection={key})
+        server.requests.clear()
+        tags = dict(rectangle_tags(people, WEEKS))
+        assert job.execute_in_process(instance=instance, tags=tags).success
+        fetched = events(instance, key)
+    assert {name: facts(event) for name, event in adopted.items()} == {
+        name: facts(event) for name, event in fetched.items()
+    }
+    assert max(each.bytes_sent for each in server.requests if "get-data/" in each.route and each.form) == 116
+
+
+def test_what_was_adopted_without_dagster_is_recorded_later(
+    home: Path, old: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is compared again."""
+    monkeypatch.delenv("DAGSTER_HOME")
+    monkeypatch.setenv("HOME", str(home))
+    assert main(["adopt", str(old), "--participant", "anna1111"]) == 0
+    assert "DAGSTER_HOME is not set" in capsys.readouterr().out
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    status, found = adopt(capsys, str(old), "--participant", "anna1111")
+    assert (status, found["windows"], found["windows_held"], found["adopted"]) == (0, 0, 2, 0)
+    with dg.DagsterInstance.get() as instance:
+        assert sorted(instance.get_materialized_partitions(dg.AssetKey(["beiwe", "sleep", "raw_data"]))) == [
+            f"anna1111|{week}" for week in WEEKS
+        ]
+
+
+def test_a_dry_run_lists_what_the_folder_holds(
+    home: Path, old: Path, tmp_path: Path, environment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is written."""
+    copy = tmp_path / "copy"
+    shutil.copytree(old, copy)
+    (copy / "notes.txt").write_bytes(b"")
+    (copy / "zoe99999" / "gps").mkdir(parents=True)
+    (copy / "zoe99999" / "gps" / "2026-03-02 09_00_00+00_00.csv").write_bytes(b"")
+    assert main(["adopt", str(copy), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "in 4 windows of 2 participants" in printed
+    assert "1 files of participants who are not in the study, by participant:\n    zoe99999 (1)" in printed
+    assert "notes.txt" in printed
+    status, found = adopt(capsys, str(copy), "--dry-run")
+    assert (status, found["dry_run"], found["unknown"]) == (0, True, ["notes.txt"])
+    assert not environment.exists()
+
+
+def test_files_that_stay_behind_are_named(
+    home: Path, old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status is 1 then. A configuration in the project's own module counts."""
+    (tmp_path / "lab_project.py").write_text(PROJECT, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(old / "anna1111" / "gps", copy / "anna1111" / "gps")
+    foreign = copy / "anna1111" / "gps" / "2026-03-02 10_00_00+00_00.csv"
+    foreign.write_bytes(b"timestamp,UTC time,latitude,longitude,altitude,accuracy")
+    status = main(["adopt", str(copy), "-m", "lab_project", "--study", "Sleep"])
+    printed = capsys.readouterr().out
+    assert status == 1
+    assert "1 foreign: the server does not have them" in printed
+    assert "anna1111/gps/2026-03-02 10_00_00+00_00.csv" in printed
+    with dg.DagsterInstance.get() as instance:
+        (event, *rest) = events(instance, dg.AssetKey(["lab", "raw_data"])).values()
+    assert [event.partition, *rest] == ["anna1111|2026-03-01"], "the project's windows are months"
+    (study_id,) = BeiweLake(tmp_path / "lake").studies()
+    lake = BeiweLake(tmp_path / "lake").study(study_id, passphrase=PASSPHRASE)
+    (manifest,) = lake.manifests("anna1111")
+    assert {record.stream for record in manifest.files} == {"gps"}
+
+
+PROJECT = """
+import dagster as dg
+from dagster_beiwe import BeiweTranslator, BeiweTranslatorData, StudyConfig, build_beiwe_definitions
+
+
+class Lab(BeiweTranslator):
+    def get_asset_spec(self, data: BeiweTranslatorData) -> dg.AssetSpec:
+        return super().get_asset_spec(data).replace_attributes(key=["lab", data.name])
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    study = StudyConfig("Sleep", start="2026-03-01", window="monthly", streams=("gps",))
+    return build_beiwe_definitions([study], translator=Lab())
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["missing-folder"], "is not a folder"),
+        ([".", "-m", "no_such_module"], "cannot be imported"),
+        ([".", "-m", "json"], "has 0 definitions"),
+        ([".", "--study", "Slep"], "Did you mean 'Sleep'"),
+        ([".", "--participant", "nobody99"], "no participants nobody99"),
+    ],
+)
+def test_a_wrong_call_adopts_nothing(
+    home: Path,
+    environment: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    told: str,
+) -> None:
+    """The status is 2, and the message says what to do."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["adopt", *arguments]) == 2
+    assert told in capsys.readouterr().err
+    assert not environment.exists()

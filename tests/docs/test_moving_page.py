@@ -1,0 +1,81 @@
+"""The page about moving: what it says to type runs, and it tells of each function of mano."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shlex
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from old_trees import save_by_hand
+
+from dagster_beiwe.adoption.taking import Outcomes
+from dagster_beiwe.cli import main
+from dagster_beiwe.encryption import encrypt_bytes
+from dagster_beiwe.simulator import ContentPlan, SimulatedServer, StudyPlan, World
+
+START = datetime(2026, 3, 2, tzinfo=timezone.utc)
+END = datetime(2026, 3, 9, tzinfo=timezone.utc)
+PAGE = (Path(__file__).parents[2] / "docs" / "moving.md").read_text(encoding="utf-8")
+COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+
+
+def test_what_the_page_says_to_type_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a small tree of mano, and on one of lochness that is locked with the passphrase of its own section."""
+    plan = StudyPlan(participants=1, start=START, end=END, hours=(9,), streams=("gps",), content=ContentPlan(rows=3))
+    world = World.build(plan, now=END)
+    mano, phoenix = tmp_path / "mano", tmp_path / "PHOENIX" / "PROTECTED" / "BLS" / "S1" / "phone" / "raw"
+    save_by_hand(world, mano, streams=["gps"], passphrase="old")
+    save_by_hand(world, phoenix, streams=["gps"], passphrase="of the site")
+    ring = {"URL": "https://studies.example.org", "ACCESS_KEY": "a", "SECRET_KEY": "b"}
+    sections = {"lab": ring, "lochness": {"SECRETS": {"BLS": "of the site"}}}
+    (tmp_path / "keyring").write_bytes(encrypt_bytes(json.dumps(sections).encode(), "ring"))
+    with SimulatedServer(world) as server:
+        for name, value in {
+            "BEIWE_URL": server.url,
+            "BEIWE_ACCESS_KEY": server.access_key,
+            "BEIWE_SECRET_KEY": server.secret_key,
+            "BEIWE_LAKE_PASSPHRASE": "new",
+            "BEIWE_START": START.date().isoformat(),
+            "BEIWE_KEYRING_FILE": str(tmp_path / "keyring"),
+            "NRG_KEYRING_PASS": "ring",
+            "HOME": str(tmp_path),
+        }.items():
+            monkeypatch.setenv(name, value)
+        for name in ("DAGSTER_HOME", "BEIWE_KEYRING_SECTION", "BEIWE_STUDIES"):
+            monkeypatch.delenv(name, raising=False)
+        for line in COMMANDS:
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if words[0] == "export":
+                monkeypatch.setenv("BEIWE_OLD_PASSPHRASE", "old")
+                continue
+            monkeypatch.setenv(
+                "BEIWE_LAKE", str(tmp_path / f"lake of {'lochness' if '--secrets' in words else 'mano'}")
+            )
+            there = [word.replace("/data/PHOENIX", str(tmp_path / "PHOENIX")) for word in words[1:]]
+            assert main([word.replace("/data/mano", str(mano)) for word in there]) == 0, line
+    printed = capsys.readouterr().out
+    assert printed.count("Adopted: 7 files") == 2
+
+
+def test_it_tells_of_each_function_of_mano(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that it exports, and of the three that download."""
+    monkeypatch.setattr("locale.setlocale", lambda *_: "")
+    public = [name for name in importlib.import_module("mano").__all__ if not name.endswith("Error")]
+    names = {f"mano.{name}" for name in {*public} - {"TIME_FORMAT", "sync"}}
+    told = set(re.findall(r"`(mano\.[\w.]+)`", PAGE))
+    assert told == {*names, "mano.sync.download", "mano.sync.save", "mano.sync.backfill"}
+
+
+def test_it_tells_of_each_outcome() -> None:
+    """The table of what happens to a file has a row for each."""
+    table = PAGE.partition("\n|---|")[2].partition("\n\n")[0]
+    rows = {row.strip().replace(" ", "_") for row in re.findall(r"^\| .* \| .* \| ([a-z ,]+) \|$", table, re.MULTILINE)}
+    named = {"adopted", "changed", "missing", "foreign", "unreadable"}
+    assert named | {"the_same,_but_downloaded"} == rows
+    assert named <= set(Outcomes.__dataclass_fields__)
