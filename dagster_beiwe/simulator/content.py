@@ -92,7 +92,7 @@ def render(recipe: Recipe) -> bytes:
     rng = random.Random(recipe.seed)
     header = header_of(recipe.stream, recipe.os)
     if recipe.stream in row_text.SUBMITTED:
-        return "\n".join([header, *row_text.SUBMITTED[recipe.stream](rng)]).encode()
+        return "\n".join([header, *row_text.SUBMITTED[recipe.stream](recipe.os, rng)]).encode()
     if recipe.life is not None and recipe.stream != "survey_timings":
         hour = lived_rows(recipe.life, recipe.stream, moment_of(recipe.start_ms))
         base = "\n".join(_line(ms, tail) for ms, tail in hour).encode()

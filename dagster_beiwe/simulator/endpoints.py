@@ -146,15 +146,7 @@ def get_interventions(call: Call) -> Answer:
 
 def get_survey_history(call: Call) -> Answer:
     study = study_of(call)
-    history = {
-        survey.id: [
-            {
-                "archive_start": survey.created.isoformat(timespec="microseconds"),
-                "survey_json": survey.questions_as_json(),
-            }
-        ]
-        for survey in study.surveys
-    }
+    history = {survey.id: survey.history_as_json() for survey in study.surveys}
     place = f'attachment; filename="{study.id}_surveys_history_data.json"'
     return json_answer(history, chunked=True, content_type="text/json", Content_Disposition=place)
 

@@ -14,7 +14,7 @@ from dagster_beiwe.simulator.lives import LIVED_STREAMS, Life, moments, sitting_
 from dagster_beiwe.simulator.people import Participant, Researcher, Study
 from dagster_beiwe.simulator.plans import ParticipantPlan, StudyPlan
 from dagster_beiwe.simulator.server_streams import extension_of, server_stream
-from dagster_beiwe.simulator.surveys import Survey
+from dagster_beiwe.simulator.surveys import QUESTIONS, WELCOME, Survey
 from dagster_beiwe.streams import STREAM_NAMES, check_streams
 
 _LETTERS = string.ascii_letters + string.digits
@@ -51,7 +51,13 @@ def grow_study(plan: StudyPlan, *, pk: int, seed: int, now: datetime, cache: Blo
     study.surveys = [
         Survey(id=word(rng, _LETTERS, 24), name="Daily mood", created=created, relative_timings=relative),
         Survey(id=word(rng, _LETTERS, 24), name="Voice diary", created=created, audio=True, timings=((),) * 7),
-        Survey(id=word(rng, _LETTERS, 24), name="Retired survey", created=created, deleted=True),
+        Survey(
+            id=word(rng, _LETTERS, 24),
+            name="Retired survey",
+            created=created,
+            deleted=True,
+            questions=(WELCOME, QUESTIONS[0]),
+        ),
     ]
     for person in plan.participant_plans():
         participant_id = person.id or word(rng, _PARTICIPANT_LETTERS, 8)
@@ -238,6 +244,7 @@ def make_file(
     chance = zlib.crc32(file_seed.encode())  # a random generator per file would take most of a large world's time
     offset_ms = _SESSION_MS + chance % (HOUR_MS - _SESSION_MS - 1000)
     if stream in ("survey_answers", "survey_timings"):  # both tell of one submission
+        file_seed = f"{seed}/{owner}/{survey_id}/{start_ms}{suffix}"
         session = zlib.crc32(f"{seed}/{owner}/{survey_id}/{start_ms}".encode())
         offset_ms = _SESSION_MS + session % (HOUR_MS - _SESSION_MS - 1000)
     if life is not None and stream == "survey_timings":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from dagster_beiwe.simulator.survey_phones import Given, Phone
 from dagster_beiwe.simulator.surveys import QUESTIONS, Question
 
 _HASHES = (
@@ -34,7 +35,6 @@ _ANDROID_POWER = (
 _IOS_POWER = ("Charging", "Unplugged", "Locked", "Unlocked", "PowerUnknown")
 _IOS_LOG = ("became active", "became inactive", "upload queue: 4 files, 12 kB", "terminating, state saved")
 _ANSWERS = ("fine", "a bit tired, but fine", "slept badly, woke at 4, then again at 6", "gut, danke, nur etwas müde")
-_TYPED = frozenset({"free_response"})
 
 Tail = Callable[[random.Random], str]
 
@@ -96,17 +96,22 @@ def identifiers_tail(participant_id: str, os: str) -> str:
     return f"{participant_id},{_HASHES[0]},{_HASHES[1]},{_HASHES[2]},{phone}"
 
 
-def _shown(question: Question) -> str:
-    return f"{question.text.replace(',', ';')}"
+def _given(question: Question, rng: random.Random) -> Given:
+    """What a participant answers."""
+    if question.kind == "checkbox":
+        return tuple(place for place in range(len(question.options)) if rng.random() < 0.5) or (0,)
+    if question.options:
+        return rng.randrange(len(question.options))
+    return rng.randint(*question.limits) if question.limits else rng.choice(_ANSWERS)
 
 
-def _answer(question: Question, rng: random.Random) -> str:
-    return rng.choice(_ANSWERS if question.kind in _TYPED else question.choices)
+def _phone(os: str) -> Phone:
+    return Phone(os=os, numbered=os != "IOS")
 
 
-def survey_answers(rng: random.Random) -> list[str]:
+def survey_answers(os: str, rng: random.Random) -> list[str]:
     """The rows of one submitted survey; only what a participant types may contain commas."""
-    return [f"{q.id},{q.kind},{_shown(q)},{q.options},{_answer(q, rng)}" for q in QUESTIONS]
+    return _phone(os).answers(QUESTIONS, [_given(question, rng) for question in QUESTIONS])
 
 
 def ai_chat(rng: random.Random) -> list[str]:
@@ -114,24 +119,14 @@ def ai_chat(rng: random.Random) -> list[str]:
     return [f"{speaker},{rng.choice(_ANSWERS)}" for speaker in ("assistant", "participant", "assistant")]
 
 
-SUBMITTED: dict[str, Callable[[random.Random], list[str]]] = {"survey_answers": survey_answers, "ai_chat_logs": ai_chat}
+SUBMITTED: dict[str, Callable[[str, random.Random], list[str]]] = {
+    "survey_answers": survey_answers,
+    "ai_chat_logs": lambda _, rng: ai_chat(rng),
+}
 """The rows of files that a phone sends as a whole, without times."""
 
 
 def survey_timings(survey_id: str, os: str, rng: random.Random) -> list[tuple[int, str]]:
     """One session with a survey, as (milliseconds since its start, text after the time columns)."""
-    now, rows = 0, []
-    if os != "IOS":
-        rows.append((now, f"Survey first rendered and displayed to user,{survey_id},,,,"))
-    for q in QUESTIONS:
-        what = f"{q.id},{survey_id},{q.kind},{_shown(q)},{q.options}"
-        if os == "IOS":
-            rows.append((now, f"{what},,present"))
-        now += rng.randint(2000, 9000)
-        answer = _answer(q, rng)
-        rows.append((now, f"{what},{answer},changed" if os == "IOS" else f"{what},{answer}"))
-        if os == "IOS":
-            rows.append((now + 5, f"{what},{answer},unpresent"))
-    now += 2000
-    rows.append((now, f",{survey_id},,,,,submitted" if os == "IOS" else f"User hit submit,{survey_id},,,,"))
-    return sorted(rows, key=lambda row: row[0])
+    given = [_given(question, rng) for question in QUESTIONS]
+    return _phone(os).timings(survey_id, QUESTIONS, given, rng)

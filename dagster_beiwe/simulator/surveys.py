@@ -9,21 +9,24 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One question of a survey, with the wording that the phone writes into its files."""
+    """One question of a survey: what it offers to choose from, the limits of a slider, or the kind of a text field."""
 
     id: str
     kind: str
     text: str
-    options: str = ""
-    choices: tuple[str, ...] = ()
-    settings: tuple[tuple[str, Any], ...] = ()
+    options: tuple[str, ...] = ()
+    limits: tuple[int, int] | None = None
+    text_field: str | None = None
 
     def as_json(self) -> dict[str, Any]:
+        limits = {name: str(limit) for name, limit in zip(("min", "max"), self.limits or (), strict=False)}
         return {
             "question_id": self.id,
             "question_text": self.text,
             "question_type": self.kind,
-            **dict(self.settings),
+            **limits,
+            **({"answers": [{"text": option} for option in self.options]} if self.options else {}),
+            **({"text_field_type": self.text_field} if self.text_field else {}),
         }
 
 
@@ -33,52 +36,58 @@ QUESTIONS: tuple[Question, ...] = (
         id="22222222-2222-4222-8222-222222222222",
         kind="slider",
         text="How is your mood, today?",
-        options="min = 0; max = 10",
-        choices=tuple(str(number) for number in range(11)),
-        settings=(("min", "0"), ("max", "10")),
+        limits=(0, 10),
     ),
     Question(
         id="33333333-3333-4333-8333-333333333333",
         kind="radio_button",
         text="Pick one",
-        options="yes;no",
-        choices=("yes", "no"),
-        settings=(("answers", ({"text": "yes"}, {"text": "no"})),),
+        options=("yes", "no, not now"),
     ),
     Question(
         id="44444444-4444-4444-8444-444444444444",
         kind="checkbox",
         text="Pick many",
-        options="a;b",
-        choices=("[a]", "[b]", "[a;b]", "[]"),
-        settings=(("answers", ({"text": "a"}, {"text": "b"})),),
+        options=("at home", "at work, or at school", "elsewhere"),
     ),
     Question(
         id="55555555-5555-4555-8555-555555555555",
         kind="free_response",
-        text="Tell us",
-        options="Free Response text field type = MULTI_LINE_TEXT",
-        settings=(("text_field_type", "MULTI_LINE_TEXT"),),
+        text="Tell us\nin your own words",
+        text_field="MULTI_LINE_TEXT",
     ),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """A survey of a study; ``created`` is aware and dates its version in the survey history."""
+    """A survey of a study; ``created`` is aware and dates its version in the survey history.
+
+    ``earlier`` are the versions before it, oldest first: when each was made, and its questions.
+    """
 
     id: str
     name: str
     created: datetime
     audio: bool = False
     deleted: bool = False
+    questions: tuple[Question, ...] = (WELCOME, *QUESTIONS)
+    earlier: tuple[tuple[datetime, tuple[Question, ...]], ...] = ()
     timings: tuple[tuple[int, ...], ...] = ((43200,), (43200,), (), (43200, 64800), (), (), (28800,))
     relative_timings: tuple[tuple[str, int, int], ...] = ()
 
     def questions_as_json(self) -> list[dict[str, Any]]:
         if self.audio:
             return [{"prompt": "Say something"}]
-        return [question.as_json() for question in (WELCOME, *QUESTIONS)]
+        return [question.as_json() for question in self.questions]
+
+    def history_as_json(self) -> list[dict[str, Any]]:
+        """Every version, the present one last."""
+        versions = [(since, [each.as_json() for each in questions]) for since, questions in self.earlier]
+        return [
+            {"archive_start": since.isoformat(timespec="microseconds"), "survey_json": questions}
+            for since, questions in (*versions, (self.created, self.questions_as_json()))
+        ]
 
     def as_json(self) -> dict[str, Any]:
         if self.audio:
