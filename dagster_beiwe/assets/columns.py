@@ -57,6 +57,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
     "survey_history": {
         "survey_id": "Survey id, as in the folders of answers and timings; deleted surveys are included",
+        "survey": "Name of the survey; empty if it was deleted, or if several have the same questions",
         "version": "Number of the version, starting at 1; the highest is the current version",
         "since": "When this version was made (UTC)",
         "question": "Position of the question in the survey, starting at 1",

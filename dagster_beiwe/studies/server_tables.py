@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.client.capabilities import ROUTES
 from dagster_beiwe.client.json_bodies import wrong_shape
+from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.studies.server_counts import FEW_PARTICIPANTS
 from dagster_beiwe.studies.study import Study
 
@@ -23,15 +25,47 @@ _ROW = ("participant", "day", "time_zone")
 
 def read_survey_history(client: BeiweClient, study: Study) -> pd.DataFrame:
     """The questions of every survey, in each version that the survey ever had."""
-    columns = ("survey_id", "version", "since", "question", *_QUESTION_FIELDS, "settings")
-    frame = pd.DataFrame(_questions(client.survey_history(study.id)), columns=list(columns))
+    history = client.survey_history(study.id)
+    try:
+        surveys = client.settings(study.id, study_pk=study.config.study_pk).get("surveys") or []
+    except RouteMissingError:  # only they have names
+        surveys = []
+    return survey_history_table(history, surveys)
+
+
+def survey_history_table(history: Mapping[str, Any], surveys: Iterable[Any]) -> pd.DataFrame:
+    """The table of what the server says: its survey history, and the surveys in a study's settings, which have names
+    and no ids. A survey is the one that has its questions; deleted ones are not among them."""
+    columns = ("survey_id", "survey", "version", "since", "question", *_QUESTION_FIELDS, "settings")
+    frame = pd.DataFrame(_questions(history, _names(history, surveys)), columns=list(columns))
     times = pd.to_datetime(frame["since"], utc=True, format="ISO8601", errors="coerce")
-    numbers = {"version": "Int64", "question": "Int64"}
-    typed: pd.DataFrame = frame.astype(numbers).assign(since=times.astype("datetime64[ms, UTC]"))
+    types = {"survey": "string", "version": "Int64", "question": "Int64"}
+    typed: pd.DataFrame = frame.astype(types).assign(since=times.astype("datetime64[ms, UTC]"))
     return typed
 
 
-def _questions(history: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+def _names(history: Mapping[str, Any], surveys: Iterable[Any]) -> dict[str, str]:
+    """{survey id: name} of the surveys whose present questions no other one has."""
+    present = {
+        survey_id: _json(_objects(versions)[-1].get("survey_json"))
+        for survey_id, versions in history.items()
+        if versions
+    }
+    named = [
+        (_json(survey.get("content")), str(survey["name"]))
+        for survey in surveys
+        if isinstance(survey, dict) and survey.get("name")
+    ]
+    of_history, of_settings = Counter(present.values()), Counter(content for content, _ in named)
+    names = {content: name for content, name in named if of_history[content] == of_settings[content] == 1}
+    return {survey_id: names[content] for survey_id, content in present.items() if content in names}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _questions(history: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[Any, ...]]:
     """One row per survey, version, and question; texts as sent, and what else is known of a question as JSON."""
     for survey_id, versions in sorted(history.items()):
         for version, archived in enumerate(_objects(versions), start=1):
@@ -39,7 +73,7 @@ def _questions(history: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
             for number, question in enumerate(_objects(archived.get("survey_json") or []), start=1):
                 named = [_text(question.get(name)) for name in _QUESTION_FIELDS]
                 more = {name: value for name, value in question.items() if name not in _QUESTION_FIELDS}
-                yield survey_id, version, since, number, *named, _text(more or None)
+                yield survey_id, names.get(survey_id), version, since, number, *named, _text(more or None)
 
 
 def read_interventions(client: BeiweClient, study: Study) -> pd.DataFrame:
@@ -104,4 +138,4 @@ def _texts(rows: Sequence[tuple[str | None, ...]], columns: Sequence[str]) -> pd
 
 
 def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return value if value is None or isinstance(value, str) else _json(value)

@@ -97,6 +97,14 @@ def test_the_survey_history_has_a_row_for_each_question(lab: Lab) -> None:
     assert daily["since"].iloc[0] == pd.Timestamp(surveys[0].created).as_unit("ms")
 
 
+def test_the_survey_history_has_the_names_of_surveys(lab: Lab) -> None:
+    """The settings have names and no ids: questions tell which survey is which. Those of deleted surveys are gone."""
+    frame = lab.table("survey_history").drop_duplicates("survey_id").set_index("survey_id")
+    for survey in lab.world.study(lab.study.id).surveys:
+        name = frame.loc[survey.id, "survey"]
+        assert pd.isna(name) if survey.deleted else name == survey.name
+
+
 def test_results_of_forest_are_tables(open_lab: Callable[..., Lab]) -> None:
     """The runs as the server lists them, and what they found: numbers, and text where the server has text."""
     lab = open_lab(profile="2026-08")
