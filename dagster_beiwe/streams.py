@@ -296,8 +296,8 @@ _INTEGERS = frozenset({"RSSI", "frequency", "duration in seconds", "message leng
 
 _ACCURACIES = frozenset({"unknown", "unreliable", "low", "medium", "high", *(str(code) for code in range(-1, 4))})
 _SURVEY_EVENTS = frozenset({"present", "unpresent", "changed", "dismissing question", "submitted", "expired"})
-_CLOSED_QUESTIONS = frozenset({"slider", "radio button", "checkbox", "info text box", "date", "time", "date time"})
-_FREE_QUESTIONS = frozenset({"free response", "open response"})
+_CLOSED_QUESTIONS = frozenset({"slider", "radio_button", "checkbox", "info_text_box", "date", "time", "date_time"})
+_FREE_QUESTION = "free_response"
 
 
 def column_type(stream: str, column: str) -> ColumnType:
@@ -326,13 +326,16 @@ def known_values(stream: str, column: str) -> frozenset[str] | None:
     return _SURVEY_EVENTS if (stream, column) == ("survey_timings", "event") else None
 
 
-def is_closed_question(question_type: str) -> bool | None:
-    """Whether answers to a type of question are chosen and not typed, so that they have no comma; None if unknown.
+def question_type(written: str) -> str:
+    """A type of question as the server and iOS write it: ``radio_button`` for Android's ``Radio Button Question``."""
+    name = "_".join(written.lower().split()).removesuffix("_question")
+    return _FREE_QUESTION if name == "open_response" else name
 
-    iOS writes ``radio_button``, Android ``Radio Button Question``.
-    """
-    words = question_type.lower().replace("_", " ").removesuffix(" question")
-    return True if words in _CLOSED_QUESTIONS else False if words in _FREE_QUESTIONS else None
+
+def is_closed_question(written: str) -> bool | None:
+    """Whether answers to a type of question are chosen and not typed, so that they have no comma; None if unknown."""
+    kind = question_type(written)
+    return True if kind in _CLOSED_QUESTIONS else False if kind == _FREE_QUESTION else None
 
 
 def is_stream_name(text: str) -> bool:

@@ -18,6 +18,7 @@ from dagster_beiwe.errors import NotATableError
 from dagster_beiwe.reading.frames import ParsedFile, read_csv
 from dagster_beiwe.reading.rows import TIMESTAMP, UTC_TIME
 from dagster_beiwe.streams import stream_named
+from dagster_beiwe.surveys.words import NO_ANSWERS, SUBMIT_ROWS
 
 SUBMITTED: Final = "submitted"
 """In place of a question: the participant submitted the survey."""
@@ -60,10 +61,6 @@ _COLUMNS: Final = {
     "survey_answers": ("question id", "question type", "answer"),
     "survey_timings": ("question id", "survey id", "event"),
 }
-_SUBMIT_ROWS: Final = frozenset({"User hit submit", "submitted"})
-"""How Android (as a question) and iOS (as an event) write that a survey was submitted."""
-_NO_ANSWERS: Final = frozenset({"", "NO_ANSWER_SELECTED", "NOT_PRESENTED", "ERROR_QUESTION_NOT_RECORDED"})
-"""What phones write in place of an answer that was not given."""
 
 
 @dataclass(kw_only=True)
@@ -143,7 +140,7 @@ def _questions(parsed: ParsedFile, stream: str, survey: str) -> tuple[Sequence[t
     elif stream == "survey_timings":
         texts = zip(*(_texts(parsed, name) for name in _COLUMNS[stream]), strict=True)
         asked = [
-            (own or survey, SUBMITTED if {question, event} & _SUBMIT_ROWS else question)
+            (own or survey, SUBMITTED if {question, event} & SUBMIT_ROWS else question)
             for question, own, event in texts
         ]
     else:
@@ -153,7 +150,7 @@ def _questions(parsed: ParsedFile, stream: str, survey: str) -> tuple[Sequence[t
 
 
 def _is_answered(kind: str, answer: str) -> bool:
-    return answer not in _NO_ANSWERS and "info" not in kind.lower()
+    return answer not in NO_ANSWERS and "info" not in kind.lower()
 
 
 def _by_quarter(

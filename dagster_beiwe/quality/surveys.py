@@ -14,12 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dagster_beiwe.quality.measuring import SUBMITTED
-
-SAME_SUBMISSION_MINUTES: Final = 30
-"""How far apart the two times of one submission may be."""
-
-_LONGEST_SURVEY_MINUTES: Final = 24 * 60
-"""How long before it is submitted a survey may have been begun."""
+from dagster_beiwe.surveys.words import LONGEST_SITTING_MINUTES, SAME_SUBMISSION_MINUTES
 
 _UNKNOWN_SURVEYS: Final = ("", "unknown_survey_id")
 _SURVEY: Final = ["participant", "survey"]
@@ -37,7 +32,7 @@ def answers_without_timings(answers: pd.DataFrame, timings: pd.DataFrame) -> pd.
     given = given[given["question"] != ""]
     surveys = _numbers(given, _SURVEY)
     minutes = given["minute"].to_numpy()
-    begun = np.maximum(_last_before(surveys, minutes), minutes - _LONGEST_SURVEY_MINUTES)
+    begun = np.maximum(_last_before(surveys, minutes), minutes - LONGEST_SITTING_MINUTES)
     questions = _numbers(pd.concat([given, asked]), [*_SURVEY, "question"])
     found = _any_between(
         questions[len(given) :],
