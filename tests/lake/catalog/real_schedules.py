@@ -87,7 +87,8 @@ class Schedule:
             from moto.core.utils import utcnow
 
             def ahead() -> datetime:
-                return utcnow() + timedelta(seconds=self.offset)
+                now: datetime = utcnow()
+                return now + timedelta(seconds=self.offset)
 
             with mock.patch("moto.s3.models.utcnow", ahead):
                 self.s3.meddle = self.meddle
