@@ -57,11 +57,7 @@ class StoredTable:
 
     def stored(self) -> bytes:
         """The file as it lies in the lake, proven. No key is needed. Raises ``IntegrityError`` if it was changed."""
-        try:
-            with self.storage.open(self.path) as file:
-                data = file.read(self.manifest.stored_size_bytes + 1)
-        except FileNotFoundError:
-            raise self.absent() from None
+        data = self.read_range(0, self.manifest.stored_size_bytes + 1)
         if hashlib.sha256(data).hexdigest() != self.manifest.stored_sha256:
             raise self._changed()
         return data

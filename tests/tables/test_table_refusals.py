@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,16 @@ import pytest
 from reading_helpers import study_lake
 from table_helpers import KEY, ROWS, content, damaged, laid_back, stored, stored_file, tables_below
 
-from dagster_beiwe.errors import ConfigurationError, IntegrityError, TableMissingError, WrongPassphraseError
+from dagster_beiwe.errors import (
+    ConfigurationError,
+    IntegrityError,
+    LakeUnavailableError,
+    TableMissingError,
+    WrongPassphraseError,
+)
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.maintenance.verify import verify_study
+from dagster_beiwe.private_files import FileTree
 from dagster_beiwe.simulator import World
 from dagster_beiwe.tables.store import TableStore
 
@@ -58,6 +67,23 @@ def test_a_changed_table_is_refused(store: TableStore, folder: Path, frame: pd.D
         assert damaged(store)
         path.write_bytes(whole)
     assert not damaged(store)
+
+
+def test_a_disk_that_fails_is_not_a_changed_table(
+    store: TableStore, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading it again may succeed."""
+    store.write(KEY, frame)
+    table = store.opened(KEY)
+
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(FileTree, "open", lambda tree, path: Failing())
+    for read in (table.stored, table.parquet, table.fragment):
+        with pytest.raises(LakeUnavailableError, match="Input/output error"):
+            read()
 
 
 def test_an_older_table_that_is_put_back_is_not_read(

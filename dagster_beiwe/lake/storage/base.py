@@ -131,7 +131,7 @@ class Storage(Store):
 
     def read_range(self, path: str, start: int, size_bytes: int) -> bytes:
         """A part of a file, shorter at its end. Raises ``FileNotFoundError``."""
-        with self.open(path) as file:
+        with self.explained("read", path), self.open(path) as file:
             file.seek(start)
             return file.read(size_bytes)
 
