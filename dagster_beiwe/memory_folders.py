@@ -31,7 +31,7 @@ def memory_folder(purpose: str, *, disk: str | None = None, otherwise: str) -> I
     ``ConfigurationError`` if there is no file system in memory and no disk is named, or if the place belongs to another
     user.
     """
-    above = _above(Path(disk) if disk else _memory(otherwise), purpose)
+    above = _above(Path(disk).expanduser().absolute() if disk else _memory(otherwise), purpose)
     with _locked(above, wait=True):
         _remove_abandoned(above)
         folder = Path(tempfile.mkdtemp(dir=above, prefix="run-"))
@@ -87,10 +87,11 @@ def _above(place: Path, purpose: str) -> Path:
 def _remove_abandoned(above: Path) -> None:
     """Remove the folders that no living process has locked."""
     for each in above.iterdir():
-        descriptor = lock_folder(each, wait=False)
-        if descriptor is not None:
-            shutil.rmtree(each)
-            os.close(descriptor)
+        with suppress(FileNotFoundError):  # its process has ended and removed it
+            descriptor = lock_folder(each, wait=False)
+            if descriptor is not None:
+                shutil.rmtree(each)
+                os.close(descriptor)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from dagster_beiwe.forest.results import (
     read_state,
     write_state,
 )
-from dagster_beiwe.memory_folders import memory_folder
+from dagster_beiwe.memory_folders import MEMORY, memory_folder
 from dagster_beiwe.partitions.conditions import on_new_content
 from dagster_beiwe.partitions.definitions import PARTICIPANT, WINDOW, raw_data_partitions
 from dagster_beiwe.partitions.run_keys import run_partition_keys
@@ -141,9 +141,7 @@ class _Run:
             return
         frame, state, notes = no_results(self._analysis), no_state(), {"result": "no files"}
         if inputs.files:
-            disk, otherwise = os.environ.get(BEIWE_FOREST_DISK), f"name in {BEIWE_FOREST_DISK}"
-            with memory_folder("forest", disk=disk, otherwise=otherwise) as folder:
-                frame, state, notes = self._analyze(inputs, folder)
+            frame, state, notes = self._analyze(inputs)
         partition, run_id = str(cell.key), self._context.run.run_id
         if self._analysis.tree == _WITH_STATE:
             self._store.write(self._state_key, state, partition=partition, run_id=run_id)
@@ -189,24 +187,39 @@ class _Run:
     def _state_key(self) -> Sequence[str]:
         return [*self._key.path[:-1], f"{self._key.path[-1]}_state"]
 
-    def _analyze(self, inputs: _Inputs, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    def _analyze(self, inputs: _Inputs) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
         """The table of a partition, what Jasmine remembers, and what to note. Raises ``AnalysisFailedError``."""
-        data, results = folder / "data", folder / "results"
-        for each in (data, results):
-            make_folder(each)
-        participant = inputs.cell.participant
+        disk = os.environ.get(BEIWE_FOREST_DISK)
         try:
-            plain = write_plain_files(inputs.view, inputs.files, participant, data, end=inputs.days.end)
+            with memory_folder("forest", disk=disk, otherwise=f"name in {BEIWE_FOREST_DISK}") as folder:
+                plain = self._write(inputs, folder)
+                report = self._run_program(inputs, folder)
+                frame, state = self._results(inputs, folder / "results")
+                return frame, state, _notes(inputs, frame, plain, report)
         except OSError as error:
             raise AnalysisFailedError(
-                f"The files could not be written to {folder.parent}: {error.strerror}. Nothing was stored. Docker "
+                f"The files could not be written to {disk or MEMORY}: {error.strerror}. Nothing was stored. Docker "
                 "gives a container 64 MB of memory there, unless its shm_size says more."
             ) from None
+
+    def _write(self, inputs: _Inputs, folder: Path) -> WrittenFiles:
+        for each in ("data", "results"):
+            make_folder(folder / each)
         if inputs.state is not None:
             write_state(inputs.state, folder / STATE_FILE)
-        report = self._run_program(inputs, folder)
-        frame = read_results(self._analysis, results, participant, days=inputs.days.days, streams=inputs.streams)
-        return frame, read_state(results / STATE_FILE), _notes(inputs, frame, plain, report)
+        participant, end = inputs.cell.participant, inputs.days.end
+        return write_plain_files(inputs.view, inputs.files, participant, folder / "data", end=end)
+
+    def _results(self, inputs: _Inputs, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+        participant, days = inputs.cell.participant, inputs.days.days
+        try:
+            frame = read_results(self._analysis, folder, participant, days=days, streams=inputs.streams)
+            return frame, read_state(folder / STATE_FILE)
+        except Exception as error:  # noqa: BLE001  # its text may contain results
+            raise AnalysisFailedError(
+                f"Forest's results could not be read: {type(error).__name__}. Nothing was stored. Is it another "
+                "version of Forest? Make its environment again with `dagster-beiwe forest`."
+            ) from None
 
     def _run_program(self, inputs: _Inputs, folder: Path) -> Mapping[str, Any]:
         client = dg.PipesSubprocessClient(

@@ -41,7 +41,7 @@ def main() -> None:
         report: dict[str, Any] = {}
         try:
             report |= analyze(task)
-        except Exception as error:  # noqa: BLE001  # its text may contain rows
+        except BaseException as error:  # noqa: BLE001  # its text may contain rows, also that of an exit
             report["failed"] = describe(error)
         pipes.report_custom_message(report)
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -98,9 +98,9 @@ def rows_by_day(world: World, stream: str, participant: str) -> Counter[str]:
     return found
 
 
-def plant(world: World, participant: str, *, altitude: int) -> None:
-    """Let one row of the first Sunday have an altitude that the stand-in does something at."""
-    at = moment(SUNDAY, 14)
+def plant(world: World, participant: str, *, altitude: int, day: date = SUNDAY) -> None:
+    """Let one row have an altitude that the stand-in does something at."""
+    at = moment(day, 14)
     ms = int(at.timestamp()) * 1000
     row = f"{ms},{at:%Y-%m-%dT%H:%M:%S}.000,42.12345678,-71.12345678,{altitude},9.5"
     world.set_content(participant, "gps", at, f"{GPS_HEADER}\n{row}".encode())
@@ -147,20 +147,30 @@ def test_what_fails_is_one_partition_and_shows_no_row(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Forest fails, or is killed: the others are recorded, and nothing of what it read or said is left anywhere."""
+    """Forest fails, exits, is killed, or writes nonsense: the others are recorded, and nothing of what it read or said
+    is left anywhere."""
+    monday = SUNDAY + timedelta(days=1)
     plant(world, ANNA, altitude=1)
+    plant(world, ANNA, altitude=4, day=monday)
     plant(world, BERT, altitude=3)
+    plant(world, BERT, altitude=5, day=monday)
     lab = forest_lab("jasmine")
     monkeypatch.setenv(BEIWE_FOREST_DISK, str(tmp_path))
-    result = run(lab, "jasmine")
+    result = run(lab, "jasmine", weeks=3)
     assert not result.success
-    assert sorted(events(lab, "jasmine")) == [f"{ANNA}|{WEEKS[1]}", f"{BERT}|{WEEKS[1]}"]
+    assert sorted(events(lab, "jasmine")) == [f"{ANNA}|{WEEKS[2]}", f"{BERT}|{WEEKS[2]}"]
     told = "\n".join(str(entry) for entry in lab.instance.all_logs(result.run_id))
-    assert f"{ANNA}|{WEEKS[0]}: AnalysisFailedError: Forest failed: ValueError in forest/days.py, line " in told
-    assert f"{BERT}|{WEEKS[0]}: AnalysisFailedError: Forest's process ended without a report" in told
+    for partition, words in {
+        f"{ANNA}|{WEEKS[0]}": "Forest failed: ValueError in forest/days.py, line ",
+        f"{ANNA}|{WEEKS[1]}": "Forest failed: SystemExit in forest/days.py, line ",
+        f"{BERT}|{WEEKS[0]}": "Forest's process ended without a report",
+        f"{BERT}|{WEEKS[1]}": "Forest's results could not be read: ValueError",
+    }.items():
+        assert f"{partition}: AnalysisFailedError: {words}" in told
+    printed = "".join(capfd.readouterr())
     for row in ("42.1234", "stand-in:"):
         assert row not in told
-        assert row not in "".join(capfd.readouterr())
+        assert row not in printed
     assert list((tmp_path / f"dagster-beiwe-forest-{os.getuid()}").iterdir()) == []
 
 

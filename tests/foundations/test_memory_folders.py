@@ -16,6 +16,7 @@ import pytest
 from dagster_beiwe import memory_folders
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.memory_folders import MEMORY
+from dagster_beiwe.private_files import lock_folder
 
 KILLED = """
 import sys
@@ -78,13 +79,29 @@ def test_what_a_killed_process_left_is_removed_by_the_next(
         assert (used / "data").exists()
 
 
+def test_a_run_can_end_while_another_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its folder goes between a look at the place and a look at the folder."""
+    with memory_folder(disk=str(tmp_path)) as ending:
+
+        def ended(folder: Path, *, wait: bool) -> int | None:
+            if folder == ending:
+                ending.rmdir()
+            return lock_folder(folder, wait=wait)
+
+        monkeypatch.setattr(memory_folders, "lock_folder", ended)
+        with memory_folder(disk=str(tmp_path)) as folder:
+            assert folder.exists()
+        ending.mkdir()
+
+
 def test_without_a_file_system_in_memory_it_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A disk must be named for plain files to be there."""
     monkeypatch.setattr(memory_folders, "MEMORY", str(tmp_path))
     with pytest.raises(ConfigurationError, match=r"(?s)no file system in memory.*name in DISK"), memory_folder():
         pass
-    with memory_folder(disk=str(tmp_path)) as folder:
-        assert folder.is_relative_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with memory_folder(disk="named") as folder:  # the program that reads it has another current folder
+        assert folder.is_relative_to(tmp_path / "named")
 
 
 @pytest.mark.parametrize("strange", ["open to others", "a link"])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from forest.constants import Frequency
-from forest.days import days_of, write
+from forest.days import WRITES_TEXT, days_of, rows_of, write
 
 
 def gps_stats_main(
@@ -23,11 +23,15 @@ def gps_stats_main(
     assert frequency is Frequency.DAILY
     assert not save_traj
     (participant,) = participant_ids
-    days = days_of(Path(study_folder, participant, "gps"), tz_str)
+    folder = Path(study_folder, participant, "gps")
+    days = days_of(folder, tz_str)
+    text = "".join(f"stand-in: {row}" for row in rows_of(folder) if row["altitude"] == str(WRITES_TEXT))
     before = int(all_memory_dict[participant]["1"]["alpha"][0]) if all_memory_dict else 0
     if all_bv_set:
         assert all_bv_set[participant].shape == (2, 3)
-    lines: list[list[object]] = [[*map(int, day.split("-")), count, before] for day, count in sorted(days.items())]
+    lines: list[list[object]] = [
+        [*map(int, day.split("-")), text or count, before] for day, count in sorted(days.items())
+    ]
     results = Path(output_folder)
     write(results / "daily" / f"{participant}.csv", ["year", "month", "day", "obs_duration", "home_time"], lines)
     part = {
