@@ -1,11 +1,13 @@
 """Take over a tree of files that another tool downloaded: mano, lochness, or a script that unpacks archives.
 
 ``old_tree`` finds the files and what their names say, ``old_files`` opens them, ``taking`` stages them for a sync, and
-``adoption`` plans windows and reports. The old tree is only read. Knows nothing of Dagster.
+``forecast`` compares
+sizes, and ``adoption`` plans windows and reports. The old tree is only read. Knows nothing of Dagster.
 """
 
 from dagster_beiwe.adoption.adoption import RUN_ID, Adoption, AdoptionPlan
+from dagster_beiwe.adoption.forecast import Forecast
 from dagster_beiwe.adoption.old_tree import OldFile, OldTree
 from dagster_beiwe.adoption.taking import Outcomes
 
-__all__ = ["RUN_ID", "Adoption", "AdoptionPlan", "OldFile", "OldTree", "Outcomes"]
+__all__ = ["RUN_ID", "Adoption", "AdoptionPlan", "Forecast", "OldFile", "OldTree", "Outcomes"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
+from dagster_beiwe.adoption.forecast import Forecast
 from dagster_beiwe.adoption.old_files import OldFiles
 from dagster_beiwe.adoption.old_tree import OldFile, OldTree
 from dagster_beiwe.adoption.taking import Outcomes, Taking
@@ -97,6 +98,13 @@ class Adoption:
         return AdoptionPlan(
             cells=cells, held=held, files=files, size_bytes=size_bytes, files_held=files_held, outside=sorted(outside)
         )
+
+    def forecast(self, participant: str, cells: Sequence[Cell], daily: DailyIndex, forecast: Forecast) -> None:
+        """Add to a forecast what adopting windows of one participant will find. Nothing is downloaded."""
+        inside = {cell.window for cell in cells}
+        files = (file for file in self.tree.files[participant] if self._window_of(file) in inside)
+        streams = self.client.choose_streams(self.lake.study_id, tuple(self.streams))
+        forecast.add(files, OldFiles(self.tree, self.passphrases), cells, daily, streams)
 
     def run(
         self,

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import zstandard
 
 from dagster_beiwe.adoption.old_tree import OldFile, OldTree
-from dagster_beiwe.encryption import CHUNK_BYTES, Cipher, CrypteaseCipher
-from dagster_beiwe.errors import PassphraseMissingError, WrongPassphraseError
+from dagster_beiwe.encryption import CHUNK_BYTES, Cipher, CrypteaseCipher, plain_size
+from dagster_beiwe.errors import DamagedMemberError, EncryptionError, PassphraseMissingError, WrongPassphraseError
 from dagster_beiwe.reading.mano_tree import has_header
 from dagster_beiwe.streams import stream_named
+
+_HEAD_BYTES: Final = 64
+
+UNREADABLE: Final = (EncryptionError, PassphraseMissingError, DamagedMemberError, zstandard.ZstdError, OSError)
+"""What stops one file of an old tree from being read."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +84,17 @@ class OldFiles:
             raise
 
     def size(self, file: OldFile) -> int:
-        """The size of its content, without reading it. Raises as ``open`` does."""
+        """The size of its content, without reading it. Raises as ``open`` does if it is encrypted and compressed."""
         if not (file.encrypted or file.compressed):
             return file.size_bytes
-        opened = self.open(file)
-        with opened.rest:
-            head = opened.cipher.decryptor().update(opened.head) if opened.cipher else opened.head
-            if file.compressed:
-                return zstandard.get_frame_parameters(head).content_size if head else 0
-            return file.size_bytes - len(opened.head) + len(head)
+        if file.encrypted and file.compressed:
+            opened = self.open(file)
+            opened.rest.close()
+            assert opened.cipher is not None, "it is encrypted"
+            return _content_size(opened.cipher.decryptor().update(opened.head))
+        with self._tree.open(file) as raw:
+            head = raw.read(_HEAD_BYTES)
+        return _content_size(head) if file.compressed else plain_size(head, file.size_bytes)
 
     def _decrypted(self, file: OldFile, head: bytes, raw: BinaryIO) -> OpenFile:
         if not self._passphrases:
@@ -104,6 +111,10 @@ class OldFiles:
         if fallback and not file.compressed and stream_named(file.member.stream).audio:
             return fallback  # not every recording has a known mark; its hash will tell
         raise WrongPassphraseError("no passphrase that was given decrypts it")
+
+
+def _content_size(head: bytes) -> int:
+    return zstandard.get_frame_parameters(head).content_size if head else 0
 
 
 def _is_readable(plain: bytes, file: OldFile) -> bool:

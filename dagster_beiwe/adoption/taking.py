@@ -9,14 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-import zstandard
-
-from dagster_beiwe.adoption.old_files import OldFiles, OpenFile
+from dagster_beiwe.adoption.old_files import UNREADABLE, OldFiles, OpenFile
 from dagster_beiwe.adoption.old_tree import OldFile
 from dagster_beiwe.archive import Member
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.encryption import CrypteaseCipher
-from dagster_beiwe.errors import DamagedMemberError, EncryptionError, PassphraseMissingError
 from dagster_beiwe.lake import FetchedFile, LakeWriter, StudyLake
 from dagster_beiwe.lake.manifest import HashName
 from dagster_beiwe.lake.staging import SMALL_BYTES, StagedFile
@@ -31,8 +28,6 @@ from dagster_beiwe.windows import Window
 
 _AHEAD = 32
 """So many small files are read and decrypted before it is their turn."""
-
-_UNREADABLE = (EncryptionError, PassphraseMissingError, DamagedMemberError, zstandard.ZstdError, OSError)
 
 
 @dataclass
@@ -111,7 +106,7 @@ class Taking:
             for file, outcome in zip(added, intake.outcomes(), strict=True):
                 if isinstance(outcome, StagedFile):
                     staged.append((file, outcome))
-                elif isinstance(outcome, _UNREADABLE):
+                elif isinstance(outcome, UNREADABLE):
                     self._refuse(file, outcome)
                 else:
                     raise outcome
@@ -125,7 +120,7 @@ class Taking:
                 size_bytes = self._sizes.get(file.path)
                 try:
                     size_bytes = self._opener.size(file) if size_bytes is None else size_bytes
-                except _UNREADABLE:
+                except UNREADABLE:
                     continue
                 yield LocalSize(str(file.key), file.member.stream, file.member.time, size_bytes)
 
@@ -203,7 +198,7 @@ class Taking:
         size_bytes, body = (len(found), iter([found])) if isinstance(found, bytes) else (file.size_bytes, found.plain())
         try:
             intake.add(file.member, Member(file.member.name, size_bytes, body), compressed=file.compressed)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self._refuse(file, error)
             return False
         return True
@@ -220,7 +215,7 @@ class Taking:
                 self._kept.add(file.path)
                 return staged
             return b"".join(opened.plain()) if small else opened
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self._refuse(file, error)
             return None
 
@@ -249,7 +244,7 @@ class Taking:
         digest = hashlib.sha256()
         try:
             digest.update(self._opener.open(file).content())
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self._refuse(file, error)
             return None
         return digest.hexdigest()

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from dagster_beiwe.adoption import RUN_ID, Adoption, AdoptionPlan, OldTree
-from dagster_beiwe.cli.adopt_report import incomplete_facts, outcome_facts, plan_facts, print_outcomes, print_plan
+from dagster_beiwe.adoption import RUN_ID, Adoption, AdoptionPlan, Forecast, OldTree
+from dagster_beiwe.cells import Cell
+from dagster_beiwe.cli.adopt_report import (
+    incomplete_facts,
+    outcome_facts,
+    plan_facts,
+    print_forecast,
+    print_outcomes,
+    print_plan,
+)
 from dagster_beiwe.cli.context import check_outside, dagster_history
 from dagster_beiwe.cli.options import json_option, participants_option
 from dagster_beiwe.cli.output import print_json
@@ -21,7 +30,7 @@ from dagster_beiwe.credentials import secrets_from_keyring
 from dagster_beiwe.environment import BEIWE_OLD_PASSPHRASE, DAGSTER_HOME
 from dagster_beiwe.errors import BadAnswerError, ConfigurationError
 from dagster_beiwe.opening import user_path
-from dagster_beiwe.sync import WindowReport
+from dagster_beiwe.sync import DailyIndex, WindowReport
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -43,7 +52,7 @@ if TYPE_CHECKING:
     "--secrets", metavar="SECTION", help="Also try the passphrases in SECRETS of this section of the keyring."
 )
 @click.option("--reencrypt", is_flag=True, help="Encrypt every file anew, also those that could be kept as they are.")
-@click.option("--dry-run", is_flag=True, help="Only list what the folder holds. Nothing is compared or written.")
+@click.option("--dry-run", is_flag=True, help="Compare sizes only, and write nothing.")
 @json_option
 def command(
     *,
@@ -76,9 +85,12 @@ def command(
         if not as_json:
             print_plan(chosen, plan, adoption.tree)
         if dry_run:
+            forecast = _forecast(adoption, plan, chosen, instance)
             if as_json:
-                print_json(facts)
-            return 0
+                print_json({**facts, "forecast": asdict(forecast)})
+            else:
+                print_forecast(forecast)
+            return 1 if forecast.unreadable else 0
         incomplete = _adopt(adoption, plan, chosen, instance, spec if recorded else None)
     if as_json:
         outcomes = outcome_facts(adoption.outcomes)
@@ -136,13 +148,34 @@ def _known(participants: tuple[str, ...], client: BeiweClient, study: Study) -> 
     return participants
 
 
+def _forecast(adoption: Adoption, plan: AdoptionPlan, study: Study, instance: dg.DagsterInstance) -> Forecast:
+    found = Forecast()
+    with ProgressLine(len(plan.cells), "participants") as progress:
+        for participant, cells in plan.cells.items():
+            adoption.forecast(participant, cells, _counts(adoption, study, instance, cells), found)
+            progress.advance()
+    return found
+
+
+def _counts(adoption: Adoption, study: Study, instance: dg.DagsterInstance, cells: Sequence[Cell]) -> DailyIndex:
+    """The server's counts of the days of some windows. Raises ``BadAnswerError`` if there are none."""
+    from dagster_beiwe.studies.server_counts import counts_for_cells
+
+    daily = counts_for_cells(adoption.client, study, instance, cells, {})
+    if daily is None:
+        raise BadAnswerError(
+            "The server did not return its daily counts, which show whether it still has a file. What was adopted "
+            "before is kept. Run the command again."
+        )
+    return daily
+
+
 def _adopt(
     adoption: Adoption, plan: AdoptionPlan, study: Study, instance: dg.DagsterInstance, spec: dg.AssetSpec | None
 ) -> list[WindowReport]:
     """Adopt all windows of a plan, and record them if there is a ``spec``; returns the reports of incomplete ones."""
     from dagster_beiwe.assets.adopted import AdoptedWindows
     from dagster_beiwe.automation.roster_sensor import participants_in_order
-    from dagster_beiwe.studies.server_counts import counts_for_cells
 
     recorder = None
     if spec is not None:
@@ -154,12 +187,7 @@ def _adopt(
     incomplete = []
     with ProgressLine(plan.files, "files") as progress:
         for participant, cells in plan.cells.items():
-            daily = counts_for_cells(adoption.client, study, instance, cells, {})
-            if daily is None:
-                raise BadAnswerError(
-                    "The server did not return its daily counts, which show whether it still has a file. What was "
-                    "adopted before is kept. Run the command again."
-                )
+            daily = _counts(adoption, study, instance, cells)
             for report in adoption.run(participant, cells, daily, on_file=lambda _: progress.advance()):
                 if not report.complete:
                     incomplete.append(report)

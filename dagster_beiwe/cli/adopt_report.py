@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from dagster_beiwe.adoption import AdoptionPlan, OldTree, Outcomes
+from dagster_beiwe.adoption import AdoptionPlan, Forecast, OldTree, Outcomes
 from dagster_beiwe.cli.context import named
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.environment import DAGSTER_HOME
@@ -68,6 +68,18 @@ def print_plan(study: Study, plan: AdoptionPlan, tree: OldTree) -> None:
     _print_paths("files dated outside the study's windows", dict.fromkeys(plan.outside, ""))
     _print_paths("older copies of other files", dict.fromkeys(tree.duplicates, ""))
     _print_paths("files without a name that the server gives", dict.fromkeys(tree.unknown, ""))
+
+
+def print_forecast(forecast: Forecast) -> None:
+    """What the sizes of files tell beforehand."""
+    print(
+        f"By size, {forecast.same:,} of {counted(forecast.days, 'day')} of streams are as the server counts them. "
+        f"Of the others, the server has {human_size(forecast.lacking_bytes)} more, which will be downloaded, and the "
+        f"folder {human_size(forecast.surplus_bytes)} more."
+    )
+    if forecast.unknown:
+        print(f"  {forecast.unknown:,} of the days have files whose size is not known before they are decrypted")
+    _print_paths("files of those tried, one of each participant and stream, can't be read", forecast.unreadable)
 
 
 def print_outcomes(outcomes: Outcomes, incomplete: Sequence[WindowReport], *, recorded: bool) -> None:

@@ -21,7 +21,7 @@ from dagster_beiwe.encryption.cipher import (
     Encryptor,
     decrypting_reader,
 )
-from dagster_beiwe.encryption.cryptease import CrypteaseCipher, decrypt_bytes, encrypt_bytes
+from dagster_beiwe.encryption.cryptease import CrypteaseCipher, decrypt_bytes, encrypt_bytes, plain_size
 from dagster_beiwe.encryption.registry import (
     CIPHERS,
     DEFAULT_CIPHER,
@@ -52,6 +52,7 @@ __all__ = [
     "decrypt_bytes",
     "decrypting_reader",
     "encrypt_bytes",
+    "plain_size",
     "read_identity",
     "recorded_name",
     "wrong_key",

@@ -172,6 +172,17 @@ class _CrypteaseDecryptor:
         return b""
 
 
+def plain_size(head: bytes, size_bytes: int) -> int:
+    """The size of what a file of ``size_bytes`` holds, by its first bytes; needs no passphrase.
+
+    Raises ``EncryptionError`` for a file that is not in cryptease's format.
+    """
+    length = _header_length(bytearray(head))
+    if length is None or (size := size_bytes - _LENGTH.size - length - IV_BYTES) < 0:
+        raise _not_cryptease(f"it ends after {size_bytes} bytes, inside its header")
+    return size
+
+
 def _not_cryptease(reason: str) -> EncryptionError:
     return EncryptionError(
         f"The file was not written by cryptease: {reason}. Nothing was decrypted. It is cut, damaged or of another "

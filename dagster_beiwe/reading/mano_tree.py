@@ -117,7 +117,7 @@ class ManoTree(RawFiles):
                 "folder and its permissions, and that mano is not running."
             ) from None
         if not file.identity.endswith(ENCRYPTED_SUFFIX):
-            return _decompressed(raw, file)
+            return _decompressed(cast("io.BufferedReader", raw), file)
         if not self._passphrase:
             raw.close()
             raise PassphraseMissingError(
@@ -126,7 +126,7 @@ class ManoTree(RawFiles):
             )
         # A cipher for each file, because mano gives each its own salt: threads derive keys at the same time.
         plain = decrypting_reader(raw, CrypteaseCipher(self._passphrase))
-        return _decompressed(cast("BinaryIO", io.BufferedReader(plain, _BUFFER_BYTES)), file)
+        return _decompressed(io.BufferedReader(plain, _BUFFER_BYTES), file)
 
     def content(self, file: RawFile) -> bytes:
         with self.open(file) as stream:
@@ -224,7 +224,7 @@ class ManoTree(RawFiles):
 class _Decompressor(io.RawIOBase):
     """The content of zstd frames, which mano keeps from version 2 of the server's answers."""
 
-    def __init__(self, raw: BinaryIO, name: str) -> None:
+    def __init__(self, raw: io.BufferedReader, name: str) -> None:
         self._raw, self._name = raw, name
         self._frame = zstandard.ZstdDecompressor().decompressobj()
         self._plain = memoryview(b"")
@@ -265,9 +265,11 @@ class _Decompressor(io.RawIOBase):
         )
 
 
-def _decompressed(raw: BinaryIO, file: RawFile) -> BinaryIO:
-    if not file.identity.removesuffix(ENCRYPTED_SUFFIX).endswith(COMPRESSED_SUFFIX):
-        return raw
+def _decompressed(raw: io.BufferedReader, file: RawFile) -> BinaryIO:
+    """The content, decompressed if the name says so, or the content: scripts drop the ending that version 2 appends."""
+    named = file.identity.removesuffix(ENCRYPTED_SUFFIX).endswith(COMPRESSED_SUFFIX)
+    if not named and not raw.peek(len(zstandard.FRAME_HEADER)).startswith(zstandard.FRAME_HEADER):
+        return cast("BinaryIO", raw)
     return cast("BinaryIO", io.BufferedReader(_Decompressor(raw, file.identity), _BUFFER_BYTES))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from core_helpers import (
+    DAY,
     HOUR,
     NOW,
     PASSPHRASE,
@@ -21,6 +23,7 @@ from core_helpers import (
     client_of,
     contents,
     daily,
+    small_world,
     sync,
     tree,
     truth,
@@ -128,6 +131,27 @@ def test_each_form_of_file_is_adopted_and_nothing_travels(
         assert stored == {path.read_bytes() for path in written}
     check_lake(folder, lake)
     assert find_exposures(lake).protected
+
+
+def test_files_without_sha1_on_the_server_do_not_travel(tmp_path: Path, lake: StudyLake) -> None:
+    """Servers have none of files that have not changed since March 2025, and compare their MD5.
+
+    The local day of the study ends in the next window, which another request covers.
+    """
+    start = datetime(2025, 3, 3, tzinfo=timezone.utc)
+    end = start + 14 * DAY
+    world = small_world(start=start, end=end, hours=(2, 18), streams=("gps", "audio_recordings"))
+    world.forget_sha1(PERSON)
+    written = save_by_hand(world, tmp_path / "old", streams=("gps",))
+    with SimulatedServer(world) as server, client_of(server) as client:
+        windows = list(windows_between("weekly", start, end))
+        options: dict[str, Any] = {"windows": windows, "streams": ("gps",), "policy": ONE_WINDOW}
+        wanted = adoption(client, lake, tmp_path / "old", **options)
+        assert all(report.complete for report in adopt(wanted, client))
+        assert wanted.outcomes.adopted == len(written)
+        assert archive_sizes(server) == [EMPTY_ARCHIVE_BYTES] * len(windows)
+        (known_by,) = {record.known_by for manifest in lake.manifests(PERSON) for record in manifest.files}
+        assert known_by == "md5"
 
 
 def test_what_differs_is_named_and_comes_from_the_server(

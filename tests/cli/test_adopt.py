@@ -110,9 +110,10 @@ def test_what_was_adopted_without_dagster_is_recorded_later(
 def test_a_dry_run_lists_what_the_folder_holds(
     home: Path, old: Path, tmp_path: Path, environment: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is written."""
+    """By size, days that differ are counted. Nothing is written."""
     copy = tmp_path / "copy"
     shutil.copytree(old, copy)
+    (copy / "anna1111" / "gps" / "2026-03-02 09_00_00+00_00.csv").unlink()
     (copy / "notes.txt").write_bytes(b"")
     (copy / "zoe99999" / "gps").mkdir(parents=True)
     (copy / "zoe99999" / "gps" / "2026-03-02 09_00_00+00_00.csv").write_bytes(b"")
@@ -121,6 +122,7 @@ def test_a_dry_run_lists_what_the_folder_holds(
     assert "in 4 windows of 2 participants" in printed
     assert "1 files of participants who are not in the study, by participant:\n    zoe99999 (1)" in printed
     assert "notes.txt" in printed
+    assert "By size, 83 of 84 days of streams are as the server counts them." in printed
     status, found = adopt(capsys, str(copy), "--dry-run")
     assert (status, found["dry_run"], found["unknown"]) == (0, True, ["notes.txt"])
     assert not environment.exists()
