@@ -11,6 +11,8 @@ _LONGEST_SHOWN = 200
 
 _FORMATS_NOTHING = re.compile(r"(?!.*www\.)(?:[^\W_]|[ .,:;'!?()-]|&(?=\s))+", re.IGNORECASE)
 
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
 
 def one_line(text: str) -> str:
     """Free text of the server for a terminal, a log, or an error.
@@ -42,6 +44,12 @@ def as_title(text: str) -> str:
 def counted(number: int, one: str) -> str:
     """A number with its noun, as in "1 file" and "2,127 files"."""
     return f"{number:,} {one}{'' if number == 1 else 's'}"
+
+
+def error_in_words(name: str) -> str:
+    """What the class name of an error says: "damaged member" for ``DamagedMemberError``."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    return " ".join(words[:-1] if len(words) > 2 and words[-1] == "error" else words)
 
 
 def utc_minute(moment: datetime) -> str:

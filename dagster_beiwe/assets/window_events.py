@@ -11,7 +11,7 @@ import dagster as dg
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.runs.remembered_heads import Metadata, head_metadata
 from dagster_beiwe.sync import WindowReport
-from dagster_beiwe.text import counted, human_size
+from dagster_beiwe.text import counted, error_in_words, human_size
 
 
 def window_metadata(report: WindowReport, lake: StudyLake) -> Metadata:
@@ -66,8 +66,8 @@ def _notes(report: WindowReport) -> str:
 
 
 def errors_of(reports: Iterable[WindowReport]) -> str:
-    """Why windows are incomplete, as the names of errors."""
-    return ", ".join(sorted({failure.error for report in reports for failure in report.failures}))
+    """Why windows are incomplete, in a few words."""
+    return ", ".join(sorted({error_in_words(each.error) for report in reports for each in report.failures}))
 
 
 def log_failures(report: WindowReport, log: logging.Logger) -> None:

@@ -34,7 +34,7 @@ from dagster_beiwe.studies.server_counts import counts_for_cells
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import Compared, DailyIndex, FetchPolicy, StudySync, WindowReport
 from dagster_beiwe.sync.audit import Budget, Taken, beginning_at, due_windows
-from dagster_beiwe.text import listed
+from dagster_beiwe.text import error_in_words, listed
 
 AUDIT_TAG = f"{HIDDEN_TAG_PREFIX}beiwe_audit"
 """Tag of every run of the audit: the study's id."""
@@ -198,7 +198,7 @@ class _Audit:
             self._equal.append(found.cell)
         elif found.outcome == "failed":
             self._context.log.error("%s: %s: %s", found.cell.key, found.error, found.message)
-            self._failed[str(found.cell.key)] = found.error
+            self._failed[str(found.cell.key)] = error_in_words(found.error)
             self._transient |= found.transient
 
     def _fetch(self, client: BeiweClient, lake: StudyLake, cells: Sequence[Cell], budget: Budget) -> Cell | None:

@@ -47,7 +47,9 @@ def judge_silence(coverage: pd.DataFrame, silent: Sequence[SilentParticipant], c
     lines = list(silence_lines(silent[:SHOWN], zone))
     if more := len(silent) - len(lines):
         lines.append(f"And {more:,} more: dagster-beiwe status lists them all.")
-    text = "\n".join([f"{sentence} As of {local_time(as_of(coverage), zone)} ({zone}).", *lines])
+    text = f"{sentence} As of {local_time(as_of(coverage), zone)} ({zone})."
+    if lines:  # a list in Markdown, which Dagster shows, and in a mail
+        text += "\n\n" + "\n".join(f"- {line}" for line in lines)
     severities: Found = {
         each.participant: "ERROR" if each.days_silent >= config.silent_error_days else "WARN" for each in silent
     }

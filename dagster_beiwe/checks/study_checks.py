@@ -57,7 +57,7 @@ from dagster_beiwe.studies.settings import changed_settings, describe_changes
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import DailyIndex, Gap, measure_completeness
 from dagster_beiwe.tables.store import TableStore
-from dagster_beiwe.text import utc_minute
+from dagster_beiwe.text import error_in_words, utc_minute
 from dagster_beiwe.windows import Window
 
 CHECKS = {
@@ -167,7 +167,7 @@ class _Inspection:
         try:
             verdict = judge[spec.name]()
         except BeiweError as error:
-            verdict = Verdict(passed=False, description=f"Could not be checked. {type(error).__name__}: {error}")
+            verdict = Verdict(passed=False, description=f"Could not be checked. {error}")
         return dg.AssetCheckResult(
             asset_key=spec.asset_key,
             check_name=spec.name,
@@ -303,7 +303,8 @@ def _reason(lake: StudyLake, daily: DailyIndex, gap: Gap, windows: Sequence[Wind
         if manifest is None:
             return "never fetched"
         if manifest.failures:
-            return "could not be fetched: " + ", ".join(sorted({failure.error for failure in manifest.failures}))
+            errors = {error_in_words(failure.error) for failure in manifest.failures}
+            return f"could not be fetched: {', '.join(sorted(errors))}"
         if not daily.agrees(index[window.key].counts, gap.participant, window, streams, secret):
             return "changed since it was fetched"
     if gap.server_bytes < gap.lake_bytes:

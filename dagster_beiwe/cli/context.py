@@ -14,13 +14,15 @@ from dagster_beiwe.client import BeiweClient, StudyListing
 from dagster_beiwe.client.studies import find_study, matching_studies
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.environment import BEIWE_LAKE, DAGSTER_HOME
-from dagster_beiwe.errors import ConfigurationError, CredentialsError, ServerError
+from dagster_beiwe.errors import BeiweError, ConfigurationError, CredentialsError, ServerError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.opening import LakeOpener, has_keys_in_keyring, load_credentials, load_secrets, user_path
 from dagster_beiwe.retries import HTTP_IN_COMMANDS
+from dagster_beiwe.tables.finding import key_called
+from dagster_beiwe.tables.store import TableStore
 from dagster_beiwe.text import listed, one_line
 
 if TYPE_CHECKING:
@@ -70,6 +72,13 @@ def open_lake() -> BeiweLake:
     return opener().lake()
 
 
+def tables_of_no_study(lake: BeiweLake) -> Iterator[TableStore]:
+    """The tables that belong to no study: those about no participant, and if its passphrase is known, the lake's."""
+    yield TableStore.of_nobody(lake.storage, witness=lake.witness)
+    if passphrase := opener().lake_passphrase():
+        yield TableStore.of_lake(lake.storage, passphrase=passphrase, witness=lake.witness)
+
+
 def study_secrets(credentials: Credentials | None) -> Mapping[str, str]:
     """SECRETS of the keyring. If the keys came from it, they are known already, and nobody is asked twice."""
     if credentials is not None and has_keys_in_keyring(os.environ):
@@ -80,8 +89,8 @@ def study_secrets(credentials: Credentials | None) -> Mapping[str, str]:
 def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[StudyListing, StudyLake]]:
     """The studies of the lake, or the wanted one, opened for reading.
 
-    Names (which find the keyring's passphrases) come from the server; if it does not answer, ids are used. Raises
-    ``ConfigurationError`` for a lake that holds no study, or not the wanted one.
+    Names (which find the keyring's passphrases) come from the server; if it does not answer, those are used that the
+    lake has, or else ids. Raises ``ConfigurationError`` for a lake that holds no study, or not the wanted one.
     """
     held = lake.studies()
     if not held:
@@ -94,7 +103,7 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
     except CredentialsError as error:
         credentials = None
         logger.warning("Continuing without the server: %s", error)
-    names = _names(credentials)
+    names = _names(credentials) or _stored_names(lake)
     stored = {study_id: names.get(study_id, study_id) for study_id in held}
     if wanted is not None and not matching_studies(stored, wanted):
         raise _not_held(lake, stored, names, wanted)
@@ -191,5 +200,19 @@ def _names(credentials: Credentials | None) -> Mapping[str, str]:
         with BeiweClient(credentials, policy=HTTP_IN_COMMANDS) as client:
             return client.studies()
     except ServerError as error:
-        logger.warning("Continuing with study ids, because the server cannot be asked for names: %s", error)
+        logger.warning("Continuing without the server's names of studies: %s", error)
         return {}
+
+
+def _stored_names(lake: BeiweLake) -> Mapping[str, str]:
+    """{study id: name}, as the asset ``studies`` last stored them, if it can be read."""
+    names: dict[str, str] = {}
+    for tables in tables_of_no_study(lake):
+        try:
+            key = key_called(tables, "studies")
+            rows = tables.read(key, columns=("study_id", "name")).to_dict("records") if tables.exists(key) else []
+        except BeiweError as error:
+            logger.warning("Continuing with study ids, because the table of studies cannot be read: %s", error)
+        else:
+            names |= {str(row["study_id"]): str(row["name"]) for row in rows}
+    return names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 
 import pandas as pd
@@ -27,7 +28,16 @@ def export(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> None:
     elif as_csv:
         (printable(frame) if sys.stdout.isatty() else frame).to_csv(sys.stdout, index=False)
     elif not as_json:
-        printable(frame).to_csv(sys.stdout, index=False, sep="\t")
+        _print_tabbed(printable(frame))
+
+
+def _print_tabbed(table: pd.DataFrame) -> None:
+    """Without quotes, because no text has a tab."""
+    if len(table.columns) != 1:
+        table.to_csv(sys.stdout, index=False, sep="\t", quoting=csv.QUOTE_NONE)
+    else:  # in which a writer of CSV would quote what is empty
+        (column,) = (table[name] for name in table)
+        sys.stdout.writelines(f"{text}\n" for text in (column.name, *column.astype("string").fillna("")))
 
 
 def printable(frame: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import click
 import pandas as pd
 
 from dagster_beiwe.cells import dimensions
-from dagster_beiwe.cli.context import named, not_held, open_lake, opener, studies_in_lake
+from dagster_beiwe.cli.context import named, not_held, open_lake, studies_in_lake, tables_of_no_study
 from dagster_beiwe.cli.options import as_of_option, json_option, optional_study_option, participants_option
 from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.cli.rows import export, plain, printable
@@ -99,9 +99,8 @@ def _held(study: str | None, as_of: When | None) -> Iterator[_Table]:
     for listing, own in studies_in_lake(lake, study):
         yield from _tables(TableStore.of_study(own.at(as_of)), listing)
     if study is None and as_of is None:
-        yield from _tables(TableStore.of_nobody(lake.storage, witness=lake.witness), None)
-        if passphrase := opener().lake_passphrase():
-            yield from _tables(TableStore.of_lake(lake.storage, passphrase=passphrase, witness=lake.witness), None)
+        for tables in tables_of_no_study(lake):
+            yield from _tables(tables, None)
 
 
 def _tables(store: TableStore, study: StudyListing | None) -> Iterator[_Table]:

@@ -22,6 +22,7 @@ from dagster_beiwe.encryption.cfb8 import IV_BYTES, Cfb8Decryption, cfb8_encrypt
 from dagster_beiwe.encryption.cipher import Bytes, Cipher, CipherKeys, Decryptor, Encryptor
 from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import ConfigurationError, EncryptionError, PassphraseMissingError
+from dagster_beiwe.text import error_in_words
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -220,7 +221,7 @@ def _checked_salt(header: bytes, iv: bytes) -> bytes:
         )
         salt = base64.b64decode(parameters["salt"], validate=True)
     except (ValueError, RecursionError, LookupError, TypeError, binascii.Error) as error:
-        raise _not_cryptease(f"its header cannot be read ({type(error).__name__})") from None
+        raise _not_cryptease(f"its header cannot be read ({error_in_words(type(error).__name__)})") from None
     if not all(described):
         names = ("cipher", "key derivation", "hash", "iterations", "key length", "IV")
         wrong = ", ".join(name for name, right in zip(names, described, strict=True) if not right)

@@ -12,6 +12,7 @@ from dagster_beiwe.encryption import KeyRing, decrypting_reader, wrong_key
 from dagster_beiwe.errors import EncryptionError, IntegrityError
 from dagster_beiwe.lake.manifest import FileRecord
 from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.text import error_in_words
 
 _BUFFER_BYTES = 256 * 1024
 
@@ -61,7 +62,7 @@ class StoredReader(io.RawIOBase):
         try:
             data = self._layers[-1].read(size)
         except (zstandard.ZstdError, EncryptionError) as error:
-            raise self._differs(type(error).__name__) from None
+            raise self._differs(error_in_words(type(error).__name__)) from None
         self._left -= len(data)
         self._hash.update(data)
         if self._left < 0:

@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 from dagster_beiwe.errors import NoticeNotSentError
 from dagster_beiwe.notices.message import Message
-from dagster_beiwe.text import one_line
+from dagster_beiwe.text import error_in_words, one_line
 
 Security: TypeAlias = Literal["starttls", "tls", "none"]
 
@@ -121,4 +121,4 @@ def _what(error: Exception) -> str:
         return f"it answered {error.smtp_code} {one_line(said)[:200]}"
     if isinstance(error, ssl.SSLError):
         return "the encrypted connection could not be set up, or its certificate is not trusted"
-    return type(error).__name__
+    return error_in_words(type(error).__name__)

@@ -10,6 +10,7 @@ import requests
 from dagster_beiwe.credentials import is_loopback
 from dagster_beiwe.errors import ConfigurationError, NoticeNotSentError
 from dagster_beiwe.notices.message import Message
+from dagster_beiwe.text import error_in_words
 
 _TIMEOUTS = (5, 20)
 """Seconds to connect, and to wait for the answer. Dagster gives a sensor 60 s."""
@@ -59,7 +60,7 @@ def _post(body: dict[str, Any], url: str, identity: str) -> None:
                 return
             problem = f"it answered {answer.status_code}"
     except (requests.RequestException, OSError, ValueError) as error:  # ValueError: of a host that cannot be one
-        problem = type(error).__name__
+        problem = error_in_words(type(error).__name__)
     raise NoticeNotSentError(  # out here, without the error: its text has the address
         f"The webhook at {urlsplit(url).hostname} did not accept the notice: {problem}. It is sent again at the next "
         "evaluation."

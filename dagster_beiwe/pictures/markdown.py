@@ -10,12 +10,12 @@ from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.pictures.charts import Chart
 from dagster_beiwe.pictures.drawing import data_url, labeled_png, plain_png
 from dagster_beiwe.pictures.study_charts import StudyCharts
-from dagster_beiwe.text import as_code
+from dagster_beiwe.text import as_code, counted
 
 INLINE_CHARACTERS = 999
 """Dagster shows Markdown of so many characters in place, and longer text behind a click."""
 
-_WORST, _NEWEST_DAYS = 20, 90
+_WORST, _NEWEST_DAYS = 10, 90
 _THUMBNAIL_WIDTH, _SMALLEST_CELL, _LARGEST_CELL = 360, 4, 10
 
 _MOST_PARTICIPANTS, _MOST_DAYS = 300, 365
@@ -24,21 +24,25 @@ _MOST_IN_GROUPS, _MOST_CHANGES = 100, 30
 
 
 def thumbnail(charts: StudyCharts) -> str:
-    """The worst participants and the newest days, small enough to be shown in place."""
+    """The worst participants and the newest days, small enough to be shown in place: with fewer of both if need be."""
     chart = charts.overview
     rows, columns = min(_WORST, chart.rows), min(_NEWEST_DAYS, chart.columns)
     while len(text := _thumbnail(chart, rows, columns)) > INLINE_CHARACTERS:
-        columns = columns * 4 // 5  # days that change more than any study's
+        rows, columns = max(rows - 1, 1), max(columns * 9 // 10, 1)
     return text
 
 
 def _thumbnail(chart: Chart, rows: int, columns: int) -> str:
     part = replace(chart, levels=chart.levels[:rows, chart.columns - columns :])
     keys = "; ".join(f"{key.shade.name}: {key.meaning}" for key in part.legend)
-    who = f"the {rows} worst of {chart.rows} participants" if rows < chart.rows else f"{rows} participants"
+    who = f"the {rows} worst of {chart.rows} participants" if rows < chart.rows else counted(rows, "participant")
+    names = ", ".join(as_code(tick.text) for tick in chart.row_ticks[:rows])
     cell = min(max(_THUMBNAIL_WIDTH // columns, _SMALLEST_CELL), _LARGEST_CELL)
     image = data_url(plain_png(part, cell=cell))
-    return f"![{columns} days of {who}]({image})\n\nThe last {columns} days of {who}. {keys[:1].upper()}{keys[1:]}."
+    return (
+        f"![{columns} days of {who}]({image})\n\nThe last {columns} days of {who}, from the top: {names}. "
+        f"{keys[:1].upper()}{keys[1:]}."
+    )
 
 
 def silent_table(sentence: str, silent: Sequence[SilentParticipant]) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.tables.partitions import TablePartitions, private_connection
+from dagster_beiwe.text import error_in_words
 
 if TYPE_CHECKING:
     import duckdb
@@ -72,8 +73,9 @@ def _rows(bound: duckdb.DuckDBPyRelation) -> pd.DataFrame:
         ) from None
     except duckdb.Error as error:
         raise ConfigurationError(
-            f"DuckDB could not run the query: {type(error).__name__}. Nothing was shown. Convert values with TRY_CAST, "
-            "look for functions that fail on some rows, and see whether `dagster-beiwe verify` finds a changed table."
+            f"DuckDB could not run the query: {error_in_words(type(error).__name__)}. Nothing was shown. Convert "
+            "values with TRY_CAST, look for functions that fail on some rows, and see whether `dagster-beiwe verify` "
+            "finds a changed table."
         ) from None
     return rows
 

@@ -69,7 +69,7 @@ def test_a_poisoned_hour_costs_one_hour_and_is_named(lab: Lab) -> None:
         assert not result.success
         evaluation = lab.check("complete")
     (gap,) = rows(evaluation, "first gaps")
-    assert gap["why"] == "could not be fetched: DamagedMemberError"
+    assert gap["why"] == "could not be fetched: damaged member"
     assert values(evaluation)["partitions to run"] == f"{ANNA}|{WEEKS[1]}"
     assert f"{ANNA}|{WEEKS[1]}" not in lab.instance.get_materialized_partitions(lab.key("raw_data"))
     assert len(lab.lake.manifest(ANNA, WEEKS[1]).files) == 13  # type: ignore[union-attr]

@@ -36,11 +36,12 @@ def test_a_longer_silence_is_an_error() -> None:
 
 
 def test_the_text_can_be_pasted_into_a_mail() -> None:
-    """A sentence, and a line for each participant, with times of the study's zone."""
+    """A sentence, and a line for each participant, with times of the study's zone: in Markdown, a list."""
     assert judged()[2].splitlines() == [
         "2 of 3 silent for 3 days or more, in all streams. As of 2026-03-20 08:00 (America/New_York).",
-        f"{BERT}: everything silent for 6 days. Last data 2026-03-13, last upload unknown, last heartbeat unknown.",
-        f"{CLEO}: everything silent for 3 days. Last data 2026-03-16, last upload unknown, last heartbeat unknown.",
+        "",
+        f"- {BERT}: everything silent for 6 days. Last data 2026-03-13, last upload unknown, last heartbeat unknown.",
+        f"- {CLEO}: everything silent for 3 days. Last data 2026-03-16, last upload unknown, last heartbeat unknown.",
     ]
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 from coverage_frames import coverage_frame
+from filled_lake import PASSPHRASE
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.coverage import SilenceLimits
@@ -198,6 +199,27 @@ def test_show_prints_any_table_of_a_lab(tables: TableStore, run: Callable[..., t
     assert (row["at"][:16], row["hours"]) == ("2026-03-01T09:30", [7, 8])
     assert row["share"] == pytest.approx(1 / 3, abs=1e-15)
     assert run("show", "nothing", "--json") == (0, "")
+
+
+def test_what_is_piped_has_no_quotes_but_its_own(tables: TableStore, run: Callable[..., tuple[int, str]]) -> None:
+    """Settings are JSON, which has quotes. A single column may have empty cells."""
+    value = '["gps", "wifi"]'
+    tables.write(["beiwe", "sleep", "settings"], pd.DataFrame({"name": ["streams"], "value": [value]}))
+    assert run("show", "settings")[1].splitlines()[1].split("\t")[1:] == ["streams", value]
+    for query, printed in (("SELECT value FROM settings", value), ("SELECT NULL AS nothing", "")):
+        assert run("sql", query, "--study", "Sleep")[1].splitlines()[1:] == [printed]
+
+
+def test_without_the_server_the_lake_tells_the_name_of_a_study(
+    tables: TableStore, study_id: str, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the table ``studies``, which is encrypted with the lake's passphrase; else there are ids."""
+    for name in ("BEIWE_URL", "BEIWE_ACCESS_KEY", "BEIWE_SECRET_KEY"):
+        monkeypatch.delenv(name)
+    assert run("status")[1].startswith(f"{study_id}: ")
+    known = pd.DataFrame({"deployment": ["beiwe"], "study_id": [study_id], "name": ["Sleep"], "key": ["sleep"]})
+    TableStore.of_lake(tables.storage, passphrase=PASSPHRASE).write(["beiwe", "studies"], known)
+    assert run("status", "--study", "Sleep")[1].startswith(f"Sleep ({study_id}): ")
 
 
 def test_show_reads_past_states(tables: TableStore, lake: StudyLake, run: Callable[..., tuple[int, str]]) -> None:

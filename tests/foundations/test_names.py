@@ -19,7 +19,7 @@ from dagster_beiwe.member_names import (
     short_key,
 )
 from dagster_beiwe.opening import LakeOpener
-from dagster_beiwe.text import as_code, as_title, listed, one_line
+from dagster_beiwe.text import as_code, as_title, error_in_words, listed, one_line
 
 STUDY = "AbCdEfGhIjKlMnOpQrStUvWx"
 WHEN = datetime(2026, 10, 2, 17, tzinfo=timezone.utc)
@@ -310,3 +310,16 @@ def test_a_secret_in_place_of_a_variables_name_is_not_repeated() -> None:
     with pytest.raises(ConfigurationError, match="`passphrase_variable` is not the name") as caught:
         LakeOpener({}, passphrase_variable="correct horse battery")
     assert "horse" not in str(caught.value)
+
+
+def test_the_name_of_an_error_in_words() -> None:
+    """ "Error" is left out where enough is left to understand it."""
+    names = ("DamagedMemberError", "ServerFailedError", "IntegrityError", "SSLError", "ReadTimeout", "gaierror")
+    assert [*map(error_in_words, names)] == [
+        "damaged member",
+        "server failed",
+        "integrity error",
+        "ssl error",
+        "read timeout",
+        "gaierror",
+    ]

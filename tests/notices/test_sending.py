@@ -88,7 +88,7 @@ def test_mails_and_logins_are_encrypted(
 
 def test_a_server_without_tls_gets_nothing_in_the_clear(mail: MailReceiver) -> None:
     """There is no falling back."""
-    with pytest.raises(NoticeNotSentError, match="SMTPNotSupportedError"):
+    with pytest.raises(NoticeNotSentError, match="smtp not supported"):
         send(mail.port, security="starttls", username=USERNAME, password=PASSWORD)
     assert (mail.mails, mail.logins) == ([], [])
 
@@ -125,14 +125,14 @@ def test_a_mail_that_is_not_accepted_is_an_error(mail: MailReceiver) -> None:
     mail.refuse_data = "451 disk full"
     with pytest.raises(NoticeNotSentError, match="451 disk full"):
         send(mail.port)
-    with pytest.raises(NoticeNotSentError, match=r"127\.0\.0\.1:\d+ did not accept .* ConnectionRefusedError"):
+    with pytest.raises(NoticeNotSentError, match=r"127\.0\.0\.1:\d+ did not accept .* connection refused"):
         send(free_port())
 
 
 def test_a_mail_server_that_takes_too_long_gets_nothing(mail: MailReceiver) -> None:
     """Dagster would not hear that it was sent, and the next evaluation would send it again."""
     server = MailServer(host=HOST, port=mail.port, security="none")
-    with pytest.raises(NoticeNotSentError, match=r"TimeoutError\. Nobody received it"):
+    with pytest.raises(NoticeNotSentError, match=r"timeout error\. Nobody received it"):
         send_mail(MESSAGE, server, sender="beiwe@lab.org", to=[ANNA], seconds=0)
     assert mail.mails == []
 
@@ -167,7 +167,7 @@ def test_a_webhook_that_does_not_accept_is_an_error_without_its_address(web: Web
 def test_a_webhook_that_is_not_there_is_an_error_without_its_address() -> None:
     """What the library says has the whole address, so it does not travel along."""
     url = f"http://{HOST}:{free_port()}/secret"
-    with pytest.raises(NoticeNotSentError, match="ConnectionError") as caught:
+    with pytest.raises(NoticeNotSentError, match="connection error") as caught:
         post_to_webhook(MESSAGE, url)
     assert "secret" not in str(caught.value)
     assert caught.value.__context__ is None

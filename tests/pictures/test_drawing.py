@@ -113,16 +113,25 @@ def test_a_thumbnail_is_shown_in_place_even_if_every_day_differs(seed: int) -> N
     """Dagster shows Markdown below 1,000 characters; beyond what fits, it has fewer days."""
     noise = np.random.default_rng(seed).integers(0, 4, (300, 365)).astype(np.uint8)
     assert 700 < len(thumbnail(_Charts(noise))) <= INLINE_CHARACTERS < 1000
-    assert "The last 90 days of the 20 worst of 300 participants" in thumbnail(_Charts(study(300, 365)))
+    assert "The last 90 days of the 10 worst of 300 participants" in thumbnail(_Charts(study(300, 365)))
 
 
 def test_a_thumbnail_shows_the_worst_participants_and_the_newest_days() -> None:
-    """The image in the text decodes to that part of the matrix."""
+    """The image in the text decodes to that part of the matrix, and the text names its rows."""
     levels = study(30, 100)
     text = thumbnail(_Charts(levels))
-    png = plain_png(chart_of(levels[:20, -90:]), cell=4)
+    png = plain_png(chart_of(levels[:10, -90:]), cell=4)
     assert f"({data_url(png)})" in text
-    assert (np.asarray(image_of(png))[::4, ::4] == levels[:20, -90:]).all()
+    assert (np.asarray(image_of(png))[::4, ::4] == levels[:10, -90:]).all()
+    assert f"from the top: {', '.join(f'`p{row:06d}`' for row in range(10))}." in text
+
+
+def test_a_thumbnail_of_the_longest_names_is_shown_in_place() -> None:
+    """With fewer participants and days."""
+    chart = chart_of(study(300, 365))
+    charts = _Charts(chart.levels)
+    charts.__dict__["overview"] = replace(chart, row_ticks=tuple(Tick(row, "p" * 64) for row in range(300)))
+    assert 700 < len(thumbnail(charts)) <= INLINE_CHARACTERS
 
 
 def test_a_table_of_the_silent_is_shown_in_place_and_says_how_many_it_leaves_out() -> None:
