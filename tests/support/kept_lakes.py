@@ -38,7 +38,7 @@ RESTATED = START + timedelta(hours=9)
 PEOPLE = ("kept0001", "kept0002")
 FRAME = pd.DataFrame(
     {
-        "day": pd.to_datetime(["2026-03-02", "2026-03-03"]),
+        "day": pd.to_datetime(["2026-03-02", "2026-03-03"]).as_unit("us"),
         "fixes": pd.array([3, None], dtype="Int64"),
         "note": ["é", None],
     }
