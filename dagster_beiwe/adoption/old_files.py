@@ -106,6 +106,8 @@ class OldFiles:
             plain = cipher.decryptor().update(head)
             opened = OpenFile(head, raw, cipher, passphrase)
             if _is_readable(plain, file):
+                # Most files have the passphrase of the one before, and each try derives a key.
+                self._passphrases = list(dict.fromkeys([passphrase, *self._passphrases]))
                 return opened
             fallback = fallback or opened
         if fallback and not file.compressed and stream_named(file.member.stream).audio:

@@ -95,12 +95,23 @@ def hours_beside(span: Window) -> tuple[Window, Window]:
     return Window(span.start - _AROUND, span.start), Window(span.end, span.end + _AROUND)
 
 
-def requests_for_files(participant: str, files: Iterable[FetchedFile]) -> Iterator[DownloadRequest]:
-    """Requests for the hours of some files, one for each day of a stream."""
-    places: dict[tuple[str, date], list[datetime]] = {}
-    for file in files:
-        places.setdefault((file.member.stream, file.member.time.date()), []).append(file.member.time)
-    for (stream, _), times in sorted(places.items()):
-        start = min(times).replace(minute=0, second=0, microsecond=0)
-        end = max(times).replace(minute=0, second=0, microsecond=0) + _HOUR
-        yield DownloadRequest(participant, Window(start, end), (stream,))
+def requests_for_files(
+    participant: str, files: Iterable[FetchedFile], *, request_bytes: int
+) -> Iterator[DownloadRequest]:
+    """Requests for the hours of some files, each with about as many bytes. What lies between is listed as held."""
+    group: list[FetchedFile] = []
+    size_bytes = 0
+    for file in sorted(files, key=lambda file: file.member.time):
+        if group and size_bytes + file.staged.size_bytes > request_bytes:
+            yield _request_around(participant, group)
+            group, size_bytes = [], 0
+        group.append(file)
+        size_bytes += file.staged.size_bytes
+    if group:
+        yield _request_around(participant, group)
+
+
+def _request_around(participant: str, files: Sequence[FetchedFile]) -> DownloadRequest:
+    start, end = (files[at].member.time.replace(minute=0, second=0, microsecond=0) for at in (0, -1))
+    streams = tuple(sorted({file.member.stream for file in files}))
+    return DownloadRequest(participant, Window(start, end + _HOUR), streams)

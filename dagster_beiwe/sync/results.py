@@ -23,8 +23,7 @@ class DownloadResult:
     ``fetched_files`` are staged and checked, by key. ``failures`` are the requests that could not be downloaded.
     ``not_sent`` are keys of held files that the server left out of a full listing: it may have lost them, so the lake
     keeps them. ``deleted_upstream`` are those of which that is proven. ``mislisted`` are keys of fetched files with
-    a different hash than the server lists, each time. ``foreign`` are keys of local files that the server does not
-    have. ``counted_in`` has the row of daily counts that is known to have
+    a different hash than the server lists, each time. ``counted_in`` has the row of daily counts that is known to have
     counted a file, by key.
     """
 
@@ -33,7 +32,6 @@ class DownloadResult:
     not_sent: set[str] = field(default_factory=set)
     deleted_upstream: set[str] = field(default_factory=set)
     mislisted: set[str] = field(default_factory=set)
-    foreign: set[str] = field(default_factory=set)
     counted_in: dict[str, str] = field(default_factory=dict)
     downloaded_bytes: int = 0
     begun_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))

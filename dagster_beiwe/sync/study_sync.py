@@ -306,14 +306,10 @@ class _Run:
         beside = chain.from_iterable(self.local.sizes(participant, hours) for hours in around)
         apart = [result.fetched_files.pop(key) for key in unproven(kept, ledger, result.fetched_files, beside)]
         lister = SplittingDownloader(self.downloader, self.policy, (), result=result, list_all=True)
-        for request in requests_for_files(participant, apart):
+        for request in requests_for_files(participant, apart, request_bytes=self.policy.request_bytes):
             lister.download(request)
         for file in apart:
             self.downloader.discard(file)
-            if file.key not in result.fetched_files and not any(
-                request.covers(file.member.time, file.member.stream) for request in result.failures
-            ):
-                result.foreign.add(file.key)
 
     def _find_deletions(
         self, span: Window, held: Sequence[FileRecord], ledger: Ledger, result: DownloadResult, *, lists_all: bool
