@@ -1,7 +1,8 @@
-"""``streams/<stream>``: the typed tables of a study's streams, by participant and window.
+"""``streams/<stream>`` and ``surveys``: the typed tables of a study, by participant and window.
 
-Each partition is made from the raw data of its window alone, and recorded the moment it is stored. If the files, the
-time zone, and the method are those that it was made with, it is recorded again and nothing is decrypted.
+Each partition is made from the raw data of its window, for surveys also of the day before, and recorded the moment it
+is stored. If the files, the time zone, and the method are those that it was made with, it is recorded again and nothing
+is decrypted.
 """
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
@@ -23,7 +24,7 @@ from dagster_beiwe.errors import TableMissingError
 from dagster_beiwe.partitions.conditions import on_new_content
 from dagster_beiwe.partitions.definitions import raw_data_partitions
 from dagster_beiwe.partitions.run_keys import run_partition_keys
-from dagster_beiwe.reading import WindowFiles
+from dagster_beiwe.reading import BeiwePartitions, RawFile, RawFiles, TimeRange, WindowFiles
 from dagster_beiwe.reading.rows import UTC_TIME
 from dagster_beiwe.runs.dagster_private import COLUMN_LINEAGE
 from dagster_beiwe.runs.failures import clear_failures
@@ -36,6 +37,7 @@ from dagster_beiwe.studies.participant_history import reported_zone
 from dagster_beiwe.studies.server_counts import certain_zone
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.content import content_version
+from dagster_beiwe.windows import windows_between
 
 _INPUTS_TAG = "beiwe/table_inputs"
 _ALWAYS_SHOWN = ("set_aside_rows", "repaired_rows")
@@ -100,12 +102,21 @@ class _Run:
                 "The lake does not hold the raw data of this window. Nothing was stored. Materialize raw_data first."
             )
         zone = self._zone(cell.participant)
-        files = [file for stream in self._table.streams for file in window.files(stream)]
+        before = self._before(cell)
+        files = self._files(window)
+        earlier = [] if before is None else self._files(before)
         facts = [str(self._table.method), zone or "", str(window.complete), *self._versions]
-        inputs = inputs_of(facts, files)
+        inputs = inputs_of(facts, [*files, *earlier])
         if self._cells.record_unchanged(cell, inputs, notes={"changes": "none: made from the same files before"}):
             return
-        sources = TableSources(participant=cell.participant, window=window, zone=zone, tables=self._tables)
+        sources = TableSources(
+            participant=cell.participant,
+            window=window,
+            zone=zone,
+            tables=self._tables,
+            span=TimeRange(cell.window.start, cell.window.end),
+            before=before,
+        )
         made = self._table.make(sources)
         written = self._store.write(
             self._cells.key.path, made.frame, partition=str(cell.key), run_id=self._context.run.run_id
@@ -122,6 +133,18 @@ class _Run:
         }
         self._cells.record(cell, inputs, metadata, version=written.sha256[:16])
 
+    def _files(self, raw_data: RawFiles) -> list[RawFile]:
+        return [file for stream in self._table.streams for file in raw_data.files(stream)]
+
+    def _before(self, cell: Cell) -> RawFiles | None:
+        """The raw data before a window that the table looks back to, as far as the lake holds it."""
+        if not self._table.looks_back:
+            return None
+        earliest = cell.window.start - self._table.looks_back
+        windows = windows_between(self._study.config.window, earliest, cell.window.start)
+        cells = [(cell.participant, window.key) for window in windows]
+        return BeiwePartitions(self._cells.lake, cells, start=earliest)
+
     def _find_zone(self, participant: str) -> str | None:
         """The zone that a participant's phone last reported, else the study's."""
         key, columns = self._study.asset_key("participant").path, ["kind", "name", "value"]
@@ -131,11 +154,12 @@ class _Run:
     @property
     def _lineage(self) -> dg.TableColumnLineage:
         """Times come from the raw data, and those on the wall clock also from the participant's zone."""
-        raw_data, participant = (self._study.asset_key(name) for name in ("raw_data", "participant"))
+        participant = self._study.asset_key("participant")
         deps: dict[str, list[dg.TableColumnDep]] = {}
         for column in self._table.columns:
             source = UTC_TIME if column == LOCAL_TIME else column
-            deps[column] = [] if column == TIME_ZONE else [dg.TableColumnDep(asset_key=raw_data, column_name=source)]
+            named = self._table.columns_from.get(column, () if column == TIME_ZONE else [("raw_data", source)])
+            deps[column] = [dg.TableColumnDep(asset_key=self._study.asset_key(a), column_name=b) for a, b in named]
             if column in (LOCAL_TIME, TIME_ZONE):
                 deps[column].append(dg.TableColumnDep(asset_key=participant, column_name="value"))
         return dg.TableColumnLineage(deps)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Final, Literal, get_args
 
 TableName = Literal[
     "accelerometer",
@@ -20,13 +21,16 @@ TableName = Literal[
     "reachability",
     "survey_answers",
     "survey_timings",
+    "surveys",
     "texts",
     "wifi",
 ]
-"""The streams of the catalog that have rows."""
+"""The streams of the catalog that have rows, and what is joined from several."""
 TABLE_NAMES: tuple[TableName, ...] = get_args(TableName)
+
+_JOINED: Final[Mapping[str, tuple[str, ...]]] = {"surveys": ("survey_answers", "survey_timings")}
 
 
 def streams_of(table: TableName) -> tuple[str, ...]:
     """The streams that a table is made from."""
-    return (table,)
+    return _JOINED.get(table, (table,))

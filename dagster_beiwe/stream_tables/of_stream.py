@@ -19,7 +19,8 @@ METHOD: Final = 1
 """Raise it when the same files make another table."""
 
 _TYPES: Final[dict[ColumnType, str]] = {"integer": "Int64", "number": "float64"}
-_NOT_COUNTED: Final = frozenset({"files", "rows"})
+NOT_COUNTED: Final = frozenset({"files", "rows"})
+"""What reading counts, and a table does not."""
 
 
 def stream_table(name: TableName) -> TableDefinition:
@@ -55,7 +56,7 @@ def _type_of(stream: Stream, column: str) -> str:
 
 def _make(stream: Stream, columns: Columns, sources: TableSources) -> MadeTable:
     frame = sources.window.read(stream.name)
-    counts = {name: count for name, count in frame.attrs["beiwe"].items() if name not in _NOT_COUNTED}
+    counts = {name: count for name, count in frame.attrs["beiwe"].items() if name not in NOT_COUNTED}
     more = set(frame.columns) - {*columns, TIMESTAMP, FILE_TIME, PARTICIPANT}
     table = framed(_with_time(frame), sources, columns)
     return MadeTable(frame=table, counts={**counts, "columns_left_out": len(more)})

@@ -16,9 +16,11 @@ from reading_helpers import ANDROID, IOS, PASSPHRASE, START
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.snapshots import create_snapshot
 from dagster_beiwe.reading import BeiwePartitions
+from dagster_beiwe.simulator import World
 from dagster_beiwe.stream_tables.catalog import TABLES
 from dagster_beiwe.stream_tables.definition import TableSources
 from dagster_beiwe.studies.config import StudyConfig
+from dagster_beiwe.studies.server_tables import survey_history_table
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore
 
@@ -93,6 +95,24 @@ def test_the_example_of_stream_tables(shared_lake: StudyLake, tmp_path: Path) ->
     names = run_example(5, **stand_ins)
     assert len(names["frame"]) == 7 * 2 * 4
     assert names["gps"].missing == (f"{ANDROID}|2024-03-11", f"{ANDROID}|2024-03-18")
+
+
+def test_the_example_of_survey_answers(shared_lake: StudyLake, shared_world: World, tmp_path: Path) -> None:
+    """On a copy with the table of one person, who chose something in each submission."""
+    shutil.copytree(shared_lake.storage.describe(), folder := tmp_path / "lake")
+    lake = BeiweLake(folder).study(shared_lake.study_id, passphrase=PASSPHRASE)
+    (study,) = shared_world.studies.values()
+    history = survey_history_table({each.id: each.history_as_json() for each in study.surveys}, [])
+    for key, window in BeiwePartitions.of(lake, participants=[ANDROID]).items():
+        tables = {"survey_history": history}
+        sources = TableSources(participant=window.participant, window=window, zone=None, tables=tables)
+        frame = TABLES["surveys"].make(sources).frame
+        TableStore.of_study(lake).write(["beiwe", "sleep", "surveys"], frame, partition=key)
+    run_example(6)
+    stand_ins = {"/data/lake": str(folder), "5873fe38644ad7557b168e43": shared_lake.study_id, "abcd1234": ANDROID}
+    names = run_example(7, **stand_ins)
+    chosen = names["counts"].groupby("question text").sum()
+    assert chosen["Pick many"] >= chosen["Pick one"] == names["surveys"]["submission"].nunique() > 1
 
 
 @pytest.mark.parametrize("method", ["files", "open", "read", "iter_frames", "set_aside", "missing", "incomplete"])
