@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from dagster_beiwe.encryption import UNENCRYPTED
+from dagster_beiwe.encryption import UNENCRYPTED, recorded_name
 from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, PassphraseMissingError
 from dagster_beiwe.lake.catalog.catalog import Catalog
@@ -137,6 +137,7 @@ def _rekey_tables(source: TableStore, target: TableStore, result: RekeyResult) -
 
 def _copy_tables(source: TableStore, target: TableStore, result: RekeyResult) -> None:
     """Bring tables up to date, one at a time."""
+    encryption = recorded_name(target.ring.cipher)
     for subject, version in source.tables():
         try:
             table = source.version(subject, version)
@@ -147,7 +148,8 @@ def _copy_tables(source: TableStore, target: TableStore, result: RekeyResult) ->
             continue
         newest = target.newest(subject)
         there = target.manifest(subject, newest) if newest else None
-        if there and (there.sha256, there.written_at) == (table.manifest.sha256, table.manifest.written_at):
+        facts = (table.manifest.sha256, table.manifest.written_at, encryption)
+        if there and (there.sha256, there.written_at, there.encryption) == facts:
             continue
         target.adopt(table, run_id=_RUN_ID)
         newest = target.newest(subject)

@@ -230,3 +230,16 @@ def test_tables_are_copied_from_plain_to_encrypted_and_back(
     pd.testing.assert_frame_equal(TableStore.of_study(copy).read(KEY), frame)
     (file,) = (tmp_path / "copy").rglob("*.parquet")
     assert file.read_bytes()[:4] == (b"PARE" if plain_first else b"PAR1")
+
+
+def test_a_copy_under_another_cipher_is_made_again(
+    store: TableStore, frame: pd.DataFrame, shared_world: World, tmp_path: Path
+) -> None:
+    """As raw data is: a first call may have been told to store it unencrypted."""
+    store.write(KEY, frame)
+    lake = study_lake(Path(store.storage.describe()), shared_world)
+    for settings in ({"cipher": None}, {}):
+        copy = study_lake(tmp_path / "copy", shared_world, **settings)
+        for copied in (1, 0):
+            assert rekey_study(lake, copy).tables_copied == copied
+    assert TableStore.of_study(copy).opened(KEY).key is not None
