@@ -19,10 +19,11 @@ that the stream is known to have on either platform, then those that only the fi
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,17 +31,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dagster_beiwe.errors import ConfigurationError, NotATableError
-from dagster_beiwe.reading.parsing import Parsed, arrow_type, milliseconds, parse
+from dagster_beiwe.reading.columns import TEXT_DTYPE, Columns
+from dagster_beiwe.reading.parsing import Parsed, parse, parse_all
 from dagster_beiwe.reading.rows import TIMESTAMP, is_table
+from dagster_beiwe.reading.times import milliseconds
 from dagster_beiwe.streams import Stream, stream_named
 
 PARTICIPANT: Final = "participant"
 FILE_TIME: Final = "file time"
 SURVEY_ID: Final = "survey id"
 
-TEXT_DTYPE: Final = (
-    pd.StringDtype(na_value=np.nan) if int(pd.__version__.split(".")[0]) >= 3 else pd.StringDtype("pyarrow")
-)
+_TOGETHER_BYTES: Final = 2 * 1024 * 1024
+"""Files are parsed together up to this size: one by one takes longer, and many need memory."""
+_COUNTED: Final = ("repaired_rows", "unreadable_values", "corrected_times", "undecodable_bytes", "missing_headers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +106,7 @@ def read_csv(
     ``TimeRangeError`` for naive times.
     """
     known = _table_stream(stream)
-    if not known.known and not is_table(data):
-        raise _no_table(stream, "files that are no CSV")
+    _check_table(data, known)
     first, last = milliseconds("start", start), milliseconds("end", end)
     found = parse(data, known, columns=columns, hour=milliseconds("hour", hour))
     selected = None if columns is None else tuple(columns)
@@ -116,13 +118,10 @@ def combine(files: Iterable[ParsedFile], stream: str, *, columns: Sequence[str] 
 
     Columns are those asked for, in that order, or else all: the stream's known ones, then others as they appear.
     """
-    tables = [file.table for file in files]
-    names = list(dict.fromkeys(columns if columns is not None else _all_columns(stream, tables)))
-    schema = pa.schema([(name, arrow_type(stream, name)) for name in names])
-    # The empty table has every column, and promotion fills what a file lacks with missing values.
-    table = pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(names)
-    frame: pd.DataFrame = table.to_pandas(types_mapper=_pandas_dtype, split_blocks=True, self_destruct=True)
-    return frame
+    rows = Columns(stream, columns)
+    for file in files:
+        rows.append(file.table)
+    return rows.frame()
 
 
 class FrameBuilder:
@@ -143,65 +142,94 @@ class FrameBuilder:
     ) -> None:
         self._stream = _table_stream(stream)
         self._columns = None if columns is None else check_list("columns", columns)
-        self._start, self._end = start, end
         self._range = milliseconds("start", start), milliseconds("end", end)
         self._names: dict[str, None] = {}
-        self._files: list[ParsedFile] = []
-        self._origins: list[tuple[str, int | None, str | None]] = []
+        self._waiting: list[_File] = []
+        self._waiting_bytes = 0
+        self._rows = Columns(stream, self._columns)
+        self._origins: list[_Origin] = []
+        self._counts = Counter[str]()
 
     def add(self, data: bytes, *, participant: str, time: datetime | None = None, survey_id: str | None = None) -> None:
-        """Parse one file and keep its rows. ``time`` is the one in the file's name, aware."""
+        """Take one file and keep its rows. ``time`` is the one in the file's name, aware."""
         moment = milliseconds("time", time)
-        outside = moment is not None and not self._holds(moment)
-        if outside and self._stream.known and not self._stream.chunked:
+        if self._stream.known and not self._stream.chunked and not self._holds(moment):
             return
-        parsed = read_csv(
-            data,
-            self._stream.name,
-            columns=self._columns,
-            start=self._start,
-            end=self._end,
-            hour=time if self._stream.chunked else None,
-        )
-        self._names |= dict.fromkeys(parsed.names)
-        if outside and not self._stream.chunked and TIMESTAMP not in parsed.names:
-            return
-        self._files.append(parsed)
-        self._origins.append((participant, moment, survey_id))
+        _check_table(data, self._stream)
+        self._waiting.append(_File(data, participant, moment, survey_id))
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes >= _TOGETHER_BYTES:
+            self._parse()
 
-    def _holds(self, moment: int) -> bool:
+    def _parse(self) -> None:
+        """Parse the files that wait for it."""
+        files, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        hours = [file.moment if self._stream.chunked else None for file in files]
+        contents = [(file.data, hour) for file, hour in zip(files, hours, strict=True)]
+        for file, parsed in zip(files, parse_all(contents, self._stream, columns=self._columns), strict=True):
+            self._names |= dict.fromkeys(parsed.names)
+            if not self._stream.chunked and TIMESTAMP not in parsed.names and not self._holds(file.moment):
+                continue
+            table = _between(parsed.table, *self._range)
+            self._rows.append(table)
+            self._origins.append(_Origin(file.participant, file.moment, file.survey_id, table.num_rows))
+            self._counts.update({name: getattr(parsed, name) for name in _COUNTED})
+            self._counts.update(files=1, rows=table.num_rows, set_aside_rows=len(parsed.set_aside))
+
+    def _holds(self, moment: int | None) -> bool:
         first, last = self._range
-        return (first is None or first <= moment) and (last is None or moment < last)
+        return moment is None or ((first is None or first <= moment) and (last is None or moment < last))
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every column of the files so far, also those that were not selected."""
+        self._parse()
         return tuple(self._names)
 
     @property
     def report(self) -> ParseReport:
         """The counts so far; also in ``frame.attrs["beiwe"]`` as a plain dict."""
-        counts = [name for name in ParseReport.__dataclass_fields__ if name not in ("files", "rows")]
-        return ParseReport(
-            files=len(self._files),
-            rows=sum(file.table.num_rows for file in self._files),
-            **{name: sum(getattr(file, name) for file in self._files) for name in counts},
-        )
+        self._parse()
+        return ParseReport(**self._counts)
 
-    def build(self) -> pd.DataFrame:
-        """All rows in the order in which their files were added. You can add more files after that."""
-        frame: pd.DataFrame = combine(self._files, self._stream.name, columns=self._columns)
-        rows = np.array([file.table.num_rows for file in self._files], dtype=np.int64)
-        origin: dict[str, Any] = {PARTICIPANT: _repeated([participant for participant, _, _ in self._origins], rows)}
+    def build(self, *, more: bool = True) -> pd.DataFrame:
+        """All rows in the order in which their files were added. You can add more files after that.
+
+        If no ``more`` come, the builder gives up its rows, which saves as much memory as they take.
+        """
+        report = self.report
+        frame: pd.DataFrame = self._rows.frame(more=more)
+        origins = self._origins
+        rows = np.array([origin.rows for origin in origins], dtype=np.int64)
+        added: dict[str, Any] = {PARTICIPANT: _repeated([origin.participant for origin in origins], rows)}
         if not self._stream.chunked:
-            moments = np.array([_as_datetime64(moment) for _, moment, _ in self._origins], dtype="datetime64[ms]")
-            origin[FILE_TIME] = pd.Series(np.repeat(moments, rows)).dt.tz_localize("UTC")
-            origin[SURVEY_ID] = _repeated([survey for _, _, survey in self._origins], rows)
-        frame = frame[[name for name in frame.columns if name not in origin]]
-        for position, (name, values) in enumerate(origin.items()):
+            moments = np.array([_as_datetime64(origin.moment) for origin in origins], dtype="datetime64[ms]")
+            added[FILE_TIME] = pd.Series(np.repeat(moments, rows)).dt.tz_localize("UTC")
+            added[SURVEY_ID] = _repeated([origin.survey_id for origin in origins], rows)
+        if clashing := [name for name in frame.columns if name in added]:
+            frame = frame.drop(columns=clashing)
+        for position, (name, values) in enumerate(added.items()):
             frame.insert(position, name, values)
-        frame.attrs["beiwe"] = asdict(self.report)
+        frame.attrs["beiwe"] = asdict(report)
         return frame
+
+
+class _File(NamedTuple):
+    """A file that waits to be parsed. ``moment`` is the one in its name, in Unix milliseconds."""
+
+    data: bytes
+    participant: str
+    moment: int | None
+    survey_id: str | None
+
+
+class _Origin(NamedTuple):
+    """What the rows of a file have in common, and how many they are."""
+
+    participant: str
+    moment: int | None
+    survey_id: str | None
+    rows: int
 
 
 def check_list(what: str, values: Iterable[str]) -> tuple[str, ...]:
@@ -237,6 +265,11 @@ def _table_stream(stream: str) -> Stream:
     return known
 
 
+def _check_table(data: bytes, stream: Stream) -> None:
+    if not stream.known and not is_table(data):
+        raise _no_table(stream.name, "files that are no CSV")
+
+
 def _no_table(stream: str, what: str) -> NotATableError:
     return NotATableError(
         f"{stream} holds {what}. Nothing was read as a table. List them with `files({stream!r})` and read each with "
@@ -248,23 +281,12 @@ def _as_datetime64(milliseconds: int | None) -> np.datetime64:
     return np.datetime64("NaT" if milliseconds is None else milliseconds, "ms")
 
 
-def _pandas_dtype(arrow_type: Any) -> Any:
-    if pa.types.is_int64(arrow_type):
-        return pd.Int64Dtype()
-    return TEXT_DTYPE if pa.types.is_string(arrow_type) else None
-
-
-def _all_columns(stream: str, tables: Iterable[pa.Table]) -> list[str]:
-    known = (name for header in stream_named(stream).known_headers for name in header)
-    found = (name for table in tables for name in table.column_names)
-    return list(dict.fromkeys([*known, *found]))
-
-
 def _repeated(values: Sequence[str | None], counts: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
     """A categorical of one value per file, repeated for the file's rows; categories in order of appearance."""
     categories = list(dict.fromkeys(value for value in values if value is not None))
     codes = {value: code for code, value in enumerate(categories)}
-    per_file = np.array([codes.get(value, -1) if value is not None else -1 for value in values], dtype=np.int64)
+    smallest = np.min_scalar_type(-max(1, len(categories)))  # what pandas takes, too
+    per_file = np.array([codes.get(value, -1) if value is not None else -1 for value in values], dtype=smallest)
     return pd.Categorical.from_codes(np.repeat(per_file, counts), categories=pd.Index(categories, dtype=TEXT_DTYPE))
 
 

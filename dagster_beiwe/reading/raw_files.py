@@ -13,7 +13,8 @@ import pandas as pd
 from dagster_beiwe.errors import TimeRangeError
 from dagster_beiwe.reading.ahead import read_ahead
 from dagster_beiwe.reading.frames import FrameBuilder, check_columns, read_csv
-from dagster_beiwe.reading.parsing import SetAsideRow, check_time
+from dagster_beiwe.reading.parsing import SetAsideRow
+from dagster_beiwe.reading.times import check_time
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelled_streams, stream_named
 
 _HOUR: Final = timedelta(hours=1)
@@ -144,7 +145,7 @@ class RawFiles(ABC):
         builder = self._builder(stream, columns, span)
         self._fill(builder, self._select(names, span))
         check_columns(columns, stream, builder.names)
-        return self._noted(builder.build(), stream)
+        return self._noted(builder.build(more=False), stream)
 
     def iter_frames(
         self,
@@ -189,7 +190,7 @@ class RawFiles(ABC):
                 builder = self._builder(stream, columns, span)
                 self._fill(builder, chosen)
                 found.update(builder.names)
-                yield participant, window, builder.build()
+                yield participant, window, builder.build(more=False)
         check_columns(columns, stream, found)
 
     def _noted(self, frame: pd.DataFrame, stream: str) -> pd.DataFrame:  # noqa: ARG002

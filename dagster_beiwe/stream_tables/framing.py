@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from dagster_beiwe.reading.frames import PARTICIPANT, TEXT_DTYPE
+from dagster_beiwe.reading.columns import TEXT_DTYPE
+from dagster_beiwe.reading.frames import PARTICIPANT
 from dagster_beiwe.reading.rows import UTC_TIME
 from dagster_beiwe.stream_tables.definition import Columns, TableSources
 
