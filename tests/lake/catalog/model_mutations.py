@@ -184,34 +184,35 @@ def _moved(record: Any, start: dict[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Mutation:
-    """One rule broken: where it shows, how it is broken."""
+    """One rule broken: where it shows, how it is broken, and the first schedule that shows it, to be played first."""
 
     kind: Kind
     ways: Ways
     mix: Mix = WIDE
+    seed: int = 0
 
 
 MUTATIONS = {
-    "commits below the floor": Mutation("objects", Ways(rules=NoFloor())),
-    "commits over another run's commit": Mutation("objects", Ways(rules=NoConflict())),
-    "commits for whoever was withdrawn": Mutation("objects", Ways(rules=NoWithdrawal())),
-    "collects by age": Mutation("objects", Ways(rules=ByAge())),
-    "believes the store's answer": Mutation("objects", Ways(log=AnswersCount)),
-    "removes files after an unknown answer": Mutation("objects", Ways(batch=RemovesInDoubt)),
-    "uses a first name again": Mutation("objects", Ways(reuse_names=True), NARROW),
+    "commits below the floor": Mutation("objects", Ways(rules=NoFloor()), seed=2),
+    "commits over another run's commit": Mutation("objects", Ways(rules=NoConflict()), seed=8),
+    "commits for whoever was withdrawn": Mutation("objects", Ways(rules=NoWithdrawal()), seed=3),
+    "collects by age": Mutation("objects", Ways(rules=ByAge()), seed=18),
+    "believes the store's answer": Mutation("objects", Ways(log=AnswersCount), seed=15),
+    "removes files after an unknown answer": Mutation("objects", Ways(batch=RemovesInDoubt), seed=23),
+    "uses a first name again": Mutation("objects", Ways(reuse_names=True), NARROW, seed=83),
     "commits files of an earlier batch": Mutation("objects", Ways(batch=KeepsRefused, reuse_files=True), NARROW),
-    "goes on with a token from before a withdrawal": Mutation("objects", Ways(batch=KeepsToken), RETURNS),
-    "commits for whoever has come again": Mutation("objects", Ways(batch=TakesNewToken), LATE_RETURNS),
-    "names a superseded file again": Mutation("disk", Ways(revive=True), NARROW),
-    "leaves a gap after a power loss": Mutation("disk", Ways(log=NoSyncBefore), NARROW),
+    "goes on with a token from before a withdrawal": Mutation("objects", Ways(batch=KeepsToken), RETURNS, seed=35),
+    "commits for whoever has come again": Mutation("objects", Ways(batch=TakesNewToken), LATE_RETURNS, seed=330),
+    "names a superseded file again": Mutation("disk", Ways(revive=True), NARROW, seed=2),
+    "leaves a gap after a power loss": Mutation("disk", Ways(log=NoSyncBefore), NARROW, seed=23),
     "does not sync what it names": Mutation("disk", Ways(sync=False)),
-    "collects while runs write": Mutation("disk", Ways(guards=False)),
-    "asks nobody what was seen": Mutation("disk", Ways(catalog=NoMemory)),
-    "deletes before the record": Mutation("objects", Ways(collector=DeletesFirst)),
-    "collects a cut log": Mutation("disk", Ways(collector=CollectsCutLog), CUTS),
-    "forgets where to look": Mutation("objects", Ways(collector=ForgetsMarkers)),
-    "drops what a snapshot needs": Mutation("disk", Ways(retention=ForgetsSnapshots), PAPERS),
-    "keeps the token of whoever was withdrawn": Mutation("objects", Ways(catalog=OldToken), RETURNS),
-    "withdraws before the record": Mutation("disk", Ways(withdraw=files_first), RETURNS),
-    "does not look at what came first": Mutation("objects", Ways(catalog=AppendsBlindly)),
+    "collects while runs write": Mutation("disk", Ways(guards=False), seed=95),
+    "asks nobody what was seen": Mutation("disk", Ways(catalog=NoMemory), seed=100),
+    "deletes before the record": Mutation("objects", Ways(collector=DeletesFirst), seed=17),
+    "collects a cut log": Mutation("disk", Ways(collector=CollectsCutLog), CUTS, seed=44),
+    "forgets where to look": Mutation("objects", Ways(collector=ForgetsMarkers), seed=77),
+    "drops what a snapshot needs": Mutation("disk", Ways(retention=ForgetsSnapshots), PAPERS, seed=29),
+    "keeps the token of whoever was withdrawn": Mutation("objects", Ways(catalog=OldToken), RETURNS, seed=3),
+    "withdraws before the record": Mutation("disk", Ways(withdraw=files_first), RETURNS, seed=1),
+    "does not look at what came first": Mutation("objects", Ways(catalog=AppendsBlindly), seed=19),
 }

@@ -63,9 +63,6 @@ class Mix:
     """For how many steps of others a process is stopped."""
 
 
-SHORT = Mix(people=1, windows=1, steps=(2, 7), stops=(1,), tidied=0.1)
-
-
 WIDE = Mix()
 
 
