@@ -8,17 +8,22 @@ is in ``support``.
 
 from __future__ import annotations
 
+import functools
 import gc
+import itertools
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 
+import cryptease
 import dagster as dg
 import pytest
 from cheap_dagster import cheap_dagster
 from hypothesis import HealthCheck, settings
 from unignored_signals import take_back_ignored_signals
 
+from dagster_beiwe.encryption import cryptease as cryptease_files
 from dagster_beiwe.lake.catalog import key_file
 
 settings.register_profile(
@@ -46,8 +51,17 @@ LONG_FILES = (
 )
 
 
+IN_MEMORY = "/dev/shm"
+ENOUGH_BYTES = 4_000_000_000
+"""More than the tests leave at any time."""
+
+
 def pytest_configure() -> None:
+    """Signals as a service has them; folders in memory where there is room, as to make a file costs a disk ten times as
+    much."""
     take_back_ignored_signals()
+    if os.path.isdir(IN_MEMORY) and shutil.disk_usage(IN_MEMORY).free > ENOUGH_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", IN_MEMORY)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -57,10 +71,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: places.get(item.path.name, len(LONG_FILES)))
 
 
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the collector of garbage need not look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cheap_lakes() -> Iterator[None]:
     """Keys that cost little, and no waiting for disks: tests open thousands of lakes."""
+    salts = itertools.cycle([cryptease_files.new_salt() for _ in range(4)])
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cryptease, "kdf", functools.cache(cryptease.kdf))
+        patch.setattr(cryptease_files, "new_salt", salts.__next__)
         patch.setattr(os, "fsync", lambda descriptor: None)
         patch.setattr(key_file, "LOG2_N", 10)
         yield

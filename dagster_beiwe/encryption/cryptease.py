@@ -102,7 +102,7 @@ class CrypteaseCipher(Cipher):
     def _write_key(self) -> cryptease.Key:
         with self._lock:
             if self._write_salt is None:
-                self._write_salt = os.urandom(32)
+                self._write_salt = new_salt()
             return self._derived(self._write_salt)
 
     def _derived(self, salt: bytes) -> cryptease.Key:
@@ -111,6 +111,11 @@ class CrypteaseCipher(Cipher):
         if len(self._keys) > _KEPT_KEYS:
             self._keys.popitem(last=False)
         return key
+
+
+def new_salt() -> bytes:
+    """The random salt of a key to write with."""
+    return os.urandom(_KEY_BYTES)
 
 
 def _header(key: cryptease.Key, iv: bytes) -> bytes:
