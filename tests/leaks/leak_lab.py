@@ -69,7 +69,7 @@ def main(answers: Path, *, plant: bool) -> None:
         from leak_planted import planted_resources
 
         definitions = dg.Definitions.merge(definitions, planted_resources())
-    with cheap_dagster(), dg.DagsterInstance.get() as instance:
+    with cheap_dagster(alone=True), dg.DagsterInstance.get() as instance:
         for keys, tags in _work(definitions, instance, plant=plant):
             job = definitions.resolve_implicit_job_def_def_for_assets(keys)
             assert job is not None

@@ -109,7 +109,7 @@ def last_weeks_of_two(now):
         yield replace(plan, start=now - timedelta(weeks=3), participants=two)
 
 demo.demo_plans = lambda now: tuple(last_weeks_of_two(now))
-with cheap_dagster():
+with cheap_dagster(alone=True):
     runpy.run_module("dagster_beiwe", run_name="__main__")
 """
 """The command, with an Android phone and an iPhone in each study, for half of what the whole world costs."""

@@ -35,16 +35,16 @@ _COLUMNS = {
 
 
 @contextmanager
-def cheap_dagster() -> Iterator[None]:
-    """All of it."""
-    with _histories_in_files(), _histories_in_memory(), _complete_tables(), _schemas_of_resources():
+def cheap_dagster(*, alone: bool = False) -> Iterator[None]:
+    """All of it; connections to files stay open where no other process writes to them."""
+    with _histories_in_files(alone=alone), _histories_in_memory(), _complete_tables(), _schemas_of_resources():
         yield
 
 
 @contextmanager
-def _histories_in_files() -> Iterator[None]:
+def _histories_in_files(*, alone: bool) -> Iterator[None]:
     """Dagster reads all its migrations to make a database, and makes an engine for each connection, which compiles each
-    query."""
+    query. When the only connection to a database is closed, SQLite writes its log back and removes it."""
     read = ScriptDirectory.from_config
     scripts: dict[str | None, ScriptDirectory] = {}
     engines: dict[str, Engine] = {}
@@ -57,7 +57,7 @@ def _histories_in_files() -> Iterator[None]:
 
     def create_once(address: str, **options: Any) -> Engine:
         if address not in engines:
-            engines[address] = create_engine(address, **options)
+            engines[address] = _keeping_connections(address) if alone else create_engine(address, **options)
         return engines[address]
 
     with (
@@ -67,6 +67,14 @@ def _histories_in_files() -> Iterator[None]:
         patch.object(sqlite_schedule_storage, "create_engine", create_once),
     ):
         yield
+
+
+def _keeping_connections(address: str) -> Engine:
+    """An engine that Dagster can't part from its connections; nothing is kept from a power cut."""
+    engine = create_engine(address, poolclass=QueuePool, connect_args={"check_same_thread": False})
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF").close())
+    engine.dispose = lambda close=True: None
+    return engine
 
 
 @contextmanager
