@@ -40,6 +40,8 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 WITHOUT_DAGSTER = [
     *(room for rooms in FLOORS[:7] for room in sorted(rooms)),
+    "surveys",
+    "stream_tables",
     "opening",
     "coverage",
     "pictures",
