@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from dagster_beiwe.reading.parsing import milliseconds
 from dagster_beiwe.reading.rows import UTC_TIME
+from dagster_beiwe.reading.times import milliseconds
 from dagster_beiwe.stream_tables.definition import Columns, MadeTable, TableDefinition, TableSources
 from dagster_beiwe.stream_tables.framing import COMMON, framed
 from dagster_beiwe.stream_tables.names import streams_of
