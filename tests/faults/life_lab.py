@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -44,6 +45,7 @@ class ImpatientResource(BeiweResource):
 
 
 @dg.definitions
+@functools.cache  # Dagster loads them for each run, as if it had a process of its own
 def defs() -> dg.Definitions:
     """Everything that a lab gets, switched on, and looked at every hour."""
     study = StudyConfig(STUDY, key="life", start=os.environ[START_VARIABLE], window="daily", streams=STREAMS)

@@ -85,12 +85,12 @@ class S3:
 
     def __init__(self) -> None:
         # slow to import, and processes that only use the store need it not
-        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from moto.moto_server.werkzeug_app import create_backend_app
         from werkzeug.serving import make_server
 
         self.requests: list[tuple[str, str]] = []
         self.meddle: Callable[[Call], Answer] | None = None
-        self._store = DomainDispatcherApplication(create_backend_app)
+        self._store = create_backend_app("s3")  # moto would look for the service at each request
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self._thread = threading.Thread(target=self._server.serve_forever, name="s3")
