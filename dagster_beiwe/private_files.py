@@ -14,8 +14,8 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
@@ -199,6 +199,23 @@ class FileTree:
         """A whole small file."""
         with self.open(path) as file:
             return _read(file, limit_bytes, path)
+
+    def read_all(self, paths: Sequence[str], *, limit_bytes: int) -> Iterator[bytes | None]:
+        """Whole small files, None for a missing one; a folder of several in a row is opened once for them."""
+        for above, group in groupby(paths, key=lambda path: path.rpartition("/")[0]):
+            with ExitStack() as opened:
+                folder: int | None = None
+                for path in group:
+                    if not path or not is_below(path):
+                        raise OutsideTreeError(path)
+                    try:
+                        folder = opened.enter_context(self.folder(above)) if folder is None else folder
+                        with _open(path.rpartition("/")[2], folder=folder) as file:
+                            data = _read(file, limit_bytes, path)
+                    except FileNotFoundError:
+                        yield None
+                    else:
+                        yield data
 
     def create(self, path: str, *, durable: bool = True) -> BinaryIO:
         """A new file for writing, durable when it is closed. Raises ``FileExistsError`` if anything is there."""

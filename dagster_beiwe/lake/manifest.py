@@ -7,6 +7,7 @@ so a manifest needs no proof of its own. Stored as JSON, compressed with zstd, u
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
@@ -226,6 +227,7 @@ _decoder: msgspec.json.Decoder[Manifest] = msgspec.json.Decoder(Manifest)
 _size_decoder: msgspec.json.Decoder[SizeManifest] = msgspec.json.Decoder(SizeManifest)
 _table_decoder: msgspec.json.Decoder[TableManifest] = msgspec.json.Decoder(TableManifest)
 _encoder = msgspec.json.Encoder()
+_local = threading.local()
 
 
 def encode(manifest: Manifest | TableManifest) -> bytes:
@@ -288,12 +290,20 @@ def total_bytes(records: Iterable[FileRecord]) -> int:
     return sum(record.size_bytes for record in records)
 
 
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """The thread's own: it takes as long to make one as to use it."""
+    if not hasattr(_local, "decompressor"):
+        _local.decompressor = zstandard.ZstdDecompressor()
+    decompressor: zstandard.ZstdDecompressor = _local.decompressor
+    return decompressor
+
+
 def _decoded(decoder: msgspec.json.Decoder[T], data: bytes, *, name: str) -> T:
     """A stored document as its decoder reads it; ``name`` is for messages. Raises ``IntegrityError``."""
     try:
         if zstandard.frame_content_size(data) not in range(_LARGEST_BYTES):  # it would be taken as memory at once
             raise ValueError("a size that no document has")
-        return decoder.decode(zstandard.ZstdDecompressor().decompress(data))
+        return decoder.decode(_decompressor().decompress(data))
     except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, RecursionError):
         raise IntegrityError(
             f"{name!r} does not have the fields of such a document. It was not used. A newer version wrote it (update "

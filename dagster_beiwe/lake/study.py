@@ -19,7 +19,7 @@ from dagster_beiwe.errors import (
 )
 from dagster_beiwe.ids import check_participant_id, check_study_id
 from dagster_beiwe.lake.catalog.catalog import Catalog
-from dagster_beiwe.lake.catalog.manifests import absent, read_manifest
+from dagster_beiwe.lake.catalog.manifests import absent, read_manifest, read_manifests
 from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.catalog.records import Head
 from dagster_beiwe.lake.catalog.state import State
@@ -217,13 +217,13 @@ class StudyLake:
 
         Several times as fast as ``manifests``. Raises ``IntegrityError`` if a manifest was changed.
         """
-        catalog = self.catalog()
-        for key, version in self.index(participant).items():
-            if catalog is not None and key in windows:
-                data = read_manifest(catalog, _subject(participant), key, version)
-                sizes = decode_sizes(data, name=self._name(participant, key, version))
-                _check_place(sizes, self.study_id, participant, key)
-                yield sizes
+        if (catalog := self.catalog()) is None:
+            return
+        wanted = {key: version for key, version in self.index(participant).items() if key in windows}
+        for key, data in read_manifests(catalog, _subject(participant), wanted):
+            sizes = decode_sizes(data, name=self._name(participant, key, wanted[key]))
+            _check_place(sizes, self.study_id, participant, key)
+            yield sizes
 
     def open(self, participant: str, record: FileRecord, *, window: str = "") -> BinaryIO:
         """The plain content of a file as a stream that can't seek; ``window`` is the one whose manifest names it.

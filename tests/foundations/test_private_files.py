@@ -171,6 +171,8 @@ def test_a_tree_has_no_paths_that_lead_out_of_it(tmp_path: Path, path: str) -> N
     with pytest.raises(OutsideTreeError):
         FileTree(tmp_path).open(path)
     with pytest.raises(OutsideTreeError):
+        [*FileTree(tmp_path).read_all([path], limit_bytes=9)]
+    with pytest.raises(OutsideTreeError):
         FileTree(tmp_path).create(path)
 
 
@@ -183,6 +185,7 @@ def test_no_link_is_followed_below_a_tree(tmp_path: Path) -> None:
     (tmp_path / "tree" / "a").symlink_to(outside)
     for use in (
         lambda: tree.open("a/b/file"),
+        lambda: [*tree.read_all(["a/b/file"], limit_bytes=9)],
         lambda: tree.create("a/b/new"),
         lambda: tree.open_new("a/b/new"),
         lambda: tree.link("a/b/file", "file"),

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Final
+
 from dagster_beiwe.errors import IntegrityError, PastStateError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import Subject
+
+_AT_A_TIME: Final = 64
 
 
 def read_manifest(catalog: Catalog, subject: Subject, window: str, version: Version) -> bytes:
@@ -18,6 +24,26 @@ def read_manifest(catalog: Catalog, subject: Subject, window: str, version: Vers
         file = catalog.shared_file(path, version.file_bytes or version.size_bytes, kept=version.file_bytes > 0)
     except FileNotFoundError:
         raise absent(catalog, subject, window, version) from None
+    return _proven(file, path, version)
+
+
+def read_manifests(catalog: Catalog, subject: Subject, versions: Mapping[str, Version]) -> Iterator[tuple[str, bytes]]:
+    """Windows, and the manifests of these versions of them, as ``read_manifest`` returns them.
+
+    Several times as fast: some are read at a time, in parallel where that is faster.
+    """
+    home, windows = catalog.layout.home(subject), iter(versions.items())
+    while some := dict(islice(windows, _AT_A_TIME)):
+        paths = {window: home.manifest(version.base, version.nonce) for window, version in some.items()}
+        names = list(dict.fromkeys(paths.values()))  # windows may share a file
+        files = dict(zip(names, catalog.store.read_all(names), strict=True))
+        for window, version in some.items():
+            if (file := files[paths[window]]) is None:
+                raise absent(catalog, subject, window, version)
+            yield window, _proven(file, paths[window], version)
+
+
+def _proven(file: bytes, path: str, version: Version) -> bytes:
     if (manifest := version.manifest(file)) is None:
         raise IntegrityError(
             f"{path!r} is not the manifest that record {version.at} of the log names. It was not used. It was changed "

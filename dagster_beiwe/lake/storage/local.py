@@ -58,6 +58,17 @@ class LocalStorage(Storage):
             except FileTooLargeError:
                 raise too_large(path, limit_bytes) from None
 
+    def read_all(self, paths: Sequence[str]) -> list[bytes | None]:
+        contents = self._tree.read_all(paths, limit_bytes=LARGEST_DOCUMENT_BYTES)
+        found = []
+        for path in paths:
+            with self.explained("read", path):
+                try:
+                    found.append(next(contents))
+                except FileTooLargeError:
+                    raise too_large(path, LARGEST_DOCUMENT_BYTES) from None
+        return found
+
     def exists(self, path: str) -> bool:
         with self.explained("read", path):
             status = self._tree.status(path)

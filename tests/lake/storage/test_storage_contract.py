@@ -156,7 +156,14 @@ def test_no_path_leads_out_of_the_lake(storage: Storage) -> None:
     """Whatever a forged document says; a name with two dots in it is no way up."""
     storage.create_new("a/file..csv", b"x")
     assert storage.exists("a/file..csv")
-    for attempt in (storage.read, storage.open, storage.exists, storage.delete, storage.list):
+    for attempt in (
+        storage.read,
+        lambda path: storage.read_all(["a/file..csv", path]),
+        storage.open,
+        storage.exists,
+        storage.delete,
+        storage.list,
+    ):
         with pytest.raises(IntegrityError, match="inside the lake"):
             attempt("a/../../outside")
     with pytest.raises(IntegrityError, match="inside the lake"):
@@ -180,6 +187,7 @@ def test_a_new_file_is_whole_durable_and_the_only_one(storage: Storage) -> None:
         storage.create_new("a/log/000", b"second", staging="a/staging")
     storage.create_new("a/other", b"beside")
     assert storage.read_all(["a/log/000", "a/none", "a/other"]) == [b"first", None, b"beside"]
+    assert storage.read_all(["none/000", "none/001", "a/log/000"]) == [None, None, b"first"]
     assert storage.list("a/log") == ["000"]
     assert storage.list("a/staging") == []
 
