@@ -105,11 +105,12 @@ def build_beiwe_definitions(
 ) -> dg.Definitions:
     """Build assets, schedules, sensors, and resources for the studies. Call it in a function with ``@dg.definitions``.
 
-    Without ``studies``, they are those of ``BEIWE_STUDIES`` on any of the deployments, starting at ``BEIWE_START``, or
-    all that the access keys can see. Without ``deployments`` ({name: resource}) there is one, ``beiwe``, with
-    credentials from the environment or from the keyring that it names. Each server is asked for its studies: one
-    request with short timeouts, and no other for five minutes unless something was missing. If a server does not
-    answer, the last known studies are used, which are kept in ``state_folder`` (default ``$DAGSTER_HOME/beiwe``).
+    Without ``studies``, they are those of ``BEIWE_STUDIES`` on any of the deployments, or all that the access keys can
+    see, starting at ``BEIWE_START``, with the stream tables in ``BEIWE_TABLES``. Without ``deployments`` ({name:
+    resource}) there is one, ``beiwe``, with credentials from the environment or from the keyring that it names. Each
+    server is asked for its studies: one request with short timeouts, and no other for five minutes unless something
+    was missing. If a server does not answer, the last known studies are used, which are kept in ``state_folder``
+    (default ``$DAGSTER_HOME/beiwe``).
 
     ``per_study`` returns a lab's own assets for a study; they read ``study.asset_key("raw_data")``. ``translator``
     decides the keys, groups, owners, descriptions, and metadata of all other assets.

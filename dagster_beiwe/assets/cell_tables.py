@@ -82,7 +82,6 @@ class CellTables:
             return False
         if not self.store.exists(self.key.path, partition=str(cell.key)):
             return False
-        self._context.log.info("%s: its files are those that it was made from.", cell.key)
         self.record(cell, inputs, {**event.metadata, **(notes or {})}, version=version_of(event))
         return True
 

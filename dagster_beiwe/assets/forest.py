@@ -138,6 +138,7 @@ class _Run:
     def _make(self, cell: Cell) -> None:
         inputs = self._inputs(cell)
         if self._tables.record_unchanged(cell, inputs.version):
+            self._context.log.info("%s: its files are those that it was made from.", cell.key)
             return
         frame, state, notes = no_results(self._analysis), no_state(), {"result": "no files"}
         if inputs.files:

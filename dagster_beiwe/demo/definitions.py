@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dagster as dg
 
+from dagster_beiwe.assets import BeiweTranslator, BeiweTranslatorData
 from dagster_beiwe.definitions import Automation, build_beiwe_definitions
 from dagster_beiwe.demo.folder import REFRESH_CRON
-from dagster_beiwe.studies.config import EVERY_STUDY, StudyConfig
+
+
+class _Owned(BeiweTranslator):
+    def get_asset_spec(self, data: BeiweTranslatorData) -> dg.AssetSpec:
+        return super().get_asset_spec(data).replace_attributes(owners=["team:data"])
 
 
 @dg.definitions
@@ -14,6 +19,5 @@ def defs() -> dg.Definitions:
     automation = Automation(
         running=True, roster_seconds=30, changes_seconds=60, histories_seconds=60, refresh_cron=REFRESH_CRON
     )
-    everything = StudyConfig(EVERY_STUDY, owners=["team:data"])
-    beiwe = build_beiwe_definitions([everything], automation=automation, default_io_manager=True)
+    beiwe = build_beiwe_definitions(automation=automation, translator=_Owned(), default_io_manager=True)
     return dg.Definitions.merge(beiwe, dg.Definitions(executor=dg.in_process_executor))

@@ -16,11 +16,13 @@ from dagster_beiwe.environment import (
     BEIWE_SECRET_KEY,
     BEIWE_START,
     BEIWE_STUDIES,
+    BEIWE_TABLES,
     BEIWE_URL,
     DAGSTER_HOME,
 )
 from dagster_beiwe.private_files import make_folder, read_file, write_file
 from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.studies.config import EVERY_STUDY
 
 WORKSPACE = "workspace.yaml"
 REFRESH_CRON = "*/10 * * * *"
@@ -71,14 +73,17 @@ def variables(folder: Path, server: SimulatedServer) -> dict[str, str]:
     passphrase = folder / "passphrase"
     if not passphrase.exists():
         write_file(passphrase, secrets.token_urlsafe(24).encode(), exclusive=True)
-    for name in (BEIWE_STUDIES, BEIWE_START, BEIWE_KEYRING_SECTION):
+    for name in (BEIWE_START, BEIWE_KEYRING_SECTION):
         os.environ.pop(name, None)
+    first = next(iter(server.world.studies))
     return {
         BEIWE_URL: server.url,
         BEIWE_ACCESS_KEY: server.access_key,
         BEIWE_SECRET_KEY: server.secret_key,
         BEIWE_LAKE: str(folder / "lake"),
         BEIWE_LAKE_PASSPHRASE: read_file(passphrase, limit_bytes=_LARGEST_BYTES).decode(),
+        BEIWE_STUDIES: f"{first},{EVERY_STUDY}",
+        BEIWE_TABLES: "accelerometer,gps",
         BEIWE_AUTOMATION: "running",
         BEIWE_REFRESH_CRON: REFRESH_CRON,
         DAGSTER_HOME: str(folder / "dagster_home"),

@@ -6,9 +6,10 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from dagster_beiwe.client.studies import find_study
-from dagster_beiwe.environment import BEIWE_START, BEIWE_STUDIES
+from dagster_beiwe.environment import BEIWE_START, BEIWE_STUDIES, BEIWE_TABLES
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import is_study_id
 from dagster_beiwe.studies.config import EVERY_STUDY, StudyConfig
@@ -23,22 +24,26 @@ Known = Mapping[str, Study]
 
 def configs_from_environment(environ: Mapping[str, str], deployments: Mapping[str, Known]) -> list[StudyConfig]:
     """``BEIWE_STUDIES`` (ids, beginnings of ids or names, separated by commas), all beginning at ``BEIWE_START`` if
-    that is set. Empty means every study that the keys of each deployment can see.
+    that is set, and with the stream tables in ``BEIWE_TABLES``. Empty means every study that the keys of each
+    deployment can see. ``*`` stands for the others beside those that are named, without tables.
 
     ``deployments`` holds the known studies of each. A name that contains commas is recognized once its study is known.
     Each study is taken from every deployment that has it; one that is known nowhere belongs to the first deployment of
     which nothing is known yet.
     """
     start = environ.get(BEIWE_START, "").strip() or None
+    tables: Any = tuple(filter(None, (name.strip() for name in environ.get(BEIWE_TABLES, "").split(","))))
     names = [study.name for known in deployments.values() for study in known.values()]
     texts = split_names(as_typed(environ.get(BEIWE_STUDIES, "")), names)
     if not texts:
-        return [StudyConfig(EVERY_STUDY, start=start, deployment=name) for name in deployments]
+        return [StudyConfig(EVERY_STUDY, start=start, tables=tables, deployment=name) for name in deployments]
     unknown = [name for name, known in deployments.items() if not known]
     elsewhere = [*unknown, *deployments][:1]
-    return [
-        StudyConfig(text, start=start, deployment=name)
+    others = [StudyConfig(EVERY_STUDY, start=start, deployment=name) for name in deployments if EVERY_STUDY in texts]
+    return others + [
+        StudyConfig(text, start=start, tables=tables, deployment=name)
         for text in texts
+        if text != EVERY_STUDY
         for name in [each for each, known in deployments.items() if _find(text, known)] or elsewhere
     ]
 

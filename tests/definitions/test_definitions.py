@@ -197,6 +197,20 @@ def test_studies_are_chosen_by_the_environment(server: SimulatedServer, monkeypa
     assert partitions.get_partitions_def_for_dimension("window").get_partition_keys()[0] == "2024-03-04"
 
 
+def test_the_environment_gives_the_named_studies_their_tables(
+    server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``*`` beside them stands for all others; alone, it has the tables."""
+    monkeypatch.setenv("BEIWE_START", "2024-03-06")
+    monkeypatch.setenv("BEIWE_TABLES", "gps, wifi")
+    monkeypatch.setenv("BEIWE_STUDIES", "Sleep and Mood,*")
+    some = keys(build_beiwe_definitions())
+    assert {"beiwe/sleep_and_mood/streams/wifi", "beiwe/etude_schmerz/raw_data"} <= some
+    assert "beiwe/etude_schmerz/streams/gps" not in some
+    monkeypatch.setenv("BEIWE_STUDIES", "")
+    assert {"beiwe/sleep_and_mood/streams/gps", "beiwe/etude_schmerz/streams/wifi"} <= keys(build_beiwe_definitions())
+
+
 def test_a_template_covers_what_is_not_listed(server: SimulatedServer) -> None:
     """``*`` stands for every other study, with its own settings."""
     definitions = build_beiwe_definitions(
