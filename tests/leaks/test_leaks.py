@@ -168,6 +168,7 @@ def _environment(watched: Path, secrets: Mapping[str, str], needles: Needles) ->
         "BEIWE_LAKE": str(watched / "lake"),
         "BEIWE_LAKE_PASSPHRASE": secrets["passphrase of the lake"],
         "BEIWE_START": START.date().isoformat(),
+        "BEIWE_TABLES": "gps,texts",
         VARIABLE: needles.to_variable(),
         "LEAK_ROW": ROW,
     }
@@ -199,7 +200,7 @@ def test_the_day_was_a_real_one(clean: Hunt) -> None:
     assert "DEBUG" in graphql
     locked = list((clean.folder / "lake").rglob("*.csv.zst.lock"))
     assert len(locked) > 50
-    assert list((clean.folder / "lake").rglob("*.parquet"))
+    assert list((clean.folder / "lake").rglob("streams/texts/**/*.parquet"))
     assert list((clean.folder / "home").rglob("*.err"))
 
 
