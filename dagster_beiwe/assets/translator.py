@@ -165,8 +165,9 @@ def _description(name: str, study: Study | None) -> str:
         },
         **{
             table.asset: (
-                f"{table.description} Of {study.title}, typed, in order of time, and with local times: one partition "
-                f"per participant and {study.config.window} window (UTC). From {', '.join(table.streams)}."
+                f"{table.description} The rows of {study.title} with one type per column, sorted by time, and with "
+                f"local times: one partition per participant and {study.config.window} window (UTC). From "
+                f"{', '.join(table.streams)}."
             )
             for table in TABLES.values()
         },

@@ -36,7 +36,7 @@ _TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "latitude": "Degrees north of the equator",
         "longitude": "Degrees east of Greenwich",
         "altitude": "Meters above sea level",
-        "accuracy": "Radius in meters in which the phone believes to be",
+        "accuracy": "Estimated error of the position in meters",
     },
     "gyro": {"accuracy": _ACCURACY, **_along("Rotation in radians per second")},
     "identifiers": {
