@@ -34,6 +34,7 @@ Catch ``BeiweError`` to catch them all::
     │   ├── UnpackedFileError       the server lists files that it does not pack
     │   └── HostileArchiveError     unsafe names or sizes
     ├── NoticeNotSentError          (transient) a mail server or webhook did not accept a notice
+    ├── TableNotMadeError           the rows of a participant's window could not become a stream table
     ├── AnalysisFailedError         an analysis of Forest failed for a participant's window
     ├── EncryptionError             a file cannot be encrypted or decrypted
     │   └── WrongPassphraseError    the passphrase is not the one that the data is encrypted with
@@ -223,6 +224,10 @@ class NoticeNotSentError(BeiweError):
     """A mail server or webhook did not accept a notice. Nobody received it, and it is sent again."""
 
     transient = True
+
+
+class TableNotMadeError(BeiweError):
+    """The rows of a participant's window could not become a stream table."""
 
 
 class AnalysisFailedError(BeiweError):

@@ -7,8 +7,10 @@ is decrypted.
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
+import traceback
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -20,7 +22,7 @@ from dagster_beiwe.assets.recorded import RECORDS_ITSELF, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
 from dagster_beiwe.cells import Cell
-from dagster_beiwe.errors import TableMissingError
+from dagster_beiwe.errors import BeiweError, TableMissingError, TableNotMadeError
 from dagster_beiwe.partitions.conditions import on_new_content
 from dagster_beiwe.partitions.definitions import raw_data_partitions
 from dagster_beiwe.partitions.run_keys import run_partition_keys
@@ -30,7 +32,7 @@ from dagster_beiwe.runs.dagster_private import COLUMN_LINEAGE
 from dagster_beiwe.runs.failures import clear_failures
 from dagster_beiwe.stream_tables.catalog import TABLES
 from dagster_beiwe.stream_tables.definition import MadeTable, TableDefinition, TableSources
-from dagster_beiwe.stream_tables.framing import LOCAL_TIME, TIME_ZONE
+from dagster_beiwe.stream_tables.framing import LOCAL_TIME, TIME_ZONE, in_calendar
 from dagster_beiwe.stream_tables.sampling import hours_with_rows, sampling_rate
 from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.participant_history import reported_zone
@@ -117,7 +119,7 @@ class _Run:
             span=TimeRange(cell.window.start, cell.window.end),
             before=before,
         )
-        made = self._table.make(sources)
+        made = self._rows(sources)
         written = self._store.write(
             self._cells.key.path, made.frame, partition=str(cell.key), run_id=self._context.run.run_id
         )
@@ -132,6 +134,19 @@ class _Run:
             COLUMN_LINEAGE: self._lineage,
         }
         self._cells.record(cell, inputs, metadata, version=written.sha256[:16])
+
+    def _rows(self, sources: TableSources) -> MadeTable:
+        try:
+            return self._table.make(sources)
+        except BeiweError:
+            raise
+        except Exception as error:  # noqa: BLE001  # its text may contain rows
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise TableNotMadeError(
+                f"The rows could not become a table: {type(error).__name__} in {Path(place.filename).name}, line "
+                f"{place.lineno}. Nothing was stored. Report this to the maintainers of dagster-beiwe: its message is "
+                "not shown because it may contain data."
+            ) from None
 
     def _files(self, raw_data: RawFiles) -> list[RawFile]:
         return [file for stream in self._table.streams for file in raw_data.files(stream)]
@@ -167,7 +182,7 @@ class _Run:
 
 def _told(made: MadeTable, table: TableDefinition) -> Mapping[str, Any]:
     """What a partition's metadata say of its rows: counts and times, never a value."""
-    times = made.frame[UTC_TIME].dropna()
+    times = in_calendar(made.frame[UTC_TIME]).dropna()
     ends = {"first": times.min(), "last": times.max()} if len(times) else {}
     rate = sampling_rate(times) if table.sampled else None
     counts = {name: count for name, count in made.counts.items() if count or name in _ALWAYS_SHOWN}

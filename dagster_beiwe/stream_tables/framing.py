@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -17,10 +18,16 @@ LOCAL_TIME: Final = "local time"
 TIME_ZONE: Final = "time zone"
 CATEGORY: Final = "category"
 
+_FIRST: Final = pd.Timestamp(datetime.min.replace(tzinfo=timezone.utc) + timedelta(days=1))
+_LAST: Final = pd.Timestamp(datetime.max.replace(tzinfo=timezone.utc) - timedelta(days=1))
+
 COMMON: Columns = {
     PARTICIPANT: (CATEGORY, "Participant id"),
     UTC_TIME: ("datetime64[ms, UTC]", "When it happened, by the phone's clock"),
-    LOCAL_TIME: ("datetime64[ms]", "The same on the wall clock of the time zone; empty if the zone is not known"),
+    LOCAL_TIME: (
+        "datetime64[ms]",
+        "The same on the wall clock of the time zone; empty outside the years 1 to 9999",
+    ),
     TIME_ZONE: (
         CATEGORY,
         "The zone that the phone last reported when the partition was made, else the study's; empty if none is known",
@@ -38,7 +45,7 @@ def framed(frame: pd.DataFrame, sources: TableSources, columns: Columns) -> pd.D
     if not frame[UTC_TIME].is_monotonic_increasing:
         frame = frame.sort_values(UTC_TIME, kind="stable", ignore_index=True)
     zone = sources.zone
-    times = frame[UTC_TIME]
+    times = in_calendar(frame[UTC_TIME])
     known: dict[str, Any] = {
         PARTICIPANT: _repeated(sources.participant, len(frame)),
         LOCAL_TIME: times.dt.tz_convert(ZoneInfo(zone)).dt.tz_localize(None) if zone else None,
@@ -50,6 +57,14 @@ def framed(frame: pd.DataFrame, sources: TableSources, columns: Columns) -> pd.D
     }
     table: pd.DataFrame = pd.DataFrame(typed, index=frame.index, copy=False)
     return table
+
+
+def in_calendar(times: pd.Series[Any]) -> pd.Series[Any]:
+    """Times (UTC), without those that no time zone knows: a wrong clock or a damaged number can be in any year."""
+    known: pd.Series[Any] = times
+    if len(times) and not (times.min() >= _FIRST and times.max() <= _LAST):
+        known = times.where(times.between(_FIRST, _LAST))
+    return known
 
 
 def _typed(values: Any, kind: str, index: pd.Index[Any]) -> Any:

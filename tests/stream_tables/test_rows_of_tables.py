@@ -12,6 +12,7 @@ import pandas as pd
 from dagster_beiwe.reading import RawFile, RawFiles, TimeRange
 from dagster_beiwe.stream_tables.catalog import TABLES
 from dagster_beiwe.stream_tables.definition import MadeTable, TableSources
+from dagster_beiwe.stream_tables.framing import in_calendar
 from dagster_beiwe.stream_tables.names import TableName, streams_of
 from dagster_beiwe.stream_tables.sampling import hours_with_rows, sampling_rate
 from dagster_beiwe.streams import STREAMS, column_type
@@ -125,6 +126,15 @@ def test_local_times_follow_the_clock_of_the_zone() -> None:
     assert list(frame["time zone"]) == [NEW_YORK] * 4
     unknown = made("gps", OneWindow("gps", (spring[0], gps(*spring))), zone=None).frame
     assert unknown[["local time", "time zone"]].isna().all(axis=None)
+
+
+def test_times_of_no_year_have_no_local_time() -> None:
+    """A number may be damaged, or in other units. The row stays as it is."""
+    for number in (1709942400000000, 2**63 - 1, -(2**63) + 1):
+        row = f"{number},{EVENING:%Y-%m-%dT%H:%M:%S}.000,42.3,-71.1,20.0,8.5"
+        frame = made("gps", OneWindow("gps", (EVENING, f"{gps(EVENING)}\n{row}"))).frame
+        assert frame["local time"].notna().tolist() == [pd.Timestamp(EVENING) == time for time in frame["UTC time"]]
+        assert len(in_calendar(frame["UTC time"]).dropna()) == 1
 
 
 def test_faulty_rows_are_counted() -> None:

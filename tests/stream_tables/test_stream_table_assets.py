@@ -22,6 +22,7 @@ from dagster_beiwe.partitions.events import newest_events, version_of
 from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
 from dagster_beiwe.stream_tables.catalog import TABLES
+from dagster_beiwe.stream_tables.definition import MadeTable, TableSources
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.tables.sql import query
 
@@ -170,8 +171,8 @@ def test_only_what_moved_is_made_again(lab: Lab, world: World, monkeypatch: pyte
     assert made(again) == everything
 
 
-def test_what_fails_is_one_partition(lab: Lab) -> None:
-    """A file that was changed, or a window that the lake does not hold; the others are recorded."""
+def test_what_fails_is_one_partition(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was changed, or rows that nobody foresaw, which no message shows; the others are recorded."""
     manifest = lab.lake.manifest(ANNA, WEEKS[0])
     assert manifest is not None
     record = next(each for each in manifest.files if each.stream == "gps")
@@ -181,6 +182,15 @@ def test_what_fails_is_one_partition(lab: Lab) -> None:
     assert not result.success
     assert f"{ANNA}|{WEEKS[0]}: IntegrityError: " in log_of(lab, result)
     assert set(events(lab)) == {f"{ANNA}|{WEEKS[1]}", *(f"{BERT}|{week}" for week in WEEKS[:2])}
+
+    def unforeseen(sources: TableSources) -> MadeTable:
+        raise ValueError(sources.window.read("gps")["latitude"].to_json())
+
+    monkeypatch.setitem(TABLES, "gps", replace(TABLES["gps"], make=unforeseen, method=99))
+    again = Lab(lab.server, lab.instance, streams=STREAMS, tables=STREAMS, time_zone=NEW_YORK)
+    told = log_of(again, run(again, "streams/gps"))
+    assert f"{BERT}|{WEEKS[0]}: TableNotMadeError: The rows could not become a table: ValueError in test_" in told
+    assert '{"0":' not in told
 
 
 def test_a_run_of_raw_data_makes_the_tables_too(open_lab: Callable[..., Lab], world: World) -> None:
