@@ -10,7 +10,7 @@ in the encrypted footers. Whatever is read is decrypted and proven, in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cache, cached_property, reduce
@@ -27,7 +27,7 @@ from dagster_beiwe.lake.study import StudyLake, When
 from dagster_beiwe.tables.finding import table_called
 from dagster_beiwe.tables.joining import concat
 from dagster_beiwe.tables.parquet import check_columns, read_fragment
-from dagster_beiwe.tables.rows import Rows
+from dagster_beiwe.tables.rows import Rows, are_participants
 from dagster_beiwe.tables.store import TableStore
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ class TablePartitions(Mapping[str, pd.DataFrame]):
         lake = lake.at(as_of)
         store = TableStore.of_study(lake)
         key = table_called(store, table)
-        people = None if participants is None else frozenset(participants)
-        rows = Rows(participants=people, start=start, end=end, time_column=time_column)
-        stored = store.partitions(key)
+        stored, people = store.partitions(key), None if participants is None else frozenset(participants)
+        by_column = people is not None and not are_participants(stored, {*people, *lake.participants()})
+        rows = Rows(participants=people, start=start, end=end, time_column=time_column, by_column=by_column)
         wanted = sorted(filter(rows.may_be_in, stored), key=lambda each: each or "")
         missing = [each for each in _expected(lake, rows, stored) if each not in stored]
         return cls(store, key, wanted, columns=columns, rows=rows, missing=missing)
@@ -196,15 +196,15 @@ def _shared_connection() -> duckdb.DuckDBPyConnection:
     return private_connection()
 
 
-def _expected(lake: StudyLake, rows: Rows, stored: Iterable[str | None]) -> list[str]:
+def _expected(lake: StudyLake, rows: Rows, stored: Collection[str | None]) -> list[str]:
     """The partitions that should be there: of everybody in the lake, by their windows if the table has windows."""
-    parts = {tuple(CellKey.parse(each)) for each in stored if each is not None}
     people = sorted(rows.participants) if rows.participants is not None else lake.participants()
-    if parts and all(participant for participant, _ in parts):
-        keys = [str(CellKey(each, window)) for each in people for window in lake.windows(each)]
-        return [key for key in keys if rows.may_be_in(key)]
-    held = {window for _, window in parts}
-    return people if held & {*lake.participants()} else []
+    if not are_participants(stored, {*people, *lake.participants()}):
+        return []
+    if not all(CellKey.parse(each).participant for each in stored if each is not None):
+        return people
+    keys = [str(CellKey(each, window)) for each in people for window in lake.windows(each)]
+    return [key for key in keys if rows.may_be_in(key)]
 
 
 def _all(conditions: Mapping[str, ds.Expression]) -> ds.Expression | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
@@ -27,6 +27,7 @@ _MARGIN: Final = timedelta(days=1)
 class Rows:
     """What is wanted of a table; None stands for no limit. Times are aware, and ranges half-open.
 
+    ``by_column``: partitions are of something else than participants, whom only a column tells.
     Raises ``TimeRangeError`` for times without a zone, and a start that is not before the end.
     """
 
@@ -34,6 +35,7 @@ class Rows:
     start: datetime | None = None
     end: datetime | None = None
     time_column: str | None = None
+    by_column: bool = False
 
     def __post_init__(self) -> None:
         for moment in (self.start, self.end):
@@ -51,7 +53,8 @@ class Rows:
     def may_be_in(self, partition: str | None) -> bool:
         """Whether a partition can hold wanted rows, as its key tells."""
         names, starts = _parts(partition)
-        if names and self.participants is not None and not self.participants & {*names}:
+        told = names and not self.by_column
+        if told and self.participants is not None and not self.participants & {*names}:
             return False
         return not any(
             (self.end and start >= self.end + _MARGIN)
@@ -65,7 +68,8 @@ class Rows:
         Raises ``ConfigurationError`` if no column tells times or participants.
         """
         found: dict[str, dataset.Expression] = {}
-        if self.participants is not None and not all(_parts(each)[0] for each in partitions):
+        told = not self.by_column and all(_parts(each)[0] for each in partitions)
+        if self.participants is not None and not told:
             if _PARTICIPANT not in schema.names:
                 raise ConfigurationError(
                     f"The table has no column {_PARTICIPANT!r}, and no partitions of participants. Nothing was read. "
@@ -92,6 +96,11 @@ class Rows:
             f"`start` and `end` need a column of times with a zone, and the table has {', '.join(times) or 'none'}. "
             "Nothing was read. Name one as `time_column`, or leave out `start` and `end`."
         )
+
+
+def are_participants(partitions: Iterable[str | None], known: Collection[str]) -> bool:
+    """Whether keys of partitions name participants: one of those who are known."""
+    return any(name in known for each in partitions for name in _parts(each)[0])
 
 
 def _parts(partition: str | None) -> tuple[list[str], list[datetime]]:

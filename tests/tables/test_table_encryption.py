@@ -22,6 +22,7 @@ from dagster_beiwe.maintenance.exposure import find_exposures
 from dagster_beiwe.maintenance.rekey import rekey_study
 from dagster_beiwe.simulator import World
 from dagster_beiwe.tables.keys import FileKey
+from dagster_beiwe.tables.parquet import arrow_table, write_parquet
 from dagster_beiwe.tables.store import TableStore
 
 ROWS = 300_000
@@ -124,7 +125,14 @@ def weaker(store: TableStore, frame: pd.DataFrame, file: Path) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("damage", [plain, plain_under_a_mark, weaker])
+def of_its_key(store: TableStore, frame: pd.DataFrame, file: Path) -> bytes:
+    """Other rows under the same key and name."""
+    write_parquet(arrow_table(frame.assign(whole=~frame["whole"])), sink := io.BytesIO(), store.opened(KEY).key)
+    assert len(sink.getvalue()) == file.stat().st_size
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("damage", [plain, plain_under_a_mark, weaker, of_its_key])
 def test_a_file_of_another_kind_in_its_place_is_refused(
     store: TableStore, folder: Path, frame: pd.DataFrame, damage: Callable[..., bytes]
 ) -> None:

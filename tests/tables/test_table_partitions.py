@@ -25,6 +25,7 @@ from dagster_beiwe.tables.store import TableStore
 
 ROWS = 200_000
 KEY = ["beiwe", "sleep", "daily_gps"]
+SITES = [f"{site}|{WEEKS[0]}" for site in ("boston", "zurich")]
 NOON = datetime(2024, 3, 5, 12, tzinfo=timezone.utc)
 
 
@@ -48,9 +49,10 @@ def filled(tmp_path_factory: pytest.TempPathFactory, shared_lake: StudyLake, sha
     lake = study_lake(folder, shared_world)
     keys = [(ANDROID, WEEKS[0]), (ANDROID, WEEKS[1]), (IOS, WEEKS[0])]
     TableStore.of_study(lake).write_all(KEY, {f"{who}|{when}": week(who, when) for who, when in keys})
-    TableStore.of_study(lake).write(
-        ["beiwe", "sleep", "everybody"], pd.concat([week(who, WEEKS[0]) for who in ("a", "b")])
-    )
+    everybody = pd.concat([week(who, WEEKS[0]) for who in ("a", "b")])
+    TableStore.of_study(lake).write(["beiwe", "sleep", "everybody"], everybody)
+    few = everybody.iloc[ROWS - 1 : ROWS + 1]
+    TableStore.of_study(lake).write_all(["beiwe", "sleep", "by_site"], dict.fromkeys(SITES, few))
     return lake
 
 
@@ -93,12 +95,15 @@ def test_people_and_times_choose_partitions_and_rows(filled: StudyLake) -> None:
     assert later.missing == (f"{IOS}|{WEEKS[1]}", f"{IOS}|{WEEKS[2]}")
 
 
-def test_people_choose_rows_of_a_table_without_partitions(filled: StudyLake) -> None:
+@pytest.mark.parametrize(("name", "partitions"), [("everybody", [""]), ("by_site", SITES)])
+def test_people_choose_rows_of_a_table_whose_partitions_are_not_theirs(
+    filled: StudyLake, name: str, partitions: list[str]
+) -> None:
     """By its column."""
-    table = TablePartitions.of(filled, "everybody", participants=["b"])
-    assert list(table) == [""]
+    table = TablePartitions.of(filled, name, participants=["b"])
+    assert (list(table), table.missing) == (partitions, ())
     assert set(table.to_pandas()["participant"]) == {"b"}
-    assert table.dataset.count_rows() == ROWS
+    assert table.dataset.count_rows() == len(table.to_pandas())
 
 
 def test_no_more_is_fetched_than_is_needed(filled: StudyLake, ranges: list[int]) -> None:
@@ -210,8 +215,8 @@ def test_an_error_of_sql_tells_no_value(filled: StudyLake) -> None:
     pytest.importorskip("duckdb")
     told = """{"error": true, "error_type": "parser", "error_message": "' || participant || '"}"""
     for expression, error in {
-        "CAST(participant AS INT)": "ConversionException",
-        f"json_deserialize_sql('{told}')": "ParserException",
+        "CAST(participant AS INT)": "conversion exception",
+        f"json_deserialize_sql('{told}')": "parser exception",
     }.items():
         with pytest.raises(ConfigurationError, match=error) as caught:
             query(filled, f"SELECT {expression} FROM daily_gps")
