@@ -20,7 +20,7 @@ from dagster_beiwe.adoption.taking import Outcomes, Taking
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import ConfigurationError
-from dagster_beiwe.lake import StudyLake
+from dagster_beiwe.lake import Manifest, StudyLake
 from dagster_beiwe.sync import DailyIndex, FetchPolicy, StudySync, WindowReport
 from dagster_beiwe.windows import Window
 
@@ -32,8 +32,9 @@ RUN_ID: Final = "adopt"
 class AdoptionPlan:
     """What an old tree has for a study.
 
-    ``cells`` are windows to adopt, ``held`` those that the lake has completely; both by participant. ``outside`` are
-    paths of files that are dated outside every window of the study.
+    ``cells`` are windows to adopt, ``held`` those that the lake has completely; both by participant. ``absent`` are
+    paths of files that are in a window that is held, and not in the lake; ``outside`` of those that are dated outside
+    every window of the study.
     """
 
     cells: Mapping[str, Sequence[Cell]]
@@ -41,6 +42,7 @@ class AdoptionPlan:
     files: int
     size_bytes: int
     files_held: int
+    absent: Sequence[str]
     outside: Sequence[str]
 
 
@@ -75,6 +77,7 @@ class Adoption:
             )
         cells: dict[str, list[Cell]] = {}
         held: dict[str, list[Cell]] = {}
+        absent: list[str] = []
         outside: list[str] = []
         files = size_bytes = files_held = 0
         lake = self.lake.at()
@@ -91,20 +94,32 @@ class Adoption:
                 if version and version.complete:
                     held.setdefault(participant, []).append(cell)
                     files_held += len(found)
+                    absent += _absent(found, lake.manifest_of(participant, window.key, version))
                     continue
                 cells.setdefault(participant, []).append(cell)
                 files += len(found)
                 size_bytes += sum(file.size_bytes for file in found)
         return AdoptionPlan(
-            cells=cells, held=held, files=files, size_bytes=size_bytes, files_held=files_held, outside=sorted(outside)
+            cells=cells,
+            held=held,
+            files=files,
+            size_bytes=size_bytes,
+            files_held=files_held,
+            absent=sorted(absent),
+            outside=sorted(outside),
         )
 
-    def forecast(self, participant: str, cells: Sequence[Cell], daily: DailyIndex, forecast: Forecast) -> None:
-        """Add to a forecast what adopting windows of one participant will find. Nothing is downloaded."""
+    def forecast(
+        self, participant: str, cells: Sequence[Cell], daily: DailyIndex, forecast: Forecast
+    ) -> Iterator[OldFile]:
+        """Add to a forecast what adopting windows of one participant will find, and yield each file that was looked at.
+
+        Nothing is downloaded.
+        """
         inside = {cell.window for cell in cells}
-        files = (file for file in self.tree.files[participant] if self._window_of(file) in inside)
+        files = [file for file in self.tree.files[participant] if self._window_of(file) in inside]
         streams = self.client.choose_streams(self.lake.study_id, tuple(self.streams))
-        forecast.add(files, OldFiles(self.tree, self.passphrases), cells, daily, streams)
+        yield from forecast.add(files, OldFiles(self.tree, self.passphrases), cells, daily, streams)
 
     def run(
         self,
@@ -137,3 +152,9 @@ class Adoption:
         place = bisect_right(self.windows, file.member.time, key=lambda window: window.start) - 1
         window = self.windows[place] if place >= 0 else None
         return window if window and file.member.time in window else None
+
+
+def _absent(files: Sequence[OldFile], manifest: Manifest) -> list[str]:
+    """Paths of the files in whose place a window has nothing."""
+    places = {(record.stream, record.moment) for record in manifest.files}
+    return [file.path for file in files if (file.member.stream, file.member.time) not in places]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -37,8 +37,8 @@ class Forecast:
         cells: Sequence[Cell],
         daily: DailyIndex,
         streams: Sequence[str],
-    ) -> None:
-        """Compare the files of one participant in some windows."""
+    ) -> Iterator[OldFile]:
+        """Compare the files of one participant in some windows, and yield each once its size is known."""
         sizes: dict[_Place, int] = {}
         unknown: set[_Place] = set()
         tried: set[str] = set()
@@ -51,6 +51,7 @@ class Forecast:
             unknown |= places if size_bytes is None else set()
             for place in places:
                 sizes[place] = sizes.get(place, 0) + (size_bytes or 0)
+            yield file
         counted = {
             (day.day, stream): size_bytes
             for cell in cells

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dagster_beiwe.adoption import RUN_ID, Adoption, AdoptionPlan, Forecast, OldTree
+from dagster_beiwe.adoption import RUN_ID, Adoption, AdoptionPlan, Forecast, OldFile, OldTree
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.cli.adopt_report import (
     incomplete_facts,
@@ -25,10 +26,10 @@ from dagster_beiwe.cli.adopt_report import (
 from dagster_beiwe.cli.context import check_outside, dagster_history
 from dagster_beiwe.cli.options import json_option, participants_option
 from dagster_beiwe.cli.output import print_json
-from dagster_beiwe.cli.progress import ProgressLine
 from dagster_beiwe.credentials import secrets_from_keyring
 from dagster_beiwe.environment import BEIWE_OLD_PASSPHRASE, DAGSTER_HOME
 from dagster_beiwe.errors import BadAnswerError, ConfigurationError
+from dagster_beiwe.file_progress import FileProgress
 from dagster_beiwe.opening import user_path
 from dagster_beiwe.sync import DailyIndex, WindowReport
 
@@ -97,7 +98,7 @@ def command(
         print_json({**facts, **outcomes, "incomplete": incomplete_facts(incomplete), "recorded": recorded})
     else:
         print_outcomes(adoption.outcomes, incomplete, recorded=recorded)
-    return 1 if incomplete or adoption.outcomes.needs_attention else 0
+    return 1 if incomplete or plan.absent or adoption.outcomes.needs_attention else 0
 
 
 def _adoption(
@@ -150,10 +151,10 @@ def _known(participants: tuple[str, ...], client: BeiweClient, study: Study) -> 
 
 def _forecast(adoption: Adoption, plan: AdoptionPlan, study: Study, instance: dg.DagsterInstance) -> Forecast:
     found = Forecast()
-    with ProgressLine(len(plan.cells), "participants") as progress:
+    with FileProgress(plan.files, plan.size_bytes, sys.stderr) as progress:
         for participant, cells in plan.cells.items():
-            adoption.forecast(participant, cells, _counts(adoption, study, instance, cells), found)
-            progress.advance()
+            for file in adoption.forecast(participant, cells, _counts(adoption, study, instance, cells), found):
+                progress.advance(1, file.size_bytes)
     return found
 
 
@@ -185,10 +186,14 @@ def _adopt(
         for cells in plan.held.values():
             recorder.record_held(cells)
     incomplete = []
-    with ProgressLine(plan.files, "files") as progress:
+    with FileProgress(plan.files, plan.size_bytes, sys.stderr) as progress:
+
+        def advance(file: OldFile) -> None:
+            progress.advance(1, file.size_bytes)
+
         for participant, cells in plan.cells.items():
             daily = _counts(adoption, study, instance, cells)
-            for report in adoption.run(participant, cells, daily, on_file=lambda _: progress.advance()):
+            for report in adoption.run(participant, cells, daily, on_file=advance):
                 if not report.complete:
                     incomplete.append(report)
                 elif recorder is not None:

@@ -31,6 +31,7 @@ def plan_facts(plan: AdoptionPlan, tree: OldTree) -> dict[str, Any]:
         "files_held": plan.files_held,
         "other_participants": dict(tree.strangers),
         "outside": list(plan.outside),
+        "absent": list(plan.absent),
         "duplicates": tree.duplicates,
         "unknown": tree.unknown,
     }
@@ -63,11 +64,12 @@ def print_plan(study: Study, plan: AdoptionPlan, tree: OldTree) -> None:
     )
     if held := sum(map(len, plan.held.values())):
         print(f"  {counted(plan.files_held, 'file')} in {counted(held, 'window')} that the lake holds already")
+    _print_paths("in such windows that the lake does not have", dict.fromkeys(plan.absent, ""))
     others = {f"{who} ({files:,})": "" for who, files in sorted(tree.strangers.items())}
-    _print_paths("files of participants who are not in the study, by participant", others, sum(tree.strangers.values()))
-    _print_paths("files dated outside the study's windows", dict.fromkeys(plan.outside, ""))
-    _print_paths("older copies of other files", dict.fromkeys(tree.duplicates, ""))
-    _print_paths("files without a name that the server gives", dict.fromkeys(tree.unknown, ""))
+    _print_paths("of participants who are not in the study, by participant", others, sum(tree.strangers.values()))
+    _print_paths("dated outside the study's windows", dict.fromkeys(plan.outside, ""))
+    _print_paths("that are older copies of others", dict.fromkeys(tree.duplicates, ""))
+    _print_paths("without a name that the server gives", dict.fromkeys(tree.unknown, ""))
 
 
 def print_forecast(forecast: Forecast) -> None:
@@ -79,7 +81,7 @@ def print_forecast(forecast: Forecast) -> None:
     )
     if forecast.unknown:
         print(f"  {forecast.unknown:,} of the days have files whose size is not known before they are decrypted")
-    _print_paths("files of those tried, one of each participant and stream, can't be read", forecast.unreadable)
+    _print_paths("unreadable, of those tried: one of each participant and stream", forecast.unreadable)
 
 
 def print_outcomes(outcomes: Outcomes, incomplete: Sequence[WindowReport], *, recorded: bool) -> None:
@@ -87,18 +89,18 @@ def print_outcomes(outcomes: Outcomes, incomplete: Sequence[WindowReport], *, re
     kept = f", {outcomes.kept:,} of them stored as they were" if outcomes.kept else ""
     print(f"Adopted: {counted(outcomes.adopted, 'file')} ({human_size(outcomes.adopted_bytes)}){kept}.")
     if outcomes.sent_again:
-        print(f"  {outcomes.sent_again:,} the same, but downloaded, because servers do not compare such files")
+        print(f"  {counted(outcomes.sent_again, 'file')} the same, but downloaded: the server could not compare them")
     if outcomes.held:
-        print(f"  {outcomes.held:,} in the lake already")
+        print(f"  {counted(outcomes.held, 'file')} in the lake already")
     if outcomes.missing:
-        print(f"  {outcomes.missing:,} missing here, and downloaded ({human_size(outcomes.missing_bytes)})")
+        print(
+            f"  {counted(outcomes.missing, 'file')} missing here, and downloaded ({human_size(outcomes.missing_bytes)})"
+        )
     _print_paths("changed on the server, and downloaded", dict.fromkeys(outcomes.changed, ""))
-    _print_paths(
-        "foreign: the server does not have them, and they were not adopted", dict.fromkeys(outcomes.foreign, "")
-    )
-    _print_paths("unreadable: what the server has was downloaded", outcomes.unreadable)
+    _print_paths("not on the server (foreign), and therefore not adopted", dict.fromkeys(outcomes.foreign, ""))
+    _print_paths("unreadable, so that what the server has was downloaded", outcomes.unreadable)
     if outcomes.not_compared:
-        print(f"  {outcomes.not_compared:,} not compared, because a request failed")
+        print(f"  {counted(outcomes.not_compared, 'file')} not compared, because a request failed")
     for report in incomplete[:_LISTED]:
         errors = ", ".join(sorted({failure.error for failure in report.failures}))
         print(f"Incomplete: {report.cell.participant}, window {report.cell.window.key} ({errors}). Run it in Dagster.")
@@ -115,7 +117,7 @@ def _print_paths(what: str, paths: Mapping[str, str], number: int | None = None)
     """The number of some paths, and the first of them, each with a reason if there is one."""
     if not paths:
         return
-    print(f"  {len(paths) if number is None else number:,} {what}:")
+    print(f"  {counted(len(paths) if number is None else number, 'file')} {what}:")
     for path, reason in [*paths.items()][:_LISTED]:
         print(f"    {one_line(as_typed(path))}{f' ({reason})' if reason else ''}")
     if len(paths) > _LISTED:

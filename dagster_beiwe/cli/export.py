@@ -19,9 +19,9 @@ from dagster_beiwe.errors import ConfigurationError, LakeUnavailableError
 from dagster_beiwe.exports.folder import ExportFolder, Request, unfinished
 from dagster_beiwe.exports.lake_tables import TableExport
 from dagster_beiwe.exports.programs import parsed, run
-from dagster_beiwe.exports.progress import Progress
 from dagster_beiwe.exports.raw_data import Result, export
 from dagster_beiwe.exports.selection import TABLE_FORMS, Contents, Form, Selection
+from dagster_beiwe.file_progress import FileProgress
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.access import Access, record_access
@@ -229,11 +229,8 @@ def _export_raw_data(order: _Order, form: Form) -> int:
         return order.nothing("file", **_facts(Result(), form))
 
     def write(target: ExportFolder) -> tuple[dict[str, Any], list[str]]:
-        progress = Progress(contents.files, contents.size_bytes, sys.stderr)
-        try:
+        with FileProgress(contents.files, contents.size_bytes, sys.stderr) as progress:
             result = export(order.lake, selection, contents, target, progress)
-        finally:
-            progress.end()
         return _facts(result, form), [_summary(result, order), *_notes(result)]
 
     access = order.access(contents.participants, files=contents.files, size_bytes=contents.size_bytes)

@@ -120,7 +120,7 @@ def test_a_dry_run_lists_what_the_folder_holds(
     assert main(["adopt", str(copy), "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert "in 4 windows of 2 participants" in printed
-    assert "1 files of participants who are not in the study, by participant:\n    zoe99999 (1)" in printed
+    assert "1 file of participants who are not in the study, by participant:\n    zoe99999 (1)" in printed
     assert "notes.txt" in printed
     assert "By size, 83 of 84 days of streams are as the server counts them." in printed
     status, found = adopt(capsys, str(copy), "--dry-run")
@@ -141,7 +141,7 @@ def test_files_that_stay_behind_are_named(
     status = main(["adopt", str(copy), "-m", "lab_project", "--study", "Sleep"])
     printed = capsys.readouterr().out
     assert status == 1
-    assert "1 foreign: the server does not have them" in printed
+    assert "1 file not on the server (foreign)" in printed
     assert "anna1111/gps/2026-03-02 10_00_00+00_00.csv" in printed
     with dg.DagsterInstance.get() as instance:
         (event, *rest) = events(instance, dg.AssetKey(["lab", "raw_data"])).values()
@@ -150,6 +150,8 @@ def test_files_that_stay_behind_are_named(
     lake = BeiweLake(tmp_path / "lake").study(study_id, passphrase=PASSPHRASE)
     (manifest,) = lake.manifests("anna1111")
     assert {record.stream for record in manifest.files} == {"gps"}
+    assert main(["adopt", str(copy), "-m", "lab_project"]) == 1
+    assert "1 file in such windows that the lake does not have:" in capsys.readouterr().out, "it is named again"
 
 
 PROJECT = """

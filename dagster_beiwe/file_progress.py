@@ -1,20 +1,26 @@
-"""How far an export is: one line that is rewritten on a terminal, a line now and then anywhere else."""
+"""How far work on files is: one line that is rewritten on a terminal, a line now and then anywhere else."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from dagster_beiwe.text import human_size
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _ON_TERMINAL_SECONDS: Final = 0.2
 _ELSEWHERE_SECONDS: Final = 10.0
 _CLEAR: Final = "\r\x1b[K"
 
 
-class Progress:
-    """Says on ``stream`` how much of an export is done, how fast, and how long the rest takes. Bytes are plain ones."""
+class FileProgress:
+    """Says on ``stream`` how much is done, how fast, and how long the rest takes.
+
+    Use it as a context manager, or call ``end``. It begins when it is made.
+    """
 
     def __init__(
         self, files: int, size_bytes: int, stream: TextIO, *, clock: Callable[[], float] = time.monotonic
@@ -23,6 +29,12 @@ class Progress:
         self._done_files = self._done_bytes = 0
         self._rewrites = stream.isatty()
         self._began = self._said = clock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.end()
 
     def within(self, size_bytes: int) -> None:
         """A file is being written that has taken in so many bytes."""

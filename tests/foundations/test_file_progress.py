@@ -1,4 +1,4 @@
-"""How far an export is, for people at a terminal and for logs."""
+"""How far work on files is, for people at a terminal and for logs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from dagster_beiwe.exports.progress import Progress
+from dagster_beiwe.file_progress import FileProgress
 
 
 class Terminal(io.StringIO):
@@ -16,9 +16,9 @@ class Terminal(io.StringIO):
 
 
 def shown(stream: io.StringIO, *, seconds: float) -> str:
-    """What is written of an export of ten files, each of which takes so long."""
+    """What is written of ten files, each of which takes so long."""
     clock = itertools.count(step=seconds)
-    progress = Progress(10, 200_000_000, stream, clock=lambda: next(clock))
+    progress = FileProgress(10, 200_000_000, stream, clock=lambda: next(clock))
     for _ in range(10):
         progress.advance(1, 20_000_000)
     progress.end()
@@ -26,7 +26,7 @@ def shown(stream: io.StringIO, *, seconds: float) -> str:
 
 
 def test_a_log_has_plain_lines_now_and_then() -> None:
-    """With rate and time left; none for an export that takes a moment."""
+    """With rate and time left; none for what takes a moment."""
     lines = shown(io.StringIO(), seconds=20).splitlines()
     assert lines[0] == "1 of 10 files, 20.0 MB of 200.0 MB, 1.0 MB/s, 3 min 0 s left"
     assert len(lines) == 10
