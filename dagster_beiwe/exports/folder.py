@@ -109,7 +109,7 @@ class ExportFolder:
                 try:
                     yield opened
                 finally:
-                    if not opened._entries:  # a method of the same class
+                    if not opened._entries:
                         opened.finish()
                     if temporary:
                         remove_folder(folder)
