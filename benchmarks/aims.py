@@ -184,9 +184,20 @@ AIMS = (
         reason=lambda _: "Decrypting, checking, and parsing share the processor, and every column gets its type.",
     ),
     Aim(
-        title="Coverage of 300 participants and a year, one file per hour, each day",
-        wanted="< 10 s of the processor",
-        value=lambda results: float(results["coverage"]["studies"][0]["later"]["cpu_seconds"]),
+        title="Coverage of 300 participants and a year, one file per hour, the first time",
+        wanted="< 10 s",
+        value=lambda results: float(results["coverage"]["studies"][0]["made_seconds"]),
+        holds=lambda seconds: seconds < 10,
+        unit="s",
+        reason=lambda results: (
+            f"The records of {results['coverage']['studies'][0]['files']:,} files are unpacked and parsed, which takes "
+            "most of the time, on one core. After that, only the manifests of windows that changed are read."
+        ),
+    ),
+    Aim(
+        title="The same, each later day",
+        wanted="< 10 s",
+        value=lambda results: float(results["coverage"]["studies"][0]["later"]["made_seconds"]),
         holds=lambda seconds: seconds < 10,
         unit="s",
         reason=lambda _: "Each day of each participant is a row of the server's counts, which are read one by one.",

@@ -24,7 +24,7 @@ from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.coverage import enrollments, find_silent
 from dagster_beiwe.coverage.earlier import NUMBERS
 from dagster_beiwe.coverage.expected import SettingsRecord
-from dagster_beiwe.coverage.measure import Basis, measure_coverage
+from dagster_beiwe.coverage.measure import Basis, Counts, measure_coverage
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.lake import BeiweLake, FileRecord, LakeWriter, Manifest, StudyLake
 from dagster_beiwe.studies.config import StudyConfig
@@ -49,8 +49,11 @@ def measure(scale: Scale, *, folder: Path) -> Costs:
     """Seconds and memory of making the table, for each number of files a day: the first time, and later, after the
     newest window of everybody has changed."""
     costs: Costs = {"taken": datetime.now(timezone.utc).isoformat(timespec="minutes"), "load": os.getloadavg()[0]}
+    costs["real_time"] = os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR)
     start = NOW - timedelta(days=COVERAGE_DAYS[scale])
     with ServerProcess("coverage", scale) as server:
+        with _client(server.served) as client:  # which prepares the server's answers
+            list(_asked(client, _study(server.served), start)[1])
         studies = [_measure(server, start, each, folder / str(each)) for each in FILES_A_DAY[scale]]
     return {**costs, "studies": studies}
 
@@ -83,7 +86,8 @@ def _made(server: ServerProcess, start: datetime, folder: Path) -> Costs:
         cwd=Path(__file__).parents[1],
         check=True,
     )
-    return {"requests": server.counts().requests, **json.loads(done.stdout)}
+    served = server.counts()
+    return {"requests": served.requests, "server_cpu_seconds": served.cpu_seconds, **json.loads(done.stdout)}
 
 
 def write(lake: StudyLake, served: Served, windows: Sequence[Window], *, files_a_day: int) -> None:
@@ -142,32 +146,44 @@ def _lake(folder: Path, served: Served) -> StudyLake:
     return BeiweLake(folder).study(served.study_id, passphrase=_PASSPHRASE)
 
 
+def _study(served: Served) -> Study:
+    return Study(id=served.study_id, name="Benchmark", key="benchmark", config=StudyConfig(served.study_id))
+
+
+def _client(served: Served) -> BeiweClient:
+    return BeiweClient(Credentials(url=served.url, access_key=served.access_key, secret_key=served.secret_key))
+
+
+def _asked(client: BeiweClient, study: Study, start: datetime) -> tuple[Basis, Counts]:
+    """What the server says of a study."""
+    roster = enrollments(roster_rows(client.participants(study.id), client.participant_table(study.id)))
+    settings = switches_and_numbers(client.settings(study.id))
+    basis = Basis(
+        windows=list(windows_between("weekly", start, NOW)),
+        streams=client.choose_streams(study.id),
+        roster=roster,
+        history=[SettingsRecord(seen=start, values=settings)],
+        zone=StudyZone(name="America/New_York", source="server"),
+        now=NOW - _HOUR,
+    )
+    return basis, counts_in_batches(client, study, basis.zone, basis.windows, list(roster))
+
+
 def make(lake: StudyLake, served: Served, start: datetime) -> Costs:
     """Make and store the table as a run does, with the help of the last one, and find who is silent.
 
     Returns seconds, bytes of memory, and rows.
     """
     base, began, spent = peak_bytes(), time.perf_counter(), time.process_time()
-    study = Study(id=served.study_id, name="Benchmark", key="benchmark", config=StudyConfig(served.study_id))
+    study = _study(served)
     tables, key = TableStore.of_study(lake), ["beiwe", study.key, "coverage"]
-    keys = Credentials(url=served.url, access_key=served.access_key, secret_key=served.secret_key)
-    with BeiweClient(keys) as client:
-        roster = enrollments(roster_rows(client.participants(study.id), client.participant_table(study.id)))
-        settings = switches_and_numbers(client.settings(study.id))
-        basis = Basis(
-            windows=list(windows_between("weekly", start, NOW)),
-            streams=client.choose_streams(study.id),
-            roster=roster,
-            history=[SettingsRecord(seen=start, values=settings)],
-            zone=StudyZone(name="America/New_York", source="server"),
-            now=NOW - _HOUR,
-        )
-        counts = counts_in_batches(client, study, basis.zone, basis.windows, list(roster))
+    with _client(served) as client:
+        basis, counts = _asked(client, study, start)
         earlier = tables.read(key, columns=NUMBERS) if tables.exists(key) else None
         frame = measure_coverage(lake, basis, counts, earlier=earlier)
         del earlier
     made = time.perf_counter() - began
-    find_silent(frame, roster)
+    find_silent(frame, basis.roster)
     tables.write(key, frame)
     return {
         "rows": len(frame),

@@ -9,13 +9,15 @@ import json
 import resource
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.worlds import Scale, build
 from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.simulator.answers import Answer
+from dagster_beiwe.simulator.endpoints import ROUTES, Call
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -86,6 +88,8 @@ class ServerProcess:
 
 def _serve(workload: str, scale: Scale) -> None:
     data = build(workload, scale)
+    for route in data.prepared:
+        _prepare(route)
     (study,) = data.world.studies.values()
     files = data.world.files(study.id)
     with SimulatedServer(data.world) as server:
@@ -114,6 +118,19 @@ def _serve(workload: str, scale: Scale) -> None:
             )
             spent = now
             print(json.dumps(asdict(counts)), flush=True)
+
+
+def _prepare(route: str) -> None:
+    """Answer from memory what was asked before: what a server does for its counts is not to be measured."""
+    endpoint, answers = ROUTES[route].endpoint, dict[tuple[object, object], Answer]()
+
+    def answer(call: Call) -> Answer:
+        asked = call.request.form, call.request.query
+        if asked not in answers:
+            answers[asked] = endpoint(call)
+        return answers[asked]
+
+    ROUTES[route] = replace(ROUTES[route], endpoint=answer)
 
 
 def _cpu_seconds() -> float:

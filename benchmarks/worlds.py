@@ -23,12 +23,16 @@ _HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """A world and what clients are to fetch of it: streams in [start, end), of all participants of its only study."""
+    """A world and what clients are to fetch of it: streams in [start, end), of all participants of its only study.
+
+    The server answers a request to a ``prepared`` route from memory if it was sent before.
+    """
 
     world: World
     streams: tuple[str, ...]
     start: datetime
     end: datetime = NOW
+    prepared: tuple[str, ...] = ()
 
 
 def build(workload: str, scale: Scale) -> Data:
@@ -113,6 +117,9 @@ def _reading(scale: Scale) -> Data:
     return _hourly("accelerometer", hours, (40,) if scale == "tiny" else (2600, 3100, 3600))  # >= 500 MB in 90 days
 
 
+_COUNTS = ("/get-participant-data-quantities/v1", "/get-summary-statistics/v1")
+
+
 def _coverage(scale: Scale) -> Data:
     """Participants of whom the server has counts alone: nobody asks for the files."""
     people, days = {"full": 300, "quick": 50, "tiny": 2}[scale], COVERAGE_DAYS[scale]
@@ -128,7 +135,7 @@ def _coverage(scale: Scale) -> Data:
                 )
                 for number in range(days)
             }
-    return Data(world=world, streams=streams, start=start)
+    return Data(world=world, streams=streams, start=start, prepared=_COUNTS)
 
 
 _BUILDERS: Mapping[str, Callable[[Scale], Data]] = {
