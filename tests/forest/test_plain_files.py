@@ -24,7 +24,7 @@ CALLS = (
     f"{MS},2024-03-04T12:00:00.000,aa==,Incoming Call,60"
 )
 TIMINGS = "timestamp,UTC time,question id,survey id,question type,question text,question answer options,answer"
-TYPED = f"{TIMINGS}\n{MS},2024-03-04T12:00:00.000,q1,{SURVEY},Open Response Question,How are you?,,fine, but tired"
+TYPED = f"{TIMINGS}\n{MS},2024-03-04T12:00:00.000,q1,{SURVEY},Open Response Question,How are you?,,"
 
 Written = Callable[..., tuple[Path, WrittenFiles]]
 
@@ -54,12 +54,15 @@ def test_files_that_pandas_reads_are_as_they_were(written: Written) -> None:
     assert report == WrittenFiles(files=1)
 
 
-def test_unquoted_commas_are_quoted(written: Written) -> None:
-    """Forest's reader would skip the whole file."""
+@pytest.mark.parametrize(
+    ("answer", "read"), [(b"fine, but tired", "fine, but tired"), (b'"fine', '"fine'), (b"caf\xe9", "caf\ufffd")]
+)
+def test_what_forest_cannot_read_is_written_anew(written: Written, answer: bytes, read: str) -> None:
+    """Unquoted commas, quotes that do not end, and bytes that are no text: its reader would skip the whole file."""
     name = f"survey_timings/{SURVEY}/2024-03-04 12_00_00+00_00.csv"
-    tree, report = written({name: TYPED})
+    tree, report = written({name: TYPED.encode() + answer})
     (row,) = csv.DictReader((tree / name).read_text().splitlines())
-    assert row["answer"] == "fine, but tired"
+    assert row["answer"] == read
     assert (row["timestamp"], row["UTC time"]) == (str(MS), "2024-03-04T12:00:00.000")
     assert report.rewritten == [name]
 

@@ -104,16 +104,19 @@ def test_without_a_file_system_in_memory_it_is_refused(monkeypatch: pytest.Monke
         assert folder.is_relative_to(tmp_path / "named")
 
 
-@pytest.mark.parametrize("strange", ["open to others", "a link"])
-def test_a_place_that_is_not_its_own_is_refused(tmp_path: Path, strange: str) -> None:
+@pytest.mark.parametrize("strange", ["open to others", "a link", "another user's"])
+def test_a_place_that_is_not_its_own_is_refused(tmp_path: Path, strange: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Anybody may write to the file system in memory."""
+    if strange == "another user's":
+        user = os.getuid() + 1
+        monkeypatch.setattr(os, "getuid", lambda: user)
     place = tmp_path / f"dagster-beiwe-test-{os.getuid()}"
     if strange == "a link":
         (tmp_path / "other").mkdir(mode=0o700)
         place.symlink_to(tmp_path / "other")
     else:
         place.mkdir(mode=0o700)
-        place.chmod(0o755)
+        place.chmod(0o755 if strange == "open to others" else 0o700)
     with (
         pytest.raises(ConfigurationError, match="is not a folder of this user alone"),
         memory_folder(disk=str(tmp_path)),
