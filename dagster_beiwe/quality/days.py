@@ -107,6 +107,8 @@ def _valid(rows: pd.DataFrame, zone: tzinfo) -> pd.DataFrame:
 
 def _unpaired(rows: pd.DataFrame, files: pd.DataFrame, zone: tzinfo) -> list[pd.DataFrame]:
     """Answers without timings, and submissions without answers."""
+    if not rows["stream"].isin((ANSWERS, TIMINGS)).any():
+        return []
     answers, timings = (_by_minute(rows[rows["stream"] == stream]) for stream in (ANSWERS, TIMINGS))
     submitted = pd.concat([answers, files[files["stream"] == RECORDINGS]])
     unpaired = {
