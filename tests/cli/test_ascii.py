@@ -39,6 +39,7 @@ RUNS = {
     "history": ["history", "--study", NAME],
     "snapshot": ["snapshot", "list", "--study", NAME],
     "export": ["export", "--study", "Étude", "--to", "Ordner für später"],
+    "adopt": ["adopt", "--study", NAME, "--dry-run", "Études"],
     "partitions": ["partitions", "remove", "--study", NAME, "--participant", SLIP, "--yes"],
     "purge": ["purge", "--study", NAME, "--participant", "anna1111", "--yes"],
     "rekey": ["-v", "rekey", "--study", NAME, "--to", "Schlüssel"],
@@ -118,6 +119,8 @@ def test_a_name_with_accents_is_escaped(
     """Each command does its work, and what it tells of the study can be read."""
     if command == "keyring":
         ring(site[0], monkeypatch)
+    if command == "adopt":
+        (desk / "Études").mkdir()
     if command == "partitions":
         mistype(site[2], desk, monkeypatch)
     arguments = [site[2] if each == "Étude" else each for each in RUNS[command]]

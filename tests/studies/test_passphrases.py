@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from labs import Impatient
 from worlds import PASSPHRASE
 
 from dagster_beiwe import BeiweResource, EnvCredentials, KeyringCredentials, Study, StudyConfig
@@ -78,7 +79,7 @@ def test_a_name_that_can_not_be_known_is_an_error(lab: Lab, server: SimulatedSer
         beiwe.passphrase(lab.study())
     server.stop()
     with pytest.raises(ServerError):
-        BeiweResource(credentials=KeyringCredentials(section="lab")).passphrase(lab.study())
+        Impatient(credentials=KeyringCredentials(section="lab")).passphrase(lab.study())
 
 
 def test_keys_in_the_environment_go_with_passphrases_in_a_keyring(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
