@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from benchmarks.report import as_document, as_text
 from benchmarks.worlds import Scale
 
 _NAMES = (*suite.WORKLOADS, "memory", "limits", "lake", "coverage", "columns")
-_DATED = {"lake", "coverage", "columns"}
+_DATED = {"reading", "lake", "coverage", "columns"}
 """What tells by itself when it was measured."""
 
 
@@ -78,7 +79,9 @@ def run(
             size_bytes = {"full": 32_000_000, "quick": 8_000_000, "tiny": 100_000}[scale]
             results[name] = limits.measure(folder, size_bytes=size_bytes, files={"full": 500}.get(scale, 50))
         else:
-            results["workloads"][name] = suite.measure(suite.WORKLOADS[name], scale, folder=folder, say=_say)
+            dated = {"taken": datetime.now(timezone.utc).isoformat(timespec="minutes"), "load": os.getloadavg()[0]}
+            measured = suite.measure(suite.WORKLOADS[name], scale, folder=folder, say=_say)
+            results["workloads"][name] = {**measured, **(dated if name in _DATED else {})}
     return results
 
 

@@ -70,8 +70,9 @@ REMARKS = {
         "compares one answer of totals with what it remembers. If nothing differs, no run is started."
     ),
     "reading": (
-        "Ours decrypts, decompresses, checks every file against its manifest, and gives every file the same types. "
-        "pandas and pyarrow read plain CSV files and guess types. *Decrypt and check alone* is the time before "
+        "Ours decrypts, decompresses, checks every file against its manifest, and gives every file the same types; "
+        "threads read ahead. *File by file as decrypted* is pyarrow's reader on the same decrypted and checked "
+        "files; the other readers have plain CSV files. They guess types. *Decrypt and check alone* is the time before "
         "parsing. With a time range, no file outside it is opened; columns that you do not ask for are not converted."
     ),
     "memory": (
@@ -106,8 +107,12 @@ def _spread(peaks: list[float]) -> float:
 
 def _reading(results: Results) -> float:
     clients = results["workloads"]["reading"]["clients"]
-    plain = min(clients[f"{name}, plain files"]["seconds"] for name in ("pandas", "pyarrow"))
-    return float((plain + clients["ours, decrypt and check alone"]["seconds"]) / clients["ours"]["seconds"])
+    return float(clients["pyarrow, file by file as decrypted"]["seconds"] / clients["ours"]["seconds"])
+
+
+def _reading_memory(results: Results) -> float:
+    ours = results["workloads"]["reading"]["clients"]["ours"]
+    return _grown(ours) / float(ours["frame_bytes"])
 
 
 def _small_files(workload: str, title: str) -> Aim:
@@ -177,11 +182,18 @@ AIMS = (
         reason=lambda _: "It grew with the archive.",
     ),
     Aim(
-        title="Reading, against the faster of pandas and pyarrow with decrypting added",
-        wanted=f"near 1 {TIMES}",
+        title="Reading, against pyarrow's reader on each decrypted file",
+        wanted=f"≥ 1 {TIMES}",
         value=_reading,
-        holds=lambda ratio: ratio >= 0.8,
-        reason=lambda _: "Decrypting, checking, and parsing share the processor, and every column gets its type.",
+        holds=lambda ratio: ratio >= 1,
+        reason=lambda _: "Ours compares each file with its header and its times, and gives every column its type.",
+    ),
+    Aim(
+        title="The same: memory, in that of the frame",
+        wanted=f"≤ 1.2 {TIMES}",
+        value=_reading_memory,
+        holds=lambda ratio: ratio <= 1.2,
+        reason=lambda _: "Files that are read ahead, and columns as they grow, need memory beside the frame.",
     ),
     Aim(
         title="Coverage of 300 participants and a year, one file per hour, the first time",

@@ -15,8 +15,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final
 
+from fsspec import filesystem
 from pyarrow import dataset, parquet
 
+from benchmarks.s3 import s3_on_loopback
 from benchmarks.worlds import Scale
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
@@ -62,7 +64,21 @@ def measure(scale: Scale, *, folder: Path) -> Costs:
             what: min((_cost(read, asked) for _ in range(_RUNS[scale])), key=lambda cost: cost["cpu_seconds"])
             for what, asked in (("a week", week), ("all", _Asked()))
         }
+    costs["s3"] = _in_s3(folder / "lake", lake.study_id, week)
     return costs
+
+
+def _in_s3(folder: Path, study_id: str, week: _Asked) -> Costs:
+    """Requests and bytes of reading two columns of a week from the same lake in S3."""
+    with s3_on_loopback() as counts:
+        filesystem("s3").put(f"{folder}/", "lake/copy", recursive=True)
+        found: Costs = {}
+        for name in ("raw files, pandas", "table, pandas"):
+            lake = BeiweLake("s3://lake/copy").study(study_id, passphrase=_PASSPHRASE)
+            counts.clear()
+            rows = _ways(lake, folder, folder)[name](week)
+            found[name] = {"rows": rows, "requests": counts["files"] + counts["lake"], "bytes": counts["bytes"]}
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from benchmarks.s3 import s3_on_loopback
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.lake import BeiweLake, StudyLake
@@ -111,45 +110,6 @@ def _look(lake: StudyLake) -> int:
     with suppress(AttributeError):  # older versions have one state only
         lake = lake.at()
     return sum(len(lake.windows(each)) for each in lake.participants())
-
-
-@contextmanager
-def s3_on_loopback() -> Iterator[Counter[str]]:
-    """An empty bucket, and the requests to it: those of data files, and the others."""
-    import boto3
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-    from s3fs import S3FileSystem
-    from werkzeug.serving import make_server
-
-    S3FileSystem.clear_instance_cache()  # those that are kept know the place of an earlier one
-    counts: Counter[str] = Counter()
-    store = DomainDispatcherApplication(create_backend_app)
-
-    def counted(environ: Any, start_response: Any) -> Any:
-        counts["files" if "/gps/" in environ["PATH_INFO"] else "lake"] += 1
-        return store(environ, start_response)
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, counted, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    before = dict(os.environ)
-    try:
-        os.environ |= {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}",
-            "AWS_ACCESS_KEY_ID": "a",
-            "AWS_SECRET_ACCESS_KEY": "b",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "NO_PROXY": "127.0.0.1",
-        }
-        boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).create_bucket(Bucket="lake")
-        yield counts
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

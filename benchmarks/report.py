@@ -106,6 +106,7 @@ def _sections(results: Results) -> Iterator[str]:
         yield "## Columns"
         yield _columns_facts(results["columns"])
         yield _markdown(*_columns_table(results["columns"]))
+        yield from _columns_in_s3(results["columns"])
     yield "## Dagster at scale"
     yield (
         "[Dagster at scale](dagster-scale.md) measures definitions, sensors, backfills, and events for studies of up "
@@ -140,7 +141,8 @@ def _server_share(workload: Results | None) -> float | None:
 
 def _facts(workload: Results) -> str:
     data = workload["data"]
-    return f"{data['files']:,} files, {data['size_bytes'] / _MEGA:,.1f} MB plain."
+    dated = f" Measured {workload['taken'][:10]}, load before: {workload['load']:.1f}." if "taken" in workload else ""
+    return f"{data['files']:,} files, {data['size_bytes'] / _MEGA:,.1f} MB plain.{dated}"
 
 
 def _table(workload: Results) -> tuple[Sequence[str], list[list[str]]]:
@@ -268,6 +270,14 @@ def _columns_table(costs: Results) -> tuple[Sequence[str], list[list[str]]]:
             row += [f"{cost['cpu_seconds'] * 1000:,.0f}", f"{cost['bytes'] / _MEGA:.1f}", f"{faster:.1f}"]
         rows.append(row)
     return head, rows
+
+
+def _columns_in_s3(costs: Results) -> Iterator[str]:
+    yield "The two columns of a week from the same lake in S3 (moto on loopback), with opening the study and the table:"
+    rows = [
+        [name, f"{cost['requests']:,}", f"{cost['bytes'] / _MEGA:.1f}"] for name, cost in costs.get("s3", {}).items()
+    ]
+    yield _markdown(("what", "requests", "MB"), rows)
 
 
 def _lake_facts(costs: Results) -> str:

@@ -95,6 +95,7 @@ OTHERS = (
             Client(label="ours, two columns", client="ours read", options={"columns": ["timestamp", "x"]}),
             Client(label="ours, last 7 days", client="ours read", options={"last_days": 7}),
             Client(label="ours, decrypt and check alone", client="ours decrypt"),
+            Client(label="pyarrow, file by file as decrypted", client="pyarrow decrypt"),
             Client(label="pandas, plain files", client="pandas", options={"plain": "plain"}),
             Client(label="pyarrow, plain files", client="pyarrow", options={"plain": "plain"}),
         ),

@@ -72,6 +72,9 @@ def test_every_way_reads_the_same_rows(results: dict[str, Any]) -> None:
     for what in ("a week", "all"):
         assert len({way[what]["rows"] for way in found["ways"].values()}) == 1
     assert found["ways"]["table, pandas"]["all"]["rows"] == found["rows"] > 0
+    raw, table = found["s3"]["raw files, pandas"], found["s3"]["table, pandas"]
+    assert raw["rows"] == table["rows"] == found["ways"]["table, pandas"]["a week"]["rows"]
+    assert table["requests"] < raw["requests"]
 
 
 def test_results_survive_json_and_become_text_and_documentation(results: dict[str, Any], tmp_path: Path) -> None:
