@@ -13,7 +13,7 @@ import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks.lake import s3_on_loopback
+from benchmarks.s3 import s3_on_loopback
 from dagster_beiwe.lake.catalog.batch import Batch
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.checkpoints import Identity

@@ -12,7 +12,7 @@ import pandas as pd
 from dagster_beiwe.coverage.days import StudyDays
 from dagster_beiwe.coverage.enrollment import Enrollment
 from dagster_beiwe.coverage.frame import STATUSES, Status
-from dagster_beiwe.lake.manifest import SizeManifest, unix_seconds
+from dagster_beiwe.lake.manifest import FileSizes
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.sync import DailyIndex
 
@@ -40,12 +40,11 @@ class Held:
     size_bytes: np.ndarray
 
 
-def held(manifests: Iterable[SizeManifest], *, days: StudyDays, numbers: StreamNumbers, until: datetime) -> Held:
+def held(windows: Iterable[FileSizes], *, days: StudyDays, numbers: StreamNumbers, until: datetime) -> Held:
     """Count the present files of a participant's windows. Files dated later than ``until`` do not count."""
-    files = [file for manifest in manifests for file in manifest.files if file.deleted_upstream_at is None]
-    streams = np.array([numbers[file.stream] for file in files], dtype=np.int64)
-    seconds = np.array([unix_seconds(file.time) for file in files], dtype=np.int64)
-    size_bytes = np.array([file.size_bytes for file in files], dtype=np.int64)
+    found = list(windows)
+    streams = _joined(np.array([numbers[name] for name in each.streams], np.int64)[each.stream] for each in found)
+    seconds, size_bytes = _joined(each.seconds for each in found), _joined(each.size_bytes for each in found)
     belongs = days.of(seconds)
     inside = (belongs >= 0) & (belongs < len(days.lengths)) & (seconds <= until.timestamp())
     belongs, streams, seconds, size_bytes = (each[inside] for each in (belongs, streams, seconds, size_bytes))
@@ -59,6 +58,10 @@ def held(manifests: Iterable[SizeManifest], *, days: StudyDays, numbers: StreamN
         hours=has_hour.sum(axis=1, dtype=np.int8).reshape(shape),
         size_bytes=np.bincount(place, weights=size_bytes, minlength=count).astype(np.int64).reshape(shape),
     )
+
+
+def _joined(parts: Iterable[Sequence[int] | np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.int64), *(np.asarray(part, np.int64) for part in parts)])
 
 
 def counted(

@@ -25,7 +25,7 @@ from dagster_beiwe.lake.catalog.records import Head
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.lake.manifest import FileRecord, Manifest, SizeManifest, decode, decode_sizes
+from dagster_beiwe.lake.manifest import FileRecord, FileSizes, Manifest, decode, decode_sizes
 from dagster_beiwe.lake.staging import Compression, FileForm
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.stored import open_stored
@@ -212,10 +212,10 @@ class StudyLake:
         for key, version in self.index(participant).items():
             yield self.manifest_of(participant, key, version)
 
-    def sizes(self, participant: str, windows: Collection[str]) -> Iterator[SizeManifest]:
+    def sizes(self, participant: str, windows: Collection[str]) -> Iterator[FileSizes]:
         """Streams, times and sizes of the files in a participant's windows with these keys, oldest window first.
 
-        Several times as fast as ``manifests``. Raises ``IntegrityError`` if a manifest was changed.
+        Many times as fast as ``manifests``. Raises ``IntegrityError`` if a manifest was changed.
         """
         if (catalog := self.catalog()) is None:
             return
@@ -288,7 +288,7 @@ def _mismatch(window: Window, manifest: Manifest) -> WindowMismatchError:
     )
 
 
-def _check_place(manifest: Manifest | SizeManifest, study_id: str, participant: str, window: str) -> None:
+def _check_place(manifest: Manifest | FileSizes, study_id: str, participant: str, window: str) -> None:
     if (manifest.study_id, manifest.participant, manifest.window) != (study_id, participant, window):
         raise IntegrityError(
             f"The manifest of participant {participant}, window {window}, names another place. It was not used. The "

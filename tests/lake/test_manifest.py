@@ -19,7 +19,7 @@ from dagster_beiwe.errors import IntegrityError, WindowMismatchError, WrongPassp
 from dagster_beiwe.lake import BeiweLake, FetchFailure, FileRecord, Manifest, StudyLake
 from dagster_beiwe.lake.catalog import key_file
 from dagster_beiwe.lake.layout import LogLayout, Subject
-from dagster_beiwe.lake.manifest import PreviousVersion, decode, encode
+from dagster_beiwe.lake.manifest import FileSizes, PreviousVersion, decode, decode_sizes, encode
 from dagster_beiwe.lake.writer import LakeWriter
 from dagster_beiwe.windows import Window
 
@@ -53,6 +53,20 @@ manifests = st.builds(
 def test_manifests_survive_being_written_and_read(manifest: Manifest) -> None:
     """Whatever a manifest holds, it comes back equal."""
     assert decode(encode(manifest), name="m") == manifest
+
+
+@settings(max_examples=50, deadline=None)
+@given(manifest=manifests)
+def test_sizes_are_read_without_the_manifest(manifest: Manifest) -> None:
+    """Those of the files that the server still has, also from a manifest that was stored without them."""
+    stored = encode(manifest)
+    alone = zstandard.ZstdCompressor().compress(zstandard.ZstdDecompressor().decompress(stored))
+    found = decode_sizes(stored, name="m")
+    assert found == decode_sizes(alone, name="m") == FileSizes.of(manifest)
+    present = [file for file in manifest.files if file.deleted_upstream_at is None]
+    assert [found.streams[number] for number in found.stream] == [file.stream for file in present]
+    assert found.seconds == [int(file.moment.timestamp()) for file in present]
+    assert found.size_bytes == [file.size_bytes for file in present]
 
 
 def packed(document: object) -> bytes:
