@@ -269,7 +269,13 @@ class Catalog:
 
     def damaged_copies(self) -> list[str]:
         """Checkpoints and packs that are not what the log says. They are derived: they can be removed."""
-        return self._checkpoints.damaged(self.knows) + self._log.damaged_packs(self._state.number)
+        return self._checkpoints.damaged(self._knows_by_now) + self._log.damaged_packs(self._state.number)
+
+    def _knows_by_now(self, head: Head) -> bool:
+        """``knows``, after another look if others have gone on meanwhile."""
+        if head.number > self._state.number:
+            self.refresh()
+        return self.knows(head)
 
     def lost_heads(self, remembered: Iterable[Head] = ()) -> list[Head]:
         """Records that somebody has seen and that this log lacks."""

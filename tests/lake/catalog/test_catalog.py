@@ -141,8 +141,10 @@ def test_checkpoints_of_other_runs_and_formats_are_no_damage(lab: Lab) -> None:
     catalog = lab.catalog()
     lab.commit(catalog, ANN, "w", "first")
     catalog.write_checkpoint()
+    slower = lab.catalog()
     lab.commit(catalog, ANN, "w", "second")
     catalog.write_checkpoint()
+    assert slower.damaged_copies() == []  # also of a record that it has not seen yet
     folder = lab.folder / "lake" / STUDY / ".beiwe/checkpoints"
     shutil.copytree(folder / "1", folder / "2")
     min((folder / "1").glob("*.people")).unlink()
