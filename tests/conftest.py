@@ -15,16 +15,14 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import cryptease
-import dagster as dg
 import pytest
-from cheap_dagster import cheap_dagster
 from hypothesis import HealthCheck, settings
 from unignored_signals import take_back_ignored_signals
 
-from dagster_beiwe.encryption import cryptease as cryptease_files
-from dagster_beiwe.lake.catalog import key_file
+if TYPE_CHECKING:
+    import dagster as dg
 
 settings.register_profile(
     "no clock", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -80,6 +78,12 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _cheap_lakes() -> Iterator[None]:
     """Keys that cost little, and no waiting for disks: tests open thousands of lakes."""
+    # here, or the process that starts those that test would import them, too, while these wait for it
+    import cryptease
+
+    from dagster_beiwe.encryption import cryptease as cryptease_files
+    from dagster_beiwe.lake.catalog import key_file
+
     salts = itertools.cycle([cryptease_files.new_salt() for _ in range(4)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cryptease, "kdf", functools.cache(cryptease.kdf))
@@ -91,6 +95,8 @@ def _cheap_lakes() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cheap_dagster() -> Iterator[None]:
+    from cheap_dagster import cheap_dagster
+
     with cheap_dagster():
         yield
 
@@ -98,6 +104,8 @@ def _cheap_dagster() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shared_instance() -> Iterator[dg.DagsterInstance]:
     """Dagster's history in memory. Who uses it empties it: that costs a tenth of making another."""
+    import dagster as dg
+
     with dg.DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
 

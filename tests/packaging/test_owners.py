@@ -6,6 +6,7 @@ import ast
 import io
 import re
 import tokenize
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,15 @@ PACKAGE = Path(dagster_beiwe.__file__).parent
 APART = {"simulator"}
 """Rooms with a world of their own: whoever simulates a server must not share the client's mistakes."""
 
-SOURCES = {
-    path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-    for path in sorted(PACKAGE.rglob("*.py"))
-    if path.relative_to(PACKAGE).parts[0] not in APART
-}
+
+@cache
+def sources() -> dict[str, ast.Module]:
+    """Each module, taken apart."""
+    return {
+        path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.relative_to(PACKAGE).parts[0] not in APART
+    }
 
 
 def literals(tree: ast.AST) -> set[str]:
@@ -34,18 +39,21 @@ def literals(tree: ast.AST) -> set[str]:
     }
 
 
-LITERALS = {name: literals(tree) for name, tree in SOURCES.items()}
+@cache
+def all_literals() -> dict[str, set[str]]:
+    """The strings of each module."""
+    return {name: literals(tree) for name, tree in sources().items()}
 
 
 def modules_with(pattern: str) -> set[str]:
     """Modules with a string literal in which a pattern occurs."""
-    return {name for name, texts in LITERALS.items() if any(re.search(pattern, text) for text in texts)}
+    return {name for name, texts in all_literals().items() if any(re.search(pattern, text) for text in texts)}
 
 
 def modules_with_code(pattern: str) -> set[str]:
     """Modules in whose code, without strings and comments, a pattern occurs in a name or a number."""
     found = set()
-    for name in SOURCES:
+    for name in sources():
         text = (PACKAGE / name).read_text(encoding="utf-8")
         if re.search(pattern, text):  # else it need not be taken apart
             tokens = tokenize.generate_tokens(io.StringIO(text).readline)
@@ -122,5 +130,5 @@ def retry_numbers(tree: ast.AST) -> list[int | float]:
 
 def test_retry_numbers_have_one_owner() -> None:
     """How often something is tried again, and how long that waits, is decided in one module for every caller."""
-    assert {name for name, tree in SOURCES.items() if retry_numbers(tree)} == {"retries.py"}
+    assert {name for name, tree in sources().items() if retry_numbers(tree)} == {"retries.py"}
     assert retry_numbers(ast.parse("_MAX_ATTEMPTS: int = 5\nget(max_retries=2, timeout=9)\nattempts = 1")) == [5, 2]
