@@ -17,7 +17,7 @@ from dagster_beiwe.exports.outputs import Output, Tick
 from dagster_beiwe.exports.selection import Form
 from dagster_beiwe.lake.layout import TABLE_SUFFIX
 from dagster_beiwe.reading import RawFile, RawFiles
-from dagster_beiwe.reading.frames import FILE_TIME, PARTICIPANT, SURVEY_ID
+from dagster_beiwe.reading.frames import PARTICIPANT
 
 _COUNTS: Final = ("rows", "repaired_rows", "set_aside_rows")
 
@@ -67,7 +67,8 @@ class _Parquet(_Sink):
     _writer: parquet.ParquetWriter | None = None
 
     def add(self, frame: pd.DataFrame) -> None:
-        plain = {name: kind.categories.dtype for name, kind in frame.dtypes.items() if name in (PARTICIPANT, SURVEY_ID)}
+        categorical = {name: kind for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
+        plain = {name: kind.categories.dtype for name, kind in categorical.items()}
         table = pa.Table.from_pandas(frame.astype(plain).drop(columns=PARTICIPANT), preserve_index=False)
         if self._writer is None:
             self._writer = parquet.ParquetWriter(self._file, table.schema)
@@ -107,4 +108,4 @@ def _write(
                 set_aside_rows=counts["set_aside_rows"],
             )
         # A window has columns that another lacks: begin again, with all of them in each.
-        columns = [name for name in found if name not in (PARTICIPANT, FILE_TIME, SURVEY_ID)]
+        columns = list(found)
