@@ -51,7 +51,8 @@ def build_stream_tables(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -
 
 
 def _build(study: Study, table: TableDefinition, options: AssetOptions) -> dg.AssetsDefinition:
-    partitions, participant = raw_data_partitions(study), study.asset_key("participant")
+    partitions = raw_data_partitions(study)
+    raw_data, participant = (dg.AssetSelection.assets(study.asset_key(name)) for name in ("raw_data", "participant"))
 
     @study_asset(
         study,
@@ -60,7 +61,7 @@ def _build(study: Study, table: TableDefinition, options: AssetOptions) -> dg.As
         deps=[study.asset_key(name) for name in ("raw_data", "participant", *table.tables)],
         partitions_def=partitions,
         backfill_policy=BACKFILL_POLICY,
-        automation_condition=on_new_content(ignoring=dg.AssetSelection.assets(participant)),
+        automation_condition=on_new_content(ignoring=participant, needing=raw_data),
         io_manager_key=table_io_manager_key(study.config.deployment),
         **RECORDS_ITSELF,
     )

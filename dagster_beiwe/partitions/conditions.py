@@ -7,9 +7,11 @@ from typing import Any
 import dagster as dg
 
 
-def on_new_content(*, ignoring: dg.AssetSelection | None = None) -> dg.AutomationCondition[Any]:
+def on_new_content(
+    *, ignoring: dg.AssetSelection | None = None, needing: dg.AssetSelection | None = None
+) -> dg.AutomationCondition[Any]:
     """Request each partition that was never made, and each whose input has new content. Inputs in ``ignoring`` don't
-    count.
+    count. Nothing is requested before its input is there; of several, any one, or one in ``needing``.
 
     Dagster's ``eager()`` goes by materializations and ignores old windows; a refresh records each window anew, whether
     or not anything changed. This goes by data versions, in every window. It waits until no run fills the input, and
@@ -26,6 +28,8 @@ def on_new_content(*, ignoring: dg.AssetSelection | None = None) -> dg.Automatio
     any_made = condition.any_deps_match(~condition.missing())
     if ignoring is not None:
         any_changed, any_made = any_changed.ignore(ignoring), any_made.ignore(ignoring)
+    if needing is not None:
+        any_made = any_made.allow(needing)
     changed = any_changed.since(condition.newly_requested())
     return (
         (never_made | changed) & any_made & ~condition.any_deps_in_progress() & ~condition.in_progress()

@@ -8,13 +8,12 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pandas as pd
 import pytest
-from labs import START, WEEKS, Lab, moment, stale_because_of
+from labs import START, WEEKS, Lab, evaluated, moment, stale_because_of
 
 from dagster_beiwe.environment import BEIWE_FOREST, BEIWE_FOREST_DISK
 from dagster_beiwe.forest.analyses import FOREST_COLUMNS, FOREST_TREES
@@ -268,10 +267,3 @@ def test_dagster_requests_the_windows_around_new_raw_data(forest_lab: Callable[.
     lab.backfill()
     requested = evaluated(lab, cursor=before.cursor).get_requested_partitions(lab.key("forest/oak"))
     assert {str(partition) for partition in requested} == {f"{ANNA}|{week}" for week in WEEKS[:3]}
-
-
-def evaluated(lab: Lab, cursor: Any = None) -> dg.EvaluateAutomationConditionsResult:
-    """One evaluation of all conditions, as the daemon does it."""
-    return dg.evaluate_automation_conditions(
-        lab.definitions, lab.instance, asset_selection=dg.AssetSelection.all(), cursor=cursor
-    )

@@ -13,7 +13,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 from damage import flip
-from labs import QUIET, START, WEEKS, Lab, moment
+from labs import QUIET, START, WEEKS, Lab, evaluated, moment
 
 from dagster_beiwe import BeiwePartitions, TablePartitions
 from dagster_beiwe.cli import main
@@ -214,13 +214,6 @@ def test_dagster_requests_the_windows_with_new_raw_data(lab: Lab, world: World) 
     lab.backfill()
     requested = evaluated(lab, cursor=before.cursor).get_requested_partitions(lab.key("streams/gps"))
     assert {str(partition) for partition in requested} == {f"{ANNA}|{WEEKS[0]}"}
-
-
-def evaluated(lab: Lab, cursor: Any = None) -> dg.EvaluateAutomationConditionsResult:
-    """One evaluation of all conditions, as the daemon does it."""
-    return dg.evaluate_automation_conditions(
-        lab.definitions, lab.instance, asset_selection=dg.AssetSelection.all(), cursor=cursor
-    )
 
 
 def test_an_asset_gets_a_table_in_the_form_of_its_annotation(lab: Lab) -> None:

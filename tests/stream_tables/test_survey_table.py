@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from labs import START, WEEKS, Lab, moment
+from labs import START, WEEKS, Lab, evaluated, moment
 from survey_helpers import IPHONE, Files
 
 from dagster_beiwe import TablePartitions
@@ -112,6 +112,18 @@ def test_analysts_read_one_table_of_all_surveys(lab: Lab) -> None:
     assert lab.run("survey_history").success
     assert made(lab) == everything
     assert set(TablePartitions.of(lab.lake, "surveys").to_pandas()["survey"]) == {"Mood, every day"}
+
+
+def test_dagster_requests_the_windows_that_have_raw_data(open_lab: Callable[..., Lab], world: World) -> None:
+    """The survey history alone makes no row."""
+    lab = open_lab(world, streams=STREAMS, tables=("surveys",))
+    lab.enrol()
+    assert lab.run("survey_history").success
+    before = evaluated(lab)
+    assert before.total_requested == 0
+    assert lab.run("raw_data", partition=f"{ANNA}|{WEEKS[0]}").success
+    requested = evaluated(lab, cursor=before.cursor).get_requested_partitions(lab.key("surveys"))
+    assert {str(partition) for partition in requested} == {f"{ANNA}|{WEEKS[0]}"}
 
 
 def test_a_submission_is_in_the_window_in_which_it_ended(lab: Lab, world: World) -> None:

@@ -256,3 +256,10 @@ def stale_because_of(lab: Lab, name: str, partition: str) -> Collection[str] | N
         return None
     causes = resolver.get_stale_causes(lab.key(name), partition)
     return [cause.dependency_asset_key.path[-1] if cause.dependency_asset_key else cause.reason for cause in causes]
+
+
+def evaluated(lab: Lab, cursor: Any = None) -> dg.EvaluateAutomationConditionsResult:
+    """One evaluation of all conditions, as the daemon does it."""
+    return dg.evaluate_automation_conditions(
+        lab.definitions, lab.instance, asset_selection=dg.AssetSelection.all(), cursor=cursor
+    )
