@@ -46,7 +46,8 @@ def record_access(lake: StudyLake, access: Access) -> int:
     """
     catalog, at = lake.catalog(), lake.state.number
     assert catalog is not None, "whoever found data in the study has its log"
-    tokens = [catalog.identities.token(Subject(each), catalog.refresh()) for each in access.participants]
+    newest = catalog.refresh()
+    tokens = [catalog.identities.token(Subject(each), newest) for each in access.participants]
 
     def draft(_: State, start: dict[str, Any]) -> Export:
         return Export(
