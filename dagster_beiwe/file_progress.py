@@ -37,7 +37,7 @@ class FileProgress:
         self.end()
 
     def within(self, size_bytes: int) -> None:
-        """A file is being written that has taken in so many bytes."""
+        """So many bytes of the current file are done."""
         now = self._clock()
         if now - self._said >= (_ON_TERMINAL_SECONDS if self._rewrites else _ELSEWHERE_SECONDS):
             self._said = now

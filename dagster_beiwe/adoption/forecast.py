@@ -18,8 +18,8 @@ _Place = tuple[date, str]
 class Forecast:
     """Days of streams, each compared with the server's count of its bytes.
 
-    ``same`` of the ``days`` have the server's size; ``unknown`` have files that are locked and compressed, whose size
-    only decryption tells. Of the others, the server has ``lacking_bytes`` more, or the folder ``surplus_bytes``.
+    ``same`` of the ``days`` have the server's size; ``unknown`` have files that are encrypted and compressed, whose
+    size only decryption tells. Of the others, the server has ``lacking_bytes`` more, or the folder ``surplus_bytes``.
     ``unreadable`` files were tried for all of their participant and stream: {path: why}.
     """
 

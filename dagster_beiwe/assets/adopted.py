@@ -63,16 +63,14 @@ class AdoptedWindows:
         self._instance.report_runless_asset_event(event)
         self._recorded.add(str(report.cell.key))
 
-    def record_held(self, cells: Iterable[Cell]) -> int:
-        """Record complete windows of the lake that Dagster does not know, and count them.
+    def record_held(self, cells: Iterable[Cell]) -> None:
+        """Record complete windows of the lake that Dagster does not know.
 
         An adoption that was killed between the commit and the record has left one, and one without Dagster all.
         """
-        lake, number = self._lake.at(), 0
+        lake = self._lake.at()
         for cell in cells:
             if str(cell.key) not in self._recorded:
                 version = lake.index(cell.participant)[cell.window.key]
                 manifest = lake.manifest_of(cell.participant, cell.window.key, version)
                 self.record(held_report(cell, manifest, record=version.at))
-                number += 1
-        return number

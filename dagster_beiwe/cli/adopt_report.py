@@ -11,7 +11,7 @@ from dagster_beiwe.cli.context import named
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.environment import DAGSTER_HOME
 from dagster_beiwe.sync import WindowReport
-from dagster_beiwe.text import as_typed, counted, human_size, one_line
+from dagster_beiwe.text import as_typed, counted, error_in_words, human_size, one_line
 
 if TYPE_CHECKING:
     from dagster_beiwe.studies.study import Study
@@ -102,7 +102,7 @@ def print_outcomes(outcomes: Outcomes, incomplete: Sequence[WindowReport], *, re
     if outcomes.not_compared:
         print(f"  {counted(outcomes.not_compared, 'file')} not compared, because a request failed")
     for report in incomplete[:_LISTED]:
-        errors = ", ".join(sorted({failure.error for failure in report.failures}))
+        errors = ", ".join(sorted({error_in_words(failure.error) for failure in report.failures}))
         print(f"Incomplete: {report.cell.participant}, window {report.cell.window.key} ({errors}). Run it in Dagster.")
     if len(incomplete) > _LISTED:
         print(f"... and {len(incomplete) - _LISTED:,} more")

@@ -87,11 +87,9 @@ def command(
     """
     if folder is None and program is None:
         raise click.UsageError("Missing option '--to' or '--and-run'.")
-    if table and (streams or form not in (None, *TABLE_FORMS)):
-        raise click.UsageError("--table excludes --stream, --format tree and --format forest.")
+    form = _form(form, table, streams)
     if start and end and start >= end:
         raise click.UsageError(f"--start {start.isoformat()} is not before --end {end.isoformat()}.")
-    form = form or ("csv" if table else "tree")
     streams = _streams(streams, form)
     words = parsed(program) if program is not None else None
     whole = open_lake()
@@ -284,6 +282,12 @@ def _export_table(order: _Order, form: Form) -> int:
         return order.nothing("row", **facts, rows=0, size_bytes=0)
     people = asked.participants or order.lake.participants()
     return order.carry_out(order.access(people), write)
+
+
+def _form(named: Form | None, table: str, streams: tuple[str, ...]) -> Form:
+    if table and (streams or named not in (None, *TABLE_FORMS)):
+        raise click.UsageError("--table excludes --stream, --format tree and --format forest.")
+    return named or ("csv" if table else "tree")
 
 
 def _streams(named: tuple[str, ...], form: Form) -> tuple[str, ...]:

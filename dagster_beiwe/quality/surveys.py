@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 
 from dagster_beiwe.quality.measuring import SUBMITTED
-from dagster_beiwe.surveys.words import LONGEST_SITTING_MINUTES, SAME_SUBMISSION_MINUTES
+from dagster_beiwe.surveys.words import LONGEST_SITTING_MINUTES, SAME_SUBMISSION_MINUTES, UNKNOWN_SURVEYS
 
-_UNKNOWN_SURVEYS: Final = ("", "unknown_survey_id")
 _SURVEY: Final = ["participant", "survey"]
 
 _Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
@@ -67,7 +66,7 @@ def submissions_without_answers(timings: pd.DataFrame, answers: pd.DataFrame) ->
 
 def _known(frame: pd.DataFrame) -> pd.DataFrame:
     """Without repetitions, and without surveys that nobody knows, which can't be paired."""
-    wanted = ~frame["survey"].isin(_UNKNOWN_SURVEYS)
+    wanted = ~frame["survey"].isin(UNKNOWN_SURVEYS)
     different: pd.DataFrame = frame.loc[wanted, [*_SURVEY, "question", "minute"]].drop_duplicates()
     return different
 

@@ -11,9 +11,9 @@ import pandas as pd
 from dagster_beiwe.reading.frames import FILE_TIME, SURVEY_ID
 from dagster_beiwe.reading.rows import TIMESTAMP
 from dagster_beiwe.surveys.definitions import Definitions
+from dagster_beiwe.surveys.words import UNKNOWN_SURVEYS
 
 _QUESTION = ("question id", "question type", "question text", "question answer options", "answer")
-_UNKNOWN_SURVEYS = frozenset({"", "unknown_survey_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def timings(frame: pd.DataFrame, definitions: Definitions) -> list[Timing]:
 
 def _survey(survey_id: str, question_id: str, definitions: Definitions) -> str:
     """The id of a survey, also where the phone or the server lost it; empty if nobody knows it."""
-    return definitions.survey_of([question_id]) or "" if survey_id in _UNKNOWN_SURVEYS else survey_id
+    return definitions.survey_of([question_id]) or "" if survey_id in UNKNOWN_SURVEYS else survey_id
 
 
 def _questions(frame: pd.DataFrame) -> list[list[str]]:

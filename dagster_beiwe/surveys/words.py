@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+UNKNOWN_SURVEYS: Final = frozenset({"", "unknown_survey_id"})
+"""In place of a survey's id: the phone or the server lost it."""
+
 OPENED: Final = "Survey first rendered and displayed to user"
 """In place of a question, on Android: the survey was opened anew, and earlier answers are gone."""
 
