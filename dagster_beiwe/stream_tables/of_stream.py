@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from dagster_beiwe.reading.frames import FILE_TIME, PARTICIPANT, SURVEY_ID
@@ -19,6 +20,7 @@ METHOD: Final = 1
 """Raise it when the same files make another table."""
 
 _TYPES: Final[dict[ColumnType, str]] = {"integer": "Int64", "number": "float64"}
+_NO_TIME: Final = np.iinfo(np.int64).min  # what numpy takes for no time
 NOT_COUNTED: Final = frozenset({"files", "rows"})
 """What reading counts, and a table does not."""
 
@@ -68,6 +70,8 @@ def _with_time(frame: pd.DataFrame) -> pd.DataFrame:
     if TIMESTAMP not in frame:
         timed = frame.rename(columns={FILE_TIME: UTC_TIME})
     elif frame[UTC_TIME].isna().any():
-        numbers = pd.to_datetime(frame[TIMESTAMP], unit="ms", utc=True).dt.as_unit("ms")
-        timed = frame.assign(**{UTC_TIME: frame[UTC_TIME].fillna(numbers)})
+        # pandas.to_datetime refuses damaged numbers, which may be in any year.
+        moments = frame[TIMESTAMP].to_numpy("int64", na_value=_NO_TIME).view("datetime64[ms]")
+        told = pd.Series(moments, index=frame.index).dt.tz_localize("UTC")
+        timed = frame.assign(**{UTC_TIME: frame[UTC_TIME].fillna(told)})
     return timed

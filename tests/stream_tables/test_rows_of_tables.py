@@ -135,6 +135,9 @@ def test_times_of_no_year_have_no_local_time() -> None:
         frame = made("gps", OneWindow("gps", (EVENING, f"{gps(EVENING)}\n{row}"))).frame
         assert frame["local time"].notna().tolist() == [pd.Timestamp(EVENING) == time for time in frame["UTC time"]]
         assert len(in_calendar(frame["UTC time"]).dropna()) == 1
+        alone = f"timestamp,latitude,longitude,altitude,accuracy\n{number},42.3,-71.1,20.0,8.5"
+        (told,) = made("gps", OneWindow("gps", (EVENING, alone))).frame["UTC time"].astype("int64")
+        assert told == number
 
 
 def test_faulty_rows_are_counted() -> None:
