@@ -217,17 +217,23 @@ def too_open(folder: Path) -> list[str]:
     ]
 
 
-def check_lake(folder: Path, lake: StudyLake) -> None:
-    """The lake is as a finished run leaves it: everything readable, nothing left over, nothing open to others."""
+def check_lake(folder: Path, lake: StudyLake) -> dict[str, str]:
+    """The lake is as a finished run leaves it: everything readable, nothing left over, nothing open to others.
+
+    Gives what ``contents`` gives, of all participants.
+    """
     fresh = BeiweLake(folder).study(lake.study_id, passphrase=PASSPHRASE)
+    held = {}
     for person in fresh.participants():
         for manifest in fresh.manifests(person):
             for record in manifest.files:
-                fresh.read(person, record)
+                digest = hashlib.sha256(fresh.read(person, record)).hexdigest()
+                held |= {record.key: digest} if record.present else {}
     assert leftovers(folder) == []
     assert unaccounted_in(folder, fresh) == []
     assert too_open(folder) == []
     assert verify_study(fresh).findings == []
+    return held
 
 
 def as_other_user() -> bool:

@@ -33,9 +33,8 @@ def assert_mended(world: World, server: SimulatedServer, client: BeiweClient, la
     server.behave()
     reports = sync(client, lake, cells_of(PERSON))
     assert all(report.complete and not report.failures for report in reports)
-    assert contents(lake) == truth(world)
     assert all(manifest.complete for manifest in lake.manifests(PERSON))
-    check_lake(folder, lake)
+    assert check_lake(folder, lake) == truth(world)
 
 
 def misbehave(server: SimulatedServer, options: dict[str, Any]) -> Switch:

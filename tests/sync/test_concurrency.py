@@ -98,8 +98,7 @@ def test_a_window_that_another_run_committed_meanwhile_is_planned_again(
     newest = lake.index(PERSON)  # what the other run has committed: there is nothing to add
     assert all(report.complete and report.record == newest[report.cell.window.key].at for report in reports)
     assert all((report.added, report.changed) == (0, 0) for report in reports)
-    assert contents(lake) == truth(world)
-    check_lake(folder, lake)
+    assert check_lake(folder, lake) == truth(world)
 
 
 def test_a_run_that_never_gets_its_turn_says_so(

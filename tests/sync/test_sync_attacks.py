@@ -74,8 +74,7 @@ def test_when_everything_fails_every_window_says_so(
     server.behave()
     again = sync(client, lake, cells_of(PERSON, granularity=granularity))  # type: ignore[arg-type]
     assert all(report.complete for report in again)
-    assert contents(lake) == truth(world)
-    check_lake(folder, lake)
+    assert check_lake(folder, lake) == truth(world)
 
 
 STOPPING: dict[str, tuple[dict[str, Any], type[BeiweError]]] = {
@@ -100,8 +99,7 @@ def test_what_no_smaller_request_would_escape_stops_the_run(
     misbehave(server, {**options, "route": DOWNLOADS})
     with pytest.raises(error):
         sync(client, lake, cells_of(PERSON))
-    assert contents(lake) == before
-    check_lake(folder, lake)
+    assert check_lake(folder, lake) == before
     assert_mended(world, server, client, lake, folder)
 
 

@@ -349,5 +349,4 @@ def test_a_day_of_two_windows_is_judged_as_a_whole(profile: str, folder: Path) -
         for cell in cells_of(PERSON):
             (report,) = sync(client, lake, [cell], daily=daily(client), policy=REMOVE)
             assert (report.deleted_upstream, report.not_sent, report.added) == (1, 0, 0)
-    assert contents(lake) == truth(world)
-    check_lake(folder, lake)
+    assert check_lake(folder, lake) == truth(world)
