@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from dagster_beiwe.simulator.content import BlobCache, Recipe, moment_of, noise, render, size_of, zstd_stored
+from dagster_beiwe.simulator.content import (
+    BlobCache,
+    Recipe,
+    moment_of,
+    noise,
+    render,
+    size_of,
+    zstd_frame,
+    zstd_stored,
+)
 from dagster_beiwe.simulator.lives import Life
 from dagster_beiwe.simulator.server_streams import server_stream
 
@@ -129,9 +138,7 @@ class StoredFile:
         key = ("zstd", *self._cache_key)
         blob = self.cache.get(key)
         if blob is None:
-            import zstandard  # only v2 needs it
-
-            blob = zstandard.ZstdCompressor(level=2, write_content_size=True).compress(self.read())
+            blob = zstd_frame(self.read())
             self.cache.put(key, blob)
         yield blob
 
