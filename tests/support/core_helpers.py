@@ -223,7 +223,7 @@ def check_lake(folder: Path, lake: StudyLake) -> dict[str, str]:
     Gives what ``contents`` gives, of all participants.
     """
     fresh = BeiweLake(folder).study(lake.study_id, passphrase=PASSPHRASE)
-    held = {}
+    held: dict[str, str] = {}
     for person in fresh.participants():
         for manifest in fresh.manifests(person):
             for record in manifest.files:
