@@ -30,6 +30,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dagster_beiwe.arguments import check_list
 from dagster_beiwe.errors import ConfigurationError, NotATableError
 from dagster_beiwe.reading.columns import TEXT_DTYPE, Columns
 from dagster_beiwe.reading.parsing import Parsed, parse, parse_all
@@ -230,15 +231,6 @@ class _Origin(NamedTuple):
     moment: int | None
     survey_id: str | None
     rows: int
-
-
-def check_list(what: str, values: Iterable[str]) -> tuple[str, ...]:
-    """The values as a tuple; a text, which would be taken as a list of letters, raises ``ConfigurationError``."""
-    if isinstance(values, str):
-        raise ConfigurationError(
-            f"The {what} are the text {values[:60]!r}. Nothing was read. Give a list: [{values!r}]."
-        )
-    return tuple(values)
 
 
 def check_columns(columns: Iterable[str] | None, stream: str, found: Iterable[str]) -> None:

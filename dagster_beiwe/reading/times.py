@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dagster_beiwe.errors import TimeRangeError
+from dagster_beiwe.arguments import check_time
 from dagster_beiwe.reading.rows import TIMESTAMP, UTC_TIME
 
 UTC_MILLISECONDS: Final[Any] = pa.timestamp("ms", tz="UTC")
@@ -19,20 +19,6 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _HOUR_MS: Final = 3_600_000
 _LARGEST_SECONDS: Final = 10_000_000_000  # in milliseconds, that is April 1970
-
-
-def check_time(name: str, moment: object) -> None:
-    """Raise ``TimeRangeError`` for anything but an aware datetime."""
-    if not isinstance(moment, datetime):
-        raise TimeRangeError(
-            f"The {name} is {str(moment)[:40]!r}, of type {type(moment).__name__}. Nothing was read. Give an aware "
-            "datetime, which says the zone: datetime(2024, 3, 1, tzinfo=timezone.utc)."
-        )
-    if moment.tzinfo is None:
-        raise TimeRangeError(
-            f"The {name} {moment.isoformat()} has no time zone. Nothing was read. Add it, for instance "
-            "datetime(..., tzinfo=timezone.utc)."
-        )
 
 
 def milliseconds(name: str, moment: datetime | None) -> int | None:

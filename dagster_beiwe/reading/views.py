@@ -18,12 +18,12 @@ from typing import BinaryIO, Final
 
 import pandas as pd
 
+from dagster_beiwe.arguments import check_list
 from dagster_beiwe.cells import CellKey
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import check_participant_id, is_study_id
 from dagster_beiwe.lake.manifest import FileRecord, Manifest
 from dagster_beiwe.lake.study import StudyLake, When
-from dagster_beiwe.reading.frames import check_list
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
 from dagster_beiwe.text import counted
 

@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import dataset as ds
 
+from dagster_beiwe.arguments import check_list
 from dagster_beiwe.cells import CellKey
 from dagster_beiwe.errors import ConfigurationError, TableMissingError
 from dagster_beiwe.lake.study import StudyLake, When
@@ -58,7 +59,7 @@ class TablePartitions(Mapping[str, pd.DataFrame]):
     ) -> None:
         self._store, self.asset_key, self._rows = store.at(), list(asset_key), rows
         self._partitions = {each or "": each for each in partitions}
-        self._columns = None if columns is None else list(columns)
+        self._columns = None if columns is None else list(check_list("columns", columns))
         self.missing = tuple(missing)
 
     @classmethod
@@ -77,13 +78,14 @@ class TablePartitions(Mapping[str, pd.DataFrame]):
         """A study's table, by its key or the end of it, such as ``"gps"`` or ``"sleep/gps"``.
 
         ``start`` and ``end`` are aware and look at ``time_column``, by default the column ``UTC time`` or the only one
-        of times. Raises ``ConfigurationError`` for a name that fits no table or several, ``TimeRangeError``,
-        ``WrongPassphraseError``, and ``UnknownStateError``.
+        of times. Raises ``ConfigurationError`` for a name that fits no table or several, and for a text in place of a
+        list, ``TimeRangeError``, ``WrongPassphraseError``, and ``UnknownStateError``.
         """
         lake = lake.at(as_of)
         store = TableStore.of_study(lake)
         key = table_called(store, table)
-        stored, people = store.partitions(key), None if participants is None else frozenset(participants)
+        stored = store.partitions(key)
+        people = None if participants is None else frozenset(check_list("participants", participants))
         by_column = people is not None and not are_participants(stored, {*people, *lake.participants()})
         rows = Rows(participants=people, start=start, end=end, time_column=time_column, by_column=by_column)
         wanted = sorted(filter(rows.may_be_in, stored), key=lambda each: each or "")

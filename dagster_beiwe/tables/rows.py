@@ -12,6 +12,7 @@ from typing import Final
 import pyarrow as pa
 from pyarrow import dataset
 
+from dagster_beiwe.arguments import check_time
 from dagster_beiwe.cells import dimensions
 from dagster_beiwe.errors import ConfigurationError, TimeRangeError
 from dagster_beiwe.windows import start_of_key
@@ -38,12 +39,9 @@ class Rows:
     by_column: bool = False
 
     def __post_init__(self) -> None:
-        for moment in (self.start, self.end):
-            if moment is not None and moment.tzinfo is None:
-                raise TimeRangeError(
-                    f"The time {moment.isoformat()} has no time zone. Nothing was read. Add one, for instance "
-                    "datetime(..., tzinfo=timezone.utc)."
-                )
+        for name, moment in (("start", self.start), ("end", self.end)):
+            if moment is not None:
+                check_time(name, moment)
         if self.start and self.end and self.start >= self.end:
             raise TimeRangeError(
                 f"The start {self.start.isoformat()} is not before the end {self.end.isoformat()}. Nothing was read. "

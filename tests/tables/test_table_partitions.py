@@ -120,9 +120,12 @@ def test_no_more_is_fetched_than_is_needed(filled: StudyLake, ranges: list[int])
     [
         ({"table": "daily_gsp"}, ConfigurationError, "beiwe/sleep/daily_gps"),
         ({"start": datetime(2024, 3, 5)}, TimeRangeError, "no time zone"),
+        ({"start": "2024-03-05"}, TimeRangeError, "'2024-03-05', of type str"),
         ({"start": NOON, "end": NOON}, TimeRangeError, "not before"),
         ({"start": NOON, "time_column": "time"}, ConfigurationError, "UTC time"),
         ({"columns": ["latitud"]}, ConfigurationError, "Did you mean 'latitude'"),
+        ({"columns": "latitude"}, ConfigurationError, r"\['latitude'\]"),
+        ({"participants": IOS}, ConfigurationError, rf"\['{IOS}'\]"),
     ],
 )
 def test_mistakes_are_told(filled: StudyLake, options: dict[str, Any], error: type[Exception], words: str) -> None:
