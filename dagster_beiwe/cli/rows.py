@@ -7,6 +7,7 @@ import sys
 
 import pandas as pd
 
+from dagster_beiwe.exports.lake_tables import with_written_lists
 from dagster_beiwe.text import one_line
 
 
@@ -26,9 +27,10 @@ def export(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> None:
             sys.stdout, orient="records", lines=True, date_format="iso", double_precision=15, default_handler=str
         )
     elif as_csv:
-        (printable(frame) if sys.stdout.isatty() else frame).to_csv(sys.stdout, index=False)
+        rows = with_written_lists(frame)
+        (printable(rows) if sys.stdout.isatty() else rows).to_csv(sys.stdout, index=False)
     elif not as_json:
-        _print_tabbed(printable(frame))
+        _print_tabbed(printable(with_written_lists(frame)))
 
 
 def _print_tabbed(table: pd.DataFrame) -> None:

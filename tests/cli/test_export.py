@@ -76,15 +76,17 @@ def test_export_writes_a_table_of_the_lake(
 ) -> None:
     """One file with the rows of whom was asked for; who has no partition is named."""
     store, target = TableStore.of_study(lake), tmp_path / "plain"
-    store.write(["lab", "steps"], pd.DataFrame({"steps": [3, 4]}), partition="anna1111")
+    store.write(["lab", "steps"], pd.DataFrame({"steps": [3, 4], "routes": [["a, b"], None]}), partition="anna1111")
     arguments = ["export", "--study", "Sleep", "--table", "steps", "--to", str(target)]
     assert main([*arguments, "--format", form]) == 0
     said = capsys.readouterr()
     assert "2 rows" in said.out
     assert "NOT protected" in said.err
     assert "Not in the lake: partition bert2222." in said.err
-    rows = read(target / f"steps.{form}").to_dict("list")
-    assert rows == {"steps": [3, 4], "partition": ["anna1111", "anna1111"]}
+    rows = read(target / f"steps.{form}")
+    assert rows[["steps", "partition"]].to_dict("list") == {"steps": [3, 4], "partition": ["anna1111", "anna1111"]}
+    route = rows["routes"][0]
+    assert (json.loads(route) if form == "csv" else list(route)) == ["a, b"]
     assert main([*arguments[:-1], str(tmp_path / "none"), "--participant", "bert2222"]) == 1
     assert main([*arguments, "--stream", "gps"]) == 2
     assert not (tmp_path / "none").exists()
