@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from dagster_beiwe.client import BeiweClient, StudyListing
 from dagster_beiwe.client.studies import find_study, matching_studies
 from dagster_beiwe.credentials import Credentials
-from dagster_beiwe.environment import BEIWE_LAKE, DAGSTER_HOME
+from dagster_beiwe.environment import (
+    BEIWE_ACCESS_KEY,
+    BEIWE_KEYRING_SECTION,
+    BEIWE_LAKE,
+    BEIWE_SECRET_KEY,
+    BEIWE_URL,
+    DAGSTER_HOME,
+)
 from dagster_beiwe.errors import BeiweError, ConfigurationError, CredentialsError, ServerError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.catalog.opening import Seen
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dagster_beiwe")
 
+_OF_A_SERVER = (BEIWE_URL, BEIWE_ACCESS_KEY, BEIWE_SECRET_KEY, BEIWE_KEYRING_SECTION)
+"""Variables without which nobody means to use one: a host that only reads the lake has no keys."""
 _LISTED = 20
 _INPUT_LIMIT = 64 * 1024
 
@@ -102,7 +111,8 @@ def studies_in_lake(lake: BeiweLake, wanted: str | None) -> Iterator[tuple[Study
         credentials: Credentials | None = load_credentials(os.environ, prompt=True)
     except CredentialsError as error:
         credentials = None
-        logger.warning("Continuing without the server: %s", error)
+        level = logging.WARNING if any(map(os.environ.get, _OF_A_SERVER)) else logging.INFO
+        logger.log(level, "Continuing without the server: %s", error)
     names = _names(credentials) or _stored_names(lake)
     stored = {study_id: names.get(study_id, study_id) for study_id in held}
     if wanted is not None and not matching_studies(stored, wanted):

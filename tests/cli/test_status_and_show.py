@@ -211,12 +211,19 @@ def test_what_is_piped_has_no_quotes_but_its_own(tables: TableStore, run: Callab
 
 
 def test_without_the_server_the_lake_tells_the_name_of_a_study(
-    tables: TableStore, study_id: str, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+    tables: TableStore,
+    study_id: str,
+    run: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """From the table ``studies``, which is encrypted with the lake's passphrase; else there are ids."""
-    for name in ("BEIWE_URL", "BEIWE_ACCESS_KEY", "BEIWE_SECRET_KEY"):
+    """From the table ``studies``, which is encrypted with the lake's passphrase; else there are ids. Only whoever has a
+    part of a server's variables is warned."""
+    for name, warnings in {"BEIWE_URL": 1, "BEIWE_ACCESS_KEY": 1, "BEIWE_SECRET_KEY": 0}.items():
         monkeypatch.delenv(name)
-    assert run("status")[1].startswith(f"{study_id}: ")
+        caplog.clear()
+        assert run("status")[1].startswith(f"{study_id}: ")
+        assert len([each for each in caplog.records if each.levelname == "WARNING"]) == warnings
     known = pd.DataFrame({"deployment": ["beiwe"], "study_id": [study_id], "name": ["Sleep"], "key": ["sleep"]})
     TableStore.of_lake(tables.storage, passphrase=PASSPHRASE).write(["beiwe", "studies"], known)
     assert run("status", "--study", "Sleep")[1].startswith(f"Sleep ({study_id}): ")
