@@ -1,4 +1,4 @@
-"""The page of a week in ten lines runs as it stands, from the phone to the picture."""
+"""The page of a week in a few lines runs as it stands, from the phone to the picture."""
 
 from __future__ import annotations
 
