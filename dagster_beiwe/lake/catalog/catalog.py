@@ -159,8 +159,6 @@ class Catalog:
             self._seen.update(remembered)
             if self._witness is not None:
                 self._ask(self._witness, tell=tell)
-            if any(head.number > self._state.number for head in self._seen):
-                self.refresh()  # others may have gone on
             for head in sorted(self._seen):
                 if not self.knows(head):
                     raise cut(self.layout.log, head, self._state.number)
@@ -168,7 +166,7 @@ class Catalog:
 
     def knows(self, head: Head) -> bool:
         """Whether a record is in this log, or was given up when the log was restored from a backup."""
-        state = self._state
+        state = self._state if head.number <= self._state.number else self.refresh()  # others may have gone on
         if head in state.lost:
             return True
         if head.number > state.number:
@@ -269,13 +267,7 @@ class Catalog:
 
     def damaged_copies(self) -> list[str]:
         """Checkpoints and packs that are not what the log says. They are derived: they can be removed."""
-        return self._checkpoints.damaged(self._knows_by_now) + self._log.damaged_packs(self._state.number)
-
-    def _knows_by_now(self, head: Head) -> bool:
-        """``knows``, after another look if others have gone on meanwhile."""
-        if head.number > self._state.number:
-            self.refresh()
-        return self.knows(head)
+        return self._checkpoints.damaged(self.knows) + self._log.damaged_packs(self._state.number)
 
     def lost_heads(self, remembered: Iterable[Head] = ()) -> list[Head]:
         """Records that somebody has seen and that this log lacks."""
