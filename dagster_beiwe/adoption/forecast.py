@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from dagster_beiwe.adoption.old_files import UNREADABLE, OldFiles
+from dagster_beiwe.adoption.old_files import UNREADABLE, OldFiles, why_unreadable
 from dagster_beiwe.adoption.old_tree import OldFile
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.sync import DailyIndex
@@ -76,7 +76,7 @@ class Forecast:
         try:
             opener.open(file).rest.close()
         except UNREADABLE as error:
-            self.unreadable[file.path] = type(error).__name__
+            self.unreadable[file.path] = why_unreadable(error)
 
 
 def _size(file: OldFile, opener: OldFiles) -> int | None:

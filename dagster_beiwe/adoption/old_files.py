@@ -17,11 +17,18 @@ from dagster_beiwe.encryption import CHUNK_BYTES, Cipher, CrypteaseCipher, plain
 from dagster_beiwe.errors import DamagedMemberError, EncryptionError, PassphraseMissingError, WrongPassphraseError
 from dagster_beiwe.reading.mano_tree import has_header
 from dagster_beiwe.streams import stream_named
+from dagster_beiwe.text import error_in_words
 
 _HEAD_BYTES: Final = 64
 
 UNREADABLE: Final = (EncryptionError, PassphraseMissingError, DamagedMemberError, zstandard.ZstdError, OSError)
 """What stops one file of an old tree from being read."""
+
+
+def why_unreadable(error: BaseException) -> str:
+    """Why a file could not be read, in words."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or error_in_words(type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -83,8 +90,11 @@ class OldFiles:
             raw.close()
             raise
 
-    def size(self, file: OldFile) -> int:
-        """The size of its content, without reading it. Raises as ``open`` does if it is encrypted and compressed."""
+    def size(self, file: OldFile) -> int | None:
+        """The size of its content, without reading it; None if a compressed file does not tell.
+
+        Raises as ``open`` does if it is encrypted and compressed.
+        """
         if not (file.encrypted or file.compressed):
             return file.size_bytes
         if file.encrypted and file.compressed:
@@ -115,8 +125,9 @@ class OldFiles:
         raise WrongPassphraseError("no passphrase that was given decrypts it")
 
 
-def _content_size(head: bytes) -> int:
-    return zstandard.get_frame_parameters(head).content_size if head else 0
+def _content_size(head: bytes) -> int | None:
+    size_bytes = zstandard.get_frame_parameters(head).content_size if head else 0
+    return None if size_bytes == zstandard.CONTENTSIZE_UNKNOWN else size_bytes
 
 
 def _is_readable(plain: bytes, file: OldFile) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from dagster_beiwe.adoption.old_files import UNREADABLE, OldFiles, OpenFile
+from dagster_beiwe.adoption.old_files import UNREADABLE, OldFiles, OpenFile, why_unreadable
 from dagster_beiwe.adoption.old_tree import OldFile
 from dagster_beiwe.archive import Member
 from dagster_beiwe.cells import Cell
@@ -122,7 +122,8 @@ class Taking:
                     size_bytes = self._opener.size(file) if size_bytes is None else size_bytes
                 except UNREADABLE:
                     continue
-                yield LocalSize(str(file.key), file.member.stream, file.member.time, size_bytes)
+                if size_bytes is not None:  # else its day does not add up, and its hours are listed
+                    yield LocalSize(str(file.key), file.member.stream, file.member.time, size_bytes)
 
     def note(self, cells: Sequence[Cell], staged: Mapping[str, FetchedFile], result: DownloadResult) -> None:
         """See ``LocalFiles``."""
@@ -250,8 +251,7 @@ class Taking:
         return digest.hexdigest()
 
     def _refuse(self, file: OldFile, error: BaseException) -> None:
-        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
-        self._outcomes.unreadable[file.path] = reason or type(error).__name__
+        self._outcomes.unreadable[file.path] = why_unreadable(error)
 
 
 def _span(cells: Sequence[Cell]) -> Window:

@@ -184,7 +184,7 @@ def test_what_differs_is_named_and_comes_from_the_server(
         return [path.relative_to(old).as_posix() for path in paths]
 
     assert (outcomes.changed, outcomes.foreign) == (names(changed), names(foreign))
-    assert outcomes.unreadable == {f"{names(locked)[0]}.lock": "WrongPassphraseError"}
+    assert outcomes.unreadable == {f"{names(locked)[0]}.lock": "wrong passphrase"}
     assert (found.strangers, found.unknown, found.duplicates) == ({"zoe99999": 1}, ["notes.txt"], names(copy))
     answers = sum(file.stream == "survey_answers" for file in world.files(STUDY))
     assert outcomes.missing == answers + 1
