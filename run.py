@@ -1,5 +1,7 @@
 """Set up this clone and run it: ``python3 run.py demo``, ``python3 run.py test``, ``python3 run.py lint``.
 
+``python3 run.py docs`` builds the documentation site into ``build/docs``.
+
 ``python3 run.py lowest`` runs the tests of what depends on versions, with the lowest that ``pyproject.toml`` allows, on
 the oldest Python that is at hand.
 
@@ -16,8 +18,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-EXTRAS = {"demo": "webserver", "test": "dev", "lint": "dev", "lowest": "dev"}
-SOURCES = ["beiwe_project", "benchmarks", "dagster_beiwe", "run.py", "tests"]
+EXTRAS = {"demo": "webserver", "test": "dev", "lint": "dev", "docs": "dev", "lowest": "dev"}
+SOURCES = ["beiwe_project", "benchmarks", "dagster_beiwe", "docs", "run.py", "tests"]
 WITH_LOWEST = {
     "tests/assets/test_raw_data.py": ["dagster"],
     "tests/automation/test_automation.py": ["dagster"],
@@ -54,6 +56,7 @@ COMMANDS = {
         ["ruff", "format", "--check", *SOURCES],
         ["mypy"],
     ],
+    "docs": [["sphinx-build", "--fail-on-warning", "--keep-going", "--quiet", "docs", "build/docs"]],
     "lowest": [["python", "-m", "pytest", *PROCESSES, *WITH_LOWEST]],
 }
 
