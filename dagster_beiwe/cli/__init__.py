@@ -16,8 +16,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from dagster_beiwe.cli.messages import begin, say
 from dagster_beiwe.errors import BeiweError, ConfigurationError
-from dagster_beiwe.text import as_typed, one_line
+from dagster_beiwe.text import as_typed
 
 _TERMINATING = ("SIGTERM", "SIGHUP")
 _INTERRUPTED = ("Interrupted", 130)
@@ -33,28 +34,32 @@ class _TerminatedError(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. An error becomes one line on standard error."""
+    words = [as_typed(each) for each in (sys.argv[1:] if arguments is None else arguments)]
+    begin(as_json="--json" in words)  # also if the call is wrong
     _escape_unknown_characters()
     try:
         with _terminable():
             from dagster_beiwe.cli.commands import run
 
-            status = run([as_typed(each) for each in (sys.argv[1:] if arguments is None else arguments)])
+            status = run(words)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BeiweError as error:
-        return _complain(f"{type(error).__name__}: {error}", 2 if isinstance(error, ConfigurationError) else 1)
+        name, status = type(error).__name__, 2 if isinstance(error, ConfigurationError) else 1
+        return _complain(name, str(error), status, label=f"{name}:")
     except KeyboardInterrupt as interrupt:
         name, status = ("Terminated", interrupt.status) if isinstance(interrupt, _TerminatedError) else _INTERRUPTED
-        return _complain(f"{name}. {str(interrupt) or 'What was done so far is kept.'}", status)
+        return _complain(name, str(interrupt) or "What was done so far is kept.", status, label=f"{name}.")
     except EOFError:
-        return _complain("Error: The input ended before the question was answered. Nothing was changed.", 2)
+        return _complain("EOFError", "The input ended before the question was answered. Nothing was changed.", 2)
     except BrokenPipeError:  # whoever read the output has seen enough; the interpreter would complain when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         place = f"Cannot use {error.filename}" if error.filename else "Cannot read or write"
         return _complain(
-            f"Error: {place}: {error.strerror or type(error).__name__}. The command did not finish. Correct the path, "
+            type(error).__name__,
+            f"{place}: {error.strerror or type(error).__name__}. The command did not finish. Correct the path, "
             "its permissions or the space on its disk, and run it again.",
             1,
         )
@@ -90,6 +95,6 @@ def _terminable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _complain(message: str, status: int) -> int:
-    print(one_line(as_typed(message)), file=sys.stderr)
+def _complain(error: str, message: str, status: int, *, label: str = "Error:") -> int:
+    say("error", message, label=label, error=error, status=status)
     return status

@@ -23,6 +23,7 @@ from dagster_beiwe.cli.adopt_report import (
     print_outcomes,
     print_plan,
 )
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import check_outside, dagster_history
 from dagster_beiwe.cli.options import json_option, participants_option
 from dagster_beiwe.cli.output import print_json
@@ -41,9 +42,17 @@ if TYPE_CHECKING:
     from dagster_beiwe.studies.study import Study
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        'adopt ~/mano-data --study "Sleep and Mood" --dry-run',
+        'adopt /data/PHOENIX --study "Sleep and Mood" --secrets lab',
+    ],
+)
 @click.argument("folder", type=user_path, metavar="FOLDER")
-@click.option("--study", help="Id, beginning of an id, or name of the study. Default: the project's only one.")
+@click.option(
+    "--study", metavar="STUDY", help="Id, beginning of an id, or name of the study. Default: the project's only one."
+)
 @participants_option
 @click.option(
     "--module", "-m", metavar="MODULE",

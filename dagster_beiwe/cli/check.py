@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import (
     open_lake,
     opener,
@@ -30,7 +31,7 @@ from dagster_beiwe.opening import load_credentials
 from dagster_beiwe.text import one_line
 
 
-@click.command()
+@click.command(cls=Command, examples=["check", "check --json"])
 @json_option
 def command(*, as_json: bool) -> int:
     """Test the login, the server, your studies and the lake."""

@@ -168,7 +168,8 @@ def confirmed(question: str, *, yes: bool) -> bool:
             "Nobody can confirm this, because standard input is not a terminal. Nothing was changed. Add --yes to "
             "confirm."
         )
-    return input(f"{question} Type 'yes' to continue: ").strip().lower() == "yes"
+    print(f"{question} Type 'yes' to continue: ", end="", file=sys.stderr, flush=True)  # the output may be JSON
+    return input().strip().lower() == "yes"
 
 
 def can_ask() -> bool:

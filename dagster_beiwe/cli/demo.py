@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.opening import user_path
 from dagster_beiwe.private_files import keep_private
 from dagster_beiwe.simulator import PROFILE_NAMES
@@ -20,7 +21,7 @@ def _profile(text: str) -> str:
     return text
 
 
-@click.command()
+@click.command(cls=Command, examples=["demo", "demo --once --folder /tmp/demo"])
 @click.option("--once", is_flag=True, help="Do the whole job without Dagster's pages, and end.")
 @click.option("--scenario", is_flag=True, help="Play late, restated and deleted data, and end.")
 @click.option(

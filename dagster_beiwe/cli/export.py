@@ -12,7 +12,10 @@ from typing import Any, get_args
 
 import click
 
+from dagster_beiwe.cli import completion
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import check_outside, not_held, open_lake, studies_in_lake
+from dagster_beiwe.cli.messages import say
 from dagster_beiwe.cli.options import as_of_option, json_option, participants_option, study_option, utc_time
 from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.errors import ConfigurationError, LakeUnavailableError
@@ -34,12 +37,28 @@ from dagster_beiwe.text import as_typed, counted, human_size, listed
 _LISTED = 10
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        'export --study "Sleep and Mood" --to plain',
+        'export --study "Sleep and Mood" --stream gps --format parquet --and-run "Rscript places.R"',
+    ],
+)
 @study_option
 @participants_option
-@click.option("--stream", "streams", multiple=True, help="Only this stream. Can be repeated. Default: all.")
 @click.option(
-    "--table", default="", help="This table of the lake in place of raw data, as csv (the default) or parquet."
+    "--stream",
+    "streams",
+    multiple=True,
+    metavar="STREAM",
+    shell_complete=completion.streams,
+    help="Only this stream. Can be repeated. Default: all.",
+)
+@click.option(
+    "--table",
+    default="",
+    metavar="TABLE",
+    help="This table of the lake in place of raw data, as csv (the default) or parquet.",
 )
 @click.option("--start", type=utc_time, metavar="TIME", help="First hour (UTC). Default: all.")
 @click.option("--end", type=utc_time, metavar="TIME", help="Hour to stop before (UTC). Default: all.")
@@ -61,7 +80,9 @@ _LISTED = 10
     help="Run this command with the folder in place of {}, or as its last word; then remove the folder. Without --to, "
     "it is in memory.",
 )
-@click.option("--by", "name", default="", help="Your name for the access record, beside the system's user.")
+@click.option(
+    "--by", "name", default="", metavar="NAME", help="Your name for the access record, beside the system's user."
+)
 @click.option("--no-record", is_flag=True, help="Write nothing into the lake's access record.")
 @json_option
 def command(
@@ -136,7 +157,7 @@ class _Order:
             ExportFolder.open(place, self.request, self.lake.state.head, temporary=self.words is not None) as target,
         ):
             record = self._record(access) if self.recorded else None
-            print("Exported files are NOT protected: keep them where patient data may be.", file=sys.stderr)
+            say("warning", "Exported files are NOT protected: keep them where patient data may be.")
             facts, lines = write(target)
             if self.folder is None or self.words is None:  # else a killed command would leave files of nobody
                 target.finish()
@@ -277,7 +298,7 @@ def _export_table(order: _Order, form: Form) -> int:
 
     if not order.as_json:
         for key in source.missing:
-            print(f"Not in the lake: partition {key}.", file=sys.stderr)
+            say("warning", f"Not in the lake: partition {key}.")
     if not len(found):
         return order.nothing("row", **facts, rows=0, size_bytes=0)
     people = asked.participants or order.lake.participants()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.options import json_option
 from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.environment import BEIWE_FOREST
@@ -14,7 +15,7 @@ from dagster_beiwe.opening import user_path
 from dagster_beiwe.text import as_typed
 
 
-@click.command()
+@click.command(cls=Command, examples=["forest --at ~/forest"])
 @click.option("--at", "folder", required=True, type=user_path, metavar="FOLDER", help="New or empty folder for it.")
 @click.option("--python", metavar="PROGRAM", help="Python 3.11 or newer. Default: the one that runs this command.")
 @json_option

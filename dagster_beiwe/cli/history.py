@@ -6,6 +6,8 @@ from dataclasses import asdict
 
 import click
 
+from dagster_beiwe.cli import completion
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import named, not_held, open_lake, studies_in_lake
 from dagster_beiwe.cli.options import json_option, optional_study_option
 from dagster_beiwe.cli.output import print_json
@@ -16,9 +18,14 @@ from dagster_beiwe.text import counted, one_line
 _COMMANDS = {"snapshot", "purge", "export"}  # what commands write as their run, where the record's kind says it already
 
 
-@click.command()
+@click.command(cls=Command, examples=['history --study "Sleep and Mood" --last 20'])
 @optional_study_option
-@click.option("--participant", help="Only records about this participant.")
+@click.option(
+    "--participant",
+    metavar="PARTICIPANT",
+    shell_complete=completion.participants,
+    help="Only records about this participant.",
+)
 @click.option("--last", type=click.IntRange(min=1), help="Only the newest LAST records of each study.")
 @json_option
 def command(*, study: str | None, participant: str | None, last: int | None, as_json: bool) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from dagster_beiwe.cli.command import Group
 from dagster_beiwe.cli.context import ask_twice, can_ask, read_input
 from dagster_beiwe.cli.options import json_option
 from dagster_beiwe.cli.output import print_json
@@ -32,12 +33,12 @@ _file_option = click.option(
 )
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=Group, no_args_is_help=False)
 def command() -> None:
     """Create, change or list the encrypted keyring file."""
 
 
-@command.command("list")
+@command.command("list", examples=["keyring list"])
 @_file_option
 @json_option
 def _list(*, file: Path, as_json: bool) -> int:
@@ -59,7 +60,7 @@ def _list(*, file: Path, as_json: bool) -> int:
     return 0
 
 
-@command.command("set")
+@command.command("set", examples=["keyring set studies.example.org"])
 @click.argument("section")
 @_file_option
 def _set(*, section: str, file: Path) -> int:
@@ -76,7 +77,7 @@ def _set(*, section: str, file: Path) -> int:
     return 0
 
 
-@command.command("passphrase")
+@command.command("passphrase", examples=['keyring passphrase studies.example.org "Sleep and Mood"'])
 @click.argument("section")
 @click.argument("study")
 @_file_option

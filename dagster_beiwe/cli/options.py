@@ -6,11 +6,20 @@ from datetime import datetime, timezone
 
 import click
 
+from dagster_beiwe.cli import completion
+
 _STUDY = "Id, beginning of an id, or name of the study."
-study_option = click.option("--study", required=True, help=_STUDY)
-optional_study_option = click.option("--study", help=f"{_STUDY} Default: all.")
+study_option = click.option("--study", required=True, metavar="STUDY", shell_complete=completion.studies, help=_STUDY)
+optional_study_option = click.option(
+    "--study", metavar="STUDY", shell_complete=completion.studies, help=f"{_STUDY} Default: all."
+)
 participants_option = click.option(
-    "--participant", "participants", multiple=True, help="Only this participant. Can be repeated. Default: all."
+    "--participant",
+    "participants",
+    multiple=True,
+    metavar="PARTICIPANT",
+    shell_complete=completion.participants,
+    help="Only this participant. Can be repeated. Default: all.",
 )
 silent_option = click.option(
     "--silent",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dagster_beiwe.cells import dimensions
+from dagster_beiwe.cli.command import Group
 from dagster_beiwe.cli.context import confirmed, dagster_history, open_lake
 from dagster_beiwe.cli.options import json_option, study_option, yes_option
 from dagster_beiwe.cli.output import print_json
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 _ACTIVE_BACKFILLS = ("REQUESTED", "CANCELING", "FAILING")
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=Group, no_args_is_help=False)
 def command() -> None:
     """Remove a mistyped participant from Dagster's partitions."""
 
 
-@command.command("remove")
+@command.command("remove", examples=['partitions remove --study "Sleep and Mood" --participant abcd1l34'])
 @study_option
-@click.option("--participant", required=True, help="The participant whose partition to remove.")
+@click.option("--participant", required=True, metavar="PARTICIPANT", help="The participant whose partition to remove.")
 @yes_option
 @json_option
 def _remove(*, study: str, participant: str, yes: bool, as_json: bool) -> int:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dagster_beiwe.cli import completion
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import confirmed, open_lake, studies_in_lake
+from dagster_beiwe.cli.messages import say
 from dagster_beiwe.cli.options import json_option, study_option, yes_option
 from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.ids import check_participant_id
@@ -22,9 +25,11 @@ _BEYOND = """This command does not reach:
   exports, backups and snapshots."""
 
 
-@click.command()
+@click.command(cls=Command, examples=['purge --study "Sleep and Mood" --participant abcd1234'])
 @study_option
-@click.option("--participant", help="Whose data to remove.")
+@click.option(
+    "--participant", metavar="PARTICIPANT", shell_complete=completion.participants, help="Whose data to remove."
+)
 @click.option("--whole-study", is_flag=True, help="Everybody's data, and all tables of the study.")
 @yes_option
 @json_option
@@ -43,7 +48,7 @@ def command(*, study: str, participant: str | None, whole_study: bool, yes: bool
     whose = f"{f'participant {participant}' if participant else 'every participant'} of {one_line(found.name)}"
     question = f"Raw data and tables of {whose} will be removed from the lake."
     if holds_anything(lake.storage, found.id, participant) and not confirmed(question, yes=yes):
-        print("Nothing was changed.")
+        say("note", "Nothing was changed.")
         return 1
     purge = purge_participant(lake, participant, run_id="purge") if participant else purge_study(lake, run_id="purge")
     if as_json:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import (
     ask_twice,
     can_ask,
@@ -18,6 +18,7 @@ from dagster_beiwe.cli.context import (
     opener,
     studies_in_lake,
 )
+from dagster_beiwe.cli.messages import say
 from dagster_beiwe.cli.options import json_option, optional_study_option
 from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.client import StudyListing
@@ -48,7 +49,13 @@ _NEXT = f"""The old lake is unchanged. Now
      passphrase can read them."""
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "rekey --to /secure/beiwe-lake-2",
+        "rekey --to s3://lab-2/beiwe --recipient age1...",
+    ],
+)
 @optional_study_option
 @click.option("--to", required=True, metavar="PLACE", help="Folder or URL of the new lake. What it holds is kept.")
 @click.option("--compression", type=click.Choice(["zstd", "none"]), help="How to store files. Default: as they are.")
@@ -140,7 +147,7 @@ def _check_new(lake: StudyLake, passphrase: str, *, same_allowed: bool) -> None:
     except WrongPassphraseError:
         return
     if same_allowed:
-        print("The new passphrase is the old one: anyone who knows it can read the new lake too.", file=sys.stderr)
+        say("warning", "The new passphrase is the old one: anyone who knows it can read the new lake too.")
         return
     raise ConfigurationError(
         f"The new passphrase of study {lake.study_id} is its current one. Nothing of the study was copied. Set "

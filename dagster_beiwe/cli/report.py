@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import click
 
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import check_outside, named, open_lake, studies_in_lake
+from dagster_beiwe.cli.messages import say
 from dagster_beiwe.cli.options import as_of_option, json_option, silent_option, study_option
 from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.errors import ConfigurationError
@@ -22,7 +23,7 @@ from dagster_beiwe.tables.store import TableStore
 from dagster_beiwe.text import as_typed, human_size
 
 
-@click.command()
+@click.command(cls=Command, examples=['report --study "Sleep and Mood" --to report.html'])
 @study_option
 @silent_option
 @as_of_option
@@ -50,7 +51,7 @@ def command(
         write_file(file, data, exclusive=True)
     except FileExistsError:
         raise ConfigurationError(f"{file} exists. Nothing was written. Choose another file.") from None
-    print("The report names participants: keep it where patient data may be.", file=sys.stderr)
+    say("warning", "The report names participants: keep it where patient data may be.")
     if as_json:
         print_json({"study_id": found.id, "file": file, "size_bytes": len(data)})
     else:

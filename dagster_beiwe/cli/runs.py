@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import dagster_history
 from dagster_beiwe.cli.options import json_option
 from dagster_beiwe.cli.output import print_json
 
 
-@click.command()
+@click.command(cls=Command, examples=["runs", "runs --end-dead"])
 @click.option("--end-dead", is_flag=True, help="Mark them as failed, so that no other run waits for them.")
 @json_option
 def command(*, end_dead: bool, as_json: bool) -> int:

@@ -13,6 +13,7 @@ import click
 import pandas as pd
 
 from dagster_beiwe.cells import dimensions
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import named, not_held, open_lake, studies_in_lake, tables_of_no_study
 from dagster_beiwe.cli.options import as_of_option, json_option, optional_study_option, participants_option
 from dagster_beiwe.cli.output import print_json
@@ -54,7 +55,7 @@ class _Table:
         return rows
 
 
-@click.command()
+@click.command(cls=Command, examples=["show", 'show coverage --study "Sleep and Mood" --csv > coverage.csv'])
 @click.argument("table", required=False)
 @optional_study_option
 @participants_option

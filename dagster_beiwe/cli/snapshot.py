@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from dagster_beiwe.cli.command import Group
 from dagster_beiwe.cli.context import confirmed, named, open_lake, studies_in_lake
 from dagster_beiwe.cli.options import json_option, optional_study_option, study_option, yes_option
 from dagster_beiwe.cli.output import print_json
@@ -16,12 +17,12 @@ from dagster_beiwe.lake.snapshots import Kept, check_snapshot, citation, create_
 from dagster_beiwe.text import counted, human_size, one_line, utc_minute
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=Group, no_args_is_help=False)
 def command() -> None:
     """Keep a past state of a study, and cite it in a paper."""
 
 
-@command.command("create")
+@command.command("create", examples=['snapshot create paper-2026 --study "Sleep and Mood"'])
 @click.argument("name")
 @study_option
 @json_option
@@ -39,7 +40,7 @@ def _create(*, name: str, study: str, as_json: bool) -> int:
     return 0
 
 
-@command.command("list")
+@command.command("list", examples=["snapshot list"])
 @optional_study_option
 @json_option
 def _list(*, study: str | None, as_json: bool) -> int:
@@ -63,7 +64,7 @@ def _list(*, study: str | None, as_json: bool) -> int:
     return 0
 
 
-@command.command("remove")
+@command.command("remove", examples=['snapshot remove paper-2026 --study "Sleep and Mood"'])
 @click.argument("name")
 @study_option
 @yes_option

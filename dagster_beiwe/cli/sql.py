@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import open_lake, studies_in_lake
 from dagster_beiwe.cli.options import as_of_option, json_option, study_option
 from dagster_beiwe.cli.rows import export, printable
@@ -15,7 +16,12 @@ from dagster_beiwe.tables.sql import query
 from dagster_beiwe.text import counted
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        'sql --study "Sleep and Mood" "SELECT participant, count(*) FROM coverage GROUP BY ALL"',
+    ],
+)
 @click.argument("statement", metavar="QUERY")
 @study_option
 @as_of_option

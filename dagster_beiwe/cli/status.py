@@ -13,6 +13,7 @@ from typing import Any
 import click
 import numpy as np
 
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import named, open_lake, studies_in_lake
 from dagster_beiwe.cli.options import json_option, optional_study_option, silent_option
 from dagster_beiwe.cli.output import print_json
@@ -38,7 +39,7 @@ _BLOCKS = " \N{MIDDLE DOT}\N{LOWER HALF BLOCK}\N{FULL BLOCK}"
 _FRESH = timedelta(days=1)
 
 
-@click.command()
+@click.command(cls=Command, examples=["status", 'status --study "Sleep and Mood" --silent 3'])
 @optional_study_option
 @silent_option
 @json_option

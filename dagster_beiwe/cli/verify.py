@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import click
 
+from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import (
     confirmed,
     heads_in_dagster,
@@ -18,6 +18,7 @@ from dagster_beiwe.cli.context import (
     opener,
     studies_in_lake,
 )
+from dagster_beiwe.cli.messages import say
 from dagster_beiwe.cli.options import (
     as_of_option,
     json_option,
@@ -48,7 +49,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: float) -> float:  
     return value
 
 
-@click.command()
+@click.command(cls=Command, examples=["verify", "verify --share 0.1", "verify --repair"])
 @optional_study_option
 @participants_option
 @click.option("--share", default=1.0, callback=_share, help="Part of the files to read, from 0 to 1. Default: all.")
@@ -84,9 +85,16 @@ def command(
             continue
         intact = intact and result.intact
         content = _content(part, as_of) if result.intact and not wanted else None
-        _print(each.id, named(each), result, as_json=as_json, content=content)
-        if repair and not result.intact:
-            _repair(part, result, yes=yes)
+        if not as_json:
+            _print(named(each), result, content=content)
+        repaired = _repair(part, result, yes=yes) if repair and not result.intact else None
+        if as_json:
+            _print_json(each.id, result, content=content, repaired=repaired)
+        elif repaired is not None:
+            print(
+                "  Removed what was damaged. Materialize these partitions of raw_data again: "
+                + (", ".join(repaired) or "none")
+            )
     if unknown:
         raise not_held(sorted(unknown))
     if not wanted and as_of is None:
@@ -110,7 +118,7 @@ def _results(
     if lacking and not verified:
         raise lacking[0]
     for each in lacking:
-        print(one_line(f"Not verified: {each}"), file=sys.stderr)
+        say("warning", f"Not verified: {each}")
 
 
 def _content(lake: StudyLake, as_of: int | datetime | str | None) -> tuple[str, str] | None:
@@ -129,28 +137,37 @@ def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[S
     if passphrase:
         logs["Tables of no study"] = TableFiles.of_lake(lake.storage, passphrase=passphrase, witness=lake.witness)
     elif NO_STUDY in held:
-        print(f"Not verified: tables of no study, because {BEIWE_LAKE_PASSPHRASE} is not set.", file=sys.stderr)
+        say("warning", f"Not verified: tables of no study, because {BEIWE_LAKE_PASSPHRASE} is not set.")
     intact = True
     for name, tables in logs.items():
         result = verify_study(tables, share=share, remembered=remembered)
         if not result.intact:
             intact = False
-            _print(tables.log.folder, f"{name} ({tables.log.folder})", result, as_json=as_json)
+            if as_json:
+                _print_json(tables.log.folder, result)
+            else:
+                _print(f"{name} ({tables.log.folder})", result)
     return intact
 
 
-def _print(
-    study_id: str, name: str, result: Verification, *, as_json: bool, content: tuple[str, str] | None = None
+def _print_json(
+    study_id: str,
+    result: Verification,
+    *,
+    content: tuple[str, str] | None = None,
+    repaired: Sequence[str] | None = None,
 ) -> None:
     now, made = content or (None, None)
-    if as_json:
-        print_json({"study_id": study_id, "intact": result.intact, "findings": list(map(str, result.findings)),
-                    "partitions": result.partitions, "record": result.head and result.head.number,
-                    "hash": result.head and result.head.digest, "participants": result.participants,
-                    "windows": result.windows, "tables": result.tables, "files": result.files,
-                    "files_checked": result.files_checked, "withdrawn": result.withdrawn,
-                    "content": now, "snapshot_content": made})  # fmt: skip
-        return
+    print_json({"study_id": study_id, "intact": result.intact, "findings": list(map(str, result.findings)),
+                "partitions": result.partitions, "repaired": repaired, "record": result.head and result.head.number,
+                "hash": result.head and result.head.digest, "participants": result.participants,
+                "windows": result.windows, "tables": result.tables, "files": result.files,
+                "files_checked": result.files_checked, "withdrawn": result.withdrawn,
+                "content": now, "snapshot_content": made})  # fmt: skip
+
+
+def _print(name: str, result: Verification, *, content: tuple[str, str] | None = None) -> None:
+    now, made = content or (None, None)
     print(
         f"{name}: {'intact' if result.intact else counted(len(result.findings), 'finding')}; "
         f"{counted(result.participants, 'participant')}, {counted(result.windows, 'window')}, "
@@ -186,22 +203,19 @@ def _accepted(
     )
     if confirmed(question, yes=yes):
         lost = lake.log.accept(remembered, run_id="verify")
-        print(f"{one_line(study.name)}: gave up {counted(len(lost), 'record')} seen before.", file=sys.stderr)
+        say("note", f"{study.name}: gave up {counted(len(lost), 'record')} seen before.")
     else:
-        print("  Nothing was changed.")
+        say("note", "Nothing was changed.")
     return study, lake
 
 
-def _repair(lake: StudyLake, result: Verification, *, yes: bool) -> None:
+def _repair(lake: StudyLake, result: Verification, *, yes: bool) -> list[str] | None:
+    """Repair a study, and return the partitions to materialize; None if that was not confirmed."""
     question = (
         "Damaged files and unaccounted files will be removed. What is damaged must be downloaded again, and so must "
         "all data of participants whose folder is gone."
     )
     if not confirmed(question, yes=yes):
-        print("  Nothing was changed.")
-        return
-    partitions = repair_study(lake, result.findings, run_id="verify")
-    print(
-        "  Removed what was damaged. Materialize these partitions of raw_data again: "
-        + (", ".join(partitions) or "none")
-    )
+        say("note", "Nothing was changed.")
+        return None
+    return repair_study(lake, result.findings, run_id="verify")

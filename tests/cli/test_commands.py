@@ -161,9 +161,9 @@ def test_study_passphrases_come_from_the_keyring_beside_keys(
     assert main(["verify"]) == 0
 
 
-@pytest.mark.parametrize(("options", "shown"), [([], False), (["-v"], True)])
+@pytest.mark.parametrize(("words", "shown"), [("runs", False), ("-v runs", True), ("runs --verbose", True)])
 def test_what_a_run_logs_is_shown_only_if_asked_for(
-    options: list[str], shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: str, shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A run in this process lowers the level of this package's logger, for its own log."""
 
@@ -175,5 +175,5 @@ def test_what_a_run_logs_is_shown_only_if_asked_for(
     monkeypatch.setattr(logging.root, "handlers", [])
     monkeypatch.setattr(logging.root, "level", logging.WARNING)
     monkeypatch.setattr(runs.command, "callback", callback)
-    assert main([*options, "runs"]) == 0
+    assert main(words.split()) == 0
     assert ("a detail" in capsys.readouterr().err) is shown

@@ -112,7 +112,7 @@ def test_participants_whom_the_lake_does_not_hold_are_named(
         (["verify", "--as-of", "1", "--repair"], 2, "Leave out --repair"),
         (["verifi"], 2, "No such command 'verifi'"),
         (["snapshot"], 2, "Run `dagster-beiwe snapshot --help`"),
-        ([], 2, "Missing command"),
+        (["-v"], 2, "Missing command"),
     ],
 )
 def test_a_mistake_in_a_command_is_one_line(
