@@ -20,6 +20,9 @@ BEIWE_KEYRING_SECTION: Final = "BEIWE_KEYRING_SECTION"
 BEIWE_KEYRING_FILE: Final = "BEIWE_KEYRING_FILE"
 NRG_KEYRING_PASS: Final = "NRG_KEYRING_PASS"  # noqa: S105
 
+BEIWE_SECRETS_FOLDER: Final = "BEIWE_SECRETS_FOLDER"
+BEIWE_KEYCHAIN: Final = "BEIWE_KEYCHAIN"
+
 BEIWE_LAKE: Final = "BEIWE_LAKE"
 BEIWE_LAKE_PASSPHRASE: Final = "BEIWE_LAKE_PASSPHRASE"  # noqa: S105
 BEIWE_LAKE_PASSPHRASE_NEW: Final = "BEIWE_LAKE_PASSPHRASE_NEW"  # noqa: S105
@@ -48,6 +51,11 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def with_prefix(name: str, prefix: str) -> str:
     """The name of a variable for a deployment whose variables begin with ``prefix``."""
     return f"{prefix}{name.removeprefix(PREFIX)}"
+
+
+def file_variable(name: str) -> str:
+    """The variable that may name a file with a secret, in place of the variable that holds it."""
+    return f"{name}_FILE"
 
 
 def check_variable_names(**names: str | None) -> None:

@@ -13,23 +13,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster_beiwe.credentials import (
+    DEFAULT_KEYRING_FILE,
     Credentials,
+    Secret,
+    Source,
     credentials_from_env,
     credentials_from_keyring,
+    find_secret,
     secrets_from_keyring,
     study_secret,
 )
 from dagster_beiwe.encryption import DEFAULT_CIPHER, CipherKeys, configured_cipher, read_identity
 from dagster_beiwe.environment import (
+    BEIWE_ACCESS_KEY,
     BEIWE_AGE_IDENTITY,
     BEIWE_KEYRING_FILE,
     BEIWE_KEYRING_SECTION,
     BEIWE_LAKE,
     BEIWE_LAKE_PASSPHRASE,
+    BEIWE_SECRET_KEY,
     BEIWE_URL,
     BEIWE_WITNESS,
+    NRG_KEYRING_PASS,
     PREFIX,
     check_variable_names,
+    file_variable,
     with_prefix,
 )
 from dagster_beiwe.errors import ConfigurationError, PassphraseMissingError
@@ -41,11 +49,12 @@ if TYPE_CHECKING:
 
 def has_keys_in_keyring(environ: Mapping[str, str]) -> bool:
     """Whether the keys of the server come from the keyring: its section is named, and no address is given."""
-    return bool(environ.get(BEIWE_KEYRING_SECTION) and not environ.get(BEIWE_URL))
+    return bool(environ.get(BEIWE_KEYRING_SECTION)) and find_secret(BEIWE_URL, environ) is None
 
 
 def load_credentials(environ: Mapping[str, str], *, prompt: bool = False) -> Credentials:
-    """Address and keys, from the keyring or from the environment. Raises ``CredentialsError``."""
+    """Address and keys, each from the first place that has it, or together from the keyring. Raises
+    ``CredentialsError``."""
     if has_keys_in_keyring(environ):
         return credentials_from_keyring(environ=environ, prompt=prompt)
     return credentials_from_env(environ)
@@ -59,6 +68,21 @@ def load_secrets(environ: Mapping[str, str], *, prefix: str = PREFIX) -> Mapping
     section = environ.get(with_prefix(BEIWE_KEYRING_SECTION, prefix))
     path = environ.get(with_prefix(BEIWE_KEYRING_FILE, prefix))
     return secrets_from_keyring(section, path=path or None, environ=environ) if section else {}
+
+
+def secret_sources(environ: Mapping[str, str]) -> dict[str, Source]:
+    """{name: where it was found} of the secrets by which a server and a keyring are opened, without their values."""
+    section, path = environ.get(BEIWE_KEYRING_SECTION), environ.get(BEIWE_KEYRING_FILE) or DEFAULT_KEYRING_FILE
+    sources = {}
+    for name in (BEIWE_URL, BEIWE_ACCESS_KEY, BEIWE_SECRET_KEY):
+        if has_keys_in_keyring(environ):
+            sources[name] = Source("keyring", f"{path}, section {section}")
+        elif secret := find_secret(name, environ):
+            sources[name] = secret.source
+    if section:
+        ring = find_secret(NRG_KEYRING_PASS, environ)
+        sources[NRG_KEYRING_PASS] = ring.source if ring else Source("terminal", "(typed)")
+    return sources
 
 
 @dataclass(frozen=True)
@@ -92,7 +116,8 @@ class LakeOpener:
 
     def lake_passphrase(self) -> str | None:
         """The passphrase of every study that has none of its own, and of tables that belong to no study."""
-        return self.environ.get(self.passphrase_variable) or None
+        secret = find_secret(self.passphrase_variable, self.environ)
+        return secret.value if secret else None
 
     def study_passphrase(
         self, secrets: Mapping[str, str], *, study_id: str, name: str, ask_name: Callable[[], str] | None = None
@@ -101,10 +126,19 @@ class LakeOpener:
 
         ``ask_name`` is called if SECRETS may hold it under a name that is not known yet.
         """
+        found = self.find_passphrase(secrets, study_id=study_id, name=name, ask_name=ask_name)
+        return found.value if found else None
+
+    def find_passphrase(
+        self, secrets: Mapping[str, str], *, study_id: str, name: str, ask_name: Callable[[], str] | None = None
+    ) -> Secret | None:
+        """``study_passphrase``, with its source."""
         found = study_secret(secrets, study_id=study_id, name=name)
         if found is None and secrets and ask_name is not None:
             found = secrets.get(ask_name())
-        return found or self.lake_passphrase()
+        if found:
+            return Secret(found, Source("keyring", "(SECRETS)"))
+        return find_secret(self.passphrase_variable, self.environ)
 
     def identity(self) -> str | None:
         """The private key that decrypts what ``age`` encrypted; None if no file is named."""
@@ -121,9 +155,10 @@ class LakeOpener:
             cipher = configured_cipher(config.encryption, keys)
         except PassphraseMissingError:
             raise PassphraseMissingError(
-                f"No passphrase for study {study.name!r}. Looked in {self.passphrase_variable} and in the SECRETS of "
-                "the keyring. Nothing was downloaded. Set one of them, or configure `encryption: none` to store the "
-                "study's data unencrypted."
+                f"No passphrase for study {study.name!r}. Looked in {self.passphrase_variable}, in the file that "
+                f"{file_variable(self.passphrase_variable)} names, in other places that are named, and in the SECRETS "
+                "of the keyring. Nothing was downloaded. Set one of them, or configure `encryption: none` to store "
+                "the study's data unencrypted."
             ) from None
         return self.lake().study(
             study.id,

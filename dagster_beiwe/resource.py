@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from dagster_beiwe.credentials import (
     Credentials,
     credentials_from_env,
     credentials_from_keyring,
+    find_secret,
     host_of,
     secrets_from_keyring,
 )
@@ -32,6 +34,7 @@ from dagster_beiwe.environment import (
     BEIWE_URL,
     BEIWE_WITNESS,
     NRG_KEYRING_PASS,
+    file_variable,
     with_prefix,
 )
 from dagster_beiwe.errors import CredentialsError, KeyringPassphraseError, PassphraseMissingError
@@ -68,9 +71,10 @@ class BeiweCredentials(dg.ConfigurableResource[Any], ABC):
 
 
 class EnvCredentials(BeiweCredentials):
-    """Keys from environment variables: ``BEIWE_URL``, ``BEIWE_ACCESS_KEY``, ``BEIWE_SECRET_KEY``, and for the settings
-    of old servers ``BEIWE_USERNAME`` and ``BEIWE_PASSWORD``. If ``BEIWE_KEYRING_SECTION`` is set, too, the study
-    passphrases (and nothing else) come from that section of the keyring.
+    """Keys that the environment has or names: ``BEIWE_URL``, ``BEIWE_ACCESS_KEY``, ``BEIWE_SECRET_KEY``, and for the
+    settings of old servers ``BEIWE_USERNAME`` and ``BEIWE_PASSWORD``. Each is a variable, or a file or an entry of the
+    system's keychain that another variable names. If ``BEIWE_KEYRING_SECTION`` is set, too, the study passphrases (and
+    nothing else) come from that section of the keyring.
 
     For several servers in one project, give each its own ``prefix`` instead of ``BEIWE_``.
     """
@@ -85,10 +89,16 @@ class EnvCredentials(BeiweCredentials):
         return load_secrets(os.environ, prefix=self.prefix)
 
     def server_name(self) -> str:
-        return host_slug(os.environ.get(with_prefix(BEIWE_URL, self.prefix), ""))
+        return host_slug(self._url())
 
     def host(self) -> str:
-        return host_of(os.environ.get(with_prefix(BEIWE_URL, self.prefix), ""))
+        return host_of(self._url())
+
+    def _url(self) -> str:
+        with suppress(CredentialsError):  # which whoever needs the keys is told
+            url = find_secret(with_prefix(BEIWE_URL, self.prefix), os.environ)
+            return url.value if url else ""
+        return ""
 
 
 class KeyringCredentials(BeiweCredentials):
@@ -104,35 +114,38 @@ class KeyringCredentials(BeiweCredentials):
 
     def load(self) -> Credentials:
         forbid_core_dumps()
-        return credentials_from_keyring(self.section or None, path=self.path or None, environ=self._environ())
+        return credentials_from_keyring(self.section or None, path=self.path or None, passphrase=self._passphrase())
 
     def secrets(self) -> Mapping[str, str]:
         forbid_core_dumps()
-        return secrets_from_keyring(self.section or None, path=self.path or None, environ=self._environ())
+        return secrets_from_keyring(self.section or None, path=self.path or None, passphrase=self._passphrase())
 
-    def _environ(self) -> dict[str, str]:
-        if not os.environ.get(self.passphrase_variable):
-            raise KeyringPassphraseError(
-                f"{self.passphrase_variable} is not set, so the keyring cannot be opened. Nothing was requested. Set "
-                "it where Dagster runs: in the shell, the service or an .env file beside the project."
-            )
-        return {**os.environ, NRG_KEYRING_PASS: os.environ[self.passphrase_variable]}
+    def _passphrase(self) -> str:
+        if secret := find_secret(self.passphrase_variable, os.environ):
+            return secret.value
+        raise KeyringPassphraseError(
+            f"{self.passphrase_variable} is not set, so the keyring cannot be opened. Nothing was requested. Set it "
+            f"where Dagster runs, or let {file_variable(self.passphrase_variable)} name a file with it."
+        )
 
     def server_name(self) -> str:
         return slug(self.section or os.environ.get(BEIWE_KEYRING_SECTION) or "server")
 
 
 def credentials_from_environment(environ: Mapping[str, str]) -> BeiweCredentials:
-    """A keyring if ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is not. Otherwise the keys are in the
-    environment, and only study passphrases come from the section, if there is one."""
-    return KeyringCredentials() if has_keys_in_keyring(environ) else EnvCredentials()
+    """A keyring if ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is nowhere. Otherwise the environment has or
+    names the keys, and only study passphrases come from the section, if there is one."""
+    with suppress(CredentialsError):  # which whoever needs the keys is told
+        return KeyringCredentials() if has_keys_in_keyring(environ) else EnvCredentials()
+    return EnvCredentials()
 
 
 class BeiweResource(dg.ConfigurableResource[Any]):
     """One Beiwe server (a deployment) and the lake that its studies are stored in.
 
     ``lake_variable`` and ``passphrase_variable`` are the names of environment variables: the first holds a folder or
-    an fsspec URL, the second the passphrase of every study that has none in the keyring. ``age_identity_variable`` is
+    an fsspec URL, the second the passphrase of every study that has none in the keyring (or, like all secrets, another
+    variable names a file or keychain with it). ``age_identity_variable`` is
     the name of the one that holds the path of a private key file, for reading what the cipher ``age`` encrypted.
     ``witness_variable`` is the name of the one that holds another folder or URL, which remembers the studies' logs;
     without a value there is no witness.

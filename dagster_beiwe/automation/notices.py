@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dagster_beiwe.credentials import is_loopback
-from dagster_beiwe.environment import BEIWE_SMTP_PASSWORD, BEIWE_SMTP_USERNAME, check_variable_names
+from dagster_beiwe.credentials import find_secret, is_loopback
+from dagster_beiwe.environment import BEIWE_SMTP_PASSWORD, BEIWE_SMTP_USERNAME, check_variable_names, file_variable
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.notices.mail import PORTS, MailServer, Security, send_mail
 from dagster_beiwe.notices.message import Message
@@ -165,10 +165,9 @@ def _is_plain_address(url: str) -> bool:
 
 
 def _value(environ: Mapping[str, str], variable: str) -> str:
-    value = environ.get(variable, "")
-    if not value.strip():
-        raise ConfigurationError(
-            f"{variable} is not set, so no notice could be sent. It is sent as soon as the variable is set. Set it "
-            "where Dagster's code location runs: in the shell, the service or an .env file beside the project."
-        )
-    return value
+    if secret := find_secret(variable, environ):
+        return secret.value
+    raise ConfigurationError(
+        f"{variable} is not set, so no notice could be sent. It is sent as soon as the variable is set. Set it where "
+        f"Dagster's code location runs, or let {file_variable(variable)} name a file with it."
+    )

@@ -27,7 +27,7 @@ from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import check_outside, dagster_history
 from dagster_beiwe.cli.options import json_option, participants_option
 from dagster_beiwe.cli.output import print_json
-from dagster_beiwe.credentials import secrets_from_keyring
+from dagster_beiwe.credentials import find_secret, secrets_from_keyring
 from dagster_beiwe.environment import BEIWE_OLD_PASSPHRASE, DAGSTER_HOME
 from dagster_beiwe.errors import BadAnswerError, ConfigurationError
 from dagster_beiwe.file_progress import FileProgress
@@ -126,7 +126,8 @@ def _adoption(
         streams=client.choose_streams(study.id, study.config.streams),
     )
     of_section = secrets_from_keyring(secrets).values() if secrets else ()
-    given = (os.environ.get(BEIWE_OLD_PASSPHRASE), passphrase, *of_section)
+    old = find_secret(BEIWE_OLD_PASSPHRASE, os.environ)
+    given = (old and old.value, passphrase, *of_section)
     return Adoption(
         client,
         lake,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ from dagster_beiwe.cli.options import json_option
 from dagster_beiwe.cli.output import Diagnosis, print_diagnoses
 from dagster_beiwe.cli.server_check import check_studies
 from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.credentials import Secret
 from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import BeiweError, ConfigurationError
 from dagster_beiwe.ids import is_study_id
@@ -27,7 +29,7 @@ from dagster_beiwe.lake.catalog.opening import Opening
 from dagster_beiwe.lake.layout import INSIDE
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.storage.local import LocalStorage
-from dagster_beiwe.opening import load_credentials
+from dagster_beiwe.opening import load_credentials, secret_sources
 from dagster_beiwe.text import one_line
 
 
@@ -40,6 +42,7 @@ def command(*, as_json: bool) -> int:
 
 def _diagnoses() -> Iterator[Diagnosis]:
     credentials = load_credentials(os.environ, prompt=True)
+    yield _list_sources()
     with BeiweClient(credentials) as client:
         client.check_credentials()
         text = f"Server      {credentials.url}: the keys are accepted."
@@ -58,8 +61,16 @@ def _diagnoses() -> Iterator[Diagnosis]:
     if lake.witness:
         yield _check_witness(lake.witness)
     for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
-        passphrase = opener().study_passphrase(secrets, study_id=study_id, name=name)
+        passphrase = opener().find_passphrase(secrets, study_id=study_id, name=name)
         yield _check_passphrase(lake, study_id, passphrase)
+
+
+def _list_sources() -> Diagnosis:
+    """Where each secret of the server was found."""
+    sources = secret_sources(os.environ)
+    lines = [f"  {name:16}  {source}" for name, source in sources.items()]
+    facts = {name: asdict(source) for name, source in sources.items()}
+    return Diagnosis(subject="secrets", text="\n".join(["Secrets     found in:", *lines]), facts={"sources": facts})
 
 
 def _check_identity() -> Iterator[Diagnosis]:
@@ -113,9 +124,10 @@ def _of_place(subject: str, storage: Storage | None, said: str, *, passed: bool 
     )
 
 
-def _check_passphrase(lake: BeiweLake, study_id: str, passphrase: str | None) -> Diagnosis:
+def _check_passphrase(lake: BeiweLake, study_id: str, secret: Secret | None) -> Diagnosis:
     """Whether runs of a study can continue its log and encrypt as before."""
     held, error = None, None
+    passphrase = secret.value if secret else None
     try:
         held = Opening(lake.storage, study_id, passphrase, witness=lake.witness).catalog() is not None
     except BeiweError as failure:
@@ -126,11 +138,16 @@ def _check_passphrase(lake: BeiweLake, study_id: str, passphrase: str | None) ->
             "passphrase`. (Only studies with `encryption: age` or `encryption: none` need none.)"
         )
     verdict = "passphrase accepted" if held else "new study: there is nothing to compare the passphrase with"
-    if not passphrase:
-        verdict = "no passphrase, as it was written"
+    verdict = f"{verdict} ({secret.source})" if secret else "no passphrase, as it was written"
     return Diagnosis(
         subject="passphrase",
         text=f"  {study_id}  {error or verdict}",
         passed=error is None,
-        facts={"study_id": study_id, "held": held, "given": bool(passphrase), "error": error},
+        facts={
+            "study_id": study_id,
+            "held": held,
+            "given": bool(passphrase),
+            "source": secret and asdict(secret.source),
+            "error": error,
+        },
     )

@@ -20,6 +20,7 @@ from dagster_beiwe.environment import (
     BEIWE_SECRET_KEY,
     BEIWE_URL,
     DAGSTER_HOME,
+    file_variable,
 )
 from dagster_beiwe.errors import BeiweError, ConfigurationError, CredentialsError, ServerError
 from dagster_beiwe.lake import BeiweLake, StudyLake
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dagster_beiwe")
 
-_OF_A_SERVER = (BEIWE_URL, BEIWE_ACCESS_KEY, BEIWE_SECRET_KEY, BEIWE_KEYRING_SECTION)
+_KEYS = (BEIWE_URL, BEIWE_ACCESS_KEY, BEIWE_SECRET_KEY)
+_OF_A_SERVER = (*_KEYS, *map(file_variable, _KEYS), BEIWE_KEYRING_SECTION)
 """Variables without which nobody means to use one: a host that only reads the lake has no keys."""
 _LISTED = 20
 _INPUT_LIMIT = 64 * 1024

@@ -14,7 +14,13 @@ from dagster_beiwe.cli.command import Group
 from dagster_beiwe.cli.context import ask_twice, can_ask, read_input
 from dagster_beiwe.cli.options import json_option
 from dagster_beiwe.cli.output import print_json
-from dagster_beiwe.credentials import DEFAULT_KEYRING_FILE, credentials_of_section, read_keyring, write_keyring
+from dagster_beiwe.credentials import (
+    DEFAULT_KEYRING_FILE,
+    credentials_of_section,
+    find_secret,
+    read_keyring,
+    write_keyring,
+)
 from dagster_beiwe.environment import BEIWE_KEYRING_FILE, NRG_KEYRING_PASS
 from dagster_beiwe.errors import ConfigurationError, KeyringSectionError
 from dagster_beiwe.opening import user_path
@@ -105,7 +111,8 @@ def _passphrase(*, section: str, study: str, file: Path) -> int:
 
 def _open(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
     """The passphrase of the file, and its sections: none if the file does not exist yet."""
-    passphrase = os.environ.get(NRG_KEYRING_PASS, "")
+    secret = find_secret(NRG_KEYRING_PASS, os.environ)
+    passphrase = secret.value if secret else ""
     if not passphrase and not can_ask():
         raise ConfigurationError(
             f"{NRG_KEYRING_PASS} is not set, and standard input is not a terminal on which to ask for the keyring's "

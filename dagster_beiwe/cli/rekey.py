@@ -22,6 +22,7 @@ from dagster_beiwe.cli.messages import say
 from dagster_beiwe.cli.options import json_option, optional_study_option
 from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.client import StudyListing
+from dagster_beiwe.credentials import find_secret
 from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher
 from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE, BEIWE_LAKE_PASSPHRASE_NEW, BEIWE_WITNESS
 from dagster_beiwe.errors import ConfigurationError, WrongPassphraseError
@@ -156,7 +157,8 @@ def _check_new(lake: StudyLake, passphrase: str, *, same_allowed: bool) -> None:
 
 
 def _new_passphrase() -> str:
-    passphrase = os.environ.get(NEW_PASSPHRASE) or (ask_twice("new passphrase of the lake") if can_ask() else "")
+    secret = find_secret(NEW_PASSPHRASE, os.environ)
+    passphrase = secret.value if secret else ask_twice("new passphrase of the lake") if can_ask() else ""
     if not passphrase:
         raise ConfigurationError(
             f"{NEW_PASSPHRASE} is not set. Nothing was copied. Set it to a new passphrase, for instance to the output "

@@ -1,4 +1,4 @@
-"""Who talks to which server: from environment variables, or from the encrypted keyring file that mano uses.
+"""Who talks to which server: from environment variables, files, the system's keychain, or mano's keyring file.
 
 Nothing is read at import, and nobody is asked for a passphrase where nobody can answer.
 """
@@ -18,13 +18,17 @@ from dagster_beiwe.credentials.keyring import (
     secrets_from_keyring,
     write_keyring,
 )
+from dagster_beiwe.credentials.sources import Secret, Source, find_secret
 
 __all__ = [
     "DEFAULT_KEYRING_FILE",
     "Credentials",
+    "Secret",
+    "Source",
     "credentials_from_env",
     "credentials_from_keyring",
     "credentials_of_section",
+    "find_secret",
     "host_of",
     "is_loopback",
     "read_keyring",

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from dagster_beiwe.credentials.sources import find_secret
 from dagster_beiwe.environment import (
     BEIWE_ACCESS_KEY,
     BEIWE_KEYRING_SECTION,
@@ -20,6 +21,7 @@ from dagster_beiwe.environment import (
     BEIWE_USERNAME,
     NRG_KEYRING_PASS,
     PREFIX,
+    file_variable,
     with_prefix,
 )
 from dagster_beiwe.errors import CredentialsError
@@ -70,20 +72,22 @@ class Credentials:
 
 def credentials_from_env(environ: Mapping[str, str] | None = None, *, prefix: str = PREFIX) -> Credentials:
     """Credentials from ``BEIWE_URL``, ``BEIWE_ACCESS_KEY`` and ``BEIWE_SECRET_KEY``, which are required, and
-    ``BEIWE_USERNAME`` and ``BEIWE_PASSWORD``, which are not. ``environ`` stands in for the process's environment;
-    another ``prefix`` takes the place of ``BEIWE_``.
+    ``BEIWE_USERNAME`` and ``BEIWE_PASSWORD``, which are not: each a variable, or a file or an entry of the system's
+    keychain that a variable names. ``environ`` stands in for the process's environment; another ``prefix`` takes the
+    place of ``BEIWE_``.
 
-    Raises ``CredentialsError`` that names every variable that is missing or empty.
+    Raises ``CredentialsError`` that names every one that is missing or empty.
     """
     environ = os.environ if environ is None else environ
     names = {name: with_prefix(name, prefix) for name in _VARIABLES}
-    values = {name: environ.get(variable, "") for name, variable in names.items()}
-    missing = [names[name] for name in (BEIWE_URL, BEIWE_ACCESS_KEY, BEIWE_SECRET_KEY) if not values[name].strip()]
+    found = {name: find_secret(variable, environ) for name, variable in names.items()}
+    values = {name: secret.value if secret else "" for name, secret in found.items()}
+    missing = [names[name] for name in (BEIWE_URL, BEIWE_ACCESS_KEY, BEIWE_SECRET_KEY) if not values[name]]
     if missing:
         raise CredentialsError(
             f"Environment variables are missing or empty: {', '.join(missing)}. Nothing was requested. Set them where "
-            "Dagster or the command runs: in the shell, the service or an .env file beside the project. "
-            f"{_keyring_hint(environ, prefix)}"
+            "Dagster or the command runs: in the shell, or the service. Or name a file with the secret "
+            f"({file_variable(missing[-1])}). {_keyring_hint(environ, prefix)}"
         )
     return Credentials(
         url=values[BEIWE_URL],
@@ -96,7 +100,7 @@ def credentials_from_env(environ: Mapping[str, str] | None = None, *, prefix: st
 
 def _keyring_hint(environ: Mapping[str, str], prefix: str) -> str:
     url, section = (with_prefix(name, prefix) for name in (BEIWE_URL, BEIWE_KEYRING_SECTION))
-    if environ.get(url, "").strip() and environ.get(section):
+    if environ.get(section) and find_secret(url, environ):
         return f"As {url} is set, {section} gives study passphrases only; unset {url} to take the keys from there, too."
     return f"Or use a keyring ({section} and {NRG_KEYRING_PASS})."
 

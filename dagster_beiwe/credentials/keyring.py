@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dagster_beiwe.credentials.credentials import Credentials, checked_secrets
-from dagster_beiwe.environment import BEIWE_KEYRING_FILE, BEIWE_KEYRING_SECTION, NRG_KEYRING_PASS
+from dagster_beiwe.credentials.sources import find_secret
+from dagster_beiwe.environment import BEIWE_KEYRING_FILE, BEIWE_KEYRING_SECTION, NRG_KEYRING_PASS, file_variable
 from dagster_beiwe.errors import (
     BeiweError,
     CredentialsError,
@@ -234,12 +235,14 @@ def _read_encrypted(file: Path) -> bytes:
 
 
 def _passphrase(environ: Mapping[str, str], *, prompt: bool) -> str:
-    passphrase = environ.get(NRG_KEYRING_PASS)
+    secret = find_secret(NRG_KEYRING_PASS, environ)
+    passphrase = secret.value if secret else ""
     if not passphrase and prompt and sys.stdin is not None and sys.stdin.isatty():
         passphrase = getpass.getpass("Passphrase of the keyring: ")
     if not passphrase:
         raise KeyringPassphraseError(
-            f"No passphrase for the keyring. Nothing was read. Set {NRG_KEYRING_PASS} where this runs."
+            f"No passphrase for the keyring. Nothing was read. Set {NRG_KEYRING_PASS} where this runs, or let "
+            f"{file_variable(NRG_KEYRING_PASS)} name a file with it."
         )
     return passphrase
 

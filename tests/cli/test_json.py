@@ -48,19 +48,20 @@ def test_check(lake: StudyLake, objects: Any, monkeypatch: pytest.MonkeyPatch) -
     status, found = objects("check")
     assert status == 0
     assert [each["subject"] for each in found] == [
-        "server", "endpoints", "studies", "study", "streams", "lake", "passphrase",
+        "secrets", "server", "endpoints", "studies", "study", "streams", "lake", "passphrase",
     ]  # fmt: skip
     assert all(each["passed"] for each in found)
-    study = found[3]
+    assert found[0]["sources"]["BEIWE_URL"] == {"kind": "variable", "place": "BEIWE_URL", "warning": None}
+    study = found[4]
     assert (study["study_id"], study["study"], study["participants"]) == (lake.study_id, "Sleep", 2)
     assert (study["counts"], study["uncounted_streams"], study["error"]) == (True, [], None)
-    assert (len(found[4]["streams"]), found[4]["new"]) == (19, [])
-    assert found[5]["exists"] is True
-    assert (found[6]["held"], found[6]["given"], found[6]["error"]) == (True, True, None)
+    assert (len(found[5]["streams"]), found[5]["new"]) == (19, [])
+    assert found[6]["exists"] is True
+    assert (found[7]["held"], found[7]["given"], found[7]["error"]) == (True, True, None)
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", "another one")
     status, found = objects("check")
-    assert (status, found[6]["passed"], found[6]["held"]) == (1, False, None)
-    assert "The passphrase is not the one" in found[6]["error"]
+    assert (status, found[7]["passed"], found[7]["held"]) == (1, False, None)
+    assert "The passphrase is not the one" in found[7]["error"]
 
 
 def test_keyring_list(objects: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

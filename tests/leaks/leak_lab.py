@@ -148,6 +148,7 @@ def _look_at_sensors(definitions: Any, instance: Any, answers: Path) -> None:
 def _look_at_objects(answers: Path) -> None:
     """Everything that may end up in a notebook, a debugger or a log: as text, and pickled where that is allowed."""
     from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials, KeyringCredentials
+    from dagster_beiwe.credentials import find_secret
     from dagster_beiwe.encryption import CrypteaseCipher
 
     resource = BeiweResource(credentials=KeyringCredentials())
@@ -155,7 +156,8 @@ def _look_at_objects(answers: Path) -> None:
     client = BeiweClient(credentials)
     lake = resource.get_lake().study("x" * 24, passphrase=os.environ["BEIWE_LAKE_PASSPHRASE"])
     cipher = CrypteaseCipher(os.environ["BEIWE_LAKE_PASSPHRASE"])
-    things = [resource, resource.credentials, EnvCredentials(), credentials, client, lake, lake.storage, cipher]
+    secret = find_secret("NRG_KEYRING_PASS", os.environ)
+    things = [resource, resource.credentials, EnvCredentials(), credentials, secret, client, lake, lake.storage, cipher]
     texts, pickled, refused = [], [], []
     for thing in [*things, cipher.encryptor(), client.traffic, client.policy, lake.form("gps")]:
         texts += [repr(thing), str(thing), f"{thing}"]

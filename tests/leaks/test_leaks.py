@@ -153,6 +153,13 @@ def _write_keyring(path: Path, server: SimulatedServer, secrets: Mapping[str, st
     write_keyring(path, {SECTION: section}, secrets["passphrase of the keyring"])
 
 
+def _mounted(path: Path, secret: str) -> Path:
+    """A file with a secret, where the lab did not write it."""
+    path.write_text(f"{secret}\n")
+    path.chmod(0o600)
+    return path
+
+
 def _environment(watched: Path, secrets: Mapping[str, str], needles: Needles) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BEIWE_", "DAGSTER", "PYTEST"))}
     return {
@@ -164,7 +171,9 @@ def _environment(watched: Path, secrets: Mapping[str, str], needles: Needles) ->
         "DAGSTER_HOME": str(watched / "home"),
         "BEIWE_KEYRING_FILE": str(watched / "keyring.enc"),
         "BEIWE_KEYRING_SECTION": SECTION,
-        "NRG_KEYRING_PASS": secrets["passphrase of the keyring"],
+        "NRG_KEYRING_PASS_FILE": str(
+            _mounted(watched.parent / "keyring passphrase", secrets["passphrase of the keyring"])
+        ),
         "BEIWE_LAKE": str(watched / "lake"),
         "BEIWE_LAKE_PASSPHRASE": secrets["passphrase of the lake"],
         "BEIWE_START": START.date().isoformat(),
@@ -223,7 +232,7 @@ def test_nothing_was_written_even_for_a_moment(clean: Hunt) -> None:
 def test_objects_that_hold_secrets_refuse_to_be_pickled(clean: Hunt) -> None:
     """Credentials, clients, ciphers and lakes; what can be pickled was searched with the rest."""
     refused = clean.text("objects.txt").partition("Not pickled:")[2]
-    for name in ("Credentials", "BeiweClient", "CrypteaseCipher", "StudyLake"):
+    for name in ("Credentials", "Secret", "BeiweClient", "CrypteaseCipher", "StudyLake"):
         assert f"\n{name}: " in refused
 
 
