@@ -15,7 +15,6 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.cell_tables import CellTables, inputs_of
 from dagster_beiwe.assets.recorded import RECORDS_ITSELF, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
@@ -37,11 +36,12 @@ from dagster_beiwe.forest.results import (
 )
 from dagster_beiwe.memory_folders import MEMORY, memory_folder
 from dagster_beiwe.partitions.conditions import on_new_content
-from dagster_beiwe.partitions.definitions import PARTICIPANT, WINDOW, raw_data_partitions
+from dagster_beiwe.partitions.definitions import around_windows, raw_data_partitions
 from dagster_beiwe.partitions.run_keys import run_partition_keys
 from dagster_beiwe.private_files import make_folder
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.reading.raw_files import RawFile
+from dagster_beiwe.runs.beta import beta_features
 from dagster_beiwe.runs.dagster_private import DagsterPipesExecutionError
 from dagster_beiwe.runs.failures import clear_failures
 from dagster_beiwe.studies.config import table_io_manager_key
@@ -65,16 +65,17 @@ def build_forest_assets(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -
 
 
 def _build(study: Study, analysis: Analysis, options: AssetOptions) -> dg.AssetsDefinition:
-    name, partitions = asset_name(analysis.tree), raw_data_partitions(study)
+    name, partitions, raw_data = asset_name(analysis.tree), raw_data_partitions(study), study.asset_key("raw_data")
 
     @study_asset(
         study,
         name,
         options,
-        deps=[dg.AssetDep(study.asset_key("raw_data"), partition_mapping=_windows_around())],
+        # The days of a window in the study's zone begin or end in the window before or after.
+        deps=[dg.AssetDep(raw_data, partition_mapping=around_windows(before=1, after=1))],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        automation_condition=on_new_content(),
+        automation_condition=on_new_content(needing=dg.AssetSelection.assets(raw_data)),
         io_manager_key=table_io_manager_key(study.config.deployment),
         pool=FOREST_POOL,
         **RECORDS_ITSELF,
@@ -85,20 +86,6 @@ def _build(study: Study, analysis: Analysis, options: AssetOptions) -> dg.Assets
         yield recorded_output()
 
     return analyzed
-
-
-def _windows_around() -> dg.PartitionMapping:
-    """The days of a window in the study's zone begin or end in the window before or after."""
-    with beta_features():
-        around = dg.TimeWindowPartitionMapping(
-            start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True
-        )
-        return dg.MultiPartitionMapping(
-            {
-                PARTICIPANT: dg.DimensionPartitionMapping(PARTICIPANT, dg.IdentityPartitionMapping()),
-                WINDOW: dg.DimensionPartitionMapping(WINDOW, around),
-            }
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, stud
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.errors import BeiweError, TableMissingError, TableNotMadeError
 from dagster_beiwe.partitions.conditions import on_new_content
-from dagster_beiwe.partitions.definitions import raw_data_partitions
+from dagster_beiwe.partitions.definitions import around_windows, raw_data_partitions
 from dagster_beiwe.partitions.run_keys import run_partition_keys
 from dagster_beiwe.reading import BeiwePartitions, RawFile, RawFiles, TimeRange, WindowFiles
 from dagster_beiwe.reading.rows import UTC_TIME
@@ -52,16 +52,19 @@ def build_stream_tables(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -
 
 def _build(study: Study, table: TableDefinition, options: AssetOptions) -> dg.AssetsDefinition:
     partitions = raw_data_partitions(study)
-    raw_data, participant = (dg.AssetSelection.assets(study.asset_key(name)) for name in ("raw_data", "participant"))
+    raw_data, participant = (study.asset_key(name) for name in ("raw_data", "participant"))
+    windows = around_windows(before=1) if table.looks_back else None  # no window is shorter than what it looks back to
 
     @study_asset(
         study,
         table.asset,
         options,
-        deps=[study.asset_key(name) for name in ("raw_data", "participant", *table.tables)],
+        deps=[dg.AssetDep(raw_data, partition_mapping=windows), participant, *map(study.asset_key, table.tables)],
         partitions_def=partitions,
         backfill_policy=BACKFILL_POLICY,
-        automation_condition=on_new_content(ignoring=participant, needing=raw_data),
+        automation_condition=on_new_content(
+            ignoring=dg.AssetSelection.assets(participant), needing=dg.AssetSelection.assets(raw_data)
+        ),
         io_manager_key=table_io_manager_key(study.config.deployment),
         **RECORDS_ITSELF,
     )

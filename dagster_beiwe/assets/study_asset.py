@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import dagster as dg
 import pandas as pd
 
-from dagster_beiwe.assets.beta import beta_features
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator, BeiweTranslatorData
+from dagster_beiwe.runs.beta import beta_features
 from dagster_beiwe.runs.dagster_private import COLUMN_SCHEMA, KIND_TAG_PREFIX
 from dagster_beiwe.runs.failures import RETRY_POLICY, with_retries
 from dagster_beiwe.studies.study import Study

@@ -10,6 +10,7 @@ from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.environment import BEIWE_START
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import check_participant_id
+from dagster_beiwe.runs.beta import beta_features
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.windows import Granularity, Window, window_of, window_start
 
@@ -53,6 +54,21 @@ def raw_data_partitions(study: Study) -> dg.MultiPartitionsDefinition:
     return dg.MultiPartitionsDefinition(
         {PARTICIPANT: participant_partitions(study.id), WINDOW: window_partitions(study.config.window, study.start)}
     )
+
+
+def around_windows(*, before: int = 0, after: int = 0) -> dg.PartitionMapping:
+    """From a partition of ``raw_data_partitions`` to that of its window and of so many windows of the same participant
+    before and after, as far as they exist."""
+    with beta_features():
+        windows = dg.TimeWindowPartitionMapping(
+            start_offset=-before, end_offset=after, allow_nonexistent_upstream_partitions=True
+        )
+        return dg.MultiPartitionMapping(
+            {
+                PARTICIPANT: dg.DimensionPartitionMapping(PARTICIPANT, dg.IdentityPartitionMapping()),
+                WINDOW: dg.DimensionPartitionMapping(WINDOW, windows),
+            }
+        )
 
 
 def window_keys(study: Study, *, now: datetime) -> list[str]:

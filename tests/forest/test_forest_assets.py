@@ -18,6 +18,7 @@ from labs import START, WEEKS, Lab, evaluated, moment, stale_because_of
 from dagster_beiwe.environment import BEIWE_FOREST, BEIWE_FOREST_DISK
 from dagster_beiwe.forest.analyses import FOREST_COLUMNS, FOREST_TREES
 from dagster_beiwe.partitions.events import version_of
+from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
 from dagster_beiwe.tables.store import TableStore
 
@@ -267,3 +268,19 @@ def test_dagster_requests_the_windows_around_new_raw_data(forest_lab: Callable[.
     lab.backfill()
     requested = evaluated(lab, cursor=before.cursor).get_requested_partitions(lab.key("forest/oak"))
     assert {str(partition) for partition in requested} == {f"{ANNA}|{week}" for week in WEEKS[:3]}
+
+
+def test_dagster_requests_no_window_before_its_raw_data_is_there(
+    open_lab: Callable[..., Lab], world: World, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor before that of the windows beside it, whose hours belong to its days."""
+    lab = open_lab(world, streams=STREAMS, forest=("oak",), time_zone=ZONE)
+    monkeypatch.setenv(BEIWE_FOREST, str(stand_in))
+    lab.enrol()
+    result, requested = evaluated(lab), []
+    assert result.total_requested == 0
+    for fetched in (WEEKS[:2], WEEKS[2:3], WEEKS[3:]):
+        assert lab.run("raw_data", tags=dict(rectangle_tags([ANNA], fetched))).success
+        result = evaluated(lab, cursor=result.cursor)
+        requested.append({str(key) for key in result.get_requested_partitions(lab.key("forest/oak"))})
+    assert requested == [{f"{ANNA}|{WEEKS[0]}"}, {f"{ANNA}|{WEEKS[1]}"}, {f"{ANNA}|{week}" for week in WEEKS[2:]}]
