@@ -56,7 +56,10 @@ COMMANDS = {
         ["ruff", "format", "--check", *SOURCES],
         ["mypy"],
     ],
-    "docs": [["sphinx-build", "--fail-on-warning", "--keep-going", "--quiet", "docs", "build/docs"]],
+    "docs": [
+        ["python", "docs/site_parts.py"],
+        ["sphinx-build", "--fail-on-warning", "--keep-going", "--quiet", "docs", "build/docs"],
+    ],
     "lowest": [["python", "-m", "pytest", *PROCESSES, *WITH_LOWEST]],
 }
 

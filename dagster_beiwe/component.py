@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import dagster as dg
 from dagster.components.utils.translation import ResolvedTranslationFn, TranslationFn
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from dagster_beiwe.assets import DEFAULT_TRANSLATOR, BeiweTranslator, BeiweTranslatorData
 from dagster_beiwe.automation.notices import Notices
@@ -48,12 +48,25 @@ class Deployment(dg.Resolvable, dg.Model):
     with ``environment_prefix``.
     """
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     keyring_section: str | None = None
+    """The section of the keyring with the keys. Default: the keys are in environment variables."""
+
     keyring_file: str | None = None
+    """The keyring file. Default: the one in ``BEIWE_KEYRING_FILE``."""
+
     environment_prefix: str = "BEIWE_"
+    """What the names of the variables with the address and the keys begin with, if there is no section."""
+
     lake_variable: str = BEIWE_LAKE
+    """The variable with the folder or URL of the lake."""
+
     passphrase_variable: str = BEIWE_LAKE_PASSPHRASE  # a name, not a passphrase
+    """The variable with the passphrase of every study that has none in the keyring."""
+
     witness_variable: str = BEIWE_WITNESS
+    """The variable with the folder or URL of the witness, if there is one."""
 
     def resource(self) -> BeiweResource:
         credentials: BeiweCredentials = EnvCredentials(prefix=self.environment_prefix)
@@ -136,6 +149,9 @@ def _precise_model(model: type[BaseModel]) -> type[BaseModel]:
         @classmethod
         def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
             schema: dict[str, Any] = super().model_json_schema(*args, **options)
+            _describe(schema["properties"], BeiweComponent)
+            for part in (StudyInYaml, Deployment, Automation, Notices):
+                _describe(schema["$defs"][part.model().__name__]["properties"], part)
             fields = schema["$defs"][StudyInYaml.model().__name__]["properties"]
             fields["encryption"] |= {"anyOf": [{"enum": list(encryptions())}, {"type": "string"}]}
             for name in ("streams", "plain_streams", "quality_streams"):
@@ -148,6 +164,14 @@ def _precise_model(model: type[BaseModel]) -> type[BaseModel]:
 
     Precise.__name__ = model.__name__
     return Precise
+
+
+def _describe(properties: dict[str, Any], part: type[BaseModel]) -> None:
+    """Add the descriptions of a part's fields, which Dagster takes over only from ``Field(description=...)``."""
+    for model in reversed(part.__mro__):  # a field that is declared again has the description of its first declaration
+        for name, field in getattr(model, "model_fields", {}).items():
+            if field.description:
+                properties[name]["description"] = field.description.replace("``", "`")
 
 
 def _precise(schema: Any) -> Any:

@@ -73,23 +73,33 @@ logger = logging.getLogger("dagster_beiwe")
 
 
 class Automation(dg.Resolvable, BaseModel):
-    """When schedules and sensors run. ``running`` turns on those that nobody has switched on or off yet.
+    """When schedules and sensors run."""
 
-    ``refresh_cron``, ``audit_cron``, ``checks_cron``, and ``report_cron`` are in UTC. ``roster_seconds`` is the time
-    between two checks for new participants, ``changes_seconds`` between two checks of the server's counts, which change
-    about hourly, and ``histories_seconds`` between two checks for phones that reported something.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     running: bool = False
+    """Turns on the schedules and sensors that nobody has switched on or off yet."""
+
     refresh_cron: str = DEFAULT_CRON
+    """When the schedule ``<key>_refresh`` runs, in UTC."""
+
     audit_cron: str = DEFAULT_AUDIT_CRON
+    """When the schedule ``<key>_audit`` runs, in UTC."""
+
     checks_cron: str = DEFAULT_CHECKS_CRON
+    """When the schedules ``<key>_checks`` and ``<key>_quality`` run, in UTC."""
+
     report_cron: str = DEFAULT_REPORT_CRON
+    """When the schedule ``<key>_report`` runs, in UTC."""
+
     roster_seconds: int = 600
+    """The time between two looks for new participants."""
+
     changes_seconds: int = 3600
+    """The time between two looks at the server's counts, which change about hourly."""
+
     histories_seconds: int = 3600
+    """The time between two looks for phones that reported something."""
 
 
 def build_beiwe_definitions(

@@ -11,39 +11,64 @@ PREFIX: Final = "BEIWE_"
 """What the names begin with; a deployment may have a prefix of its own for the credentials of its server."""
 
 BEIWE_URL: Final = "BEIWE_URL"
+"""The server's address: ``https://`` and its host name, nothing else."""
 BEIWE_ACCESS_KEY: Final = "BEIWE_ACCESS_KEY"
+"""The researcher's access key."""
 BEIWE_SECRET_KEY: Final = "BEIWE_SECRET_KEY"  # noqa: S105  # a name, as below
+"""The researcher's secret key."""
 BEIWE_USERNAME: Final = "BEIWE_USERNAME"
+"""The researcher's login on the website, for the settings of servers older than March 2025."""
 BEIWE_PASSWORD: Final = "BEIWE_PASSWORD"  # noqa: S105
+"""The password of that login."""
 
 BEIWE_KEYRING_SECTION: Final = "BEIWE_KEYRING_SECTION"
+"""The section of the keyring with the server's keys and the passphrases of studies."""
 BEIWE_KEYRING_FILE: Final = "BEIWE_KEYRING_FILE"
+"""The keyring file. Default: ``~/.nrg-keyring.enc``."""
 NRG_KEYRING_PASS: Final = "NRG_KEYRING_PASS"  # noqa: S105
+"""The passphrase of the keyring file."""
 
 BEIWE_SECRETS_FOLDER: Final = "BEIWE_SECRETS_FOLDER"
 BEIWE_KEYCHAIN: Final = "BEIWE_KEYCHAIN"
 
 BEIWE_LAKE: Final = "BEIWE_LAKE"
+"""The lake: a folder, or the URL of an object store."""
 BEIWE_LAKE_PASSPHRASE: Final = "BEIWE_LAKE_PASSPHRASE"  # noqa: S105
+"""The passphrase of every study that has none in the keyring."""
 BEIWE_LAKE_PASSPHRASE_NEW: Final = "BEIWE_LAKE_PASSPHRASE_NEW"  # noqa: S105
+"""The passphrase under which ``rekey`` writes the new lake."""
 BEIWE_OLD_PASSPHRASE: Final = "BEIWE_OLD_PASSPHRASE"  # noqa: S105
+"""The passphrase of the files that ``adopt`` takes over, if it is not the study's."""
 BEIWE_AGE_IDENTITY: Final = "BEIWE_AGE_IDENTITY"
+"""The file of the private key that decrypts what ``age`` encrypted."""
 BEIWE_WITNESS: Final = "BEIWE_WITNESS"
+"""The witness: a folder or URL that stores a copy of every record of the studies' logs."""
 
 BEIWE_STUDIES: Final = "BEIWE_STUDIES"
+"""The studies of a project that lists none: IDs, beginnings of IDs, or names, separated by commas; ``*`` stands for all
+others. Default: every study that the keys can see."""
 BEIWE_START: Final = "BEIWE_START"
+"""The ``start`` of the studies of a project that lists none."""
 BEIWE_TABLES: Final = "BEIWE_TABLES"
+"""The ``tables`` of those that ``BEIWE_STUDIES`` names, or of all if none is named, separated by commas."""
 
 BEIWE_AUTOMATION: Final = "BEIWE_AUTOMATION"
+"""In the repository's ``beiwe_project`` only: ``running`` turns schedules and sensors on."""
 BEIWE_REFRESH_CRON: Final = "BEIWE_REFRESH_CRON"
+"""In the repository's ``beiwe_project`` only: when the refresh runs, in UTC."""
 
 BEIWE_SMTP_USERNAME: Final = "BEIWE_SMTP_USERNAME"
+"""The login name at the mail server of notices, if it wants one."""
 BEIWE_SMTP_PASSWORD: Final = "BEIWE_SMTP_PASSWORD"  # noqa: S105
+"""The password of that login."""
 
 BEIWE_FOREST: Final = "BEIWE_FOREST"
+"""The environment that Forest's analyses run in, made with ``dagster-beiwe forest``."""
 BEIWE_FOREST_DISK: Final = "BEIWE_FOREST_DISK"
+"""A folder on a disk for the plain files of Forest, where there is no file system in memory."""
 
 DAGSTER_HOME: Final = "DAGSTER_HOME"
+"""The folder of Dagster's ``dagster.yaml`` and history. ``beiwe`` in it remembers the studies of each server."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

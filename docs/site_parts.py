@@ -1,4 +1,7 @@
-"""What the documentation site generates from the code: see ``conf.py``."""
+"""What the documentation takes from the code: the page of settings, and the site's API reference.
+
+``python docs/site_parts.py`` writes the page of settings. ``conf.py`` adds the rest when the site is built.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,123 @@ import importlib
 import inspect
 import re
 from collections import defaultdict
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 import dagster_beiwe
-from dagster_beiwe import errors
+from dagster_beiwe import Automation, BeiweComponent, Notices, StudyConfig, environment, errors
+from dagster_beiwe.component import Deployment
 
 HERE = Path(__file__).parent
 PAGES = [HERE.parent / "README.md", *sorted(HERE.glob("*.md"))]
+SETTINGS = HERE / "settings.md"
+
+PARTS: dict[str, type[BaseModel]] = {
+    "A study": StudyConfig,
+    "A project": BeiweComponent,
+    "A server": Deployment,
+    "Automation": Automation,
+    "Notices": Notices,
+}
+"""{heading on the page of settings: what its table is about}"""
+READ_ON = {
+    "encryption": "encryption.md",
+    "recipients": "encryption.md",
+    "streams": "server-versions.md#data-streams",
+    "keep_superseded_days": "reading.md#past-states",
+    "quality_streams": "quality.md",
+    "tables": "reading.md#stream-tables",
+    "forest": "forest.md",
+    "silent_groups": "assets.md#coverage",
+    "audit_days": "completeness.md",
+    "witness_variable": "deploy.md#a-witness",
+    "translation": "assets.md#change-keys-groups-owners-and-descriptions",
+}
+"""{field: the page that explains it}"""
 
 _IMPORTED = re.compile(r"^from (dagster_beiwe[\w.]*) import (?:\(\n([^)]*)\)|(.*))$", re.MULTILINE)
+_WORDS = {str: "text", int: "whole number", float: "number", bool: "yes or no", date: "date"}
+
+
+def settings_page() -> str:
+    """The page with its tables made anew: every field and environment variable, with its description in the code."""
+    page = SETTINGS.read_text(encoding="utf-8")
+    for model in PARTS.values():
+        rows = [
+            f"`{name}` | {_values(field)} | {_default(field)} | {_meaning(name, field)}"
+            for name, field in _fields(model)
+        ]
+        page = _with_table(page, f"fields of {model.__name__}", "field | values | default | meaning", rows)
+    rows = [f"`{name}` | {_markdown(text)}" for name, text in variables()]
+    return _with_table(page, "variables", "variable | meaning", rows)
+
+
+def _with_table(page: str, name: str, head: str, rows: list[str]) -> str:
+    before, mark, rest = page.partition(f"<!-- {name} -->\n")
+    assert mark, f"The page of settings lacks the table of {name}."
+    lines = [head, "|".join(["---"] * len(head.split("|"))), *rows]
+    table = "\n".join(f"| {line} |" if " " in line else f"|{line}|" for line in lines)
+    return before + mark + table + "\n" + rest[re.match(r"(\|.*\n)*", rest).end() :]  # type: ignore[union-attr]
+
+
+def variables() -> list[tuple[str, str]]:
+    """The environment variables, each with the description that follows it in ``environment.py``."""
+    source = inspect.getsource(environment)
+    return re.findall(r'(?m)^([A-Z]+_[A-Z_]+): Final = .*\n(?:"""([^"]*)""")?', source)
+
+
+def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    return ((name, field) for name, field in model.model_fields.items() if not name.startswith("_"))
+
+
+def _meaning(name: str, field: FieldInfo) -> str:
+    more = f" [Read on]({READ_ON[name]})" if name in READ_ON else ""
+    return _markdown(field.description or "") + more
+
+
+def _markdown(text: str) -> str:
+    return " ".join(text.replace("``", "`").replace("|", "\\|").split())
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "none: required"
+    value = field.get_default(call_default_factory=True)
+    if value is None or isinstance(value, (BaseModel, list, dict)) or value == ():
+        return ""
+    if isinstance(value, tuple):
+        return ", ".join(f"`{each}`" for each in value)
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _values(field: FieldInfo) -> str:
+    bounds = {name: getattr(each, name) for each in field.metadata for name in ("ge", "le") if hasattr(each, name)}
+    words = _type(field.annotation)
+    if bounds:
+        words += f", {bounds['ge']} to {bounds['le']}" if len(bounds) == 2 else f", at least {bounds['ge']}"
+    return words
+
+
+def _type(annotation: Any) -> str:
+    kind, parts = get_origin(annotation), get_args(annotation)
+    if kind is Literal:
+        return ", ".join(f"`{each}`" for each in parts)
+    if kind in (Union, UnionType):
+        return _type(next(each for each in parts if each is not type(None)))
+    if kind in (tuple, list):
+        return f"{'any of' if get_origin(parts[0]) is Literal else 'list:'} {_type(parts[0])}"
+    if kind is dict:
+        return f"{_type(parts[1])} by name"
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        title = next(title for title, model in PARTS.items() if issubclass(annotation, model))
+        return f"[{title.lower()}](#{title.lower().replace(' ', '-')})"
+    return _WORDS.get(annotation, "fields and templates")
 
 
 def public_names() -> dict[str, list[str]]:
@@ -41,3 +152,7 @@ def _section(module: str, names: list[str]) -> str:
         is_class = inspect.isclass(getattr(importlib.import_module(module), name))
         lines += ["", f".. auto{'class' if is_class else 'function'}:: {name}", *["   :members:"] * is_class]
     return "\n".join([*lines, "```\n"])
+
+
+if __name__ == "__main__":
+    SETTINGS.write_text(settings_page(), encoding="utf-8")

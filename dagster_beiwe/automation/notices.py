@@ -28,38 +28,56 @@ _NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
 class Notices(dg.Resolvable, BaseModel):
     """Who gets a message about new problems, and how. Raises ``ConfigurationError`` for what cannot be used.
 
-    Give exactly one of the first three. Secrets are in environment variables, whose names are given here.
-
-    - ``email_to``: email addresses. ``email_from`` is the sender. ``smtp_host`` is the mail server, with ``smtp_port``
-      (default: 587, or 465 with ``tls``) and ``smtp_security``: ``starttls``, ``tls``, or ``none`` for a server on this
-      machine. ``smtp_username_variable`` and ``smtp_password_variable`` name the variables with the login, if the
-      server wants one.
-    - ``slack_url_variable``: names the variable with the address of an incoming webhook of Slack.
-    - ``webhook_url_variable``: the same for any other service, which gets JSON.
-    - ``studies``, ``checks``: keys of studies and names of checks to report on. Default: all.
-    - ``warnings``: whether failures with the severity WARN are reported, or only errors.
-    - ``seconds``: how often the results of the checks are looked at.
-    - ``dagster_url``: the address of Dagster's UI, for links.
-    - ``name``: the last part of the sensor's name. Needed if two notices use the same way.
+    Give exactly one of ``email_to``, ``slack_url_variable``, and ``webhook_url_variable``. Secrets are in environment
+    variables, whose names are given here.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     email_to: tuple[str, ...] = ()
+    """The email addresses that get a message."""
+
     email_from: str | None = None
+    """The sender of emails."""
+
     smtp_host: str | None = None
+    """The mail server."""
+
     smtp_port: int | None = Field(default=None, ge=1, le=65535)
+    """The mail server's port. Default: 587, or 465 with ``tls``."""
+
     smtp_security: Security = "starttls"
+    """How mail is protected on its way: ``none`` only for a server on this machine."""
+
     smtp_username_variable: str = BEIWE_SMTP_USERNAME
+    """The variable with the login name, if the mail server wants one."""
+
     smtp_password_variable: str = BEIWE_SMTP_PASSWORD  # a name, not a password
+    """The variable with the password that belongs to it."""
+
     slack_url_variable: str | None = None
+    """The variable with the address of an incoming webhook of Slack."""
+
     webhook_url_variable: str | None = None
+    """The variable with the address of a webhook of any other service, which gets JSON."""
+
     studies: tuple[str, ...] = ()
+    """The keys of the studies to report on. Default: all."""
+
     checks: tuple[str, ...] = ()
+    """The names of the checks to report on. Default: all."""
+
     warnings: bool = True
+    """Whether failures with the severity WARN are reported, or only errors."""
+
     seconds: int = Field(default=DEFAULT_SECONDS, ge=30)
+    """How often, in seconds, the results of the checks are looked at."""
+
     dagster_url: str | None = None
+    """The address of Dagster's UI, for links."""
+
     name: str | None = None
+    """The last part of the sensor's name. Default: the way of sending. Needed if two notices use the same way."""
 
     def __init__(self, **fields: Any) -> None:
         try:

@@ -52,75 +52,104 @@ def parse_date(value: object) -> object:
 
 
 class StudyConfig(BaseModel):
-    """How one study becomes assets. Raises ``ConfigurationError`` for a value that cannot be used.
+    """How one study becomes assets. Raises ``ConfigurationError`` for a value that cannot be used."""
 
-    - ``study``: the study's id, the beginning of its id, or its name; ``*`` stands for every study that the key can see
-      and that is not listed by itself.
-    - ``key``: the study's name in asset keys and its group. Default: made from the study's name.
-    - ``name``: the study's name in the SECRETS of the keyring. Default: the name on the server.
-    - ``start``: the first day of data, in UTC; the first window contains it. Default: the month in which the study's
-      first participant was created, requested from the server once and then kept, because windows that move would lose
-      their history. Servers older than June 2024 do not report it; ``raw_data`` then needs a ``start``.
-    - ``window``: ``daily``, ``weekly`` (Monday to Sunday) or ``monthly``, in UTC. Keep participants times windows
-      below 100,000. It cannot change once data is committed.
-    - ``streams``: the data streams to get, including any that only your server has. Default: all.
-    - ``plain_streams``: the streams to store unencrypted. Every other stream is encrypted.
-    - ``encryption``: ``cryptease`` (mano and ``crypt.py`` open it), ``age``, or ``none`` to encrypt nothing.
-    - ``recipients``: the public keys (``age1...``) of everyone who may read what ``age`` encrypts; at least one.
-    - ``compression``: ``zstd`` keeps the server's compressed files; ``none`` stores what mano stored.
-    - ``keep_superseded_days``: how long replaced versions stay readable. Snapshots keep them for good. With 0 they stay
-      for at least an hour.
-    - ``refresh_windows``: how many of the newest windows the schedule fetches again.
-    - ``time_zone``: the study's time zone, in which the server counts days. Servers since September 2025 report it.
-    - ``remove_deleted_upstream``: remove files that were deleted upstream. Default: keep and mark them.
-    - ``verify_share``: the share of stored files that the check ``intact`` reads, different ones each day; 1 means all.
-    - ``quality_streams``: the streams whose rows ``quality`` looks at, which decrypts each of their files once. With
-      none, the study has no ``quality``.
-    - ``tables``: the typed tables to make of streams for analysts, such as gps and accelerometer. Default: none.
-    - ``forest``: the analyses of Forest to make of its raw data: jasmine, oak, sycamore, willow. Default: none.
-    - ``audit_days``: each window is compared with the server by hash at least this often, and new windows daily; 0
-      turns this off. ``audit_requests`` and ``audit_bytes`` (sent and received) limit what this may use in a day.
-    - ``silent_days``: after how many whole days without data the check ``silent`` names a participant, or a stream
-      expected from the study's settings. ``silent_groups`` has different numbers for groups of streams, such as
-      ``{gps: 2, surveys: 14}``; 0 leaves a group out. Events such as surveys are looked at only if they are named here.
-    - ``silent_error_days``: after how many days that is an error, not a warning.
-    - ``participant_days``: how often the histories of a phone that keeps sending are fetched again, at most. Those of
-      new, changed, and silent participants are fetched at once. 0 turns all of this off.
-    - ``deployment``: which server: the key of its ``BeiweResource`` among the resources.
-    - ``owners``: email addresses or ``team:...``, shown on the assets.
-    - ``study_pk``: the study's number in the website's addresses, for the settings of servers older than March 2025.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     study: str
+    """The study's id, the beginning of its id, or its name; ``*`` stands for every study that the keys can see and that
+    is not listed by itself."""
+
     key: str | None = None
+    """The study's name in asset keys, and its group. Default: made from the study's name. Set it if two studies have
+    the same name."""
+
     name: str | None = None
+    """The study's name in SECRETS of the keyring. Default: the name on the server. Needed if SECRETS has the passphrase
+    by name and the server cannot be reached."""
+
     start: Annotated[date | None, BeforeValidator(parse_date)] = None
+    """The first day of data, in UTC; the first window contains it. Default: the month in which the first participant
+    was created, requested from the server once and then kept, because windows that move would lose their history.
+    Servers older than June 2024 do not report it; ``raw_data`` then needs a ``start``."""
+
     window: Granularity = "weekly"
+    """The length of a window, in UTC; a week begins on Monday. Keep participants times windows below 100,000. It cannot
+    change once data is committed."""
+
     streams: tuple[str, ...] = ()
+    """The data streams to fetch, including any that only your server has. Default: all."""
+
     plain_streams: tuple[str, ...] = ()
+    """The streams to store unencrypted. All others are encrypted, including streams that are new. Default: none."""
+
     encryption: str = DEFAULT_CIPHER
+    """The cipher: ``cryptease`` (mano and ``crypt.py`` open it), ``age``, or ``none`` to encrypt nothing."""
+
     recipients: tuple[str, ...] = ()
+    """The public keys (``age1...``) of everyone who may read what ``age`` encrypts; at least one with ``age``."""
+
     compression: Compression = "zstd"
+    """``zstd`` keeps the server's compressed files; ``none`` stores what mano stored."""
+
     keep_superseded_days: float = Field(default=KEEP_SUPERSEDED_DAYS, ge=0, le=36500)
+    """How many days replaced versions stay readable; 0 means at least an hour. Snapshots keep them for good."""
+
     refresh_windows: int = Field(default=3, ge=1, le=1000)
+    """How many of the newest windows the schedule fetches again."""
+
     time_zone: str | None = None
+    """The time zone in which the server counts days. Default: the server's; servers since September 2025 report it."""
+
     remove_deleted_upstream: bool = False
+    """Remove files that were deleted upstream, instead of keeping and marking them."""
+
     verify_share: float = Field(default=DEFAULT_VERIFY_SHARE, ge=0, le=1)
+    """The share of files that each run of the check ``intact`` reads, different ones each day; 1 means all."""
+
     quality_streams: tuple[str, ...] = DEFAULT_QUALITY_STREAMS
+    """The streams whose rows ``quality`` looks at, which decrypts each of their files once. With none, the study has no
+    asset ``quality``."""
+
     tables: tuple[TableName, ...] = ()
+    """The typed tables to make of streams, such as ``gps`` and ``accelerometer``, and ``surveys``. Default: none."""
+
     forest: tuple[ForestTree, ...] = ()
+    """The analyses of Forest to make of the raw data. Default: none."""
+
     audit_days: int = Field(default=DEFAULT_AUDIT.days, ge=0, le=3650)
+    """Every window is compared with the server by hash at least this often, in days, and new windows daily; 0 turns
+    this off."""
+
     audit_requests: int = Field(default=DEFAULT_AUDIT.requests, ge=1)
+    """How many requests comparisons by hash may use per day."""
+
     audit_bytes: int = Field(default=DEFAULT_AUDIT.size_bytes, ge=1)
+    """How many bytes comparisons by hash may send and receive per day."""
+
     silent_days: int = Field(default=DEFAULT_SILENT_DAYS, ge=1, le=3650)
+    """After how many whole days without data the check ``silent`` names a participant, or a stream expected from the
+    study's settings."""
+
     silent_groups: dict[str, int] = Field(default_factory=dict)
+    """Different numbers of days for groups of streams, such as ``{gps: 2, surveys: 14}``; 0 leaves a group out. Events
+    such as surveys are looked at only if they are named here. Default: none."""
+
     silent_error_days: int = Field(default=DEFAULT_SILENT_ERROR_DAYS, ge=1, le=3650)
+    """After how many days without data it is an error, not a warning."""
+
     participant_days: int = Field(default=30, ge=0, le=3650)
+    """How often, in days, the histories of a phone that keeps sending are fetched again. Those of new, changed, and
+    silent participants are fetched at once. 0 turns the sensor off."""
+
     deployment: str = DEFAULT_DEPLOYMENT
+    """Which server: the name of its ``BeiweResource`` among the resources."""
+
     owners: tuple[str, ...] = ()
+    """Email addresses or ``team:name``, shown on the study's assets. Default: none."""
+
     study_pk: int | None = None
+    """The study's number in the website's addresses; needed only for the settings of servers older than March 2025."""
 
     def __init__(self, study: str, **fields: Any) -> None:
         try:

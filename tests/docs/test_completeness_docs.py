@@ -46,9 +46,6 @@ def test_the_project_of_the_document_loads(lab: Lab) -> None:
 
 def test_the_document_names_settings_and_checks_that_exist() -> None:
     """And all of the checks."""
-    (settings,) = re.findall(r"\| setting of a study .*?\n\|[-|]+\n(.*?)\n\n", ASSETS, flags=re.DOTALL)
-    named = [name for line in settings.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])]
-    assert sorted([*named, "study"]) == sorted(StudyConfig.model_fields)
     for name in re.findall(r"`(\w+_(?:cron|seconds))` \|", ASSETS):
         assert name in Automation.model_fields
     _, _, checks = ASSETS.partition("\n## Checks\n")
