@@ -3,10 +3,12 @@
 ``python3 run.py docs`` builds the documentation site into ``build/docs``.
 
 ``python3 run.py lowest`` runs the tests of what depends on versions, with the lowest that ``pyproject.toml`` allows, on
-the oldest Python that is at hand.
+the oldest Python that is at hand. ``python3 run.py release`` builds what would be published, and tries it on each
+Python that is at hand, in environments of its own.
 
 Needs nothing but Python 3.10 or newer with pip and venv. Everything is installed into ``.venv`` beside this file
-(``.venv-lowest`` for the lowest versions), once for as long as ``pyproject.toml`` stays the same.
+(``.venv-lowest`` for the lowest versions), once for as long as ``pyproject.toml`` stays the same, and into
+``.venv-release`` each time.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-EXTRAS = {"demo": "webserver", "test": "dev", "lint": "dev", "docs": "dev", "lowest": "dev"}
+EXTRAS = {"demo": "webserver", "test": "dev", "lint": "dev", "docs": "dev", "lowest": "dev", "release": "dev"}
+SUPPORTED = range(10, 14)
+"""Minor versions of Python 3."""
 SOURCES = ["beiwe_project", "benchmarks", "dagster_beiwe", "docs", "run.py", "tests"]
 WITH_LOWEST = {
     "tests/assets/test_raw_data.py": ["dagster"],
@@ -61,6 +65,7 @@ COMMANDS = {
         ["sphinx-build", "--fail-on-warning", "--keep-going", "--quiet", "docs", "build/docs"],
     ],
     "lowest": [["python", "-m", "pytest", *PROCESSES, *WITH_LOWEST]],
+    "release": [["python", "-m", "pytest", "tests/packaging/release.py"]],
 }
 
 
@@ -127,15 +132,28 @@ def stamp_of(python: str) -> str:
 
 
 def oldest_python() -> str:
-    """The oldest Python that this package supports and that runs here; the running one where there is no older."""
-    for minor in range(10, sys.version_info.minor):
+    """The oldest Python that this package supports and that runs here; the running one where there is no other."""
+    return min(pythons().items(), default=(0, sys.executable))[1]
+
+
+def pythons() -> dict[int, str]:
+    """{minor version: a Python of it that runs here}: those on the PATH, and those of pyenv, which may not be there."""
+    kept = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+    found = {}
+    for minor in SUPPORTED:
         name = f"python3.{minor}"
-        try:
-            if subprocess.run([name, "-c", ""], capture_output=True, check=False).returncode == 0:
-                return name
-        except FileNotFoundError:
-            continue
-    return sys.executable
+        places = map(_place, (name, *map(str, kept.glob(f"3.{minor}.*/bin/{name}"))))
+        found[minor] = next(filter(None, places), "")
+    return {minor: place for minor, place in found.items() if place}
+
+
+def _place(python: str) -> str | None:
+    """Where a Python is; None if it does not run."""
+    try:
+        done = subprocess.run([python, "-c", "import sys; print(sys.executable)"], capture_output=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.decode().strip() if done.returncode == 0 else None
 
 
 def environment(programs: Path) -> dict[str, str]:

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import os
+import re
 import stat
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).parents[2]
+from distributions import REPOSITORY, build, outside
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of what is tracked."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        check=True,
-    ).stdout
-    for name in tracked.decode().split("\0"):
-        if name.startswith("dagster_beiwe/") or name in ("pyproject.toml", "README.md", "LICENSE"):
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((REPOSITORY / name).read_bytes())
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
-    subprocess.run(build, check=True, capture_output=True, timeout=300)
-    (built,) = folder.glob("*.whl")
-    return built
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sdist and the wheel, built with what this environment has, so that nothing is downloaded."""
+    return build(tmp_path_factory.mktemp("distributions"), "--no-isolation")
+
+
+@pytest.fixture(scope="session")
+def wheel(distributions: tuple[Path, Path]) -> Path:
+    return distributions[1]
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +43,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ).stdout.strip()
     )
     install = [sys.executable, "-m", "pip", "--python", str(program), "install", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run([*install, "--quiet"], check=True, timeout=300)
+    subprocess.run([*install, "--quiet"], check=True, timeout=300, env=outside())
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return program
 
@@ -62,21 +53,61 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIO
 
 def run(python: Path, *arguments: str, folder: Path) -> str:
     """Run Python elsewhere, without this repository on its path, where nothing but ASCII can be shown."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("BEIWE_", "PYTHON"))}
-    environment |= ASCII
     done = subprocess.run(
-        [python, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        [python, *arguments],
+        cwd=folder,
+        env=outside() | ASCII,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_wheel_holds_the_library_with_its_types_and_nothing_else(wheel: Path) -> None:
-    """No tests, no project, no benchmarks; ``py.typed`` and the licence are there."""
+    """No tests, no project, no benchmarks; ``py.typed``, the page of a report, and the license are there."""
     names = zipfile.ZipFile(wheel).namelist()
-    assert "dagster_beiwe/py.typed" in names
+    assert {"dagster_beiwe/py.typed", "dagster_beiwe/report/page.html"} <= set(names)
     assert any(name.endswith("LICENSE") for name in names)
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"dagster_beiwe"}
+    assert [
+        name for name in names if not name.endswith((".py", ".html", "/py.typed")) and ".dist-info" not in name
+    ] == []
+
+
+@pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="only git knows what is tracked")
+def test_sdist_holds_the_repository_and_nothing_else(distributions: tuple[Path, Path]) -> None:
+    """All that the tests need. MANIFEST.in says what goes in."""
+    with tarfile.open(distributions[0]) as archive:
+        held = {each.name.partition("/")[2] for each in archive.getmembers() if each.isfile()}
+    made = {name for name in held if name in ("PKG-INFO", "setup.cfg") or name.startswith("dagster_beiwe.egg-info/")}
+    tracked, others = _listed_by_git(), _listed_by_git("--others", "--exclude-standard")
+    assert tracked - held == set()
+    assert held - made - tracked - others == set()
+
+
+def _listed_by_git(*options: str) -> set[str]:
+    listed = subprocess.run(["git", "ls-files", "-z", *options], cwd=REPOSITORY, capture_output=True, check=True).stdout
+    return set(filter(None, listed.decode().split("\0")))
+
+
+def test_metadata_names_people_license_and_each_python(wheel: Path) -> None:
+    """A classifier for each Python that it installs on, and no address of which nobody knows whether it will exist."""
+    (name,) = (each for each in zipfile.ZipFile(wheel).namelist() if each.endswith("/METADATA"))
+    told = message_from_bytes(zipfile.ZipFile(wheel).read(name))
+    assert (told["Author"], told["License-Expression"]) == ("dagster-beiwe contributors", "BSD-3-Clause")
+    assert told["Author"] in (REPOSITORY / "LICENSE").read_text(encoding="utf-8")
+    prefix = "Programming Language :: Python :: 3."
+    minors = [int(each.removeprefix(prefix)) for each in told.get_all("Classifier", []) if each.startswith(prefix)]
+    assert told["Requires-Python"] == f"<3.{max(minors) + 1},>=3.{min(minors)}"
+    assert told.get_all("Project-URL") is None
+
+
+def test_changelog_begins_with_the_version(wheel: Path) -> None:
+    log = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^## (\S+)", log)[0] == wheel.name.split("-")[1]
 
 
 def test_installed_package_is_found_by_dagsters_registry(python: Path, tmp_path: Path) -> None:
