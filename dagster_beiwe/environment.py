@@ -29,7 +29,9 @@ NRG_KEYRING_PASS: Final = "NRG_KEYRING_PASS"  # noqa: S105
 """The passphrase of the keyring file."""
 
 BEIWE_SECRETS_FOLDER: Final = "BEIWE_SECRETS_FOLDER"
+"""A mounted folder with one file for each secret, such as ``/run/secrets``."""
 BEIWE_KEYCHAIN: Final = "BEIWE_KEYCHAIN"
+"""The name under which secrets are in the system's keychain. Default: the keychain is not opened."""
 
 BEIWE_LAKE: Final = "BEIWE_LAKE"
 """The lake: a folder, or the URL of an object store."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from site_parts import api_reference  # noqa: E402 - Sphinx runs this file from anywhere
+from site_parts import api_reference, with_messages  # noqa: E402 - Sphinx runs this file from anywhere
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -30,6 +30,7 @@ html_copy_source = False
 html_show_sourcelink = False
 
 myst_heading_anchors = 4  # the anchors that GitHub gives
+smartquotes = False  # messages are searched for as they are printed
 default_role = "code"  # a single backtick in a docstring, as Markdown has it
 
 autodoc_member_order = "bysource"
@@ -56,6 +57,8 @@ def add_generated(app: Sphinx, page: str, source: list[str]) -> None:  # noqa: A
         source[0] += navigation(source[0])
     elif page == "api":
         source[0] += api_reference()
+    elif page == "troubleshooting":
+        source[0] = with_messages(source[0])
 
 
 def navigation(start_page: str) -> str:

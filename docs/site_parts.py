@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -144,6 +146,35 @@ def api_reference() -> str:
     parts = [_section(module, names) for module, names in public_names().items()]
     own = [name for name, each in vars(errors).items() if inspect.isclass(each) and issubclass(each, errors.BeiweError)]
     return "\n".join([*parts, _section("dagster_beiwe.errors", own)])
+
+
+def with_messages(page: str) -> str:
+    """The page of troubleshooting with the messages of each error at the end of its entry."""
+    return re.sub(r"(?ms)^### (\w+Error)\n.*?(?=^#|\Z)", lambda entry: entry[0] + _messages_of(entry[1]), page)
+
+
+def _messages_of(error: str) -> str:
+    texts = sorted({text for name, text in raised_messages() if name == error and re.search(r"\w", text)})
+    items = "\n".join(f"- {text}" for text in texts)
+    return f"<details>\n<summary>Messages</summary>\n\n{items}\n\n</details>\n\n" if items else ""
+
+
+@cache
+def raised_messages() -> list[tuple[str, str]]:
+    """Each error that the package makes, with its message: the name of the class, and Markdown with … for values."""
+    sources = sorted(Path(dagster_beiwe.__file__).parent.rglob("*.py"))
+    nodes = (node for path in sources for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    return [
+        (ast.unparse(node.func).rpartition(".")[2], _worded(node.args[0]))
+        for node in nodes
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error") and node.args
+    ]
+
+
+def _worded(message: ast.expr) -> str:
+    parts = message.values if isinstance(message, ast.JoinedStr) else [message]
+    text = "".join(str(each.value) if isinstance(each, ast.Constant) else "…" for each in parts)
+    return re.sub(r"([\\*_<\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def _section(module: str, names: list[str]) -> str:

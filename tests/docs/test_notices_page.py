@@ -1,4 +1,4 @@
-"""The page about notices: its code and YAML mean the same, and its table has every setting."""
+"""The page about notices: its code and YAML mean the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from dagster_beiwe import BeiweComponent, Notices
+from dagster_beiwe import BeiweComponent
 
 PAGE = (Path(__file__).parents[2] / "docs" / "notices.md").read_text(encoding="utf-8")
 
@@ -24,12 +24,3 @@ def test_yaml_and_python_mean_the_same() -> None:
     exec(compile(block("python"), "docs/notices.md", "exec"), names)
     attributes = yaml.safe_load(block("yaml"))["attributes"]
     assert BeiweComponent.resolve_from_yaml(yaml.safe_dump(attributes)).notices == names["notices"]
-
-
-def test_the_table_has_every_setting() -> None:
-    """With its default, where that is a value."""
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", PAGE, re.MULTILINE))
-    assert list(rows) == list(Notices.model_fields)
-    for name, field in Notices.model_fields.items():
-        if field.default:
-            assert rows[name].strip("`") == str(field.default).replace("True", "true")
