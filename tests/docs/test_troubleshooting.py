@@ -11,6 +11,7 @@ from site_parts import raised_messages, with_messages
 
 from dagster_beiwe import errors
 from dagster_beiwe.checks import CHECKS
+from dagster_beiwe.checks.quality import QUALITY_CHECKS
 from dagster_beiwe.cli import main
 from dagster_beiwe.cli.commands import UsageError
 
@@ -49,4 +50,6 @@ def test_an_error_begins_with_the_heading_of_its_entry(capsys: pytest.CaptureFix
 def test_each_check_is_told_of() -> None:
     """In the table of failed checks."""
     table = PAGE.partition("\n## Failed checks\n")[2].partition("\n## ")[0]
-    assert sorted(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (`[^|]*) \|", table)))) == sorted(CHECKS)
+    assert sorted(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (`[^|]*) \|", table)))) == sorted(
+        [*CHECKS, *QUALITY_CHECKS]
+    )
