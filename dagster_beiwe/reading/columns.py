@@ -20,6 +20,7 @@ TEXT_DTYPE: Final[Any] = (
     pd.StringDtype(na_value=np.nan) if int(pd.__version__.split(".")[0]) >= 3 else pd.StringDtype("pyarrow")
 )
 
+_UTC: Final = pd.DatetimeTZDtype("ms", "UTC")
 _NO_TIME: Final = np.iinfo(np.int64).min  # what numpy takes for no time
 _Array = npt.NDArray[Any]
 
@@ -62,45 +63,56 @@ class Columns:
 class _Growing:
     """An array that grows at its end. What it does not need yet, the system does not have to give."""
 
-    def __init__(self, dtype: npt.DTypeLike, missing: float | bool) -> None:
+    def __init__(self, dtype: npt.DTypeLike) -> None:
         self._data: _Array = np.empty(0, dtype)
-        self._rows, self._missing = 0, missing
+        self.size = 0
 
-    def put(self, values: _Array, at: int) -> None:
-        end = at + len(values)
-        if end > len(self._data):
-            grown = np.empty(max(end, 2 * len(self._data)), self._data.dtype)
-            grown[: self._rows] = self._data[: self._rows]
+    def extend(self, values: _Array) -> None:
+        self._put(self.size + len(values), values)
+
+    def fill(self, size: int, value: float | bool) -> None:
+        """Repeat a value until the array has this size."""
+        self._put(size, value)
+
+    def _put(self, size: int, values: _Array | float | bool) -> None:
+        if size > len(self._data):
+            grown = np.empty(max(size, 2 * len(self._data)), self._data.dtype)
+            grown[: self.size] = self._data[: self.size]
             self._data = grown
-        self._data[self._rows : at] = self._missing
-        self._data[at:end] = values
-        self._rows = end
+        self._data[self.size : size] = values
+        self.size = size
 
-    def values(self, rows: int) -> _Array:
-        self.put(self._data[:0], rows)
-        return self._data[:rows]
+    def values(self) -> _Array:
+        return self._data[: self.size]
 
 
 class _Texts:
-    """Arrow keeps texts for pandas, too."""
+    """Texts in Arrow's form, which pandas takes without a copy: where each of them ends, and the bytes of all."""
 
     def __init__(self) -> None:
-        self._chunks: list[pa.Array] = []
-        self._rows = 0
+        self._ends, self._bytes, self._missing = _Growing(np.int64), _Growing(np.uint8), _Growing(np.bool_)
+        self._ends.fill(1, 0)  # each text begins where the one before ends
 
     def append(self, column: pa.ChunkedArray, at: int) -> None:
         self._fill(at)
-        self._chunks += column.chunks
-        self._rows += len(column)
+        for chunk in filter(len, column.chunks):
+            _, ends, data = chunk.buffers()
+            places = np.frombuffer(ends, np.int32)[chunk.offset :][: len(chunk) + 1].astype(np.int64)
+            self._ends.extend(places[1:] + (self._bytes.size - places[0]))
+            if data is not None:
+                self._bytes.extend(np.frombuffer(data, np.uint8)[places[0] : places[-1]])
+            self._missing.extend(chunk.is_null().to_numpy(zero_copy_only=False))
 
     def values(self, rows: int) -> Any:
         self._fill(rows)
-        return TEXT_DTYPE.__from_arrow__(pa.chunked_array(self._chunks, pa.string()))
+        missing = self._missing.values()
+        valid = pa.array(~missing).buffers()[1] if missing.any() else None
+        ends, data = pa.py_buffer(self._ends.values()), pa.py_buffer(self._bytes.values())
+        return TEXT_DTYPE.__from_arrow__(pa.LargeStringArray.from_buffers(rows, ends, data, valid))
 
     def _fill(self, rows: int) -> None:
-        if rows > self._rows:
-            self._chunks.append(pa.nulls(rows - self._rows, pa.string()))
-            self._rows = rows
+        self._ends.fill(rows + 1, self._bytes.size)
+        self._missing.fill(rows, value=True)
 
 
 class _Numbers:
@@ -108,13 +120,20 @@ class _Numbers:
     missing: float
 
     def __init__(self) -> None:
-        self._values = _Growing(self.dtype, self.missing)
+        self._values = _Growing(self.dtype)
 
     def append(self, column: pa.ChunkedArray, at: int) -> None:
-        self._values.put(column.to_numpy(), at)
+        self._values.fill(at, self.missing)
+        self._values.extend(self._numbers(column))
 
     def values(self, rows: int) -> Any:
-        return self._values.values(rows)
+        self._values.fill(rows, self.missing)
+        return self._values.values()
+
+    @staticmethod
+    def _numbers(column: pa.ChunkedArray) -> _Array:
+        numbers: _Array = column.to_numpy()
+        return numbers
 
 
 class _Floats(_Numbers):
@@ -124,12 +143,14 @@ class _Floats(_Numbers):
 class _Times(_Numbers):
     dtype, missing = np.int64, _NO_TIME
 
-    def append(self, column: pa.ChunkedArray, at: int) -> None:
-        self._values.put(column.cast(pa.int64()).fill_null(_NO_TIME).to_numpy(), at)
-
     def values(self, rows: int) -> Any:
-        moments = self._values.values(rows).view("datetime64[ms]")
-        return pd.DatetimeIndex(moments, copy=False).tz_localize("UTC").array
+        # pandas copies datetime64 values to give them a zone, but takes integers as they are
+        return pd.DatetimeIndex(super().values(rows), dtype=_UTC, copy=False).array
+
+    @staticmethod
+    def _numbers(column: pa.ChunkedArray) -> _Array:
+        numbers: _Array = column.cast(pa.int64()).fill_null(_NO_TIME).to_numpy()
+        return numbers
 
 
 class _Integers(_Numbers):
@@ -137,12 +158,18 @@ class _Integers(_Numbers):
 
     def __init__(self) -> None:
         super().__init__()
-        self._missing = _Growing(np.bool_, missing=True)
+        self._missing = _Growing(np.bool_)
 
     def append(self, column: pa.ChunkedArray, at: int) -> None:
-        missing = column.is_null().to_numpy() if column.null_count else np.zeros(len(column), np.bool_)
-        self._missing.put(missing, at)
-        self._values.put(column.fill_null(0).to_numpy(), at)
+        super().append(column, at)
+        self._missing.fill(at, value=True)
+        self._missing.extend(column.is_null().to_numpy())
 
     def values(self, rows: int) -> Any:
-        return pd.arrays.IntegerArray(self._values.values(rows), self._missing.values(rows))
+        self._missing.fill(rows, value=True)
+        return pd.arrays.IntegerArray(super().values(rows), self._missing.values())
+
+    @staticmethod
+    def _numbers(column: pa.ChunkedArray) -> _Array:
+        numbers: _Array = column.fill_null(0).to_numpy()
+        return numbers

@@ -249,6 +249,7 @@ def _parsed(body: bytes, header: Sequence[str], types: dict[str, Any]) -> pa.Tab
                 null_values=[""],
                 strings_can_be_null=True,
             ),
+            memory_pool=pa.system_memory_pool(),  # Arrow's default pool keeps what is freed, several times a file
         )
         return table.cast(schema)
     return None

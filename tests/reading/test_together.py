@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import datetime, timezone
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from dagster_beiwe.reading.columns import Columns
@@ -67,3 +69,17 @@ def test_rows_that_were_handed_out_do_not_change() -> None:
     rows.append(read_csv(PLAIN.encode(), "gps").table)
     first.loc[0, "latitude"] = 0.0
     assert rows.frame()["latitude"].tolist()[::2] == copy["latitude"].tolist()[:1] * 2
+
+
+def test_rows_become_a_frame_without_a_copy() -> None:
+    """So that a frame fits into memory that has little more room than it takes."""
+    builder = FrameBuilder("accelerometer")
+    row = f"{MS},2024-03-04T12:00:00.000,unknown,0.1,0.2,0.3\n"
+    builder.add(f"timestamp,UTC time,accuracy,x,y,z\n{row * 50_000}".encode(), participant="abcd1234", time=HOUR)
+    assert builder.report.rows == 50_000
+    in_arrow = pa.total_allocated_bytes()
+    tracemalloc.start()
+    frame = builder.build(more=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak + pa.total_allocated_bytes() - in_arrow < frame.memory_usage(deep=True).sum() / 20
