@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance import InstanceRef
 from dagster._serdes import ConfigurableClass
 from deploy_helpers import ROOT, documented_settings
+
+from dagster_beiwe import StudyConfig
+
+PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 
 
 def test_everything_lies_in_postgres(instance: dg.DagsterInstance) -> None:
@@ -70,6 +75,22 @@ def test_containers_get_every_variable() -> None:
     postgres = settings["storage"]["postgres"]["postgres_db"]
     read = {value["env"] for value in postgres.values() if isinstance(value, dict)}
     assert read <= set(settings["run_launcher"]["config"]["env_vars"])
+
+
+def test_the_chart_finds_the_secrets() -> None:
+    """Under the names with which the page creates them."""
+    (created,) = re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)
+    values = yaml.safe_load(PAGE.partition("# values.yaml\n")[2].partition("```")[0])
+    (deployment,) = values["dagster-user-deployments"]["deployments"]
+    named = [*(each["name"] for each in deployment["envSecrets"]), values["global"]["postgresqlSecretName"]]
+    assert re.findall(r"secret generic (\S+)", created) == named
+
+
+def test_a_study_has_its_whole_identity() -> None:
+    """Nothing of it has to be asked for or remembered."""
+    (shown,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    study = eval(shown, {"StudyConfig": StudyConfig})
+    assert all((len(study.study) == 24, study.key, study.name, study.start))
 
 
 def _class_of(module: str, name: str) -> type[ConfigurableClass]:

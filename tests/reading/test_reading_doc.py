@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
+from old_trees import save_by_hand
 from reading_helpers import ANDROID, IOS, PASSPHRASE, START
 
 from dagster_beiwe.lake import BeiweLake, StudyLake
@@ -113,6 +114,24 @@ def test_the_example_of_survey_answers(shared_lake: StudyLake, shared_world: Wor
     names = run_example(7, **stand_ins)
     chosen = names["counts"].groupby("question text", observed=True).sum()
     assert chosen["Pick many"] >= chosen["Pick one"] == names["surveys"]["submission"].nunique() > 1
+
+
+def test_the_example_of_a_tree_of_mano(shared_world: World, tmp_path: Path) -> None:
+    """As mano writes it, encrypted."""
+    save_by_hand(shared_world, tmp_path, streams=["gps"], passphrase=PASSPHRASE)
+    assert len(run_example(8, **{"/data/mano": str(tmp_path)})["gps"]) > 0
+
+
+def test_the_tutorial_reads_its_lake(
+    shared_lake: StudyLake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the two variables that it sets."""
+    page = DOCUMENT.with_name("tutorial.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.setenv("BEIWE_LAKE", shared_lake.storage.describe())
+    monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", PASSPHRASE)
+    exec(compile(code, "docs/tutorial.md", "exec"), {})
+    assert {ANDROID, IOS} <= set(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("method", ["files", "open", "read", "iter_frames", "set_aside", "missing", "incomplete"])
