@@ -188,7 +188,7 @@ class _Order:
                 f"to the log of study {self.request.study_id}, or add --no-record. {error}"
             ) from None
 
-    def access(self, participants: Iterable[str], *, files: int = 1, size_bytes: int = 0) -> Access:
+    def access(self, participants: Iterable[str], *, files: int, size_bytes: int) -> Access:
         asked = self.request
         return Access(
             participants=participants,
@@ -302,7 +302,7 @@ def _export_table(order: _Order, form: Form) -> int:
     if not len(found):
         return order.nothing("row", **facts, rows=0, size_bytes=0)
     people = asked.participants or order.lake.participants()
-    return order.carry_out(order.access(people), write)
+    return order.carry_out(order.access(people, files=len(found), size_bytes=found.size_bytes), write)
 
 
 def _form(named: Form | None, table: str, streams: tuple[str, ...]) -> Form:

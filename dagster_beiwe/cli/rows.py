@@ -7,7 +7,7 @@ import sys
 
 import pandas as pd
 
-from dagster_beiwe.exports.lake_tables import with_written_lists
+from dagster_beiwe.exports.sinks import with_written_lists
 from dagster_beiwe.text import one_line
 
 

@@ -90,6 +90,7 @@ class ExportFolder:
         A ``temporary`` one is removed at the end with all that is in it. Raises ``ConfigurationError`` as
         ``unfinished`` does, and while another export writes there.
         """
+        folder = _real(folder)
         before = {path for path, _, _ in os.walk(folder)}
         make_folder(folder)
         lock = lock_folder(folder, wait=False)
@@ -167,6 +168,7 @@ def unfinished(folder: Path, request: Request) -> Head | None:
 
     Raises ``ConfigurationError`` for a folder with anything else in it.
     """
+    folder = _real(folder)
     if not folder.exists():
         return None
     if not folder.is_dir():
@@ -182,6 +184,11 @@ def unfinished(folder: Path, request: Request) -> Head | None:
             "remove the folder."
         )
     return header.state
+
+
+def _real(folder: Path) -> Path:
+    """Where a link leads that somebody named: below it, no link is followed."""
+    return Path(os.path.realpath(folder))
 
 
 def _read(folder: Path) -> tuple[_Header | None, dict[str, Written]]:

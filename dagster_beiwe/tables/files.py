@@ -105,6 +105,13 @@ class TableFiles:
         return f"<{type(self).__name__} in {self.layout.folder} at {self.storage.describe()}>"
 
     @property
+    def where(self) -> str:
+        """The place of these tables, as messages name it."""
+        study = "" if self.layout.folder in (NO_STUDY, NOBODY) else f"study {self.layout.folder} in "
+        text = f"{study}the lake at {self.storage.describe()}"
+        return text[0].upper() + text[1:]
+
+    @property
     def state(self) -> State:
         """The state that tables are read in: the newest, unless pinned."""
         return self.log.state()
@@ -158,8 +165,8 @@ class TableFiles:
             if (catalog := self.catalog()) is not None:
                 catalog.identities.resolve(self.state, subject.asset)  # else its token may be lost
             raise TableMissingError(
-                f"{self.layout.folder!r} in the lake at {self.storage.describe()} holds no {subject}. Nothing was "
-                "read. Materialize it first; do so again if the study in its metadata was changed since."
+                f"{self.where} holds no {subject}. Nothing was read. Materialize it first; do so again if the study "
+                "in its metadata was changed since."
             )
         return self.version(subject, version)
 

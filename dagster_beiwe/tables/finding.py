@@ -40,6 +40,6 @@ def table_called(files: TableFiles, table: str | Sequence[str]) -> tuple[str, ..
             f"Several tables are called {wanted!r}: {names}. Nothing was read. Give more of the key."
         )
     raise ConfigurationError(
-        f"{files.layout.folder!r} in the lake at {files.storage.describe()} holds no table called {wanted!r}. "
-        f"Nothing was read. Its tables are: {names}. Correct the name, or materialize the asset."
+        f"{files.where} holds no table called {wanted!r}. Nothing was read. Its tables are: {names}. Correct the "
+        "name, or materialize the asset."
     )

@@ -10,12 +10,12 @@ in the encrypted footers. Whatever is read is decrypted and proven, in memory.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cache, cached_property, reduce
 from operator import and_
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -28,12 +28,16 @@ from dagster_beiwe.lake.study import StudyLake, When
 from dagster_beiwe.tables.finding import table_called
 from dagster_beiwe.tables.joining import concat
 from dagster_beiwe.tables.parquet import check_columns, read_fragment
-from dagster_beiwe.tables.rows import Rows, are_participants
+from dagster_beiwe.tables.rows import PARTICIPANT, Rows, are_participants, names_in
 from dagster_beiwe.tables.store import TableStore
+from dagster_beiwe.tables.stored import StoredTable
+from dagster_beiwe.text import listed
 
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
+
+_T = TypeVar("_T")
 
 _OPENED_AT_ONCE: Final = 16
 _EVERYTHING: Final = Rows()
@@ -78,8 +82,9 @@ class TablePartitions(Mapping[str, pd.DataFrame]):
         """A study's table, by its key or the end of it, such as ``"gps"`` or ``"sleep/gps"``.
 
         ``start`` and ``end`` are aware and look at ``time_column``, by default the column ``UTC time`` or the only one
-        of times. Raises ``ConfigurationError`` for a name that fits no table or several, and for a text in place of a
-        list, ``TimeRangeError``, ``WrongPassphraseError``, and ``UnknownStateError``.
+        of times. Raises ``ConfigurationError`` for a name that fits no table or several, a text in place of a list,
+        and a participant of whom the lake holds nothing, ``TimeRangeError``, ``WrongPassphraseError``, and
+        ``UnknownStateError``.
         """
         lake = lake.at(as_of)
         store = TableStore.of_study(lake)
@@ -90,6 +95,8 @@ class TablePartitions(Mapping[str, pd.DataFrame]):
         rows = Rows(participants=people, start=start, end=end, time_column=time_column, by_column=by_column)
         wanted = sorted(filter(rows.may_be_in, stored), key=lambda each: each or "")
         missing = [each for each in _expected(lake, rows, stored) if each not in stored]
+        if unknown := (people or frozenset()).difference(lake.participants(), *map(names_in, stored)):
+            _check_named(store, key, stored if by_column else (), unknown)
         return cls(store, key, wanted, columns=columns, rows=rows, missing=missing)
 
     def __repr__(self) -> str:
@@ -100,7 +107,7 @@ class TablePartitions(Mapping[str, pd.DataFrame]):
         partition = self._partitions[str(key)]
         if self._rows == _EVERYTHING:
             return self._store.read(self.asset_key, partition=partition, columns=self._columns)
-        table = self._store.opened(self.asset_key, partition=partition)
+        table = self._opened(partition)
         fragment = table.fragment()
         conditions = self._rows.conditions(_plain(fragment.physical_schema), [partition])
         with table.proven():
@@ -111,6 +118,19 @@ class TablePartitions(Mapping[str, pd.DataFrame]):
 
     def __len__(self) -> int:
         return len(self._partitions)
+
+    @property
+    def size_bytes(self) -> int:
+        """Plain bytes of the partitions, with all their columns and rows. Reads every manifest, and no table."""
+        return sum(self._of_each(lambda partition: self._opened(partition).manifest.size_bytes))
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns of all partitions together, whose footers are read now. Categories are plain values.
+
+        Raises ``ConfigurationError`` if columns of one name have types that do not fit.
+        """
+        return self._unified(self._of_each(lambda partition: _columns(self._fragment(partition).physical_schema)))
 
     @cached_property
     def dataset(self) -> ds.Dataset:
@@ -124,16 +144,8 @@ class TablePartitions(Mapping[str, pd.DataFrame]):
                 f"The lake holds none of the partitions of {self._name} that were asked for. Nothing was read. "
                 "Materialize them first, or ask for others."
             )
-        with ThreadPoolExecutor(_OPENED_AT_ONCE, thread_name_prefix="beiwe-tables") as pool:
-            fragments = list(pool.map(self._fragment, self._partitions.values()))
-        schemas = [_plain(each.physical_schema) for each in fragments]
-        try:
-            schema = pa.unify_schemas(schemas, promote_options="permissive")
-        except pa.ArrowException:
-            raise ConfigurationError(
-                f"Partitions of {self._name} have columns of one name and types that do not fit. Nothing "
-                "was read. Materialize the older ones again, or read the partitions one by one."
-            ) from None
+        fragments = list(self._of_each(self._fragment))
+        schema = self._unified(_plain(each.physical_schema) for each in fragments)
         conditions = self._rows.conditions(schema, self._partitions.values())
         if self._columns is not None:
             check_columns(schema.names, self._columns, name=self._name)
@@ -163,8 +175,25 @@ class TablePartitions(Mapping[str, pd.DataFrame]):
         relation = (connection or _shared_connection()).from_arrow(self.dataset)
         return relation if self._columns is None else relation.select(*map(_quoted, self._columns))
 
+    def _opened(self, partition: str | None) -> StoredTable:
+        return self._store.opened(self.asset_key, partition=partition)
+
     def _fragment(self, partition: str | None) -> ds.ParquetFileFragment:
-        return self._store.opened(self.asset_key, partition=partition).fragment()
+        return self._opened(partition).fragment()
+
+    def _of_each(self, get: Callable[[str | None], _T]) -> Iterator[_T]:
+        """Something of each partition, in their order, several at a time."""
+        with ThreadPoolExecutor(_OPENED_AT_ONCE, thread_name_prefix="beiwe-tables") as pool:
+            yield from pool.map(get, self._partitions.values())
+
+    def _unified(self, schemas: Iterable[pa.Schema]) -> pa.Schema:
+        try:
+            return pa.unify_schemas(list(dict.fromkeys(schemas)), promote_options="permissive")
+        except pa.ArrowException:
+            raise ConfigurationError(
+                f"Partitions of {self._name} have columns of one name and types that do not fit. Nothing "
+                "was read. Materialize the older ones again, or read the partitions one by one."
+            ) from None
 
     @property
     def _name(self) -> str:
@@ -198,6 +227,17 @@ def _shared_connection() -> duckdb.DuckDBPyConnection:
     return private_connection()
 
 
+def _check_named(store: TableStore, key: Sequence[str], stored: Iterable[str | None], unknown: frozenset[str]) -> None:
+    """Raise ``ConfigurationError`` for participants of whom there is no raw data and whom no row names."""
+    rows = Rows(participants=unknown, by_column=True)
+    table = TablePartitions(store, key, stored, columns=[PARTICIPANT], rows=rows)
+    if absent := unknown.difference(*(frame[PARTICIPANT] for frame in table.values())):
+        raise ConfigurationError(
+            f"{store.where} holds no data of {listed(sorted(absent))}. Nothing was read. Correct the ids, or "
+            "materialize their raw data."
+        )
+
+
 def _expected(lake: StudyLake, rows: Rows, stored: Collection[str | None]) -> list[str]:
     """The partitions that should be there: of everybody in the lake, by their windows if the table has windows."""
     people = sorted(rows.participants) if rows.participants is not None else lake.participants()
@@ -218,6 +258,12 @@ def _plain(schema: pa.Schema) -> pa.Schema:
     return pa.schema(
         [field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in schema]
     )
+
+
+def _columns(schema: pa.Schema) -> pa.Schema:
+    """What a DataFrame has as columns, without the levels of its index."""
+    index = set(filter(lambda level: isinstance(level, str), (schema.pandas_metadata or {}).get("index_columns", ())))
+    return pa.schema([field for field in _plain(schema) if field.name not in index])
 
 
 def _quoted(name: str) -> Any:

@@ -18,7 +18,8 @@ from dagster_beiwe.errors import ConfigurationError, TimeRangeError
 from dagster_beiwe.windows import start_of_key
 
 _TIME: Final = "UTC time"
-_PARTICIPANT: Final = "participant"
+PARTICIPANT: Final = "participant"
+"""The column that tells participants where partitions do not."""
 _LONGEST_WINDOW: Final = timedelta(days=31)
 _MARGIN: Final = timedelta(days=1)
 """How far beyond its window a row may lie, whose time is not that of the file it came in."""
@@ -68,12 +69,12 @@ class Rows:
         found: dict[str, dataset.Expression] = {}
         told = not self.by_column and all(_parts(each)[0] for each in partitions)
         if self.participants is not None and not told:
-            if _PARTICIPANT not in schema.names:
+            if PARTICIPANT not in schema.names:
                 raise ConfigurationError(
-                    f"The table has no column {_PARTICIPANT!r}, and no partitions of participants. Nothing was read. "
+                    f"The table has no column {PARTICIPANT!r}, and no partitions of participants. Nothing was read. "
                     "Leave out `participants`."
                 )
-            found[_PARTICIPANT] = dataset.field(_PARTICIPANT).isin(sorted(self.participants))
+            found[PARTICIPANT] = dataset.field(PARTICIPANT).isin(sorted(self.participants))
         if self.start or self.end:
             time = schema.field(self._time(schema))
             field = dataset.field(time.name)
@@ -98,7 +99,12 @@ class Rows:
 
 def are_participants(partitions: Iterable[str | None], known: Collection[str]) -> bool:
     """Whether keys of partitions name participants: one of those who are known."""
-    return any(name in known for each in partitions for name in _parts(each)[0])
+    return any(name in known for each in partitions for name in names_in(each))
+
+
+def names_in(partition: str | None) -> list[str]:
+    """The dimensions of a partition key that are names, not windows."""
+    return _parts(partition)[0]
 
 
 def _parts(partition: str | None) -> tuple[list[str], list[datetime]]:

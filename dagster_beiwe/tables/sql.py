@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from itertools import count, pairwise
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
@@ -17,11 +18,26 @@ if TYPE_CHECKING:
     import duckdb
 
 
+_AS_THEY_ARE: Final = frozenset(
+    {
+        *("boolean", "enum", "varchar", '"null"'),
+        *("tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger", "ubigint"),
+        *("float", "double", "decimal", "hugeint"),
+        *("date", "timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"),
+    }
+)
+"""DuckDB's types that pandas has too, or numbers that it rounds to floats."""
+_NESTED: Final = frozenset({"list", "array", "struct", "map", "variant"})
+_ROUNDED: Final = frozenset({"uhugeint", "bignum", "varint"})
+_LARGEST_INTEGER: Final = 2**63 - 1
+
+
 def query(lake: StudyLake, statement: str) -> pd.DataFrame:
     """The rows of a SELECT. Tables are called by their key or the end of it: ``coverage``, ``"sleep/coverage"``.
 
-    Of each table only the columns and groups of rows are read that the statement needs. Raises ``ConfigurationError``
-    for a statement that is wrong or no SELECT.
+    Of each table only the columns and groups of rows are read that the statement needs. Lists and structures are
+    Python's; what pandas has no type for is text, as DuckDB writes it; and numbers of more than 64 bits are rounded to
+    floats. Raises ``ConfigurationError`` for a statement that is wrong or no SELECT.
     """
     connection = private_connection()
     import duckdb
@@ -64,8 +80,10 @@ def _rows(bound: duckdb.DuckDBPyRelation) -> pd.DataFrame:
     """The rows of a query. Errors are named without their messages, which may hold values."""
     import duckdb
 
+    kinds = [kind.id for kind in bound.types]
+    columns = map(_column, count(1), bound.columns, kinds)
     try:
-        rows: pd.DataFrame = bound.df()
+        rows: pd.DataFrame = bound.project(", ".join(columns)).df()
     except (duckdb.OutOfMemoryException, MemoryError):
         raise ConfigurationError(
             "The query needs more memory than there is, and nothing may spill to a disk unencrypted. Nothing was "
@@ -77,7 +95,28 @@ def _rows(bound: duckdb.DuckDBPyRelation) -> pd.DataFrame:
             "values with TRY_CAST, look for functions that fail on some rows, and see whether `dagster-beiwe verify` "
             "finds a changed table."
         ) from None
-    return rows
+    nested = {name: rows[name] for name, kind in zip(rows.columns, kinds, strict=True) if kind in _NESTED}
+    values: pd.DataFrame = rows.assign(**{name: each.map(_parsed, na_action="ignore") for name, each in nested.items()})
+    return values
+
+
+def _column(number: int, name: str, kind: str) -> str:
+    """A column of a relation, in a type that comes out as it is. By its number: names may be there twice."""
+    if kind in _AS_THEY_ARE:
+        return f"#{number}"
+    quoted = name.replace('"', '""')
+    if kind in _NESTED:
+        return f'to_json(#{number}) AS "{quoted}"'
+    return f'CAST(#{number} AS {"DOUBLE" if kind in _ROUNDED else "VARCHAR"}) AS "{quoted}"'
+
+
+def _parsed(text: str) -> object:
+    return json.loads(text, parse_int=_number)
+
+
+def _number(digits: str) -> float:
+    number = int(digits)
+    return number if abs(number) <= _LARGEST_INTEGER else float(number)
 
 
 def _wrong(error: Exception) -> ConfigurationError:

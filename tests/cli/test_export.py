@@ -8,10 +8,12 @@ import platform
 import re
 import shutil
 import stat
+import tracemalloc
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -90,6 +92,40 @@ def test_export_writes_a_table_of_the_lake(
     assert main([*arguments[:-1], str(tmp_path / "none"), "--participant", "bert2222"]) == 1
     assert main([*arguments, "--stream", "gps"]) == 2
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("form", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
+def test_an_exported_table_has_the_columns_of_all_its_partitions(
+    lake: StudyLake, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, read: Any
+) -> None:
+    """Of what is missing in one of them, its values are. The record says how much left the lake; a link leads there."""
+    steps = pd.DataFrame({"steps": [1, 2, 3], "place": pd.Categorical(["home", "work", None])})
+    frames: dict[str | None, pd.DataFrame] = {"a": steps, "b": steps.assign(place=None, stairs=1.5)}
+    written = TableStore.of_study(lake).write_all(["lab", "steps"], frames)
+    folder, link = tmp_path / "plain", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    command = ["export", "--study", "Sleep", "--table", "steps", "--format", form, "--to", str(link)]
+    assert main(command) == 0
+    frame = read(folder / f"steps.{form}")
+    assert list(frame) == ["steps", "place", "stairs", "partition"]
+    assert frame["steps"].tolist() == [1, 2, 3] * 2
+    assert (frame["place"].dropna().tolist(), frame["stairs"].dropna().tolist()) == (["home", "work"], [1.5] * 3)
+    assert main(["history", "--study", "Sleep", "--last", "1"]) == 0
+    assert f"2 files, {human_size(sum(each.size_bytes for each in written.values()))}" in capsys.readouterr().out
+
+
+def test_a_table_is_exported_partition_by_partition(lake: StudyLake, tmp_path: Path) -> None:
+    """So that it may be larger than the memory."""
+    frame = pd.DataFrame({"steps": np.arange(50_000)})
+    TableStore.of_study(lake).write_all(["lab", "steps"], {f"{number:02}": frame for number in range(24)})
+    tracemalloc.start()
+    try:
+        command = ["export", "--study", "Sleep", "--table", "steps", "--format", "parquet", "--to", str(tmp_path / "a")]
+        assert main(command) == 0
+        assert tracemalloc.get_traced_memory()[1] < 12 * frame.memory_usage(index=False).sum()
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("form", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])

@@ -193,6 +193,13 @@ def test_days_of_sql_are_those_of_utc(filled: StudyLake, monkeypatch: pytest.Mon
     assert first["day"].tolist() == [pd.Timestamp(WEEKS[0])]
 
 
+@pytest.mark.parametrize("name", ["daily_gps", "everybody", "by_site"])
+def test_a_mistyped_participant_is_refused(filled: StudyLake, name: str) -> None:
+    """As by raw data; somebody whom only rows of the table name is none."""
+    with pytest.raises(ConfigurationError, match=r"^Study \w+ in the lake at .* holds no data of zoe\. .* Correct the"):
+        TablePartitions.of(filled, name, participants=["zoe", ANDROID if name == "daily_gps" else "b"])
+
+
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
