@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import re
 import shlex
@@ -63,13 +64,20 @@ def test_what_the_page_says_to_type_runs(
     assert printed.count("Adopted: 7 files") == 2
 
 
-def test_it_tells_of_each_function_of_mano(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of those that it exports, and of the three that download."""
+def test_it_tells_of_each_name_of_mano(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Functions, errors and constants of both modules, and the arguments of the three functions that download."""
     monkeypatch.setattr("locale.setlocale", lambda *_: "")
-    public = [name for name in importlib.import_module("mano").__all__ if not name.endswith("Error")]
-    names = {f"mano.{name}" for name in {*public} - {"TIME_FORMAT", "sync"}}
-    told = set(re.findall(r"`(mano\.[\w.]+)`", PAGE))
-    assert told == {*names, "mano.sync.download", "mano.sync.save", "mano.sync.backfill"}
+    mano, sync = importlib.import_module("mano"), importlib.import_module("mano.sync")
+    own = {name for name, each in vars(sync).items() if getattr(each, "__module__", "") == "mano.sync"}
+    own |= {name for name in vars(sync) if name.isupper()}
+    names = {f"mano.{name}" for name in {*mano.__all__} - {"sync"}}
+    names |= {f"mano.sync.{name}" for name in own if not name.startswith("_")}
+    assert set(re.findall(r"`(mano\.[\w.]+)`", PAGE)) == names
+    arguments = {
+        name for each in (sync.download, sync.save, sync.backfill) for name in inspect.signature(each).parameters
+    }
+    table = PAGE.partition("arguments of mano")[2].partition("\n\nAnd its errors")[0]
+    assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (`[^|]*) \|", table)))) == arguments
 
 
 def test_it_tells_of_each_outcome() -> None:
