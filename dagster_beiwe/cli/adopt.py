@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,12 +24,13 @@ from dagster_beiwe.cli.adopt_report import (
 )
 from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import check_outside, dagster_history
+from dagster_beiwe.cli.messages import when_interrupted
 from dagster_beiwe.cli.options import json_option, participants_option
 from dagster_beiwe.cli.output import print_json
+from dagster_beiwe.cli.progress import progress
 from dagster_beiwe.credentials import find_secret, secrets_from_keyring
 from dagster_beiwe.environment import BEIWE_OLD_PASSPHRASE, DAGSTER_HOME
 from dagster_beiwe.errors import BadAnswerError, ConfigurationError
-from dagster_beiwe.file_progress import FileProgress
 from dagster_beiwe.opening import user_path
 from dagster_beiwe.sync import DailyIndex, WindowReport
 
@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     from dagster_beiwe.client import BeiweClient
     from dagster_beiwe.resource import BeiweResource
     from dagster_beiwe.studies.study import Study
+
+_INTERRUPTED = (
+    "The old folder is unchanged, and the windows that were complete are in the lake. Run the same command again to "
+    "continue."
+)
 
 
 @click.command(
@@ -161,10 +166,11 @@ def _known(participants: tuple[str, ...], client: BeiweClient, study: Study) -> 
 
 def _forecast(adoption: Adoption, plan: AdoptionPlan, study: Study, instance: dg.DagsterInstance) -> Forecast:
     found = Forecast()
-    with FileProgress(plan.files, plan.size_bytes, sys.stderr) as progress:
+    with progress("files") as shown, when_interrupted(lambda: "Nothing was written."):
+        shown.expect(plan.files, plan.size_bytes)
         for participant, cells in plan.cells.items():
             for file in adoption.forecast(participant, cells, _counts(adoption, study, instance, cells), found):
-                progress.advance(1, file.size_bytes)
+                shown.advance(1, file.size_bytes)
     return found
 
 
@@ -196,10 +202,11 @@ def _adopt(
         for cells in plan.held.values():
             recorder.record_held(cells)
     incomplete = []
-    with FileProgress(plan.files, plan.size_bytes, sys.stderr) as progress:
+    with progress("files") as shown, when_interrupted(lambda: _INTERRUPTED):
+        shown.expect(plan.files, plan.size_bytes)
 
         def advance(file: OldFile) -> None:
-            progress.advance(1, file.size_bytes)
+            shown.advance(1, file.size_bytes)
 
         for participant, cells in plan.cells.items():
             daily = _counts(adoption, study, instance, cells)

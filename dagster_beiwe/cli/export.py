@@ -15,16 +15,16 @@ import click
 from dagster_beiwe.cli import completion
 from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import check_outside, not_held, open_lake, studies_in_lake
-from dagster_beiwe.cli.messages import say
+from dagster_beiwe.cli.messages import say, when_interrupted
 from dagster_beiwe.cli.options import as_of_option, json_option, participants_option, study_option, utc_time
 from dagster_beiwe.cli.output import print_json
+from dagster_beiwe.cli.progress import progress
 from dagster_beiwe.errors import ConfigurationError, LakeUnavailableError
 from dagster_beiwe.exports.folder import ExportFolder, Request, unfinished
 from dagster_beiwe.exports.lake_tables import TableExport
 from dagster_beiwe.exports.programs import parsed, run
 from dagster_beiwe.exports.raw_data import Result, export
 from dagster_beiwe.exports.selection import TABLE_FORMS, Contents, Form, Selection
-from dagster_beiwe.file_progress import FileProgress
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.access import Access, record_access
@@ -152,7 +152,7 @@ class _Order:
     def carry_out(self, access: Access, write: Callable[[ExportFolder], tuple[dict[str, Any], list[str]]]) -> int:
         """Record, write and tell, and run the command. ``write`` returns facts for programs and lines for people."""
         with (
-            self._telling_of_removal(),
+            when_interrupted(self._what_stands),
             self._place() as place,
             ExportFolder.open(place, self.request, self.lake.state.head, temporary=self.words is not None) as target,
         ):
@@ -170,14 +170,10 @@ class _Order:
             sys.stdout.flush()
             return run(self.words, place)
 
-    @contextmanager
-    def _telling_of_removal(self) -> Iterator[None]:
-        try:
-            yield
-        except KeyboardInterrupt as interrupt:
-            if self.words is not None:
-                interrupt.args = ("The exported files were removed.",)
-            raise
+    def _what_stands(self) -> str:
+        if self.words is not None:
+            return "The exported files were removed."
+        return f"What is complete in {self.where} stays, unencrypted. Run the same command again to continue."
 
     def _record(self, access: Access) -> int:
         try:
@@ -248,8 +244,9 @@ def _export_raw_data(order: _Order, form: Form) -> int:
         return order.nothing("file", **_facts(Result(), form))
 
     def write(target: ExportFolder) -> tuple[dict[str, Any], list[str]]:
-        with FileProgress(contents.files, contents.size_bytes, sys.stderr) as progress:
-            result = export(order.lake, selection, contents, target, progress)
+        with progress("files") as shown:
+            shown.expect(contents.files, contents.size_bytes)
+            result = export(order.lake, selection, contents, target, shown)
         return _facts(result, form), [_summary(result, order), *_notes(result)]
 
     access = order.access(contents.participants, files=contents.files, size_bytes=contents.size_bytes)
@@ -292,7 +289,8 @@ def _export_table(order: _Order, form: Form) -> int:
     facts = {"table": source.table, "missing": source.missing}
 
     def write(target: ExportFolder) -> tuple[dict[str, Any], list[str]]:
-        written = source.write(target)
+        with progress("partitions") as shown:
+            written = source.write(target, shown)
         line = f"{counted(written.notes.rows, 'row')}, {human_size(written.size_bytes)}, in {order.where}"
         return {**facts, "rows": written.notes.rows, "size_bytes": written.size_bytes}, [line]
 

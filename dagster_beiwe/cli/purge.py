@@ -10,15 +10,17 @@ import click
 from dagster_beiwe.cli import completion
 from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import confirmed, open_lake, studies_in_lake
-from dagster_beiwe.cli.messages import say
+from dagster_beiwe.cli.messages import say, when_interrupted
 from dagster_beiwe.cli.options import json_option, study_option, yes_option
 from dagster_beiwe.cli.output import print_json
+from dagster_beiwe.cli.progress import progress
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.text import counted, one_line
 
 if TYPE_CHECKING:
     from dagster_beiwe.maintenance.purge import PurgeResult
 
+_INTERRUPTED = "What was removed so far stays removed. Run the same command again to remove the rest."
 _BEYOND = """This command does not reach:
   the Beiwe server, from which the next run would download the data again: delete it there first;
   Dagster's history: the id as a partition, in events and run tags, with counts, sizes and dates (docs/security.md);
@@ -50,7 +52,11 @@ def command(*, study: str, participant: str | None, whole_study: bool, yes: bool
     if holds_anything(lake.storage, found.id, participant) and not confirmed(question, yes=yes):
         say("note", "Nothing was changed.")
         return 1
-    purge = purge_participant(lake, participant, run_id="purge") if participant else purge_study(lake, run_id="purge")
+    with progress("files") as shown, when_interrupted(lambda: _INTERRUPTED):
+        if participant:
+            purge = purge_participant(lake, participant, run_id="purge", progress=shown)
+        else:
+            purge = purge_study(lake, run_id="purge", progress=shown)
     if as_json:
         print_json({"study_id": found.id, "participant": participant, **asdict(purge)})
     else:

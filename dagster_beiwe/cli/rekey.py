@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -18,9 +17,10 @@ from dagster_beiwe.cli.context import (
     opener,
     studies_in_lake,
 )
-from dagster_beiwe.cli.messages import say
+from dagster_beiwe.cli.messages import say, when_interrupted
 from dagster_beiwe.cli.options import json_option, optional_study_option
 from dagster_beiwe.cli.output import print_json
+from dagster_beiwe.cli.progress import progress
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.credentials import find_secret
 from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher
@@ -36,10 +36,12 @@ from dagster_beiwe.text import counted, human_size
 if TYPE_CHECKING:
     from dagster_beiwe.maintenance.rekey import RekeyResult
 
-logger = logging.getLogger("dagster_beiwe")
-
 NEW_PASSPHRASE = BEIWE_LAKE_PASSPHRASE_NEW
 
+_INTERRUPTED = (
+    "The old lake is unchanged, and the windows that were copied stay in the new one. Run the same command again, with "
+    "the same new passphrase, to continue."
+)
 _NEXT = f"""The old lake is unchanged. Now
   1. set {BEIWE_LAKE} to the new place, and {BEIWE_LAKE_PASSPHRASE} (or the studies' entries in the keyring) to the new
      passphrase, where Dagster runs and for this command. If you have a witness, set {BEIWE_WITNESS} to an empty place,
@@ -92,7 +94,8 @@ def command(
     for found, lake in studies_in_lake(old, study):
         _check_new(lake, passphrase, same_allowed=any(form.values()))
         target = new.study(found.id, passphrase=passphrase, cipher=cipher, identity=identity)
-        done = rekey_study(lake, target, on_window=_log_progress, **form)
+        with progress("windows") as shown, when_interrupted(lambda: _INTERRUPTED):
+            done = rekey_study(lake, target, progress=shown, **form)
         damaged += done.damaged_tables
         _print(found, done, as_json=as_json)
     if study is None:
@@ -120,10 +123,6 @@ def _print(study: StudyListing | None, done: RekeyResult, *, as_json: bool) -> N
             f"({done.windows_copied} copied: {counted(done.files_copied, 'file')}, {human_size(done.bytes_copied)}), "
             f"{counted(done.tables, 'table')} ({done.tables_copied} copied), {counted(done.snapshots, 'snapshot')}."
         )
-
-
-def _log_progress(done: RekeyResult) -> None:
-    logger.info("%d windows done, %s copied", done.windows, human_size(done.bytes_copied))
 
 
 def _check_places(old: BeiweLake, new: BeiweLake) -> None:

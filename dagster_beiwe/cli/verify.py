@@ -18,7 +18,7 @@ from dagster_beiwe.cli.context import (
     opener,
     studies_in_lake,
 )
-from dagster_beiwe.cli.messages import say
+from dagster_beiwe.cli.messages import say, when_interrupted
 from dagster_beiwe.cli.options import (
     as_of_option,
     json_option,
@@ -27,6 +27,7 @@ from dagster_beiwe.cli.options import (
     yes_option,
 )
 from dagster_beiwe.cli.output import print_json
+from dagster_beiwe.cli.progress import progress
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import UnknownStateError
@@ -109,7 +110,7 @@ def _results(
     lacking, verified = list[UnknownStateError](), False
     for study, lake in studies:
         try:
-            result = verify_study(lake, **options)
+            result = _verified(lake, **options)
         except UnknownStateError as error:
             lacking.append(error)
             continue
@@ -119,6 +120,14 @@ def _results(
         raise lacking[0]
     for each in lacking:
         say("warning", f"Not verified: {each}")
+
+
+def _verified(lake: StudyLake | TableFiles, **options: Any) -> Verification:
+    with (
+        progress("windows and tables") as shown,
+        when_interrupted(lambda: f"{shown.reached().count} of the study were verified. Run the command again."),
+    ):
+        return verify_study(lake, progress=shown, **options)
 
 
 def _content(lake: StudyLake, as_of: int | datetime | str | None) -> tuple[str, str] | None:
@@ -140,7 +149,7 @@ def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[S
         say("warning", f"Not verified: tables of no study, because {BEIWE_LAKE_PASSPHRASE} is not set.")
     intact = True
     for name, tables in logs.items():
-        result = verify_study(tables, share=share, remembered=remembered)
+        result = _verified(tables, share=share, remembered=remembered)
         if not result.intact:
             intact = False
             if as_json:
@@ -218,4 +227,5 @@ def _repair(lake: StudyLake, result: Verification, *, yes: bool) -> list[str] | 
     if not confirmed(question, yes=yes):
         say("note", "Nothing was changed.")
         return None
-    return repair_study(lake, result.findings, run_id="verify")
+    with when_interrupted(lambda: "What was removed so far stays removed. Run the command again to continue."):
+        return repair_study(lake, result.findings, run_id="verify")

@@ -10,6 +10,7 @@ import pyarrow as pa
 from dagster_beiwe.exports.folder import ExportFolder, Notes, Written
 from dagster_beiwe.exports.selection import Form
 from dagster_beiwe.exports.sinks import SINKS
+from dagster_beiwe.progress import Progress
 from dagster_beiwe.tables.partitions import TablePartitions
 
 _PARTITION: Final = "partition"
@@ -23,19 +24,21 @@ class TableExport:
         self.table = "/".join(found.asset_key)
         self.missing = found.missing
 
-    def write(self, folder: ExportFolder) -> Written:
-        """Write the file, unless an interrupted export has completed it."""
+    def write(self, folder: ExportFolder, progress: Progress) -> Written:
+        """Write the file, unless an interrupted export has completed it. ``progress`` counts partitions."""
         path = f"{self._found.asset_key[-1]}{self._sink.suffix}"
-        return folder.kept(path) or folder.write(path, self._write)
+        return folder.kept(path) or folder.write(path, lambda file: self._write(file, progress))
 
-    def _write(self, file: BinaryIO) -> Notes:
+    def _write(self, file: BinaryIO, progress: Progress) -> Notes:
         schema = self._schema()
         sink, rows = self._sink(file, schema), 0
+        progress.expect(len(self._found))
         try:
             for key in self._found:
                 frame = self._frame(key)
                 sink.add(frame.reindex(columns=schema.names))
                 rows += len(frame)
+                progress.advance()
         finally:
             sink.complete()
         return Notes(rows=rows)

@@ -10,8 +10,8 @@ from dagster_beiwe.exports.folder import ExportFolder, Written
 from dagster_beiwe.exports.outputs import Output, as_beiwe_has_them, as_forest_expects_them
 from dagster_beiwe.exports.selection import TABLE_FORMS, Contents, Selection
 from dagster_beiwe.exports.tables import as_tables
-from dagster_beiwe.file_progress import FileProgress
 from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.progress import Progress
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.streams import stream_named
 
@@ -49,7 +49,7 @@ class Result:
 
 
 def export(
-    lake: StudyLake, selection: Selection, contents: Contents, folder: ExportFolder, progress: FileProgress
+    lake: StudyLake, selection: Selection, contents: Contents, folder: ExportFolder, progress: Progress
 ) -> Result:
     """Write a selection. Files that an interrupted export has completed are kept."""
     result = Result()
@@ -65,7 +65,7 @@ def export(
     return result
 
 
-def _write(folder: ExportFolder, output: Output, result: Result, progress: FileProgress) -> None:
+def _write(folder: ExportFolder, output: Output, result: Result, progress: Progress) -> None:
     kept = folder.kept(output.path)
     written = kept or folder.write(output.path, lambda sink: output.write(sink, progress.within))
     result.add(written, output, kept=kept is not None)

@@ -25,6 +25,7 @@ from dagster_beiwe.lake.manifest import stored_files
 from dagster_beiwe.lake.storage.base import Storage, StoredFile
 from dagster_beiwe.maintenance.stored_hashes import StoredHashes
 from dagster_beiwe.maintenance.unaccounted import files_at, still_there
+from dagster_beiwe.progress import Progress
 
 FindingKind = Literal[
     "log damaged", "copy changed", "participant missing", "token changed", "manifest missing", "manifest changed",
@@ -116,11 +117,13 @@ class Inspection:
         *,
         read: Callable[[str], bool],
         past: bool = False,
-        on_window: Callable[[Verification], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._catalog, self._storage, self._state, self._result = catalog, storage, state, result
-        self._read, self._past, self._on_window = read, past, on_window
+        self._read, self._past, self._progress = read, past, progress or Progress()
         self._hashes = StoredHashes(storage)
+        self._read_before = 0
+        """Bytes that were read before the current window or table."""
         self._found: set[str] = set()
         """Tokens whose files were inspected."""
         self._manifests: dict[str, bytes | None] = {}
@@ -190,11 +193,10 @@ class Inspection:
                 place = Place(token, window, subject.asset)
                 kept = versions[-1:] if self._past else versions
                 held = [_Held(place, each, newest=each is versions[-1]) for each in kept if each.readable]
+                self._read_before = self._hashes.size_bytes
                 findings += self._versions(home, subject, held, files, listed)
-                if held and not subject.asset:
-                    self._result.windows += 1
-                    if self._on_window:
-                        self._on_window(self._result)
+                self._result.windows += bool(held) and not subject.asset
+                self._progress.advance(1, self._hashes.size_bytes - self._read_before)
         if findings:
             findings = list(self._still(findings))
         self._result.findings += findings
@@ -269,6 +271,7 @@ class Inspection:
                 kind = "file changed" if path in files else "file missing"
             elif self._read(path):
                 kind = self._hashes.wrong(path, size_bytes, sha256)
+                self._progress.within(self._hashes.size_bytes - self._read_before)
             if kind:
                 yield self._of(held, subject, kind, path)
 

@@ -14,6 +14,7 @@ from dagster_beiwe.lake.collecting import collect
 from dagster_beiwe.lake.layout import LogLayout, Subject, is_token, safe_name
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +32,14 @@ class PurgeResult:
     certain: bool = True
 
 
-def purge_participant(lake: StudyLake, participant: str, *, run_id: str) -> PurgeResult:
+def purge_participant(
+    lake: StudyLake, participant: str, *, run_id: str, progress: Progress | None = None
+) -> PurgeResult:
     """Remove everything of a participant from every state, and all tables whose partition names them.
 
     Call it again to continue after an interruption. Raises ``CommitConflictError`` on a local disk while a run writes
     to the study; on an object store it is ``certain`` only when a collection a day later found nothing any more.
+    ``progress`` counts files.
     """
     subject, catalog = Subject(check_participant_id(participant)), lake.catalog()
     if catalog is None:
@@ -52,17 +56,18 @@ def purge_participant(lake: StudyLake, participant: str, *, run_id: str) -> Purg
         is_left=lambda path: not path.startswith(prefixes) and _is_of(path, participant),
         remaining=shared - {subject.asset for subject in own},
         run_id=run_id,
+        progress=progress,
     )
 
 
-def purge_study(lake: StudyLake, *, run_id: str) -> PurgeResult:
+def purge_study(lake: StudyLake, *, run_id: str, progress: Progress | None = None) -> PurgeResult:
     """Remove every participant and every table of a study. Its log stays, which names nobody."""
     catalog = lake.catalog()
     if catalog is None:
         return PurgeResult(certain=not holds_anything(lake.storage, lake.study_id))
     people = [Subject(name) for name in lake.storage.list(lake.study_id) if is_participant_id(name)]
     subjects = [*people, *_tables(lake, catalog)]
-    return _purge(lake, catalog, subjects, is_left=lambda _: True, remaining=(), run_id=run_id)
+    return _purge(lake, catalog, subjects, is_left=lambda _: True, remaining=(), run_id=run_id, progress=progress)
 
 
 def holds_anything(storage: Storage, study_id: str, participant: str | None = None) -> bool:
@@ -83,9 +88,10 @@ def _purge(
     is_left: Callable[[str], bool],
     remaining: Collection[str],
     run_id: str,
+    progress: Progress | None,
 ) -> PurgeResult:
     """Withdraw subjects, and remove what ``is_left``: files of no table whose names or bytes may tell of somebody."""
-    paths = withdraw(catalog, subjects, run_id=run_id)
+    paths = withdraw(catalog, subjects, run_id=run_id, progress=progress)
     if not lake.storage.locks:  # else nobody was at work, and nothing can come any more
         collect(catalog, keep_days=lake.keep_superseded_days, run_id=run_id, also=subjects)
     top = catalog.layout.tables()

@@ -12,7 +12,7 @@ their history. Whoever was withdrawn is in none of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -35,6 +35,7 @@ from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.writer import LakeWriter, Plan, Submitted
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.member_names import MemberName
+from dagster_beiwe.progress import Progress
 from dagster_beiwe.tables.store import TableStore
 
 Source = TypeVar("Source", StudyLake, TableStore)
@@ -72,28 +73,31 @@ def rekey_study(
     *,
     compression: Compression | None = None,
     encrypt_all: bool = False,
-    on_window: Callable[[RekeyResult], None] | None = None,
+    progress: Progress | None = None,
 ) -> RekeyResult:
     """Copy a study's raw data, tables and snapshots into the lake ``target``, encrypted as that one encrypts.
 
     Files keep their ``compression`` unless another one is given, and stay plain if they were, unless ``encrypt_all``.
+    ``progress`` counts windows.
     Raises ``IntegrityError`` for a study that differs from what was committed, ``CommitConflictError`` while a run
     writes to it or if the new lake has commits of its own, ``WrongPassphraseError`` for either lake, and
     ``EncryptionError`` for files that can't be decrypted here.
     """
-    result = RekeyResult()
+    result, progress = RekeyResult(), progress or Progress()
     if not source.exists:
         return result
     source = _proven(source)
     catalog = _begin(source.log, target.log)
     with LakeWriter(target, run_id=_RUN_ID) as writer, ThreadPoolExecutor(_FILES_AT_ONCE, "beiwe-rekey") as pool:
-        copy = _Copy(source, target, writer, pool, result, compression, encrypt_all, on_window)
+        copy = _Copy(source, target, writer, pool, result, compression, encrypt_all, progress)
         try:
-            for snapshot in sorted(source.state.snapshots.values(), key=lambda each: each.at.number):
-                if snapshot.name not in catalog.state.snapshots:
-                    copy.state(source.at(snapshot.name))
-                    facts = {name: getattr(snapshot, name) for name in _KEPT_OF_SNAPSHOTS}
-                    add_snapshot(catalog, at=catalog.refresh().head, run_id=_RUN_ID, **facts)
+            kept = sorted(source.state.snapshots.values(), key=lambda each: each.at.number)
+            states = {each: source.at(each.name) for each in kept if each.name not in catalog.state.snapshots}
+            progress.expect(_windows([*states.values(), source]))
+            for snapshot, state in states.items():
+                copy.state(state)
+                facts = {name: getattr(snapshot, name) for name in _KEPT_OF_SNAPSHOTS}
+                add_snapshot(catalog, at=catalog.refresh().head, run_id=_RUN_ID, **facts)
             copy.state(source)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -172,7 +176,7 @@ class _Copy:
     result: RekeyResult
     compression: Compression | None
     encrypt_all: bool
-    on_window: Callable[[RekeyResult], None] | None
+    progress: Progress
     copied: dict[tuple[str, str], Version] = field(default_factory=dict)
     """What this call has compared: most windows are the same in all states."""
 
@@ -189,9 +193,9 @@ class _Copy:
             plan = self.writer.plan(participant, changed)
             commits = []
             for key in changed:
+                before = self.result.bytes_copied
                 commits.append(self._window(plan, source, key, index[key]))
-                if self.on_window:
-                    self.on_window(self.result)
+                self.progress.advance(1, self.result.bytes_copied - before)
             self.writer.flush()
             for key, commit in zip(changed, commits, strict=True):
                 if commit is not None and commit.outcome and (reason := commit.outcome.refused):
@@ -228,6 +232,7 @@ class _Copy:
         for record, file in self.pool.map(lambda record: self._file(plan.participant, record), lacking):
             records[record.key] = record
             staged.append(file)
+            self.progress.within(sum(each.size_bytes for each in staged))
         files = tuple(records[record.key] for record in manifest.files)
         copy = msgspec.structs.replace(manifest, files=files)
         self.result.windows_copied += 1
@@ -262,6 +267,18 @@ class _Copy:
             form.encryption,
             form.compression,
         )
+
+
+def _windows(states: Iterable[StudyLake]) -> int:
+    """How many windows some states have, in all of their versions."""
+    return len(
+        {
+            (participant, key, version)
+            for state in states
+            for participant in state.participants()
+            for key, version in state.index(participant).items()
+        }
+    )
 
 
 def _proven(source: Source) -> Source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from dagster_beiwe.errors import IntegrityError
@@ -15,6 +15,7 @@ from dagster_beiwe.lake.study import StudyLake, When
 from dagster_beiwe.maintenance.inspection import Finding, FindingKind, Inspection, Verification
 from dagster_beiwe.maintenance.sampling import sample_of_today
 from dagster_beiwe.maintenance.unaccounted import unaccounted_files
+from dagster_beiwe.progress import Progress
 from dagster_beiwe.tables.files import TableFiles
 
 __all__ = ["Finding", "FindingKind", "Verification", "verify_study"]
@@ -27,14 +28,14 @@ def verify_study(
     participants: Collection[str] = (),
     as_of: When | None = None,
     remembered: Iterable[Seen] = (),
-    on_window: Callable[[Verification], None] | None = None,
+    progress: Progress | None = None,
 ) -> Verification:
     """Check a study with its tables, or the tables of no study: the log, everything that it names, and other files.
 
     ``participants`` restricts the check to their data. ``share`` is the part of the files that is read, between 0 and
     1: each day a different sample, so that a small share covers everything over time. Other files are checked by their
     size. With 1, every record of the log is read from its own file, too. ``as_of`` checks a past state. ``remembered``
-    are heads that Dagster, for instance, has seen.
+    are heads that Dagster, for instance, has seen. ``progress`` counts windows and tables.
 
     A damaged log is the only finding of its study. Raises ``WrongPassphraseError`` and ``PastStateError``.
     """
@@ -62,8 +63,10 @@ def verify_study(
             result,
             read=sample_of_today(share),
             past=as_of is not None,
-            on_window=on_window,
+            progress=progress,
         )
+        if progress is not None:
+            progress.expect(_held(catalog, state, participants))
         _inspect_all(inspection, log, participants)
     if not participants and as_of is None:
         result.findings += _unaccounted(log, catalog)
@@ -100,6 +103,14 @@ def _inspect_all(inspection: Inspection, log: Opening, participants: Collection[
     if not participants:
         inspection.tables()
     inspection.missing(participants=participants)
+
+
+def _held(catalog: Catalog, state: State, participants: Collection[str]) -> int:
+    """How many windows and tables a state has: of everybody, or the windows of ``participants``."""
+    if not participants:
+        return sum(len(section.windows(token)) for section in map(state.section, state.sections) for token in section)
+    tokens = (catalog.identities.token(Subject(name), state) for name in participants)
+    return sum(len(state.section().windows(token)) for token in tokens if token)
 
 
 def _replayed(catalog: Catalog, *, whole: bool) -> State:

@@ -25,8 +25,9 @@ from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.snapshots import citation
 from dagster_beiwe.lake.writer import LakeWriter
-from dagster_beiwe.maintenance.rekey import RekeyResult, rekey_study
+from dagster_beiwe.maintenance.rekey import rekey_study
 from dagster_beiwe.maintenance.verify import verify_study
+from dagster_beiwe.progress import Progress
 from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.tables.store import TableStore
 
@@ -231,12 +232,16 @@ def test_what_a_run_commits_meanwhile_is_not_missed(lake: StudyLake, environment
     """The call ends with an error; the next one copies that, too."""
     writer, new = BeiweLake(environment).study(lake.study_id, passphrase=PASSPHRASE), at(place, lake.study_id)
 
-    def commit(done: RekeyResult) -> None:
-        if done.windows_copied == 1:
-            delete_upstream(writer)
+    class Commit(Progress):
+        windows = 0
+
+        def advance(self, number: int = 1, size_bytes: int = 0) -> None:
+            self.windows += number
+            if self.windows == 1:
+                delete_upstream(writer)
 
     with pytest.raises(CommitConflictError, match="A run has written to"):
-        rekey_study(lake, new, on_window=commit)
+        rekey_study(lake, new, progress=Commit())
     assert history(new) != history(lake)
     rekey_study(lake, new)
     assert history(new) == history(lake)

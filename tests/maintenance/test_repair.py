@@ -16,7 +16,8 @@ from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.maintenance.purge import purge_participant
 from dagster_beiwe.maintenance.repair import repair_study
-from dagster_beiwe.maintenance.verify import Finding, Verification, verify_study
+from dagster_beiwe.maintenance.verify import Finding, verify_study
+from dagster_beiwe.progress import Progress
 from dagster_beiwe.simulator import SimulatedServer
 
 Hurt = Callable[[Path], object]
@@ -176,12 +177,13 @@ def test_what_is_committed_while_the_lake_is_verified_is_no_finding(lake: StudyL
     commit(lake, {1: b"first"})
     seen: list[int] = []
 
-    def meanwhile(so_far: Verification) -> None:
-        if not seen:
-            seen.append(so_far.windows)
-            commit(BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE), {2: b"second"})
+    class Meanwhile(Progress):
+        def advance(self, number: int = 1, size_bytes: int = 0) -> None:
+            if not seen:
+                seen.append(number)
+                commit(BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE), {2: b"second"})
 
-    assert verify_study(lake, on_window=meanwhile).findings == []
+    assert verify_study(lake, progress=Meanwhile()).findings == []
     assert seen == [1]
     check_lake(folder, lake)
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.records import Place, Purge
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.catalog.store import files_of, remove_empty_folder
 from dagster_beiwe.lake.layout import Subject, is_token
+from dagster_beiwe.lake.storage.base import Store
+from dagster_beiwe.progress import Progress
+
+_DELETED_AT_ONCE: Final = 1000
 
 
-def withdraw(catalog: Catalog, subjects: Iterable[Subject], *, run_id: str) -> list[str]:
+def withdraw(
+    catalog: Catalog, subjects: Iterable[Subject], *, run_id: str, progress: Progress | None = None
+) -> list[str]:
     """Remove these subjects from every state, and all of their files. Returns the paths that were removed.
 
     From the record on, nothing that was planned for them can be committed. Called again, it continues where it was
@@ -39,7 +45,7 @@ def withdraw(catalog: Catalog, subjects: Iterable[Subject], *, run_id: str) -> l
 
         catalog.append(draft, run_id=run_id)
         # The token last: as long as it is there, a withdrawal that was interrupted is found and goes on.
-        catalog.store.delete_all([path for path in paths if not is_token(path)])
+        _delete(catalog.store, [path for path in paths if not is_token(path)], progress or Progress())
         if catalog.store.locks:  # nobody else writes: what dead runs have not finished may be of these subjects, too
             catalog.store.delete_all([file.path for file in catalog.store.scan(catalog.layout.staging)])
         catalog.forget_checkpoints()
@@ -48,6 +54,14 @@ def withdraw(catalog: Catalog, subjects: Iterable[Subject], *, run_id: str) -> l
             remove_empty_folder(catalog.store, folder, top=catalog.layout.folder)
         catalog.store.sync_folder(catalog.layout.folder)
     return paths
+
+
+def _delete(store: Store, paths: Sequence[str], progress: Progress) -> None:
+    progress.expect(len(paths))
+    for first in range(0, len(paths), _DELETED_AT_ONCE):
+        batch = paths[first : first + _DELETED_AT_ONCE]
+        store.delete_all(batch)
+        progress.advance(len(batch))
 
 
 def give_up(catalog: Catalog, places: Iterable[Place], *, run_id: str) -> None:
