@@ -6,6 +6,7 @@ manifest is the one that a download would have given. A killed adoption continue
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -46,6 +47,11 @@ class AdoptionPlan:
     outside: Sequence[str]
 
 
+def _on_all_cores() -> FetchPolicy:
+    """Each locked file has a key of its own, and deriving keys is most of the work."""
+    return FetchPolicy(workers=max(FetchPolicy.workers, os.cpu_count() or 1))
+
+
 @dataclass
 class Adoption:
     """Adopts windows of one study. ``windows`` are all of the study's, oldest first.
@@ -62,7 +68,7 @@ class Adoption:
     passphrases: Sequence[str] = field(default=(), repr=False)
     passphrase: str | None = field(default=None, repr=False)
     reencrypt: bool = False
-    policy: FetchPolicy = field(default_factory=FetchPolicy)
+    policy: FetchPolicy = field(default_factory=_on_all_cores)
     outcomes: Outcomes = field(default_factory=Outcomes)
 
     def plan(self, participants: Collection[str] = ()) -> AdoptionPlan:

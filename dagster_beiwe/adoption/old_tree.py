@@ -18,7 +18,6 @@ from typing import BinaryIO, Final
 
 from dagster_beiwe.errors import ConfigurationError, HostileArchiveError, LakeUnavailableError
 from dagster_beiwe.lake.layout import ENCRYPTED_SUFFIX
-from dagster_beiwe.lake.merge import plain_name
 from dagster_beiwe.member_names import (
     COMPRESSED_SUFFIX,
     MemberName,
@@ -160,6 +159,7 @@ class _Reader:
             compressed=plain.endswith(COMPRESSED_SUFFIX),
             size_bytes=status.st_size,
             written_ns=status.st_mtime_ns,
+            key=key_of_chunked_member(self.study_id, member) if stream_named(member.stream).chunked else None,
         )
 
     def _member(self, path: str) -> MemberName | None:
@@ -195,8 +195,8 @@ class _Reader:
 
     def _with_key(self, file: OldFile, keys: Mapping[_Place, Sequence[str]]) -> OldFile:
         member = file.member
-        if stream_named(member.stream).chunked:
-            return replace(file, key=key_of_chunked_member(self.study_id, member))
+        if file.key is not None:
+            return file
         told = [
             key
             for key in keys.get((member.participant, member.stream, member.time), ())
@@ -207,8 +207,9 @@ class _Reader:
 
 def _as_named_now(member: MemberName) -> MemberName:
     """The member with its zone, which servers before mid 2018 left out, and without a number, which means nothing."""
-    extension = plain_name(member).partition(".")[2]
-    return replace(member, name=f"{member.time:%Y-%m-%d %H_%M_%S}{_ZONE}.{extension}")
+    time, extension = member.name[: len("YYYY-MM-DD hh_mm_ss")], member.name.partition(".")[2]
+    name = f"{time}{_ZONE}.{extension}"
+    return member if name == member.name else replace(member, name=name)
 
 
 def _may_be_of_survey(key: str, member: MemberName) -> bool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from old_trees import save_by_hand
 from dagster_beiwe import build_beiwe_definitions
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import BeiweLake
+from dagster_beiwe.maintenance.verify import verify_study
+from dagster_beiwe.member_names import short_key
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.runs.dagster_private import CODE_VERSION_TAG
@@ -105,6 +110,27 @@ def test_what_was_adopted_without_dagster_is_recorded_later(
         assert sorted(instance.get_materialized_partitions(dg.AssetKey(["beiwe", "sleep", "raw_data"]))) == [
             f"anna1111|{week}" for week in WEEKS
         ]
+
+
+def test_an_adoption_that_was_killed_is_continued(
+    home: Path, old: Path, server: SimulatedServer, study_id: str, environment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With SIGKILL, among the windows of the second participant. Those of the first are not compared again."""
+    command = [sys.executable, str(Path(__file__).with_name("killed_command.py")), "80", "adopt", str(old)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    left = [path.read_bytes() for path in environment.rglob("*") if path.is_file()]
+    assert not any(b"timestamp" in each[:200] for each in left)
+    status, found = adopt(capsys, str(old))
+    assert (status, found["recorded"]) == (0, True)
+    assert 0 < found["windows_held"] < found["windows_held"] + found["windows"] == 4
+    assert found["adopted"] + found["sent_again"] == found["files"]
+    lake = BeiweLake(environment).study(study_id, passphrase=PASSPHRASE)
+    assert verify_study(lake).findings == []
+    held = {record.key for who in lake.participants() for each in lake.manifests(who) for record in each.files}
+    assert held == {short_key(file.key) for file in server.world.files(study_id)}
+    assert not [*environment.rglob("*.part"), *environment.rglob(".beiwe/runs/*")]
+    with dg.DagsterInstance.get() as instance:
+        assert len(events(instance, dg.AssetKey(["beiwe", "sleep", "raw_data"]))) == 4
 
 
 def test_a_dry_run_lists_what_the_folder_holds(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from object_helpers import PASSPHRASE, PEOPLE, STUDY, contents, study_lake, sync, truth
+from object_helpers import PASSPHRASE, PEOPLE, START, STUDY, contents, leftovers, study_lake, sync, truth
+from old_trees import save_by_hand
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.lake import BeiweLake, collecting
@@ -75,6 +77,32 @@ def test_purge_leaves_no_object_with_the_id(
     printed = capsys.readouterr().out
     assert "The lake holds nothing" in printed
     assert "This is certain" in printed
+
+
+def test_an_old_tree_is_adopted(
+    environment: str,
+    world: World,
+    server: SimulatedServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Locked files arrive byte for byte, and nothing is downloaded."""
+    written = save_by_hand(world, tmp_path / "old", streams=["gps"], compress=True, passphrase=PASSPHRASE)
+    monkeypatch.setenv("BEIWE_START", f"{START:%Y-%m-%d}")
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    server.requests.clear()
+    assert main(["adopt", str(tmp_path / "old"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["adopted"], found["kept"], found["missing"]) == (len(written), len(written), 0)
+    assert max(each.bytes_sent for each in server.requests if "get-data/" in each.route and each.form) == 116
+    lake = study_lake(environment)
+    assert contents(lake) == truth(world)
+    stored = {lake.storage.read(file.path) for file in lake.storage.scan(STUDY) if file.path.endswith(".lock")}
+    assert stored == {path.read_bytes() for path in written}
+    assert verify_study(lake).intact
+    assert leftovers(lake) == []
 
 
 def test_check_leaves_an_empty_bucket_empty(
