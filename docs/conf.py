@@ -33,6 +33,7 @@ myst_heading_anchors = 4  # the anchors that GitHub gives
 smartquotes = False  # messages are searched for as they are printed
 default_role = "code"  # a single backtick in a docstring, as Markdown has it
 
+autodoc_default_options = {"exclude-members": "model_config"}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "separated"

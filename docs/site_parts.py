@@ -11,11 +11,9 @@ import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import date
 from functools import cache
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -52,18 +50,14 @@ READ_ON = {
 """{field: the page that explains it}"""
 
 _IMPORTED = re.compile(r"^from (dagster_beiwe[\w.]*) import (?:\(\n([^)]*)\)|(.*))$", re.MULTILINE)
-_WORDS = {str: "text", int: "whole number", float: "number", bool: "yes or no", date: "date"}
 
 
 def settings_page() -> str:
     """The page with its tables made anew: every field and environment variable, with its description in the code."""
     page = SETTINGS.read_text(encoding="utf-8")
     for model in PARTS.values():
-        rows = [
-            f"`{name}` | {_values(field)} | {_default(field)} | {_meaning(name, field)}"
-            for name, field in _fields(model)
-        ]
-        page = _with_table(page, f"fields of {model.__name__}", "field | values | default | meaning", rows)
+        rows = [f"`{name}` | {_default(field)} | {_meaning(name, field)}" for name, field in _fields(model)]
+        page = _with_table(page, f"fields of {model.__name__}", "field | default | meaning", rows)
     rows = [f"`{name}` | {_markdown(text)}" for name, text in variables()]
     return _with_table(page, "variables", "variable | meaning", rows)
 
@@ -87,8 +81,8 @@ def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
 
 
 def _meaning(name: str, field: FieldInfo) -> str:
-    more = f" [Read on]({READ_ON[name]})" if name in READ_ON else ""
-    return _markdown(field.description or "") + more
+    more = f"[Read on]({READ_ON[name]})." if name in READ_ON else ""
+    return " ".join(filter(None, (_markdown(field.description or ""), _values(field), more)))
 
 
 def _markdown(text: str) -> str:
@@ -97,7 +91,7 @@ def _markdown(text: str) -> str:
 
 def _default(field: FieldInfo) -> str:
     if field.is_required():
-        return "none: required"
+        return "required"
     value = field.get_default(call_default_factory=True)
     if value is None or isinstance(value, (BaseModel, list, dict)) or value == ():
         return ""
@@ -107,27 +101,29 @@ def _default(field: FieldInfo) -> str:
 
 
 def _values(field: FieldInfo) -> str:
-    bounds = {name: getattr(each, name) for each in field.metadata for name in ("ge", "le") if hasattr(each, name)}
-    words = _type(field.annotation)
-    if bounds:
-        words += f", {bounds['ge']} to {bounds['le']}" if len(bounds) == 2 else f", at least {bounds['ge']}"
-    return words
+    """The choices or bounds of a field, or where its parts are listed; empty if it takes anything of its type."""
+    parts = list(_leaves(field.annotation))
+    choices = [f"`{choice}`" for part in parts if get_origin(part) is Literal for choice in get_args(part)]
+    if choices:
+        return f"Choices: {', '.join(choices)}."
+    titles = [
+        title for title, model in PARTS.items() for part in parts if inspect.isclass(part) and issubclass(part, model)
+    ]
+    if titles:
+        return f"See [{titles[0].lower()}](#{titles[0].lower().replace(' ', '-')})."
+    least, most = (
+        next((getattr(each, name) for each in field.metadata if hasattr(each, name)), None) for name in ("ge", "le")
+    )
+    return "" if least is None else f"From {least} to {most}." if most is not None else f"At least {least}."
 
 
-def _type(annotation: Any) -> str:
-    kind, parts = get_origin(annotation), get_args(annotation)
-    if kind is Literal:
-        return ", ".join(f"`{each}`" for each in parts)
-    if kind in (Union, UnionType):
-        return _type(next(each for each in parts if each is not type(None)))
-    if kind in (tuple, list):
-        return f"{'any of' if get_origin(parts[0]) is Literal else 'list:'} {_type(parts[0])}"
-    if kind is dict:
-        return f"{_type(parts[1])} by name"
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        title = next(title for title, model in PARTS.items() if issubclass(annotation, model))
-        return f"[{title.lower()}](#{title.lower().replace(' ', '-')})"
-    return _WORDS.get(annotation, "fields and templates")
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    parts = [] if get_origin(annotation) is Literal else [each for each in get_args(annotation) if each is not ...]
+    for part in parts:
+        yield from _leaves(part)
+    if not parts:
+        yield annotation
 
 
 def public_names() -> dict[str, list[str]]:
