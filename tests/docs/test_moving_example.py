@@ -20,6 +20,7 @@ __all__ = ["mano"]
 
 ROOT = Path(__file__).parents[2]
 PEOPLE = ["abcd1234", "wxyz9876"]
+STREAMS = ("accelerometer", "gps", "survey_answers", "audio_recordings")
 START = datetime(2026, 3, 2, tzinfo=timezone.utc)
 PLAN = StudyPlan(
     name="Sleep and Mood",
@@ -28,7 +29,7 @@ PLAN = StudyPlan(
     start=START,
     end=START + timedelta(days=14),
     hours=(9, 21),
-    streams=("accelerometer", "gps", "survey_answers", "audio_recordings"),
+    streams=STREAMS,
     content=ContentPlan(rows=20),
 )
 
@@ -50,7 +51,7 @@ def terminal(
     """In a lab with mano's keyring, and the folder that mano has filled."""
     span = {"start": "2026-03-02T00:00:00", "end": "2026-03-14T00:00:00"}
     locked = ["gps", "audio_recordings"]
-    save_with_mano(mano, server, tmp_path / "mano", PEOPLE, streams=PLAN.streams, lock=locked, passphrase="old", **span)
+    save_with_mano(mano, server, tmp_path / "mano", PEOPLE, streams=STREAMS, lock=locked, passphrase="old", **span)
     section = {"URL": server.url, "ACCESS_KEY": server.access_key, "SECRET_KEY": server.secret_key}
     ring = json.dumps({"beiwe.study": {**section, "SECRETS": {"Sleep and Mood": "old"}}})
     (tmp_path / ".nrg-keyring.enc").write_bytes(encrypt_bytes(ring.encode(), "ring"))
