@@ -70,7 +70,7 @@ SHOWN = {
 """{(page, language, number of blocks): why they are only shown}"""
 
 PROGRAMS = {
-    "system": {"cd", "curl", "eval", "find", "head", "sha256sum", "sort", "source", "xargs"},
+    "system": {".", "cd", "curl", "eval", "find", "head", "read", "sha256sum", "sort", "source", "xargs"},
     "other packages": {
         "age-keygen",
         "crypt.py",
@@ -153,7 +153,7 @@ def check_command(words: list[str]) -> None:
         return
     program, *rest = words
     if program == "export":
-        check_command(rest)
+        assert {word.partition("=")[0] for word in rest} <= {*vars(environment), *VARIABLES}, words
     elif Path(program).name == "dagster-beiwe":
         parse(group, rest)
     elif program == "dagster":
