@@ -54,7 +54,9 @@ def _diagnoses() -> Iterator[Diagnosis]:
         yield from check_studies(client, studies)
     yield from _check_identity()
     if not os.environ.get(BEIWE_LAKE):
-        yield _of_place("lake", None, f"none: set {BEIWE_LAKE} to the folder or URL of the lake", passed=False)
+        yield _of_place(
+            "lake", None, f"none: set {BEIWE_LAKE} to the folder or URL of the lake", passed=False, exists=False
+        )
         return
     lake, secrets = open_lake(), study_secrets(credentials)
     yield _check_place(lake.storage)

@@ -18,7 +18,7 @@ from dagster_beiwe.text import as_typed, one_line
 
 Kind = Literal["error", "warning", "note", "progress"]
 
-_DUMB: Final = ("", "dumb", "unknown")
+_DUMB: Final = ("dumb", "unknown")
 
 
 @dataclass
@@ -44,9 +44,7 @@ def say(kind: Kind, text: str, *, label: str = "", **facts: Any) -> None:
     if MANNER.as_json:
         print(json.dumps({"kind": kind, "message": line, **facts}), file=sys.stderr)
         return
-    if label and has_colors(sys.stderr):
-        label = f"\x1b[1;31m{label}\x1b[0m"
-    print(f"{label} {line}" if label else line, file=sys.stderr)
+    print(f"{red(label, sys.stderr)} {line}" if label else line, file=sys.stderr)
 
 
 def note(text: str) -> None:
@@ -84,6 +82,6 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") not in _DUMB
 
 
-def has_colors(stream: TextIO) -> bool:
-    """Whether to color what is written to ``stream``; see https://no-color.org."""
-    return is_terminal(stream) and not os.environ.get("NO_COLOR")
+def red(text: str, stream: TextIO) -> str:
+    """The text in red, for what needs attention, if ``stream`` shows colors; see https://no-color.org."""
+    return f"\x1b[31m{text}\x1b[0m" if is_terminal(stream) and not os.environ.get("NO_COLOR") else text

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from dagster_beiwe.cli.messages import red
 from dagster_beiwe.text import as_typed
 
 
@@ -43,5 +45,5 @@ def print_diagnoses(diagnoses: Iterable[Diagnosis], *, as_json: bool) -> bool:
         if as_json:
             print_json({"subject": each.subject, "passed": each.passed, **each.facts})
         else:
-            print(each.text)
+            print(each.text if each.passed else red(each.text, sys.stdout))
     return passed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 
 from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import named, open_lake, studies_in_lake
+from dagster_beiwe.cli.messages import red
 from dagster_beiwe.cli.options import json_option, optional_study_option, silent_option
 from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.client import StudyListing
@@ -149,7 +149,7 @@ def _print(study: StudyListing, overview: _Overview | None) -> None:
         line = (
             f"  {person.participant:{width}}  {_bar(person.levels, marks):>{_BAR_DAYS}}  {last:10}  {_remark(person)}"
         )
-        click.echo(click.style(line.rstrip(), fg="red") if person.silent else line.rstrip(), color=_color())
+        print(red(line.rstrip(), sys.stdout) if person.silent else line.rstrip())
     if overview.people:
         keys = "; ".join(f"{marks[level]} {DATA[level].meaning}" for level in (MOST, PART, NOTHING))
         print(f"  {'':{width}}  The last {_BAR_DAYS} days, and the last day with data. {keys}.")
@@ -163,11 +163,6 @@ def _remark(person: _Person) -> str:
 
 def _bar(levels: np.ndarray, marks: str) -> str:
     return "".join(marks[level] for level in levels)
-
-
-def _color() -> bool | None:
-    """None leaves it to the terminal; see https://no-color.org."""
-    return False if os.environ.get("NO_COLOR") else None
 
 
 def _marks_of_the_terminal() -> str:

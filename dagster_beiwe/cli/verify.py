@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,7 @@ from dagster_beiwe.cli.context import (
     opener,
     studies_in_lake,
 )
-from dagster_beiwe.cli.messages import say, when_interrupted
+from dagster_beiwe.cli.messages import red, say, when_interrupted
 from dagster_beiwe.cli.options import (
     as_of_option,
     json_option,
@@ -177,8 +178,9 @@ def _print_json(
 
 def _print(name: str, result: Verification, *, content: tuple[str, str] | None = None) -> None:
     now, made = content or (None, None)
+    verdict = "intact" if result.intact else red(counted(len(result.findings), "finding"), sys.stdout)
     print(
-        f"{name}: {'intact' if result.intact else counted(len(result.findings), 'finding')}; "
+        f"{name}: {verdict}; "
         f"{counted(result.participants, 'participant')}, {counted(result.windows, 'window')}, "
         f"{counted(result.tables, 'table')}, {counted(result.files, 'file')}; "
         f"read {result.files_checked:,}, past versions included ({human_size(result.bytes_checked)})."

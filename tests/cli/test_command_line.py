@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shlex
+import signal
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.shell_completion import ShellComplete
 
-from dagster_beiwe.cli import main
+from dagster_beiwe.cli import main, runs
 from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.commands import COMMANDS, group
+from dagster_beiwe.errors import ConfigurationError, LakeError
 from dagster_beiwe.lake import StudyLake
+
+PAGE = Path(__file__).parents[2].joinpath("docs", "command-line.md").read_text(encoding="utf-8")
 
 
 def actions(name: str) -> dict[str, Command]:
@@ -88,8 +94,7 @@ def test_a_shell_gets_its_script(
 ) -> None:
     """With the line that the documentation names."""
     variable = "_DAGSTER_BEIWE_COMPLETE"
-    page = Path(__file__).parents[2].joinpath("docs", "command-line.md").read_text(encoding="utf-8")
-    assert f"{variable}={shell}_source dagster-beiwe" in page
+    assert f"{variable}={shell}_source dagster-beiwe" in PAGE
     monkeypatch.setenv(variable, f"{shell}_source")
     assert main([]) == 0
     assert f"{variable}={shell}_complete" in capsys.readouterr().out
@@ -114,3 +119,39 @@ def test_a_program_gets_an_error_as_an_object(
     found = json.loads(printed.err.splitlines()[-1])
     assert found.pop("message").startswith(message)
     assert found == {"kind": "error", "error": error, "status": status}
+
+
+ENDINGS: dict[int, Any] = {
+    0: 0,
+    1: LakeError("damaged"),
+    2: ConfigurationError("a setting"),
+    129: signal.SIGHUP,
+    130: signal.SIGINT,
+    143: signal.SIGTERM,
+}
+
+
+@pytest.mark.parametrize("status", ENDINGS)
+def test_each_way_to_end_has_the_status_of_the_reference(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Success, a failure, a mistake, and signals; a command that found a problem returns 1 itself."""
+
+    def callback(**_options: object) -> int:
+        match ENDINGS[status]:
+            case Exception() as error:
+                raise error
+            case signal.Signals() as number:
+                signal.raise_signal(number)
+        return 0
+
+    monkeypatch.setattr(runs.command, "callback", callback)
+    assert main(["runs"]) == status
+
+
+def test_the_reference_lists_every_status_and_what_a_problem_is() -> None:
+    """Of commands that there are."""
+    section = PAGE.partition("## Exit status\n")[2].partition("\n## ")[0]
+    assert [int(number) for number in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)] == list(ENDINGS)
+    rows = re.findall(r"^\| ([a-z, ]+?)(?: --once)? \|", section.partition("exits with 1 if")[2], re.MULTILINE)
+    named = [name for row in rows for name in row.split(", ")]
+    assert len(named) > 5
+    assert set(named) <= {words for name in COMMANDS for words in actions(name)}

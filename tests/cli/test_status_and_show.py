@@ -89,8 +89,12 @@ def test_status_is_red_where_that_is_wanted(
     """On a terminal, of who is silent; nobody needs the color to read it."""
     assert "\x1b" not in run("status")[1]
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
     assert run("status")[1].count("\x1b[31m") == 2
     monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in run("status")[1]
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
     assert "\x1b" not in run("status")[1]
 
 

@@ -76,6 +76,7 @@ PROGRAMS = {
         "crypt.py",
         "crypt/bin/crypt.py",
         "crypt/bin/pip",
+        "jq",
         "keyring",
         "kubectl",
         "twine",
