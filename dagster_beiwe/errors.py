@@ -34,7 +34,7 @@ Catch ``BeiweError`` to catch them all::
     │   ├── UnpackedFileError       the server lists files that it does not pack
     │   └── HostileArchiveError     unsafe names or sizes
     ├── NoticeNotSentError          (transient) a mail server or webhook did not accept a notice
-    ├── TableNotMadeError           the rows of a participant's window could not become a stream table
+    ├── TableNotMadeError           the table of a participant's window failed in a way that nobody foresaw
     ├── AnalysisFailedError         an analysis of Forest failed for a participant's window
     ├── EncryptionError             a file cannot be encrypted or decrypted
     │   └── WrongPassphraseError    the passphrase is not the one that the data is encrypted with
@@ -227,7 +227,7 @@ class NoticeNotSentError(BeiweError):
 
 
 class TableNotMadeError(BeiweError):
-    """The rows of a participant's window could not become a stream table."""
+    """The table of a participant's window failed in a way that nobody foresaw: stream tables and Forest's."""
 
 
 class AnalysisFailedError(BeiweError):

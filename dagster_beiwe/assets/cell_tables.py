@@ -6,7 +6,9 @@ What fails is one partition's failure. A partition that was recorded with the sa
 from __future__ import annotations
 
 import hashlib
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
@@ -14,7 +16,7 @@ import dagster as dg
 from dagster_beiwe.assets.provenance import provenance_tags
 from dagster_beiwe.assets.study_asset import AssetOptions
 from dagster_beiwe.cells import Cell, CellKey
-from dagster_beiwe.errors import BeiweError
+from dagster_beiwe.errors import BeiweError, TableNotMadeError
 from dagster_beiwe.partitions.definitions import cell_of
 from dagster_beiwe.partitions.events import newest_events, partition_event, version_of
 from dagster_beiwe.partitions.run_keys import readable_tags
@@ -66,8 +68,9 @@ class CellTables:
         for cell in sorted(cell_of(self._study, key) for key in keys):
             try:
                 make(cell)
-            except BeiweError as error:
-                self._context.log.error("%s: %s: %s", cell.key, type(error).__name__, error)
+            except Exception as error:  # noqa: BLE001  # of any kind: it is one partition's failure
+                told = _without_data(error)
+                self._context.log.error("%s: %s: %s", cell.key, type(told).__name__, told)
                 failed.append(str(cell.key))
         if failed:
             raise partly_failed(f"{len(failed)} of {len(keys)} partitions {failure}", failed)
@@ -89,6 +92,17 @@ class CellTables:
         """Log the event of a partition at once: it stays recorded if the run dies."""
         tags = {**self._provenance, self._tag: inputs}
         self._context.log_event(partition_event(self.key, cell.key, metadata=metadata, version=version, tags=tags))
+
+
+def _without_data(error: Exception) -> BeiweError:
+    """An error that may be shown: the text of one that nobody foresaw may contain rows."""
+    if isinstance(error, BeiweError):
+        return error
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return TableNotMadeError(
+        f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}. The partition was not recorded. "
+        "Report this to the maintainers of dagster-beiwe: its message is not shown because it may contain data."
+    )
 
 
 _DIGITS: Final = 32

@@ -7,10 +7,8 @@ is decrypted.
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
-import traceback
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -22,7 +20,7 @@ from dagster_beiwe.assets.recorded import RECORDS_ITSELF, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
 from dagster_beiwe.cells import Cell
-from dagster_beiwe.errors import BeiweError, TableMissingError, TableNotMadeError
+from dagster_beiwe.errors import TableMissingError
 from dagster_beiwe.partitions.conditions import on_new_content
 from dagster_beiwe.partitions.definitions import around_windows, raw_data_partitions
 from dagster_beiwe.partitions.run_keys import run_partition_keys
@@ -123,7 +121,7 @@ class _Run:
             span=TimeRange(cell.window.start, cell.window.end),
             before=before,
         )
-        made = self._rows(sources)
+        made = self._table.make(sources)
         written = self._store.write(
             self._cells.key.path, made.frame, partition=str(cell.key), run_id=self._context.run.run_id
         )
@@ -138,19 +136,6 @@ class _Run:
             COLUMN_LINEAGE: self._lineage,
         }
         self._cells.record(cell, inputs, metadata, version=written.sha256[:16])
-
-    def _rows(self, sources: TableSources) -> MadeTable:
-        try:
-            return self._table.make(sources)
-        except BeiweError:
-            raise
-        except Exception as error:  # noqa: BLE001  # its text may contain rows
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            raise TableNotMadeError(
-                f"The rows could not become a table: {type(error).__name__} in {Path(place.filename).name}, line "
-                f"{place.lineno}. Nothing was stored. Report this to the maintainers of dagster-beiwe: its message is "
-                "not shown because it may contain data."
-            ) from None
 
     def _files(self, raw_data: RawFiles) -> list[RawFile]:
         return [file for stream in self._table.streams for file in raw_data.files(stream)]

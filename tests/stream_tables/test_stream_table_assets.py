@@ -184,12 +184,16 @@ def test_what_fails_is_one_partition(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     assert set(events(lab)) == {f"{ANNA}|{WEEKS[1]}", *(f"{BERT}|{week}" for week in WEEKS[:2])}
 
     def unforeseen(sources: TableSources) -> MadeTable:
-        raise ValueError(sources.window.read("gps")["latitude"].to_json())
+        rows = sources.window.read("gps")
+        if sources.participant == ANNA:
+            raise ValueError(rows["latitude"].to_json())
+        return MadeTable(frame=rows.drop(columns="UTC time"), counts={})
 
     monkeypatch.setitem(TABLES, "gps", replace(TABLES["gps"], make=unforeseen, method=99))
     again = Lab(lab.server, lab.instance, streams=STREAMS, tables=STREAMS, time_zone=NEW_YORK)
     told = log_of(again, run(again, "streams/gps"))
-    assert f"{BERT}|{WEEKS[0]}: TableNotMadeError: The rows could not become a table: ValueError in test_" in told
+    assert f"{ANNA}|{WEEKS[1]}: TableNotMadeError: ValueError in test_stream_table_assets.py, line " in told
+    assert f"{BERT}|{WEEKS[0]}: TableNotMadeError: KeyError in " in told
     assert '{"0":' not in told
 
 
