@@ -143,15 +143,17 @@ class Adoption:
             self.lake,
             self.tree.files[participant],
             OldFiles(self.tree, self.passphrases),
-            self.outcomes,
             policy=self.policy,
             passphrase=self.passphrase,
             reencrypt=self.reencrypt,
             on_file=on_file,
         )
         sync = StudySync(self.client, self.lake, streams=self.streams, run_id=RUN_ID, policy=self.policy, daily=daily)
-        with closing(sync.run(cells, local=taking)) as reports:
-            yield from reports
+        try:
+            with closing(sync.run(cells, local=taking)) as reports:
+                yield from reports
+        finally:
+            self.outcomes.add(taking.outcomes())
 
     def _window_of(self, file: OldFile) -> Window | None:
         """The study's window in which a file is dated."""

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from dagster_beiwe.adoption.old_files import UNREADABLE, OldFiles, OpenFile, why_unreadable
 from dagster_beiwe.adoption.old_tree import OldFile
@@ -54,6 +54,12 @@ class Outcomes:
     foreign: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
 
+    def add(self, other: Outcomes) -> None:
+        """Add what became of other files."""
+        for each in fields(self):
+            mine, more = getattr(self, each.name), getattr(other, each.name)
+            setattr(self, each.name, mine | more if isinstance(mine, dict) else mine + more)
+
     @property
     def needs_attention(self) -> bool:
         """Whether somebody should look at files of the old tree that the lake does not have."""
@@ -64,7 +70,8 @@ class Taking:
     """The files of one participant in an old tree, as a sync takes them: see ``LocalFiles``.
 
     Files that are encrypted as the lake encrypts, under ``passphrase``, are kept as they are, unless ``reencrypt``.
-    ``on_file`` is called for each file when it was read.
+    ``on_file`` is called for each file when it was first read. If another run commits one of the windows meanwhile, it
+    is taken again: then only what became of its files in the end counts.
     """
 
     def __init__(
@@ -72,19 +79,28 @@ class Taking:
         lake: StudyLake,
         files: Sequence[OldFile],
         opener: OldFiles,
-        outcomes: Outcomes,
         *,
         policy: FetchPolicy,
         passphrase: str | None,
         reencrypt: bool = False,
         on_file: Callable[[OldFile], None] = lambda _: None,
     ) -> None:
-        self._lake, self._files, self._opener, self._outcomes = lake, files, opener, outcomes
+        self._lake, self._files, self._opener = lake, files, opener
         self._policy, self._passphrase, self._reencrypt, self._on_file = policy, passphrase, reencrypt, on_file
+        self._noted: dict[Window, Outcomes] = {}
+        self._unreadable: dict[str, str] = {}
+        self._read: set[str] = set()
         self._times = [file.member.time for file in files]
         self._sizes: dict[str, int] = {}
         self._held: frozenset[str] = frozenset()
         self._kept: set[str] = set()
+
+    def outcomes(self) -> Outcomes:
+        """What became of the files so far."""
+        total = Outcomes(unreadable=dict(self._unreadable))
+        for each in self._noted.values():
+            total.add(each)
+        return total
 
     def stage(self, cells: Sequence[Cell], writer: LakeWriter, held: Collection[str]) -> Mapping[str, FetchedFile]:
         """See ``LocalFiles``."""
@@ -102,7 +118,7 @@ class Taking:
                         staged.append((file, found))
                     elif found is not None and self._add(intake, file, found):
                         added.append(file)
-                    self._on_file(file)
+                    self._tell(file)
             for file, outcome in zip(added, intake.outcomes(), strict=True):
                 if isinstance(outcome, StagedFile):
                     staged.append((file, outcome))
@@ -116,7 +132,7 @@ class Taking:
     def sizes(self, participant: str, hours: Window) -> Iterable[LocalSize]:  # noqa: ARG002 - of one participant
         """See ``LocalFiles``."""
         for file in self._inside(hours):
-            if _is_comparable(file) and file.path not in self._outcomes.unreadable:
+            if _is_comparable(file) and file.path not in self._unreadable:
                 size_bytes = self._sizes.get(file.path)
                 try:
                     size_bytes = self._opener.size(file) if size_bytes is None else size_bytes
@@ -127,29 +143,42 @@ class Taking:
 
     def note(self, cells: Sequence[Cell], staged: Mapping[str, FetchedFile], result: DownloadResult) -> None:
         """See ``LocalFiles``."""
-        places: dict[tuple[str, object], list[FetchedFile]] = {}
-        for fetched in result.fetched_files.values():
+        for cell in cells:
+            self._noted[cell.window] = self._became(cell.window, staged, result)
+
+    def _became(self, window: Window, staged: Mapping[str, FetchedFile], result: DownloadResult) -> Outcomes:
+        """What became of the files of one window."""
+        outcomes, places = Outcomes(), dict[tuple[str, object], list[FetchedFile]]()
+        fetched_files = {key: each for key, each in result.fetched_files.items() if each.member.time in window}
+        for fetched in fetched_files.values():
             places.setdefault((fetched.member.folder, fetched.member.time), []).append(fetched)
         held = {place_of_key(key) for key in self._held}
         had: set[str] = set()
-        for file in self._inside(_span(cells)):
+        for file in self._inside(window):
             place = file.member.folder, file.member.time
-            if file.path in self._outcomes.unreadable:
+            if file.path in self._unreadable:
                 had.update(each.key for each in places.get(place, ()))
             elif (own := staged.get(str(file.key))) is not None:
                 had.add(own.key)
-                self._judge(file, own.staged.sha256, [*filter(None, [result.fetched_files.get(own.key)])], result, own)
+                sent = [*filter(None, [fetched_files.get(own.key)])]
+                self._judge(file, own.staged.sha256, sent, result, outcomes, own)
             elif file.key in self._held or (file.member.stream, file.member.time) in held:
-                self._outcomes.held += 1
+                outcomes.held += 1
             else:
-                self._on_file(file)
+                self._tell(file)
                 sent = places.get(place, [])
                 had.update(each.key for each in sent)
                 if (sha256 := self._sha256(file)) is not None:
-                    self._judge(file, sha256, sent, result)
-        missing = [each for key, each in result.fetched_files.items() if key not in had and key not in self._held]
-        self._outcomes.missing += len(missing)
-        self._outcomes.missing_bytes += sum(each.staged.size_bytes for each in missing)
+                    self._judge(file, sha256, sent, result, outcomes)
+        missing = [each for key, each in fetched_files.items() if key not in had and key not in self._held]
+        outcomes.missing = len(missing)
+        outcomes.missing_bytes = sum(each.staged.size_bytes for each in missing)
+        return outcomes
+
+    def _tell(self, file: OldFile) -> None:
+        if file.path not in self._read:
+            self._read.add(file.path)
+            self._on_file(file)
 
     def _judge(
         self,
@@ -157,10 +186,10 @@ class Taking:
         sha256: str,
         sent: Sequence[FetchedFile],
         result: DownloadResult,
+        outcomes: Outcomes,
         own: FetchedFile | None = None,
     ) -> None:
         """Count a file by what is in the lake now in its place."""
-        outcomes = self._outcomes
         failed = any(request.covers(file.member.time, file.member.stream) for request in result.failures)
         if own is not None and any(each.staged is own.staged for each in sent):
             if all(each.checked for each in sent):
@@ -251,7 +280,7 @@ class Taking:
         return digest.hexdigest()
 
     def _refuse(self, file: OldFile, error: BaseException) -> None:
-        self._outcomes.unreadable[file.path] = why_unreadable(error)
+        self._unreadable[file.path] = why_unreadable(error)
 
 
 def _span(cells: Sequence[Cell]) -> Window:

@@ -11,21 +11,19 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from typing import BinaryIO, Literal
 
 import zstandard
 
 from dagster_beiwe.encryption import Bytes, Cipher, recorded_name
-from dagster_beiwe.errors import DamagedMemberError, FrameTooLargeError
+from dagster_beiwe.errors import DamagedMemberError
+from dagster_beiwe.lake.frames import damaged, declared_size, unpacked
 from dagster_beiwe.lake.layout import stored_suffix
 from dagster_beiwe.lake.storage.base import NewFile, Storage
 
 Compression = Literal["zstd", "none"]
-
-LARGEST_FRAME_BYTES = 64 * 1024 * 1024
-"""A server's zstd frame needs as much memory as its content: larger ones must be asked for uncompressed."""
 
 SMALL_BYTES = 1024 * 1024
 """Files that need no more memory than this are handled whole, hundreds at a time."""
@@ -36,12 +34,7 @@ _FILES_PER_JOB = 8
 _FEWEST_JOBS = 4
 """Into how many jobs a few files are parted: disks and object stores answer several at a time."""
 
-_STEP_BYTES = 1024
-"""Of a frame at once: at worst it unpacks to 32 MiB, whatever the frame declares."""
-
 _LEVEL = 3
-_LARGEST_WINDOW_BYTES = 8 * 1024 * 1024
-_FRAME_HEADER_BYTES = 18
 
 
 @dataclass(frozen=True)
@@ -105,7 +98,8 @@ def stage_file(
     compressed. ``md5`` asks for the MD5 too. Raises ``DamagedMemberError`` if the frame can't be decompressed,
     ``FrameTooLargeError`` if that would need much memory, and whatever ``body`` raises; the file is removed then.
     """
-    with storage.explained("written", place.path), storage.create(place.path, otherwise=place.otherwise) as file:
+    body = _source(body)
+    with _new_file(storage, place) as file:
         sink = EncryptedFile(file, form.cipher)
         plain = _PlainHashes(md5=md5)
         if compressed:
@@ -130,13 +124,38 @@ def keep_file(
 
     ``cipher`` decrypts it. Raises as ``stage_file`` does, and ``EncryptionError`` for a file of another format.
     """
-    with storage.explained("written", place.path), storage.create(place.path, otherwise=place.otherwise) as file:
+    with _new_file(storage, place) as file:
         sink = EncryptedFile(file, None)
         plain = _PlainHashes(md5=md5)
-        content = _decrypted(_passing(stored, sink), cipher)
-        for chunk in _unpacked(content, name) if form.compression == "zstd" else content:
+        content = _decrypted(_passing(_source(stored), sink), cipher)
+        for chunk in unpacked(content, name) if form.compression == "zstd" else content:
             plain.write(chunk)
     return _staged(file, plain, sink.size_bytes, sink.sha256.hexdigest(), form)
+
+
+class _SourceError(Exception):
+    """An error of what a file is read from, on its way past the explanations of the lake's errors."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _source(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from chunks
+    except OSError as error:
+        raise _SourceError(error) from None
+
+
+@contextmanager
+def _new_file(storage: Storage, place: FilePlace) -> Iterator[NewFile]:
+    """A file in its place, removed after an error. Those of ``_source`` stay what they are."""
+    try:
+        with storage.explained("written", place.path), storage.create(place.path, otherwise=place.otherwise) as file:
+            yield file
+    except _SourceError as failure:
+        raise failure.error from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,11 +190,11 @@ def examine(body: bytes, *, name: str, compressed: bool, form: FileForm, md5: bo
         kept = io.BytesIO()
         _take_plain([body], plain, kept, compress=keep)
         return Examined(plain=plain, content=bytearray(kept.getbuffer()))
-    _declared_size(body, name)
+    declared_size(body, name)
     try:
         content = zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
     except zstandard.ZstdError:
-        raise DamagedMemberError(_damaged("bytes that zstd cannot read as one frame"), member=name) from None
+        raise DamagedMemberError(damaged("bytes that zstd cannot read as one frame"), member=name) from None
     plain.write(content)
     return Examined(plain=plain, content=bytearray(body if keep else content))
 
@@ -218,7 +237,7 @@ def _store_examined(
     storage: Storage, place: FilePlace, file: Examined, chunks: Iterable[Bytes], *, form: FileForm
 ) -> StagedFile:
     sha256, size_bytes = hashlib.sha256(), 0
-    with storage.explained("written", place.path), storage.create(place.path, otherwise=place.otherwise) as target:
+    with _new_file(storage, place) as target:
         for chunk in chunks:
             sha256.update(chunk)
             size_bytes += target.write(chunk)
@@ -299,7 +318,7 @@ def _take_plain(
 
 
 def _take_frame(body: Iterable[bytes], plain: _PlainHashes, sink: EncryptedFile, *, name: str, keep: bool) -> None:
-    for content in _unpacked(_passing(body, sink) if keep else body, name):
+    for content in unpacked(_passing(body, sink) if keep else body, name):
         plain.write(content)
         if not keep:
             sink.write(content)
@@ -317,71 +336,3 @@ def _decrypted(chunks: Iterable[bytes], cipher: Cipher) -> Iterator[bytes]:
     for chunk in chunks:
         yield decryptor.update(chunk)
     yield decryptor.finish()
-
-
-def _unpacked(body: Iterable[bytes], name: str) -> Iterator[bytes]:
-    """The content of one zstd frame."""
-    chunks = iter(body)
-    head = b""
-    for chunk in chunks:
-        head += chunk
-        if len(head) >= _FRAME_HEADER_BYTES:
-            break
-    frame = _Frame(head, name)
-    for chunk in chain([head], chunks):
-        yield from frame.unpack(chunk)
-    frame.finish()
-
-
-class _Frame:
-    """Unpacks exactly one zstd frame, in bounded memory, no matter what it holds."""
-
-    def __init__(self, head: bytes, name: str) -> None:
-        self._left, self._name = _declared_size(head, name), name
-        limit = max(self._left, _LARGEST_WINDOW_BYTES)
-        self._unpacker = zstandard.ZstdDecompressor(max_window_size=limit).decompressobj()
-
-    def unpack(self, chunk: bytes) -> Iterator[bytes]:
-        for start in range(0, len(chunk), _STEP_BYTES):
-            if self._unpacker.eof:
-                raise self._damaged("bytes after the end of the frame")
-            try:
-                content = self._unpacker.decompress(chunk[start : start + _STEP_BYTES])
-            except zstandard.ZstdError:
-                raise self._damaged("bytes that zstd cannot read") from None
-            self._left -= len(content)
-            if self._left < 0:
-                raise self._damaged("more content than its frame declares")
-            yield content
-
-    def finish(self) -> None:
-        if not self._unpacker.eof or self._unpacker.unused_data or self._left:
-            raise self._damaged("a frame that does not end where it should")
-
-    def _damaged(self, what: str) -> DamagedMemberError:
-        return DamagedMemberError(_damaged(what), member=self._name)
-
-
-def _declared_size(head: bytes, name: str) -> int:
-    if not head.startswith(zstandard.FRAME_HEADER):  # zstd would skip frames of another kind before it
-        raise DamagedMemberError(_damaged("bytes that are no zstd frame"), member=name)
-    try:
-        parameters = zstandard.get_frame_parameters(head)
-    except zstandard.ZstdError:
-        raise DamagedMemberError(_damaged("bytes that are no zstd frame"), member=name) from None
-    if parameters.content_size == zstandard.CONTENTSIZE_UNKNOWN:
-        raise DamagedMemberError(_damaged("a frame without its content's size"), member=name)
-    if parameters.content_size > LARGEST_FRAME_BYTES:
-        raise FrameTooLargeError(
-            f"A zstd frame declares {parameters.content_size} bytes of content, more than the limit of "
-            f"{LARGEST_FRAME_BYTES}. It was not decompressed. It is requested again without compression.",
-            member=name,
-        )
-    return parameters.content_size
-
-
-def _damaged(what: str) -> str:
-    return (
-        f"A compressed member is not one zstd frame: {what}. It was not stored. The object is damaged on the server, "
-        "which delivers it as it is. Tell its operators; the next run tries again."
-    )

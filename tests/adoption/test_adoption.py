@@ -218,6 +218,27 @@ def test_a_killed_adoption_continues_with_what_is_left(
     check_lake(folder, lake)
 
 
+def test_files_count_once_if_another_run_commits_their_window(
+    world: World, client: BeiweClient, lake: StudyLake, folder: Path, tmp_path: Path
+) -> None:
+    """As what they are in the end: the lake has them already."""
+    written = save_by_hand(world, tmp_path / "old", streams=("gps",))
+    wanted = adoption(client, lake, tmp_path / "old", streams=("gps",), policy=ONE_WINDOW)
+    (who, cells), *_ = wanted.plan().cells.items()
+    read: list[OldFile] = []
+
+    def commit_meanwhile(file: OldFile) -> None:
+        if not read:
+            sync(client, BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE), cells[:1], streams=("gps",))
+        read.append(file)
+
+    assert all(report.complete for report in wanted.run(who, cells, daily(client), on_file=commit_meanwhile))
+    in_first = sum(file.member.time in WINDOWS[0] for file in read)
+    assert 0 < in_first < len(read) == len(written)
+    assert (wanted.outcomes.held, wanted.outcomes.adopted) == (in_first, len(written) - in_first)
+    check_lake(folder, lake)
+
+
 def test_a_server_that_cannot_compare_is_refused(world: World, tmp_path: Path, lake: StudyLake) -> None:
     """It would send everything again."""
     with SimulatedServer(world, profile="2025-12") as server, client_of(server) as client:

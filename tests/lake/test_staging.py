@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,13 +42,14 @@ from dagster_beiwe.errors import (
     PassphraseMissingError,
 )
 from dagster_beiwe.lake import BeiweLake, FetchedFile, StudyLake
+from dagster_beiwe.lake.frames import LARGEST_FRAME_BYTES
 from dagster_beiwe.lake.staging import (
-    LARGEST_FRAME_BYTES,
     Compression,
     FileForm,
     FilePlace,
     StagedFile,
     examine,
+    keep_file,
     small_size,
     stage_file,
     store_all,
@@ -355,6 +359,22 @@ def test_small_files_are_told_by_what_they_unpack_to(
     """A file is handled whole only if neither what arrives nor its content is large."""
     form = FileForm(cipher=None, compression=compression)
     assert small_size(body, len(body), compressed=compressed, form=form) == held
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_source_that_cannot_be_read_is_no_error_of_the_lake(folder: Path, keep: bool) -> None:
+    """Its own error says so, and nothing stays."""
+
+    def failing() -> Iterator[bytes]:
+        yield b"x"
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "old.csv")
+
+    storage, take = LocalStorage(folder), partial(stage_file, compressed=False)
+    if keep:
+        take = partial(keep_file, cipher=CrypteaseCipher(PASSPHRASE))
+    with pytest.raises(OSError, match=r"old\.csv"):
+        take(storage, PLACE, failing(), name="a.csv", form=PLAIN)
+    assert tree(folder) == {}
 
 
 def test_where_one_of_many_cannot_be_stored_none_stays(folder: Path) -> None:

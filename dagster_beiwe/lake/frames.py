@@ -1,0 +1,87 @@
+"""A compressed member as servers send it: one zstd frame, unpacked in bounded memory, whatever it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import zstandard
+
+from dagster_beiwe.errors import DamagedMemberError, FrameTooLargeError
+
+LARGEST_FRAME_BYTES = 64 * 1024 * 1024
+"""A server's zstd frame needs as much memory as its content: larger ones must be asked for uncompressed."""
+
+_STEP_BYTES = 1024
+"""Of a frame at once: at worst it unpacks to 32 MiB, whatever the frame declares."""
+
+_LARGEST_WINDOW_BYTES = 8 * 1024 * 1024
+_FRAME_HEADER_BYTES = 18
+
+
+def unpacked(body: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The content of one zstd frame."""
+    chunks = iter(body)
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= _FRAME_HEADER_BYTES:
+            break
+    frame = _Frame(head, name)
+    for chunk in chain([head], chunks):
+        yield from frame.unpack(chunk)
+    frame.finish()
+
+
+class _Frame:
+    """Unpacks exactly one zstd frame, in bounded memory, no matter what it holds."""
+
+    def __init__(self, head: bytes, name: str) -> None:
+        self._left, self._name = declared_size(head, name), name
+        limit = max(self._left, _LARGEST_WINDOW_BYTES)
+        self._unpacker = zstandard.ZstdDecompressor(max_window_size=limit).decompressobj()
+
+    def unpack(self, chunk: bytes) -> Iterator[bytes]:
+        for start in range(0, len(chunk), _STEP_BYTES):
+            if self._unpacker.eof:
+                raise self._damaged("bytes after the end of the frame")
+            try:
+                content = self._unpacker.decompress(chunk[start : start + _STEP_BYTES])
+            except zstandard.ZstdError:
+                raise self._damaged("bytes that zstd cannot read") from None
+            self._left -= len(content)
+            if self._left < 0:
+                raise self._damaged("more content than its frame declares")
+            yield content
+
+    def finish(self) -> None:
+        if not self._unpacker.eof or self._unpacker.unused_data or self._left:
+            raise self._damaged("a frame that does not end where it should")
+
+    def _damaged(self, what: str) -> DamagedMemberError:
+        return DamagedMemberError(damaged(what), member=self._name)
+
+
+def declared_size(head: bytes, name: str) -> int:
+    if not head.startswith(zstandard.FRAME_HEADER):  # zstd would skip frames of another kind before it
+        raise DamagedMemberError(damaged("bytes that are no zstd frame"), member=name)
+    try:
+        parameters = zstandard.get_frame_parameters(head)
+    except zstandard.ZstdError:
+        raise DamagedMemberError(damaged("bytes that are no zstd frame"), member=name) from None
+    if parameters.content_size == zstandard.CONTENTSIZE_UNKNOWN:
+        raise DamagedMemberError(damaged("a frame without its content's size"), member=name)
+    if parameters.content_size > LARGEST_FRAME_BYTES:
+        raise FrameTooLargeError(
+            f"A zstd frame declares {parameters.content_size} bytes of content, more than the limit of "
+            f"{LARGEST_FRAME_BYTES}. It was not decompressed. It is requested again without compression.",
+            member=name,
+        )
+    return parameters.content_size
+
+
+def damaged(what: str) -> str:
+    return (
+        f"A compressed member is not one zstd frame: {what}. It was not stored. The object is damaged on the server, "
+        "which delivers it as it is. Tell its operators; the next run tries again."
+    )
