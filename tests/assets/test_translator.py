@@ -10,6 +10,7 @@ from labs import PARTICIPANTS, START, WEEKS, Lab, moment, values
 from worlds import ASSETS
 
 from dagster_beiwe import BeiweTranslator, BeiweTranslatorData, Study, StudyConfig, build_beiwe_definitions
+from dagster_beiwe.assets import build_study_assets
 from dagster_beiwe.checks import CHECKS
 from dagster_beiwe.runs.remembered_heads import all_remembered_heads, remembered_heads
 from dagster_beiwe.simulator import SimulatedServer
@@ -28,7 +29,7 @@ class LabTranslator(BeiweTranslator):
             group_name="phones",
             owners=["team:phones"],
             kinds={"beiwe", "phone"},
-            tags={"cost": "low"},
+            tags={"cost": "low", "table": data.slug},
             description=f"Ours. {spec.description}",
             metadata={**spec.metadata, "contact": "phones"},
             deps=["grant"] if data.name == "roster" else [],
@@ -92,3 +93,19 @@ def test_a_project_looks_as_its_translator_says(server: SimulatedServer) -> None
         assert str(node.description).startswith("Ours. ")
         assert node.metadata["contact"] == "phones"
         assert Study.from_metadata(node.metadata) == study
+
+
+def test_a_slug_serves_as_tag_and_group() -> None:
+    """Which refuse the slash in the names of stream tables and Forest's."""
+
+    class Tagging(BeiweTranslator):
+        def get_asset_spec(self, data: BeiweTranslatorData) -> dg.AssetSpec:
+            spec = super().get_asset_spec(data)
+            return spec.replace_attributes(tags={"table": data.slug}, group_name=data.slug)
+
+    study = StudyConfig("5" * 24, key="sleep", start=START, tables=["gps"], forest=["oak"])
+    tagged = {each.key.to_user_string(): each for each in build_study_assets(study, translator=Tagging())}
+    specs = {name: next(iter(each.specs)) for name, each in tagged.items()}
+    for name, slug in {"streams/gps": "streams_gps", "forest/oak": "forest_oak", "raw_data": "raw_data"}.items():
+        spec = specs[f"beiwe/sleep/{name}"]
+        assert (spec.tags["table"], spec.group_name) == (slug, slug)
