@@ -10,10 +10,10 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from dagster_beiwe.assets.columns import OTHER_ROSTER_COLUMNS, ROSTER_COLUMNS
 from dagster_beiwe.assets.run_log import log_capabilities
 from dagster_beiwe.assets.studies import studies_key
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
+from dagster_beiwe.assets.table_schemas import OTHER_ROSTER_COLUMNS, ROSTER_COLUMNS
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.partitions.definitions import participants_name, too_many_partitions, window_keys

@@ -9,8 +9,8 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from dagster_beiwe.assets.columns import column_types
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
+from dagster_beiwe.assets.table_schemas import column_types
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.resource import resource_of

@@ -10,9 +10,9 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from dagster_beiwe.assets.columns import COLUMNS
 from dagster_beiwe.assets.studies import studies_key
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
+from dagster_beiwe.assets.table_schemas import COLUMNS
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.coverage.expected import SettingsRecord

@@ -9,8 +9,8 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from dagster_beiwe.assets.columns import COLUMNS
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, asset_of, table_output
+from dagster_beiwe.assets.table_schemas import COLUMNS
 from dagster_beiwe.assets.translator import STUDIES, BeiweTranslator, BeiweTranslatorData
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import table_io_manager_key

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import dagster as dg
 import pandas as pd
 
-from dagster_beiwe.assets.columns import column_types
 from dagster_beiwe.assets.study_asset import AssetOptions, study_asset, table_output
+from dagster_beiwe.assets.table_schemas import column_types
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.resource import resource_of
 from dagster_beiwe.studies.config import table_io_manager_key

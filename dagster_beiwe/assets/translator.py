@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_beiwe.assets.columns import COLUMNS, column_types
 from dagster_beiwe.assets.descriptions import description
+from dagster_beiwe.assets.table_schemas import COLUMNS, column_types
 from dagster_beiwe.forest.analyses import asset_name
 from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.runs.dagster_private import COLUMN_SCHEMA

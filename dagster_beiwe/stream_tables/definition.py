@@ -11,7 +11,7 @@ import pandas as pd
 from dagster_beiwe.reading import RawFiles, TimeRange
 from dagster_beiwe.stream_tables.names import TableName
 
-Columns = Mapping[str, tuple[str, str]]
+TypedColumns = Mapping[str, tuple[str, str]]
 """{column: (its type, as pandas calls it, and what it holds)}, in the order of the columns."""
 
 
@@ -54,7 +54,7 @@ class TableDefinition:
     asset: str
     description: str
     streams: tuple[str, ...]
-    columns: Columns
+    columns: TypedColumns
     make: Callable[[TableSources], MadeTable]
     sampled: bool = False
     tables: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ import pandas as pd
 from dagster_beiwe.reading.columns import TEXT_DTYPE
 from dagster_beiwe.reading.frames import PARTICIPANT
 from dagster_beiwe.reading.rows import UTC_TIME
-from dagster_beiwe.stream_tables.definition import Columns, TableSources
+from dagster_beiwe.stream_tables.definition import TableSources, TypedColumns
 
 LOCAL_TIME: Final = "local time"
 TIME_ZONE: Final = "time zone"
@@ -21,7 +21,7 @@ CATEGORY: Final = "category"
 _FIRST: Final = pd.Timestamp(datetime.min.replace(tzinfo=timezone.utc) + timedelta(days=1))
 _LAST: Final = pd.Timestamp(datetime.max.replace(tzinfo=timezone.utc) - timedelta(days=1))
 
-COMMON: Columns = {
+COMMON: TypedColumns = {
     PARTICIPANT: (CATEGORY, "Participant id"),
     UTC_TIME: ("datetime64[ms, UTC]", "When it happened, by the phone's clock"),
     LOCAL_TIME: (
@@ -36,7 +36,7 @@ COMMON: Columns = {
 """The columns that each of them begins with."""
 
 
-def framed(frame: pd.DataFrame, sources: TableSources, columns: Columns) -> pd.DataFrame:
+def framed(frame: pd.DataFrame, sources: TableSources, columns: TypedColumns) -> pd.DataFrame:
     """Rows as a table has them: its ``columns`` and types, among them those that are ``COMMON``, in order of time.
 
     The rows have their ``UTC time``. Columns that they lack are empty, and others are left out. Rows of the same moment

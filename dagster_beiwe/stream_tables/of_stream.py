@@ -10,8 +10,8 @@ import pandas as pd
 
 from dagster_beiwe.reading.frames import FILE_TIME, PARTICIPANT, SURVEY_ID
 from dagster_beiwe.reading.rows import TIMESTAMP, UTC_TIME
-from dagster_beiwe.stream_tables.columns import column_text
-from dagster_beiwe.stream_tables.definition import Columns, MadeTable, TableDefinition, TableSources
+from dagster_beiwe.stream_tables.column_texts import column_text
+from dagster_beiwe.stream_tables.definition import MadeTable, TableDefinition, TableSources, TypedColumns
 from dagster_beiwe.stream_tables.framing import CATEGORY, COMMON, framed
 from dagster_beiwe.stream_tables.names import TableName
 from dagster_beiwe.streams import STREAMS, ColumnType, Stream, column_type
@@ -41,7 +41,7 @@ def stream_table(name: TableName) -> TableDefinition:
     )
 
 
-def columns_of(stream: Stream) -> Columns:
+def columns_of(stream: Stream) -> TypedColumns:
     """Those that every table has, then those of either system; the times are in the former."""
     own = dict.fromkeys(name for header in stream.known_headers for name in header)
     if stream.survey_folder and not stream.chunked:
@@ -56,7 +56,7 @@ def _type_of(stream: Stream, column: str) -> str:
     return "string" if column == stream.text_column else kind
 
 
-def _make(stream: Stream, columns: Columns, sources: TableSources) -> MadeTable:
+def _make(stream: Stream, columns: TypedColumns, sources: TableSources) -> MadeTable:
     frame = sources.window.read(stream.name)
     counts = {name: count for name, count in frame.attrs["beiwe"].items() if name not in NOT_COUNTED}
     more = set(frame.columns) - {*columns, TIMESTAMP, FILE_TIME, PARTICIPANT}

@@ -9,7 +9,7 @@ from typing import Final
 
 from dagster_beiwe.reading.rows import UTC_TIME
 from dagster_beiwe.reading.times import milliseconds
-from dagster_beiwe.stream_tables.definition import Columns, MadeTable, TableDefinition, TableSources
+from dagster_beiwe.stream_tables.definition import MadeTable, TableDefinition, TableSources, TypedColumns
 from dagster_beiwe.stream_tables.framing import COMMON, framed
 from dagster_beiwe.stream_tables.names import streams_of
 from dagster_beiwe.stream_tables.of_stream import NOT_COUNTED
@@ -69,7 +69,7 @@ _COLUMNS_FROM: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
     "source": [(_RAW, "question id")],
 }
 
-_ALL_COLUMNS: Final[Columns] = {
+_ALL_COLUMNS: Final[TypedColumns] = {
     **COMMON,
     UTC_TIME: (COMMON[UTC_TIME][0], "When it was submitted, by the phone's clock: the time of the file of answers"),
     **COLUMNS,

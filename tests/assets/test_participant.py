@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from labs import END_TAG, PARTICIPANTS, START, START_TAG, Lab, day_of_week, moment
 
-from dagster_beiwe.assets.columns import COLUMNS
+from dagster_beiwe.assets.table_schemas import COLUMNS
 from dagster_beiwe.partitions.fetched import fetched_participants
 from dagster_beiwe.studies.participant_history import TYPES
 from dagster_beiwe.tables.store import TableStore
