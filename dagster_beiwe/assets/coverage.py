@@ -30,7 +30,6 @@ from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.partitions.definitions import study_windows
 from dagster_beiwe.pictures.study_charts import DRAWN_OF_QUALITY
 from dagster_beiwe.resource import BeiweResource, resource_of
-from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import roster_rows
 from dagster_beiwe.studies.server_counts import counts_in_batches, find_zone
 from dagster_beiwe.studies.study import Study
@@ -46,7 +45,6 @@ def build_coverage_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
         "coverage",
         options,
         deps=[study.asset_key(name) for name in ("raw_data", "roster", "settings")],
-        io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def coverage(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         return options.retried(lambda: _output(context, study), context.log)

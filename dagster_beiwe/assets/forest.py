@@ -44,7 +44,6 @@ from dagster_beiwe.reading.raw_files import RawFile
 from dagster_beiwe.runs.beta import beta_features
 from dagster_beiwe.runs.dagster_private import DagsterPipesExecutionError
 from dagster_beiwe.runs.failures import clear_failures
-from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.server_counts import certain_zone
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.content import content_version
@@ -74,9 +73,7 @@ def _build(study: Study, analysis: Analysis, options: AssetOptions) -> dg.Assets
         # The days of a window in the study's zone begin or end in the window before or after.
         deps=[dg.AssetDep(raw_data, partition_mapping=around_windows(before=1, after=1))],
         partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
         automation_condition=on_new_content(needing=dg.AssetSelection.assets(raw_data)),
-        io_manager_key=table_io_manager_key(study.config.deployment),
         pool=FOREST_POOL,
         **RECORDS_ITSELF,
     )

@@ -36,7 +36,6 @@ def build_out_of_range_asset(study: Study, options: AssetOptions = DEFAULT_OPTIO
         options,
         deps=[study.asset_key("participant")],
         partitions_def=participant_partitions(study.id),
-        backfill_policy=dg.BackfillPolicy.single_run(),
         pool=options.pool,
         **RECORDS_ITSELF,
     )

@@ -25,7 +25,6 @@ from dagster_beiwe.partitions.run_keys import readable_stretch
 from dagster_beiwe.resource import resource_of
 from dagster_beiwe.runs.failures import partly_failed
 from dagster_beiwe.runs.remembered_heads import remembered_heads
-from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.participant_history import Kind, ParticipantHistory, read_participant
 from dagster_beiwe.studies.roster import Row, roster_rows
 from dagster_beiwe.studies.study import Study
@@ -41,8 +40,6 @@ def build_participant_asset(study: Study, options: AssetOptions = DEFAULT_OPTION
         options,
         deps=[study.asset_key("roster")],
         partitions_def=participant_partitions(study.id),
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        io_manager_key=table_io_manager_key(study.config.deployment),
         pool=options.pool,
         **RECORDS_ITSELF,
     )

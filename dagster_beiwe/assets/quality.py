@@ -17,7 +17,6 @@ from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, stud
 from dagster_beiwe.coverage.frame import TIME_ZONE
 from dagster_beiwe.quality import Progress, StudyMeasuring
 from dagster_beiwe.resource import resource_of
-from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.server_counts import find_zone
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.content import content_version
@@ -31,7 +30,6 @@ def build_quality_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -
         "quality",
         options,
         deps=[study.asset_key(name) for name in ("raw_data", "settings", "participant")],
-        io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def quality(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         table, progress = options.retried(lambda: _measure(context, study), context.log)

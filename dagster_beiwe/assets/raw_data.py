@@ -37,11 +37,6 @@ from dagster_beiwe.sync import FetchPolicy, Progress, StudySync, WindowReport
 from dagster_beiwe.sync.audit import Taken
 from dagster_beiwe.text import human_size, listed
 
-BACKFILL_POLICY = dg.BackfillPolicy.single_run()
-"""One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs about five
-seconds in addition to its transfers, and everything it committed stays if it dies, so fewer and longer runs are better.
-Only with this policy does ``dagster asset materialize --partition-range`` work."""
-
 
 def build_raw_data_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -> dg.AssetsDefinition:
     """``beiwe/<key>/raw_data``. Raises ``ConfigurationError`` if the study's start is not known."""
@@ -53,7 +48,6 @@ def build_raw_data_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
         options,
         deps=[study.asset_key("participant")],
         partitions_def=partitions,
-        backfill_policy=BACKFILL_POLICY,
         io_manager_key=lake_io_manager_key(study.config.deployment),
         pool=options.pool,
         **RECORDS_ITSELF,

@@ -12,8 +12,16 @@ from dagster_beiwe.runs.dagster_private import CONTINUATION_TAGS, RECORDED_BY_IT
 _PAGE = 1000
 
 
-RECORDS_ITSELF: Mapping[str, Any] = {"dagster_type": dg.Nothing, "output_required": False}
-"""Options of such an asset. The lake holds its data already, so there is nothing for an IO manager to store."""
+RECORDS_ITSELF: Mapping[str, Any] = {
+    "dagster_type": dg.Nothing,
+    "output_required": False,
+    "backfill_policy": dg.BackfillPolicy.single_run(),
+}
+"""Options of such an asset. The lake holds its data already, so there is nothing for an IO manager to store.
+
+One run per stretch of the longer dimension: 500 participants by 52 weeks become 52 runs. A run costs about five seconds
+in addition to its work, and everything it recorded stays if it dies, so fewer and longer runs are better. Only with
+this policy does ``dagster asset materialize --partition-range`` work."""
 
 
 def recorded_output() -> dg.Output[None]:

@@ -10,7 +10,6 @@ from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, stud
 from dagster_beiwe.report.page import Report, render
 from dagster_beiwe.report.tables import page_table, read_report
 from dagster_beiwe.resource import resource_of
-from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import content_hash
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.tables.store import TableStore
@@ -24,7 +23,6 @@ def build_report_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) ->
         "report",
         options,
         deps=[study.asset_key("coverage")],
-        io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def report(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         resource = resource_of(context, study)

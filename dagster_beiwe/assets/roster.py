@@ -21,7 +21,6 @@ from dagster_beiwe.partitions.events import PARTICIPANTS_METADATA, recorded_part
 from dagster_beiwe.resource import BeiweResource, resource_of
 from dagster_beiwe.runs.failures import never_seen_advice
 from dagster_beiwe.runs.pools import limit_pool
-from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import (
     PARTICIPANT_COLUMN,
     ids_in_table,
@@ -45,7 +44,6 @@ def build_roster_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) ->
         "roster",
         options,
         deps=[studies_key(options.translator)],
-        io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def roster(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         ids, refused, table = options.retried(lambda: _ask(context, study), context.log)

@@ -14,7 +14,6 @@ from dagster_beiwe.assets.table_schemas import column_types
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import RouteMissingError
 from dagster_beiwe.resource import resource_of
-from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.data_volume import read_data_volume
 from dagster_beiwe.studies.server_tables import (
     read_forest_statistics,
@@ -61,7 +60,6 @@ def _build(study: Study, table: ServerTable, options: AssetOptions) -> dg.Assets
         table.name,
         options,
         deps=[study.asset_key(table.follows)],
-        io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def server_table(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         resource = resource_of(context, study)

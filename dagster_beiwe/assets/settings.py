@@ -18,7 +18,6 @@ from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.coverage.expected import SettingsRecord
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
 from dagster_beiwe.resource import BeiweResource, resource_of
-from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.server_counts import (
     FORMER_ZONES_METADATA,
     ZONE_METADATA,
@@ -57,7 +56,6 @@ def build_settings_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
         "settings",
         options,
         deps=[studies_key(options.translator)],
-        io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def settings(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         snapshot, zone = options.retried(lambda: _ask(context, study), context.log)

@@ -15,7 +15,6 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.cell_tables import CellTables, inputs_of
-from dagster_beiwe.assets.raw_data import BACKFILL_POLICY
 from dagster_beiwe.assets.recorded import RECORDS_ITSELF, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
@@ -32,7 +31,6 @@ from dagster_beiwe.stream_tables.catalog import TABLES
 from dagster_beiwe.stream_tables.definition import MadeTable, TableDefinition, TableSources
 from dagster_beiwe.stream_tables.framing import LOCAL_TIME, TIME_ZONE, in_calendar
 from dagster_beiwe.stream_tables.sampling import hours_with_rows, sampling_rate
-from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.participant_history import reported_zone
 from dagster_beiwe.studies.server_counts import certain_zone
 from dagster_beiwe.studies.study import Study
@@ -59,11 +57,9 @@ def _build(study: Study, table: TableDefinition, options: AssetOptions) -> dg.As
         options,
         deps=[dg.AssetDep(raw_data, partition_mapping=windows), participant, *map(study.asset_key, table.tables)],
         partitions_def=partitions,
-        backfill_policy=BACKFILL_POLICY,
         automation_condition=on_new_content(
             ignoring=dg.AssetSelection.assets(participant), needing=dg.AssetSelection.assets(raw_data)
         ),
-        io_manager_key=table_io_manager_key(study.config.deployment),
         **RECORDS_ITSELF,
     )
     def made(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:

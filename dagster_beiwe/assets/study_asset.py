@@ -15,6 +15,7 @@ from dagster_beiwe.assets.translator import DEFAULT_TRANSLATOR, BeiweTranslator,
 from dagster_beiwe.runs.beta import beta_features
 from dagster_beiwe.runs.dagster_private import COLUMN_SCHEMA, KIND_TAG_PREFIX
 from dagster_beiwe.runs.failures import RETRY_POLICY, with_retries
+from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.study import Study
 
 AssetFunction = Callable[..., Any]
@@ -46,13 +47,13 @@ def study_asset(
     study: Study, name: str, options: AssetOptions, *, deps: Iterable[dg.AssetKey | dg.AssetDep] = (), **more: Any
 ) -> Callable[[AssetFunction], dg.AssetsDefinition]:
     """As ``dg.asset``, for an asset of a study: what the translator says about it, the study in its metadata, and the
-    study's deployment among its resources."""
+    study's deployment among its resources. By default, it is a table."""
     return asset_of(
         options.translator.get_asset_spec(BeiweTranslatorData(name=name, study=study)),
         metadata=study.to_metadata(),
         deps=deps,
         required_resource_keys={study.config.deployment},
-        **more,
+        **{"io_manager_key": table_io_manager_key(study.config.deployment), **more},
     )
 
 

@@ -12,7 +12,6 @@ from dagster_beiwe.assets.study_asset import AssetOptions, study_asset, table_ou
 from dagster_beiwe.assets.table_schemas import column_types
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.resource import resource_of
-from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.roster import content_hash
 from dagster_beiwe.studies.study import Study
 
@@ -40,7 +39,6 @@ def build_summary_asset(
         name,
         options,
         deps=[study.asset_key("raw_data")],
-        io_manager_key=table_io_manager_key(study.config.deployment),
     )
     def summary(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         resource = resource_of(context, study)
