@@ -16,10 +16,11 @@ from dagster_beiwe.cli.context import (
     opener,
     study_secrets,
 )
-from dagster_beiwe.cli.options import json_option
+from dagster_beiwe.cli.options import json_option, optional_study_option
 from dagster_beiwe.cli.output import Diagnosis, print_diagnoses
 from dagster_beiwe.cli.server_check import check_studies
 from dagster_beiwe.client import BeiweClient
+from dagster_beiwe.client.studies import find_study
 from dagster_beiwe.credentials import Secret
 from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import BeiweError, ConfigurationError
@@ -34,13 +35,14 @@ from dagster_beiwe.text import one_line
 
 
 @click.command(cls=Command, examples=["check", "check --json"])
+@optional_study_option
 @json_option
-def command(*, as_json: bool) -> int:
+def command(*, study: str | None, as_json: bool) -> int:
     """Test the login, the server, your studies and the lake."""
-    return 0 if print_diagnoses(_diagnoses(), as_json=as_json) else 1
+    return 0 if print_diagnoses(_diagnoses(study), as_json=as_json) else 1
 
 
-def _diagnoses() -> Iterator[Diagnosis]:
+def _diagnoses(wanted: str | None) -> Iterator[Diagnosis]:
     credentials = load_credentials(os.environ, prompt=True)
     yield _list_sources()
     with BeiweClient(credentials) as client:
@@ -51,6 +53,9 @@ def _diagnoses() -> Iterator[Diagnosis]:
         text = f"Endpoints   {'missing: ' + ', '.join(missing) if missing else 'all available'}"
         yield Diagnosis(subject="endpoints", text=text, facts={"missing": missing})
         studies = client.studies()
+        if wanted is not None:
+            chosen = find_study(studies, wanted)
+            studies = {chosen.id: chosen.name}
         yield from check_studies(client, studies)
     yield from _check_identity()
     if not os.environ.get(BEIWE_LAKE):
@@ -59,12 +64,12 @@ def _diagnoses() -> Iterator[Diagnosis]:
         )
         return
     lake, secrets = open_lake(), study_secrets(credentials)
-    yield _check_place(lake.storage)
+    yield check_place(lake.storage)
     if lake.witness:
         yield _check_witness(lake.witness)
     for study_id, name in sorted(studies.items(), key=lambda item: item[1]):
         passphrase = opener().find_passphrase(secrets, study_id=study_id, name=name)
-        yield _check_passphrase(lake, study_id, passphrase)
+        yield check_passphrase(lake, study_id, passphrase)
 
 
 def _list_sources() -> Diagnosis:
@@ -87,7 +92,7 @@ def _check_identity() -> Iterator[Diagnosis]:
     yield Diagnosis(subject="identity", text=text, passed=error is None, facts={"error": error})
 
 
-def _check_place(storage: Storage) -> Diagnosis:
+def check_place(storage: Storage) -> Diagnosis:
     """Whether the lake can be written. A folder that does not exist is not created."""
     if isinstance(storage, LocalStorage) and not storage.root.exists():
         above = next(each for each in storage.root.parents if each.exists())
@@ -126,7 +131,7 @@ def _of_place(subject: str, storage: Storage | None, said: str, *, passed: bool 
     )
 
 
-def _check_passphrase(lake: BeiweLake, study_id: str, secret: Secret | None) -> Diagnosis:
+def check_passphrase(lake: BeiweLake, study_id: str, secret: Secret | None) -> Diagnosis:
     """Whether runs of a study can continue its log and encrypt as before."""
     held, error = None, None
     passphrase = secret.value if secret else None

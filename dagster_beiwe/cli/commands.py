@@ -12,11 +12,13 @@ import click
 from click.shell_completion import CompletionItem, shell_complete
 
 from dagster_beiwe.cli.command import Group
+from dagster_beiwe.cli.project_environment import project_environment
 from dagster_beiwe.errors import ConfigurationError
 
 PURPOSES = {
     "Begin": {
         "demo": "Try everything on a simulated server with synthetic studies",
+        "init": "Make a new project, with an encrypted lake for a study",
         "check": "Test the login, the server, your studies and the lake",
         "keyring": "Create, change or list the encrypted keyring file",
         "adopt": "Take over what mano, lochness or a script has downloaded",
@@ -114,7 +116,7 @@ def run(arguments: Sequence[str]) -> int:
     if instruction := os.environ.get(_COMPLETION):
         return shell_complete(group, {}, "dagster-beiwe", _COMPLETION, instruction)
     try:
-        with group.make_context("dagster-beiwe", list(arguments)) as context:
+        with project_environment(), group.make_context("dagster-beiwe", list(arguments)) as context:
             return int(group.invoke(context))
     except click.exceptions.Exit as done:  # of --help and --version
         return done.exit_code

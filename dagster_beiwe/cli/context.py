@@ -180,9 +180,10 @@ def can_ask() -> bool:
 
 
 def ask_twice(what: str) -> str:
-    """A new passphrase, without echo. Raises ``ConfigurationError`` if the second input differs from the first."""
+    """A new passphrase, without echo; empty if nothing is typed. Raises ``ConfigurationError`` if the second input
+    differs from the first."""
     first = getpass.getpass(f"{what}: ")
-    if first != getpass.getpass(f"{what}, again: "):
+    if first and first != getpass.getpass(f"{what}, again: "):
         raise ConfigurationError("The two passphrases differ. Nothing was changed. Run the command again.")
     return first
 

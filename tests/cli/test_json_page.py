@@ -134,6 +134,7 @@ def test_commands_that_read(lake: StudyLake, tmp_path: Path, objects: Any, monke
     lab = {"URL": "https://studies.example.org", "ACCESS_KEY": "abc", "SECRET_KEY": "def", "SECRETS": {"Sleep": "lock"}}
     write_keyring(tmp_path / "ring", {"lab": lab, "old": {"URL": "x"}}, "ring", changed=["lab"])
     calls: dict[str, list[list[str]]] = {
+        "init": [["init", str(tmp_path / "project"), "--study", "Sleep"]] * 2,
         "keyring list": [["keyring", "list", "--file", str(tmp_path / "ring")]],
         "status": [["status"]],
         "show": [["show"]],

@@ -17,6 +17,7 @@ import click
 import pytest
 import yaml
 from dagster._cli import create_dagster_cli
+from dagster_dg_cli.cli import create_dg_cli
 
 from dagster_beiwe import BeiweComponent, environment
 from dagster_beiwe.cli.commands import group
@@ -39,6 +40,7 @@ RUN_BY = {
     ("encryption.md", "python", 3): "encryption/test_cryptease.py",
     ("forest.md", "python", 2): "forest/test_forest_assets.py",
     ("history.md", "python", 1): "docs/test_history_page.py",
+    ("new-lab.md", "yaml", 1): "docs/test_new_lab_page.py",
     ("notebook.md", "python", 5): "docs/test_notebook_page.py",
     ("notices.md", "python", 1): "docs/test_notices_page.py",
     ("notices.md", "yaml", 1): "docs/test_notices_page.py",
@@ -159,6 +161,8 @@ def check_command(words: list[str]) -> None:
         parse(group, rest)
     elif program == "dagster":
         parse(create_dagster_cli(), rest)
+    elif program == "dg":
+        parse(create_dg_cli(), rest)
     elif program == "pip":
         check_extras(rest)
     elif Path(program).name in ("python", "python3") or program in (".ci/run",):

@@ -7,14 +7,17 @@ random IDs need only have their form.
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from dagster._cli import create_dagster_cli
+from dagster_dg_cli.cli import create_dg_cli
 
 from dagster_beiwe.cli import main
 
@@ -41,16 +44,37 @@ def transcript(page: Path) -> list[list[Step]]:
     return [[Step(*found) for found in _COMMAND.findall(block)] for block in blocks]
 
 
+class _Keyboard(io.StringIO):
+    """What somebody sits at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @dataclass(frozen=True)
 class Terminal:
-    """Runs commands in this process: ``dagster-beiwe``, ``dagster``, and ``export``, which the next ones see.
+    """Runs commands in this process: ``dagster-beiwe``, ``dagster``, and ``dg``, and what the next ones see: ``cd``,
+    ``export``, and ``read``.
 
-    ``places`` are what stands for the paths and addresses of the page here.
+    ``places`` are what stands for the paths and addresses of the page here. ``answers`` are what somebody types, by the
+    beginning of the question; without any, nobody sits at the terminal.
     """
 
     patch: pytest.MonkeyPatch
     capture: pytest.CaptureFixture[str]
     places: Mapping[str, str]
+    answers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.answers:
+            self.patch.setattr(sys, "stdin", _Keyboard())
+            self.patch.setattr("builtins.input", lambda question: self._typed(question, shown=True))
+            self.patch.setattr("getpass.getpass", lambda question: self._typed(question, shown=False))
+
+    def _typed(self, question: str, *, shown: bool) -> str:
+        (answer,) = (text for beginning, text in self.answers.items() if question.startswith(beginning))
+        print(f"{question}{answer if shown else ''}")
+        return answer
 
     def play(self, steps: list[Step]) -> None:
         """Run the commands, and compare what they print."""
@@ -68,6 +92,12 @@ class Terminal:
         if program == "export":
             for name, _, value in (each.partition("=") for each in arguments):
                 self.patch.setenv(name, value)
+        elif program == "read":  # a variable that somebody types without echo, and exports
+            self.patch.setenv(arguments[-1], self.answers[arguments[-1]])
+        elif program == "cd":
+            self.patch.chdir(arguments[0])
+        elif program == "dg":
+            create_dg_cli()(arguments, standalone_mode=False)
         elif program == "dagster":
             create_dagster_cli()(arguments, standalone_mode=False)
         else:
