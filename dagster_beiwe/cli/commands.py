@@ -6,6 +6,7 @@ import importlib
 import os
 import platform
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib.metadata import version
 
 import click
@@ -74,6 +75,17 @@ class _Commands(Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_paragraph()
         formatter.write_text(f"`{ctx.info_name} COMMAND --help` explains a command, with examples.")
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = get_close_matches(args[0], COMMANDS, n=1)
+            if not close:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean '{close[0]}'?", ctx) from None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Without importing the commands."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from dagster_beiwe.cli.messages import red
+from dagster_beiwe.cli.messages import is_terminal, red
 from dagster_beiwe.text import as_typed
 
 
@@ -25,6 +27,17 @@ def _as_text(value: object) -> str:
     if isinstance(value, Path):
         return as_typed(str(value))
     raise TypeError(f"{type(value).__name__} is not for programs to read")
+
+
+def paragraph(text: str, *, indent: str = "") -> str:
+    """Text between words of which a terminal breaks its lines; anywhere else it is one line."""
+    if not is_terminal(sys.stdout):
+        return f"{indent}{text}"
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent=indent or "  ", break_on_hyphens=False,
+        break_long_words=False,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

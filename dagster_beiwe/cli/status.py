@@ -16,7 +16,7 @@ from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import named, open_lake, studies_in_lake
 from dagster_beiwe.cli.messages import red
 from dagster_beiwe.cli.options import json_option, optional_study_option, silent_option
-from dagster_beiwe.cli.output import print_json
+from dagster_beiwe.cli.output import paragraph, print_json
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.coverage import Enrollment, SilentParticipant
 from dagster_beiwe.coverage.frame import TIME_ZONE, as_of
@@ -137,11 +137,10 @@ def _print(study: StudyListing, overview: _Overview | None) -> None:
         print(f"{named(study)}: the lake has no table of coverage. Materialize coverage in Dagster.")
         return
     made = f"As of {local_time(overview.made, overview.time_zone)} ({overview.time_zone})."
-    print(f"{named(study)}: {overview.sentence} {made}")
+    print(paragraph(f"{named(study)}: {overview.sentence} {made}"))
     if datetime.now(timezone.utc) - overview.made > _FRESH:
-        print(
-            "  The table is more than a day old, so it is not known who is silent now. Materialize coverage in Dagster."
-        )
+        old = "The table is more than a day old, so it is not known who is silent now. Materialize coverage in Dagster."
+        print(paragraph(old, indent="  "))
     marks = _marks_of_the_terminal()
     width = max((len(person.participant) for person in overview.people), default=0)
     for person in overview.people:
@@ -152,7 +151,8 @@ def _print(study: StudyListing, overview: _Overview | None) -> None:
         print(red(line.rstrip(), sys.stdout) if person.silent else line.rstrip())
     if overview.people:
         keys = "; ".join(f"{marks[level]} {DATA[level].meaning}" for level in (MOST, PART, NOTHING))
-        print(f"  {'':{width}}  The last {_BAR_DAYS} days, and the last day with data. {keys}.")
+        legend = f"The last {_BAR_DAYS} days, and the last day with data. {keys}."
+        print(paragraph(legend, indent=" " * (width + 4)))
 
 
 def _remark(person: _Person) -> str:

@@ -27,7 +27,7 @@ from dagster_beiwe.cli.options import (
     participants_option,
     yes_option,
 )
-from dagster_beiwe.cli.output import print_json
+from dagster_beiwe.cli.output import paragraph, print_json
 from dagster_beiwe.cli.progress import progress
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
@@ -178,13 +178,14 @@ def _print_json(
 
 def _print(name: str, result: Verification, *, content: tuple[str, str] | None = None) -> None:
     now, made = content or (None, None)
-    verdict = "intact" if result.intact else red(counted(len(result.findings), "finding"), sys.stdout)
-    print(
+    verdict = "intact" if result.intact else counted(len(result.findings), "finding")
+    line = paragraph(
         f"{name}: {verdict}; "
         f"{counted(result.participants, 'participant')}, {counted(result.windows, 'window')}, "
         f"{counted(result.tables, 'table')}, {counted(result.files, 'file')}; "
         f"read {result.files_checked:,}, past versions included ({human_size(result.bytes_checked)})."
     )
+    print(line if result.intact else red(line, sys.stdout))
     if result.head:
         print(f"  The log ends at record {result.head.number}, hash {result.head.digest}.")
     if result.withdrawn:
