@@ -1,4 +1,4 @@
-"""The catalog of Beiwe's data streams: names, columns, types, and how they are stored.
+"""The catalog of Beiwe's data streams: names, columns, and how they are stored.
 
 The catalog describes streams, but does not decide which exist: a server may have fewer, and streams of its own.
 ``stream_named`` returns what is known of either kind.
@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from dagster_beiwe.errors import UnknownStreamError
-
-ColumnType = Literal["integer", "number", "text", "time"]
-"""``time`` is naive text in the file (``YYYY-MM-DDThh:mm:ss.mmm``) and an aware UTC timestamp once read."""
 
 StreamGroup = Literal["gps", "motion", "phone use", "nearby", "communication", "surveys", "audio", "other"]
 STREAM_GROUPS: tuple[StreamGroup, ...] = get_args(StreamGroup)
@@ -280,62 +277,6 @@ OUT_OF_RANGE = "out_of_range"
 """Folder of a participant's files dated outside every window. A file may come again, in its own window."""
 RESERVED_NAMES = frozenset({OUT_OF_RANGE, "strays"})
 """Names that no stream may have: folders of out-of-range files, also in older lakes."""
-
-_CALIBRATION = "magnetic_field_calibration_accuracy"  # words: "high", "unknown"
-_NUMBERS = frozenset(
-    {
-        *_XYZ,
-        "latitude",
-        "longitude",
-        "altitude",
-        "level",
-        *(name for name in STREAMS["devicemotion"].columns if name not in (*_TIME, _CALIBRATION)),
-    }
-)
-_INTEGERS = frozenset({"RSSI", "frequency", "duration in seconds", "message length", "time sent"})
-
-_ACCURACIES = frozenset({"unknown", "unreliable", "low", "medium", "high", *(str(code) for code in range(-1, 4))})
-_SURVEY_EVENTS = frozenset({"present", "unpresent", "changed", "dismissing question", "submitted", "expired"})
-_CLOSED_QUESTIONS = frozenset({"slider", "radio_button", "checkbox", "info_text_box", "date", "time", "date_time"})
-_FREE_QUESTION = "free_response"
-
-
-def column_type(stream: str, column: str) -> ColumnType:
-    """How to read a column's text.
-
-    ``accuracy`` is meters in ``gps``, and a word or code elsewhere (iOS writes ``unknown``), so it is text there. Of a
-    stream outside the catalog, only the two times are known; the rest is text.
-    """
-    if column == "timestamp":
-        return "integer"
-    if column == "UTC time":
-        return "time"
-    if stream not in STREAMS:
-        return "text"
-    if column == "accuracy":
-        return "number" if stream == "gps" else "text"
-    if column in _INTEGERS:
-        return "integer"
-    return "number" if column in _NUMBERS else "text"
-
-
-def known_values(stream: str, column: str) -> frozenset[str] | None:
-    """The words that apps are known to write into a column with a fixed vocabulary; None for other columns."""
-    if column == "accuracy" and stream in ("accelerometer", "gyro"):
-        return _ACCURACIES
-    return _SURVEY_EVENTS if (stream, column) == ("survey_timings", "event") else None
-
-
-def question_type(written: str) -> str:
-    """A type of question as the server and iOS write it: ``radio_button`` for Android's ``Radio Button Question``."""
-    name = "_".join(written.lower().split()).removesuffix("_question")
-    return _FREE_QUESTION if name == "open_response" else name
-
-
-def is_closed_question(written: str) -> bool | None:
-    """Whether answers to a type of question are chosen and not typed, so that they have no comma; None if unknown."""
-    kind = question_type(written)
-    return True if kind in _CLOSED_QUESTIONS else False if kind == _FREE_QUESTION else None
 
 
 def is_stream_name(text: str) -> bool:

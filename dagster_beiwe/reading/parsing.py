@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from dagster_beiwe.column_types import ColumnType, column_type, known_values
 from dagster_beiwe.reading.rows import (
     TIMESTAMP,
     Fitted,
@@ -34,7 +35,7 @@ from dagster_beiwe.reading.rows import (
     read_time,
 )
 from dagster_beiwe.reading.times import UTC_MILLISECONDS, with_right_times
-from dagster_beiwe.streams import ColumnType, Stream, column_type, known_values
+from dagster_beiwe.streams import Stream
 
 _ARROW_TYPES: Final[dict[ColumnType, Any]] = {
     "integer": pa.int64(),

@@ -16,7 +16,8 @@ from datetime import datetime, timedelta, timezone
 from enum import IntEnum
 from typing import Final, Literal
 
-from dagster_beiwe.streams import Stream, column_type, is_closed_question, known_values
+from dagster_beiwe.column_types import column_type, is_closed_question, known_values
+from dagster_beiwe.streams import Stream
 
 TIMESTAMP: Final = "timestamp"
 UTC_TIME: Final = "UTC time"

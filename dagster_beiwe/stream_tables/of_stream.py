@@ -8,13 +8,14 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from dagster_beiwe.column_types import ColumnType, column_type
 from dagster_beiwe.reading.frames import FILE_TIME, PARTICIPANT, SURVEY_ID
 from dagster_beiwe.reading.rows import TIMESTAMP, UTC_TIME
 from dagster_beiwe.stream_tables.column_texts import column_text
 from dagster_beiwe.stream_tables.definition import MadeTable, TableDefinition, TableSources, TypedColumns
 from dagster_beiwe.stream_tables.framing import CATEGORY, COMMON, framed
 from dagster_beiwe.stream_tables.names import TableName
-from dagster_beiwe.streams import STREAMS, ColumnType, Stream, column_type
+from dagster_beiwe.streams import STREAMS, Stream
 
 METHOD: Final = 1
 """Raise it when the same files make another table."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dagster_beiwe.streams import question_type
+from dagster_beiwe.column_types import question_type
 from dagster_beiwe.surveys.choices import (
     CHECKBOX,
     RADIO_BUTTON,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from dagster_beiwe.streams import question_type
+from dagster_beiwe.column_types import question_type
 
 _NUMERIC: Final = "NUMERIC"
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import pandas as pd
 
+from dagster_beiwe.column_types import question_type
 from dagster_beiwe.reading.rows import UTC_TIME, read_number
-from dagster_beiwe.streams import question_type
 from dagster_beiwe.surveys.asked import Asked, asked
 from dagster_beiwe.surveys.choices import CHECKBOX, RADIO_BUTTON, places_of, position_in
 from dagster_beiwe.surveys.definitions import Definitions

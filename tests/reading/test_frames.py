@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dagster_beiwe.column_types import column_type, known_values
 from dagster_beiwe.errors import ConfigurationError, TimeRangeError, UnknownStreamError
 from dagster_beiwe.reading.frames import FrameBuilder, ParseReport, combine, read_csv
-from dagster_beiwe.streams import STREAMS, column_type, known_values
+from dagster_beiwe.streams import STREAMS
 
 TABLE_STREAMS = [name for name, stream in STREAMS.items() if not stream.audio]
 HEADERS = [(name, header) for name in TABLE_STREAMS for header in STREAMS[name].known_headers]

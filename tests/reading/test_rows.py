@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dagster_beiwe.column_types import column_type, known_values
 from dagster_beiwe.reading.frames import ParsedFile, read_csv
 from dagster_beiwe.reading.rows import Fitted, SetAside, fit_row
-from dagster_beiwe.streams import STREAMS, column_type, known_values
+from dagster_beiwe.streams import STREAMS
 
 TABLE_STREAMS = [name for name, stream in STREAMS.items() if not stream.audio]
 T = 1_711_000_000_100

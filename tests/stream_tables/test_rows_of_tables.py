@@ -9,13 +9,14 @@ from typing import BinaryIO
 
 import pandas as pd
 
+from dagster_beiwe.column_types import column_type
 from dagster_beiwe.reading import RawFile, RawFiles, TimeRange
 from dagster_beiwe.stream_tables.catalog import TABLES
 from dagster_beiwe.stream_tables.definition import MadeTable, TableSources
 from dagster_beiwe.stream_tables.framing import in_calendar
 from dagster_beiwe.stream_tables.names import TableName, streams_of
 from dagster_beiwe.stream_tables.sampling import hours_with_rows, sampling_rate
-from dagster_beiwe.streams import STREAMS, column_type
+from dagster_beiwe.streams import STREAMS
 
 ANNA = "anna0001"
 NEW_YORK = "America/New_York"
