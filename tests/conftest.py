@@ -36,6 +36,7 @@ LONG_FILES = (
     "test_benchmarks.py",
     "test_dead_runs.py",
     "test_interrupts.py",
+    "test_engines.py",
     "test_postgres_and_s3.py",
     "test_model.py",
     "test_fault_soak.py",

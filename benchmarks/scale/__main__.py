@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ RUN_SIZES = {"short": (20, 2), "long": (40, 13)}
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer sizes and repetitions")
-    parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS), metavar="NAME", default=list(SECTIONS))
+    parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS | APART), metavar="NAME", default=list(SECTIONS))
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results; sections left out are kept")
     parser.add_argument("--doc", type=Path, metavar="PATH", help="write the results as documentation")
     parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="take results from JSON, run nothing")
@@ -51,15 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(only: Sequence[str], *, quick: bool, folder: Path, earlier: Facts) -> Facts:
     """Measure the named sections; others are kept from ``earlier`` results."""
-    results = {
-        **earlier,
+    taken = {
         "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
         "machine": machine.describe(folder),
         "versions": machine.versions(),
     }
+    results = {**earlier, **(taken if SECTIONS.keys() & only else {})}
     for name in only:
         _say(f"{name} ...")
-        results[name] = SECTIONS[name](quick=quick, folder=folder)
+        found = (SECTIONS | APART)[name](quick=quick, folder=folder)
+        results[name] = found | taken if name in APART else found
     return results
 
 
@@ -147,9 +149,26 @@ def pools(*, quick: bool, folder: Path) -> Facts:
     return found
 
 
-SECTIONS: Mapping[str, Callable[..., Facts]] = {
+def containers(*, quick: bool, folder: Path) -> Facts:
+    """A backfill in containers, four at once, with faults. Needs root, podman, and hours."""
+    from benchmarks.containers.engines import Containers
+    from benchmarks.containers.object_store import object_store
+    from benchmarks.containers.postgres import Postgres
+    from benchmarks.containers.scenario import Size, play
+
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # containers would outlive it
+    size = Size(participants=20 if quick else 500, weeks=8 if quick else 52, limit=4, patience_seconds=8 * 3600)
+    with _temporary(folder) as own, Postgres() as postgres, object_store() as store:
+        (own / "containers").mkdir()
+        outcome = play(own / "containers", size, Containers(), postgres=postgres, store=store, say=_say)
+    return asdict(size) | asdict(outcome)
+
+
+SECTIONS: dict[str, Callable[..., Facts]] = {
     part.__name__: part for part in (definitions, ticks, backfills, runs, pools)
 }
+APART: dict[str, Callable[..., Facts]] = {"containers": containers}
+"""What is measured only if it is named, and not together with the rest."""
 
 
 def _sizes(quick: bool) -> Iterator[tuple[int, int]]:

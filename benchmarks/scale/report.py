@@ -65,6 +65,7 @@ def as_document(results: Facts) -> str:
         "definitions": _definitions,
         "ticks": _ticks,
         "pools": _pools,
+        "containers": _containers,
     }
     parts = [_INTRODUCTION, *_machine(results)]
     parts += ["\n".join(section(results[name])) for name, section in sections.items() if name in results]
@@ -208,6 +209,37 @@ def _pools(pools: Facts) -> Iterator[str]:
         "sensor for new participants set the pool's limit before there is anything to run. With `op`, each step takes "
         "a slot itself: a run may wait as a process, which keeps a processor busy, and a killed run keeps its slot or "
         "its place in line until someone frees it.\n"
+    )
+
+
+def _containers(found: Facts) -> Iterator[str]:
+    partitions, seconds, runs = found["partitions"], found["seconds"], found["runs"]
+    yield "## Containers\n"
+    yield (
+        "The deployment of [Deploy beyond one machine](deploy.md) with its own settings: Postgres, a lake in S3, a "
+        "code server in a container, and runs in containers, started by `DockerRunLauncher` on podman. One backfill "
+        f"fetches {found['participants']:,} participants x {found['weeks']} weeks with one small file each; the pool's "
+        f"limit is set to {found['limit']}. One container is killed (SIGKILL) in the middle of its run, and the clock "
+        "of every fourth container is ten minutes ahead. `python -m benchmarks.scale --only containers` measures it "
+        "(root, Linux, `apt-get install podman runc libfaketime`).\n"
+    )
+    once = found["recorded"] - found["twice"]
+    rows = [
+        ("partitions recorded by exactly one successful run", f"{once:,} of {partitions:,}"),
+        ("runs that succeeded; failed (the killed one)", f"{runs.get('SUCCESS', 0)}; {runs.get('FAILURE', 0)}"),
+        ("containers at once, at most", f"{found['peak_runs']}"),
+        ("downloads at once at the server, at most", f"{found['peak_downloads']}"),
+        ("containers whose clock was ahead", f"{found['clocks_ahead']}"),
+        ("files that differ between lake and server", f"{found['different']}"),
+        ("findings of `verify`", f"{len(found['findings'])}"),
+        ("elapsed", _hours(seconds)),
+        ("partitions per second", f"{partitions / seconds:.1f}"),
+    ]
+    yield from _table(("what", "result"), rows)
+    yield (
+        "\nThe containers, Postgres, the stand-ins for store and server, and Dagster's programs shared "
+        f"{found['machine']['processor']} with other work (load before: {found['machine']['load before']}), so the "
+        f"time is an upper bound. {found['taken']}.\n"
     )
 
 

@@ -11,10 +11,11 @@ import boto3
 import dagster as dg
 import fsspec
 import pytest
-from deploy_helpers import PASSPHRASE, START, STUDY_ID, documented_settings, small_world
-from moto.server import ThreadedMotoServer
-from postgres_server import NoPostgresError, Postgres
+from deploy_helpers import PASSPHRASE, START, STUDY_ID, small_world
 
+from benchmarks.containers.object_store import object_store
+from benchmarks.containers.postgres import NoPostgresError, Postgres
+from benchmarks.containers.settings import documented_settings
 from dagster_beiwe.simulator import SimulatedServer
 
 _numbers = itertools.count()
@@ -55,19 +56,8 @@ def instance(home: Path) -> Iterator[dg.DagsterInstance]:
 @pytest.fixture(scope="session")
 def s3_environment() -> Iterator[dict[str, str]]:
     """A loopback S3, and nothing of the machine's own settings for one."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "a-test-key",
-        "AWS_SECRET_ACCESS_KEY": "a-test-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "NO_PROXY": "127.0.0.1",
-    }
-    server.stop()
+    with object_store() as environment:
+        yield environment
 
 
 @pytest.fixture

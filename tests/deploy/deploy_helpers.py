@@ -1,9 +1,8 @@
-"""Settings out of the documentation, a small study, and Dagster's own programs."""
+"""A small study, and Dagster's own programs."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -13,23 +12,15 @@ from pathlib import Path
 
 from typing_extensions import Self
 
+from benchmarks.containers.settings import ROOT
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
 
-ROOT = Path(__file__).parents[2]
 STUDY_ID = "DeployDeployDeployDeploy"
 PASSPHRASE = "a passphrase for tests only"
 PEOPLE = tuple(f"p{number}person" for number in range(1, 6))
 _TODAY = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
 START = _TODAY - timedelta(days=_TODAY.weekday() + 7)
 WEEKS = tuple(f"{START + timedelta(weeks=number):%Y-%m-%d}" for number in range(2))
-_BLOCK = re.compile(r"```yaml\n# dagster\.yaml(?:: (\w+))?\n(.*?)```", re.DOTALL)
-
-
-def documented_settings(*engines: str) -> str:
-    """``dagster.yaml`` as docs/deploy.md has it, with the parts for some container engines."""
-    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-    blocks = dict(_BLOCK.findall(text))
-    return "\n".join(blocks[title] for title in ("", *engines))
 
 
 def small_world() -> World:

@@ -12,8 +12,8 @@ import yaml
 from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance import InstanceRef
 from dagster._serdes import ConfigurableClass
-from deploy_helpers import ROOT, documented_settings
 
+from benchmarks.containers.settings import ROOT, documented_settings
 from dagster_beiwe import StudyConfig
 
 PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
@@ -55,9 +55,11 @@ def test_dead_runs_are_found_and_retried(instance: dg.DagsterInstance) -> None:
     assert instance.run_retries_max_retries == 1
 
 
-@pytest.mark.parametrize("engine", ["Docker", "Kubernetes"])
-def test_a_launcher_takes_its_settings(engine: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["Docker", "Celery", "Kubernetes"])
+def test_a_launcher_takes_its_settings(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks for containers are accepted by the launchers that they name, and hold no value of a secret."""
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        monkeypatch.setenv(name, "memory://")
     text = documented_settings(engine)
     (tmp_path / "dagster.yaml").write_text(text)
     launcher = InstanceRef.from_dir(str(tmp_path)).run_launcher_data

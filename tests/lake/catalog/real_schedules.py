@@ -13,7 +13,8 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ MOST_WRITES = 17
 LEAP = 3 * 86_400.0
 PATIENCE_SECONDS = 60.0
 
+Spawn = Callable[[Order], "tuple[Any, Connection]"]
+"""Starts a process, and returns it with what it says."""
+
 
 @cache
 def forking() -> ForkServerContext:
@@ -52,6 +56,24 @@ def forking() -> ForkServerContext:
     return context
 
 
+def forked(order: Order) -> tuple[Any, Connection]:
+    mine, theirs = forking().Pipe(duplex=False)
+    process = forking().Process(target=work, args=(order, theirs))
+    process.start()
+    theirs.close()
+    return process, mine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """How processes of a schedule are started, and what may happen to their requests to a store."""
+
+    spawn: Spawn = forked
+    faults: Sequence[str] = STORE_FAULTS
+    away_seconds: float = 0.0
+    """For how long a process is cut off from the store."""
+
+
 @dataclass(eq=False)
 class Actor:
     """A process, and what is known of it."""
@@ -60,6 +82,7 @@ class Actor:
     process: Any
     answers: Connection
     writes: int = 0
+    back_at: float = 0.0
     stopped: bool = False
     resume: threading.Event = field(default_factory=threading.Event)
 
@@ -71,8 +94,8 @@ class Actor:
 class Schedule:
     """One schedule. ``s3`` is the server of ``place``, None for a folder."""
 
-    def __init__(self, seed: int, place: str, s3: S3 | None = None, rules: str = "") -> None:
-        self.rng = random.Random(seed)
+    def __init__(self, seed: int, place: str, s3: S3 | None = None, rules: str = "", ways: Ways = Ways()) -> None:
+        self.rng, self.ways = random.Random(seed), ways
         self.seed, self.place, self.s3, self.rules = seed, place, s3, rules
         self.offset = 0.0
         self.actors: dict[str, Actor] = {}
@@ -122,7 +145,7 @@ class Schedule:
         actor = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0] if self.actors else "write"
         if any(each.stopped for each in self.running) and rng.random() < 0.5:
             actor = "collect"  # the more so while somebody is in the middle of something
-        faults = STORE_FAULTS if self.s3 else DISK_FAULTS
+        faults = self.ways.faults if self.s3 else DISK_FAULTS
         fault = (rng.randint(1, MOST_WRITES), rng.choice(faults)) if rng.random() < 0.8 else None
         if not self.actors:  # so that all faults come, at each write
             fault = (self.seed % MOST_WRITES + 1, faults[self.seed % len(faults)])
@@ -138,12 +161,8 @@ class Schedule:
             rules=self.rules,
             fault=fault,
         )
-        mine, theirs = forking().Pipe(duplex=False)
         in_child = order if self.s3 is None else Order(**{**vars(order), "fault": None})
-        process = forking().Process(target=work, args=(in_child, theirs))
-        self.actors[name] = started = Actor(order, process, mine)
-        process.start()
-        theirs.close()
+        self.actors[name] = started = Actor(order, *self.ways.spawn(in_child))
         self.running.append(started)
 
     def settle(self) -> None:
@@ -159,7 +178,7 @@ class Schedule:
                     actor.send(signal.SIGCONT)  # it may have been slower to stop than it was to go on
             if waited > 0.25 and len(active) < len(self.running):
                 self.go_on()
-            assert waited < PATIENCE_SECONDS, f"{[actor.order for actor in active]} hang"
+            assert waited < PATIENCE_SECONDS + self.ways.away_seconds, f"{[actor.order for actor in active]} hang"
 
     def listen(self, actor: Actor) -> None:
         try:
@@ -197,16 +216,17 @@ class Schedule:
         """What the store does with a request: at one of each process's writes something happens."""
         found = re.search(r"Credential=(actor-[\d-]+)/", call.environ.get("HTTP_AUTHORIZATION", ""))
         actor = self.actors.get(found[1]) if found else None
-        if actor is None or actor.order.fault is None or call.method not in ("PUT", "POST", "DELETE"):
+        if actor is None:
             return call.pass_on()
-        with self.lock:
-            actor.writes += 1
-            number, how = actor.order.fault
-            if actor.writes != number:
-                how = ""
+        if time.monotonic() < actor.back_at:
+            call.lose_answer()
+        how = self.fault_at(actor, call)
         if how == "late":
             self.late.append(call)
             return call.refuse("500 Internal Server Error", "InternalError")
+        if how == "cut off":
+            actor.back_at = time.monotonic() + self.ways.away_seconds
+            call.lose_answer()
         if how == "kill before":
             actor.send(signal.SIGKILL)
             call.lose_answer()
@@ -222,6 +242,15 @@ class Schedule:
         if how in ("kill after", "lose"):
             call.lose_answer()
         return answer
+
+    def fault_at(self, actor: Actor, call: Call) -> str:
+        """What happens to a request; nothing to most of them."""
+        if actor.order.fault is None or call.method not in ("PUT", "POST", "DELETE"):
+            return ""
+        with self.lock:
+            actor.writes += 1
+            number, how = actor.order.fault
+            return how if actor.writes == number else ""
 
     # What must be true in the end
 
@@ -300,10 +329,12 @@ class Schedule:
         return set(paths)
 
 
-def play(seeds: Iterable[int], place: str, s3: S3 | None = None, *, rules: str = "", at_once: int = 1) -> None:
+def play(
+    seeds: Iterable[int], place: str, s3: S3 | None = None, *, rules: str = "", at_once: int = 1, ways: Ways = Ways()
+) -> None:
     """Play schedules, each in a place of its own. Raises ``AssertionError`` with what is broken in one."""
     with ThreadPoolExecutor(at_once) as pool:
-        playing = [pool.submit(Schedule(seed, f"{place}-{seed}", s3, rules).play) for seed in seeds]
+        playing = [pool.submit(Schedule(seed, f"{place}-{seed}", s3, rules, ways).play) for seed in seeds]
         try:
             for each in playing:
                 each.result()

@@ -1,4 +1,4 @@
-"""A real Postgres for the tests: Debian's or any other on this machine, or the one in the wheel of the dev extra."""
+"""A real Postgres: Debian's or any other on this machine, or the one in the wheel of the dev extra."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import psycopg2
 from typing_extensions import Self
 
 _SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "60", "listen_addresses": "127.0.0.1"}
-"""Nothing here outlives the tests, so nothing need survive a power cut."""
+"""Nothing here is kept, so nothing need survive a power cut."""
 
 
 class NoPostgresError(Exception):
@@ -33,7 +33,7 @@ class Postgres:
 
     def __init__(self) -> None:
         self.username, self.password = "dagster", secrets.token_hex(8)
-        self.port = _free_port()
+        self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="beiwe-postgres-"))
         self._server: subprocess.Popen[bytes] | None = None
 
@@ -141,7 +141,8 @@ def _candidates() -> Iterator[Path]:
         yield Path(wheel.origin).parent / "pginstall" / "bin"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One on loopback that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -1,0 +1,50 @@
+"""docs/deploy.md as it stands, on real engines: Postgres, an object store, runs in containers or Celery's workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.containers.engines import CeleryWorkers, Containers, Engine, Kubernetes
+from benchmarks.containers.podman import NoPodmanError, require_podman
+from benchmarks.containers.postgres import Postgres
+from benchmarks.containers.rabbitmq import NoRabbitMQError, require_rabbitmq
+from benchmarks.containers.scenario import Size, play
+
+
+@pytest.fixture(params=["containers", "Celery", pytest.param("Kubernetes", marks=pytest.mark.large)])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Skips where an engine can't be had."""
+    try:
+        if request.param == "Celery":
+            require_rabbitmq()
+            return CeleryWorkers()
+        require_podman()
+        return Containers() if request.param == "containers" else Kubernetes()
+    except (NoPodmanError, NoRabbitMQError) as error:
+        pytest.skip(str(error))
+
+
+def test_a_backfill(engine: Engine, postgres: Postgres, s3_environment: dict[str, str], tmp_path: Path) -> None:
+    """One run is killed in its middle, and the clock of another is wrong: the lake is what the server has."""
+    folder = tmp_path / f"engine-{type(engine).__name__.lower()}"
+    folder.mkdir()
+    outcome = play(folder, Size(participants=4, weeks=3), engine, postgres=postgres, store=s3_environment)
+    assert (outcome.recorded, outcome.twice) == (12, 0)
+    assert outcome.runs == {"SUCCESS": 4, "FAILURE": 1}  # the roster, two, and the retry
+    assert outcome.peak_downloads <= 2
+    assert outcome.clocks_ahead >= 1
+    assert (outcome.different, outcome.findings) == (0, [])
+
+
+@pytest.mark.large
+def test_a_database_that_is_away(postgres: Postgres, s3_environment: dict[str, str], tmp_path: Path) -> None:
+    """Runs and daemon are cut off from Dagster's history for two minutes: what they lose is done again."""
+    folder = tmp_path / "engine-away"
+    folder.mkdir()
+    size = Size(participants=4, weeks=3, database_away_seconds=120)
+    outcome = play(folder, size, Containers(), postgres=postgres, store=s3_environment)
+    assert (outcome.recorded, outcome.twice) == (12, 0)
+    assert outcome.runs["SUCCESS"] == 4
+    assert (outcome.different, outcome.findings) == (0, [])
