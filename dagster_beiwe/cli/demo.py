@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dagster_beiwe.cli.command import Command
+from dagster_beiwe.cli.messages import when_interrupted
 from dagster_beiwe.opening import user_path
 from dagster_beiwe.private_files import keep_private
 from dagster_beiwe.simulator import PROFILE_NAMES
@@ -61,4 +62,5 @@ def command(*, once: bool, scenario: bool, folder: Path, profile: str, port: int
         return run_scenario()
     from dagster_beiwe.demo.run import run_demo  # Dagster is slow to import, and --help does not need it
 
-    return run_demo(folder.absolute(), profile=profile, once=once, port=port, browser=not no_browser)
+    with when_interrupted(lambda: f"What is in {folder} stays, and the next demo in this folder continues with it."):
+        return run_demo(folder.absolute(), profile=profile, once=once, port=port, browser=not no_browser)

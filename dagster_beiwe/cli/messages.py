@@ -40,16 +40,13 @@ def begin(*, as_json: bool) -> None:
 
 def say(kind: Kind, text: str, *, label: str = "", **facts: Any) -> None:
     """Say one line: to a program as an object with ``facts``, to a person after a ``label``."""
+    if sys.stderr is None:  # closed; what is printed to nowhere would go to standard output
+        return
     line = one_line(as_typed(text))
     if MANNER.as_json:
         print(json.dumps({"kind": kind, "message": line, **facts}), file=sys.stderr)
         return
     print(f"{red(label, sys.stderr)} {line}" if label else line, file=sys.stderr)
-
-
-def note(text: str) -> None:
-    """Say something that is neither a result nor an error."""
-    say("note", text)
 
 
 @contextmanager
@@ -71,15 +68,15 @@ def start_log() -> None:
 
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        if MANNER.as_json:
+        if MANNER.as_json or sys.stderr is None:
             say("warning" if record.levelno >= logging.WARNING else "note", self.format(record))
         else:
             print(self.format(record), file=sys.stderr)
 
 
-def is_terminal(stream: TextIO) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
     """Whether a person sees ``stream`` on a terminal that can rewrite a line."""
-    return stream.isatty() and os.environ.get("TERM", "") not in _DUMB
+    return stream is not None and stream.isatty() and os.environ.get("TERM", "") not in _DUMB
 
 
 def red(text: str, stream: TextIO) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filled_lake import END, PASSPHRASE, START, fill
 
+from dagster_beiwe.cli import main
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 
@@ -56,3 +59,18 @@ def lake(environment: Path, filled: Path, study_id: str) -> StudyLake:
     """The study in a lake with everything in it."""
     shutil.copytree(filled, environment)
     return BeiweLake(environment).study(study_id, passphrase=PASSPHRASE)
+
+
+@pytest.fixture
+def objects(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[dict[str, Any]]]]:
+    """Runs a command with ``--json``, and returns its status and objects; what it says beside them are objects too."""
+
+    def run(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
+        capsys.readouterr()
+        status = main([*arguments, "--json"])
+        printed = capsys.readouterr()
+        for line in printed.err.splitlines():
+            assert {"kind", "message"} <= json.loads(line).keys()
+        return status, [json.loads(line) for line in printed.out.splitlines()]
+
+    return run

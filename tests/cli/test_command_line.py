@@ -58,7 +58,7 @@ def test_every_command_shows_examples_that_can_be_typed(name: str, capsys: pytes
     for words, command in actions(name).items():
         assert 1 <= len(command.examples) <= 3
         for example in command.examples:
-            typed = shlex.split(example.partition(" > ")[0])
+            typed = shlex.split(re.split(" [<>] ", example)[0])
             called = len(words.split())
             assert " ".join(typed[:called]) == words
             with command.make_context(words, typed[called:]):

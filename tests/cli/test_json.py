@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,10 @@ import click
 import dagster as dg
 import pytest
 
-from dagster_beiwe.cli import main
 from dagster_beiwe.cli.commands import COMMANDS
 from dagster_beiwe.credentials import write_keyring
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.partitions.definitions import participants_name
-
-
-@pytest.fixture
-def objects(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs a command with ``--json``, and returns its status and objects."""
-
-    def run(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
-        status = main([*arguments, "--json"])
-        return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-    return run
 
 
 def test_every_command_that_tells_something_has_it() -> None:

@@ -16,7 +16,7 @@ import pytest
 from coverage_frames import coverage_frame
 from old_trees import save_by_hand
 
-from dagster_beiwe.cli import main
+from dagster_beiwe.cli import main, progress
 from dagster_beiwe.cli.commands import COMMANDS
 from dagster_beiwe.coverage.frame import AS_OF
 from dagster_beiwe.credentials import write_keyring
@@ -76,21 +76,6 @@ def check(found: dict[str, Any], fields: Fields) -> None:
     assert {name: value for name, value in found.items() if not fits(value, fields[name])} == {}
 
 
-@pytest.fixture
-def objects(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[dict[str, Any]]]:
-    """Runs a command with ``--json``, and returns all that is on standard output; standard error holds objects too."""
-
-    def run(*arguments: str, status: int = 0) -> list[dict[str, Any]]:
-        capsys.readouterr()
-        assert main([*arguments, "--json"]) == status
-        printed = capsys.readouterr()
-        for line in printed.err.splitlines():
-            assert {"kind", "message"} <= json.loads(line).keys()
-        return [json.loads(line) for line in printed.out.splitlines()]
-
-    return run
-
-
 def test_the_page_has_every_command() -> None:
     """With the options that make other objects, and no more than that."""
     wanted = set()
@@ -109,12 +94,12 @@ def test_check(lake: StudyLake, tmp_path: Path, objects: Any, monkeypatch: pytes
     """A working installation, and one where much is wrong."""
     (tmp_path / "witness").mkdir()
     monkeypatch.setenv("BEIWE_WITNESS", str(tmp_path / "witness"))
-    found = objects("check")
+    _, found = objects("check")
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", "another one")
     monkeypatch.setenv("BEIWE_AGE_IDENTITY", str(tmp_path / "nowhere"))
-    found += objects("check", status=1)
+    found += objects("check")[1]
     monkeypatch.delenv("BEIWE_LAKE")
-    found += objects("check", status=1)
+    found += objects("check")[1]
     for each in found:
         check(each, promised_of("check", each["subject"]))
     subjects = set(re.findall(r"^\| (\w+) \| `", SECTIONS["check"], re.MULTILINE)) - {"any"}
@@ -150,17 +135,17 @@ def test_commands_that_read(lake: StudyLake, tmp_path: Path, objects: Any, monke
     }
     for section, each in calls.items():
         for arguments in each:
-            found = objects(*arguments, status=1 if section == "status" else 0)
-            assert found
+            status, found = objects(*arguments)
+            assert (status, bool(found)) == (int(section == "status"), True)
             for one in found:
                 check(one, promised(section))
-    (row, *_) = objects("show", "coverage")
+    _, (row, *_) = objects("show", "coverage")
     assert {"study_id", "participant"} <= row.keys()
     for path in Path(lake.storage.describe()).rglob("bert2222/gps/*"):
         path.unlink()
-    (found,) = objects("verify", "--repair", "--yes", status=1)
-    check(found, promised("verify"))
-    assert found["repaired"] == found["partitions"] != []
+    _, (repaired,) = objects("verify", "--repair", "--yes")
+    check(repaired, promised("verify"))
+    assert repaired["repaired"] == repaired["partitions"] != []
 
 
 def test_commands_that_take_over_and_copy(
@@ -184,19 +169,19 @@ def test_commands_that_take_over_and_copy(
         "runs": ["runs"],
     }
     for section, arguments in calls.items():
-        for one in objects(*arguments):
-            check(one, promised(section))
+        status, (found, *_) = objects(*arguments)
+        assert status == 0
+        check(found, promised(section))
 
 
-def test_errors_and_progress(lake: StudyLake, objects: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_and_progress(
+    lake: StudyLake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """On standard error."""
-    assert objects("verify", "--study", "Slip", status=2) == []
     assert main(["verify", "--study", "Slip", "--json"]) == 2
     found = json.loads(capsys.readouterr().err.splitlines()[-1])
     check(found, {"kind": "string", "message": "string", **promised_of("Standard error", "error")})
-    from dagster_beiwe.cli.progress import _say
-    from dagster_beiwe.progress import Reached
-
-    _say(Reached(units="files", done=1, total=2, bytes_done=3, bytes_total=None))
-    found = json.loads(capsys.readouterr().err)
-    check(found, {"kind": "string", "message": "string", **promised_of("Standard error", "progress")})
+    monkeypatch.setattr(progress, "_LINE_SECONDS", 1e-9)
+    assert main(["verify", "--json", "-v"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    check(found[0], {"kind": "string", "message": "string", **promised_of("Standard error", "progress")})
