@@ -37,7 +37,7 @@ def off_by_uploads(history: pd.DataFrame, zone: tzinfo) -> pd.DataFrame:
     counts = pd.DataFrame(
         {"day": day, "stream": uploads["stream"], "uploaded_ahead": age < -CLOCKS_AGREE, "uploaded_behind": behind}
     )
-    found = counts.groupby(["day", "stream"])[[*UPLOAD_COUNTS]].sum()
+    found = counts.groupby(["day", "stream"], observed=True)[[*UPLOAD_COUNTS]].sum()
     return cast("pd.DataFrame", found[found.any(axis=1)].reset_index())
 
 

@@ -73,7 +73,7 @@ def _known(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _numbers(frame: pd.DataFrame, columns: list[str]) -> _Numbers:
     """A number for each combination of values."""
-    return frame.groupby(columns, sort=False).ngroup().to_numpy(np.int64)
+    return frame.groupby(columns, sort=False, observed=True).ngroup().to_numpy(np.int64)
 
 
 def _last_before(surveys: _Numbers, minutes: _Numbers) -> _Numbers:
