@@ -45,14 +45,20 @@ class Proxy:
         with suppress(OSError):  # the end of the listener
             while True:
                 near, _ = self._listener.accept()
-                if self._away:
-                    near.close()
-                    continue
-                far = socket.create_connection(("127.0.0.1", self._behind))
-                with self._lock:
-                    self._open |= {near, far}
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+                self._connect(near)
+
+    def _connect(self, near: socket.socket) -> None:
+        try:
+            if self._away:
+                raise ConnectionRefusedError
+            far = socket.create_connection(("127.0.0.1", self._behind))
+        except OSError:
+            near.close()
+            return
+        with self._lock:
+            self._open |= {near, far}
+        for one, other in ((near, far), (far, near)):
+            threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
 
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):

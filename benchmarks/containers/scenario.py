@@ -7,7 +7,8 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -84,8 +85,7 @@ def play(
     ``store`` is the environment of an object store. ``folder``, whose name is also that of the database and the bucket,
     becomes the ``DAGSTER_HOME``.
     """
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    with SimulatedServer(small_files(size)) as server, mock.patch.dict(os.environ, store):
+    with SimulatedServer(small_files(size)) as server, reachable(store):
         boto3.client("s3").create_bucket(Bucket=folder.name)
         variables = {
             "BEIWE_URL": server.url,
@@ -103,6 +103,16 @@ def play(
         with Deployment(folder, engine, postgres=postgres, variables=variables, elsewhere=elsewhere) as deployment:
             say(f"the webserver is at {deployment.url}")
             return _Play(deployment, server, size, say).outcome(variables["BEIWE_LAKE"])
+
+
+@contextmanager
+def reachable(store: dict[str, str]) -> Iterator[None]:
+    """fsspec keeps clients with the store that they were made for: those of others are forgotten, and these too."""
+    clients = fsspec.get_filesystem_class("s3")
+    clients.clear_instance_cache()
+    with mock.patch.dict(os.environ, store):
+        yield
+    clients.clear_instance_cache()
 
 
 class _Play:
