@@ -16,6 +16,7 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.coverage_pictures import coverage_pictures
+from dagster_beiwe.assets.lineage import SOURCES, column_lineage
 from dagster_beiwe.assets.roster import participant_table
 from dagster_beiwe.assets.settings import settings_changes, settings_until_now
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
@@ -90,7 +91,8 @@ def _output(context: dg.AssetExecutionContext, study: Study) -> dg.Output[Any]:
     tables = _Tables(context, study, lake)
     frame, roster = _measure(context, study, resource, lake, tables)
     pictures = coverage_pictures(context, study, frame, roster, quality=tables.quality)
-    return table_output(frame, {**pictures, **_totals(frame)}, version=content_version(frame))
+    metadata = {**pictures, **_totals(frame), **column_lineage(study, SOURCES["coverage"])}
+    return table_output(frame, metadata, version=content_version(frame))
 
 
 def _totals(frame: pd.DataFrame) -> Mapping[str, int | float]:

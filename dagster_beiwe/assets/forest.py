@@ -16,6 +16,7 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.cell_tables import CellTables, inputs_of
+from dagster_beiwe.assets.lineage import column_lineage, forest_sources
 from dagster_beiwe.assets.recorded import RECORDS_ITSELF, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
@@ -138,6 +139,7 @@ class _Run:
             "time zone": self._zone,
             "days": f"{inputs.days.days[0]} to {inputs.days.days[-1]}",
             **notes,
+            **column_lineage(self._study, forest_sources(self._analysis)),
         }
         self._tables.record(cell, inputs.version, metadata, version=content_version(frame))
 

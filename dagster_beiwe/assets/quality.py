@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from dagster_beiwe.assets.lineage import SOURCES, column_lineage
 from dagster_beiwe.assets.settings import settings_until_now
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset, table_output
 from dagster_beiwe.coverage.frame import TIME_ZONE
@@ -40,6 +41,7 @@ def build_quality_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) -
             "bytes read": progress.size_bytes,
             "files that could not be read": int(table["unreadable_files"].sum()),
             "time zone": table.attrs[TIME_ZONE],
+            **column_lineage(study, SOURCES["quality"]),
         }
         return table_output(table, metadata, version=content_version(table))
 

@@ -15,6 +15,7 @@ import dagster as dg
 import pandas as pd
 
 from dagster_beiwe.assets.cell_tables import CellTables, inputs_of
+from dagster_beiwe.assets.lineage import column_lineage, table_sources
 from dagster_beiwe.assets.recorded import RECORDS_ITSELF, recorded_output
 from dagster_beiwe.assets.run_log import in_run_log
 from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, study_asset
@@ -25,11 +26,10 @@ from dagster_beiwe.partitions.definitions import around_windows, raw_data_partit
 from dagster_beiwe.partitions.run_keys import run_partition_keys
 from dagster_beiwe.reading import BeiwePartitions, RawFile, RawFiles, TimeRange, WindowFiles
 from dagster_beiwe.reading.rows import UTC_TIME
-from dagster_beiwe.runs.dagster_private import COLUMN_LINEAGE
 from dagster_beiwe.runs.failures import clear_failures
 from dagster_beiwe.stream_tables.catalog import TABLES
 from dagster_beiwe.stream_tables.definition import MadeTable, TableDefinition, TableSources
-from dagster_beiwe.stream_tables.framing import LOCAL_TIME, TIME_ZONE, in_calendar
+from dagster_beiwe.stream_tables.framing import in_calendar
 from dagster_beiwe.stream_tables.sampling import hours_with_rows, sampling_rate
 from dagster_beiwe.studies.participant_history import reported_zone
 from dagster_beiwe.studies.server_counts import certain_zone
@@ -129,7 +129,7 @@ class _Run:
             "time zone": zone or "not known",
             "raw data": "complete" if window.complete else "a part could not be fetched",
             "changes": "made",
-            COLUMN_LINEAGE: self._lineage,
+            **column_lineage(self._study, table_sources(self._table)),
         }
         self._cells.record(cell, inputs, metadata, version=written.sha256[:16])
 
@@ -150,19 +150,6 @@ class _Run:
         key, columns = self._study.asset_key("participant").path, ["kind", "name", "value"]
         table = self._store.find(key, partition=participant, columns=columns)
         return (None if table is None else reported_zone(table)) or self._study_zone
-
-    @property
-    def _lineage(self) -> dg.TableColumnLineage:
-        """Times come from the raw data, and those on the wall clock also from the participant's zone."""
-        participant = self._study.asset_key("participant")
-        deps: dict[str, list[dg.TableColumnDep]] = {}
-        for column in self._table.columns:
-            source = UTC_TIME if column == LOCAL_TIME else column
-            named = self._table.columns_from.get(column, () if column == TIME_ZONE else [("raw_data", source)])
-            deps[column] = [dg.TableColumnDep(asset_key=self._study.asset_key(a), column_name=b) for a, b in named]
-            if column in (LOCAL_TIME, TIME_ZONE):
-                deps[column].append(dg.TableColumnDep(asset_key=participant, column_name="value"))
-        return dg.TableColumnLineage(deps)
 
 
 def _told(made: MadeTable, table: TableDefinition) -> Mapping[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -62,7 +64,8 @@ class BeiweTranslatorData:
 
 
 class BeiweTranslator:
-    """Decides the key, group, owners, kinds, tags, description, and metadata of every asset.
+    """Decides the key, group, owners, kinds, tags, description, metadata, code version, and freshness policy of every
+    asset.
 
     Override ``get_asset_spec`` and change what ``super()`` returns::
 
@@ -71,8 +74,8 @@ class BeiweTranslator:
                 spec = super().get_asset_spec(data)
                 return spec.replace_attributes(key=spec.key.with_prefix("lab"), owners=["team:data"])
 
-    Checks, schedules, sensors, and dependencies follow a changed key. Dependencies, an automation condition, and a
-    freshness policy of the returned spec are added. Partitions are not the translator's to choose.
+    Checks, schedules, sensors, and dependencies follow a changed key. Dependencies and an automation condition of the
+    returned spec are added. Partitions are not the translator's to choose.
     """
 
     def get_asset_spec(self, data: BeiweTranslatorData) -> dg.AssetSpec:
@@ -85,10 +88,19 @@ class BeiweTranslator:
             owners=study.config.owners if study else (),
             description=description(data.name, study),
             metadata=_schema(data.name) if study else {**_schema(data.name), NO_PARTICIPANTS_METADATA_KEY: True},
+            code_version=str(METHODS.get(data.name, 1)),
+            freshness_policy=_freshness(data.name, study) if study else None,
         )
 
 
 DEFAULT_TRANSLATOR = BeiweTranslator()
+
+METHODS: Mapping[str, int] = {table.asset: table.method for table in TABLES.values()}
+"""Code versions of assets, 1 for those that are not here. Raise one when the same data make other content: Dagster then
+shows what was made before as stale."""
+
+MADE_DAILY = (*STUDY_TABLES, "restatements", "coverage", "quality", "raw_data")
+"""What the study's schedules make every day. All others follow other assets, or somebody asks for them."""
 
 _OF_FILES = ("raw_data", "out_of_range")
 """Assets that are the server's files. All others are tables. Dagster has an icon for either."""
@@ -103,6 +115,13 @@ def translated(study: Study, translator: BeiweTranslator) -> Study:
     keys = {name: translator.get_asset_spec(BeiweTranslatorData(name=name, study=study)).key for name in names}
     changed = {name: list(key.path) for name, key in keys.items() if key != study.asset_key(name)}
     return replace(study, asset_keys=changed)
+
+
+def _freshness(name: str, study: Study) -> dg.FreshnessPolicy | None:
+    days = study.config.late_days
+    if name not in MADE_DAILY or not days or study.hidden:
+        return None
+    return dg.FreshnessPolicy.time_window(fail_window=timedelta(days=days))
 
 
 def _schema(name: str) -> dict[str, Any]:

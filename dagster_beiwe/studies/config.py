@@ -29,6 +29,7 @@ DEFAULT_QUALITY_STREAMS = ("gps", "survey_answers", "survey_timings")
 """Small ones: the rows of motion sensors take some twenty times as long to read."""
 DEFAULT_SILENT_DAYS = 3
 DEFAULT_SILENT_ERROR_DAYS = 14
+DEFAULT_LATE_DAYS = 7
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -137,6 +138,10 @@ class StudyConfig(BaseModel):
 
     silent_error_days: int = Field(default=DEFAULT_SILENT_ERROR_DAYS, ge=1, le=3650)
     """After how many days without data it is an error, not a warning."""
+
+    late_days: int = Field(default=DEFAULT_LATE_DAYS, ge=0, le=3650)
+    """After how many days without a run that made them Dagster shows what the schedules make daily as late: the
+    freshness policy of the study's assets. 0 turns it off, as for a study that has ended."""
 
     participant_days: int = Field(default=30, ge=0, le=3650)
     """How often, in days, the histories of a phone that keeps sending are fetched again. Those of new, changed, and

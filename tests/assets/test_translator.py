@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
+import pytest
 from labs import PARTICIPANTS, START, WEEKS, Lab, moment, values
 from worlds import ASSETS
 
 from dagster_beiwe import BeiweTranslator, BeiweTranslatorData, Study, StudyConfig, build_beiwe_definitions
 from dagster_beiwe.assets import build_study_assets
+from dagster_beiwe.assets.lineage import SOURCES, forest_sources, table_sources
+from dagster_beiwe.assets.table_schemas import COLUMNS, ROSTER_COLUMNS
+from dagster_beiwe.assets.translator import MADE_DAILY, METHODS
 from dagster_beiwe.checks import CHECKS
+from dagster_beiwe.forest.analyses import ANALYSES, asset_name
 from dagster_beiwe.runs.remembered_heads import all_remembered_heads, remembered_heads
 from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.stream_tables.catalog import TABLES
 
 ANNA, WEEK = PARTICIPANTS[0], timedelta(weeks=1)
 
@@ -63,6 +72,66 @@ def test_assets_have_icons_and_the_tag_of_their_study(server: SimulatedServer) -
         assert node.kinds == {"beiwe", "file" if name in ("raw_data", "out_of_range") else "parquet"}
         assert node.tags["beiwe/study"] == "k" * 63
     assert "beiwe/study" not in graph.get(dg.AssetKey(["beiwe", "studies"])).tags
+
+
+@pytest.fixture(scope="module")
+def icons() -> set[str]:
+    """The kinds for which Dagster's UI has a picture."""
+    spec = importlib.util.find_spec("dagster_webserver")
+    assert spec is not None
+    assert spec.origin is not None
+    chunks = (Path(spec.origin).parent / "webapp" / "build" / "_next" / "static" / "chunks").glob("*.js")
+    (text,) = [text for each in chunks if "parquet:{icon:" in (text := each.read_text(encoding="utf-8"))]
+    return set(re.findall(r'[{,]"?([a-z0-9 _-]+)"?:\{icon:', text))
+
+
+def test_every_asset_says_what_it_is_and_when_it_is_late(server: SimulatedServer, icons: set[str]) -> None:
+    """With everything that a study can have: nothing is left for a lab to fill in but its owners."""
+    config = StudyConfig(
+        "Sleep and Mood", tables=sorted(TABLES), forest=list(ANALYSES), owners=["team:data"], late_days=3
+    )
+    definitions = build_beiwe_definitions([config])
+    graph, repository = definitions.resolve_asset_graph(), definitions.get_repository_def()
+    scheduled = {
+        key
+        for each in repository.schedule_defs
+        for key in repository.get_job(each.job_name).asset_layer.executable_asset_keys
+    }
+    specs = {
+        "/".join(spec.key.path[2:]): spec for spec in definitions.resolve_all_asset_specs() if len(spec.key.path) > 2
+    }
+    assert {*MADE_DAILY, *(table.asset for table in TABLES.values())} < specs.keys()
+    for name, spec in specs.items():
+        node = graph.get(spec.key)
+        assert (spec.group_name, list(spec.owners)) == ("sleep_and_mood", ["team:data"]), name
+        assert spec.tags["beiwe/study"] == "sleep_and_mood", name
+        assert spec.kinds & icons, name
+        assert len(spec.description or "") > 40, name
+        assert spec.code_version == str(METHODS.get(name, 1)), name
+        assert (spec.key in scheduled) >= (name in MADE_DAILY), name
+        late = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=3)) if name in MADE_DAILY else None
+        assert node.freshness_policy == late, name
+        assert (node.automation_condition is not None) == name.startswith(("streams/", "forest/", "surveys")), name
+        if name not in ("raw_data", "out_of_range", "report"):
+            assert "dagster/column_schema" in spec.metadata, name
+
+
+def test_a_study_that_has_ended_is_never_late(server: SimulatedServer) -> None:
+    """Where its configuration says so, and where the server no longer lists it."""
+    graph = build_beiwe_definitions([StudyConfig("Sleep and Mood", late_days=0)]).resolve_asset_graph()
+    assert {graph.get(key).freshness_policy for key in graph.materializable_asset_keys} == {None}
+
+
+def test_column_lineage_names_columns_that_exist() -> None:
+    """On both sides; those of raw data are the columns of its streams' tables."""
+    raw = {source[1] for table in TABLES.values() for named in table_sources(table).values() for source in named}
+    made = {**SOURCES, **{asset_name(tree): forest_sources(each) for tree, each in ANALYSES.items()}}
+    made |= {table.asset: table_sources(table) for table in TABLES.values()}
+    for asset, columns in made.items():
+        assert columns.keys() <= COLUMNS[asset].keys()
+        for source, column in (each for named in columns.values() for each in named):
+            known = {"raw_data": {"timestamp", *raw}, "roster": {"participant", *ROSTER_COLUMNS}}
+            assert column in known.get(source, COLUMNS.get(source, {})), (asset, source, column)
 
 
 def test_a_project_looks_as_its_translator_says(server: SimulatedServer) -> None:
