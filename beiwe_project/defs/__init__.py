@@ -1,0 +1,1 @@
+"""What the project consists of: each file here, and each folder with a ``defs.yaml``."""
