@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from dagster_beiwe.assets import (
     build_studies_asset,
     translated,
 )
+from dagster_beiwe.assets.studies import Ask
 from dagster_beiwe.assets.study_assets import build_tables
 from dagster_beiwe.automation.audit import build_audit_job
 from dagster_beiwe.automation.changes_sensor import build_changes_sensor
@@ -41,35 +41,22 @@ from dagster_beiwe.automation.schedules import (
     build_report_job,
 )
 from dagster_beiwe.checks import checks_of
-from dagster_beiwe.errors import ConfigurationError, ServerError
+from dagster_beiwe.environment import is_strict
+from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.io_managers import EncryptedLakeIOManager, EncryptedTableIOManager
 from dagster_beiwe.resource import BeiweResource, credentials_from_environment
 from dagster_beiwe.runs.dagster_private import AssetJob
-from dagster_beiwe.studies.choice import (
-    choose_studies,
-    configs_from_environment,
-    ids_without_start,
-    is_incomplete,
-    with_own_keys,
-)
 from dagster_beiwe.studies.config import (
     DEFAULT_DEPLOYMENT,
     StudyConfig,
     lake_io_manager_key,
     table_io_manager_key,
 )
-from dagster_beiwe.studies.discovery import (
-    AGAIN_SECONDS,
-    FRESH_SECONDS,
-    LOADING_SECONDS,
-    Patience,
-    StudyMemory,
-    learn_starts,
-    refresh_studies,
-)
 from dagster_beiwe.studies.study import Study
+from dagster_beiwe.study_finder import StudyFinder, ask_and_remember
 
-logger = logging.getLogger("dagster_beiwe")
+LabAssets = Callable[[Study], Sequence[dg.AssetsDefinition]]
+"""Returns a lab's own assets for a study."""
 
 
 class Automation(dg.Resolvable, BaseModel):
@@ -106,11 +93,12 @@ def build_beiwe_definitions(
     studies: Sequence[StudyConfig] | None = None,
     *,
     deployments: Mapping[str, BeiweResource] | None = None,
-    per_study: Callable[[Study], Sequence[dg.AssetsDefinition]] | None = None,
+    per_study: LabAssets | None = None,
     automation: Automation = Automation(),  # noqa: B008  # frozen
     notices: Sequence[Notices] = (),
     translator: BeiweTranslator = DEFAULT_TRANSLATOR,
     default_io_manager: bool = False,
+    strict: bool = False,
     state_folder: str | Path | None = None,
 ) -> dg.Definitions:
     """Build assets, schedules, sensors, and resources for the studies. Call it in a function with ``@dg.definitions``.
@@ -135,17 +123,41 @@ def build_beiwe_definitions(
     IO manager. Without it, Dagster pickles those results, and an asset that reads Beiwe data is refused if Dagster
     would pickle its result.
 
-    Raises ``ConfigurationError`` for a configuration that can't be used. A server that is down is only logged.
+    Raises ``ConfigurationError`` for a configuration that can't be used. A server that is down is only logged, unless
+    with ``strict``, or ``BEIWE_STRICT=1``, a study lacks assets for it: that is for tests of a project.
     """
     if deployments is None:
-        deployments = {DEFAULT_DEPLOYMENT: BeiweResource(credentials=credentials_from_environment(os.environ))}
+        deployments = default_deployments()
     if studies is not None:
-        _check_deployments(studies, deployments)
-    options = AssetOptions(translator=translator)
-    all_studies = build_studies_asset(list(deployments), options, state_folder=state_folder)
-    parts = [dg.Definitions(assets=[all_studies])]
-    for found in _find_studies(studies, deployments, state_folder):
-        study = translated(found, translator)
+        check_deployments(studies, deployments)
+    finder = StudyFinder.of(studies, deployments, folder=state_folder)
+    finder.ask_if_due()
+    return assemble_definitions(
+        finder.found(strict=strict or is_strict(os.environ)),
+        deployments=deployments,
+        per_study=per_study,
+        automation=automation,
+        notices=notices,
+        options=AssetOptions(translator=translator),
+        default_io_manager=default_io_manager,
+        ask=partial(ask_and_remember, folder=state_folder),
+    )
+
+
+def assemble_definitions(
+    found: Iterable[Study],
+    *,
+    deployments: Mapping[str, BeiweResource],
+    per_study: LabAssets | None,
+    automation: Automation,
+    notices: Sequence[Notices],
+    options: AssetOptions,
+    default_io_manager: bool,
+    ask: Ask,
+) -> dg.Definitions:
+    """The definitions of studies that were found; see ``build_beiwe_definitions``."""
+    parts = [dg.Definitions(assets=[build_studies_asset(list(deployments), options, ask=ask)])]
+    for study in (translated(each, options.translator) for each in found):
         pool = f"beiwe_{deployments[study.config.deployment].credentials.server_name()}"
         parts.append(_study_definitions(study, replace(options, pool=pool), automation))
         if per_study and study.start:
@@ -157,58 +169,9 @@ def build_beiwe_definitions(
     return dg.Definitions.merge(*parts, common)
 
 
-def _find_studies(
-    studies: Sequence[StudyConfig] | None, deployments: Mapping[str, BeiweResource], state_folder: str | Path | None
-) -> list[Study]:
-    """The studies of all deployments: from each server if it is time to ask it, otherwise from memory."""
-    memories = {
-        name: StudyMemory(name, folder=state_folder, server=resource.credentials.host())
-        for name, resource in deployments.items()
-    }
-
-    def configs(deployment: str) -> list[StudyConfig]:
-        known = {name: memory.studies() for name, memory in memories.items()}
-        every = configs_from_environment(os.environ, known) if studies is None else studies
-        return [config for config in every if config.deployment == deployment]
-
-    patience = Patience(LOADING_SECONDS)
-    for name, memory in memories.items():
-        _ask(deployments[name], memory, partial(configs, name), patience)
-    chosen = [study for name, memory in memories.items() for study in choose_studies(configs(name), memory.studies())]
-    found = with_own_keys(chosen)
-    for before, after in zip(chosen, found, strict=True):
-        if before.key != after.key:
-            memories[after.config.deployment].remember_key(after.id, after.key)
-    for study in (each for each in found if each.hidden):
-        logger.warning(
-            "The server no longer lists study %r: it was hidden or deleted, or the access keys no longer see it. Its "
-            "assets stay, with their history, but their runs will fail. To leave it out, list the studies you want.",
-            study.name,
-        )
-    return found
-
-
-def _ask(
-    resource: BeiweResource, memory: StudyMemory, configs: Callable[[], Sequence[StudyConfig]], patience: Patience
-) -> None:
-    """Update the memory of one deployment if it is time to."""
-    if not configs():
-        return
-    age = memory.age_seconds()
-    if age is not None and age <= (AGAIN_SECONDS if is_incomplete(configs(), memory.studies()) else FRESH_SECONDS):
-        return
-    if not patience.left_seconds:
-        logger.warning("No time was left to ask a server for its studies. The last known ones are used.")
-        return
-    try:
-        with resource.process_config_and_initialize_cm() as live, live.get_client(policy=patience.policy()) as client:
-            known = refresh_studies(memory, client)
-            learn_starts(memory, client, ids_without_start(configs(), known), patience=patience)
-    except ServerError as error:
-        memory.touch()
-        logger.warning("The server did not return its studies. The last known ones are used. %s", error)
-    except ConfigurationError as error:
-        logger.warning("The server could not be asked for its studies. The last known ones are used. %s", error)
+def default_deployments() -> dict[str, BeiweResource]:
+    """One server, with credentials from the environment."""
+    return {DEFAULT_DEPLOYMENT: BeiweResource(credentials=credentials_from_environment(os.environ))}
 
 
 def _study_definitions(study: Study, options: AssetOptions, automation: Automation) -> dg.Definitions:
@@ -259,7 +222,7 @@ def _resources(deployments: Mapping[str, BeiweResource]) -> dict[str, Any]:
     return resources
 
 
-def _check_deployments(configs: Sequence[StudyConfig], deployments: Mapping[str, BeiweResource]) -> None:
+def check_deployments(configs: Sequence[StudyConfig], deployments: Mapping[str, BeiweResource]) -> None:
     unknown = sorted({config.deployment for config in configs} - deployments.keys())
     if unknown:
         raise ConfigurationError(

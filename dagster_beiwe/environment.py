@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from dagster_beiwe.errors import ConfigurationError
@@ -53,6 +54,9 @@ BEIWE_START: Final = "BEIWE_START"
 """The ``start`` of the studies of a project that lists none."""
 BEIWE_TABLES: Final = "BEIWE_TABLES"
 """The ``tables`` of those that ``BEIWE_STUDIES`` names, or of all if none is named, separated by commas."""
+BEIWE_STRICT: Final = "BEIWE_STRICT"
+"""``1`` refuses to load definitions in which a study lacks assets because its server did not answer: for tests of a
+project."""
 
 BEIWE_AUTOMATION: Final = "BEIWE_AUTOMATION"
 """In the repository's ``beiwe_project`` only: ``running`` turns schedules and sensors on."""
@@ -70,9 +74,14 @@ BEIWE_FOREST_DISK: Final = "BEIWE_FOREST_DISK"
 """A folder on a disk for the plain files of Forest, where there is no file system in memory."""
 
 DAGSTER_HOME: Final = "DAGSTER_HOME"
-"""The folder of Dagster's ``dagster.yaml`` and history. ``beiwe`` in it remembers the studies of each server."""
+"""The folder of Dagster's ``dagster.yaml`` and history. What the servers said about their studies is in it, too."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def is_strict(environ: Mapping[str, str]) -> bool:
+    """Whether a study without assets is an error when definitions load: any value but an empty one, 0, and false."""
+    return environ.get(BEIWE_STRICT, "").strip().lower() not in ("", "0", "false")
 
 
 def with_prefix(name: str, prefix: str) -> str:

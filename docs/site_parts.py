@@ -46,6 +46,9 @@ READ_ON = {
     "audit_days": "completeness.md",
     "witness_variable": "deploy.md#a-witness",
     "translation": "assets.md#change-keys-groups-owners-and-descriptions",
+    "per_study": "assets.md#your-own-assets",
+    "defs_state": "project.md#state",
+    "strict": "project.md#check-it-in-ci",
 }
 """{field: the page that explains it}"""
 

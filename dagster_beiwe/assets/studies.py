@@ -2,8 +2,7 @@
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -14,54 +13,43 @@ from dagster_beiwe.assets.table_schemas import COLUMNS
 from dagster_beiwe.assets.translator import STUDIES, BeiweTranslator, BeiweTranslatorData
 from dagster_beiwe.resource import BeiweResource
 from dagster_beiwe.studies.config import table_io_manager_key
-from dagster_beiwe.studies.discovery import StudyMemory, learn_starts, refresh_studies
 from dagster_beiwe.studies.roster import content_hash
 from dagster_beiwe.studies.study import Study
+from dagster_beiwe.study_finder import ask_and_remember
 from dagster_beiwe.text import as_code
+
+_STUDIES = BeiweTranslatorData(name=STUDIES, study=None)
 
 
 def studies_key(translator: BeiweTranslator) -> dg.AssetKey:
-    return _spec(translator).key
+    return translator.get_asset_spec(_STUDIES).key
+
+
+Ask = Callable[[Mapping[str, BeiweResource]], Iterable[Study]]
+"""Asks deployments for the studies that the access keys can see now, and remembers what they answer."""
 
 
 def build_studies_asset(
-    deployments: Sequence[str],
-    options: AssetOptions = DEFAULT_OPTIONS,
-    *,
-    state_folder: str | Path | None = None,
+    deployments: Sequence[str], options: AssetOptions = DEFAULT_OPTIONS, *, ask: Ask = ask_and_remember
 ) -> dg.AssetsDefinition:
     """``beiwe/studies``. New studies get assets when the code location is reloaded."""
 
     @asset_of(
-        _spec(options.translator),
+        _STUDIES,
+        options,
         required_resource_keys=set(deployments),
         io_manager_key=table_io_manager_key(deployments[0]),
     )
     def studies(context: dg.AssetExecutionContext) -> dg.Output[Any]:
-        def ask() -> list[dict[str, str]]:
+        def rows_now() -> list[dict[str, str]]:
             return [
-                {"deployment": deployment, "study_id": each.id, "name": each.name, "key": each.key}
-                for deployment in deployments
-                for each in _visible_studies(getattr(context.resources, deployment), deployment, state_folder)
+                {"deployment": each.config.deployment, "study_id": each.id, "name": each.name, "key": each.key}
+                for each in ask({name: getattr(context.resources, name) for name in deployments})
             ]
 
-        rows = options.retried(ask, context.log)
+        rows = options.retried(rows_now, context.log)
         frame = pd.DataFrame(rows, columns=list(COLUMNS[STUDIES]), dtype="string")
         names = "\n".join(f"- {as_code(row['name'])}" for row in rows[:200]) or "none"
         return table_output(frame, {"studies": dg.MetadataValue.md(names)}, version=content_hash(rows))
 
     return studies
-
-
-def _spec(translator: BeiweTranslator) -> dg.AssetSpec:
-    return translator.get_asset_spec(BeiweTranslatorData(name=STUDIES, study=None))
-
-
-def _visible_studies(resource: BeiweResource, deployment: str, state_folder: str | Path | None) -> list[Study]:
-    """The studies that the access keys can see now; all of them are remembered."""
-    memory = StudyMemory(deployment, folder=state_folder)
-    with resource.get_client() as client:
-        seen = client.studies()
-        known = refresh_studies(memory, client)
-        learn_starts(memory, client, seen)
-    return [each for each in known.values() if each.id in seen]

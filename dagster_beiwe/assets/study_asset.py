@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,17 +21,21 @@ from dagster_beiwe.studies.config import table_io_manager_key
 from dagster_beiwe.studies.study import Study
 
 AssetFunction = Callable[..., Any]
+Execute = Callable[[dg.AssetExecutionContext, BeiweTranslatorData, Callable[[], Iterator[Any]]], Iterable[Any]]
+"""Runs the step of an asset, whose work its last argument does."""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AssetOptions:
-    """What all assets of a study share: the pool of runs that download, the retries of steps, and the translator."""
+    """What all assets of a study share: the pool of runs that download, the retries of steps, the translator, and what
+    a lab does before and after each step."""
 
     pool: str | None = None
     retry_policy: dg.RetryPolicy = RETRY_POLICY
     translator: BeiweTranslator = DEFAULT_TRANSLATOR
+    execute: Execute | None = None
 
     def retried(
         self, work: Callable[[], _T], log: logging.Logger, *, unfinished: Callable[[], Iterable[str]] = tuple
@@ -49,7 +55,8 @@ def study_asset(
     """As ``dg.asset``, for an asset of a study: what the translator says about it, the study in its metadata, and the
     study's deployment among its resources. By default, it is a table."""
     return asset_of(
-        options.translator.get_asset_spec(BeiweTranslatorData(name=name, study=study)),
+        BeiweTranslatorData(name=name, study=study),
+        options,
         metadata=study.to_metadata(),
         deps=deps,
         required_resource_keys={study.config.deployment},
@@ -58,19 +65,21 @@ def study_asset(
 
 
 def asset_of(
-    spec: dg.AssetSpec,
+    data: BeiweTranslatorData,
+    options: AssetOptions,
     *,
     metadata: Mapping[str, Any] | None = None,
     deps: Iterable[dg.AssetKey | dg.AssetDep] = (),
-    **options: Any,
+    **more: Any,
 ) -> Callable[[AssetFunction], dg.AssetsDefinition]:
-    """As ``dg.asset``, for what a translator says about an asset; ``metadata`` takes precedence over the
+    """As ``dg.asset``, for what the translator says about an asset; ``metadata`` takes precedence over the
     translator's."""
+    spec = options.translator.get_asset_spec(data)
 
     def decorate(function: AssetFunction) -> dg.AssetsDefinition:
         with beta_features():
             return dg.asset(
-                function,
+                _executed(function, data, options.execute) if options.execute else function,
                 key=spec.key,
                 group_name=spec.group_name,
                 owners=list(spec.owners),
@@ -81,10 +90,24 @@ def asset_of(
                 deps=[*deps, *spec.deps],
                 code_version=spec.code_version,
                 freshness_policy=spec.freshness_policy,
-                **{**options, "automation_condition": spec.automation_condition or options.get("automation_condition")},
+                **{**more, "automation_condition": spec.automation_condition or more.get("automation_condition")},
             )
 
     return decorate
+
+
+def _executed(function: AssetFunction, data: BeiweTranslatorData, execute: Execute) -> AssetFunction:
+    """The asset's function, run by ``execute``."""
+
+    @functools.wraps(function)
+    def run(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        def materialize() -> Iterator[Any]:
+            result = function(context)
+            yield from result if inspect.isgenerator(result) else (result,)
+
+        yield from execute(context, data, materialize)
+
+    return run
 
 
 def table_output(

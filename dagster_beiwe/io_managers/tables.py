@@ -58,7 +58,7 @@ class EncryptedTableIOManager(dg.ConfigurableIOManager):
             raise ConfigurationError(
                 f"The op {name_of(context)} returned a {type(obj).__name__}, which belongs to no asset and has no "
                 "place in the lake. Nothing was stored. Give the op's output an `io_manager_key` of its own, or bind "
-                "`io_manager` yourself and leave out `default_io_manager=True`."
+                "`io_manager` yourself and write `default_io_manager=False`."
             )
         keys = output_partition_keys(context)
         frames = _frames_by_partition(context, keys, obj)
@@ -157,7 +157,8 @@ def _what_is_wrong(keys: Sequence[str | None], obj: Any) -> str:
         return (
             f"returned a {type(obj).__name__}. Return pandas DataFrames, annotate an asset that returns nothing "
             "`-> None`, or give the asset an `io_manager_key` of its own that writes nothing about participants "
-            "unencrypted."
+            "unencrypted. An asset that names none has this IO manager only if the project asked for it: "
+            "`default_io_manager=False` gives it back the one that it had."
         )
     given = {str(key) for key in obj} if isinstance(obj, Mapping) else set()
     missing = [key for key in map(str, keys) if key not in given]

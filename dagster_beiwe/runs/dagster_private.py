@@ -9,22 +9,33 @@ from __future__ import annotations
 
 from typing import Final
 
+from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext, DefinitionsLoadType
 from dagster._core.definitions.target import ANONYMOUS_ASSET_JOB_PREFIX
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
 from dagster._core.errors import DagsterPipesExecutionError
 from dagster._core.events import EngineEventData
 from dagster._core.execution.context.system import StepExecutionContext
 from dagster._core.launcher import DefaultRunLauncher
+from dagster._core.storage.defs_state.base import DefsStateStorage
+from dagster._utils.env import using_dagster_dev
 from dagster.components.definitions import LazyDefinitions
+from dagster.components.utils.project_paths import get_local_state_path
+from dagster_shared.serdes.objects.models.defs_state_info import DefsStateManagementType
 
 __all__ = [
     "ANONYMOUS_ASSET_JOB_PREFIX",
     "AssetJob",
     "DagsterPipesExecutionError",
     "DefaultRunLauncher",
+    "DefinitionsLoadContext",
+    "DefinitionsLoadType",
+    "DefsStateManagementType",
+    "DefsStateStorage",
     "EngineEventData",
     "LazyDefinitions",
     "StepExecutionContext",
+    "get_local_state_path",
+    "using_dagster_dev",
 ]
 
 PARTITION_TAG: Final = "dagster/partition"

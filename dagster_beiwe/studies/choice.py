@@ -128,6 +128,29 @@ def ids_without_start(configs: Sequence[StudyConfig], known: Known) -> Iterator[
     return (study.id for study in choose_studies(configs, known) if _lacks_start(study))
 
 
+def lacking_assets(configs: Sequence[StudyConfig], found: Sequence[Study]) -> list[str]:
+    """Which studies lack assets and why, in words; none of them stops a project from loading."""
+    listed = [config for config in configs if config.study != EVERY_STUDY]
+    return [
+        *(
+            f"no study of the deployment {config.deployment!r} is known"
+            for config in configs
+            if config.study == EVERY_STUDY and not any(study.config.deployment == config.deployment for study in found)
+        ),
+        *(
+            f"study {config.study!r} is not known, because its server never answered"
+            for config in listed
+            if not any(study.config == config for study in found)
+        ),
+        *(
+            f"study {study.name!r} is no longer on its server"
+            for study in found
+            if study.hidden and study.config in listed
+        ),
+        *(f"the start of study {study.name!r} is not known" for study in found if _lacks_start(study)),
+    ]
+
+
 def _lacks_start(study: Study) -> bool:
     return study.start is None and not study.hidden
 

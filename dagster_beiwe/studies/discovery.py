@@ -1,8 +1,8 @@
-"""Find the studies: ask the server with little patience, and remember its answer in a small file.
+"""Find the studies: ask the server with little patience, and remember its answer.
 
 Definitions must load when the server is down, and asset keys and windows must never move once there is history under
-them. So a study is kept once it was seen: its id and name (with the key made from its first name, and its server) in
-``<deployment>.json``, and the first day of its windows in ``<deployment>.starts.json``. Nothing about participants.
+them. So a study is kept once it was seen: its id and name, with the key made from its first name, its server, and the
+first day of its windows. Nothing about participants.
 """
 
 from __future__ import annotations
@@ -75,25 +75,32 @@ class Patience:
 
 
 class StudyMemory:
-    """The last known studies of one deployment, in two files of a folder (default: ``$DAGSTER_HOME/beiwe``).
+    """The last known studies of one deployment, {study id: what is known}: in ``<deployment>.json`` of a folder
+    (default: ``$DAGSTER_HOME/beiwe``), or in ``state``, {deployment: the same}, which the caller keeps.
 
     Only those of one ``server`` (host and port); by default, of the one that was asked last. If the folder cannot be
     written, a warning says so, and what was learned lasts as long as this object.
     """
 
-    def __init__(self, deployment: str, *, folder: str | Path | None = None, server: str = "") -> None:
+    def __init__(
+        self,
+        deployment: str,
+        *,
+        folder: str | Path | None = None,
+        state: dict[str, Any] | None = None,
+        server: str = "",
+    ) -> None:
         home = Path(folder) if folder else Path(os.environ.get(DAGSTER_HOME) or "~/.dagster").expanduser() / "beiwe"
-        self._studies = home / f"{deployment}.json"
-        self._starts = home / f"{deployment}.starts.json"
-        self._deployment, self._server = deployment, server
-        self._unsaved: dict[Path, dict[str, Any]] = {}
+        self._file = home / f"{deployment}.json"
+        self._unsaved: dict[str, Any] = {}
+        self._state, self._deployment, self._server = state, deployment, server
 
     def studies(self) -> dict[str, Study]:
         """{study id: study}, sorted by name, with the default configuration; empty before the server's first answer.
 
         A study's key comes from its first name and stays; its start stays too.
         """
-        starts, entries = self._load(self._starts), self._entries()
+        entries = self._entries()
         asked_last = {entry.get("server") for entry in entries.values() if not entry.get("hidden")}
         servers = {self._server} if self._server else asked_last
         known = [
@@ -101,7 +108,7 @@ class StudyMemory:
                 id=study_id,
                 name=entry["name"],
                 key=entry["key"],
-                start=_parse_day(starts.get(study_id)),
+                start=_parse_day(entry.get("start")),
                 hidden=entry.get("hidden") is True,
                 config=StudyConfig(study_id, deployment=self._deployment),
             )
@@ -115,7 +122,7 @@ class StudyMemory:
         if self._entries() and not self.studies():
             return None
         try:
-            return time.time() - self._studies.stat().st_mtime
+            return time.time() - self._file.stat().st_mtime
         except OSError:
             return None
 
@@ -125,46 +132,51 @@ class StudyMemory:
         self._server = server or self._server
         entries = {study_id: {**entry, "hidden": True} for study_id, entry in self._entries().items()}
         for study_id, name in names.items():
-            key = entries[study_id]["key"] if study_id in entries else self._first_key(name, study_id, entries)
-            entries[study_id] = {"name": name, "key": key, "server": self._server or None, "hidden": False}
-        self._save(self._studies, entries)
+            known = entries.get(study_id) or {"key": self._first_key(name, study_id, entries)}
+            entries[study_id] = {**known, "name": name, "server": self._server or None, "hidden": False}
+        self._save(entries)
         return self.studies()
 
     def remember_key(self, study_id: str, key: str) -> None:
         """Keep another key for a study, because its own was taken."""
-        entries = self._entries()
-        if study_id in entries:
-            self._save(self._studies, {**entries, study_id: {**entries[study_id], "key": key}})
+        self._add(study_id, key=key)
 
     def remember_start(self, study_id: str, start: date) -> None:
         """Keep the first day of a study's windows; the first one remembered stays."""
-        starts = self._load(self._starts)
-        if _parse_day(starts.get(study_id)) is None:
-            self._save(self._starts, {**starts, study_id: start.isoformat()})
+        if _parse_day(self._entries().get(study_id, {}).get("start")) is None:
+            self._add(study_id, start=start.isoformat())
 
     def touch(self) -> None:
         """Note that the server did not answer, so that not every process waits for it again."""
         with suppress(OSError):
-            os.utime(self._studies)
+            os.utime(self._file)
+
+    def _add(self, study_id: str, **facts: str) -> None:
+        entries = self._entries()
+        if study_id in entries:
+            self._save({**entries, study_id: {**entries[study_id], **facts}})
 
     def _entries(self) -> dict[str, dict[str, Any]]:
+        found = (
+            self._state.get(self._deployment) if self._state is not None else self._unsaved or read_state(self._file)
+        )
         return {
             study_id: entry
-            for study_id, entry in self._load(self._studies).items()
+            for study_id, entry in (found if isinstance(found, dict) else {}).items()
             if is_study_id(study_id) and isinstance(entry, dict) and {"name", "key"} <= entry.keys()
         }
 
     def _first_key(self, name: str, study_id: str, entries: Mapping[str, Mapping[str, Any]]) -> str:
         return free_key(_slug(name, study_id), study_id, {entry["key"] for entry in entries.values()})
 
-    def _load(self, path: Path) -> dict[str, Any]:
-        return self._unsaved[path] if path in self._unsaved else _read(path)
-
-    def _save(self, path: Path, value: dict[str, Any]) -> None:
+    def _save(self, entries: dict[str, dict[str, Any]]) -> None:
+        if self._state is not None:
+            self._state[self._deployment] = entries
+            return
         try:
-            _write(path, value)
+            write_state(self._file, entries)
         except LakeUnavailableError as error:
-            self._unsaved[path] = value
+            self._unsaved = entries
             logger.warning("%s Until then, each process asks the server again, and a study's start may move.", error)
 
 
@@ -251,7 +263,7 @@ def _parse_day(value: object) -> date | None:
         return None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
     """A JSON object, empty if the file is absent or damaged: the server will say it again."""
     try:
         value = json.loads(read_file(path, limit_bytes=_LARGEST_BYTES))
@@ -263,7 +275,7 @@ def _read(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _write(path: Path, value: Mapping[str, Any]) -> None:
+def write_state(path: Path, value: Mapping[str, Any]) -> None:
     """Replace the file in one step; nobody but its owner may read it."""
     data = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode()
     try:

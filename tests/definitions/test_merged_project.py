@@ -5,6 +5,7 @@
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.execution.api import execute_run
 from worlds import START, WEEKS, small_world
 
-from dagster_beiwe import BeiwePartitions, Study, StudyConfig, build_beiwe_definitions, raw_data_partitions
+from dagster_beiwe import (
+    BeiweComponent,
+    BeiwePartitions,
+    Study,
+    StudyConfig,
+    build_beiwe_definitions,
+    raw_data_partitions,
+)
 from dagster_beiwe.io_managers.pickles import NO_PARTICIPANTS_METADATA_KEY
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.partitions.run_keys import rectangle_tags
@@ -58,6 +66,11 @@ def quiet(_: dg.InitLoggerContext) -> logging.Logger:
 def own_project(executor: dg.ExecutorDefinition = dg.multiprocess_executor) -> dg.Definitions:
     return dg.Definitions(
         assets=[number],
+        schedules=[
+            dg.ScheduleDefinition(
+                name="every_day", job=ops, cron_schedule="@daily", default_status=dg.DefaultScheduleStatus.RUNNING
+            )
+        ],
         jobs=[ops, dg.define_asset_job("numbers", selection=[number])],
         resources={"io_manager": dg.InMemoryIOManager()},
         loggers={"quiet": quiet},
@@ -70,10 +83,19 @@ def beiwe(per_study: Any = None) -> dg.Definitions:
     return build_beiwe_definitions([config], per_study=per_study)
 
 
+def beiwe_in_yaml() -> dg.Definitions:
+    text = f"studies: [{{study: Sleep and Mood, key: sleep, start: {START}, streams: [gps]}}]"
+    return dg.build_defs_for_component(BeiweComponent.resolve_from_yaml(text))
+
+
+@pytest.mark.parametrize("build", [beiwe, beiwe_in_yaml])
 @pytest.mark.parametrize("first", ["ours", "theirs"])
-def test_a_project_keeps_its_executor_io_manager_loggers_and_jobs(server: SimulatedServer, first: str) -> None:
-    """In either order of merging; ours brings resources under names of its own only."""
-    ours, theirs = beiwe(), own_project()
+def test_a_project_keeps_its_executor_io_manager_loggers_and_jobs(
+    server: SimulatedServer, first: str, build: Callable[[], dg.Definitions]
+) -> None:
+    """In either order of merging; ours brings resources under names of its own only, and all but the sensor that ends
+    our own dead runs is off."""
+    ours, theirs = build(), own_project()
     merged = dg.Definitions.merge(*((ours, theirs) if first == "ours" else (theirs, ours)))
     dg.Definitions.validate_loadable(merged)
     assert (ours.executor, ours.loggers or {}) == (None, {})
@@ -81,6 +103,10 @@ def test_a_project_keeps_its_executor_io_manager_loggers_and_jobs(server: Simula
     assert merged.executor is theirs.executor
     assert merged.loggers == theirs.loggers
     assert (merged.resources or {})["io_manager"] is (theirs.resources or {})["io_manager"]
+    assert ours.metadata == theirs.metadata == {}
+    repository = merged.get_repository_def()
+    on: list[Any] = [*repository.schedule_defs, *repository.sensor_defs]
+    assert {each.name for each in on if each.default_status.value == "RUNNING"} == {"every_day", "beiwe_dead_runs"}
     assert {job.name for job in merged.get_repository_def().get_all_jobs()} >= {"ops", "numbers"}
     for name in ("ops", "numbers"):
         assert merged.resolve_job_def(name).executor_def is dg.multiprocess_executor

@@ -12,8 +12,11 @@ from dagster_dg_cli.cli import create_dg_cli
 
 from dagster_beiwe import BeiweComponent
 from dagster_beiwe.encryption import CIPHERS
+from dagster_beiwe.forest.analyses import ANALYSES
+from dagster_beiwe.stream_tables.catalog import TABLES
 from dagster_beiwe.streams import STREAM_GROUPS, STREAM_NAMES, misspelled_streams
 
+OURS = ("StudyInYaml", "Deployment", "Automation", "Notices")
 PROJECT = """
 [project]
 name = "lab"
@@ -73,6 +76,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tu
         (tmp_path / "pyproject.toml").write_text(PROJECT)
         (package / "defs" / "beiwe" / "defs.yaml").write_text(text)
         monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("DAGSTER_IS_DEV_CLI", "1")  # `dg` sets it for good
         done = CliRunner().invoke(create_dg_cli(), ["check", "yaml"])
         return done.exit_code, done.output
 
@@ -108,6 +112,24 @@ def test_each_mistake_is_named_with_its_line(check: Callable[[str], tuple[int, s
         ("runing", "Additional properties are not allowed ('runing' was unexpected)"),
         ("group", "Additional properties are not allowed ('group' was unexpected)"),
     }
+
+
+def test_every_setting_is_explained_and_has_its_choices() -> None:
+    """In the schema, which editors and ``dg utils inspect-component`` show."""
+    model = BeiweComponent.get_model_cls()
+    assert model is not None
+    schema = model.model_json_schema()
+    parts = {name: part for name, part in schema["$defs"].items() if name.removesuffix("Model") in OURS}
+    assert len(parts) == len(OURS)
+    for part in (schema, *parts.values()):
+        for name, field in part["properties"].items():
+            assert len(field.get("description", "")) > 15, name
+            assert "DAGSTER" not in str(field.get("default")), name
+    study = parts["StudyInYamlModel"]["properties"]
+    assert study["window"]["else"]["enum"] == ["daily", "weekly", "monthly"]
+    assert study["tables"]["else"]["items"]["enum"] == sorted(TABLES)
+    assert study["compression"]["else"]["enum"] == ["zstd", "none"]
+    assert study["forest"]["else"]["items"]["enum"] == list(ANALYSES)
 
 
 @pytest.mark.parametrize("known", STREAM_NAMES)

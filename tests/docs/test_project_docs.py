@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,8 +14,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from dagster._cli import create_dagster_cli
+from dagster_dg_cli.cli import create_dg_cli
 
 from dagster_beiwe import BeiweLake
+from dagster_beiwe.runs.dagster_private import DefinitionsLoadContext
 from dagster_beiwe.simulator import ContentPlan, SimulatedServer, StudyPlan, World
 
 REPOSITORY = Path(__file__).parents[2]
@@ -45,11 +49,45 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedServer]:
         yield running
 
 
+def test_a_project_in_yaml(server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The component of the page, a lab's assets beside it, and a subclass of it, as `dg` loads them."""
+    component, local = (yaml.safe_load(text) for text in blocks("project.md", "yaml")[:2])
+    lab, subclass, _ = blocks("project.md", "python")
+    component["attributes"]["defs_state"] = local["attributes"]["defs_state"]
+    package = tmp_path / "src" / "clinic"
+    for folder in (package, package / "defs", package / "defs" / "beiwe", package / "components"):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").touch()
+    (tmp_path / "dg.toml").write_text('directory_type = "project"\n[project]\nroot_module = "clinic"\n')
+    (package / "definitions.py").write_text((REPOSITORY / "beiwe_project" / "definitions.py").read_text())
+    (package / "components" / "beiwe.py").write_text(subclass)
+    (package / "defs" / "beiwe" / "lab.py").write_text(lab)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("DAGSTER_IS_DEV_CLI", "1")  # `dg` sets it for good
+    monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
+    monkeypatch.setattr(DefinitionsLoadContext, "_instance", None)  # what earlier tests loaded
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as path:
+        path.syspath_prepend(tmp_path / "src")
+        for kind in (component["type"], "clinic.components.beiwe.ClinicComponent"):
+            (package / "defs" / "beiwe" / "defs.yaml").write_text(yaml.safe_dump({**component, "type": kind}))
+            for command in (["check", "yaml"], ["utils", "refresh-defs-state"], ["list", "defs", "--json"]):
+                done = CliRunner().invoke(create_dg_cli(), command)
+                assert done.exit_code == 0, f"{done.output}\n{done.exception}"
+            listed = {each["asset_key"]: each for each in json.loads(done.stdout)["assets"]}
+            assert {"beiwe/sleep/streams/gps", "lab/sleep/gps_rows"} < listed.keys()
+            assert (
+                json.dumps({"clinic": "north"})[1:-1] in str(listed["beiwe/sleep/roster"]["tags"]).replace("'", '"')
+            ) is (kind != component["type"])
+    for name in [each for each in sys.modules if each.split(".")[0] == "clinic"]:
+        del sys.modules[name]
+
+
 @pytest.mark.filterwarnings("ignore:Function `definitions_validate_command` is superseded")
 def test_three_files_are_a_project(server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dagster's own command loads them, in a folder with nothing else."""
-    (definitions,) = blocks("project.md", "python")
-    workspace, instance = blocks("project.md", "yaml")
+    """In Python: Dagster's own command loads them, in a folder with nothing else."""
+    *_, definitions = blocks("project.md", "python")
+    *_, workspace, instance = blocks("project.md", "yaml")
     home, lab = tmp_path / "home", tmp_path / "lab"
     home.mkdir()
     lab.mkdir()
@@ -66,7 +104,7 @@ def test_three_files_are_a_project(server: SimulatedServer, tmp_path: Path, monk
 
 def test_the_instance_that_is_shown_is_the_repositorys() -> None:
     """One text, in two places."""
-    shown = yaml.safe_load(blocks("project.md", "yaml")[1])
+    shown = yaml.safe_load(blocks("project.md", "yaml")[-1])
     assert shown == yaml.safe_load((REPOSITORY / "dagster.yaml").read_text(encoding="utf-8"))
 
 

@@ -27,7 +27,7 @@ FLOORS = [
     {"maintenance", "studies", "adoption"},
     {"runs", "opening", "coverage"},
     {"partitions", "resource", "pictures", "quality"},
-    {"io_managers", "report"},
+    {"io_managers", "report", "study_finder"},
     {"assets"},
     {"checks", "automation"},
     {"definitions"},

@@ -198,7 +198,7 @@ def test_loading_has_an_end(
     server: SimulatedServer, other: SimulatedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """When the time for all questions is over, nobody is asked any more."""
-    monkeypatch.setattr("dagster_beiwe.definitions.LOADING_SECONDS", 0)
+    monkeypatch.setattr("dagster_beiwe.study_finder.LOADING_SECONDS", 0)
     build_beiwe_definitions(deployments=two_servers())
     assert server.requests == other.requests == []
     assert "No time was left" in caplog.text
