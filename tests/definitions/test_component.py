@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
 import dagster as dg
 from worlds import ASSETS
 
 import dagster_beiwe
-from dagster_beiwe import BeiweComponent, EnvCredentials, KeyringCredentials
+from dagster_beiwe import BeiweComponent, BeiweTranslatorData, EnvCredentials, KeyringCredentials, Study
+from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import SimulatedServer
 
 YAML = """
@@ -65,6 +69,44 @@ def test_a_translation_in_yaml_changes_how_every_asset_looks(server: SimulatedSe
         check.asset_key for check in definitions.resolve_asset_graph().asset_check_keys if check.name == "intact"
     }
     assert checks == dg.AssetKey(["lab", "beiwe", "sleep", "coverage"])
+
+
+class ClinicComponent(BeiweComponent):
+    """Overrides what a lab can override."""
+
+    def get_asset_spec(self, data: BeiweTranslatorData) -> dg.AssetSpec:
+        return super().get_asset_spec(data).merge_attributes(tags={"clinic": "north"})
+
+    def lab_assets(self, study: Study) -> list[dg.AssetsDefinition]:
+        @dg.asset(key=["lab", study.key], deps=[study.asset_key("roster")])
+        def own() -> None: ...
+
+        return [own]
+
+    def execute(
+        self, context: dg.AssetExecutionContext, asset: BeiweTranslatorData, materialize: Callable[[], Iterator[Any]]
+    ) -> Iterable[Any]:
+        context.instance.add_run_tags(context.run.run_id, {f"began {asset.name}": str(asset.study and asset.study.key)})
+        yield from super().execute(context, asset, materialize)
+        context.instance.add_run_tags(context.run.run_id, {f"ended {asset.name}": "yes"})
+
+
+def test_a_subclass_changes_assets_and_wraps_what_runs(server: SimulatedServer, instance: dg.DagsterInstance) -> None:
+    """Its specs are translated by the YAML, too; whatever runs, partitioned or not, runs inside of it."""
+    component = ClinicComponent.resolve_from_yaml(YAML + TRANSLATION)
+    definitions = dg.build_defs_for_component(component)
+    specs = {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+    assert dict(specs["lab/beiwe/sleep/coverage"].tags).items() >= {"clinic": "north", "domain": "health"}.items()
+    assert specs["lab/sleep"].deps
+    job = definitions.resolve_implicit_global_asset_job_def()
+    keys = [dg.AssetKey(["lab", "beiwe", "sleep", name]) for name in ("roster", "participant")]
+    result = job.execute_in_process(instance=instance, asset_selection=keys[:1])
+    (someone, *_) = instance.get_dynamic_partitions(participants_name(next(iter(server.world.studies))))
+    again = job.execute_in_process(instance=instance, asset_selection=keys[1:], partition_key=someone)
+    for done, name in ((result, "roster"), (again, "participant")):
+        tags = instance.get_run_by_id(done.run_id).tags  # type: ignore[union-attr]
+        assert (tags[f"began {name}"], tags[f"ended {name}"]) == ("sleep", "yes")
+        assert [event.step_key for event in done.get_asset_materialization_events()] == [f"lab__beiwe__sleep__{name}"]
 
 
 def test_deployments_name_where_secrets_are() -> None:
