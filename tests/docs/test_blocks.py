@@ -21,6 +21,7 @@ from dagster_dg_cli.cli import create_dg_cli
 
 from dagster_beiwe import BeiweComponent, environment
 from dagster_beiwe.cli.commands import group
+from dagster_beiwe.environment import with_prefix
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -51,6 +52,8 @@ RUN_BY = {
     ("quality.md", "python", 2): "assets/test_quality.py",
     ("reading.md", "python", 9): "reading/test_reading_doc.py",
     ("scripts.md", "python", 3): "docs/test_project_docs.py",
+    ("several-servers.md", "python", 1): "docs/test_several_servers.py",
+    ("several-servers.md", "yaml", 1): "docs/test_several_servers.py",
     ("simulator.md", "python", 2): "simulator/test_simulator_alone.py",
     ("tutorial.md", "python", 1): "reading/test_reading_doc.py",
     ("who-stopped-sending.md", "text", 1): "cli/test_status_and_show.py",
@@ -92,6 +95,8 @@ PROGRAMS = {
 
 VARIABLES = {"ENCRYPT_PASS", "LC_ALL", "_DAGSTER_BEIWE_COMPLETE"}
 """Variables of other programs, beside those of ``environment.py``."""
+
+KNOWN = {*VARIABLES, *vars(environment), *(with_prefix(name, "CLINIC_") for name in vars(environment))}
 
 
 def blocks() -> Iterator[tuple[str, str, str]]:
@@ -152,13 +157,13 @@ def test_each_command_can_be_called_like_this(page: str) -> None:
 
 def check_command(words: list[str]) -> None:
     while words and (assigned := re.match(r"(\w+)=", words[0])):
-        assert assigned[1] in {*vars(environment), *VARIABLES}, words
+        assert assigned[1] in KNOWN, words
         words = words[1:]
     if not words:
         return
     program, *rest = words
     if program == "export":
-        assert {word.partition("=")[0] for word in rest} <= {*vars(environment), *VARIABLES}, words
+        assert {word.partition("=")[0] for word in rest} <= KNOWN, words
     elif Path(program).name == "dagster-beiwe":
         parse(group, rest)
     elif program == "dagster":
