@@ -163,11 +163,10 @@ def raised_messages() -> list[tuple[str, str]]:
     """Each error that the package makes, with its message: the name of the class, and Markdown with … for values."""
     sources = sorted(Path(dagster_beiwe.__file__).parent.rglob("*.py"))
     nodes = (node for path in sources for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    return [
-        (ast.unparse(node.func).rpartition(".")[2], _worded(node.args[0]))
-        for node in nodes
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error") and node.args
-    ]
+    calls = (
+        (node, getattr(node.func, "id", getattr(node.func, "attr", ""))) for node in nodes if isinstance(node, ast.Call)
+    )
+    return [(name, _worded(call.args[0])) for call, name in calls if name.endswith("Error") and call.args]
 
 
 def _worded(message: ast.expr) -> str:
