@@ -174,9 +174,10 @@ class InKeychain(Keeper):
         return {BEIWE_URL: credentials.url, BEIWE_KEYCHAIN: self._service}
 
     def advice(self) -> str:
+        show = f'python -m keyring get "{self._service}" {BEIWE_LAKE_PASSPHRASE}'
         return (
-            f'Keep two copies of the passphrase (`keyring get "{self._service}" {BEIWE_LAKE_PASSPHRASE}` shows it) in '
-            "different places that will outlive this machine. Without it, nobody can ever read the lake."
+            f"Keep two copies of the passphrase (`{show}` shows it) in different places that will outlive this "
+            "machine. Without it, nobody can ever read the lake."
         )
 
 

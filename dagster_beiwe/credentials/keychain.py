@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NoAnswerError
+from importlib.metadata import distribution
 from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 
@@ -42,7 +43,13 @@ def write_keychain(service: str, name: str, value: str) -> None:
 
 def _backends() -> list[KeyringBackend]:
     try:
-        import keyring
+        # The script keyring.py that cryptease installs is found before the package where a program of the same folder
+        # runs.
+        sys.path.insert(0, str(distribution("keyring").locate_file("")))
+        try:
+            import keyring
+        finally:
+            del sys.path[0]
     except ImportError:
         raise CredentialsError(
             "The package keyring, by which the system's keychain is opened, is not installed. Nothing was read or "
@@ -55,8 +62,8 @@ def _backends() -> list[KeyringBackend]:
     if not found:
         raise CredentialsError(
             "This system has no keychain that can be used without a password of its own and keeps secrets encrypted. "
-            "Nothing was read or written. Run `keyring --list-backends` to see what there is, or keep the secrets "
-            f"elsewhere and unset {BEIWE_KEYCHAIN}."
+            "Nothing was read or written. Run `python -m keyring --list-backends` to see what there is, or keep the "
+            f"secrets elsewhere and unset {BEIWE_KEYCHAIN}."
         )
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,9 +163,21 @@ def test_a_keychain_that_cannot_be_used_is_an_error(system: Keychain, monkeypatc
     monkeypatch.setattr(keychain_module, "ANSWER_SECONDS", 0.01)
     with pytest.raises(CredentialsError, match="wait for somebody to open it"):
         read_keychain("lab", NAME)
-    monkeypatch.setitem(__import__("sys").modules, "keyring", None)
+    monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(CredentialsError, match=r"dagster-beiwe\[keychain\]"):
         read_keychain("lab", NAME)
+
+
+def test_a_script_of_the_same_name_is_not_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """cryptease installs a ``keyring.py`` beside the programs, and their folder comes first on the path."""
+    (tmp_path / "keyring.py").write_text("raise SystemExit('the script ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "keyring"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    with pytest.raises(CredentialsError, match="no keychain"):
+        read_keychain("lab", NAME)
+    assert str(tmp_path) == sys.path[0]
 
 
 def test_keys_come_from_any_place(tmp_path: Path, system: Keychain) -> None:

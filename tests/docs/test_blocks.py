@@ -83,7 +83,6 @@ PROGRAMS = {
         "crypt/bin/crypt.py",
         "crypt/bin/pip",
         "jq",
-        "keyring",
         "kubectl",
         "twine",
         "uvx",
@@ -199,7 +198,7 @@ def check_script(words: list[str]) -> None:
     if words[:1] == ["-m"]:
         module = words[1].replace(".", "/")
         own = [path for path in (ROOT / f"{module}.py", ROOT / module) if path.exists()]
-        assert own or words[1] in ("build", "pytest", "venv", "twine")
+        assert own or words[1] in ("build", "keyring", "pytest", "venv", "twine")
     elif words and words[0] == "run.py":
         assert f'    "{words[1]}": [' in (ROOT / "run.py").read_text(encoding="utf-8")
     paths = [word for word in words if word.startswith(("tests/", "benchmarks/"))]
