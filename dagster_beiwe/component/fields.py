@@ -10,7 +10,14 @@ import dagster as dg
 from pydantic import BeforeValidator, ConfigDict
 
 from dagster_beiwe.definitions import LabAssets
-from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE, BEIWE_WITNESS, PREFIX
+from dagster_beiwe.environment import (
+    BEIWE_AGE_IDENTITY,
+    BEIWE_LAKE,
+    BEIWE_LAKE_PASSPHRASE,
+    BEIWE_WITNESS,
+    NRG_KEYRING_PASS,
+    PREFIX,
+)
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.resource import BeiweCredentials, BeiweResource, EnvCredentials, KeyringCredentials
 from dagster_beiwe.studies.config import StudyConfig, parse_date
@@ -62,6 +69,9 @@ class Deployment(dg.Resolvable, dg.Model):
     keyring_file: str | None = None
     """The keyring file. Default: the one in ``BEIWE_KEYRING_FILE``."""
 
+    keyring_passphrase_variable: str = NRG_KEYRING_PASS  # a name, not a passphrase
+    """The variable with the passphrase of the keyring file."""
+
     environment_prefix: str = PREFIX
     """What the names of the variables with the address and the keys begin with, if there is no section."""
 
@@ -71,16 +81,24 @@ class Deployment(dg.Resolvable, dg.Model):
     passphrase_variable: str = BEIWE_LAKE_PASSPHRASE  # a name, not a passphrase
     """The variable with the passphrase of every study that has none in the keyring."""
 
+    age_identity_variable: str = BEIWE_AGE_IDENTITY
+    """The variable with the file of the private key that decrypts what `age` encrypted."""
+
     witness_variable: str = BEIWE_WITNESS
     """The variable with the folder or URL of the witness, if there is one."""
 
     def resource(self) -> BeiweResource:
         credentials: BeiweCredentials = EnvCredentials(prefix=self.environment_prefix)
         if self.keyring_section:
-            credentials = KeyringCredentials(section=self.keyring_section, path=self.keyring_file or "")
+            credentials = KeyringCredentials(
+                section=self.keyring_section,
+                path=self.keyring_file or "",
+                passphrase_variable=self.keyring_passphrase_variable,
+            )
         return BeiweResource(
             credentials=credentials,
             lake_variable=self.lake_variable,
             passphrase_variable=self.passphrase_variable,
+            age_identity_variable=self.age_identity_variable,
             witness_variable=self.witness_variable,
         )

@@ -14,12 +14,13 @@ from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 
 from dagster_beiwe.automation.notices import Notices
+from dagster_beiwe.component.fields import Deployment
 from dagster_beiwe.credentials import credentials_from_env, credentials_from_keyring, find_secret, write_keyring
 from dagster_beiwe.credentials import keychain as keychain_module
 from dagster_beiwe.credentials.keychain import read_keychain, write_keychain
 from dagster_beiwe.errors import CredentialsError
 from dagster_beiwe.opening import LakeOpener, load_credentials, secret_sources
-from dagster_beiwe.resource import EnvCredentials, KeyringCredentials, credentials_from_environment
+from dagster_beiwe.resource import BeiweResource, EnvCredentials, KeyringCredentials, credentials_from_environment
 
 NAME = "BEIWE_LAKE_PASSPHRASE"
 VALUE = " canary with spaces "
@@ -255,3 +256,21 @@ def test_passwords_of_mail_servers_have_the_same_places(tmp_path: Path) -> None:
     notices = Notices(email_to=["a@example.org"], email_from="b@example.org", smtp_host="mail.example.org")
     environ = {"BEIWE_SMTP_USERNAME": "lab", "BEIWE_SMTP_PASSWORD_FILE": str(file)}
     assert notices._mail_server(environ).password == "of the mail server"
+
+
+def test_a_deployment_in_yaml_names_what_one_in_python_does() -> None:
+    """Each variable of the resource and of its credentials, so that several servers have secrets of their own."""
+    names = {
+        "keyring_section": "two",
+        "keyring_file": "ring.enc",
+        "keyring_passphrase_variable": "LAB2_RING",
+        "lake_variable": "LAB2_LAKE",
+        "passphrase_variable": "LAB2_PASSPHRASE",
+        "age_identity_variable": "LAB2_IDENTITY",
+        "witness_variable": "LAB2_WITNESS",
+    }
+    in_python = BeiweResource(
+        credentials=KeyringCredentials(section="two", path="ring.enc", passphrase_variable="LAB2_RING"),
+        **{name: value for name, value in names.items() if not name.startswith("keyring")},
+    )
+    assert Deployment(**names).resource().model_dump() == in_python.model_dump()
