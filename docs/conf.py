@@ -34,6 +34,7 @@ smartquotes = False  # messages are searched for as they are printed
 default_role = "code"  # a single backtick in a docstring, as Markdown has it
 
 autodoc_default_options = {"exclude-members": "model_config"}
+autodoc_inherit_docstrings = False  # those of Dagster are not written for Sphinx
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "separated"

@@ -122,12 +122,14 @@ class BeiweComponent(dg.StateBackedComponent, dg.Model, dg.Resolvable):
         asset: BeiweTranslatorData,  # noqa: ARG002
         materialize: Callable[[], Iterator[Any]],
     ) -> Iterable[Any]:
-        """Runs an asset's step. Override it to do something before or after ``materialize``, which does the work::
+        """Runs an asset's step. Override it to do something before or after ``materialize``, which does the work.
 
-        class LabComponent(BeiweComponent):
-            def execute(self, context, asset, materialize):
-                context.log.info("%s begins.", asset.name)
-                yield from super().execute(context, asset, materialize)
+        ::
+
+            class LabComponent(BeiweComponent):
+                def execute(self, context, asset, materialize):
+                    context.log.info("%s begins.", asset.name)
+                    yield from super().execute(context, asset, materialize)
         """
         yield from materialize()
 
