@@ -251,8 +251,9 @@ def _columns_facts(costs: Results) -> str:
     return (
         f"{costs['rows']:,} rows of accelerometer data of one participant in {costs['weeks']} weeks. *A week* is two "
         "columns of one week, *all* is every column and row; each is the fastest of several runs in one process, with "
-        "opening the table. A table that is encrypted as a whole is the former form, and plain Parquet the limit that "
-        "encryption is compared with. Bytes are what the process reads from files. "
+        "opening the table. A table that is encrypted as a whole is the former form; checking its hashes is left out. "
+        "Plain Parquet is the same file without encryption, as pyarrow reads it unless told otherwise. Bytes are what "
+        "the process reads from files. "
         f"Measured {costs['taken'][:10]}, load before: {costs['load']:.1f}."
     )
 

@@ -105,7 +105,7 @@ class TablePartitions(Mapping[str, pd.DataFrame]):
 
     def __getitem__(self, key: str) -> pd.DataFrame:
         partition = self._partitions[str(key)]
-        if self._rows == _EVERYTHING:
+        if self._rows.are_all_in(partition):  # a file is read faster as a whole than through a dataset
             return self._store.read(self.asset_key, partition=partition, columns=self._columns)
         table = self._opened(partition)
         fragment = table.fragment()
@@ -254,9 +254,12 @@ def _all(conditions: Mapping[str, ds.Expression]) -> ds.Expression | None:
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:
-    """The schema with categories as what they stand for."""
+    """The schema with categories as what they stand for. Any value may be missing: a partition may lack the column."""
     return pa.schema(
-        [field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in schema]
+        [
+            pa.field(field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
+            for field in schema
+        ]
     )
 
 

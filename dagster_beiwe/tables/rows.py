@@ -61,6 +61,11 @@ class Rows:
             for start in starts
         )
 
+    def are_all_in(self, partition: str | None) -> bool:
+        """Whether all rows of a partition are wanted, as its key tells."""
+        told = not self.by_column and bool(_parts(partition)[0])
+        return not self.start and not self.end and (self.participants is None or told)
+
     def conditions(self, schema: pa.Schema, partitions: Iterable[str | None]) -> dict[str, dataset.Expression]:
         """What wanted rows of these partitions fulfill, by the column that tells; nothing if all of them are wanted.
 

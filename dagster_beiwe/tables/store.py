@@ -48,8 +48,9 @@ class TableStore(TableFiles):
         ``WrongPassphraseError``, and ``ConfigurationError`` for columns that it does not have.
         """
         table = self.opened(asset_key, partition=partition)
-        with table.parquet() as file, table.proven():
-            return read_parquet(file, columns=columns, name="/".join(asset_key))
+        opener = table.opener()
+        with table.proven():
+            return read_parquet(opener, columns=columns, name="/".join(asset_key))
 
     def find(
         self, asset_key: Sequence[str], *, partition: str | None = None, columns: Sequence[str] | None = None

@@ -12,7 +12,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 import pyarrow as pa
@@ -82,12 +82,20 @@ class StoredTable:
                 raise
             raise self._changed() from None
 
-    def parquet(self) -> parquet.ParquetFile:
-        """The file with its footer read and proven; read it in a ``with`` block of ``proven``."""
+    def opener(self) -> Callable[..., parquet.ParquetFile]:
+        """What opens the file with options of Arrow's, as often as wanted; call it in a ``with`` block of ``proven``.
+
+        Its footer is fetched once, and proven.
+        """
         properties = self.key.decryption() if self.key else None
         source = pa.PythonFile(self.source(), mode="r")
+        return partial(parquet.ParquetFile, source, decryption_properties=properties, pre_buffer=True)
+
+    def parquet(self) -> parquet.ParquetFile:
+        """The file with its footer read and proven; read it in a ``with`` block of ``proven``."""
+        opener = self.opener()
         with self.proven():
-            return parquet.ParquetFile(source, decryption_properties=properties, pre_buffer=True)
+            return opener()
 
     def fragment(self) -> dataset.ParquetFileFragment:
         """The file as a part of Arrow's datasets, with its footer read and proven."""

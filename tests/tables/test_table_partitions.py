@@ -148,6 +148,18 @@ def test_a_changed_page_is_found_by_whoever_reads_it(shared_world: World, tmp_pa
             TablePartitions.of(lake, "daily_gps", start=start, columns=["latitude"]).to_pandas()
 
 
+def test_values_may_be_missing_in_some_partitions(shared_world: World, tmp_path: Path) -> None:
+    """Also where another partition has all of them, or has no such column."""
+    lake, key = study_lake(tmp_path, shared_world), ["beiwe", "steps"]
+    full, gaps = pd.DataFrame({"steps": [1.0, 2.0], "note": ["a", "b"]}), pd.DataFrame({"steps": [3.0, None]})
+    TableStore.of_study(lake).write_all(key, {"full": full, "gaps": gaps})
+    table = TablePartitions.of(lake, key)
+    rows = table.dataset.to_table()
+    rows.validate(full=True)
+    assert {name: rows[name].null_count for name in rows.column_names} == {"steps": 1, "note": 2}
+    pd.testing.assert_frame_equal(table.to_pandas(), pd.concat([full, gaps], ignore_index=True))
+
+
 def test_polars_reads_lazily(filled: StudyLake, ranges: list[int]) -> None:
     """With its own columns and conditions pushed down."""
     pl = pytest.importorskip("polars")

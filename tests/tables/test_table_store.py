@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,16 @@ def test_a_table_comes_back_with_its_types(store: TableStore, frame: pd.DataFram
     back = store.read(KEY)
     pd.testing.assert_frame_equal(back, frame)
     assert (version.rows, version.encryption) == (3, "cryptease")
+
+
+@pytest.mark.parametrize("dtype", ["string", "category", pd.ArrowDtype(pa.large_string())], ids=str)
+def test_texts_that_repeat_come_back_with_their_type(store: TableStore, dtype: Any) -> None:
+    """With and without missing ones, as a column and as an index, whichever columns are read."""
+    texts = pd.Series(["often", "never"] * 500, dtype=dtype)
+    frame = pd.DataFrame({"all": texts, "some": texts.where(texts.index % 3 > 0)}).set_axis(["a", "b"] * 500)
+    store.write(KEY, frame)
+    pd.testing.assert_frame_equal(store.read(KEY), frame)
+    pd.testing.assert_frame_equal(store.read(KEY, columns=["some"]), frame[["some"]])
 
 
 @pytest.mark.parametrize(
