@@ -30,13 +30,13 @@ settings.register_profile(
 settings.load_profile("no clock")
 
 LONG_FILES = (
+    "test_engines.py",
     "test_leaks.py",
     "test_fault_life.py",
     "test_wheel.py",
     "test_benchmarks.py",
     "test_dead_runs.py",
     "test_interrupts.py",
-    "test_engines.py",
     "test_postgres_and_s3.py",
     "test_model.py",
     "test_fault_soak.py",

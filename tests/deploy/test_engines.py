@@ -12,8 +12,10 @@ from benchmarks.containers.postgres import Postgres
 from benchmarks.containers.rabbitmq import NoRabbitMQError, require_rabbitmq
 from benchmarks.containers.scenario import Size, play
 
+LARGE = [pytest.param(name, marks=pytest.mark.large) for name in ("Celery", "Kubernetes")]
 
-@pytest.fixture(params=["containers", "Celery", pytest.param("Kubernetes", marks=pytest.mark.large)])
+
+@pytest.fixture(params=["containers", *LARGE])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Skips where an engine can't be had."""
     try:
