@@ -20,7 +20,7 @@ from dagster_beiwe.credentials import (
     read_keyring,
     write_keyring,
 )
-from dagster_beiwe.credentials.keychain import write_keychain
+from dagster_beiwe.credentials.keychain import read_keychain, write_keychain
 from dagster_beiwe.environment import (
     BEIWE_ACCESS_KEY,
     BEIWE_KEYCHAIN,
@@ -163,6 +163,12 @@ class InKeychain(Keeper):
         return ()
 
     def keep(self, credentials: Credentials, study_id: str, passphrase: str) -> None:  # noqa: ARG002 - one for all
+        """Raises ``ConfigurationError`` if a passphrase would be lost: another project's folder may have this name."""
+        if read_keychain(self._service, BEIWE_LAKE_PASSPHRASE) not in (None, passphrase):
+            raise ConfigurationError(
+                f"The keychain holds another passphrase under {self._service!r}, which a lake may need. Nothing was "
+                f"written. Set {BEIWE_KEYCHAIN} to that name to use the passphrase, or to a new name."
+            )
         for name, value in (
             (BEIWE_ACCESS_KEY, credentials.access_key),
             (BEIWE_SECRET_KEY, credentials.secret_key),

@@ -222,16 +222,22 @@ def test_a_keyring_that_is_there_is_used(
     assert not list(tmp_path.glob("*/keyring.enc"))
 
 
+def fake_keychain(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], str]:
+    """What a keychain holds, which is as good as the system's, {(service, name): secret}."""
+    held: dict[tuple[str, str], str] = {}
+    place = "dagster_beiwe.cli.init_secrets"
+    monkeypatch.setattr(f"{place}.write_keychain", lambda service, name, value: held.update({(service, name): value}))
+    monkeypatch.setattr(f"{place}.read_keychain", lambda *key: held.get(key))
+    return held
+
+
 def test_other_places_keep_the_secrets(
     server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The keychain holds them under the project's name; elsewhere, the project only names the files."""
-    held: dict[str, str] = {}
-    monkeypatch.setattr(
-        "dagster_beiwe.cli.init_secrets.write_keychain", lambda _, name, value: held.update({name: value})
-    )
+    held = fake_keychain(monkeypatch)
     assert main(["init", "kept", "--study", "Sleep", "--generate-passphrase", "--secrets", "keychain"]) == 0
-    assert held.keys() == {"BEIWE_ACCESS_KEY", "BEIWE_SECRET_KEY", "BEIWE_LAKE_PASSPHRASE"}
+    assert {name for _, name in held} == {"BEIWE_ACCESS_KEY", "BEIWE_SECRET_KEY", "BEIWE_LAKE_PASSPHRASE"}
     assert "BEIWE_KEYCHAIN='dagster-beiwe kept'" in (tmp_path / "kept" / ".env").read_text()
     file = tmp_path / "passphrase"
     file.write_text("canary of the lake\n")
@@ -243,6 +249,20 @@ def test_other_places_keep_the_secrets(
         readable = plain_text_of(tmp_path / folder)
         for secret in (*held.values(), "canary of the lake"):
             assert secret.encode() not in readable
+
+
+def test_no_passphrase_in_the_keychain_is_replaced(
+    server: SimulatedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another project whose folder has the same name has its lake encrypted with it."""
+    held = fake_keychain(monkeypatch)
+    command = ["--study", "Sleep", "--generate-passphrase", "--secrets", "keychain"]
+    assert main(["init", "one/lab", *command]) == 0
+    before = dict(held)
+    assert main(["init", "two/lab", *command]) != 0
+    assert "holds another passphrase under 'dagster-beiwe lab'" in capsys.readouterr().err
+    assert held == before
+    assert not any(path.is_file() for path in (tmp_path / "two").rglob("*"))
 
 
 def converse(command: list[str], answers: dict[str, str], **options: Any) -> tuple[int, str]:
