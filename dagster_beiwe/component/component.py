@@ -135,8 +135,11 @@ class BeiweComponent(dg.StateBackedComponent, dg.Model, dg.Resolvable):
 
     @property
     def defs_state_config(self) -> DefsStateConfig:
-        """Where the state is. Dagster never refreshes it while it loads the component: ``build_defs`` does."""
-        key = type(self).__name__
+        """Where the state is. Dagster never refreshes it while it loads the component: ``build_defs`` does.
+
+        A subclass that takes the place of this class has the same key, so that it keeps what is known.
+        """
+        key = BeiweComponent.__name__
         return DefsStateConfig.from_args(self.defs_state.model_copy(update={"refresh_if_dev": False}), default_key=key)
 
     def write_state_to_path(self, state_path: Path) -> None:

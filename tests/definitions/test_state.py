@@ -16,6 +16,10 @@ from dagster_beiwe.runs.dagster_private import DefinitionsLoadContext, DefsState
 from dagster_beiwe.simulator import SimulatedServer, World
 
 
+class ClinicComponent(BeiweComponent):
+    """A lab's own."""
+
+
 @pytest.fixture
 def world() -> World:
     """The second study is not there yet."""
@@ -89,6 +93,14 @@ def test_a_refresh_moves_no_key_and_no_window(server: SimulatedServer, world: Wo
     raw_data = ["beiwe", "sleep_and_mood", "raw_data"]
     assert after.resolve_assets_def(raw_data).partitions_def == before.resolve_assets_def(raw_data).partitions_def
     assert "Another Name" in str([spec.description for spec in after.resolve_all_asset_specs()])
+
+
+@pytest.mark.usefixtures("home")
+def test_a_subclass_keeps_the_state(server: SimulatedServer, world: World) -> None:
+    """A lab that overrides something later has its history under the same keys."""
+    load()
+    world.rename_study(next(iter(world.studies)), "Another Name")
+    assert with_raw_data(dg.build_defs_for_component(ClinicComponent.resolve_from_yaml("{}"))) == {"sleep_and_mood"}
 
 
 def test_in_development_each_load_refreshes_the_state(
