@@ -74,7 +74,7 @@ def _mounted_file(name: str, environ: Mapping[str, str]) -> Secret | None:
     if not folder:
         return None
     path = _expanded(Path(folder), BEIWE_SECRETS_FOLDER)
-    if not path.is_dir():
+    if not os.access(path, os.X_OK) or not path.is_dir():  # pathlib raises where this user may not look
         raise CredentialsError(
             f"{BEIWE_SECRETS_FOLDER} is {folder[:200]!r}, which is not a folder that can be read. Nothing was "
             "requested. Correct it, or mount the secrets there."
@@ -113,7 +113,7 @@ def _read(path: Path, variable: str) -> Secret:
     warning = None
     if _is_needlessly_open(path):
         warning = f"Others can use this file: run `chmod 600 {path}`"
-        _warn_once(f"The secret in {path} is readable, or writable, by others. {warning.partition(': ')[2]}.")
+        _warn_once(f"Others can read the secret in {path}, or change it. Run `chmod 600 {path}`.")
     return Secret(text, Source("file", str(path), warning))
 
 

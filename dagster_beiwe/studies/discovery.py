@@ -148,8 +148,9 @@ class StudyMemory:
 
     def touch(self) -> None:
         """Note that the server did not answer, so that not every process waits for it again."""
-        with suppress(OSError):
-            os.utime(self._file)
+        if self._state is None:
+            with suppress(OSError):
+                os.utime(self._file)
 
     def _add(self, study_id: str, **facts: str) -> None:
         entries = self._entries()
