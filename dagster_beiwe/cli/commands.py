@@ -126,7 +126,8 @@ def group(ctx: click.Context) -> int:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status. Raises ``UsageError`` for a call that is wrong."""
     if instruction := os.environ.get(_COMPLETION):
-        return shell_complete(group, {}, "dagster-beiwe", _COMPLETION, instruction)
+        with project_environment():
+            return shell_complete(group, {}, "dagster-beiwe", _COMPLETION, instruction)
     try:
         with project_environment(), group.make_context("dagster-beiwe", list(arguments)) as context:
             return int(group.invoke(context))

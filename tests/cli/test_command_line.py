@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shlex
@@ -18,6 +19,7 @@ from click.shell_completion import ShellComplete
 from dagster_beiwe.cli import main, runs
 from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.commands import COMMANDS, group
+from dagster_beiwe.cli.project_environment import as_line
 from dagster_beiwe.errors import ConfigurationError, LakeError
 from dagster_beiwe.lake import StudyLake
 
@@ -86,6 +88,24 @@ def test_a_shell_completes_what_needs_no_server(lake: StudyLake, monkeypatch: py
     assert completed("export", "--stream", "power") == ["power_state"]
     monkeypatch.setenv("BEIWE_LAKE", "s3://lab/lake")
     assert completed("verify", "--study", "") == []
+
+
+def test_a_shell_completes_what_the_project_names(
+    lake: StudyLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Commands in its folder read ``.env``, too."""
+    (tmp_path / ".env").write_text(as_line("BEIWE_LAKE", os.environ["BEIWE_LAKE"]))
+    monkeypatch.delenv("BEIWE_LAKE")
+    monkeypatch.chdir(tmp_path)
+    typed = {
+        "_DAGSTER_BEIWE_COMPLETE": "bash_complete",
+        "COMP_WORDS": "dagster-beiwe verify --study ",
+        "COMP_CWORD": "3",
+    }
+    for name, value in typed.items():
+        monkeypatch.setenv(name, value)
+    assert main([]) == 0
+    assert capsys.readouterr().out.split(",") == ["plain", f"{lake.study_id}\n"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
