@@ -124,8 +124,17 @@ class InKeyring(Keeper):
         return (NRG_KEYRING_PASS,)
 
     def credentials(self) -> Credentials | None:
+        """Raises ``ConfigurationError`` if they are those of another server than the one that was asked for."""
         name = self._section or host_of(self._url)
-        return credentials_of_section(name, self._sections[name]) if name in self._sections else None
+        if name not in self._sections:
+            return None
+        found = credentials_of_section(name, self._sections[name])
+        if self._url and host_of(found.url) != host_of(self._url):
+            raise ConfigurationError(
+                f"The keyring's section {name!r} is for {host_of(found.url)}, not for {host_of(self._url)}. Nothing "
+                f"was written. Correct --url or {BEIWE_URL}, or let {BEIWE_KEYRING_SECTION} name another section."
+            )
+        return found
 
     def keep(self, credentials: Credentials, study_id: str, passphrase: str) -> None:
         name = self._section or host_of(credentials.url)

@@ -213,6 +213,8 @@ def test_a_keyring_that_is_there_is_used(
     monkeypatch.setenv("BEIWE_KEYRING_FILE", str(tmp_path / "ring.enc"))
     monkeypatch.setenv("BEIWE_KEYRING_SECTION", "lab")
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", "new")
+    assert main(["init", "sleep", "--study", "Sleep", "--url", "https://other.example.org"]) == 2
+    assert not (tmp_path / "sleep").exists()
     assert main(["init", "sleep", "--study", "Sleep"]) == 0
     ring = read_keyring(tmp_path / "ring.enc", passphrase=RING)
     assert ring["lab"] == {**lab, "SECRETS": {study_of(server): "new", "Mood": "old"}}
