@@ -201,7 +201,7 @@ def _check_lake(place: str, study: StudyListing, passphrase: Secret) -> Iterable
 
 
 def _tell(project: NewProject, folder: Path, kept: list[Path], generated: str | None) -> None:
-    print(f"\nThe project is in {as_typed(str(folder))}. Its first window begins on {project.start} (UTC).")
+    print(f"\nThe project is in {as_typed(str(folder))}. Its first window is the week of {project.start} (UTC).")
     if kept:
         names = ", ".join(str(path.relative_to(folder)) for path in kept)
         print(f"These files were there before and stay as they are: {as_typed(names)}.")
