@@ -34,7 +34,7 @@ class CellTables:
     """The partitions of one asset in one run: reads the study's ``lake``, writes to its ``store``, and records.
 
     ``made_from`` and ``follows`` are assets, as in ``provenance_tags``. ``inputs_tag`` is the tag of what a partition
-    was made from.
+    was made from. ``of_asset`` is metadata that says the same of each partition.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class CellTables:
         made_from: Iterable[dg.AssetKey],
         follows: Iterable[dg.AssetKey] = (),
         inputs_tag: str,
+        of_asset: Metadata,
     ) -> None:
         self._context, self._study, self._tag = context, study, inputs_tag
         self.key = study.asset_key(name)
@@ -56,6 +57,10 @@ class CellTables:
         self._provenance = provenance_tags(
             context.instance, study, name, options, made_from=made_from, follows=follows, run_id=context.run.run_id
         )
+        # It is the same for every partition, and may be long. Dagster shows that of the newest event, so the last of a
+        # run has it.
+        self._of_asset = of_asset
+        self._last: Cell | None = None
         self._recorded: Mapping[str, dg.AssetMaterialization] = {}
 
     def run(self, keys: Sequence[str], make: Callable[[Cell], None], *, failure: str) -> None:
@@ -64,8 +69,9 @@ class CellTables:
         instance, run_id = self._context.instance, self._context.run.run_id
         instance.add_run_tags(run_id, readable_tags(map(CellKey.parse, keys)))
         self._recorded = newest_events(instance, self.key, keys)
-        failed = []
-        for cell in sorted(cell_of(self._study, key) for key in keys):
+        cells = sorted(cell_of(self._study, key) for key in keys)
+        failed, self._last = [], cells[-1]
+        for cell in cells:
             try:
                 make(cell)
             except Exception as error:  # noqa: BLE001  # of any kind: it is one partition's failure
@@ -90,6 +96,8 @@ class CellTables:
 
     def record(self, cell: Cell, inputs: str, metadata: Metadata, *, version: str) -> None:
         """Log the event of a partition at once: it stays recorded if the run dies."""
+        own = {name: value for name, value in metadata.items() if name not in self._of_asset}
+        metadata = {**own, **self._of_asset} if cell == self._last else own
         tags = {**self._provenance, self._tag: inputs}
         self._context.log_event(partition_event(self.key, cell.key, metadata=metadata, version=version, tags=tags))
 

@@ -114,7 +114,15 @@ class _Run:
         self._environment = ForestEnvironment.configured(os.environ)
         self._zone = _zone_of(study, context.instance)
         raw_data, name = study.asset_key("raw_data"), asset_name(analysis.tree)
-        self._tables = CellTables(context, study, name, options, made_from=[raw_data], inputs_tag=_INPUTS_TAG)
+        self._tables = CellTables(
+            context,
+            study,
+            name,
+            options,
+            made_from=[raw_data],
+            inputs_tag=_INPUTS_TAG,
+            of_asset=column_lineage(study, forest_sources(analysis)),
+        )
         self._key, self._lake, self._store = self._tables.key, self._tables.lake, self._tables.store
 
     def run(self, keys: Sequence[str]) -> None:
@@ -139,7 +147,6 @@ class _Run:
             "time zone": self._zone,
             "days": f"{inputs.days.days[0]} to {inputs.days.days[-1]}",
             **notes,
-            **column_lineage(self._study, forest_sources(self._analysis)),
         }
         self._tables.record(cell, inputs.version, metadata, version=content_version(frame))
 

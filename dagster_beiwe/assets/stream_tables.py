@@ -85,6 +85,7 @@ class _Run:
             made_from=[study.asset_key(name) for name in ("raw_data", *table.tables)],
             follows=[study.asset_key("participant")],
             inputs_tag=_INPUTS_TAG,
+            of_asset=column_lineage(study, table_sources(table)),
         )
         self._store = self._cells.store
         self._tables = {name: self._store.find(study.asset_key(name).path) for name in table.tables}
@@ -129,7 +130,6 @@ class _Run:
             "time zone": zone or "not known",
             "raw data": "complete" if window.complete else "a part could not be fetched",
             "changes": "made",
-            **column_lineage(self._study, table_sources(self._table)),
         }
         self._cells.record(cell, inputs, metadata, version=written.sha256[:16])
 

@@ -63,8 +63,7 @@ attributes:
   # `start`, and `window` as they are: they name the assets and their partitions.
   studies:
     - study: {study}
-      name: {name}
-      {key}start: {start}
+      {name}{key}start: {start}
 
   # Schedules and sensors are there, but off until you switch them on in Dagster, or here.
   automation:
@@ -162,7 +161,10 @@ class NewProject:
         key = ""
         with suppress(ConfigurationError):  # of a name without a Latin letter: the key is made from the id
             key = f"key: {slug(self.study.name)}\n      "
-        name = json.dumps(self.study.name, ensure_ascii=False)  # which YAML reads, too
+        name = ""
+        if "{" not in self.study.name:  # Dagster takes {{ }} in YAML for a template; then the name is asked of the server
+            quoted = json.dumps(self.study.name, ensure_ascii=False)  # which YAML reads, too
+            name = f"name: {quoted}\n      "
         return _COMPONENT.format(study=self.study.id, name=name, key=key, start=self.start)
 
 

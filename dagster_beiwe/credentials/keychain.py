@@ -19,8 +19,8 @@ from dagster_beiwe.errors import CredentialsError
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
 
-ANSWER_SECONDS = 20
-"""How long a keychain may take where nobody sits who could open it."""
+ANSWER_SECONDS = 60
+"""How long somebody has to open the keychain, and the longest that a process waits where nobody can."""
 
 _RECOMMENDED = 1
 """The priority, in words of ``keyring``, from which on a backend is fit for use."""
@@ -80,9 +80,8 @@ def _ask(question: Callable[[], _Answer]) -> _Answer:
             answer.set_exception(error)
 
     Thread(target=work, name="keychain", daemon=True).start()
-    somebody_sits = sys.stdin is not None and sys.stdin.isatty()
     try:
-        return answer.result(timeout=None if somebody_sits else ANSWER_SECONDS)
+        return answer.result(timeout=ANSWER_SECONDS)
     except NoAnswerError:
         reason = f"it did not answer in {ANSWER_SECONDS} seconds; it may wait for somebody to open it"
     except Exception as error:  # noqa: BLE001 - the same

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import pytest
 import yaml
 
 from dagster_beiwe.cli import main
+from dagster_beiwe.cli.new_project import NewProject
 from dagster_beiwe.cli.project_environment import project_environment
+from dagster_beiwe.client import StudyListing
 from dagster_beiwe.credentials import read_keyring, write_keyring
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 
@@ -317,3 +320,13 @@ def test_the_settings_of_dagster_are_the_repositorys(server: SimulatedServer, tm
     shipped = yaml.safe_load((Path(__file__).parents[2] / "dagster.yaml").read_text())
     assert yaml.safe_load((tmp_path / "lab" / "dagster_home" / "dagster.yaml").read_text()) == shipped
     assert {"/.env", "/keyring.enc", "/lake/"} <= set((tmp_path / "lab" / ".gitignore").read_text().splitlines())
+
+
+def test_a_name_that_dagster_would_take_for_a_template_is_left_out(tmp_path: Path) -> None:
+    study = StudyListing(id="5873fe38644ad7557b168e43", name="Sleep {{ env.HOME }}")
+    project = NewProject(study=study, start=date(2024, 3, 1), variables={}, advice="")
+    text = project.files(tmp_path)["lab/defs/beiwe/defs.yaml"]
+    assert "{{" not in text
+    assert yaml.safe_load(text)["attributes"]["studies"] == [
+        {"study": study.id, "key": "sleep_env_home", "start": date(2024, 3, 1)}
+    ]
