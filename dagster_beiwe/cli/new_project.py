@@ -161,8 +161,8 @@ class NewProject:
         key = ""
         with suppress(ConfigurationError):  # of a name without a Latin letter: the key is made from the id
             key = f"key: {slug(self.study.name)}\n      "
-        name = ""
-        if "{" not in self.study.name:  # Dagster takes {{ }} in YAML for a template; then the name is asked of the server
+        name = ""  # the server knows it, too: Dagster takes {{ }} in YAML for a template
+        if "{" not in self.study.name:
             quoted = json.dumps(self.study.name, ensure_ascii=False)  # which YAML reads, too
             name = f"name: {quoted}\n      "
         return _COMPONENT.format(study=self.study.id, name=name, key=key, start=self.start)
