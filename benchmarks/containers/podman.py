@@ -75,7 +75,7 @@ class Podman:
 
     def __enter__(self) -> Self:
         try:
-            require_podman()
+            _require_programs()
             self.shared.mkdir()
             volumes = [f"{path}:{path}:ro" for path in _shared_folders()] + [f"{self.shared}:/shared"]
             settings = _SETTINGS.format(folder=self._folder, volumes=", ".join(f'"{each}"' for each in volumes))
@@ -188,7 +188,17 @@ class Podman:
 
 
 def require_podman() -> None:
-    """Raises ``NoPodmanError`` if anything is missing."""
+    """Start a container. Raises ``NoPodmanError`` if anything is missing, or the system does not let one start."""
+    try:
+        with Podman({}, {}) as podman:
+            status = podman.run(["true"], {}).wait()["StatusCode"]
+    except docker.errors.DockerException as error:
+        raise NoPodmanError(f"no container starts here: {error}") from error
+    if status:
+        raise NoPodmanError(f"a container that does nothing ends with status {status} here")
+
+
+def _require_programs() -> None:
     if sys.platform != "linux" or os.geteuid() != 0:
         raise NoPodmanError("containers are started by root, on Linux")
     missing = [name for name in ("podman", "runc") if shutil.which(name) is None]
