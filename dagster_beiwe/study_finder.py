@@ -123,17 +123,18 @@ class StudyFinder:
         return age is None or age > (AGAIN_SECONDS if is_incomplete(configs, memory.studies()) else FRESH_SECONDS)
 
     def _ask_logged(self, deployment: str, memory: StudyMemory, patience: Patience | None) -> BeiweError | None:
+        kept = "The last known ones are used." if memory.studies() else "None is known yet."
         if patience and not patience.left_seconds:
-            logger.warning("No time was left to ask a server for its studies. The last known ones are used.")
+            logger.warning("No time was left to ask a server for its studies. %s", kept)
             return None
         try:
             self._ask(deployment, memory, patience)
         except ServerError as error:
             memory.touch()
-            logger.warning("The server did not return its studies. The last known ones are used. %s", error)
+            logger.warning("The server did not return its studies. %s %s", kept, error)
             return error
         except ConfigurationError as error:
-            logger.warning("The server could not be asked for its studies. The last known ones are used. %s", error)
+            logger.warning("The server could not be asked for its studies. %s %s", kept, error)
             return error
         return None
 

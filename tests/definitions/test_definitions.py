@@ -77,6 +77,7 @@ def test_a_location_loads_with_neither_server_nor_memory(
     server.stop()
     definitions = build_beiwe_definitions([StudyConfig("Sleep and Mood")])
     assert keys(definitions) == {"beiwe/studies"}
+    assert "None is known yet." in caplog.text
     assert "Reload the code location" in caplog.text
 
 
