@@ -76,7 +76,7 @@ def command(
     piped: bool,
     as_json: bool,
 ) -> int:
-    """Make a new project in FOLDER, with an encrypted lake for a study.
+    """Make a new project, with an encrypted lake for a study.
 
     In a terminal, the command asks for what it is not told. It logs in and requests data, as `check` does, before it
     writes anything. Secrets are never options: they are typed without echo, or come from standard input, or from the

@@ -142,8 +142,10 @@ class _SourceError(Exception):
 
 
 def _source(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks, not closed with this iterator: an archive skips the rest of a member that was refused."""
     try:
-        yield from chunks
+        for chunk in chunks:  # noqa: UP028 - `yield from` would close them
+            yield chunk
     except OSError as error:
         raise _SourceError(error) from None
 

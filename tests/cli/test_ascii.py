@@ -30,6 +30,7 @@ SLIP = "anna1l11"
 ESCAPED = r"\xc9tude Schmerz \u2192"
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
 RUNS = {
+    "init": ["init", "Büro", "--study", NAME],
     "check": ["check"],
     "keyring": ["keyring", "list"],
     "verify": ["-v", "verify", "--study", NAME],
