@@ -17,7 +17,7 @@ import dagster as dg
 from benchmarks.containers.kubernetes_stub import JobsStub
 from benchmarks.containers.podman import IMAGE, Podman, shifted_clock
 from benchmarks.containers.programs import program
-from benchmarks.containers.rabbitmq import RabbitMQ
+from benchmarks.containers.rabbitmq import rabbitmq
 from benchmarks.containers.settings import documented_settings, documented_worker
 
 _IMAGE_HOME = "opt/dagster/home"
@@ -118,7 +118,7 @@ class CeleryWorkers:
         account = "{DAGSTER_PG_USERNAME}:{DAGSTER_PG_PASSWORD}".format_map(place.variables)
         server = "{DAGSTER_PG_HOST}:{DAGSTER_PG_PORT}/{DAGSTER_PG_DB}".format_map(place.variables)
         celery = {
-            "CELERY_BROKER_URL": ends.enter_context(RabbitMQ()).url,
+            "CELERY_BROKER_URL": ends.enter_context(rabbitmq()),
             "CELERY_RESULT_BACKEND": f"db+postgresql+psycopg2://{account}@{server}",
         }
         own = {**place.variables, **place.elsewhere, **celery, "DAGSTER_HOME": str(place.home)}

@@ -7,11 +7,9 @@ import shutil
 import socket
 import tempfile
 import threading
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-
-from typing_extensions import Self
 
 from benchmarks.containers.postgres import free_port
 from benchmarks.containers.programs import running
@@ -29,44 +27,31 @@ def require_rabbitmq() -> None:
         raise NoRabbitMQError("there is no RabbitMQ: `apt-get install rabbitmq-server`")
 
 
-class RabbitMQ:
-    """A server with its files in a temporary folder, and the port mapper that it needs; both end with the ``with``."""
+@contextmanager
+def rabbitmq() -> Iterator[str]:
+    """A server with its files in a temporary folder, and the port mapper that it needs. Gives the server's URL."""
+    require_rabbitmq()
+    port = free_port()
+    with ExitStack() as ends:
+        folder = Path(tempfile.mkdtemp(prefix="beiwe-rabbitmq-"))
+        ends.callback(shutil.rmtree, folder)
+        (folder / "plugins").write_text("[].\n")
+        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\n")
+        environment = _environment(folder)
+        mapper = ["epmd", "-address", "127.0.0.1", "-port", environment["ERL_EPMD_PORT"]]
+        ends.enter_context(running(mapper, log=folder / "epmd.log", environment=environment))
+        ends.enter_context(running([str(_SERVER)], log=folder / "log", environment=environment))
+        _wait(port, folder / "log")
+        yield f"amqp://guest:guest@127.0.0.1:{port}//"
 
-    def __init__(self) -> None:
-        self._port = free_port()
-        self._ends = ExitStack()
 
-    def __enter__(self) -> Self:
-        require_rabbitmq()
-        with ExitStack() as ends:
-            folder = Path(tempfile.mkdtemp(prefix="beiwe-rabbitmq-"))
-            ends.callback(shutil.rmtree, folder)
-            (folder / "plugins").write_text("[].\n")
-            (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self._port}\n")
-            environment = _environment(folder)
-            mapper = ["epmd", "-address", "127.0.0.1", "-port", environment["ERL_EPMD_PORT"]]
-            ends.enter_context(running(mapper, log=folder / "epmd.log", environment=environment))
-            ends.enter_context(running([str(_SERVER)], log=folder / "log", environment=environment))
-            self._wait(folder / "log")
-            self._ends = ends.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ends.close()
-
-    @property
-    def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self._port}//"
-
-    def _wait(self, log: Path) -> None:
-        pause = threading.Event()
-        for _ in range(600):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
-                return
-            pause.wait(0.5)
-        raise AssertionError(f"RabbitMQ does not listen.\n{log.read_text(errors='replace')[-2000:]}")
+def _wait(port: int, log: Path) -> None:
+    pause = threading.Event()
+    for _ in range(600):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        pause.wait(0.5)
+    raise AssertionError(f"RabbitMQ does not listen.\n{log.read_text(errors='replace')[-2000:]}")
 
 
 def _environment(folder: Path) -> dict[str, str]:
