@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +157,8 @@ class BeiweComponent(dg.StateBackedComponent, dg.Model, dg.Resolvable):
         if self._store.is_to_be_refreshed(context.project_root, in_development=self.defs_state.refresh_if_dev):
             self._patience = Patience(LOADING_SECONDS)
             try:
-                self._store.pin(asyncio.run(self.refresh_state(context.project_root)))
-            except BeiweError:
+                self._store.pin(self._refreshed(context.project_root))
+            except (BeiweError, OSError):
                 logger.warning("The state of %s could not be refreshed. It stays as it was.", type(self).__name__)
             finally:
                 self._patience = None
@@ -195,6 +197,12 @@ class BeiweComponent(dg.StateBackedComponent, dg.Model, dg.Resolvable):
             raise errors[0]
         finder.remember_keys()
 
+    def _refreshed(self, project_root: Path) -> str:
+        """The version of the state after asking the servers. In a thread: a notebook's own loop is running already."""
+        with ThreadPoolExecutor(max_workers=1) as executor:
+            work = executor.submit(copy_context().run, lambda: asyncio.run(self.refresh_state(project_root)))
+            return work.result()
+
     def _asked_now(self) -> dict[str, Any]:
         """The state in a script or a test without an instance of Dagster, where there is no place to keep it."""
         state: dict[str, Any] = {}
@@ -204,9 +212,8 @@ class BeiweComponent(dg.StateBackedComponent, dg.Model, dg.Resolvable):
     def _visible_studies(self, project_root: Path) -> list[Study]:
         """The studies that the access keys can see, after refreshing the state."""
         if self._store.exists:
-            asyncio.run(self.refresh_state(project_root))
+            self._refreshed(project_root)
             state = self._store.of_project(project_root)
         else:
             state = self._asked_now()
-        memories = self._finder(state).memories.values()
-        return [study for memory in memories for study in memory.studies().values() if not study.hidden]
+        return self._finder(state).visible()

@@ -196,3 +196,19 @@ def test_a_place_that_forgets_is_refused(server: SimulatedServer) -> None:
     """Keys and windows would move."""
     with pytest.raises(ConfigurationError, match="forgets the keys and starts"):
         load("defs_state: {management_type: LEGACY_CODE_SERVER_SNAPSHOTS}")
+
+
+# Dagster closes a loop of its own after each run, which does not work inside of another one.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_notebook_loads_and_refreshes_it(server: SimulatedServer, world: World, home: dg.DagsterInstance) -> None:
+    """Its cells run in a loop of asyncio, in which no other one can begin."""
+
+    async def cell() -> set[str]:
+        definitions = load()
+        show_all(world)
+        assert definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=home, asset_selection=[dg.AssetKey(["beiwe", "studies"])]
+        ).success
+        return with_raw_data(load())
+
+    assert asyncio.run(cell()) == {"sleep_and_mood", "pain"}
