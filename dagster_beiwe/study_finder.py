@@ -92,6 +92,10 @@ class StudyFinder:
             )
         return found
 
+    def visible(self) -> list[Study]:
+        """What the access keys could see when the servers were last asked."""
+        return [each for memory in self.memories.values() for each in memory.studies().values() if not each.hidden]
+
     def remember_keys(self) -> None:
         """Remember the key of each study that another one has too. What is wrong with the configuration waits for
         ``found``."""
@@ -166,11 +170,9 @@ def ask_and_remember(deployments: Mapping[str, BeiweResource], *, folder: str | 
 
     Raises ``ServerError`` and ``CredentialsError``.
     """
-    visible: list[Study] = []
-    for name, resource in deployments.items():
-        memory = StudyMemory(name, folder=folder)
-        with resource.get_client() as client:
+    finder = StudyFinder.of(None, deployments, folder=folder)
+    for name, memory in finder.memories.items():
+        with deployments[name].get_client() as client:
             known = refresh_studies(memory, client)
             learn_starts(memory, client, [each.id for each in known.values() if not each.hidden])
-        visible += [each for each in memory.studies().values() if not each.hidden]
-    return visible
+    return finder.visible()
