@@ -1,4 +1,4 @@
-"""How far work is, how fast it goes, and how long the rest takes. Who shows it is told now and then."""
+"""How far work is, how fast it goes, and how long the rest takes. It is passed on every now and then, to be shown."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class MeasuredProgress(Progress):
         self._units, self._tell, self._every_seconds, self._clock = units, tell, every_seconds, clock
         self._done = self._bytes = self._total = 0
         self._size_bytes: int | None = None
-        self._told = clock()
-        self._recent = deque([(self._told, 0.0, 0)])
+        self._shown_at = clock()
+        self._recent = deque([(self._shown_at, 0.0, 0)])
         """(time, share, bytes) of the last minute."""
 
     def expect(self, total: int, size_bytes: int | None = None) -> None:
@@ -95,8 +95,8 @@ class MeasuredProgress(Progress):
 
     def within(self, size_bytes: int) -> None:
         now = self._clock()
-        if now - self._told >= self._every_seconds:
-            self._told = now
+        if now - self._shown_at >= self._every_seconds:
+            self._shown_at = now
             self._tell(self._measured(now, self._bytes + size_bytes))
 
     def advance(self, number: int = 1, size_bytes: int = 0) -> None:

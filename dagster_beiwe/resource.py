@@ -95,7 +95,7 @@ class EnvCredentials(BeiweCredentials):
         return host_of(self._url())
 
     def _url(self) -> str:
-        with suppress(CredentialsError):  # which whoever needs the keys is told
+        with suppress(CredentialsError):  # whoever needs the keys gets this error
             url = find_secret(with_prefix(BEIWE_URL, self.prefix), os.environ)
             return url.value if url else ""
         return ""
@@ -135,7 +135,7 @@ class KeyringCredentials(BeiweCredentials):
 def credentials_from_environment(environ: Mapping[str, str]) -> BeiweCredentials:
     """A keyring if ``BEIWE_KEYRING_SECTION`` is set and ``BEIWE_URL`` is nowhere. Otherwise the environment has or
     names the keys, and only study passphrases come from the section, if there is one."""
-    with suppress(CredentialsError):  # which whoever needs the keys is told
+    with suppress(CredentialsError):  # whoever needs the keys gets this error
         return KeyringCredentials() if has_keys_in_keyring(environ) else EnvCredentials()
     return EnvCredentials()
 

@@ -197,12 +197,12 @@ class _Reader:
         member = file.member
         if file.key is not None:
             return file
-        told = [
+        fitting = [
             key
             for key in keys.get((member.participant, member.stream, member.time), ())
             if key_describes(key, self.study_id, member) and _may_be_of_survey(key, member)
         ]
-        return replace(file, key=told[0]) if len(told) == 1 else file
+        return replace(file, key=fitting[0]) if len(fitting) == 1 else file
 
 
 def _as_named_now(member: MemberName) -> MemberName:

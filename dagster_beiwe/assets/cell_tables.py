@@ -75,8 +75,8 @@ class CellTables:
             try:
                 make(cell)
             except Exception as error:  # noqa: BLE001  # of any kind: it is one partition's failure
-                told = _without_data(error)
-                self._context.log.error("%s: %s: %s", cell.key, type(told).__name__, told)
+                shown = _without_data(error)
+                self._context.log.error("%s: %s: %s", cell.key, type(shown).__name__, shown)
                 failed.append(str(cell.key))
         if failed:
             raise partly_failed(f"{len(failed)} of {len(keys)} partitions {failure}", failed)

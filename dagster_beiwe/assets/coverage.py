@@ -58,7 +58,7 @@ class _Tables:
 
     def __init__(self, context: dg.AssetExecutionContext, study: Study, lake: StudyLake) -> None:
         self._log, self._study, self._store = context.log, study, TableStore.of_study(lake)
-        self._told: set[tuple[str, type[Exception]]] = set()
+        self._logged: set[tuple[str, type[Exception]]] = set()
 
     def earlier(self) -> pd.DataFrame | None:
         """What is needed of the last table of coverage."""
@@ -79,9 +79,9 @@ class _Tables:
         except TableMissingError:
             return None
         except (ConfigurationError, EncryptionError, IntegrityError) as error:  # other columns, no key, or damaged
-            if (name, type(error)) not in self._told:  # there is one of each participant
+            if (name, type(error)) not in self._logged:  # there is one of each participant
                 self._log.warning("Coverage is made without the table %s. %s", name, error)
-                self._told.add((name, type(error)))
+                self._logged.add((name, type(error)))
             return None
 
 

@@ -31,10 +31,10 @@ def build_report_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) ->
             tables = TableStore.of_study(resource.study_lake(study).at())
             return read_report(tables, lambda name: study.asset_key(name).path, study=study.name)
 
-        told = options.retried(read, context.log)
-        page = render(told)
+        content = options.retried(read, context.log)
+        page = render(content)
         metadata = {
-            "silent": len(told.silent),
+            "silent": len(content.silent),
             "size_bytes": len(page.encode()),
             "to read it": dg.MetadataValue.md(f"`dagster-beiwe report --study {study.id} --stored --to report.html`"),
         }

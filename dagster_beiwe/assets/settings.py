@@ -22,7 +22,7 @@ from dagster_beiwe.studies.server_counts import (
     FORMER_ZONES_METADATA,
     ZONE_METADATA,
     ZONE_SOURCE_METADATA,
-    told_by_settings,
+    zone_of_settings,
 )
 from dagster_beiwe.studies.settings import (
     INTERVENTION_DATES,
@@ -59,7 +59,7 @@ def build_settings_asset(study: Study, options: AssetOptions = DEFAULT_OPTIONS) 
     )
     def settings(context: dg.AssetExecutionContext) -> dg.Output[Any]:
         snapshot, zone = options.retried(lambda: _ask(context, study), context.log)
-        if last := told_by_settings(study, context.instance):
+        if last := zone_of_settings(study, context.instance):
             zone = zone.after(last.zone.known)
         if snapshot.missing:
             context.log.warning(
@@ -152,8 +152,8 @@ def _ask(context: dg.AssetExecutionContext, study: Study) -> tuple[SettingsSnaps
 def _zone(snapshot: SettingsSnapshot, study: Study, client: BeiweClient) -> StudyZone:
     """The time zone as configured, as set on the server, or where the phones are."""
     configured = StudyZone.from_texts(study.config.time_zone or "", "configuration")
-    told = StudyZone.from_texts(str(snapshot.values.get(("study", "study_time_zone"), "")), "server")
-    return configured or told or zone_of_phones(client, study.id)
+    reported = StudyZone.from_texts(str(snapshot.values.get(("study", "study_time_zone"), "")), "server")
+    return configured or reported or zone_of_phones(client, study.id)
 
 
 def _metadata(

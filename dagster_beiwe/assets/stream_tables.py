@@ -126,7 +126,7 @@ class _Run:
             "dagster/partition_row_count": written.rows,
             "size_bytes": written.stored_size_bytes,
             "files": len(files),
-            **_told(made, self._table),
+            **_described(made, self._table),
             "time zone": zone or "not known",
             "raw data": "complete" if window.complete else "a part could not be fetched",
             "changes": "made",
@@ -152,7 +152,7 @@ class _Run:
         return (None if table is None else reported_zone(table)) or self._study_zone
 
 
-def _told(made: MadeTable, table: TableDefinition) -> Mapping[str, Any]:
+def _described(made: MadeTable, table: TableDefinition) -> Mapping[str, Any]:
     """What a partition's metadata say of its rows: counts and times, never a value."""
     times = in_calendar(made.frame[UTC_TIME]).dropna()
     ends = {"first": times.min(), "last": times.max()} if len(times) else {}

@@ -50,8 +50,8 @@ def _changes(report: WindowReport) -> str:
         "deleted upstream": (report.deleted_upstream, report.deleted_upstream_bytes),
         "unchanged": (report.unchanged, report.unchanged_bytes),
     }
-    told = [f"{files:,} {kind} ({human_size(size)})" for kind, (files, size) in kinds.items() if files]
-    return ", ".join(told) or "none"
+    parts = [f"{files:,} {kind} ({human_size(size)})" for kind, (files, size) in kinds.items() if files]
+    return ", ".join(parts) or "none"
 
 
 def _notes(report: WindowReport) -> str:

@@ -53,8 +53,8 @@ class ChangesCursor:
     recorded: str = ""
 
     def to_text(self) -> str:
-        told = {name: value for name, value in asdict(self).items() if value}
-        return json.dumps(told, separators=(",", ":"))
+        known = {name: value for name, value in asdict(self).items() if value}
+        return json.dumps(known, separators=(",", ":"))
 
     @classmethod
     def from_text(cls, text: str | None) -> ChangesCursor:

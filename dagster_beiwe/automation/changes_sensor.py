@@ -44,7 +44,7 @@ from dagster_beiwe.partitions.rectangles import Rectangle
 from dagster_beiwe.resource import resource_of
 from dagster_beiwe.retries import CHANGE_REQUESTED_AGAIN_SECONDS, HTTP_IN_SENSORS
 from dagster_beiwe.runs.dagster_private import ANONYMOUS_ASSET_JOB_PREFIX, AssetJob
-from dagster_beiwe.studies.server_counts import ToldZone, batches, counts_around, find_zone, zone_tag
+from dagster_beiwe.studies.server_counts import DatedZone, batches, counts_around, find_zone, zone_tag
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone
 
@@ -161,17 +161,17 @@ class _Evaluation:
         """The study's time zone, which the cursor remembers from now on."""
         cursor = self.cursor
         known = StudyZone.from_texts(cursor.zone, cursor.zone_source, cursor.former_zones)
-        remembered = ToldZone(zone=known, at=cursor.zone_at) if known else None
-        told = find_zone(self._study, self._instance, client, remembered=remembered)
+        remembered = DatedZone(zone=known, at=cursor.zone_at) if known else None
+        dated = find_zone(self._study, self._instance, client, remembered=remembered)
         self.cursor = replace(
             cursor,
-            zone=told.zone.name,
-            zone_source=told.zone.source,
-            former_zones=told.zone.former,
-            zone_at=told.at,
+            zone=dated.zone.name,
+            zone_source=dated.zone.source,
+            former_zones=dated.zone.former,
+            zone_at=dated.at,
             looked_at=self.now.timestamp(),
         )
-        return told.zone
+        return dated.zone
 
     def _look(self, client: BeiweClient, lake: StudyLake, zone: StudyZone) -> Look:
         """Find what changed, as far as time permits. Raises ``RouteMissingError`` if the server counts nothing."""

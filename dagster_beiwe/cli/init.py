@@ -78,7 +78,7 @@ def command(
 ) -> int:
     """Make a new project, with an encrypted lake for a study.
 
-    In a terminal, the command asks for what it is not told. It logs in and requests data, as `check` does, before it
+    In a terminal, the command asks for what is missing. It logs in and requests data, as `check` does, before it
     writes anything. Secrets are never options: they are typed without echo, or come from standard input, or from the
     variables, files, or keychain that docs/credentials.md lists. A project that is there stays as it is.
     """

@@ -44,7 +44,7 @@ _QUESTIONS = {
 
 
 class Answers:
-    """What a command is told: on standard input, in the places of secrets, or by somebody at a terminal."""
+    """What a command is given: on standard input, in the places of secrets, or by somebody at a terminal."""
 
     def __init__(self, environ: Mapping[str, str], *, piped: bool, asks: bool) -> None:
         self._environ = environ

@@ -43,7 +43,7 @@ class _Table:
         return "/".join(self.key)
 
     def read(self, participants: Sequence[str]) -> pd.DataFrame:
-        """Its rows, or those of these participants; partitions are told apart by a column."""
+        """Its rows, or those of these participants; a column names the partition."""
         frames = []
         for partition in self.partitions:
             if partition is None or not participants or {*participants} & {*dimensions(partition)}:

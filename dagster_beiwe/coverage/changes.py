@@ -23,12 +23,12 @@ class SettingChange:
 
 def with_changes(frame: pd.DataFrame, changes: Iterable[SettingChange]) -> pd.DataFrame:
     """The coverage table with what changed in its ``attrs``, which the lake keeps."""
-    told = [{**asdict(each), "day": each.day.isoformat()} for each in sorted(changes, key=lambda each: each.day)]
+    changed = [{**asdict(each), "day": each.day.isoformat()} for each in sorted(changes, key=lambda each: each.day)]
     carrying: pd.DataFrame = frame.copy(deep=False)
-    carrying.attrs = {**frame.attrs, _CHANGES: told}
+    carrying.attrs = {**frame.attrs, _CHANGES: changed}
     return carrying
 
 
 def changes_in(frame: pd.DataFrame) -> list[SettingChange]:
     """What changed, oldest first."""
-    return [SettingChange(**{**told, "day": date.fromisoformat(told["day"])}) for told in frame.attrs.get(_CHANGES, ())]
+    return [SettingChange(**{**each, "day": date.fromisoformat(each["day"])}) for each in frame.attrs.get(_CHANGES, ())]

@@ -70,7 +70,7 @@ def _backends() -> list[KeyringBackend]:
 
 def _ask(question: Callable[[], _Answer]) -> _Answer:
     """The keychain's answer. Whatever a backend raises may quote what it was asked to keep, so only its type is
-    told."""
+    shown."""
     answer: Future[_Answer] = Future()
 
     def work() -> None:

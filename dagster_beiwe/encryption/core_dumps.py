@@ -12,7 +12,7 @@ def forbid_core_dumps() -> None:
     limits of its host alone: call it first in a script of your own.
 
     It holds for processes started from here too. A system that pipes dumps to a collector (``systemd-coredump``) is
-    told the limit and keeps nothing; other collectors must be switched off by whoever runs the machine.
+    given the limit and keeps nothing; other collectors must be switched off by whoever runs the machine.
     """
     with suppress(ImportError):
         import resource  # not on Windows

@@ -33,7 +33,7 @@ def message_of(problems: Sequence[Problem], *, dagster_url: str | None = None) -
     """The message about new problems, of which there is at least one. ``dagster_url`` is the address of Dagster's UI,
     for links to the checks."""
     ordered = sorted(problems, key=_order)
-    told = [(problem.check, problem.participant, problem.severity, problem.at) for problem in ordered]
+    facts = [(problem.check, problem.participant, problem.severity, problem.at) for problem in ordered]
     studies = ", ".join(dict.fromkeys(problem.check.study for problem in ordered))
     blocks = [
         _block(check, severity, list(some), dagster_url)
@@ -43,7 +43,7 @@ def message_of(problems: Sequence[Problem], *, dagster_url: str | None = None) -
         subject=f"Beiwe: {counted(len(ordered), 'new problem')} in {studies}",
         text="\n\n".join([*blocks, _FOOT]) + "\n",
         facts={"problems": [_facts(problem) for problem in ordered]},
-        identity=hashlib.sha256(repr(told).encode()).hexdigest()[:32],
+        identity=hashlib.sha256(repr(facts).encode()).hexdigest()[:32],
     )
 
 

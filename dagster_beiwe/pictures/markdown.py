@@ -76,12 +76,12 @@ def full_pictures(charts: StudyCharts) -> dict[str, str]:
 
 def _changes(charts: StudyCharts) -> str:
     """What the numbers in a picture say, in a list; empty if no day of it is marked."""
-    told = [
+    lines = [
         f"- {number}: {change.day}, {as_code(change.setting)}{_values(change)}"
         for number, change in charts.numbered_changes
         if change.day >= charts.days.first
     ]
-    return "\n\nSettings that changed:\n\n" + "\n".join(told[-_MOST_CHANGES:]) if told else ""
+    return "\n\nSettings that changed:\n\n" + "\n".join(lines[-_MOST_CHANGES:]) if lines else ""
 
 
 def _values(change: SettingChange) -> str:

@@ -19,7 +19,7 @@ UPLOAD_COLUMNS: Final = ("kind", "time", "stream", "opened")
 UPLOAD_COUNTS: Final = ("uploaded_ahead", "uploaded_behind")
 
 CLOCKS_AGREE: Final = pd.Timedelta(minutes=10)
-"""Clocks that differ by less are not told apart."""
+"""A smaller difference between clocks does not count."""
 
 _ALL_OLD: Final = pd.Timedelta(days=1)
 _MANY: Final = 20

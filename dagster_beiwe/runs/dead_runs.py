@@ -133,12 +133,12 @@ def _is_on_one_machine(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool
     for log in logs:  # what comes before the start is about how the run was launched
         if log.dagster_event_type == dg.DagsterEventType.PIPELINE_START:
             break
-    told = [
+    engine = [
         log.dagster_event.engine_event_data.metadata
         for log in logs
         if log.dagster_event and log.dagster_event_type == dg.DagsterEventType.ENGINE_EVENT
     ]
-    return not told or any(_STEPS in metadata for metadata in told)
+    return not engine or any(_STEPS in metadata for metadata in engine)
 
 
 def _never_began(instance: dg.DagsterInstance, run: dg.DagsterRun, is_silent: IsSilent) -> bool:

@@ -53,7 +53,7 @@ _DAYS = frozenset({"day", "first", "last"})
 def is_own(request: Request, *, port: int) -> bool:
     """Whether a request is for this server under a loopback name, and, if it changes something, from its own page.
 
-    Programs send no ``Origin``. Browsers do, and cannot be told otherwise by a page; a page whose name was rebound to
+    Programs send no ``Origin``. Browsers do, and a page cannot make them leave it out; a page whose name was rebound to
     the loopback address sends that name as ``Host``.
     """
     headers, host = request.headers, request.headers.get("host", "")

@@ -195,7 +195,7 @@ class SimulatedServer:
         Raises ``LookupError``, ``TypeError``, or ``ValueError`` for a mistake; then nothing happened.
         """
         own: controls.Actions = {
-            "misbehave": self._misbehave_as_told,
+            "misbehave": self._misbehave_by_name,
             "behave": self.behave,
             "requests": lambda: [asdict(record) for record in list(self.requests)],
             "forget_requests": self.forget_requests,
@@ -205,7 +205,7 @@ class SimulatedServer:
             self.on_change(action, arguments)
         return result
 
-    def _misbehave_as_told(self, name: Name, **options: Any) -> dict[str, str]:
+    def _misbehave_by_name(self, name: Name, **options: Any) -> dict[str, str]:
         self.misbehave(name, **options)
         return {"on": name}
 

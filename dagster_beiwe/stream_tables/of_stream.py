@@ -73,6 +73,6 @@ def _with_time(frame: pd.DataFrame) -> pd.DataFrame:
     elif frame[UTC_TIME].isna().any():
         # pandas.to_datetime refuses damaged numbers, which may be in any year.
         moments = frame[TIMESTAMP].to_numpy("int64", na_value=_NO_TIME).view("datetime64[ms]")
-        told = pd.Series(moments, index=frame.index).dt.tz_localize("UTC")
-        timed = frame.assign(**{UTC_TIME: frame[UTC_TIME].fillna(told)})
+        in_timestamps = pd.Series(moments, index=frame.index).dt.tz_localize("UTC")
+        timed = frame.assign(**{UTC_TIME: frame[UTC_TIME].fillna(in_timestamps)})
     return timed

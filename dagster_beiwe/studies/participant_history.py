@@ -73,8 +73,8 @@ class ParticipantHistory:
 
 def reported_zone(table: pd.DataFrame) -> str | None:
     """The time zone that the phone last reported, as a participant's table has it; None if that is none."""
-    told = table.loc[(table["kind"] == "roster") & (table["name"] == PHONES_COLUMN), "value"]
-    return next((str(name) for name in told if isinstance(name, str) and is_time_zone(name)), None)
+    reported = table.loc[(table["kind"] == "roster") & (table["name"] == PHONES_COLUMN), "value"]
+    return next((str(name) for name in reported if isinstance(name, str) and is_time_zone(name)), None)
 
 
 def read_participant(

@@ -60,8 +60,8 @@ def ids_in_table(table: Sequence[Row]) -> list[str] | None:
 def table_in_roster(roster: Iterable[Mapping[Any, Any]]) -> list[dict[str, Any]]:
     """The server's table as a roster has it: the rows with more than an id."""
     rows = [{str(name): value if isinstance(value, str) else None for name, value in row.items()} for row in roster]
-    told = [row for row in rows if sum(value is not None for value in row.values()) > 1]
-    return [{PARTICIPANT_COLUMN: row.pop("participant"), **row} for row in told]
+    filled = [row for row in rows if sum(value is not None for value in row.values()) > 1]
+    return [{PARTICIPANT_COLUMN: row.pop("participant"), **row} for row in filled]
 
 
 def _column(name: str) -> str:

@@ -36,7 +36,7 @@ FEW_PARTICIPANTS = 100
 ROWS_PER_REQUEST = 10_000
 """Participants by days in one answer, of some 700 bytes each."""
 
-_TOLD = ("server", "phones")
+_REPORTED = ("server", "phones")
 
 _DAY = timedelta(days=1)
 
@@ -44,7 +44,7 @@ logger = logging.getLogger("dagster_beiwe")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToldZone:
+class DatedZone:
     """A study's time zone, and when it was learned, as a Unix time in seconds."""
 
     zone: StudyZone
@@ -56,23 +56,23 @@ def find_zone(
     instance: dg.DagsterInstance,
     client: BeiweClient,
     *,
-    remembered: ToldZone | None = None,
-) -> ToldZone:
+    remembered: DatedZone | None = None,
+) -> DatedZone:
     """The study's time zone: as configured; else as its settings or ``remembered`` have it, if that is fresh; else as
     the server answers now. An unknown zone is not remembered. Earlier zones of settings and ``remembered`` become the
     study's former zones. Raises ``ServerError``.
     """
     now = time.time()
-    known = [each for each in (remembered, told_by_settings(study, instance)) if each]
+    known = [each for each in (remembered, zone_of_settings(study, instance)) if each]
     former = [name for each in known for name in each.zone.known]
 
-    def found(zone: StudyZone, at: float) -> ToldZone:
-        return ToldZone(zone=zone.after(former), at=at)
+    def found(zone: StudyZone, at: float) -> DatedZone:
+        return DatedZone(zone=zone.after(former), at=at)
 
     if study.config.time_zone is not None:
         return found(StudyZone(name=check_time_zone(study.config.time_zone), source="configuration"), now)
-    told = [each for each in known if each.zone.source in _TOLD]
-    newest = max(told, key=lambda each: each.at, default=None)
+    reported = [each for each in known if each.zone.source in _REPORTED]
+    newest = max(reported, key=lambda each: each.at, default=None)
     if newest and now - newest.at < ZONE_SECONDS:
         return found(newest.zone, newest.at)
     try:
@@ -87,7 +87,7 @@ def find_zone(
     return found(newest.zone, newest.at) if newest and asked.source == "unknown" else found(asked, now)
 
 
-def told_by_settings(study: Study, instance: dg.DagsterInstance) -> ToldZone | None:
+def zone_of_settings(study: Study, instance: dg.DagsterInstance) -> DatedZone | None:
     """The zone in the last materialization of the settings, with the former zones known then."""
     event = instance.get_latest_materialization_event(study.asset_key("settings"))
     metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
@@ -95,15 +95,15 @@ def told_by_settings(study: Study, instance: dg.DagsterInstance) -> ToldZone | N
         _text(metadata.get(each)) for each in (ZONE_METADATA, ZONE_SOURCE_METADATA, FORMER_ZONES_METADATA)
     )
     zone = StudyZone.from_texts(name, source, former.split())
-    return ToldZone(zone=zone, at=event.timestamp) if event and zone else None
+    return DatedZone(zone=zone, at=event.timestamp) if event and zone else None
 
 
 def certain_zone(study: Study, instance: dg.DagsterInstance) -> str | None:
     """The study's time zone as configured, or as its settings have it; None if it is a guess. No request."""
     if study.config.time_zone is not None:
         return check_time_zone(study.config.time_zone)
-    told = told_by_settings(study, instance)
-    return told.zone.name if told and told.zone.certain else None
+    reported = zone_of_settings(study, instance)
+    return reported.zone.name if reported and reported.zone.certain else None
 
 
 def counts_around(
@@ -229,12 +229,12 @@ def _is_still(client: BeiweClient, study: Study, zone: StudyZone) -> bool:
     """Whether the zone is still the study's, after the counts were read: what is known may be a day old, and days may
     have been counted again in another zone since."""
     try:
-        told = client.settings(study.id).get("study_time_zone")
+        reported = client.settings(study.id).get("study_time_zone")
     except RouteMissingError:
         return True  # nobody can tell
     except ServerFailedError:
         return False
-    return told in (None, zone.name)
+    return reported in (None, zone.name)
 
 
 def zone_tag(zone: StudyZone) -> Mapping[str, str]:

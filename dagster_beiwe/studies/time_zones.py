@@ -78,11 +78,11 @@ def check_time_zone(name: str) -> str:
 def ask_time_zone(client: BeiweClient, study_id: str) -> StudyZone:
     """Ask the server: one request, or two if it is older than September 2025. Raises ``ServerError``."""
     try:
-        told = client.settings(study_id).get("study_time_zone")
+        reported = client.settings(study_id).get("study_time_zone")
     except RouteMissingError:
-        told = None
-    if isinstance(told, str) and is_time_zone(told):
-        return StudyZone(name=told, source="server")
+        reported = None
+    if isinstance(reported, str) and is_time_zone(reported):
+        return StudyZone(name=reported, source="server")
     return zone_of_phones(client, study_id)
 
 

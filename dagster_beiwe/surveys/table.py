@@ -163,18 +163,18 @@ def _status(row: PhoneRow, kind: str) -> str:
 def _is_numbered(questions: Sequence[tuple[PhoneRow, Asked]], times: dict[str, QuestionTimes]) -> bool | None:
     """Whether the answers to radio buttons are positions: some versions of the app on Android write them, and others
     write texts, which may be numbers. Its timings always have texts. None if nothing tells."""
-    told = set[bool]()
+    numbered = set[bool]()
     for row, question in questions:
         if question_type(row.type) != RADIO_BUTTON or not question.options or row.answer in NO_ANSWERS:
             continue
         by_text = places_of(row.answer, question.options, question.spellings)
         by_position = position_in(row.answer, question.options)
         if not by_text or by_position is None:
-            told |= {not by_text} if by_text or by_position is not None else set()
+            numbered |= {not by_text} if by_text or by_position is not None else set()
         elif row.question_id in times and {by_position} != by_text:
             noted = places_of(times[row.question_id].row.answer, question.options, question.spellings)
-            told |= {noted != by_text} if noted in (by_text, {by_position}) else set()
-    return told.pop() if len(told) == 1 else None
+            numbered |= {noted != by_text} if noted in (by_text, {by_position}) else set()
+    return numbered.pop() if len(numbered) == 1 else None
 
 
 def _times(noted: QuestionTimes) -> dict[str, Any]:

@@ -52,8 +52,8 @@ class Rows:
     def may_be_in(self, partition: str | None) -> bool:
         """Whether a partition can hold wanted rows, as its key tells."""
         names, starts = _parts(partition)
-        told = names and not self.by_column
-        if told and self.participants is not None and not self.participants & {*names}:
+        by_key = names and not self.by_column
+        if by_key and self.participants is not None and not self.participants & {*names}:
             return False
         return not any(
             (self.end and start >= self.end + _MARGIN)
@@ -63,8 +63,8 @@ class Rows:
 
     def are_all_in(self, partition: str | None) -> bool:
         """Whether all rows of a partition are wanted, as its key tells."""
-        told = not self.by_column and bool(_parts(partition)[0])
-        return not self.start and not self.end and (self.participants is None or told)
+        by_key = not self.by_column and bool(_parts(partition)[0])
+        return not self.start and not self.end and (self.participants is None or by_key)
 
     def conditions(self, schema: pa.Schema, partitions: Iterable[str | None]) -> dict[str, dataset.Expression]:
         """What wanted rows of these partitions fulfill, by the column that tells; nothing if all of them are wanted.
@@ -72,8 +72,8 @@ class Rows:
         Raises ``ConfigurationError`` if no column tells times or participants.
         """
         found: dict[str, dataset.Expression] = {}
-        told = not self.by_column and all(_parts(each)[0] for each in partitions)
-        if self.participants is not None and not told:
+        by_key = not self.by_column and all(_parts(each)[0] for each in partitions)
+        if self.participants is not None and not by_key:
             if PARTICIPANT not in schema.names:
                 raise ConfigurationError(
                     f"The table has no column {PARTICIPANT!r}, and no partitions of participants. Nothing was read. "

@@ -106,9 +106,9 @@ class Log:
         except FileExistsError:
             return
         raise LakeUnavailableError(
-            f"The store at {self._store.describe()} replaced a file that it was told to create. Nothing was committed, "
-            "because two runs could overwrite each other's work there. Use a store, or a newer version of it, with "
-            "conditional writes (`If-None-Match` in S3's terms)."
+            f"The store at {self._store.describe()} replaced a file instead of creating a new one. Nothing was "
+            "committed, because two runs could overwrite each other's work there. Use a store, or a newer version of "
+            "it, with conditional writes (`If-None-Match` in S3's terms)."
         )
 
     def pack(self, folder: int) -> None:
