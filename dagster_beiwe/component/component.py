@@ -151,10 +151,15 @@ class BeiweComponent(dg.StateBackedComponent, dg.Model, dg.Resolvable):
         write_state(state_path, state)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Dagster cannot load a component whose state it cannot refresh. This one keeps the state that it has."""
+        """Dagster cannot load a component whose state it cannot refresh. This one keeps the state that it has.
+
+        A state knows nothing of a server that is new, or has another address.
+        """
         if not self._store.exists:
             return self._definitions(self._asked_now(), context.project_root)
-        if self._store.is_to_be_refreshed(context.project_root, in_development=self.defs_state.refresh_if_dev):
+        memories = self._finder(self._store.of_project(context.project_root)).memories.values()
+        known = [bool(memory.studies()) for memory in memories]
+        if self._store.is_to_be_refreshed(known, in_development=self.defs_state.refresh_if_dev):
             self._patience = Patience(LOADING_SECONDS)
             try:
                 self._store.pin(self._refreshed(context.project_root))

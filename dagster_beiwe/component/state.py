@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,11 +40,11 @@ class StateStore:
         """Whether there is a place for the state; a script without an instance of Dagster has none."""
         return not self._is_versioned or DefsStateStorage.get() is not None
 
-    def is_to_be_refreshed(self, project_root: Path, *, in_development: bool) -> bool:
-        """Whether a process that loads the definitions asks the servers first: in development, as Dagster does, but not
-        in the processes of runs; and where there is no state yet."""
+    def is_to_be_refreshed(self, known: Sequence[bool], *, in_development: bool) -> bool:
+        """Whether a process that loads the definitions asks the servers first: in development, as Dagster does, and
+        where something is ``known`` of not every server; in the processes of runs, only if nothing is known at all."""
         begins = DefinitionsLoadContext.get().load_type is DefinitionsLoadType.INITIALIZATION
-        return (begins and in_development and using_dagster_dev()) or not self.of_project(project_root)
+        return not any(known) or (begins and (not all(known) or (in_development and using_dagster_dev())))
 
     def pin(self, version: str) -> None:
         """Use this version of the state in the load that goes on, and in the runs of what it loads."""

@@ -15,6 +15,8 @@ from dagster_beiwe.errors import ConfigurationError, ConnectionFailedError
 from dagster_beiwe.runs.dagster_private import DefinitionsLoadContext, DefsStateStorage
 from dagster_beiwe.simulator import SimulatedServer, World
 
+RAW_DATA = ["beiwe", "sleep_and_mood", "raw_data"]
+
 
 class ClinicComponent(BeiweComponent):
     """A lab's own."""
@@ -90,8 +92,7 @@ def test_a_refresh_moves_no_key_and_no_window(server: SimulatedServer, world: Wo
     refresh()
     after = load()
     assert set(after.resolve_all_asset_keys()) == set(before.resolve_all_asset_keys())
-    raw_data = ["beiwe", "sleep_and_mood", "raw_data"]
-    assert after.resolve_assets_def(raw_data).partitions_def == before.resolve_assets_def(raw_data).partitions_def
+    assert after.resolve_assets_def(RAW_DATA).partitions_def == before.resolve_assets_def(RAW_DATA).partitions_def
     assert "Another Name" in str([spec.description for spec in after.resolve_all_asset_specs()])
 
 
@@ -206,9 +207,25 @@ def test_a_notebook_loads_and_refreshes_it(server: SimulatedServer, world: World
     async def cell() -> set[str]:
         definitions = load()
         show_all(world)
-        assert definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=home, asset_selection=[dg.AssetKey(["beiwe", "studies"])]
-        ).success
+        job, studies = definitions.resolve_implicit_global_asset_job_def(), dg.AssetKey(["beiwe", "studies"])
+        assert job.execute_in_process(instance=home, asset_selection=[studies]).success
         return with_raw_data(load())
 
     assert asyncio.run(cell()) == {"sleep_and_mood", "pain"}
+
+
+@pytest.mark.usefixtures("home")
+def test_a_server_that_has_moved_is_asked(
+    server: SimulatedServer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another server said, under another address, is not known of this one. Keys and starts stay."""
+    before = load().resolve_assets_def(RAW_DATA)
+    with SimulatedServer(world) as moved:
+        monkeypatch.setenv("BEIWE_URL", moved.url)
+        monkeypatch.setenv("BEIWE_ACCESS_KEY", moved.access_key)
+        monkeypatch.setenv("BEIWE_SECRET_KEY", moved.secret_key)
+        after = load().resolve_assets_def(RAW_DATA)
+        moved.forget_requests()
+        load()
+    assert after.partitions_def == before.partitions_def
+    assert moved.requests == []
