@@ -22,6 +22,7 @@ from dagster_beiwe.environment import BEIWE_LAKE, BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.partitions.definitions import participants_name, study_windows
 from dagster_beiwe.partitions.rectangles import Rectangle
 from dagster_beiwe.partitions.run_keys import stretch_tags
+from dagster_beiwe.runs.beta import beta_features
 from dagster_beiwe.runs.traffic import traffic_of
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.text import counted, human_size
@@ -71,7 +72,7 @@ def _program() -> str:
 
 @contextmanager
 def _filler(living: LivingServer) -> Iterator[_Filler]:
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, beta_features():
         yield _Filler(living, _load(), instance)
 
 
