@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import BinaryIO, Final
 
 import pandas as pd
@@ -17,7 +18,7 @@ _PARTITION: Final = "partition"
 
 
 class TableExport:
-    """The rows of one table; a column ``partition`` tells its partitions apart."""
+    """The rows of one table; a column ``partition`` tells its partitions apart, unless it has one of its own."""
 
     def __init__(self, found: TablePartitions, form: Form) -> None:
         self._found, self._sink = found, SINKS[form]
@@ -45,8 +46,11 @@ class TableExport:
 
     def _schema(self) -> pa.Schema:
         schema = self._found.schema
-        keyed = any(self._found) and _PARTITION not in schema.names
-        return schema.append(pa.field(_PARTITION, pa.string())) if keyed else schema
+        return schema.append(pa.field(_PARTITION, pa.string())) if self._is_keyed else schema
+
+    @cached_property
+    def _is_keyed(self) -> bool:
+        return any(self._found) and _PARTITION not in self._found.schema.names
 
     def _frame(self, key: str) -> pd.DataFrame:
-        return self._found[key].assign(**{_PARTITION: key}) if key else self._found[key]
+        return self._found[key].assign(**{_PARTITION: key}) if self._is_keyed else self._found[key]

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
+from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.exports.selection import Form
 from dagster_beiwe.lake.layout import TABLE_SUFFIX
 
@@ -51,7 +52,7 @@ class Parquet(Sink):
     def add(self, frame: pd.DataFrame) -> None:
         categorical = {name: kind for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
         plain = {name: kind.categories.dtype for name, kind in categorical.items()}
-        table = pa.Table.from_pandas(frame.astype(plain), schema=self._schema, preserve_index=False)
+        table = self._table(frame.astype(plain))
         if self._writer is None:
             self._writer = parquet.ParquetWriter(self._file, table.schema)
         self._writer.write_table(table)
@@ -59,6 +60,16 @@ class Parquet(Sink):
     def complete(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+    def _table(self, frame: pd.DataFrame) -> pa.Table:
+        try:
+            return pa.Table.from_pandas(frame, schema=self._schema, preserve_index=False)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):  # its message may hold a value
+            pass
+        raise ConfigurationError(
+            "Not all rows fit the types that the columns of the table have together. The file was not written. Export "
+            "it as csv, or materialize partitions with other types again."
+        )
 
 
 SINKS: Final[Mapping[Form, type[Sink]]] = {"csv": CSV, "parquet": Parquet}

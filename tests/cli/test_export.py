@@ -115,6 +115,34 @@ def test_an_exported_table_has_the_columns_of_all_its_partitions(
     assert f"2 files, {human_size(sum(each.size_bytes for each in written.values()))}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("form", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
+def test_a_table_keeps_its_own_column_partition(lake: StudyLake, tmp_path: Path, form: str, read: Any) -> None:
+    frames: dict[str | None, pd.DataFrame] = {"a": pd.DataFrame({"partition": [1]}), "b": pd.DataFrame({"steps": [2]})}
+    TableStore.of_study(lake).write_all(["lab", "disks"], frames)
+    target = tmp_path / "plain"
+    assert main(["export", "--study", "Sleep", "--table", "disks", "--format", form, "--to", str(target)]) == 0
+    frame = read(target / f"disks.{form}")
+    assert frame["partition"].fillna(0).tolist() == [1, 0]
+    assert frame["steps"].fillna(0).tolist() == [0, 2]
+
+
+def test_values_that_fit_no_common_type_are_not_shown(
+    lake: StudyLake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Arrow would quote them."""
+    frames: dict[str | None, pd.DataFrame] = {
+        "a": pd.DataFrame({"hash": np.array([2**64 - 1], dtype="uint64")}),
+        "b": pd.DataFrame({"hash": [-1]}),
+    }
+    TableStore.of_study(lake).write_all(["lab", "hashes"], frames)
+    target = tmp_path / "plain"
+    assert main(["export", "--study", "Sleep", "--table", "hashes", "--format", "parquet", "--to", str(target)]) == 2
+    said = capsys.readouterr().err
+    assert "Not all rows fit the types" in said
+    assert str(2**64 - 1) not in said
+    assert not target.exists()
+
+
 def test_a_table_is_exported_partition_by_partition(lake: StudyLake, tmp_path: Path) -> None:
     """So that it may be larger than the memory."""
     frame = pd.DataFrame({"steps": np.arange(50_000)})
