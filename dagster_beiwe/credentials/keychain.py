@@ -55,7 +55,7 @@ def _backends() -> list[KeyringBackend]:
             "The package keyring, by which the system's keychain is opened, is not installed. Nothing was read or "
             f'written. Run `pip install "dagster-beiwe[keychain]"`, or unset {BEIWE_KEYCHAIN}.'
         ) from None
-    chosen = keyring.get_keyring()
+    chosen = _ask(keyring.get_keyring)
     found: list[KeyringBackend] = [
         each for each in getattr(chosen, "backends", [chosen]) if each.priority >= _RECOMMENDED
     ]

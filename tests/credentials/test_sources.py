@@ -169,6 +169,13 @@ def test_a_keychain_that_cannot_be_used_is_an_error(system: Keychain, monkeypatc
         read_keychain("lab", NAME)
 
 
+def test_a_backend_that_cannot_be_loaded_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keyring.core._keyring_backend", None)
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "no_such_package.Keyring")
+    with pytest.raises(CredentialsError, match="keychain cannot be used: ModuleNotFoundError"):
+        read_keychain("lab", NAME)
+
+
 def test_a_script_of_the_same_name_is_not_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """cryptease installs a ``keyring.py`` beside the programs, and their folder comes first on the path."""
     (tmp_path / "keyring.py").write_text("raise SystemExit('the script ran')")
