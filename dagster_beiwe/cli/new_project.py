@@ -15,6 +15,7 @@ from dagster_beiwe.environment import BEIWE_KEYRING_SECTION, DAGSTER_HOME, NRG_K
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import slug
 from dagster_beiwe.private_files import make_folder, write_file
+from dagster_beiwe.text import as_title
 
 _MODULE = "lab"
 _DEFS = f"{_MODULE}/defs/beiwe/defs.yaml"
@@ -152,7 +153,7 @@ class NewProject:
             f"{_MODULE}/defs/__init__.py": "",
             _DEFS: self._component(),
             "README.md": _README.format(
-                study=self.study.name, defs=_DEFS, commands="\n".join(self.next_commands), advice=self.advice
+                study=as_title(self.study.name), defs=_DEFS, commands="\n".join(self.next_commands), advice=self.advice
             ),
             _LAST: _PYPROJECT,
         }
@@ -161,8 +162,8 @@ class NewProject:
         key = ""
         with suppress(ConfigurationError):  # of a name without a Latin letter: the key is made from the id
             key = f"key: {slug(self.study.name)}\n      "
-        name = ""  # the server knows it, too: Dagster takes {{ }} in YAML for a template
-        if "{" not in self.study.name:
+        name = ""  # the server knows it, too: Dagster takes {{ }} in YAML for a template, and YAML refuses controls
+        if "{" not in self.study.name and self.study.name.isprintable():
             quoted = json.dumps(self.study.name, ensure_ascii=False)  # which YAML reads, too
             name = f"name: {quoted}\n      "
         return _COMPONENT.format(study=self.study.id, name=name, key=key, start=self.start)

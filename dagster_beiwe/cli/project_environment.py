@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.private_files import NotRegularFileError, open_file
 
 NAME = ".env"
 
@@ -28,17 +32,43 @@ def project_environment() -> Iterator[None]:
 
 def as_line(name: str, value: str) -> str:
     """A line of such a file."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "${:-$}{")  # or a variable's value
     return f"{name}='{escaped}'"
 
 
 def _variables(path: Path) -> Mapping[str, str]:
-    """Only of a file of this user: in somebody else's folder, it could send the keys to another server."""
-    if not path.is_file():
+    """Only of a file of this user: in somebody else's folder, it could send the keys to another server.
+
+    Raises ``ConfigurationError`` for one that is no text of variables.
+    """
+    try:
+        with open_file(path, follow=True) as file:
+            if os.name != "nt" and os.fstat(file.fileno()).st_uid != os.geteuid():
+                logger.warning("The file %s in this folder belongs to another user, so it was not read.", NAME)
+                return {}
+            data = file.read()
+    except (FileNotFoundError, NotRegularFileError):
         return {}
-    if os.name != "nt" and path.stat().st_uid != os.geteuid():
-        logger.warning("The file %s in this folder belongs to another user, so it was not read.", NAME)
+    except PermissionError:
+        logger.warning("The file %s in this folder cannot be read by this user, so it was not read.", NAME)
         return {}
+    return _parsed(data)
+
+
+def _parsed(data: bytes) -> Mapping[str, str]:
     from dotenv import dotenv_values  # most folders have no such file
 
-    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    try:
+        found = dotenv_values(stream=io.StringIO(data.decode("utf-8-sig"), newline=None))
+    except UnicodeDecodeError:
+        pass
+    else:
+        if all(
+            name and not {"\0", "="}.intersection(name) and "\0" not in (value or "") for name, value in found.items()
+        ):
+            return {name: value for name, value in found.items() if value is not None}
+    # Outside of the except block: the decoder's exception holds what was read.
+    raise ConfigurationError(
+        f"The file {NAME} in this folder cannot be used: it is not UTF-8 text, or holds a NUL character or a name with "
+        "'='. Nothing was done. Correct it, or run the command in another folder."
+    )

@@ -20,7 +20,7 @@ import yaml
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.cli.new_project import NewProject
-from dagster_beiwe.cli.project_environment import project_environment
+from dagster_beiwe.cli.project_environment import as_line, project_environment
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.credentials import read_keyring, write_keyring
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
@@ -330,3 +330,34 @@ def test_a_name_that_dagster_would_take_for_a_template_is_left_out(tmp_path: Pat
     assert yaml.safe_load(text)["attributes"]["studies"] == [
         {"study": study.id, "key": "sleep_env_home", "start": date(2024, 3, 1)}
     ]
+
+
+@pytest.mark.parametrize("name", ["Sleep\x7f", "Sleep\ufffe", "# Sleep\n```sh\nrm -r lake\n```"])
+def test_a_name_with_control_characters_is_no_part_of_a_file(name: str, tmp_path: Path) -> None:
+    """YAML refuses some, and in the README a line break would begin text that looks like ours."""
+    study = StudyListing(id="5873fe38644ad7557b168e43", name=name)
+    files = NewProject(study=study, start=date(2024, 3, 1), variables={}, advice="").files(tmp_path)
+    assert "name" not in yaml.safe_load(files["lab/defs/beiwe/defs.yaml"])["attributes"]["studies"][0]
+    assert files["README.md"].splitlines()[0].startswith("# `")
+    assert files["README.md"].count("```") == 2
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("content", [b"A=canary\xff\n", b"A=canary\0\n", b"'A=B'=canary\n"])
+def test_an_env_file_that_sets_no_variables_is_refused(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    assert main(["status"]) == 2
+    said = capsys.readouterr().err
+    assert "The file .env in this folder cannot be used" in said
+    assert "canary" not in said
+
+
+@pytest.mark.usefixtures("server")
+def test_a_value_in_the_env_file_is_what_was_written(tmp_path: Path) -> None:
+    """dotenv takes ``${HOME}`` for a variable, even between quotes."""
+    value = "/data/${HOME}/${}/it's $HOME\\n"
+    (tmp_path / ".env").write_text(as_line("BEIWE_LAKE", value))
+    with project_environment():
+        assert os.environ["BEIWE_LAKE"] == value
