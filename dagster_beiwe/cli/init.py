@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timezone
@@ -32,7 +33,7 @@ from dagster_beiwe.environment import (
 from dagster_beiwe.errors import BeiweError, ConfigurationError, RouteMissingError
 from dagster_beiwe.opening import lake_at, user_path
 from dagster_beiwe.private_files import keep_private, make_folder
-from dagster_beiwe.studies.config import parse_date
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.discovery import first_data_day
 from dagster_beiwe.text import as_typed, listed, one_line
 
@@ -165,8 +166,8 @@ def _first_day(client: BeiweClient, study_id: str, start: str | None, answers: A
         except RouteMissingError:
             answers.require({"--start": None})
             start = input("The server does not say when the study began. First day of its data (2024-03-01): ")
-    day = parse_date(start)
-    assert isinstance(day, date)
+    day = StudyConfig(study_id, start=start).start
+    assert day is not None
     return day
 
 
@@ -208,7 +209,7 @@ def _tell(project: NewProject, folder: Path, kept: list[Path], generated: str | 
     if generated and sys.stdout.isatty():
         print(f"\nThe passphrase of the study's data, which is shown only once:\n\n    {generated}")
     print(f"\n{as_typed(project.advice)}\n\nNext:\n")
-    for line in [f"cd {as_typed(str(folder))}", *project.next_commands]:
+    for line in [f"cd {shlex.quote(as_typed(str(folder)))}", *project.next_commands]:
         print(f"  {line}")
 
 

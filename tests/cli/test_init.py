@@ -332,6 +332,13 @@ def test_a_name_that_dagster_would_take_for_a_template_is_left_out(tmp_path: Pat
     ]
 
 
+@pytest.mark.usefixtures("server")
+def test_a_start_that_dagster_would_refuse_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "lab", "--study", "Sleep", "--generate-passphrase", "--start", "2999-01-01"]) == 2
+    assert "not in the past" in capsys.readouterr().err
+    assert not (tmp_path / "lab").exists()
+
+
 @pytest.mark.parametrize("name", ["Sleep\x7f", "Sleep\ufffe", "# Sleep\n```sh\nrm -r lake\n```"])
 def test_a_name_with_control_characters_is_no_part_of_a_file(name: str, tmp_path: Path) -> None:
     """YAML refuses some, and in the README a line break would begin text that looks like ours."""
