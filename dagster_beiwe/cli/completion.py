@@ -7,7 +7,6 @@ long.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -19,17 +18,15 @@ from dagster_beiwe.streams import STREAM_NAMES
 
 def studies(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - of click
     """Ids of the studies in the lake."""
-    return [path.name for path in _studies() if path.name.startswith(incomplete)]
+    return [name for name in _studies() if name.startswith(incomplete)]
 
 
 def participants(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - of click
     """Ids of the participants in the lake, of the study that the line names by its id, or of all."""
-    wanted = str(ctx.params.get("study") or "")
-    chosen = [path for path in _studies() if path.name.startswith(wanted)] or list(_studies())
-    return sorted(
-        {each.name for path in chosen for each in path.iterdir()
-         if each.name.startswith(incomplete) and is_participant_id(each.name)}
-    )  # fmt: skip
+    wanted, every = str(ctx.params.get("study") or ""), _studies()
+    chosen = [study for study in every if study.startswith(wanted)] or every
+    found = {name for study in chosen for name in _names_in(_lake() / study)}
+    return sorted(name for name in found if name.startswith(incomplete) and is_participant_id(name))
 
 
 def streams(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - of click
@@ -37,7 +34,17 @@ def streams(ctx: click.Context, option: click.Parameter, incomplete: str) -> lis
     return [name for name in STREAM_NAMES if name.startswith(incomplete)]
 
 
-def _studies() -> Iterator[Path]:
-    lake = Path(os.environ.get(BEIWE_LAKE) or os.devnull).expanduser()
-    if lake.is_dir():
-        yield from sorted(path for path in lake.iterdir() if is_study_id(path.name))
+def _studies() -> list[str]:
+    return sorted(filter(is_study_id, _names_in(_lake())))
+
+
+def _lake() -> Path:
+    return Path(os.path.expanduser(os.environ.get(BEIWE_LAKE) or os.devnull))
+
+
+def _names_in(folder: Path) -> list[str]:
+    """None in what this user cannot list: an error would stand in the middle of the line that somebody types."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

@@ -90,6 +90,16 @@ def test_a_shell_completes_what_needs_no_server(lake: StudyLake, monkeypatch: py
     assert completed("verify", "--study", "") == []
 
 
+@pytest.mark.parametrize("lake", ["lake", "~nobody-of-this-name/lake"])
+def test_a_shell_completes_what_can_be_listed(lake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error would stand in the middle of the line that somebody types."""
+    (tmp_path / "lake" / ("a" * 24) / "anna1111").mkdir(parents=True)
+    (tmp_path / "lake" / ("b" * 24)).write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BEIWE_LAKE", lake)
+    assert completed("export", "--participant", "") == (["anna1111"] if lake == "lake" else [])
+
+
 def test_a_shell_completes_what_the_project_names(
     lake: StudyLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
