@@ -1,7 +1,8 @@
-"""An S3 on loopback (moto), which counts what is asked of it."""
+"""An S3 on loopback: moto's, but with conditional writes that nothing comes between, as in a real one."""
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -10,21 +11,68 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
+from unittest import mock
 
 _OF_A_FILE: Final = re.compile(r"/(gps|accelerometer)/")
+
+
+def new_store() -> Any:
+    """A WSGI application: an S3 with nothing in it.
+
+    moto by itself looks whether an object exists, and writes it then: two clients that create the same object at once
+    would both succeed.
+    """
+    from moto.moto_server.werkzeug_app import create_backend_app  # slow to import
+    from werkzeug.wsgi import get_input_stream
+
+    store, writing = create_backend_app("s3"), threading.Lock()
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            return store(environ, start_response)
+        body = get_input_stream(environ).read()  # a client that stops in the middle holds nobody up
+        environ = {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        with writing:
+            return store(environ, start_response)
+
+    return answer
+
+
+@contextmanager
+def object_store(store: Any = None) -> Iterator[dict[str, str]]:
+    """Serve a store, by default a new one; the environment that points to it, and to nothing of the machine's own."""
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print each request
+    server = make_server("127.0.0.1", 0, store or new_store(), threaded=True)
+    thread = threading.Thread(target=server.serve_forever, name="s3")
+    thread.start()
+    try:
+        yield {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}",
+            "AWS_ACCESS_KEY_ID": "a-test-key",
+            "AWS_SECRET_ACCESS_KEY": "a-test-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": "127.0.0.1",
+        }
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @contextmanager
 def s3_on_loopback() -> Iterator[Counter[str]]:
     """An empty bucket, and what is asked of it: requests for raw files and others, and bytes that it answers with."""
     import boto3
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from s3fs import S3FileSystem
-    from werkzeug.serving import make_server
 
     S3FileSystem.clear_instance_cache()  # those that are kept know the place of an earlier one
     counts: Counter[str] = Counter()
-    store = DomainDispatcherApplication(create_backend_app)
+    store = new_store()
 
     def counted(environ: Any, start_response: Any) -> Any:
         counts["files" if _OF_A_FILE.search(environ["PATH_INFO"]) else "lake"] += 1
@@ -35,24 +83,6 @@ def s3_on_loopback() -> Iterator[Counter[str]]:
 
         return store(environ, start)
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, counted, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    before = dict(os.environ)
-    try:
-        os.environ |= {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}",
-            "AWS_ACCESS_KEY_ID": "a",
-            "AWS_SECRET_ACCESS_KEY": "b",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "NO_PROXY": "127.0.0.1",
-        }
-        boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).create_bucket(Bucket="lake")
+    with object_store(counted) as environment, mock.patch.dict(os.environ, environment):
+        boto3.client("s3", endpoint_url=environment["AWS_ENDPOINT_URL"]).create_bucket(Bucket="lake")
         yield counts
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        server.shutdown()
-        thread.join()
-        server.server_close()

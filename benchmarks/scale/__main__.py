@@ -152,9 +152,9 @@ def pools(*, quick: bool, folder: Path) -> Facts:
 def containers(*, quick: bool, folder: Path) -> Facts:
     """A backfill in containers, four at once, with faults. Needs root, podman, and hours."""
     from benchmarks.containers.engines import Containers
-    from benchmarks.containers.object_store import object_store
     from benchmarks.containers.postgres import Postgres
     from benchmarks.containers.scenario import Size, play
+    from benchmarks.s3 import object_store
 
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # containers would outlive it
     size = Size(participants=20 if quick else 500, weeks=8 if quick else 52, limit=4, patience_seconds=8 * 3600)

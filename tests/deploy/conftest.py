@@ -13,9 +13,9 @@ import fsspec
 import pytest
 from deploy_helpers import PASSPHRASE, START, STUDY_ID, small_world
 
-from benchmarks.containers.object_store import object_store
 from benchmarks.containers.postgres import NoPostgresError, Postgres
 from benchmarks.containers.settings import documented_settings
+from benchmarks.s3 import object_store
 from dagster_beiwe.simulator import SimulatedServer
 
 _numbers = itertools.count()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,25 +82,20 @@ class S3:
     """
 
     def __init__(self) -> None:
-        # slow to import, and processes that only use the store need it not
-        from moto.moto_server.werkzeug_app import create_backend_app
-        from werkzeug.serving import make_server
+        from benchmarks.s3 import new_store, object_store  # processes that only use the store need it not
 
         self.requests: list[tuple[str, str]] = []
         self.meddle: Callable[[Call], Answer] | None = None
-        self._store = create_backend_app("s3")  # moto would look for the service at each request
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="s3")
+        self._store = new_store()
+        self._serving = object_store(self._answer)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self.environment = {**self._serving.__enter__(), "AWS_MAX_ATTEMPTS": "1"}
+        """What a store's client looks for, and nothing of the machine's own."""
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._serving.__exit__(None, None, None)
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         from werkzeug.wsgi import get_input_stream
@@ -115,20 +108,6 @@ class S3:
         status, headers, body = self.meddle(call)
         start_response(status, headers)
         return [body]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a store's client looks for, and nothing of the machine's own."""
-        return {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._server.port}",
-            "AWS_ACCESS_KEY_ID": "a-test-key",
-            "AWS_SECRET_ACCESS_KEY": "a-test-secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_MAX_ATTEMPTS": "1",
-            "NO_PROXY": "127.0.0.1",
-        }
 
     @cached_property
     def administrator(self) -> Any:

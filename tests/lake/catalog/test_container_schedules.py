@@ -31,7 +31,7 @@ def podman() -> Iterator[Podman]:
 @pytest.fixture
 def patient(s3: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
     environment = s3.environment | PATIENT
-    monkeypatch.setattr(S3, "environment", environment)
+    monkeypatch.setattr(s3, "environment", environment)
     return s3
 
 
