@@ -45,6 +45,6 @@ def _lake() -> Path:
 def _names_in(folder: Path) -> list[str]:
     """None in what this user cannot list: an error would stand in the middle of the line that somebody types."""
     try:
-        return os.listdir(folder)
+        return [path.name for path in folder.iterdir()]
     except OSError:
         return []
