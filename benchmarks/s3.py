@@ -1,4 +1,4 @@
-"""An S3 on loopback: moto's, but with conditional writes that nothing comes between, as in a real one."""
+"""An S3 on loopback: moto's, but one request after the other, so that nothing comes between the steps of one."""
 
 from __future__ import annotations
 
@@ -20,20 +20,18 @@ def new_store() -> Any:
     """A WSGI application: an S3 with nothing in it.
 
     moto by itself looks whether an object exists, and writes it then: two clients that create the same object at once
-    would both succeed.
+    would both succeed, and one that reads an object while it is deleted would get an error of moto's own.
     """
     from moto.moto_server.werkzeug_app import create_backend_app  # slow to import
     from werkzeug.wsgi import get_input_stream
 
-    store, writing = create_backend_app("s3"), threading.Lock()
+    store, turn = create_backend_app("s3"), threading.Lock()
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-            return store(environ, start_response)
         body = get_input_stream(environ).read()  # a client that stops in the middle holds nobody up
         environ = {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         environ.pop("HTTP_TRANSFER_ENCODING", None)
-        with writing:
+        with turn:
             return store(environ, start_response)
 
     return answer
