@@ -40,7 +40,10 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """A download before it is packed; ``selected`` is what the query covers, also what the registry filtered out."""
+    """A download before it is packed; ``selected`` is what the query covers, also what the registry filtered out.
+
+    ``read_file`` takes the time that the server needs to get one file out of its storage.
+    """
 
     entries: tuple[Entry, ...]
     selected: tuple[StoredFile, ...]
@@ -48,6 +51,7 @@ class Archive:
     zstd: bool
     now: datetime
     more: tuple[Member, ...] = ()
+    read_file: Callable[[], None] = lambda: None
 
     @property
     def size_bytes(self) -> int:
@@ -59,6 +63,7 @@ class Archive:
 
     def _members(self) -> Iterator[Member]:
         for entry in self.entries:
+            self.read_file()
             if entry.poisoned:
                 raise PoisonedError
             member = entry.member(zstd=self.zstd)

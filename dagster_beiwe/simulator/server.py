@@ -8,7 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from http.server import ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -50,11 +50,12 @@ class SimulatedServer:
 
     Use it as a context manager, or call ``start()`` and ``stop()``. ``port`` 0 takes any free one. ``profile`` is
     the server's generation (see ``PROFILE_NAMES``; any date will do). ``auth_seconds`` is the cost of checking a
-    secret key (0.15 on a real server), ``extra_latency_seconds`` is added to every response. ``order_seed`` decides the
-    order of members and participants, which differs from request to request. ``behind_nginx`` hides aborted
-    streams: they end as if complete. ``max_form_bytes`` is a proxy's limit (413 beyond; nginx accepts 1 MB).
-    ``control`` opens ``POST /_simulator/<action>`` and the page ``/_simulator/``; ``on_change`` is then called with the
-    action and its arguments as JSON whenever one changed something.
+    secret key (0.15 on a real server), ``file_seconds`` that of each file in an archive (0.0035 there);
+    ``extra_latency_seconds`` is added to every response. ``order_seed`` decides the order of members and participants,
+    which differs from request to request. ``behind_nginx`` hides aborted streams: they end as if complete.
+    ``max_form_bytes`` is a proxy's limit (413 beyond; nginx accepts 1 MB). ``control`` opens ``POST
+    /_simulator/<action>`` and the page ``/_simulator/``; ``on_change`` is then called with the action and its arguments
+    as JSON whenever one changed something.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class SimulatedServer:
         port: int = 0,
         profile: str = CURRENT,
         auth_seconds: float = 0.0,
+        file_seconds: float = 0.0,
         extra_latency_seconds: float = 0.0,
         order_seed: int = 0,
         behind_nginx: bool = False,
@@ -73,7 +75,7 @@ class SimulatedServer:
     ) -> None:
         self.world = World.build() if world is None else world
         self.profile = Profile.named(profile)
-        self.auth_seconds = auth_seconds
+        self.auth_seconds, self.file_seconds = auth_seconds, file_seconds
         self.extra_latency_seconds = extra_latency_seconds
         self.behind_nginx = behind_nginx
         self.max_form_bytes = max_form_bytes
@@ -211,14 +213,17 @@ class SimulatedServer:
 
     def respond(self, request: Request) -> tuple[Answer, Delivery]:
         """The response to a request, and how to send it."""
-        answer = self._answer(request)
+        costs: list[float] = []
+        answer = self._answer(request, lambda: costs.append(self.auth_seconds))
         answer, delivery = apply(answer, self._mischief.take(request, answer.archive))
-        wait = self.extra_latency_seconds + delivery.delay_seconds
+        wait = sum(costs) + self.extra_latency_seconds + delivery.delay_seconds
         if wait:
             self.stopping.wait(wait)
+        if self.file_seconds and answer.archive:
+            answer = replace(answer, archive=replace(answer.archive, read_file=self._read_file))
         return answer, delivery
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request, slow_key_check: Callable[[], None]) -> Answer:
         route = ROUTES.get(request.route)
         if route is None or route.since > self.profile.day:
             return self._website.answer(request, self.profile) or not_a_route()
@@ -226,7 +231,7 @@ class SimulatedServer:
             return method_not_allowed(route.methods)
         with self._lock:
             rng = random.Random(self._rng.random())
-        call = Call(world=self.world, profile=self.profile, request=request, rng=rng, slow_key_check=self._check_key)
+        call = Call(world=self.world, profile=self.profile, request=request, rng=rng, slow_key_check=slow_key_check)
         try:
             with self.world.lock:
                 return route.endpoint(call)
@@ -236,9 +241,8 @@ class SimulatedServer:
             traceback.print_exc()
             return server_error()
 
-    def _check_key(self) -> None:
-        if self.auth_seconds:
-            self.stopping.wait(self.auth_seconds)
+    def _read_file(self) -> None:
+        self.stopping.wait(self.file_seconds)
 
     def record(self, request: Request, *, status: int, bytes_received: int, bytes_sent: int) -> None:
         form = tuple(pair for pair in request.form if pair[0] not in _SECRET_FIELDS)

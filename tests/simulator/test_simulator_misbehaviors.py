@@ -312,3 +312,41 @@ def test_auth_seconds_are_spent_per_request(world: World) -> None:
         begun = time.monotonic()
         requests.post(f"{server.url}/get-studies/v1", data=keys, timeout=10)
         assert time.monotonic() - begun >= timedelta(milliseconds=100).total_seconds()
+
+
+def test_checking_a_key_keeps_nobody_waiting(world: World) -> None:
+    """Requests that come together are checked together, as a server of several processes does."""
+
+    class Meeting(threading.Event):
+        """Waits until three wait."""
+
+        def wait(self, _seconds: float | None = None) -> bool:
+            met.wait(60)
+            return False
+
+    met = threading.Barrier(3)
+    with SimulatedServer(world, auth_seconds=0.1) as server, ThreadPoolExecutor(3) as pool:
+        waiting, server.stopping = server.stopping, Meeting()
+        answers = [pool.submit(raw_get_data, server, **GPS) for _ in range(3)]
+        assert [answer.result()[0] for answer in answers] == [200] * 3
+        server.stopping = waiting
+
+
+def test_each_file_of_an_archive_costs_time(world: World) -> None:
+    """As reading it from storage does; files that are not sent cost nothing."""
+    waited: list[float | None] = []
+
+    class Clock(threading.Event):
+        """Notes what is waited for."""
+
+        def wait(self, seconds: float | None = None) -> bool:
+            waited.append(seconds)
+            return False
+
+    with SimulatedServer(world, file_seconds=0.0035) as server:
+        waiting, server.stopping = server.stopping, Clock()
+        _, body, _ = raw_get_data(server, **GPS)
+        server.stopping = waiting
+    members = [name for name in zipfile.ZipFile(io.BytesIO(body)).namelist() if name != "registry"]
+    assert waited == [0.0035] * len(members)
+    assert members
