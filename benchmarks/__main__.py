@@ -12,12 +12,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks import catalog, columns, coverage, lake, limits, machine, suite
+from benchmarks import catalog, columns, coverage, lake, limits, machine, real_costs, suite
 from benchmarks.report import as_document, as_text
 from benchmarks.worlds import Scale
 
-_NAMES = (*suite.WORKLOADS, "memory", "limits", "lake", "coverage", "columns")
-_DATED = {"reading", "lake", "coverage", "columns"}
+_NAMES = (*suite.WORKLOADS, "real costs", "memory", "limits", "lake", "coverage", "columns")
+_DATED = {"reading", "real costs", "lake", "coverage", "columns"}
 """What tells by itself when it was measured."""
 
 
@@ -62,6 +62,8 @@ def run(
         _say(f"{name} ...")
         if name == "memory":
             results[name] = suite.measure_memory(scale, folder=folder, say=_say)
+        elif name == "real costs":
+            results[name] = real_costs.measure(scale, folder=folder / name, say=_say)
         elif name == "lake":
             kept = {key: each for key, each in results.get(name, {}).items() if key.endswith("before")}
             results[name] = lake.measure(scale, folder=folder / name)

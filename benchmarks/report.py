@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks import aims
+from benchmarks import aims, real_costs
 from benchmarks.graph import memory_graph
 
 Results = Mapping[str, Any]
@@ -32,6 +32,8 @@ def as_text(results: Results) -> str:
     for workload in results["workloads"].values():
         parts.append(f"\n{workload['title']}\n{_facts(workload)}")
         parts.append(_aligned(*_table(workload)))
+    if "real costs" in results:
+        parts += ["\nA server with real costs", _aligned(*real_costs.table(results["real costs"]))]
     if "memory" in results:
         parts += [f"\n{results['memory']['title']}", _aligned(*_memory_table(results["memory"]))]
     if "limits" in results:
@@ -85,6 +87,10 @@ def _sections(results: Results) -> Iterator[str]:
         yield _markdown(*_table(workload))
         if name in aims.REMARKS:
             yield aims.REMARKS[name]
+    if "real costs" in results:
+        yield "## A month of all data, from a server with real costs"
+        yield real_costs.facts(results["real costs"])
+        yield _markdown(*real_costs.table(results["real costs"]))
     if "memory" in results:
         yield f"## {results['memory']['title']}"
         yield aims.REMARKS["memory"]

@@ -92,7 +92,7 @@ def _serve(workload: str, scale: Scale) -> None:
         _prepare(route)
     (study,) = data.world.studies.values()
     files = data.world.files(study.id)
-    with SimulatedServer(data.world) as server:
+    with SimulatedServer(data.world, **data.costs) as server:
         served = Served(
             url=server.url,
             access_key=server.access_key,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Literal
+from typing import Any, Literal
 
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
 from dagster_beiwe.simulator.counts import CountedDay
@@ -25,7 +25,8 @@ _HOUR = timedelta(hours=1)
 class Data:
     """A world and what clients are to fetch of it: streams in [start, end), of all participants of its only study.
 
-    The server answers a request to a ``prepared`` route from memory if it was sent before.
+    The server answers a request to a ``prepared`` route from memory if it was sent before. ``costs`` are what its
+    requests and files cost, as ``SimulatedServer`` takes them.
     """
 
     world: World
@@ -33,6 +34,7 @@ class Data:
     start: datetime
     end: datetime = NOW
     prepared: tuple[str, ...] = ()
+    costs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build(workload: str, scale: Scale) -> Data:
@@ -117,6 +119,30 @@ def _reading(scale: Scale) -> Data:
     return _hourly("accelerometer", hours, (40,) if scale == "tiny" else (2600, 3100, 3600))  # >= 500 MB in 90 days
 
 
+REAL_COSTS: Mapping[str, float] = {"auth_seconds": 0.15, "file_seconds": 0.0035}
+"""What a request, and each file of an archive, took a real server on two cores."""
+
+
+def _month(scale: Scale) -> Data:
+    """Four iPhones' months of all their data, with the same contents, from a server with real costs."""
+    days, share = {"full": (31, 1.0), "quick": (7, 0.2), "tiny": (1, 0.001)}[scale]
+    start = NOW - days * _DAY
+    rows = {"accelerometer": 3500, "devicemotion": 400, "gyro": 550, "magnetometer": 400, "gps": 160}
+    content = ContentPlan(
+        rows_by_stream={stream: max(1, int(count * share)) for stream, count in rows.items()},
+        audio_bytes=MEMORY_RECORDING_BYTES,
+        shared=True,
+    )
+    streams = (
+        *rows, "ios_log", "power_state", "proximity", "reachability",
+        "survey_answers", "survey_timings", "audio_recordings",
+    )  # fmt: skip
+    plans = [
+        ParticipantPlan(id=f"month{number:03d}", os="IOS", start=start, end=NOW, streams=streams) for number in range(4)
+    ]
+    return Data(world=_world(participants=plans, content=content), streams=streams, start=start, costs=REAL_COSTS)
+
+
 _COUNTS = ("/get-participant-data-quantities/v1", "/get-summary-statistics/v1")
 
 
@@ -148,6 +174,7 @@ _BUILDERS: Mapping[str, Callable[[Scale], Data]] = {
     "memory": _memory,
     "reading": _reading,
     "coverage": _coverage,
+    "month": _month,
 }
 
 

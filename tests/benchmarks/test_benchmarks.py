@@ -15,7 +15,7 @@ from benchmarks.report import as_document, as_text
 
 pytestmark = pytest.mark.skipif(find_spec("mano") is None, reason="mano, the other side of the benchmarks, is missing")
 
-ONLY = ("small", "refresh", "memory", "limits", "lake", "coverage", "columns")
+ONLY = ("small", "refresh", "real costs", "memory", "limits", "lake", "coverage", "columns")
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,17 @@ def test_both_sides_do_the_same_work(results: dict[str, Any]) -> None:
 def test_a_refresh_with_nothing_new_takes_one_request(results: dict[str, Any]) -> None:
     """One request tells that nothing is new, and no window is dirty."""
     assert results["workloads"]["refresh"]["clients"]["ours"]["requests"] == 1
+
+
+def test_the_bare_download_and_ours_bring_the_same(results: dict[str, Any]) -> None:
+    """Alone and four at once, from a server whose requests and files cost time."""
+    costs = results["real costs"]
+    for clients in costs["cases"].values():
+        bare, ours = clients["bare download"], clients["ours"]
+        assert ours["wire_bytes"] >= bare["wire_bytes"] > 0
+        assert ours["seconds"] > 0
+    assert costs["cases"]["runs at once"]["bare download"]["requests"] == costs["at_once"]
+    assert "4 at once: ours" in as_text(results)
 
 
 def test_the_lake_costs_what_is_promised(results: dict[str, Any]) -> None:

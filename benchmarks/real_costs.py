@@ -1,0 +1,108 @@
+"""A participant's month from a server with the costs of a real one: what the client adds to the bare download."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.process import Job, run
+from benchmarks.server import ServerProcess
+from benchmarks.worlds import REAL_COSTS, Scale
+
+_CLIENTS = {"bare download": ("wire", {"version": 2}), "ours": ("ours", {})}
+_RUNS: Mapping[Scale, int] = {"full": 2, "quick": 1, "tiny": 1}
+_MEGA = 1_000_000
+_TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def measure(scale: Scale, *, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Medians of each client alone, and of as many at once as the server has participants, each with its own one."""
+    folder.mkdir()
+    with ServerProcess("month", scale) as server:
+        people = server.served.participants
+
+        def download(client: str, participants: Sequence[str], name: str) -> dict[str, Any]:
+            program, options = _CLIENTS[client]
+            jobs = [
+                Job(client=program, served=server.served, folder=f"{folder}/{name}-{each}", options=own)
+                for each in participants
+                for own in [{**options, "participants": [each]}]
+            ]
+            with ThreadPoolExecutor(len(jobs)) as pool:
+                cases = list(pool.map(run, jobs))
+            counts = server.counts()
+            say(f"  {name}: {max(case['seconds'] for case in cases):.2f} s")
+            return {
+                "seconds": max(case["seconds"] for case in cases),
+                "cpu_seconds": sum(case["cpu_seconds"] for case in cases),
+                "grown_bytes": max(case["peak_bytes"] - case["base_bytes"] for case in cases),
+                "requests": counts.requests,
+                "wire_bytes": counts.bytes_sent,
+                "server_cpu_seconds": counts.cpu_seconds,
+            }
+
+        download("bare download", people, "warm-up")  # the server makes its content
+        found: dict[str, Any] = {}
+        for case, participants, runs in (("one run", people[:1], _RUNS[scale]), ("runs at once", people, 1)):
+            taken: dict[str, list[dict[str, Any]]] = {client: [] for client in _CLIENTS}
+            for number in range(runs):
+                for client in _CLIENTS:
+                    taken[client].append(download(client, participants, f"{case}, {client} {number + 1}"))
+            found[case] = {client: _median(cases) for client, cases in taken.items()}
+        served = server.served
+    return {
+        "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
+        "costs": dict(REAL_COSTS),
+        "at_once": len(people),
+        "files": served.files // len(people),
+        "size_bytes": served.size_bytes // len(people),
+        "cases": found,
+    }
+
+
+def times_as_long(results: Mapping[str, Any], case: str) -> float:
+    """Our wall time divided by that of the bare download."""
+    clients = results["real costs"]["cases"][case]
+    return float(clients["ours"]["seconds"] / clients["bare download"]["seconds"])
+
+
+def facts(costs: Mapping[str, Any]) -> str:
+    """What was measured, as the page says it."""
+    return (
+        f"All data of an iPhone in a month, {costs['files']:,} files and {costs['size_bytes'] / _MEGA:,.0f} MB plain, "
+        f"from a server where each request costs {costs['costs']['auth_seconds']:g} s and each file "
+        f"{costs['costs']['file_seconds'] * 1000:g} ms, as a real one needed on two cores. *Bare download* receives "
+        "the same archive in one request and discards it; ours checks, encrypts (`cryptease`), and stores it. Of "
+        f"{costs['at_once']} runs at once, each is a process of its own with another participant, and the server "
+        "serves all of them at the same time; the seconds are those of the slowest. The share of a core and the memory "
+        f"are those of one run. Measured {costs['taken'][:10]}."
+    )
+
+
+def table(costs: Mapping[str, Any]) -> tuple[Sequence[str], list[list[str]]]:
+    """Head and rows."""
+    head = ("client", "of the bare download", "seconds", "processor s", "of a core", "requests", "grown by")
+    rows = []
+    for case, clients in costs["cases"].items():
+        runs = 1 if case == "one run" else costs["at_once"]
+        for client, found in clients.items():
+            rows.append(
+                [
+                    client if runs == 1 else f"{runs} at once: {client}",
+                    f"{found['seconds'] / clients['bare download']['seconds']:.2f} {_TIMES}",
+                    f"{found['seconds']:.2f}",
+                    f"{found['cpu_seconds']:.2f}",
+                    f"{found['cpu_seconds'] / runs / found['seconds']:.0%}",
+                    f"{found['requests']:,.0f}",
+                    f"{found['grown_bytes'] / _MEGA:,.0f} MB",
+                ]
+            )
+    return head, rows
+
+
+def _median(cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: median(case[name] for case in cases) for name in cases[0]}
