@@ -2,6 +2,8 @@
 
 ``python3 run.py docs`` builds the documentation site into ``build/docs``.
 
+``python3 run.py stores`` tests the lake in Ceph and in emulators of Azure and Google (docs/object-stores.md).
+
 ``python3 run.py lowest`` runs the tests of what depends on versions, with the lowest that ``pyproject.toml`` allows, on
 the oldest Python that is at hand. ``python3 run.py release`` builds what would be published, and tries it on each
 Python that is at hand, in environments of its own.
@@ -20,7 +22,15 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-EXTRAS = {"demo": "webserver", "test": "dev", "lint": "dev", "docs": "dev", "lowest": "dev", "release": "dev"}
+EXTRAS = {
+    "demo": "webserver",
+    "test": "dev",
+    "lint": "dev",
+    "docs": "dev",
+    "lowest": "dev",
+    "release": "dev",
+    "stores": "stores",
+}
 SUPPORTED = range(10, 14)
 """Minor versions of Python 3."""
 SOURCES = ["beiwe_project", "benchmarks", "dagster_beiwe", "docs", "run.py", "tests"]
@@ -68,6 +78,7 @@ COMMANDS = {
     ],
     "lowest": [["python", "-m", "pytest", *PROCESSES, *WITH_LOWEST]],
     "release": [["python", "-m", "pytest", "tests/packaging/release.py"]],
+    "stores": [["python", "-m", "pytest", "-m", "large", "tests/lake/storage"]],
 }
 
 
@@ -106,7 +117,7 @@ def install(extra: str, *, lowest: bool) -> Path:
     print(f"Installing dagster-beiwe[{extra}] into {folder.name}: some minutes the first time ...", flush=True)
     own = made(HERE / ".venv", sys.executable)
     pip = [str(own / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    if extra == "dev":  # uv takes half a minute where pip takes two
+    if extra in ("dev", "stores"):  # uv takes half a minute where pip takes two
         if not (own / "uv").exists():
             subprocess.run([*pip, "uv"], check=True)
         programs = made(folder, python, "--without-pip")

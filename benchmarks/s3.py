@@ -37,9 +37,22 @@ def new_store() -> Any:
     return answer
 
 
+def environment_of(port: int) -> dict[str, str]:
+    """What the clients of an S3 at this port of loopback look for, and nothing of the machine's own."""
+    return {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "a-test-key",
+        "AWS_SECRET_ACCESS_KEY": "a-test-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
 @contextmanager
 def object_store(store: Any = None) -> Iterator[dict[str, str]]:
-    """Serve a store, by default a new one; the environment that points to it, and to nothing of the machine's own."""
+    """Serve a store, by default a new one; the environment that points to it."""
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print each request
@@ -47,15 +60,7 @@ def object_store(store: Any = None) -> Iterator[dict[str, str]]:
     thread = threading.Thread(target=server.serve_forever, name="s3")
     thread.start()
     try:
-        yield {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}",
-            "AWS_ACCESS_KEY_ID": "a-test-key",
-            "AWS_SECRET_ACCESS_KEY": "a-test-secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "NO_PROXY": "127.0.0.1",
-        }
+        yield environment_of(server.port)
     finally:
         server.shutdown()
         thread.join()

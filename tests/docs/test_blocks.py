@@ -76,7 +76,7 @@ SHOWN = {
 """{(page, language, number of blocks): why they are only shown}"""
 
 PROGRAMS = {
-    "system": {".", "cd", "curl", "eval", "find", "head", "read", "sha256sum", "sort", "source", "xargs"},
+    "system": {".", "apt-get", "cd", "curl", "eval", "find", "head", "read", "sha256sum", "sort", "source", "xargs"},
     "other packages": {
         "age-keygen",
         "crypt.py",

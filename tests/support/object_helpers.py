@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -75,6 +75,19 @@ class Answer(NamedTuple):
     body: bytes
 
 
+def s3_administrator(given: Mapping[str, str]) -> Any:
+    """Amazon's own client, for what the lake never does."""
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=given["AWS_ENDPOINT_URL"],
+        aws_access_key_id=given["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=given["AWS_SECRET_ACCESS_KEY"],
+        region_name=given["AWS_DEFAULT_REGION"],
+    )
+
+
 class S3:
     """moto's store on loopback. ``requests`` are those that it got, as ``(method, path)``.
 
@@ -111,17 +124,8 @@ class S3:
 
     @cached_property
     def administrator(self) -> Any:
-        """Amazon's own client, for what the lake never does. One for all: it is slow to make."""
-        import boto3
-
-        given = self.environment
-        return boto3.client(
-            "s3",
-            endpoint_url=given["AWS_ENDPOINT_URL"],
-            aws_access_key_id=given["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=given["AWS_SECRET_ACCESS_KEY"],
-            region_name=given["AWS_DEFAULT_REGION"],
-        )
+        """One for all: it is slow to make."""
+        return s3_administrator(self.environment)
 
     def unfinished_uploads(self, url: str) -> list[str]:
         """Names of uploads in a lake's bucket that were begun, and neither completed nor aborted."""
@@ -178,12 +182,15 @@ with client_of(url, access_key, secret_key) as client:
 """
 
 
-def sync_elsewhere(server: SimulatedServer, lake_url: str) -> subprocess.Popen[str]:
+def sync_elsewhere(
+    server: SimulatedServer, lake_url: str, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """The first participant, in another process."""
     script = _ELSEWHERE.format(folder=os.path.dirname(__file__))
     arguments = [lake_url, server.url, server.access_key, server.secret_key]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-c", script, *arguments], **pipes)  # type: ignore[call-overload, no-any-return]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes["env"] = {**os.environ, **(environment or {})}
+    return subprocess.Popen([sys.executable, "-c", script, *arguments], **pipes)
 
 
 def contents(lake: StudyLake, *people: str) -> dict[str, str]:

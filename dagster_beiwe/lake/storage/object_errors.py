@@ -7,11 +7,12 @@ their own if the store was not reached. An error's text is not repeated: it may 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from traceback import walk_tb
 
 from dagster_beiwe.environment import BEIWE_LAKE
 
 _CLIENTS = frozenset({"adlfs", "aiobotocore", "aiohttp", "asyncio", "azure", "botocore", "fsspec", "gcsfs", "google"})
-"""Packages whose errors come from the store. Not all of them are ``OSError``."""
+"""Packages whose errors come from the store. Not all of them are ``OSError``, or even of their own kinds."""
 
 _NETWORK = "Check the network and the store's endpoint (docs/object-stores.md)."
 
@@ -40,7 +41,15 @@ S3 answers a HEAD request whose token has expired with a bare 400.
 
 def is_of_the_store(error: Exception) -> bool:
     """Whether an error comes from the store; else it is a bug."""
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _CLIENTS
+    if isinstance(error, (RuntimeError, ValueError)) and error.__traceback__ is not None:
+        *_, (frame, _) = walk_tb(error.__traceback__)
+        if _package(frame.f_globals["__name__"]) in _CLIENTS:  # adlfs and gcsfs raise these, too
+            return True
+    return isinstance(error, OSError) or _package(type(error).__module__) in _CLIENTS
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def code(error: BaseException) -> str:
@@ -50,7 +59,9 @@ def code(error: BaseException) -> str:
         if isinstance(answer, dict):
             return str(answer.get("Error", {}).get("Code", ""))
         for name in ("error_code", "status_code", "code"):  # of Azure's and Google's clients
-            if isinstance(given := getattr(each, name, None), (str, int)):
+            given = getattr(each, name, None)
+            given = getattr(given, "value", given)  # Azure's codes are of an enumeration
+            if isinstance(given, (str, int)):
                 return str(given)
     return "Forbidden" if str(error).startswith("Forbidden") else ""  # of gcsfs
 

@@ -1,4 +1,4 @@
-"""A lake in an object store: S3, Google Cloud Storage, Azure, or whatever else fsspec knows.
+"""A lake in an object store: S3, Google Cloud Storage, or Azure.
 
 Such a store has no locks, folders or file modes. The lake needs whole objects, and conditional puts that create an
 object only if none of its name exists. Nothing is cached.
@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
-from dagster_beiwe.environment import BEIWE_LAKE
-from dagster_beiwe.errors import BeiweError, ConfigurationError, IntegrityError, LakeUnavailableError
+from dagster_beiwe.errors import BeiweError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.storage.base import (
     LARGEST_DOCUMENT_BYTES,
     MAY_BE_ABSENT,
@@ -29,6 +27,7 @@ from dagster_beiwe.lake.storage.base import (
 )
 from dagster_beiwe.lake.storage.object_clients import client_of
 from dagster_beiwe.lake.storage.object_errors import advice, code, is_of_the_store
+from dagster_beiwe.lake.storage.object_opening import open_store
 from dagster_beiwe.retries import OBJECT_CONFLICT_ATTEMPTS, OBJECT_CONFLICT_FIRST_WAIT_SECONDS
 
 logger = logging.getLogger("dagster_beiwe")
@@ -38,29 +37,22 @@ PART_BYTES = 8 * 1024 * 1024
 
 _REMOVALS_AT_ONCE = 8
 _READS_AT_ONCE = 16
-_OPTIONS = {
-    "s3": {"max_concurrency": 1},  # more requests the size before each read, and holds more parts in memory
-}
-_PLACE = re.compile(
-    r"(?:abfss?://[\w$-]+@[\w.-]+"  # a container and its account
-    r"|s3a?://arn:[\w:-]+"  # an access point
-    r"|\w[\w+.-]*://[^/@:?#]*(?::\d{1,5})?)"  # a bucket, or a host with a port
-    r"(?:/[^@:?#]*)?"
-)
-"""URLs that cannot contain credentials: messages show them whole."""
+_ENDS_BEFORE = frozenset({"InvalidRange", "416"})
+"""Codes for a range that begins where an object has ended: those of S3 and Azure, and of Google."""
 
 
 class ObjectStorage(Storage):
     """A lake below a URL such as ``s3://bucket/lake``. Usable from several threads.
 
     Credentials and endpoint come from the store's usual environment, never from the URL. Raises
-    ``ConfigurationError`` if the URL cannot be used or the store's package is not installed; connects on first use.
+    ``ConfigurationError`` if the URL cannot be used, its store cannot create exclusively, or the store's package is not
+    installed; connects on first use.
     """
 
     locks = False
 
     def __init__(self, url: str) -> None:
-        self._files, self._root, self._protocol = _open_store(url)
+        self._files, self._root, self._protocol = open_store(url)
         self._client = client_of(self._files, self._protocol)
 
     def describe(self) -> str:
@@ -76,8 +68,8 @@ class ObjectStorage(Storage):
         with self.explained("read", path):
             try:
                 return bytes(self._files.cat_file(self._full(path), start=start, end=start + size_bytes))
-            except OSError as error:
-                if code(error) != "InvalidRange":  # S3, of an object that ends before
+            except Exception as error:
+                if code(error) not in _ENDS_BEFORE:
                     raise
                 return b""
 
@@ -314,29 +306,3 @@ class _Upload(io.RawIOBase):
     def __del__(self) -> None:
         if not self.closed:
             self.abandon()
-
-
-def _open_store(url: str) -> tuple[Any, str, str]:
-    """The file system behind a URL, the root's path in it, and the URL's protocol."""
-    import fsspec
-
-    if not _PLACE.fullmatch(url):
-        raise ConfigurationError(
-            "The lake's URL contains credentials, options or a cache, or a character that they need (@ : ? #). It was "
-            "not used. Give it as s3://bucket/folder, and credentials in the environment of the store "
-            "(docs/object-stores.md)."
-        )
-    protocol = url.partition("://")[0]
-    try:
-        files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **_OPTIONS.get(protocol, {}))
-    except ImportError:
-        raise ConfigurationError(
-            f"The package that reaches {protocol}:// URLs is not installed. Nothing was opened. Install it: "
-            '`pip install "dagster-beiwe[s3]"` for S3, `pip install gcsfs` for Google, `pip install adlfs` for Azure.'
-        ) from None
-    except (ValueError, TypeError, AttributeError, OSError):  # a protocol that fsspec does not know, or no store
-        raise ConfigurationError(
-            f"A URL that starts with {protocol}:// is no object store that fsspec knows. Nothing was opened. Correct "
-            f"{BEIWE_LAKE}."
-        ) from None
-    return files, root.rstrip("/"), protocol

@@ -1,5 +1,5 @@
 """The fixtures of a lake in an object store."""
 
-from s3_fixtures import s3, s3_server, storage, url
+from s3_fixtures import find_store, real_store, running_stores, s3, s3_server, server, storage, url, world
 
-__all__ = ["s3", "s3_server", "storage", "url"]
+__all__ = ["find_store", "real_store", "running_stores", "s3", "s3_server", "server", "storage", "url", "world"]

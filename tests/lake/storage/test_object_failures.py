@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from object_helpers import S3
 
 from dagster_beiwe.errors import ConfigurationError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.lake import open_storage
+from dagster_beiwe.lake.storage import object_opening
 from dagster_beiwe.lake.storage.local import LocalStorage
-from dagster_beiwe.lake.storage.object_store import _PLACE, PART_BYTES, ObjectStorage
+from dagster_beiwe.lake.storage.object_opening import _PLACE
+from dagster_beiwe.lake.storage.object_store import PART_BYTES, ObjectStorage
 
 
 @pytest.fixture
@@ -54,11 +57,34 @@ def test_urls_with_credentials_options_or_caches_are_refused(given: str) -> None
 
 
 @pytest.mark.parametrize(
-    "given", ["zip:///tmp/a.zip", "reference:///tmp/x", "dir:///tmp/x", "FILE:///tmp/x", "nothing://x"]
+    "given",
+    [
+        *("ftp://host/lake", "sftp://host/lake", "webdav://host/lake", "memory://lake", "hdfs://names:8020/lake"),
+        *("zip:///tmp/a.zip", "reference:///tmp/x", "dir:///tmp/x", "FILE:///tmp/x", "nothing://x"),
+        *("s3://box--use1-az4--x-s3/lake", "s3a://access--use1-az4--xa-s3/lake"),
+    ],
 )
-def test_a_url_of_no_store_is_refused(given: str) -> None:
-    """Whatever fsspec makes of it."""
-    with pytest.raises(ConfigurationError, match="BEIWE_LAKE"):
+def test_a_store_that_cannot_create_exclusively_is_refused_by_name(given: str) -> None:
+    """When it is opened, whatever fsspec makes of it."""
+    with pytest.raises(ConfigurationError, match=f"{re.escape(given)}.*Nothing was opened.*BEIWE_LAKE"):
+        open_storage(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "package", "old", "lowest"),
+    [
+        ("s3://box/lake", "s3fs", "2024.10.0", "2024.12"),
+        ("s3://box/lake", "botocore", "1.35.19", "1.35.20"),
+        ("gs://box/lake", "gcsfs", "2024.10.0", "2024.12"),
+        ("abfs://box/lake", "adlfs", "2024.7.0", "2024.12"),
+    ],
+)
+def test_a_client_that_cannot_create_exclusively_is_refused_by_name(
+    given: str, package: str, old: str, lowest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would leave the condition out, and the store would replace what is there."""
+    monkeypatch.setattr(object_opening, "version", lambda name: old if name == package else "9999.1")
+    with pytest.raises(ConfigurationError, match=f"{package} {old} replaces.*Nothing was opened.*{package}>={lowest}"):
         open_storage(given)
 
 
@@ -88,12 +114,6 @@ def test_a_file_url_with_a_host_makes_no_folder(given: str, tmp_path: Path, monk
 def test_what_only_looks_like_credentials_is_a_place(given: str) -> None:
     """Access points, accounts and ports."""
     assert _PLACE.fullmatch(given)
-
-
-def test_an_unknown_kind_of_url_is_refused() -> None:
-    """With the setting to correct."""
-    with pytest.raises(ConfigurationError, match="BEIWE_LAKE"):
-        ObjectStorage("nosuchstore://bucket/lake")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

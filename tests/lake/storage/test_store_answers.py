@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum
 from typing import cast
 
 import botocore.exceptions  # type: ignore[import-untyped]
@@ -20,7 +21,7 @@ from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.catalog.terms import TERMS
 from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.layout import Subject
-from dagster_beiwe.lake.storage.object_errors import advice
+from dagster_beiwe.lake.storage.object_errors import advice, is_of_the_store
 from dagster_beiwe.lake.storage.object_store import PART_BYTES, ObjectStorage
 
 STUDY = "AnswersAnswersAnswersAns"
@@ -29,6 +30,7 @@ CHEAP = replace(TERMS, log2_n=10)
 CREDENTIALS = "Check the store's credentials"
 NETWORK = "Check the network"
 BUSY = "overloaded"
+_AZURE = Enum("StorageErrorCode", {"MISSING": "ContainerNotFound"})  # type: ignore[misc]
 
 
 def commit(catalog: Catalog, window: str = "w", data: bytes = b"[]") -> dict[Place, Outcome]:
@@ -338,6 +340,7 @@ def test_a_refusal_is_called_what_it_is(url: str, s3: S3, status: str, code: str
         (OSError(5, "x"), NETWORK),
         (type("HttpResponseError", (Exception,), {"status_code": 429})(), BUSY),
         (type("HttpError", (Exception,), {"code": 401})(), CREDENTIALS),
+        (type("ResourceNotFoundError", (Exception,), {"error_code": _AZURE.MISSING})(), "Create the bucket"),
         (botocore.exceptions.ClientError({"Error": {"Code": "RequestTimeTooSkewed"}}, "PutObject"), "clock"),
         (botocore.exceptions.ClientError({"Error": {"Code": "SlowDown"}}, "PutObject"), BUSY),
         (botocore.exceptions.ClientError({"Error": {"Code": "AuthorizationHeaderMalformed"}}, "PutObject"), "region"),
@@ -347,3 +350,14 @@ def test_a_refusal_is_called_what_it_is(url: str, s3: S3, status: str, code: str
 def test_failures_of_every_client_have_their_advice(error: Exception, words: str) -> None:
     """Credentials, the network, too many requests, the clock and the region are told apart."""
     assert words in advice(error)
+
+
+@pytest.mark.parametrize(
+    ("module", "of_the_store"), [("adlfs.spec", True), ("gcsfs.retry", True), ("dagster_beiwe.lake.layout", False)]
+)
+def test_errors_of_pythons_own_kinds_are_the_stores_if_its_client_raised_them(module: str, of_the_store: bool) -> None:
+    """adlfs says RuntimeError of an upload that fails, and gcsfs ValueError of a request that the store refuses."""
+    for kind in (RuntimeError, ValueError):
+        with pytest.raises(kind) as caught:
+            exec(f"raise {kind.__name__}", {"__name__": module})
+        assert is_of_the_store(caught.value) == of_the_store
