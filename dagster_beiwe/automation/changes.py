@@ -3,6 +3,9 @@
 If all windows of a participant agree with the lake, the participant is up to date: a short fingerprint of the totals
 and of what the lake holds is kept, and days are not compared again until the fingerprint moves. Each fingerprint also
 moves once a week, on different days, in case bytes that came and went on different days add up to nothing.
+
+The counts of all days are much to ask for, and nearly everything that changes is recent. So only the counts of the
+newest windows are requested if a participant's totals less those are what they were: then nothing older changed.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ import json
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import date
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date, timedelta
 
 from dagster_beiwe.automation.limits import PARTITIONS_PER_TICK, RUNS_PER_TICK
 from dagster_beiwe.automation.requested import Change
@@ -29,6 +32,12 @@ LOOK_SECONDS = 25.0
 
 LOOK_AGAIN_DAYS = 7
 
+RECENT_DAYS = 14
+"""Windows that ended since then, and the present one, are recent."""
+
+_WIDEST_DAY = timedelta(days=2)
+"""A calendar day that begins so much later than a window, in UTC, has no hour before it, whatever its zone."""
+
 logger = logging.getLogger("dagster_beiwe")
 
 
@@ -36,13 +45,15 @@ logger = logging.getLogger("dagster_beiwe")
 class ChangesCursor:
     """What an evaluation leaves for the next: fingerprints of participants that are up to date, and where to begin.
 
+    ``older`` are fingerprints of what participants have before the recent windows, if that is up to date.
     ``zone`` and ``zone_source`` are the study's time zone as last reported, at ``zone_at``; ``former_zones`` are those
     before it. ``looked_at`` is when the server was last asked for counts. Both times are Unix times in seconds.
     ``unchecked`` is set if no check has run since the last run of raw data; ``recorded`` names the newest window that
-    was seen to be recorded. The cursor takes about 25 bytes per participant.
+    was seen to be recorded. The cursor takes about 50 bytes per participant.
     """
 
     up_to_date: Mapping[str, str] = field(default_factory=dict)
+    older: Mapping[str, str] = field(default_factory=dict)
     next: str = ""
     zone: str = ""
     zone_source: str = ""
@@ -62,7 +73,8 @@ class ChangesCursor:
         try:
             value = json.loads(text) if text else {}
             return cls(
-                up_to_date={str(name): str(fingerprint) for name, fingerprint in value.get("up_to_date", {}).items()},
+                up_to_date=_texts(value.get("up_to_date", {})),
+                older=_texts(value.get("older", {})),
                 next=str(value.get("next", "")),
                 zone=str(value.get("zone", "")),
                 zone_source=str(value.get("zone_source", "")),
@@ -87,8 +99,10 @@ class Grid:
     today: date
 
     @property
-    def days(self) -> int:
-        return (self.windows[-1].end - self.windows[0].start).days
+    def recent(self) -> Grid:
+        """The same with the recent windows alone."""
+        since = self.today - timedelta(days=RECENT_DAYS)
+        return replace(self, windows=[each for each in self.windows if each.end.date() > since] or self.windows[-1:])
 
     def counts_fingerprints(
         self, totals: Mapping[str, Mapping[str, int]], *, zone: str, held: Mapping[str, str] | None = None
@@ -104,10 +118,35 @@ class Grid:
         for participant in self.participants:
             sizes = totals.get(participant, {})
             lake = (held or {}).get(participant, "")
-            turn = (self.today.toordinal() + int(_digest(participant), 16)) // LOOK_AGAIN_DAYS
+            turn = self._turn(participant)
             counted = [(stream, sizes[stream]) for stream in sorted(self.streams) if sizes.get(stream)]
             found[participant] = _digest(repr((common, lake, turn, counted)))
         return found
+
+    def older_fingerprint(
+        self, totals: Mapping[str, Mapping[str, int]], zone: str, daily: DailyIndex, held: Held, participant: str
+    ) -> str:
+        """A short digest of what the server counts, and the lake holds, of a participant before the recent windows.
+
+        ``daily`` has at least the days around the recent windows. Days that may have hours before them count as older.
+        It moves in the same cases as ``counts_fingerprints``, and when a window stops being recent.
+        """
+        recent = self.recent.windows
+        first = (recent[0].start + _WIDEST_DAY).date()
+        sizes = [row.sizes for day, row in daily.days.get(participant, {}).items() if day >= first]
+        counted = [
+            (stream, left)
+            for stream in sorted(self.streams)
+            if (left := totals.get(participant, {}).get(stream, 0) - sum(each.get(stream, 0) for each in sizes))
+        ]
+        keys = {window.key for window in recent}
+        commits = sorted((key, each[-1].at) for key, each in held.versions.items() if each and key not in keys)
+        common = (zone, self.windows[0].key, recent[0].key, self._turn(participant))
+        return _digest(repr((common, commits, counted)))
+
+    def _turn(self, participant: str) -> int:
+        """A number that changes once a week, on different days."""
+        return (self.today.toordinal() + int(_digest(participant), 16)) // LOOK_AGAIN_DAYS
 
     def still_up_to_date(self, kept: str | None, fingerprint: str) -> bool:
         """Whether the fingerprint that was kept for a participant still holds."""
@@ -124,11 +163,11 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What one evaluation found: dirty windows, fingerprints of participants that are up to date, and where time ran
-    out."""
+    """What one evaluation found: dirty windows, fingerprints as in the cursor, and where time ran out."""
 
     dirty: Mapping[CellKey, Change] = field(default_factory=dict)
     up_to_date: Mapping[str, str] = field(default_factory=dict)
+    older: Mapping[str, str] = field(default_factory=dict)
     looked_at: int = 0
     stopped_at: str = ""
 
@@ -162,18 +201,23 @@ def commit_fingerprints(lake: StudyLake) -> dict[str, str]:
     }
 
 
-def _one_by_one(participants: Sequence[str]) -> Iterable[Sequence[str]]:
+Ask = Callable[[Sequence[str], Sequence[Window]], DailyIndex]
+"""Returns the counts of some participants on the days around some windows."""
+
+
+def _one_by_one(participants: Sequence[str], windows: Sequence[Window]) -> Iterable[Sequence[str]]:  # noqa: ARG001
     return ([each] for each in participants)
 
 
 def look_for_changes(
     grid: Grid,
-    ask: Callable[[Sequence[str]], DailyIndex],
+    ask: Ask,
     held: Callable[[str], Held],
     *,
     fingerprints: Mapping[str, str],
     cursor: ChangesCursor,
-    batches: Callable[[Sequence[str]], Iterable[Sequence[str]]] = _one_by_one,
+    older_fingerprint: Callable[[DailyIndex, Held, str], str] | None = None,
+    batches: Callable[[Sequence[str], Sequence[Window]], Iterable[Sequence[str]]] = _one_by_one,
     busy: Collection[CellKey] = (),
     is_recorded: Callable[[CellKey], bool] = lambda _: True,
     seconds: float = LOOK_SECONDS,
@@ -181,10 +225,11 @@ def look_for_changes(
 ) -> Look:
     """Compare counts with what is committed, beginning where the last evaluation ended.
 
-    ``ask`` returns the counts of some participants. It is called for one of the ``batches`` after the other, so that
-    only one is in memory, and for at least one, however little time is left. ``held`` returns what the lake holds of a
-    participant. If ``fingerprints`` is empty, because the server has no totals, nobody counts as up to date. ``busy``
-    cells are left to the runs that they are in. Committed windows that Dagster has not recorded are dirty, too.
+    ``ask`` is called for one of the ``batches`` after the other, so that only one is in memory, and for at least one,
+    however little time is left. ``held`` returns what the lake holds of a participant. If ``fingerprints`` is empty,
+    because the server has no totals, nobody counts as up to date. With ``older_fingerprint``, only the recent windows
+    are requested of participants for whom it is what the cursor remembers. ``busy`` cells are left to the runs that
+    they are in. Committed windows that Dagster has not recorded are dirty, too.
     """
     deadline = clock() + seconds
     up_to_date = {
@@ -192,21 +237,41 @@ def look_for_changes(
         for name, fingerprint in fingerprints.items()
         if grid.still_up_to_date(cursor.up_to_date.get(name), fingerprint)
     }
+    older = {name: kept for name, kept in cursor.older.items() if older_fingerprint and name in fingerprints}
     dirty: dict[CellKey, Change] = {}
-    looked_at = 0
+    looked_at: set[str] = set()
     begin = CellKey.parse(cursor.next).participant
     order = [each for each in _beginning_at(grid.participants, begin) if each not in up_to_date]
-    for batch in batches(order):
-        if looked_at and clock() > deadline:
-            return Look(dirty=dirty, up_to_date=up_to_date, looked_at=looked_at, stopped_at=batch[0])
-        daily = ask(batch)
-        for participant in batch:
-            looked_at += 1
-            found = _changes(grid, daily, held(participant), participant, is_recorded)
-            if not found and participant in fingerprints:
-                up_to_date[participant] = grid.to_keep(fingerprints[participant], participant, daily)
-            dirty.update((cell, change) for cell, change in found.items() if cell not in busy)
-    return Look(dirty=dirty, up_to_date=up_to_date, looked_at=looked_at)
+
+    for part in (grid.recent, grid):
+        whole = part.windows == grid.windows
+        left = [each for each in order if each not in looked_at and (whole or each in older)]
+        for batch in batches(left, part.windows):
+            if looked_at and clock() > deadline:
+                return Look(
+                    dirty=dirty, up_to_date=up_to_date, older=older, looked_at=len(looked_at), stopped_at=batch[0]
+                )
+            daily = ask(batch, part.windows)
+            for participant in batch:
+                own = held(participant)
+                before = older_fingerprint(daily, own, participant) if older_fingerprint else ""
+                if not whole and before != older[participant]:
+                    continue
+                looked_at.add(participant)
+                found = _changes(part, daily, own, participant, is_recorded)
+                if not found and participant in fingerprints:
+                    up_to_date[participant] = grid.to_keep(fingerprints[participant], participant, daily)
+                if whole:
+                    older.pop(participant, None)
+                    if before and _all_recent(grid, found):
+                        older[participant] = before
+                dirty.update((cell, change) for cell, change in found.items() if cell not in busy)
+    return Look(dirty=dirty, up_to_date=up_to_date, older=older, looked_at=len(looked_at))
+
+
+def _all_recent(grid: Grid, cells: Iterable[CellKey]) -> bool:
+    recent = {window.key for window in grid.recent.windows}
+    return all(cell.window in recent for cell in cells)
 
 
 def _changes(
@@ -274,6 +339,10 @@ def choose_runs(
         taken += 1
     waiting = ordered[taken:]
     return Choice(runs=tuple(ordered[:taken]), next=str(waiting[0].first) if waiting else "", waiting=len(waiting))
+
+
+def _texts(value: Mapping[object, object]) -> dict[str, str]:
+    return {str(name): str(text) for name, text in value.items()}
 
 
 def _digest(text: str) -> str:

@@ -154,7 +154,7 @@ class _Evaluation:
                     "This server is older than June 2024 and does not count bytes per day. Instead, the schedule "
                     f"fetches the newest {self._study.config.refresh_windows} windows of every participant again."
                 )
-                return _Outcome(cursor=replace(self.cursor, up_to_date={}, next=""), text=text)
+                return _Outcome(cursor=replace(self.cursor, up_to_date={}, older={}, next=""), text=text)
         return self._choose(look, lake, zone)
 
     def _find_zone(self, client: BeiweClient) -> StudyZone:
@@ -179,15 +179,18 @@ class _Evaluation:
         totals = _totals(client, study)
         grid = replace(self.grid, streams=client.choose_streams(study.id, study.config.streams))
         fingerprints: Mapping[str, str] = {}
+        older = None
         if totals is not None:
+            older = partial(grid.older_fingerprint, totals, zone.name)
             fingerprints = grid.counts_fingerprints(totals, zone=zone.name, held=commit_fingerprints(lake))
         return look_for_changes(
             grid,
-            lambda batch: counts_around(client, study, zone, grid.windows, participants=batch),
+            lambda batch, windows: counts_around(client, study, zone, windows, participants=batch),
             partial(Held.of, lake),
             fingerprints=fingerprints,
             cursor=self.cursor,
-            batches=partial(batches, days=grid.days),
+            older_fingerprint=older,
+            batches=lambda people, windows: batches(people, days=(windows[-1].end - windows[0].start).days),
             busy=self.busy,
             is_recorded=recorded_cells(self._instance, study),
             seconds=LOOK_SECONDS - (time.monotonic() - self._started),
@@ -202,7 +205,7 @@ class _Evaluation:
         record = max(lake.state.number, 0)
         stopped_at = str(CellKey(look.stopped_at, "")) if look.stopped_at else ""
         return _Outcome(
-            cursor=replace(self.cursor, up_to_date=look.up_to_date, next=choice.next or stopped_at),
+            cursor=replace(self.cursor, up_to_date=look.up_to_date, older=look.older, next=choice.next or stopped_at),
             text=f"{len(look.dirty)} windows changed; {look.looked_at} participants checked, {len(look.up_to_date)} up "
             "to date.",
             requests=tuple(self._request(run, zone, request_tag(run, changes, record=record)) for run in choice.runs),

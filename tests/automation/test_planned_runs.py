@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from labs import END_TAG, START_TAG, version
 
-from dagster_beiwe.automation.changes import ChangesCursor, Grid, Held, choose_runs, look_for_changes
+from dagster_beiwe.automation.changes import ChangesCursor, Grid, Held, Look, choose_runs, look_for_changes
 from dagster_beiwe.cells import CellKey
 from dagster_beiwe.client.answers import DailyBytes
 from dagster_beiwe.partitions.rectangles import Rectangle, cover
@@ -96,7 +97,7 @@ def test_whoever_was_not_looked_at_is_the_first_next_time() -> None:
 
         look = look_for_changes(
             GRID,
-            lambda _: counts_of(*PEOPLE),
+            lambda *_: counts_of(*PEOPLE),
             committed,
             fingerprints={},
             cursor=cursor,
@@ -135,14 +136,14 @@ def test_participants_who_are_up_to_date_are_not_read_again_until_their_counts_m
     totals = {one: {"gps": 10} for one in PEOPLE}
     fingerprints = GRID.counts_fingerprints(totals, zone="UTC")
     first = look_for_changes(
-        GRID, lambda _: daily, partial(committed_as, daily), fingerprints=fingerprints, cursor=ChangesCursor()
+        GRID, lambda *_: daily, partial(committed_as, daily), fingerprints=fingerprints, cursor=ChangesCursor()
     )
     assert (first.looked_at, first.dirty) == (8, {})
     cursor = ChangesCursor(up_to_date=first.up_to_date)
 
     def looked_at(grid: Grid, *, zone: str = "UTC", **moved: dict[str, int]) -> int:
         now = grid.counts_fingerprints({**totals, **moved}, zone=zone)
-        return look_for_changes(grid, lambda _: daily, never_committed, fingerprints=now, cursor=cursor).looked_at
+        return look_for_changes(grid, lambda *_: daily, never_committed, fingerprints=now, cursor=cursor).looked_at
 
     assert looked_at(GRID) == 0
     assert looked_at(GRID, person05={"gps": 11}) == 1
@@ -152,7 +153,7 @@ def test_participants_who_are_up_to_date_are_not_read_again_until_their_counts_m
     assert [looked_at(replace(GRID, today=GRID.today + timedelta(days=number))) for number in (6, 7)][1] == 8
     assert sum(looked_at(replace(GRID, today=GRID.today + timedelta(days=1))) for _ in "a") < 8
     held = GRID.counts_fingerprints(totals, zone="UTC", held={PEOPLE[0]: "repaired"})
-    assert look_for_changes(GRID, lambda _: daily, never_committed, fingerprints=held, cursor=cursor).looked_at == 1
+    assert look_for_changes(GRID, lambda *_: daily, never_committed, fingerprints=held, cursor=cursor).looked_at == 1
     more = replace(GRID, streams=("gps", "calls"))
     assert (looked_at(more), looked_at(more, person05={"gps": 10, "calls": 5})) == (0, 1)
 
@@ -160,7 +161,7 @@ def test_participants_who_are_up_to_date_are_not_read_again_until_their_counts_m
 def test_a_participant_who_is_gone_does_not_break_the_order() -> None:
     """The cursor may name somebody who is no partition any more."""
     cursor = ChangesCursor(next="gone|2026-01-05")
-    look = look_for_changes(GRID, lambda _: counts_of(*PEOPLE), never_committed, fingerprints={}, cursor=cursor)
+    look = look_for_changes(GRID, lambda *_: counts_of(*PEOPLE), never_committed, fingerprints={}, cursor=cursor)
     assert look.looked_at == 8
     assert len(choose_runs(GRID, look.dirty, start="gone|2026-01-05", largest=500).runs) == 1
 
@@ -182,13 +183,13 @@ def test_a_new_window_is_looked_at_where_data_are_dated_later() -> None:
     fingerprints = grid.counts_fingerprints({one: {"gps": 10} for one in PEOPLE}, zone="UTC")
     committed = partial(committed_as, daily, windows=grid.windows)
     up_to_date = look_for_changes(
-        grid, lambda _: daily, committed, fingerprints=fingerprints, cursor=ChangesCursor()
+        grid, lambda *_: daily, committed, fingerprints=fingerprints, cursor=ChangesCursor()
     ).up_to_date
     assert len(up_to_date) == 8
     for later, looked_at in ((grid, 0), (GRID, 1)):
         cursor = ChangesCursor(up_to_date=up_to_date)
         assert (
-            look_for_changes(later, lambda _: daily, committed, fingerprints=fingerprints, cursor=cursor).looked_at
+            look_for_changes(later, lambda *_: daily, committed, fingerprints=fingerprints, cursor=cursor).looked_at
             == looked_at
         )
 
@@ -198,7 +199,7 @@ def test_batches_end_with_the_time_of_an_evaluation() -> None:
     now, looked = 0.0, []
     asked: list[int] = []
 
-    def ask(batch: Sequence[str]) -> DailyIndex:
+    def ask(batch: Sequence[str], _: Sequence[Window]) -> DailyIndex:
         nonlocal now
         now += 10.0
         asked.append(len(batch))
@@ -216,10 +217,84 @@ def test_batches_end_with_the_time_of_an_evaluation() -> None:
             committed,
             fingerprints={},
             cursor=cursor,
-            batches=partial(batches, days=5_000),
+            batches=lambda people, _: batches(people, days=5_000),
             seconds=15.0,
             clock=lambda: now,
         )
         cursor = ChangesCursor(next=f"{look.stopped_at}|")
     assert looked == PEOPLE
     assert asked == [2, 2, 2, 2]
+
+
+EVERY_DAY = [WINDOWS[0].start.date() + timedelta(days=number) for number in range(-1, 44)]
+
+BOUNDARY = [day for day in EVERY_DAY if abs(day - GRID.recent.windows[0].start.date()) <= timedelta(days=2)]
+
+
+def looked(
+    cursor: ChangesCursor, zone: str, grown: Mapping[date, int], *, committed: Mapping[date, int], in_parts: bool = True
+) -> tuple[Look, list[Sequence[Window]]]:
+    """A look at one participant with 10 bytes a day, and more on some days, and the windows whose counts it requested.
+    ``committed`` days had grown before the lake was filled."""
+
+    def counted(more: Mapping[date, int], since: date = EVERY_DAY[0]) -> DailyIndex:
+        rows = [
+            DailyBytes(participant=PEOPLE[0], day=day, bytes_by_stream={"gps": 10 + more.get(day, 0)})
+            for day in EVERY_DAY
+            if day >= since
+        ]
+        return DailyIndex.of(ZoneInfo(zone), rows)
+
+    def ask(_: Sequence[str], windows: Sequence[Window]) -> DailyIndex:
+        asked.append(windows)
+        return counted(grown, (windows[0].start - timedelta(days=2)).date())
+
+    asked: list[Sequence[Window]] = []
+    grid = replace(GRID, participants=PEOPLE[:1])
+    totals = {PEOPLE[0]: {"gps": 10 * len(EVERY_DAY) + sum(grown.values())}}
+    found = look_for_changes(
+        grid,
+        ask,
+        partial(committed_as, counted(committed)),
+        fingerprints=grid.counts_fingerprints(totals, zone=zone),
+        cursor=cursor,
+        older_fingerprint=partial(grid.older_fingerprint, totals, zone) if in_parts else None,
+    )
+    return found, asked
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    zone=st.sampled_from(["Asia/Tokyo", "America/New_York", "Pacific/Kiritimati", "Pacific/Pago_Pago", "UTC"]),
+    grown=st.dictionaries(st.sampled_from(BOUNDARY) | st.sampled_from(EVERY_DAY), st.integers(1, 5), max_size=2),
+)
+def test_a_look_at_recent_windows_misses_nothing(zone: str, grown: Mapping[date, int]) -> None:
+    """Whatever day grew, also one that a recent window shares with an older one: it finds what a look at all finds."""
+    first, _ = looked(ChangesCursor(), zone, {}, committed={})
+    cursor = ChangesCursor(up_to_date=first.up_to_date, older=first.older)
+    assert first.dirty == {}
+    assert first.older
+    assert (
+        looked(cursor, zone, grown, committed={})[0].dirty
+        == looked(cursor, zone, grown, committed={}, in_parts=False)[0].dirty
+    )
+
+
+def test_the_counts_of_all_days_are_requested_only_if_something_older_changed() -> None:
+    """They are much to ask for every hour. What is older and not fetched yet is found again each time."""
+    first, asked = looked(ChangesCursor(), "UTC", {}, committed={})
+    assert asked == [WINDOWS]
+    cursor = ChangesCursor(up_to_date=first.up_to_date, older=first.older)
+    assert ChangesCursor.from_text(cursor.to_text()) == cursor
+    new = {EVERY_DAY[-5]: 5}
+    found, asked = looked(cursor, "UTC", new, committed={})
+    assert ([cell.window for cell in found.dirty], asked) == (KEYS[-1:], [GRID.recent.windows])
+    cursor = replace(cursor, up_to_date=found.up_to_date, older=found.older)
+    found, asked = looked(cursor, "UTC", new, committed=new)
+    assert (found.dirty, len(found.up_to_date), asked) == ({}, 1, [GRID.recent.windows])
+    late = {**new, EVERY_DAY[3]: 7}
+    for _ in range(2):
+        found, asked = looked(cursor, "UTC", late, committed=new)
+        assert ([cell.window for cell in found.dirty], asked[-1]) == (KEYS[:1], WINDOWS)
+        cursor = replace(cursor, up_to_date=found.up_to_date, older=found.older)
+    assert (asked, found.older) == ([WINDOWS], {})
