@@ -18,7 +18,7 @@ from dagster_beiwe.encryption import Cipher
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, NewVersion, Outcome
-from dagster_beiwe.lake.catalog.records import Compare
+from dagster_beiwe.lake.catalog.records import Compare, Place
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.collecting import open_for_writing
 from dagster_beiwe.lake.layout import Subject
@@ -82,14 +82,15 @@ class LakeWriter:
     ``WrongPassphraseError``, ``IntegrityError`` or ``LakeUnavailableError`` before anything is written.
 
     Whoever writes shares the study's guard, which on a local disk keeps collections and withdrawals out. ``plan``
-    before anything of a participant is fetched; ``flush`` before you report what was committed.
+    before anything of a participant is fetched. Where a record costs requests, commits wait to share one: report what
+    has an outcome, and ``flush`` for the rest.
     """
 
     def __init__(self, lake: StudyLake, *, run_id: str, participants: Collection[str] = ()) -> None:
         self._lake, self._storage, self._run_id = lake, lake.storage, run_id
         self._participants = [check_participant_id(each) for each in participants]
         self._joining = threading.Lock()
-        self._waiting: list[tuple[Subject, int, NewVersion, Submitted]] = []
+        self._waiting: list[tuple[Subject, Place, int, NewVersion, Submitted]] = []
         self._compared: list[tuple[str, str, int, datetime]] = []
         self._plan: Plan | None = None
 
@@ -113,9 +114,14 @@ class LakeWriter:
                 self._catalog.end_run()
 
     def plan(self, participant: str, windows: Iterable[Window | str]) -> Plan:
-        """Look at what the lake holds of these windows now; what is staged and committed next is based on that."""
-        self.flush()
-        lake, subject = self._lake.at(self._batch.plan()), Subject(participant)
+        """Look at what the lake holds of these windows now; what is staged and committed next is based on that.
+
+        Commits of other participants may go on waiting: they stay based on what was planned for them.
+        """
+        subject = Subject(participant)
+        if any(waiting == subject for waiting, *_ in self._waiting):
+            self.flush()
+        lake = self._lake.at(self._batch.plan())
         manifests: dict[str, Manifest | None] = {}
         damaged: dict[str, IntegrityError] = {}
         for window in windows:
@@ -238,8 +244,9 @@ class LakeWriter:
         changes: Changes | None = None,
     ) -> Submitted:
         """Commit a window as the manifest says, which may be another lake's; ``files`` are new here."""
-        same = (manifest.participant, manifest.window)
-        if any((other.manifest.participant, other.manifest.window) == same for *_, other in self._waiting):
+        subject = Subject(manifest.participant)
+        place = self._batch.place(subject, manifest.window)
+        if any(waiting == place for _, waiting, *_ in self._waiting):
             self.flush()
         paths = [file.path for file in files]
         for folder in sorted({path.rpartition("/")[0] for path in paths}):
@@ -253,8 +260,8 @@ class LakeWriter:
             compared=compared,
         )
         submitted = Submitted(manifest=manifest, changes=changes or Changes())
-        self._waiting.append((Subject(manifest.participant), plan.base, version, submitted))
-        size_bytes = sum(len(each.manifest) for _, _, each, _ in self._waiting)
+        self._waiting.append((subject, place, plan.base, version, submitted))
+        size_bytes = sum(len(each.manifest) for *_, each, _ in self._waiting)
         if self._storage.locks or len(self._waiting) >= MOST_CHANGES or size_bytes >= _MOST_BYTES:
             self.flush()
         return submitted
@@ -262,17 +269,17 @@ class LakeWriter:
     def flush(self) -> None:
         """Commit all that waits to share a record; windows of one participant share the file of their manifests."""
         waiting, self._waiting = self._waiting, []
-        by_file: dict[tuple[Subject, int], list[NewVersion]] = {}
-        for subject, base, version, _ in waiting:
-            by_file.setdefault((subject, base), []).append(version)
+        by_file: dict[tuple[Subject, str, int], list[NewVersion]] = {}
+        for subject, place, base, version, _ in waiting:
+            by_file.setdefault((subject, place.token, base), []).append(version)
         changes = [
             change
-            for (subject, base), versions in by_file.items()
-            for change in self._batch.changes(subject, versions, token=self._batch.place(subject).token, base=base)
+            for (subject, token, base), versions in by_file.items()
+            for change in self._batch.changes(subject, versions, token=token, base=base)
         ]
         outcomes = self._batch.commit(changes) if changes else {}
-        for subject, _, version, submitted in waiting:
-            submitted.outcome = outcomes[self._batch.place(subject, version.window)]
+        for _, place, _, _, submitted in waiting:
+            submitted.outcome = outcomes[place]
 
     def note_compared(self, participant: str, windows: Iterable[tuple[str, int]], *, at: datetime) -> None:
         """Note that the contents of windows, each with its record, were compared and are the server's.

@@ -2,7 +2,7 @@
 
 By step: plan (``requests``), download (``downloader``, ``registry``), split on failure (``splitting``), stage
 (``staging_pool``, ``local_files``), decide on deletions (``deletions``, ``daily_counts``, ``day_zones``), commit
-(``study_sync``), and report (``results``, ``progress``). Beside that: ``completeness`` compares counts, ``compare`` and
+(``study_run``), and report (``results``, ``progress``). Beside that: ``completeness`` compares counts, ``compare`` and
 ``audit`` contents.
 """
 

@@ -23,8 +23,9 @@ class FetchPolicy:
     it is split. ``workers`` threads check and write files while the archive arrives. Small files are encrypted
     ``batch_bytes`` at a time, and at most ``buffer_bytes`` of them are held in memory. ``registry_bytes`` bounds the
     list of files already held, because proxies refuse request bodies over 1 MB. ``remove_deleted_upstream`` removes
-    files that the daily counts prove to be deleted upstream, instead of keeping and marking them. Progress is reported
-    every ``progress_seconds``.
+    files that the daily counts prove to be deleted upstream, instead of keeping and marking them. In an object store,
+    windows wait for those of the next participants to share a record, as long as that leaves no more than
+    ``uncommitted_seconds`` of work at stake. Progress is reported every ``progress_seconds``.
     """
 
     request_bytes: int = 256 * 1024 * 1024
@@ -36,6 +37,7 @@ class FetchPolicy:
     buffer_bytes: int = 96 * 1024 * 1024
     registry_bytes: int = 900_000
     remove_deleted_upstream: bool = False
+    uncommitted_seconds: float = 10.0
     progress_seconds: float = 10.0
 
 

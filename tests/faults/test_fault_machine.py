@@ -51,7 +51,7 @@ from dagster_beiwe.lake.storage import local
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import ParticipantPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.sync import Cell, DailyIndex, StudySync, measure_completeness
-from dagster_beiwe.sync import study_sync as engine
+from dagster_beiwe.sync import study_run as engine
 from dagster_beiwe.windows import out_of_range_windows, windows_between
 
 ROOT = Path(__file__).parents[2]

@@ -25,7 +25,7 @@ from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.storage.object_store import ObjectStorage
 from dagster_beiwe.member_names import short_key
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
-from dagster_beiwe.sync import Cell, DailyIndex, StudySync, WindowReport
+from dagster_beiwe.sync import Cell, DailyIndex, FetchPolicy, StudySync, WindowReport
 from dagster_beiwe.windows import windows_between
 
 STUDY = "ObjectsObjectsObjectsObj"
@@ -162,11 +162,13 @@ def client_of(url: str, access_key: str, secret_key: str) -> Iterator[BeiweClien
         yield client
 
 
-def sync(server: SimulatedServer, lake: StudyLake, *people: str) -> list[WindowReport]:
+def sync(
+    server: SimulatedServer, lake: StudyLake, *people: str, policy: FetchPolicy | None = None
+) -> list[WindowReport]:
     """One run over all windows, with the server's daily counts."""
     with client_of(server.url, server.access_key, server.secret_key) as client:
         daily = DailyIndex.of(ZoneInfo("America/New_York"), client.summary_statistics(STUDY))
-        run = StudySync(client, lake, run_id="run-1", daily=daily)
+        run = StudySync(client, lake, run_id="run-1", policy=policy or FetchPolicy(), daily=daily)
         return list(run.run(cells_of(*(people or PEOPLE))))
 
 

@@ -34,7 +34,7 @@ from dagster_beiwe.lake.lake import open_storage
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import named
 from dagster_beiwe.lake.storage.base import Storage
-from dagster_beiwe.lake.writer import LakeWriter
+from dagster_beiwe.lake.writer import LakeWriter, Submitted
 from dagster_beiwe.member_names import parse_member_name
 from dagster_beiwe.windows import Window
 
@@ -134,7 +134,8 @@ class Lake(StudyLake):
 
 
 def write(lake: Lake, order: Order, rng: random.Random, tell: Tell) -> None:
-    """Two windows, or one twice: some files new, some restated, some gone."""
+    """Two windows, or one twice: some files new, some restated, some gone. Every other process lets commits wait."""
+    waiting: list[Submitted] = []
     with LakeWriter(lake, run_id=order.name, participants=PEOPLE) as writer:
         for _ in range(2):
             person, window = rng.choice(PEOPLE), rng.choice(WINDOWS)
@@ -158,12 +159,22 @@ def write(lake: Lake, order: Order, rng: random.Random, tell: Tell) -> None:
                 deleted_upstream={*gone}.difference(fetched_file.key for fetched_file in fetched_files),
                 remove_deleted_upstream=True,
             )
-            commit = writer.commit(plan, commit_request, fetched_files)
-            writer.flush()
-            with suppress(CommitConflictError):
-                record, manifest = commit.record(), commit.manifest
-                tell(("committed", record, person, window.key, {file.key: file.sha256 for file in manifest.files}))
+            waiting.append(writer.commit(plan, commit_request, fetched_files))
+            if order.seed % 2:
+                writer.flush()
+                _tell_of(waiting, tell)
+        writer.flush()
+        _tell_of(waiting, tell)
     tell(("seen", tuple(lake.catalog().durable_head())))
+
+
+def _tell_of(waiting: list[Submitted], tell: Tell) -> None:
+    while waiting:
+        commit = waiting.pop(0)
+        with suppress(CommitConflictError):
+            record, manifest = commit.record(), commit.manifest
+            files = {file.key: file.sha256 for file in manifest.files}
+            tell(("committed", record, manifest.participant, manifest.window, files))
 
 
 def collect(lake: Lake, order: Order, rng: random.Random, tell: Tell) -> None:

@@ -1,0 +1,69 @@
+"""Windows that wait for those of other participants, so that they cost few records."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import core_helpers as core
+import pytest
+from object_helpers import PEOPLE, S3, cells_of, client_of, contents, leftovers, study_lake, sync, truth
+
+from dagster_beiwe.errors import AccessDeniedError, CommitConflictError
+from dagster_beiwe.lake import LakeWriter, StudyLake
+from dagster_beiwe.lake.catalog.withdrawal import withdraw
+from dagster_beiwe.lake.layout import Subject
+from dagster_beiwe.lake.storage.object_store import ObjectStorage
+from dagster_beiwe.maintenance.verify import verify_study
+from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.sync import FetchPolicy, StudySync, WindowReport
+
+ONE, OTHER = PEOPLE
+ALL_WAIT = FetchPolicy(uncommitted_seconds=math.inf)
+
+
+@pytest.mark.parametrize(("seconds", "records"), [(math.inf, 1), (0, 2)], ids=["little work", "much work"])
+def test_participants_share_a_record(
+    s3: S3, url: str, world: World, server: SimulatedServer, *, seconds: float, records: int
+) -> None:
+    """Unless much work would be at stake: then they are committed at once."""
+    study_lake(url).log.begun()
+    s3.requests.clear()
+    sync(server, study_lake(url), policy=FetchPolicy(uncommitted_seconds=seconds))
+    created = {path for method, path in s3.requests if method == "PUT" and re.search(r"/log/\d+/(?!000)", path)}
+    assert len(created) == records
+    assert contents(study_lake(url)) == truth(world)
+
+
+def test_what_waits_is_committed_before_an_error_ends_the_run(url: str, world: World, server: SimulatedServer) -> None:
+    """And reported: one participant is whole when the server refuses the other."""
+    lake, reports = study_lake(url), list[WindowReport]()
+    refused = server.misbehave("status", route="/get-data*", participant=OTHER, status=403)
+    with client_of(server.url, server.access_key, server.secret_key) as client, refused:
+        run = StudySync(client, lake, run_id="r", policy=ALL_WAIT).run(cells_of(ONE, OTHER))
+        with pytest.raises(AccessDeniedError):
+            reports.extend(run)
+    assert [report.cell.participant for report in reports] == [ONE, ONE]
+    assert contents(lake) == truth(world, ONE)
+
+
+def test_nothing_that_waits_is_committed_of_somebody_who_is_withdrawn(url: str) -> None:
+    """Neither under the old token nor under one that the participant gets next."""
+    lake, elsewhere = (StudyLake(ObjectStorage(url), core.STUDY, passphrase=None, cipher=None) for _ in range(2))
+    core.commit(lake, {1: b"old"}, participant=ONE)
+    with LakeWriter(lake, run_id="r", participants=PEOPLE) as writer:
+        commits = []
+        for person in PEOPLE:
+            plan = writer.plan(person, [core.week()])
+            file = core.stage(writer, lake, b"new", hours=2, participant=person)
+            commits.append(writer.commit(plan, core.commit_request(participant=person), [file]))
+            if person == ONE:
+                withdraw(elsewhere.log.begun(), [Subject(ONE)], run_id="withdrawal")
+                lake.log.begun().refresh()
+        writer.flush()
+        with pytest.raises(CommitConflictError, match="withdrawn"):
+            commits[0].record()
+        assert commits[1].record()
+    assert lake.participants() == [OTHER]
+    assert verify_study(lake).intact
+    assert leftovers(lake) == []
