@@ -41,6 +41,9 @@ LONG_FILES = (
     "test_model.py",
     "test_fault_soak.py",
     "test_fault_downloads.py",
+    "test_dg.py",
+    "test_ending.py",
+    "test_forest_assets.py",
     "test_completeness_docs.py",
     "test_crash.py",
     "test_merged_project.py",
@@ -57,7 +60,8 @@ ENOUGH_BYTES = 4_000_000_000
 
 def pytest_configure() -> None:
     """Signals as a service has them; folders in memory where there is room, as to make a file costs a disk ten times as
-    much."""
+    much. What is imported from here on is no garbage."""
+    gc.disable()
     take_back_ignored_signals()
     if os.path.isdir(IN_MEMORY) and shutil.disk_usage(IN_MEMORY).free > ENOUGH_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", IN_MEMORY)
@@ -74,6 +78,7 @@ def pytest_collection_finish() -> None:
     """What is imported by now stays: the collector of garbage need not look at it again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
