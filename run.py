@@ -62,8 +62,8 @@ WITH_LOWEST = {
 }
 """What runs with the lowest versions, and for which dependencies; all other tests would show the same."""
 # Whole files, in the order of tests/conftest.py: what a file shares is made once. Many tests wait for other processes,
-# so two cores have work for three of these.
-PROCESSES = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
+# so two cores have work for four of these.
+PROCESSES = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 COMMANDS = {
     "demo": [["dagster-beiwe", "demo"]],
     "test": [["python", "-m", "pytest", *PROCESSES]],
