@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 settings.register_profile(
     "no clock", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+settings.register_profile("few", settings.get_profile("no clock"), max_examples=20)  # of `run.py lowest`
 settings.load_profile("no clock")
 
 LONG_FILES = (

@@ -144,7 +144,6 @@ def test_ragged_texts_make_a_round_trip(rows: list[tuple[int, list[str]]]) -> No
     assert parsed.repaired_rows == sum("," in text for text in texts)
 
 
-@settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=200), stream=st.sampled_from(TABLE_STREAMS), headed=st.booleans())
 def test_no_content_loses_a_file(data: bytes, stream: str, headed: bool) -> None:
     """Whatever a phone sent, every line that is no header is a row of the frame or set aside."""
