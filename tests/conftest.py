@@ -32,6 +32,7 @@ settings.load_profile("no clock")
 
 LONG_FILES = (
     "test_engines.py",
+    "test_container_schedules.py",
     "test_leaks.py",
     "test_fault_life.py",
     "test_wheel.py",
