@@ -12,12 +12,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks import catalog, columns, coverage, lake, limits, machine, real_costs, suite
+from benchmarks import catalog, columns, coverage, lake, limits, machine, maintenance, real_costs, suite, watch
 from benchmarks.report import as_document, as_text
 from benchmarks.worlds import Scale
 
-_NAMES = (*suite.WORKLOADS, "real costs", "memory", "limits", "lake", "coverage", "columns")
-_DATED = {"reading", "real costs", "lake", "coverage", "columns"}
+_NAMES = (*suite.WORKLOADS, "real costs", "memory", "limits", "lake", "coverage", "columns", "maintenance", "watch")
+_DATED = {"reading", "real costs", "lake", "coverage", "columns", "maintenance", "watch"}
 """What tells by itself when it was measured."""
 
 
@@ -77,6 +77,9 @@ def run(
             results[name] = coverage.measure(scale, folder=folder / name)
         elif name == "columns":
             results[name] = columns.measure(scale, folder=folder / name)
+        elif name in ("maintenance", "watch"):
+            part = maintenance if name == "maintenance" else watch
+            results[name] = part.measure(scale, folder=folder / name, say=_say)
         elif name == "limits":
             size_bytes = {"full": 32_000_000, "quick": 8_000_000, "tiny": 100_000}[scale]
             results[name] = limits.measure(folder, size_bytes=size_bytes, files={"full": 500}.get(scale, 50))

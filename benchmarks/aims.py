@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -282,9 +282,9 @@ def _times_as_much(results: Results, other: str, part: str, what: str, of: str =
     return float(ways[other][part][what] / ways[of][part][what])
 
 
-def judged(results: Results) -> Iterator[tuple[Aim, str, bool]]:
+def judged(results: Results, more: Iterable[Aim] = ()) -> Iterator[tuple[Aim, str, bool]]:
     """Each aim that was measured, with its value in words and whether it is met."""
-    for aim in AIMS:
+    for aim in (*AIMS, *more):
         try:
             value = aim.value(results)
         except KeyError:
@@ -292,5 +292,5 @@ def judged(results: Results) -> Iterator[tuple[Aim, str, bool]]:
         yield aim, f"{value:,.{aim.digits}f} {aim.unit}", aim.holds(value)
 
 
-def unmet(results: Results) -> list[Aim]:
-    return [aim for aim, _, met in judged(results) if not met]
+def unmet(results: Results, more: Iterable[Aim] = ()) -> list[Aim]:
+    return [aim for aim, _, met in judged(results, more) if not met]

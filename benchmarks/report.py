@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks import aims, real_costs
+from benchmarks import aims, lake_report, real_costs
 from benchmarks.graph import memory_graph
 
 Results = Mapping[str, Any]
@@ -46,6 +46,8 @@ def as_text(results: Results) -> str:
         parts += ["\nCoverage", _aligned(*_coverage_table(results["coverage"]))]
     if "columns" in results:
         parts += ["\nColumns", _aligned(*_columns_table(results["columns"]))]
+    for title, _, table in lake_report.parts(results):
+        parts += [f"\n{title}", _aligned(*table)]
     if results["scale"] == "full":
         parts += ["\nAims", _aligned(*_aims_table(results))]
     return "\n".join(parts)
@@ -78,7 +80,7 @@ def _sections(results: Results) -> Iterator[str]:
     yield "Versions: " + ", ".join(f"{name} {value}" for name, value in results["versions"].items()) + "."
     yield "## Aims"
     yield _markdown(*_aims_table(results))
-    yield from (f"**{aim.title}.** {aim.reason(results)}" for aim in aims.unmet(results))
+    yield from (f"**{aim.title}.** {aim.reason(results)}" for aim in aims.unmet(results, lake_report.AIMS))
     yield "## Bottlenecks"
     yield from _what_binds(results)
     for name, workload in results["workloads"].items():
@@ -113,6 +115,8 @@ def _sections(results: Results) -> Iterator[str]:
         yield _columns_facts(results["columns"])
         yield _markdown(*_columns_table(results["columns"]))
         yield from _columns_in_s3(results["columns"])
+    for title, facts, table in lake_report.parts(results):
+        yield from (f"## {title}", facts, _markdown(*table))
     yield "## Dagster at scale"
     yield (
         "[Dagster at scale](dagster-scale.md) measures definitions, sensors, backfills, and events for studies of up "
@@ -348,7 +352,10 @@ def _limits_table(limits: Mapping[str, float]) -> tuple[Sequence[str], list[list
 
 
 def _aims_table(results: Results) -> tuple[Sequence[str], list[list[str]]]:
-    rows = [[aim.title, aim.wanted, found, "yes" if met else "no"] for aim, found, met in aims.judged(results)]
+    rows = [
+        [aim.title, aim.wanted, found, "yes" if met else "no"]
+        for aim, found, met in aims.judged(results, lake_report.AIMS)
+    ]
     return ("what", "aim", "measured", "met"), rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any, Literal
 
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, StudyPlan, World
@@ -15,7 +16,9 @@ Scale = Literal["full", "quick", "tiny"]
 NOW = datetime(2025, 6, 2, tzinfo=timezone.utc)  # a Monday: weeks of data are weekly windows
 RECORDING_BYTES = 1_500_000
 MEMORY_RECORDING_BYTES = 5_000_000
+WATCHED_BYTES = 50_000
 COVERAGE_DAYS: Mapping[Scale, int] = {"full": 52 * 7, "quick": 8 * 7, "tiny": 7}
+_ACCELEROMETER_ROWS = (3600, 5000, 6400, 7800, 9200, 10_600)  # 0.3 to 0.9 MB
 _CACHE_BYTES = 2 * 1024**3
 _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
@@ -51,8 +54,7 @@ def sizes_of_memory(scale: Scale) -> Mapping[str, int]:
 
 def _accelerometer(scale: Scale) -> Data:
     hours = {"full": 14 * 24, "quick": 48, "tiny": 2}[scale]
-    rows = (3600, 5000, 6400, 7800, 9200, 10_600)  # 0.3 to 0.9 MB
-    return _hourly("accelerometer", hours, (40,) if scale == "tiny" else rows)
+    return _hourly("accelerometer", hours, (40,) if scale == "tiny" else _ACCELEROMETER_ROWS)
 
 
 def _gps(scale: Scale) -> Data:
@@ -61,13 +63,18 @@ def _gps(scale: Scale) -> Data:
 
 
 def _small(scale: Scale) -> Data:
-    days = {"full": 28, "quick": 5, "tiny": 1}[scale]
+    return _small_files(["small001"], scale, {"full": 28, "quick": 5, "tiny": 1}[scale])
+
+
+def _small_files(participants: Sequence[str], scale: Scale, days: int) -> Data:
+    """85 files a day of each participant."""
     start = NOW - days * _DAY
-    world = _world(participants=["small001"])
-    for day in range(days if scale != "tiny" else 1):
-        for stream, count in (("app_log", 24), ("bluetooth", 24), ("power_state", 24), ("wifi", 13)):
-            for hour in range(count if scale != "tiny" else 2):
-                world.add_hour("small001", stream, start + day * _DAY + hour * _HOUR, rows=4)
+    world = _world(participants=participants)
+    for participant in participants:
+        for day in range(days):
+            for stream, count in (("app_log", 24), ("bluetooth", 24), ("power_state", 24), ("wifi", 13)):
+                for hour in range(count if scale != "tiny" else 2):
+                    world.add_hour(participant, stream, start + day * _DAY + hour * _HOUR, rows=4)
     return Data(world=world, streams=("app_log", "bluetooth", "power_state", "wifi"), start=start)
 
 
@@ -164,6 +171,40 @@ def _coverage(scale: Scale) -> Data:
     return Data(world=world, streams=streams, start=start, prepared=_COUNTS)
 
 
+def _lake_of_hours(scale: Scale) -> Data:
+    """Several participants' accelerometer hours: enough that what is done once per study hardly counts."""
+    people, hours = {"full": (16, 14 * 24), "quick": (2, 48), "tiny": (1, 2)}[scale]
+    start = NOW - hours * _HOUR
+    names = [f"hours{number:03d}" for number in range(people)]
+    world = _world(participants=names, content=ContentPlan(shared=True))
+    for name in names:
+        for hour in range(hours):
+            rows = 40 if scale == "tiny" else _ACCELEROMETER_ROWS[hour % len(_ACCELEROMETER_ROWS)]
+            world.add_hour(name, "accelerometer", start + hour * _HOUR, rows=rows)
+    return Data(world=world, streams=("accelerometer",), start=start)
+
+
+def _lake_of_small(scale: Scale) -> Data:
+    people, days = {"full": (16, 14), "quick": (2, 5), "tiny": (1, 1)}[scale]
+    return _small_files([f"small{number:03d}" for number in range(people)], scale, days)
+
+
+def _watched(files_a_day: int, scale: Scale) -> Data:
+    """Participants of whom the server has counts alone, until today: what is measured looks at the clock."""
+    people, weeks = {"full": (500 if files_a_day == 1 else 50, 52), "quick": (50, 8), "tiny": (2, 2)}[scale]
+    end = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = end - timedelta(days=end.weekday(), weeks=weeks - 1)
+    world = _world(participants=[f"watch{number:03d}" for number in range(people)], now=end, zone="UTC")
+    for study in world.studies.values():
+        for person in study.participants.values():
+            person.created = person.first_registration = start
+            person.counts = {
+                (start + number * _DAY).date(): CountedDay(zone="UTC", sizes={"gps": files_a_day * WATCHED_BYTES})
+                for number in range((end - start).days)
+            }
+    return Data(world=world, streams=("gps",), start=start, end=end, prepared=_COUNTS)
+
+
 _BUILDERS: Mapping[str, Callable[[Scale], Data]] = {
     "accelerometer": _accelerometer,
     "gps": _gps,
@@ -175,6 +216,10 @@ _BUILDERS: Mapping[str, Callable[[Scale], Data]] = {
     "reading": _reading,
     "coverage": _coverage,
     "month": _month,
+    "lake of hours": _lake_of_hours,
+    "lake of small": _lake_of_small,
+    "watched, 1 a day": partial(_watched, 1),
+    "watched, 24 a day": partial(_watched, 24),
 }
 
 
@@ -191,10 +236,12 @@ def _world(
     *,
     participants: Sequence[str | ParticipantPlan],
     content: ContentPlan = ContentPlan(audio_bytes=20_000),  # noqa: B008
+    now: datetime = NOW,
+    zone: str = "America/New_York",
 ) -> World:
     """One study. Participants given by their ids alone have no data yet."""
-    plans = [ParticipantPlan(id=one, start=NOW) if isinstance(one, str) else one for one in participants]
-    study = StudyPlan(name="Benchmark", time_zone="America/New_York", participants=plans, content=content)
-    world = World.build(study, now=NOW, cache_bytes=_CACHE_BYTES)
+    plans = [ParticipantPlan(id=one, start=now) if isinstance(one, str) else one for one in participants]
+    study = StudyPlan(name="Benchmark", time_zone=zone, participants=plans, content=content)
+    world = World.build(study, now=now, cache_bytes=_CACHE_BYTES)
     world.unchunked_lag = False  # recordings without sensor data stand for those of a study that has both
     return world
