@@ -27,6 +27,8 @@ PART_SUFFIX = ".part"
 OTHERS = 0o077
 """The permissions of everyone but the owner: nothing private has any of them."""
 
+_PAGE_BYTES = 4096
+
 _AnyPath = str | os.PathLike[str]
 
 
@@ -105,8 +107,7 @@ def open_file(path: _AnyPath, *, follow: bool = False) -> BinaryIO:
 
 def read_file(path: _AnyPath, *, limit_bytes: int, follow: bool = False) -> bytes:
     """A whole small file, as ``open_file`` opens it. Raises ``FileTooLargeError`` beyond the limit."""
-    with open_file(path, follow=follow) as file:
-        return _read(file, limit_bytes, path)
+    return _read(path, limit_bytes=limit_bytes, follow=follow)
 
 
 def write_file(path: _AnyPath, data: bytes, *, follow: bool = False, exclusive: bool = False) -> None:
@@ -197,8 +198,8 @@ class FileTree:
 
     def read(self, path: str, *, limit_bytes: int) -> bytes:
         """A whole small file."""
-        with self.open(path) as file:
-            return _read(file, limit_bytes, path)
+        with self._above(path) as (folder, name):
+            return _read(name, limit_bytes=limit_bytes, folder=folder)
 
     def read_all(self, paths: Sequence[str], *, limit_bytes: int) -> Iterator[bytes | None]:
         """Whole small files, None for a missing one; a folder of several in a row is opened once for them."""
@@ -210,8 +211,7 @@ class FileTree:
                         raise OutsideTreeError(path)
                     try:
                         folder = opened.enter_context(self.folder(above)) if folder is None else folder
-                        with _open(path.rpartition("/")[2], folder=folder) as file:
-                            data = _read(file, limit_bytes, path)
+                        data = _read(path.rpartition("/")[2], limit_bytes=limit_bytes, folder=folder)
                     except FileNotFoundError:
                         yield None
                     else:
@@ -360,6 +360,11 @@ class FileTree:
 
 
 def _open(path: _AnyPath, *, folder: int | None = None, follow: bool = False) -> BinaryIO:
+    return os.fdopen(_descriptor(path, folder=folder, follow=follow)[0], "rb")
+
+
+def _descriptor(path: _AnyPath, *, folder: int | None, follow: bool) -> tuple[int, int]:
+    """A descriptor of a regular file for reading, and its size."""
     flags = _READ | (0 if follow else _flag("O_NOFOLLOW"))
     try:
         descriptor = os.open(path, flags, dir_fd=folder)
@@ -369,11 +374,11 @@ def _open(path: _AnyPath, *, folder: int | None = None, follow: bool = False) ->
         raise
     except ValueError:  # a NUL, which no name contains
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise NotRegularFileError(_KINDS.get(stat.S_IFMT(mode), "something else"), path)
-    return os.fdopen(descriptor, "rb")
+        raise NotRegularFileError(_KINDS.get(stat.S_IFMT(status.st_mode), "something else"), path)
+    return descriptor, status.st_size
 
 
 def _kind(path: _AnyPath, folder: int | None) -> str:
@@ -384,14 +389,16 @@ def _kind(path: _AnyPath, folder: int | None) -> str:
     return "something else"
 
 
-def _read(file: BinaryIO, limit_bytes: int, path: _AnyPath) -> bytes:
+def _read(path: _AnyPath, *, limit_bytes: int, folder: int | None = None, follow: bool = False) -> bytes:
     """All of a file, which may have grown since its size was checked."""
-    size_bytes = os.fstat(file.fileno()).st_size
-    if size_bytes <= limit_bytes:
-        data = file.read(size_bytes + 1)  # allocates what is requested
-        if len(data) <= size_bytes:
-            return data
-        data += file.read(limit_bytes - size_bytes)
-        if len(data) <= limit_bytes:
-            return data
-    raise FileTooLargeError(limit_bytes, path)
+    descriptor, size_bytes = _descriptor(path, folder=folder, follow=follow)
+    try:
+        data = os.read(descriptor, size_bytes + 1) if size_bytes <= limit_bytes else b""
+        while size_bytes <= limit_bytes and (more := os.read(descriptor, _PAGE_BYTES)):
+            data += more
+            size_bytes = len(data)
+    finally:
+        os.close(descriptor)
+    if size_bytes > limit_bytes:
+        raise FileTooLargeError(limit_bytes, path)
+    return data

@@ -261,7 +261,8 @@ class Inspection:
             yield self._of(held, subject, "manifest changed", "", detail=str(error))
             return
         there = {path: size for path, size, _ in wanted if path in files and files[path].size_bytes == size}
-        self._hashes.read_ahead({path: size for path, size in there.items() if self._read(path)})
+        chosen = {path: size for path, size in there.items() if self._read(path)}
+        self._hashes.read_ahead(chosen)
         for path, size_bytes, sha256 in wanted:
             listed.add(path)
             if held.newest:
@@ -269,7 +270,7 @@ class Inspection:
             kind: FindingKind | None = None
             if path not in there:
                 kind = "file changed" if path in files else "file missing"
-            elif self._read(path):
+            elif path in chosen:
                 kind = self._hashes.wrong(path, size_bytes, sha256)
                 self._progress.within(self._hashes.size_bytes - self._read_before)
             if kind:

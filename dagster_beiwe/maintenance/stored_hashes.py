@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Final, Literal
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
@@ -14,7 +17,9 @@ Wrong = Literal["file missing", "file changed", "file unreadable"]
 _CHUNK_BYTES: Final = 1024 * 1024
 _SMALL_BYTES: Final = 4 * _CHUNK_BYTES
 _BATCH_FILES: Final = 256
-_BATCH_BYTES: Final = 64 * _CHUNK_BYTES
+_BATCH_BYTES: Final = 8 * _CHUNK_BYTES
+_THREADS: Final = min(4, os.cpu_count() or 1)
+"""Each has a batch in memory."""
 
 
 class StoredHashes:
@@ -33,14 +38,27 @@ class StoredHashes:
 
     def read_ahead(self, sizes: Mapping[str, int]) -> None:
         """Read the small files among these, several at a time. Those that fail are read again once asked for."""
-        for batch in _batches({path: size for path, size in sizes.items() if path not in self._hashes}):
-            try:
-                contents = self._storage.read_all(batch)
-            except (IntegrityError, LakeUnavailableError):
-                continue
-            for path, data in zip(batch, contents, strict=True):
-                if data is not None:
-                    self._take(path, len(data), hashlib.sha256(data).hexdigest())
+        new = sorted((path, size) for path, size in sizes.items() if path not in self._hashes)  # by folder
+        batches = list(_batches(new))
+        if len(batches) < 2:  # threads are worth it for many bytes only
+            found = iter([self._hashed(batch) for batch in batches])
+        else:
+            with ThreadPoolExecutor(min(len(batches), _THREADS), "beiwe-hash") as pool:
+                found = pool.map(self._hashed, batches)
+        for path, size_bytes, sha256 in chain.from_iterable(found):
+            self._take(path, size_bytes, sha256)
+
+    def _hashed(self, paths: Sequence[str]) -> list[tuple[str, int, str]]:
+        """Path, size and hash of those that could be read; none if reading one fails."""
+        try:
+            contents = self._storage.read_all(paths)
+        except (IntegrityError, LakeUnavailableError):
+            return []
+        return [
+            (path, len(data), hashlib.sha256(data).hexdigest())
+            for path, data in zip(paths, contents, strict=True)
+            if data is not None
+        ]
 
     def wrong(self, path: str, size_bytes: int, sha256: str) -> Wrong | None:
         """What is wrong with a file that must have this size and hash; None if nothing is."""
@@ -73,11 +91,11 @@ class StoredHashes:
         self.size_bytes += size_bytes
 
 
-def _batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
+def _batches(sizes: Iterable[tuple[str, int]]) -> Iterator[list[str]]:
     """Paths of small files, in batches that fit into memory."""
     batch: list[str] = []
     total = 0
-    for path, size_bytes in sizes.items():
+    for path, size_bytes in sizes:
         if size_bytes > _SMALL_BYTES:
             continue
         if batch and (len(batch) == _BATCH_FILES or total + size_bytes > _BATCH_BYTES):
