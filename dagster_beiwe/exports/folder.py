@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -76,11 +77,12 @@ Writer = Callable[[BinaryIO], Notes]
 
 
 class ExportFolder:
-    """A folder while an export writes to it. Use ``open``."""
+    """A folder while an export writes to it, from several threads if you like. Use ``open``."""
 
     def __init__(self, tree: FileTree, journal: BinaryIO, entries: dict[str, Written]) -> None:
         self._tree, self._journal, self._entries = tree, journal, entries
         self._now: set[str] = set()
+        self._lock = threading.Lock()
 
     @classmethod
     @contextmanager
@@ -127,11 +129,15 @@ class ExportFolder:
         same = status is not None and status.st_size == entry.size_bytes
         return entry if same and self._sha256(path) == entry.sha256 else None
 
-    def write(self, path: str, writer: Writer) -> Written:
-        """Write a file; under its name it is complete. Raises ``FileExistsError`` if this export wrote it before."""
-        if path in self._now:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        self._now.add(path)
+    def write(self, path: str, writer: Writer, *, sha256: str | None = None) -> Written:
+        """Write a file; under its name it is complete. Raises ``FileExistsError`` if this export wrote it before.
+
+        ``sha256`` is the hash of all that ``writer`` writes, if it proves that itself: else the file is read for it.
+        """
+        with self._lock:
+            if path in self._now:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+            self._now.add(path)
         above, _, name = path.rpartition("/")
         part = f"{above}/{part_name(name)}" if above else part_name(name)
         try:
@@ -140,16 +146,20 @@ class ExportFolder:
                 size_bytes = sink.tell()
             entry = Written(path=path, notes=notes)
             if notes.outcome in ("written", "rewritten"):
-                entry = Written(path=path, size_bytes=size_bytes, sha256=self._sha256(part), notes=notes)
+                entry = Written(path=path, size_bytes=size_bytes, sha256=sha256 or self._sha256(part), notes=notes)
             # First the journal: what has its name without an entry there is somebody else's.
-            self._journal.write(msgspec.json.encode(entry) + b"\n")
-            self._journal.flush()
-            if entry.sha256:
+            with self._lock:
+                self._journal.write(msgspec.json.encode(entry) + b"\n")
+                self._journal.flush()
+            if not entry.sha256:
+                self._tree.delete(part)
+            else:
                 self._tree.move(part, path)
             self._entries[path] = entry
             return entry
-        finally:
+        except BaseException:
             self._tree.delete(part)
+            raise
 
     def finish(self) -> None:
         """Nothing is missing: only the exported files stay."""

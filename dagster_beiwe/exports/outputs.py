@@ -20,11 +20,15 @@ Tick = Callable[[int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A file to be written, and the raw files that it is made of."""
+    """A file to be written, and the raw files that it is made of.
+
+    ``sha256`` is the hash of its content, if ``write`` proves that it writes nothing else.
+    """
 
     path: str
     files: Sequence[RawFile]
     write: Callable[[BinaryIO, Tick], Notes]
+    sha256: str | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -35,7 +39,8 @@ class Output:
 def as_beiwe_has_them(view: RawFiles, files: Iterable[RawFile]) -> Iterator[Output]:
     """Beiwe's own names and bytes: the tree that mano writes."""
     for file in files:
-        yield Output(path=f"{file.participant}/{file.name}", files=[file], write=partial(_copy, view, file))
+        write = partial(_copy, view, file)
+        yield Output(path=f"{file.participant}/{file.name}", files=[file], write=write, sha256=file.sha256)
 
 
 def as_forest_expects_them(view: RawFiles, files: Iterable[RawFile]) -> Iterator[Output]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
 
 from dagster_beiwe.errors import NotATableError
 from dagster_beiwe.exports.folder import ExportFolder, Written
@@ -13,7 +16,10 @@ from dagster_beiwe.exports.tables import as_tables
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.progress import Progress
 from dagster_beiwe.reading import BeiwePartitions
+from dagster_beiwe.reading.ahead import read_ahead
 from dagster_beiwe.streams import stream_named
+
+_FILES_AT_ONCE: Final = 4
 
 
 @dataclass
@@ -35,10 +41,11 @@ class Result:
     not_tables: set[str] = field(default_factory=set)
     recordings: set[str] = field(default_factory=set)
 
-    def add(self, written: Written, output: Output, *, kept: bool) -> None:
+    def add(self, done: _Done, output: Output) -> None:
+        written = done.written
         if written.sha256:
             self.files += 1
-            self.kept_files += kept
+            self.kept_files += done.kept
             self.size_bytes += written.size_bytes
         self.rows += written.notes.rows
         self.repaired_rows += written.notes.repaired_rows
@@ -51,25 +58,60 @@ class Result:
 def export(
     lake: StudyLake, selection: Selection, contents: Contents, folder: ExportFolder, progress: Progress
 ) -> Result:
-    """Write a selection. Files that an interrupted export has completed are kept."""
-    result = Result()
+    """Write a selection, several raw files at a time. Files that an interrupted export has completed are kept."""
+    result, shown = Result(), _Shown(progress)
+    at_once = 1 if selection.form in TABLE_FORMS else _FILES_AT_ONCE
+
+    def write(output: Output) -> _Done | NotATableError:
+        try:
+            return _write(folder, output, shown)
+        except NotATableError as error:
+            return error
+
     for participant in contents.participants:
         view = selection.view(lake, participant)
-        for output in _outputs(selection, view, result):
-            try:
-                _write(folder, output, result, progress)
-            except NotATableError:
+        for output, done in read_ahead(_outputs(selection, view, result), write, most=at_once):
+            if isinstance(done, NotATableError):
                 result.not_tables.update(file.stream for file in output.files)
                 for each in as_beiwe_has_them(view, output.files):
-                    _write(folder, each, result, progress)
+                    result.add(_write(folder, each, shown), each)
+            else:
+                result.add(done, output)
     return result
 
 
-def _write(folder: ExportFolder, output: Output, result: Result, progress: Progress) -> None:
+@dataclass(frozen=True)
+class _Done:
+    """A complete file; ``kept`` if it was complete already."""
+
+    written: Written
+    kept: bool
+
+
+def _write(folder: ExportFolder, output: Output, shown: _Shown) -> _Done:
     kept = folder.kept(output.path)
-    written = kept or folder.write(output.path, lambda sink: output.write(sink, progress.within))
-    result.add(written, output, kept=kept is not None)
-    progress.advance(len(output.files), output.size_bytes)
+    tick = partial(shown.within, output)
+    written = kept or folder.write(output.path, lambda sink: output.write(sink, tick), sha256=output.sha256)
+    shown.advance(output)
+    return _Done(written, kept=kept is not None)
+
+
+class _Shown:
+    """The progress of files that are written at the same time."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._lock = progress, threading.Lock()
+        self._within: dict[str, int] = {}
+
+    def within(self, output: Output, size_bytes: int) -> None:
+        with self._lock:
+            self._within[output.path] = size_bytes
+            self._progress.within(sum(self._within.values()))
+
+    def advance(self, output: Output) -> None:
+        with self._lock:
+            self._within.pop(output.path, None)
+            self._progress.advance(len(output.files), output.size_bytes)
 
 
 def _outputs(selection: Selection, view: BeiwePartitions, result: Result) -> Iterator[Output]:
