@@ -66,6 +66,16 @@ class StagedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContentHashes:
+    """Size and hashes (hexadecimal) of plain content; ``md5`` is None if it is not known."""
+
+    size_bytes: int
+    md5: str | None
+    sha1: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileForm:
     """How files are stored: encrypted with ``cipher`` (None: plain), and compressed or not."""
 
@@ -107,7 +117,7 @@ def stage_file(
         else:
             _take_plain(body, plain, sink, compress=form.compression == "zstd")
         sink.finish()
-    return _staged(file, plain, sink.size_bytes, sink.sha256.hexdigest(), form)
+    return _staged(file, plain.found(), sink.size_bytes, sink.sha256.hexdigest(), form)
 
 
 def keep_file(
@@ -130,7 +140,7 @@ def keep_file(
         content = _decrypted(_passing(_source(stored), sink), cipher)
         for chunk in unpacked(content, name) if form.compression == "zstd" else content:
             plain.write(chunk)
-    return _staged(file, plain, sink.size_bytes, sink.sha256.hexdigest(), form)
+    return _staged(file, plain.found(), sink.size_bytes, sink.sha256.hexdigest(), form)
 
 
 class _SourceError(Exception):
@@ -164,7 +174,7 @@ def _new_file(storage: Storage, place: FilePlace) -> Iterator[NewFile]:
 class Examined:
     """A small file that was checked: its hashes, and what is to be stored of it, which is encrypted later."""
 
-    plain: _PlainHashes
+    plain: ContentHashes
     content: bytearray
 
 
@@ -191,14 +201,14 @@ def examine(body: bytes, *, name: str, compressed: bool, form: FileForm, md5: bo
     if not compressed:
         kept = io.BytesIO()
         _take_plain([body], plain, kept, compress=keep)
-        return Examined(plain=plain, content=bytearray(kept.getbuffer()))
+        return Examined(plain=plain.found(), content=bytearray(kept.getbuffer()))
     declared_size(body, name)
     try:
         content = zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
     except zstandard.ZstdError:
         raise DamagedMemberError(damaged("bytes that zstd cannot read as one frame"), member=name) from None
     plain.write(content)
-    return Examined(plain=plain, content=bytearray(body if keep else content))
+    return Examined(plain=plain.found(), content=bytearray(body if keep else content))
 
 
 def store_all(
@@ -247,15 +257,15 @@ def _store_examined(
 
 
 def _staged(
-    file: NewFile, plain: _PlainHashes, stored_size_bytes: int, stored_sha256: str, form: FileForm
+    file: NewFile, plain: ContentHashes, stored_size_bytes: int, stored_sha256: str, form: FileForm
 ) -> StagedFile:
     return StagedFile(
         path=file.path,
         doubtful=file.doubtful,
         size_bytes=plain.size_bytes,
-        md5=plain.md5.hexdigest() if plain.md5 else None,
-        sha1=plain.sha1.hexdigest(),
-        sha256=plain.sha256.hexdigest(),
+        md5=plain.md5,
+        sha1=plain.sha1,
+        sha256=plain.sha256,
         stored_size_bytes=stored_size_bytes,
         stored_sha256=stored_sha256,
         encryption=form.encryption,
@@ -279,6 +289,14 @@ class _PlainHashes:
         self.sha1.update(data)
         self.sha256.update(data)
         return len(data)
+
+    def found(self) -> ContentHashes:
+        return ContentHashes(
+            size_bytes=self.size_bytes,
+            md5=self.md5.hexdigest() if self.md5 else None,
+            sha1=self.sha1.hexdigest(),
+            sha256=self.sha256.hexdigest(),
+        )
 
 
 class EncryptedFile:

@@ -28,10 +28,35 @@ def open_stored(storage: Storage, path: str, record: FileRecord, ring: KeyRing) 
     return cast("BinaryIO", io.BufferedReader(StoredReader(raw, storage, path, record, ring), _BUFFER_BYTES))
 
 
-class StoredReader(io.RawIOBase):
-    """Plain bytes of a stored file, hashed while they are read and compared at the end."""
+def read_decrypted(storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> bytearray:
+    """The decrypted bytes of a small file, still compressed if it is stored so. Its content is proven on the way.
 
-    def __init__(self, raw: BinaryIO, storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> None:
+    Raises as ``open_stored`` and reading it do.
+    """
+    decrypted = bytearray()
+    raw = storage.open(path, size_bytes=record.stored_size_bytes)
+    with StoredReader(raw, storage, path, record, ring, decrypted=decrypted) as reader:
+        while reader.checked(_BUFFER_BYTES):
+            pass
+    return decrypted
+
+
+class StoredReader(io.RawIOBase):
+    """Plain bytes of a stored file, hashed while they are read and compared at the end.
+
+    What is decrypted is appended to ``decrypted`` too, before it is decompressed.
+    """
+
+    def __init__(
+        self,
+        raw: BinaryIO,
+        storage: Storage,
+        path: str,
+        record: FileRecord,
+        ring: KeyRing,
+        *,
+        decrypted: bytearray | None = None,
+    ) -> None:
         self._storage, self._path, self._record = storage, path, record
         self._cipher = ring.reader(record.encryption, name=path)
         self._layers: list[BinaryIO] = [raw]
@@ -39,6 +64,8 @@ class StoredReader(io.RawIOBase):
         self._left = record.size_bytes
         if self._cipher is not None:
             self._layers.append(cast("BinaryIO", decrypting_reader(raw, self._cipher)))
+        if decrypted is not None:
+            self._layers.append(cast("BinaryIO", _Copying(self._layers[-1], decrypted)))
         if record.compression == "zstd":
             limit = max(record.size_bytes, 8 * 1024 * 1024)
             unpacker = zstandard.ZstdDecompressor(max_window_size=limit)
@@ -49,15 +76,15 @@ class StoredReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._checked(len(buffer))
+        data = self.checked(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def readall(self) -> bytes:
         """All that is left. The base class would take 8 kB at a time."""
-        return b"".join(iter(lambda: self._checked(_BUFFER_BYTES), b""))
+        return b"".join(iter(lambda: self.checked(_BUFFER_BYTES), b""))
 
-    def _checked(self, size: int) -> bytes:
+    def checked(self, size: int) -> bytes:
         """At most ``size`` of the next bytes; none at the end, if everything was right."""
         try:
             data = self._layers[-1].read(size)
@@ -97,3 +124,18 @@ class StoredReader(io.RawIOBase):
         except (FileNotFoundError, IntegrityError):  # replaced since it was opened
             return False
         return digest.hexdigest() == self._record.stored_sha256
+
+
+class _Copying:
+    """A stream whose bytes are also appended elsewhere."""
+
+    def __init__(self, source: BinaryIO, copy: bytearray) -> None:
+        self._source, self._copy = source, copy
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(size)
+        self._copy += data
+        return data
+
+    def close(self) -> None:
+        self._source.close()

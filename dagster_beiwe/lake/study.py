@@ -28,7 +28,7 @@ from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import FileRecord, FileSizes, Manifest, decode, decode_sizes
 from dagster_beiwe.lake.staging import Compression, FileForm
 from dagster_beiwe.lake.storage.base import Storage
-from dagster_beiwe.lake.stored import open_stored
+from dagster_beiwe.lake.stored import open_stored, read_decrypted
 from dagster_beiwe.windows import Window, start_of_key
 
 KEEP_SUPERSEDED_DAYS: Final = 30.0
@@ -236,6 +236,13 @@ class StudyLake:
             return open_stored(self.storage, self.folder(participant, record.path), record, self.ring)
         except FileNotFoundError:
             raise self._absent(participant, record, window) from None
+
+    def read_decrypted(self, participant: str, record: FileRecord) -> bytearray:
+        """The decrypted bytes of a small file, still compressed if it is stored so. Raises as reading it does."""
+        try:
+            return read_decrypted(self.storage, self.folder(participant, record.path), record, self.ring)
+        except FileNotFoundError:
+            raise self._absent(participant, record, "") from None
 
     def read(self, participant: str, record: FileRecord, *, window: str = "") -> bytes:
         """The plain content of a file, checked before it is returned."""

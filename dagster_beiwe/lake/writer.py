@@ -188,16 +188,21 @@ class LakeWriter:
         self._batch.note(file.path, doubtful=file.doubtful)
         return file
 
-    def stage_all(self, files: Sequence[tuple[MemberName, Examined]], *, pool: Executor) -> list[StagedFile]:
-        """Encrypt and store small members that were examined, together and with the threads of ``pool``."""
+    def stage_all(
+        self, files: Sequence[tuple[MemberName, Examined]], *, pool: Executor, form: FileForm | None = None
+    ) -> list[StagedFile]:
+        """Encrypt and store small members that were examined, together and with the threads of ``pool``.
+
+        ``form`` stands in for that of the members' streams.
+        """
         staged: dict[int, StagedFile] = {}
         by_form: dict[FileForm, list[int]] = {}
         for number, (member, _) in enumerate(files):
-            by_form.setdefault(self._lake.form(member.stream), []).append(number)
-        for form, numbers in by_form.items():
-            places = [(self._place(files[number][0], form), files[number][1]) for number in numbers]
+            by_form.setdefault(form or self._lake.form(member.stream), []).append(number)
+        for own, numbers in by_form.items():
+            places = [(self._place(files[number][0], own), files[number][1]) for number in numbers]
             with self._doubted():
-                stored = store_all(self._storage, places, form=form, pool=pool)
+                stored = store_all(self._storage, places, form=own, pool=pool)
             for file in stored:
                 self._batch.note(file.path, doubtful=file.doubtful)
             staged.update(zip(numbers, stored, strict=True))

@@ -1,9 +1,9 @@
 """Copy a lake under another passphrase, another cipher or other compression.
 
 Each file is decrypted and proven against its manifest, encrypted, and read back from the new lake before its window is
-committed there; plain bytes are in memory only, a chunk at a time. The old lake is only read. What the new lake already
-holds is not copied again, so a call continues the one that was killed before it, and a later call copies what the old
-lake received since.
+committed there; plain bytes are in memory only, some small files or a chunk at a time. The old lake is only read. What
+the new lake already holds is not copied again, so a call continues the one that was killed before it, and a later call
+copies what the old lake received since.
 
 The new log names the lineage and the head of the old one. It has the states that snapshots keep, in their order, each
 under its snapshot's name and day, and then the newest state; other past states stay in the old lake. Manifests keep
@@ -12,7 +12,7 @@ their history. Whoever was withdrawn is in none of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -29,7 +29,7 @@ from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import NO_STUDY, LogLayout, Subject
 from dagster_beiwe.lake.manifest import FileRecord, Manifest
-from dagster_beiwe.lake.staging import Compression, FileForm, StagedFile
+from dagster_beiwe.lake.staging import SMALL_BYTES, Compression, ContentHashes, Examined, FileForm, StagedFile
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.writer import LakeWriter, Plan, Submitted
@@ -47,6 +47,7 @@ _STORED: Final = ("path", "stored_size_bytes", "stored_sha256", "encryption", "c
 """The fields of a file's record that say how it is stored."""
 _CHUNK_BYTES: Final = 256 * 1024
 _FILES_AT_ONCE: Final = 4
+_BATCH_BYTES: Final = 32 * 1024 * 1024
 
 
 @dataclass
@@ -229,7 +230,7 @@ class _Copy:
         if there and not lacking and _facts(there) == _facts(manifest):
             return None
         staged: list[StagedFile] = []
-        for record, file in self.pool.map(lambda record: self._file(plan.participant, record), lacking):
+        for record, file in self._copied(plan.participant, lacking):
             records[record.key] = record
             staged.append(file)
             self.progress.within(sum(each.size_bytes for each in staged))
@@ -240,15 +241,45 @@ class _Copy:
         self.result.bytes_copied += sum(record.size_bytes for record in lacking)
         return self.writer.adopt(plan, copy, staged, compared=version.compared)
 
+    def _copied(self, participant: str, records: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, StagedFile]]:
+        """Copy files, and read the copies back. Small ones that stay as compressed as they are are encrypted together,
+        which ciphers do several times faster."""
+        batch, single = list[FileRecord](), list[FileRecord]()
+        size_bytes = 0
+        for record in records:
+            small = record.size_bytes <= SMALL_BYTES and self._form(record).compression == record.compression
+            (batch if small else single).append(record)
+            size_bytes += record.stored_size_bytes if small else 0
+            if size_bytes >= _BATCH_BYTES:
+                yield from self._batch(participant, batch)
+                batch, size_bytes = [], 0
+        yield from self._batch(participant, batch)
+        yield from self.pool.map(lambda record: self._file(participant, record), single)
+
+    def _batch(self, participant: str, records: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, StagedFile]]:
+        by_form: dict[FileForm, list[FileRecord]] = {}
+        for record in records:
+            by_form.setdefault(self._form(record), []).append(record)
+        for form, own in by_form.items():
+            contents = self.pool.map(lambda record: self.source.read_decrypted(participant, record), own)
+            files = [
+                (_member(participant, record), Examined(plain=_hashes(record), content=content))
+                for record, content in zip(own, contents, strict=True)
+            ]
+            staged = self.writer.stage_all(files, pool=self.pool, form=form)
+            yield from self.pool.map(lambda pair: self._proven(participant, *pair), zip(own, staged, strict=True))
+
     def _file(self, participant: str, record: FileRecord) -> tuple[FileRecord, StagedFile]:
-        """Copy one file, and read the copy back."""
-        form = self._form(record)
         with self.source.open(participant, record) as plain:
             body = iter(lambda: plain.read(_CHUNK_BYTES), b"")
-            file = self.writer.stage(_member(participant, record), body, compressed=False, form=form)
+            file = self.writer.stage(_member(participant, record), body, compressed=False, form=self._form(record))
+        return self._proven(participant, record, file)
+
+    def _proven(self, participant: str, record: FileRecord, file: StagedFile) -> tuple[FileRecord, StagedFile]:
+        """The record of a copy, once it was read back."""
         path = file.path.removeprefix(f"{self.target.folder(participant)}/")
         copy = msgspec.structs.replace(_as_stored(record, file), path=path)
-        if self.target.ring.can_decrypt(form.encryption):
+        if self.target.ring.can_decrypt(file.encryption):
             with self.target.open(participant, copy) as back:
                 while back.read(_CHUNK_BYTES):
                     pass
@@ -347,6 +378,10 @@ def _member(participant: str, record: FileRecord) -> MemberName:
         name=record.member.rpartition("/")[2],
         time=record.moment,
     )
+
+
+def _hashes(record: FileRecord) -> ContentHashes:
+    return ContentHashes(size_bytes=record.size_bytes, md5=record.md5, sha1=record.sha1, sha256=record.sha256)
 
 
 def _as_stored(record: FileRecord, there: FileRecord | StagedFile) -> FileRecord:
