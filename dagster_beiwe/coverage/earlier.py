@@ -66,6 +66,7 @@ class EarlierTable:
 
     def __init__(self, frame: pd.DataFrame | None, lake: StudyLake, days: StudyDays) -> None:
         self.record, self._over = -1, 0
+        self._cells: dict[str, np.ndarray] = {}
         self._stays: dict[str, Stay] = {}
         source: dict[str, Any] = {} if frame is None else frame.attrs.get(_COUNTED_FROM, {})
         if frame is None or source.get("method") != _METHOD or not lake.follows(source["record"], source["digest"]):
@@ -78,6 +79,10 @@ class EarlierTable:
         self.record, self._over, self._stays = source["record"], source["days"] - 1, stays
         self._rows = dict(zip(stays, map(slice, [0, *ends], ends), strict=False))
         self._cells = {name: frame[name].to_numpy() for name in NUMBERS}
+
+    def forget(self) -> None:
+        """Give back the memory of the numbers; they can't be asked for any more."""
+        self._cells = {}
 
     def days_over(self, participant: str, days: int) -> Mask:
         """Which days were over when the table was made, if it has the participant with days of the study's zone."""

@@ -81,23 +81,28 @@ def coverage_table(
     """
     participants: list[str] = []
     days: list[np.ndarray] = []
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("statuses", *_ABSENT)}
+    statuses: list[np.ndarray] = []
+    # Many small arrays would leave gaps in memory that are as large as the table.
+    cells = {name: bytearray() for name in _ABSENT}
+    shapes: dict[str, list[tuple[int, int]]] = {name: [] for name in _ABSENT}
     for block in blocks:
         participants.append(block.participant)
         days.append(np.datetime64(block.first_day, "s") + np.arange(len(block.statuses)) * np.timedelta64(1, "D"))
-        for name, own in parts.items():
-            own.append(getattr(block, name))
+        statuses.append(block.statuses)
+        for name, absent in _ABSENT.items():
+            own = np.ascontiguousarray(getattr(block, name), absent.dtype)
+            cells[name] += own.data
+            shapes[name].append((own.shape[0], own.shape[1]))
     names = streams()
     order = np.argsort(np.array(names, dtype=object), kind="stable")
-    rows = np.array([len(each) for each in days], dtype=np.int64) * len(names)
+    lengths = np.array([len(each) for each in days], dtype=np.int64)
     columns: dict[str, Any] = {
-        "participant": _categories(np.repeat(np.arange(len(days)), rows), participants),
+        "participant": _categories(np.repeat(np.arange(len(days), dtype=np.int32), lengths * len(names)), participants),
         "day": np.repeat(_joined(days, TYPES["day"]), len(names)),
-        "stream": _categories(np.tile(np.arange(len(names)), sum(map(len, days))), sorted(names)),
-        "status": _categories(np.repeat(_joined(parts.pop("statuses"), "int8"), len(names)), STATUSES),
+        "stream": _categories(np.tile(np.arange(len(names), dtype=np.int32), lengths.sum()), sorted(names)),
+        "status": _categories(np.repeat(_joined(statuses, "int8"), len(names)), STATUSES),
+        **{name: _widened(cells.pop(name), shapes[name], order, absent) for name, absent in _ABSENT.items()},
     }
-    for name, absent in _ABSENT.items():  # each is given up, because together they are as large as the table
-        columns[name] = _joined((_widened(each, order, absent) for each in parts.pop(name)), str(absent.dtype))
     frame: pd.DataFrame = pd.DataFrame(_judged(columns, today), columns=list(TYPES), copy=False)
     frame.attrs = {AS_OF: now.astimezone(timezone.utc).isoformat(timespec="seconds"), TIME_ZONE: time_zone}
     return frame
@@ -126,23 +131,37 @@ def judge_days(*, hours: np.ndarray, arrived: np.ndarray, expected_hours: np.nda
     ``arrived`` tells whether the lake or the server has anything of the day, ``today`` whether the day is not over.
     Fractions of an hour are not held against a phone.
     """
-    complete = hours >= np.floor(expected_hours + _ROUNDING)
-    return np.select(
-        [np.isnan(expected_hours), complete, today, arrived],
-        [STATES.index("not expected"), STATES.index("complete"), STATES.index("not yet"), STATES.index("partial")],
-        default=STATES.index("missing"),
-    ).astype(np.int8)
+    full_hours = expected_hours + _ROUNDING
+    complete = hours >= np.floor(full_hours, out=full_hours)
+    states = np.full(len(hours), STATES.index("missing"), np.int8)
+    states[arrived] = STATES.index("partial")
+    states[today] = STATES.index("not yet")
+    states[complete] = STATES.index("complete")
+    states[np.isnan(expected_hours)] = STATES.index("not expected")
+    return states
 
 
 def _joined(parts: Iterable[np.ndarray], kind: str) -> np.ndarray:
     return np.concatenate([np.empty(0, dtype=kind), *parts])
 
 
-def _widened(cells: np.ndarray, order: np.ndarray, absent: np.generic) -> np.ndarray:
-    """The cells of a block, day by day, with streams that it lacks, in the order of the table."""
-    missing = len(order) - cells.shape[1]
-    every = np.pad(cells, ((0, 0), (0, missing)), constant_values=absent) if missing else cells
-    return every[:, order].ravel()
+def _widened(
+    cells: bytearray, shapes: Sequence[tuple[int, int]], order: np.ndarray, absent: np.generic
+) -> npt.NDArray[Any]:
+    """The cells of all blocks, day by day, with streams that a block lacks, in the order of the table.
+
+    Each block has a shape: its days and streams.
+    """
+    values = np.frombuffer(cells, absent.dtype)
+    if all(width == len(order) for _, width in shapes) and (order == np.arange(len(order))).all():
+        return values
+    ends = np.cumsum([days * width for days, width in shapes])
+    parts = zip(np.split(values, ends[:-1]), shapes, strict=False)
+    padded = (
+        np.pad(part.reshape(days, width), ((0, 0), (0, len(order) - width)), constant_values=absent)[:, order].ravel()
+        for part, (days, width) in parts
+    )
+    return _joined(padded, str(absent.dtype))
 
 
 def _categories(codes: npt.NDArray[np.integer[Any]], words: Sequence[str]) -> Any:
@@ -157,7 +176,7 @@ def enrolled_now(coverage: pd.DataFrame) -> frozenset[str]:
 
 def has_data(frame: pd.DataFrame) -> pd.Series[bool]:
     """Of each row, whether the lake has a file of it, or the server counts any bytes."""
-    return (frame["files"] > 0) | (frame["server_bytes"].fillna(0) > 0)
+    return (frame["files"] > 0) | (frame["server_bytes"] > 0).to_numpy(bool, na_value=False)
 
 
 def as_of(frame: pd.DataFrame) -> datetime:

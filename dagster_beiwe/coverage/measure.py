@@ -5,7 +5,7 @@ Nothing is decrypted, and no more than the files of one participant are looked a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
@@ -84,10 +84,8 @@ def measure_coverage(
     if not study.days:
         return table((), streams=lambda: sorted(study.streams))
     measurement = _Measurement(lake, study, earlier)
-    frame = table(
-        (measurement.block(each, daily) for participants, daily in counts for each in participants),
-        streams=lambda: list(measurement.numbers),
-    )
+    del earlier  # of which nothing is needed once all participants were measured
+    frame = table(measurement.blocks(counts), streams=lambda: list(measurement.numbers))
     note_source(frame, lake, measurement.in_zone, measurement.stays)
     return frame
 
@@ -108,6 +106,13 @@ class _Measurement:
         self.stays: dict[str, Stay] = {}
         self._statuses_known = any(person.created for person in study.roster.values())
         """Whether the server said who takes part: else everybody counts as enrolled."""
+
+    def blocks(self, counts: Counts) -> Iterator[Block]:
+        """The rows of all participants."""
+        for participants, daily in counts:
+            for each in participants:
+                yield self.block(each, daily)
+        self._earlier.forget()
 
     def block(self, participant: str, daily: DailyIndex | None) -> Block:
         """The rows of one participant."""

@@ -18,6 +18,7 @@ from dagster_beiwe.studies.config import DEFAULT_SILENT_DAYS, StudyConfig
 _LIMITS = "silence_limits"
 
 _DAY, _EPOCH = timedelta(days=1), date(1970, 1, 1)
+_ROWS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,27 +120,39 @@ def _enrolled(frame: pd.DataFrame) -> Iterator[tuple[str, list[_Stream]]]:
     """Everybody who is enrolled today, with all streams."""
     participants, streams = frame["participant"].cat, frame["stream"].cat
     shape = len(participants.categories), len(streams.categories)
-    place = participants.codes.to_numpy(np.int32) * shape[1] + streams.codes.to_numpy()
-    day = frame["day"].to_numpy().astype("datetime64[D]").astype(np.int32)
-    arrived, enrolled, expected = has_data(frame), frame["status"] == "enrolled", frame["expected_hours"].notna()
-    today = day.max()
+    people, numbers, days = participants.codes.to_numpy(), streams.codes.to_numpy(), frame["day"].to_numpy()
+    arrived, enrolled, expected = (
+        each.to_numpy() for each in (has_data(frame), frame["status"] == "enrolled", frame["expected_hours"].notna())
+    )
+    today = _number(days.max())
 
-    def last(happened: Any) -> np.ndarray:
+    def at(happened: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Cells and days of the rows on which something happened, some at a time: all would take much memory."""
+        for start in range(0, len(frame), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            rows = np.flatnonzero(happened[part]) + start
+            yield people[rows].astype(np.int32) * shape[1] + numbers[rows], _number(days[rows])
+
+    def last(happened: np.ndarray) -> np.ndarray:
         """The last day on which something happened, or that before the first row."""
         found: np.ndarray = before.copy()
-        np.maximum.at(found, place[happened], day[happened])
+        for cells, day in at(happened):
+            np.maximum.at(found, cells, day)
         return found
 
     before = np.full(shape[0] * shape[1], today)
-    np.minimum.at(before, place, day - 1)
+    for cells, day in at(np.ones(len(frame), bool)):
+        np.minimum.at(before, cells, day - 1)
     last_data, last_expected = last(arrived), last(expected)
+    waiting = frame["waiting"].dropna()
     is_known = frame["waiting"].notna().to_numpy()
     uploads = np.full(before.shape, -1)
-    np.maximum.at(uploads, place[is_known], 0)
-    np.add.at(uploads, place[is_known], frame["waiting"].to_numpy(np.int64, na_value=0)[is_known])
+    known = np.concatenate([np.zeros(0, np.int32), *(cells for cells, _ in at(is_known))])
+    np.maximum.at(uploads, known, 0)
+    np.add.at(uploads, known, waiting.to_numpy(np.int64))
     quiet, owed = (np.maximum(today - last(since) - 1, 0) for since in (arrived | ~enrolled, arrived | ~expected))
-    for code in np.unique(participants.codes[enrolled & (day == today)]).tolist():  # numpy's own would overflow
-        cells = range(code * shape[1], (code + 1) * shape[1])
+    for code in np.unique(people[enrolled & (days == days.max())]).tolist():  # numpy's own would overflow
+        own = range(code * shape[1], (code + 1) * shape[1])
         yield (
             str(participants.categories[code]),
             [
@@ -151,10 +164,15 @@ def _enrolled(frame: pd.DataFrame) -> Iterator[tuple[str, list[_Stream]]]:
                     quiet=int(quiet[cell]),
                     owed=int(owed[cell]),
                 )
-                for cell in cells
+                for cell in own
                 if before[cell] < today
             ],
         )
+
+
+def _number(days: Any) -> Any:
+    """Numbers of days."""
+    return days.astype("datetime64[D]").astype(np.int32)
 
 
 def _silence(person: Enrollment, streams: Sequence[_Stream], limits: SilenceLimits) -> SilentParticipant | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from dagster_beiwe.coverage.frame import has_data
 from dagster_beiwe.pictures.charts import BLANK, MOST, MOST_SHARE, NOTHING, PART, Levels
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
+
+_ROWS_AT_ONCE: Final = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,17 @@ class Days:
         """The sum of a table's values by participant and day. Rows of other participants and days are left out."""
         participants = table["participant"].astype("category").cat
         places = pd.Index(self.participants).get_indexer(participants.categories.astype(object))
-        row = places[participants.codes]
-        column = (table["day"].to_numpy().astype("datetime64[D]") - np.datetime64(self.first)).astype(np.intp)
-        inside = (row >= 0) & (column >= 0) & (column < self.count)
-        cells = row[inside] * self.count + column[inside]
-        weights = np.asarray(values, np.float64)[inside]
+        codes, day, weights = participants.codes.to_numpy(), table["day"].to_numpy(), np.asarray(values)
         shape = (len(self.participants), self.count)
-        return np.reshape(np.bincount(cells, weights, minlength=shape[0] * shape[1]).astype(np.float64), shape)
+        found = np.zeros(shape[0] * shape[1])
+        for start in range(0, len(table), _ROWS_AT_ONCE):  # at once, all would take as much memory as the table
+            part = slice(start, start + _ROWS_AT_ONCE)
+            row = places[codes[part]]
+            column = (day[part].astype("datetime64[D]") - np.datetime64(self.first)).astype(np.intp)
+            inside = (row >= 0) & (column >= 0) & (column < self.count)
+            cells = row[inside] * self.count + column[inside]
+            found += np.bincount(cells, np.asarray(weights[part], np.float64)[inside], minlength=len(found))
+        return np.reshape(found, shape)
 
 
 def data_levels(days: Days, coverage: pd.DataFrame) -> Levels:

@@ -220,7 +220,9 @@ def read_parquet(
     for place, field in enumerate(table.schema):
         if field.name in repeated:
             table = table.set_column(place, field.name, table.column(place).cast(schema.field(field.name).type))
-    return _typed(table.to_pandas(), schema, chosen)
+    frame = table.to_pandas(split_blocks=True, self_destruct=True)  # else both would be in memory
+    del table
+    return _typed(frame, schema, chosen)
 
 
 def _repeated_texts(file: parquet.ParquetFile) -> list[str]:
