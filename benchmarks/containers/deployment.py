@@ -17,7 +17,6 @@ import yaml
 from typing_extensions import Self
 
 from benchmarks.containers.engines import Engine, Place
-from benchmarks.containers.outages import Proxy
 from benchmarks.containers.postgres import Postgres, free_port
 from benchmarks.containers.programs import program
 
@@ -33,7 +32,7 @@ class Deployment:
     """Dagster's webserver and daemon, and the project on an engine; all of it ends with the ``with``.
 
     ``variables`` are those that the page names, and ``elsewhere`` what only this machine needs (where its stand-ins
-    are). Code server, daemon and runs reach Dagster's history through ``database``, where they can be cut off.
+    are). Those of Postgres are there already; code server, daemon and runs may be given others.
     """
 
     def __init__(
@@ -47,12 +46,11 @@ class Deployment:
     ) -> None:
         postgres.create_database(folder.name)
         self._postgres = postgres.environment(folder.name)
-        self.database = Proxy(postgres.port)
         self._home = folder
         folder.joinpath("dagster.yaml").write_text(engine.settings())
         self.engine = engine
-        cuttable = {**self._postgres, "DAGSTER_PG_PORT": str(self.database.port), **variables}
-        self._place = Place(home=folder, variables=cuttable, elsewhere=elsewhere, code_port=free_port())
+        own = {**self._postgres, **variables}
+        self._place = Place(home=folder, variables=own, elsewhere=elsewhere, code_port=free_port())
         self._port = free_port()
         self._ends = ExitStack()
 
@@ -61,7 +59,6 @@ class Deployment:
             location = {"host": "127.0.0.1", "port": self._place.code_port, "location_name": "beiwe"}
             workspace = self._home / "workspace.yaml"
             workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": location}]}))
-            ends.enter_context(self.database)
             launching = {**self.engine.start(ends, self._place), "DAGSTER_HOME": str(self._home)}
             with mock.patch.dict(os.environ, {**self._postgres, **launching}):
                 self.history = ends.enter_context(dg.DagsterInstance.from_config(str(self._home)))

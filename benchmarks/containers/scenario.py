@@ -12,15 +12,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Literal
 from unittest import mock
+from urllib.parse import urlsplit
 
 import boto3
 import dagster as dg
 import fsspec
-from dagster._core.execution.backfill import BulkActionStatus
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter
 
 from benchmarks.containers.deployment import Deployment, recorded_partitions, runs_in
 from benchmarks.containers.engines import Engine
+from benchmarks.containers.outages import Proxy
 from benchmarks.containers.postgres import Postgres
 from benchmarks.scale.project import first_day, raw_data
 from benchmarks.scale.server import PASSPHRASE, STUDY_VARIABLE, WEEKS_VARIABLE
@@ -40,15 +43,17 @@ _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRu
 class Size:
     """How many participants and weekly windows, with one small file each, and the pool's limit (None: the default).
 
-    If there are ``database_away_seconds``, runs and daemon are cut off from Dagster's history for so long, and no run
-    is killed.
+    The server takes ``request_seconds`` for each download, as real ones do before the first byte. Instead of a run that
+    is killed, code server, daemon and runs can be cut off from Dagster's database or from the store for a while.
     """
 
     participants: int
     weeks: int
     limit: int | None = None
     patience_seconds: float = 600
-    database_away_seconds: float = 0
+    request_seconds: float = 0
+    cut_off_from: Literal["database", "store"] | None = None
+    cut_off_seconds: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,10 @@ def play(
     ``store`` is the environment of an object store. ``folder``, whose name is also that of the database and the bucket,
     becomes the ``DAGSTER_HOME``.
     """
-    with SimulatedServer(small_files(size)) as server, reachable(store):
+    away = size.cut_off_from
+    behind = postgres.port if away == "database" else urlsplit(store["AWS_ENDPOINT_URL"]).port
+    assert behind is not None, "stand-ins have a port of their own"
+    with SimulatedServer(small_files(size)) as server, reachable(store), Proxy(behind) as line:
         boto3.client("s3").create_bucket(Bucket=folder.name)
         variables = {
             "BEIWE_URL": server.url,
@@ -96,13 +104,15 @@ def play(
             **{name: store[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")},
         }
         elsewhere = {
-            "AWS_ENDPOINT_URL": store["AWS_ENDPOINT_URL"],
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{line.port}" if away == "store" else store["AWS_ENDPOINT_URL"],
             STUDY_VARIABLE: STUDY_ID,
             WEEKS_VARIABLE: str(size.weeks),
         }
+        if away == "database":
+            variables["DAGSTER_PG_PORT"] = str(line.port)
         with Deployment(folder, engine, postgres=postgres, variables=variables, elsewhere=elsewhere) as deployment:
             say(f"the webserver is at {deployment.url}")
-            return _Play(deployment, server, size, say).outcome(variables["BEIWE_LAKE"])
+            return _Play(deployment, server, line, size, say).outcome(variables["BEIWE_LAKE"])
 
 
 @contextmanager
@@ -116,22 +126,26 @@ def reachable(store: dict[str, str]) -> Iterator[None]:
 
 
 class _Play:
-    def __init__(self, deployment: Deployment, server: SimulatedServer, size: Size, say: Callable[[str], None]) -> None:
-        self._deployment, self._server, self._size, self._say = deployment, server, size, say
+    def __init__(
+        self, deployment: Deployment, server: SimulatedServer, line: Proxy, size: Size, say: Callable[[str], None]
+    ) -> None:
+        self._deployment, self._server, self._line, self._size, self._say = deployment, server, line, size, say
         self._history = deployment.history
         self._peak_runs = 0
         self._looks: Counter[str] = Counter()
+        self._retried: set[str | None] = set()
 
     def outcome(self, lake: str) -> Outcome:
         people = self._roster()
         self._server.forget_requests()
         began = time.monotonic()
+        self._server.misbehave("latency", route="/get-data*", seconds=self._size.request_seconds)
         middle = len(people) // 2
         # Runs are held in their middle until one is disturbed; not for long, as the server holds a dead one's, too.
         with self._server.misbehave("hang", route="/get-data*", participant=people[middle], seconds=6):
-            backfill = self._deployment.backfill(raw_data())
+            self._deployment.backfill(raw_data())
             self._wait(lambda: self._disturb(after=middle), what="a run to be in its middle")
-        self._wait(lambda: self._is_over(backfill), what="the backfill to end")
+        self._wait(self._is_over, what="the backfill to end")
         seconds = time.monotonic() - began
         succeeded = {run.run_id for run in runs_in(self._history, [dg.DagsterRunStatus.SUCCESS])}
         times = Counter(key for run, key in recorded_partitions(self._history, raw_data()) if run in succeeded)
@@ -166,9 +180,9 @@ class _Play:
             recorded = len(self._history.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION))
             if recorded < after:
                 continue
-            if self._size.database_away_seconds:
-                with self._deployment.database.away():
-                    threading.Event().wait(self._size.database_away_seconds)
+            if self._size.cut_off_from:
+                with self._line.away():
+                    threading.Event().wait(self._size.cut_off_seconds)
                 return True
             if self._deployment.engine.kill(self._history, run):
                 self._say(f"killed run {run.run_id} after {recorded} partitions")
@@ -180,19 +194,23 @@ class _Play:
 
         Dagster's daemon passes a failed run by if it looks between the two writes that say so.
         """
-        runs = list(self._history.get_runs())
-        retried = {run.parent_run_id for run in runs}
-        for run in runs:
-            if run.status == dg.DagsterRunStatus.FAILURE and not {run.run_id, run.root_run_id} & retried:
+        failed = [
+            run for run in runs_in(self._history, [dg.DagsterRunStatus.FAILURE]) if run.run_id not in self._retried
+        ]
+        if not failed:
+            return
+        self._retried |= {run.parent_run_id for run in self._history.get_runs()}
+        for run in failed:
+            if not {run.run_id, run.root_run_id} & self._retried:
                 self._looks[run.run_id] += 1
                 if self._looks[run.run_id] == _LOOKS_UNTIL_BY_HAND:
                     self._say(f"Dagster does not retry run {run.run_id}: it is re-executed by hand")
                     self._deployment.reexecute(run.run_id)
 
-    def _is_over(self, backfill: str) -> bool:
+    def _is_over(self) -> bool:
+        """Without a look at the backfill itself, which has all of its partitions in one text."""
         self._see_to_retries()
-        found = self._history.get_backfill(backfill)
-        return found is not None and found.status not in (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING)
+        return self._history.get_backfills_count(BulkActionsFilter(statuses=BULK_ACTION_TERMINAL_STATUSES)) > 0
 
     def _wait(self, condition: Callable[[], bool], *, what: str) -> None:
         def watched() -> bool:

@@ -42,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         earlier = json.loads(options.json.read_text(encoding="utf-8")) if options.json and options.json.exists() else {}
         results = run(options.only, quick=options.quick, folder=options.folder, earlier=earlier)
-    print(as_text(results))
     if options.json and not options.source:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(as_text(results))
     if options.doc:
         options.doc.write_text(as_document(results), encoding="utf-8")
     return 0
@@ -157,7 +157,13 @@ def containers(*, quick: bool, folder: Path) -> Facts:
     from benchmarks.s3 import object_store
 
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # containers would outlive it
-    size = Size(participants=20 if quick else 500, weeks=8 if quick else 52, limit=4, patience_seconds=8 * 3600)
+    size = Size(
+        participants=20 if quick else 500,
+        weeks=8 if quick else 52,
+        limit=4,
+        patience_seconds=8 * 3600,
+        request_seconds=0.15,
+    )
     with _temporary(folder) as own, Postgres() as postgres, object_store() as store:
         (own / "containers").mkdir()
         outcome = play(own / "containers", size, Containers(), postgres=postgres, store=store, say=_say)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -32,20 +33,23 @@ def test_a_backfill(engine: Engine, postgres: Postgres, s3_environment: dict[str
     """One run is killed in its middle, and the clock of another is wrong: the lake is what the server has."""
     folder = tmp_path / f"engine-{type(engine).__name__.lower()}"
     folder.mkdir()
-    outcome = play(folder, Size(participants=4, weeks=3), engine, postgres=postgres, store=s3_environment)
-    assert (outcome.recorded, outcome.twice) == (12, 0)
-    assert outcome.runs == {"SUCCESS": 4, "FAILURE": 1}  # the roster, two, and the retry
+    outcome = play(folder, Size(participants=4, weeks=2), engine, postgres=postgres, store=s3_environment)
+    assert (outcome.recorded, outcome.twice) == (8, 0)
+    assert outcome.runs == {"SUCCESS": 3, "FAILURE": 1}  # the roster, one, and the retry
     assert outcome.peak_downloads <= 2
     assert outcome.clocks_ahead >= 1
     assert (outcome.different, outcome.findings) == (0, [])
 
 
 @pytest.mark.large
-def test_a_database_that_is_away(postgres: Postgres, s3_environment: dict[str, str], tmp_path: Path) -> None:
-    """Runs and daemon are cut off from Dagster's history for two minutes: what they lose is done again."""
-    folder = tmp_path / "engine-away"
+@pytest.mark.parametrize("away", ["database", "store"])
+def test_containers_are_cut_off(
+    away: Literal["database", "store"], postgres: Postgres, s3_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """From Dagster's history, or from the lake, for two minutes: what they lose is done again."""
+    folder = tmp_path / f"engine-without-{away}"
     folder.mkdir()
-    size = Size(participants=4, weeks=3, database_away_seconds=120)
+    size = Size(participants=4, weeks=3, cut_off_from=away, cut_off_seconds=120)
     outcome = play(folder, size, Containers(), postgres=postgres, store=s3_environment)
     assert (outcome.recorded, outcome.twice) == (12, 0)
     assert outcome.runs["SUCCESS"] == 4
