@@ -87,6 +87,9 @@ class Cipher(ABC):
         """
         return not head.startswith((_ZSTD, _PARQUET)) and not _is_text(head)
 
+    def prepare(self) -> None:  # noqa: B027 - most ciphers have nothing to prepare
+        """Do ahead of time what the first file would have to wait for."""
+
     @abstractmethod
     def encryptor(self) -> Encryptor:
         """A fresh encryptor for one file."""

@@ -78,6 +78,9 @@ class CrypteaseCipher(Cipher):
         length = _LENGTH.unpack(head[: _LENGTH.size])[0] if len(head) > _LENGTH.size else 0
         return 0 < length <= _LONGEST_HEADER_BYTES and head[_LENGTH.size :].startswith(b"{")
 
+    def prepare(self) -> None:
+        self._write_key()
+
     def encryptor(self) -> Encryptor:
         return _CrypteaseEncryptor(self._write_key())
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from dagster_beiwe.errors import CommitConflictError, ConfigurationError
+from dagster_beiwe.errors import CommitConflictError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.collector import Collected, Collector, Retention, read_markers
 from dagster_beiwe.lake.catalog.opening import Opening
@@ -28,11 +28,6 @@ def collect(catalog: Catalog, *, keep_days: float, run_id: str, also: Iterable[S
 @contextmanager
 def open_for_writing(log: Opening, *, keep_days: float, run_id: str) -> Iterator[Catalog]:
     """The log, begun if there is none, collected if that is due, and fit for commits; shared with others who write."""
-    if log.pinned is not None:
-        raise ConfigurationError(
-            f"The log in {log.folder!r} was opened at a past state, which is read-only. Nothing was written. Open the "
-            "study without `as_of`."
-        )
     catalog = log.begun()
     _collect_if_due(catalog, keep_days=keep_days, run_id=run_id)
     with catalog.store.guard(catalog.layout.inside, exclusive=False):

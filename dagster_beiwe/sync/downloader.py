@@ -93,6 +93,8 @@ class Downloader:
         self._saw_md5 = False
 
     def __enter__(self) -> Self:
+        if (cipher := self._lake.ring.cipher) is not None:
+            self._threads.files.submit(cipher.prepare)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
@@ -192,8 +194,6 @@ class Downloader:
         for name, outcome, entry in zip(intake.names, intake.outcomes(), entries, strict=True):
             if isinstance(outcome, DamagedMemberError):
                 result.damaged.append(DamagedMember(name, outcome))
-            elif isinstance(outcome, BaseException):
-                raise outcome
             elif entry is None:
                 self._writer.discard([outcome])
             elif outcome.md5 is None and hash_name(entry.value) == "md5":

@@ -18,6 +18,7 @@ from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake import LakeWriter, StudyLake
+from dagster_beiwe.meanwhile import meanwhile
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.sync.compare import Compared, Comparer
 from dagster_beiwe.sync.daily_counts import DailyIndex
@@ -75,11 +76,12 @@ class StudySync:
         """
         wanted = sorted(set(cells))
         meter = Meter(len(wanted), self._policy.progress_seconds, on_progress)
+        with meanwhile(self._lake.log.begun):  # its key takes a tenth of a second, and so does the server
+            streams = self._client.choose_streams(self._lake.study_id, self._streams)
         with (
             LakeWriter(self._lake, run_id=self._run_id, participants={cell.participant for cell in wanted}) as writer,
             Downloader(self._client, self._lake, writer, self._policy, on_bytes=meter.received) as downloader,
         ):
-            streams = self._client.choose_streams(self._lake.study_id, self._streams)
             if changed_only and self._daily:
                 for report in _up_to_date(self._lake.at(), wanted, streams, self._daily):
                     wanted.remove(report.cell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +29,13 @@ from core_helpers import (
 )
 
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.errors import LakeUnavailableError, UnknownStreamError, WindowMismatchError, WrongPassphraseError
+from dagster_beiwe.errors import (
+    AccessDeniedError,
+    LakeUnavailableError,
+    UnknownStreamError,
+    WindowMismatchError,
+    WrongPassphraseError,
+)
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, World
 from dagster_beiwe.sync import Cell, FetchPolicy, Progress, StudySync
@@ -248,25 +255,41 @@ def test_another_window_length_is_refused(
     check_lake(folder, lake)
 
 
-def test_a_wrong_passphrase_stops_before_the_first_request(
+def test_a_wrong_passphrase_stops_before_the_first_download(
     server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path
 ) -> None:
-    """Nothing is downloaded that could not be committed."""
+    """Nothing is downloaded that could not be committed, and the lake stays as it is."""
     sync(client, lake, cells_of(PERSON))
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     server.forget_requests()
     with pytest.raises(WrongPassphraseError):
         sync(client, BeiweLake(folder).study(STUDY, passphrase="another"), cells_of(PERSON))
-    assert server.requests == []
+    assert downloads(server) == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_a_lake_that_cannot_be_written_stops_before_the_first_request(
+def test_a_wrong_passphrase_counts_before_what_the_server_says(
+    server: SimulatedServer, lake: StudyLake, folder: Path
+) -> None:
+    """The server is asked meanwhile; that it fails as well is not the error, and no thread is left."""
+    with client_of(server) as client:
+        sync(client, lake, cells_of(PERSON))
+    with client_of(server) as client, server.misbehave("status", status=403):
+        with pytest.raises(AccessDeniedError):
+            sync(client, BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE), cells_of(PERSON))
+        with pytest.raises(WrongPassphraseError):
+            sync(client, BeiweLake(folder).study(STUDY, passphrase="another"), cells_of(PERSON))
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("beiwe")]
+
+
+def test_a_lake_that_cannot_be_written_stops_before_the_first_download(
     server: SimulatedServer, client: BeiweClient, folder: Path
 ) -> None:
     """A file where the lake should be is a clear error, and nothing is downloaded."""
     folder.write_text("not a folder")
     with pytest.raises(LakeUnavailableError):
         sync(client, BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE), cells_of(PERSON))
-    assert server.requests == []
+    assert downloads(server) == 0
 
 
 # How a run tells what it does

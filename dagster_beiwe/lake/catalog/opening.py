@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from copy import copy
 from typing import NamedTuple
 
-from dagster_beiwe.errors import IntegrityError
+from dagster_beiwe.errors import ConfigurationError, IntegrityError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.healing import Healed, heal
 from dagster_beiwe.lake.catalog.past import accept_restored
@@ -58,7 +58,12 @@ class Opening:
             return self._catalog
 
     def begun(self, *, former: tuple[str, Head] | None = None) -> Catalog:
-        """The log's catalog; the log is begun if there is none. ``former`` is what it continues."""
+        """The log's catalog, to be written to; the log is begun if there is none. ``former`` is what it continues."""
+        if self.pinned is not None:
+            raise ConfigurationError(
+                f"The log in {self.folder!r} was opened at a past state, which is read-only. Nothing was written. Open "
+                "the study without `as_of`."
+            )
         with self._lock:
             if self._catalog is not None:
                 return self._catalog
