@@ -28,8 +28,8 @@ _T = TypeVar("_T")
 _Error = TypeVar("_Error", bound=BeiweError)
 
 _LARGEST_WHOLE_BYTES = 8 * 1024 * 1024
-_TINY_BYTES = 2 * 1024
-"""Smaller members are checked at once: however large they unpack, the time is bounded by the size of a small file."""
+_CHECKED_TOGETHER_BYTES = 128 * 1024
+"""Small members of so many bytes are checked by one thread: to wake it for each takes longer than to check one."""
 
 _BATCHES_AT_ONCE = 2
 _LARGEST_BATCH = 1000
@@ -95,11 +95,13 @@ class Intake:
         self, lake: StudyLake, writer: LakeWriter, threads: Threads, policy: FetchPolicy, *, md5: bool
     ) -> None:
         self._lake, self._writer, self._threads, self._policy, self._md5 = lake, writer, threads, policy, md5
-        self._batch: list[_Small] = []
-        self._batch_bytes = 0
+        self._unchecked: list[_Small] = []
+        self._unchecked_bytes = 0
+        self._batch: list[Future[list[_Checked]]] = []
+        self._batch_files = self._batch_bytes = 0
         self._waiting: deque[tuple[Future[None], int]] = deque()
         self._waiting_bytes = 0
-        self._outcomes: list[Future[StagedFile]] = []
+        self._outcomes: list[_Outcome] = []
         self.names: list[MemberName] = []
 
     def __enter__(self) -> Self:
@@ -110,11 +112,11 @@ class Intake:
             self._finish()
 
     def add(self, name: MemberName, member: Member, *, compressed: bool) -> None:
-        outcome: Future[StagedFile] = Future()
+        outcome = _Outcome()
         try:
             self._take(name, member, outcome, compressed=compressed)
         except DamagedMemberError as error:
-            outcome.set_exception(bare(error))
+            outcome.result = bare(error)
         self.names.append(name)
         self._outcomes.append(outcome)
 
@@ -123,14 +125,15 @@ class Intake:
         while self._waiting:
             self._wait_for_oldest()
 
-    def outcomes(self) -> Iterator[StagedFile | BaseException]:
+    def outcomes(self) -> Iterator[StagedFile | DamagedMemberError]:
         """The outcome of each member, in order; valid when the block has ended."""
         for outcome in self._outcomes:
-            yield outcome.exception() or outcome.result()
+            assert outcome.result is not None, "what fails otherwise ends the block"
+            yield outcome.result
 
-    def _take(self, name: MemberName, member: Member, outcome: Future[StagedFile], *, compressed: bool) -> None:
+    def _take(self, name: MemberName, member: Member, outcome: _Outcome, *, compressed: bool) -> None:
         if member.size_bytes > _LARGEST_WHOLE_BYTES:
-            outcome.set_result(self._writer.stage(name, member.body, compressed=compressed, md5=self._md5))
+            outcome.result = self._writer.stage(name, member.body, compressed=compressed, md5=self._md5)
             return
         form, body = self._lake.form(name.stream), list(member.body)
         head = body[0] if body else b""
@@ -144,30 +147,32 @@ class Intake:
             )
             return
         check = partial(examine, b"".join(body), name=name.name, compressed=compressed, form=form, md5=self._md5)
-        self._batch.append(_Small(name, self._examination(check, needed), outcome))
+        self._unchecked.append(_Small(name, check, outcome))
+        self._unchecked_bytes += needed
+        self._batch_files += 1
         self._batch_bytes += needed
-        if self._batch_bytes >= self._policy.batch_bytes or len(self._batch) >= _LARGEST_BATCH:
+        if self._batch_bytes >= self._policy.batch_bytes or self._batch_files >= _LARGEST_BATCH:
             self._send_batch()
+        elif self._unchecked_bytes >= _CHECKED_TOGETHER_BYTES:
+            self._send_unchecked()
 
-    def _examination(self, check: Callable[[], Examined], size_bytes: int) -> Callable[[], Examined]:
-        """The check's result, as a function to call later; the check runs in a thread if that is worth it."""
-        if size_bytes > _TINY_BYTES:
-            return self._threads.files.submit(check).result
-        found = check()
-        return lambda: found
+    def _send_unchecked(self) -> None:
+        self._batch.append(self._threads.files.submit(_check, self._unchecked))
+        self._unchecked, self._unchecked_bytes = [], 0
 
     def _send_batch(self) -> None:
-        if self._batch:
+        if self._batch_files:
+            self._send_unchecked()
             stored = self._threads.batches.submit(_store, self._batch, self._writer, self._threads.files)
             self._wait_for(stored, self._batch_bytes)
-            self._batch, self._batch_bytes = [], 0
+            self._batch, self._batch_files, self._batch_bytes = [], 0, 0
 
-    def _store_one(self, name: MemberName, body: list[bytes], outcome: Future[StagedFile], *, compressed: bool) -> None:
+    def _store_one(self, name: MemberName, body: list[bytes], outcome: _Outcome, *, compressed: bool) -> None:
         """Check, encrypt, and store a medium member."""
         try:
-            outcome.set_result(self._writer.stage(name, body, compressed=compressed, md5=self._md5))
+            outcome.result = self._writer.stage(name, body, compressed=compressed, md5=self._md5)
         except DamagedMemberError as error:
-            outcome.set_exception(bare(error))
+            outcome.result = bare(error)
 
     def _wait_for(self, stored: Future[None], size_bytes: int) -> None:
         self._waiting.append((stored, size_bytes))
@@ -181,26 +186,45 @@ class Intake:
             raise error
 
 
+class _Outcome:
+    """What became of a member, once it is known. A ``Future`` is what nobody waits for here, and costs more."""
+
+    __slots__ = ("result",)
+
+    def __init__(self) -> None:
+        self.result: StagedFile | DamagedMemberError | None = None
+
+
 @dataclass(frozen=True)
 class _Small:
-    """A small member, the result of its check, and its outcome."""
+    """A small member, what checks it, and its outcome."""
 
     name: MemberName
-    examined: Callable[[], Examined]
-    outcome: Future[StagedFile]
+    check: Callable[[], Examined]
+    outcome: _Outcome
 
 
-def _store(batch: Sequence[_Small], writer: LakeWriter, pool: Executor) -> None:
-    """Encrypt and store the undamaged members of a batch."""
-    whole: list[tuple[_Small, Examined]] = []
-    for small in batch:
+_Checked = tuple[MemberName, Examined, _Outcome]
+"""Without what was checked: a batch of that would need as much memory again."""
+
+
+def _check(members: Sequence[_Small]) -> list[_Checked]:
+    """The members that are undamaged; of the others, the outcome is known."""
+    whole: list[_Checked] = []
+    for small in members:
         try:
-            whole.append((small, small.examined()))
+            whole.append((small.name, small.check(), small.outcome))
         except DamagedMemberError as error:
-            small.outcome.set_exception(bare(error))
-    staged = writer.stage_all([(small.name, examined) for small, examined in whole], pool=pool)
-    for (small, _), file in zip(whole, staged, strict=True):
-        small.outcome.set_result(file)
+            small.outcome.result = bare(error)
+    return whole
+
+
+def _store(batch: Sequence[Future[list[_Checked]]], writer: LakeWriter, pool: Executor) -> None:
+    """Encrypt and store the undamaged members of a batch."""
+    whole = [each for checked in batch for each in checked.result()]
+    staged = writer.stage_all([(name, examined) for name, examined, _ in whole], pool=pool)
+    for (*_, outcome), file in zip(whole, staged, strict=True):
+        outcome.result = file
 
 
 def bare(error: _Error) -> _Error:
