@@ -17,7 +17,7 @@ from benchmarks.report import as_document, as_text
 from benchmarks.worlds import Scale
 
 _NAMES = (*suite.WORKLOADS, "real costs", "memory", "limits", "lake", "coverage", "columns", "maintenance", "watch")
-_DATED = {"reading", "real costs", "lake", "coverage", "columns", "maintenance", "watch"}
+_DATED = {*suite.WORKLOADS, "real costs", "limits", "lake", "coverage", "columns", "maintenance", "watch"}
 """What tells by itself when it was measured."""
 
 
@@ -54,7 +54,7 @@ def run(
     if "taken" not in results or not set(only) <= _DATED:
         results |= {
             "scale": scale,
-            "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
+            "taken": _now(),
             "machine": machine.describe(folder),
             "versions": machine.versions(),
         }
@@ -83,10 +83,11 @@ def run(
         elif name == "limits":
             size_bytes = {"full": 32_000_000, "quick": 8_000_000, "tiny": 100_000}[scale]
             results[name] = limits.measure(folder, size_bytes=size_bytes, files={"full": 500}.get(scale, 50))
+            results["limits taken"] = _now()
         else:
-            dated = {"taken": datetime.now(timezone.utc).isoformat(timespec="minutes"), "load": os.getloadavg()[0]}
+            dated = {"taken": _now(), "load": os.getloadavg()[0]}
             measured = suite.measure(suite.WORKLOADS[name], scale, folder=folder, say=_say)
-            results["workloads"][name] = {**measured, **(dated if name in _DATED else {})}
+            results["workloads"][name] = {**measured, **dated}
     return results
 
 
@@ -96,6 +97,10 @@ def _earlier(path: Path | None, scale: Scale) -> dict[str, Any] | None:
         return None
     results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return results if results.get("scale") == scale else None
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="minutes")
 
 
 def _say(text: str) -> None:

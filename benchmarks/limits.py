@@ -8,16 +8,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import zstandard
 
 from benchmarks.worlds import build
-from dagster_beiwe.encryption import AgeCipher, Cipher, CrypteaseCipher
+from dagster_beiwe.encryption import AgeCipher, Cipher, CrypteaseCipher, cfb8
 from dagster_beiwe.lake import BeiweLake
 from dagster_beiwe.lake.storage.local import LocalStorage
 
 _CHUNK_BYTES = 256 * 1024
 _FILES_TOGETHER = 300
+LANES = (16, 64, 150)
+"""So many files are encrypted in step, to see from when on it is worth it."""
 
 
 def measure(folder: Path, *, size_bytes: int, files: int) -> dict[str, float]:
@@ -39,11 +42,20 @@ def measure(folder: Path, *, size_bytes: int, files: int) -> dict[str, float]:
     files_together = _cut(sample, _FILES_TOGETHER)
     together = _seconds(lambda: [*map(list, passphrase.encrypt_all([bytearray(each) for each in files_together]))])
     found["cryptease encrypt, many files MB/s"] = megabytes / together
+    found |= {f"cryptease encrypt, {lanes} files in step MB/s": _in_step(sample, lanes) for lanes in LANES}
     found |= _age_rates(sample)
     found["disk write and fsync MB/s"] = megabytes / _seconds(lambda: _write(folder, [sample]))
     small = [sample[:400]] * files
     found["disk create and fsync ms per small file"] = 1000 * _seconds(lambda: _write(folder, small)) / files
     return found
+
+
+def _in_step(sample: bytes, lanes: int) -> float:
+    """The rate of so many files in step, worth it or not."""
+    files, ivs = _cut(sample, lanes), [bytes(cfb8.IV_BYTES)] * lanes
+    with mock.patch.object(cfb8, "_FEWEST_LANES", 1):
+        seconds = _seconds(lambda: cfb8.encrypt_in_step(bytes(32), ivs, [bytearray(each) for each in files]))
+    return len(sample) / 1e6 / seconds
 
 
 def _open_lake(folder: Path) -> None:

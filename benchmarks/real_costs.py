@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks.process import Job, run
@@ -14,13 +13,15 @@ from benchmarks.server import ServerProcess
 from benchmarks.worlds import REAL_COSTS, Scale
 
 _CLIENTS = {"bare download": ("wire", {"version": 2}), "ours": ("ours", {})}
-_RUNS: Mapping[Scale, int] = {"full": 2, "quick": 1, "tiny": 1}
 _MEGA = 1_000_000
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def measure(scale: Scale, *, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Medians of each client alone, and of as many at once as the server has participants, each with its own one."""
+    """Each client alone, and as many at once as the server has participants, each with its own one.
+
+    One run of each: what varies between runs is the client's work, and most of the time is the server's.
+    """
     folder.mkdir()
     with ServerProcess("month", scale) as server:
         people = server.served.participants
@@ -47,12 +48,8 @@ def measure(scale: Scale, *, folder: Path, say: Callable[[str], None]) -> dict[s
 
         download("bare download", people, "warm-up")  # the server makes its content
         found: dict[str, Any] = {}
-        for case, participants, runs in (("one run", people[:1], _RUNS[scale]), ("runs at once", people, 1)):
-            taken: dict[str, list[dict[str, Any]]] = {client: [] for client in _CLIENTS}
-            for number in range(runs):
-                for client in _CLIENTS:
-                    taken[client].append(download(client, participants, f"{case}, {client} {number + 1}"))
-            found[case] = {client: _median(cases) for client, cases in taken.items()}
+        for case, participants in (("one run", people[:1]), ("runs at once", people)):
+            found[case] = {client: download(client, participants, f"{case}, {client}") for client in _CLIENTS}
         served = server.served
     return {
         "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
@@ -102,7 +99,3 @@ def table(costs: Mapping[str, Any]) -> tuple[Sequence[str], list[list[str]]]:
                 ]
             )
     return head, rows
-
-
-def _median(cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: median(case[name] for case in cases) for name in cases[0]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks import aims, lake_report, real_costs
+from benchmarks import aims, lake_report, real_costs, tried
 from benchmarks.graph import memory_graph
 
 Results = Mapping[str, Any]
@@ -138,8 +138,10 @@ def _what_binds(results: Results) -> Iterator[str]:
             f"discard them: {said}."
         )
     if "limits" in results:
-        yield "What one core can do, with accelerometer data if content matters:"
+        dated = f", measured {results['limits taken'][:10]}" if "limits taken" in results else ""
+        yield f"What one core can do, with accelerometer data if content matters{dated}:"
         yield _markdown(*_limits_table(results["limits"]))
+    yield from tried.sections(results)
 
 
 def _server_share(workload: Results | None) -> float | None:

@@ -1,0 +1,44 @@
+"""What was tried and did not help, each with its number; and what the ratios depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from benchmarks.aims import TIMES
+from benchmarks.limits import LANES
+
+_TRIED = {
+    "Recordings: AES of another library": "pycryptodome encrypts 32 to 35 MB/s of one file on a core and OpenSSL, by "
+    "`cryptography`, 33. Each byte waits for the 14 rounds of AES of the byte before it, whoever implements them",
+    "Recordings: larger pieces": "64 kB, 256 kB, and 1.5 MB at a time are all encrypted at 32 to 33 MB/s",
+    "GPS: each file alone, in threads that do not need Python's lock": "0.68 s of processor time in place of 0.43 s",
+    "GPS: the server's daily counts first, so that one request brings everything": "0.56 to 0.67 s of processor time "
+    "in place of 0.56 to 0.63 s with two requests",
+    "Small files: one `syncfs` in place of one `fsync` per file": "faster, but not every file system honors it, Linux "
+    "before 5.8 does not report its errors, and it waits for what other programs have written",
+}
+"""Measured in pairs on a busy machine, so that numbers of different lines cannot be compared."""
+
+
+def sections(results: Mapping[str, Any]) -> Iterator[str]:
+    """Paragraphs of the page."""
+    yield (
+        "The ratios depend on the processor. mano encrypts one byte after the other, so its speed is the latency of an "
+        "AES block. Ours encrypts many files in step, so its speed is the throughput of AES blocks, and that of "
+        f"Python around them. Processors differ in both: an Intel without fast AES gave 4 {TIMES} for accelerometer "
+        "data in the quick form. The ratios also depend on the number of cores, because mano uses one, and for small "
+        "files on how fast the disk confirms `fsync`."
+    )
+    limits = results.get("limits", {})
+    in_step = {lanes: limits.get(f"cryptease encrypt, {lanes} files in step MB/s") for lanes in LANES}
+    if all(in_step.values()):
+        alone = limits["cryptease encrypt MB/s"]
+        rates = ", ".join(f"{rate:.0f} MB/s with {lanes}" for lanes, rate in in_step.items())
+        yield (
+            f"How many files in step are worth it: one core encrypts {rates}, and {alone:.0f} MB/s of one file after "
+            "the other. Only the latter works in several threads at once, because in step Python itself is at work. "
+            "With two cores, recordings in step would have to be more than a hundred at a time, all in memory."
+        )
+    yield "What was tried and did not help:"
+    yield "\n".join(f"- {what}: {found}." for what, found in _TRIED.items())
