@@ -46,10 +46,14 @@ def measure(scale: Scale, *, folder: Path, say: Callable[[str], None]) -> dict[s
                 "server_cpu_seconds": counts.cpu_seconds,
             }
 
-        download("bare download", people, "warm-up")  # the server makes its content
-        found: dict[str, Any] = {}
-        for case, participants in (("one run", people[:1]), ("runs at once", people)):
-            found[case] = {client: download(client, participants, f"{case}, {client}") for client in _CLIENTS}
+        cases = {"one run": people[:1]}
+        if len(people) > 1:
+            cases["runs at once"] = people
+            download("bare download", people, "warm-up")  # the server makes its content
+        found = {
+            case: {client: download(client, participants, f"{case}, {client}") for client in _CLIENTS}
+            for case, participants in cases.items()
+        }
         served = server.served
     return {
         "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),

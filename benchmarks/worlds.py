@@ -132,7 +132,7 @@ REAL_COSTS: Mapping[str, float] = {"auth_seconds": 0.15, "file_seconds": 0.0035}
 
 def _month(scale: Scale) -> Data:
     """Four iPhones' months of all their data, with the same contents, from a server with real costs."""
-    days, share = {"full": (31, 1.0), "quick": (7, 0.2), "tiny": (1, 0.001)}[scale]
+    phones, days, share = {"full": (4, 31, 1.0), "quick": (4, 7, 0.2), "tiny": (1, 1, 0.001)}[scale]
     start = NOW - days * _DAY
     rows = {"accelerometer": 3500, "devicemotion": 400, "gyro": 550, "magnetometer": 400, "gps": 160}
     content = ContentPlan(
@@ -145,7 +145,8 @@ def _month(scale: Scale) -> Data:
         "survey_answers", "survey_timings", "audio_recordings",
     )  # fmt: skip
     plans = [
-        ParticipantPlan(id=f"month{number:03d}", os="IOS", start=start, end=NOW, streams=streams) for number in range(4)
+        ParticipantPlan(id=f"month{number:03d}", os="IOS", start=start, end=NOW, streams=streams)
+        for number in range(phones)
     ]
     return Data(world=_world(participants=plans, content=content), streams=streams, start=start, costs=REAL_COSTS)
 
