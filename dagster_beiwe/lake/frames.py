@@ -19,15 +19,15 @@ _LARGEST_WINDOW_BYTES = 8 * 1024 * 1024
 _FRAME_HEADER_BYTES = 18
 
 
-def unpacked(body: Iterable[bytes], name: str) -> Iterator[bytes]:
-    """The content of one zstd frame."""
+def unpacked(body: Iterable[bytes], name: str, *, sized: bool = True) -> Iterator[bytes]:
+    """The content of one zstd frame. If it is not ``sized``, it need not declare its size, as the lake's own do not."""
     chunks = iter(body)
     head = b""
     for chunk in chunks:
         head += chunk
         if len(head) >= _FRAME_HEADER_BYTES:
             break
-    frame = _Frame(head, name)
+    frame = _Frame(head, name, sized=sized)
     for chunk in chain([head], chunks):
         yield from frame.unpack(chunk)
     frame.finish()
@@ -36,9 +36,10 @@ def unpacked(body: Iterable[bytes], name: str) -> Iterator[bytes]:
 class _Frame:
     """Unpacks exactly one zstd frame, in bounded memory, no matter what it holds."""
 
-    def __init__(self, head: bytes, name: str) -> None:
-        self._left, self._name = declared_size(head, name), name
-        limit = max(self._left, _LARGEST_WINDOW_BYTES)
+    def __init__(self, head: bytes, name: str, *, sized: bool) -> None:
+        self._name = name
+        self._left = declared_size(head, name) if sized or _declares(head) else None
+        limit = max(self._left or 0, _LARGEST_WINDOW_BYTES)
         self._unpacker = zstandard.ZstdDecompressor(max_window_size=limit).decompressobj()
 
     def unpack(self, chunk: bytes) -> Iterator[bytes]:
@@ -49,9 +50,10 @@ class _Frame:
                 content = self._unpacker.decompress(chunk[start : start + _STEP_BYTES])
             except zstandard.ZstdError:
                 raise self._damaged("bytes that zstd cannot read") from None
-            self._left -= len(content)
-            if self._left < 0:
-                raise self._damaged("more content than its frame declares")
+            if self._left is not None:
+                self._left -= len(content)
+                if self._left < 0:
+                    raise self._damaged("more content than its frame declares")
             yield content
 
     def finish(self) -> None:
@@ -60,6 +62,13 @@ class _Frame:
 
     def _damaged(self, what: str) -> DamagedMemberError:
         return DamagedMemberError(damaged(what), member=self._name)
+
+
+def _declares(head: bytes) -> bool:
+    try:
+        return zstandard.get_frame_parameters(head).content_size != zstandard.CONTENTSIZE_UNKNOWN
+    except zstandard.ZstdError:
+        return True  # it is no frame, which its declared size would say
 
 
 def declared_size(head: bytes, name: str) -> int:

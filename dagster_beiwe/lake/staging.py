@@ -138,7 +138,7 @@ def keep_file(
         sink = EncryptedFile(file, None)
         plain = _PlainHashes(md5=md5)
         content = _decrypted(_passing(_source(stored), sink), cipher)
-        for chunk in unpacked(content, name) if form.compression == "zstd" else content:
+        for chunk in unpacked(content, name, sized=False) if form.compression == "zstd" else content:
             plain.write(chunk)
     return _staged(file, plain.found(), sink.size_bytes, sink.sha256.hexdigest(), form)
 

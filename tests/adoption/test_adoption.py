@@ -133,6 +133,26 @@ def test_each_form_of_file_is_adopted_and_nothing_travels(
     assert find_exposures(lake).protected
 
 
+def test_a_lake_is_adopted_into_one_of_longer_windows(
+    server: SimulatedServer, world: World, client: BeiweClient, lake: StudyLake, tmp_path: Path
+) -> None:
+    """Its files are kept byte for byte. Only those that were restated travel, and those that no server compares."""
+    weekly = BeiweLake(tmp_path / "weekly").study(STUDY, passphrase=PASSPHRASE)
+    sync(client, weekly, cells_of(PERSON), daily=daily(client))
+    restated = world.add_rows(PERSON, "gps", START + 5 * HOUR)
+    sync(client, weekly, cells_of(PERSON), daily=daily(client))
+    months = list(windows_between("monthly", START, NOW))
+    wanted = adoption(client, lake, tmp_path / "weekly", windows=months)
+    assert all(report.complete for report in adopt(wanted, client))
+    sent = [file for file in world.files(STUDY) if file.stream in ("survey_answers", "audio_recordings")] + [restated]
+    outcomes = wanted.outcomes
+    assert (outcomes.kept, outcomes.sent_again + len(outcomes.changed)) == (len(truth(world)) - len(sent), len(sent))
+    assert (outcomes.missing, outcomes.foreign) == (0, [])
+    assert sorted(lake.index(PERSON)) == [window.key for window in months]
+    assert contents(lake) == truth(world)
+    check_lake(tmp_path / "lake", lake)
+
+
 def test_files_without_sha1_on_the_server_do_not_travel(tmp_path: Path, lake: StudyLake) -> None:
     """Servers have none of files that have not changed since March 2025, and compare their MD5.
 

@@ -27,7 +27,8 @@ COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTAL
 def test_what_the_page_says_to_type_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On a small tree of mano, and on one of lochness that is locked with the passphrase of its own section."""
+    """On a small tree of mano, on the lake that it becomes, and on one of lochness that is locked with the passphrase
+    of its own section."""
     plan = StudyPlan(participants=1, start=START, end=END, hours=(9,), streams=("gps",), content=ContentPlan(rows=3))
     world = World.build(plan, now=END)
     mano, phoenix = tmp_path / "mano", tmp_path / "PHOENIX" / "PROTECTED" / "BLS" / "S1" / "phone" / "raw"
@@ -50,18 +51,23 @@ def test_what_the_page_says_to_type_runs(
             monkeypatch.setenv(name, value)
         for name in ("DAGSTER_HOME", "BEIWE_KEYRING_SECTION", "BEIWE_STUDIES"):
             monkeypatch.delenv(name, raising=False)
+        lakes = {"/data/lake": tmp_path / "lake", "/data/monthly": tmp_path / "monthly"}
+        there = {"/data/PHOENIX": tmp_path / "PHOENIX", "/data/mano": mano, **lakes}
+        lake = lakes["/data/lake"]
         for line in COMMANDS:
             words = shlex.split(line.removeprefix("$ "), comments=True)
-            if words[0] == "export":
+            if "BEIWE_OLD_PASSPHRASE=..." in words:
                 monkeypatch.setenv("BEIWE_OLD_PASSPHRASE", "old")
-                continue
-            monkeypatch.setenv(
-                "BEIWE_LAKE", str(tmp_path / f"lake of {'lochness' if '--secrets' in words else 'mano'}")
-            )
-            there = [word.replace("/data/PHOENIX", str(tmp_path / "PHOENIX")) for word in words[1:]]
-            assert main([word.replace("/data/mano", str(mano)) for word in there]) == 0, line
+            elif words[0] == "export":
+                monkeypatch.delenv("BEIWE_OLD_PASSPHRASE")
+                lake = lakes[words[1].removeprefix("BEIWE_LAKE=")]
+            else:
+                monkeypatch.setenv("BEIWE_LAKE", str(tmp_path / "lochness" if "--secrets" in words else lake))
+                for name, folder in there.items():
+                    words = [word.replace(name, str(folder)) for word in words]
+                assert main(words[1:]) == 0, line
     printed = capsys.readouterr().out
-    assert printed.count("Adopted: 7 files") == 2
+    assert printed.count("Adopted: 7 files") == 3
 
 
 def test_it_tells_of_each_name_of_mano(monkeypatch: pytest.MonkeyPatch) -> None:
