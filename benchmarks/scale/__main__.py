@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -16,14 +17,23 @@ from statistics import median
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.scale.pages import measure_pages
 from benchmarks.scale.pools import measure_pool
 from benchmarks.scale.process import measure
 from benchmarks.scale.report import as_document, as_text
 from benchmarks.scale.server import Plan, ServerProcess
+from dagster_beiwe.windows import Granularity
 
 Facts = dict[str, Any]
 
 STUDIES, PARTICIPANTS_EACH = 20, 500
+PAGES: Sequence[tuple[int, int, Granularity]] = (
+    (500, 52, "weekly"),
+    (500, 156, "weekly"),
+    (2000, 156, "monthly"),
+    (2000, 52, "weekly"),
+    (2000, 156, "weekly"),
+)
 RUN_SIZES = {"short": (20, 2), "long": (40, 13)}
 """Participants by weeks of two runs: the difference between them is what partitions cost, and not the run itself."""
 
@@ -56,6 +66,7 @@ def run(only: Sequence[str], *, quick: bool, folder: Path, earlier: Facts) -> Fa
         "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
         "machine": machine.describe(folder),
         "versions": machine.versions(),
+        "real_time": os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR),
     }
     results = {**earlier, **(taken if SECTIONS.keys() & only else {})}
     for name in only:
@@ -91,10 +102,19 @@ def ticks(*, quick: bool, folder: Path) -> Facts:
     for participants, weeks in _sizes(quick):
         with ServerProcess(Plan(participants=participants, days=14)) as server, _temporary(folder) as own:
             found[_size(participants, weeks)] = measure(
-                "ticks", server.environment(own), study=next(iter(server.studies)), weeks=weeks
+                "ticks", server.environment(own), studies=list(server.studies), weeks=weeks
             )
         _say(f"  {participants} x {weeks}")
     return found
+
+
+def studies(*, quick: bool, folder: Path) -> Facts:
+    """Every sensor and schedule of many studies, one after the other, as Dagster's daemon evaluates them."""
+    number = 2 if quick else STUDIES
+    plan = Plan(studies=number, participants=PARTICIPANTS_EACH, days=14)
+    with ServerProcess(plan) as server, _temporary(folder) as own:
+        found = measure("ticks", server.environment(own), studies=list(server.studies), weeks=52)
+    return {"studies": number, "participants_each": PARTICIPANTS_EACH, "ticks": found}
 
 
 def backfills(*, quick: bool, folder: Path) -> Facts:
@@ -149,6 +169,16 @@ def pools(*, quick: bool, folder: Path) -> Facts:
     return found
 
 
+def pages(*, quick: bool, folder: Path) -> Facts:
+    """What a webserver takes to answer the queries of its pages, and a daemon's iterations, by size."""
+    found = {}
+    for participants, weeks, window in PAGES[:1] if quick else PAGES:
+        name = f"{participants} x {weeks} weeks, {window}"
+        found[name] = measure_pages(folder, participants=participants, weeks=weeks, window=window)
+        _say(f"  {name}")
+    return {"sizes": found}
+
+
 def containers(*, quick: bool, folder: Path) -> Facts:
     """A backfill in containers, four at once, with faults. Needs root, podman, and hours."""
     from benchmarks.containers.engines import Containers
@@ -173,8 +203,8 @@ def containers(*, quick: bool, folder: Path) -> Facts:
 SECTIONS: dict[str, Callable[..., Facts]] = {
     part.__name__: part for part in (definitions, ticks, backfills, runs, pools)
 }
-APART: dict[str, Callable[..., Facts]] = {"containers": containers}
-"""What is measured only if it is named, and not together with the rest."""
+APART: dict[str, Callable[..., Facts]] = {part.__name__: part for part in (pages, studies, containers)}
+"""What is measured only if it is named, and not together with the rest: each says when and where."""
 
 
 def _sizes(quick: bool) -> Iterator[tuple[int, int]]:

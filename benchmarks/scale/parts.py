@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
@@ -44,15 +45,23 @@ def load(studies: Sequence[str], weeks: int) -> Facts:
     return watch.facts() | {"assets": len(list(repository.asset_graph.get_all_asset_keys()))}
 
 
-def ticks(study: str, weeks: int) -> Facts:
-    """Every sensor and schedule of a study, evaluated twice: with everything new, and with nothing new."""
+def ticks(studies: Sequence[str], weeks: int) -> Facts:
+    """Every sensor and schedule, evaluated twice: with everything new, and with nothing new. Sums over the studies, and
+    the slowest of them."""
     import dagster as dg
 
     from benchmarks.scale.project import definitions, history
 
-    repository = definitions([study], weeks=weeks).get_repository_def()
+    repository = definitions(studies, weeks=weeks).get_repository_def()
     resources = repository.get_top_level_resources()
     found: Facts = {}
+
+    def add(name: str, turn: str, watch: Stopwatch, runs: int) -> None:
+        facts = found.setdefault(re.sub(r"^s\d+_", "", name), {}).setdefault(turn, {"runs": 0, "slowest_seconds": 0.0})
+        facts.update({clock: facts.get(clock, 0.0) + seconds for clock, seconds in watch.facts().items()})
+        facts["runs"] += runs
+        facts["slowest_seconds"] = max(facts["slowest_seconds"], watch.seconds)
+
     with history({}) as instance:
         # The one that makes participants partitions goes first, or there is nothing for the others.
         for sensor in sorted(repository.sensor_defs, key=lambda each: not each.name.endswith("_participants")):
@@ -71,8 +80,7 @@ def ticks(study: str, weeks: int) -> Facts:
                 cursor = result.cursor
                 for request in result.dynamic_partitions_requests or ():
                     instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
-                facts = watch.facts() | {"runs": len(result.run_requests or ())}
-                found.setdefault(sensor.name.removeprefix("s0_"), {})[turn] = facts
+                add(sensor.name, turn, watch, len(result.run_requests or ()))
         for schedule in repository.schedule_defs:
             moment = datetime.now(timezone.utc)
             with (
@@ -82,7 +90,7 @@ def ticks(study: str, weeks: int) -> Facts:
                 ) as scheduled,
             ):
                 runs = schedule.evaluate_tick(scheduled).run_requests or ()
-            found[f"{schedule.name.removeprefix('s0_')} (schedule)"] = {"next": watch.facts() | {"runs": len(runs)}}
+            add(f"{schedule.name} (schedule)", "next", watch, len(runs))
     return found
 
 
@@ -208,6 +216,13 @@ def events(count: int) -> Facts:
     return found
 
 
+def fill(study: str, person: str, participants: int) -> Facts:
+    """A long history, and what the daemon's iterations take with it."""
+    from benchmarks.scale.long_history import fill
+
+    return _quietly(lambda: fill(study, person, participants))  # type: ignore[no-any-return]
+
+
 def _cells(people: Sequence[str], weeks: int) -> list[Any]:
     from benchmarks.scale.project import first_day
     from dagster_beiwe.sync import Cell
@@ -247,7 +262,7 @@ def _quietly(work: Callable[[], Any]) -> Any:
 
 PARTS: Mapping[str, Callable[..., Facts]] = {
     part.__name__: part
-    for part in (empty_project, load, ticks, backfills, sync, run, events, request_backfill, wait_for_runs)
+    for part in (empty_project, load, ticks, backfills, sync, run, events, fill, request_backfill, wait_for_runs)
 }
 
 if __name__ == "__main__":

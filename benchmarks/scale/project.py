@@ -12,6 +12,7 @@ import dagster as dg
 
 from dagster_beiwe import StudyConfig, build_beiwe_definitions
 from dagster_beiwe.partitions.definitions import participants_name
+from dagster_beiwe.windows import Granularity
 
 SETTINGS = """
 telemetry: {enabled: false}
@@ -28,11 +29,11 @@ def first_day(weeks: int) -> date:
     return today - timedelta(days=today.weekday(), weeks=weeks - 1)
 
 
-def definitions(studies: Sequence[str], *, weeks: int) -> dg.Definitions:
+def definitions(studies: Sequence[str], *, weeks: int, window: Granularity = "weekly") -> dg.Definitions:
     """The library's own definitions for studies ``s0``, ``s1`` and so on, configured completely."""
     start = first_day(weeks)
     beiwe = build_beiwe_definitions(
-        [StudyConfig(study, key=f"s{number}", start=start) for number, study in enumerate(studies)]
+        [StudyConfig(study, key=f"s{number}", start=start, window=window) for number, study in enumerate(studies)]
     )
     return dg.Definitions.merge(beiwe, dg.Definitions(executor=dg.in_process_executor))
 

@@ -18,7 +18,7 @@ in parentheses; it is longer if other programs are running (see the load). A par
 _CHOICES = (
     (
         "window: weekly",
-        "Dagster's documented limit is 100,000 partitions per asset. Above that, use `monthly`; the roster warns you.",
+        "Dagster's documented limit is 100,000 partitions per asset; see [above](#how-large-may-a-study-be).",
     ),
     (
         "runs of a backfill: one per stretch of adjacent partitions (`BackfillPolicy.single_run`)",
@@ -36,14 +36,41 @@ _CHOICES = (
     ),
 )
 
+_SIZES = """## How large may a study be
+
+Partitions are participants times windows, and Dagster's work grows with them. Its documented limit is 100,000 per
+asset.
+
+| participants | `window: weekly`, below 100,000 for | `window: monthly`, below 100,000 for |
+| --- | --- | --- |
+{rows}
+
+- **Below 100,000 partitions**, keep the default, `weekly`.
+- **Above**, write `window: monthly` before the first backfill: there are 4.3 times fewer partitions. It costs little. A
+  window that changed is compared as a whole: the request lists what the lake holds of it, with 127 bytes per file
+  ([measured](audit-cost.md)), and only what is new is downloaded. With 6,700 files a month, following a participant
+  costs 0.9 MB a day at the end of a month, where a week costs 0.2 MB. A window that cannot be downloaded as a whole is
+  split by time, whatever its length.
+- **If a weekly study has outgrown the limit**, [adopt its lake into a new one](moving.md#wider-windows-for-an-old-lake)
+  with `window: monthly`: the files are kept byte for byte, and little is downloaded.
+- **If you stay above**, everything still works, and takes as long as the last column says. The first page after a start
+  or after many new partitions is the slowest. Give the webserver 1 GB of memory, and backfill some months at a time:
+  Dagster plans each partition [before its run starts](#one-partition-in-a-run).
+
+A study has one length of windows and is listed once, so it cannot be split in two: weeks for new data and months for
+old. Other studies do not count, however many there are: pages and backfills ask for each asset by itself.
+
+Windows do not change what `coverage` needs, which has a row for each participant, day, and stream. 500 participants and
+364 days, 3.5 million rows, took 6 s and grew the process by 460 MB (by hand, 2026-11-29, as in
+[performance](performance.md#coverage-of-a-large-study)). Both grow in proportion: 2,000 participants over three years
+would take a good minute and some 6 GB.
+"""
+
 _LIMITS = """
 **Scattered selections** are split by Dagster, which does not form rectangles: scattered partitions become nearly as
 many runs. If you can, select the whole rectangle around them. A window that the lake already holds, or that is before
 enrollment, costs a small request and some tens of milliseconds, and downloads nothing. The sensor that follows
 the server's daily counts forms rectangles of exactly what changed (last column), up to 25 of them per evaluation.
-
-**More than 100,000 partitions** still work here. What becomes slow is Dagster's pages, and each iteration of the daemon
-while a backfill runs (every 30 s).
 
 **History grows** with everything that is recorded, including a window that is fetched again and has not changed: a
 daily refresh of the newest 3 windows of 500 participants adds 1,500 records per day. For large studies, use the sensor
@@ -60,9 +87,12 @@ def as_text(results: Facts) -> str:
 
 def as_document(results: Facts) -> str:
     sections = {
+        "pages": _pages,
+        "browser": _browser,
         "runs": _runs,
         "backfills": _backfills,
         "definitions": _definitions,
+        "studies": _studies,
         "ticks": _ticks,
         "pools": _pools,
         "containers": _containers,
@@ -89,6 +119,80 @@ def per_partition(runs: Facts, clock: str) -> dict[str, float]:
         "event": runs["events"][clock] / runs["events"]["partitions"],
         "bytes": sum(sizes),
     }
+
+
+def _pages(pages: Facts) -> Iterator[str]:
+    yield _SIZES.format(rows="\n".join(_limits_of(people) for people in (500, 1000, 2000, 5000)))
+    yield (
+        "A real webserver and a history in SQLite, in which all but one in a hundred partitions is materialized, were "
+        "asked what Dagster's pages ask, in its costly parts: the first time after a start, and again. A daemon's "
+        "iteration is every 30 s while a backfill of everything runs: the first one decides which runs there are, "
+        f"and the next one finds nothing new. {_where(pages)}\n"
+    )
+    sizes = pages["sizes"]
+    names = [_size_in_words(name, found) for name, found in sizes.items()]
+    lines = zip(*map(_page_rows, sizes.values()), strict=True)
+    rows = [[cells[0][0], *(text for _, text in cells)] for cells in lines]
+    yield from _table(("participants x windows", *names), rows)
+    yield ""
+
+
+def _browser(found: Facts) -> Iterator[str]:
+    yield (
+        f"The same 312,000 partitions in {found['browser']}, looked at by hand: seconds until a page is complete, what "
+        f"it receives, and the memory of its scripts. {found['taken'][:10]}.\n"
+    )
+    rows = [
+        (page, f"{facts['seconds']:.1f} s", _megabytes(facts["bytes"]), _megabytes(facts["heap_bytes"]))
+        for page, facts in found["pages"].items()
+    ]
+    yield from _table(("page", "complete after", "received", "memory"), rows)
+    yield ""
+
+
+def _where(found: Facts) -> str:
+    """A sentence about the machine, of sections that are measured by themselves."""
+    load = f"load before: {found['machine']['load before']}"
+    beside = " (the processes had real-time priority beside it)" if found["real_time"] else ""
+    return f"{found['machine']['processor']}; {load}{beside}. {found['taken']}."
+
+
+def _page_rows(found: Facts) -> Iterator[tuple[str, str]]:
+    """What each row of one size says."""
+    yield "partitions", f"{found['partitions']:,}"
+    for query, facts in found["pages"].items():
+        yield from ((f"{query}, {turn}", _time(facts[turn])) for turn in ("first", "next"))
+        yield "its answer", _megabytes(facts["bytes"])
+    yield "the webserver's memory, at most", _megabytes(found["webserver_bytes"])
+    yield from ((f"the daemon's iteration, {turn}", _time(found["iterations"][turn])) for turn in ("first", "next"))
+    yield "what it writes each time", _megabytes(found["iterations"]["bytes"])
+
+
+def _limits_of(people: int) -> str:
+    weeks, months = 100_000 // people, 100_000 // people
+    return f"| {people:,} | {weeks:,} weeks | {months:,} months ({months / 12:.0f} years) |"
+
+
+def _size_in_words(name: str, found: Facts) -> str:
+    participants, weeks, window = name.split(" x ")[0], found["windows"], name.rpartition(", ")[2]
+    return f"{int(participants):,} x {weeks} {'months' if window == 'monthly' else 'weeks'}"
+
+
+def _studies(found: Facts) -> Iterator[str]:
+    """One after the other, as the daemon evaluates them."""
+    yield f"## Sensors and schedules of {found['studies']} studies of {found['participants_each']} participants\n"
+    yield (
+        "Each is evaluated once with everything new, and once directly after: processor time of all studies, elapsed "
+        "in parentheses, the slowest one (elapsed), and the runs requested. Dagster gives each 60 s. "
+        f"{_where(found)}\n"
+    )
+    rows = [
+        (f"{name}, {turn}", _time(facts), f"{facts['slowest_seconds']:.2f} s", f"{facts['runs']:,}")
+        for name, turns in found["ticks"].items()
+        for turn, facts in turns.items()
+    ]
+    yield from _table(("", "all studies", "the slowest", "runs"), rows)
+    yield ""
 
 
 def _machine(results: Facts) -> Iterator[str]:
@@ -252,6 +356,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 def _time(facts: Facts) -> str:
     return f"{facts['cpu_seconds']:.2f} s ({facts['seconds']:.2f})"
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:.{0 if size > 1e7 else 2}f} MB"
 
 
 def _ms(seconds: float) -> str:

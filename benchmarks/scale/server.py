@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 PASSPHRASE = "a passphrase for benchmarks only"
-STUDY_VARIABLE, WEEKS_VARIABLE = "BENCHMARK_STUDY", "BENCHMARK_WEEKS"
+STUDY_VARIABLE, WEEKS_VARIABLE, WINDOW_VARIABLE = "BENCHMARK_STUDY", "BENCHMARK_WEEKS", "BENCHMARK_WINDOW"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,6 +113,6 @@ def too_many_partitions(study: Study, *, participants: int, windows: int) -> str
     return (
         f"Study {study.name!r} has {count:,} partitions ({participants:,} participants by {windows:,} "
         f"{study.config.window} windows). Above {COMFORTABLE_PARTITIONS:,}, Dagster's pages and backfills become slow. "
-        f"{advice} in the study's configuration. A lake with committed windows keeps their length, so use a new lake "
-        "to change it."
+        f"{advice} in the study's configuration. A lake with committed windows keeps their length: to change it, adopt "
+        'the lake into a new one ("How large may a study be" in docs/dagster-scale.md).'
     )

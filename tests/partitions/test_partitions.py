@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, timezone
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -86,7 +88,10 @@ def test_too_many_partitions_are_announced_with_a_way_out() -> None:
     windows = len(window_keys(study, now=datetime(2026, 11, 12, tzinfo=timezone.utc)))
     assert windows == 359
     assert too_many_partitions(study, participants=200, windows=windows) is None
-    assert "monthly" in str(too_many_partitions(study, participants=300, windows=windows))
+    warning = str(too_many_partitions(study, participants=300, windows=windows))
+    assert "monthly" in warning
+    page = Path(__file__).parents[2] / re.findall(r"docs/[a-z-]+\.md", warning)[0]
+    assert re.findall(r'"(.+)" in docs', warning)[0] in page.read_text(encoding="utf-8")
 
 
 def test_a_study_without_start_has_no_windows() -> None:
