@@ -281,7 +281,9 @@ def _ticks(found: Facts) -> Iterator[str]:
     yield "## Sensors and schedules of one study\n"
     yield (
         "One evaluation: its time, and the number of runs requested. In `first`, every participant is new; `next` "
-        "follows directly. Every participant has data in the newest two weeks. Dagster gives a sensor 60 s.\n"
+        "follows directly. Every participant has data in the newest two weeks. Dagster gives a sensor 60 s. `changes` "
+        "mostly waits for the simulated server to count days; after 25 s it leaves the other participants to the next "
+        "evaluation.\n"
     )
     lines = [(name, turn) for name, found in next(iter(ticks.values())).items() for turn in found]
     rows = [[f"{name}, {turn}", *(_tick(found[name][turn]) for found in ticks.values())] for name, turn in lines]
