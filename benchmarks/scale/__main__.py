@@ -200,10 +200,8 @@ def containers(*, quick: bool, folder: Path) -> Facts:
     return asdict(size) | asdict(outcome)
 
 
-SECTIONS: dict[str, Callable[..., Facts]] = {
-    part.__name__: part for part in (definitions, ticks, backfills, runs, pools)
-}
-APART: dict[str, Callable[..., Facts]] = {part.__name__: part for part in (pages, studies, containers)}
+SECTIONS: dict[str, Callable[..., Facts]] = {part.__name__: part for part in (ticks, backfills, runs, pools)}
+APART: dict[str, Callable[..., Facts]] = {part.__name__: part for part in (definitions, pages, studies, containers)}
 """What is measured only if it is named, and not together with the rest: each says when and where."""
 
 

@@ -268,7 +268,10 @@ def _definitions(found: Facts) -> Iterator[str]:
         beyond = {clock: found[turn][clock] - empty[clock] for clock in ("cpu_seconds", "seconds")}
         rows.append((name, _time(found[turn]), _time(beyond), f"{found[turn]['requests']:.0f}"))
     yield from _table(("", "time", "more than the empty one", "requests"), rows)
-    yield f"\n{found['first']['assets']:.0f} assets. Most of the time goes into importing pandas and pyarrow, once.\n"
+    yield (
+        f"\n{found['first']['assets']:.0f} assets. Half of the time goes into importing pandas and pyarrow, once; the "
+        f"rest grows with the assets and jobs of the studies, not with participants. {_where(found)}\n"
+    )
 
 
 def _by_size(found: Facts) -> Facts:
