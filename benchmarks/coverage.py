@@ -17,7 +17,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks.process import peak_bytes
+from benchmarks.process import is_real_time, peak_bytes
 from benchmarks.server import Served, ServerProcess
 from benchmarks.worlds import COVERAGE_DAYS, NOW, Scale
 from dagster_beiwe.client import BeiweClient
@@ -49,7 +49,7 @@ def measure(scale: Scale, *, folder: Path) -> Costs:
     """Seconds and memory of making the table, for each number of files a day: the first time, and later, after the
     newest window of everybody has changed."""
     costs: Costs = {"taken": datetime.now(timezone.utc).isoformat(timespec="minutes"), "load": os.getloadavg()[0]}
-    costs["real_time"] = os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR)
+    costs["real_time"] = is_real_time()
     start = NOW - timedelta(days=COVERAGE_DAYS[scale])
     with ServerProcess("coverage", scale) as server:
         with _client(server.served) as client:  # which prepares the server's answers

@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 
 import zstandard
 
-from benchmarks.process import peak_bytes
+from benchmarks.process import is_real_time, peak_bytes
 from benchmarks.server import Served, ServerProcess
 from benchmarks.worlds import Scale, build
 from dagster_beiwe.adoption import Adoption, OldTree
@@ -62,6 +62,7 @@ def measure(scale: Scale, *, folder: Path, say: Callable[[str], None] = lambda _
     costs: Costs = {
         "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
         "load": os.getloadavg()[0],
+        "real_time": is_real_time(),
         "data": {},
     }
     folder.mkdir(exist_ok=True)

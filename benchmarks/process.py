@@ -59,3 +59,8 @@ def peak_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
+
+
+def is_real_time() -> bool:
+    """Whether this process, and those it starts, go before all others."""
+    return os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from benchmarks.process import peak_bytes
+from benchmarks.process import is_real_time, peak_bytes
 from benchmarks.server import Served, ServerProcess
 from benchmarks.worlds import WATCHED_BYTES, Scale
 from dagster_beiwe.lake import BeiweLake, FileRecord, LakeWriter, Manifest
@@ -40,6 +40,7 @@ _HOUR = timedelta(hours=1)
 def measure(scale: Scale, *, folder: Path, say: Callable[[str], None] = lambda _: None) -> Costs:
     """Seconds and memory of a run, for each number of files a day: the first, and one after which nothing is new."""
     costs: Costs = {"taken": datetime.now(timezone.utc).isoformat(timespec="minutes"), "load": os.getloadavg()[0]}
+    costs["real_time"] = is_real_time()
     folder.mkdir(exist_ok=True)
     studies: list[Costs] = []
     for files_a_day in FILES_A_DAY[scale]:

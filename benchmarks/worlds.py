@@ -174,7 +174,7 @@ def _coverage(scale: Scale) -> Data:
 
 def _lake_of_hours(scale: Scale) -> Data:
     """Several participants' accelerometer hours: enough that what is done once per study hardly counts."""
-    people, hours = {"full": (16, 14 * 24), "quick": (2, 48), "tiny": (1, 2)}[scale]
+    people, hours = {"full": (8, 14 * 24), "quick": (2, 48), "tiny": (1, 2)}[scale]
     start = NOW - hours * _HOUR
     names = [f"hours{number:03d}" for number in range(people)]
     world = _world(participants=names, content=ContentPlan(shared=True))
@@ -186,7 +186,7 @@ def _lake_of_hours(scale: Scale) -> Data:
 
 
 def _lake_of_small(scale: Scale) -> Data:
-    people, days = {"full": (16, 14), "quick": (2, 5), "tiny": (1, 1)}[scale]
+    people, days = {"full": (8, 14), "quick": (2, 5), "tiny": (1, 1)}[scale]
     return _small_files([f"small{number:03d}" for number in range(people)], scale, days)
 
 
