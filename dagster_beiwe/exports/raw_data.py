@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from dagster_beiwe.errors import NotATableError
@@ -19,7 +21,10 @@ from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.reading.ahead import read_ahead
 from dagster_beiwe.streams import stream_named
 
-_FILES_AT_ONCE: Final = 4
+_THREADS: Final = min(4, os.cpu_count() or 1)
+_JOB_BYTES: Final = 16 * 1024 * 1024
+"""What a thread writes before it takes the next files. Small files are written faster one after the other."""
+_JOB_FILES: Final = 1000
 
 
 @dataclass
@@ -60,7 +65,7 @@ def export(
 ) -> Result:
     """Write a selection, several raw files at a time. Files that an interrupted export has completed are kept."""
     result, shown = Result(), _Shown(progress)
-    at_once = 1 if selection.form in TABLE_FORMS else _FILES_AT_ONCE
+    threads, job_bytes = (1, 0) if selection.form in TABLE_FORMS else (_THREADS, _JOB_BYTES)
 
     def write(output: Output) -> _Done | NotATableError:
         try:
@@ -68,9 +73,13 @@ def export(
         except NotATableError as error:
             return error
 
+    def write_all(outputs: Sequence[Output]) -> list[tuple[Output, _Done | NotATableError]]:
+        return [(output, write(output)) for output in outputs]
+
     for participant in contents.participants:
         view = selection.view(lake, participant)
-        for output, done in read_ahead(_outputs(selection, view, result), write, most=at_once):
+        jobs = _jobs(_outputs(selection, view, result), size_bytes=job_bytes)
+        for output, done in chain.from_iterable(done for _, done in read_ahead(jobs, write_all, most=threads)):
             if isinstance(done, NotATableError):
                 result.not_tables.update(file.stream for file in output.files)
                 for each in as_beiwe_has_them(view, output.files):
@@ -78,6 +87,20 @@ def export(
             else:
                 result.add(done, output)
     return result
+
+
+def _jobs(outputs: Iterable[Output], *, size_bytes: int) -> Iterator[list[Output]]:
+    """Files in groups of about so many bytes."""
+    job: list[Output] = []
+    left = size_bytes
+    for output in outputs:
+        job.append(output)
+        left -= output.size_bytes
+        if left <= 0 or len(job) == _JOB_FILES:
+            yield job
+            job, left = [], size_bytes
+    if job:
+        yield job
 
 
 @dataclass(frozen=True)
