@@ -146,8 +146,9 @@ _REASONS: Mapping[tuple[str, str], str] = {
         "recorded: Python, on one core at a time."
     ),
     ("export", ""): (
-        "Each file's content is proven with SHA-256, and noted in a journal before it has its name, which takes a lock "
-        "that all threads share."
+        "A file gets its name when it is complete and noted in a journal; on the way, every folder of its path is "
+        "opened anew, because no link is followed. For a small file, that is Python on one core, some 0.3 ms; more "
+        "threads make it slower."
     ),
 }
 
