@@ -29,8 +29,11 @@ class Client:
 
     def scan(self, folder: str) -> Iterator[StoredFile]:
         """All objects below a folder, with markers if the store has them."""
-        for name, details in self._files.find(folder, detail=True).items():
-            yield StoredFile(name, int(details["size"] or 0), _written_at(details))
+        found = self._files.find(folder, detail=True)
+        if isinstance(found, Mapping):  # adlfs gives a list of an object that is where the folder would be
+            for name, details in found.items():
+                if name.startswith(f"{folder}/"):  # others give that object
+                    yield StoredFile(name, int(details["size"] or 0), _written_at(details))
 
     def delete_many(self, names: Sequence[str]) -> Sequence[str]:
         """Delete many objects at once, if the store can. Returns those that may be left."""

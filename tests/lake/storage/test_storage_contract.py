@@ -140,7 +140,7 @@ def test_what_is_not_there_is_said_to_be_missing(storage: Storage) -> None:
 
 
 def test_lists_hold_names_and_scans_hold_paths(storage: Storage) -> None:
-    """Files and folders directly below; no neighbor whose name begins alike; a folder is no file."""
+    """Files and folders directly below; no neighbor whose name begins alike; a folder is no file, and a file none."""
     for path in ("study/b/x.json", "study/a", "study/b/c/deep", "study2/other"):
         storage.create_new(path, b"")
     assert storage.list("study") == ["a", "b"]
@@ -148,6 +148,9 @@ def test_lists_hold_names_and_scans_hold_paths(storage: Storage) -> None:
     assert storage.list("") == ["study", "study2"]
     assert sorted(file.path for file in storage.scan("study")) == ["study/a", "study/b/c/deep", "study/b/x.json"]
     assert len(list(storage.scan(""))) == 4
+    assert storage.list("study/a") == []
+    if not isinstance(storage, LocalStorage):  # which says what is in a folder's place
+        assert list(storage.scan("study/a")) == []
     assert not storage.exists("study/b")
     assert storage.exists("study/a")
 
