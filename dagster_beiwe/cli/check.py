@@ -93,7 +93,7 @@ def _check_identity() -> Iterator[Diagnosis]:
 
 
 def check_place(storage: Storage) -> Diagnosis:
-    """Whether the lake can be written. A folder that does not exist is not created."""
+    """Whether the lake can be written, and keeps two runs apart. A folder that does not exist is not created."""
     if isinstance(storage, LocalStorage) and not storage.root.exists():
         above = next(each for each in storage.root.parents if each.exists())
         usable = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
@@ -105,7 +105,10 @@ def check_place(storage: Storage) -> Diagnosis:
         return _of_place("lake", storage, said, passed=usable, exists=False)
     probe = f".dagster-beiwe-check-{os.urandom(8).hex()}"
     storage.create_new(probe, b"")
-    storage.delete(probe)
+    try:
+        storage.prove_exclusive(probe, b"")
+    finally:
+        storage.delete(probe)
     return _of_place("lake", storage, "can be written", exists=True)
 
 

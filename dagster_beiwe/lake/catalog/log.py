@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import msgspec
 
-from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
+from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
 from dagster_beiwe.lake.catalog.records import Head, decode
 from dagster_beiwe.lake.catalog.state import Entry
@@ -100,16 +100,8 @@ class Log:
             raise missing(self._layout.record(number + 1))
 
     def prove_exclusive(self, first: bytes) -> None:
-        """Try to create the first record again, with its own bytes. ``LakeUnavailableError`` if that succeeds."""
-        try:
-            self._store.create_new(self._layout.record(0), first, staging=self._layout.staging)
-        except FileExistsError:
-            return
-        raise LakeUnavailableError(
-            f"The store at {self._store.describe()} replaced a file instead of creating a new one. Nothing was "
-            "committed, because two runs could overwrite each other's work there. Use a store, or a newer version of "
-            "it, with conditional writes (`If-None-Match` in S3's terms)."
-        )
+        """Try to create the first record again. Raises ``LakeUnavailableError`` if the store cannot refuse that."""
+        self._store.prove_exclusive(self._layout.record(0), first, staging=self._layout.staging)
 
     def pack(self, folder: int) -> None:
         """Keep a copy of a full folder of records in one file, to read it at once. Whoever comes first writes it."""

@@ -91,6 +91,18 @@ class Store(ABC):
         A disk writes it to the folder ``staging`` first, by default its own.
         """
 
+    def prove_exclusive(self, path: str, data: bytes, *, staging: str | None = None) -> None:
+        """Try to create a file again, with its own bytes. Raises ``LakeUnavailableError`` if that succeeds."""
+        try:
+            self.create_new(path, data, staging=staging)
+        except FileExistsError:
+            return
+        raise LakeUnavailableError(
+            f"The store at {self.describe()} replaced a file instead of creating a new one. Nothing was committed, "
+            "because two runs could overwrite each other's work there. Use a store, or a newer version of it, with "
+            "conditional writes (`If-None-Match` in S3's terms)."
+        )
+
     @abstractmethod
     def delete(self, path: str) -> None:
         """Delete a file, if it exists."""

@@ -13,6 +13,7 @@ import botocore.exceptions  # type: ignore[import-untyped]
 import pytest
 from object_helpers import S3, Answer, Call
 
+from dagster_beiwe.cli.check import check_place
 from dagster_beiwe.errors import LakeUnavailableError, OutcomeUnknownError
 from dagster_beiwe.lake.catalog.batch import Batch, Outcome
 from dagster_beiwe.lake.catalog.catalog import Catalog
@@ -153,7 +154,7 @@ def test_whatever_is_written_is_written_on_condition(url: str, s3: S3) -> None:
 
 
 def test_a_store_without_conditional_writes_is_refused_by_name(url: str, s3: S3) -> None:
-    """Before a run fetches anything: there, two runs could overwrite each other's commits."""
+    """By `check`, and before a run fetches anything: there, two runs could overwrite each other's commits."""
 
     def forget_condition(call: Call) -> Answer:
         call.environ.pop("HTTP_IF_NONE_MATCH", None)
@@ -167,7 +168,10 @@ def test_a_store_without_conditional_writes_is_refused_by_name(url: str, s3: S3)
         catalog.prepare()
     with pytest.raises(LakeUnavailableError, match="Nothing was committed"):
         commit(catalog)
+    with pytest.raises(LakeUnavailableError, match="replaced a file"):
+        check_place(storage)
     assert storage.list(catalog.layout.record_folder(0)) == ["000"]
+    assert storage.list("") == [STUDY]
 
 
 def test_a_conflict_of_conditional_writes_is_tried_again(url: str, s3: S3) -> None:
