@@ -79,7 +79,7 @@ COMMANDS = {
     # The values of properties are searched with the newest versions; a few show that the lowest have what is called.
     "lowest": [["python", "-m", "pytest", *PROCESSES, "--hypothesis-profile", "few", *WITH_LOWEST]],
     "release": [["python", "-m", "pytest", "tests/packaging/release.py"]],
-    "stores": [["python", "-m", "pytest", "-m", "large", "tests/lake/storage"]],
+    "stores": [["python", "-m", "pytest", "-m", "large", "tests/lake/storage", "tests/s3"]],
 }
 
 

@@ -97,9 +97,11 @@ def test_what_a_run_commits_to_a_cut_log_is_refused_where_it_differs(
     assert contents(lake, person) == truth(world, person)
 
 
-def test_what_is_damaged_in_s3_is_taken_out_and_fetched_again(url: str, server: SimulatedServer, world: World) -> None:
+def test_what_is_damaged_in_a_store_is_taken_out_and_fetched_again(
+    any_url: str, server: SimulatedServer, world: World
+) -> None:
     """A file and a manifest that were replaced, and files that nothing accounts for."""
-    sync(server, lake := study_lake(url))
+    sync(server, lake := study_lake(any_url))
     storage = lake.storage
     files = sorted(file.path for file in storage.scan(lake.folder(PEOPLE[0], "gps")))
     manifests = [file.path for file in storage.scan(lake.folder(PEOPLE[1], ".beiwe")) if file.path.endswith(".zst")]
@@ -117,7 +119,7 @@ def test_what_is_damaged_in_s3_is_taken_out_and_fetched_again(url: str, server: 
         "manifest changed",
     ]
     repair_study(lake, found, run_id="repair")
-    lake = study_lake(url)
+    lake = study_lake(any_url)
     assert verify_study(lake).findings == []
     sync(server, lake)
     assert contents(lake) == truth(world)
@@ -141,10 +143,10 @@ def test_what_lies_in_the_place_of_a_record_is_taken_out(url: str, s3: S3, serve
 
 
 def test_a_withdrawal_is_certain_when_a_later_collection_has_found_nothing(
-    url: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+    any_url: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that was stopped may continue: what it lays there is removed, and nothing of it can be committed."""
-    sync(server, lake := study_lake(url))
+    sync(server, lake := study_lake(any_url))
     late = lake.folder(PEOPLE[0], "gps/2026-03-02 05_00_00+00_00~1-01234567.csv")
     first = purge_participant(lake, PEOPLE[0], run_id="purge")
     assert (first.certain, first.files > 10) == (False, True)
@@ -154,4 +156,4 @@ def test_a_withdrawal_is_certain_when_a_later_collection_has_found_nothing(
     second = purge_participant(lake, PEOPLE[0], run_id="purge")
     assert (second.files, second.certain) == (1, True)
     assert not [file.path for file in lake.storage.scan("") if PEOPLE[0] in file.path]
-    assert verify_study(study_lake(url)).findings == []
+    assert verify_study(study_lake(any_url)).findings == []

@@ -1,4 +1,4 @@
-"""What the command line does to a lake in S3, where there are no folders and locks are objects."""
+"""What the command line does to a lake in an object store, where there are no folders and locks."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ FRAME = pd.DataFrame({"days": [1]})
 
 
 @pytest.fixture
-def environment(url: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch) -> str:
+def environment(any_url: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch) -> str:
     """The variables that a user sets; returns the lake's URL."""
     for name in ("BEIWE_KEYRING_SECTION", "BEIWE_STUDIES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BEIWE_URL", server.url)
     monkeypatch.setenv("BEIWE_ACCESS_KEY", server.access_key)
     monkeypatch.setenv("BEIWE_SECRET_KEY", server.secret_key)
-    monkeypatch.setenv("BEIWE_LAKE", url)
+    monkeypatch.setenv("BEIWE_LAKE", any_url)
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", PASSPHRASE)
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE_NEW", NEW)
-    return url
+    return any_url
 
 
 def test_a_lake_moves_to_s3_and_within_it(

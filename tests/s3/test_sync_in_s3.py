@@ -126,12 +126,12 @@ def test_a_run_that_is_killed_is_finished_by_the_next(
     assert verify_study(lake).intact
 
 
-def test_two_processes_share_a_lake(url: str, world: World, server: SimulatedServer) -> None:
+def test_two_processes_share_a_lake(any_url: str, world: World, server: SimulatedServer) -> None:
     """Both bring in the same windows at once: neither fails, each file is there once."""
-    processes = [sync_elsewhere(server, url) for _ in range(2)]
+    processes = [sync_elsewhere(server, any_url) for _ in range(2)]
     outcomes = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outcomes
-    lake = study_lake(url)
+    lake = study_lake(any_url)
     assert contents(lake, ONE) == truth(world, ONE)
     assert verify_study(lake).intact
     named = {lake.folder(ONE, record.path) for manifest in lake.manifests(ONE) for record in manifest.files}

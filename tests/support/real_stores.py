@@ -31,7 +31,7 @@ from benchmarks.s3 import environment_of
 AZURITE = "azurite@3.35.0"
 KEPT = Path(__file__).parents[2] / "build" / "stores"
 """Where npm's packages are."""
-WAIT_SECONDS = 120
+WAIT_SECONDS = 300
 
 
 class NoStoreError(Exception):

@@ -95,6 +95,14 @@ def real_store(request: pytest.FixtureRequest, find_store: Callable[[str], RealS
     return find_store(request.param)
 
 
+@pytest.fixture(params=["moto", *REAL])
+def any_url(request: pytest.FixtureRequest, find_store: Callable[[str], RealStore]) -> str:
+    """Where a lake may lie, in each object store."""
+    if request.param == "moto":
+        return str(request.getfixturevalue("url"))
+    return find_store(request.param).new_place()
+
+
 @pytest.fixture(params=["local", "s3", "memory", *REAL])
 def storage(
     request: pytest.FixtureRequest,

@@ -1,4 +1,4 @@
-"""Runs in real stores: killed while they write, several at once, and in a store that cannot keep them apart."""
+"""Runs in real stores: killed while they write, and in a store that cannot keep them apart."""
 
 from __future__ import annotations
 
@@ -62,19 +62,6 @@ def test_runs_that_are_killed_are_finished_by_the_next(
         sync(server, study_lake(url), ONE)
         assert contents(study_lake(url), ONE) == new
     assert verify_study(study_lake(url)).intact
-
-
-def test_processes_share_a_lake(real_store: RealStore, world: World, server: SimulatedServer) -> None:
-    """Three bring in the same windows at once: none fails, each file is there once."""
-    url = real_store.new_place()
-    processes = [sync_elsewhere(server, url) for _ in range(3)]
-    outcomes = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], outcomes
-    lake = study_lake(url)
-    assert contents(lake, ONE) == truth(world, ONE)
-    assert verify_study(lake).intact
-    named = {lake.folder(ONE, record.path) for manifest in lake.manifests(ONE) for record in manifest.files}
-    assert {file.path for file in lake.storage.scan(f"{STUDY}/{ONE}/gps")} == named
 
 
 @pytest.mark.large
