@@ -8,10 +8,10 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from object_helpers import PEOPLE, S3, Answer, Call, contents, study_lake, sync, truth
+from object_helpers import PEOPLE, S3, STUDY, Answer, Call, contents, study_lake, sync, truth
 
 from dagster_beiwe.errors import IntegrityError
-from dagster_beiwe.lake import collecting
+from dagster_beiwe.lake import LakeWriter, collecting
 from dagster_beiwe.lake.catalog.collector import Retention
 from dagster_beiwe.maintenance.purge import purge_participant
 from dagster_beiwe.maintenance.repair import repair_study
@@ -140,6 +140,23 @@ def test_what_lies_in_the_place_of_a_record_is_taken_out(url: str, s3: S3, serve
     lake = study_lake(url)
     assert verify_study(lake).findings == []
     sync(server, lake, PEOPLE[1])
+
+
+def test_a_collection_asks_nothing_of_runs_that_it_spares(
+    url: str, s3: S3, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they may have left can't be removed yet; a day later it is."""
+    sync(server, study_lake(url))
+    with LakeWriter(study_lake(url), run_id="alive", participants=PEOPLE) as alive:
+        alive.counts_secret(PEOPLE[0])
+        collector, left = study_lake(url), f"{STUDY}/{PEOPLE[0]}/gps/of a dead run~0-01234567.csv"
+        collector.storage.create_new(left, b"")
+        s3.requests.clear()
+        assert collecting.collect(collector.log.begun(), keep_days=30, run_id="collector").number
+        assert not [path for _, path in s3.requests if "~" in path or ("list-type" in path and "person" in path)]
+        monkeypatch.setattr(collecting, "Retention", partial(Retention, spare_seconds=-60))
+        assert collecting.collect(collector.log.begun(), keep_days=30, run_id="collector").files == 1
+    assert verify_study(study_lake(url)).findings == []
 
 
 def test_a_withdrawal_is_certain_when_a_later_collection_has_found_nothing(

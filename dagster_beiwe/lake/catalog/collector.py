@@ -104,13 +104,15 @@ class Collector:
             self._catalog.check()
             if alone:  # unfinished files will never be finished
                 self._store.delete_all([file.path for file in self._store.scan(self._layout.staging)])
+            spared = None if alone else self._floor()
             markers = self._markers()
-            subjects = {*also, *self._superseded(state), *itertools.chain.from_iterable(markers.values())}
+            dead = markers if spared is None else _planned_before(max(spared.number, state.floor), markers)
+            subjects = {*also, *self._superseded(state), *itertools.chain.from_iterable(dead.values())}
             if not subjects and (alone or not markers):  # of batches that had not begun with anybody
                 self._tidy(markers, _Plan(), before=state.number + 1 if alone else state.floor)
                 return Collected()
             own = self._mark(state, subjects)
-            plan, entry = self._begin(subjects, alone=alone)
+            plan, entry = self._begin(subjects, spared)
             self._store.delete_all([file.path for file in plan.doomed])
             # A batch may have written after the list was made, unless it was too late to commit even then.
             self._tidy(markers, plan, before=entry.record.number if alone else state.floor)
@@ -123,9 +125,8 @@ class Collector:
             skipped=tuple(plan.skipped),
         )
 
-    def _begin(self, subjects: Iterable[Subject], *, alone: bool) -> tuple[_Plan, Entry]:
+    def _begin(self, subjects: Iterable[Subject], spared: Floor | None) -> tuple[_Plan, Entry]:
         """List, then raise the floor. Returns what may be deleted from then on."""
-        spared = None if alone else self._floor()
         listed = {subject: self._listed(subject) for subject in sorted(subjects, key=str)}
         self._refuse_cut_log(self._catalog.refresh(), itertools.chain.from_iterable(listed.values()))
         plan = _Plan()
@@ -258,6 +259,15 @@ class Collector:
             base = checkpoint_number(path.rpartition("/")[2])
             if base is not None and base < before and untidy.isdisjoint(subjects):
                 self._store.delete(path)
+
+
+def _planned_before(floor: int, markers: Mapping[str, list[Subject]]) -> dict[str, list[Subject]]:
+    """Those of batches that may have left something which can be deleted; nothing of a run that is spared can."""
+    return {
+        path: subjects
+        for path, subjects in markers.items()
+        if (base := checkpoint_number(path.rpartition("/")[2])) is None or base < floor
+    }
 
 
 def read_markers(catalog: Catalog) -> dict[str, list[Place]]:
