@@ -120,7 +120,7 @@ def _sections(results: Results) -> Iterator[str]:
     yield "## Dagster at scale"
     yield (
         "[Dagster at scale](dagster-scale.md) measures definitions, sensors, backfills, and events for studies of up "
-        "to 2,000 participants. [The cost of the audit](audit-cost.md) measures comparing contents by hash."
+        "to 2,000 participants. [What it costs](cost.md) says what a study needs, of the server and of this machine."
     )
 
 

@@ -48,7 +48,7 @@ asset.
 - **Below 100,000 partitions**, keep the default, `weekly`.
 - **Above**, write `window: monthly` before the first backfill: there are 4.3 times fewer partitions. It costs little. A
   window that changed is compared as a whole: the request lists what the lake holds of it, with 127 bytes per file
-  ([measured](audit-cost.md)), and only what is new is downloaded. With 6,700 files a month, following a participant
+  ([measured](cost.md)), and only what is new is downloaded. With 6,700 files a month, following a participant
   costs 0.9 MB a day at the end of a month, where a week costs 0.2 MB. A window that cannot be downloaded as a whole is
   split by time, whatever its length.
 - **If a weekly study has outgrown the limit**, [adopt its lake into a new one](moving.md#wider-windows-for-an-old-lake)
