@@ -16,7 +16,10 @@ from dagster_beiwe.errors import ConfigurationError
 
 
 class Kind(NamedTuple):
-    """A kind of store: the extra of this package that reaches it, and the lowest versions that create exclusively."""
+    """A kind of store: the extra of this package that reaches it, and the lowest versions that create exclusively.
+
+    adlfs does so from 2024.12 on, and can delete an object from 2026.2 on.
+    """
 
     extra: str
     lowest: Mapping[str, str]
@@ -26,7 +29,7 @@ class Kind(NamedTuple):
 # more requests at once would hold more parts in memory
 _S3 = Kind("s3", {"s3fs": "2024.12", "botocore": "1.35.20"}, {"max_concurrency": 1})
 _GOOGLE = Kind("gcs", {"gcsfs": "2024.12"})
-_AZURE = Kind("azure", {"adlfs": "2024.12"})
+_AZURE = Kind("azure", {"adlfs": "2026.2"})
 KINDS = {
     "s3": _S3,
     "s3a": _S3,
@@ -101,8 +104,8 @@ def _check_versions(kind: Kind) -> None:
         found = version(package)
         if _numbers(found) < _numbers(lowest):
             raise ConfigurationError(
-                f"{package} {found} replaces an object where it must create one only if none has its name, so two runs "
-                f"could overwrite each other's work. Nothing was opened. Install {package} {lowest} or newer: "
+                f"{package} {found} is too old for a lake: versions before {lowest} may replace an object where they "
+                f"must create one only if none has its name. Nothing was opened. Install {package} {lowest} or newer: "
                 f'`pip install --upgrade "dagster-beiwe[{kind.extra}]" "{package}>={lowest}"`.'
             )
 

@@ -76,7 +76,7 @@ def test_a_store_that_cannot_create_exclusively_is_refused_by_name(given: str) -
         ("s3://box/lake", "s3fs", "2024.10.0", "2024.12"),
         ("s3://box/lake", "botocore", "1.35.19", "1.35.20"),
         ("gs://box/lake", "gcsfs", "2024.10.0", "2024.12"),
-        ("abfs://box/lake", "adlfs", "2024.7.0", "2024.12"),
+        ("abfs://box/lake", "adlfs", "2025.8.0", "2026.2"),
     ],
 )
 def test_a_client_that_cannot_create_exclusively_is_refused_by_name(
@@ -84,7 +84,9 @@ def test_a_client_that_cannot_create_exclusively_is_refused_by_name(
 ) -> None:
     """It would leave the condition out, and the store would replace what is there."""
     monkeypatch.setattr(object_opening, "version", lambda name: old if name == package else "9999.1")
-    with pytest.raises(ConfigurationError, match=f"{package} {old} replaces.*Nothing was opened.*{package}>={lowest}"):
+    with pytest.raises(
+        ConfigurationError, match=f"{package} {old} is too old.*Nothing was opened.*{package}>={lowest}"
+    ):
         open_storage(given)
 
 
