@@ -327,8 +327,9 @@ def _containers(found: Facts) -> Iterator[str]:
     yield (
         "The deployment of [Deploy beyond one machine](deploy.md) with its own settings: Postgres, a lake in S3, a "
         "code server in a container, and runs in containers, started by `DockerRunLauncher` on podman. One backfill "
-        f"fetches {found['participants']:,} participants x {found['weeks']} weeks with one small file each; the pool's "
-        f"limit is set to {found['limit']}. One container is killed (SIGKILL) in mid-run, and the clock of "
+        f"fetches {found['participants']:,} participants x {found['weeks']} weeks with one small file each, from a "
+        f"server that takes {found['request_seconds']} s for each download; the pool's limit is set to "
+        f"{found['limit']}. One container is killed (SIGKILL) in mid-run, and the clock of "
         "every fourth container is ten minutes ahead. `python -m benchmarks.scale --only containers` plays 500 x 52, "
         "or 20 x 8 with `--quick` (root, Linux, `apt-get install podman runc libfaketime`).\n"
     )
