@@ -52,16 +52,22 @@ def environment_of(port: int) -> dict[str, str]:
 
 @contextmanager
 def object_store(store: Any = None) -> Iterator[dict[str, str]]:
-    """Serve a store, by default a new one; the environment that points to it."""
+    """Serve a store, by default a new one; the environment that points to it.
+
+    s3fs keeps clients with the store that they were made for: those of others are forgotten, and these too.
+    """
+    from s3fs import S3FileSystem
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print each request
     server = make_server("127.0.0.1", 0, store or new_store(), threaded=True)
     thread = threading.Thread(target=server.serve_forever, name="s3")
     thread.start()
+    S3FileSystem.clear_instance_cache()
     try:
         yield environment_of(server.port)
     finally:
+        S3FileSystem.clear_instance_cache()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -71,9 +77,7 @@ def object_store(store: Any = None) -> Iterator[dict[str, str]]:
 def s3_on_loopback() -> Iterator[Counter[str]]:
     """An empty bucket, and what is asked of it: requests for raw files and others, and bytes that it answers with."""
     import boto3
-    from s3fs import S3FileSystem
 
-    S3FileSystem.clear_instance_cache()  # those that are kept know the place of an earlier one
     counts: Counter[str] = Counter()
     store = new_store()
 

@@ -11,7 +11,7 @@ from benchmarks.limits import LANES
 _TRIED = {
     "Recordings: AES of another library": "pycryptodome encrypts 32 to 35 MB/s of one file on a core and OpenSSL, by "
     "`cryptography`, 33. Each byte waits for the 14 rounds of AES of the byte before it, whoever implements them",
-    "Recordings: larger pieces": "64 kB, 256 kB, and 1.5 MB at a time are all encrypted at 32 to 33 MB/s",
+    "Recordings: larger chunks": "64 kB, 256 kB, and 1.5 MB at a time are all encrypted at 32 to 33 MB/s",
     "GPS: each file alone, in threads that do not need Python's lock": "0.68 s of processor time in place of 0.43 s",
     "GPS: the server's daily counts first, so that one request brings everything": "0.56 to 0.67 s of processor time "
     "in place of 0.56 to 0.63 s with two requests",

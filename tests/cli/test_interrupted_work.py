@@ -64,9 +64,9 @@ def test_export(lake: StudyLake, interrupted: Callable[..., str], capsys: pytest
         f"Interrupted. What is complete in {target} stays, unencrypted. Run the same command again to continue."
     )
     kept = len(list(Path(target).rglob("*.csv")))
-    assert kept == 20
     assert main(command) == 0
     assert f"; {kept} were there already" in capsys.readouterr().out
+    assert 20 <= kept < len(list(Path(target).rglob("*.csv")))  # what was being written is completed
 
 
 def test_rekey(

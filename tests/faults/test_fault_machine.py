@@ -164,7 +164,7 @@ def test_read_only_lake(
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "disk")], check=True)
         server.forget_requests()
         fails_clearly(client, lake, server, says="read-only")
-        assert server.requests == []
+        assert not [each for each in server.requests if each.route.startswith("/get-data")]
         check_losses(lake, world, before)
         subprocess.run(["mount", "-o", "remount,rw", str(tmp_path / "disk")], check=True)
         completes(client, lake, world)

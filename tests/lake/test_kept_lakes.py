@@ -26,7 +26,8 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> StudyLake:
     """A kept lake, unpacked."""
     folder = tmp_path / "lake"
     with tarfile.open(request.param) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # from 3.11.4 on
+        archive.extractall(folder)
     return opened(folder, request.param.name.removesuffix(".tar.xz").rpartition("-")[2])
 
 

@@ -15,7 +15,7 @@ PACKAGE = Path(dagster_beiwe.__file__).parent
 # From the ground up: a room may import from itself and from those on lower floors.
 FLOORS = [
     {"errors", "environment"},
-    {"arguments", "streams", "windows", "archive", "private_files", "processes", "retries", "text"},
+    {"arguments", "streams", "windows", "archive", "meanwhile", "private_files", "processes", "retries", "text"},
     {"ids", "column_types", "encryption", "progress", "memory_folders"},
     {"cells", "member_names"},
     {"credentials"},

@@ -24,11 +24,8 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3]:
-    clients = fsspec.get_filesystem_class("s3")
-    clients.clear_instance_cache()  # those of other tests go on with the server that they were made for
     with S3() as server:
         yield server
-    clients.clear_instance_cache()
 
 
 @pytest.fixture
