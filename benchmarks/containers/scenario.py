@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -33,6 +33,7 @@ from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.simulator import ContentPlan, ParticipantPlan, SimulatedServer, StudyPlan, World
+from dagster_beiwe.sync import FetchPolicy
 
 STUDY_ID = "ContainersContainersCont"
 _LOOKS_UNTIL_BY_HAND = 30
@@ -141,8 +142,13 @@ class _Play:
         began = time.monotonic()
         self._server.misbehave("latency", route="/get-data*", seconds=self._size.request_seconds)
         middle = len(people) // 2
-        # Runs are held in their middle until one is disturbed; not for long, as the server holds a dead one's, too.
-        with self._server.misbehave("hang", route="/get-data*", participant=people[middle], seconds=6):
+        # Runs are held in their middle until one is disturbed: first for so long that they commit what they have, and
+        # then not for long, as the server holds a dead one's request, too.
+        commits = FetchPolicy().uncommitted_seconds + 1
+        with ExitStack() as held:
+            for person, hold_seconds in ((people[middle], commits), (people[middle + 1], 6)):
+                hold = self._server.misbehave("hang", route="/get-data*", participant=person, seconds=hold_seconds)
+                held.enter_context(hold)
             self._deployment.backfill(raw_data())
             self._wait(lambda: self._disturb(after=middle), what="a run to be in its middle")
         self._wait(self._is_over, what="the backfill to end")
@@ -176,6 +182,7 @@ class _Play:
 
     def _disturb(self, *, after: int) -> bool:
         """Kill a run that has recorded so many partitions, or cut them all off; returns whether there was one."""
+        assert not self._has_ended(), "the backfill ended before a run was in its middle"
         for run in runs_in(self._history, [dg.DagsterRunStatus.STARTED]):
             recorded = len(self._history.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION))
             if recorded < after:
@@ -208,8 +215,13 @@ class _Play:
                     self._deployment.reexecute(run.run_id)
 
     def _is_over(self) -> bool:
-        """Without a look at the backfill itself, which has all of its partitions in one text."""
+        """A backfill may have all of its partitions while a killed run is still to be retried."""
         self._see_to_retries()
+        going_on = [status for status in dg.DagsterRunStatus if status not in _ENDED]
+        return self._has_ended() and not self._history.get_runs_count(dg.RunsFilter(statuses=going_on))
+
+    def _has_ended(self) -> bool:
+        """Without a look at the backfill itself, which has all of its partitions in one text."""
         return self._history.get_backfills_count(BulkActionsFilter(statuses=BULK_ACTION_TERMINAL_STATUSES)) > 0
 
     def _wait(self, condition: Callable[[], bool], *, what: str) -> None:
