@@ -29,12 +29,12 @@ def test_the_page_is_made_from_the_results(results: dict[str, Any]) -> None:
 
 
 def test_a_tenth_of_the_study_took_what_a_hundredth_predicted(results: dict[str, Any]) -> None:
-    """In whatever does not depend on the machine."""
+    """In whatever does not depend on the machine: closely where a plan rests on it, roughly where it is small."""
     if "tenth" not in results["studies"]:
         pytest.skip("the tenth was not measured: python -m benchmarks.cost --only tenth, on an idle machine")
     differences = [each for each in page.differences(results) if each.figure != "cpu_seconds"]
     assert len(differences) > 20
-    assert [each for each in differences if abs(each.percent) > 15] == []
+    assert [each for each in differences if abs(each.percent) > (15 if page.is_large(each) else 40)] == []
 
 
 def test_the_audit_of_a_large_study_fits_into_the_budget(results: dict[str, Any]) -> None:
