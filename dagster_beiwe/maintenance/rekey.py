@@ -12,14 +12,14 @@ their history. Whoever was withdrawn is in none of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from dagster_beiwe.encryption import UNENCRYPTED, recorded_name
+from dagster_beiwe.encryption import recorded_name
 from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, PassphraseMissingError
 from dagster_beiwe.lake.catalog.catalog import Catalog
@@ -28,13 +28,13 @@ from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import NO_STUDY, LogLayout, Subject
-from dagster_beiwe.lake.manifest import FileRecord, Manifest
-from dagster_beiwe.lake.staging import SMALL_BYTES, Compression, ContentHashes, Examined, FileForm, StagedFile
+from dagster_beiwe.lake.manifest import Manifest
+from dagster_beiwe.lake.staging import Compression, StagedFile
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.writer import LakeWriter, Plan, Submitted
+from dagster_beiwe.maintenance.file_copies import STORED, FileCopier, as_stored
 from dagster_beiwe.maintenance.verify import verify_study
-from dagster_beiwe.member_names import MemberName
 from dagster_beiwe.progress import Progress
 from dagster_beiwe.tables.store import TableStore
 
@@ -43,11 +43,7 @@ Source = TypeVar("Source", StudyLake, TableStore)
 _RUN_ID: Final = "rekey"
 """The run of a copy's records; records of other runs show that the new lake is in use."""
 _KEPT_OF_SNAPSHOTS: Final = ("name", "taken_at", "content", "participants", "files", "size_bytes")
-_STORED: Final = ("path", "stored_size_bytes", "stored_sha256", "encryption", "compression")
-"""The fields of a file's record that say how it is stored."""
-_CHUNK_BYTES: Final = 256 * 1024
 _FILES_AT_ONCE: Final = 4
-_BATCH_BYTES: Final = 32 * 1024 * 1024
 
 
 @dataclass
@@ -90,7 +86,8 @@ def rekey_study(
     source = _proven(source)
     catalog = _begin(source.log, target.log)
     with LakeWriter(target, run_id=_RUN_ID) as writer, ThreadPoolExecutor(_FILES_AT_ONCE, "beiwe-rekey") as pool:
-        copy = _Copy(source, target, writer, pool, result, compression, encrypt_all, progress)
+        files = FileCopier(source, target, writer, pool, compression, encrypt_all)
+        copy = _Copy(source, target, writer, files, result, progress)
         try:
             kept = sorted(source.state.snapshots.values(), key=lambda each: each.at.number)
             states = {each: source.at(each.name) for each in kept if each.name not in catalog.state.snapshots}
@@ -173,10 +170,8 @@ class _Copy:
     source: StudyLake
     target: StudyLake
     writer: LakeWriter
-    pool: ThreadPoolExecutor
+    files: FileCopier
     result: RekeyResult
-    compression: Compression | None
-    encrypt_all: bool
     progress: Progress
     copied: dict[tuple[str, str], Version] = field(default_factory=dict)
     """What this call has compared: most windows are the same in all states."""
@@ -225,12 +220,12 @@ class _Copy:
         manifest = source.manifest_of(plan.participant, window, version)
         there = plan.manifests[window]
         kept = {record.key: record for record in there.files} if there else {}
-        lacking = [record for record in manifest.files if not self._is_copy(kept.get(record.key), record)]
-        records = {record.key: _as_stored(record, kept[record.key]) for record in manifest.files if record.key in kept}
+        lacking = [record for record in manifest.files if not self.files.is_copy(kept.get(record.key), record)]
+        records = {record.key: as_stored(record, kept[record.key]) for record in manifest.files if record.key in kept}
         if there and not lacking and _facts(there) == _facts(manifest):
             return None
         staged: list[StagedFile] = []
-        for record, file in self._copied(plan.participant, lacking):
+        for record, file in self.files.copy(plan.participant, lacking):
             records[record.key] = record
             staged.append(file)
             self.progress.within(sum(each.size_bytes for each in staged))
@@ -240,64 +235,6 @@ class _Copy:
         self.result.files_copied += len(lacking)
         self.result.bytes_copied += sum(record.size_bytes for record in lacking)
         return self.writer.adopt(plan, copy, staged, compared=version.compared)
-
-    def _copied(self, participant: str, records: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, StagedFile]]:
-        """Copy files, and read the copies back. Small ones that stay as compressed as they are are encrypted together,
-        which ciphers do several times faster."""
-        batch, single = list[FileRecord](), list[FileRecord]()
-        size_bytes = 0
-        for record in records:
-            small = record.size_bytes <= SMALL_BYTES and self._form(record).compression == record.compression
-            (batch if small else single).append(record)
-            size_bytes += record.stored_size_bytes if small else 0
-            if size_bytes >= _BATCH_BYTES:
-                yield from self._batch(participant, batch)
-                batch, size_bytes = [], 0
-        yield from self._batch(participant, batch)
-        yield from self.pool.map(lambda record: self._file(participant, record), single)
-
-    def _batch(self, participant: str, records: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, StagedFile]]:
-        by_form: dict[FileForm, list[FileRecord]] = {}
-        for record in records:
-            by_form.setdefault(self._form(record), []).append(record)
-        for form, own in by_form.items():
-            contents = self.pool.map(lambda record: self.source.read_decrypted(participant, record), own)
-            files = [
-                (_member(participant, record), Examined(plain=_hashes(record), content=content))
-                for record, content in zip(own, contents, strict=True)
-            ]
-            staged = self.writer.stage_all(files, pool=self.pool, form=form)
-            yield from self.pool.map(lambda pair: self._proven(participant, *pair), zip(own, staged, strict=True))
-
-    def _file(self, participant: str, record: FileRecord) -> tuple[FileRecord, StagedFile]:
-        with self.source.open(participant, record) as plain:
-            body = iter(lambda: plain.read(_CHUNK_BYTES), b"")
-            file = self.writer.stage(_member(participant, record), body, compressed=False, form=self._form(record))
-        return self._proven(participant, record, file)
-
-    def _proven(self, participant: str, record: FileRecord, file: StagedFile) -> tuple[FileRecord, StagedFile]:
-        """The record of a copy, once it was read back."""
-        path = file.path.removeprefix(f"{self.target.folder(participant)}/")
-        copy = msgspec.structs.replace(_as_stored(record, file), path=path)
-        if self.target.ring.can_decrypt(file.encryption):
-            with self.target.open(participant, copy) as back:
-                while back.read(_CHUNK_BYTES):
-                    pass
-        return copy, file
-
-    def _form(self, record: FileRecord) -> FileForm:
-        encrypted = self.encrypt_all or record.encryption != UNENCRYPTED
-        kept: Compression = "zstd" if record.compression == "zstd" else "none"
-        cipher = self.target.form(record.stream).cipher if encrypted else None
-        return FileForm(cipher=cipher, compression=self.compression or kept)
-
-    def _is_copy(self, there: FileRecord | None, record: FileRecord) -> bool:
-        form = self._form(record)
-        return there is not None and (there.sha256, there.encryption, there.compression) == (
-            record.sha256,
-            form.encryption,
-            form.compression,
-        )
 
 
 def _windows(states: Iterable[StudyLake]) -> int:
@@ -370,28 +307,9 @@ def _begin(source: Opening, target: Opening) -> Catalog:
     return catalog
 
 
-def _member(participant: str, record: FileRecord) -> MemberName:
-    return MemberName(
-        participant=participant,
-        stream=record.stream,
-        survey_id=record.survey_id,
-        name=record.member.rpartition("/")[2],
-        time=record.moment,
-    )
-
-
-def _hashes(record: FileRecord) -> ContentHashes:
-    return ContentHashes(size_bytes=record.size_bytes, md5=record.md5, sha1=record.sha1, sha256=record.sha256)
-
-
-def _as_stored(record: FileRecord, there: FileRecord | StagedFile) -> FileRecord:
-    """The old lake's record with the place and form that the file has in the new one."""
-    return msgspec.structs.replace(record, **{name: getattr(there, name) for name in _STORED})
-
-
 def _facts(manifest: Manifest) -> Manifest:
     """A manifest without what says how its files are stored."""
-    blank: dict[str, Any] = dict.fromkeys(_STORED, "")
+    blank: dict[str, Any] = dict.fromkeys(STORED, "")
     files = tuple(msgspec.structs.replace(record, **blank) for record in manifest.files)
     return msgspec.structs.replace(manifest, files=files)
 

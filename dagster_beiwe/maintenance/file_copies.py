@@ -1,0 +1,113 @@
+"""Copy raw files from one lake into another, encrypted as the other encrypts, and prove each copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from dagster_beiwe.encryption import UNENCRYPTED
+from dagster_beiwe.lake.manifest import FileRecord
+from dagster_beiwe.lake.staging import SMALL_BYTES, Compression, ContentHashes, Examined, FileForm, StagedFile
+from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.lake.writer import LakeWriter
+from dagster_beiwe.member_names import MemberName
+
+STORED: Final = ("path", "stored_size_bytes", "stored_sha256", "encryption", "compression")
+"""The fields of a file's record that say how it is stored."""
+_CHUNK_BYTES: Final = 256 * 1024
+_BATCH_BYTES: Final = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class FileCopier:
+    """Copies files of ``source`` into ``target``. They keep their ``compression`` unless another one is given, and stay
+    plain if they were, unless ``encrypt_all``."""
+
+    source: StudyLake
+    target: StudyLake
+    writer: LakeWriter
+    pool: ThreadPoolExecutor
+    compression: Compression | None
+    encrypt_all: bool
+
+    def copy(self, participant: str, records: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, StagedFile]]:
+        """Copy files, and read the copies back. Small ones whose compression does not change are encrypted together,
+        which ciphers do several times faster."""
+        batch, single = list[FileRecord](), list[FileRecord]()
+        size_bytes = 0
+        for record in records:
+            small = record.size_bytes <= SMALL_BYTES and self._form(record).compression == record.compression
+            (batch if small else single).append(record)
+            size_bytes += record.stored_size_bytes if small else 0
+            if size_bytes >= _BATCH_BYTES:
+                yield from self._batch(participant, batch)
+                batch, size_bytes = [], 0
+        yield from self._batch(participant, batch)
+        yield from self.pool.map(lambda record: self._file(participant, record), single)
+
+    def _batch(self, participant: str, records: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, StagedFile]]:
+        by_form: dict[FileForm, list[FileRecord]] = {}
+        for record in records:
+            by_form.setdefault(self._form(record), []).append(record)
+        for form, own in by_form.items():
+            contents = self.pool.map(lambda record: self.source.read_decrypted(participant, record), own)
+            files = [
+                (_member(participant, record), Examined(plain=_hashes(record), content=content))
+                for record, content in zip(own, contents, strict=True)
+            ]
+            staged = self.writer.stage_all(files, pool=self.pool, form=form)
+            yield from self.pool.map(lambda pair: self._proven(participant, *pair), zip(own, staged, strict=True))
+
+    def _file(self, participant: str, record: FileRecord) -> tuple[FileRecord, StagedFile]:
+        with self.source.open(participant, record) as plain:
+            body = iter(lambda: plain.read(_CHUNK_BYTES), b"")
+            file = self.writer.stage(_member(participant, record), body, compressed=False, form=self._form(record))
+        return self._proven(participant, record, file)
+
+    def _proven(self, participant: str, record: FileRecord, file: StagedFile) -> tuple[FileRecord, StagedFile]:
+        """The record of a copy, once it was read back."""
+        path = file.path.removeprefix(f"{self.target.folder(participant)}/")
+        copy = msgspec.structs.replace(as_stored(record, file), path=path)
+        if self.target.ring.can_decrypt(file.encryption):
+            with self.target.open(participant, copy) as back:
+                while back.read(_CHUNK_BYTES):
+                    pass
+        return copy, file
+
+    def _form(self, record: FileRecord) -> FileForm:
+        encrypted = self.encrypt_all or record.encryption != UNENCRYPTED
+        kept: Compression = "zstd" if record.compression == "zstd" else "none"
+        cipher = self.target.form(record.stream).cipher if encrypted else None
+        return FileForm(cipher=cipher, compression=self.compression or kept)
+
+    def is_copy(self, there: FileRecord | None, record: FileRecord) -> bool:
+        """Whether a record of the new lake is the copy of one of the old lake, in the form that a copy gets now."""
+        form = self._form(record)
+        return there is not None and (there.sha256, there.encryption, there.compression) == (
+            record.sha256,
+            form.encryption,
+            form.compression,
+        )
+
+
+def _member(participant: str, record: FileRecord) -> MemberName:
+    return MemberName(
+        participant=participant,
+        stream=record.stream,
+        survey_id=record.survey_id,
+        name=record.member.rpartition("/")[2],
+        time=record.moment,
+    )
+
+
+def _hashes(record: FileRecord) -> ContentHashes:
+    return ContentHashes(size_bytes=record.size_bytes, md5=record.md5, sha1=record.sha1, sha256=record.sha256)
+
+
+def as_stored(record: FileRecord, there: FileRecord | StagedFile) -> FileRecord:
+    """The old lake's record with the place and form that the file has in the new one."""
+    return msgspec.structs.replace(record, **{name: getattr(there, name) for name in STORED})
