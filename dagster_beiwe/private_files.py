@@ -27,8 +27,6 @@ PART_SUFFIX = ".part"
 OTHERS = 0o077
 """The permissions of everyone but the owner: nothing private has any of them."""
 
-_PAGE_BYTES = 4096
-
 _AnyPath = str | os.PathLike[str]
 
 
@@ -105,9 +103,19 @@ def open_file(path: _AnyPath, *, follow: bool = False) -> BinaryIO:
     return _open(path, follow=follow)
 
 
-def read_file(path: _AnyPath, *, limit_bytes: int, follow: bool = False) -> bytes:
-    """A whole small file, as ``open_file`` opens it. Raises ``FileTooLargeError`` beyond the limit."""
-    return _read(path, limit_bytes=limit_bytes, follow=follow)
+def read_file(path: _AnyPath, *, limit_bytes: int, follow: bool = False, folder: int | None = None) -> bytes:
+    """A whole small file, as ``open_file`` opens it, or by its name in an open folder. It may have grown since its size
+    was checked. Raises ``FileTooLargeError`` beyond the limit."""
+    descriptor, size_bytes = _descriptor(path, folder=folder, follow=follow)
+    step, data = min(size_bytes, limit_bytes) + 1, b""
+    try:
+        while len(data) <= limit_bytes and (more := os.read(descriptor, step)):
+            data += more
+    finally:
+        os.close(descriptor)
+    if len(data) > limit_bytes:
+        raise FileTooLargeError(limit_bytes, path)
+    return data
 
 
 def write_file(path: _AnyPath, data: bytes, *, follow: bool = False, exclusive: bool = False) -> None:
@@ -199,7 +207,7 @@ class FileTree:
     def read(self, path: str, *, limit_bytes: int) -> bytes:
         """A whole small file."""
         with self._above(path) as (folder, name):
-            return _read(name, limit_bytes=limit_bytes, folder=folder)
+            return read_file(name, limit_bytes=limit_bytes, folder=folder)
 
     def read_all(self, paths: Sequence[str], *, limit_bytes: int) -> Iterator[bytes | None]:
         """Whole small files, None for a missing one; a folder of several in a row is opened once for them."""
@@ -211,7 +219,7 @@ class FileTree:
                         raise OutsideTreeError(path)
                     try:
                         folder = opened.enter_context(self.folder(above)) if folder is None else folder
-                        data = _read(path.rpartition("/")[2], limit_bytes=limit_bytes, folder=folder)
+                        data = read_file(path.rpartition("/")[2], limit_bytes=limit_bytes, folder=folder)
                     except FileNotFoundError:
                         yield None
                     else:
@@ -387,18 +395,3 @@ def _kind(path: _AnyPath, folder: int | None) -> str:
         mode = os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
         return _KINDS.get(stat.S_IFMT(mode), "something else")
     return "something else"
-
-
-def _read(path: _AnyPath, *, limit_bytes: int, folder: int | None = None, follow: bool = False) -> bytes:
-    """All of a file, which may have grown since its size was checked."""
-    descriptor, size_bytes = _descriptor(path, folder=folder, follow=follow)
-    try:
-        data = os.read(descriptor, size_bytes + 1) if size_bytes <= limit_bytes else b""
-        while size_bytes <= limit_bytes and (more := os.read(descriptor, _PAGE_BYTES)):
-            data += more
-            size_bytes = len(data)
-    finally:
-        os.close(descriptor)
-    if size_bytes > limit_bytes:
-        raise FileTooLargeError(limit_bytes, path)
-    return data
