@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks.process import is_real_time, peak_bytes
+from benchmarks.made_files import made_file, made_manifest
+from benchmarks.process import is_real_time, peak_bytes, run_module
 from benchmarks.server import Served, ServerProcess
 from benchmarks.worlds import COVERAGE_DAYS, NOW, Scale
 from dagster_beiwe.client import BeiweClient
@@ -26,7 +26,7 @@ from dagster_beiwe.coverage.earlier import NUMBERS
 from dagster_beiwe.coverage.expected import SettingsRecord
 from dagster_beiwe.coverage.measure import Basis, Counts, measure_coverage
 from dagster_beiwe.credentials import Credentials
-from dagster_beiwe.lake import BeiweLake, FileRecord, LakeWriter, Manifest, StudyLake
+from dagster_beiwe.lake import BeiweLake, FileRecord, LakeWriter, StudyLake
 from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.roster import roster_rows
 from dagster_beiwe.studies.server_counts import counts_in_batches
@@ -75,19 +75,10 @@ def _measure(server: ServerProcess, start: datetime, files_a_day: int, folder: P
 
 def _made(server: ServerProcess, start: datetime, folder: Path) -> Costs:
     job = {"folder": str(folder), "start": start.isoformat(), "served": vars(server.served)}
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     server.counts()
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.coverage"],
-        input=json.dumps(job),
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-        cwd=Path(__file__).parents[1],
-        check=True,
-    )
+    costs = run_module("benchmarks.coverage", given=job)
     served = server.counts()
-    return {"requests": served.requests, "server_cpu_seconds": served.cpu_seconds, **json.loads(done.stdout)}
+    return {"requests": served.requests, "server_cpu_seconds": served.cpu_seconds, **costs}
 
 
 def write(lake: StudyLake, served: Served, windows: Sequence[Window], *, files_a_day: int) -> None:
@@ -96,50 +87,19 @@ def write(lake: StudyLake, served: Served, windows: Sequence[Window], *, files_a
         with LakeWriter(lake, run_id="benchmark", participants=[participant]) as writer:
             plan = writer.plan(participant, windows)
             for window in windows:
-                writer.adopt(plan, _manifest(served, participant, window, files_a_day), [], compared=0)
-
-
-def _manifest(served: Served, participant: str, window: Window, files_a_day: int) -> Manifest:
-    return Manifest(
-        study_id=served.study_id,
-        participant=participant,
-        window=window.key,
-        start=window.start.isoformat(),
-        end=window.end.isoformat(),
-        committed_at=window.end.isoformat(),
-        run_id="benchmark",
-        streams=served.streams,
-        files=tuple(_records(served, participant, window, files_a_day)),
-    )
+                files = _records(served, participant, window, files_a_day)
+                writer.adopt(plan, made_manifest(served, participant, window, files), [], compared=0)
 
 
 def _records(served: Served, participant: str, window: Window, files_a_day: int) -> Iterator[FileRecord]:
     for day in range(window.hours // 24):
         for number in range(files_a_day):
             stream, moment = served.streams[number // 24], window.start + (24 * day + number % 24) * _HOUR
-            member = f"{stream}/{moment:%Y-%m-%d %H_%M_%S}+00_00.csv"
-            digest = hashlib.sha256(f"{participant}{member}".encode()).hexdigest()
-            yield FileRecord(
-                key=f"{served.study_id}/{participant}/{stream}/{moment:%Y-%m-%dT%H:%M:%S}.csv",
-                member=member,
-                path=member,
-                stream=stream,
-                survey_id=None,
-                time=moment.isoformat(),
-                size_bytes=50_000,
-                md5=None,
-                sha1=digest[:40],
-                sha256=digest,
-                stored_size_bytes=20_000,
-                stored_sha256=digest[::-1],
-                encryption="cryptease",
-                compression="zstd",
-                first_seen=window.end.isoformat(),
-                fetched_at=window.end.isoformat(),
-                run_id=digest[:32],
-                counted_in=f"{moment:%Y-%m-%d} America/New_York",
-                counted_at=window.end.isoformat(),
-            )
+            digest = hashlib.sha256(f"{participant}{stream}{moment}".encode()).hexdigest()
+            yield made_file(
+                served, participant, stream, moment, at=window.end, zone="America/New_York", size_bytes=50_000,
+                stored_size_bytes=20_000, stored_sha256=digest,
+            )  # fmt: skip
 
 
 def _lake(folder: Path, served: Served) -> StudyLake:

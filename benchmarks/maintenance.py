@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 import zstandard
 
-from benchmarks.process import is_real_time, peak_bytes
+from benchmarks.process import is_real_time, peak_bytes, run_module
 from benchmarks.server import Served, ServerProcess
 from benchmarks.worlds import Scale, build
 from dagster_beiwe.adoption import Adoption, OldTree
@@ -83,7 +82,7 @@ def measure_works(
     run: Callable[[Job], Costs] | None = None,
 ) -> Costs:
     """What each work takes with one kind of data, ours and the limit; each ``run`` in a process of its own."""
-    run = run or _in_a_process
+    run = run or (lambda job: run_module("benchmarks.maintenance", given=job))
     one = served.participants[:1]
     folder.mkdir()
     _write_tree(name, scale, folder / "plain", served.participants, locked=False)
@@ -111,21 +110,6 @@ def measure_works(
             for side, cases in runs.items()
         }
     return found
-
-
-def _in_a_process(job: Job) -> Costs:
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.maintenance"],
-        input=json.dumps(job),
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-        cwd=Path(__file__).parents[1],
-        check=True,
-    )
-    costs: Costs = json.loads(done.stdout.splitlines()[-1])
-    return costs
 
 
 def _write_tree(name: str, scale: Scale, folder: Path, participants: Sequence[str], *, locked: bool) -> None:

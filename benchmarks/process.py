@@ -1,4 +1,4 @@
-"""Run one client in a process of its own, and what it costs there."""
+"""Measure in a process of its own, so that none has warmed up for another, and what it costs there."""
 
 from __future__ import annotations
 
@@ -29,19 +29,28 @@ class Job:
 
 def run(job: Job) -> dict[str, Any]:
     """What the client measured: seconds, bytes of memory, and whatever else it tells."""
+    return run_module("benchmarks.clients", given=asdict(job))
+
+
+def run_module(
+    module: str, *arguments: str, given: object = None, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Run a module in a process of its own. ``given`` is its input, and the last line of its output the result: both
+    are JSON. Raises ``RuntimeError`` with its output if it fails."""
     # Proxies of the environment must not stand between a client and the loopback interface.
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    inherited = os.environ if environment is None else environment
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.clients"],
-        input=json.dumps(asdict(job)),
+        [sys.executable, "-m", module, *arguments],
+        input=json.dumps(given),
         capture_output=True,
         text=True,
-        env=environment,
+        env={name: value for name, value in inherited.items() if not name.lower().endswith("_proxy")},
         cwd=_ROOT,
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"Client {job.client} failed.\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        shown = f"{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+        raise RuntimeError(f"{' '.join([module, *arguments])} failed.\n{shown}")
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured
 

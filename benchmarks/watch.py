@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,10 +17,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from benchmarks.process import is_real_time, peak_bytes
+from benchmarks.made_files import made_file, made_manifest
+from benchmarks.process import is_real_time, peak_bytes, run_module
 from benchmarks.server import Served, ServerProcess
 from benchmarks.worlds import WATCHED_BYTES, Scale
-from dagster_beiwe.lake import BeiweLake, FileRecord, LakeWriter, Manifest
+from dagster_beiwe.lake import BeiweLake, FileRecord, LakeWriter
 from dagster_beiwe.private_files import make_folder
 from dagster_beiwe.windows import Window, windows_between
 
@@ -70,7 +70,9 @@ def fill(folder: Path, served: Served, *, files_a_day: int) -> int:
             with LakeWriter(lake, run_id="benchmark", participants=[participant]) as writer:
                 plan = writer.plan(participant, windows)
                 for window in windows:
-                    manifest = _manifest(served, participant, window, files_a_day)
+                    manifest = made_manifest(
+                        served, participant, window, _records(served, participant, window, files_a_day)
+                    )
                     for record in manifest.files:
                         links.put(folder / lake.folder(participant, record.path))
                     writer.adopt(plan, manifest, [], compared=int(window.end.timestamp()))
@@ -101,20 +103,6 @@ def _windows(served: Served) -> list[Window]:
     return list(windows_between("weekly", start, end))
 
 
-def _manifest(served: Served, participant: str, window: Window, files_a_day: int) -> Manifest:
-    return Manifest(
-        study_id=served.study_id,
-        participant=participant,
-        window=window.key,
-        start=window.start.isoformat(),
-        end=window.end.isoformat(),
-        committed_at=window.end.isoformat(),
-        run_id="benchmark",
-        streams=served.streams,
-        files=tuple(_records(served, participant, window, files_a_day)),
-    )
-
-
 def _records(served: Served, participant: str, window: Window, files_a_day: int) -> Iterator[FileRecord]:
     (stream,) = served.streams
     step = 24 // files_a_day
@@ -122,28 +110,10 @@ def _records(served: Served, participant: str, window: Window, files_a_day: int)
         moment = window.start + hour * _HOUR
         if moment >= datetime.fromisoformat(served.end):
             return
-        member = f"{stream}/{moment:%Y-%m-%d %H_%M_%S}+00_00.csv"
-        yield FileRecord(
-            key=f"{served.study_id}/{participant}/{stream}/{moment:%Y-%m-%dT%H:%M:%S}.csv",
-            member=member,
-            path=f"{member}.zst.lock",
-            stream=stream,
-            survey_id=None,
-            time=moment.isoformat(),
-            size_bytes=WATCHED_BYTES,
-            md5=None,
-            sha1=_SHA256[:40],
-            sha256=hashlib.sha256(f"{participant}{member}".encode()).hexdigest(),
-            stored_size_bytes=len(_CONTENT),
-            stored_sha256=_SHA256,
-            encryption="cryptease",
-            compression="zstd",
-            first_seen=window.end.isoformat(),
-            fetched_at=window.end.isoformat(),
-            run_id=_SHA256[:32],
-            counted_in=f"{moment:%Y-%m-%d} UTC",
-            counted_at=window.end.isoformat(),
-        )
+        yield made_file(
+            served, participant, stream, moment, at=window.end, zone="UTC", size_bytes=WATCHED_BYTES,
+            stored_size_bytes=len(_CONTENT), stored_sha256=_SHA256, suffix=".zst.lock",
+        )  # fmt: skip
 
 
 def watch(served: Served, folder: Path) -> Costs:
@@ -159,19 +129,7 @@ def watch(served: Served, folder: Path) -> Costs:
         "BEIWE_LAKE_PASSPHRASE": PASSPHRASE,
         "DAGSTER_HOME": str(home),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.watch"],
-        input=json.dumps(vars(served)),
-        capture_output=True,
-        text=True,
-        env={name: value for name, value in environment.items() if not name.lower().endswith("_proxy")},
-        cwd=Path(__file__).parents[1],
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"The run failed.\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}")
-    costs: Costs = json.loads(done.stdout.splitlines()[-1])
-    return costs
+    return run_module("benchmarks.watch", given=vars(served), environment=environment)
 
 
 def _run(served: Mapping[str, Any]) -> Costs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from random import Random
@@ -21,13 +20,12 @@ from dagster._core.execution.asset_backfill import (
     AssetBackfillIterationResult,
     execute_asset_backfill_iteration_inner,
 )
-from dagster._core.execution.backfill import PartitionBackfill
 from dagster._core.storage.event_log.schema import AssetEventTagsTable, SqlEventLogStorageTable
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from sqlalchemy import Table, func, select
 
 from benchmarks.scale.process import Stopwatch
-from benchmarks.scale.project import history, raw_data
+from benchmarks.scale.project import add_backfill, history, raw_data
 from benchmarks.scale.served import defs
 from dagster_beiwe.cells import CellKey
 from dagster_beiwe.partitions.definitions import WINDOW
@@ -123,20 +121,7 @@ def _replaced(text: str, names: Mapping[str, str]) -> str:
 def _backfill(instance: dg.DagsterInstance, built: dg.Definitions, keys: Sequence[str]) -> Facts:
     """Store a backfill of all partitions whose runs are requested; what the daemon's iterations take, every 30 s."""
     graph = built.get_repository_def().asset_graph
-    backfill = PartitionBackfill.from_asset_partitions(
-        backfill_id=BACKFILL,
-        asset_graph=graph,
-        partition_names=keys,
-        asset_selection=[raw_data()],
-        backfill_timestamp=time.time(),
-        tags={},
-        dynamic_partitions_store=instance,
-        all_partitions=False,
-        title=None,
-        description=None,
-        run_config=None,
-    )
-    instance.add_backfill(backfill)
+    backfill = add_backfill(instance, built, keys, name=BACKFILL)
     found: Facts = {}
     for turn in ("first", "next"):
         with Stopwatch() as watch:

@@ -57,33 +57,17 @@ def measure_pool(folder: Path, *, size: int, change: Mapping[str, Any]) -> dict[
 
 def request_backfill(study: str, people: list[str], weeks: int) -> dict[str, Any]:
     """Ask for everything, as the button in the UI does."""
-    from dagster._core.execution.backfill import PartitionBackfill
-
-    from benchmarks.scale.project import history, raw_data
+    from benchmarks.scale.project import add_backfill, history, raw_data
     from benchmarks.scale.served import defs
 
-    graph = defs().get_repository_def().asset_graph
+    built = defs()
     with history({study: people}) as instance:
-        partitions = graph.get(raw_data()).partitions_def
+        partitions = built.get_assets_def(raw_data()).partitions_def
         assert partitions is not None
         keys = list(partitions.get_partition_keys(dynamic_partitions_store=instance))
         assert len(keys) == len(people) * weeks
         limit_pool(instance, f"beiwe_{host_slug(os.environ['BEIWE_URL'])}")  # as roster does
-        instance.add_backfill(
-            PartitionBackfill.from_asset_partitions(
-                backfill_id="benchmark",
-                asset_graph=graph,
-                partition_names=keys,
-                asset_selection=[raw_data()],
-                backfill_timestamp=time.time(),
-                tags={},
-                dynamic_partitions_store=instance,
-                all_partitions=False,
-                title=None,
-                description=None,
-                run_config=None,
-            )
-        )
+        add_backfill(instance, built, keys, name="benchmark")
     return {"partitions": len(keys)}
 
 

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from benchmarks.process import run_module
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_ROOT = Path(__file__).parents[2]
-
 
 def measure(part: str, environment: Mapping[str, str], **options: Any) -> dict[str, Any]:
     """Run a function of ``benchmarks.scale.parts`` and return what it found."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scale.parts", part, json.dumps(options)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=dict(environment),
-        cwd=_ROOT,
-    )
-    if done.returncode:
-        raise RuntimeError(f"Part {part} failed.\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return run_module("benchmarks.scale.parts", part, json.dumps(options), environment=environment)
 
 
 class Stopwatch:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.execution.backfill import PartitionBackfill
 
 from dagster_beiwe import StudyConfig, build_beiwe_definitions
 from dagster_beiwe.partitions.definitions import participants_name
@@ -53,6 +55,27 @@ def history(participants: Mapping[str, Sequence[str]]) -> Iterator[dg.DagsterIns
 
 def raw_data(number: int = 0) -> dg.AssetKey:
     return dg.AssetKey(["beiwe", f"s{number}", "raw_data"])
+
+
+def add_backfill(
+    instance: dg.DagsterInstance, built: dg.Definitions, keys: Sequence[str], *, name: str
+) -> PartitionBackfill:
+    """Request a backfill of raw data, as the button in the UI does."""
+    backfill = PartitionBackfill.from_asset_partitions(
+        backfill_id=name,
+        asset_graph=built.get_repository_def().asset_graph,
+        partition_names=keys,
+        asset_selection=[raw_data()],
+        backfill_timestamp=time.time(),
+        tags={},
+        dynamic_partitions_store=instance,
+        all_partitions=False,
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    instance.add_backfill(backfill)
+    return backfill
 
 
 def folder_bytes(folder: Path) -> int:
