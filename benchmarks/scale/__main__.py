@@ -68,7 +68,7 @@ def run(only: Sequence[str], *, quick: bool, folder: Path, earlier: Facts) -> Fa
         "versions": machine.versions(),
         "real_time": os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR),
     }
-    results = {**earlier, **(taken if SECTIONS.keys() & only else {})}
+    results = {**taken, **earlier, **(taken if SECTIONS.keys() & only else {})}
     for name in only:
         _say(f"{name} ...")
         found = (SECTIONS | APART)[name](quick=quick, folder=folder)

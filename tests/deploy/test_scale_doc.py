@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.scale.report import as_document
+import pytest
+
+from benchmarks.scale.__main__ import APART, SECTIONS, run
+from benchmarks.scale.report import as_document, as_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,3 +27,11 @@ def test_what_was_promised_is_met() -> None:
     loading = results["definitions"]
     assert loading["first"]["cpu_seconds"] - loading["empty"]["cpu_seconds"] < 3
     assert loading["first"]["requests"] == 1
+
+
+@pytest.mark.parametrize("section", sorted(SECTIONS | APART))
+def test_a_section_that_is_measured_alone_is_printed(section: str, tmp_path: Path) -> None:
+    """Also on a machine that has measured nothing before."""
+    results = json.loads((ROOT / "benchmarks" / "scale" / "results.json").read_text(encoding="utf-8"))
+    text = as_text({**run([], quick=True, folder=tmp_path, earlier={}), section: results[section]})
+    assert "## The defaults, and why" in text
