@@ -12,13 +12,13 @@ import pandas as pd
 
 from dagster_beiwe.coverage.enrollment import Enrollment
 from dagster_beiwe.coverage.frame import has_data
+from dagster_beiwe.parts import ROWS_AT_ONCE, row_parts
 from dagster_beiwe.streams import StreamGroup, stream_named
 from dagster_beiwe.studies.config import DEFAULT_SILENT_DAYS, StudyConfig
 
 _LIMITS = "silence_limits"
 
 _DAY, _EPOCH = timedelta(days=1), date(1970, 1, 1)
-_ROWS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,11 @@ class SilentParticipant:
 
 
 def find_silent(
-    frame: pd.DataFrame, roster: Mapping[str, Enrollment], *, limits: SilenceLimits = DEFAULT_LIMITS
+    frame: pd.DataFrame,
+    roster: Mapping[str, Enrollment],
+    *,
+    limits: SilenceLimits = DEFAULT_LIMITS,
+    rows_at_once: int = ROWS_AT_ONCE,
 ) -> tuple[SilentParticipant, ...]:
     """The enrolled participants of a coverage table who are silent, one entry each, the longest silent first.
 
@@ -90,7 +94,7 @@ def find_silent(
     if frame.empty:
         return ()
     found = []
-    for participant, streams in _enrolled(frame):
+    for participant, streams in _enrolled(frame, rows_at_once=rows_at_once):
         person = roster.get(participant, Enrollment(participant=participant))
         if entry := _silence(person, streams, limits):
             found.append(entry)
@@ -116,62 +120,73 @@ class _Stream:
         return stream_named(self.stream).group
 
 
-def _enrolled(frame: pd.DataFrame) -> Iterator[tuple[str, list[_Stream]]]:
-    """Everybody who is enrolled today, with all streams."""
-    participants, streams = frame["participant"].cat, frame["stream"].cat
-    shape = len(participants.categories), len(streams.categories)
-    people, numbers, days = participants.codes.to_numpy(), streams.codes.to_numpy(), frame["day"].to_numpy()
-    arrived, enrolled, expected = (
-        each.to_numpy() for each in (has_data(frame), frame["status"] == "enrolled", frame["expected_hours"].notna())
-    )
-    today = _number(days.max())
+class _Cells:
+    """What a coverage table says of each cell, a stream of a participant. Days are numbers."""
 
-    def at(happened: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Cells and days of the rows on which something happened, some at a time: all would take much memory."""
-        for start in range(0, len(frame), _ROWS_AT_ONCE):
-            part = slice(start, start + _ROWS_AT_ONCE)
-            rows = np.flatnonzero(happened[part]) + start
-            yield people[rows].astype(np.int32) * shape[1] + numbers[rows], _number(days[rows])
+    def __init__(self, count: int, *, today: int) -> None:
+        self._today = today
+        self._before = np.full(count, today, np.int32)
+        """The day before a cell's first row; today if it has none."""
+        never = np.iinfo(np.int32).min
+        self._data, self._expected, self._not_quiet, self._not_owed = np.full((4, count), never, np.int32)
+        """The last days of each kind."""
+        self._waiting = np.full(count, -1)
+        self.enrolled_today = np.zeros(count, bool)
 
-    def last(happened: np.ndarray) -> np.ndarray:
-        """The last day on which something happened, or that before the first row."""
-        found: np.ndarray = before.copy()
-        for cells, day in at(happened):
-            np.maximum.at(found, cells, day)
-        return found
+    def add(self, cells: np.ndarray, rows: pd.DataFrame) -> None:
+        """Take in some more rows, which belong to these cells."""
+        days = _day_numbers(rows["day"].to_numpy())
+        arrived, enrolled, expected, known = (
+            each.to_numpy()
+            for each in (
+                has_data(rows),
+                rows["status"] == "enrolled",
+                rows["expected_hours"].notna(),
+                rows["waiting"].notna(),
+            )
+        )
+        np.minimum.at(self._before, cells, days - 1)
+        for last, happened in (
+            (self._data, arrived),
+            (self._expected, expected),
+            (self._not_quiet, arrived | ~enrolled),
+            (self._not_owed, arrived | ~expected),
+        ):
+            np.maximum.at(last, cells[happened], days[happened])
+        np.maximum.at(self._waiting, cells[known], 0)
+        np.add.at(self._waiting, cells[known], rows["waiting"].to_numpy(np.int64, na_value=0)[known])
+        self.enrolled_today[cells[enrolled & (days == self._today)]] = True
 
-    before = np.full(shape[0] * shape[1], today)
-    for cells, day in at(np.ones(len(frame), bool)):
-        np.minimum.at(before, cells, day - 1)
-    last_data, last_expected = last(arrived), last(expected)
-    waiting = frame["waiting"].dropna()
-    is_known = frame["waiting"].notna().to_numpy()
-    uploads = np.full(before.shape, -1)
-    known = np.concatenate([np.zeros(0, np.int32), *(cells for cells, _ in at(is_known))])
-    np.maximum.at(uploads, known, 0)
-    np.add.at(uploads, known, waiting.to_numpy(np.int64))
-    quiet, owed = (np.maximum(today - last(since) - 1, 0) for since in (arrived | ~enrolled, arrived | ~expected))
-    for code in np.unique(people[enrolled & (days == days.max())]).tolist():  # numpy's own would overflow
-        own = range(code * shape[1], (code + 1) * shape[1])
-        yield (
-            str(participants.categories[code]),
-            [
-                _Stream(
-                    stream=str(streams.categories[cell % shape[1]]),
-                    expected=bool(last_expected[cell] == today),
-                    waiting=int(uploads[cell]) if uploads[cell] >= 0 else None,
-                    last=_EPOCH + int(last_data[cell]) * _DAY if last_data[cell] > before[cell] else None,
-                    quiet=int(quiet[cell]),
-                    owed=int(owed[cell]),
-                )
-                for cell in own
-                if before[cell] < today
-            ],
+    def stream(self, cell: int, name: str) -> _Stream | None:
+        """The stream of a cell; None if it has no rows."""
+        before, data, waiting = int(self._before[cell]), int(self._data[cell]), int(self._waiting[cell])
+        if before == self._today:
+            return None
+        return _Stream(
+            stream=name,
+            expected=bool(self._expected[cell] == self._today),
+            waiting=waiting if waiting >= 0 else None,
+            last=_EPOCH + data * _DAY if data > before else None,
+            quiet=max(self._today - max(int(self._not_quiet[cell]), before) - 1, 0),
+            owed=max(self._today - max(int(self._not_owed[cell]), before) - 1, 0),
         )
 
 
-def _number(days: Any) -> Any:
-    """Numbers of days."""
+def _enrolled(frame: pd.DataFrame, *, rows_at_once: int) -> Iterator[tuple[str, list[_Stream]]]:
+    """Everybody who is enrolled today, with all streams."""
+    people, streams = ([str(name) for name in frame[each].cat.categories] for each in ("participant", "stream"))
+    table = _Cells(len(people) * len(streams), today=int(_day_numbers(frame["day"].to_numpy().max())))
+    for part in row_parts(len(frame), at_once=rows_at_once):
+        rows = frame.iloc[part]
+        person, stream = (rows[each].cat.codes.to_numpy(np.int32) for each in ("participant", "stream"))
+        table.add(person * len(streams) + stream, rows)
+    for number in np.flatnonzero(table.enrolled_today.reshape(len(people), -1).any(axis=1)).tolist():
+        own = (table.stream(number * len(streams) + place, name) for place, name in enumerate(streams))
+        yield people[number], [each for each in own if each]
+
+
+def _day_numbers(days: Any) -> Any:
+    """Days since 1970."""
     return days.astype("datetime64[D]").astype(np.int32)
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from dagster_beiwe.coverage.frame import has_data
+from dagster_beiwe.parts import ROWS_AT_ONCE, row_parts
 from dagster_beiwe.pictures.charts import BLANK, MOST, MOST_SHARE, NOTHING, PART, Levels
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
-
-_ROWS_AT_ONCE: Final = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -42,15 +41,14 @@ class Days:
         kept = min(count or self.count, self.count)
         return replace(self, first=self.first + timedelta(days=self.count - kept), count=kept)
 
-    def sums(self, table: pd.DataFrame, values: npt.ArrayLike) -> Numbers:
+    def sums(self, table: pd.DataFrame, values: npt.ArrayLike, *, rows_at_once: int = ROWS_AT_ONCE) -> Numbers:
         """The sum of a table's values by participant and day. Rows of other participants and days are left out."""
         participants = table["participant"].astype("category").cat
         places = pd.Index(self.participants).get_indexer(participants.categories.astype(object))
         codes, day, weights = participants.codes.to_numpy(), table["day"].to_numpy(), np.asarray(values)
         shape = (len(self.participants), self.count)
         found = np.zeros(shape[0] * shape[1])
-        for start in range(0, len(table), _ROWS_AT_ONCE):  # at once, all would take as much memory as the table
-            part = slice(start, start + _ROWS_AT_ONCE)
+        for part in row_parts(len(table), at_once=rows_at_once):
             row = places[codes[part]]
             column = (day[part].astype("datetime64[D]") - np.datetime64(self.first)).astype(np.intp)
             inside = (row >= 0) & (column >= 0) & (column < self.count)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
 
 import pandas as pd
 import pyarrow as pa
 from pyarrow import ipc
 
+from dagster_beiwe.parts import ROWS_AT_ONCE, row_parts
 from dagster_beiwe.tables.sinks import HashingSink
 
-_ROWS_AT_ONCE: Final = 1 << 18
 
-
-def content_version(frame: pd.DataFrame) -> str:
+def content_version(frame: pd.DataFrame, *, rows_at_once: int = ROWS_AT_ONCE) -> str:
     """A hash of a table's columns and rows in their order. It ignores the unit of times, which storing may change."""
     digest = hashlib.sha256("\n".join(map(str, frame.columns)).encode())
-    for place in range(frame.shape[1]):  # part by part: together they would take as much memory as the table
-        for start in range(0, len(frame), _ROWS_AT_ONCE):
-            column = frame.iloc[start : start + _ROWS_AT_ONCE, place]
+    for place in range(frame.shape[1]):
+        for part in row_parts(len(frame), at_once=rows_at_once):
+            column = frame.iloc[part, place]
             column = column.dt.as_unit("us") if column.dtype.kind == "M" else column
             digest.update(pd.util.hash_pandas_object(column, index=False).to_numpy().data)
     return digest.hexdigest()[:16]

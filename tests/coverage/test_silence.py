@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, timezone
 
+import pytest
 from coverage_frames import coverage_frame
 
 from dagster_beiwe.coverage import Enrollment, SilenceLimits, enrollments, find_silent
@@ -26,6 +27,22 @@ def test_everybody_is_looked_at_in_studies_of_every_size() -> None:
     streams = ["gps", *(f"stream_{number}" for number in range(19))]
     frame = coverage_frame({f"p{number:03}": dict.fromkeys(streams, "#...?") for number in range(30)})
     assert len(find_silent(frame, {})) == 30
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 5, 1000])
+def test_a_table_may_be_read_in_parts(rows_at_once: int) -> None:
+    """The days of a stream, its files that wait, and its participants may lie in several of them."""
+    frame = coverage_frame(
+        {"anna": "##...?", "bert": {"gps": "#....?", "texts": "~     "}, "cleo": "#....+", "dora": "##    "},
+        statuses={"dora": "eeerrr"},
+        today=TODAY,
+    )
+    frame.loc[frame["participant"] == "anna", "waiting"] = range(6)
+    found = find_silent(frame, {}, rows_at_once=rows_at_once)
+    assert [(each.participant, each.last_data, each.days_silent, each.waiting) for each in found] == [
+        ("bert", date(2026, 3, 15), 4, None),
+        ("anna", date(2026, 3, 16), 3, 15),
+    ]
 
 
 def test_data_of_today_ends_the_silence() -> None:

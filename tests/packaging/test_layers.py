@@ -16,7 +16,7 @@ PACKAGE = Path(dagster_beiwe.__file__).parent
 FLOORS = [
     {"errors", "environment"},
     {"arguments", "streams", "windows", "archive", "meanwhile", "private_files", "processes", "retries", "text"},
-    {"ids", "column_types", "encryption", "progress", "memory_folders"},
+    {"ids", "column_types", "encryption", "progress", "memory_folders", "parts"},
     {"cells", "member_names"},
     {"credentials"},
     {"client", "lake", "notices"},

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import date
 
 import pandas as pd
+import pytest
 from coverage_frames import coverage_frame
 
 from dagster_beiwe.coverage.changes import SettingChange
 from dagster_beiwe.pictures.charts import Chart, Tick, date_ticks, number_ticks, spaced
+from dagster_beiwe.pictures.days import Days
 from dagster_beiwe.pictures.markdown import full_pictures
 from dagster_beiwe.pictures.study_charts import StudyCharts
 
@@ -30,6 +32,14 @@ def test_a_heat_map_shows_what_the_table_says() -> None:
     marks = {"anna": "##+..?", "bert": "  ##+#", "cleo": "#### ~"}
     shown = drawn(StudyCharts(coverage=coverage_frame(marks)).overview)
     assert shown == {"anna": "##+.. ", "bert": "  ##+#", "cleo": "#### #"}
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 4, 1000])
+def test_sums_hold_the_rows_of_all_parts(rows_at_once: int) -> None:
+    """The rows of a day may lie in several parts of a table; other participants and days count nowhere."""
+    frame = coverage_frame({"anna": {"gps": "#+#", "texts": "~~."}, "bert": "#+.", "cleo": "###"})
+    days = Days.of(frame, ["bert", "anna"]).newest(2)
+    assert days.sums(frame, frame["hours"], rows_at_once=rows_at_once).tolist() == [[7, 0], [10, 24]]
 
 
 def test_silent_participants_are_the_first_rows_and_those_who_left_the_last() -> None:
