@@ -1,10 +1,15 @@
-"""Do something slow while something else waits."""
+"""Do something slow while something else waits, or several things at the same time."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Final
+
+BUSY_THREADS: Final = min(4, os.cpu_count() or 1)
+"""How many threads share work that keeps processors busy. Each holds a part of it in memory."""
 
 
 @contextmanager

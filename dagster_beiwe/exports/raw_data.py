@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +15,12 @@ from dagster_beiwe.exports.outputs import Output, as_beiwe_has_them, as_forest_e
 from dagster_beiwe.exports.selection import TABLE_FORMS, Contents, Selection
 from dagster_beiwe.exports.tables import as_tables
 from dagster_beiwe.lake.study import StudyLake
+from dagster_beiwe.meanwhile import BUSY_THREADS
 from dagster_beiwe.progress import Progress
 from dagster_beiwe.reading import BeiwePartitions
 from dagster_beiwe.reading.ahead import read_ahead
 from dagster_beiwe.streams import stream_named
 
-_THREADS: Final = min(4, os.cpu_count() or 1)
 _JOB_BYTES: Final = 16 * 1024 * 1024
 """What a thread writes before it takes the next files. Small files are written faster one after the other."""
 _JOB_FILES: Final = 1000
@@ -65,7 +64,7 @@ def export(
 ) -> Result:
     """Write a selection, several raw files at a time. Files that an interrupted export has completed are kept."""
     result, shown = Result(), _Shown(progress)
-    threads, job_bytes = (1, 0) if selection.form in TABLE_FORMS else (_THREADS, _JOB_BYTES)
+    threads, job_bytes = (1, 0) if selection.form in TABLE_FORMS else (BUSY_THREADS, _JOB_BYTES)
 
     def write(output: Output) -> _Done | NotATableError:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -11,6 +10,7 @@ from typing import Final, Literal
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
 from dagster_beiwe.lake.storage.base import Storage
+from dagster_beiwe.meanwhile import BUSY_THREADS
 
 Wrong = Literal["file missing", "file changed", "file unreadable"]
 
@@ -18,8 +18,6 @@ _CHUNK_BYTES: Final = 1024 * 1024
 _SMALL_BYTES: Final = 4 * _CHUNK_BYTES
 _BATCH_FILES: Final = 256
 _BATCH_BYTES: Final = 8 * _CHUNK_BYTES
-_THREADS: Final = min(4, os.cpu_count() or 1)
-"""Each has a batch in memory."""
 
 
 class StoredHashes:
@@ -43,7 +41,7 @@ class StoredHashes:
         if len(batches) < 2:  # threads are worth it for many bytes only
             found = iter([self._hashed(batch) for batch in batches])
         else:
-            with ThreadPoolExecutor(min(len(batches), _THREADS), "beiwe-hash") as pool:
+            with ThreadPoolExecutor(min(len(batches), BUSY_THREADS), "beiwe-hash") as pool:
                 found = pool.map(self._hashed, batches)
         for path, size_bytes, sha256 in chain.from_iterable(found):
             self._take(path, size_bytes, sha256)
