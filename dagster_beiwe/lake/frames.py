@@ -15,7 +15,8 @@ LARGEST_FRAME_BYTES = 64 * 1024 * 1024
 _STEP_BYTES = 1024
 """Of a frame at once: at worst it unpacks to 32 MiB, whatever the frame declares."""
 
-_LARGEST_WINDOW_BYTES = 8 * 1024 * 1024
+LARGEST_WINDOW_BYTES = 8 * 1024 * 1024
+"""What unpacking a frame may look back on, unless the frame's content is known to be larger."""
 _FRAME_HEADER_BYTES = 18
 
 
@@ -39,7 +40,7 @@ class _Frame:
     def __init__(self, head: bytes, name: str, *, sized: bool) -> None:
         self._name = name
         self._left = declared_size(head, name) if sized or _declares(head) else None
-        limit = max(self._left or 0, _LARGEST_WINDOW_BYTES)
+        limit = max(self._left or 0, LARGEST_WINDOW_BYTES)
         self._unpacker = zstandard.ZstdDecompressor(max_window_size=limit).decompressobj()
 
     def unpack(self, chunk: bytes) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ import zstandard
 
 from dagster_beiwe.encryption import KeyRing, decrypting_reader, wrong_key
 from dagster_beiwe.errors import EncryptionError, IntegrityError
+from dagster_beiwe.lake.frames import LARGEST_WINDOW_BYTES
 from dagster_beiwe.lake.manifest import FileRecord
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.text import error_in_words
@@ -67,7 +68,7 @@ class StoredReader(io.RawIOBase):
         if decrypted is not None:
             self._layers.append(cast("BinaryIO", _Copying(self._layers[-1], decrypted)))
         if record.compression == "zstd":
-            limit = max(record.size_bytes, 8 * 1024 * 1024)
+            limit = max(record.size_bytes, LARGEST_WINDOW_BYTES)
             unpacker = zstandard.ZstdDecompressor(max_window_size=limit)
             reader = unpacker.stream_reader(self._layers[-1], read_size=_BUFFER_BYTES, closefd=False)
             self._layers.append(cast("BinaryIO", reader))
