@@ -63,7 +63,7 @@ def export(
     lake: StudyLake, selection: Selection, contents: Contents, folder: ExportFolder, progress: Progress
 ) -> Result:
     """Write a selection, several raw files at a time. Files that an interrupted export has completed are kept."""
-    result, shown = Result(), _Shown(progress)
+    result, shown = Result(), _SharedProgress(progress)
     threads, job_bytes = (1, 0) if selection.form in TABLE_FORMS else (BUSY_THREADS, _JOB_BYTES)
 
     def write(output: Output) -> _Done | NotATableError:
@@ -110,15 +110,18 @@ class _Done:
     kept: bool
 
 
-def _write(folder: ExportFolder, output: Output, shown: _Shown) -> _Done:
+def _write(folder: ExportFolder, output: Output, shown: _SharedProgress) -> _Done:
     kept = folder.kept(output.path)
     tick = partial(shown.within, output)
-    written = kept or folder.write(output.path, lambda sink: output.write(sink, tick), sha256=output.sha256)
-    shown.advance(output)
+    try:
+        written = kept or folder.write(output.path, lambda sink: output.write(sink, tick), sha256=output.sha256)
+        shown.advance(output)
+    finally:
+        shown.drop(output)
     return _Done(written, kept=kept is not None)
 
 
-class _Shown:
+class _SharedProgress:
     """The progress of files that are written at the same time."""
 
     def __init__(self, progress: Progress) -> None:
@@ -134,6 +137,11 @@ class _Shown:
         with self._lock:
             self._within.pop(output.path, None)
             self._progress.advance(len(output.files), output.size_bytes)
+
+    def drop(self, output: Output) -> None:
+        """Forget what was written of a file: it is complete, or it failed."""
+        with self._lock:
+            self._within.pop(output.path, None)
 
 
 def _outputs(selection: Selection, view: BeiwePartitions, result: Result) -> Iterator[Output]:
