@@ -24,6 +24,7 @@ from dagster_beiwe.streams import stream_named
 _JOB_BYTES: Final = 16 * 1024 * 1024
 """What a thread writes before it takes the next files. Small files are written faster one after the other."""
 _JOB_FILES: Final = 1000
+"""Nor more files than this: an interrupt waits for them."""
 
 
 @dataclass
@@ -77,7 +78,7 @@ def export(
 
     for participant in contents.participants:
         view = selection.view(lake, participant)
-        jobs = _jobs(_outputs(selection, view, result), size_bytes=job_bytes)
+        jobs = in_jobs(_outputs(selection, view, result), size_bytes=job_bytes)
         for output, done in chain.from_iterable(done for _, done in read_ahead(jobs, write_all, most=threads)):
             if isinstance(done, NotATableError):
                 result.not_tables.update(file.stream for file in output.files)
@@ -88,14 +89,14 @@ def export(
     return result
 
 
-def _jobs(outputs: Iterable[Output], *, size_bytes: int) -> Iterator[list[Output]]:
-    """Files in groups of about so many bytes."""
+def in_jobs(outputs: Iterable[Output], *, size_bytes: int, most_files: int = _JOB_FILES) -> Iterator[list[Output]]:
+    """Files in groups of about so many bytes, and of at most so many files."""
     job: list[Output] = []
     left = size_bytes
     for output in outputs:
         job.append(output)
         left -= output.size_bytes
-        if left <= 0 or len(job) == _JOB_FILES:
+        if left <= 0 or len(job) == most_files:
             yield job
             job, left = [], size_bytes
     if job:
