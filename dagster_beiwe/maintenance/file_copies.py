@@ -25,7 +25,7 @@ _BATCH_BYTES: Final = 32 * 1024 * 1024
 @dataclass(frozen=True)
 class FileCopier:
     """Copies files of ``source`` into ``target``. They keep their ``compression`` unless another one is given, and stay
-    plain if they were, unless ``encrypt_all``."""
+    plain if they were, unless ``encrypt_all``. A batch of small files takes about ``batch_bytes`` of memory."""
 
     source: StudyLake
     target: StudyLake
@@ -33,17 +33,20 @@ class FileCopier:
     pool: ThreadPoolExecutor
     compression: Compression | None
     encrypt_all: bool
+    batch_bytes: int = _BATCH_BYTES
 
     def copy(self, participant: str, records: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, StagedFile]]:
-        """Copy files, and read the copies back. Small ones whose compression does not change are encrypted together,
-        which ciphers do several times faster."""
+        """Copy files, and read the copies back.
+
+        Small files whose compression does not change are encrypted in batches, which is several times faster.
+        """
         batch, single = list[FileRecord](), list[FileRecord]()
         size_bytes = 0
         for record in records:
             small = record.size_bytes <= SMALL_BYTES and self._form(record).compression == record.compression
             (batch if small else single).append(record)
             size_bytes += record.stored_size_bytes if small else 0
-            if size_bytes >= _BATCH_BYTES:
+            if size_bytes >= self.batch_bytes:
                 yield from self._batch(participant, batch)
                 batch, size_bytes = [], 0
         yield from self._batch(participant, batch)
