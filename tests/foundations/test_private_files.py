@@ -126,6 +126,24 @@ def test_a_small_file_is_not_read_beyond_its_limit(tmp_path: Path) -> None:
             read_file("/proc/self/maps", limit_bytes=7)
 
 
+def test_a_file_that_grows_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written after its size was looked at belongs to it, up to the limit."""
+    (file := tmp_path / "file").write_bytes(b"short")
+    real = os.fstat
+
+    def grow(descriptor: int) -> os.stat_result:
+        status = real(descriptor)
+        with file.open("ab") as more:
+            more.write(b" and the rest of a sentence")
+        return status
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", grow)
+        assert read_file(file, limit_bytes=100) == b"short and the rest of a sentence"
+        with pytest.raises(FileTooLargeError):
+            read_file(file, limit_bytes=58)
+
+
 def test_a_file_is_replaced_whole_and_for_its_owner_only(tmp_path: Path, umask_zero: None) -> None:
     """Whatever the umask says, whoever could read the one before; nothing else stays."""
     make_folder(tmp_path / "a" / "b")
