@@ -132,7 +132,7 @@ class ExportFolder:
     def write(self, path: str, writer: Writer, *, sha256: str | None = None) -> Written:
         """Write a file; under its name it is complete. Raises ``FileExistsError`` if this export wrote it before.
 
-        ``sha256`` is the hash of all that ``writer`` writes, if it proves that itself: else the file is read for it.
+        ``sha256`` is the expected hash if ``writer`` verifies it; otherwise the file is read back and hashed.
         """
         with self._lock:
             if path in self._now:

@@ -69,7 +69,7 @@ def _declares(head: bytes) -> bool:
     try:
         return zstandard.get_frame_parameters(head).content_size != zstandard.CONTENTSIZE_UNKNOWN
     except zstandard.ZstdError:
-        return True  # it is no frame, which its declared size would say
+        return True  # not a zstd frame; `declared_size` raises the error
 
 
 def declared_size(head: bytes, name: str) -> int:

@@ -37,7 +37,7 @@ def read_decrypted(storage: Storage, path: str, record: FileRecord, ring: KeyRin
     decrypted = bytearray()
     raw = storage.open(path, size_bytes=record.stored_size_bytes)
     with StoredReader(raw, storage, path, record, ring, decrypted=decrypted) as reader:
-        while reader.checked(_BUFFER_BYTES):
+        while reader.read_verified(_BUFFER_BYTES):
             pass
     return decrypted
 
@@ -77,15 +77,15 @@ class StoredReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self.checked(len(buffer))
+        data = self.read_verified(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def readall(self) -> bytes:
         """All that is left. The base class would take 8 kB at a time."""
-        return b"".join(iter(lambda: self.checked(_BUFFER_BYTES), b""))
+        return b"".join(iter(lambda: self.read_verified(_BUFFER_BYTES), b""))
 
-    def checked(self, size: int) -> bytes:
+    def read_verified(self, size: int) -> bytes:
         """At most ``size`` of the next bytes; none at the end, if everything was right."""
         try:
             data = self._layers[-1].read(size)
