@@ -93,7 +93,7 @@ def _check_identity() -> Iterator[Diagnosis]:
 
 
 def check_place(storage: Storage) -> Diagnosis:
-    """Whether the lake can be written, and keeps two runs apart. A folder that does not exist is not created."""
+    """Whether the lake is writable and its store refuses to overwrite an existing file."""
     if isinstance(storage, LocalStorage) and not storage.root.exists():
         above = next(each for each in storage.root.parents if each.exists())
         usable = above.is_dir() and os.access(above, os.W_OK | os.X_OK)

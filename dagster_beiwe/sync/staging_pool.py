@@ -29,7 +29,7 @@ _Error = TypeVar("_Error", bound=BeiweError)
 
 _LARGEST_WHOLE_BYTES = 8 * 1024 * 1024
 _CHECKED_TOGETHER_BYTES = 128 * 1024
-"""Small members of so many bytes are checked by one thread: to wake it for each takes longer than to check one."""
+"""Small members are handed to a thread in groups of this many bytes; waking a thread costs more than checking one member."""
 
 _BATCHES_AT_ONCE = 2
 _LARGEST_BATCH = 1000
@@ -187,7 +187,7 @@ class Intake:
 
 
 class _Outcome:
-    """What became of a member, once it is known. A ``Future`` is what nobody waits for here, and costs more."""
+    """The outcome of one member. Not a ``Future``: nothing waits for it, and a ``Future`` costs more."""
 
     __slots__ = ("result",)
 
@@ -205,7 +205,7 @@ class _Small:
 
 
 _Checked = tuple[MemberName, Examined, _Outcome]
-"""Without what was checked: a batch of that would need as much memory again."""
+"""Leaves out the downloaded bytes, which would double the memory of a batch."""
 
 
 def _check(members: Sequence[_Small]) -> list[_Checked]:

@@ -262,7 +262,7 @@ class Collector:
 
 
 def _planned_before(floor: int, markers: Mapping[str, list[Subject]]) -> dict[str, list[Subject]]:
-    """Those of batches that may have left something which can be deleted; nothing of a run that is spared can."""
+    """Markers of batches older than the floor. Files of spared runs cannot be deleted yet."""
     return {
         path: subjects
         for path, subjects in markers.items()

@@ -30,7 +30,7 @@ class Client:
     def scan(self, folder: str) -> Iterator[StoredFile]:
         """All objects below a folder, with markers if the store has them."""
         found = self._files.find(folder, detail=True)
-        if isinstance(found, Mapping):  # adlfs gives a list of an object that is where the folder would be
+        if isinstance(found, Mapping):  # adlfs returns a list if an object has the folder's name
             for name, details in found.items():
                 if name.startswith(f"{folder}/"):  # others give that object
                     yield StoredFile(name, int(details["size"] or 0), _written_at(details))
