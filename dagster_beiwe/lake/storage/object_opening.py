@@ -15,21 +15,25 @@ from dagster_beiwe.environment import BEIWE_LAKE
 from dagster_beiwe.errors import ConfigurationError
 
 
-class Kind(NamedTuple):
-    """A kind of store: the extra of this package that reaches it, and the lowest versions that create exclusively.
+class Package(NamedTuple):
+    """The lowest version of a package that a lake can use, and what is wrong with those before it."""
 
-    adlfs does so from 2024.12 on, and can delete an object from 2026.2 on.
-    """
+    lowest: str
+    before: str = "may replace an object where they must create one only if none has its name"
+
+
+class Kind(NamedTuple):
+    """A kind of store: the extra of this package that reaches it, and the packages that do."""
 
     extra: str
-    lowest: Mapping[str, str]
+    packages: Mapping[str, Package]
     options: Mapping[str, Any] = {}
 
 
 # more requests at once would hold more parts in memory
-_S3 = Kind("s3", {"s3fs": "2024.12", "botocore": "1.35.20"}, {"max_concurrency": 1})
-_GOOGLE = Kind("gcs", {"gcsfs": "2024.12"})
-_AZURE = Kind("azure", {"adlfs": "2026.2"})
+_S3 = Kind("s3", {"s3fs": Package("2024.12"), "botocore": Package("1.35.20")}, {"max_concurrency": 1})
+_GOOGLE = Kind("gcs", {"gcsfs": Package("2024.12")})
+_AZURE = Kind("azure", {"adlfs": Package("2026.2", before="cannot delete a single object")})
 KINDS = {
     "s3": _S3,
     "s3a": _S3,
@@ -100,13 +104,13 @@ def _check_bucket(url: str) -> None:
 
 
 def _check_versions(kind: Kind) -> None:
-    for package, lowest in kind.lowest.items():
-        found = version(package)
-        if _numbers(found) < _numbers(lowest):
+    for name, package in kind.packages.items():
+        found = version(name)
+        if _numbers(found) < _numbers(package.lowest):
             raise ConfigurationError(
-                f"{package} {found} is too old for a lake: versions before {lowest} may replace an object where they "
-                f"must create one only if none has its name. Nothing was opened. Install {package} {lowest} or newer: "
-                f'`pip install --upgrade "dagster-beiwe[{kind.extra}]" "{package}>={lowest}"`.'
+                f"{name} {found} is too old for a lake: versions before {package.lowest} {package.before}. Nothing "
+                f"was opened. Install {name} {package.lowest} or newer: "
+                f'`pip install --upgrade "dagster-beiwe[{kind.extra}]" "{name}>={package.lowest}"`.'
             )
 
 

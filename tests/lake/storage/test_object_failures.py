@@ -71,21 +71,21 @@ def test_a_store_that_cannot_create_exclusively_is_refused_by_name(given: str) -
 
 
 @pytest.mark.parametrize(
-    ("given", "package", "old", "lowest"),
+    ("given", "package", "old", "lowest", "why"),
     [
-        ("s3://box/lake", "s3fs", "2024.10.0", "2024.12"),
-        ("s3://box/lake", "botocore", "1.35.19", "1.35.20"),
-        ("gs://box/lake", "gcsfs", "2024.10.0", "2024.12"),
-        ("abfs://box/lake", "adlfs", "2025.8.0", "2026.2"),
+        ("s3://box/lake", "s3fs", "2024.10.0", "2024.12", "may replace"),
+        ("s3://box/lake", "botocore", "1.35.19", "1.35.20", "may replace"),
+        ("gs://box/lake", "gcsfs", "2024.10.0", "2024.12", "may replace"),
+        ("abfs://box/lake", "adlfs", "2025.8.0", "2026.2", "cannot delete"),
     ],
 )
-def test_a_client_that_cannot_create_exclusively_is_refused_by_name(
-    given: str, package: str, old: str, lowest: str, monkeypatch: pytest.MonkeyPatch
+def test_a_client_that_is_too_old_is_refused_by_name(
+    given: str, package: str, old: str, lowest: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would leave the condition out, and the store would replace what is there."""
+    """It would leave the condition out, so that the store replaces what is there, or it could not delete an object."""
     monkeypatch.setattr(object_opening, "version", lambda name: old if name == package else "9999.1")
     with pytest.raises(
-        ConfigurationError, match=f"{package} {old} is too old.*Nothing was opened.*{package}>={lowest}"
+        ConfigurationError, match=f"{package} {old} is too old.* {why} .*Nothing was opened.*{package}>={lowest}"
     ):
         open_storage(given)
 
