@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -20,7 +19,6 @@ from dagster._core.execution.backfill import PartitionBackfill
 from deploy_helpers import PASSPHRASE, PEOPLE, STUDY_ID, WEEKS, Program, partition_keys
 
 from beiwe_project.definitions import defs
-from benchmarks.containers.podman import NoPodmanError, require_podman
 from dagster_beiwe import BeiweLake
 from dagster_beiwe.ids import host_slug
 from dagster_beiwe.maintenance.verify import verify_study
@@ -47,15 +45,7 @@ def make_pool(history: dg.DagsterInstance, server: SimulatedServer) -> None:
     limit_pool(history, f"beiwe_{host_slug(server.url)}")
 
 
-@pytest.fixture(scope="session")
-def no_containers() -> None:
-    """Skips where the same is played in containers, by ``test_engines``."""
-    with suppress(NoPodmanError):
-        require_podman()
-        pytest.skip("a run is killed in a container instead")
-
-
-@pytest.mark.usefixtures("no_containers")
+@pytest.mark.large  # test_engines kills a run in a container, where there are any
 def test_a_backfill_goes_on_after_a_killed_run(
     history: dg.DagsterInstance, lake: str, server: SimulatedServer, tmp_path: Path
 ) -> None:
