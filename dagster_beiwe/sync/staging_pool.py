@@ -29,7 +29,7 @@ _Error = TypeVar("_Error", bound=BeiweError)
 
 _LARGEST_WHOLE_BYTES = 8 * 1024 * 1024
 _CHECKED_TOGETHER_BYTES = 128 * 1024
-"""Small members are handed to a thread in groups of this many bytes; waking a thread costs more than checking one member."""
+"""A thread checks small members in groups of this many bytes: waking it costs more than checking one."""
 
 _BATCHES_AT_ONCE = 2
 _LARGEST_BATCH = 1000
