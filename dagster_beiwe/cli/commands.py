@@ -126,8 +126,11 @@ def group(ctx: click.Context) -> int:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status. Raises ``UsageError`` for a call that is wrong."""
     if instruction := os.environ.get(_COMPLETION):
-        with project_environment():
-            return shell_complete(group, {}, "dagster-beiwe", _COMPLETION, instruction)
+        try:
+            with project_environment():
+                return shell_complete(group, {}, "dagster-beiwe", _COMPLETION, instruction)
+        except ConfigurationError:  # would stand in the line that somebody types; the command itself says it
+            return 1
     try:
         with project_environment(), group.make_context("dagster-beiwe", list(arguments)) as context:
             return int(group.invoke(context))

@@ -19,6 +19,7 @@ from dagster_beiwe.cli.init_secrets import Answers, Keeper, keeper_in
 from dagster_beiwe.cli.new_project import LAKE, NewProject, is_project, write_project
 from dagster_beiwe.cli.options import json_option
 from dagster_beiwe.cli.output import Diagnosis, print_json
+from dagster_beiwe.cli.project_environment import exported_otherwise
 from dagster_beiwe.cli.server_check import check_studies
 from dagster_beiwe.client import BeiweClient, StudyListing
 from dagster_beiwe.client.studies import find_study
@@ -209,7 +210,10 @@ def _tell(project: NewProject, folder: Path, kept: list[Path], generated: str | 
     if generated and sys.stdout.isatty():
         print(f"\nThe passphrase of the study's data, which is shown only once:\n\n    {generated}")
     print(f"\n{as_typed(project.advice)}\n\nNext:\n")
-    for line in [f"cd {shlex.quote(as_typed(str(folder)))}", *project.next_commands]:
+    lines = [f"cd {shlex.quote(as_typed(str(folder)))}", *project.next_commands]
+    if exported := exported_otherwise(project.environment(folder)):
+        lines.insert(1, f"unset {' '.join(exported)}  # .env sets it otherwise")
+    for line in lines:
         print(f"  {line}")
 
 

@@ -141,12 +141,15 @@ class NewProject:
         read = f"read -rs {NRG_KEYRING_PASS} && export {NRG_KEYRING_PASS}"
         return [f"{read}  # type the passphrase of the keyring", check, "dg dev"]
 
+    def environment(self, folder: Path) -> dict[str, str]:
+        """What its ``.env`` sets."""
+        return {DAGSTER_HOME: str(folder / _HOME), **self.variables}
+
     def files(self, folder: Path) -> dict[str, str]:
         """{path: text}; the last one makes a project of the others."""
-        variables = {DAGSTER_HOME: str(folder / _HOME), **self.variables}
         return {
             ".gitignore": _IGNORED,
-            ".env": "\n".join([*(as_line(*each) for each in variables.items()), ""]),
+            ".env": "\n".join([*(as_line(*each) for each in self.environment(folder).items()), ""]),
             f"{_HOME}/dagster.yaml": _DAGSTER,
             f"{_MODULE}/__init__.py": "",
             f"{_MODULE}/definitions.py": _DEFINITIONS,

@@ -14,20 +14,38 @@ from dagster_beiwe.private_files import NotRegularFileError, open_file
 
 NAME = ".env"
 
+_WHERE = ("BEIWE_", "DAGSTER_", "NRG_", "AWS_", "AZURE_", "GOOGLE_", "FSSPEC_")
+"""How the names of variables begin that decide which lake, server, keys, and history are used."""
+
 logger = logging.getLogger("dagster_beiwe")
 
 
 @contextmanager
 def project_environment() -> Iterator[None]:
     """Set the variables of ``.env`` in the current folder while the block runs, over those that are set, as Dagster
-    does."""
-    before = dict(os.environ)
-    os.environ.update(_variables(Path(NAME)))
+    does.
+
+    Raises ``ConfigurationError`` if one that decides what is used is set to another value: whoever exports it means it,
+    and Dagster would not use it.
+    """
+    before, variables = dict(os.environ), _variables(Path(NAME))
+    if names := [name for name in exported_otherwise(variables) if name.startswith(_WHERE)]:
+        raise ConfigurationError(
+            f"The environment of this command and the file {Path(NAME).absolute()} have different values of "
+            f"{', '.join(names)}. Nothing was done. Dagster uses the file's, whatever is exported. Correct the file, "
+            f"or run `unset {' '.join(names)}`."
+        )
+    os.environ.update(variables)
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def exported_otherwise(variables: Mapping[str, str]) -> list[str]:
+    """The names of those that the environment has with another value; an empty one there counts as none."""
+    return [name for name, value in variables.items() if os.environ.get(name, "") not in ("", value)]
 
 
 def as_line(name: str, value: str) -> str:

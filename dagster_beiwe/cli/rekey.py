@@ -21,6 +21,7 @@ from dagster_beiwe.cli.messages import say, when_interrupted
 from dagster_beiwe.cli.options import json_option, optional_study_option
 from dagster_beiwe.cli.output import print_json
 from dagster_beiwe.cli.progress import progress
+from dagster_beiwe.cli.project_environment import NAME as ENV_FILE
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.credentials import find_secret
 from dagster_beiwe.encryption import AgeCipher, CrypteaseCipher
@@ -43,11 +44,13 @@ _INTERRUPTED = (
     "the same new passphrase, to continue."
 )
 _NEXT = f"""The old lake is unchanged. Now
-  1. set {BEIWE_LAKE} to the new place, and {BEIWE_LAKE_PASSPHRASE} (or the studies' entries in the keyring) to the new
-     passphrase, where Dagster runs and for this command. If you have a witness, set {BEIWE_WITNESS} to an empty place,
-     because the old one remembers the old log;
-  2. run `dagster-beiwe verify`. If runs continued between two calls of this command, run each study's check `intact`
-     once with `accept_older: true`, because the new log knows the old one as it was at the first call;
+  1. set {BEIWE_LAKE} to the new place, where it is set now: in {ENV_FILE} of your project, or in the environment of
+     Dagster and of this command. Set the new passphrase, too: in {BEIWE_LAKE_PASSPHRASE}, or with `dagster-beiwe
+     keyring passphrase` for each study as `dagster-beiwe keyring list` names it. Keep the old one until step 3. If you
+     have a witness, set {BEIWE_WITNESS} to an empty place, because the old one remembers the old log;
+  2. run `dagster-beiwe verify`, and see that it names the new place. If runs continued between two calls of this
+     command, run each study's check `intact` once with `accept_older: true`, because the new log knows the old one as
+     it was at the first call;
   3. keep the new passphrase apart from the lake, and destroy the old lake and its backups: anyone who knows the old
      passphrase can read them."""
 

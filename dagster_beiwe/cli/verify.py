@@ -75,8 +75,8 @@ def command(
     if as_of is not None and (repair or accept):
         raise click.UsageError("--as-of looks at a past state only. Leave out --repair and --accept.")
     wanted = {check_participant_id(each) for each in participants}
-    lake, intact, unknown, remembered = open_lake(), True, set(wanted), heads_in_dagster()
-    studies = studies_in_lake(lake, study)
+    lake, intact, unknown, remembered = _named_lake(as_json=as_json), True, set(wanted), heads_in_dagster()
+    studies, place = studies_in_lake(lake, study), lake.storage.describe()
     if accept:
         studies = (_accepted(each, part, remembered, yes=yes) for each, part in studies)
     for each, part, result in _results(studies, share=share, participants=wanted, as_of=as_of, remembered=remembered):
@@ -91,7 +91,7 @@ def command(
             _print(named(each), result, content=content)
         repaired = _repair(part, result, yes=yes) if repair and not result.intact else None
         if as_json:
-            _print_json(each.id, result, content=content, repaired=repaired)
+            _print_json(each.id, result, place, content=content, repaired=repaired)
         elif repaired is not None:
             print(
                 "  Removed what was damaged. Materialize these partitions of raw_data again: "
@@ -102,6 +102,14 @@ def command(
     if not wanted and as_of is None:
         intact = _tables_of_no_study(lake, share=share, remembered=remembered, as_json=as_json) and intact
     return 0 if intact else 1
+
+
+def _named_lake(*, as_json: bool) -> BeiweLake:
+    """The lake, after its place was printed: nobody should take the proof of one for that of another."""
+    lake = open_lake()
+    if not as_json:
+        print(f"The lake at {lake.storage.describe()}")
+    return lake
 
 
 def _results(
@@ -154,7 +162,7 @@ def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[S
         if not result.intact:
             intact = False
             if as_json:
-                _print_json(tables.log.folder, result)
+                _print_json(tables.log.folder, result, lake.storage.describe())
             else:
                 _print(f"{name} ({tables.log.folder})", result)
     return intact
@@ -163,12 +171,14 @@ def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[S
 def _print_json(
     study_id: str,
     result: Verification,
+    place: str,
     *,
     content: tuple[str, str] | None = None,
     repaired: Sequence[str] | None = None,
 ) -> None:
     now, made = content or (None, None)
-    print_json({"study_id": study_id, "intact": result.intact, "findings": list(map(str, result.findings)),
+    print_json({"study_id": study_id, "lake": place, "intact": result.intact,
+                "findings": list(map(str, result.findings)),
                 "partitions": result.partitions, "repaired": repaired, "record": result.head and result.head.number,
                 "hash": result.head and result.head.digest, "participants": result.participants,
                 "windows": result.windows, "tables": result.tables, "files": result.files,

@@ -104,6 +104,34 @@ def test_commands_in_the_project_use_what_its_env_file_names(
         assert "BEIWE_LAKE" not in os.environ
 
 
+@pytest.mark.parametrize("name", ["BEIWE_LAKE", "DAGSTER_HOME", "NRG_KEYRING_PASS", "AWS_ENDPOINT_URL"])
+@pytest.mark.usefixtures("server")
+def test_a_variable_that_is_exported_otherwise_is_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster would use the file's, and whoever exports it means the other: the wrong lake would be proven."""
+    (tmp_path / ".env").write_text(as_line(name, "canary of the file"))
+    monkeypatch.setenv(name, "canary of the shell")
+    assert main(["verify"]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path / '.env'} have different values of {name}" in said
+    assert f"`unset {name}`" in said
+    assert "canary" not in said
+    for value in ("", "canary of the file"):
+        monkeypatch.setenv(name, value)
+        with project_environment():
+            assert os.environ[name] == "canary of the file"
+
+
+def test_a_new_project_names_what_its_env_file_sets_otherwise(
+    server: SimulatedServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first command would refuse it."""
+    monkeypatch.setenv("DAGSTER_HOME", "/elsewhere")
+    assert main(["init", "lab", "--study", "Sleep", "--generate-passphrase"]) == 0
+    assert "unset DAGSTER_HOME  #" in capsys.readouterr().out
+
+
 def test_a_project_that_is_there_stays_as_it_is(
     server: SimulatedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

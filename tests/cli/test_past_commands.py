@@ -98,7 +98,7 @@ def test_a_snapshot_is_verified_in_the_studies_that_have_it(
     capsys.readouterr()
     assert main(["verify", "--as-of", "paper"]) == 0
     shown = capsys.readouterr()
-    assert [line.partition(" ")[0] for line in shown.out.splitlines() if not line.startswith(" ")] == ["Sleep"]
+    assert [line.partition(" ")[0] for line in shown.out.splitlines()[1:] if not line.startswith(" ")] == ["Sleep"]
     assert [line.startswith("Not verified: ") for line in shown.err.splitlines()] == [True, True]
     assert main(["verify", "--as-of", "paper", "--study", others[0]]) == 2
 

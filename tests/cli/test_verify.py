@@ -29,6 +29,7 @@ def test_verify_passes_an_untouched_lake(lake: StudyLake, capsys: pytest.Capture
     """Everything is read, nothing is found."""
     assert main(["verify"]) == 0
     assert "Sleep" in (printed := capsys.readouterr().out)
+    assert printed.startswith(f"The lake at {lake.storage.describe()}\n")
     assert "intact; 2 participants, 4 windows" in printed
 
 
@@ -145,4 +146,4 @@ def test_verify_works_while_the_server_is_down(
     """The lake can be checked by study id when nobody answers; the id, which is all that is known, is shown once."""
     monkeypatch.setenv("BEIWE_URL", "http://127.0.0.1:9")
     assert main(["verify", "--study", lake.study_id]) == 0
-    assert capsys.readouterr().out.startswith(f"{lake.study_id}: intact")
+    assert f"\n{lake.study_id}: intact" in capsys.readouterr().out
