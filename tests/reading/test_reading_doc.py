@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +125,13 @@ def test_the_example_of_a_tree_of_mano(shared_world: World, tmp_path: Path) -> N
 def test_the_tutorial_reads_its_lake(
     shared_lake: StudyLake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the two variables that it sets."""
+    """With the two variables that it sets; it names the study that the reader has filled."""
     page = DOCUMENT.with_name("tutorial.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    now = datetime.now(timezone.utc)
+    (filled,) = (study.id for study in World.demo(now=now).studies.values() if study.name == "Sleep and Mood")
+    assert filled in code
+    code = code.replace(filled, shared_lake.study_id)
     monkeypatch.setenv("BEIWE_LAKE", shared_lake.storage.describe())
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", PASSPHRASE)
     exec(compile(code, "docs/tutorial.md", "exec"), {})
