@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.aims import TIMES, Aim
 
 Results = Mapping[str, Any]
@@ -82,8 +83,8 @@ def watch_facts(costs: Results) -> str:
 
 
 def _measured(costs: Results) -> str:
-    first = " of other programs, over which all processes had real-time priority" if costs.get("real_time") else ""
-    return f"Measured {costs['taken'][:10]}, load before: {costs['load']:.1f}{',' if first else ''}{first}."
+    load = machine.load_before(costs["load"], real_time=costs.get("real_time", False))
+    return f"Measured {costs['taken'][:10]}, {load}."
 
 
 def watch_table(costs: Results) -> Table:

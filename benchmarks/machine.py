@@ -23,6 +23,17 @@ def describe(folder: Path) -> dict[str, str]:
     }
 
 
+def is_busy(load: float) -> bool:
+    """Whether the machine had other work, by the load before a measurement."""
+    return load > 1
+
+
+def load_before(load: float, *, real_time: bool = False) -> str:
+    """How busy the machine was when a measurement began, and whether that one went before all others."""
+    first = "; the processes had real-time priority" if real_time else ""
+    return f"load before: {load:.1f}{f' (busy{first})' if is_busy(load) else ''}"
+
+
 def versions() -> dict[str, str]:
     """Python's and those of the packages that matter."""
     found = {"Python": platform.python_version()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks import aims, lake_report, real_costs, tried
+from benchmarks import aims, lake_report, machine, real_costs, tried
 from benchmarks.graph import memory_graph
 
 Results = Mapping[str, Any]
@@ -72,7 +72,7 @@ def _sections(results: Results) -> Iterator[str]:
     )
     facts = "; ".join(f"{name}: {value}" for name, value in results["machine"].items())
     yield f"Measured {results['taken'][:10]}. {facts[0].upper()}{facts[1:]}."
-    if float(results["machine"]["load before"]) > 1:
+    if machine.is_busy(float(results["machine"]["load before"])):
         yield (
             "**Other programs were running.** They take more from a client with several threads than from mano, which "
             "has one, so the ratios are lower than on an idle machine."
@@ -153,7 +153,9 @@ def _server_share(workload: Results | None) -> float | None:
 
 def _facts(workload: Results) -> str:
     data = workload["data"]
-    dated = f" Measured {workload['taken'][:10]}, load before: {workload['load']:.1f}." if "taken" in workload else ""
+    dated = (
+        f" Measured {workload['taken'][:10]}, {machine.load_before(workload['load'])}." if "taken" in workload else ""
+    )
     return f"{data['files']:,} files, {data['size_bytes'] / _MEGA:,.1f} MB plain.{dated}"
 
 
@@ -216,17 +218,33 @@ def _memory_table(memory: Results) -> tuple[Sequence[str], list[list[str]]]:
     return ("archive", "ratio", "ours, peak", "grown by", "mano, peak", "grown by", "ratio of seconds"), rows
 
 
+_LARGE = {"participants": 2000, "years": 3}
+"""A study that is extrapolated to."""
+
+
 def _coverage_facts(costs: Results) -> str:
     study = costs["studies"][0]
+    tables = (study, study["later"])
+    row_bytes, row_seconds = (
+        max(each) / study["rows"]
+        for each in (
+            [table["peak_bytes"] - table["base_bytes"] for table in tables],
+            [table["seconds"] for table in tables],
+        )
+    )
+    rows = study["rows"] / study["participants"] / study["days"] * _LARGE["participants"] * _LARGE["years"] * 365
     return (
         f"The table `coverage` of {study['participants']} participants and {study['days']} days, with "
         f"{study['rows']:,} rows, made as a run makes it: from the manifests of all windows, and the daily counts, "
         "roster, and settings of a server in another process, then encrypted and stored. *Later* is after the newest "
         "window of everybody has changed: the rest is taken over from the table before. *Made* is without encrypting "
         "and storing. The server shares the machine, but answers what it has prepared before, because what it takes a "
-        "simulator to count is not measured; each column of processor seconds is of one of the two processes. Measured "
-        f"{costs['taken'][:10]}, load before: {costs['load']:.1f}"
-        f"{', of other programs, over which both processes had real-time priority' if costs['real_time'] else ''}."
+        "simulator to count is not measured; each column of processor seconds is of one of the two processes. A row "
+        f"takes up to {row_bytes:.0f} bytes of memory and {1e6 * row_seconds:.0f} µs, and both grow in proportion to "
+        f"the rows: {_LARGE['participants']:,} participants over {_LARGE['years']} years would have "
+        f"{rows / 1e6:,.0f} million, and take {rows * row_bytes / 1e9:.1f} GB and {rows * row_seconds / 60:.1f} "
+        "minutes. Measured "
+        f"{costs['taken'][:10]}, {machine.load_before(costs['load'], real_time=costs['real_time'])}."
     )
 
 
@@ -266,7 +284,7 @@ def _columns_facts(costs: Results) -> str:
         "opening the table. A table that is encrypted as a whole is the former form; checking its hashes is left out. "
         "Plain Parquet is the same file without encryption, as pyarrow reads it unless told otherwise. Bytes are what "
         "the process reads from files. "
-        f"Measured {costs['taken'][:10]}, load before: {costs['load']:.1f}."
+        f"Measured {costs['taken'][:10]}, {machine.load_before(costs['load'])}."
     )
 
 
@@ -300,7 +318,7 @@ def _lake_facts(costs: Results) -> str:
         "row is one run. S3 is moto on loopback, in the same process; *of files* counts the requests for the files "
         "themselves. A new process opens a log with one request per record since its last checkpoint, at most 63. A "
         "sensor's process keeps the log open and needs two requests to look again."
-        f"{before if 'before' in costs else ''} Measured {costs['taken'][:10]}, load before: {costs['load']:.1f}."
+        f"{before if 'before' in costs else ''} Measured {costs['taken'][:10]}, {machine.load_before(costs['load'])}."
     )
 
 

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.worlds import REAL_COSTS
+from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 
 Figures = Mapping[str, float]
 Steps = Mapping[str, Figures]
-
-PARTITIONS_PER_RUN = 500
 
 REQUEST_SECONDS, FILE_SECONDS = REAL_COSTS["auth_seconds"], REAL_COSTS["file_seconds"]
 LISTED_SECONDS, BYTE_SECONDS = 30e-6, 10e-9
 """What a real server on two cores, with its files on a local disk, took for a request (it checks the key with 310,000
 rounds of PBKDF2), for a file that it sends, for a file that a request lists as held, and for a plain byte of a file."""
+
+TWO_AT_ONCE = 0.7
+"""How long two downloads at once took there, in terms of the same two in turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,8 @@ _BASED = ("cpu_seconds", "sent_bytes", "received_bytes")
 
 
 def unit_of(step: str, figure: str) -> str:
-    """What a figure grows with. Memory is bounded. A few more questions are asked for every 10,000 days of counts."""
+    """What a figure grows with. Memory is taken to stay the same, as it nearly does for raw data. A few more questions
+    are asked for every 10,000 days of counts."""
     if figure in ("peak_bytes", "base_bytes"):
         return ONCE
     if figure == "questions":

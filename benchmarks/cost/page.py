@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.cost import needs
 from benchmarks.cost.needs import Difference, Figures, Size
+from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.sync.audit import DEFAULT_AUDIT
 
 Results = Mapping[str, Any]
@@ -15,6 +17,9 @@ Rows = list[tuple[str, ...]]
 
 PAGE = "docs/cost.md"
 STUDY = Size(participants=321, days=365)
+_LONGEST_MONTH_DAYS = 31
+_PUTS_PRICE = 5.0
+"""USD for a million, an assumption that the page names."""
 
 _WITHOUT_FILES = ("checks", "nothing new", "tables")
 """Steps that cost the same whatever the files are."""
@@ -93,6 +98,12 @@ def _base(results: Results) -> needs.Steps:
     return steps
 
 
+def listed_bytes(results: Results) -> float:
+    """Bytes in a request for each file that it lists as held."""
+    audit = results["studies"]["real"]["steps"]["audit of everything"]
+    return float(audit["sent_bytes"]) / float(audit["files_listed"])
+
+
 def _late(study: Results) -> Size:
     """The participants with late data."""
     return Size(participants=study["late"], days=study["days"])
@@ -128,10 +139,12 @@ def _sections(results: Results) -> Iterator[str]:
         f"{needs.REQUEST_SECONDS} s for each request (the server checks the secret key), "
         f"{1000 * needs.FILE_SECONDS:.1f} ms for each file that it sends, {1e6 * needs.LISTED_SECONDS:.0f} ms for a "
         f"thousand files that a request lists as held, and {1e9 * needs.BYTE_SECONDS:.0f} ms for each MB before "
-        "compression, as measured on a real server with two cores and a local disk. [Performance](performance.md) has "
-        "what the client adds to that. *Our processor* is that of "
-        "the step, once it has started; starting takes some 4 s more per run. Rows *of the whole study* come "
-        "on top, whatever its size: a run of raw data fetches up to 500 windows."
+        "compression, as measured on a real server with two cores and a local disk. Two downloads at once took "
+        f"{needs.TWO_AT_ONCE} times as long there as the same two in turn. [Performance](performance.md) has what the "
+        "client adds to that. *Our processor* is that of "
+        "the step, once it has started; starting takes [some seconds](dagster-scale.md#the-defaults-and-why) more per "
+        "run. Rows *of the whole study* come on top, once each time, and are those of a study with next to nothing in "
+        f"it. A run of raw data fetches up to {PARTITIONS_PER_RUN} windows."
     )
     yield "What is stored, for each participant-week:"
     yield _table(("what", "per participant-week"), _stored_rows(results, size))
@@ -206,12 +219,13 @@ def _once_rows(results: Results, steps: needs.Steps) -> Rows:
     hours = needs.server_seconds(backfill) / 3600
     return [
         ("participant-weeks", f"{STUDY.participant_weeks:,.0f}"),
+        ("windows, weekly", f"{STUDY.windows:,}"),
         ("first backfill: requests", f"{backfill['downloads'] + backfill['questions']:,.0f}"),
         ("first backfill: received", _size(backfill["received_bytes"])),
         ("first backfill: the server works", f"{hours:,.0f} h"),
         (
             "first backfill with two downloads at once (the default): lasts",
-            f"{hours / 2:,.0f} h if the server has a core for each, {0.7 * hours:,.0f} h if it has two in all",
+            f"{hours / 2:,.0f} h if the server has cores to spare, {needs.TWO_AT_ONCE * hours:,.0f} h if it has two",
         ),
         ("first backfill: our processor", f"{backfill['cpu_seconds'] / 3600:,.1f} h"),
         ("lake on the disk", _size(lake["disk_bytes"])),
@@ -238,7 +252,7 @@ def _daily_rows(steps: needs.Steps) -> Rows:
         requests = part["downloads"] + part["questions"]
         text = (
             f"{requests:,.0f} requests, {_size(part['sent_bytes'] + part['received_bytes'])}, the server works "
-            f"{needs.server_seconds(part) / 60:,.1f} min, our processor {part['cpu_seconds'] / 60:,.1f} min"
+            f"{_duration(needs.server_seconds(part))}, our processor {_duration(part['cpu_seconds'])}"
         )
         rows.append((name, text))
     return rows
@@ -249,10 +263,20 @@ def _advice(results: Results, steps: needs.Steps) -> Iterator[str]:
     hourly, daily = (STUDY.participants * times * one for times in (24, 1))
     yield (
         "**How often to fetch.** The sensor `changes` looks every hour and fetches what changed. Each fetch of a "
-        "window costs a request, the list of the files that the lake holds of that week, and an event in Dagster's "
+        "window costs a request, the list of the files that the lake holds of that window, and an event in Dagster's "
         f"history: {_size(hourly)} a day if everybody's phone uploads every hour, {_size(daily)} if you look once a "
         "day. For a large study, set `changes_seconds: 86400` in `automation`, unless somebody needs the data on the "
         "same day."
+    )
+    real = results["studies"]["real"]
+    files_a_day = real["files"] / real["participants"] / real["days"]
+    listed = listed_bytes(results) * files_a_day
+    week, month = listed * 7, listed * _LONGEST_MONTH_DAYS
+    yield (
+        f"**Wider windows.** The list takes {listed_bytes(results):.0f} bytes for each file: at the end of a window, "
+        f"{_size(week)} for a week, and {_size(month)} for a month. With `window: monthly`, fetching a participant "
+        f"every hour therefore sends up to {_size(24 * month)} a day, and once a day up to {_size(month)}. So set "
+        "`changes_seconds: 86400` there."
     )
     audit = audit_day(steps)
     size_bytes = audit["sent_bytes"] + audit["received_bytes"]
@@ -264,9 +288,8 @@ def _advice(results: Results, steps: needs.Steps) -> Iterator[str]:
     )
     yield (
         f"**The audit** compares every window once in {DEFAULT_AUDIT.days} days and the newest weeks daily, by sending "
-        "the hashes of what the lake holds, "
-        f"{everything['sent_bytes'] / everything['files_listed']:.0f} bytes for each file; the answer to a request "
-        "without differences has 116 bytes. That takes "
+        "the same list, with the hashes of what the lake holds; a request without differences is answered with next to "
+        "nothing. That takes "
         f"{requests:,.0f} requests and {_size(size_bytes)} a day, of a budget of {DEFAULT_AUDIT.requests:,} and "
         f"{_size(DEFAULT_AUDIT.size_bytes)}. If the contents were never compared, the first audit takes "
         f"{math.ceil(first)} days. A server older than 2026-01-08 cannot compare: it sends every file again, which "
@@ -275,8 +298,15 @@ def _advice(results: Results, steps: needs.Steps) -> Iterator[str]:
     yield (
         "**Disk.** Keep room for a second copy of what is restated: old versions are kept for `keep_superseded_days`. "
         "ext4 has one inode for each 16 kB unless it was made with another ratio, so compare `df -i` with the table "
-        "before you begin. Typed tables come on top if you make them: one of acceleration takes 0.7 times the bytes of "
-        "its files. [Performance](performance.md) and [Dagster at scale](dagster-scale.md) measure speed."
+        "before you begin. Typed tables come on top if you make them: [Columns](performance.md#columns) compares one "
+        "with its files. [Performance](performance.md) and [Dagster at scale](dagster-scale.md) measure speed."
+    )
+    files = real["files"] / needs.size_of(real).participant_weeks * STUDY.participant_weeks
+    yield (
+        f"**In an object store**, each new file is a PUT: {files_a_day:,.0f} a day and participant, and "
+        f"{files / 1e6:,.1f} million in the first backfill. If a million costs {_PUTS_PRICE:.0f} USD, that backfill "
+        f"costs {files / 1e6 * _PUTS_PRICE:,.0f} USD in requests. [Use an object store]"
+        "(object-stores.md#requests-and-costs) counts the others, which are few."
     )
 
 
@@ -288,7 +318,7 @@ _GROWTH = """| what | grows with |
 | a full comparison by hash | files |
 | the daily checks and tables | participants and days of the whole study: the server's counts of all days are read |
 | memory of a run of raw data | nearly nothing |
-| memory of the daily checks | slowly with participants and days |
+| memory of the daily checks | [rows of `coverage`](performance.md#coverage-of-a-large-study) |
 | Dagster's history | windows recorded: once each in a backfill, and again whenever their data changes |"""
 
 
@@ -308,7 +338,7 @@ def _proof(results: Results) -> Iterator[str]:
             _plain(each.figure, each.small),
             _plain(each.figure, each.predicted),
             _plain(each.figure, each.measured),
-            f"{each.percent:+.0f} %",
+            _percent(each.percent),
         )
         for each in differences(results)
     ]
@@ -318,7 +348,8 @@ def _proof(results: Results) -> Iterator[str]:
     yield (
         "What a plan rests on, the first backfill, the audit of everything, and the disk, is predicted to within "
         f"{much:.0f} %. What is small, a day's refresh, late data, the daily checks, and the log, was predicted up to "
-        f"{little:.0f} % off: leave that much room there. Processor seconds differ more, because a step is short."
+        f"{little:.0f} % off: leave that much room there. Processor seconds differ more, because a step is short. "
+        "Memory is taken to stay the same, which that of the daily checks does not (see above)."
     )
 
 
@@ -330,7 +361,7 @@ def is_large(difference: needs.Difference) -> bool:
 def _method(results: Results) -> str:
     studies = results["studies"]
     real = studies["real"]
-    when = "; ".join(f"{name} {each['taken']}, load before {each['load']:.1f}" for name, each in studies.items())
+    when = "; ".join(f"{name} {each['taken']}, {machine.load_before(each['load'])}" for name, each in studies.items())
     facts = "; ".join(f"{name} {value}" for name, value in [*results["machine"].items(), *results["versions"].items()])
     return (
         "This page is the output of `python -m benchmarks.cost --json benchmarks/cost.json --doc docs/cost.md`. The "
@@ -350,7 +381,12 @@ def _table(head: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
 def _plain(figure: str, value: float) -> str:
     if figure.endswith("_bytes"):
         return _size(value)
-    return f"{value:,.1f}" if figure.endswith("seconds") else f"{value:,.0f}"
+    return _number(value) if figure.endswith("seconds") else f"{value:,.0f}"
+
+
+def _percent(value: float) -> str:
+    """With its sign, which a zero does not have."""
+    return f"{round(value):+d} %" if round(value) else "0 %"
 
 
 def _number(value: float) -> str:
@@ -358,11 +394,15 @@ def _number(value: float) -> str:
 
 
 def _seconds(value: float) -> str:
-    return f"{value:,.0f} s" if value >= 10 else f"{value:.2g} s"
+    return f"{_number(value)} s" if value >= 0.01 or not value else f"{_number(1000 * value)} ms"
+
+
+def _duration(value: float) -> str:
+    return _seconds(value) if value < 60 else f"{value / 60:,.1f} min"
 
 
 def _size(size_bytes: float) -> str:
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size_bytes >= factor:
             return f"{size_bytes / factor:,.{0 if size_bytes >= 100 * factor else 1}f} {unit}"
-    return f"{size_bytes / 1e3:,.{0 if size_bytes >= 1e4 else 1}f} kB"
+    return f"{size_bytes:,.0f} B"

@@ -25,6 +25,7 @@ from benchmarks.process import peak_bytes
 from benchmarks.scale.project import history
 from dagster_beiwe import BeiweResource, EnvCredentials, StudyConfig, build_beiwe_definitions
 from dagster_beiwe.assets import raw_data
+from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.definitions import Automation
 from dagster_beiwe.demo.headless import execute
@@ -130,7 +131,7 @@ def _tables(project: Project) -> Facts:
 def _backfill(project: Project, *, number: int) -> Facts:
     """One run of a first backfill; ``runs`` says how many there are."""
     windows = tuple(window.key for window in project.windows)
-    runs = list(Rectangle(tuple(project.participants), windows).split(500))
+    runs = list(Rectangle(tuple(project.participants), windows).split(PARTITIONS_PER_RUN))
     project.materialize("raw_data", tags=runs[number].tags)
     return {"runs": len(runs)}
 

@@ -5,27 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from benchmarks import machine
+from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN, PARTITIONS_PER_TICK, RUNS_PER_TICK
+from dagster_beiwe.partitions.definitions import COMFORTABLE_PARTITIONS
+
 Facts = dict[str, Any]
 
 _AIM = "500 x 52"
 _INTRODUCTION = """# Dagster at scale
 
-This page is the output of `python -m benchmarks.scale --json PATH --doc PATH` (`--quick` for fewer sizes). It measures
-Dagster's own functions with a history in SQLite. Times are processor seconds unless stated otherwise. Elapsed time is
-in parentheses; it is longer if other programs are running (see the load). A partition is one participant in one week.
+This page is the output of `python -m benchmarks.scale --json PATH --doc PATH` (`--quick` for fewer sizes), except that
+pages in a browser were measured by hand. It measures Dagster's own functions with a history in SQLite. Times are
+processor seconds unless stated otherwise. Elapsed time is in parentheses; it is longer if other programs are running
+(see the load). A partition is one participant in one week.
 """
 
 _CHOICES = (
     (
         "window: weekly",
-        "Dagster's documented limit is 100,000 partitions per asset; see [above](#how-large-may-a-study-be).",
+        f"Dagster's documented limit is {COMFORTABLE_PARTITIONS:,} partitions; see [above](#how-large-may-a-study-be).",
     ),
     (
         "runs of a backfill: one per stretch of adjacent partitions (`BackfillPolicy.single_run`)",
         "A run costs about five processor seconds by itself, and what it committed stays if it dies.",
     ),
     (
-        "runs that schedules and sensors request: rectangles of up to 500 partitions, 25 with 4,000 at a time",
+        (
+            f"runs that schedules and sensors request: rectangles of up to {PARTITIONS_PER_RUN} partitions, "
+            f"{RUNS_PER_TICK} with {PARTITIONS_PER_TICK:,} at a time"
+        ),
         "Dagster plans each partition before the run starts (see above); larger rectangles would keep its daemon busy.",
     ),
     ("order of participants: by enrollment", "Dagster joins only adjacent partitions: see the rows about enrollment."),
@@ -38,21 +46,22 @@ _CHOICES = (
 
 _SIZES = """## How large may a study be
 
-Partitions are participants times windows, and Dagster's work grows with them. Its documented limit is 100,000 per
+Partitions are participants times windows, and Dagster's work grows with them. Its documented limit is {limit:,} per
 asset.
 
-| participants | `window: weekly`, below 100,000 for | `window: monthly`, below 100,000 for |
+| participants | `window: weekly`, below {limit:,} for | `window: monthly`, below {limit:,} for |
 | --- | --- | --- |
 {rows}
 
-- **Below 100,000 partitions**, keep the default, `weekly`.
-- **Above**, write `window: monthly` before the first backfill: there are 4.3 times fewer partitions. It costs little. A
-  window that changed is compared as a whole: the request lists what the lake holds of it, with 127 bytes per file
-  ([measured](cost.md)), and only what is new is downloaded. With 6,700 files a month, following a participant
-  costs 0.9 MB a day at the end of a month, where a week costs 0.2 MB. A window that cannot be downloaded as a whole is
-  split by time, whatever its length.
+- **Below {limit:,} partitions**, keep the default, `weekly`.
+- **Above**, write `window: monthly` and `changes_seconds: 86400` before the first backfill: there are 4.3 times fewer
+  partitions. A window that changed is compared as a whole: the request lists what the lake holds of it, and only what
+  is new is downloaded. A month's list is four times as long as a week's, so [look once a
+  day](cost.md#a-study-of-321-participants-by-365-days). A window that cannot be downloaded as a whole is split by time,
+  whatever its length.
 - **If a weekly study has outgrown the limit**, [adopt its lake into a new one](moving.md#wider-windows-for-an-old-lake)
-  with `window: monthly`: the files are kept byte for byte, and little is downloaded.
+  with `window: monthly`: the files are kept byte for byte, and little is downloaded. Until you delete the old lake,
+  both need disk.
 - **If you stay above**, everything still works, and takes as long as the last column says. The first page after a start
   or after many new partitions is the slowest. Give the webserver 1 GB of memory, and backfill some months at a time:
   Dagster plans each partition [before its run starts](#one-partition-in-a-run).
@@ -60,17 +69,16 @@ asset.
 A study has one length of windows and is listed once, so it cannot be split in two: weeks for new data and months for
 old. Other studies do not count, however many there are: pages and backfills ask for each asset by itself.
 
-Windows do not change what `coverage` needs, which has a row for each participant, day, and stream. 500 participants and
-364 days, 3.5 million rows, took 6 s and grew the process by 460 MB (by hand, 2026-11-29, as in
-[performance](performance.md#coverage-of-a-large-study)). Both grow in proportion: 2,000 participants over three years
-would take a good minute and some 6 GB.
+Windows do not change what `coverage` needs, which is most of what the daily checks need: it has a row for each
+participant, day, and stream. [Performance](performance.md#coverage-of-a-large-study) says how much time and memory that
+takes.
 """
 
 _LIMITS = """
 **Scattered selections** are split by Dagster, which does not form rectangles: scattered partitions become nearly as
 many runs. If you can, select the whole rectangle around them. A window that the lake already holds, or that is before
 enrollment, costs a small request and some tens of milliseconds, and downloads nothing. The sensor that follows
-the server's daily counts forms rectangles of exactly what changed (last column), up to 25 of them per evaluation.
+the server's daily counts forms rectangles of exactly what changed (last column), up to {runs} of them per evaluation.
 
 **History grows** with everything that is recorded, including a window that is fetched again and has not changed: a
 daily refresh of the newest 3 windows of 500 participants adds 1,500 records per day. For large studies, use the sensor
@@ -100,7 +108,7 @@ def as_document(results: Facts) -> str:
     parts = [_INTRODUCTION, *_machine(results)]
     parts += ["\n".join(section(results[name])) for name, section in sections.items() if name in results]
     choices = ["## The defaults, and why\n", *_table(("default", "because"), _CHOICES)]
-    return "\n".join([*parts, *choices, _LIMITS])
+    return "\n".join([*parts, *choices, _LIMITS.format(runs=RUNS_PER_TICK)])
 
 
 def per_partition(runs: Facts, clock: str) -> dict[str, float]:
@@ -122,7 +130,8 @@ def per_partition(runs: Facts, clock: str) -> dict[str, float]:
 
 
 def _pages(pages: Facts) -> Iterator[str]:
-    yield _SIZES.format(rows="\n".join(_limits_of(people) for people in (500, 1000, 2000, 5000)))
+    limits = "\n".join(_limits_of(people) for people in (500, 1000, 2000, 5000))
+    yield _SIZES.format(limit=COMFORTABLE_PARTITIONS, rows=limits)
     yield (
         "A real webserver and a history in SQLite, in which all but one in a hundred partitions is materialized, were "
         "asked what Dagster's pages ask, in its costly parts: the first time after a start, and again. A daemon's "
@@ -139,8 +148,8 @@ def _pages(pages: Facts) -> Iterator[str]:
 
 def _browser(found: Facts) -> Iterator[str]:
     yield (
-        f"The same 312,000 partitions in {found['browser']}, looked at by hand: seconds until a page is complete, what "
-        f"it receives, and the memory of its scripts. {found['taken'][:10]}.\n"
+        f"The largest of these studies in {found['browser']}, looked at by hand: seconds until a page is complete, "
+        f"what it receives, and the memory of its scripts. {found['taken'][:10]}.\n"
     )
     rows = [
         (page, f"{facts['seconds']:.1f} s", _megabytes(facts["bytes"]), _megabytes(facts["heap_bytes"]))
@@ -151,10 +160,9 @@ def _browser(found: Facts) -> Iterator[str]:
 
 
 def _where(found: Facts) -> str:
-    """A sentence about the machine, of sections that are measured by themselves."""
-    load = f"load before: {found['machine']['load before']}"
-    beside = " (the processes had real-time priority beside it)" if found["real_time"] else ""
-    return f"{found['machine']['processor']}; {load}{beside}. {found['taken']}."
+    """Sentences about the machine, of sections that are measured by themselves."""
+    load = machine.load_before(float(found["machine"]["load before"]), real_time=found.get("real_time", False))
+    return f"{found['machine']['processor']}; {load}. {found['taken']}."
 
 
 def _page_rows(found: Facts) -> Iterator[tuple[str, str]]:
@@ -169,8 +177,8 @@ def _page_rows(found: Facts) -> Iterator[tuple[str, str]]:
 
 
 def _limits_of(people: int) -> str:
-    weeks, months = 100_000 // people, 100_000 // people
-    return f"| {people:,} | {weeks:,} weeks | {months:,} months ({months / 12:.0f} years) |"
+    windows = COMFORTABLE_PARTITIONS // people
+    return f"| {people:,} | {windows:,} weeks | {windows:,} months ({windows / 12:.1f} years) |"
 
 
 def _size_in_words(name: str, found: Facts) -> str:
@@ -219,8 +227,8 @@ def _runs(runs: Facts) -> Iterator[str]:
     yield (
         f"\nRecording takes {cpu['beside'] / cpu['event']:.1f} times the processor time of the smallest event. "
         f"Computed as a run of {long} partitions minus a run of {short}, so the fixed cost of a run does not count. "
-        f"Dagster's history takes {cpu['bytes'] / 1000:.1f} kB per partition in SQLite. For whole studies, "
-        "extrapolated linearly:\n"
+        f"Dagster's history takes {cpu['bytes'] / 1000:.1f} kB per partition of these in SQLite, and in [whole "
+        "backfills](cost.md#a-participant-week) a little less. For whole studies, extrapolated linearly:\n"
     )
     rows = [
         (f"{people:,} x {weeks}", f"{people * weeks:,}", _hours(people * weeks * (wall["planned"] + wall["beside"])),
@@ -349,9 +357,8 @@ def _containers(found: Facts) -> Iterator[str]:
     if (found["participants"], found["weeks"]) != (500, 52):
         yield "\n500 x 52 has not been played to its end."
     yield (
-        "\nThe containers, Postgres, the stand-ins for store and server, and Dagster's programs shared "
-        f"{found['machine']['processor']} with other work (load before: {found['machine']['load before']}), so the "
-        f"time says little about a lab's machines. {found['taken']}.\n"
+        "\nThe containers, Postgres, the stand-ins for store and server, and Dagster's programs shared one machine, so "
+        f"the time says little about a lab's machines. {_where(found)}\n"
     )
 
 

@@ -15,6 +15,7 @@ from benchmarks.report import as_document, as_text
 
 pytestmark = pytest.mark.skipif(find_spec("mano") is None, reason="mano, the other side of the benchmarks, is missing")
 
+ROOT = Path(__file__).parents[2]
 ONLY = ("small", "refresh", "real costs", "memory", "limits", "lake", "coverage", "columns")
 
 
@@ -87,6 +88,12 @@ def test_every_way_reads_the_same_rows(results: dict[str, Any]) -> None:
     raw, table = found["s3"]["raw files, pandas"], found["s3"]["table, pandas"]
     assert raw["rows"] == table["rows"] == found["ways"]["table, pandas"]["a week"]["rows"]
     assert table["requests"] < raw["requests"]
+
+
+def test_the_page_is_made_from_the_committed_results() -> None:
+    """By the command that the page names; nobody has written numbers into it."""
+    measured = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    assert (ROOT / "docs" / "performance.md").read_text(encoding="utf-8") == as_document(measured)
 
 
 def test_results_survive_json_and_become_text_and_documentation(results: dict[str, Any], tmp_path: Path) -> None:
