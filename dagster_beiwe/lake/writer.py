@@ -19,7 +19,7 @@ from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavai
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, NewVersion, Outcome
 from dagster_beiwe.lake.catalog.records import Compare, Place
-from dagster_beiwe.lake.catalog.state import State
+from dagster_beiwe.lake.catalog.state import WITHDRAWN, State
 from dagster_beiwe.lake.collecting import open_for_writing
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import Manifest, encode
@@ -64,13 +64,19 @@ class Submitted:
     changes: Changes
     outcome: Outcome | None = None
 
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether it does not count because the participant's data was withdrawn."""
+        return self.outcome is not None and self.outcome.refused == WITHDRAWN
+
     def record(self) -> int:
         """The record that committed it; for after ``flush``. Raises ``CommitConflictError`` if it does not count."""
         assert self.outcome is not None, "whoever asks has flushed"
         if self.outcome.refused is not None:
+            rest = "Nothing of it is in the lake" if self.is_withdrawn else "The lake holds the other version"
             raise CommitConflictError(
                 f"Window {self.manifest.window} of participant {self.manifest.participant} was not committed: "
-                f"{self.outcome.refused}. The lake holds the other version. Run the partition again."
+                f"{self.outcome.refused}. {rest}. Run the partition again{' if it is wanted' * self.is_withdrawn}."
             )
         return self.outcome.record
 

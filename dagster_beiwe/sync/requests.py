@@ -24,8 +24,9 @@ class FetchPolicy:
     ``batch_bytes`` at a time, and at most ``buffer_bytes`` of them are held in memory. ``registry_bytes`` bounds the
     list of files already held, because proxies refuse request bodies over 1 MB. ``remove_deleted_upstream`` removes
     files that the daily counts prove to be deleted upstream, instead of keeping and marking them. In an object store,
-    windows wait for those of the next participants to share a record, as long as that leaves no more than
-    ``uncommitted_seconds`` of work at stake. Progress is reported every ``progress_seconds``.
+    windows wait for those of the next participant to share a record, unless work on them began more than
+    ``uncommitted_seconds`` ago: so much, and one participant's download, is at stake if the process dies. Progress is
+    reported every ``progress_seconds``.
     """
 
     request_bytes: int = 256 * 1024 * 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from dagster_beiwe.cells import Cell
@@ -24,7 +24,7 @@ class DownloadResult:
     ``not_sent`` are keys of held files that the server left out of a full listing: it may have lost them, so the lake
     keeps them. ``deleted_upstream`` are those of which that is proven. ``mislisted`` are keys of fetched files with
     a different hash than the server lists, each time. ``counted_in`` has the row of daily counts that is known to have
-    counted a file, by key.
+    counted a file, by key. ``requests`` and ``downloaded_bytes`` are what it took.
     """
 
     fetched_files: dict[str, FetchedFile] = field(default_factory=dict)
@@ -33,6 +33,7 @@ class DownloadResult:
     deleted_upstream: set[str] = field(default_factory=set)
     mislisted: set[str] = field(default_factory=set)
     counted_in: dict[str, str] = field(default_factory=dict)
+    requests: int = 0
     downloaded_bytes: int = 0
     begun_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
@@ -87,6 +88,14 @@ class WindowReport(Changes):
     def transient(self) -> bool:
         """Whether running the window again soon may complete it."""
         return any(failure.transient for failure in self.failures)
+
+    def with_traffic(self, result: DownloadResult) -> WindowReport:
+        """The same, with what a download took in addition."""
+        return replace(
+            self,
+            requests=self.requests + result.requests,
+            downloaded_bytes=self.downloaded_bytes + result.downloaded_bytes,
+        )
 
 
 def committed_report(cell: Cell, commit: Submitted, result: DownloadResult) -> WindowReport:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import chain
+from time import monotonic
 
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
@@ -15,10 +15,10 @@ from dagster_beiwe.errors import (
     BeiweError,
     CommitConflictError,
     IntegrityError,
-    LakeUnavailableError,
     NotFoundError,
 )
 from dagster_beiwe.lake import CommitRequest, FetchedFile, FileRecord, LakeWriter, StudyLake
+from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.lake.writer import Plan, Submitted
 from dagster_beiwe.retries import WINDOW_COMMIT_ATTEMPTS
 from dagster_beiwe.sync.compare import are_compared
@@ -34,12 +34,12 @@ from dagster_beiwe.windows import Window, order_of_key
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A window that has no report yet; the first one of a download has the number of its ``requests``."""
+    """A window that has no report yet; that of the first one of a download also tells of its traffic."""
 
     cell: Cell
     commit: Submitted
     result: DownloadResult
-    requests: int | None
+    is_first: bool
 
 
 @dataclass(kw_only=True)
@@ -67,37 +67,53 @@ class StudyRun:
         try:
             for group in consecutive(cells):
                 yield from self._sync_consecutive(group)
-        except LakeUnavailableError:
-            raise
-        except BeiweError:  # what was fetched before is not lost
             yield from self._flush()
+        except BeiweError:  # what was fetched before is not lost, and nothing more is fetched
+            with suppress(BeiweError):
+                yield from self._flush(again=False)
             raise
-        yield from self._flush()
 
     def _sync_consecutive(self, cells: Sequence[Cell]) -> Iterator[WindowReport]:
-        """Consecutive windows of one participant, in requests of a suitable size."""
-        lake = self.writer.plan(cells[0].participant, []).lake
-        lake.check_windows(cells[0].participant, [cell.window for cell in cells])
+        """Consecutive windows of one participant, in requests of a suitable size.
+
+        Also yields the reports of windows of others that are committed meanwhile.
+        """
+        participant = cells[0].participant
+        self.writer.plan(participant, []).lake.check_windows(participant, [cell.window for cell in cells])
         guess = self.policy.first_request_hours
         while cells:
+            if any(window.cell.participant == participant for window in self.waiting):
+                yield from self._flush()  # a new plan is based on it
             group = next_cells(cells, self._estimate, guess, self.policy)
-            cells = cells[len(group) :]
-            size_bytes = 0
-            left = list(group)
+            plan = self.writer.plan(participant, [cell.window for cell in group])
+            if plan.damaged:
+                yield from self._sync_around_damaged(group, plan.damaged)
+                cells = cells[len(group) :]
+                continue
+            if not self.waiting:
+                self.uncommitted_since = monotonic()
             try:
-                for report in self._sync_together(group, last=not cells):
-                    if report.cell in left:  # and not of somebody before
-                        size_bytes += report.size_bytes
-                        left.remove(report.cell)
-                    yield report
+                result = self._download(group, plan)
             except NotFoundError as error:
-                cells = [*left, *cells]
-                if self._leave_out_refused_streams(cells[0].participant):
+                if self._leave_out_refused_streams(participant):
                     continue
                 yield from self._not_found(cells, error)
                 return
+            cells = cells[len(group) :]
+            size_bytes = yield from self._commit_together(group, plan, result)
             hours = sum(cell.window.hours for cell in group)
             guess = guess_hours(hours=hours, size_bytes=size_bytes, previous_guess=guess, policy=self.policy)
+
+    def _sync_around_damaged(
+        self, cells: Sequence[Cell], damaged: Mapping[str, IntegrityError]
+    ) -> Iterator[WindowReport]:
+        """Windows some of which cannot be written: their committed manifests are damaged."""
+        sound = [cell for cell in cells if cell.window.key not in damaged]
+        for cell in cells:
+            if cell not in sound:
+                yield refused_report(cell, self.streams, damaged[cell.window.key])
+        for rest in consecutive(sound):
+            yield from self._sync_consecutive(rest)
 
     def _leave_out_refused_streams(self, participant: str) -> bool:
         """Whether a 404 was about streams. The server may have lost them since it listed its streams."""
@@ -139,49 +155,45 @@ class StudyRun:
             or any(day.bytes_by_stream for day in self.client.summary_statistics(study_id, participants=[participant]))
         )
 
-    def _sync_together(self, cells: Sequence[Cell], *, last: bool) -> Iterator[WindowReport]:
-        """Windows that share requests and, if commits share records, a record.
+    def _commit_together(
+        self, cells: Sequence[Cell], plan: Plan, result: DownloadResult
+    ) -> Generator[WindowReport, None, int]:
+        """Commit windows that were downloaded together; where a record costs requests, they wait to share one.
 
-        The ``last`` ones of a participant may share it with those of the next. Yields what is committed meanwhile.
+        Returns the bytes that they hold.
         """
-        plan = self.writer.plan(cells[0].participant, [cell.window for cell in cells])
-        if plan.damaged:
-            for key, error in plan.damaged.items():
-                yield from (refused_report(cell, self.streams, error) for cell in cells if cell.window.key == key)
-            for rest in consecutive(cell for cell in cells if cell.window.key in plan.manifests):
-                yield from self._sync_together(rest, last=last)
-            return
-        if not self.waiting:
-            self.uncommitted_since = time.monotonic()
-        requests_before = self.client.traffic.requests_sent
-        result = self._download(cells, plan)
-        requests = self.client.traffic.requests_sent - requests_before
+        size_bytes = 0
         for cell in cells:
-            first = cell == cells[0]
-            self.waiting.append(_Waiting(cell, self._commit(cell, plan, result), result, requests if first else None))
+            commit = self._commit(cell, plan, result)
+            size_bytes += total_bytes(file for file in commit.manifest.files if file.present)
+            self.waiting.append(_Waiting(cell, commit, result, is_first=cell == cells[0]))
             yield from self._committed()
-        if not last or time.monotonic() - self.uncommitted_since > self.policy.uncommitted_seconds:
+        if monotonic() - self.uncommitted_since > self.policy.uncommitted_seconds:
             yield from self._flush()
+        return size_bytes
 
-    def _flush(self) -> Iterator[WindowReport]:
+    def _flush(self, *, again: bool = True) -> Iterator[WindowReport]:
         self.writer.flush()
-        yield from self._committed()
+        yield from self._committed(again=again)
 
-    def _committed(self) -> Iterator[WindowReport]:
+    def _committed(self, *, again: bool = True) -> Iterator[WindowReport]:
         """The reports of windows whose commit waits for no others any more."""
         while self.waiting and self.waiting[0].commit.outcome:
             window = self.waiting.pop(0)
-            report = self._outcome(window)
-            if window.requests is None:
-                yield report
-            else:
-                yield replace(report, requests=window.requests, downloaded_bytes=window.result.downloaded_bytes)
+            report = self._outcome(window, again=again)
+            yield report.with_traffic(window.result) if window.is_first else report
 
-    def _outcome(self, window: _Waiting) -> WindowReport:
+    def _outcome(self, window: _Waiting, *, again: bool) -> WindowReport:
+        """The report of a window; if another run has committed it meanwhile, once it was synced ``again``.
+
+        A participant who was withdrawn meanwhile is not fetched again: that would undo the withdrawal.
+        """
         try:
             return committed_report(window.cell, window.commit, window.result)
-        except CommitConflictError:
-            return self._sync_again(window.cell)
+        except CommitConflictError as error:
+            if again and not window.commit.is_withdrawn:
+                return self._sync_again(window.cell)
+            return refused_report(window.cell, self.streams, error)
 
     def _sync_again(self, cell: Cell) -> WindowReport:
         """Plan and download one window again after another run has committed it."""
@@ -189,7 +201,13 @@ class StudyRun:
             plan = self.writer.plan(cell.participant, [cell.window])
             if plan.damaged:
                 return refused_report(cell, self.streams, plan.damaged[cell.window.key])
-            result = self._download([cell], plan)
+            try:
+                result = self._download([cell], plan)
+            except NotFoundError as error:  # while it may be another participant's turn
+                if self._leave_out_refused_streams(cell.participant):
+                    return self._sync_again(cell)
+                (report,) = self._not_found([cell], error)
+                return report
             commit = self._commit(cell, plan, result)
             self.writer.flush()
             try:
@@ -198,7 +216,7 @@ class StudyRun:
                 if attempt == WINDOW_COMMIT_ATTEMPTS - 1:
                     raise
             else:
-                return replace(report, downloaded_bytes=result.downloaded_bytes)
+                return report.with_traffic(result)
         raise AssertionError("unreachable")
 
     def _download(self, cells: Sequence[Cell], plan: Plan) -> DownloadResult:
@@ -208,7 +226,7 @@ class StudyRun:
         local: Mapping[str, FetchedFile] = {}
         if self.local is not None:
             local = self.local.stage(cells, self.writer, {record.key for record in held})
-        begun = DownloadResult(fetched_files=dict(local))
+        begun, requests_before = DownloadResult(fetched_files=dict(local)), self.client.traffic.requests_sent
         splitter = SplittingDownloader(self.downloader, self.policy, held, result=begun, list_all=lists_all)
         for request in requests_for(cells, self.streams, self._estimate, self.policy):
             splitter.download(request)
@@ -229,6 +247,7 @@ class StudyRun:
             result.mark_deleted(result.not_sent)
         if self.local is not None:
             self.local.note(cells, local, result)
+        result.requests = self.client.traffic.requests_sent - requests_before
         return result
 
     def _list_unproven(

@@ -29,7 +29,7 @@ MACHINE_FAULTS: tuple[MachineFault, ...] = (
     MachineFault(
         name="lake mounted read-only",
         check="read_only_lake",
-        outcome="`LakeUnavailableError` before the first request; reading still works",
+        outcome="`LakeUnavailableError` before the first download; reading still works",
     ),
     MachineFault(
         name="lake removed during a run",

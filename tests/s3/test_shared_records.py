@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 
 import core_helpers as core
 import pytest
-from object_helpers import PEOPLE, S3, cells_of, client_of, contents, leftovers, study_lake, sync, truth
+from object_helpers import MORNING, PEOPLE, S3, cells_of, client_of, contents, leftovers, study_lake, sync, truth
 
 from dagster_beiwe.errors import AccessDeniedError, CommitConflictError
 from dagster_beiwe.lake import LakeWriter, StudyLake
 from dagster_beiwe.lake.catalog.withdrawal import withdraw
 from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.storage.object_store import ObjectStorage
+from dagster_beiwe.maintenance.purge import purge_participant
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer, World
-from dagster_beiwe.sync import FetchPolicy, StudySync, WindowReport
+from dagster_beiwe.sync import FetchPolicy, StudySync, WindowReport, study_run
 
 ONE, OTHER = PEOPLE
 ALL_WAIT = FetchPolicy(uncommitted_seconds=math.inf)
@@ -45,6 +47,70 @@ def test_what_waits_is_committed_before_an_error_ends_the_run(url: str, world: W
             reports.extend(run)
     assert [report.cell.participant for report in reports] == [ONE, ONE]
     assert contents(lake) == truth(world, ONE)
+
+
+def test_who_is_gone_meanwhile_is_not_taken_for_the_next(
+    url: str, world: World, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run commits what waits, with newer data, and then the server does not find the participant any more."""
+    lake, clock, numbers, begin = study_lake(url), [0.0], itertools.count(1), server.download_begins
+    monkeypatch.setattr(study_run, "monotonic", lambda: clock[0])
+
+    def begins() -> None:
+        begin()
+        if next(numbers) == 2:  # the other participant's
+            world.add_rows(ONE, "gps", MORNING)
+            sync(server, study_lake(url), ONE)
+            server.misbehave("status", route="/get-data*", participant=ONE, status=404)
+            clock[0] = 100.0
+
+    monkeypatch.setattr(server, "download_begins", begins)
+    reports = sync(server, lake)
+    assert [report.cell for report in reports] == cells_of(ONE, OTHER)
+    assert [(report.complete, report.participant_unknown) for report in reports] == [(False, False)] * 2 + [
+        (True, False)
+    ] * 2
+    assert contents(study_lake(url)) == truth(world)
+
+
+def test_who_is_withdrawn_while_others_are_fetched_is_not_fetched_again(
+    url: str, world: World, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run was done with the participant: it does not undo the withdrawal."""
+    numbers, begin = itertools.count(1), server.download_begins
+
+    def begins() -> None:
+        begin()
+        if next(numbers) == 2:  # the other participant's
+            purge_participant(study_lake(url), ONE, run_id="purge")
+
+    monkeypatch.setattr(server, "download_begins", begins)
+    reports = sync(server, study_lake(url), policy=ALL_WAIT)
+    assert [report.complete for report in reports] == [False, False, True, True]
+    assert "withdrawn" in reports[0].failures[0].message
+    assert contents(study_lake(url)) == truth(world, OTHER)
+
+
+def test_an_error_that_ends_the_run_is_raised_whatever_becomes_of_what_waits(
+    url: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run has committed it, and nothing is fetched again for that."""
+    numbers, begin = itertools.count(1), server.download_begins
+
+    def begins() -> None:
+        begin()
+        if next(numbers) == 1:
+            sync(server, study_lake(url), ONE)
+
+    monkeypatch.setattr(server, "download_begins", begins)
+    refused = server.misbehave("status", route="/get-data*", participant=OTHER, status=403)
+    reports = list[WindowReport]()
+    with client_of(server.url, server.access_key, server.secret_key) as client, refused:
+        run = StudySync(client, study_lake(url), run_id="r", policy=ALL_WAIT).run(cells_of(ONE, OTHER))
+        with pytest.raises(AccessDeniedError):
+            reports.extend(run)
+    assert [(report.cell.participant, report.complete) for report in reports] == [(ONE, False)] * 2
+    assert next(numbers) == 3  # two downloads
 
 
 def test_nothing_that_waits_is_committed_of_somebody_who_is_withdrawn(url: str) -> None:

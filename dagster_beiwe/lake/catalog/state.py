@@ -57,13 +57,17 @@ class Floor(NamedTuple):
     written_at: float = math.inf
 
 
+WITHDRAWN: Final = "its data was withdrawn"
+"""Why a change of a participant who was withdrawn since does not count."""
+
+
 class Rules:
     """What may be committed on a state, and what a collector may delete: the rules that the design page proves."""
 
     def refusal(self, state: State, change: Change) -> str | None:
         """Why a change does not count on a state any more, None if it does."""
         if change.token in state.purged:
-            return "its data was withdrawn"
+            return WITHDRAWN
         if change.base > state.number:
             return "it was planned on a record that this log does not have"
         if change.base < self.floor(state, change.token):
