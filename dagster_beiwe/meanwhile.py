@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Final
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final, TypeVar
+
+_T = TypeVar("_T")
 
 BUSY_THREADS: Final = min(4, os.cpu_count() or 1)
 """How many threads share work that keeps processors busy. Each holds a part of it in memory."""
 
 
-@contextmanager
-def meanwhile(work: Callable[[], object]) -> Iterator[None]:
-    """Run ``work`` in a thread during the block. Both have ended afterwards, whatever happens.
+def begin(work: Callable[[], _T]) -> Callable[[], _T]:
+    """Begin ``work`` in a thread; the function returned waits for what it returns or raises.
 
-    If both fail, the error of ``work`` is raised, as if it had come first.
+    Nothing else waits: who is interrupted, or fails before, goes on at once, and the work may outlive them.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="beiwe-meanwhile") as pool:
-        done = pool.submit(work)
+    future: Future[_T] = Future()
+
+    def run() -> None:
         try:
-            yield
-        except Exception:
-            if (error := done.exception()) is not None:
-                raise error from None
-            raise
-        done.result()
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # raised where somebody waits for the result
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="beiwe-meanwhile", daemon=True).start()
+    return future.result

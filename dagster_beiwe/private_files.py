@@ -107,15 +107,16 @@ def read_file(path: _AnyPath, *, limit_bytes: int, follow: bool = False, folder:
     """A whole small file, as ``open_file`` opens it, or by its name in an open folder. It may have grown since its size
     was checked. Raises ``FileTooLargeError`` beyond the limit."""
     descriptor, size_bytes = _descriptor(path, folder=folder, follow=follow)
-    step, data = min(size_bytes, limit_bytes) + 1, b""
+    step, left, read = min(size_bytes, limit_bytes) + 1, limit_bytes, list[bytes]()
     try:
-        while len(data) <= limit_bytes and (more := os.read(descriptor, step)):
-            data += more
+        while left >= 0 and (more := os.read(descriptor, step)):
+            read.append(more)
+            left -= len(more)
     finally:
         os.close(descriptor)
-    if len(data) > limit_bytes:
+    if left < 0:
         raise FileTooLargeError(limit_bytes, path)
-    return data
+    return b"".join(read)
 
 
 def write_file(path: _AnyPath, data: bytes, *, follow: bool = False, exclusive: bool = False) -> None:

@@ -24,7 +24,7 @@ from dagster_beiwe.assets.study_asset import DEFAULT_OPTIONS, AssetOptions, stud
 from dagster_beiwe.assets.window_events import errors_of, log_failures, log_oddities, window_metadata
 from dagster_beiwe.cells import Cell, CellKey
 from dagster_beiwe.client import BeiweClient
-from dagster_beiwe.meanwhile import meanwhile
+from dagster_beiwe.meanwhile import begin
 from dagster_beiwe.partitions.definitions import cell_of, raw_data_partitions
 from dagster_beiwe.partitions.events import partition_event, version_of
 from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, readable_tags, run_partition_keys
@@ -124,17 +124,19 @@ class _Ingest:
         lake = resource.study_lake(self._study)
         seen = remembered_heads(self._context.instance, self._study)
         with resource.get_client() as client, self._counting(client):
-            with meanwhile(partial(lake.log.check, seen)):  # its key takes a tenth of a second, and so does the server
-                daily = counts_for_cells(client, self._study, self._context.instance, cells, self._context.run.tags)
+            run = self._context.run
+            counts = begin(partial(counts_for_cells, client, self._study, self._context.instance, cells, run.tags))
+            lake.log.check(seen)  # its key takes a tenth of a second, and so does the server
+            daily = counts()
             sync = StudySync(
                 client,
                 lake,
                 streams=self._study.config.streams,
-                run_id=self._context.run.run_id,
+                run_id=run.run_id,
                 policy=FetchPolicy(remove_deleted_upstream=self._study.config.remove_deleted_upstream),
                 daily=daily,
             )
-            changed_only = self._context.run.tags.get(REFRESH_TAG) == MOVED_ONLY
+            changed_only = run.tags.get(REFRESH_TAG) == MOVED_ONLY
             with closing(sync.run(cells, changed_only=changed_only, on_progress=self._log_progress)) as reports:
                 for report in reports:
                     key = str(report.cell.key)

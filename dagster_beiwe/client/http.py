@@ -329,7 +329,7 @@ class Transport:
     # Several attempts
 
     def _retried(self, once: Callable[[], _T]) -> _T:
-        attempts = self.policy.attempts
+        attempts, opened = self.policy.attempts, self._local
         for failures in range(1, attempts + 1):
             try:
                 return once()
@@ -344,8 +344,11 @@ class Transport:
                 chance = random.random()  # noqa: S311  # spreads retries, protects nothing
                 wait = self.policy.wait_seconds(failures, asked_seconds=asked, chance=chance)
                 logger.info("Attempt %d of %d failed, the next in %.1f s: %s", failures, attempts, wait, error)
+                failed = error
             self.traffic.add(retries=1)
             self._sleep(wait)
+            if self._local is not opened:  # the client was closed: nobody waits for this any more
+                raise failed
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def name_of(self, request: Request) -> str:

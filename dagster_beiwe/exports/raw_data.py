@@ -65,6 +65,7 @@ def export(
 ) -> Result:
     """Write a selection, several raw files at a time. Files that an interrupted export has completed are kept."""
     result, shown = Result(), _SharedProgress(progress)
+    stopped = threading.Event()
     threads, job_bytes = (1, 0) if selection.form in TABLE_FORMS else (BUSY_THREADS, _JOB_BYTES)
 
     def write(output: Output) -> _Done | NotATableError:
@@ -74,12 +75,13 @@ def export(
             return error
 
     def write_all(outputs: Sequence[Output]) -> list[tuple[Output, _Done | NotATableError]]:
-        return [(output, write(output)) for output in outputs]
+        return [(output, write(output)) for output in outputs if not stopped.is_set()]
 
     for participant in contents.participants:
         view = selection.view(lake, participant)
         jobs = in_jobs(_outputs(selection, view, result), size_bytes=job_bytes)
-        for output, done in chain.from_iterable(done for _, done in read_ahead(jobs, write_all, most=threads)):
+        written = read_ahead(jobs, write_all, most=threads, stopped=stopped)
+        for output, done in chain.from_iterable(done for _, done in written):
             if isinstance(done, NotATableError):
                 result.not_tables.update(file.stream for file in output.files)
                 for each in as_beiwe_has_them(view, output.files):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +14,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def read_ahead(files: Iterable[T], read: Callable[[T], R], *, most: int = _AHEAD) -> Iterator[tuple[T, R]]:
-    """Files with what ``read`` returns of them, in order. At most so many are read that were not asked for yet."""
+def read_ahead(
+    files: Iterable[T], read: Callable[[T], R], *, most: int = _AHEAD, stopped: threading.Event | None = None
+) -> Iterator[tuple[T, R]]:
+    """Files with what ``read`` returns of them, in order. At most so many are read that were not asked for yet.
+
+    If it ends early, what is being read ends first. ``stopped`` is set then, for a ``read`` that takes long.
+    """
     waiting: deque[tuple[T, Future[R]]] = deque()
     with ThreadPoolExecutor(most, thread_name_prefix="beiwe-read") as pool:
         try:
@@ -26,6 +32,9 @@ def read_ahead(files: Iterable[T], read: Callable[[T], R], *, most: int = _AHEAD
             while waiting:
                 first, content = waiting.popleft()
                 yield first, content.result()
-        finally:
+        except BaseException:
+            if stopped:
+                stopped.set()
             for _, content in waiting:
                 content.cancel()
+            raise

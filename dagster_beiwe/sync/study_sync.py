@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake import LakeWriter, StudyLake
-from dagster_beiwe.meanwhile import meanwhile
+from dagster_beiwe.meanwhile import begin
 from dagster_beiwe.streams import check_streams
 from dagster_beiwe.sync.compare import Compared, Comparer
 from dagster_beiwe.sync.daily_counts import DailyIndex
@@ -76,8 +77,9 @@ class StudySync:
         """
         wanted = sorted(set(cells))
         meter = Meter(len(wanted), self._policy.progress_seconds, on_progress)
-        with meanwhile(self._lake.log.begun):  # its key takes a tenth of a second, and so does the server
-            streams = self._client.choose_streams(self._lake.study_id, self._streams)
+        chosen = begin(partial(self._client.choose_streams, self._lake.study_id, self._streams))
+        self._lake.log.begun()  # its key takes a tenth of a second, and so does the server
+        streams = chosen()
         with (
             LakeWriter(self._lake, run_id=self._run_id, participants={cell.participant for cell in wanted}) as writer,
             Downloader(self._client, self._lake, writer, self._policy, on_bytes=meter.received) as downloader,

@@ -11,6 +11,7 @@ from client_helpers import ACCESS_KEY, SECRET_KEY, client_of
 from scripted_server import Scripted, ScriptedServer
 
 from dagster_beiwe.client import BeiweClient, HttpPolicy
+from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -62,6 +63,19 @@ def test_it_gives_up_and_says_after_how_many_attempts() -> None:
         with pytest.raises(ServerBusyError, match="Gave up after 3 attempts"):
             client.studies()
         assert (len(server.asked), len(waits)) == (3, 2)
+
+
+def test_nothing_is_repeated_after_the_client_was_closed() -> None:
+    """A request that nobody waits for any more ends; the next one is sent."""
+    busy = Scripted(status=503)
+    with ScriptedServer(busy, GOOD) as server:
+        credentials = Credentials(url=server.url, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+        client = BeiweClient(credentials, sleep=lambda _: client.close())
+        with pytest.raises(ServerBusyError):
+            client.studies()
+        assert len(server.asked) == 1
+        assert client.studies() == {}
+        client.close()
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])

@@ -1,4 +1,4 @@
-"""``meanwhile``: both have ended afterwards, and the error that matters is raised."""
+"""``begin``: work goes on beside what follows, and whoever does not wait for it is not held up."""
 
 from __future__ import annotations
 
@@ -6,44 +6,31 @@ import threading
 
 import pytest
 
-from dagster_beiwe.meanwhile import meanwhile
+from dagster_beiwe.meanwhile import begin
 
 
-def _refuse() -> None:
-    raise PermissionError
-
-
-def test_the_work_goes_on_during_the_block() -> None:
+def test_the_work_goes_on_beside_what_follows() -> None:
     """Each waits for the other."""
     met = threading.Barrier(2)
-    with meanwhile(lambda: met.wait(60)):
-        met.wait(60)
+    done = begin(lambda: met.wait(60) in (0, 1))
+    met.wait(60)
+    assert done()
 
 
-def test_the_error_of_the_work_comes_first() -> None:
-    """Whether or not the block fails, too; what it failed with is not shown."""
-    with pytest.raises(PermissionError), meanwhile(_refuse):
-        pass
-    with pytest.raises(PermissionError) as failed, meanwhile(_refuse):
-        raise ConnectionError
-    assert failed.value.__suppress_context__
+def test_an_error_of_the_work_is_raised_where_its_result_is_needed() -> None:
+    def refuse() -> None:
+        raise PermissionError
+
+    done = begin(refuse)
+    with pytest.raises(PermissionError):
+        done()
 
 
-@pytest.mark.parametrize("kind", [ConnectionError, KeyboardInterrupt])
-def test_an_error_of_the_block_waits_for_the_work(kind: type[BaseException]) -> None:
-    """An interrupt is raised whatever becomes of the work; nothing goes on afterwards."""
-    begun, ends = threading.Event(), []
-
-    def work() -> None:
-        begun.wait(60)
-        ends.append("work")
-
-    def fail() -> None:
-        begun.set()
-        raise kind
-
-    with pytest.raises(kind), meanwhile(work):
-        fail()
-    assert ends == ["work"]
-    with pytest.raises(KeyboardInterrupt), meanwhile(_refuse):
-        raise KeyboardInterrupt
+def test_nobody_waits_for_work_whose_result_is_not_needed() -> None:
+    """Neither does the end of the process: the thread is a daemon."""
+    end, threads = threading.Event(), set(threading.enumerate())
+    begin(end.wait)
+    (thread,) = set(threading.enumerate()) - threads
+    assert (thread.is_alive(), thread.daemon) == (True, True)
+    end.set()
+    thread.join(60)

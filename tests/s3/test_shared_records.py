@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
+from collections.abc import Callable
 
 import core_helpers as core
 import pytest
@@ -18,10 +18,26 @@ from dagster_beiwe.lake.storage.object_store import ObjectStorage
 from dagster_beiwe.maintenance.purge import purge_participant
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.simulator import SimulatedServer, World
+from dagster_beiwe.simulator.answers import Answer
+from dagster_beiwe.simulator.forms import Request
+from dagster_beiwe.simulator.misbehavior import Delivery
 from dagster_beiwe.sync import FetchPolicy, StudySync, WindowReport, study_run
 
 ONE, OTHER = PEOPLE
 ALL_WAIT = FetchPolicy(uncommitted_seconds=math.inf)
+
+
+def before_first_download(server: SimulatedServer, participant: str, act: Callable[[], object]) -> None:
+    """Something that happens elsewhere when a participant's turn begins."""
+    respond, left = server.respond, [act]
+
+    def respond_later(request: Request) -> tuple[Answer, Delivery]:
+        asks = request.route.startswith("/get-data/") and any(participant in value for _, value in request.form)
+        if asks and left:
+            left.pop()()
+        return respond(request)
+
+    server.respond = respond_later  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(("seconds", "records"), [(math.inf, 1), (0, 2)], ids=["little work", "much work"])
@@ -53,18 +69,16 @@ def test_who_is_gone_meanwhile_is_not_taken_for_the_next(
     url: str, world: World, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another run commits what waits, with newer data, and then the server does not find the participant any more."""
-    lake, clock, numbers, begin = study_lake(url), [0.0], itertools.count(1), server.download_begins
+    lake, clock = study_lake(url), [0.0]
     monkeypatch.setattr(study_run, "monotonic", lambda: clock[0])
 
-    def begins() -> None:
-        begin()
-        if next(numbers) == 2:  # the other participant's
-            world.add_rows(ONE, "gps", MORNING)
-            sync(server, study_lake(url), ONE)
-            server.misbehave("status", route="/get-data*", participant=ONE, status=404)
-            clock[0] = 100.0
+    def meanwhile() -> None:
+        world.add_rows(ONE, "gps", MORNING)
+        sync(server, study_lake(url), ONE)
+        server.misbehave("status", route="/get-data*", participant=ONE, status=404)
+        clock[0] = 100.0
 
-    monkeypatch.setattr(server, "download_begins", begins)
+    before_first_download(server, OTHER, meanwhile)
     reports = sync(server, lake)
     assert [report.cell for report in reports] == cells_of(ONE, OTHER)
     assert [(report.complete, report.participant_unknown) for report in reports] == [(False, False)] * 2 + [
@@ -74,35 +88,21 @@ def test_who_is_gone_meanwhile_is_not_taken_for_the_next(
 
 
 def test_who_is_withdrawn_while_others_are_fetched_is_not_fetched_again(
-    url: str, world: World, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+    url: str, world: World, server: SimulatedServer
 ) -> None:
     """The run was done with the participant: it does not undo the withdrawal."""
-    numbers, begin = itertools.count(1), server.download_begins
-
-    def begins() -> None:
-        begin()
-        if next(numbers) == 2:  # the other participant's
-            purge_participant(study_lake(url), ONE, run_id="purge")
-
-    monkeypatch.setattr(server, "download_begins", begins)
+    sync(server, study_lake(url), ONE)
+    world.add_rows(ONE, "gps", MORNING)
+    before_first_download(server, OTHER, lambda: purge_participant(study_lake(url), ONE, run_id="purge"))
     reports = sync(server, study_lake(url), policy=ALL_WAIT)
-    assert [report.complete for report in reports] == [False, False, True, True]
+    assert [report.complete for report in reports] == [False, True, True, True]  # the second had nothing to commit
     assert "withdrawn" in reports[0].failures[0].message
     assert contents(study_lake(url)) == truth(world, OTHER)
 
 
-def test_an_error_that_ends_the_run_is_raised_whatever_becomes_of_what_waits(
-    url: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_that_ends_the_run_is_raised_whatever_becomes_of_what_waits(url: str, server: SimulatedServer) -> None:
     """Another run has committed it, and nothing is fetched again for that."""
-    numbers, begin = itertools.count(1), server.download_begins
-
-    def begins() -> None:
-        begin()
-        if next(numbers) == 1:
-            sync(server, study_lake(url), ONE)
-
-    monkeypatch.setattr(server, "download_begins", begins)
+    before_first_download(server, OTHER, lambda: sync(server, study_lake(url), ONE))
     refused = server.misbehave("status", route="/get-data*", participant=OTHER, status=403)
     reports = list[WindowReport]()
     with client_of(server.url, server.access_key, server.secret_key) as client, refused:
@@ -110,7 +110,6 @@ def test_an_error_that_ends_the_run_is_raised_whatever_becomes_of_what_waits(
         with pytest.raises(AccessDeniedError):
             reports.extend(run)
     assert [(report.cell.participant, report.complete) for report in reports] == [(ONE, False)] * 2
-    assert next(numbers) == 3  # two downloads
 
 
 def test_nothing_that_waits_is_committed_of_somebody_who_is_withdrawn(url: str) -> None:

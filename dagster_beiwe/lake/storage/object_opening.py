@@ -96,7 +96,13 @@ def open_store(url: str) -> tuple[Any, str, str]:
 
 
 def _check_bucket(url: str) -> None:
-    if url.split("/")[2].endswith(_DIRECTORY_BUCKETS):
+    bucket = url.split("/")[2]
+    if not bucket:
+        raise ConfigurationError(
+            f"A lake cannot be at {url}, which names no bucket. Nothing was opened. Set {BEIWE_LAKE} to "
+            "s3://bucket/folder, with two slashes before the bucket."
+        )
+    if bucket.endswith(_DIRECTORY_BUCKETS):
         raise ConfigurationError(
             f"A lake cannot be at {url}: a directory bucket (S3 Express One Zone) has rules of its own for what it "
             f"lists, and is not supported. Nothing was opened. Set {BEIWE_LAKE} to a general purpose bucket."

@@ -61,7 +61,13 @@ def test_urls_with_credentials_options_or_caches_are_refused(given: str) -> None
     [
         *("ftp://host/lake", "sftp://host/lake", "webdav://host/lake", "memory://lake", "hdfs://names:8020/lake"),
         *("zip:///tmp/a.zip", "reference:///tmp/x", "dir:///tmp/x", "FILE:///tmp/x", "nothing://x"),
-        *("s3://box--use1-az4--x-s3/lake", "s3a://access--use1-az4--xa-s3/lake"),
+        *(
+            "s3://box--use1-az4--x-s3/lake",
+            "s3a://access--use1-az4--xa-s3/lake",
+            "s3:///box/lake",
+            "s3://",
+            "abfs:///lake",
+        ),
     ],
 )
 def test_a_store_that_cannot_create_exclusively_is_refused_by_name(given: str) -> None:
