@@ -70,46 +70,54 @@ class CountingServer(SimulatedServer):
 def play(study: Played, *, folder: Path, say: Callable[[str], None]) -> Facts:
     """Everything that a study costs."""
     folder.mkdir(parents=True)
+    with serving(study) as server, _project(study, server, folder) as take:
+        return Play(study, server, take, folder, say).everything()
+
+
+def serving(study: Played) -> CountingServer:
+    """A server with the data of a study up to the day before yesterday."""
     today = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
-    begin = today - 2 * _DAY
-    with CountingServer(study.world(begin)) as server, _project(study, server, folder) as process:
-        return _Play(study, server, process, folder, say).everything(begin)
+    return CountingServer(study.world(today - 2 * _DAY))
 
 
 @dataclass
-class _Play:
+class Play:
+    """A study, its server, and the project that takes the steps of ``benchmarks.cost.steps``."""
+
     study: Played
     server: CountingServer
-    process: subprocess.Popen[str]
+    take: Callable[[Facts], Facts]
     folder: Path
     say: Callable[[str], None]
 
-    def everything(self, begin: datetime) -> Facts:
+    def everything(self) -> Facts:
+        """All steps, one after the other, and what is stored in the end."""
         steps: dict[str, Facts] = {}
         world = self.server.world
-        steps["tables"] = self._step("tables")
+        begin = world.now
+        steps["tables"] = self.step("tables")
         before = _size(self.folder / "home")
         steps["backfill"] = self._backfill()
         lake, history = self._lake(), _size(self.folder / "home") - before
         files = sum(len(person.files) for person in self._people())
-        steps["first look"] = self._step("changes")
-        steps["nothing new"] = self._step("changes")
+        steps["first look"] = self.step("changes")
+        steps["nothing new"] = self.step("changes")
         world.live(begin + _DAY)
-        steps["a day"] = self._step("changes")
+        steps["a day"] = self.step("changes")
         for person in self._people():
             for stream in HOURLY:
                 if person.os.lower() in server_stream(stream).platforms:
                     world.add_hour(person.id, stream, begin + _DAY)
-        steps["an hour"] = self._step("changes")
+        steps["an hour"] = self.step("changes")
         ago = timedelta(days=min(_LATE_DAYS, self.study.size.days - 1))
         late = [person.id for person in self._people()][::LATE_SHARE]
         for participant in late:
             world.add_rows(participant, "gps", begin - ago + timedelta(hours=self.study.hours[0]))
-        steps["late data"] = self._step("changes")
-        steps["phones"] = self._step("histories")
-        steps["checks"] = self._step("checks")
-        steps["audit of everything"] = self._step("audit", newest=False)
-        steps["audit of the newest weeks"] = self._step("audit", newest=True)
+        steps["late data"] = self.step("changes")
+        steps["phones"] = self.step("histories")
+        steps["checks"] = self.step("checks")
+        steps["audit of everything"] = self.step("audit", newest=False)
+        steps["audit of the newest weeks"] = self.step("audit", newest=True)
         return {
             **asdict(self.study.size),
             "files": files,
@@ -128,23 +136,17 @@ class _Play:
 
     def _backfill(self) -> Facts:
         """All runs of the first backfill, one after the other."""
-        found = self._step("backfill", number=0)
+        found = self.step("backfill", number=0)
         for number in range(1, found["runs"]):
-            another = self._step("backfill", number=number)
+            another = self.step("backfill", number=number)
             summed = {name: found[name] + another[name] for name in (*_SUMMED, "cpu_seconds", "seconds")}
             found |= summed | {"peak_bytes": max(found["peak_bytes"], another["peak_bytes"])}
         return found
 
-    def _step(self, name: str, **options: Any) -> Facts:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
+    def step(self, name: str, **options: Any) -> Facts:
+        """What a step took of the project's process and of the server."""
         self.server.taken()
-        self.process.stdin.write(json.dumps({"step": name, **options}) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"The step {name} failed; see its error above.")
-        found: Facts = json.loads(line) | self.server.taken()
+        found = self.take({"step": name, **options}) | self.server.taken()
         self.say(f"  {name}: {found['seconds']:.1f} s")
         return found
 
@@ -160,40 +162,57 @@ class _Play:
 
 
 @contextmanager
-def _project(study: Played, server: CountingServer, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The process that takes the steps."""
-    (found,) = server.world.studies.values()
-    start = min(person.first_registration for person in found.participants.values() if person.first_registration)
-    job = Job(
-        study=found.id,
-        start=start.isoformat(),
-        request_bytes=study.policy.request_bytes,
-        registry_bytes=study.policy.registry_bytes,
-    )
+def _project(study: Played, server: CountingServer, folder: Path) -> Iterator[Callable[[Facts], Facts]]:
+    """What takes the steps, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.cost.steps"]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=_environment(server, folder),
-        cwd=_ROOT,
-    ) as process:
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(asdict(job)) + "\n")
-        yield process
-        process.communicate()
-
-
-def _environment(server: CountingServer, folder: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("BEIWE_", "DAGSTER_")) and not name.lower().endswith("_proxy")
     }
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=kept | environment(server, folder),
+        cwd=_ROOT,
+    ) as process:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        def take(step: Facts) -> Facts:
+            stdin.write(json.dumps(step) + "\n")
+            stdin.flush()
+            line = stdout.readline()
+            if not line:
+                raise RuntimeError(f"The step {step['step']} failed; see its error above.")
+            found: Facts = json.loads(line)
+            return found
+
+        stdin.write(json.dumps(asdict(job_of(study, server))) + "\n")
+        yield take
+        process.communicate()
+
+
+def job_of(study: Played, server: CountingServer) -> Job:
+    """What the project has to know about the study."""
+    (found,) = server.world.studies.values()
+    start = min(person.first_registration for person in found.participants.values() if person.first_registration)
+    return Job(
+        study=found.id,
+        start=start.isoformat(),
+        request_bytes=study.policy.request_bytes,
+        registry_bytes=study.policy.registry_bytes,
+    )
+
+
+def environment(server: CountingServer, folder: Path) -> dict[str, str]:
+    """Where the project finds its server, lake, and history."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
-    return kept | {
+    return {
         "BEIWE_URL": server.url,
         "BEIWE_ACCESS_KEY": server.access_key,
         "BEIWE_SECRET_KEY": server.secret_key,

@@ -194,17 +194,26 @@ def _forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def main() -> None:
-    job = Job(**json.loads(sys.stdin.readline()))
+@contextmanager
+def project(job: Job) -> Iterator[Callable[[Facts], Facts]]:
+    """What takes the steps: each is an entry of ``STEPS`` with its options."""
     limits = partial(FetchPolicy, request_bytes=job.request_bytes, registry_bytes=job.registry_bytes)
     with mock.patch.object(raw_data, "FetchPolicy", limits), history({}) as instance:
-        project = Project(job, instance)
-        for line in sys.stdin:
-            step = json.loads(line)
-            found: Facts = {}
+        built = Project(job, instance)
+
+        def take(step: Facts) -> Facts:
+            options, found = dict(step), Facts()
             with _measured(found):
-                found |= STEPS[step.pop("step")](project, **step)
-            print(json.dumps(found), flush=True)
+                found |= STEPS[options.pop("step")](built, **options)
+            return found
+
+        yield take
+
+
+def main() -> None:
+    with project(Job(**json.loads(sys.stdin.readline()))) as take:
+        for line in sys.stdin:
+            print(json.dumps(take(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":
