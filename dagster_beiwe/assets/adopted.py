@@ -14,7 +14,6 @@ from dagster_beiwe.cells import Cell
 from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.partitions.events import partition_event
-from dagster_beiwe.runs.remembered_heads import remembered_heads
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.sync import WindowReport
 from dagster_beiwe.sync.results import held_report
@@ -33,8 +32,7 @@ class _AsDefined(BeiweTranslator):
 class AdoptedWindows:
     """Records windows of one study in Dagster's history, each with its metadata and data version.
 
-    ``spec`` is that of the study's ``raw_data``, ``run_id`` what the lake calls the run that committed them. Raises
-    ``IntegrityError`` if the lake lacks what Dagster has seen of it.
+    ``spec`` is that of the study's ``raw_data``, ``run_id`` what the lake calls the run that committed them.
     """
 
     def __init__(
@@ -42,7 +40,6 @@ class AdoptedWindows:
     ) -> None:
         self._instance, self._study, self._lake = instance, study, lake
         self._key = study.asset_key("raw_data")
-        lake.log.check(remembered_heads(instance, study))
         options = AssetOptions(translator=_AsDefined(spec))
         self._provenance = raw_provenance(instance, study, "raw_data", options, run_id=run_id)
         self._recorded = set(instance.get_materialized_partitions(self._key))

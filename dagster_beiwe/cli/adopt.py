@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dagster_beiwe.adoption import RUN_ID, Adoption, AdoptionPlan, Forecast, OldFile, OldTree
+from dagster_beiwe.adoption.old_lake import continue_log
 from dagster_beiwe.cells import Cell
 from dagster_beiwe.cli.adopt_report import (
     incomplete_facts,
@@ -94,7 +95,7 @@ def command(
         live.get_client() as client,
         _history() as (instance, recorded),
     ):
-        adoption = _adoption(chosen, live, client, folder, secrets, reencrypt=reencrypt)
+        adoption = _adoption(chosen, live, client, instance, folder, secrets, reencrypt=reencrypt)
         plan = adoption.plan(_known(participants, client, chosen))
         facts = {"study_id": chosen.id, "dry_run": dry_run, **plan_facts(plan, adoption.tree)}
         if not as_json:
@@ -116,30 +117,40 @@ def command(
 
 
 def _adoption(
-    study: Study, resource: BeiweResource, client: BeiweClient, folder: Path, secrets: str | None, *, reencrypt: bool
+    study: Study,
+    resource: BeiweResource,
+    client: BeiweClient,
+    instance: dg.DagsterInstance,
+    folder: Path,
+    secrets: str | None,
+    *,
+    reencrypt: bool,
 ) -> Adoption:
-    """List the folder, and open the lake."""
+    """Open the lake, and list the folder. Raises ``IntegrityError`` if the lake lacks what Dagster has seen of it."""
     from dagster_beiwe.partitions.definitions import study_windows
+    from dagster_beiwe.runs.remembered_heads import remembered_heads
 
     lake, passphrase = resource.study_lake(study), resource.passphrase(study)
     check_outside(folder, lake.storage)
-    lake.catalog()  # raises for a wrong passphrase
+    of_section = secrets_from_keyring(secrets).values() if secrets else ()
+    old = find_secret(BEIWE_OLD_PASSPHRASE, os.environ)
+    passphrases = [each for each in (old and old.value, passphrase, *of_section) if each]
+    if lake.catalog() is None:  # or raises for a wrong passphrase
+        continue_log(folder, lake.log, passphrases)
+    lake.log.check(remembered_heads(instance, study))
     tree = OldTree.read(
         folder,
         study_id=study.id,
         participants=client.participants(study.id),
         streams=client.choose_streams(study.id, study.config.streams),
     )
-    of_section = secrets_from_keyring(secrets).values() if secrets else ()
-    old = find_secret(BEIWE_OLD_PASSPHRASE, os.environ)
-    given = (old and old.value, passphrase, *of_section)
     return Adoption(
         client,
         lake,
         tree,
         windows=study_windows(study, now=datetime.now(timezone.utc)),
         streams=study.config.streams,
-        passphrases=[each for each in given if each],
+        passphrases=passphrases,
         passphrase=passphrase,
         reencrypt=reencrypt,
     )

@@ -299,7 +299,8 @@ def _begin(source: Opening, target: Opening) -> Catalog:
     """The log of the copy. Raises ``CommitConflictError`` if it has records that are no copies."""
     former = source.catalog()
     assert former is not None, "what is copied has a log"
-    catalog = target.begun(former=(former.begin.lineage, former.durable_head()))
+    target.continues(former)
+    catalog = target.begun()
     if catalog.begin.former_lineage != former.begin.lineage:
         raise _used("it holds a log that is no copy of this one")
     if number := next((each.record.number for each in catalog.history() if each.record.run not in ("", _RUN_ID)), 0):

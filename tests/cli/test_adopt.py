@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import signal
@@ -195,6 +196,54 @@ def defs() -> dg.Definitions:
     study = StudyConfig("Sleep", start="2026-03-01", window="monthly", streams=("gps",))
     return build_beiwe_definitions([study], translator=Lab())
 """
+
+
+MONTHLY = """
+from dagster_beiwe import StudyConfig, build_beiwe_definitions
+
+defs = build_beiwe_definitions([StudyConfig("Sleep", start="2026-03-02", window="monthly")])
+"""
+
+
+def raw_data(definitions: dg.Definitions, instance: dg.DagsterInstance, *windows: str) -> bool:
+    key = dg.AssetKey(["beiwe", "sleep", "raw_data"])
+    job = definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection={key})
+    return job.execute_in_process(instance=instance, tags=dict(rectangle_tags(["anna1111"], windows))).success
+
+
+def test_a_lake_is_adopted_into_longer_windows_in_the_same_dagster(
+    home: Path,
+    old: Path,
+    environment: Path,
+    study_id: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The new log continues the one that Dagster has seen. From a folder that has no log, both calls refuse."""
+    (tmp_path / "monthly_lab.py").write_text(MONTHLY, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions(participants_name(study_id), ["anna1111"])
+        assert raw_data(build_beiwe_definitions(), instance, *WEEKS)
+    monkeypatch.setenv("BEIWE_LAKE", str(tmp_path / "monthly"))
+    call = ["-m", "monthly_lab", "--participant", "anna1111"]
+    for dry in (["--dry-run"], []):
+        capsys.readouterr()
+        assert main(["adopt", str(old), *call, *dry]) == 1
+        assert "though record" in capsys.readouterr().err
+    assert not (tmp_path / "monthly").exists()
+    assert main(["adopt", str(environment / study_id), *call, "--dry-run"]) == 0
+    capsys.readouterr()
+    status, found = adopt(capsys, str(environment), *call)
+    assert (status, found["windows"], found["recorded"]) == (0, 1, True)
+    assert main(["verify"]) == 0
+    with dg.DagsterInstance.get() as instance:
+        assert raw_data(importlib.import_module("monthly_lab").defs, instance, "2026-03-01")
+    monkeypatch.setenv("BEIWE_LAKE", str(tmp_path / "other"))
+    monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", "another")
+    assert main(["adopt", str(environment), *call, "--dry-run"]) == 1
+    assert "no passphrase that is known opens the log" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from copy import copy
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from dagster_beiwe.errors import ConfigurationError, IntegrityError
 from dagster_beiwe.lake.catalog.catalog import Catalog
@@ -14,6 +14,9 @@ from dagster_beiwe.lake.catalog.past import accept_restored
 from dagster_beiwe.lake.catalog.records import Begin, Head
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.storage.base import Storage
+
+_Former: TypeAlias = tuple[str, Head]
+"""The lineage of the log that another continues, and its head then."""
 
 NOTHING = State()
 """The state of a log that was never begun."""
@@ -40,6 +43,7 @@ class Opening:
         self._catalog: Catalog | None = None
         self._removed: IntegrityError | None = None
         """Why no other log is begun where one was seen."""
+        self._former: _Former | None = None
         self.pinned: State | None = None
         """The state at which the log is read; None for the newest at each time."""
 
@@ -57,8 +61,12 @@ class Opening:
                 self._catalog = found
             return self._catalog
 
-    def begun(self, *, former: tuple[str, Head] | None = None) -> Catalog:
-        """The log's catalog, to be written to; the log is begun if there is none. ``former`` is what it continues."""
+    def continues(self, former: Catalog) -> None:
+        """Let the log, if it is yet to be begun, name the one that it continues: what was seen of that stays valid."""
+        self._former = former.begin.lineage, former.durable_head()
+
+    def begun(self) -> Catalog:
+        """The log's catalog, to be written to; the log is begun if there is none."""
         if self.pinned is not None:
             raise ConfigurationError(
                 f"The log in {self.folder!r} was opened at a past state, which is read-only. Nothing was written. Open "
@@ -69,7 +77,9 @@ class Opening:
                 return self._catalog
             if self._removed is not None:
                 raise self._removed
-            made = Catalog.create(self.storage, self.folder, self._passphrase, witness=self._witness, former=former)
+            made = Catalog.create(
+                self.storage, self.folder, self._passphrase, witness=self._witness, former=self._former
+            )
             made.check()
             self._catalog = made
             return made
@@ -100,12 +110,12 @@ class Opening:
         own = [each for each in remembered if each.folder == self.folder]
         catalog = self.catalog()
         if catalog is not None:
-            catalog.check(_heads(own, catalog.begin))
-        elif own:
+            catalog.check(_heads(own, _former_of(catalog.begin)))
+        elif lacking := _heads(own, self._former):
             self._removed = IntegrityError(
                 f"The lake at {self.storage.describe()} has no log in {self.folder!r}, though record "
-                f"{max(each.number for each in own)} of it was seen. Nothing was read or written. The folder was "
-                "removed: restore it from a backup."
+                f"{max(lacking).number} of it was seen. Nothing was read or written. The folder was removed (restore "
+                "it from a backup), or this is another lake than the one that was seen."
             )
             raise self._removed
         return catalog
@@ -117,7 +127,7 @@ class Opening:
             return ()
         own = [each for each in remembered if each.folder == self.folder]
         with self.storage.guard(catalog.layout.inside, exclusive=False):
-            return accept_restored(catalog, _heads(own, catalog.begin), run_id=run_id)
+            return accept_restored(catalog, _heads(own, _former_of(catalog.begin)), run_id=run_id)
 
     def heal(self) -> Healed:
         """Bring back what is missing of the log; see ``healing.heal``."""
@@ -142,9 +152,15 @@ class Opening:
         return catalog.refresh() if catalog else NOTHING
 
 
-def _heads(seen: Iterable[Seen], begin: Begin) -> list[Head]:
-    """What the log must have: all that was seen, but for what the log has seen that it was copied from."""
-    former = begin.former.number if begin.former else -1
+def _former_of(begin: Begin) -> _Former | None:
+    return (begin.former_lineage, begin.former) if begin.former_lineage and begin.former else None
+
+
+def _heads(seen: Iterable[Seen], former: _Former | None) -> list[Head]:
+    """What a log must have: all that was seen, but for what the log had seen that it continues."""
+    lineage, last = former or ("", None)
     return [
-        Head(each.number, each.digest) for each in seen if each.lineage != begin.former_lineage or each.number > former
+        Head(each.number, each.digest)
+        for each in seen
+        if last is None or each.lineage != lineage or each.number > last.number
     ]
