@@ -72,6 +72,7 @@ class RouteProbe:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._lock = threading.Lock()
+        self._routes = {capability: threading.Lock() for capability in ROUTES}
         self._known: dict[str, bool] = {}
         self._failed: set[str] = set()
         self._logged = False
@@ -82,7 +83,7 @@ class RouteProbe:
         A server may fail instead of saying whether it has a route. With ``otherwise``, that is not an error: it is
         returned then, and from now on, so that the failure costs time only once.
         """
-        with self._lock:
+        with self._routes[capability]:
             if otherwise is not None and capability in self._failed:
                 return otherwise
             if capability not in self._known:

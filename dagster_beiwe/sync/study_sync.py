@@ -32,6 +32,9 @@ from dagster_beiwe.sync.study_run import StudyRun
 
 _DEFAULT_POLICY = FetchPolicy()
 
+_DOWNLOADS_DEPEND_ON = ("data_v2", "file_hashes")
+"""What is asked of the server before the first download, at the same time."""
+
 
 class StudySync:
     """Synchronizes windows of one study; for one thread.
@@ -78,8 +81,11 @@ class StudySync:
         wanted = sorted(set(cells))
         meter = Meter(len(wanted), self._policy.progress_seconds, on_progress)
         chosen = begin(partial(self._client.choose_streams, self._lake.study_id, self._streams))
-        self._lake.log.begun()  # its key takes a tenth of a second, and so does the server
+        probes = [begin(partial(self._client.supports, each, otherwise=False)) for each in _DOWNLOADS_DEPEND_ON]
+        self._lake.log.begun()  # its key takes a tenth of a second, and so does each answer
         streams = chosen()
+        for probe in probes:
+            probe()
         with (
             LakeWriter(self._lake, run_id=self._run_id, participants={cell.participant for cell in wanted}) as writer,
             Downloader(self._client, self._lake, writer, self._policy, on_bytes=meter.received) as downloader,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
 import pytest
@@ -20,6 +22,9 @@ from dagster_beiwe.errors import (
     RouteMissingError,
 )
 from dagster_beiwe.simulator import PROFILE_NAMES, SimulatedServer, World
+from dagster_beiwe.simulator.answers import Answer
+from dagster_beiwe.simulator.forms import Request
+from dagster_beiwe.simulator.misbehavior import Delivery
 
 OLD = "2023-11"
 SINCE = {
@@ -150,3 +155,16 @@ def test_another_website_is_not_taken_for_a_beiwe_server() -> None:
     ):
         with ScriptedServer(answer) as server, client_of(server.url) as (client, _), pytest.raises(expected):
             client.capabilities()
+
+
+def test_routes_are_asked_for_at_the_same_time(server: SimulatedServer) -> None:
+    """Each answer waits for the other question."""
+    respond, met = server.respond, threading.Barrier(2)
+
+    def respond_later(request: Request) -> tuple[Answer, Delivery]:
+        met.wait(60)
+        return respond(request)
+
+    server.respond = respond_later  # type: ignore[method-assign]
+    with BeiweClient(credentials_for(server)) as client, ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(client.supports, ("data_v2", "file_hashes"))) == [True, True]

@@ -279,9 +279,11 @@ def test_a_wrong_passphrase_does_not_wait_for_the_server(
     with BeiweClient(credentials, sleep=lambda _: patience.wait(60)) as patient, busy:  # type: ignore[arg-type]
         with pytest.raises(WrongPassphraseError):
             sync(patient, BeiweLake(folder).study(STUDY, passphrase="another"), cells_of(PERSON))
-        (waiting,) = (thread for thread in threading.enumerate() if thread.name == "beiwe-meanwhile")
+        waiting = [thread for thread in threading.enumerate() if thread.name == "beiwe-meanwhile"]
+        assert waiting
         patience.set()
-        waiting.join(60)
+        for thread in waiting:
+            thread.join(60)
 
 
 def test_a_lake_that_cannot_be_written_stops_before_the_first_download(
