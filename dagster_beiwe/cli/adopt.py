@@ -97,7 +97,7 @@ def command(
     ):
         adoption = _adoption(chosen, live, client, instance, folder, secrets, reencrypt=reencrypt)
         plan = adoption.plan(_known(participants, client, chosen))
-        facts = {"study_id": chosen.id, "dry_run": dry_run, **plan_facts(plan, adoption.tree)}
+        facts = {"study_id": chosen.id, "dry_run": dry_run, **plan_facts(chosen, plan, adoption.tree)}
         if not as_json:
             print_plan(chosen, plan, adoption.tree)
         if dry_run:

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 _LISTED: Final = 20
 
 
-def plan_facts(plan: AdoptionPlan, tree: OldTree) -> dict[str, Any]:
+def plan_facts(study: Study, plan: AdoptionPlan, tree: OldTree) -> dict[str, Any]:
     """What the folder holds."""
     return {
         "folder": tree.folder,
+        "window": study.config.window,
         "participants": len(plan.cells),
         "windows": sum(map(len, plan.cells.values())),
         "files": plan.files,
@@ -57,9 +58,10 @@ def incomplete_facts(incomplete: Sequence[WindowReport]) -> list[dict[str, Any]]
 def print_plan(study: Study, plan: AdoptionPlan, tree: OldTree) -> None:
     """What the folder holds, and what of it is not adopted."""
     windows = sum(map(len, plan.cells.values()))
+    length = study.config.window  # which a lake keeps
     print(
         f"{named(StudyListing(id=study.id, name=study.name))}: {counted(plan.files, 'file')} "
-        f"({human_size(plan.size_bytes)}) in {counted(windows, 'window')} of "
+        f"({human_size(plan.size_bytes)}) in {counted(windows, f'{length} window')} of "
         f"{counted(len(plan.cells), 'participant')} in {as_typed(str(tree.folder))}"
     )
     if held := sum(map(len, plan.held.values())):

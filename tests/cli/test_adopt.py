@@ -146,7 +146,7 @@ def test_a_dry_run_lists_what_the_folder_holds(
     (copy / "zoe99999" / "gps" / "2026-03-02 09_00_00+00_00.csv").write_bytes(b"")
     assert main(["adopt", str(copy), "--dry-run"]) == 0
     printed = capsys.readouterr().out
-    assert "in 4 windows of 2 participants" in printed
+    assert "in 4 weekly windows of 2 participants" in printed
     assert "1 file of participants who are not in the study, by participant:\n    zoe99999 (1)" in printed
     assert "notes.txt" in printed
     assert "By size, 83 of 84 days of streams are as the server counts them." in printed
@@ -234,7 +234,7 @@ def test_a_lake_is_adopted_into_longer_windows_in_the_same_dagster(
         assert "though record" in capsys.readouterr().err
     assert not (tmp_path / "monthly").exists()
     assert main(["adopt", str(environment / study_id), *call, "--dry-run"]) == 0
-    capsys.readouterr()
+    assert "in 1 monthly window of 1 participant" in capsys.readouterr().out
     status, found = adopt(capsys, str(environment), *call)
     assert (status, found["windows"], found["recorded"]) == (0, 1, True)
     assert main(["verify"]) == 0

@@ -23,6 +23,12 @@ END = datetime(2026, 3, 9, tzinfo=timezone.utc)
 PAGE = (Path(__file__).parents[2] / "docs" / "moving.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 
+LAB = """
+from dagster_beiwe import StudyConfig, build_beiwe_definitions
+
+defs = build_beiwe_definitions([StudyConfig("*", start="2026-03-02", window="monthly")])
+"""
+
 
 def test_what_the_page_says_to_type_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -32,6 +38,9 @@ def test_what_the_page_says_to_type_runs(
     plan = StudyPlan(participants=1, start=START, end=END, hours=(9,), streams=("gps",), content=ContentPlan(rows=3))
     world = World.build(plan, now=END)
     mano, phoenix = tmp_path / "mano", tmp_path / "PHOENIX" / "PROTECTED" / "BLS" / "S1" / "phone" / "raw"
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "definitions.py").write_text(LAB, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
     save_by_hand(world, mano, streams=["gps"], passphrase="old")
     save_by_hand(world, phoenix, streams=["gps"], passphrase="of the site")
     ring = {"URL": "https://studies.example.org", "ACCESS_KEY": "a", "SECRET_KEY": "b"}
@@ -68,6 +77,7 @@ def test_what_the_page_says_to_type_runs(
                 assert main(words[1:]) == 0, line
     printed = capsys.readouterr().out
     assert printed.count("Adopted: 7 files") == 3
+    assert printed.count("in 1 monthly window of 1 participant") == 2
 
 
 def test_it_tells_of_each_name_of_mano(monkeypatch: pytest.MonkeyPatch) -> None:
