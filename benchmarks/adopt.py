@@ -13,15 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from dagster_beiwe.adoption import Adoption, OldTree
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.encryption import encrypt_bytes
-from dagster_beiwe.lake import BeiweLake
+from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.simulator import ContentPlan, SimulatedServer, StudyPlan, World
 from dagster_beiwe.sync import DailyIndex
-from dagster_beiwe.windows import windows_between
+from dagster_beiwe.windows import Window, windows_between
 
 _NOW = datetime(2026, 3, 2, tzinfo=timezone.utc)  # a Monday
 _DAYS, _STREAMS = 14, ("accelerometer", "gps", "power_state")
@@ -81,31 +82,34 @@ def measure(folder: Path, *, participants: int, locked: bool, days: int = _DAYS)
         keys = Credentials(url=server.url, access_key=server.access_key, secret_key=server.secret_key)
         with BeiweClient(keys) as client:
             began, cpu = time.perf_counter(), time.process_time()
-            known, streams = client.participants(study_id), client.choose_streams(study_id, ())
-            tree = OldTree.read(folder / "old", study_id=study_id, participants=known, streams=streams)
-            adoption = Adoption(
-                client,
-                lake,
-                tree,
-                windows=list(windows_between("weekly", start, _NOW)),
-                passphrases=[_PASSPHRASE],
-                passphrase=_PASSPHRASE,
-            )
-            cells = adoption.plan().cells
-            for participant, own in cells.items():
-                rows = client.summary_statistics(study_id, participants=[participant])
-                for report in adoption.run(participant, own, DailyIndex.of(timezone.utc, rows)):
-                    assert report.complete, report.failures
+            windows = list(windows_between("weekly", start, _NOW))
+            adoption, files = take_over(client, lake, folder / "old", windows, passphrase=_PASSPHRASE)
             taken = time.perf_counter() - began, time.process_time() - cpu
         archives = [each.bytes_sent for each in server.requests if "get-data/" in each.route and each.form]
     return Taken(
-        files=sum(map(len, tree.files.values())),
+        files=files,
         adopted=adoption.outcomes.adopted,
         seconds=taken[0],
         cpu_seconds=taken[1],
         requests=len(archives),
         archive_bytes=sum(archives),
     )
+
+
+def take_over(
+    client: BeiweClient, lake: StudyLake, folder: Path, windows: Sequence[Window], *, passphrase: str
+) -> tuple[Adoption, int]:
+    """Adopt a tree as the command does, without Dagster's records; also the number of its files."""
+    study = lake.study_id
+    known, streams = client.participants(study), client.choose_streams(study, ())
+    tree = OldTree.read(folder, study_id=study, participants=known, streams=streams)
+    zone = ZoneInfo(client.settings(study)["study_time_zone"])
+    adoption = Adoption(client, lake, tree, windows, passphrases=[passphrase], passphrase=passphrase)
+    for participant, cells in adoption.plan().cells.items():
+        rows = client.summary_statistics(study, participants=[participant])
+        for report in adoption.run(participant, cells, DailyIndex.of(zone, rows)):
+            assert report.complete, report.failures
+    return adoption, sum(map(len, tree.files.values()))
 
 
 def _write(world: World, study_id: str, folder: Path, *, locked: bool) -> None:

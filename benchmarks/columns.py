@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import pyarrow as pa
 from fsspec import filesystem
 from pyarrow import dataset, parquet
 
+from benchmarks import machine
 from benchmarks.s3 import s3_on_loopback
 from benchmarks.worlds import Scale
 from dagster_beiwe.client import BeiweClient
@@ -49,7 +49,7 @@ def measure(scale: Scale, *, folder: Path) -> Costs:
     weeks, rows = SIZES[scale]
     start = _NOW - timedelta(weeks=weeks)
     folder.mkdir(exist_ok=True)
-    costs: Costs = {"taken": datetime.now(timezone.utc).isoformat(timespec="minutes"), "load": os.getloadavg()[0]}
+    costs: Costs = machine.moment()
     lake, person = _filled(folder / "lake", start, rows)
     frame = BeiwePartitions.of(lake).read(_STREAM).sort_values("UTC time", ignore_index=True)
     TableStore.of_study(lake).write(_KEY, frame, partition=person)

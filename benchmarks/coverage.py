@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.made_files import made_file, made_manifest
 from benchmarks.process import is_real_time, peak_bytes, run_module
 from benchmarks.server import Served, ServerProcess
@@ -48,8 +48,7 @@ _HOUR = timedelta(hours=1)
 def measure(scale: Scale, *, folder: Path) -> Costs:
     """Seconds and memory of making the table, for each number of files a day: the first time, and later, after the
     newest window of everybody has changed."""
-    costs: Costs = {"taken": datetime.now(timezone.utc).isoformat(timespec="minutes"), "load": os.getloadavg()[0]}
-    costs["real_time"] = is_real_time()
+    costs: Costs = machine.moment() | {"real_time": is_real_time()}
     start = NOW - timedelta(days=COVERAGE_DAYS[scale])
     with ServerProcess("coverage", scale) as server:
         with _client(server.served) as client:  # which prepares the server's answers

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.s3 import s3_on_loopback
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
@@ -41,8 +41,7 @@ def measure(scale: str, *, folder: Path) -> Costs:
     participants, weeks = SIZES[scale]
     folder.mkdir(exist_ok=True)
     found: Costs = {
-        "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
-        "load": os.getloadavg()[0],
+        **machine.moment(),
         "windows": participants * weeks,
         "participants": participants,
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 _PACKAGES = (
     "dagster-beiwe", "dagster", "mano", "requests", "urllib3", "cryptography", "cryptease", "pyrage", "zstandard",
@@ -21,6 +23,11 @@ def describe(folder: Path) -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}, {_file_system(folder)}",
         "load before": f"{os.getloadavg()[0]:.1f}",
     }
+
+
+def moment() -> dict[str, Any]:
+    """When a measurement begins, and how busy the machine is then."""
+    return {"taken": datetime.now(timezone.utc).isoformat(timespec="minutes"), "load": os.getloadavg()[0]}
 
 
 def is_busy(load: float) -> bool:

@@ -16,17 +16,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import zstandard
 
+from benchmarks import machine
+from benchmarks.adopt import take_over
 from benchmarks.process import is_real_time, peak_bytes, run_module
 from benchmarks.server import Served, ServerProcess
 from benchmarks.worlds import Scale, build
-from dagster_beiwe.adoption import Adoption, OldTree
 from dagster_beiwe.client import BeiweClient
 from dagster_beiwe.credentials import Credentials
 from dagster_beiwe.encryption import Cipher, CrypteaseCipher, encrypt_bytes
@@ -37,7 +37,6 @@ from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.maintenance.rekey import rekey_study
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.progress import Progress
-from dagster_beiwe.sync import DailyIndex
 from dagster_beiwe.windows import windows_between
 
 Costs = dict[str, Any]
@@ -58,12 +57,7 @@ _BATCH_FILES = 250
 
 def measure(scale: Scale, *, folder: Path, say: Callable[[str], None] = lambda _: None) -> Costs:
     """Seconds of each work and of its limit, for each kind of data; medians of alternating runs."""
-    costs: Costs = {
-        "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
-        "load": os.getloadavg()[0],
-        "real_time": is_real_time(),
-        "data": {},
-    }
+    costs: Costs = machine.moment() | {"real_time": is_real_time(), "data": {}}
     folder.mkdir(exist_ok=True)
     for name, title in DATA.items():
         with ServerProcess(f"lake of {name}", scale) as server:
@@ -137,15 +131,9 @@ def _adopt(job: Job) -> Costs:
     start, end = datetime.fromisoformat(served.start), datetime.fromisoformat(served.end)
     lake = _lake(Path(job["target"]), served.study_id)
     with BeiweClient(_keys(served)) as client:
-        known, streams = client.participants(served.study_id), client.choose_streams(served.study_id, ())
-        tree = OldTree.read(job["tree"], study_id=served.study_id, participants=known, streams=streams)
-        zone, windows = client.settings(served.study_id)["study_time_zone"], list(windows_between("weekly", start, end))
-        adoption = Adoption(client, lake, tree, windows, passphrases=[_PASSPHRASE], passphrase=_PASSPHRASE)
-        for participant, cells in adoption.plan().cells.items():
-            rows = client.summary_statistics(served.study_id, participants=[participant])
-            for report in adoption.run(participant, cells, DailyIndex.of(ZoneInfo(zone), rows)):
-                assert report.complete, report.failures
-    assert adoption.outcomes.adopted == sum(map(len, tree.files.values())), adoption.outcomes
+        windows = list(windows_between("weekly", start, end))
+        adoption, files = take_over(client, lake, Path(job["tree"]), windows, passphrase=_PASSPHRASE)
+    assert adoption.outcomes.adopted == files, adoption.outcomes
     return {"files": adoption.outcomes.adopted, "size_bytes": adoption.outcomes.adopted_bytes}
 
 

@@ -55,15 +55,17 @@ def run_module(
     return measured
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has had.
+def peak_bytes(pid: int | None = None) -> int:
+    """The most memory that a process has had, by default this one; of others, only Linux tells it.
 
     Linux keeps the parent's peak in ``ru_maxrss`` across a fork and an exec, so its own account is read where there
     is one.
     """
     try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
+        status = Path(f"/proc/{pid or 'self'}/status").read_text(encoding="ascii")
     except OSError:
+        if pid:
+            raise
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.process import Job, run
 from benchmarks.server import ServerProcess
 from benchmarks.worlds import REAL_COSTS, Scale
@@ -22,6 +22,7 @@ def measure(scale: Scale, *, folder: Path, say: Callable[[str], None]) -> dict[s
 
     One run of each: what varies between runs is the client's work, and most of the time is the server's.
     """
+    taken = machine.moment()
     folder.mkdir()
     with ServerProcess("month", scale) as server:
         people = server.served.participants
@@ -56,7 +57,7 @@ def measure(scale: Scale, *, folder: Path, say: Callable[[str], None]) -> dict[s
         }
         served = server.served
     return {
-        "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
+        **taken,
         "costs": dict(REAL_COSTS),
         "at_once": len(people),
         "files": served.files // len(people),

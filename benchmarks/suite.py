@@ -128,6 +128,7 @@ def measure(workload: Workload, scale: Scale, *, folder: Path, say: Say) -> dict
 def measure_memory(scale: Scale, *, folder: Path, say: Say) -> dict[str, Any]:
     """Peak memory by size of an archive, which comes in one request, and for a single recording."""
     found: dict[str, Any] = {}
+    folder.mkdir()
     with _server("memory", scale) as server:
         for participant, megabytes in sizes_of_memory(scale).items():
             options = {"participants": [participant]}

@@ -12,11 +12,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from benchmarks import machine
 from benchmarks.made_files import made_file, made_manifest
 from benchmarks.process import is_real_time, peak_bytes, run_module
 from benchmarks.server import Served, ServerProcess
@@ -39,8 +40,7 @@ _HOUR = timedelta(hours=1)
 
 def measure(scale: Scale, *, folder: Path, say: Callable[[str], None] = lambda _: None) -> Costs:
     """Seconds and memory of a run, for each number of files a day: the first, and one after which nothing is new."""
-    costs: Costs = {"taken": datetime.now(timezone.utc).isoformat(timespec="minutes"), "load": os.getloadavg()[0]}
-    costs["real_time"] = is_real_time()
+    costs: Costs = machine.moment() | {"real_time": is_real_time()}
     folder.mkdir(exist_ok=True)
     studies: list[Costs] = []
     for files_a_day in FILES_A_DAY[scale]:

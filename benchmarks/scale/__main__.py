@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import machine
+from benchmarks import command, machine
+from benchmarks.command import say
+from benchmarks.process import is_real_time
 from benchmarks.scale.pages import measure_pages
 from benchmarks.scale.pools import measure_pool
 from benchmarks.scale.process import measure
@@ -39,21 +37,14 @@ RUN_SIZES = {"short": (20, 2), "long": (40, 13)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser = command.parser("benchmarks.scale", __doc__)
     parser.add_argument("--quick", action="store_true", help="fewer sizes and repetitions")
     parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS | APART), metavar="NAME", default=list(SECTIONS))
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the results; sections left out are kept")
-    parser.add_argument("--doc", type=Path, metavar="PATH", help="write the results as documentation")
-    parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="take results from JSON, run nothing")
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where to write data")
     options = parser.parse_args(arguments)
-    if options.source:
-        results = json.loads(options.source.read_text(encoding="utf-8"))
-    else:
-        earlier = json.loads(options.json.read_text(encoding="utf-8")) if options.json and options.json.exists() else {}
-        results = run(options.only, quick=options.quick, folder=options.folder, earlier=earlier)
-    if options.json and not options.source:
-        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    results = command.load(options.source or options.json)
+    if not options.source:
+        results = run(options.only, quick=options.quick, folder=options.folder, earlier=results)
+    command.keep(results, options)
     print(as_text(results))
     if options.doc:
         options.doc.write_text(as_document(results), encoding="utf-8")
@@ -63,14 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(only: Sequence[str], *, quick: bool, folder: Path, earlier: Facts) -> Facts:
     """Measure the named sections; others are kept from ``earlier`` results."""
     taken = {
-        "taken": datetime.now(timezone.utc).isoformat(timespec="minutes"),
+        "taken": machine.moment()["taken"],
         "machine": machine.describe(folder),
         "versions": machine.versions(),
-        "real_time": os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR),
+        "real_time": is_real_time(),
     }
     results = {**taken, **earlier, **(taken if SECTIONS.keys() & only else {})}
     for name in only:
-        _say(f"{name} ...")
+        say(f"{name} ...")
         found = (SECTIONS | APART)[name](quick=quick, folder=folder)
         results[name] = found | taken if name in APART else found
     return results
@@ -89,7 +80,7 @@ def definitions(*, quick: bool, folder: Path) -> Facts:
                 for turn in ("first", "again"):
                     facts = measure("load", environment, studies=list(server.studies), weeks=52)
                     times[turn].append(facts | asdict(server.counts()))
-                _say(f"  {times['first'][-1]['cpu_seconds'] - times['empty'][-1]['cpu_seconds']:.2f} s beyond empty")
+                say(f"  {times['first'][-1]['cpu_seconds'] - times['empty'][-1]['cpu_seconds']:.2f} s beyond empty")
     return {turn: _median(cases) for turn, cases in times.items()} | {
         "studies": STUDIES,
         "participants_each": PARTICIPANTS_EACH,
@@ -104,7 +95,7 @@ def ticks(*, quick: bool, folder: Path) -> Facts:
             found[_size(participants, weeks)] = measure(
                 "ticks", server.environment(own), studies=list(server.studies), weeks=weeks
             )
-        _say(f"  {participants} x {weeks}")
+        say(f"  {participants} x {weeks}")
     return found
 
 
@@ -127,7 +118,7 @@ def backfills(*, quick: bool, folder: Path) -> Facts:
                 found[_size(participants, weeks)] = measure(
                     "backfills", server.environment(own), study=study, participants=participants, weeks=weeks
                 )
-            _say(f"  {participants} x {weeks}: {found[_size(participants, weeks)]['all']['runs']} runs")
+            say(f"  {participants} x {weeks}: {found[_size(participants, weeks)]['all']['runs']} runs")
     return found
 
 
@@ -148,7 +139,7 @@ def runs(*, quick: bool, folder: Path) -> Facts:
                     cases.setdefault(size, {}).setdefault(part, []).append(facts)
             with _temporary(folder) as own:
                 recorded.append(measure("events", server.environment(own), count=300))
-            _say(f"  {recorded[-1]['cpu_seconds'] / 300 * 1000:.1f} ms per event alone")
+            say(f"  {recorded[-1]['cpu_seconds'] / 300 * 1000:.1f} ms per event alone")
     return {size: {part: _median(facts) for part, facts in parts.items()} for size, parts in cases.items()} | {
         "events": _median(recorded)
     }
@@ -165,7 +156,7 @@ def pools(*, quick: bool, folder: Path) -> Facts:
     found = {}
     for name, change in changes.items():
         found[name] = measure_pool(folder, size=size, change=change)
-        _say(f"  {name}: {found[name]['peak_downloads']} downloads at once, {found[name]['runs']} runs")
+        say(f"  {name}: {found[name]['peak_downloads']} downloads at once, {found[name]['runs']} runs")
     return found
 
 
@@ -175,7 +166,7 @@ def pages(*, quick: bool, folder: Path) -> Facts:
     for participants, weeks, window in PAGES[:1] if quick else PAGES:
         name = f"{participants} x {weeks} weeks, {window}"
         found[name] = measure_pages(folder, participants=participants, weeks=weeks, window=window)
-        _say(f"  {name}")
+        say(f"  {name}")
     return {"sizes": found}
 
 
@@ -196,7 +187,7 @@ def containers(*, quick: bool, folder: Path) -> Facts:
     )
     with _temporary(folder) as own, Postgres() as postgres, object_store() as store:
         (own / "containers").mkdir()
-        outcome = play(own / "containers", size, Containers(), postgres=postgres, store=store, say=_say)
+        outcome = play(own / "containers", size, Containers(), postgres=postgres, store=store, say=say)
     return asdict(size) | asdict(outcome)
 
 
@@ -231,10 +222,6 @@ def _median(cases: Sequence[Facts]) -> Facts:
 def _temporary(folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=folder, prefix="beiwe-scale-") as own:
         yield Path(own)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

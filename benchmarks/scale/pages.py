@@ -17,6 +17,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from benchmarks.containers.postgres import free_port
+from benchmarks.process import peak_bytes
 from benchmarks.scale.process import measure
 from benchmarks.scale.server import STUDY_VARIABLE, WEEKS_VARIABLE, WINDOW_VARIABLE, Plan, ServerProcess
 from dagster_beiwe.windows import Granularity
@@ -65,7 +66,7 @@ def measure_pages(folder: Path, *, participants: int, weeks: int, window: Granul
         filled = measure("fill", environment, study=study, person=person, participants=participants)
         with _webserver(environment | {"PYTHONPATH": str(_ROOT)}) as (process, url):
             pages = {name: _asked(process.pid, url, query) for name, query in QUERIES.items()}
-            return filled | {"pages": pages, "webserver_bytes": _peak_bytes(process.pid)}
+            return filled | {"pages": pages, "webserver_bytes": peak_bytes(process.pid)}
 
 
 def _asked(pid: int, url: str, query: str) -> Facts:
@@ -109,11 +110,6 @@ def _cpu_seconds(pid: int) -> float:
     """User's and system's seconds, which Linux counts in hundredths."""
     user, system = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
-def _peak_bytes(pid: int) -> int:
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
 
 
 def _wait(process: subprocess.Popen[bytes], url: str) -> None:
