@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ from dagster_beiwe.cli.check import check_passphrase, check_place
 from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import ask_twice
 from dagster_beiwe.cli.init_secrets import Answers, Keeper, keeper_in
-from dagster_beiwe.cli.new_project import LAKE, NewProject, is_project, write_project
+from dagster_beiwe.cli.new_project import INSTALL, LAKE, NewProject, is_project, write_project
 from dagster_beiwe.cli.options import json_option
 from dagster_beiwe.cli.output import Diagnosis, print_json
 from dagster_beiwe.cli.project_environment import exported_otherwise
@@ -38,6 +39,8 @@ from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.studies.discovery import first_data_day
 from dagster_beiwe.text import as_typed, listed, one_line
 
+_OF_DG = ("dagster_dg_cli", "dagster_webserver")
+"""What ``dg dev`` imports."""
 _GENERATED_BYTES = 24
 """192 bits: as good as the key that is derived from it."""
 
@@ -203,7 +206,10 @@ def _check_lake(place: str, study: StudyListing, passphrase: Secret) -> Iterable
 
 
 def _tell(project: NewProject, folder: Path, kept: list[Path], generated: str | None) -> None:
-    print(f"\nThe project is in {as_typed(str(folder))}. Its first window is the week of {project.start} (UTC).")
+    print(
+        f"\nThe project is in {as_typed(str(folder))}. Its first window is the week of {project.first_window.key}, "
+        f"from Monday to Sunday in UTC, which contains {project.start}."
+    )
     if kept:
         names = ", ".join(str(path.relative_to(folder)) for path in kept)
         print(f"These files were there before and stay as they are: {as_typed(names)}.")
@@ -213,6 +219,8 @@ def _tell(project: NewProject, folder: Path, kept: list[Path], generated: str | 
     lines = [f"cd {shlex.quote(as_typed(str(folder)))}", *project.next_commands]
     if exported := exported_otherwise(project.environment(folder)):
         lines.insert(1, f"unset {' '.join(exported)}  # .env sets it otherwise")
+    if any(find_spec(name) is None for name in _OF_DG):
+        lines.insert(1, f"{INSTALL}  # dg is not installed here")
     for line in lines:
         print(f"  {line}")
 
@@ -229,6 +237,7 @@ def _print_facts(
             "study_id": project and project.study.id,
             "study": project and project.study.name,
             "start": project and project.start,
+            "first_window": project and project.first_window.key,
             "lake": project and project.variables[BEIWE_LAKE],
             "secrets": None,
             "passphrase_generated": False,

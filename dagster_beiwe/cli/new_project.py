@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time, timezone
 from pathlib import Path
 
 from dagster_beiwe.cli.project_environment import as_line
@@ -15,12 +15,16 @@ from dagster_beiwe.environment import BEIWE_KEYRING_SECTION, DAGSTER_HOME, NRG_K
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.ids import slug
 from dagster_beiwe.private_files import make_folder, write_file
+from dagster_beiwe.studies.config import StudyConfig
 from dagster_beiwe.text import as_title
+from dagster_beiwe.windows import Window, window_of
 
 _MODULE = "lab"
 _DEFS = f"{_MODULE}/defs/beiwe/defs.yaml"
 _LAST = "pyproject.toml"
 _HOME = "dagster_home"
+INSTALL = 'pip install "dagster-beiwe[webserver]" dagster-dg-cli'
+"""What brings ``dg``, and the page that ``dg dev`` shows."""
 KEYRING = "keyring.enc"
 LAKE = "lake"
 
@@ -118,6 +122,8 @@ In this folder, run:
 {commands}
 ```
 
+`dg` is in the package `dagster-dg-cli`: `{install}`.
+
 {advice}
 """
 
@@ -131,6 +137,11 @@ class NewProject:
     start: date
     variables: Mapping[str, str]
     advice: str
+
+    @property
+    def first_window(self) -> Window:
+        """The window that contains ``start``; the component leaves its length as it is by default."""
+        return window_of(StudyConfig(self.study.id).window, datetime.combine(self.start, time(), timezone.utc))
 
     @property
     def next_commands(self) -> list[str]:
@@ -156,7 +167,11 @@ class NewProject:
             f"{_MODULE}/defs/__init__.py": "",
             _DEFS: self._component(),
             "README.md": _README.format(
-                study=as_title(self.study.name), defs=_DEFS, commands="\n".join(self.next_commands), advice=self.advice
+                study=as_title(self.study.name),
+                defs=_DEFS,
+                commands="\n".join(self.next_commands),
+                install=INSTALL,
+                advice=self.advice,
             ),
             _LAST: _PYPROJECT,
         }

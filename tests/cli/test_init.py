@@ -23,6 +23,7 @@ from dagster_beiwe.cli.new_project import NewProject
 from dagster_beiwe.cli.project_environment import as_line, project_environment
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.credentials import read_keyring, write_keyring
+from dagster_beiwe.partitions.definitions import window_partitions
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 
 RING = "canary of the keyring"
@@ -121,6 +122,26 @@ def test_a_variable_that_is_exported_otherwise_is_refused(
         monkeypatch.setenv(name, value)
         with project_environment():
             assert os.environ[name] == "canary of the file"
+
+
+def test_a_new_project_names_what_is_not_installed(
+    server: SimulatedServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``dg`` comes in a package of its own."""
+    made = ["--study", "Sleep", "--generate-passphrase"]
+    assert main(["init", "whole", *made]) == 0
+    assert "pip install" not in capsys.readouterr().out
+    monkeypatch.setattr("dagster_beiwe.cli.init.find_spec", lambda name: None if name == "dagster_dg_cli" else name)
+    assert main(["init", "lab", *made]) == 0
+    assert '  pip install "dagster-beiwe[webserver]" dagster-dg-cli  #' in capsys.readouterr().out
+
+
+def test_the_first_window_is_a_partition(server: SimulatedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """A week is called by its Monday, whatever day the study began on."""
+    start = date(2024, 3, 7)
+    assert main(["init", "lab", "--study", "Sleep", "--generate-passphrase", "--start", str(start)]) == 0
+    key = window_partitions("weekly", start).get_first_partition_key()
+    assert f"the week of {key}, from Monday to Sunday in UTC, which contains {start}." in capsys.readouterr().out
 
 
 def test_a_new_project_names_what_its_env_file_sets_otherwise(
