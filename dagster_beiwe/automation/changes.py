@@ -4,8 +4,8 @@ If all windows of a participant agree with the lake, the participant is up to da
 and of what the lake holds is kept, and days are not compared again until the fingerprint moves. Each fingerprint also
 moves once a week, on different days, in case bytes that came and went on different days add up to nothing.
 
-The counts of all days are much to ask for, and nearly everything that changes is recent. So only the counts of the
-newest windows are requested if a participant's totals less those are what they were: then nothing older changed.
+Requesting the counts of every day is expensive, and most changes are recent. So only the counts of the newest windows
+are requested if a participant's totals less those are what they were: then nothing older changed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RECENT_DAYS = 14
 """Windows that ended since then, and the present one, are recent."""
 
 _WIDEST_DAY = timedelta(days=2)
-"""A calendar day that begins so much later than a window, in UTC, has no hour before it, whatever its zone."""
+"""In any time zone, a calendar day dated this long after a window starts (UTC) lies entirely after that start."""
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -45,11 +45,12 @@ logger = logging.getLogger("dagster_beiwe")
 class ChangesCursor:
     """What an evaluation leaves for the next: fingerprints of participants that are up to date, and where to begin.
 
-    ``older`` are fingerprints of what participants have before the recent windows, if that is up to date.
+    ``older`` are fingerprints of what participants have before the recent windows, if that is up to date. Each names
+    the first window that was recent then.
     ``zone`` and ``zone_source`` are the study's time zone as last reported, at ``zone_at``; ``former_zones`` are those
     before it. ``looked_at`` is when the server was last asked for counts. Both times are Unix times in seconds.
     ``unchecked`` is set if no check has run since the last run of raw data; ``recorded`` names the newest window that
-    was seen to be recorded. The cursor takes about 50 bytes per participant.
+    was seen to be recorded. The cursor takes about 65 bytes per participant.
     """
 
     up_to_date: Mapping[str, str] = field(default_factory=dict)
@@ -124,25 +125,38 @@ class Grid:
         return found
 
     def older_fingerprint(
-        self, totals: Mapping[str, Mapping[str, int]], zone: str, daily: DailyIndex, held: Held, participant: str
+        self,
+        totals: Mapping[str, Mapping[str, int]],
+        zone: str,
+        daily: DailyIndex,
+        held: Held,
+        participant: str,
+        begin: int,
     ) -> str:
-        """A short digest of what the server counts, and the lake holds, of a participant before the recent windows.
+        """A short digest of what the server counts, and the lake holds, of a participant before a window, and its key.
 
-        ``daily`` has at least the days around the recent windows. Days that may have hours before them count as older.
-        It moves in the same cases as ``counts_fingerprints``, and when a window stops being recent.
+        ``begin`` is the window's number. ``daily`` has at least the days around it and all later windows. Days that
+        may have hours before it count as older. The digest moves in the same cases as ``counts_fingerprints``. The key
+        says what to compare it with when that window is no longer recent.
         """
-        recent = self.recent.windows
-        first = (recent[0].start + _WIDEST_DAY).date()
+        window = self.windows[begin]
+        first = (window.start + _WIDEST_DAY).date()
         sizes = [row.sizes for day, row in daily.days.get(participant, {}).items() if day >= first]
         counted = [
             (stream, left)
             for stream in sorted(self.streams)
             if (left := totals.get(participant, {}).get(stream, 0) - sum(each.get(stream, 0) for each in sizes))
         ]
-        keys = {window.key for window in recent}
+        keys = {each.key for each in self.windows[begin:]}
         commits = sorted((key, each[-1].at) for key, each in held.versions.items() if each and key not in keys)
-        common = (zone, self.windows[0].key, recent[0].key, self._turn(participant))
-        return _digest(repr((common, commits, counted)))
+        common = (zone, self.windows[0].key, self._turn(participant))
+        return f"{_digest(repr((common, commits, counted)))} {window.key}"
+
+    def begins(self, older: Mapping[str, str]) -> dict[str, int]:
+        """The number of the window that each older fingerprint names, if it names one."""
+        numbers = {window.key: number for number, window in enumerate(self.windows)}
+        named = {participant: kept.partition(" ")[2] for participant, kept in older.items()}
+        return {participant: numbers[key] for participant, key in named.items() if key in numbers}
 
     def _turn(self, participant: str) -> int:
         """A number that changes once a week, on different days."""
@@ -204,6 +218,12 @@ def commit_fingerprints(lake: StudyLake) -> dict[str, str]:
 Ask = Callable[[Sequence[str], Sequence[Window]], DailyIndex]
 """Returns the counts of some participants on the days around some windows."""
 
+OlderFingerprint = Callable[[DailyIndex, Held, str, int], str]
+"""``Grid.older_fingerprint`` of the server's totals and the study's time zone."""
+
+Batches = Callable[[Sequence[str], Sequence[Window]], Iterable[Sequence[str]]]
+"""Splits participants, in their order, into those for whom the counts around some windows are requested together."""
+
 
 def _one_by_one(participants: Sequence[str], windows: Sequence[Window]) -> Iterable[Sequence[str]]:  # noqa: ARG001
     return ([each] for each in participants)
@@ -216,8 +236,8 @@ def look_for_changes(
     *,
     fingerprints: Mapping[str, str],
     cursor: ChangesCursor,
-    older_fingerprint: Callable[[DailyIndex, Held, str], str] | None = None,
-    batches: Callable[[Sequence[str], Sequence[Window]], Iterable[Sequence[str]]] = _one_by_one,
+    older_fingerprint: OlderFingerprint | None = None,
+    batches: Batches = _one_by_one,
     busy: Collection[CellKey] = (),
     is_recorded: Callable[[CellKey], bool] = lambda _: True,
     seconds: float = LOOK_SECONDS,
@@ -225,53 +245,77 @@ def look_for_changes(
 ) -> Look:
     """Compare counts with what is committed, beginning where the last evaluation ended.
 
-    ``ask`` is called for one of the ``batches`` after the other, so that only one is in memory, and for at least one,
-    however little time is left. ``held`` returns what the lake holds of a participant. If ``fingerprints`` is empty,
-    because the server has no totals, nobody counts as up to date. With ``older_fingerprint``, only the recent windows
-    are requested of participants for whom it is what the cursor remembers. ``busy`` cells are left to the runs that
-    they are in. Committed windows that Dagster has not recorded are dirty, too.
+    Each call of ``ask`` is one request, for the first of the ``batches`` of those who are left. At least one is made,
+    and none after ``seconds``. Participants whose older fingerprints in the cursor name the same window are requested
+    together, from that window on. If such a fingerprint moved, or there is none, all windows are requested.
+
+    ``held`` returns what the lake holds of a participant. If ``fingerprints`` is empty, because the server has no
+    totals, nobody counts as up to date. ``busy`` cells are left to the runs that they are in. Committed windows that
+    Dagster has not recorded are dirty, too.
     """
     deadline = clock() + seconds
-    up_to_date = {
-        name: cursor.up_to_date[name]
-        for name, fingerprint in fingerprints.items()
-        if grid.still_up_to_date(cursor.up_to_date.get(name), fingerprint)
-    }
-    older = {name: kept for name, kept in cursor.older.items() if older_fingerprint and name in fingerprints}
-    dirty: dict[CellKey, Change] = {}
-    looked_at: set[str] = set()
-    begin = CellKey.parse(cursor.next).participant
-    order = [each for each in _beginning_at(grid.participants, begin) if each not in up_to_date]
-
-    for part in (grid.recent, grid):
-        whole = part.windows == grid.windows
-        left = [each for each in order if each not in looked_at and (whole or each in older)]
-        for batch in batches(left, part.windows):
-            if looked_at and clock() > deadline:
-                return Look(
-                    dirty=dirty, up_to_date=up_to_date, older=older, looked_at=len(looked_at), stopped_at=batch[0]
-                )
-            daily = ask(batch, part.windows)
-            for participant in batch:
-                own = held(participant)
-                before = older_fingerprint(daily, own, participant) if older_fingerprint else ""
-                if not whole and before != older[participant]:
-                    continue
-                looked_at.add(participant)
-                found = _changes(part, daily, own, participant, is_recorded)
-                if not found and participant in fingerprints:
-                    up_to_date[participant] = grid.to_keep(fingerprints[participant], participant, daily)
-                if whole:
-                    older.pop(participant, None)
-                    if before and _all_recent(grid, found):
-                        older[participant] = before
-                dirty.update((cell, change) for cell, change in found.items() if cell not in busy)
-    return Look(dirty=dirty, up_to_date=up_to_date, older=older, looked_at=len(looked_at))
+    comparison = _Comparison(grid, fingerprints, cursor, older_fingerprint, is_recorded)
+    start = CellKey.parse(cursor.next).participant
+    order = left = [each for each in _beginning_at(grid.participants, start) if each not in comparison.up_to_date]
+    while left:
+        begin = comparison.begin(left[0])
+        alike = [each for each in left if comparison.begin(each) == begin]
+        batch = next(iter(batches(alike, grid.windows[begin:])))
+        daily = ask(batch, grid.windows[begin:])
+        compared = {each for each in batch if comparison.compare(each, held(each), daily)}
+        left = [each for each in left if each not in compared]
+        if clock() > deadline:
+            break
+    return Look(
+        dirty={cell: change for cell, change in comparison.dirty.items() if cell not in busy},
+        up_to_date=comparison.up_to_date,
+        older=comparison.older,
+        looked_at=len(order) - len(left),
+        stopped_at=left[0] if left else "",
+    )
 
 
-def _all_recent(grid: Grid, cells: Iterable[CellKey]) -> bool:
-    recent = {window.key for window in grid.recent.windows}
-    return all(cell.window in recent for cell in cells)
+class _Comparison:
+    """What one evaluation has found so far, in the terms of ``Look``."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        fingerprints: Mapping[str, str],
+        cursor: ChangesCursor,
+        older_fingerprint: OlderFingerprint | None,
+        is_recorded: Callable[[CellKey], bool],
+    ) -> None:
+        self._grid, self._fingerprints, self._is_recorded = grid, fingerprints, is_recorded
+        self._older_fingerprint = older_fingerprint or (lambda *_: "")
+        self._recent = {window.key for window in grid.recent.windows}
+        self.dirty: dict[CellKey, Change] = {}
+        self.up_to_date = {
+            name: cursor.up_to_date[name]
+            for name, fingerprint in fingerprints.items()
+            if grid.still_up_to_date(cursor.up_to_date.get(name), fingerprint)
+        }
+        self.older = {name: kept for name, kept in cursor.older.items() if older_fingerprint and name in fingerprints}
+        self._begins = grid.begins(self.older)
+
+    def begin(self, participant: str) -> int:
+        """The number of the first window to request: the one that the older fingerprint names, or that of all."""
+        return self._begins.get(participant, 0)
+
+    def compare(self, participant: str, held: Held, daily: DailyIndex) -> bool:
+        """Compare a participant's windows. False if older ones changed: then all must be requested."""
+        begin, kept = self._begins.pop(participant, 0), self.older.pop(participant, "")
+        if begin and self._older_fingerprint(daily, held, participant, begin) != kept:
+            return False
+        part = replace(self._grid, windows=self._grid.windows[begin:])
+        found = _changes(part, daily, held, participant, self._is_recorded)
+        self.dirty.update(found)
+        if not found and participant in self._fingerprints:
+            self.up_to_date[participant] = self._grid.to_keep(self._fingerprints[participant], participant, daily)
+        older = self._older_fingerprint(daily, held, participant, len(self._grid.windows) - len(self._recent))
+        if older and all(cell.window in self._recent for cell in found):
+            self.older[participant] = older
+        return True
 
 
 def _changes(
