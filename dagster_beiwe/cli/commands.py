@@ -6,6 +6,7 @@ import importlib
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import nullcontext
 from difflib import get_close_matches
 from importlib.metadata import version
 
@@ -131,8 +132,10 @@ def run(arguments: Sequence[str]) -> int:
                 return shell_complete(group, {}, "dagster-beiwe", _COMPLETION, instruction)
         except ConfigurationError:  # would stand in the line that somebody types; the command itself says it
             return 1
+    informs = not arguments or arguments[-1] in ("--help", "--version")  # also where the file would be refused
+    environment = nullcontext() if informs else project_environment()
     try:
-        with project_environment(), group.make_context("dagster-beiwe", list(arguments)) as context:
+        with environment, group.make_context("dagster-beiwe", list(arguments)) as context:
             return int(group.invoke(context))
     except click.exceptions.Exit as done:  # of --help and --version
         return done.exit_code

@@ -118,6 +118,7 @@ def test_a_variable_that_is_exported_otherwise_is_refused(
     assert f"{tmp_path / '.env'} have different values of {name}" in said
     assert f"`unset {name}`" in said
     assert "canary" not in said
+    assert main(["verify", "--help"]) == 0
     for value in ("", "canary of the file"):
         monkeypatch.setenv(name, value)
         with project_environment():
