@@ -104,7 +104,7 @@ def _sections(results: Results) -> Iterator[str]:
         yield _markdown(*_lake_table(results["lake"]))
         yield _WIDE.format(results["lake"]["windows"])
         yield _markdown(*_wide_table(results["lake"]))
-        yield "The log alone. The seconds do not include the 0.1 s for deriving its key:"
+        yield "The log alone. The seconds do not include those for deriving its key:"
         yield _markdown(*_log_table(results["lake"]["logs"]))
     if "coverage" in results:
         yield "## Coverage of a large study"

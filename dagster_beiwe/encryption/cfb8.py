@@ -55,18 +55,20 @@ class Cfb8Decryption:
         return (key_stream ^ np.frombuffer(stored, np.uint8)[IV_BYTES:]).tobytes()
 
 
-def encrypt_in_step(key: bytes, ivs: Sequence[bytes], files: Sequence[bytearray]) -> int:
+def encrypt_in_step(
+    key: bytes, ivs: Sequence[bytes], files: Sequence[bytearray], *, fewest: int = _FEWEST_LANES
+) -> int:
     """Encrypt the beginning of many files in place, several times faster than one after the other.
 
     A byte has to wait for the one before it in its own file, but not for those of others: so all files go forward in
-    step, and one call of AES serves the next byte of each. Returns up to where that was worth it: files that are longer
-    have their rest encrypted by ``encrypt_rest``.
+    step, and one call of AES serves the next byte of each. Returns up to where that was worth it, with ``fewest``
+    files or more: those that are longer have their rest encrypted by ``encrypt_rest``.
     """
     order = sorted(zip(ivs, files, strict=True), key=lambda each: len(each[1]), reverse=True)
     longest = len(order[0][1]) if order else 0
     for start in range(0, longest, _TILE_BYTES):
         order = [(iv, file) for iv, file in order if len(file) > start]
-        if len(order) < _FEWEST_LANES:
+        if len(order) < fewest:
             return start
         _encrypt_tile(key, order, start)
     return longest
