@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -40,7 +40,9 @@ from dagster_beiwe.lake.snapshots import contents_of, snapshots
 from dagster_beiwe.maintenance.repair import repair_study
 from dagster_beiwe.maintenance.verify import Verification, verify_study
 from dagster_beiwe.tables.files import TableFiles
-from dagster_beiwe.text import counted, human_size, one_line
+from dagster_beiwe.text import as_typed, counted, human_size, one_line
+
+Found: TypeAlias = tuple[StudyListing, StudyLake]
 
 _SHOWN = 50
 
@@ -75,8 +77,8 @@ def command(
     if as_of is not None and (repair or accept):
         raise click.UsageError("--as-of looks at a past state only. Leave out --repair and --accept.")
     wanted = {check_participant_id(each) for each in participants}
-    lake, intact, unknown, remembered = _named_lake(as_json=as_json), True, set(wanted), heads_in_dagster()
-    studies, place = studies_in_lake(lake, study), lake.storage.describe()
+    lake, intact, unknown, remembered = open_lake(), True, set(wanted), heads_in_dagster()
+    studies = _after_the_place(lake, studies_in_lake(lake, study), as_json=as_json)
     if accept:
         studies = (_accepted(each, part, remembered, yes=yes) for each, part in studies)
     for each, part, result in _results(studies, share=share, participants=wanted, as_of=as_of, remembered=remembered):
@@ -91,7 +93,7 @@ def command(
             _print(named(each), result, content=content)
         repaired = _repair(part, result, yes=yes) if repair and not result.intact else None
         if as_json:
-            _print_json(each.id, result, place, content=content, repaired=repaired)
+            _print_json(each.id, result, _place(lake), content=content, repaired=repaired)
         elif repaired is not None:
             print(
                 "  Removed what was damaged. Materialize these partitions of raw_data again: "
@@ -104,17 +106,19 @@ def command(
     return 0 if intact else 1
 
 
-def _named_lake(*, as_json: bool) -> BeiweLake:
-    """The lake, after its place was printed: nobody should take the proof of one for that of another."""
-    lake = open_lake()
-    if not as_json:
-        print(f"The lake at {lake.storage.describe()}")
-    return lake
+def _after_the_place(lake: BeiweLake, studies: Iterable[Found], *, as_json: bool) -> Iterator[Found]:
+    """The studies, after the lake's place was printed: nobody should take the proof of one for that of another."""
+    for number, found in enumerate(studies):
+        if not (number or as_json):
+            print(f"The lake at {_place(lake)}")
+        yield found
 
 
-def _results(
-    studies: Iterable[tuple[StudyListing, StudyLake]], **options: Any
-) -> Iterator[tuple[StudyListing, StudyLake, Verification]]:
+def _place(lake: BeiweLake) -> str:
+    return as_typed(lake.storage.describe())
+
+
+def _results(studies: Iterable[Found], **options: Any) -> Iterator[tuple[StudyListing, StudyLake, Verification]]:
     """Verify studies. One that lacks the past state is named, and an error only if all of them lack it."""
     lacking, verified = list[UnknownStateError](), False
     for study, lake in studies:
@@ -162,7 +166,7 @@ def _tables_of_no_study(lake: BeiweLake, *, share: float, remembered: Sequence[S
         if not result.intact:
             intact = False
             if as_json:
-                _print_json(tables.log.folder, result, lake.storage.describe())
+                _print_json(tables.log.folder, result, _place(lake))
             else:
                 _print(f"{name} ({tables.log.folder})", result)
     return intact
@@ -216,9 +220,7 @@ def _print(name: str, result: Verification, *, content: tuple[str, str] | None =
         print("  Partitions: " + ", ".join(result.partitions))
 
 
-def _accepted(
-    study: StudyListing, lake: StudyLake, remembered: Sequence[Seen], *, yes: bool
-) -> tuple[StudyListing, StudyLake]:
+def _accepted(study: StudyListing, lake: StudyLake, remembered: Sequence[Seen], *, yes: bool) -> Found:
     question = (
         f"Records of {one_line(study.name)} that were seen before, and that the lake lacks, will be given up for good. "
         "Stop all runs of the study first."
