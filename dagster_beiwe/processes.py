@@ -51,16 +51,6 @@ class Worker:
     def to_text(self) -> str:
         return json.dumps(asdict(self))
 
-    @classmethod
-    def from_text(cls, text: str) -> Worker:
-        """Raises ``ValueError`` for anything that ``to_text`` does not write."""
-        try:
-            fields = json.loads(text)
-            processes = {int(process_id): str(started) for process_id, started in fields.pop("processes").items()}
-            return cls(**{name: str(value) for name, value in fields.items()}, processes=processes)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"no worker: {error}") from None
-
     def is_gone(self, *, here: Worker | None = None) -> bool:
         """Whether it is certain, as seen from the process ``here``, that none of the processes is alive.
 

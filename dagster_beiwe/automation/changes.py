@@ -25,6 +25,7 @@ from dagster_beiwe.lake import StudyLake
 from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.partitions.rectangles import Rectangle, cover
 from dagster_beiwe.sync import DailyIndex, dirty_cells
+from dagster_beiwe.typed_json import read_json
 from dagster_beiwe.windows import Window
 
 LOOK_SECONDS = 25.0
@@ -58,7 +59,7 @@ class ChangesCursor:
     next: str = ""
     zone: str = ""
     zone_source: str = ""
-    former_zones: Sequence[str] = ()
+    former_zones: tuple[str, ...] = ()
     zone_at: float = 0.0
     looked_at: float = 0.0
     unchecked: bool = False
@@ -70,24 +71,17 @@ class ChangesCursor:
 
     @classmethod
     def from_text(cls, text: str | None) -> ChangesCursor:
-        """A text that can't be read is logged, and every participant is compared again, which only costs time."""
-        try:
-            value = json.loads(text) if text else {}
-            return cls(
-                up_to_date=_texts(value.get("up_to_date", {})),
-                older=_texts(value.get("older", {})),
-                next=str(value.get("next", "")),
-                zone=str(value.get("zone", "")),
-                zone_source=str(value.get("zone_source", "")),
-                former_zones=tuple(map(str, value.get("former_zones", ()))),
-                zone_at=float(value.get("zone_at", 0)),
-                looked_at=float(value.get("looked_at", 0)),
-                unchecked=bool(value.get("unchecked", False)),
-                recorded=str(value.get("recorded", "")),
-            )
-        except (ValueError, TypeError, AttributeError):
+        """A text that can't be read is logged, and every participant is compared again, which only costs time.
+
+        Times in the future, from before a clock was set back, count as 0: otherwise the server would not be asked.
+        """
+        cursor = read_json(text or "{}", cls)
+        if cursor is None:
             logger.warning("The sensor's cursor can't be read. Every participant is compared again.")
             return cls()
+        now = time.time()
+        zone_at, looked_at = (at if at <= now else 0.0 for at in (cursor.zone_at, cursor.looked_at))
+        return replace(cursor, zone_at=zone_at, looked_at=looked_at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,10 +377,6 @@ def choose_runs(
         taken += 1
     waiting = ordered[taken:]
     return Choice(runs=tuple(ordered[:taken]), next=str(waiting[0].first) if waiting else "", waiting=len(waiting))
-
-
-def _texts(value: Mapping[object, object]) -> dict[str, str]:
-    return {str(name): str(text) for name, text in value.items()}
 
 
 def _digest(text: str) -> str:

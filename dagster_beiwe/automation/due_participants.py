@@ -49,7 +49,11 @@ def is_due(now: Fetched, before: Fetched, *, period: timedelta) -> bool:
 def still_requested(
     requested: Mapping[str, float], fetched: Mapping[str, Fetched], *, now: datetime
 ) -> dict[str, float]:
-    """Of the requested participants, with Unix times, those whose run may still record them."""
-    since = now.timestamp() - PARTICIPANT_REQUESTED_AGAIN_SECONDS
+    """Of the requested participants, with Unix times, those whose run may still record them.
+
+    Those of the future, from before a clock was set back, are left out: otherwise nobody would be requested until then.
+    """
+    until = now.timestamp()
+    since = until - PARTICIPANT_REQUESTED_AGAIN_SECONDS
     recorded = {participant: each.at.timestamp() for participant, each in fetched.items()}
-    return {who: at for who, at in requested.items() if at >= max(since, recorded.get(who, 0.0))}
+    return {who: at for who, at in requested.items() if max(since, recorded.get(who, 0.0)) <= at <= until}

@@ -22,6 +22,7 @@ from dagster_beiwe.resource import resource_of
 from dagster_beiwe.retries import HTTP_IN_SENSORS
 from dagster_beiwe.studies.roster import roster_rows
 from dagster_beiwe.studies.study import Study
+from dagster_beiwe.typed_json import read_json
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -88,8 +89,8 @@ def _request(participants: Sequence[str], *, now: datetime) -> dg.RunRequest:
 
 def _cursor_from_text(text: str | None) -> Mapping[str, float]:
     """{participant: Unix time of the request}. A text that can't be read is logged; then some are requested twice."""
-    try:
-        return {str(who): float(at) for who, at in json.loads(text or "{}").items()}
-    except (ValueError, TypeError, AttributeError):
+    requested = read_json(text or "{}", dict[str, float])
+    if requested is None:
         logger.warning("The sensor's cursor can't be read. Participants may be requested a second time.")
         return {}
+    return requested

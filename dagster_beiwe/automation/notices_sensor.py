@@ -17,6 +17,7 @@ from dagster_beiwe.notices.problems import Check, Followed, Problem, Result, fol
 from dagster_beiwe.runs.check_history import Recorded, before_newest, failing_participants, results_since
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.text import counted
+from dagster_beiwe.typed_json import read_json
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -107,11 +108,8 @@ def _to_text(followed: Mapping[str, Followed]) -> str:
 
 def _from_text(text: str | None) -> dict[str, Followed]:
     """What the last evaluation left. One that cannot be read is left out: all that fails is reported once more."""
-    try:
-        return {
-            str(name): Followed(at=float(each["at"]), open=dict(each["open"]))
-            for name, each in json.loads(text or "{}").items()
-        }
-    except (ValueError, TypeError, KeyError, AttributeError):
+    followed = read_json(text or "{}", dict[str, Followed])
+    if followed is None:
         logger.warning("The cursor of the notices can't be read. Whatever fails now is reported again.")
         return {}
+    return followed

@@ -28,6 +28,7 @@ from dagster_beiwe.runs.failures import never_seen_advice
 from dagster_beiwe.runs.pools import limit_pool
 from dagster_beiwe.studies.roster import enrollment_order
 from dagster_beiwe.studies.study import Study
+from dagster_beiwe.typed_json import read_json
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -46,15 +47,11 @@ class RosterCursor:
     def from_text(cls, text: str | None, *, partitions: Sequence[str]) -> RosterCursor:
         """The cursor of the last evaluation. The first one requests nothing for existing partitions, nor does one
         whose cursor can't be read, which is logged."""
-        try:
-            value = json.loads(text) if text else {"requested": partitions}
-            return cls(
-                requested=tuple(map(str, value["requested"])),
-                deleted_upstream=tuple(map(str, value.get("deleted_upstream", ()))),
-            )
-        except (ValueError, TypeError, KeyError, AttributeError):
+        if cursor := read_json(text or "", cls):
+            return cursor
+        if text:
             logger.warning("The sensor's cursor can't be read. It starts over from the existing partitions.")
-            return cls(requested=tuple(partitions))
+        return cls(requested=tuple(partitions))
 
 
 def build_roster_sensor(

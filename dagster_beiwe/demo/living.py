@@ -150,7 +150,7 @@ def _read(path: Path) -> _Memory:
         memory = _Memory(**json.loads(read_file(path, limit_bytes=_LARGEST_BYTES)))
         for moment in (memory.began, memory.clock, *(moment for moment, _, _ in memory.events)):
             datetime.fromisoformat(moment)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         raise ConfigurationError(
             f"{path} does not hold what happened in the demo's studies. Nothing was done. Delete {path.parent} to "
             "start over."

@@ -44,7 +44,7 @@ class Result:
 class Followed:
     """How far a check was followed: the time of the newest result, and what is open since."""
 
-    at: float = 0.0
+    at: float
     open: Found = field(default_factory=dict)
 
 

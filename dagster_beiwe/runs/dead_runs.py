@@ -16,6 +16,7 @@ import dagster as dg
 
 from dagster_beiwe.processes import Worker
 from dagster_beiwe.runs.dagster_private import HIDDEN_TAG_PREFIX, DefaultRunLauncher, EngineEventData
+from dagster_beiwe.typed_json import read_json
 
 _WORKER: Final = "beiwe worker"
 _STEPS: Final = "step_keys"
@@ -57,12 +58,7 @@ class SilentLooks:
     """
 
     def __init__(self, text: str | None) -> None:
-        try:
-            self._before = {
-                str(run_id): (int(newest), int(looks)) for run_id, (newest, looks) in json.loads(text or "{}").items()
-            }
-        except (ValueError, TypeError, AttributeError):
-            self._before = {}  # counting starts over
+        self._before = read_json(text or "{}", dict[str, tuple[int, int]]) or {}  # or counting starts over
         self._now: dict[str, tuple[int, int]] = {}
 
     def __call__(self, run: dg.DagsterRun, newest: dg.EventLogRecord | None) -> bool:
@@ -117,10 +113,7 @@ def _workers(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Worke
     for log in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         value = log.dagster_event.engine_event_data.metadata.get(_WORKER) if log.dagster_event else None
         if isinstance(value, dg.TextMetadataValue) and value.text:
-            try:
-                yield Worker.from_text(value.text)
-            except ValueError:
-                yield None
+            yield read_json(value.text, Worker)
 
 
 def _is_on_one_machine(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

@@ -270,7 +270,7 @@ def read_state(path: Path) -> dict[str, Any]:
         value = json.loads(read_file(path, limit_bytes=_LARGEST_BYTES))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         logger.warning("The known studies cannot be read from %s (%s). The server is asked again.", path, error)
         return {}
     return value if isinstance(value, dict) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
@@ -144,7 +145,20 @@ def test_counts_that_go_back_to_what_they_were_are_followed(lab: Lab) -> None:
     assert lab.follow() == []
 
 
-@pytest.mark.parametrize("text", ["nonsense", "[]", "null", '{"up_to_date": 3}', '{"up_to_date": {"a": 1}, "next": 7}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        "[]",
+        "null",
+        '{"up_to_date": 3}',
+        '{"up_to_date": {"a": 1}, "next": 7}',
+        '{"looked_at": 9e99, "zone": "UTC", "zone_source": "server", "zone_at": 9e99}',
+        '{"looked_at": NaN}',
+        100_000 * "[",
+    ],
+    ids=range(8),
+)
 def test_a_cursor_that_can_not_be_read_costs_a_look(lab: Lab, text: str) -> None:
     """Nothing is requested twice because of it, and nothing forgotten."""
     lab.backfill()
@@ -152,6 +166,13 @@ def test_a_cursor_that_can_not_be_read_costs_a_look(lab: Lab, text: str) -> None
     assert lab.follow() == []
     assert lab.tick() == []
     assert len(json.loads(lab.cursor or "")["up_to_date"]) == len(PARTICIPANTS)
+
+
+def test_times_of_the_future_count_as_never() -> None:
+    """A clock was set back: the server is asked at once, and not when that time has come."""
+    later_on = (NOW + timedelta(days=365_000)).timestamp()
+    cursor = ChangesCursor(zone="UTC", zone_source="server", zone_at=later_on, looked_at=later_on, next="x|y")
+    assert ChangesCursor.from_text(cursor.to_text()) == replace(cursor, zone_at=0.0, looked_at=0.0)
 
 
 def test_the_cursor_survives_a_restart_and_is_small(lab: Lab) -> None:

@@ -162,7 +162,7 @@ def test_somebody_whom_the_server_does_not_list_is_not_asked_for(histories: Hist
     assert histories.tick() == [(ANNA, CLEO)]
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "[]", '{"anna0001": "x"}'])
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", '{"anna0001": "x"}', f'{{"{ANNA}": 9e99}}'])
 def test_a_cursor_that_can_not_be_read_is_replaced(histories: Histories, text: str) -> None:
     """That costs a second request of whoever is being fetched."""
     histories.cursor = text

@@ -59,6 +59,7 @@ def test_a_folder_of_other_studies_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lake").mkdir()
     with pytest.raises(ConfigurationError, match="lake of other studies"):
         LivingServer(tmp_path, profile=CURRENT)
-    (tmp_path / "studies.json").write_text("[1]")
-    with pytest.raises(ConfigurationError, match="does not hold what happened"):
-        LivingServer(tmp_path, profile=CURRENT)
+    for text in ("[1]", 100_000 * "["):
+        (tmp_path / "studies.json").write_text(text)
+        with pytest.raises(ConfigurationError, match="does not hold what happened"):
+            LivingServer(tmp_path, profile=CURRENT)

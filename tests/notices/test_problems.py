@@ -19,7 +19,7 @@ def passed(at: float) -> Result:
 
 def told(looks: Iterable[Iterable[Result]]) -> list[list[tuple[str, Severity, bool]]]:
     """What is told at each look: whom it is about, how severe it is, and whether it is over already."""
-    followed, found = Followed(), []
+    followed, found = Followed(at=0), []
     for results in looks:
         followed, problems = follow(CHECK, followed, results)
         found.append([(each.participant, each.severity, each.resolved) for each in problems])

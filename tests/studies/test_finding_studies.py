@@ -180,6 +180,13 @@ def test_a_folder_that_can_not_be_written_stops_nothing(
     assert with_raw_data(build_beiwe_definitions([config], state_folder=state)) == {"sleep"}
 
 
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", 100_000 * "["], ids=range(4))
+def test_a_damaged_state_is_empty(tmp_path: Path, text: str) -> None:
+    """The server says it again."""
+    (tmp_path / "state").write_text(text)
+    assert discovery.read_state(tmp_path / "state") == {}
+
+
 def test_a_silent_server_is_waited_for_once(
     server: SimulatedServer, other: SimulatedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
