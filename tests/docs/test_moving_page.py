@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import shlex
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -41,6 +42,9 @@ def test_what_the_page_says_to_type_runs(
     (tmp_path / "lab").mkdir()
     (tmp_path / "lab" / "definitions.py").write_text(LAB, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
+    for name in ("lab", "lab.definitions"):  # so that what is imported is forgotten
+        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, name)
     save_by_hand(world, mano, streams=["gps"], passphrase="old")
     save_by_hand(world, phoenix, streams=["gps"], passphrase="of the site")
     ring = {"URL": "https://studies.example.org", "ACCESS_KEY": "a", "SECRET_KEY": "b"}
