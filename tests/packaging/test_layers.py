@@ -15,7 +15,18 @@ PACKAGE = Path(dagster_beiwe.__file__).parent
 # From the ground up: a room may import from itself and from those on lower floors.
 FLOORS = [
     {"errors", "environment"},
-    {"arguments", "streams", "windows", "archive", "meanwhile", "private_files", "processes", "retries", "text"},
+    {
+        "arguments",
+        "streams",
+        "windows",
+        "archive",
+        "meanwhile",
+        "private_files",
+        "processes",
+        "retries",
+        "text",
+        "typed_json",
+    },
     {"ids", "column_types", "encryption", "progress", "memory_folders", "parts"},
     {"cells", "member_names"},
     {"credentials"},
