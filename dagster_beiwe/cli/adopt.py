@@ -95,7 +95,9 @@ def command(
         live.get_client() as client,
         _history() as (instance, recorded),
     ):
-        adoption = _adoption(chosen, live, client, instance, folder, secrets, reencrypt=reencrypt)
+        adoption = _adoption(
+            chosen, live, client, instance, folder, secrets, partly=bool(participants), reencrypt=reencrypt
+        )
         plan = adoption.plan(_known(participants, client, chosen))
         facts = {"study_id": chosen.id, "dry_run": dry_run, **plan_facts(chosen, plan, adoption.tree)}
         if not as_json:
@@ -124,6 +126,7 @@ def _adoption(
     folder: Path,
     secrets: str | None,
     *,
+    partly: bool,
     reencrypt: bool,
 ) -> Adoption:
     """Open the lake, and list the folder. Raises ``IntegrityError`` if the lake lacks what Dagster has seen of it."""
@@ -135,9 +138,11 @@ def _adoption(
     of_section = secrets_from_keyring(secrets).values() if secrets else ()
     old = find_secret(BEIWE_OLD_PASSPHRASE, os.environ)
     passphrases = [each for each in (old and old.value, passphrase, *of_section) if each]
+    remembered = remembered_heads(instance, study)
     if lake.catalog() is None:  # or raises for a wrong passphrase
-        continue_log(folder, lake.log, passphrases)
-    lake.log.check(remembered_heads(instance, study))
+        of_log = passphrases if passphrase else [*passphrases, None]
+        continue_log(folder, lake.log, of_log, remembered, partly=partly)
+    lake.log.check(remembered)
     tree = OldTree.read(
         folder,
         study_id=study.id,

@@ -12,6 +12,7 @@ from dagster_beiwe.cli.command import Command
 from dagster_beiwe.cli.context import (
     ask_twice,
     can_ask,
+    heads_in_dagster,
     named,
     open_lake,
     opener,
@@ -87,7 +88,7 @@ def command(
     """
     from dagster_beiwe.maintenance.rekey import rekey_study, rekey_tables_of_lake
 
-    old, new = open_lake(), lake_at(to)
+    old, new, remembered = open_lake(), lake_at(to), heads_in_dagster()
     _check_places(old, new)
     passphrase = _new_passphrase()
     identity = opener().identity()
@@ -98,7 +99,7 @@ def command(
         _check_new(lake, passphrase, same_allowed=any(form.values()))
         target = new.study(found.id, passphrase=passphrase, cipher=cipher, identity=identity)
         with progress("windows") as shown, when_interrupted(lambda: _INTERRUPTED):
-            done = rekey_study(lake, target, progress=shown, **form)
+            done = rekey_study(lake, target, remembered=remembered, progress=shown, **form)
         damaged += done.damaged_tables
         _print(found, done, as_json=as_json)
     if study is None:

@@ -23,7 +23,7 @@ from dagster_beiwe.encryption import recorded_name
 from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, PassphraseMissingError
 from dagster_beiwe.lake.catalog.catalog import Catalog
-from dagster_beiwe.lake.catalog.opening import Opening
+from dagster_beiwe.lake.catalog.opening import Opening, Seen
 from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.catalog.versions import Version
@@ -70,21 +70,22 @@ def rekey_study(
     *,
     compression: Compression | None = None,
     encrypt_all: bool = False,
+    remembered: Iterable[Seen] = (),
     progress: Progress | None = None,
 ) -> RekeyResult:
     """Copy a study's raw data, tables and snapshots into the lake ``target``, encrypted as that one encrypts.
 
     Files keep their ``compression`` unless another one is given, and stay plain if they were, unless ``encrypt_all``.
-    ``progress`` counts windows.
-    Raises ``IntegrityError`` for a study that differs from what was committed, ``CommitConflictError`` while a run
-    writes to it or if the new lake has commits of its own, ``WrongPassphraseError`` for either lake, and
+    ``progress`` counts windows. ``remembered`` are heads of its log that Dagster has seen.
+    Raises ``IntegrityError`` for a study that differs from what was committed or seen, ``CommitConflictError`` while a
+    run writes to it or if the new lake has commits of its own, ``WrongPassphraseError`` for either lake, and
     ``EncryptionError`` for files that can't be decrypted here.
     """
     result, progress = RekeyResult(), progress or Progress()
     if not source.exists:
         return result
     source = _proven(source)
-    catalog = _begin(source.log, target.log)
+    catalog = _begin(source.log, target.log, remembered)
     with LakeWriter(target, run_id=_RUN_ID) as writer, ThreadPoolExecutor(_FILES_AT_ONCE, "beiwe-rekey") as pool:
         files = FileCopier(source, target, writer, pool, compression, encrypt_all)
         copy = _Copy(source, target, writer, files, result, progress)
@@ -295,11 +296,12 @@ def _place(source: StudyLake | TableStore) -> str:
     return f"{source.log.folder!r} in the lake at {source.storage.describe()}"
 
 
-def _begin(source: Opening, target: Opening) -> Catalog:
-    """The log of the copy. Raises ``CommitConflictError`` if it has records that are no copies."""
+def _begin(source: Opening, target: Opening, remembered: Iterable[Seen] = ()) -> Catalog:
+    """The log of the copy. Raises ``CommitConflictError`` if it has records that are no copies, and ``IntegrityError``
+    if the source lacks what is ``remembered`` of it."""
     former = source.catalog()
     assert former is not None, "what is copied has a log"
-    target.continues(former)
+    target.continues(former, remembered)
     catalog = target.begun()
     if catalog.begin.former_lineage != former.begin.lineage:
         raise _used("it holds a log that is no copy of this one")

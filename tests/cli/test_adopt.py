@@ -18,12 +18,13 @@ from old_trees import save_by_hand
 
 from dagster_beiwe import build_beiwe_definitions
 from dagster_beiwe.cli import main
-from dagster_beiwe.lake import BeiweLake
+from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.member_names import short_key
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.runs.dagster_private import CODE_VERSION_TAG
+from dagster_beiwe.runs.remembered_heads import head_metadata
 from dagster_beiwe.simulator import SimulatedServer
 
 STREAMS = ("accelerometer", "gps", "survey_answers")
@@ -218,19 +219,21 @@ def test_a_lake_is_adopted_into_longer_windows_in_the_same_dagster(
     study_id: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The new log continues the one that Dagster has seen. From a folder that has no log, both calls refuse."""
+    """The new log continues the one that Dagster has seen. From a folder that has no log, or for some participants, all
+    calls refuse."""
     (tmp_path / "monthly_lab.py").write_text(MONTHLY, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with dg.DagsterInstance.get() as instance:
         instance.add_dynamic_partitions(participants_name(study_id), ["anna1111"])
         assert raw_data(build_beiwe_definitions(), instance, *WEEKS)
     monkeypatch.setenv("BEIWE_LAKE", str(tmp_path / "monthly"))
-    call = ["-m", "monthly_lab", "--participant", "anna1111"]
-    for dry in (["--dry-run"], []):
+    call = ["-m", "monthly_lab"]
+    for more in ([str(old), "--dry-run"], [str(old)], [str(environment), "--participant", "anna1111"]):
         capsys.readouterr()
-        assert main(["adopt", str(old), *call, *dry]) == 1
+        assert main(["adopt", *call, *more]) == 1
         assert "though record" in capsys.readouterr().err
     assert not (tmp_path / "monthly").exists()
     assert main(["adopt", str(environment / study_id), *call, "--dry-run"]) == 0
@@ -243,7 +246,36 @@ def test_a_lake_is_adopted_into_longer_windows_in_the_same_dagster(
     monkeypatch.setenv("BEIWE_LAKE", str(tmp_path / "other"))
     monkeypatch.setenv("BEIWE_LAKE_PASSPHRASE", "another")
     assert main(["adopt", str(environment), *call, "--dry-run"]) == 1
-    assert "no passphrase that is known opens the log" in capsys.readouterr().err
+    assert "No passphrase that is known opens it" in caplog.text
+
+
+def test_a_lake_whose_log_is_lost_is_adopted_on_purpose(
+    home: Path,
+    lake: StudyLake,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its files are proven by the server. What Dagster has seen of the log is given up by name."""
+    with dg.DagsterInstance.get() as instance:
+        key = dg.AssetKey(["beiwe", "sleep", "raw_data"])
+        instance.report_runless_asset_event(dg.AssetMaterialization(key, metadata=head_metadata(lake)))
+    (record,) = tmp_path.glob("lake/*/.beiwe/log/*/000")
+    record.unlink()
+    call = ["adopt", str(tmp_path / "lake")]
+    monkeypatch.setenv("BEIWE_LAKE", str(tmp_path / "new"))
+    assert main(call) == 1
+    assert "though record" in capsys.readouterr().err
+    monkeypatch.delenv("DAGSTER_HOME")
+    assert main(call) == 0
+    assert "does not continue the log" in caplog.text
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    assert main(["verify", "--share", "0"]) == 1
+    assert main(["verify", "--accept", "--yes", "--share", "0"]) == 0
+    capsys.readouterr()
+    status, found = adopt(capsys, *call[1:])
+    assert (status, found["windows_held"], found["recorded"]) == (0, 4, True)
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,15 @@ def test_a_second_call_copies_what_came_since(lake: StudyLake, place: Path, caps
     assert history(at(place, lake.study_id)) == history(lake)
 
 
+def test_a_lake_that_was_rolled_back_is_not_copied(lake: StudyLake, place: Path) -> None:
+    """The new log would pass for one that has all that Dagster has seen of the old one."""
+    seen = lake.log.seen()
+    assert seen is not None
+    with pytest.raises(IntegrityError, match="rolled back"):
+        rekey_study(lake, at(place, lake.study_id), remembered=[seen._replace(number=1, digest="0" * 64)])
+    assert not place.exists()
+
+
 def test_runs_go_on_in_the_new_lake(lake: StudyLake, place: Path, server: SimulatedServer) -> None:
     """They find all files there, and fetch none of them again."""
     assert main(["rekey", "--to", str(place)]) == 0

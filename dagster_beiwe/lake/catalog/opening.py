@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from copy import copy
 from typing import NamedTuple, TypeAlias
 
+from dagster_beiwe.environment import BEIWE_LAKE
 from dagster_beiwe.errors import ConfigurationError, IntegrityError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.healing import Healed, heal
@@ -61,9 +62,16 @@ class Opening:
                 self._catalog = found
             return self._catalog
 
-    def continues(self, former: Catalog) -> None:
-        """Let the log, if it is yet to be begun, name the one that it continues: what was seen of that stays valid."""
-        self._former = former.begin.lineage, former.durable_head()
+    def continues(self, former: Catalog, remembered: Iterable[Seen]) -> None:
+        """Let the log, if it is yet to be begun, name the one that it continues: what was seen of that stays valid.
+
+        Raises ``IntegrityError`` if ``former`` lacks what is remembered of it. Only now can that be noticed: the new
+        log knows no record of it but the last.
+        """
+        lineage = former.begin.lineage
+        own = [each for each in remembered if (each.folder, each.lineage) == (self.folder, lineage)]
+        former.check(_heads(own, None))
+        self._former = lineage, former.durable_head()
 
     def begun(self) -> Catalog:
         """The log's catalog, to be written to; the log is begun if there is none."""
@@ -115,7 +123,7 @@ class Opening:
             self._removed = IntegrityError(
                 f"The lake at {self.storage.describe()} has no log in {self.folder!r}, though record "
                 f"{max(lacking).number} of it was seen. Nothing was read or written. The folder was removed (restore "
-                "it from a backup), or this is another lake than the one that was seen."
+                f"it from a backup), or this is not the lake that was seen before (correct {BEIWE_LAKE})."
             )
             raise self._removed
         return catalog
@@ -157,10 +165,11 @@ def _former_of(begin: Begin) -> _Former | None:
 
 
 def _heads(seen: Iterable[Seen], former: _Former | None) -> list[Head]:
-    """What a log must have: all that was seen, but for what the log had seen that it continues."""
+    """What a log must have: all that was seen, but for what the log had that it continues."""
     lineage, last = former or ("", None)
     return [
-        Head(each.number, each.digest)
+        head
         for each in seen
-        if last is None or each.lineage != lineage or each.number > last.number
+        if (head := Head(each.number, each.digest)) != last
+        and (last is None or each.lineage != lineage or head.number >= last.number)
     ]
