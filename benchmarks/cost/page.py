@@ -346,9 +346,9 @@ def _proof(results: Results) -> Iterator[str]:
     found = [each for each in differences(results) if each.figure != "cpu_seconds"]
     much, little = (max(abs(each.percent) for each in found if is_large(each) is large) for large in (True, False))
     yield (
-        "What a plan rests on, the first backfill, the audit of everything, and the disk, is predicted to within "
-        f"{much:.0f} %. What is small, a day's refresh, late data, the daily checks, and the log, was predicted up to "
-        f"{little:.0f} % off: leave that much room there. Processor seconds differ more, because a step is short. "
+        "The large items (first backfill, full audit, disk) were predicted to within "
+        f"{much:.0f} %; small ones (a day's refresh, late data, the daily checks, the log) were off by up to "
+        f"{little:.0f} %: leave that much room there. Processor seconds differ more, because a step is short. "
         "Memory is taken to stay the same, which that of the daily checks does not (see above)."
     )
 

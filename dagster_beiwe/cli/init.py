@@ -207,8 +207,8 @@ def _check_lake(place: str, study: StudyListing, passphrase: Secret) -> Iterable
 
 def _tell(project: NewProject, folder: Path, kept: list[Path], generated: str | None) -> None:
     print(
-        f"\nThe project is in {as_typed(str(folder))}. Its first window is the week of {project.first_window.key}, "
-        f"from Monday to Sunday in UTC, which contains {project.start}."
+        f"\nThe project is in {as_typed(str(folder))}. The data starts on {project.start}, so the first window is the "
+        f"week of Monday, {project.first_window.key} (UTC)."
     )
     if kept:
         names = ", ".join(str(path.relative_to(folder)) for path in kept)

@@ -142,7 +142,7 @@ def test_the_first_window_is_a_partition(server: SimulatedServer, capsys: pytest
     start = date(2024, 3, 7)
     assert main(["init", "lab", "--study", "Sleep", "--generate-passphrase", "--start", str(start)]) == 0
     key = window_partitions("weekly", start).get_first_partition_key()
-    assert f"the week of {key}, from Monday to Sunday in UTC, which contains {start}." in capsys.readouterr().out
+    assert f"starts on {start}, so the first window is the week of Monday, {key} (UTC)." in capsys.readouterr().out
 
 
 def test_a_new_project_names_what_its_env_file_sets_otherwise(
