@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from dagster_beiwe.errors import ConfigurationError
@@ -76,6 +76,9 @@ BEIWE_FOREST_DISK: Final = "BEIWE_FOREST_DISK"
 DAGSTER_HOME: Final = "DAGSTER_HOME"
 """The folder of Dagster's ``dagster.yaml`` and history. What the servers said about their studies is in it, too."""
 
+_NAMES: Final = frozenset(value for name, value in globals().items() if name == value)
+"""All of them."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -92,6 +95,16 @@ def with_prefix(name: str, prefix: str) -> str:
 def file_variable(name: str) -> str:
     """The variable that may name a file with a secret, in place of the variable that holds it."""
     return f"{name}_FILE"
+
+
+def own_names(names: Iterable[str]) -> frozenset[str]:
+    """The names of all variables that this package reads, also those of files; and all of each other prefix of which
+    ``names`` has a server's key or section."""
+    ends = [with_prefix(name, "_") for name in (BEIWE_ACCESS_KEY, BEIWE_KEYRING_SECTION)]
+    values = [name.removesuffix(file_variable("")) for name in names]
+    prefixes = {f"{name.removesuffix(end)}_" for name in values for end in ends if name.endswith(end)}
+    found = _NAMES | {with_prefix(name, prefix) for name in _NAMES for prefix in prefixes}
+    return found | frozenset(map(file_variable, found))
 
 
 def check_variable_names(**names: str | None) -> None:

@@ -7,15 +7,16 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from dagster_beiwe.environment import own_names
 from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.private_files import NotRegularFileError, open_file
 
 NAME = ".env"
 
-_WHERE = ("BEIWE_", "DAGSTER_", "NRG_", "AWS_", "AZURE_", "GOOGLE_", "FSSPEC_")
-"""How the names of variables begin that decide which lake, server, keys, and history are used."""
+_STORES = ("AWS_", "AZURE_", "FSSPEC_", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST")
+"""How the names of variables begin that decide which object store a URL leads to, and as whom."""
 
 logger = logging.getLogger("dagster_beiwe")
 
@@ -25,11 +26,12 @@ def project_environment() -> Iterator[None]:
     """Set the variables of ``.env`` in the current folder while the block runs, over those that are set, as Dagster
     does.
 
-    Raises ``ConfigurationError`` if one that decides what is used is set to another value: whoever exports it means it,
-    and Dagster would not use it.
+    Raises ``ConfigurationError`` if one that decides which lake, server, keys, or history are used is set to another
+    value: whoever exports it means it, and Dagster would not use it.
     """
     before, variables = dict(os.environ), _variables(Path(NAME))
-    if names := [name for name in exported_otherwise(variables) if name.startswith(_WHERE)]:
+    own = own_names({*before, *variables})
+    if names := [name for name in exported_otherwise(variables) if name in own or name.startswith(_STORES)]:
         raise ConfigurationError(
             f"The environment of this command and the file {Path(NAME).absolute()} have different values of "
             f"{', '.join(names)}. Nothing was done. Dagster uses the file's, whatever is exported. Correct the file, "
@@ -45,13 +47,20 @@ def project_environment() -> Iterator[None]:
 
 def exported_otherwise(variables: Mapping[str, str]) -> list[str]:
     """The names of those that the environment has with another value; an empty one there counts as none."""
-    return [name for name, value in variables.items() if os.environ.get(name, "") not in ("", value)]
+    return [name for name, value in variables.items() if (set_to := os.environ.get(name)) and not _same(set_to, value)]
 
 
 def as_line(name: str, value: str) -> str:
     """A line of such a file."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "${:-$}{")  # or a variable's value
     return f"{name}='{escaped}'"
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two values are the same, or the same path."""
+    if one.startswith(("/", "~")) and other.startswith(("/", "~")):
+        return PurePath(os.path.expanduser(one)) == PurePath(os.path.expanduser(other))
+    return one == other
 
 
 def _variables(path: Path) -> Mapping[str, str]:

@@ -23,6 +23,7 @@ from dagster_beiwe.cli.new_project import NewProject
 from dagster_beiwe.cli.project_environment import as_line, project_environment
 from dagster_beiwe.client import StudyListing
 from dagster_beiwe.credentials import read_keyring, write_keyring
+from dagster_beiwe.errors import ConfigurationError
 from dagster_beiwe.partitions.definitions import window_partitions
 from dagster_beiwe.simulator import SimulatedServer, StudyPlan, World
 
@@ -105,7 +106,10 @@ def test_commands_in_the_project_use_what_its_env_file_names(
         assert "BEIWE_LAKE" not in os.environ
 
 
-@pytest.mark.parametrize("name", ["BEIWE_LAKE", "DAGSTER_HOME", "NRG_KEYRING_PASS", "AWS_ENDPOINT_URL"])
+@pytest.mark.parametrize(
+    "name",
+    ["BEIWE_LAKE", "DAGSTER_HOME", "NRG_KEYRING_PASS", "AWS_ENDPOINT_URL", "STORAGE_EMULATOR_HOST", "CLINIC_URL"],
+)
 @pytest.mark.usefixtures("server")
 def test_a_variable_that_is_exported_otherwise_is_refused(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -113,6 +117,7 @@ def test_a_variable_that_is_exported_otherwise_is_refused(
     """Dagster would use the file's, and whoever exports it means the other: the wrong lake would be proven."""
     (tmp_path / ".env").write_text(as_line(name, "canary of the file"))
     monkeypatch.setenv(name, "canary of the shell")
+    monkeypatch.setenv("CLINIC_ACCESS_KEY_FILE", "/run/secrets/clinic")
     assert main(["verify"]) == 2
     said = capsys.readouterr().err
     assert f"{tmp_path / '.env'} have different values of {name}" in said
@@ -123,6 +128,25 @@ def test_a_variable_that_is_exported_otherwise_is_refused(
         monkeypatch.setenv(name, value)
         with project_environment():
             assert os.environ[name] == "canary of the file"
+
+
+def test_a_variable_that_is_exported_otherwise_and_decides_nothing_is_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another name of another tool, or another way to write the same path."""
+    place = str(tmp_path / "home")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    lines = {"DAGSTER_HOME": place, "BEIWE_LAKE": "~/home", "DAGSTER_GRPC_PORT": "1", "GOOGLE_MAPS": "1", "X_URL": "1"}
+    (tmp_path / ".env").write_text("\n".join(as_line(name, value) for name, value in lines.items()))
+    exported = {"DAGSTER_HOME": f"{place}//", "BEIWE_LAKE": place, **dict.fromkeys([*lines][2:], "2")}
+    for name, value in exported.items():
+        monkeypatch.setenv(name, value)
+    with project_environment():
+        assert {name: os.environ[name] for name in lines} == lines
+    monkeypatch.setenv("DAGSTER_HOME", f"{place}/elsewhere/..")  # which may lead through a link
+    with pytest.raises(ConfigurationError, match=r"values of DAGSTER_HOME\. Nothing"), project_environment():
+        pass
 
 
 def test_a_new_project_names_what_is_not_installed(
