@@ -14,18 +14,17 @@ BUSY_THREADS: Final = min(4, os.cpu_count() or 1)
 """How many threads share work that keeps processors busy. Each holds a part of it in memory."""
 
 
-def begin(work: Callable[[], _T]) -> Callable[[], _T]:
-    """Begin ``work`` in a thread; the function returned waits for what it returns or raises.
-
-    Nothing else waits: who is interrupted, or fails before, goes on at once, and the work may outlive them.
-    """
+def begin(work: Callable[[], _T]) -> Future[_T]:
+    """Begin ``work`` in a thread that nobody has to wait for: who is interrupted, or fails before, goes on at once."""
     future: Future[_T] = Future()
+    threading.Thread(target=_run, args=(work, future), name="beiwe-meanwhile", daemon=True).start()
+    return future
 
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001  # raised where somebody waits for the result
-            future.set_exception(error)
 
-    threading.Thread(target=run, name="beiwe-meanwhile", daemon=True).start()
-    return future.result
+def _run(work: Callable[[], _T], future: Future[_T]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:  # noqa: BLE001  # raised where somebody waits for the result
+        future.set_exception(error)
+    finally:
+        del future  # or this frame and the error would keep each other

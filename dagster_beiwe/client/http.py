@@ -344,11 +344,10 @@ class Transport:
                 chance = random.random()  # noqa: S311  # spreads retries, protects nothing
                 wait = self.policy.wait_seconds(failures, asked_seconds=asked, chance=chance)
                 logger.info("Attempt %d of %d failed, the next in %.1f s: %s", failures, attempts, wait, error)
-                failed = error
-            self.traffic.add(retries=1)
-            self._sleep(wait)
-            if self._local is not opened:  # the client was closed: nobody waits for this any more
-                raise failed
+                self.traffic.add(retries=1)
+                self._sleep(wait)
+                if self._local is not opened:  # the client was closed: nobody waits for this any more
+                    raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def name_of(self, request: Request) -> str:

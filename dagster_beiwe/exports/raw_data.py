@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -80,14 +81,14 @@ def export(
     for participant in contents.participants:
         view = selection.view(lake, participant)
         jobs = in_jobs(_outputs(selection, view, result), size_bytes=job_bytes)
-        written = read_ahead(jobs, write_all, most=threads, stopped=stopped)
-        for output, done in chain.from_iterable(done for _, done in written):
-            if isinstance(done, NotATableError):
-                result.not_tables.update(file.stream for file in output.files)
-                for each in as_beiwe_has_them(view, output.files):
-                    result.add(_write(folder, each, shown), each)
-            else:
-                result.add(done, output)
+        with closing(read_ahead(jobs, write_all, most=threads, stopped=stopped)) as written:
+            for output, done in chain.from_iterable(done for _, done in written):
+                if isinstance(done, NotATableError):
+                    result.not_tables.update(file.stream for file in output.files)
+                    for each in as_beiwe_has_them(view, output.files):
+                        result.add(_write(folder, each, shown), each)
+                else:
+                    result.add(done, output)
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 def read_ahead(
     files: Iterable[T], read: Callable[[T], R], *, most: int = _AHEAD, stopped: threading.Event | None = None
-) -> Iterator[tuple[T, R]]:
+) -> Generator[tuple[T, R], None, None]:
     """Files with what ``read`` returns of them, in order. At most so many are read that were not asked for yet.
 
     If it ends early, what is being read ends first. ``stopped`` is set then, for a ``read`` that takes long.

@@ -12,6 +12,7 @@ that hour.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import suppress
 from functools import partial
 
@@ -83,9 +84,10 @@ class StudySync:
         chosen = begin(partial(self._client.choose_streams, self._lake.study_id, self._streams))
         probes = [begin(partial(self._client.supports, each, otherwise=False)) for each in _DOWNLOADS_DEPEND_ON]
         self._lake.log.begun()  # its key takes a tenth of a second, and so does each answer
-        streams = chosen()
+        wait(probes)  # none of them is left if an error is raised
+        streams = chosen.result()
         for probe in probes:
-            probe()
+            probe.result()
         with (
             LakeWriter(self._lake, run_id=self._run_id, participants={cell.participant for cell in wanted}) as writer,
             Downloader(self._client, self._lake, writer, self._policy, on_bytes=meter.received) as downloader,

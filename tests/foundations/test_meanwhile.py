@@ -14,7 +14,7 @@ def test_the_work_goes_on_beside_what_follows() -> None:
     met = threading.Barrier(2)
     done = begin(lambda: met.wait(60) in (0, 1))
     met.wait(60)
-    assert done()
+    assert done.result()
 
 
 def test_an_error_of_the_work_is_raised_where_its_result_is_needed() -> None:
@@ -23,7 +23,7 @@ def test_an_error_of_the_work_is_raised_where_its_result_is_needed() -> None:
 
     done = begin(refuse)
     with pytest.raises(PermissionError):
-        done()
+        done.result()
 
 
 def test_nobody_waits_for_work_whose_result_is_not_needed() -> None:
