@@ -44,6 +44,7 @@ Catch ``BeiweError`` to catch them all::
         ├── IntegrityError          what is stored differs from what was committed
         ├── WindowMismatchError     windows of another length were committed before
         ├── CommitConflictError     (transient) another run committed the same window
+        │   └── WithdrawnError          the participant's data was withdrawn; also a PastStateError
         ├── PastStateError          what a past state held was collected or purged
         └── TableMissingError       the table or partition was never written
 
@@ -270,6 +271,12 @@ class CommitConflictError(LakeError):
 
 class PastStateError(LakeError):
     """What a past state held is no longer stored: it was collected, or its participant was purged."""
+
+
+class WithdrawnError(CommitConflictError, PastStateError):
+    """The data of a participant was withdrawn: it is in no state any more, and a run of before writes no more of it."""
+
+    transient = False
 
 
 class TableMissingError(LakeError):

@@ -87,7 +87,7 @@ class _Ingest:
     def run(self) -> None:
         if self._open is None:
             self._open = self._begin()
-        self._failed.clear()
+        self._failed = {key: report for key, report in self._failed.items() if report.participant_withdrawn}
         self._unknown.clear()
         if self._open:
             self._sync(self._open)
@@ -127,7 +127,7 @@ class _Ingest:
             run = self._context.run
             counts = begin(partial(counts_for_cells, client, self._study, self._context.instance, cells, run.tags))
             lake.log.check(seen)  # its key takes a tenth of a second, and so does the server
-            daily = counts()
+            daily = counts.result()
             sync = StudySync(
                 client,
                 lake,
@@ -146,6 +146,8 @@ class _Ingest:
                         del left[key]
                     else:
                         self._give_up(key, report)
+                    if report.participant_withdrawn:  # a retry would fetch again what somebody has just withdrawn
+                        del left[key]
 
     @contextmanager
     def _counting(self, client: BeiweClient) -> Iterator[None]:
@@ -185,7 +187,9 @@ class _Ingest:
     def _failure(self, *, total: int) -> dg.Failure:
         names = sorted(self._failed)
         participants, windows = zip(*map(CellKey.parse, names), strict=True)
-        again = [name for name in names if CellKey.parse(name).participant not in self._unknown]
+        withdrawn = [name for name in names if self._failed[name].participant_withdrawn]
+        refused = {name for name in names if CellKey.parse(name).participant in self._unknown}.union(withdrawn)
+        again = [name for name in names if name not in refused]
         errors = errors_of(self._failed[name] for name in again)
         description = f"{len(names)} of {total} windows were refused. All others are recorded."
         if again:
@@ -193,8 +197,12 @@ class _Ingest:
                 f"{len(names)} of {total} windows are incomplete: the lake holds what could be fetched. All others are "
                 f"recorded. Errors: {errors}. See the run's log, then materialize again: {listed(again)}"
             )
+        if withdrawn:
+            description += f" Withdrawn from the lake meanwhile, and not fetched again: {listed(withdrawn)}."
+        if self._unknown:
+            description += f" {never_seen_advice(self._unknown)}"
         return dg.Failure(
-            description=f"{description} {never_seen_advice(self._unknown)}" if self._unknown else description,
+            description=description,
             metadata={
                 "unfinished partitions": len(names),
                 "participants": listed(sorted(set(participants))),

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from dagster_beiwe.encryption import Cipher
-from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
+from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError, WithdrawnError
 from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.lake.catalog.batch import MOST_CHANGES, Batch, NewVersion, Outcome
 from dagster_beiwe.lake.catalog.records import Compare, Place
@@ -64,20 +64,20 @@ class Submitted:
     changes: Changes
     outcome: Outcome | None = None
 
-    @property
-    def is_withdrawn(self) -> bool:
-        """Whether it does not count because the participant's data was withdrawn."""
-        return self.outcome is not None and self.outcome.refused == WITHDRAWN
-
     def record(self) -> int:
-        """The record that committed it; for after ``flush``. Raises ``CommitConflictError`` if it does not count."""
+        """The record that committed it; for after ``flush``.
+
+        Raises ``CommitConflictError`` if it does not count, ``WithdrawnError`` if that is because of a withdrawal.
+        """
         assert self.outcome is not None, "whoever asks has flushed"
         if self.outcome.refused is not None:
-            rest = "Nothing of it is in the lake" if self.is_withdrawn else "The lake holds the other version"
-            raise CommitConflictError(
+            what = (
                 f"Window {self.manifest.window} of participant {self.manifest.participant} was not committed: "
-                f"{self.outcome.refused}. {rest}. Run the partition again{' if it is wanted' * self.is_withdrawn}."
+                f"{self.outcome.refused}."
             )
+            if self.outcome.refused == WITHDRAWN:
+                raise WithdrawnError(f"{what} Run the partition again only if the data is wanted.")
+            raise CommitConflictError(f"{what} The lake holds the other version. Run the partition again.")
         return self.outcome.record
 
 
@@ -122,12 +122,14 @@ class LakeWriter:
     def plan(self, participant: str, windows: Iterable[Window | str]) -> Plan:
         """Look at what the lake holds of these windows now; what is staged and committed next is based on that.
 
-        Commits of other participants may go on waiting: they stay based on what was planned for them.
+        Commits of other participants may go on waiting: they stay based on what was planned for them. Raises
+        ``WithdrawnError`` if the participant's data was withdrawn since this writer was opened.
         """
         subject = Subject(participant)
         if any(waiting == subject for waiting, *_ in self._waiting):
             self.flush()
         lake = self._lake.at(self._batch.plan())
+        self._batch.check(subject)
         manifests: dict[str, Manifest | None] = {}
         damaged: dict[str, IntegrityError] = {}
         for window in windows:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from dagster_beiwe.cells import Cell
-from dagster_beiwe.errors import BeiweError
+from dagster_beiwe.errors import BeiweError, WithdrawnError
 from dagster_beiwe.lake import Changes, FetchedFile, FetchFailure, Manifest
 from dagster_beiwe.lake.manifest import total_bytes
 from dagster_beiwe.lake.writer import Submitted
@@ -64,6 +64,7 @@ class WindowReport(Changes):
     ``requests`` are counted on one window of each download. ``participant_deleted_upstream``: the server no longer has
     the participant.
     ``participant_unknown``: neither the server nor the lake has anything of the participant; the id may be mistyped.
+    ``participant_withdrawn``: the participant's data was withdrawn from the lake meanwhile.
     """
 
     cell: Cell
@@ -82,6 +83,7 @@ class WindowReport(Changes):
     bytes_by_stream: Mapping[str, int] = field(default_factory=dict)
     participant_deleted_upstream: bool = False
     participant_unknown: bool = False
+    participant_withdrawn: bool = False
     failures: tuple[FetchFailure, ...] = ()
 
     @property
@@ -99,7 +101,7 @@ class WindowReport(Changes):
 
 
 def committed_report(cell: Cell, commit: Submitted, result: DownloadResult) -> WindowReport:
-    """The report of a window that is committed. Raises ``CommitConflictError`` if it is not."""
+    """The report of a window that is committed. Raises as ``Submitted.record`` does if it is not."""
     return report_of(cell, commit.manifest, commit.changes, result, record=commit.record())
 
 
@@ -135,7 +137,11 @@ def held_report(cell: Cell, manifest: Manifest, *, record: int) -> WindowReport:
 
 def refused_report(cell: Cell, streams: tuple[str, ...], error: BeiweError) -> WindowReport:
     """The report of a window to which nothing was committed."""
-    return WindowReport(cell=cell, failures=(failure_of(error, cell.window, streams),))
+    return WindowReport(
+        cell=cell,
+        participant_withdrawn=isinstance(error, WithdrawnError),
+        failures=(failure_of(error, cell.window, streams),),
+    )
 
 
 def failure_of(error: BeiweError, window: Window, streams: tuple[str, ...]) -> FetchFailure:

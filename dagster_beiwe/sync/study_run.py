@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -16,6 +16,7 @@ from dagster_beiwe.errors import (
     CommitConflictError,
     IntegrityError,
     NotFoundError,
+    WithdrawnError,
 )
 from dagster_beiwe.lake import CommitRequest, FetchedFile, FileRecord, LakeWriter, StudyLake
 from dagster_beiwe.lake.manifest import total_bytes
@@ -79,27 +80,29 @@ class StudyRun:
         Also yields the reports of windows of others that are committed meanwhile.
         """
         participant = cells[0].participant
-        self.writer.plan(participant, []).lake.check_windows(participant, [cell.window for cell in cells])
         guess = self.policy.first_request_hours
         while cells:
             if any(window.cell.participant == participant for window in self.waiting):
                 yield from self._flush()  # a new plan is based on it
-            group = next_cells(cells, self._estimate, guess, self.policy)
-            plan = self.writer.plan(participant, [cell.window for cell in group])
-            if plan.damaged:
-                yield from self._sync_around_damaged(group, plan.damaged)
-                cells = cells[len(group) :]
-                continue
             if not self.waiting:
                 self.uncommitted_since = monotonic()
+            group = next_cells(cells, self._estimate, guess, self.policy)
             try:
-                result = self._download(group, plan)
+                plan = self.writer.plan(participant, [cell.window for cell in group])
+                plan.lake.check_windows(participant, [cell.window for cell in cells])
+                result = None if plan.damaged else self._download(group, plan)
+            except WithdrawnError as error:
+                yield from self._refused(cells, error)
+                return
             except NotFoundError as error:
                 if self._leave_out_refused_streams(participant):
                     continue
                 yield from self._not_found(cells, error)
                 return
             cells = cells[len(group) :]
+            if result is None:
+                yield from self._sync_around_damaged(group, plan.damaged)
+                continue
             size_bytes = yield from self._commit_together(group, plan, result)
             hours = sum(cell.window.hours for cell in group)
             guess = guess_hours(hours=hours, size_bytes=size_bytes, previous_guess=guess, policy=self.policy)
@@ -108,12 +111,14 @@ class StudyRun:
         self, cells: Sequence[Cell], damaged: Mapping[str, IntegrityError]
     ) -> Iterator[WindowReport]:
         """Windows some of which cannot be written: their committed manifests are damaged."""
-        sound = [cell for cell in cells if cell.window.key not in damaged]
         for cell in cells:
-            if cell not in sound:
-                yield refused_report(cell, self.streams, damaged[cell.window.key])
-        for rest in consecutive(sound):
+            if error := damaged.get(cell.window.key):
+                yield from self._refused([cell], error)
+        for rest in consecutive([cell for cell in cells if cell.window.key not in damaged]):
             yield from self._sync_consecutive(rest)
+
+    def _refused(self, cells: Iterable[Cell], error: BeiweError) -> Iterator[WindowReport]:
+        return (refused_report(cell, self.streams, error) for cell in cells)
 
     def _leave_out_refused_streams(self, participant: str) -> bool:
         """Whether a 404 was about streams. The server may have lost them since it listed its streams."""
@@ -127,19 +132,26 @@ class StudyRun:
         participant = cells[0].participant
         listed = self._is_on_the_server(participant)
         if listed or not self.lake.windows(participant):
-            for cell in cells:
-                yield replace(refused_report(cell, self.streams, error), participant_unknown=not listed)
+            for report in self._refused(cells, error):
+                yield replace(report, participant_unknown=not listed)
             return
-        plan = self.writer.plan(participant, [cell.window for cell in cells])
-        submitted = []
         for cell in cells:
+            yield replace(self._mark_deleted(cell), participant_deleted_upstream=True)
+
+    def _mark_deleted(self, cell: Cell) -> WindowReport:
+        """Commit that the server has nothing of a window any more."""
+        try:
+            plan = self.writer.plan(cell.participant, [cell.window])
+            if error := plan.damaged.get(cell.window.key):
+                return refused_report(cell, self.streams, error)
             manifest = plan.manifests[cell.window.key]
             known = [record for record in manifest.files if record.stream in self.streams] if manifest else []
             result = DownloadResult(deleted_upstream={record.key for record in known})
-            submitted.append((cell, result, self._commit(cell, plan, result)))
-        self.writer.flush()
-        for cell, result, commit in submitted:
-            yield replace(committed_report(cell, commit, result), participant_deleted_upstream=True)
+            commit = self._commit(cell, plan, result)
+            self.writer.flush()
+            return committed_report(cell, commit, result)
+        except CommitConflictError as error:
+            return refused_report(cell, self.streams, error)
 
     def _is_on_the_server(self, participant: str) -> bool:
         """Whether the server lists a participant or counts anything of one.
@@ -164,7 +176,11 @@ class StudyRun:
         """
         size_bytes = 0
         for cell in cells:
-            commit = self._commit(cell, plan, result)
+            try:
+                commit = self._commit(cell, plan, result)
+            except WithdrawnError as error:
+                yield from self._refused([cell], error)
+                continue
             size_bytes += total_bytes(file for file in commit.manifest.files if file.present)
             self.waiting.append(_Waiting(cell, commit, result, is_first=cell == cells[0]))
             yield from self._committed()
@@ -184,40 +200,34 @@ class StudyRun:
             yield report.with_traffic(window.result) if window.is_first else report
 
     def _outcome(self, window: _Waiting, *, again: bool) -> WindowReport:
-        """The report of a window; if another run has committed it meanwhile, once it was synced ``again``.
-
-        A participant who was withdrawn meanwhile is not fetched again: that would undo the withdrawal.
-        """
+        """The report of a window; if another run has committed it meanwhile, once it was synced ``again``."""
         try:
             return committed_report(window.cell, window.commit, window.result)
         except CommitConflictError as error:
-            if again and not window.commit.is_withdrawn:
+            if again and not isinstance(error, WithdrawnError):
                 return self._sync_again(window.cell)
             return refused_report(window.cell, self.streams, error)
 
     def _sync_again(self, cell: Cell) -> WindowReport:
         """Plan and download one window again after another run has committed it."""
-        for attempt in range(WINDOW_COMMIT_ATTEMPTS):
-            plan = self.writer.plan(cell.participant, [cell.window])
-            if plan.damaged:
-                return refused_report(cell, self.streams, plan.damaged[cell.window.key])
+        attempts = 0
+        while True:
             try:
+                plan = self.writer.plan(cell.participant, [cell.window])
+                if damage := plan.damaged.get(cell.window.key):
+                    return refused_report(cell, self.streams, damage)
                 result = self._download([cell], plan)
+                commit = self._commit(cell, plan, result)
+                self.writer.flush()
+                return committed_report(cell, commit, result).with_traffic(result)
             except NotFoundError as error:  # while it may be another participant's turn
-                if self._leave_out_refused_streams(cell.participant):
-                    return self._sync_again(cell)
-                (report,) = self._not_found([cell], error)
-                return report
-            commit = self._commit(cell, plan, result)
-            self.writer.flush()
-            try:
-                report = committed_report(cell, commit, result)
-            except CommitConflictError:
-                if attempt == WINDOW_COMMIT_ATTEMPTS - 1:
-                    raise
-            else:
-                return report.with_traffic(result)
-        raise AssertionError("unreachable")
+                if not self._leave_out_refused_streams(cell.participant):
+                    (report,) = self._not_found([cell], error)
+                    return report
+            except CommitConflictError as error:
+                attempts += 1
+                if attempts == WINDOW_COMMIT_ATTEMPTS:
+                    return refused_report(cell, self.streams, error)
 
     def _download(self, cells: Sequence[Cell], plan: Plan) -> DownloadResult:
         held = [record for manifest in plan.manifests.values() if manifest for record in manifest.files]

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,9 +22,11 @@ from dagster_beiwe import BeiweClient, BeiweResource, EnvCredentials
 from dagster_beiwe.assets import AssetOptions
 from dagster_beiwe.assets.raw_data import build_raw_data_asset
 from dagster_beiwe.client import HttpPolicy
-from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.errors import ConfigurationError, WithdrawnError
 from dagster_beiwe.io_managers import EncryptedLakeIOManager
+from dagster_beiwe.lake import LakeWriter
 from dagster_beiwe.lake.catalog.records import Head
+from dagster_beiwe.lake.writer import Plan
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, rectangle_tags
 from dagster_beiwe.runs.remembered_heads import seen_in
@@ -33,6 +35,7 @@ from dagster_beiwe.simulator import SimulatedServer
 from dagster_beiwe.simulator.profiles import Profile
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.text import human_size
+from dagster_beiwe.windows import Window
 
 AT_ONCE = dg.RetryPolicy(max_retries=1)
 
@@ -298,6 +301,30 @@ def test_a_second_attempt_goes_on(launcher: Launcher, participants: list[str], s
     messages = [log.user_message for log in launcher.instance.all_logs(run.run_id)]
     assert sum("failed (attempt 1 of 2)" in message for message in messages) == 1
     assert set(launcher.events(run)) == grid(participants, WEEKS[:2])
+
+
+def test_who_was_withdrawn_meanwhile_is_not_fetched_by_a_second_attempt(
+    launcher: Launcher, participants: list[str], server: SimulatedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run names the windows and fails, although the second attempt brings everything else."""
+    plan, gone = LakeWriter.plan, [participants[0]]
+
+    def withdrawn_once(writer: LakeWriter, participant: str, windows: Iterable[Window | str]) -> Plan:
+        if participant in gone:
+            gone.remove(participant)
+            raise WithdrawnError(f"The data of {participant} was withdrawn.")
+        return plan(writer, participant, windows)
+
+    monkeypatch.setattr(LakeWriter, "plan", withdrawn_once)
+    server.misbehave("reset", route="/get-data/*", participant=participants[2], times=2)
+    run = launcher.run(rectangle_tags(participants, WEEKS[:2]))
+    assert run.is_failure
+    assert set(launcher.events(run)) == grid(participants[1:], WEEKS[:2])
+    windows = f"{participants[0]}|{WEEKS[0]}, {participants[0]}|{WEEKS[1]}"
+    assert failure_of(launcher, run).endswith(
+        f"2 of 6 windows were refused. All others are recorded. Withdrawn from the lake meanwhile, and not fetched "
+        f"again: {windows}."
+    )
 
 
 def test_a_retried_run_records_what_the_first_did_without_asking(

@@ -35,8 +35,9 @@ from dagster_beiwe.errors import ConnectionFailedError
 from dagster_beiwe.lake import BeiweLake, StudyLake
 from dagster_beiwe.lake.layout import LogLayout, Subject
 from dagster_beiwe.simulator import SimulatedServer, World
-from dagster_beiwe.sync import Cell
+from dagster_beiwe.sync import Cell, FetchPolicy
 from dagster_beiwe.sync.staging_pool import Threads
+from dagster_beiwe.sync.study_run import StudyRun
 
 # Faults that pass
 
@@ -346,3 +347,22 @@ def test_a_damaged_window_does_not_stop_the_others(
     assert lake.index(PERSON)[bad.key] == version
     for cell in days[:6] + days[7:]:
         assert held(lake, cell) == truth(world, start=cell.window.start, end=cell.window.end)
+
+
+def test_a_damaged_window_of_a_participant_who_is_gone_does_not_stop_the_others(
+    server: SimulatedServer, client: BeiweClient, lake: StudyLake, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has deleted the participant: that is noted of every window but this one."""
+    weeks = cells_of(PERSON)
+    sync(client, lake, weeks)
+    version = lake.index(PERSON)[weeks[-1].window.key]
+    flip(folder / LogLayout(STUDY).home(Subject(PERSON)).manifest(version.base, version.nonce))
+    monkeypatch.setattr(StudyRun, "_is_on_the_server", lambda run, participant: False)
+    server.misbehave("status", route="/get-data*", participant=PERSON, status=404)
+    policy = FetchPolicy(first_request_hours=1, longest_request_hours=1)
+    reports = sync(client, lake, weeks, policy=policy)
+    assert [(report.complete, report.participant_deleted_upstream) for report in reports] == [
+        *[(True, True)] * (len(weeks) - 1),
+        (False, True),
+    ]
+    assert reports[-1].failures[0].error == "IntegrityError"

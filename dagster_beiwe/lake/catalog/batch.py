@@ -10,10 +10,12 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from dagster_beiwe.errors import WithdrawnError
 from dagster_beiwe.lake.catalog.authentication import digest
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.records import Change, Commit, Place
@@ -70,6 +72,8 @@ class Batch:
         self._places: dict[Subject, Place] = {}
         self._proposed: dict[Subject, Place] = {}
         """The tokens that subjects have, or get when something is written of them."""
+        self._withdrawn: set[Subject] = set()
+        """Who was withdrawn since this batch began: it gives them no new token."""
         self._marked: dict[Place, int] = {}
         self._markers: list[str] = []
         self._loose: set[str] = set()
@@ -102,15 +106,27 @@ class Batch:
         self.base = self.state.number
         if self.state.epoch != before.epoch:  # of tokens that were given before a withdrawal, those in use still count
             assigned, purged = self._catalog.identities.assigned, self.state.purged
+            known = chain(self._places.items(), self._proposed.items())
+            self._withdrawn |= {subject for subject, place in known if place.token in purged}
             self._places = {each: p for each, p in self._places.items() if assigned(each, self.state) == p.token}
             self._proposed = {each: p for each, p in self._proposed.items() if p.token not in purged}
         return self.state
 
+    def check(self, subject: Subject) -> None:
+        """Raise ``WithdrawnError`` for a subject that was withdrawn since this batch began."""
+        if subject in self._withdrawn:
+            raise WithdrawnError(
+                f"The data of {subject} was withdrawn while this run was at work. Nothing of it was written since. "
+                "Run its partitions again only if the data is wanted."
+            )
+
     def place(self, subject: Subject, window: str = "") -> Place:
         """What the log calls a window of a participant, or a table; a token is given to whoever has none.
 
-        To be asked before anything is written of a subject that was not named when the batch began.
+        To be asked before anything is written of a subject that was not named when the batch began. Raises as ``check``
+        does.
         """
+        self.check(subject)
         place = self._places.get(subject)
         if place is None:
             proposed = self._proposed.get(subject)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from dagster_beiwe.errors import CommitConflictError, IntegrityError
+from dagster_beiwe.errors import IntegrityError, WithdrawnError
 from dagster_beiwe.ids import is_participant_id
 from dagster_beiwe.lake.catalog.authentication import Authenticator, parsed
 from dagster_beiwe.lake.catalog.checkpoints import Identity
@@ -91,7 +91,7 @@ class Identities:
     def give(self, subject: Subject, state: State, proposed: str | None = None) -> str:
         """A subject's token, a new one (``proposed``) if it has none, whose file is there and says so.
 
-        Raises ``CommitConflictError`` while the subject is being withdrawn, ``IntegrityError`` if the file is not the
+        Raises ``WithdrawnError`` while the subject is being withdrawn, ``IntegrityError`` if the file is not the
         one that the log's tokens come from.
         """
         if (token := self.assigned(subject, state)) is not None:
@@ -261,8 +261,8 @@ class Identities:
         return document
 
 
-def _unfinished(subject: Subject) -> CommitConflictError:
-    return CommitConflictError(
+def _unfinished(subject: Subject) -> WithdrawnError:
+    return WithdrawnError(
         f"The withdrawal of {subject} is not finished. Nothing was written. Let it end, or run `dagster-beiwe purge` "
         "again."
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
 
-from dagster_beiwe.errors import IntegrityError, PastStateError
+from dagster_beiwe.errors import IntegrityError, PastStateError, WithdrawnError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import Subject
@@ -58,7 +58,7 @@ def absent(catalog: Catalog, subject: Subject, window: str, version: Version) ->
     token = catalog.identities.token(subject, state)
     what = f"Version {version.at} of {subject}" + (f", window {window}," if window else "")
     if token is None:
-        return PastStateError(f"{what} was withdrawn from the lake. Nothing was read.")
+        return WithdrawnError(f"{what} was withdrawn from the lake. Nothing was read.")
     versions = state.section(subject.asset).versions(token, window)
     if any(each.at == version.at for each in versions):
         return IntegrityError(

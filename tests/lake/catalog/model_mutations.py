@@ -98,7 +98,8 @@ class TakesNewToken(Batch):
     """A change counts for whoever has the subject's name when it is committed."""
 
     def changes(self, subject: Subject, versions: Sequence[NewVersion], *, token: str, base: int) -> list[Change]:
-        return super().changes(subject, versions, token=self.place(subject).token, base=base)
+        now = self._catalog.identities.token(subject, self._catalog.state)
+        return super().changes(subject, versions, token=now or token, base=base)
 
 
 class NoMemory(Catalog):
@@ -202,7 +203,7 @@ MUTATIONS = {
     "uses a first name again": Mutation("objects", Ways(reuse_names=True), NARROW, seed=83),
     "commits files of an earlier batch": Mutation("objects", Ways(batch=KeepsRefused, reuse_files=True), NARROW),
     "goes on with a token from before a withdrawal": Mutation("objects", Ways(batch=KeepsToken), RETURNS, seed=35),
-    "commits for whoever has come again": Mutation("objects", Ways(batch=TakesNewToken), LATE_RETURNS, seed=330),
+    "commits for whoever has come again": Mutation("objects", Ways(batch=TakesNewToken), LATE_RETURNS, seed=1088),
     "names a superseded file again": Mutation("disk", Ways(revive=True), NARROW, seed=2),
     "leaves a gap after a power loss": Mutation("disk", Ways(log=NoSyncBefore), NARROW, seed=23),
     "does not sync what it names": Mutation("disk", Ways(sync=False)),
