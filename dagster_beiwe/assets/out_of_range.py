@@ -2,7 +2,7 @@
 
 # Without `from __future__ import annotations`: Dagster reads the types of contexts and outputs when it decorates.
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 
 import dagster as dg
@@ -17,7 +17,7 @@ from dagster_beiwe.ids import check_participant_id
 from dagster_beiwe.partitions.definitions import participant_partitions, study_windows
 from dagster_beiwe.partitions.events import partition_event
 from dagster_beiwe.resource import resource_of
-from dagster_beiwe.runs.failures import never_seen_advice
+from dagster_beiwe.runs.failures import never_seen_advice, withdrawn_advice
 from dagster_beiwe.studies.server_counts import all_counts, find_zone
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone
@@ -44,18 +44,23 @@ def build_out_of_range_asset(study: Study, options: AssetOptions = DEFAULT_OPTIO
         open_ones = dict.fromkeys(participants)
         provenance = raw_provenance(context.instance, study, "out_of_range", options, run_id=context.run.run_id)
 
+        withdrawn: dict[str, list[WindowReport]] = {}
+
         def fetch() -> None:
-            failed: dict[str, list[WindowReport]] = {}
+            failed = dict(withdrawn)
             unknown: set[str] = set()
             for participant, reports in _fetch(context, study, list(open_ones)):
                 if not all(report.complete for report in reports):
                     failed[participant] = reports
                     unknown |= {participant} if any(report.participant_unknown for report in reports) else set()
+                    if any(report.participant_withdrawn for report in reports):
+                        withdrawn[participant] = reports
+                        del open_ones[participant]
                     continue
                 context.log_event(_event(study.asset_key("out_of_range"), participant, reports, provenance))
                 del open_ones[participant]
             if failed:
-                raise _failure(failed, unknown, total=len(participants))
+                raise _failure(failed, unknown, withdrawn, total=len(participants))
 
         options.retried(fetch, context.log, unfinished=lambda: open_ones)
         yield recorded_output()
@@ -103,14 +108,20 @@ def _event(
     return partition_event(key, participant, metadata=metadata, version=version, tags=provenance)
 
 
-def _failure(failed: dict[str, list[WindowReport]], unknown: set[str], *, total: int) -> dg.Failure:
+def _failure(
+    failed: Mapping[str, list[WindowReport]], unknown: set[str], withdrawn: Collection[str], *, total: int
+) -> dg.Failure:
     reports = [report for each in failed.values() for report in each]
-    again = sorted(failed.keys() - unknown)
+    again = sorted(failed.keys() - unknown.union(withdrawn))
     description = f"Out-of-range files of {len(failed)} of {total} participants are incomplete ({errors_of(reports)})."
     if again:
         description += f" Materialize again: {listed(again)}"
+    if withdrawn:
+        description += f" {withdrawn_advice(withdrawn)}"
+    if unknown:
+        description += f" {never_seen_advice(unknown)}"
     return dg.Failure(
-        description=f"{description} {never_seen_advice(unknown)}" if unknown else description,
+        description=description,
         metadata={"unfinished partitions": len(failed)},
         allow_retries=any(report.transient for report in reports),
     )

@@ -29,7 +29,7 @@ from dagster_beiwe.partitions.definitions import cell_of, raw_data_partitions
 from dagster_beiwe.partitions.events import partition_event, version_of
 from dagster_beiwe.partitions.run_keys import MOVED_ONLY, REFRESH_TAG, readable_tags, run_partition_keys
 from dagster_beiwe.resource import resource_of
-from dagster_beiwe.runs.failures import never_seen_advice
+from dagster_beiwe.runs.failures import never_seen_advice, withdrawn_advice
 from dagster_beiwe.runs.remembered_heads import Metadata, remembered_heads
 from dagster_beiwe.runs.traffic import traffic_tags
 from dagster_beiwe.studies.config import lake_io_manager_key
@@ -198,7 +198,7 @@ class _Ingest:
                 f"recorded. Errors: {errors}. See the run's log, then materialize again: {listed(again)}"
             )
         if withdrawn:
-            description += f" Withdrawn from the lake meanwhile, and not fetched again: {listed(withdrawn)}."
+            description += f" {withdrawn_advice(withdrawn)}"
         if self._unknown:
             description += f" {never_seen_advice(self._unknown)}"
         return dg.Failure(

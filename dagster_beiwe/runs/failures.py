@@ -96,6 +96,11 @@ def with_retries(
         sleep(wait)
 
 
+def withdrawn_advice(partitions: Iterable[str]) -> str:
+    """What became of partitions whose participants were withdrawn from the lake while they were fetched."""
+    return f"Withdrawn from the lake meanwhile, and not fetched again: {listed(sorted(partitions))}."
+
+
 def never_seen_advice(participants: Iterable[str]) -> str:
     """What to do about partitions of participants that never were on the server."""
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 
 import dagster as dg
@@ -11,9 +11,12 @@ import time_machine
 from labs import PARTICIPANTS, START, Lab, moment, values, world_of
 
 from dagster_beiwe import BeiwePartitions
-from dagster_beiwe.lake import merge
+from dagster_beiwe.errors import WithdrawnError
+from dagster_beiwe.lake import LakeWriter, merge
+from dagster_beiwe.lake.writer import Plan
 from dagster_beiwe.partitions.run_keys import rectangle_tags
 from dagster_beiwe.simulator import ParticipantPlan
+from dagster_beiwe.windows import Window
 
 ANNA, BERT, CLEO = PARTICIPANTS
 LONG_AGO = moment(START - timedelta(weeks=20))
@@ -55,6 +58,30 @@ def test_out_of_range_files_of_a_participant_who_has_none_are_a_success(lab: Lab
     lab.enrol()
     assert lab.run("out_of_range", tags=dict(zip(rectangle_tags(["x"], ["y"]), (ANNA, BERT), strict=True))).success
     assert lab.instance.get_materialized_partitions(lab.key("out_of_range")) == {ANNA, BERT}
+
+
+def test_who_was_withdrawn_meanwhile_is_not_fetched_by_a_second_attempt(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run names the participant and fails, although the second attempt brings everybody else."""
+    lab.enrol()
+    plan, gone = LakeWriter.plan, [ANNA]
+
+    def withdrawn_once(writer: LakeWriter, participant: str, windows: Iterable[Window | str]) -> Plan:
+        if participant in gone:
+            gone.remove(participant)
+            raise WithdrawnError(f"The data of {participant} was withdrawn.")
+        return plan(writer, participant, windows)
+
+    monkeypatch.setattr(LakeWriter, "plan", withdrawn_once)
+    lab.server.misbehave("reset", route="/get-data/*", participant=BERT, times=2)
+    result = lab.run("out_of_range", tags=dict(zip(rectangle_tags(["x"], ["y"]), (ANNA, BERT), strict=True)))
+    assert not result.success
+    assert lab.instance.get_materialized_partitions(lab.key("out_of_range")) == {BERT}
+    (failure,) = (event.step_failure_data for event in result.get_step_failure_events())
+    assert str(failure.user_failure_data.description).endswith(
+        f"Withdrawn from the lake meanwhile, and not fetched again: {ANNA}."
+    )
 
 
 def test_a_new_out_of_range_file_is_not_masked_by_others(lab: Lab) -> None:
