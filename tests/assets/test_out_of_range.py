@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 
 import dagster as dg
+import labs
 import pytest
 import time_machine
 from labs import PARTICIPANTS, START, Lab, moment, values, world_of
 
 from dagster_beiwe import BeiwePartitions
-from dagster_beiwe.errors import WithdrawnError
+from dagster_beiwe.errors import CommitConflictError, WithdrawnError
 from dagster_beiwe.lake import LakeWriter, merge
 from dagster_beiwe.lake.writer import Plan
 from dagster_beiwe.partitions.run_keys import rectangle_tags
@@ -61,27 +62,25 @@ def test_out_of_range_files_of_a_participant_who_has_none_are_a_success(lab: Lab
 
 
 def test_who_was_withdrawn_meanwhile_is_not_fetched_by_a_second_attempt(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run names the participant and fails, although the second attempt brings everybody else."""
+    monkeypatch.setattr(labs, "AT_ONCE", dg.RetryPolicy(max_retries=1))
+    lab = open_lab(world_of(ANNA, BERT))
     lab.enrol()
-    plan, gone = LakeWriter.plan, [ANNA]
+    plan, errors = LakeWriter.plan, {ANNA: WithdrawnError("withdrawn"), BERT: CommitConflictError("another run")}
 
-    def withdrawn_once(writer: LakeWriter, participant: str, windows: Iterable[Window | str]) -> Plan:
-        if participant in gone:
-            gone.remove(participant)
-            raise WithdrawnError(f"The data of {participant} was withdrawn.")
+    def plan_later(writer: LakeWriter, participant: str, windows: Iterable[Window | str]) -> Plan:
+        if participant in errors:
+            raise errors.pop(participant)
         return plan(writer, participant, windows)
 
-    monkeypatch.setattr(LakeWriter, "plan", withdrawn_once)
-    lab.server.misbehave("reset", route="/get-data/*", participant=BERT, times=2)
+    monkeypatch.setattr(LakeWriter, "plan", plan_later)
     result = lab.run("out_of_range", tags=dict(zip(rectangle_tags(["x"], ["y"]), (ANNA, BERT), strict=True)))
     assert not result.success
     assert lab.instance.get_materialized_partitions(lab.key("out_of_range")) == {BERT}
-    (failure,) = (event.step_failure_data for event in result.get_step_failure_events())
-    assert str(failure.user_failure_data.description).endswith(
-        f"Withdrawn from the lake meanwhile, and not fetched again: {ANNA}."
-    )
+    (failure,) = result.get_step_failure_events()
+    assert f"Withdrawn from the lake meanwhile, and not fetched again: {ANNA}." in str(failure.step_failure_data)
 
 
 def test_a_new_out_of_range_file_is_not_masked_by_others(lab: Lab) -> None:
