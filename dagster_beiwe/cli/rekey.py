@@ -46,14 +46,15 @@ _INTERRUPTED = (
 )
 _NEXT = f"""The old lake is unchanged. Now
   1. set {BEIWE_LAKE} to the new place, where it is set now: in {ENV_FILE} of your project, or in the environment of
-     Dagster and of this command. Set the new passphrase, too: in {BEIWE_LAKE_PASSPHRASE}, or with `dagster-beiwe
-     keyring passphrase` for each study as `dagster-beiwe keyring list` names it. Keep the old one until step 3. If you
-     have a witness, set {BEIWE_WITNESS} to an empty place, because the old one remembers the old log;
+     Dagster and of this command. Set the new passphrase, too: if `dagster-beiwe keyring list` names the study, copy the
+     keyring file, which has the old passphrase, and run `dagster-beiwe keyring passphrase`; otherwise set
+     {BEIWE_LAKE_PASSPHRASE}. If you have a witness, set {BEIWE_WITNESS} to an empty place, because the old one
+     remembers the old log;
   2. run `dagster-beiwe verify`, and see that it names the new place. If runs continued between two calls of this
      command, run each study's check `intact` once with `accept_older: true`, because the new log knows the old one as
      it was at the first call;
-  3. keep the new passphrase apart from the lake, and destroy the old lake and its backups: anyone who knows the old
-     passphrase can read them."""
+  3. keep the new passphrase apart from the lake, and destroy the old lake, its backups, and the copy of the keyring
+     file: anyone who knows the old passphrase can read them."""
 
 
 @click.command(

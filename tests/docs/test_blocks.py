@@ -76,7 +76,21 @@ SHOWN = {
 """{(page, language, number of blocks): why they are only shown}"""
 
 PROGRAMS = {
-    "system": {".", "apt-get", "cd", "curl", "eval", "find", "head", "read", "sha256sum", "sort", "source", "xargs"},
+    "system": {
+        ".",
+        "apt-get",
+        "cd",
+        "cp",
+        "curl",
+        "eval",
+        "find",
+        "head",
+        "read",
+        "sha256sum",
+        "sort",
+        "source",
+        "xargs",
+    },
     "other packages": {
         "age-keygen",
         "crypt.py",

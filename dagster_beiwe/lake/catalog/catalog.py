@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from dagster_beiwe.lake.catalog.identities import Identities
 from dagster_beiwe.lake.catalog.key_file import find_first, new_log, open_log
 from dagster_beiwe.lake.catalog.log import cut, missing
 from dagster_beiwe.lake.catalog.proof import extended, prove
-from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Head, encode
+from dagster_beiwe.lake.catalog.records import AnyRecord, Begin, Former, Head, encode
 from dagster_beiwe.lake.catalog.state import MARK_EVERY, Entry, State, said
 from dagster_beiwe.lake.catalog.terms import TERMS, Terms
 from dagster_beiwe.lake.catalog.witness import Witness
@@ -96,15 +96,15 @@ class Catalog:
         passphrase: str | None,
         *,
         witness: Store | None = None,
-        former: tuple[str, Head] | None = None,
+        formers: Sequence[Former] = (),
         terms: Terms = TERMS,
     ) -> Catalog:
-        """Like ``open``, and begins the log if there is none: ``former`` is the lineage and head that it continues."""
+        """Like ``open``, and begins the log if there is none; it continues the ``formers``, the newest first."""
         layout = LogLayout(folder, terms.records_per_folder)
         for _ in range(3):
             if (found := cls.open(store, folder, passphrase, witness=witness, terms=terms)) is not None:
                 return found
-            authenticator, data = new_log(folder, passphrase, terms.now(), log2_n=terms.log2_n, former=former)
+            authenticator, data = new_log(folder, passphrase, terms.now(), log2_n=terms.log2_n, formers=formers)
             terms.log(store, layout, authenticator).create(0, data)  # if another run comes first, its record counts
         raise missing(layout.record(0))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 
@@ -15,7 +16,7 @@ from dagster_beiwe.environment import BEIWE_LAKE_PASSPHRASE
 from dagster_beiwe.errors import IntegrityError, WrongPassphraseError
 from dagster_beiwe.lake.catalog.authentication import Authenticator, digest
 from dagster_beiwe.lake.catalog.log import missing
-from dagster_beiwe.lake.catalog.records import KIND, Begin, Head, decode, decode_unproven, encode
+from dagster_beiwe.lake.catalog.records import KIND, Begin, Former, Head, decode, decode_unproven, encode
 from dagster_beiwe.lake.catalog.store import read
 from dagster_beiwe.lake.catalog.witness import Witness
 from dagster_beiwe.lake.layout import LogLayout
@@ -34,10 +35,10 @@ def new_log(
     now: datetime,
     *,
     log2_n: int | None = None,
-    former: tuple[str, Head] | None = None,
+    formers: Sequence[Former] = (),
 ) -> tuple[Authenticator, bytes]:
-    """The key and the first record of a new log. ``former`` is the lineage and head that a rekeyed log continues."""
-    former_lineage, head = former or (None, None)
+    """The key and the first record of a new log, which continues the ``formers``, the newest first."""
+    former_lineage, head = formers[0] if formers else (None, None)
     record = Begin(
         number=0,
         previous="",
@@ -48,6 +49,7 @@ def new_log(
         log2_n=log2_n or LOG2_N,
         former_lineage=former_lineage,
         former=head,
+        earlier=tuple(formers[1:]),
     )
     authenticator = _authenticator(record, passphrase)
     return authenticator, encode(authenticator, record)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from dagster_beiwe.environment import BEIWE_LAKE
 from dagster_beiwe.errors import ConfigurationError, IntegrityError
 from dagster_beiwe.lake.catalog.catalog import Catalog
 from dagster_beiwe.lake.catalog.healing import Healed, heal
 from dagster_beiwe.lake.catalog.past import accept_restored
-from dagster_beiwe.lake.catalog.records import Begin, Head
+from dagster_beiwe.lake.catalog.records import Former, Head
 from dagster_beiwe.lake.catalog.state import State
 from dagster_beiwe.lake.storage.base import Storage
-
-_Former: TypeAlias = tuple[str, Head]
-"""The lineage of the log that another continues, and its head then."""
 
 NOTHING = State()
 """The state of a log that was never begun."""
@@ -44,7 +41,7 @@ class Opening:
         self._catalog: Catalog | None = None
         self._removed: IntegrityError | None = None
         """Why no other log is begun where one was seen."""
-        self._former: _Former | None = None
+        self._formers: tuple[Former, ...] = ()
         self.pinned: State | None = None
         """The state at which the log is read; None for the newest at each time."""
 
@@ -70,8 +67,8 @@ class Opening:
         """
         lineage = former.begin.lineage
         own = [each for each in remembered if (each.folder, each.lineage) == (self.folder, lineage)]
-        former.check(_heads(own, None))
-        self._former = lineage, former.durable_head()
+        former.check(_heads(own, ()))
+        self._formers = ((lineage, former.durable_head()), *former.begin.formers)
 
     def begun(self) -> Catalog:
         """The log's catalog, to be written to; the log is begun if there is none."""
@@ -86,7 +83,7 @@ class Opening:
             if self._removed is not None:
                 raise self._removed
             made = Catalog.create(
-                self.storage, self.folder, self._passphrase, witness=self._witness, former=self._former
+                self.storage, self.folder, self._passphrase, witness=self._witness, formers=self._formers
             )
             made.check()
             self._catalog = made
@@ -118,8 +115,8 @@ class Opening:
         own = [each for each in remembered if each.folder == self.folder]
         catalog = self.catalog()
         if catalog is not None:
-            catalog.check(_heads(own, _former_of(catalog.begin)))
-        elif lacking := _heads(own, self._former):
+            catalog.check(_heads(own, catalog.begin.formers))
+        elif lacking := _heads(own, self._formers):
             self._removed = IntegrityError(
                 f"The lake at {self.storage.describe()} has no log in {self.folder!r}, though record "
                 f"{max(lacking).number} of it was seen. Nothing was read or written. The folder was removed (restore "
@@ -135,7 +132,7 @@ class Opening:
             return ()
         own = [each for each in remembered if each.folder == self.folder]
         with self.storage.guard(catalog.layout.inside, exclusive=False):
-            return accept_restored(catalog, _heads(own, _former_of(catalog.begin)), run_id=run_id)
+            return accept_restored(catalog, _heads(own, catalog.begin.formers), run_id=run_id)
 
     def heal(self) -> Healed:
         """Bring back what is missing of the log; see ``healing.heal``."""
@@ -160,16 +157,12 @@ class Opening:
         return catalog.refresh() if catalog else NOTHING
 
 
-def _former_of(begin: Begin) -> _Former | None:
-    return (begin.former_lineage, begin.former) if begin.former_lineage and begin.former else None
-
-
-def _heads(seen: Iterable[Seen], former: _Former | None) -> list[Head]:
-    """What a log must have: all that was seen, but for what the log had that it continues."""
-    lineage, last = former or ("", None)
+def _heads(seen: Iterable[Seen], formers: Sequence[Former]) -> list[Head]:
+    """What a log must have: all that was seen, but for what those logs had that it continues."""
+    last = dict(formers)
     return [
         head
         for each in seen
-        if (head := Head(each.number, each.digest)) != last
-        and (last is None or each.lineage != lineage or head.number >= last.number)
+        if (head := Head(each.number, each.digest)) != (former := last.get(each.lineage))
+        and (former is None or head.number >= former.number)
     ]

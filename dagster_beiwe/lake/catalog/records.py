@@ -7,7 +7,7 @@ the person's folder is gone.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
@@ -31,6 +31,10 @@ class Head(NamedTuple):
 
     number: Number
     digest: Digest
+
+
+Former: TypeAlias = tuple[Token, Head]
+"""The lineage of a log that another one continues, and its head then."""
 
 
 class Proof(NamedTuple):
@@ -89,7 +93,10 @@ class Record(Fixed, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class Begin(Record, frozen=True, kw_only=True, tag="begin"):
-    """The key file: how the MAC key comes from the passphrase. ``former`` is the head that a rekeyed log came from."""
+    """The key file: how the MAC key comes from the passphrase.
+
+    ``former`` is the head of the log that this one continues; ``earlier`` are those that that one came from.
+    """
 
     study: Annotated[str, Meta(max_length=100)]
     lineage: Token
@@ -99,6 +106,12 @@ class Begin(Record, frozen=True, kw_only=True, tag="begin"):
     p: Annotated[int, Meta(ge=1, le=4)] = 1
     former_lineage: Token | None = None
     former: Head | None = None
+    earlier: tuple[Former, ...] = ()
+
+    @property
+    def formers(self) -> tuple[Former, ...]:
+        """The logs that this one continues, the newest first."""
+        return ((self.former_lineage, self.former), *self.earlier) if self.former_lineage and self.former else ()
 
 
 class Commit(Record, frozen=True, kw_only=True, tag="commit"):
