@@ -89,6 +89,7 @@ PROGRAMS = {
         "sha256sum",
         "sort",
         "source",
+        "unset",
         "xargs",
     },
     "other packages": {
