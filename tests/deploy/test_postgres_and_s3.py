@@ -25,6 +25,7 @@ from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.partitions.definitions import participants_name
 from dagster_beiwe.runs.pools import limit_pool
 from dagster_beiwe.simulator import SimulatedServer
+from dagster_beiwe.sync import FetchPolicy
 
 KEY = dg.AssetKey(["beiwe", "deploy", "raw_data"])
 PROJECT = ("-m", "beiwe_project.definitions")
@@ -51,7 +52,11 @@ def test_a_backfill_goes_on_after_a_killed_run(
 ) -> None:
     """Dagster notices and retries; what was committed is not downloaded again, and the lake is whole."""
     make_pool(history, server)
-    with server.misbehave("hang", route="/get-data*", participant=HANGS_AT, seconds=3600, times=1):
+    slow = FetchPolicy().uncommitted_seconds + 1  # so that what was fetched before is committed
+    with (
+        server.misbehave("hang", route="/get-data*", participant=PEOPLE[1], seconds=slow),
+        server.misbehave("hang", route="/get-data*", participant=HANGS_AT, seconds=3600, times=1),
+    ):
         start_backfill(history, partition_keys())
         with Program("dagster-daemon", "run", *PROJECT, log=tmp_path / "daemon.log") as daemon:
             daemon.wait_until(lambda: len(ended(history)) == 1, what="the run that does not hang to end")
