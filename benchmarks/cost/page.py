@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks import machine
 from benchmarks.cost import needs
+from benchmarks.cost.formats import as_duration, as_number, as_percent, as_plain, as_seconds, as_size, table
 from benchmarks.cost.needs import Difference, Figures, Size
 from dagster_beiwe.automation.limits import PARTITIONS_PER_RUN
 from dagster_beiwe.sync.audit import DEFAULT_AUDIT
@@ -127,12 +128,12 @@ def _sections(results: Results) -> Iterator[str]:
     )
     yield (
         f"The participant-weeks here have {real['files'] / size.participant_weeks:,.0f} files and "
-        f"{_size(real['steps']['backfill']['plain_bytes'] / size.participant_weeks)}: acceleration, rotation, magnetic "
-        "field, and position every hour, the small streams of both systems, a survey a day, and a recording a week. "
-        "If your study has fewer streams, look at its files per week: they count more than bytes."
+        f"{as_size(real['steps']['backfill']['plain_bytes'] / size.participant_weeks)}: acceleration, rotation, "
+        "magnetic field, and position every hour, the small streams of both systems, a survey a day, and a "
+        "recording a week. If your study has fewer streams, look at its files per week: they count more than bytes."
     )
     yield "## A participant-week"
-    yield _table(_HEAD, _week_rows(results))
+    yield table(_HEAD, _week_rows(results))
     yield (
         "*Downloads* are requests for data, *other requests* all others. *Sent* and *received* are the bytes of "
         "requests and answers, without headers. *The server works* is computed: "
@@ -147,11 +148,11 @@ def _sections(results: Results) -> Iterator[str]:
         f"it. A run of raw data fetches up to {PARTITIONS_PER_RUN} windows."
     )
     yield "What is stored, for each participant-week:"
-    yield _table(("what", "per participant-week"), _stored_rows(results, size))
+    yield table(("what", "per participant-week"), _stored_rows(results, size))
     yield f"## A study of {STUDY.participants} participants by {STUDY.days} days"
     yield "Extrapolated from the table above; every participant sends data on every day."
-    yield _table(("once", f"{STUDY.participants} by {STUDY.days}"), _once_rows(results, steps))
-    yield _table(("every day", f"{STUDY.participants} by {STUDY.days}"), _daily_rows(steps))
+    yield table(("once", f"{STUDY.participants} by {STUDY.days}"), _once_rows(results, steps))
+    yield table(("every day", f"{STUDY.participants} by {STUDY.days}"), _daily_rows(steps))
     yield from _advice(results, steps)
     yield "## What it grows with"
     yield _GROWTH
@@ -187,24 +188,24 @@ def _cost(name: str, figures: Figures, times: float = 1) -> tuple[str, ...]:
     part = {key: value * times for key, value in figures.items()}
     return (
         name,
-        _number(part["downloads"]),
-        _number(part["questions"]),
-        _size(part["sent_bytes"]),
-        _size(part["received_bytes"]),
-        _seconds(needs.server_seconds(part)),
-        _seconds(part["cpu_seconds"]),
+        as_number(part["downloads"]),
+        as_number(part["questions"]),
+        as_size(part["sent_bytes"]),
+        as_size(part["received_bytes"]),
+        as_seconds(needs.server_seconds(part)),
+        as_seconds(part["cpu_seconds"]),
     )
 
 
 def _stored_rows(results: Results, size: Size) -> Rows:
     lake, weeks = results["studies"]["real"]["steps"]["lake"], size.participant_weeks
     return [
-        ("files, encrypted, in the server's compression", _size(lake["data_bytes"] / weeks)),
-        ("manifests", _size(lake["manifest_bytes"] / weeks)),
-        ("the log", _size(lake["log_bytes"] / weeks)),
-        ("all of that on a disk with blocks of 4 kB", _size(lake["disk_bytes"] / weeks)),
+        ("files, encrypted, in the server's compression", as_size(lake["data_bytes"] / weeks)),
+        ("manifests", as_size(lake["manifest_bytes"] / weeks)),
+        ("the log", as_size(lake["log_bytes"] / weeks)),
+        ("all of that on a disk with blocks of 4 kB", as_size(lake["disk_bytes"] / weeks)),
         ("files on the disk (inodes), or objects in a store", f"{lake['inodes'] / weeks:,.0f}"),
-        ("Dagster's history (SQLite), for each time that a window is recorded", _size(_history_of_one(results))),
+        ("Dagster's history (SQLite), for each time that a window is recorded", as_size(_history_of_one(results))),
     ]
 
 
@@ -221,18 +222,18 @@ def _once_rows(results: Results, steps: needs.Steps) -> Rows:
         ("participant-weeks", f"{STUDY.participant_weeks:,.0f}"),
         ("windows, weekly", f"{STUDY.windows:,}"),
         ("first backfill: requests", f"{backfill['downloads'] + backfill['questions']:,.0f}"),
-        ("first backfill: received", _size(backfill["received_bytes"])),
+        ("first backfill: received", as_size(backfill["received_bytes"])),
         ("first backfill: the server works", f"{hours:,.0f} h"),
         (
             "first backfill with two downloads at once (the default): lasts",
             f"{hours / 2:,.0f} h if the server has cores to spare, {needs.TWO_AT_ONCE * hours:,.0f} h if it has two",
         ),
         ("first backfill: our processor", f"{backfill['cpu_seconds'] / 3600:,.1f} h"),
-        ("lake on the disk", _size(lake["disk_bytes"])),
-        ("of that, manifests and log", _size(lake["manifest_bytes"] + lake["log_bytes"])),
+        ("lake on the disk", as_size(lake["disk_bytes"])),
+        ("of that, manifests and log", as_size(lake["manifest_bytes"] + lake["log_bytes"])),
         ("inodes (`df -i`), or objects in a store", f"{lake['inodes'] / 1e6:,.1f} million"),
-        ("Dagster's history after the backfill", _size(STUDY.windows * _history_of_one(results))),
-        ("memory of a run, with Dagster and everything imported", _size(backfill["peak_bytes"])),
+        ("Dagster's history after the backfill", as_size(STUDY.windows * _history_of_one(results))),
+        ("memory of a run, with Dagster and everything imported", as_size(backfill["peak_bytes"])),
     ]
 
 
@@ -251,8 +252,8 @@ def _daily_rows(steps: needs.Steps) -> Rows:
         part = {key: value * factor for key, value in figures.items()}
         requests = part["downloads"] + part["questions"]
         text = (
-            f"{requests:,.0f} requests, {_size(part['sent_bytes'] + part['received_bytes'])}, the server works "
-            f"{_duration(needs.server_seconds(part))}, our processor {_duration(part['cpu_seconds'])}"
+            f"{requests:,.0f} requests, {as_size(part['sent_bytes'] + part['received_bytes'])}, the server works "
+            f"{as_duration(needs.server_seconds(part))}, our processor {as_duration(part['cpu_seconds'])}"
         )
         rows.append((name, text))
     return rows
@@ -264,8 +265,8 @@ def _advice(results: Results, steps: needs.Steps) -> Iterator[str]:
     yield (
         "**How often to fetch.** The sensor `changes` looks every hour and fetches what changed. Each fetch of a "
         "window costs a request, the list of the files that the lake holds of that window, and an event in Dagster's "
-        f"history: {_size(hourly)} a day if everybody's phone uploads every hour, {_size(daily)} if you look once a "
-        "day. For a large study, set `changes_seconds: 86400` in `automation`, unless somebody needs the data on the "
+        f"history: {as_size(hourly)} a day if everybody's phone uploads every hour, {as_size(daily)} if you look once "
+        "a day. For a large study, set `changes_seconds: 86400` in `automation`, unless somebody needs the data on the "
         "same day."
     )
     real = results["studies"]["real"]
@@ -274,9 +275,9 @@ def _advice(results: Results, steps: needs.Steps) -> Iterator[str]:
     week, month = listed * 7, listed * _LONGEST_MONTH_DAYS
     yield (
         f"**Wider windows.** The list takes {listed_bytes(results):.0f} bytes for each file: at the end of a window, "
-        f"{_size(week)} for a week, and {_size(month)} for a month. With `window: monthly`, fetching a participant "
-        f"every hour therefore sends up to {_size(24 * month)} a day, and once a day up to {_size(month)}. So set "
-        "`changes_seconds: 86400` there."
+        f"{as_size(week)} for a week, and {as_size(month)} for a month. With `window: monthly`, fetching a "
+        f"participant every hour therefore sends up to {as_size(24 * month)} a day, and once a day up to "
+        f"{as_size(month)}. So set `changes_seconds: 86400` there."
     )
     audit = audit_day(steps)
     size_bytes = audit["sent_bytes"] + audit["received_bytes"]
@@ -290,8 +291,8 @@ def _advice(results: Results, steps: needs.Steps) -> Iterator[str]:
         f"**The audit** compares every window once in {DEFAULT_AUDIT.days} days and the newest weeks daily, by sending "
         "the same list, with the hashes of what the lake holds; a request without differences is answered with next to "
         "nothing. That takes "
-        f"{requests:,.0f} requests and {_size(size_bytes)} a day, of a budget of {DEFAULT_AUDIT.requests:,} and "
-        f"{_size(DEFAULT_AUDIT.size_bytes)}. If the contents were never compared, the first audit takes "
+        f"{requests:,.0f} requests and {as_size(size_bytes)} a day, of a budget of {DEFAULT_AUDIT.requests:,} and "
+        f"{as_size(DEFAULT_AUDIT.size_bytes)}. If the contents were never compared, the first audit takes "
         f"{math.ceil(first)} days. A server older than 2026-01-08 cannot compare: it sends every file again, which "
         "costs as much as a backfill. [Completeness](completeness.md#same-size-different-content) explains the audit."
     )
@@ -335,14 +336,14 @@ def _proof(results: Results) -> Iterator[str]:
         (
             each.step,
             _SHOWN[each.figure],
-            _plain(each.figure, each.small),
-            _plain(each.figure, each.predicted),
-            _plain(each.figure, each.measured),
-            _percent(each.percent),
+            as_plain(each.figure, each.small),
+            as_plain(each.figure, each.predicted),
+            as_plain(each.figure, each.measured),
+            as_percent(each.percent),
         )
         for each in differences(results)
     ]
-    yield _table(("what", "figure", "hundredth", "tenth, predicted", "tenth, measured", "predicted too high by"), rows)
+    yield table(("what", "figure", "hundredth", "tenth, predicted", "tenth, measured", "predicted too high by"), rows)
     found = [each for each in differences(results) if each.figure != "cpu_seconds"]
     much, little = (max(abs(each.percent) for each in found if is_large(each) is large) for large in (True, False))
     yield (
@@ -371,38 +372,3 @@ def _method(results: Results) -> str:
         "Requests and bytes are counted at the server, and do not depend on the machine. Processor seconds do, and on "
         f"what else it does. Measured: {when}. {facts}."
     )
-
-
-def _table(head: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _plain(figure: str, value: float) -> str:
-    if figure.endswith("_bytes"):
-        return _size(value)
-    return _number(value) if figure.endswith("seconds") else f"{value:,.0f}"
-
-
-def _percent(value: float) -> str:
-    """With its sign, which a zero does not have."""
-    return f"{round(value):+d} %" if round(value) else "0 %"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
-
-
-def _seconds(value: float) -> str:
-    return f"{_number(value)} s" if value >= 0.01 or not value else f"{_number(1000 * value)} ms"
-
-
-def _duration(value: float) -> str:
-    return _seconds(value) if value < 60 else f"{value / 60:,.1f} min"
-
-
-def _size(size_bytes: float) -> str:
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:,.{0 if size_bytes >= 100 * factor else 1}f} {unit}"
-    return f"{size_bytes:,.0f} B"
