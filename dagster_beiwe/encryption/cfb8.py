@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +19,14 @@ _FEWEST_LANES: Final = 96
 
 _TILE_BYTES: Final = 4096
 """How much of each file is worked on at a time: some hundred such rows fit a core's own cache."""
+
+_STEP_BYTES: Final = 16 * 1024
+"""How much is decrypted at a time: 16 times as much, twice, fits a core's own cache."""
+
+_LITTLE_BYTES: Final = 4 * 1024
+"""Too little for a thread to keep memory for it."""
+
+_local = threading.local()
 
 
 def cfb8_encryptor(key: bytes, iv: bytes) -> CipherContext:
@@ -37,22 +46,37 @@ class Cfb8Decryption:
     bytes gives the key stream of a whole step. Encryption has no such way within a file: see ``encrypt_in_step``.
     """
 
-    _STEP_BYTES = 16 * 1024  # times 16 windows: fits a core's own cache
-
     def __init__(self, key: bytes, iv: bytes) -> None:
         self._aes = _Primitive(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305  (CFB8's own building block)
         self._register = iv
 
     def update(self, data: Bytes) -> bytes:
-        steps = range(0, len(data), self._STEP_BYTES)
-        return b"".join(self._step(bytes(data[start : start + self._STEP_BYTES])) for start in steps)
-
-    def _step(self, chunk: bytes) -> bytes:
-        stored = self._register + chunk
+        stored = self._register + data
         self._register = stored[-IV_BYTES:]
-        windows = np.ndarray((len(chunk),), "V16", stored, strides=(1,)).copy()
-        key_stream = np.frombuffer(self._aes.update(windows.view(np.uint8).data), np.uint8)[::IV_BYTES]
-        return (key_stream ^ np.frombuffer(stored, np.uint8)[IV_BYTES:]).tobytes()
+        windows = np.ndarray((len(data),), "V16", stored, strides=(1,))
+        plain = np.frombuffer(bytearray(data), np.uint8)
+        taken, stream = _buffers(len(data))
+        for start in range(0, len(data), _STEP_BYTES):
+            part = plain[start : start + _STEP_BYTES]
+            now = taken[: len(part)]
+            now[:] = windows[start : start + len(part)]
+            self._aes.update_into(now.view(np.uint8).data, stream.data)
+            np.bitwise_xor(part, stream[: IV_BYTES * len(part) : IV_BYTES], part)
+        return plain.tobytes()
+
+
+def _buffers(size_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+    """For so many bytes, or one step of them. To get large ones each time would take longer than to decrypt in them."""
+    if size_bytes <= _LITTLE_BYTES:
+        return _new_buffers(size_bytes)
+    if not hasattr(_local, "buffers"):
+        _local.buffers = _new_buffers(_STEP_BYTES)
+    buffers: tuple[np.ndarray, np.ndarray] = _local.buffers
+    return buffers
+
+
+def _new_buffers(size_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.empty(size_bytes, "V16"), np.empty(IV_BYTES * (size_bytes + 1), np.uint8)
 
 
 def encrypt_in_step(
