@@ -13,10 +13,12 @@ import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from dagster_beiwe.errors import ConfigurationError, HostileArchiveError, LakeUnavailableError
+from dagster_beiwe.file_tree import FileTree
 from dagster_beiwe.lake.layout import ENCRYPTED_SUFFIX
 from dagster_beiwe.member_names import (
     COMPRESSED_SUFFIX,
@@ -27,7 +29,6 @@ from dagster_beiwe.member_names import (
     place_of_key,
     short_key,
 )
-from dagster_beiwe.private_files import FileTree
 from dagster_beiwe.streams import stream_named
 
 _REGISTRY: Final = ".registry"
@@ -94,11 +95,12 @@ class OldTree:
 
     def open(self, file: OldFile) -> BinaryIO:
         """The bytes of a file, as they are. Raises ``OSError``."""
-        return _tree(self.folder).open(file.path)
+        return self.tree.open(file.path)
 
-
-def _tree(folder: Path) -> FileTree:
-    return FileTree(folder, links_in_root=True)
+    @cached_property
+    def tree(self) -> FileTree:
+        """The folder, as its files are opened."""
+        return FileTree(self.folder, links_in_root=True)
 
 
 @dataclass
@@ -113,7 +115,7 @@ class _Reader:
     registries: list[str] = field(default_factory=list)
 
     def read(self) -> None:
-        for path, status in _tree(self.found.folder).scan(""):
+        for path, status in self.found.tree.scan(""):
             name = path.rpartition("/")[2]
             if name == _REGISTRY:
                 self.registries.append(path)
@@ -179,7 +181,7 @@ class _Reader:
         found: dict[_Place, list[str]] = {}
         for path in self.registries:
             try:
-                listed = json.loads(_tree(self.found.folder).read(path, limit_bytes=_LARGEST_REGISTRY_BYTES))
+                listed = json.loads(self.found.tree.read(path, limit_bytes=_LARGEST_REGISTRY_BYTES))
             except (ValueError, RecursionError):
                 listed = None
             if not isinstance(listed, dict):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from dagster_beiwe.private_files import FileTree
+from dagster_beiwe.file_tree import FileTree
 
 _PROGRAM_SECONDS = 30.0
 """How long the program may take to end itself and what it started."""

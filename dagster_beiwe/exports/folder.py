@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -19,16 +20,10 @@ from typing import BinaryIO, Final, Literal
 import msgspec
 
 from dagster_beiwe.errors import ConfigurationError
+from dagster_beiwe.file_tree import FileTree
 from dagster_beiwe.lake.catalog.records import Head
 from dagster_beiwe.memory_folders import remove_folder
-from dagster_beiwe.private_files import (
-    PART_SUFFIX,
-    FileTree,
-    close_to_others,
-    lock_folder,
-    make_folder,
-    part_name,
-)
+from dagster_beiwe.private_files import PART_SUFFIX, close_to_others, lock_folder, make_folder, part_name
 
 _JOURNAL: Final = ".dagster-beiwe-export"
 _LARGEST_JOURNAL: Final = 2**32
@@ -76,13 +71,15 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Writer = Callable[[BinaryIO], Notes]
 
 
+@dataclass(repr=False)
 class ExportFolder:
     """A folder while an export writes to it, from several threads if you like. Use ``open``."""
 
-    def __init__(self, tree: FileTree, journal: BinaryIO, entries: dict[str, Written]) -> None:
-        self._tree, self._journal, self._entries = tree, journal, entries
-        self._now: set[str] = set()
-        self._lock = threading.Lock()
+    _tree: FileTree
+    _journal: BinaryIO
+    _entries: dict[str, Written]
+    _now: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     @contextmanager
@@ -119,6 +116,12 @@ class ExportFolder:
         finally:
             _remove_empty_folders(folder, before)
             os.close(lock)
+
+    @contextmanager
+    def for_thread(self) -> Iterator[ExportFolder]:
+        """The same folder for one thread that writes file after file."""
+        with self._tree.folder_by_folder() as tree:
+            yield replace(self, _tree=tree)
 
     def kept(self, path: str) -> Written | None:
         """A file that an interrupted export has completed, if it is still what it was then."""

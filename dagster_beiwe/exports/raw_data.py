@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -16,10 +16,9 @@ from dagster_beiwe.exports.outputs import Output, as_beiwe_has_them, as_forest_e
 from dagster_beiwe.exports.selection import TABLE_FORMS, Contents, Selection
 from dagster_beiwe.exports.tables import as_tables
 from dagster_beiwe.lake.study import StudyLake
-from dagster_beiwe.meanwhile import BUSY_THREADS
+from dagster_beiwe.meanwhile import BUSY_THREADS, read_ahead
 from dagster_beiwe.progress import Progress
 from dagster_beiwe.reading import BeiwePartitions
-from dagster_beiwe.reading.ahead import read_ahead
 from dagster_beiwe.streams import stream_named
 
 _JOB_BYTES: Final = 16 * 1024 * 1024
@@ -66,17 +65,20 @@ def export(
 ) -> Result:
     """Write a selection, several raw files at a time. Files that an interrupted export has completed are kept."""
     result, shown = Result(), _SharedProgress(progress)
-    stopped = threading.Event()
+    stopped, alone = threading.Event(), threading.Lock()
     threads, job_bytes = (1, 0) if selection.form in TABLE_FORMS else (BUSY_THREADS, _JOB_BYTES)
 
-    def write(output: Output) -> _Done | NotATableError:
+    def write(own: ExportFolder, output: Output) -> _Done | NotATableError:
         try:
-            return _write(folder, output, shown)
+            return _write(own, output, shown)
         except NotATableError as error:
             return error
 
     def write_all(outputs: Sequence[Output]) -> list[tuple[Output, _Done | NotATableError]]:
-        return [(output, write(output)) for output in outputs if not stopped.is_set()]
+        # Small files keep Python busy, not the disk: two threads would only hinder each other.
+        filled = sum(output.size_bytes for output in outputs) >= job_bytes
+        with nullcontext() if filled else alone, folder.for_thread() as own:
+            return [(output, write(own, output)) for output in outputs if not stopped.is_set()]
 
     for participant in contents.participants:
         view = selection.view(lake, participant)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from dagster_beiwe.private_files import FileTree
+from dagster_beiwe.file_tree import FileTree
 from dagster_beiwe.reading.frames import read_csv
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles
 from dagster_beiwe.reading.rows import UTC_TIME

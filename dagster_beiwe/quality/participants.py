@@ -17,9 +17,9 @@ import pandas as pd
 from dagster_beiwe.errors import IntegrityError
 from dagster_beiwe.lake import FileRecord, StudyLake
 from dagster_beiwe.lake.catalog.versions import Version
+from dagster_beiwe.meanwhile import read_ahead
 from dagster_beiwe.quality.clocks import CLOCKS_AGREE
 from dagster_beiwe.quality.measuring import COUNTS, QUARTER_MINUTES, TYPES, Measurements
-from dagster_beiwe.reading.ahead import read_ahead
 from dagster_beiwe.streams import stream_named
 from dagster_beiwe.windows import start_of_key
 

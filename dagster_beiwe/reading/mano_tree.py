@@ -32,10 +32,10 @@ from dagster_beiwe.errors import (
     PassphraseMissingError,
     WrongPassphraseError,
 )
+from dagster_beiwe.file_tree import FileTree
 from dagster_beiwe.ids import check_participant_id, is_participant_id
 from dagster_beiwe.lake.layout import ENCRYPTED_SUFFIX
 from dagster_beiwe.member_names import COMPRESSED_SUFFIX, parse_member_name
-from dagster_beiwe.private_files import FileTree
 from dagster_beiwe.reading.raw_files import RawFile, RawFiles, TimeRange
 from dagster_beiwe.streams import STREAMS, stream_named
 from dagster_beiwe.windows import Granularity, check_granularity, window_of

@@ -12,7 +12,7 @@ import pandas as pd
 
 from dagster_beiwe.arguments import check_time
 from dagster_beiwe.errors import TimeRangeError
-from dagster_beiwe.reading.ahead import read_ahead
+from dagster_beiwe.meanwhile import read_ahead
 from dagster_beiwe.reading.frames import FrameBuilder, check_columns, read_csv
 from dagster_beiwe.reading.parsing import SetAsideRow
 from dagster_beiwe.streams import STREAM_NAMES, check_streams, misspelled_streams, stream_named

@@ -12,7 +12,7 @@ import dagster as dg
 
 from dagster_beiwe.client import BeiweClient, DailyBytes
 from dagster_beiwe.errors import RouteMissingError, ServerFailedError
-from dagster_beiwe.reading.ahead import read_ahead
+from dagster_beiwe.meanwhile import read_ahead
 from dagster_beiwe.studies.study import Study
 from dagster_beiwe.studies.time_zones import StudyZone, ask_time_zone, check_time_zone
 from dagster_beiwe.sync import Cell, DailyIndex

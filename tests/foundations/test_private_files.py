@@ -6,12 +6,12 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from core_helpers import PASSPHRASE, PERSON, STUDY, commit, week
+from swapped_files import swapping
 
 from dagster_beiwe.cli import main
 from dagster_beiwe.credentials import read_keyring, write_keyring
@@ -25,10 +25,7 @@ from dagster_beiwe.maintenance.purge import purge_participant
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.private_files import (
     FileTooLargeError,
-    FileTree,
-    NotAFolderError,
     NotRegularFileError,
-    OutsideTreeError,
     make_folder,
     open_file,
     read_file,
@@ -63,24 +60,6 @@ def plant(place: Path, kind: str, *, target: Path | None = None) -> None:
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-@contextmanager
-def swapping(name: str, swap: Callable[[], object]) -> Iterator[None]:
-    """Do something right before a file or folder of that name is opened, once."""
-    real, left = os.open, [swap]
-
-    def hook(path: str, *args: int, **options: int) -> int:
-        if left and os.fspath(path).endswith(name):
-            left.pop()()
-        return real(path, *args, **options)
-
-    os.open = hook  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        os.open = real
-    assert not left
 
 
 # One file
@@ -178,81 +157,6 @@ def test_nothing_but_files_is_replaced(tmp_path: Path, kind: str) -> None:
     with pytest.raises(NotRegularFileError):
         write_file(tmp_path / "file", b"", follow=True)
     assert len(os.listdir(tmp_path)) == 1
-
-
-# A tree of files
-
-
-@pytest.mark.parametrize("path", ["", "/outside", "/etc/hostname", "..", "a/../b", "./a", "a//b", "a/", "a\0b"])
-def test_a_tree_has_no_paths_that_lead_out_of_it(tmp_path: Path, path: str) -> None:
-    """Nor such that mean another."""
-    with pytest.raises(OutsideTreeError):
-        FileTree(tmp_path).open(path)
-    with pytest.raises(OutsideTreeError):
-        [*FileTree(tmp_path).read_all([path], limit_bytes=9)]
-    with pytest.raises(OutsideTreeError):
-        FileTree(tmp_path).create(path)
-
-
-def test_no_link_is_followed_below_a_tree(tmp_path: Path) -> None:
-    """In no part of a path, by nothing that reads, writes, lists or removes."""
-    tree, outside = FileTree(tmp_path / "tree"), tmp_path / "outside"
-    tree.create("a/b/file").close()
-    shutil.copytree(tmp_path / "tree" / "a", outside)
-    shutil.rmtree(tmp_path / "tree" / "a")
-    (tmp_path / "tree" / "a").symlink_to(outside)
-    for use in (
-        lambda: tree.open("a/b/file"),
-        lambda: [*tree.read_all(["a/b/file"], limit_bytes=9)],
-        lambda: tree.create("a/b/new"),
-        lambda: tree.open_new("a/b/new"),
-        lambda: tree.link("a/b/file", "file"),
-        lambda: tree.names("a/b"),
-        lambda: tree.delete_folders("a/b"),
-    ):
-        with pytest.raises(NotAFolderError):
-            use()
-    tree.delete("a/b/file")
-    assert tree.status("a/b/file") is None
-    assert [*tree.walk("")] == [*tree.walk("a")] == ["a"]
-    assert sorted(os.listdir(outside / "b")) == ["file"]
-
-
-def test_a_folder_exchanged_while_a_path_is_walked_is_noticed(tmp_path: Path) -> None:
-    """Each is opened from the one above, so there is no moment between looking and opening."""
-    tree, outside = FileTree(tmp_path / "tree"), tmp_path / "outside"
-    tree.create("a/b/file").close()
-    (outside / "b").mkdir(parents=True)
-
-    def exchange() -> None:
-        (tmp_path / "tree" / "a").rename(tmp_path / "moved")
-        (tmp_path / "tree" / "a").symlink_to(outside)
-
-    with swapping("b", exchange):
-        tree.create("a/b/new").close()
-    assert not os.listdir(outside / "b")
-    assert sorted(os.listdir(tmp_path / "moved" / "b")) == ["file", "new"]
-
-
-def test_a_root_may_be_a_link_and_what_lies_in_it_where_that_is_said(tmp_path: Path) -> None:
-    """The lake's own place is the operator's to choose, and a study's."""
-    (tmp_path / "disk" / "study").mkdir(parents=True)
-    (tmp_path / "disk" / "linked").symlink_to(tmp_path / "disk" / "study")
-    (tmp_path / "tree").symlink_to(tmp_path / "disk")
-    FileTree(tmp_path / "tree", links_in_root=True).create("linked/a/file").close()
-    assert [*FileTree(tmp_path / "tree").walk("study")] == ["study/a/file"]
-    with pytest.raises(NotAFolderError):
-        FileTree(tmp_path / "tree").open("linked/a/file")
-
-
-def test_a_tree_nested_beyond_reason_is_walked_and_removed(tmp_path: Path) -> None:
-    """Deeper than the system takes paths."""
-    tree, name = FileTree(tmp_path / "tree"), "folder" * 20
-    with tree.folder("/".join([name] * 40), make=True):
-        pass
-    assert [*tree.walk("")] == []
-    tree.delete_folders(name)
-    assert tree.names("") == []
 
 
 # A lake

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from dagster_beiwe.reading.ahead import read_ahead
+from dagster_beiwe.meanwhile import read_ahead
 
 
 def test_what_takes_long_is_told_that_it_ended_early() -> None:

@@ -20,9 +20,9 @@ from dagster_beiwe.errors import (
     TableMissingError,
     WrongPassphraseError,
 )
+from dagster_beiwe.file_tree import FileTree
 from dagster_beiwe.lake.storage.local import LocalStorage
 from dagster_beiwe.maintenance.verify import verify_study
-from dagster_beiwe.private_files import FileTree
 from dagster_beiwe.simulator import World
 from dagster_beiwe.tables.store import TableStore
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
-from dagster_beiwe.private_files import is_below
+from dagster_beiwe.file_tree import is_below
 
 if TYPE_CHECKING:
     from typing_extensions import Self

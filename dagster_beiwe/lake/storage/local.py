@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 
 from dagster_beiwe.environment import BEIWE_LAKE
 from dagster_beiwe.errors import CommitConflictError, IntegrityError, LakeUnavailableError
+from dagster_beiwe.file_tree import FileTree, NotAFolderError, OutsideTreeError
 from dagster_beiwe.lake.storage.base import (
     LARGEST_DOCUMENT_BYTES,
     MAY_BE_ABSENT,
@@ -22,15 +23,7 @@ from dagster_beiwe.lake.storage.base import (
     too_large,
     unavailable,
 )
-from dagster_beiwe.private_files import (
-    DurableFile,
-    FileTooLargeError,
-    FileTree,
-    NotAFolderError,
-    NotRegularFileError,
-    OutsideTreeError,
-    part_name,
-)
+from dagster_beiwe.private_files import DurableFile, FileTooLargeError, NotRegularFileError, part_name
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 

@@ -1,0 +1,263 @@
+"""The files below a folder. No link is followed on the way to them, even one that appears meanwhile.
+
+Files and folders are private, as ``private_files`` makes them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO
+
+from dagster_beiwe.private_files import (
+    DurableFile,
+    make_folder,
+    open_file,
+    open_folder,
+    open_new_file,
+    open_new_folder,
+    read_file,
+)
+
+
+class NotAFolderError(NotADirectoryError):
+    """A part of a path in a tree is no folder, but a link or something else."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(errno.ENOTDIR, "a link, or something else, where a folder belongs", name)
+
+
+class OutsideTreeError(ValueError):
+    """The path leads out of its tree."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("a path that does not stay below its folder")
+        self.path = path
+
+
+def is_below(path: str) -> bool:
+    """Whether a relative path stays below its start; the empty path does."""
+    return "\0" not in path and (not path or {"", ".", ".."}.isdisjoint(path.split("/")))
+
+
+class FileTree:
+    """The files below a folder. Paths are relative to it, with ``/``.
+
+    The root may be reached through links, and with ``links_in_root`` so may its direct children. Every other link is
+    an error (``NotAFolderError`` in place of a folder), even one that appears meanwhile: each folder is opened from the
+    one above. ``before_making`` is called before a missing folder is created. Not for Windows.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        links_in_root: bool = False,
+        before_making: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self._links_in_root, self._before_making = links_in_root, before_making
+
+    @contextmanager
+    def folder_by_folder(self) -> Iterator[FileTree]:
+        """The tree for one thread that takes the files of a folder one after the other: the last folder stays open.
+
+        That saves most of the time of small files. It is right where nobody else moves or removes folders.
+        """
+        tree = _TreeByFolder(self.root, links_in_root=self._links_in_root, before_making=self._before_making)
+        try:
+            yield tree
+        finally:
+            tree.close()
+
+    def open(self, path: str) -> BinaryIO:
+        """A regular file for reading."""
+        with self._above(path) as (folder, name):
+            return open_file(name, folder=folder)
+
+    def read(self, path: str, *, limit_bytes: int) -> bytes:
+        """A whole small file."""
+        with self._above(path) as (folder, name):
+            return read_file(name, limit_bytes=limit_bytes, folder=folder)
+
+    def read_all(self, paths: Sequence[str], *, limit_bytes: int) -> Iterator[bytes | None]:
+        """Whole small files, None for a missing one; a folder of several in a row is opened once for them."""
+        for above, group in groupby(paths, key=lambda path: path.rpartition("/")[0]):
+            with ExitStack() as opened:
+                folder: int | None = None
+                for path in group:
+                    if not path or not is_below(path):
+                        raise OutsideTreeError(path)
+                    try:
+                        folder = opened.enter_context(self.folder(above)) if folder is None else folder
+                        data = read_file(path.rpartition("/")[2], limit_bytes=limit_bytes, folder=folder)
+                    except FileNotFoundError:
+                        yield None
+                    else:
+                        yield data
+
+    def create(self, path: str, *, durable: bool = True) -> BinaryIO:
+        """A new file for writing, durable when it is closed. Raises ``FileExistsError`` if anything is there."""
+        descriptor = self.open_new(path)
+        return DurableFile(descriptor) if durable else os.fdopen(descriptor, "wb")
+
+    def open_new(self, path: str) -> int:
+        """A descriptor of a new file, for writing. Raises ``FileExistsError`` if anything is there."""
+        with self._above(path, make=True) as (folder, name):
+            return open_new_file(name, folder=folder)
+
+    def move(self, source: str, target: str) -> None:
+        """Give a file another name, in place of a file that has it."""
+        with self._above(source) as (origin, old), self._above(target, make=True) as (folder, new):
+            os.replace(old, new, src_dir_fd=origin, dst_dir_fd=folder)
+
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name. Raises ``FileExistsError`` if anything has it."""
+        with self._above(source) as (origin, old), self._above(target, make=True) as (folder, new):
+            os.link(old, new, src_dir_fd=origin, dst_dir_fd=folder, follow_symlinks=False)
+
+    def delete(self, path: str) -> None:
+        """Delete what is at a path, if anything; not a folder."""
+        with suppress(FileNotFoundError, NotAFolderError), self._above(path) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+
+    def status(self, path: str) -> os.stat_result | None:
+        """The status of what is at a path, itself if it is a link; None if nothing is."""
+        with suppress(FileNotFoundError, NotAFolderError), self._above(path) as (folder, name):
+            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return None
+
+    def names(self, path: str) -> list[str]:
+        """Names in a folder, sorted. Raises ``FileNotFoundError`` and ``NotAFolderError``."""
+        with self.folder(path) as folder:
+            return sorted(os.listdir(folder))
+
+    def walk(self, path: str) -> Iterator[str]:
+        """Paths of everything but folders below a folder, without following links. Of a file or link: its own path."""
+        waiting = [path]
+        while waiting:
+            here = waiting.pop()
+            try:
+                inside = self._entries(here)
+            except FileNotFoundError:
+                continue
+            except NotAFolderError:
+                yield here
+                continue
+            below = f"{here}/" if here else ""
+            yield from (f"{below}{name}" for name, is_folder in inside if not is_folder)
+            waiting += [f"{below}{name}" for name, is_folder in reversed(inside) if is_folder]
+
+    def scan(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
+        """What ``walk`` yields, with the status of each; what is removed meanwhile is left out."""
+        for above, paths in groupby(self.walk(path), key=lambda each: each.rpartition("/")[0]):
+            with suppress(FileNotFoundError, NotAFolderError), self.folder(above) as folder:
+                for each in paths:
+                    with suppress(FileNotFoundError):
+                        yield each, os.stat(each.rpartition("/")[2], dir_fd=folder, follow_symlinks=False)
+
+    def delete_folders(self, path: str) -> None:
+        """Delete a folder and those below it. Raises ``OSError`` if a file is left."""
+        folders, waiting = [], [path]
+        while waiting:
+            here = waiting.pop()
+            with suppress(FileNotFoundError):
+                waiting += [f"{here}/{name}" for name, is_folder in self._entries(here) if is_folder]
+                folders.append(here)
+        for each in reversed(folders):
+            with self._above(each) as (above, name):
+                os.rmdir(name, dir_fd=above)
+
+    @contextmanager
+    def folder(self, path: str, *, make: bool = False) -> Iterator[int]:
+        """A descriptor of a folder while the block runs; ``make`` creates it if it is missing."""
+        if not is_below(path):
+            raise OutsideTreeError(path)
+        descriptor = self._open_folder(path.split("/") if path else [], make=make)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _above(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+        """A descriptor of the folder above a path's last name, and that name."""
+        if not path or not is_below(path):
+            raise OutsideTreeError(path)
+        *above, name = path.split("/")
+        descriptor = self._open_folder(above, make=make)
+        try:
+            yield descriptor, name
+        finally:
+            os.close(descriptor)
+
+    def _open_folder(self, names: list[str], *, make: bool) -> int:
+        descriptor = self._open_root(make=make)
+        for number, name in enumerate(names):
+            above = descriptor
+            try:
+                descriptor = self._open_below(above, name, follow=self._links_in_root and number == 0, make=make)
+            finally:
+                os.close(above)
+        return descriptor
+
+    def _open_root(self, *, make: bool) -> int:
+        try:
+            return open_folder(self.root, follow=True)
+        except FileNotFoundError:
+            if not make:
+                raise
+        self._before_making()
+        make_folder(self.root)
+        return open_folder(self.root, follow=True)
+
+    def _open_below(self, above: int, name: str, *, follow: bool, make: bool) -> int:
+        try:
+            try:
+                return open_folder(name, follow=follow, folder=above)
+            except FileNotFoundError:
+                if not make:
+                    raise
+            self._before_making()
+            return open_new_folder(name, follow=follow, folder=above)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):  # what a link is called depends on the system
+                raise NotAFolderError(name) from None
+            raise
+
+    def _entries(self, path: str) -> list[tuple[str, bool]]:
+        """Names in a folder, sorted, and whether each is a folder itself."""
+        with self.folder(path) as folder, os.scandir(folder) as entries:
+            return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+
+
+class _TreeByFolder(FileTree):
+    _last: tuple[str, int] | None = None
+    _in_use = False
+
+    @contextmanager
+    def _above(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+        above, _, name = path.rpartition("/")
+        if not name or not is_below(path):
+            raise OutsideTreeError(path)
+        if self._in_use and self._last and self._last[0] != above:  # a move from one folder to another
+            with super()._above(path, make=make) as found:
+                yield found
+            return
+        if self._last is None or self._last[0] != above:
+            self.close()
+            self._last = above, self._open_folder(above.split("/") if above else [], make=make)
+        outer, self._in_use = self._in_use, True
+        try:
+            yield self._last[1], name
+        finally:
+            self._in_use = outer
+
+    def close(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            os.close(last[1])
