@@ -10,7 +10,8 @@ from dagster_beiwe.errors import ConfigurationError
 
 _STUDY_ID = re.compile(r"[A-Za-z0-9]{24}")
 _PARTICIPANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_PART_OF_PATH = re.compile(r"[A-Za-z0-9_.+()~ -]{1,255}")
+_PART_OF_PATH = r"[A-Za-z0-9_.+()~ -]{1,255}"
+_PATH_BELOW = re.compile(rf"(?!\.){_PART_OF_PATH}(?:/(?!\.\.?(?:/|\Z)){_PART_OF_PATH})*")
 _LONGEST_SLUG = 80  # asset keys become file names of tables, which file systems bound
 
 
@@ -31,8 +32,7 @@ def is_plain_name(text: str) -> bool:
 
 def is_path_below(text: str) -> bool:
     """Whether the text can be a path below a participant's folder that leads neither out nor to ``.beiwe``."""
-    parts = text.split("/")
-    return not text.startswith(".") and all(_PART_OF_PATH.fullmatch(part) and part not in (".", "..") for part in parts)
+    return _PATH_BELOW.fullmatch(text) is not None
 
 
 def check_study_id(text: str) -> str:

@@ -52,6 +52,9 @@ def as_forest_expects_them(view: RawFiles, files: Iterable[RawFile]) -> Iterator
 
 
 def _copy(view: RawFiles, file: RawFile, sink: BinaryIO, tick: Tick) -> Notes:
+    if file.size_bytes is not None and file.size_bytes <= _CHUNK_BYTES:
+        sink.write(view.content(file))
+        return Notes()
     with view.open(file) as source:
         while chunk := source.read(_CHUNK_BYTES):
             sink.write(chunk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
@@ -18,6 +19,16 @@ _STEP_BYTES = 1024
 LARGEST_WINDOW_BYTES = 8 * 1024 * 1024
 """What unpacking a frame may look back on, unless the frame's content is known to be larger."""
 _FRAME_HEADER_BYTES = 18
+
+_local = threading.local()
+
+
+def decompressor() -> zstandard.ZstdDecompressor:
+    """The thread's own: it takes as long to make one as to use it."""
+    if not hasattr(_local, "decompressor"):
+        _local.decompressor = zstandard.ZstdDecompressor()
+    own: zstandard.ZstdDecompressor = _local.decompressor
+    return own
 
 
 def unpacked(body: Iterable[bytes], name: str, *, sized: bool = True) -> Iterator[bytes]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-import threading
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
@@ -21,6 +20,7 @@ from msgspec.structs import replace
 
 from dagster_beiwe.errors import IntegrityError, TimeRangeError
 from dagster_beiwe.ids import is_participant_id, is_path_below, is_plain_name, is_study_id
+from dagster_beiwe.lake.frames import decompressor
 from dagster_beiwe.lake.layout import Home
 from dagster_beiwe.windows import Window
 
@@ -244,7 +244,6 @@ _sizes_decoder: msgspec.msgpack.Decoder[FileSizes] = msgspec.msgpack.Decoder(Fil
 _table_decoder: msgspec.json.Decoder[TableManifest] = msgspec.json.Decoder(TableManifest)
 _encoder = msgspec.json.Encoder()
 _sizes_encoder = msgspec.msgpack.Encoder()
-_local = threading.local()
 
 
 def encode(manifest: Manifest | TableManifest) -> bytes:
@@ -319,20 +318,12 @@ def total_bytes(records: Iterable[FileRecord]) -> int:
     return sum(record.size_bytes for record in records)
 
 
-def _decompressor() -> zstandard.ZstdDecompressor:
-    """The thread's own: it takes as long to make one as to use it."""
-    if not hasattr(_local, "decompressor"):
-        _local.decompressor = zstandard.ZstdDecompressor()
-    decompressor: zstandard.ZstdDecompressor = _local.decompressor
-    return decompressor
-
-
 def _decoded(decoder: msgspec.json.Decoder[T] | msgspec.msgpack.Decoder[T], data: bytes, *, name: str) -> T:
     """A stored document as its decoder reads it; ``name`` is for messages. Raises ``IntegrityError``."""
     try:
         if zstandard.frame_content_size(data) not in range(_LARGEST_BYTES):  # it would be taken as memory at once
             raise ValueError("a size that no document has")
-        return decoder.decode(_decompressor().decompress(data))
+        return decoder.decode(decompressor().decompress(data))
     except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, RecursionError):
         raise IntegrityError(
             f"{name!r} does not have the fields of such a document. It was not used. A newer version wrote it (update "

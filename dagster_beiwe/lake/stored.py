@@ -8,10 +8,11 @@ from typing import BinaryIO, cast
 
 import zstandard
 
-from dagster_beiwe.encryption import KeyRing, decrypting_reader, wrong_key
+from dagster_beiwe.encryption import Bytes, KeyRing, decrypting_reader, wrong_key
 from dagster_beiwe.errors import EncryptionError, IntegrityError
-from dagster_beiwe.lake.frames import LARGEST_WINDOW_BYTES
+from dagster_beiwe.lake.frames import LARGEST_WINDOW_BYTES, decompressor
 from dagster_beiwe.lake.manifest import FileRecord
+from dagster_beiwe.lake.staging import SMALL_BYTES
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.text import error_in_words
 
@@ -29,17 +30,62 @@ def open_stored(storage: Storage, path: str, record: FileRecord, ring: KeyRing) 
     return cast("BinaryIO", io.BufferedReader(StoredReader(raw, storage, path, record, ring), _BUFFER_BYTES))
 
 
-def read_decrypted(storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> bytearray:
+def read_stored(storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> bytes:
+    """The whole plain content of a stored file, proven. Raises as ``open_stored`` and reading it do."""
+    if (whole := _read_whole(storage, path, record, ring)) is not None:
+        return bytes(whole[1])
+    with open_stored(storage, path, record, ring) as reader:
+        return reader.read()
+
+
+def read_decrypted(storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> Bytes:
     """The decrypted bytes of a small file, still compressed if it is stored so. Its content is proven on the way.
 
     Raises as ``open_stored`` and reading it do.
     """
+    if (whole := _read_whole(storage, path, record, ring)) is not None:
+        return whole[0]
     decrypted = bytearray()
     raw = storage.open(path, size_bytes=record.stored_size_bytes)
     with StoredReader(raw, storage, path, record, ring, decrypted=decrypted) as reader:
         while reader.read_verified(_BUFFER_BYTES):
             pass
     return decrypted
+
+
+def _read_whole(storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> tuple[Bytes, Bytes] | None:
+    """The decrypted bytes and the plain content of a small file, read at once: several times as fast as in chunks.
+
+    None for a file that is large, or anything but what was committed: ``StoredReader`` says what is wrong with it.
+    """
+    if max(record.size_bytes, record.stored_size_bytes) > SMALL_BYTES:
+        return None
+    cipher = ring.reader(record.encryption, name=path)
+    with storage.open(path, size_bytes=record.stored_size_bytes) as raw:
+        plain: Bytes = raw.read(record.stored_size_bytes + 1)
+    if len(plain) != record.stored_size_bytes:
+        return None
+    try:
+        if cipher is not None:
+            decryptor = cipher.decryptor()
+            plain = decryptor.update(plain) + decryptor.finish()
+        decrypted = plain
+        if record.compression == "zstd":
+            if zstandard.frame_content_size(plain) not in (-1, record.size_bytes):  # it would be taken as memory
+                return None
+            plain = decompressor().decompress(plain, max_output_size=record.size_bytes)
+    except (zstandard.ZstdError, EncryptionError):
+        return None
+    same = len(plain) == record.size_bytes and hashlib.sha256(plain).hexdigest() == record.sha256
+    return (decrypted, plain) if same else None
+
+
+def prove_stored(storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> None:
+    """Read a stored file to its end. Raises as ``open_stored`` and reading it do."""
+    if _read_whole(storage, path, record, ring) is None:
+        with open_stored(storage, path, record, ring) as reader:
+            while reader.read(_BUFFER_BYTES):
+                pass
 
 
 class StoredReader(io.RawIOBase):

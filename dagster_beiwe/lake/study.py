@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from datetime import datetime
-from typing import BinaryIO, Final, get_args
+from typing import BinaryIO, Final, TypeVar, get_args
 
-from dagster_beiwe.encryption import Cipher, CipherKeys, KeyRing
+from dagster_beiwe.encryption import Bytes, Cipher, CipherKeys, KeyRing
 from dagster_beiwe.errors import (
     ConfigurationError,
     IntegrityError,
@@ -28,10 +28,12 @@ from dagster_beiwe.lake.layout import Subject
 from dagster_beiwe.lake.manifest import FileRecord, FileSizes, Manifest, decode, decode_sizes
 from dagster_beiwe.lake.staging import Compression, FileForm
 from dagster_beiwe.lake.storage.base import Storage
-from dagster_beiwe.lake.stored import open_stored, read_decrypted
+from dagster_beiwe.lake.stored import open_stored, prove_stored, read_decrypted, read_stored
 from dagster_beiwe.windows import Window, start_of_key
 
 KEEP_SUPERSEDED_DAYS: Final = 30.0
+
+_T = TypeVar("_T")
 
 When = int | str | datetime
 """A past state: a record's number, a snapshot's name, or a time."""
@@ -232,22 +234,31 @@ class StudyLake:
         key was not given, or is a wrong one. If the window is given, a file of a version that was collected since
         raises ``PastStateError``.
         """
-        try:
-            return open_stored(self.storage, self.folder(participant, record.path), record, self.ring)
-        except FileNotFoundError:
-            raise self._absent(participant, record, window) from None
-
-    def read_decrypted(self, participant: str, record: FileRecord) -> bytearray:
-        """The decrypted bytes of a small file, still compressed if it is stored so. Raises as reading it does."""
-        try:
-            return read_decrypted(self.storage, self.folder(participant, record.path), record, self.ring)
-        except FileNotFoundError:
-            raise self._absent(participant, record, "") from None
+        return self._stored(open_stored, participant, record, window)
 
     def read(self, participant: str, record: FileRecord, *, window: str = "") -> bytes:
-        """The plain content of a file, checked before it is returned."""
-        with self.open(participant, record, window=window) as file:
-            return file.read()
+        """The plain content of a file, checked before it is returned. Raises as ``open`` and reading it do."""
+        return self._stored(read_stored, participant, record, window)
+
+    def read_decrypted(self, participant: str, record: FileRecord) -> Bytes:
+        """The decrypted bytes of a small file, still compressed if it is stored so. Raises as ``read`` does."""
+        return self._stored(read_decrypted, participant, record)
+
+    def prove(self, participant: str, record: FileRecord) -> None:
+        """Read a file to its end. Raises as ``read`` does."""
+        self._stored(prove_stored, participant, record)
+
+    def _stored(
+        self,
+        read: Callable[[Storage, str, FileRecord, KeyRing], _T],
+        participant: str,
+        record: FileRecord,
+        window: str = "",
+    ) -> _T:
+        try:
+            return read(self.storage, self.folder(participant, record.path), record, self.ring)
+        except FileNotFoundError:
+            raise self._absent(participant, record, window) from None
 
     def folder(self, participant: str, below: str = "") -> str:
         """Path of a participant's folder, or of something below it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,15 @@ class OpenedFiles:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.members: list[str] = []
-        original = StudyLake.open
+        for name in ("open", "read"):
+            monkeypatch.setattr(StudyLake, name, self._noting(getattr(StudyLake, name)))
 
-        def opened(lake: StudyLake, participant: str, record: Any, **options: Any) -> Any:
+    def _noting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(lake: StudyLake, participant: str, record: Any, **options: Any) -> Any:
             self.members.append(record.member)
             return original(lake, participant, record, **options)
 
-        monkeypatch.setattr(StudyLake, "open", opened)
+        return noted
 
 
 @pytest.fixture
