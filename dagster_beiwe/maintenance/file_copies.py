@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, groupby
 from typing import Final
 
 import msgspec
@@ -40,30 +42,27 @@ class FileCopier:
 
         Small files whose compression does not change are encrypted in batches, which is several times faster.
         """
-        batch, single = list[FileRecord](), list[FileRecord]()
-        size_bytes = 0
+        together: dict[FileForm, list[FileRecord]] = {}
+        single: list[FileRecord] = []
         for record in records:
-            small = record.size_bytes <= SMALL_BYTES and self._form(record).compression == record.compression
-            (batch if small else single).append(record)
-            size_bytes += record.stored_size_bytes if small else 0
-            if size_bytes >= self.batch_bytes:
-                yield from self._batch(participant, batch)
-                batch, size_bytes = [], 0
-        yield from self._batch(participant, batch)
-        yield from self.pool.map(lambda record: self._file(participant, record), single)
+            form = self._form(record)
+            small = record.size_bytes <= SMALL_BYTES and form.compression == record.compression
+            (together.setdefault(form, []) if small else single).append(record)
+        for form, own in together.items():
+            for batch in even_batches(own, size_bytes=self.batch_bytes):
+                yield from self._batch(participant, batch, form)
+        yield from self.pool.map(partial(self._file, participant), single)
 
-    def _batch(self, participant: str, records: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, StagedFile]]:
-        by_form: dict[FileForm, list[FileRecord]] = {}
-        for record in records:
-            by_form.setdefault(self._form(record), []).append(record)
-        for form, own in by_form.items():
-            contents = self.pool.map(lambda record: self.source.read_decrypted(participant, record), own)
-            files = [
-                (_member(participant, record), Examined(plain=_hashes(record), content=content))
-                for record, content in zip(own, contents, strict=True)
-            ]
-            staged = self.writer.stage_all(files, pool=self.pool, form=form)
-            yield from self.pool.map(lambda pair: self._proven(participant, *pair), zip(own, staged, strict=True))
+    def _batch(
+        self, participant: str, records: Sequence[FileRecord], form: FileForm
+    ) -> Iterator[tuple[FileRecord, StagedFile]]:
+        contents = self.pool.map(partial(self.source.read_decrypted, participant), records)
+        files = [
+            (_member(participant, record), Examined(plain=_hashes(record), content=bytearray(content)))
+            for record, content in zip(records, contents, strict=True)
+        ]
+        staged = self.writer.stage_all(files, pool=self.pool, form=form)
+        yield from self.pool.map(partial(self._proven, participant), records, staged)
 
     def _file(self, participant: str, record: FileRecord) -> tuple[FileRecord, StagedFile]:
         with self.source.open(participant, record) as plain:
@@ -76,9 +75,7 @@ class FileCopier:
         path = file.path.removeprefix(f"{self.target.folder(participant)}/")
         copy = msgspec.structs.replace(as_stored(record, file), path=path)
         if self.target.ring.can_decrypt(file.encryption):
-            with self.target.open(participant, copy) as back:
-                while back.read(_CHUNK_BYTES):
-                    pass
+            self.target.prove(participant, copy)
         return copy, file
 
     def _form(self, record: FileRecord) -> FileForm:
@@ -95,6 +92,15 @@ class FileCopier:
             form.encryption,
             form.compression,
         )
+
+
+def even_batches(records: Sequence[FileRecord], *, size_bytes: int) -> Iterator[Sequence[FileRecord]]:
+    """Consecutive records in batches of about so many stored bytes: a small rest would be encrypted slowly."""
+    ends = [*accumulate(record.stored_size_bytes for record in records)]
+    total = max(1, ends[-1])
+    count = max(1, round(total / size_bytes))
+    for _, batch in groupby(zip(ends, records, strict=True), key=lambda each: (each[0] * count - 1) // total):
+        yield [record for _, record in batch]
 
 
 def _member(participant: str, record: FileRecord) -> MemberName:

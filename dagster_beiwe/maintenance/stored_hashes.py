@@ -17,7 +17,10 @@ Wrong = Literal["file missing", "file changed", "file unreadable"]
 _CHUNK_BYTES: Final = 1024 * 1024
 _SMALL_BYTES: Final = 4 * _CHUNK_BYTES
 _BATCH_FILES: Final = 256
-_BATCH_BYTES: Final = 8 * _CHUNK_BYTES
+_BATCH_BYTES: Final = 2 * _CHUNK_BYTES
+"""What a processor still has at hand when it is hashed."""
+_BATCH_BYTES_OF_REQUESTS: Final = 8 * _CHUNK_BYTES
+"""More where each file is a request, because an object store serves many at once."""
 
 
 class StoredHashes:
@@ -27,6 +30,7 @@ class StoredHashes:
         self._storage = storage
         self._hashes: dict[str, str] = {}
         self._wrong: dict[str, Wrong] = {}
+        self._batch_bytes = _BATCH_BYTES if storage.locks else _BATCH_BYTES_OF_REQUESTS
         self.files = self.size_bytes = 0
 
     def clear(self) -> None:
@@ -37,7 +41,7 @@ class StoredHashes:
     def read_ahead(self, sizes: Mapping[str, int]) -> None:
         """Read the small files among these, several at a time. Those that fail are read again once asked for."""
         new = sorted((path, size) for path, size in sizes.items() if path not in self._hashes)  # by folder
-        batches = list(_batches(new))
+        batches = list(_batches(new, size_bytes=self._batch_bytes))
         if len(batches) < 2:  # threads are worth it for many bytes only
             found = iter([self._hashed(batch) for batch in batches])
         else:
@@ -89,17 +93,17 @@ class StoredHashes:
         self.size_bytes += size_bytes
 
 
-def _batches(sizes: Iterable[tuple[str, int]]) -> Iterator[list[str]]:
+def _batches(sizes: Iterable[tuple[str, int]], *, size_bytes: int) -> Iterator[list[str]]:
     """Paths of small files, in batches that fit into memory."""
     batch: list[str] = []
     total = 0
-    for path, size_bytes in sizes:
-        if size_bytes > _SMALL_BYTES:
+    for path, own_bytes in sizes:
+        if own_bytes > _SMALL_BYTES:
             continue
-        if batch and (len(batch) == _BATCH_FILES or total + size_bytes > _BATCH_BYTES):
+        if batch and (len(batch) == _BATCH_FILES or total + own_bytes > size_bytes):
             yield batch
             batch, total = [], 0
         batch.append(path)
-        total += size_bytes
+        total += own_bytes
     if batch:
         yield batch

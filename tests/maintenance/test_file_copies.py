@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from core_helpers import PASSPHRASE, PERSON, STUDY, commit
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dagster_beiwe.lake import BeiweLake, LakeWriter, StudyLake
-from dagster_beiwe.maintenance.file_copies import FileCopier
+from dagster_beiwe.lake.manifest import FileRecord
+from dagster_beiwe.maintenance.file_copies import FileCopier, even_batches
+
+FACTS: dict[str, Any] = {
+    **dict.fromkeys(("member", "path", "stream", "time", "sha1", "sha256", "stored_sha256"), ""),
+    **dict.fromkeys(("encryption", "compression", "first_seen", "fetched_at", "run_id"), ""),
+    "survey_id": None, "md5": None, "size_bytes": 0,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("batch_bytes", [1, 300, 10**6])
@@ -25,3 +35,15 @@ def test_every_file_is_copied_once_in_batches_of_any_size(lake: StudyLake, tmp_p
     assert [record.key for record in copies] == [record.key for record in records]
     assert read == list(files.values())
     assert len({record.path for record in copies}) == 5
+
+
+@given(sizes=st.lists(st.integers(0, 50), min_size=1, max_size=60), size_bytes=st.integers(1, 200))
+def test_batches_are_of_about_the_same_size(sizes: list[int], size_bytes: int) -> None:
+    """A small rest would be encrypted slowly. Every file is in one batch, in order."""
+    records = [FileRecord(**FACTS, key=str(number), stored_size_bytes=size) for number, size in enumerate(sizes)]
+    batches = [*even_batches(records, size_bytes=size_bytes)]
+    assert [record for batch in batches for record in batch] == records
+    totals = [sum(record.stored_size_bytes for record in batch) for batch in batches]
+    share = sum(sizes) / max(1, round(sum(sizes) / size_bytes))
+    assert all(abs(total - share) < max(1, *sizes) or len(batches) == 1 for total in totals) or not sum(sizes)
+    assert max(totals) < 1.5 * size_bytes + max(1, *sizes)
