@@ -98,6 +98,8 @@ class Intake:
         self._unchecked: list[_Small] = []
         self._unchecked_bytes = 0
         self._batch: list[Future[list[_Checked]]] = []
+        self._unsettled: deque[tuple[Future[list[_Checked]], int]] = deque()
+        """Parts of the batch that may be smaller once they are checked, and their bytes until then."""
         self._batch_files = self._batch_bytes = 0
         self._waiting: deque[tuple[Future[None], int]] = deque()
         self._waiting_bytes = 0
@@ -151,21 +153,32 @@ class Intake:
         self._unchecked_bytes += needed
         self._batch_files += 1
         self._batch_bytes += needed
+        if self._unchecked_bytes >= _CHECKED_TOGETHER_BYTES:
+            self._send_unchecked()
+        while self._unsettled and self._batch_bytes >= self._policy.batch_bytes:
+            self._settle_oldest()
         if self._batch_bytes >= self._policy.batch_bytes or self._batch_files >= _LARGEST_BATCH:
             self._send_batch()
-        elif self._unchecked_bytes >= _CHECKED_TOGETHER_BYTES:
-            self._send_unchecked()
 
     def _send_unchecked(self) -> None:
-        self._batch.append(self._threads.files.submit(_check, self._unchecked))
+        checked = self._threads.files.submit(_check, self._unchecked)
+        self._batch.append(checked)
+        self._unsettled.append((checked, self._unchecked_bytes))
         self._unchecked, self._unchecked_bytes = [], 0
+
+    def _settle_oldest(self) -> None:
+        """Count what is held of members that were checked, and perhaps compressed."""
+        checked, size_bytes = self._unsettled.popleft()
+        self._batch_bytes += sum(len(examined.content) for _, examined, _ in checked.result()) - size_bytes
 
     def _send_batch(self) -> None:
         if self._batch_files:
-            self._send_unchecked()
+            if self._unchecked:
+                self._send_unchecked()
             stored = self._threads.batches.submit(_store, self._batch, self._writer, self._threads.files)
             self._wait_for(stored, self._batch_bytes)
             self._batch, self._batch_files, self._batch_bytes = [], 0, 0
+            self._unsettled.clear()
 
     def _store_one(self, name: MemberName, body: list[bytes], outcome: _Outcome, *, compressed: bool) -> None:
         """Check, encrypt, and store a medium member."""
