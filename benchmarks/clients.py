@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 from urllib.parse import urlencode, urlsplit
 
-from benchmarks.process import Job, peak_bytes
+from benchmarks.process import Job, peak_bytes, wait_for_others
 from benchmarks.server import Served
 
 if TYPE_CHECKING:
@@ -391,6 +391,7 @@ def main() -> None:
     )
     job = Job(**document)
     _import_everything(job.client)
+    wait_for_others(job)
     print("\n" + json.dumps(_CLIENTS[job.client](job)))
 
 

@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +20,16 @@ _ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a client is to do. ``folder`` is its own to write to; ``options`` are the client's."""
+    """What a client is to do. ``folder`` is its own to write to; ``options`` are the client's.
+
+    So many jobs that run ``together`` begin when all of them have imported what they need.
+    """
 
     client: str
     served: Served
     folder: str
     options: Mapping[str, Any]
+    together: int = 1
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -53,6 +58,14 @@ def run_module(
         raise RuntimeError(f"{' '.join([module, *arguments])} failed.\n{shown}")
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured
+
+
+def wait_for_others(job: Job) -> None:
+    """Return once as many jobs as run together, whose folders lie side by side, are ready to begin."""
+    if job.together > 1:
+        Path(f"{job.folder}.ready").touch()
+        while len([*Path(job.folder).parent.glob("*.ready")]) < job.together:
+            time.sleep(0.01)
 
 
 def peak_bytes(pid: int | None = None) -> int:

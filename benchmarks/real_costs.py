@@ -29,10 +29,17 @@ def measure(scale: Scale, *, folder: Path, say: Callable[[str], None]) -> dict[s
 
         def download(client: str, participants: Sequence[str], name: str) -> dict[str, Any]:
             program, options = _CLIENTS[client]
+            own = folder / name
+            own.mkdir()
             jobs = [
-                Job(client=program, served=server.served, folder=f"{folder}/{name}-{each}", options=own)
+                Job(
+                    client=program,
+                    served=server.served,
+                    folder=str(own / each),
+                    options={**options, "participants": [each]},
+                    together=len(participants),
+                )
                 for each in participants
-                for own in [{**options, "participants": [each]}]
             ]
             with ThreadPoolExecutor(len(jobs)) as pool:
                 cases = list(pool.map(run, jobs))

@@ -92,6 +92,9 @@ def _serve(workload: str, scale: Scale) -> None:
         _prepare(route)
     (study,) = data.world.studies.values()
     files = data.world.files(study.id)
+    if data.hashed:
+        for file in files:
+            assert file.sha1
     with SimulatedServer(data.world, **data.costs) as server:
         served = Served(
             url=server.url,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any, Literal
@@ -28,8 +28,9 @@ _HOUR = timedelta(hours=1)
 class Data:
     """A world and what clients are to fetch of it: streams in [start, end), of all participants of its only study.
 
-    The server answers a request to a ``prepared`` route from memory if it was sent before. ``costs`` are what its
-    requests and files cost, as ``SimulatedServer`` takes them.
+    The server answers a request to a ``prepared`` route from memory if it was sent before. One that is ``hashed`` knows
+    its files' SHA-1 from the start, as a real one does. ``costs`` are what its requests and files cost, as
+    ``SimulatedServer`` takes them.
     """
 
     world: World
@@ -37,6 +38,7 @@ class Data:
     start: datetime
     end: datetime = NOW
     prepared: tuple[str, ...] = ()
+    hashed: bool = False
     costs: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -182,12 +184,12 @@ def _lake_of_hours(scale: Scale) -> Data:
         for hour in range(hours):
             rows = 40 if scale == "tiny" else _ACCELEROMETER_ROWS[hour % len(_ACCELEROMETER_ROWS)]
             world.add_hour(name, "accelerometer", start + hour * _HOUR, rows=rows)
-    return Data(world=world, streams=("accelerometer",), start=start)
+    return Data(world=world, streams=("accelerometer",), start=start, hashed=True)
 
 
 def _lake_of_small(scale: Scale) -> Data:
     people, days = {"full": (8, 14), "quick": (2, 5), "tiny": (1, 1)}[scale]
-    return _small_files([f"small{number:03d}" for number in range(people)], scale, days)
+    return replace(_small_files([f"small{number:03d}" for number in range(people)], scale, days), hashed=True)
 
 
 def _watched(files_a_day: int, scale: Scale) -> Data:

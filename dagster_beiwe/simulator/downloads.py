@@ -76,7 +76,7 @@ def _skipped(file: StoredFile, registry: dict[str, str], profile: Profile) -> bo
     if registry.get(key):
         return True
     value = registry.get(short)
-    return by_hash_alone or (bool(value) and value in (file.sha1 if file.has_sha1 else None, file.md5))
+    return by_hash_alone or (bool(value) and ((file.has_sha1 and value == file.sha1) or value == file.md5))
 
 
 def _entries(files: list[StoredFile], profile: Profile, *, zstd: bool, with_hashes: bool) -> Iterator[Entry]:
