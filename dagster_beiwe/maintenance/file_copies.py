@@ -99,7 +99,7 @@ def even_batches(records: Sequence[FileRecord], *, size_bytes: int) -> Iterator[
     ends = [*accumulate(record.stored_size_bytes for record in records)]
     total = max(1, ends[-1])
     count = max(1, round(total / size_bytes))
-    for _, batch in groupby(zip(ends, records, strict=True), key=lambda each: (each[0] * count - 1) // total):
+    for _, batch in groupby(zip(ends, records, strict=True), key=lambda each: max(0, each[0] * count - 1) // total):
         yield [record for _, record in batch]
 
 

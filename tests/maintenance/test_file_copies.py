@@ -45,5 +45,5 @@ def test_batches_are_of_about_the_same_size(sizes: list[int], size_bytes: int) -
     assert [record for batch in batches for record in batch] == records
     totals = [sum(record.stored_size_bytes for record in batch) for batch in batches]
     share = sum(sizes) / max(1, round(sum(sizes) / size_bytes))
-    assert all(abs(total - share) < max(1, *sizes) or len(batches) == 1 for total in totals) or not sum(sizes)
-    assert max(totals) < 1.5 * size_bytes + max(1, *sizes)
+    assert all(abs(total - share) <= max(1, *sizes) for total in totals if len(totals) > 1)
+    assert max(totals) <= 1.5 * size_bytes + max(1, *sizes)

@@ -21,7 +21,7 @@ FILES, CONTENT = 60, b"0,0,0\n" * 30_000
 def test_a_batch_counts_what_its_files_hold(
     folder: Path, compression: str, batches: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is compressed on arrival makes room for more: the more files, the faster they are encrypted."""
+    """What is compressed here makes room for more: the more files, the faster they are encrypted."""
     lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE, compression=compression)  # type: ignore[arg-type]
     sizes: list[int] = []
     real = LakeWriter.stage_all
