@@ -71,7 +71,7 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Writer = Callable[[BinaryIO], Notes]
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class ExportFolder:
     """A folder while an export writes to it, from several threads if you like. Use ``open``."""
 

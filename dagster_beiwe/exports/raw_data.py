@@ -65,7 +65,7 @@ def export(
 ) -> Result:
     """Write a selection, several raw files at a time. Files that an interrupted export has completed are kept."""
     result, shown = Result(), _SharedProgress(progress)
-    stopped, alone = threading.Event(), threading.Lock()
+    stopped, small_jobs = threading.Event(), threading.Lock()
     threads, job_bytes = (1, 0) if selection.form in TABLE_FORMS else (BUSY_THREADS, _JOB_BYTES)
 
     def write(own: ExportFolder, output: Output) -> _Done | NotATableError:
@@ -75,9 +75,9 @@ def export(
             return error
 
     def write_all(outputs: Sequence[Output]) -> list[tuple[Output, _Done | NotATableError]]:
-        # Small files keep Python busy, not the disk: two threads would only hinder each other.
+        # Small files on a disk keep Python busy: two threads would only hinder each other. A store takes its time.
         filled = sum(output.size_bytes for output in outputs) >= job_bytes
-        with nullcontext() if filled else alone, folder.for_thread() as own:
+        with nullcontext() if filled or not lake.storage.locks else small_jobs, folder.for_thread() as own:
             return [(output, write(own, output)) for output in outputs if not stopped.is_set()]
 
     for participant in contents.participants:
