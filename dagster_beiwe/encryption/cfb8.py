@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -21,12 +22,19 @@ _TILE_BYTES: Final = 4096
 """How much of each file is worked on at a time: some hundred such rows fit a core's own cache."""
 
 _STEP_BYTES: Final = 16 * 1024
-"""How much is decrypted at a time: 16 times as much, twice, fits a core's own cache."""
+"""How much is decrypted at a time. Both buffers, 16 times this size each, fit a core's own cache."""
 
 _LITTLE_BYTES: Final = 4 * 1024
-"""Too little for a thread to keep memory for it."""
+"""Up to this size, new buffers cost next to nothing."""
 
-_local = threading.local()
+
+class _Thread(threading.local):
+    @cached_property
+    def buffers(self) -> tuple[np.ndarray, np.ndarray]:
+        return _new_buffers(_STEP_BYTES)
+
+
+_thread = _Thread()
 
 
 def cfb8_encryptor(key: bytes, iv: bytes) -> CipherContext:
@@ -66,13 +74,8 @@ class Cfb8Decryption:
 
 
 def _buffers(size_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """For so many bytes, or one step of them. To get large ones each time would take longer than to decrypt in them."""
-    if size_bytes <= _LITTLE_BYTES:
-        return _new_buffers(size_bytes)
-    if not hasattr(_local, "buffers"):
-        _local.buffers = _new_buffers(_STEP_BYTES)
-    buffers: tuple[np.ndarray, np.ndarray] = _local.buffers
-    return buffers
+    """Buffers for one step. Allocating large ones takes longer than decrypting, so each thread keeps its own."""
+    return _new_buffers(size_bytes) if size_bytes <= _LITTLE_BYTES else _thread.buffers
 
 
 def _new_buffers(size_bytes: int) -> tuple[np.ndarray, np.ndarray]:

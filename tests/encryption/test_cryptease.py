@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cryptease
@@ -360,3 +361,22 @@ def test_a_file_opens_without_crypt_py_as_documented(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     exec(compile(example, str(guide), "exec"), {})
     assert (tmp_path / "hour.csv.zst").read_bytes() == b"ok"
+
+
+def test_threads_decrypt_at_the_same_time() -> None:
+    """Each in memory of its own, which it keeps."""
+    interval = sys.getswitchinterval()
+    files = [os.urandom(60_000) for _ in range(12)]
+    stored = [encrypt_bytes(data, PASSPHRASE) for data in files]
+    cipher = CrypteaseCipher(PASSPHRASE)
+
+    def decrypt(number: int) -> bool:
+        decryptor = cipher.decryptor()
+        return decryptor.update(stored[number]) + decryptor.finish() == files[number]
+
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(decrypt, [*range(len(files))] * 10))
+    finally:
+        sys.setswitchinterval(interval)
