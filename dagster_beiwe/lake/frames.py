@@ -1,4 +1,4 @@
-"""A compressed member as servers send it: one zstd frame, unpacked in bounded memory, whatever it holds."""
+"""zstd frames. A compressed member, as servers send it, is one: it is unpacked in bounded memory, whatever it holds."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ LARGEST_WINDOW_BYTES = 8 * 1024 * 1024
 """What unpacking a frame may look back on, unless the frame's content is known to be larger."""
 _FRAME_HEADER_BYTES = 18
 
-_local = threading.local()
+
+class _Thread(threading.local):
+    def __init__(self) -> None:
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_thread = _Thread()
 
 
 def decompressor() -> zstandard.ZstdDecompressor:
-    """The thread's own: it takes as long to make one as to use it."""
-    if not hasattr(_local, "decompressor"):
-        _local.decompressor = zstandard.ZstdDecompressor()
-    own: zstandard.ZstdDecompressor = _local.decompressor
-    return own
+    """The thread's own: it takes as long to make one as to use it. A frame's declared size is taken as memory."""
+    return _thread.decompressor
 
 
 def unpacked(body: Iterable[bytes], name: str, *, sized: bool = True) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ import zstandard
 
 from dagster_beiwe.encryption import Bytes, Cipher, recorded_name
 from dagster_beiwe.errors import DamagedMemberError
-from dagster_beiwe.lake.frames import damaged, declared_size, unpacked
+from dagster_beiwe.lake.frames import damaged, declared_size, decompressor, unpacked
 from dagster_beiwe.lake.layout import stored_suffix
 from dagster_beiwe.lake.storage.base import NewFile, Storage
 
@@ -204,7 +204,7 @@ def examine(body: bytes, *, name: str, compressed: bool, form: FileForm, md5: bo
         return Examined(plain=plain.found(), content=bytearray(kept.getbuffer()))
     declared_size(body, name)
     try:
-        content = zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
+        content = decompressor().decompress(body, allow_extra_data=False)
     except zstandard.ZstdError:
         raise DamagedMemberError(damaged("bytes that zstd cannot read as one frame"), member=name) from None
     plain.write(content)

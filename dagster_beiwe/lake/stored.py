@@ -53,39 +53,60 @@ def read_decrypted(storage: Storage, path: str, record: FileRecord, ring: KeyRin
     return decrypted
 
 
+def prove_stored(storage: Storage, path: str, record: FileRecord, ring: KeyRing, *, decrypted_sha256: str = "") -> None:
+    """Read a stored file to its end. Raises as ``open_stored`` and reading it do.
+
+    ``decrypted_sha256`` is the hash of bytes, compressed as the file is, whose content is proven.
+    """
+    if decrypted_sha256:
+        decrypted = _decrypt_whole(storage, path, record, ring)
+        proven = decrypted is not None and hashlib.sha256(decrypted).hexdigest() == decrypted_sha256
+    else:
+        proven = _read_whole(storage, path, record, ring) is not None
+    if not proven:
+        with open_stored(storage, path, record, ring) as reader:
+            while reader.read(_BUFFER_BYTES):
+                pass
+
+
 def _read_whole(storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> tuple[Bytes, Bytes] | None:
     """The decrypted bytes and the plain content of a small file, read at once: several times as fast as in chunks.
 
     None for a file that is large, or anything but what was committed: ``StoredReader`` says what is wrong with it.
     """
-    if max(record.size_bytes, record.stored_size_bytes) > SMALL_BYTES:
+    decrypted = _decrypt_whole(storage, path, record, ring)
+    plain = decrypted if decrypted is None or record.compression != "zstd" else _unpack(decrypted, record.size_bytes)
+    if decrypted is None or plain is None or len(plain) != record.size_bytes:
+        return None
+    return (decrypted, plain) if hashlib.sha256(plain).hexdigest() == record.sha256 else None
+
+
+def _decrypt_whole(storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> Bytes | None:
+    """The decrypted bytes of a small file, still compressed if it is stored so; None as for ``_read_whole``."""
+    if record.size_bytes > SMALL_BYTES or record.stored_size_bytes > 2 * SMALL_BYTES:
         return None
     cipher = ring.reader(record.encryption, name=path)
     with storage.open(path, size_bytes=record.stored_size_bytes) as raw:
-        plain: Bytes = raw.read(record.stored_size_bytes + 1)
-    if len(plain) != record.stored_size_bytes:
+        stored = raw.read(record.stored_size_bytes + 1)
+    if len(stored) != record.stored_size_bytes:
         return None
+    if cipher is None:
+        return stored
+    decryptor = cipher.decryptor()
     try:
-        if cipher is not None:
-            decryptor = cipher.decryptor()
-            plain = decryptor.update(plain) + decryptor.finish()
-        decrypted = plain
-        if record.compression == "zstd":
-            if zstandard.frame_content_size(plain) not in (-1, record.size_bytes):  # it would be taken as memory
-                return None
-            plain = decompressor().decompress(plain, max_output_size=record.size_bytes)
-    except (zstandard.ZstdError, EncryptionError):
+        return decryptor.update(stored) + decryptor.finish()
+    except EncryptionError:
         return None
-    same = len(plain) == record.size_bytes and hashlib.sha256(plain).hexdigest() == record.sha256
-    return (decrypted, plain) if same else None
 
 
-def prove_stored(storage: Storage, path: str, record: FileRecord, ring: KeyRing) -> None:
-    """Read a stored file to its end. Raises as ``open_stored`` and reading it do."""
-    if _read_whole(storage, path, record, ring) is None:
-        with open_stored(storage, path, record, ring) as reader:
-            while reader.read(_BUFFER_BYTES):
-                pass
+def _unpack(frame: Bytes, size_bytes: int) -> bytes | None:
+    """The content of a frame that declares this size or none; None for anything else."""
+    try:
+        if zstandard.frame_content_size(frame) not in (-1, size_bytes):
+            return None
+        return decompressor().decompress(frame, max_output_size=max(1, size_bytes))  # 0 would mean any size
+    except zstandard.ZstdError:
+        return None
 
 
 class StoredReader(io.RawIOBase):

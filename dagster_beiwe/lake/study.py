@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from datetime import datetime
+from functools import partial
 from typing import BinaryIO, Final, TypeVar, get_args
 
 from dagster_beiwe.encryption import Bytes, Cipher, CipherKeys, KeyRing
@@ -244,9 +245,12 @@ class StudyLake:
         """The decrypted bytes of a small file, still compressed if it is stored so. Raises as ``read`` does."""
         return self._stored(read_decrypted, participant, record)
 
-    def prove(self, participant: str, record: FileRecord) -> None:
-        """Read a file to its end. Raises as ``read`` does."""
-        self._stored(prove_stored, participant, record)
+    def prove(self, participant: str, record: FileRecord, *, decrypted_sha256: str = "") -> None:
+        """Read a file to its end. Raises as ``read`` does.
+
+        ``decrypted_sha256`` is the hash of bytes, compressed as the file is, whose content is proven.
+        """
+        self._stored(partial(prove_stored, decrypted_sha256=decrypted_sha256), participant, record)
 
     def _stored(
         self,

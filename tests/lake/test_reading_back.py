@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
+import msgspec
 import pytest
 import zstandard
 from core_helpers import PASSPHRASE, PERSON, STUDY, commit
@@ -14,6 +18,7 @@ from dagster_beiwe.encryption import CrypteaseCipher, decrypt_bytes
 from dagster_beiwe.errors import BeiweError, EncryptionError, IntegrityError
 from dagster_beiwe.lake import BeiweLake, FileRecord, StudyLake
 from dagster_beiwe.lake.staging import SMALL_BYTES
+from dagster_beiwe.lake.storage.local import LocalStorage
 
 CONTENT = b"timestamp,UTC time,latitude\n" * 40
 
@@ -47,7 +52,8 @@ def test_every_way_to_read_gives_the_same_content(
         zstandard.ZstdDecompressor().decompressobj().decompress(decrypted) if compression == "zstd" else decrypted
     )
     assert unpacked == content
-    lake.prove(PERSON, record)
+    for proof in ("", hashlib.sha256(decrypted).hexdigest(), "of something else"):
+        lake.prove(PERSON, record, decrypted_sha256=proof)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +89,59 @@ def test_a_changed_file_is_refused_in_the_same_words_however_it_is_read(
         refusal(lambda: in_chunks(lake, record)),
         refusal(lambda: lake.read_decrypted(PERSON, record)),
         refusal(lambda: lake.prove(PERSON, record)),
+        refusal(lambda: lake.prove(PERSON, record, decrypted_sha256=hashlib.sha256(frame(CONTENT)).hexdigest())),
     }
     assert len(refusals) == 1, refusals
     assert refusals.pop()[0] is IntegrityError
+
+
+def test_another_file_of_the_same_size_is_refused(folder: Path) -> None:
+    """Nothing but a hash tells them apart."""
+    lake = BeiweLake(folder).study(STUDY, passphrase=PASSPHRASE, compression="none")
+    (record,) = commit(lake, {1: CONTENT}).files
+    path = folder / lake.folder(PERSON, record.path)
+    other = encrypted(CONTENT[::-1])
+    assert len(other) == path.stat().st_size
+    path.write_bytes(other)
+    for read in (
+        lambda: lake.read(PERSON, record),
+        lambda: in_chunks(lake, record),
+        lambda: lake.read_decrypted(PERSON, record),
+        lambda: lake.prove(PERSON, record),
+        lambda: lake.prove(PERSON, record, decrypted_sha256=record.sha256),
+    ):
+        with pytest.raises(IntegrityError):
+            read()
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 20_000, SMALL_BYTES])
+def test_a_small_file_is_opened_once(lake: StudyLake, monkeypatch: pytest.MonkeyPatch, size_bytes: int) -> None:
+    """In an object store, each time is a request."""
+    (record,) = commit(lake, {1: os.urandom(size_bytes)}).files
+    opened: list[str] = []
+    real = LocalStorage.open
+
+    def count(self: LocalStorage, path: str, **options: int | None) -> BinaryIO:
+        opened.append(path)
+        return real(self, path, **options)
+
+    monkeypatch.setattr(LocalStorage, "open", count)
+    assert len(lake.read(PERSON, record)) == size_bytes
+    lake.read_decrypted(PERSON, record)
+    lake.prove(PERSON, record)
+    assert len(opened) == 3
+
+
+def test_a_size_that_a_frame_declares_is_not_believed(lake: StudyLake, folder: Path) -> None:
+    """It would be taken as memory before a byte is unpacked."""
+    (record,) = commit(lake, {1: CONTENT}).files
+    bomb = frame(bytes(2**28))
+    (folder / lake.folder(PERSON, record.path)).write_bytes(encrypted(bomb))
+    forged = msgspec.structs.replace(record, stored_size_bytes=len(encrypted(bomb)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(IntegrityError):
+            lake.read(PERSON, forged)
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()

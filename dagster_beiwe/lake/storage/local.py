@@ -1,4 +1,4 @@
-"""A lake in a local folder. ``private_files`` opens and creates its files."""
+"""A lake in a local folder. ``file_tree`` opens and creates its files."""
 
 from __future__ import annotations
 
