@@ -66,7 +66,7 @@ class FileTree:
     def folder_by_folder(self) -> Iterator[FileTree]:
         """The tree for one thread that takes the files of a folder one after the other: the last folder stays open.
 
-        That saves most of the time of small files. It is right where nobody else moves or removes folders.
+        Small files take a fraction of the time. Use it only where nobody else moves or removes folders.
         """
         tree = _TreeByFolder(self.root, links_in_root=self._links_in_root, before_making=self._before_making)
         try:
@@ -186,14 +186,11 @@ class FileTree:
     @contextmanager
     def _above(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
         """A descriptor of the folder above a path's last name, and that name."""
+        above, _, name = path.rpartition("/")
         if not path or not is_below(path):
             raise OutsideTreeError(path)
-        *above, name = path.split("/")
-        descriptor = self._open_folder(above, make=make)
-        try:
-            yield descriptor, name
-        finally:
-            os.close(descriptor)
+        with self.folder(above, make=make) as folder:
+            yield folder, name
 
     def _open_folder(self, names: list[str], *, make: bool) -> int:
         descriptor = self._open_root(make=make)
@@ -236,24 +233,27 @@ class FileTree:
 
 
 class _TreeByFolder(FileTree):
+    """See ``folder_by_folder``. The last folder is not closed while it is ``in use``: a move needs two."""
+
     _last: tuple[str, int] | None = None
     _in_use = False
 
     @contextmanager
-    def _above(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-        above, _, name = path.rpartition("/")
-        if not name or not is_below(path):
+    def folder(self, path: str, *, make: bool = False) -> Iterator[int]:
+        if not is_below(path):
             raise OutsideTreeError(path)
-        if self._in_use and self._last and self._last[0] != above:  # a move from one folder to another
-            with super()._above(path, make=make) as found:
-                yield found
+        is_last = self._last is not None and self._last[0] == path
+        if self._in_use and not is_last:
+            with super().folder(path, make=make) as other:
+                yield other
             return
-        if self._last is None or self._last[0] != above:
+        if not is_last:
             self.close()
-            self._last = above, self._open_folder(above.split("/") if above else [], make=make)
+            self._last = path, self._open_folder(path.split("/") if path else [], make=make)
+        assert self._last, "it is the one that was just opened"
         outer, self._in_use = self._in_use, True
         try:
-            yield self._last[1], name
+            yield self._last[1]
         finally:
             self._in_use = outer
 

@@ -26,17 +26,17 @@ def begin(work: Callable[[], _T]) -> Future[_T]:
 
 
 def read_ahead(
-    files: Iterable[_T], read: Callable[[_T], _R], *, most: int = _AHEAD, stopped: threading.Event | None = None
+    items: Iterable[_T], read: Callable[[_T], _R], *, most: int = _AHEAD, stopped: threading.Event | None = None
 ) -> Generator[tuple[_T, _R], None, None]:
-    """Files with what ``read`` returns of them, in order. At most so many are read that were not asked for yet.
+    """Items with what ``read`` returns for them, in order. At most so many are read that were not asked for yet.
 
     If it ends early, what is being read ends first. ``stopped`` is set then, for a ``read`` that takes long.
     """
     waiting: deque[tuple[_T, Future[_R]]] = deque()
     with ThreadPoolExecutor(most, thread_name_prefix="beiwe-read") as pool:
         try:
-            for file in files:
-                waiting.append((file, pool.submit(read, file)))
+            for item in items:
+                waiting.append((item, pool.submit(read, item)))
                 if len(waiting) > most:
                     first, content = waiting.popleft()
                     yield first, content.result()

@@ -1,4 +1,4 @@
-"""Private files: the one module that opens, creates and replaces them, and knows their permissions.
+"""Private files: how they are opened, created and replaced, and their permissions.
 
 Others may have put there what is opened. So only links that the user chose are followed, nothing blocks, and only
 regular files are read: the check is on the open file, not on its name, which could be exchanged in between. New files
@@ -14,7 +14,8 @@ import errno
 import io
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -73,8 +74,10 @@ def keep_private() -> None:
 
 
 def open_file(path: _AnyPath, *, follow: bool = False, folder: int | None = None) -> BinaryIO:
-    """A regular file for reading, or by its name in an open folder. ``follow`` allows a link, for a path that the user
-    named. Raises ``NotRegularFileError`` and other ``OSError``; never blocks.
+    """A regular file for reading; with ``folder``, by its name in that open folder.
+
+    ``follow`` allows a link, for a path that the user named. Raises ``NotRegularFileError`` and other ``OSError``;
+    never blocks.
     """
     return os.fdopen(_descriptor(path, folder=folder, follow=follow)[0], "rb")
 
@@ -97,7 +100,8 @@ def open_new_folder(name: str, *, follow: bool = False, folder: int) -> int:
     except FileExistsError:  # or a link that leads nowhere
         return open_folder(name, follow=follow, folder=folder)
     made = open_folder(name, follow=follow, folder=folder)
-    os.fchmod(made, FOLDER_MODE)  # the umask may have narrowed the mode; some mounts ignore both
+    with _closed_if_that_fails(made):
+        os.fchmod(made, FOLDER_MODE)  # the umask may have narrowed the mode; some mounts ignore both
     return made
 
 
@@ -197,11 +201,21 @@ def _descriptor(path: _AnyPath, *, folder: int | None, follow: bool) -> tuple[in
         raise
     except ValueError:  # a NUL, which no name contains
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
-    status = os.fstat(descriptor)
+    with _closed_if_that_fails(descriptor):
+        status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise NotRegularFileError(_KINDS.get(stat.S_IFMT(status.st_mode), "something else"), path)
     return descriptor, status.st_size
+
+
+@contextmanager
+def _closed_if_that_fails(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def _kind(path: _AnyPath, folder: int | None) -> str:
