@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -21,13 +22,21 @@ from dagster_beiwe.member_names import MemberName
 STORED: Final = ("path", "stored_size_bytes", "stored_sha256", "encryption", "compression")
 """The fields of a file's record that say how it is stored."""
 _CHUNK_BYTES: Final = 256 * 1024
-_BATCH_BYTES: Final = 32 * 1024 * 1024
+BATCH_BYTES: Final = 64 * 1024 * 1024
+
+
+class Copied(NamedTuple):
+    """A file's record in the old lake and in the new one, where it is staged."""
+
+    record: FileRecord
+    copy: FileRecord
+    file: StagedFile
 
 
 @dataclass(frozen=True)
 class FileCopier:
     """Copies files of ``source`` into ``target``. They keep their ``compression`` unless another one is given, and stay
-    plain if they were, unless ``encrypt_all``. A batch of small files takes about ``batch_bytes`` of memory."""
+    plain if they were, unless ``encrypt_all``. A batch of small files has at most half more than ``batch_bytes``."""
 
     source: StudyLake
     target: StudyLake
@@ -35,9 +44,9 @@ class FileCopier:
     pool: ThreadPoolExecutor
     compression: Compression | None
     encrypt_all: bool
-    batch_bytes: int = _BATCH_BYTES
+    batch_bytes: int = BATCH_BYTES
 
-    def copy(self, participant: str, records: Sequence[FileRecord]) -> Iterator[tuple[FileRecord, StagedFile]]:
+    def copy(self, participant: str, records: Sequence[FileRecord]) -> Iterator[Copied]:
         """Copy files, and read the copies back.
 
         Small files whose compression does not change are encrypted in batches, which is several times faster.
@@ -53,30 +62,32 @@ class FileCopier:
                 yield from self._batch(participant, batch, form)
         yield from self.pool.map(partial(self._file, participant), single)
 
-    def _batch(
-        self, participant: str, records: Sequence[FileRecord], form: FileForm
-    ) -> Iterator[tuple[FileRecord, StagedFile]]:
-        contents = self.pool.map(partial(self.source.read_decrypted, participant), records)
-        files = [
-            (_member(participant, record), Examined(plain=_hashes(record), content=bytearray(content)))
-            for record, content in zip(records, contents, strict=True)
-        ]
+    def _batch(self, participant: str, records: Sequence[FileRecord], form: FileForm) -> Iterator[Copied]:
+        read = [*self.pool.map(partial(self._read, participant), records)]
+        hashes = [sha256 for _, sha256 in read]
+        files = [(_member(participant, record), file) for record, (file, _) in zip(records, read, strict=True)]
+        del read  # or what is encrypted would be held until the copies are proven
         staged = self.writer.stage_all(files, pool=self.pool, form=form)
-        yield from self.pool.map(partial(self._proven, participant), records, staged)
+        yield from self.pool.map(partial(self._proven, participant), records, staged, hashes)
 
-    def _file(self, participant: str, record: FileRecord) -> tuple[FileRecord, StagedFile]:
+    def _read(self, participant: str, record: FileRecord) -> tuple[Examined, str]:
+        """A small file that was proven, and the hash of its decrypted bytes."""
+        content = self.source.read_decrypted(participant, record)
+        return Examined(plain=_hashes(record), content=bytearray(content)), hashlib.sha256(content).hexdigest()
+
+    def _file(self, participant: str, record: FileRecord) -> Copied:
         with self.source.open(participant, record) as plain:
             body = iter(lambda: plain.read(_CHUNK_BYTES), b"")
             file = self.writer.stage(_member(participant, record), body, compressed=False, form=self._form(record))
         return self._proven(participant, record, file)
 
-    def _proven(self, participant: str, record: FileRecord, file: StagedFile) -> tuple[FileRecord, StagedFile]:
-        """The record of a copy, once it was read back."""
+    def _proven(self, participant: str, record: FileRecord, file: StagedFile, decrypted_sha256: str = "") -> Copied:
+        """A copy, once it was read back; the hash is that of the decrypted bytes, if they are proven already."""
         path = file.path.removeprefix(f"{self.target.folder(participant)}/")
         copy = msgspec.structs.replace(as_stored(record, file), path=path)
         if self.target.ring.can_decrypt(file.encryption):
-            self.target.prove(participant, copy)
-        return copy, file
+            self.target.prove(participant, copy, decrypted_sha256=decrypted_sha256)
+        return Copied(record, copy, file)
 
     def _form(self, record: FileRecord) -> FileForm:
         encrypted = self.encrypt_all or record.encryption != UNENCRYPTED
@@ -96,6 +107,8 @@ class FileCopier:
 
 def even_batches(records: Sequence[FileRecord], *, size_bytes: int) -> Iterator[Sequence[FileRecord]]:
     """Consecutive records in batches of about so many stored bytes: a small rest would be encrypted slowly."""
+    if not records:
+        return
     ends = [*accumulate(record.stored_size_bytes for record in records)]
     total = max(1, ends[-1])
     count = max(1, round(total / size_bytes))

@@ -12,7 +12,7 @@ their history. Whoever was withdrawn is in none of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -28,12 +28,12 @@ from dagster_beiwe.lake.catalog.past import add_snapshot, take_out
 from dagster_beiwe.lake.catalog.records import Place
 from dagster_beiwe.lake.catalog.versions import Version
 from dagster_beiwe.lake.layout import NO_STUDY, LogLayout, Subject
-from dagster_beiwe.lake.manifest import Manifest
+from dagster_beiwe.lake.manifest import FileRecord, Manifest
 from dagster_beiwe.lake.staging import Compression, StagedFile
 from dagster_beiwe.lake.storage.base import Storage
 from dagster_beiwe.lake.study import StudyLake
 from dagster_beiwe.lake.writer import LakeWriter, Plan, Submitted
-from dagster_beiwe.maintenance.file_copies import STORED, FileCopier, as_stored
+from dagster_beiwe.maintenance.file_copies import BATCH_BYTES, STORED, FileCopier, as_stored
 from dagster_beiwe.maintenance.verify import verify_study
 from dagster_beiwe.progress import Progress
 from dagster_beiwe.tables.store import TableStore
@@ -164,6 +164,26 @@ def _copy_tables(source: TableStore, target: TableStore, result: RekeyResult) ->
         result.tables_copied += 1
 
 
+@dataclass(kw_only=True)
+class _Window:
+    """A window's ``manifest`` in the old lake, and what is ``there`` in the new one.
+
+    ``records`` are those of the new lake, by key; those of files that are ``lacking`` come as the files are ``staged``.
+    """
+
+    manifest: Manifest
+    version: Version
+    there: Manifest | None
+    lacking: Sequence[FileRecord]
+    records: dict[str, FileRecord]
+    staged: list[StagedFile] = field(default_factory=list)
+
+    @property
+    def size_bytes(self) -> int:
+        """Plain bytes of the copied files."""
+        return sum(file.size_bytes for file in self.staged)
+
+
 @dataclass
 class _Copy:
     """Brings one lake to the states of another, window by window."""
@@ -189,10 +209,9 @@ class _Copy:
             changed = [key for key, version in index.items() if self.copied.get((participant, key)) != version]
             plan = self.writer.plan(participant, changed)
             commits = []
-            for key in changed:
-                before = self.result.bytes_copied
-                commits.append(self._window(plan, source, key, index[key]))
-                self.progress.advance(1, self.result.bytes_copied - before)
+            for window in self._copied(plan, source, {key: index[key] for key in changed}):
+                commits.append(self._commit(plan, window))
+                self.progress.advance(1, window.size_bytes)
             self.writer.flush()
             for key, commit in zip(changed, commits, strict=True):
                 if commit is not None and commit.outcome and (reason := commit.outcome.refused):
@@ -216,26 +235,51 @@ class _Copy:
             versions += [(Place(token, key), version.at) for key, version in held.items() if key not in wanted]
         take_out(catalog, versions, run_id=_RUN_ID)
 
-    def _window(self, plan: Plan, source: StudyLake, window: str, version: Version) -> Submitted | None:
-        """Commit one window as the old lake has it; None if the new lake has it already."""
-        manifest = source.manifest_of(plan.participant, window, version)
-        there = plan.manifests[window]
+    def _copied(self, plan: Plan, source: StudyLake, versions: Mapping[str, Version]) -> Iterator[_Window]:
+        """Windows with copies of what the new lake lacks. Several small ones are copied together, which is faster."""
+        group: list[_Window] = []
+        for key, version in versions.items():
+            group.append(self._compared(plan, source.manifest_of(plan.participant, key, version), version))
+            if sum(record.stored_size_bytes for window in group for record in window.lacking) >= BATCH_BYTES:
+                yield from self._copy(plan.participant, group)
+                group = []
+        yield from self._copy(plan.participant, group)
+
+    def _compared(self, plan: Plan, manifest: Manifest, version: Version) -> _Window:
+        there = plan.manifests[manifest.window]
         kept = {record.key: record for record in there.files} if there else {}
-        lacking = [record for record in manifest.files if not self.files.is_copy(kept.get(record.key), record)]
-        records = {record.key: as_stored(record, kept[record.key]) for record in manifest.files if record.key in kept}
-        if there and not lacking and _facts(there) == _facts(manifest):
+        return _Window(
+            manifest=manifest,
+            version=version,
+            there=there,
+            lacking=[record for record in manifest.files if not self.files.is_copy(kept.get(record.key), record)],
+            records={
+                record.key: as_stored(record, kept[record.key]) for record in manifest.files if record.key in kept
+            },
+        )
+
+    def _copy(self, participant: str, group: Sequence[_Window]) -> Sequence[_Window]:
+        owners = {id(record): window for window in group for record in window.lacking}
+        size_bytes = 0
+        for record, copied, file in self.files.copy(participant, [each for one in group for each in one.lacking]):
+            window = owners[id(record)]
+            window.records[record.key] = copied
+            window.staged.append(file)
+            size_bytes += file.size_bytes
+            self.progress.within(size_bytes)
+        return group
+
+    def _commit(self, plan: Plan, window: _Window) -> Submitted | None:
+        """Commit one window as the old lake has it; None if the new lake has it already."""
+        there, manifest = window.there, window.manifest
+        if there and not window.lacking and _facts(there) == _facts(manifest):
             return None
-        staged: list[StagedFile] = []
-        for record, file in self.files.copy(plan.participant, lacking):
-            records[record.key] = record
-            staged.append(file)
-            self.progress.within(sum(each.size_bytes for each in staged))
-        files = tuple(records[record.key] for record in manifest.files)
-        copy = msgspec.structs.replace(manifest, files=files)
+        files = tuple(window.records[record.key] for record in manifest.files)
         self.result.windows_copied += 1
-        self.result.files_copied += len(lacking)
-        self.result.bytes_copied += sum(record.size_bytes for record in lacking)
-        return self.writer.adopt(plan, copy, staged, compared=version.compared)
+        self.result.files_copied += len(window.lacking)
+        self.result.bytes_copied += window.size_bytes
+        copy = msgspec.structs.replace(manifest, files=files)
+        return self.writer.adopt(plan, copy, window.staged, compared=window.version.compared)
 
 
 def _windows(states: Iterable[StudyLake]) -> int:

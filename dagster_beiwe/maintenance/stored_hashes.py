@@ -18,7 +18,7 @@ _CHUNK_BYTES: Final = 1024 * 1024
 _SMALL_BYTES: Final = 4 * _CHUNK_BYTES
 _BATCH_FILES: Final = 256
 _BATCH_BYTES: Final = 2 * _CHUNK_BYTES
-"""What a processor still has at hand when it is hashed."""
+"""Still in the processor's cache when it is hashed."""
 _BATCH_BYTES_OF_REQUESTS: Final = 8 * _CHUNK_BYTES
 """More where each file is a request, because an object store serves many at once."""
 

@@ -167,7 +167,7 @@ class Intake:
         self._unchecked, self._unchecked_bytes = [], 0
 
     def _settle_oldest(self) -> None:
-        """Count what is held of members that were checked, and perhaps compressed."""
+        """Count the oldest part by what it holds now that it is checked, and perhaps compressed."""
         checked, size_bytes = self._unsettled.popleft()
         self._batch_bytes += sum(len(examined.content) for _, examined, _ in checked.result()) - size_bytes
 

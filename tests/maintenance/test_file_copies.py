@@ -30,7 +30,7 @@ def test_every_file_is_copied_once_in_batches_of_any_size(lake: StudyLake, tmp_p
     target = BeiweLake(tmp_path / "new").study(STUDY, passphrase=f"new {PASSPHRASE}")
     with LakeWriter(target, run_id="copy") as writer, ThreadPoolExecutor(2) as pool:
         copier = FileCopier(lake, target, writer, pool, None, encrypt_all=False, batch_bytes=batch_bytes)
-        copies = [record for record, _ in copier.copy(PERSON, records)]
+        copies = [copied.copy for copied in copier.copy(PERSON, records)]
         read = [target.read(PERSON, record) for record in copies]  # what is not committed does not stay
     assert [record.key for record in copies] == [record.key for record in records]
     assert read == list(files.values())
