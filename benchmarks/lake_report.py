@@ -141,20 +141,21 @@ _REASONS: Mapping[tuple[str, str], str] = {
     ),
     ("rekey", ""): (
         "Before a window is committed, the content of every old file is proven (decompressed and hashed), and so is "
-        "that of every new file, which is read back and decrypted for it. The limit does none of this."
+        "that of every new file, which is read back and decrypted for it. The limit does none of this. Nothing else is "
+        "done while a batch is encrypted in step, on one core: it would only take Python's lock from it (see below)."
     ),
     ("adopt", "hours"): (
-        "Each file is hashed twice, and once more as it is stored. Then the server compares what was staged, and it is "
-        "committed; nothing is read meanwhile."
+        "Each file is hashed twice, and once more as it is stored. While the last batch of a participant is encrypted "
+        "in step, on one core, while the server compares, and while windows are committed, nothing is read."
     ),
     ("adopt", _SMALL): (
         "Each file is looked up, hashed three times, compared with the server, which answers on the same machine, and "
         "recorded: Python, on one core at a time."
     ),
     ("export", ""): (
-        "A file gets its name when it is complete and noted in a journal; on the way, every folder of its path is "
-        "opened anew, because no link is followed. That is Python on one core, {each_ms:.1f} ms for each file; more "
-        "threads make it slower."
+        "Each file's record is read, its content proven, its name looked up in the lake from folder to folder, because "
+        "no link is followed, and it gets its own name when it is complete and noted in a journal. That is Python on "
+        "one core, {each_ms:.1f} ms for each file; more threads make it slower."
     ),
 }
 

@@ -16,13 +16,14 @@ from typing import Any
 from benchmarks.server import Served
 
 _ROOT = Path(__file__).parents[1]
+_PATIENCE_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """What a client is to do. ``folder`` is its own to write to; ``options`` are the client's.
 
-    So many jobs that run ``together`` begin when all of them have imported what they need.
+    Jobs that run ``together`` (so many) begin once all of them have imported what they need.
     """
 
     client: str
@@ -61,10 +62,16 @@ def run_module(
 
 
 def wait_for_others(job: Job) -> None:
-    """Return once as many jobs as run together, whose folders lie side by side, are ready to begin."""
+    """Return once as many jobs as run together, whose folders lie side by side, are ready to begin.
+
+    Raises ``TimeoutError`` if one of them does not come.
+    """
     if job.together > 1:
         Path(f"{job.folder}.ready").touch()
+        end = time.monotonic() + _PATIENCE_SECONDS
         while len([*Path(job.folder).parent.glob("*.ready")]) < job.together:
+            if time.monotonic() > end:
+                raise TimeoutError("Not all jobs that run together have begun.")
             time.sleep(0.01)
 
 

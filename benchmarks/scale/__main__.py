@@ -25,13 +25,15 @@ from dagster_beiwe.windows import Granularity
 Facts = dict[str, Any]
 
 STUDIES, PARTICIPANTS_EACH = 20, 500
-PAGES: Sequence[tuple[int, int, Granularity]] = (
-    (500, 52, "weekly"),
-    (500, 156, "weekly"),
-    (2000, 156, "monthly"),
-    (2000, 52, "weekly"),
-    (2000, 156, "weekly"),
+PAGES: Sequence[tuple[int, int, Granularity, bool]] = (
+    (500, 52, "weekly", False),
+    (500, 156, "weekly", False),
+    (2000, 156, "monthly", False),
+    (2000, 52, "weekly", False),
+    (2000, 156, "weekly", False),
+    (2000, 156, "weekly", True),
 )
+"""Participants, weeks, windows, and whether Dagster's records are in Postgres."""
 RUN_SIZES = {"short": (20, 2), "long": (40, 13)}
 """Participants by weeks of two runs: the difference between them is what partitions cost, and not the run itself."""
 
@@ -163,9 +165,9 @@ def pools(*, quick: bool, folder: Path) -> Facts:
 def pages(*, quick: bool, folder: Path) -> Facts:
     """What a webserver takes to answer the queries of its pages, and a daemon's iterations, by size."""
     found = {}
-    for participants, weeks, window in PAGES[:1] if quick else PAGES:
-        name = f"{participants} x {weeks} weeks, {window}"
-        found[name] = measure_pages(folder, participants=participants, weeks=weeks, window=window)
+    for participants, weeks, window, postgres in PAGES[:1] if quick else PAGES:
+        name = f"{participants} x {weeks} weeks, {window}" + (", Postgres" if postgres else "")
+        found[name] = measure_pages(folder, participants=participants, weeks=weeks, window=window, postgres=postgres)
         say(f"  {name}")
     return {"sizes": found}
 

@@ -9,16 +9,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from benchmarks.containers.postgres import free_port
+import yaml
+
+from benchmarks.containers.postgres import Postgres, free_port
+from benchmarks.containers.settings import documented_settings
 from benchmarks.process import peak_bytes
 from benchmarks.scale.process import measure
+from benchmarks.scale.project import SETTINGS
 from benchmarks.scale.server import STUDY_VARIABLE, WEEKS_VARIABLE, WINDOW_VARIABLE, Plan, ServerProcess
 from dagster_beiwe.windows import Granularity
 
@@ -57,16 +61,33 @@ QUERIES: Mapping[str, str] = {
 """The costly parts of what the pages ask, as seen in a browser with Dagster 1.13.27."""
 
 
-def measure_pages(folder: Path, *, participants: int, weeks: int, window: Granularity = "weekly") -> Facts:
-    """Fill a history, and ask for what the pages show: the first time, and again."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix="beiwe-pages-") as own, ServerProcess(Plan(days=7)) as server:
+def measure_pages(
+    folder: Path, *, participants: int, weeks: int, window: Granularity = "weekly", postgres: bool = False
+) -> Facts:
+    """Fill a history, and ask for what the pages show: the first time, and again.
+
+    The history is in ``postgres``, as deployments keep theirs, or in SQLite.
+    """
+    with ExitStack() as stack:
+        own = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="beiwe-pages-"))
+        server = stack.enter_context(ServerProcess(Plan(days=7)))
         ((study, (person, *_)),) = server.studies.items()
         environment = server.environment(Path(own))
+        if postgres:
+            environment |= _database(stack.enter_context(Postgres()), Path(environment["DAGSTER_HOME"]))
         environment |= {STUDY_VARIABLE: study, WEEKS_VARIABLE: str(weeks), WINDOW_VARIABLE: window}
         filled = measure("fill", environment, study=study, person=person, participants=participants)
         with _webserver(environment | {"PYTHONPATH": str(_ROOT)}) as (process, url):
             pages = {name: _asked(process.pid, url, query) for name, query in QUERIES.items()}
             return filled | {"pages": pages, "webserver_bytes": peak_bytes(process.pid)}
+
+
+def _database(postgres: Postgres, home: Path) -> Mapping[str, str]:
+    """Keep Dagster's records in a database, with the settings of docs/deploy.md; the variables that these read."""
+    postgres.create_database("dagster")
+    storage = yaml.safe_load(documented_settings())["storage"]
+    (home / "dagster.yaml").write_text(SETTINGS + yaml.safe_dump({"storage": storage}), encoding="utf-8")
+    return postgres.environment("dagster")
 
 
 def _asked(pid: int, url: str, query: str) -> Facts:

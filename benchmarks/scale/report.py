@@ -133,8 +133,9 @@ def _pages(pages: Facts) -> Iterator[str]:
     limits = "\n".join(_limits_of(people) for people in (500, 1000, 2000, 5000))
     yield _SIZES.format(limit=COMFORTABLE_PARTITIONS, rows=limits)
     yield (
-        "A real webserver and a history in SQLite, in which all but one in a hundred partitions is materialized, were "
-        "asked what Dagster's pages ask, in its costly parts: the first time after a start, and again. A daemon's "
+        "A real webserver was asked what Dagster's pages ask, in its costly parts: the first time after a start, and "
+        "again. Its history is in SQLite, or where that is said in Postgres on the same machine; all but one in a "
+        "hundred partitions is materialized. A daemon's "
         "iteration is every 30 s while a backfill of everything runs: the first one decides which runs there are, "
         f"and the next one finds nothing new. {_where(pages)}\n"
     )
@@ -182,8 +183,9 @@ def _limits_of(people: int) -> str:
 
 
 def _size_in_words(name: str, found: Facts) -> str:
-    participants, weeks, window = name.split(" x ")[0], found["windows"], name.rpartition(", ")[2]
-    return f"{int(participants):,} x {weeks} {'months' if window == 'monthly' else 'weeks'}"
+    participants, (window, *place) = name.split(" x ")[0], name.split(", ")[1:]
+    size = f"{int(participants):,} x {found['windows']} {'months' if window == 'monthly' else 'weeks'}"
+    return ", ".join((size, *place))
 
 
 def _studies(found: Facts) -> Iterator[str]:
