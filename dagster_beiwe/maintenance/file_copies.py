@@ -64,11 +64,10 @@ class FileCopier:
 
     def _batch(self, participant: str, records: Sequence[FileRecord], form: FileForm) -> Iterator[Copied]:
         read = [*self.pool.map(partial(self._read, participant), records)]
-        hashes = [sha256 for _, sha256 in read]
         files = [(_member(participant, record), file) for record, (file, _) in zip(records, read, strict=True)]
-        del read  # or what is encrypted would be held until the copies are proven
         staged = self.writer.stage_all(files, pool=self.pool, form=form)
-        yield from self.pool.map(partial(self._proven, participant), records, staged, hashes)
+        copies = zip(records, staged, [sha256 for _, sha256 in read], strict=True)
+        yield from self.pool.map(lambda each: self._proven(participant, *each), copies)
 
     def _read(self, participant: str, record: FileRecord) -> tuple[Examined, str]:
         """A small file that was proven, and the hash of its decrypted bytes."""
