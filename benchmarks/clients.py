@@ -6,20 +6,18 @@ what it needs first; that time is not counted, and the memory after it is what g
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import locale
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 from urllib.parse import urlencode, urlsplit
 
-from benchmarks.process import Job, peak_bytes, wait_for_others
+from benchmarks.process import Job, measured, wait_for_others
 from benchmarks.server import Served
 
 if TYPE_CHECKING:
@@ -30,17 +28,6 @@ if TYPE_CHECKING:
 PASSPHRASE = "benchmark passphrase"
 Measured = dict[str, Any]
 _ONE_WINDOW = timedelta(days=28)
-
-
-@contextlib.contextmanager
-def _measured(found: Measured) -> Iterator[None]:
-    """Time, processor time and memory of the block."""
-    found["base_bytes"] = peak_bytes()
-    cpu, started = time.process_time(), time.perf_counter()
-    yield
-    found["seconds"] = time.perf_counter() - started
-    found["cpu_seconds"] = time.process_time() - cpu
-    found["peak_bytes"] = peak_bytes()
 
 
 # Ours
@@ -64,7 +51,7 @@ def _ours(job: Job) -> Measured:
         )
         people = job.options.get("participants") or job.served.participants
         found: Measured = {}
-        with _measured(found):
+        with measured(found):
             cells = [Cell(participant, window) for participant in people for window in windows]
             policy = FetchPolicy(**job.options.get("policy", {}))
             sync = StudySync(client, _lake(job), streams=job.served.streams, run_id="benchmark", policy=policy)
@@ -87,7 +74,7 @@ def _ours_backfill(job: Job) -> Measured:
 
     found: Measured = {}
     study_id = job.served.study_id
-    with _client(job.served) as client, _measured(found):
+    with _client(job.served) as client, measured(found):
         zone = ZoneInfo(client.settings(study_id)["study_time_zone"])
         daily = DailyIndex.of(zone, client.summary_statistics(study_id))
         cells = []
@@ -112,7 +99,7 @@ def _ours_refresh(job: Job) -> Measured:
     grid = Grid(participants=job.served.participants, windows=windows, streams=streams, today=end.date())
     remembered = Path(f"{job.folder}.fingerprints")
     found: Measured = {}
-    with _client(job.served) as client, _measured(found):
+    with _client(job.served) as client, measured(found):
         lake = _lake(job)
         if job.options.get("prepare"):
             _sync_everything(client, lake, job, windows)
@@ -173,7 +160,7 @@ def _mano(job: Job) -> Measured:
     start, end = (job.served.start.removesuffix("+00:00"), job.served.end.removesuffix("+00:00"))
     lock = streams if job.options.get("lock", True) else None
     found: Measured = {"files": 0}
-    with _measured(found):
+    with measured(found):
         for participant in job.options.get("participants") or job.served.participants:
             archive = mano.sync.download(
                 keyring, job.served.study_id, [participant], streams, time_start=start, time_end=end
@@ -190,7 +177,7 @@ def _mano_backfill(job: Job) -> Measured:
     slept: list[float] = []
     streams = list(job.served.streams)
     found: Measured = {}
-    with mock.patch("time.sleep", slept.append), _measured(found):
+    with mock.patch("time.sleep", slept.append), measured(found):
         for participant in job.served.participants:
             mano.sync.backfill(
                 _keyring(job.served),
@@ -226,7 +213,7 @@ def _wire(job: Job) -> Measured:
     address, buffer = urlsplit(job.served.url), memoryview(bytearray(256 * 1024))
     start, end = (job.served.start.removesuffix("+00:00"), job.served.end.removesuffix("+00:00"))
     found: Measured = {}
-    with _measured(found):
+    with measured(found):
         connection = http.client.HTTPConnection(address.hostname or "", address.port)
         for participant in job.options.get("participants") or job.served.participants:
             form = {
@@ -255,7 +242,7 @@ def _export_plain(job: Job) -> Measured:
     """Write the lake's files as they are in Beiwe's tree: what pandas and pyarrow read."""
     lake, found = _lake(job), Measured()
     target = Path(job.options["plain"])
-    with _measured(found):
+    with measured(found):
         for participant in lake.participants():
             for manifest in lake.manifests(participant):
                 for record in manifest.files:
@@ -274,7 +261,7 @@ def _ours_read(job: Job) -> Measured:
     if "last_days" in job.options:
         options["start"] = datetime.fromisoformat(job.served.end) - timedelta(days=job.options["last_days"])
     (stream,) = job.served.streams
-    with _measured(found):
+    with measured(found):
         frame = BeiwePartitions.of(_lake(job)).read(stream, **options)
     return {**found, "rows": len(frame), "files": frame.attrs["beiwe"]["files"], "frame_bytes": _size_bytes(frame)}
 
@@ -285,7 +272,7 @@ def _ours_iterate(job: Job) -> Measured:
 
     found: Measured = {"rows": 0, "files": 0}
     (stream,) = job.served.streams
-    with _measured(found):
+    with measured(found):
         for _, _, frame in BeiwePartitions.of(_lake(job)).iter_frames(stream):
             found["rows"] += len(frame)
             found["files"] += frame.attrs["beiwe"]["files"]
@@ -295,7 +282,7 @@ def _ours_iterate(job: Job) -> Measured:
 def _ours_decrypt(job: Job) -> Measured:
     """Every file decrypted, decompressed and checked, but not parsed."""
     found: Measured = {"files": 0}
-    with _measured(found):
+    with measured(found):
         lake = _lake(job)
         for participant in lake.participants():
             for manifest in lake.manifests(participant):
@@ -310,7 +297,7 @@ def _pandas_read(job: Job) -> Measured:
 
     found: Measured = {}
     paths = sorted(Path(job.options["plain"]).rglob("*.csv"))
-    with _measured(found):
+    with measured(found):
         frame = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
     return {**found, "rows": len(frame), "files": len(paths)}
 
@@ -321,7 +308,7 @@ def _pyarrow_read(job: Job) -> Measured:
 
     found: Measured = {}
     paths = sorted(Path(job.options["plain"]).rglob("*.csv"))
-    with _measured(found):
+    with measured(found):
         frame = pa.concat_tables([csv.read_csv(path) for path in paths]).to_pandas()
     return {**found, "rows": len(frame), "files": len(paths)}
 
@@ -334,7 +321,7 @@ def _pyarrow_decrypt(job: Job) -> Measured:
     from pyarrow import csv
 
     found: Measured = {}
-    with _measured(found):
+    with measured(found):
         lake = _lake(job)
         files = [
             (participant, record)

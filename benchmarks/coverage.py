@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.made_files import made_file, made_manifest
-from benchmarks.process import is_real_time, peak_bytes, run_module
+from benchmarks.process import is_real_time, measured, run_module
 from benchmarks.server import Served, ServerProcess
 from benchmarks.worlds import COVERAGE_DAYS, NOW, Scale
 from dagster_beiwe.client import BeiweClient
@@ -133,26 +133,20 @@ def make(lake: StudyLake, served: Served, start: datetime) -> Costs:
 
     Returns seconds, bytes of memory, and rows.
     """
-    base, began, spent = peak_bytes(), time.perf_counter(), time.process_time()
-    study = _study(served)
-    tables, key = TableStore.of_study(lake), ["beiwe", study.key, "coverage"]
-    with _client(served) as client:
-        basis, counts = _asked(client, study, start)
-        earlier = tables.read(key, columns=NUMBERS) if tables.exists(key) else None
-        frame = measure_coverage(lake, basis, counts, earlier=earlier)
-        del earlier
-    made = time.perf_counter() - began
-    find_silent(frame, basis.roster)
-    tables.write(key, frame)
-    return {
-        "rows": len(frame),
-        "files": int(frame["files"].sum()),
-        "made_seconds": made,
-        "seconds": time.perf_counter() - began,
-        "cpu_seconds": time.process_time() - spent,
-        "base_bytes": base,
-        "peak_bytes": peak_bytes(),
-    }
+    costs: Costs = {}
+    with measured(costs):
+        began = time.perf_counter()
+        study = _study(served)
+        tables, key = TableStore.of_study(lake), ["beiwe", study.key, "coverage"]
+        with _client(served) as client:
+            basis, counts = _asked(client, study, start)
+            earlier = tables.read(key, columns=NUMBERS) if tables.exists(key) else None
+            frame = measure_coverage(lake, basis, counts, earlier=earlier)
+            del earlier
+        costs["made_seconds"] = time.perf_counter() - began
+        find_silent(frame, basis.roster)
+        tables.write(key, frame)
+    return {**costs, "rows": len(frame), "files": int(frame["files"].sum())}
 
 
 def _main() -> None:

@@ -13,7 +13,6 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -24,7 +23,7 @@ import zstandard
 
 from benchmarks import machine
 from benchmarks.adopt import take_over
-from benchmarks.process import is_real_time, peak_bytes, run_module
+from benchmarks.process import is_real_time, measured, run_module
 from benchmarks.server import Served, ServerProcess
 from benchmarks.worlds import Scale, build
 from dagster_beiwe.client import BeiweClient
@@ -330,10 +329,10 @@ def carry_out(job: Job) -> Costs:
     if job["lake"] and job["side"] == "limit":
         job = {**job, **_list_stored(_held(job))}
     work = _SIDES[job["work"]][job["side"]]
-    base, began, spent = peak_bytes(), time.perf_counter(), time.process_time()
-    done = work(job)
-    costs = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - spent}
-    return {**costs, **done, "base_bytes": base, "peak_bytes": peak_bytes()}
+    costs: Costs = {}
+    with measured(costs):
+        done = work(job)
+    return {**costs, **done}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,7 @@ from unittest import mock
 
 from benchmarks import machine
 from benchmarks.made_files import made_file, made_manifest
-from benchmarks.process import is_real_time, peak_bytes, run_module
+from benchmarks.process import is_real_time, measured, run_module
 from benchmarks.server import Served, ServerProcess
 from benchmarks.worlds import WATCHED_BYTES, Scale
 from dagster_beiwe.lake import BeiweLake, FileRecord, LakeWriter
@@ -148,9 +147,9 @@ def _run(served: Mapping[str, Any]) -> Costs:
     beiwe = build_beiwe_definitions([config])
     found = dg.Definitions.merge(beiwe, dg.Definitions(jobs=[job])).resolve_job_def("watch")
     with history({served["study_id"]: served["participants"]}) as instance:
-        base, began, spent = peak_bytes(), time.perf_counter(), time.process_time()
-        result = found.execute_in_process(instance=instance)
-        costs = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - spent}
+        costs: dict[str, Any] = {}
+        with measured(costs):
+            result = found.execute_in_process(instance=instance)
         judged = {each.check_name: (each.passed, each.description) for each in result.get_asset_check_evaluations()}
         files = result.asset_materializations_for_node("beiwe__s0__coverage")[0].metadata["files"].value
         steps = {
@@ -160,7 +159,7 @@ def _run(served: Mapping[str, Any]) -> Costs:
         }
     assert {*judged} == {"complete", "intact"}
     assert all(passed for passed, _ in judged.values()), judged
-    return {**costs, "base_bytes": base, "peak_bytes": peak_bytes(), "files": files, "steps": steps}
+    return {**costs, "files": files, "steps": steps}
 
 
 def _main() -> None:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import dagster as dg
 
-from benchmarks.process import peak_bytes
+from benchmarks.process import measured
 from benchmarks.scale.project import history
 from dagster_beiwe import BeiweResource, EnvCredentials, StudyConfig, build_beiwe_definitions
 from dagster_beiwe.assets import raw_data
@@ -178,23 +176,6 @@ STEPS: Mapping[str, Callable[..., Facts]] = {
 
 
 @contextmanager
-def _measured(found: Facts) -> Iterator[None]:
-    _forget_peak()
-    found["base_bytes"] = peak_bytes()
-    cpu, started = time.process_time(), time.perf_counter()
-    yield
-    found["seconds"] = time.perf_counter() - started
-    found["cpu_seconds"] = time.process_time() - cpu
-    found["peak_bytes"] = peak_bytes()
-
-
-def _forget_peak() -> None:
-    """Let the most memory that this process has had be what it has now, where the system can do that."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-@contextmanager
 def project(job: Job) -> Iterator[Callable[[Facts], Facts]]:
     """What takes the steps: each is an entry of ``STEPS`` with its options."""
     limits = partial(FetchPolicy, request_bytes=job.request_bytes, registry_bytes=job.registry_bytes)
@@ -203,7 +184,7 @@ def project(job: Job) -> Iterator[Callable[[Facts], Facts]]:
 
         def take(step: Facts) -> Facts:
             options, found = dict(step), Facts()
-            with _measured(found):
+            with measured(found, anew=True):
                 found |= STEPS[options.pop("step")](built, **options)
             return found
 
