@@ -8,10 +8,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Final, Generic, TypeVar
 
 from dagster_beiwe.private_files import (
     DurableFile,
@@ -23,12 +23,19 @@ from dagster_beiwe.private_files import (
     read_file,
 )
 
+_T = TypeVar("_T")
+
+_KEPT_FOLDERS: Final = 16
+
 
 class NotAFolderError(NotADirectoryError):
     """A part of a path in a tree is no folder, but a link or something else."""
 
     def __init__(self, name: str) -> None:
         super().__init__(errno.ENOTDIR, "a link, or something else, where a folder belongs", name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.filename,)
 
 
 class OutsideTreeError(ValueError):
@@ -64,11 +71,11 @@ class FileTree:
 
     @contextmanager
     def folder_by_folder(self) -> Iterator[FileTree]:
-        """The tree for one thread that takes the files of a folder one after the other: the last folder stays open.
+        """The tree for one thread that takes file after file: the last folders stay open.
 
         Small files take a fraction of the time. Use it only where nobody else moves or removes folders.
         """
-        tree = _TreeByFolder(self.root, links_in_root=self._links_in_root, before_making=self._before_making)
+        tree = _TreeByFolder(self)
         try:
             yield tree
         finally:
@@ -172,29 +179,24 @@ class FileTree:
             with self._above(each) as (above, name):
                 os.rmdir(name, dir_fd=above)
 
-    @contextmanager
-    def folder(self, path: str, *, make: bool = False) -> Iterator[int]:
+    def folder(self, path: str, *, make: bool = False) -> AbstractContextManager[int]:
         """A descriptor of a folder while the block runs; ``make`` creates it if it is missing."""
-        if not is_below(path):
-            raise OutsideTreeError(path)
-        descriptor = self._open_folder(path.split("/") if path else [], make=make)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+        descriptor = self._open_folder(path, make=make)
+        return _Opened(descriptor, descriptor)
 
-    @contextmanager
-    def _above(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+    def _above(self, path: str, *, make: bool = False) -> AbstractContextManager[tuple[int, str]]:
         """A descriptor of the folder above a path's last name, and that name."""
         above, _, name = path.rpartition("/")
         if not path or not is_below(path):
             raise OutsideTreeError(path)
-        with self.folder(above, make=make) as folder:
-            yield folder, name
+        descriptor = self._open_folder(above, make=make)
+        return _Opened((descriptor, name), descriptor)
 
-    def _open_folder(self, names: list[str], *, make: bool) -> int:
+    def _open_folder(self, path: str, *, make: bool) -> int:
+        if not is_below(path):
+            raise OutsideTreeError(path)
         descriptor = self._open_root(make=make)
-        for number, name in enumerate(names):
+        for number, name in enumerate(path.split("/") if path else ()):
             above = descriptor
             try:
                 descriptor = self._open_below(above, name, follow=self._links_in_root and number == 0, make=make)
@@ -233,31 +235,47 @@ class FileTree:
 
 
 class _TreeByFolder(FileTree):
-    """See ``folder_by_folder``. The last folder is not closed while it is ``in use``: a move needs two."""
+    """See ``folder_by_folder``."""
 
-    _last: tuple[str, int] | None = None
-    _in_use = False
+    def __init__(self, tree: FileTree) -> None:
+        vars(self).update(vars(tree))
+        self._kept: dict[str, int] = {}
+        """Open folders by path, the last used ones last."""
 
-    @contextmanager
-    def folder(self, path: str, *, make: bool = False) -> Iterator[int]:
-        if not is_below(path):
+    def folder(self, path: str, *, make: bool = False) -> AbstractContextManager[int]:
+        return _Opened(self._open_kept(path, make=make))
+
+    def _above(self, path: str, *, make: bool = False) -> AbstractContextManager[tuple[int, str]]:
+        above, _, name = path.rpartition("/")
+        if not path or not is_below(path):
             raise OutsideTreeError(path)
-        is_last = self._last is not None and self._last[0] == path
-        if self._in_use and not is_last:
-            with super().folder(path, make=make) as other:
-                yield other
-            return
-        if not is_last:
-            self.close()
-            self._last = path, self._open_folder(path.split("/") if path else [], make=make)
-        assert self._last, "it is the one that was just opened"
-        outer, self._in_use = self._in_use, True
-        try:
-            yield self._last[1]
-        finally:
-            self._in_use = outer
+        return _Opened((self._open_kept(above, make=make), name))
+
+    def _open_kept(self, path: str, *, make: bool) -> int:
+        descriptor = self._kept.pop(path, None)
+        if descriptor is None:
+            while len(self._kept) >= _KEPT_FOLDERS:
+                os.close(self._kept.pop(next(iter(self._kept))))
+            descriptor = self._open_folder(path, make=make)
+        self._kept[path] = descriptor
+        return descriptor
 
     def close(self) -> None:
-        last, self._last = self._last, None
-        if last is not None:
-            os.close(last[1])
+        while self._kept:
+            os.close(self._kept.popitem()[1])
+
+
+class _Opened(Generic[_T]):
+    """A value that belongs to an open folder, which is closed after the block; None for one that stays open."""
+
+    __slots__ = ("_descriptor", "_value")
+
+    def __init__(self, value: _T, descriptor: int | None = None) -> None:
+        self._value, self._descriptor = value, descriptor
+
+    def __enter__(self) -> _T:
+        return self._value
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)

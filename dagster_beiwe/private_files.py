@@ -17,7 +17,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
@@ -55,12 +55,19 @@ class NotRegularFileError(OSError):
         super().__init__(errno.EINVAL, f"{what} where a regular file belongs", os.fspath(path))
         self.what = what
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what, self.filename)
+
 
 class FileTooLargeError(OSError):
     """The file is larger than its limit, or grows while it is read."""
 
     def __init__(self, limit_bytes: int, path: _AnyPath) -> None:
         super().__init__(errno.EFBIG, f"a file of more than {limit_bytes} bytes", os.fspath(path))
+        self.limit_bytes = limit_bytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.limit_bytes, self.filename)
 
 
 def part_name(name: str) -> str:

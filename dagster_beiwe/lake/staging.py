@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, wait
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
@@ -27,12 +27,6 @@ Compression = Literal["zstd", "none"]
 
 SMALL_BYTES = 1024 * 1024
 """Files that need no more memory than this are handled whole, hundreds at a time."""
-
-_FILES_PER_JOB = 8
-"""What a thread stores before it takes the next ones: to be woken for each takes longer than to store a small one."""
-
-_FEWEST_JOBS = 4
-"""Into how many jobs a few files are parted: disks and object stores answer several at a time."""
 
 _LEVEL = 3
 
@@ -222,24 +216,14 @@ def store_all(
     if form.cipher is not None:
         contents = form.cipher.encrypt_all([file.content for _, file in files])
     jobs = [(*each, chunks) for each, chunks in zip(files, contents, strict=True)]
-
-    step = max(1, min(_FILES_PER_JOB, len(jobs) // _FEWEST_JOBS))
-
     stored: dict[int, StagedFile] = {}
 
-    def store(start: int) -> None:
-        for number, job in enumerate(jobs[start : start + step], start):
-            stored[number] = _store_examined(storage, *job, form=form)
+    def store(number: int) -> None:
+        stored[number] = _store_examined(storage, *jobs[number], form=form)
 
-    waiting = [pool.submit(store, start) for start in range(0, len(jobs), step)]
     try:
-        wait(waiting)
-        for one in waiting:
-            one.result()
+        storage.each(pool, store, range(len(jobs)))
     except BaseException:
-        for one in waiting:
-            one.cancel()
-        wait(waiting)
         storage.delete_all([file.path for file in stored.values()])
         raise
     return [stored[number] for number in range(len(jobs))]

@@ -49,6 +49,22 @@ def test_a_tree_used_folder_by_folder_opens_each_folder_once(tmp_path: Path, mon
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_a_tree_used_folder_by_folder_keeps_few_folders_open(tmp_path: Path) -> None:
+    """Files move between any two of many, and none is taken for another one."""
+    tree = FileTree(tmp_path / "tree")
+    before = len(os.listdir("/proc/self/fd"))
+    with tree.folder_by_folder() as own:
+        for number in range(100):
+            own.create(f"{number}/file").close()
+        assert len(os.listdir("/proc/self/fd")) <= before + 32
+        for number in range(100):
+            own.move(f"{number}/file", f"{(number * 7 + 50) % 100}/from {number}")
+        assert len(os.listdir("/proc/self/fd")) <= before + 32
+    moved = {path.name: path.parent.name for path in (tmp_path / "tree").rglob("from*")}
+    assert moved == {f"from {number}": str((number * 7 + 50) % 100) for number in range(100)}
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_tree_used_folder_by_folder_follows_no_link_either(tmp_path: Path) -> None:
     """What it refused once, it refuses again."""
     (tmp_path / "outside").mkdir()

@@ -8,9 +8,10 @@ name once: nothing is ever replaced. Failures become ``LakeUnavailableError``, w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, wait
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, TypeVar
 
 from dagster_beiwe.errors import IntegrityError, LakeUnavailableError
 from dagster_beiwe.file_tree import is_below
@@ -23,6 +24,16 @@ LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
 
 MAY_BE_ABSENT = frozenset({"read", "listed"})
 """What can be done to a missing file without that being a failure."""
+
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+_SHARE: Final = 8
+"""What a thread works on before it takes the next items: to be woken for each takes longer than a small file."""
+
+_FEWEST_SHARES: Final = 4
+"""Into how many shares a few items are parted: disks and object stores answer several at a time."""
 
 
 class StoredFile(NamedTuple):
@@ -129,6 +140,34 @@ class Store(ABC):
 
 class Storage(Store):
     """What the lake needs: a store of files of any size."""
+
+    @contextmanager
+    def folder_by_folder(self) -> Iterator[None]:
+        """Meanwhile, this thread takes file after file, so that a disk's last folders stay open, which is faster.
+
+        Use it only where nobody else moves or removes folders.
+        """
+        yield
+
+    def each(self, pool: Executor, work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+        """Work on items that have to do with its files, in threads of a pool; the results are in their order.
+
+        An error is raised when no thread is at work any more.
+        """
+        step = max(1, min(_SHARE, len(items) // _FEWEST_SHARES))
+
+        def share(own: Sequence[_T]) -> list[_R]:
+            with self.folder_by_folder():
+                return [work(item) for item in own]
+
+        waiting = [pool.submit(share, items[start : start + step]) for start in range(0, len(items), step)]
+        try:
+            wait(waiting)
+        finally:  # else they were interrupted
+            for each in waiting:
+                each.cancel()
+            wait(waiting)
+        return [result for each in waiting for result in each.result()]
 
     @abstractmethod
     def exists(self, path: str) -> bool:

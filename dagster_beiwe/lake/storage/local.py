@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import stat
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, BinaryIO, cast
@@ -33,10 +34,12 @@ class LocalStorage(Storage):
 
     locks = True
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self._tree = FileTree(root, links_in_root=True, before_making=self._check_root)
-        self.root = self._tree.root
-        self._guarded: list[str] = []
+    def __init__(self, root: str | os.PathLike[str], *, guarded: Sequence[str] = ()) -> None:
+        self._shared_tree = FileTree(root, links_in_root=True, before_making=self._check_root)
+        self._own = threading.local()
+        """The tree of a thread that takes file after file."""
+        self.root = self._shared_tree.root
+        self._guarded = [*guarded]
         """Folders that exist as long as the lake does."""
         self._named: set[str] = set()
         """Folders whose names this process made durable."""
@@ -61,6 +64,20 @@ class LocalStorage(Storage):
                 except FileTooLargeError:
                     raise too_large(path, LARGEST_DOCUMENT_BYTES) from None
         return found
+
+    @contextmanager
+    def folder_by_folder(self) -> Iterator[None]:
+        before = self._tree
+        with before.folder_by_folder() as tree:
+            self._own.tree = tree
+            try:
+                yield
+            finally:
+                self._own.tree = before
+
+    @property
+    def _tree(self) -> FileTree:
+        return getattr(self._own, "tree", self._shared_tree)
 
     def exists(self, path: str) -> bool:
         with self.explained("read", path):
@@ -123,7 +140,7 @@ class LocalStorage(Storage):
 
         with ExitStack() as stack:
             with self.explained("locked", path):
-                descriptor = stack.enter_context(self._tree.folder(path, make=True))
+                descriptor = stack.enter_context(self._shared_tree.folder(path, make=True))
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
                 except BlockingIOError:
@@ -167,7 +184,7 @@ class LocalStorage(Storage):
 
     def _check_root(self) -> None:
         """Before a folder is created: if the lake was unmounted, no empty lake may begin in its place."""
-        if any(self._tree.status(path) is None for path in tuple(self._guarded)):
+        if any(self._shared_tree.status(path) is None for path in tuple(self._guarded)):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     @contextmanager

@@ -70,6 +70,25 @@ def test_a_created_file_is_whole_when_it_is_closed(storage: Storage, size: int) 
     assert file.path == "a/b/file" or size > PART_BYTES
 
 
+def test_a_storage_used_folder_by_folder_is_the_same(storage: Storage) -> None:
+    """Back and forth between folders, to create, to read, and to refuse; also from another thread meanwhile."""
+    with storage.folder_by_folder(), ThreadPoolExecutor(1) as pool:
+        for path in ("a/b/one", "a/c/two", "a/b/three"):
+            put(storage, path, path.encode())
+        pool.submit(put, storage, "a/b/beside", b"beside").result()
+        with storage.create("a/c/two", otherwise="a/b/four") as file:
+            file.write(b"elsewhere")
+        assert file.path == "a/b/four"
+        with pytest.raises(FileNotFoundError):
+            storage.open("a/d/none")
+        with storage.open("a/c/two") as opened:
+            assert opened.read() == b"a/c/two"
+        with pytest.raises(IntegrityError, match="inside the lake"):
+            storage.open("a/../outside")
+    assert storage.list("a/b") == ["beside", "four", "one", "three"]
+    assert storage.read("a/b/four") == b"elsewhere"
+
+
 @SIZES
 def test_a_created_file_replaces_nothing(storage: Storage, size: int) -> None:
     """It goes to its other name, and where it has none that is an error."""
