@@ -37,6 +37,7 @@ class AgeCipher(Cipher):
     where_keys_come_from = f"Let {BEIWE_AGE_IDENTITY} name the file with that private key; it may hold several"
 
     def __init__(self, *, recipients: Sequence[str] = (), identity: str | None = None) -> None:
+        self._keys = CipherKeys(recipients=tuple(recipients), identity=identity)
         self._identities = _age_identities(identity) if identity else []
         if identity and not self._identities:
             raise ConfigurationError(
@@ -57,6 +58,10 @@ class AgeCipher(Cipher):
     @classmethod
     def from_keys(cls, keys: CipherKeys) -> Self:
         return cls(recipients=keys.recipients, identity=keys.identity)
+
+    @property
+    def keys(self) -> CipherKeys:
+        return self._keys
 
     @classmethod
     def check_recipients(cls, recipients: Sequence[str]) -> None:

@@ -70,6 +70,11 @@ class Cipher(ABC):
         """The cipher for what a configuration gives. Raises ``ConfigurationError`` if something is missing."""
         raise NotImplementedError(f"{cls.__name__} cannot be made from a name")
 
+    @property
+    def keys(self) -> CipherKeys | None:
+        """What ``from_keys`` makes this cipher of again, in another process; None if it can't."""
+        return None
+
     @classmethod  # noqa: B027 - most ciphers have none
     def check_recipients(cls, recipients: Sequence[str]) -> None:
         """Raise ``ConfigurationError`` if a study cannot be configured with this cipher and these recipients."""

@@ -19,6 +19,7 @@ class KeyRing:
 
     def __init__(self, cipher: Cipher | None, keys: CipherKeys) -> None:
         self.cipher = check_cipher(cipher)
+        self.keys = keys
         readers = [kind.from_keys(keys) for kind in CIPHERS.values() if kind.can_decrypt_with(keys)]
         if self.cipher is not None and self.cipher.can_decrypt:
             readers.append(self.cipher)

@@ -186,6 +186,14 @@ def test_a_garbled_header_is_an_error(cipher: CrypteaseCipher, header: object) -
         cipher.decryptor().update(stored_file(header))
 
 
+@pytest.mark.parametrize("salt", ["c2FsdHNhbHQ=", base64.b64encode(b"1" * 16).decode()])
+def test_a_header_with_a_blank_iv_is_no_other_ones_header(cipher: CrypteaseCipher, salt: str) -> None:
+    """Headers that were checked are remembered with a blank IV. It has to be that of the file, too."""
+    pushed(cipher.decryptor(), stored_file(good_header()))
+    with pytest.raises(EncryptionError, match="another IV"):
+        cipher.decryptor().update(stored_file(altered("kdf.params.salt", salt), b"1" * 32))
+
+
 def test_the_header_that_the_garbled_ones_come_from_is_good(cipher: CrypteaseCipher) -> None:
     """Otherwise the test before would prove nothing."""
     assert len(pushed(cipher.decryptor(), stored_file(good_header()))) == 16
